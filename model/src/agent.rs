@@ -1,0 +1,45 @@
+//! What the cluster knows about an agent.
+
+use std::fmt;
+
+use crate::attribute::Attributes;
+use crate::resources::Resources;
+
+/// What an agent says of itself when it registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentDescription {
+    /// The host's name, for predicates and people.
+    pub host: String,
+    /// Where its API is reached, `host:port`.
+    pub address: String,
+    /// All it has.
+    pub resources: Resources,
+    /// What it says besides.
+    pub attributes: Attributes,
+    /// The version of the program.
+    pub version: String,
+}
+
+/// Where an agent stands with the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AgentState {
+    /// Known from the log, not seen in this term yet.
+    Recovering,
+    /// Connected and heard from.
+    Connected,
+    /// Silent for a few seconds: nothing is offered from it. In memory only.
+    Suspect,
+    /// Silent so long that its tasks are reported unreachable. Durable.
+    Unreachable,
+}
+
+impl fmt::Display for AgentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Recovering => "recovering",
+            Self::Connected => "connected",
+            Self::Suspect => "suspect",
+            Self::Unreachable => "unreachable",
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! The shared vocabulary of Proffer: ids, resources and their arithmetic, task states, what frameworks, agents and
+//! masters say to one another, limits.
+//!
+//! Pure: no clock, no randomness, no I/O, no hash order. Values of these types are valid by construction; text and bytes
+//! from outside become them in one place each (`FromStr` here, `proffer-proto` for the wire).
+//! Start reading at [`resources`], then [`task`], then [`session`] and [`link`].
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod agent;
+pub mod attribute;
+pub mod code;
+pub mod demand;
+pub mod epoch;
+pub mod framework;
+pub mod id;
+pub mod limits;
+pub mod link;
+pub mod offer;
+pub mod problem;
+pub mod ranges;
+pub mod registry;
+pub mod resources;
+pub mod secret;
+pub mod session;
+pub mod task;
+pub mod time;
+
+pub use agent::{AgentDescription, AgentState};
+pub use attribute::{AttributeValue, Attributes};
+pub use demand::{Demand, DemandEntry, Exclusion, Predicate, Shape};
+pub use epoch::{Epoch, Generation, Incarnation};
+pub use framework::FrameworkDescription;
+pub use id::{
+    AgentId, ClusterId, DemandId, FrameworkId, OfferId, Principal, ResourceName, Role, StateKey,
+    TaskId,
+};
+pub use offer::{Fit, Offer};
+pub use problem::{Kind, Problem};
+pub use ranges::{Range, RangeSet};
+pub use resources::Resources;
+pub use secret::Secret;
+pub use task::{
+    Check, CheckKind, Command, Exit, Port, Protocol, Reason, Status, TaskSpec, TaskState,
+};
+pub use time::Time;

@@ -1,0 +1,44 @@
+//! Every shared limit: its unit and what happens at it. Limits of one program alone stand in that program's `limits.rs`.
+
+use std::time::Duration;
+
+/// Bytes of an id, a role or a state key; a longer one is refused (`id.invalid`).
+pub const ID_LEN_MAX: usize = 200;
+/// Bytes of any other text in a message (a command, a label, a message of a status); a longer one is refused.
+pub const TEXT_LEN_MAX: usize = 64 * 1024;
+/// Entries of a map or list of small things (environment, labels, attributes); more are refused.
+pub const ENTRIES_MAX: usize = 1_000;
+/// Ranges in one range resource as given; more are refused.
+pub const RANGES_MAX: usize = 10_000;
+/// The largest amount of a scalar, in thousandths (one billion units); more is refused, so that sums cannot overflow.
+pub const SCALAR_MILLI_MAX: u64 = 1_000_000_000_000;
+/// Different resource names on one agent or in one task; more are refused.
+pub const RESOURCE_NAMES_MAX: usize = 64;
+/// Roles of one framework; more are refused.
+pub const ROLES_MAX: usize = 100;
+/// Entries of one demand; more are refused.
+pub const DEMAND_ENTRIES_MAX: usize = 10_000;
+/// Instances that one demand entry may ask for; more are refused.
+pub const DEMAND_COUNT_MAX: u32 = 1_000_000;
+/// Nesting of a predicate; deeper ones are refused.
+pub const PREDICATE_DEPTH_MAX: usize = 16;
+/// Tasks or offers in one call; more are refused.
+pub const ITEMS_PER_CALL_MAX: usize = 10_000;
+/// Bytes of one gRPC message; a larger one ends its stream.
+pub const MESSAGE_LEN_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one value of a framework's state; a larger one is refused (`state.too_large`).
+pub const STATE_VALUE_LEN_MAX: usize = 256 * 1024;
+/// Bytes of all values of one framework's state; a write that would pass it is refused (`state.too_large`).
+pub const STATE_TOTAL_LEN_MAX: usize = 64 * 1024 * 1024;
+/// How long a framework without a session is kept unless it says otherwise; then its tasks are killed. A week, as Marathon asks of Mesos.
+pub const FAILOVER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest failover timeout that is taken; a longer one is refused. A year, as Mesos cuts filters.
+pub const FAILOVER_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How often both ends of a stream say that they are there.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// SIGTERM to SIGKILL unless the task says otherwise (Mesos: 3 s).
+pub const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(3);
+/// The longest kill grace that is taken; a longer one is refused.
+pub const KILL_GRACE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Checks of one task; more are refused.
+pub const CHECKS_MAX: usize = 8;

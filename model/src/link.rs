@@ -1,0 +1,120 @@
+//! What an agent and the leader say to one another over the link. Every message carries the sender's epoch: the agent
+//! persists a greater one before it obeys and refuses a smaller one.
+
+use std::time::Duration;
+
+use crate::agent::AgentDescription;
+use crate::epoch::{Epoch, Generation, Incarnation};
+use crate::id::{AgentId, ClusterId, FrameworkId, TaskId};
+use crate::problem::Problem;
+use crate::task::{Status, TaskSpec};
+
+/// What an agent tells the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToMaster {
+    /// First message of a link: who it is and all that it runs.
+    Hello(Hello),
+    /// A new status; sent again until it is acknowledged, in order per task.
+    Updated {
+        /// Whose task.
+        framework: FrameworkId,
+        /// The status.
+        status: Status,
+        /// The task's latest state, which may be later than this status: the master frees by it.
+        latest: crate::task::TaskState,
+    },
+    /// Nothing, but alive.
+    Heartbeat,
+}
+
+/// An agent's registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Its id from an earlier registration.
+    pub agent: Option<AgentId>,
+    /// The cluster that gave it.
+    pub cluster: Option<ClusterId>,
+    /// The greatest epoch that it has obeyed.
+    pub epoch: Epoch,
+    /// What it says of itself.
+    pub description: AgentDescription,
+    /// Every task that is live, or whose last status is not acknowledged.
+    pub tasks: Vec<AgentTask>,
+}
+
+/// A task as its agent knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentTask {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// What.
+    pub spec: TaskSpec,
+    /// Which launch.
+    pub incarnation: Incarnation,
+    /// The latest status.
+    pub status: Status,
+}
+
+/// What the leader tells an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToAgent {
+    /// The agent is registered.
+    Welcome {
+        /// Its id, to be kept.
+        agent: AgentId,
+        /// The cluster, to be kept.
+        cluster: ClusterId,
+        /// The term, to be kept.
+        epoch: Epoch,
+        /// The number of this registration; a message with a smaller one is refused.
+        generation: Generation,
+        /// How often the agent must be heard from.
+        heartbeat_interval: Duration,
+    },
+    /// The agent is not wanted; the link ends after this. Its tasks run on.
+    Refused(Problem),
+    /// Start this, unless an incarnation equal or greater is known.
+    Launch {
+        /// The term.
+        epoch: Epoch,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which launch.
+        incarnation: Incarnation,
+        /// What.
+        spec: TaskSpec,
+    },
+    /// End this.
+    Kill {
+        /// The term.
+        epoch: Epoch,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which task; its live incarnation.
+        task: TaskId,
+        /// Which launch.
+        incarnation: Incarnation,
+        /// SIGTERM to SIGKILL; the task's own when absent.
+        grace: Option<Duration>,
+        /// Why, for the statuses that follow.
+        reason: crate::task::Reason,
+    },
+    /// The framework has kept all statuses of this incarnation up to this number.
+    Acknowledge {
+        /// The term.
+        epoch: Epoch,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which task.
+        task: TaskId,
+        /// Which launch.
+        incarnation: Incarnation,
+        /// Up to which number.
+        number: u64,
+    },
+    /// Nothing, but alive.
+    Heartbeat {
+        /// The term.
+        epoch: Epoch,
+    },
+}

@@ -1,0 +1,131 @@
+//! What a public failure looks like: a stable code to branch on, the field it is about, a sentence to act on and a hint.
+//!
+//! The codes are the closed list in [`crate::code`]; each has a section in `docs/errors.md`. How a problem becomes a gRPC
+//! status or an HTTP answer is decided by its [`Kind`], in one function each (`proffer-proto`, `proffer-server`).
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The class of a failure: who has to do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The input is wrong in itself (HTTP 400 or 422, gRPC `INVALID_ARGUMENT`).
+    Invalid,
+    /// The thing named does not exist (404, `NOT_FOUND`).
+    NotFound,
+    /// The input is right, but not in this state; a version or an owner differs (409, `FAILED_PRECONDITION`).
+    Conflict,
+    /// Who calls is not known (401, `UNAUTHENTICATED`).
+    Unauthenticated,
+    /// Who calls is known and may not (403, `PERMISSION_DENIED`).
+    Forbidden,
+    /// A limit is reached; try later or ask for less (429, `RESOURCE_EXHAUSTED`).
+    Exhausted,
+    /// Not now: no leader, starting, overloaded (503, `UNAVAILABLE`).
+    Unavailable,
+    /// Our fault (500, `INTERNAL`).
+    Internal,
+}
+
+/// A code of the closed list, with its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// The stable name, `noun.noun.what`, such as `task.resources.negative`.
+    pub name: &'static str,
+    /// Its class.
+    pub kind: Kind,
+}
+
+/// A public failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The stable code; one of [`crate::code::ALL`] unless a newer peer sent it.
+    pub code: Cow<'static, str>,
+    /// Its class.
+    pub kind: Kind,
+    /// The path of the field at fault (`tasks[2].resources.cpus`), empty when the failure is not about a field.
+    pub field: String,
+    /// What is wrong: one sentence, lower-case, no full stop.
+    pub message: String,
+    /// What to do about it: one sentence, empty when the message says it all.
+    pub hint: String,
+}
+
+impl Problem {
+    /// A problem with this code and message, no field and no hint.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code: Cow::Borrowed(code.name),
+            kind: code.kind,
+            field: String::new(),
+            message: message.into(),
+            hint: String::new(),
+        }
+    }
+
+    /// The same, about this field.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = field.into();
+        self
+    }
+
+    /// The same, with this advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// The same, with `outer` before the field: how a decoder of a part becomes one of the whole.
+    #[must_use]
+    pub fn within(mut self, outer: impl fmt::Display) -> Self {
+        self.field = if self.field.is_empty() {
+            outer.to_string()
+        } else if self.field.starts_with('[') {
+            format!("{outer}{}", self.field)
+        } else {
+            format!("{outer}.{}", self.field)
+        };
+        self
+    }
+
+    /// Whether this is the problem with that code.
+    pub fn is(&self, code: Code) -> bool {
+        self.code == code.name
+    }
+}
+
+impl fmt::Display for Problem {
+    /// `code: field: message (hint)`, without what is empty.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.code)?;
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)?;
+        if !self.hint.is_empty() {
+            write!(f, " ({})", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code;
+
+    #[test]
+    fn within_builds_the_path_of_the_field() {
+        let inner = Problem::new(code::RESOURCES_INVALID, "negative").field("cpus");
+        let outer = inner.within("resources").within("tasks[2]");
+        assert_eq!(outer.field, "tasks[2].resources.cpus");
+        assert_eq!(
+            outer.to_string(),
+            "resources.invalid: tasks[2].resources.cpus: negative"
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! The durable state of the master: only what cannot be rebuilt from agents, as a log of operations.
+//!
+//! The log is the truth and [`Registry`] is what it adds up to; applying the same operations in order gives the same
+//! registry. The wire form (kind, schema version, protobuf) is `proffer-proto`'s.
+
+use std::collections::BTreeMap;
+
+use crate::agent::AgentDescription;
+use crate::framework::FrameworkDescription;
+use crate::id::{AgentId, FrameworkId, Principal, StateKey};
+
+/// One durable change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// An agent may belong to the cluster, or describes itself anew.
+    AdmitAgent {
+        /// Its id.
+        agent: AgentId,
+        /// What it says of itself.
+        description: AgentDescription,
+    },
+    /// An agent was silent too long.
+    MarkUnreachable {
+        /// Its id.
+        agent: AgentId,
+        /// Since when, wall milliseconds.
+        since_wall_ms: u64,
+    },
+    /// An agent is back.
+    MarkReachable {
+        /// Its id.
+        agent: AgentId,
+    },
+    /// A framework exists, or describes itself anew.
+    AdmitFramework {
+        /// Its id.
+        framework: FrameworkId,
+        /// Who may take it over.
+        principal: Principal,
+        /// What it says of itself.
+        description: FrameworkDescription,
+    },
+    /// A framework is over; its state goes and its id is remembered as spent.
+    CompleteFramework {
+        /// Its id.
+        framework: FrameworkId,
+    },
+    /// A key of a framework's state has a new value; its version grows by one.
+    PutState {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        key: StateKey,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// A key of a framework's state is gone.
+    DeleteState {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        key: StateKey,
+    },
+}
+
+/// What the log adds up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registry {
+    /// Agents, by id.
+    pub agents: BTreeMap<AgentId, AgentEntry>,
+    /// Frameworks, by id.
+    pub frameworks: BTreeMap<FrameworkId, FrameworkEntry>,
+    /// The ids of completed frameworks with the order of their completion; the oldest are forgotten.
+    pub completed: BTreeMap<FrameworkId, u64>,
+    /// How many frameworks have been completed in all.
+    pub completed_count: u64,
+}
+
+/// A durable agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentEntry {
+    /// What it says of itself.
+    pub description: AgentDescription,
+    /// Since when it is unreachable, wall milliseconds.
+    pub unreachable_since_wall_ms: Option<u64>,
+}
+
+/// A durable framework.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameworkEntry {
+    /// Who may take it over.
+    pub principal: Principal,
+    /// What it says of itself.
+    pub description: FrameworkDescription,
+    /// Its state.
+    pub state: BTreeMap<StateKey, StateEntry>,
+}
+
+/// A durable value. Versions grow by one from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateEntry {
+    /// The value.
+    pub value: Vec<u8>,
+    /// Its version.
+    pub version: u64,
+}
+
+/// How many completed frameworks are remembered, so that their ids are refused (Mesos: 50, in memory only).
+pub const COMPLETED_FRAMEWORKS_MAX: usize = 10_000;
+
+impl Registry {
+    /// Applies one operation. Those about something unknown change nothing.
+    pub fn apply(&mut self, operation: &Operation) {
+        match operation {
+            Operation::AdmitAgent { agent, description } => {
+                let since = self
+                    .agents
+                    .get(agent)
+                    .and_then(|entry| entry.unreachable_since_wall_ms);
+                let entry = AgentEntry {
+                    description: description.clone(),
+                    unreachable_since_wall_ms: since,
+                };
+                self.agents.insert(agent.clone(), entry);
+            }
+            Operation::MarkUnreachable {
+                agent,
+                since_wall_ms,
+            } => {
+                if let Some(entry) = self.agents.get_mut(agent) {
+                    entry.unreachable_since_wall_ms = Some(*since_wall_ms);
+                }
+            }
+            Operation::MarkReachable { agent } => {
+                if let Some(entry) = self.agents.get_mut(agent) {
+                    entry.unreachable_since_wall_ms = None;
+                }
+            }
+            Operation::AdmitFramework {
+                framework,
+                principal,
+                description,
+            } => {
+                let state = self
+                    .frameworks
+                    .remove(framework)
+                    .map(|entry| entry.state)
+                    .unwrap_or_default();
+                let entry = FrameworkEntry {
+                    principal: principal.clone(),
+                    description: description.clone(),
+                    state,
+                };
+                self.frameworks.insert(framework.clone(), entry);
+            }
+            Operation::CompleteFramework { framework } => self.complete(framework),
+            Operation::PutState {
+                framework,
+                key,
+                value,
+            } => {
+                if let Some(entry) = self.frameworks.get_mut(framework) {
+                    let version = entry.state.get(key).map_or(0, |old| old.version) + 1;
+                    entry.state.insert(
+                        key.clone(),
+                        StateEntry {
+                            value: value.clone(),
+                            version,
+                        },
+                    );
+                }
+            }
+            Operation::DeleteState { framework, key } => {
+                if let Some(entry) = self.frameworks.get_mut(framework) {
+                    entry.state.remove(key);
+                }
+            }
+        }
+    }
+
+    fn complete(&mut self, framework: &FrameworkId) {
+        self.frameworks.remove(framework);
+        self.completed
+            .insert(framework.clone(), self.completed_count);
+        self.completed_count += 1;
+        if self.completed.len() > COMPLETED_FRAMEWORKS_MAX {
+            let oldest = self
+                .completed
+                .iter()
+                .min_by_key(|(_, order)| **order)
+                .map(|(id, _)| id.clone());
+            if let Some(oldest) = oldest {
+                self.completed.remove(&oldest);
+            }
+        }
+    }
+}

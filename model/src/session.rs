@@ -1,0 +1,119 @@
+//! What a framework and the master say to one another over a session.
+//!
+//! Calls carry a request id and get one [`Answer`]; events carry a sequence, and one acknowledgement covers all up to it.
+//! An acknowledgement says that the framework has *kept* what it was told; only then may the agent forget it.
+
+use std::time::Duration;
+
+use crate::demand::Demand;
+use crate::epoch::{Epoch, Generation, Incarnation};
+use crate::framework::FrameworkDescription;
+use crate::id::{AgentId, ClusterId, FrameworkId, OfferId, TaskId};
+use crate::offer::Offer;
+use crate::problem::Problem;
+use crate::task::{Status, TaskSpec};
+
+/// What a framework asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// First call of a session: who it is. Without an id the master gives one.
+    Subscribe {
+        /// The id from an earlier session, to go on as the same framework.
+        framework: Option<FrameworkId>,
+        /// What it says of itself; replaces what it said before.
+        description: FrameworkDescription,
+    },
+    /// Replaces the demand of one role.
+    SetDemand(Demand),
+    /// Takes offers of one agent and launches tasks in them; what is left over goes back.
+    Accept {
+        /// The offers, all of one agent.
+        offers: Vec<OfferId>,
+        /// The tasks, in order; each is launched or refused on its own.
+        launches: Vec<TaskSpec>,
+    },
+    /// Gives offers back, and does not want that agent for the entries they fitted for a while.
+    Decline {
+        /// The offers; unknown ones are ignored.
+        offers: Vec<OfferId>,
+        /// For how long.
+        exclude_for: Duration,
+    },
+    /// Ends a task. Of a task already ended or unknown, the answer is a status.
+    Kill {
+        /// The task.
+        task: TaskId,
+        /// SIGTERM to SIGKILL; the task's own when absent.
+        grace: Option<Duration>,
+    },
+    /// Everything up to this sequence is kept. Has no answer.
+    Acknowledge {
+        /// The sequence.
+        sequence: u64,
+    },
+    /// Asks for the status of these tasks, or of all when empty.
+    Reconcile {
+        /// The tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// Ends the framework: all its tasks are killed and its id is spent.
+    Teardown,
+}
+
+/// The answer to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, under this epoch.
+    Done,
+    /// An accept: a result for each launch, in order.
+    Launched(Vec<LaunchResult>),
+    /// Refused; nothing of it was done.
+    Refused(Problem),
+}
+
+/// What became of one launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchResult {
+    /// The task.
+    pub task: TaskId,
+    /// Its incarnation, or why it was refused.
+    pub outcome: Result<Incarnation, Problem>,
+}
+
+/// What the master tells a framework.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The session is the active one.
+    Subscribed {
+        /// The framework's id, to be kept.
+        framework: FrameworkId,
+        /// The cluster.
+        cluster: ClusterId,
+        /// The term; a client refuses a smaller one than it has seen.
+        epoch: Epoch,
+        /// The number of this activation.
+        generation: Generation,
+        /// How often the master is heard from at least.
+        heartbeat_interval: Duration,
+    },
+    /// The answer to the call with that request id.
+    Answered {
+        /// The call's request id.
+        request: u64,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Resources that may be accepted.
+    Offered(Vec<Offer>),
+    /// Offers that stand no longer.
+    Rescinded(Vec<OfferId>),
+    /// A task's status.
+    Updated(Status),
+    /// After a change of leader: this agent has said all that it runs. What was launched there and is not among it was
+    /// never started, is reported DROPPED before this, and may be launched again.
+    AgentSettled(AgentId),
+    /// Another session took over, the framework was torn down, or a rule was broken; the stream ends after this.
+    Closed(Problem),
+    /// Nothing, but alive.
+    Heartbeat,
+}

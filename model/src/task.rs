@@ -1,0 +1,251 @@
+//! Tasks: what is to be run, and what has become of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::epoch::Incarnation;
+use crate::id::{AgentId, TaskId};
+use crate::resources::Resources;
+use crate::secret::Secret;
+
+/// What a framework wants run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskSpec {
+    /// Unique in its framework while live or unacknowledged.
+    pub id: TaskId,
+    /// For people.
+    pub name: String,
+    /// What it holds while it is not terminal.
+    pub resources: Resources,
+    /// What to run.
+    pub command: Command,
+    /// Its environment; values are secrets, hidden in every view.
+    pub environment: BTreeMap<String, Secret>,
+    /// The user to run as; the agent's default when absent.
+    pub user: Option<String>,
+    /// For discovery and people.
+    pub labels: BTreeMap<String, String>,
+    /// What it listens on; numbers are out of its resources.
+    pub ports: Vec<Port>,
+    /// How the agent finds out whether it is healthy; all must pass. Empty: running is healthy.
+    pub checks: Vec<Check>,
+    /// SIGTERM to SIGKILL.
+    pub kill_grace: Duration,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A line for `/bin/sh -c`.
+    Shell(String),
+    /// A program, found on `PATH`, and its arguments; at least one element.
+    Exec(Vec<String>),
+}
+
+/// A port that a task listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name, may be empty.
+    pub name: String,
+    /// The number on the host.
+    pub number: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+/// The protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// How to find out whether a task is healthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is probed.
+    pub kind: CheckKind,
+    /// From start to the first probe.
+    pub delay: Duration,
+    /// From probe to probe.
+    pub interval: Duration,
+    /// How long a probe may take; longer counts as failed.
+    pub timeout: Duration,
+    /// From start; failures before this has passed, or before the first success, do not count.
+    pub grace: Duration,
+    /// The task is killed at this many failures in a row; 0: never.
+    pub failures_max: u32,
+}
+
+/// What a check probes, on the task's own host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// A GET of `path` on this port; 200 to 399 is healthy, redirects are not followed.
+    Http {
+        /// The port.
+        port: u16,
+        /// The path, beginning with `/`.
+        path: String,
+    },
+    /// A connection to this port.
+    Tcp {
+        /// The port.
+        port: u16,
+    },
+}
+
+/// Where a task stands. Ordered: of two observations of one incarnation the greater wins, a terminal one is final. The
+/// only way back is out of `Unreachable`, when the agent returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskState {
+    /// Sent to the agent, or checkpointed there.
+    Staging,
+    /// Its container is being made.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// It was told to end.
+    Killing,
+    /// Its agent is unreachable; it may still run.
+    Unreachable,
+    /// Ended by itself with 0.
+    Finished,
+    /// Ended by itself otherwise, or could not be started.
+    Failed,
+    /// Ended because it was told to.
+    Killed,
+    /// Refused: its spec is wrong.
+    Error,
+    /// Never started: the agent never got it. May be launched again.
+    Dropped,
+    /// Its agent says that it is no more, and nobody knows how it ended.
+    Lost,
+}
+
+impl TaskState {
+    /// All states, in order.
+    pub const ALL: [Self; 11] = [
+        Self::Staging,
+        Self::Starting,
+        Self::Running,
+        Self::Killing,
+        Self::Unreachable,
+        Self::Finished,
+        Self::Failed,
+        Self::Killed,
+        Self::Error,
+        Self::Dropped,
+        Self::Lost,
+    ];
+
+    /// Whether it is the end.
+    pub fn is_terminal(self) -> bool {
+        self >= Self::Finished
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Staging => "staging",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Killing => "killing",
+            Self::Unreachable => "unreachable",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
+            Self::Error => "error",
+            Self::Dropped => "dropped",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+/// Why a task is in its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Nothing more to say.
+    None,
+    /// Its process ended.
+    Exited,
+    /// Its container could not be made.
+    LaunchFailed,
+    /// A check failed too often.
+    CheckFailed,
+    /// Its framework asked.
+    KillRequested,
+    /// Its framework was torn down or its failover timeout passed.
+    FrameworkRemoved,
+    /// Its agent is unreachable.
+    AgentUnreachable,
+    /// Its agent came back.
+    AgentReturned,
+    /// Its agent never got it.
+    NeverDelivered,
+    /// Its supervisor died, so how it ended is not known.
+    SupervisorLost,
+    /// Its host was restarted.
+    HostRestarted,
+    /// The answer to a reconciliation.
+    Reconciled,
+    /// Its health changed.
+    HealthChanged,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Exited => "exited",
+            Self::LaunchFailed => "launch_failed",
+            Self::CheckFailed => "check_failed",
+            Self::KillRequested => "kill_requested",
+            Self::FrameworkRemoved => "framework_removed",
+            Self::AgentUnreachable => "agent_unreachable",
+            Self::AgentReturned => "agent_returned",
+            Self::NeverDelivered => "never_delivered",
+            Self::SupervisorLost => "supervisor_lost",
+            Self::HostRestarted => "host_restarted",
+            Self::Reconciled => "reconciled",
+            Self::HealthChanged => "health_changed",
+        })
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// One observation of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Which task.
+    pub task: TaskId,
+    /// Which launch of it; 0 when the master knows none (a reconciliation of an unknown task).
+    pub incarnation: Incarnation,
+    /// Where, if anywhere.
+    pub agent: Option<AgentId>,
+    /// Grows by one with each status the agent makes for this incarnation, from 1; 0 for those that the master makes.
+    pub number: u64,
+    /// The state.
+    pub state: TaskState,
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// How it ended, when it did and that is known.
+    pub exit: Option<Exit>,
+    /// What the checks say; absent without checks or before their first result.
+    pub healthy: Option<bool>,
+    /// When, by the clock of whoever made it, in milliseconds since 1970 UTC.
+    pub wall_ms: u64,
+}

@@ -1,0 +1,25 @@
+//! Compiles the .proto files in pure Rust, so that building needs no `protoc`.
+use std::path::PathBuf;
+
+const FILES: [&str; 8] = [
+    "proffer/v1/common.proto",
+    "proffer/v1/scheduler.proto",
+    "proffer/v1/state.proto",
+    "proffer/v1/agent_link.proto",
+    "proffer/v1/operator.proto",
+    "proffer/v1/tasks.proto",
+    "proffer/store/v1/store.proto",
+    "proffer/checkpoint/v1/checkpoint.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proffer");
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    let mut config = tonic_prost_build::Config::new();
+    config.btree_map(["."]);
+    config.bytes([".proffer.v1.StateEntry", ".proffer.v1.PutStateRequest", ".proffer.v1.LogsChunk"]);
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}
