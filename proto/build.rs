@@ -16,10 +16,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proffer");
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    std::fs::write(
+        out.join("descriptors.bin"),
+        prost::Message::encode_to_vec(&descriptors),
+    )?;
     let mut config = tonic_prost_build::Config::new();
     config.btree_map(["."]);
-    config.bytes([".proffer.v1.StateEntry", ".proffer.v1.PutStateRequest", ".proffer.v1.LogsChunk"]);
+    config.bytes([
+        ".proffer.v1.StateEntry",
+        ".proffer.v1.PutStateRequest",
+        ".proffer.v1.LogsChunk",
+    ]);
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -45,7 +45,7 @@ pub enum Operation {
         /// Its id.
         framework: FrameworkId,
     },
-    /// A key of a framework's state has a new value; its version grows by one.
+    /// A key of a framework's state has a new value; its version is the framework's next revision.
     PutState {
         /// Whose.
         framework: FrameworkId,
@@ -94,14 +94,16 @@ pub struct FrameworkEntry {
     pub description: FrameworkDescription,
     /// Its state.
     pub state: BTreeMap<StateKey, StateEntry>,
+    /// How many changes its state has seen; never goes back, so a key that is deleted and made anew has a new version.
+    pub revision: u64,
 }
 
-/// A durable value. Versions grow by one from 1.
+/// A durable value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateEntry {
     /// The value.
     pub value: Vec<u8>,
-    /// Its version.
+    /// The framework's revision that wrote it; never 0.
     pub version: u64,
 }
 
@@ -141,15 +143,16 @@ impl Registry {
                 principal,
                 description,
             } => {
-                let state = self
-                    .frameworks
-                    .remove(framework)
-                    .map(|entry| entry.state)
+                let old = self.frameworks.remove(framework);
+                let (state, revision) = old
+                    .map(|entry| (entry.state, entry.revision))
                     .unwrap_or_default();
+                let (principal, description) = (principal.clone(), description.clone());
                 let entry = FrameworkEntry {
-                    principal: principal.clone(),
-                    description: description.clone(),
+                    principal,
+                    description,
                     state,
+                    revision,
                 };
                 self.frameworks.insert(framework.clone(), entry);
             }
@@ -160,18 +163,17 @@ impl Registry {
                 value,
             } => {
                 if let Some(entry) = self.frameworks.get_mut(framework) {
-                    let version = entry.state.get(key).map_or(0, |old| old.version) + 1;
-                    entry.state.insert(
-                        key.clone(),
-                        StateEntry {
-                            value: value.clone(),
-                            version,
-                        },
-                    );
+                    entry.revision += 1;
+                    let stored = StateEntry {
+                        value: value.clone(),
+                        version: entry.revision,
+                    };
+                    entry.state.insert(key.clone(), stored);
                 }
             }
             Operation::DeleteState { framework, key } => {
                 if let Some(entry) = self.frameworks.get_mut(framework) {
+                    entry.revision += 1;
                     entry.state.remove(key);
                 }
             }

@@ -5,32 +5,55 @@
 #![forbid(unsafe_code)]
 
 mod agent_link;
-mod checkpoint;
 mod demand;
 mod fields;
-mod operator;
 mod problem;
+mod record;
 mod resources;
+mod run;
 mod session;
-mod store;
 mod task;
 
 /// The public API and the agent link.
-#[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    unreachable_pub,
+    rust_2018_idioms,
+    reason = "generated code"
+)]
 pub mod v1 {
     tonic::include_proto!("proffer.v1");
 }
 
 /// The master's durable log.
-#[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms, reason = "generated code")]
-pub mod store_v1 {
-    tonic::include_proto!("proffer.store.v1");
+pub mod store {
+    /// Its first version.
+    #[allow(
+        missing_docs,
+        clippy::all,
+        unreachable_pub,
+        rust_2018_idioms,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("proffer.store.v1");
+    }
 }
 
 /// The agent's files.
-#[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms, reason = "generated code")]
-pub mod checkpoint_v1 {
-    tonic::include_proto!("proffer.checkpoint.v1");
+pub mod checkpoint {
+    /// Their first version.
+    #[allow(
+        missing_docs,
+        clippy::all,
+        unreachable_pub,
+        rust_2018_idioms,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("proffer.checkpoint.v1");
+    }
 }
 
 /// The descriptors of everything, for gRPC reflection.
