@@ -1,0 +1,298 @@
+//! All that a master can do, in the imperative. An effect that promises something says what must be durable before it
+//! leaves: durable before visible (the lesson of raft's `Ready`).
+
+use std::collections::BTreeMap;
+
+use proffer_model::link::ToAgent;
+use proffer_model::registry::Operation;
+use proffer_model::session;
+use proffer_model::{
+    AgentDescription, AgentId, AgentState, DemandId, FrameworkDescription, FrameworkId, Port,
+    Principal, Problem, Resources, Role, StateKey, Status, TaskId, Time,
+};
+
+use crate::event::{LinkId, RequestId, Seq, SessionId, TimerKey};
+
+/// What must be durable before an effect may leave. The shell keeps one first-in-first-out queue per peer: what waits
+/// holds back what comes after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum After {
+    /// It may leave at once.
+    Nothing,
+    /// It may leave when this batch is durable.
+    Seq(Seq),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write this batch to the log; `Persisted` follows. Batches are in order and may be written together.
+    Persist {
+        /// The batch's number.
+        seq: Seq,
+        /// What it changes.
+        operations: Vec<Operation>,
+    },
+    /// Send to a framework.
+    SendSession {
+        /// To which.
+        session: SessionId,
+        /// The event's sequence in the session.
+        sequence: u64,
+        /// What.
+        event: session::Event,
+        /// When it may leave.
+        after: After,
+    },
+    /// End a framework's connection after all that was sent to it.
+    CloseSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// Send to an agent.
+    SendLink {
+        /// To which.
+        link: LinkId,
+        /// What.
+        message: ToAgent,
+        /// When it may leave.
+        after: After,
+    },
+    /// End an agent's connection after all that was sent to it.
+    CloseLink {
+        /// Which.
+        link: LinkId,
+    },
+    /// Answer a unary call.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// The answer.
+        reply: Result<Reply, Problem>,
+        /// When it may leave.
+        after: After,
+    },
+    /// Set or move a timer.
+    SetTimer {
+        /// Which.
+        key: TimerKey,
+        /// To when, by the monotonic clock.
+        at: Time,
+    },
+    /// Forget a timer; it may still fire, and then does no harm.
+    CancelTimer {
+        /// Which.
+        key: TimerKey,
+    },
+    /// Make a fact known: to the view, the log, the metrics.
+    Record(Fact),
+}
+
+/// The answer to a unary call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A value and its version.
+    State {
+        /// The value.
+        value: Vec<u8>,
+        /// Its version.
+        version: u64,
+    },
+    /// The version that was written.
+    Written {
+        /// The version.
+        version: u64,
+    },
+    /// Deleted.
+    Deleted,
+    /// Keys with their values and versions, by key.
+    States(BTreeMap<StateKey, (Vec<u8>, u64)>),
+    /// Why demand is not met.
+    Explained(Vec<Explanation>),
+}
+
+/// Why one demand entry is not met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The role.
+    pub role: Role,
+    /// The entry.
+    pub demand: DemandId,
+    /// How many are wanted and not offered.
+    pub wanted: u32,
+    /// How many agents fail, by the first thing that each fails; most first.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// A reason that some agents fail by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Stable: `agent_state`, `predicate`, `excluded`, `insufficient_<resource>`, `offered`.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+    /// How many agents.
+    pub agents: u32,
+}
+
+/// Something that is now so. Rows replace the row with the same key in the view; the others are for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// An agent's row.
+    Agent(AgentRow),
+    /// A framework's row.
+    Framework(FrameworkRow),
+    /// A framework is over.
+    FrameworkGone {
+        /// Which.
+        framework: FrameworkId,
+    },
+    /// A task's row; terminal ones stay in the view for a while.
+    Task(TaskRow),
+    /// An agent is silent.
+    AgentSuspected {
+        /// Which.
+        agent: AgentId,
+    },
+    /// An agent is back.
+    AgentReturned {
+        /// Which.
+        agent: AgentId,
+    },
+    /// An agent is declared unreachable.
+    AgentUnreachable {
+        /// Which.
+        agent: AgentId,
+        /// How many of its tasks were reported.
+        tasks: u64,
+    },
+    /// Agents fell silent together, so none is declared unreachable until some are back or time has passed.
+    LossHeld {
+        /// How many are silent.
+        silent: u64,
+        /// Of how many.
+        agents: u64,
+    },
+    /// An agent was refused.
+    AgentRefused {
+        /// The id it came with.
+        agent: Option<AgentId>,
+        /// Why.
+        problem: Problem,
+    },
+    /// A framework's session became active.
+    FrameworkSubscribed {
+        /// Which.
+        framework: FrameworkId,
+        /// Whether it was new.
+        is_new: bool,
+    },
+    /// A framework has no session.
+    FrameworkDisconnected {
+        /// Which.
+        framework: FrameworkId,
+    },
+    /// Offers were sent.
+    OffersSent {
+        /// To whom.
+        framework: FrameworkId,
+        /// How many.
+        count: u64,
+    },
+    /// Offers ended without being accepted.
+    OffersEnded {
+        /// Whose.
+        framework: FrameworkId,
+        /// How many.
+        count: u64,
+        /// How.
+        how: OfferEnd,
+    },
+    /// Tasks were accepted for launch.
+    TasksLaunched {
+        /// Whose.
+        framework: FrameworkId,
+        /// How many.
+        count: u64,
+    },
+    /// A call was refused.
+    CallRefused {
+        /// Whose, if known.
+        framework: Option<FrameworkId>,
+        /// Why.
+        problem: Problem,
+    },
+}
+
+/// How an offer ended without being accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OfferEnd {
+    /// The framework declined it.
+    Declined,
+    /// Its lease ran out.
+    Expired,
+    /// The master took it back.
+    Rescinded,
+}
+
+/// What is shown of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentRow {
+    /// Which.
+    pub agent: AgentId,
+    /// What it says of itself.
+    pub description: AgentDescription,
+    /// Where it stands.
+    pub state: AgentState,
+    /// Held by tasks.
+    pub used: Resources,
+    /// In offers.
+    pub offered: Resources,
+    /// Tasks that are not terminal.
+    pub tasks: u64,
+}
+
+/// What is shown of a framework.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameworkRow {
+    /// Which.
+    pub framework: FrameworkId,
+    /// What it says of itself.
+    pub description: FrameworkDescription,
+    /// Who may take it over.
+    pub principal: Principal,
+    /// Whether it has a session.
+    pub is_connected: bool,
+    /// Tasks that are not terminal.
+    pub tasks: u64,
+    /// Offers that stand.
+    pub offers: u64,
+    /// Instances wanted and not offered.
+    pub demand: u64,
+    /// Held by tasks.
+    pub used: Resources,
+}
+
+/// What is shown of a task. Its command and environment are not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRow {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Which.
+    pub task: TaskId,
+    /// For people.
+    pub name: String,
+    /// Where.
+    pub agent: AgentId,
+    /// The latest status.
+    pub status: Status,
+    /// What it holds while it is not terminal.
+    pub resources: Resources,
+    /// For discovery and people.
+    pub labels: BTreeMap<String, String>,
+    /// What it listens on.
+    pub ports: Vec<Port>,
+}
+
+/// Effects in the order in which they are to be done.
+pub type Effects = Vec<Effect>;

@@ -1,0 +1,134 @@
+//! All that can happen to a master, in the past tense: decoded, authenticated and validated before it gets here.
+//! Start reading the core here, then `effect.rs`, then `core.rs`.
+
+use proffer_model::link::{Hello, ToMaster};
+use proffer_model::session::Call;
+use proffer_model::{FrameworkId, Generation, Principal, StateKey};
+
+/// One connection of an agent; numbered by the shell, never used again within a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+/// One connection of a framework; numbered by the shell, never used again within a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// A unary call that waits for its [`crate::effect::Effect::Reply`]; numbered by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// The number of a commit batch; grows by one from 1 within a term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seq(pub u64);
+
+/// What a timer is for. Setting a timer that is set moves it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimerKey {
+    /// Looks at every agent's silence, once a heartbeat interval.
+    Silence,
+    /// Looks at offers that have expired.
+    OfferExpiry,
+    /// Allocates: coalesces triggers, and sweeps now and then.
+    Allocate,
+    /// A framework without a session has waited its failover timeout.
+    Failover(FrameworkId),
+    /// Says to every session and link that the master is there.
+    Heartbeat,
+    /// Freed ports have rested.
+    PortRest,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An agent connected and said who it is.
+    LinkOpened {
+        /// The connection.
+        link: LinkId,
+        /// Its registration.
+        hello: Hello,
+    },
+    /// An agent said something more. A second Hello closes the link.
+    LinkMessage {
+        /// The connection.
+        link: LinkId,
+        /// What it said.
+        message: ToMaster,
+    },
+    /// An agent's connection ended.
+    LinkClosed {
+        /// The connection.
+        link: LinkId,
+    },
+    /// A framework called. The first call of a session must be Subscribe.
+    CallReceived {
+        /// The connection.
+        session: SessionId,
+        /// Who calls, as authentication found it.
+        principal: Principal,
+        /// The call's request id.
+        request: u64,
+        /// The call.
+        call: Call,
+    },
+    /// A framework's connection ended.
+    SessionClosed {
+        /// The connection.
+        session: SessionId,
+    },
+    /// A framework asked for or changed its durable state.
+    StateRequested {
+        /// Where the reply goes.
+        request: RequestId,
+        /// Who calls.
+        principal: Principal,
+        /// Whose state.
+        framework: FrameworkId,
+        /// The generation of the session that the caller holds.
+        generation: Generation,
+        /// What is asked.
+        call: StateCall,
+    },
+    /// An operator asked why a framework's demand is not met.
+    ExplainRequested {
+        /// Where the reply goes.
+        request: RequestId,
+        /// Whose demand.
+        framework: FrameworkId,
+    },
+    /// Every batch up to this one is durable.
+    Persisted(Seq),
+    /// A timer that was set has come.
+    TimerFired(TimerKey),
+}
+
+/// A call about a framework's durable state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateCall {
+    /// Reads one key.
+    Get {
+        /// The key.
+        key: StateKey,
+    },
+    /// Writes one key, if its version is the one expected.
+    Put {
+        /// The key.
+        key: StateKey,
+        /// The value.
+        value: Vec<u8>,
+        /// Absent: whatever is there. 0: only if there is nothing.
+        expected: Option<u64>,
+    },
+    /// Deletes one key, if its version is the one expected.
+    Delete {
+        /// The key.
+        key: StateKey,
+        /// Absent: whatever is there.
+        expected: Option<u64>,
+    },
+    /// Reads all keys that begin with this.
+    List {
+        /// The prefix, may be empty.
+        prefix: String,
+    },
+}
