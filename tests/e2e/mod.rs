@@ -1,0 +1,5 @@
+//! Whole clusters of real processes, real HAProxy, real tasks.
+
+mod bad_input;
+mod dev;
+mod roles;
