@@ -23,6 +23,8 @@ codes! {
     ID_INVALID = "id.invalid", Invalid;
     /// The body is not the JSON, TOML or protobuf that it should be.
     BODY_MALFORMED = "body.malformed", Invalid;
+    /// The body is larger than this address takes (HTTP 413).
+    BODY_TOO_LARGE = "body.too_large", Invalid;
     /// Resources cannot be read, are negative, tiny, too large or given twice.
     RESOURCES_INVALID = "resources.invalid", Invalid;
     /// A range is reversed or overlaps another.

@@ -25,6 +25,7 @@ pub mod secret;
 pub mod session;
 pub mod task;
 pub mod time;
+pub mod token;
 
 pub use agent::{AgentDescription, AgentState};
 pub use attribute::{AttributeValue, Attributes};
