@@ -111,6 +111,8 @@ codes! {
     HAPROXY_FAILED = "haproxy.failed", Unavailable;
     /// A peer did not answer in time or closed the connection.
     PEER_UNREACHABLE = "peer.unreachable", Unavailable;
+    /// What a command waited for did not come in time; it may still come.
+    WAIT_TIMED_OUT = "wait.timed_out", Unavailable;
     /// A queue is full.
     OVERLOADED = "server.overloaded", Exhausted;
     /// A defect of Proffer itself.
