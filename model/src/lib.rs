@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod attribute;
+pub mod checkpoint;
 pub mod code;
 pub mod demand;
 pub mod epoch;

@@ -42,3 +42,9 @@ pub const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(3);
 pub const KILL_GRACE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Checks of one task; more are refused.
 pub const CHECKS_MAX: usize = 8;
+/// From probe to probe of a check, at least; a shorter interval is refused.
+pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// How long a probe of a check may take, at least; a shorter timeout is refused.
+pub const CHECK_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// Any other duration in a message (an exclusion, a delay, a lease); a longer one is refused, so that sums cannot overflow.
+pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);

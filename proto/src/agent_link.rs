@@ -1,1 +1,281 @@
-//! Placeholder.
+//! The link between an agent and the leader.
+//!
+//! The envelope of what the leader says carries the epoch. A refusal has none to obey, so it is written as 0.
+
+use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX};
+use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
+use proffer_model::{AgentDescription, Epoch, Generation, Incarnation, Problem};
+
+use crate::fields::{
+    decode_duration, decode_host, decode_id, decode_list, decode_optional_id, decode_text,
+    encode_duration, missing, required,
+};
+use crate::problem::{decode_problem, encode_problem};
+use crate::resources::{decode_attributes, decode_resources, encode_attributes, encode_resources};
+use crate::task::{
+    decode_reason, decode_status, decode_task_spec, decode_task_state, encode_reason,
+    encode_status, encode_task_spec, encode_task_state,
+};
+use crate::v1;
+use crate::v1::to_agent::Message as AgentMessage;
+use crate::v1::to_master::Message as MasterMessage;
+
+/// What an agent tells the leader, for the wire.
+pub fn encode_to_master(message: &ToMaster) -> v1::ToMaster {
+    let message = match message {
+        ToMaster::Hello(hello) => MasterMessage::Hello(encode_hello(hello)),
+        ToMaster::Updated {
+            framework,
+            status,
+            latest,
+        } => MasterMessage::Updated(v1::TaskUpdated {
+            framework_id: framework.to_string(),
+            status: Some(encode_status(status)),
+            latest: encode_task_state(*latest).into(),
+        }),
+        ToMaster::Heartbeat => MasterMessage::Heartbeat(v1::LinkHeartbeat {}),
+    };
+    v1::ToMaster {
+        message: Some(message),
+    }
+}
+
+/// What an agent tells the leader, from the wire.
+pub fn decode_to_master(message: v1::ToMaster) -> Result<ToMaster, Problem> {
+    let (field, decoded) = match required(message.message, "message")? {
+        MasterMessage::Hello(hello) => ("hello", decode_hello(hello).map(ToMaster::Hello)),
+        MasterMessage::Updated(updated) => ("updated", decode_updated(updated)),
+        MasterMessage::Heartbeat(v1::LinkHeartbeat {}) => ("heartbeat", Ok(ToMaster::Heartbeat)),
+    };
+    decoded.map_err(|problem| problem.within(field))
+}
+
+/// What the leader tells an agent, for the wire.
+pub fn encode_to_agent(message: &ToAgent) -> v1::ToAgent {
+    let (epoch, message) = match message {
+        ToAgent::Welcome {
+            agent,
+            cluster,
+            epoch,
+            generation,
+            heartbeat_interval,
+        } => {
+            let welcome = v1::Welcome {
+                agent_id: agent.to_string(),
+                cluster_id: cluster.to_string(),
+                generation: generation.0,
+                heartbeat_interval_ms: encode_duration(*heartbeat_interval),
+            };
+            (*epoch, AgentMessage::Welcome(welcome))
+        }
+        ToAgent::Refused(problem) => (Epoch(0), AgentMessage::Refused(encode_problem(problem))),
+        ToAgent::Launch {
+            epoch,
+            framework,
+            incarnation,
+            spec,
+        } => {
+            let launch = v1::LaunchTask {
+                framework_id: framework.to_string(),
+                incarnation: incarnation.0,
+                spec: Some(encode_task_spec(spec)),
+            };
+            (*epoch, AgentMessage::Launch(launch))
+        }
+        ToAgent::Kill {
+            epoch,
+            framework,
+            task,
+            incarnation,
+            grace,
+            reason,
+        } => {
+            let kill = v1::KillTask {
+                framework_id: framework.to_string(),
+                task_id: task.to_string(),
+                incarnation: incarnation.0,
+                grace_ms: grace.map(encode_duration),
+                reason: encode_reason(*reason).into(),
+            };
+            (*epoch, AgentMessage::Kill(kill))
+        }
+        ToAgent::Acknowledge {
+            epoch,
+            framework,
+            task,
+            incarnation,
+            number,
+        } => {
+            let acknowledge = v1::AcknowledgeStatus {
+                framework_id: framework.to_string(),
+                task_id: task.to_string(),
+                incarnation: incarnation.0,
+                number: *number,
+            };
+            (*epoch, AgentMessage::Acknowledge(acknowledge))
+        }
+        ToAgent::Heartbeat { epoch } => (*epoch, AgentMessage::Heartbeat(v1::LinkHeartbeat {})),
+    };
+    v1::ToAgent {
+        epoch: epoch.0,
+        message: Some(message),
+    }
+}
+
+/// What the leader tells an agent, from the wire.
+pub fn decode_to_agent(message: v1::ToAgent) -> Result<ToAgent, Problem> {
+    let epoch = Epoch(message.epoch);
+    let (field, decoded) = match required(message.message, "message")? {
+        AgentMessage::Welcome(welcome) => ("welcome", decode_welcome(epoch, welcome)),
+        AgentMessage::Refused(problem) => {
+            ("refused", Ok(ToAgent::Refused(decode_problem(problem))))
+        }
+        AgentMessage::Launch(launch) => ("launch", decode_launch(epoch, launch)),
+        AgentMessage::Kill(kill) => ("kill", decode_kill(epoch, kill)),
+        AgentMessage::Acknowledge(acknowledge) => {
+            ("acknowledge", decode_acknowledge(epoch, acknowledge))
+        }
+        AgentMessage::Heartbeat(v1::LinkHeartbeat {}) => {
+            ("heartbeat", Ok(ToAgent::Heartbeat { epoch }))
+        }
+    };
+    decoded.map_err(|problem| problem.within(field))
+}
+
+/// What an agent says of itself, for the wire.
+pub fn encode_agent_description(description: &AgentDescription) -> v1::AgentDescription {
+    v1::AgentDescription {
+        host: description.host.clone(),
+        address: description.address.clone(),
+        resources: Some(encode_resources(&description.resources)),
+        attributes: encode_attributes(&description.attributes),
+        version: description.version.clone(),
+    }
+}
+
+/// What an agent says of itself, from the wire.
+pub fn decode_agent_description(
+    description: v1::AgentDescription,
+) -> Result<AgentDescription, Problem> {
+    let resources = required(description.resources, "resources")?;
+    Ok(AgentDescription {
+        host: decode_host(description.host, "host")?,
+        address: decode_host(description.address, "address")?,
+        resources: decode_resources(resources).map_err(|problem| problem.within("resources"))?,
+        attributes: decode_attributes(description.attributes)?,
+        version: decode_text(description.version, "version")?,
+    })
+}
+
+/// The number of a launch, which is never 0.
+pub(crate) fn decode_incarnation(number: u64) -> Result<Incarnation, Problem> {
+    match number {
+        0 => Err(missing("incarnation")),
+        _ => Ok(Incarnation(number)),
+    }
+}
+
+fn encode_hello(hello: &Hello) -> v1::Hello {
+    let (agent, cluster) = (hello.agent.as_ref(), hello.cluster.as_ref());
+    v1::Hello {
+        agent_id: agent.map(ToString::to_string).unwrap_or_default(),
+        cluster_id: cluster.map(ToString::to_string).unwrap_or_default(),
+        epoch: hello.epoch.0,
+        description: Some(encode_agent_description(&hello.description)),
+        tasks: hello.tasks.iter().map(encode_agent_task).collect(),
+    }
+}
+
+fn decode_hello(hello: v1::Hello) -> Result<Hello, Problem> {
+    let description = required(hello.description, "description")?;
+    Ok(Hello {
+        agent: decode_optional_id(&hello.agent_id, "agent_id")?,
+        cluster: decode_optional_id(&hello.cluster_id, "cluster_id")?,
+        epoch: Epoch(hello.epoch),
+        description: decode_agent_description(description)
+            .map_err(|problem| problem.within("description"))?,
+        tasks: decode_list(hello.tasks, "tasks", ITEMS_PER_CALL_MAX, decode_agent_task)?,
+    })
+}
+
+fn encode_agent_task(task: &AgentTask) -> v1::AgentTask {
+    v1::AgentTask {
+        framework_id: task.framework.to_string(),
+        spec: Some(encode_task_spec(&task.spec)),
+        incarnation: task.incarnation.0,
+        status: Some(encode_status(&task.status)),
+    }
+}
+
+fn decode_agent_task(task: v1::AgentTask) -> Result<AgentTask, Problem> {
+    let (spec, status) = (
+        required(task.spec, "spec")?,
+        required(task.status, "status")?,
+    );
+    Ok(AgentTask {
+        framework: decode_id(&task.framework_id, "framework_id")?,
+        spec: decode_task_spec(spec).map_err(|problem| problem.within("spec"))?,
+        incarnation: decode_incarnation(task.incarnation)?,
+        status: decode_status(status).map_err(|problem| problem.within("status"))?,
+    })
+}
+
+fn decode_updated(updated: v1::TaskUpdated) -> Result<ToMaster, Problem> {
+    let status = required(updated.status, "status")?;
+    Ok(ToMaster::Updated {
+        framework: decode_id(&updated.framework_id, "framework_id")?,
+        status: decode_status(status).map_err(|problem| problem.within("status"))?,
+        latest: decode_task_state(updated.latest, "latest")?,
+    })
+}
+
+fn decode_welcome(epoch: Epoch, welcome: v1::Welcome) -> Result<ToAgent, Problem> {
+    let interval_ms = welcome.heartbeat_interval_ms;
+    if interval_ms == 0 {
+        return Err(missing("heartbeat_interval_ms"));
+    }
+    Ok(ToAgent::Welcome {
+        agent: decode_id(&welcome.agent_id, "agent_id")?,
+        cluster: decode_id(&welcome.cluster_id, "cluster_id")?,
+        epoch,
+        generation: Generation(welcome.generation),
+        heartbeat_interval: decode_duration(interval_ms, "heartbeat_interval_ms", DURATION_MAX)?,
+    })
+}
+
+fn decode_launch(epoch: Epoch, launch: v1::LaunchTask) -> Result<ToAgent, Problem> {
+    let spec = required(launch.spec, "spec")?;
+    Ok(ToAgent::Launch {
+        epoch,
+        framework: decode_id(&launch.framework_id, "framework_id")?,
+        incarnation: decode_incarnation(launch.incarnation)?,
+        spec: decode_task_spec(spec).map_err(|problem| problem.within("spec"))?,
+    })
+}
+
+fn decode_kill(epoch: Epoch, kill: v1::KillTask) -> Result<ToAgent, Problem> {
+    let grace = kill.grace_ms;
+    Ok(ToAgent::Kill {
+        epoch,
+        framework: decode_id(&kill.framework_id, "framework_id")?,
+        task: decode_id(&kill.task_id, "task_id")?,
+        incarnation: decode_incarnation(kill.incarnation)?,
+        grace: grace
+            .map(|ms| decode_duration(ms, "grace_ms", KILL_GRACE_MAX))
+            .transpose()?,
+        reason: decode_reason(kill.reason, "reason")?,
+    })
+}
+
+fn decode_acknowledge(
+    epoch: Epoch,
+    acknowledge: v1::AcknowledgeStatus,
+) -> Result<ToAgent, Problem> {
+    Ok(ToAgent::Acknowledge {
+        epoch,
+        framework: decode_id(&acknowledge.framework_id, "framework_id")?,
+        task: decode_id(&acknowledge.task_id, "task_id")?,
+        incarnation: decode_incarnation(acknowledge.incarnation)?,
+        number: acknowledge.number,
+    })
+}

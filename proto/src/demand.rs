@@ -1,1 +1,178 @@
-//! Placeholder.
+//! Demand: what a framework wants, with predicates of bounded depth.
+
+use std::collections::BTreeMap;
+
+use proffer_model::limits::{
+    DEMAND_COUNT_MAX, DEMAND_ENTRIES_MAX, DURATION_MAX, ENTRIES_MAX, ITEMS_PER_CALL_MAX,
+    PREDICATE_DEPTH_MAX, RANGES_MAX, RESOURCE_NAMES_MAX,
+};
+use proffer_model::{
+    Demand, DemandEntry, Exclusion, Generation, Predicate, Problem, ResourceName, Shape,
+};
+
+use crate::fields::{
+    check_count, check_distinct, decode_duration, decode_host, decode_id, decode_list,
+    encode_duration, invalid, missing, required,
+};
+use crate::resources::{decode_attribute, decode_resources, encode_attribute, encode_resources};
+use crate::v1;
+use crate::v1::predicate::Test;
+
+/// A demand for the wire.
+pub fn encode_demand(demand: &Demand) -> v1::SetDemand {
+    v1::SetDemand {
+        role: demand.role.to_string(),
+        generation: demand.generation.0,
+        entries: demand.entries.iter().map(encode_entry).collect(),
+    }
+}
+
+/// A demand from the wire.
+pub fn decode_demand(demand: v1::SetDemand) -> Result<Demand, Problem> {
+    let entries = decode_list(demand.entries, "entries", DEMAND_ENTRIES_MAX, decode_entry)?;
+    check_distinct(entries.iter().map(|entry| &entry.id), |i| {
+        format!("entries[{i}].id")
+    })?;
+    Ok(Demand {
+        role: decode_id(&demand.role, "role")?,
+        generation: Generation(demand.generation),
+        entries,
+    })
+}
+
+/// A predicate for the wire.
+pub fn encode_predicate(predicate: &Predicate) -> v1::Predicate {
+    let list = |predicates: &[Predicate]| v1::PredicateList {
+        predicates: predicates.iter().map(encode_predicate).collect(),
+    };
+    let test = match predicate {
+        Predicate::All(all) => Test::All(list(all)),
+        Predicate::AnyOf(any) => Test::AnyOf(list(any)),
+        Predicate::Not(inner) => Test::Not(Box::new(encode_predicate(inner))),
+        Predicate::Attribute(name, value) => Test::Attribute(encode_attribute(name, value)),
+        Predicate::Host(host) => Test::Host(host.clone()),
+    };
+    v1::Predicate { test: Some(test) }
+}
+
+/// A predicate from the wire, nested at most `PREDICATE_DEPTH_MAX` deep.
+pub fn decode_predicate(predicate: v1::Predicate) -> Result<Predicate, Problem> {
+    decode_nested(predicate, PREDICATE_DEPTH_MAX)
+}
+
+fn decode_nested(predicate: v1::Predicate, depth_left: usize) -> Result<Predicate, Problem> {
+    let Some(depth_left) = depth_left.checked_sub(1) else {
+        let message = format!("predicates are nested deeper than {PREDICATE_DEPTH_MAX}");
+        return Err(invalid("", message).hint("flatten the tree: all and any_of take lists"));
+    };
+    let list = |list: v1::PredicateList, field: &str| {
+        decode_list(list.predicates, "predicates", ENTRIES_MAX, |inner| {
+            decode_nested(inner, depth_left)
+        })
+        .map_err(|problem| problem.within(field))
+    };
+    Ok(match required(predicate.test, "test")? {
+        Test::All(all) => Predicate::All(list(all, "all")?),
+        Test::AnyOf(any) => Predicate::AnyOf(list(any, "any_of")?),
+        Test::Not(inner) => {
+            let inner =
+                decode_nested(*inner, depth_left).map_err(|problem| problem.within("not"))?;
+            Predicate::Not(Box::new(inner))
+        }
+        Test::Attribute(attribute) => {
+            let (name, value) =
+                decode_attribute(attribute).map_err(|problem| problem.within("attribute"))?;
+            Predicate::Attribute(name, value)
+        }
+        Test::Host(host) => Predicate::Host(decode_host(host, "host")?),
+    })
+}
+
+fn encode_entry(entry: &DemandEntry) -> v1::DemandEntry {
+    v1::DemandEntry {
+        id: entry.id.to_string(),
+        shape: encode_shape(&entry.shape),
+        count: entry.count,
+        predicates: entry.predicates.iter().map(encode_predicate).collect(),
+        excluded: entry.excluded.iter().map(encode_exclusion).collect(),
+    }
+}
+
+fn decode_entry(entry: v1::DemandEntry) -> Result<DemandEntry, Problem> {
+    if !(1..=DEMAND_COUNT_MAX).contains(&entry.count) {
+        let message = format!("{} is not from 1 to {DEMAND_COUNT_MAX}", entry.count);
+        return Err(invalid("count", message)
+            .hint("leave an entry out of the demand when nothing of it is wanted"));
+    }
+    Ok(DemandEntry {
+        id: decode_id(&entry.id, "id")?,
+        shape: decode_shape(entry.shape).map_err(|problem| problem.within("shape"))?,
+        count: entry.count,
+        predicates: decode_list(
+            entry.predicates,
+            "predicates",
+            ENTRIES_MAX,
+            decode_predicate,
+        )?,
+        excluded: decode_list(
+            entry.excluded,
+            "excluded",
+            ITEMS_PER_CALL_MAX,
+            decode_exclusion,
+        )?,
+    })
+}
+
+fn encode_shape(shape: &Shape) -> Option<v1::Shape> {
+    let Shape::Of { resources, counts } = shape else {
+        return None;
+    };
+    let counts = counts.iter();
+    Some(v1::Shape {
+        resources: Some(encode_resources(resources)),
+        counts: counts
+            .map(|(name, count)| (name.to_string(), *count))
+            .collect(),
+    })
+}
+
+fn decode_shape(shape: Option<v1::Shape>) -> Result<Shape, Problem> {
+    let Some(shape) = shape else {
+        return Ok(Shape::Any);
+    };
+    let resources = decode_resources(shape.resources.unwrap_or_default())
+        .map_err(|problem| problem.within("resources"))?;
+    let counts = decode_counts(shape.counts)?;
+    if resources.is_empty() && counts.is_empty() {
+        return Err(missing("resources").hint("say what one instance needs, or leave shape out"));
+    }
+    Ok(Shape::Of { resources, counts })
+}
+
+fn decode_counts(counts: BTreeMap<String, u64>) -> Result<BTreeMap<ResourceName, u64>, Problem> {
+    check_count(counts.len(), "counts", RESOURCE_NAMES_MAX)?;
+    let most = u64::try_from(RANGES_MAX).unwrap_or(u64::MAX);
+    let decode = |(name, count): (String, u64)| {
+        let name: ResourceName = decode_id(&name, "counts")?;
+        if !(1..=most).contains(&count) {
+            let message = format!("{count} is not from 1 to {most}");
+            return Err(invalid(name.as_str(), message).within("counts"));
+        }
+        Ok((name, count))
+    };
+    counts.into_iter().map(decode).collect()
+}
+
+fn encode_exclusion(exclusion: &Exclusion) -> v1::Exclusion {
+    v1::Exclusion {
+        agent_id: exclusion.agent.to_string(),
+        lasts_ms: encode_duration(exclusion.lasts),
+    }
+}
+
+fn decode_exclusion(exclusion: v1::Exclusion) -> Result<Exclusion, Problem> {
+    Ok(Exclusion {
+        agent: decode_id(&exclusion.agent_id, "agent_id")?,
+        lasts: decode_duration(exclusion.lasts_ms, "lasts_ms", DURATION_MAX)?,
+    })
+}

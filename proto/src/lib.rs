@@ -3,10 +3,14 @@
 //! Decoding is where input becomes trustworthy: `decode_*` functions check every field and answer a
 //! [`proffer_model::Problem`] that names the path of the field at fault; `encode_*` functions cannot fail.
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 mod agent_link;
 mod demand;
 mod fields;
+mod limits;
+mod offer;
+mod operator;
 mod problem;
 mod record;
 mod resources;
@@ -14,10 +18,31 @@ mod run;
 mod session;
 mod task;
 
+pub use agent_link::{
+    decode_agent_description, decode_to_agent, decode_to_master, encode_agent_description,
+    encode_to_agent, encode_to_master,
+};
+pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};
+pub use offer::{decode_offer, encode_offer};
+pub use operator::{decode_agent_state, encode_agent_state};
+pub use problem::{decode_problem, encode_problem, problem_of, status_of};
+pub use record::{decode_batch, decode_snapshot, encode_batch, encode_snapshot};
+pub use resources::{decode_attributes, decode_resources, encode_attributes, encode_resources};
+pub use run::{
+    decode_agent_identity, decode_run, decode_status_entry, encode_agent_identity, encode_run,
+    encode_status_entry,
+};
+pub use session::{decode_call, decode_event, encode_call, encode_event};
+pub use task::{
+    decode_check, decode_port, decode_reason, decode_status, decode_task_spec, decode_task_state,
+    encode_check, encode_port, encode_reason, encode_status, encode_task_spec, encode_task_state,
+};
+
 /// The public API and the agent link.
 #[allow(
     missing_docs,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     unreachable_pub,
     rust_2018_idioms,
     reason = "generated code"
@@ -32,6 +57,7 @@ pub mod store {
     #[allow(
         missing_docs,
         clippy::all,
+        clippy::allow_attributes_without_reason,
         unreachable_pub,
         rust_2018_idioms,
         reason = "generated code"
@@ -47,6 +73,7 @@ pub mod checkpoint {
     #[allow(
         missing_docs,
         clippy::all,
+        clippy::allow_attributes_without_reason,
         unreachable_pub,
         rust_2018_idioms,
         reason = "generated code"

@@ -1,1 +1,305 @@
-//! Placeholder.
+//! The master's durable log and its snapshots.
+//!
+//! Old records are read for ever; a record of a greater schema version, or of a kind that is not known, means that a newer
+//! version wrote it: the reader must not lead, or it would act on less than was promised. Every failure here is
+//! `store.failed`, with the path of the field in the entry.
+
+use std::collections::BTreeMap;
+
+use proffer_model::registry::{AgentEntry, FrameworkEntry, Operation, Registry, StateEntry};
+use proffer_model::{Epoch, FrameworkDescription, FrameworkId, Principal, Problem, StateKey, code};
+use prost::Message;
+
+use crate::agent_link::{decode_agent_description, encode_agent_description};
+use crate::fields::{decode_id, encode_duration, required};
+use crate::limits::STORE_SCHEMA;
+use crate::session::{decode_framework_description, texts};
+use crate::store::v1;
+use crate::store::v1::record::Operation as WireOperation;
+
+/// One entry of the log: a commit batch of this term.
+pub fn encode_batch(epoch: Epoch, operations: &[Operation]) -> Vec<u8> {
+    let batch = v1::Batch {
+        epoch: epoch.0,
+        records: operations.iter().map(encode_record).collect(),
+    };
+    batch.encode_to_vec()
+}
+
+/// Reads one entry of the log.
+pub fn decode_batch(bytes: &[u8]) -> Result<(Epoch, Vec<Operation>), Problem> {
+    let batch = v1::Batch::decode(bytes).map_err(|error| damaged(&error))?;
+    let decode = |(i, record)| {
+        decode_record(record).map_err(|problem| problem.within(format_args!("records[{i}]")))
+    };
+    let records = batch.records.into_iter().enumerate();
+    let operations = records.map(decode).collect::<Result<_, _>>()?;
+    Ok((Epoch(batch.epoch), operations))
+}
+
+/// All that the log adds up to.
+pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
+    let agents = registry.agents.iter().map(|(id, entry)| v1::SnapshotAgent {
+        agent_id: id.to_string(),
+        description: Some(encode_agent_description(&entry.description)),
+        // 0 says reachable; nothing became unreachable in the first millisecond of 1970.
+        unreachable_since_wall_ms: entry.unreachable_since_wall_ms.map_or(0, |ms| ms.max(1)),
+    });
+    let frameworks = registry.frameworks.iter().map(encode_framework);
+    let completed = registry.completed.iter();
+    let completed = completed.map(|(id, order)| v1::CompletedFramework {
+        framework_id: id.to_string(),
+        order: *order,
+    });
+    let snapshot = v1::Snapshot {
+        schema: STORE_SCHEMA,
+        agents: agents.collect(),
+        frameworks: frameworks.collect(),
+        completed: completed.collect(),
+        completed_count: registry.completed_count,
+    };
+    snapshot.encode_to_vec()
+}
+
+/// Reads a snapshot.
+pub fn decode_snapshot(bytes: &[u8]) -> Result<Registry, Problem> {
+    let snapshot = v1::Snapshot::decode(bytes).map_err(|error| damaged(&error))?;
+    check_schema(snapshot.schema)?;
+    decode_registry(snapshot).map_err(as_store_problem)
+}
+
+fn decode_registry(snapshot: v1::Snapshot) -> Result<Registry, Problem> {
+    let mut registry = Registry {
+        completed_count: snapshot.completed_count,
+        ..Registry::default()
+    };
+    for (i, agent) in snapshot.agents.into_iter().enumerate() {
+        let within = |problem: Problem| problem.within(format_args!("agents[{i}]"));
+        let since = agent.unreachable_since_wall_ms;
+        let id = decode_id(&agent.agent_id, "agent_id").map_err(within)?;
+        let description = decode_agent(agent.description).map_err(within)?;
+        let entry = AgentEntry {
+            description,
+            unreachable_since_wall_ms: Some(since).filter(|ms| *ms > 0),
+        };
+        registry.agents.insert(id, entry);
+    }
+    for (i, framework) in snapshot.frameworks.into_iter().enumerate() {
+        let (id, entry) = decode_framework(framework)
+            .map_err(|problem| problem.within(format_args!("frameworks[{i}]")))?;
+        registry.frameworks.insert(id, entry);
+    }
+    for (i, completed) in snapshot.completed.into_iter().enumerate() {
+        let id = decode_id(&completed.framework_id, "framework_id")
+            .map_err(|problem| problem.within(format_args!("completed[{i}]")))?;
+        registry.completed.insert(id, completed.order);
+    }
+    Ok(registry)
+}
+
+fn encode_record(operation: &Operation) -> v1::Record {
+    let operation = match operation {
+        Operation::AdmitAgent { agent, description } => WireOperation::AdmitAgent(v1::AdmitAgent {
+            agent_id: agent.to_string(),
+            description: Some(encode_agent_description(description)),
+        }),
+        Operation::MarkUnreachable {
+            agent,
+            since_wall_ms,
+        } => WireOperation::MarkUnreachable(v1::MarkUnreachable {
+            agent_id: agent.to_string(),
+            since_wall_ms: *since_wall_ms,
+        }),
+        Operation::MarkReachable { agent } => WireOperation::MarkReachable(v1::MarkReachable {
+            agent_id: agent.to_string(),
+        }),
+        Operation::AdmitFramework {
+            framework,
+            principal,
+            description,
+        } => WireOperation::AdmitFramework(encode_admission(framework, principal, description)),
+        Operation::CompleteFramework { framework } => {
+            WireOperation::CompleteFramework(v1::CompleteFramework {
+                framework_id: framework.to_string(),
+            })
+        }
+        Operation::PutState {
+            framework,
+            key,
+            value,
+        } => WireOperation::PutState(v1::PutState {
+            framework_id: framework.to_string(),
+            key: key.to_string(),
+            value: value.clone(),
+        }),
+        Operation::DeleteState { framework, key } => WireOperation::DeleteState(v1::DeleteState {
+            framework_id: framework.to_string(),
+            key: key.to_string(),
+        }),
+    };
+    v1::Record {
+        schema: STORE_SCHEMA,
+        operation: Some(operation),
+    }
+}
+
+fn decode_record(record: v1::Record) -> Result<Operation, Problem> {
+    check_schema(record.schema)?;
+    let operation = record.operation.ok_or_else(|| {
+        newer("the record is of a kind that this version does not know").field("operation")
+    })?;
+    let (field, decoded) = match operation {
+        WireOperation::AdmitAgent(admit) => ("admit_agent", decode_admit_agent(admit)),
+        WireOperation::MarkUnreachable(mark) => {
+            let since_wall_ms = mark.since_wall_ms;
+            let agent = decode_id(&mark.agent_id, "agent_id");
+            let operation = agent.map(|agent| Operation::MarkUnreachable {
+                agent,
+                since_wall_ms,
+            });
+            ("mark_unreachable", operation)
+        }
+        WireOperation::MarkReachable(mark) => {
+            let agent = decode_id(&mark.agent_id, "agent_id");
+            let operation = agent.map(|agent| Operation::MarkReachable { agent });
+            ("mark_reachable", operation)
+        }
+        WireOperation::AdmitFramework(admit) => {
+            let operation = decode_admission(admit).map(|(framework, principal, description)| {
+                Operation::AdmitFramework {
+                    framework,
+                    principal,
+                    description,
+                }
+            });
+            ("admit_framework", operation)
+        }
+        WireOperation::CompleteFramework(complete) => {
+            let framework = decode_id(&complete.framework_id, "framework_id");
+            let operation = framework.map(|framework| Operation::CompleteFramework { framework });
+            ("complete_framework", operation)
+        }
+        WireOperation::PutState(put) => ("put_state", decode_put_state(put)),
+        WireOperation::DeleteState(delete) => ("delete_state", decode_delete_state(delete)),
+    };
+    decoded
+        .map_err(|problem| problem.within(field))
+        .map_err(as_store_problem)
+}
+
+fn decode_admit_agent(admit: v1::AdmitAgent) -> Result<Operation, Problem> {
+    Ok(Operation::AdmitAgent {
+        agent: decode_id(&admit.agent_id, "agent_id")?,
+        description: decode_agent(admit.description)?,
+    })
+}
+
+fn decode_put_state(put: v1::PutState) -> Result<Operation, Problem> {
+    Ok(Operation::PutState {
+        framework: decode_id(&put.framework_id, "framework_id")?,
+        key: decode_id(&put.key, "key")?,
+        value: put.value,
+    })
+}
+
+fn decode_delete_state(delete: v1::DeleteState) -> Result<Operation, Problem> {
+    Ok(Operation::DeleteState {
+        framework: decode_id(&delete.framework_id, "framework_id")?,
+        key: decode_id(&delete.key, "key")?,
+    })
+}
+
+fn decode_agent(
+    description: Option<crate::v1::AgentDescription>,
+) -> Result<proffer_model::AgentDescription, Problem> {
+    decode_agent_description(required(description, "description")?)
+        .map_err(|problem| problem.within("description"))
+}
+
+fn encode_admission(
+    framework: &FrameworkId,
+    principal: &Principal,
+    description: &FrameworkDescription,
+) -> v1::AdmitFramework {
+    v1::AdmitFramework {
+        framework_id: framework.to_string(),
+        principal: principal.to_string(),
+        name: description.name.clone(),
+        roles: texts(&description.roles),
+        failover_timeout_ms: encode_duration(description.failover_timeout),
+    }
+}
+
+fn decode_admission(
+    admit: v1::AdmitFramework,
+) -> Result<(FrameworkId, Principal, FrameworkDescription), Problem> {
+    Ok((
+        decode_id(&admit.framework_id, "framework_id")?,
+        decode_id(&admit.principal, "principal")?,
+        decode_framework_description(admit.name, admit.roles, Some(admit.failover_timeout_ms))?,
+    ))
+}
+
+fn encode_framework((id, entry): (&FrameworkId, &FrameworkEntry)) -> v1::SnapshotFramework {
+    let state = entry.state.iter().map(|(key, stored)| v1::SnapshotState {
+        key: key.to_string(),
+        value: stored.value.clone(),
+        version: stored.version,
+    });
+    v1::SnapshotFramework {
+        framework: Some(encode_admission(id, &entry.principal, &entry.description)),
+        state: state.collect(),
+        revision: entry.revision,
+    }
+}
+
+fn decode_framework(
+    framework: v1::SnapshotFramework,
+) -> Result<(FrameworkId, FrameworkEntry), Problem> {
+    let admit = required(framework.framework, "framework")?;
+    let (id, principal, description) =
+        decode_admission(admit).map_err(|problem| problem.within("framework"))?;
+    let mut state = BTreeMap::new();
+    for (i, stored) in framework.state.into_iter().enumerate() {
+        let key: StateKey = decode_id(&stored.key, "key")
+            .map_err(|problem| problem.within(format_args!("state[{i}]")))?;
+        let entry = StateEntry {
+            value: stored.value,
+            version: stored.version,
+        };
+        state.insert(key, entry);
+    }
+    let entry = FrameworkEntry {
+        principal,
+        description,
+        state,
+        revision: framework.revision,
+    };
+    Ok((id, entry))
+}
+
+fn check_schema(schema: u32) -> Result<(), Problem> {
+    match schema {
+        0 => Err(damaged(&"it has no schema version").field("schema")),
+        schema if schema > STORE_SCHEMA => Err(newer(format!(
+            "a newer version of proffer wrote schema version {schema}; this one knows {STORE_SCHEMA}"
+        ))
+        .field("schema")),
+        _ => Ok(()),
+    }
+}
+
+fn newer(message: impl Into<String>) -> Problem {
+    Problem::new(code::STORE_FAILED, message)
+        .hint("start the version that wrote it, or a later one")
+}
+
+fn damaged(why: &dyn std::fmt::Display) -> Problem {
+    Problem::new(code::STORE_FAILED, format!("the entry is damaged: {why}"))
+        .hint("restore the store from a backup")
+}
+
+fn as_store_problem(problem: Problem) -> Problem {
+    let field = problem.field.clone();
+    damaged(&problem.message).field(field)
+}

@@ -1,1 +1,82 @@
-//! Placeholder.
+//! The agent's files.
+
+use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
+use proffer_model::limits::KILL_GRACE_MAX;
+use proffer_model::{Epoch, Problem};
+
+use crate::agent_link::decode_incarnation;
+use crate::checkpoint::v1;
+use crate::checkpoint::v1::status_entry::Entry;
+use crate::fields::{
+    decode_duration, decode_id, decode_optional_id, decode_text, encode_duration, required,
+};
+use crate::task::{
+    decode_reason, decode_status, decode_task_spec, encode_reason, encode_status, encode_task_spec,
+};
+
+/// The content of the file `agent`.
+pub fn encode_agent_identity(identity: &AgentIdentity) -> v1::AgentIdentity {
+    let (agent, cluster) = (identity.agent.as_ref(), identity.cluster.as_ref());
+    v1::AgentIdentity {
+        agent_id: agent.map(ToString::to_string).unwrap_or_default(),
+        cluster_id: cluster.map(ToString::to_string).unwrap_or_default(),
+        epoch: identity.epoch.0,
+        boot_id: identity.boot_id.clone(),
+    }
+}
+
+/// The content of the file `agent`, checked.
+pub fn decode_agent_identity(identity: v1::AgentIdentity) -> Result<AgentIdentity, Problem> {
+    Ok(AgentIdentity {
+        agent: decode_optional_id(&identity.agent_id, "agent_id")?,
+        cluster: decode_optional_id(&identity.cluster_id, "cluster_id")?,
+        epoch: Epoch(identity.epoch),
+        boot_id: decode_text(identity.boot_id, "boot_id")?,
+    })
+}
+
+/// The content of the file `task` of a run. Holds secrets.
+pub fn encode_run(run: &Run) -> v1::Run {
+    v1::Run {
+        framework_id: run.framework.to_string(),
+        incarnation: run.incarnation.0,
+        spec: Some(encode_task_spec(&run.spec)),
+    }
+}
+
+/// The content of the file `task` of a run, checked.
+pub fn decode_run(run: v1::Run) -> Result<Run, Problem> {
+    let spec = required(run.spec, "spec")?;
+    Ok(Run {
+        framework: decode_id(&run.framework_id, "framework_id")?,
+        incarnation: decode_incarnation(run.incarnation)?,
+        spec: decode_task_spec(spec).map_err(|problem| problem.within("spec"))?,
+    })
+}
+
+/// One entry of the file `statuses` of a run.
+pub fn encode_status_entry(entry: &StatusEntry) -> v1::StatusEntry {
+    let entry = match entry {
+        StatusEntry::Made(status) => Entry::Made(encode_status(status)),
+        StatusEntry::Acknowledged(number) => Entry::Acknowledged(*number),
+        StatusEntry::Kill { grace, reason } => Entry::Kill(v1::KillIntent {
+            grace_ms: encode_duration(*grace),
+            reason: encode_reason(*reason).into(),
+        }),
+    };
+    v1::StatusEntry { entry: Some(entry) }
+}
+
+/// One entry of the file `statuses` of a run, checked.
+pub fn decode_status_entry(entry: v1::StatusEntry) -> Result<StatusEntry, Problem> {
+    Ok(match required(entry.entry, "entry")? {
+        Entry::Made(status) => {
+            StatusEntry::Made(decode_status(status).map_err(|problem| problem.within("made"))?)
+        }
+        Entry::Acknowledged(number) => StatusEntry::Acknowledged(number),
+        Entry::Kill(kill) => StatusEntry::Kill {
+            grace: decode_duration(kill.grace_ms, "kill.grace_ms", KILL_GRACE_MAX)?,
+            reason: decode_reason(kill.reason, "kill.reason")?,
+        },
+    })
+}

@@ -1,1 +1,294 @@
-//! Placeholder.
+//! Sessions: what a framework calls, and what the master tells it.
+//!
+//! A call that cannot be decoded is refused as a whole; its request id stands outside the call, so the refusal can still
+//! be answered to it.
+
+use proffer_model::limits::{
+    DURATION_MAX, FAILOVER_TIMEOUT_DEFAULT, FAILOVER_TIMEOUT_MAX, ITEMS_PER_CALL_MAX,
+    KILL_GRACE_MAX, ROLES_MAX,
+};
+use proffer_model::session::{Answer, Call, Event, LaunchResult};
+use proffer_model::{Epoch, FrameworkDescription, Generation, Incarnation, Problem, TaskSpec};
+
+use crate::demand::{decode_demand, encode_demand};
+use crate::fields::{
+    check_distinct, decode_duration, decode_id, decode_ids, decode_list, decode_optional_id,
+    decode_text, encode_duration, missing, required,
+};
+use crate::offer::{decode_offer, encode_offer};
+use crate::problem::{decode_problem, encode_problem};
+use crate::task::{decode_status, decode_task_spec, encode_status, encode_task_spec};
+use crate::v1;
+use crate::v1::answered::Answer as WireAnswer;
+use crate::v1::session_call::Call as WireCall;
+use crate::v1::session_event::Event as WireEvent;
+
+/// A call with its request id, for the wire.
+pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
+    let call = match call {
+        Call::Subscribe {
+            framework,
+            description,
+        } => WireCall::Subscribe(v1::Subscribe {
+            framework_id: framework
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            name: description.name.clone(),
+            roles: texts(&description.roles),
+            failover_timeout_ms: Some(encode_duration(description.failover_timeout)),
+        }),
+        Call::SetDemand(demand) => WireCall::SetDemand(encode_demand(demand)),
+        Call::Accept { offers, launches } => WireCall::Accept(v1::Accept {
+            offer_ids: texts(offers),
+            launches: launches.iter().map(encode_task_spec).collect(),
+        }),
+        Call::Decline {
+            offers,
+            exclude_for,
+        } => WireCall::Decline(v1::Decline {
+            offer_ids: texts(offers),
+            exclude_for_ms: encode_duration(*exclude_for),
+        }),
+        Call::Kill { task, grace } => WireCall::Kill(v1::Kill {
+            task_id: task.to_string(),
+            grace_ms: grace.map(encode_duration),
+        }),
+        Call::Acknowledge { sequence } => WireCall::Acknowledge(v1::Acknowledge {
+            sequence: *sequence,
+        }),
+        Call::Reconcile { tasks } => WireCall::Reconcile(v1::Reconcile {
+            task_ids: texts(tasks),
+        }),
+        Call::Teardown => WireCall::Teardown(v1::Teardown {}),
+    };
+    v1::SessionCall {
+        request_id: request,
+        call: Some(call),
+    }
+}
+
+/// A call from the wire, with its request id. On a problem the caller still has `request_id`, if it was read before.
+pub fn decode_call(call: v1::SessionCall) -> Result<(u64, Call), Problem> {
+    let request = call.request_id;
+    let (field, decoded) = match required(call.call, "call")? {
+        WireCall::Subscribe(subscribe) => ("subscribe", decode_subscribe(subscribe)),
+        WireCall::SetDemand(demand) => ("set_demand", decode_demand(demand).map(Call::SetDemand)),
+        WireCall::Accept(accept) => ("accept", decode_accept(accept)),
+        WireCall::Decline(decline) => ("decline", decode_decline(decline)),
+        WireCall::Kill(kill) => ("kill", decode_kill(kill)),
+        WireCall::Acknowledge(acknowledge) => {
+            let sequence = acknowledge.sequence;
+            ("acknowledge", Ok(Call::Acknowledge { sequence }))
+        }
+        WireCall::Reconcile(reconcile) => ("reconcile", decode_reconcile(reconcile)),
+        WireCall::Teardown(v1::Teardown {}) => ("teardown", Ok(Call::Teardown)),
+    };
+    let call = decoded.map_err(|problem| problem.within(field))?;
+    Ok((request, call))
+}
+
+/// An event with its sequence in the session and the term that sends it, for the wire. `Subscribed` names the term too;
+/// it must be the same.
+pub fn encode_event(sequence: u64, epoch: Epoch, event: &Event) -> v1::SessionEvent {
+    let event = match event {
+        Event::Subscribed {
+            framework,
+            cluster,
+            epoch: _,
+            generation,
+            heartbeat_interval,
+        } => WireEvent::Subscribed(v1::Subscribed {
+            framework_id: framework.to_string(),
+            cluster_id: cluster.to_string(),
+            generation: generation.0,
+            heartbeat_interval_ms: encode_duration(*heartbeat_interval),
+        }),
+        Event::Answered { request, answer } => WireEvent::Answered(v1::Answered {
+            request_id: *request,
+            answer: Some(encode_answer(answer)),
+        }),
+        Event::Offered(offers) => WireEvent::Offered(v1::Offered {
+            offers: offers.iter().map(encode_offer).collect(),
+        }),
+        Event::Rescinded(offers) => WireEvent::Rescinded(v1::Rescinded {
+            offer_ids: texts(offers),
+        }),
+        Event::Updated(status) => WireEvent::Updated(encode_status(status)),
+        Event::AgentSettled(agent) => WireEvent::AgentSettled(v1::AgentSettled {
+            agent_id: agent.to_string(),
+        }),
+        Event::Closed(problem) => WireEvent::Closed(encode_problem(problem)),
+        Event::Heartbeat => WireEvent::Heartbeat(v1::Heartbeat {}),
+    };
+    v1::SessionEvent {
+        sequence,
+        epoch: epoch.0,
+        event: Some(event),
+    }
+}
+
+/// An event from the wire, with its sequence in the session and the term that sent it.
+pub fn decode_event(event: v1::SessionEvent) -> Result<(u64, Epoch, Event), Problem> {
+    let (sequence, epoch) = (event.sequence, Epoch(event.epoch));
+    let (field, decoded) = match required(event.event, "event")? {
+        WireEvent::Subscribed(subscribed) => ("subscribed", decode_subscribed(epoch, subscribed)),
+        WireEvent::Answered(answered) => ("answered", decode_answered(answered)),
+        WireEvent::Offered(offered) => {
+            let offers = decode_list(offered.offers, "offers", ITEMS_PER_CALL_MAX, decode_offer);
+            ("offered", offers.map(Event::Offered))
+        }
+        WireEvent::Rescinded(rescinded) => {
+            let offers = decode_ids(rescinded.offer_ids, "offer_ids", ITEMS_PER_CALL_MAX);
+            ("rescinded", offers.map(Event::Rescinded))
+        }
+        WireEvent::Updated(status) => ("updated", decode_status(status).map(Event::Updated)),
+        WireEvent::AgentSettled(settled) => {
+            let agent = decode_id(&settled.agent_id, "agent_id");
+            ("agent_settled", agent.map(Event::AgentSettled))
+        }
+        WireEvent::Closed(problem) => ("closed", Ok(Event::Closed(decode_problem(problem)))),
+        WireEvent::Heartbeat(v1::Heartbeat {}) => ("heartbeat", Ok(Event::Heartbeat)),
+    };
+    let event = decoded.map_err(|problem| problem.within(field))?;
+    Ok((sequence, epoch, event))
+}
+
+/// Roles as a framework or a record of one gives them: at least one, none twice.
+pub(crate) fn decode_framework_description(
+    name: String,
+    roles: Vec<String>,
+    failover_timeout_ms: Option<u64>,
+) -> Result<FrameworkDescription, Problem> {
+    if roles.is_empty() {
+        return Err(missing("roles").hint("give at least one role, such as *"));
+    }
+    let failover_timeout = match failover_timeout_ms {
+        Some(ms) => decode_duration(ms, "failover_timeout_ms", FAILOVER_TIMEOUT_MAX)?,
+        None => FAILOVER_TIMEOUT_DEFAULT,
+    };
+    Ok(FrameworkDescription {
+        name: decode_text(name, "name")?,
+        roles: decode_ids(roles, "roles", ROLES_MAX)?,
+        failover_timeout,
+    })
+}
+
+/// Ids as text.
+pub(crate) fn texts<I: ToString>(ids: &[I]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+fn decode_subscribe(subscribe: v1::Subscribe) -> Result<Call, Problem> {
+    Ok(Call::Subscribe {
+        framework: decode_optional_id(&subscribe.framework_id, "framework_id")?,
+        description: decode_framework_description(
+            subscribe.name,
+            subscribe.roles,
+            subscribe.failover_timeout_ms,
+        )?,
+    })
+}
+
+fn decode_accept(accept: v1::Accept) -> Result<Call, Problem> {
+    if accept.offer_ids.is_empty() {
+        return Err(missing("offer_ids").hint("name the offers that the tasks are to run in"));
+    }
+    let offers = decode_ids(accept.offer_ids, "offer_ids", ITEMS_PER_CALL_MAX)?;
+    let launches: Vec<TaskSpec> = decode_list(
+        accept.launches,
+        "launches",
+        ITEMS_PER_CALL_MAX,
+        decode_task_spec,
+    )?;
+    check_distinct(launches.iter().map(|spec| &spec.id), |i| {
+        format!("launches[{i}].id")
+    })?;
+    Ok(Call::Accept { offers, launches })
+}
+
+fn decode_decline(decline: v1::Decline) -> Result<Call, Problem> {
+    if decline.offer_ids.is_empty() {
+        return Err(missing("offer_ids").hint("name the offers that are not wanted"));
+    }
+    Ok(Call::Decline {
+        offers: decode_ids(decline.offer_ids, "offer_ids", ITEMS_PER_CALL_MAX)?,
+        exclude_for: decode_duration(decline.exclude_for_ms, "exclude_for_ms", DURATION_MAX)?,
+    })
+}
+
+fn decode_kill(kill: v1::Kill) -> Result<Call, Problem> {
+    let grace = kill.grace_ms;
+    Ok(Call::Kill {
+        task: decode_id(&kill.task_id, "task_id")?,
+        grace: grace
+            .map(|ms| decode_duration(ms, "grace_ms", KILL_GRACE_MAX))
+            .transpose()?,
+    })
+}
+
+fn decode_reconcile(reconcile: v1::Reconcile) -> Result<Call, Problem> {
+    let tasks = decode_ids(reconcile.task_ids, "task_ids", ITEMS_PER_CALL_MAX)?;
+    Ok(Call::Reconcile { tasks })
+}
+
+fn decode_subscribed(epoch: Epoch, subscribed: v1::Subscribed) -> Result<Event, Problem> {
+    let interval_ms = subscribed.heartbeat_interval_ms;
+    if interval_ms == 0 {
+        return Err(missing("heartbeat_interval_ms"));
+    }
+    Ok(Event::Subscribed {
+        framework: decode_id(&subscribed.framework_id, "framework_id")?,
+        cluster: decode_id(&subscribed.cluster_id, "cluster_id")?,
+        epoch,
+        generation: Generation(subscribed.generation),
+        heartbeat_interval: decode_duration(interval_ms, "heartbeat_interval_ms", DURATION_MAX)?,
+    })
+}
+
+fn encode_answer(answer: &Answer) -> WireAnswer {
+    match answer {
+        Answer::Done => WireAnswer::Done(v1::Done {}),
+        Answer::Launched(results) => WireAnswer::Launched(v1::Launched {
+            results: results.iter().map(encode_launch_result).collect(),
+        }),
+        Answer::Refused(problem) => WireAnswer::Refused(encode_problem(problem)),
+    }
+}
+
+fn decode_answered(answered: v1::Answered) -> Result<Event, Problem> {
+    let answer = match required(answered.answer, "answer")? {
+        WireAnswer::Done(v1::Done {}) => Answer::Done,
+        WireAnswer::Launched(launched) => {
+            let decode = decode_launch_result;
+            let results = decode_list(launched.results, "results", ITEMS_PER_CALL_MAX, decode)
+                .map_err(|problem| problem.within("launched"))?;
+            Answer::Launched(results)
+        }
+        WireAnswer::Refused(problem) => Answer::Refused(decode_problem(problem)),
+    };
+    let request = answered.request_id;
+    Ok(Event::Answered { request, answer })
+}
+
+fn encode_launch_result(result: &LaunchResult) -> v1::LaunchResult {
+    let outcome = match &result.outcome {
+        Ok(incarnation) => v1::launch_result::Outcome::Incarnation(incarnation.0),
+        Err(problem) => v1::launch_result::Outcome::Refused(encode_problem(problem)),
+    };
+    v1::LaunchResult {
+        task_id: result.task.to_string(),
+        outcome: Some(outcome),
+    }
+}
+
+fn decode_launch_result(result: v1::LaunchResult) -> Result<LaunchResult, Problem> {
+    let outcome = match required(result.outcome, "outcome")? {
+        v1::launch_result::Outcome::Incarnation(number) => Ok(Incarnation(number)),
+        v1::launch_result::Outcome::Refused(problem) => Err(decode_problem(problem)),
+    };
+    Ok(LaunchResult {
+        task: decode_id(&result.task_id, "task_id")?,
+        outcome,
+    })
+}

@@ -1,1 +1,347 @@
-//! Placeholder.
+//! Tasks: what is to be run, and what has become of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proffer_model::limits::{
+    CHECK_INTERVAL_MIN, CHECK_TIMEOUT_MIN, CHECKS_MAX, DURATION_MAX, ENTRIES_MAX,
+    KILL_GRACE_DEFAULT, KILL_GRACE_MAX, TEXT_LEN_MAX,
+};
+use proffer_model::time::format_duration;
+use proffer_model::{
+    Check, CheckKind, Command, Exit, Incarnation, Port, Problem, Protocol, Reason, Resources,
+    Secret, Status, TaskSpec, TaskState,
+};
+
+use crate::fields::{
+    check_count, clipped, decode_duration, decode_id, decode_list, decode_optional_id,
+    decode_port_number, decode_system_text, decode_text, encode_duration, invalid, missing,
+    required, unknown_value,
+};
+use crate::resources::{decode_resources, encode_resources};
+use crate::v1;
+
+/// What to run, for the wire. Carries secrets: only for agents and their files.
+pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
+    let command = match &spec.command {
+        Command::Shell(line) => v1::task_spec::Command::Shell(line.clone()),
+        Command::Exec(arguments) => v1::task_spec::Command::Exec(v1::Exec {
+            arguments: arguments.clone(),
+        }),
+    };
+    let environment = spec.environment.iter();
+    v1::TaskSpec {
+        id: spec.id.to_string(),
+        name: spec.name.clone(),
+        resources: Some(encode_resources(&spec.resources)),
+        command: Some(command),
+        environment: environment
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
+        user: spec.user.clone().unwrap_or_default(),
+        labels: spec.labels.clone(),
+        ports: spec.ports.iter().map(encode_port).collect(),
+        checks: spec.checks.iter().map(encode_check).collect(),
+        kill_grace_ms: Some(encode_duration(spec.kill_grace)),
+    }
+}
+
+/// What to run, from the wire, checked as far as it can be without knowing the cluster.
+pub fn decode_task_spec(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
+    let resources = required(spec.resources, "resources")?;
+    let resources = decode_resources(resources).map_err(|problem| problem.within("resources"))?;
+    let ports = decode_list(spec.ports, "ports", ENTRIES_MAX, decode_port)?;
+    check_ports(&ports, &resources)?;
+    let kill_grace = match spec.kill_grace_ms {
+        Some(ms) => decode_duration(ms, "kill_grace_ms", KILL_GRACE_MAX)?,
+        None => KILL_GRACE_DEFAULT,
+    };
+    Ok(TaskSpec {
+        id: decode_id(&spec.id, "id")?,
+        name: decode_text(spec.name, "name")?,
+        resources,
+        command: decode_command(required(spec.command, "command")?)?,
+        environment: decode_environment(spec.environment)?,
+        user: Some(decode_system_text(spec.user, "user")?).filter(|user| !user.is_empty()),
+        labels: decode_labels(spec.labels)?,
+        ports,
+        checks: decode_list(spec.checks, "checks", CHECKS_MAX, decode_check)?,
+        kill_grace,
+    })
+}
+
+/// A status for the wire; a message longer than `TEXT_LEN_MAX` is cut.
+pub fn encode_status(status: &Status) -> v1::Status {
+    v1::Status {
+        task_id: status.task.to_string(),
+        incarnation: status.incarnation.0,
+        agent_id: status
+            .agent
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        number: status.number,
+        state: encode_task_state(status.state).into(),
+        reason: encode_reason(status.reason).into(),
+        message: clipped(&status.message, TEXT_LEN_MAX),
+        exit: status.exit.map(|exit| match exit {
+            Exit::Code(code) => v1::status::Exit::ExitCode(code),
+            Exit::Signal(signal) => v1::status::Exit::ExitSignal(signal),
+        }),
+        healthy: status.healthy,
+        wall_ms: status.wall_ms,
+    }
+}
+
+/// A status from the wire.
+pub fn decode_status(status: v1::Status) -> Result<Status, Problem> {
+    Ok(Status {
+        task: decode_id(&status.task_id, "task_id")?,
+        incarnation: Incarnation(status.incarnation),
+        agent: decode_optional_id(&status.agent_id, "agent_id")?,
+        number: status.number,
+        state: decode_task_state(status.state, "state")?,
+        reason: decode_reason(status.reason, "reason")?,
+        message: decode_text(status.message, "message")?,
+        exit: status.exit.map(|exit| match exit {
+            v1::status::Exit::ExitCode(code) => Exit::Code(code),
+            v1::status::Exit::ExitSignal(signal) => Exit::Signal(signal),
+        }),
+        healthy: status.healthy,
+        wall_ms: status.wall_ms,
+    })
+}
+
+/// A task state for the wire.
+pub fn encode_task_state(state: TaskState) -> v1::TaskState {
+    match state {
+        TaskState::Staging => v1::TaskState::Staging,
+        TaskState::Starting => v1::TaskState::Starting,
+        TaskState::Running => v1::TaskState::Running,
+        TaskState::Killing => v1::TaskState::Killing,
+        TaskState::Unreachable => v1::TaskState::Unreachable,
+        TaskState::Finished => v1::TaskState::Finished,
+        TaskState::Failed => v1::TaskState::Failed,
+        TaskState::Killed => v1::TaskState::Killed,
+        TaskState::Error => v1::TaskState::Error,
+        TaskState::Dropped => v1::TaskState::Dropped,
+        TaskState::Lost => v1::TaskState::Lost,
+    }
+}
+
+/// A task state from the wire, as the enum's number; must be given.
+pub fn decode_task_state(number: i32, field: &str) -> Result<TaskState, Problem> {
+    TaskState::ALL
+        .into_iter()
+        .find(|state| i32::from(encode_task_state(*state)) == number)
+        .ok_or_else(|| unknown_value(field, number))
+}
+
+/// A reason for the wire.
+pub fn encode_reason(reason: Reason) -> v1::Reason {
+    match reason {
+        Reason::None => v1::Reason::Unspecified,
+        Reason::Exited => v1::Reason::Exited,
+        Reason::LaunchFailed => v1::Reason::LaunchFailed,
+        Reason::CheckFailed => v1::Reason::CheckFailed,
+        Reason::KillRequested => v1::Reason::KillRequested,
+        Reason::FrameworkRemoved => v1::Reason::FrameworkRemoved,
+        Reason::AgentUnreachable => v1::Reason::AgentUnreachable,
+        Reason::AgentReturned => v1::Reason::AgentReturned,
+        Reason::NeverDelivered => v1::Reason::NeverDelivered,
+        Reason::SupervisorLost => v1::Reason::SupervisorLost,
+        Reason::HostRestarted => v1::Reason::HostRestarted,
+        Reason::Reconciled => v1::Reason::Reconciled,
+        Reason::HealthChanged => v1::Reason::HealthChanged,
+    }
+}
+
+/// A reason from the wire, as the enum's number; 0 is [`Reason::None`].
+pub fn decode_reason(number: i32, field: &str) -> Result<Reason, Problem> {
+    let reason = v1::Reason::try_from(number).map_err(|_| unknown_value(field, number))?;
+    Ok(match reason {
+        v1::Reason::Unspecified => Reason::None,
+        v1::Reason::Exited => Reason::Exited,
+        v1::Reason::LaunchFailed => Reason::LaunchFailed,
+        v1::Reason::CheckFailed => Reason::CheckFailed,
+        v1::Reason::KillRequested => Reason::KillRequested,
+        v1::Reason::FrameworkRemoved => Reason::FrameworkRemoved,
+        v1::Reason::AgentUnreachable => Reason::AgentUnreachable,
+        v1::Reason::AgentReturned => Reason::AgentReturned,
+        v1::Reason::NeverDelivered => Reason::NeverDelivered,
+        v1::Reason::SupervisorLost => Reason::SupervisorLost,
+        v1::Reason::HostRestarted => Reason::HostRestarted,
+        v1::Reason::Reconciled => Reason::Reconciled,
+        v1::Reason::HealthChanged => Reason::HealthChanged,
+    })
+}
+
+/// A port for the wire.
+pub fn encode_port(port: &Port) -> v1::Port {
+    let protocol = match port.protocol {
+        Protocol::Tcp => v1::Protocol::Tcp,
+        Protocol::Udp => v1::Protocol::Udp,
+    };
+    v1::Port {
+        name: port.name.clone(),
+        number: port.number.into(),
+        protocol: protocol.into(),
+    }
+}
+
+/// A port from the wire; an unspecified protocol is TCP.
+pub fn decode_port(port: v1::Port) -> Result<Port, Problem> {
+    let protocol = match v1::Protocol::try_from(port.protocol) {
+        Ok(v1::Protocol::Unspecified | v1::Protocol::Tcp) => Protocol::Tcp,
+        Ok(v1::Protocol::Udp) => Protocol::Udp,
+        Err(_) => return Err(unknown_value("protocol", port.protocol)),
+    };
+    Ok(Port {
+        name: decode_text(port.name, "name")?,
+        number: decode_port_number(port.number, "number")?,
+        protocol,
+    })
+}
+
+/// A check for the wire.
+pub fn encode_check(check: &Check) -> v1::Check {
+    let kind = match &check.kind {
+        CheckKind::Http { port, path } => v1::check::Kind::Http(v1::HttpCheck {
+            port: (*port).into(),
+            path: path.clone(),
+        }),
+        CheckKind::Tcp { port } => v1::check::Kind::Tcp(v1::TcpCheck {
+            port: (*port).into(),
+        }),
+    };
+    v1::Check {
+        kind: Some(kind),
+        delay_ms: encode_duration(check.delay),
+        interval_ms: encode_duration(check.interval),
+        timeout_ms: encode_duration(check.timeout),
+        grace_ms: encode_duration(check.grace),
+        failures_max: check.failures_max,
+    }
+}
+
+/// A check from the wire.
+pub fn decode_check(check: v1::Check) -> Result<Check, Problem> {
+    let kind = match required(check.kind, "kind")? {
+        v1::check::Kind::Http(http) => CheckKind::Http {
+            port: decode_port_number(http.port, "http.port")?,
+            path: decode_path(http.path).map_err(|problem| problem.within("http"))?,
+        },
+        v1::check::Kind::Tcp(tcp) => CheckKind::Tcp {
+            port: decode_port_number(tcp.port, "tcp.port")?,
+        },
+    };
+    let interval = decode_duration(check.interval_ms, "interval_ms", DURATION_MAX)?;
+    let timeout = decode_duration(check.timeout_ms, "timeout_ms", DURATION_MAX)?;
+    for (field, given, min) in [
+        ("interval_ms", interval, CHECK_INTERVAL_MIN),
+        ("timeout_ms", timeout, CHECK_TIMEOUT_MIN),
+    ] {
+        if given < min {
+            let (given, min) = (format_duration(given), format_duration(min));
+            return Err(invalid(field, format!("{given} is shorter than {min}"))
+                .hint(format!("give at least {min}")));
+        }
+    }
+    Ok(Check {
+        kind,
+        delay: decode_duration(check.delay_ms, "delay_ms", DURATION_MAX)?,
+        interval,
+        timeout,
+        grace: decode_duration(check.grace_ms, "grace_ms", DURATION_MAX)?,
+        failures_max: check.failures_max,
+    })
+}
+
+fn decode_command(command: v1::task_spec::Command) -> Result<Command, Problem> {
+    match command {
+        v1::task_spec::Command::Shell(line) if line.trim().is_empty() => {
+            Err(missing("shell").hint("give the line that /bin/sh is to run"))
+        }
+        v1::task_spec::Command::Shell(line) => {
+            decode_system_text(line, "shell").map(Command::Shell)
+        }
+        v1::task_spec::Command::Exec(exec) => {
+            let arguments =
+                decode_list(exec.arguments, "exec.arguments", ENTRIES_MAX, |argument| {
+                    decode_system_text(argument, "")
+                })?;
+            match arguments.first() {
+                Some(program) if !program.is_empty() => Ok(Command::Exec(arguments)),
+                _ => Err(missing("exec.arguments[0]").hint("give the program to run first")),
+            }
+        }
+    }
+}
+
+fn decode_environment(
+    environment: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Secret>, Problem> {
+    check_count(environment.len(), "environment", ENTRIES_MAX)?;
+    let decode = |(name, value): (String, String)| {
+        if name.is_empty() {
+            return Err(invalid("environment", "a name is empty").hint("name the variable"));
+        }
+        let name = decode_system_text(name, "environment")?;
+        if name.contains('=') {
+            return Err(
+                invalid("environment", format!("the name {name:?} contains '='"))
+                    .hint("a name ends at the first '='; leave it out"),
+            );
+        }
+        let value =
+            decode_system_text(value, &name).map_err(|problem| problem.within("environment"))?;
+        Ok((name, Secret::new(value)))
+    };
+    environment.into_iter().map(decode).collect()
+}
+
+fn decode_labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Problem> {
+    check_count(labels.len(), "labels", ENTRIES_MAX)?;
+    let decode = |(name, value): (String, String)| {
+        let name = decode_text(name, "labels")?;
+        if name.is_empty() {
+            return Err(invalid("labels", "a name is empty").hint("name the label"));
+        }
+        let value = decode_text(value, &name).map_err(|problem| problem.within("labels"))?;
+        Ok((name, value))
+    };
+    labels.into_iter().map(decode).collect()
+}
+
+fn check_ports(ports: &[Port], resources: &Resources) -> Result<(), Problem> {
+    let held = resources.range_set("ports");
+    let mut seen = BTreeSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let field = format!("ports[{i}].number");
+        if !held.has(port.number.into()) {
+            let message = format!("port {} is not among the task's resources", port.number);
+            return Err(invalid(field, message).hint("add the number to the range resource ports"));
+        }
+        if !seen.insert((port.number, port.protocol)) {
+            let message = format!("port {} is given twice", port.number);
+            return Err(invalid(field, message).hint("give each port once a protocol"));
+        }
+    }
+    Ok(())
+}
+
+/// A path as it may stand in a request line: white space or a line break would end it and begin something else.
+fn decode_path(path: String) -> Result<String, Problem> {
+    let path = decode_text(path, "path")?;
+    if !path.starts_with('/') {
+        return Err(invalid("path", format!("{path:?} does not begin with '/'"))
+            .hint("give a path such as /health"));
+    }
+    if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(invalid(
+            "path",
+            "the path contains white space or a control character",
+        )
+        .hint("percent-encode it"));
+    }
+    Ok(path)
+}

@@ -1,0 +1,49 @@
+//! What an agent keeps on disk: enough to recognise its tasks after a crash. Intent is written before anything is done.
+//!
+//! The wire form is `proffer-proto`'s; where the files stand and how they are written safely is the agent's.
+
+use std::time::Duration;
+
+use crate::epoch::{Epoch, Incarnation};
+use crate::id::{AgentId, ClusterId, FrameworkId};
+use crate::task::{Reason, Status, TaskSpec};
+
+/// Who the agent is, from registration to registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentIdentity {
+    /// Its id; absent before it first registers.
+    pub agent: Option<AgentId>,
+    /// The cluster that gave it; absent with the id.
+    pub cluster: Option<ClusterId>,
+    /// The greatest epoch that it has obeyed.
+    pub epoch: Epoch,
+    /// The host's boot id: another one means that all containers are gone.
+    pub boot_id: String,
+}
+
+/// One launch, written before anything is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Which launch.
+    pub incarnation: Incarnation,
+    /// What.
+    pub spec: TaskSpec,
+}
+
+/// One thing that is written about a run, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatusEntry {
+    /// The agent made this status.
+    Made(Status),
+    /// The framework has kept all statuses up to this number.
+    Acknowledged(u64),
+    /// The task was told to end.
+    Kill {
+        /// SIGTERM to SIGKILL.
+        grace: Duration,
+        /// Why.
+        reason: Reason,
+    },
+}

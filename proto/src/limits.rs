@@ -1,0 +1,7 @@
+//! Limits of the wire alone; the shared ones are in `proffer_model::limits`.
+
+/// Bytes of each text of a problem in a gRPC status; a longer one is cut. Three texts, percent-encoded, and the same in
+/// base64 as details, stay below the 16 KiB that HTTP/2 libraries take as headers.
+pub(crate) const STATUS_TEXT_LEN_MAX: usize = 1_000;
+/// The schema version of the records and snapshots that are written. A greater one is refused when read.
+pub(crate) const STORE_SCHEMA: u32 = 1;
