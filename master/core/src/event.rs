@@ -3,7 +3,7 @@
 
 use proffer_model::link::{Hello, ToMaster};
 use proffer_model::session::Call;
-use proffer_model::{FrameworkId, Generation, Principal, StateKey};
+use proffer_model::{FrameworkId, Generation, Principal, Problem, StateKey};
 
 /// One connection of an agent; numbered by the shell, never used again within a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +70,16 @@ pub enum Event {
         request: u64,
         /// The call.
         call: Call,
+    },
+    /// A framework called, but the call cannot be read. It is answered `Refused` with this problem in its turn, as every
+    /// call is, and counted; of a session that is not subscribed too, which is then closed.
+    CallMalformed {
+        /// The connection.
+        session: SessionId,
+        /// The call's request id.
+        request: u64,
+        /// What is wrong with it.
+        problem: Problem,
     },
     /// A framework's connection ended.
     SessionClosed {
