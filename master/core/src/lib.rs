@@ -2,5 +2,10 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod config;
+pub mod core;
 pub mod effect;
 pub mod event;
+
+pub use config::Config;
+pub use core::Core;

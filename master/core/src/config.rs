@@ -1,0 +1,161 @@
+//! What an operator may set about the master's decisions. The defaults are the promises of the documentation; the shell
+//! reads them from its configuration and checks them with [`Config::validate`].
+
+use std::time::Duration;
+
+use proffer_model::{Problem, code, limits};
+
+/// The settings of a core; they do not change within a term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How often sessions and links hear from the master, and how often silence is looked at.
+    pub heartbeat_interval: Duration,
+    /// An agent silent for this long is suspect: nothing is offered from it.
+    pub suspect_after: Duration,
+    /// An agent silent for this long is unreachable: its tasks are reported so.
+    pub unreachable_after: Duration,
+    /// How long an offer made for a shape stands.
+    pub shaped_offer_lease: Duration,
+    /// How long an offer of everything free stands.
+    pub any_offer_lease: Duration,
+    /// Percent of the agents, and of the frameworks, of the log that must be back before a new term offers.
+    pub recovery_percent: u64,
+    /// A new term offers after this, whoever is back.
+    pub recovery_wait: Duration,
+    /// How long a port that a task held is not offered: late packets of old connections must not meet a new task.
+    pub port_rest: Duration,
+    /// What triggers an allocation within this time of the last one is served together.
+    pub allocation_coalesce: Duration,
+    /// How often everything is allocated anew, whether or not something changed.
+    pub allocation_sweep: Duration,
+    /// The time in which [`Config::removal_percent`] holds.
+    pub removal_window: Duration,
+    /// At most this percent of the agents, and always one, is declared unreachable in a window.
+    pub removal_percent: u64,
+    /// Silence of more than this many agents together, and of more than [`Config::loss_percent`], is the network's.
+    pub loss_min: u64,
+    /// See [`Config::loss_min`].
+    pub loss_percent: u64,
+    /// How long nobody is declared unreachable while so many are silent.
+    pub loss_hold: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: limits::HEARTBEAT_INTERVAL,
+            suspect_after: Duration::from_secs(5),
+            unreachable_after: Duration::from_secs(75),
+            shaped_offer_lease: Duration::from_secs(5),
+            any_offer_lease: Duration::from_secs(30),
+            recovery_percent: 80,
+            recovery_wait: Duration::from_secs(10),
+            port_rest: Duration::from_secs(60),
+            allocation_coalesce: Duration::from_millis(10),
+            allocation_sweep: Duration::from_secs(5),
+            removal_window: Duration::from_secs(600),
+            removal_percent: 10,
+            loss_min: 3,
+            loss_percent: 5,
+            loss_hold: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot work, naming the field: intervals of nothing, an agent unreachable before it is suspect.
+    pub fn validate(&self) -> Result<(), Problem> {
+        let wrong = |field: &str, message: &str, hint: &str| {
+            Err(Problem::new(code::CONFIG_INVALID, message)
+                .field(field)
+                .hint(hint))
+        };
+        for (field, value) in [
+            ("heartbeat_interval", self.heartbeat_interval),
+            ("shaped_offer_lease", self.shaped_offer_lease),
+            ("any_offer_lease", self.any_offer_lease),
+            ("allocation_sweep", self.allocation_sweep),
+        ] {
+            if value < Duration::from_millis(10) {
+                return wrong(field, "it is shorter than 10 ms", "give a second or more");
+            }
+        }
+        if self.suspect_after <= self.heartbeat_interval {
+            let hint = "give several heartbeat intervals, such as 5s";
+            return wrong(
+                "suspect_after",
+                "it is not longer than heartbeat_interval",
+                hint,
+            );
+        }
+        if self.unreachable_after < self.suspect_after {
+            let hint = "give at least suspect_after, such as 75s";
+            return wrong(
+                "unreachable_after",
+                "it is shorter than suspect_after",
+                hint,
+            );
+        }
+        for (field, percent) in [
+            ("recovery_percent", self.recovery_percent),
+            ("removal_percent", self.removal_percent),
+            ("loss_percent", self.loss_percent),
+        ] {
+            if percent > 100 {
+                return wrong(field, "it is more than 100", "give a percentage");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_nonsense_names_its_field() {
+        let good = Config::default();
+        good.validate().expect("defaults");
+        let zero = Duration::ZERO;
+        for (field, config) in [
+            (
+                "heartbeat_interval",
+                Config {
+                    heartbeat_interval: zero,
+                    ..good.clone()
+                },
+            ),
+            (
+                "suspect_after",
+                Config {
+                    suspect_after: zero,
+                    ..good.clone()
+                },
+            ),
+            (
+                "unreachable_after",
+                Config {
+                    unreachable_after: zero,
+                    ..good.clone()
+                },
+            ),
+            (
+                "allocation_sweep",
+                Config {
+                    allocation_sweep: zero,
+                    ..good.clone()
+                },
+            ),
+            (
+                "recovery_percent",
+                Config {
+                    recovery_percent: 101,
+                    ..good.clone()
+                },
+            ),
+        ] {
+            assert_eq!(config.validate().expect_err(field).field, field);
+        }
+    }
+}
