@@ -1,1 +1,26 @@
-//! Placeholder head.
+//! The agent's pure core: every decision about tasks, statuses, checks and the link to the leader; no clock, no
+//! randomness, no I/O. Start reading at [`event`], then [`effect`], then [`core`].
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod checks;
+pub mod core;
+pub mod effect;
+pub mod event;
+mod garbage;
+mod invariants;
+mod kill;
+mod launch;
+pub mod limits;
+mod link;
+mod recovery;
+mod task;
+pub mod tasks;
+mod updates;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::core::{Core, Settings};
+pub use crate::effect::{After, Change, Effect, Effects, Entry, Fact, Signal, TaskRow};
+pub use crate::event::{Event, Found, Identity, LinkId, RecoveredRun, RunId, Seq, TimerKey};

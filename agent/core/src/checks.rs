@@ -1,0 +1,215 @@
+//! Health: when a check is due, what its results add up to, and when a task has failed so often that it is killed.
+//!
+//! The subtle thing is the grace: failures do not count until it has passed or the check has passed once, whichever is
+//! first, as in Marathon. Uncounted failures change nothing, so a task that still starts is not called unhealthy.
+
+use std::time::Duration;
+
+use proffer_model::{Check, CheckKind, Reason, Time};
+
+use crate::core::Core;
+use crate::effect::{Effect, Effects};
+use crate::event::{RunId, TimerKey};
+use crate::tasks::Phase;
+
+/// What the checks of one run say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    /// When its process started; absent while it does not run.
+    started: Option<Time>,
+    checks: Vec<CheckState>,
+    /// The task's health has changed, but too many statuses wait for an acknowledgement.
+    pub(crate) is_unsaid: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct CheckState {
+    /// The last result that counts.
+    passed: Option<bool>,
+    has_passed_once: bool,
+    failures: u32,
+    probed: Time,
+    is_running: bool,
+}
+
+impl Health {
+    /// The health of a run that started then; `known` is what was last said of it.
+    fn begin(checks: usize, started: Time, known: Option<bool>) -> Self {
+        let state = CheckState {
+            passed: known,
+            has_passed_once: known == Some(true),
+            ..CheckState::default()
+        };
+        Self {
+            started: Some(started),
+            checks: vec![state; checks],
+            is_unsaid: false,
+        }
+    }
+
+    /// Unhealthy when one says so, healthy when all say so, otherwise not known yet.
+    pub(crate) fn verdict(&self) -> Option<bool> {
+        if self.checks.iter().any(|check| check.passed == Some(false)) {
+            return Some(false);
+        }
+        let all = !self.checks.is_empty() && self.checks.iter().all(|c| c.passed == Some(true));
+        all.then_some(true)
+    }
+
+    /// Takes a result in; answers how many failures in a row count now, and when to probe next.
+    fn finish(&mut self, now: Time, index: usize, spec: &Check, passed: bool) -> Option<u32> {
+        let started = self.started?;
+        let check = self.checks.get_mut(index).filter(|c| c.is_running)?;
+        check.is_running = false;
+        if passed {
+            check.passed = Some(true);
+            check.has_passed_once = true;
+            check.failures = 0;
+        } else if check.has_passed_once || now.since(started) >= spec.grace {
+            check.passed = Some(false);
+            check.failures = check.failures.saturating_add(1);
+        }
+        Some(check.failures)
+    }
+}
+
+impl Core {
+    /// Begins the checks of a run whose process started `ago`.
+    pub(crate) fn begin_checks(
+        &mut self,
+        now: Time,
+        run: RunId,
+        ago: Duration,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        let ns = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+        let started = Time {
+            mono_ns: now.mono_ns.saturating_sub(ns),
+            ..now
+        };
+        let known = task.updates.latest().healthy;
+        task.health = Health::begin(task.spec.checks.len(), started, known);
+        for (index, check) in task.spec.checks.iter().enumerate() {
+            effects.push(Effect::SetTimer {
+                key: TimerKey::Check(run, index),
+                at: started.after(check.delay).max(now),
+            });
+        }
+    }
+
+    /// Ends the checks of a run; one that is under way is ignored when it finishes.
+    pub(crate) fn end_checks(&mut self, run: RunId, effects: &mut Effects) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        for index in 0..task.health.checks.len() {
+            effects.push(Effect::CancelTimer(TimerKey::Check(run, index)));
+        }
+        task.health = Health::default();
+    }
+
+    pub(crate) fn on_check_due(
+        &mut self,
+        now: Time,
+        run: RunId,
+        index: usize,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        let Some(spec) = task.spec.checks.get(index) else {
+            return;
+        };
+        let Some(state) = task.health.checks.get_mut(index) else {
+            return;
+        };
+        if task.phase != Phase::Running || state.is_running {
+            return;
+        }
+        state.is_running = true;
+        state.probed = now;
+        effects.push(Effect::RunCheck {
+            run,
+            check: index,
+            kind: spec.kind.clone(),
+            timeout: spec.timeout,
+        });
+    }
+
+    pub(crate) fn on_check_finished(
+        &mut self,
+        now: Time,
+        run: RunId,
+        index: usize,
+        failure: Option<&str>,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        let spec = task.spec.clone();
+        let Some(check) = spec.checks.get(index) else {
+            return;
+        };
+        let Some(failures) = task.health.finish(now, index, check, failure.is_none()) else {
+            return;
+        };
+        let probed = task.health.checks.get(index).map_or(now, |c| c.probed);
+        effects.push(Effect::SetTimer {
+            key: TimerKey::Check(run, index),
+            at: probed.after(check.interval).max(now),
+        });
+        self.say_health(now, run, failure.unwrap_or_default(), effects);
+        if check.failures_max > 0 && failures >= check.failures_max {
+            let message = format!(
+                "{} failed {failures} times in a row: {}",
+                describe(check),
+                failure.unwrap_or_default()
+            );
+            let grace = spec.kill_grace;
+            self.ask_kill(now, run, grace, Reason::CheckFailed, &message, effects);
+        }
+    }
+
+    /// Makes a status if the task's health is not what was last said, and there is room for one.
+    pub(crate) fn say_health(
+        &mut self,
+        now: Time,
+        run: RunId,
+        message: &str,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        let latest = task.updates.latest();
+        if task.phase != Phase::Running || task.health.verdict() == latest.healthy {
+            task.health.is_unsaid = false;
+            return;
+        }
+        task.health.is_unsaid = !task.updates.has_room();
+        if !task.health.is_unsaid {
+            let state = latest.state;
+            self.report(
+                now,
+                run,
+                state,
+                Reason::HealthChanged,
+                message,
+                None,
+                effects,
+            );
+        }
+    }
+}
+
+fn describe(check: &Check) -> String {
+    match &check.kind {
+        CheckKind::Http { port, path } => format!("the check of HTTP port {port}, path {path}"),
+        CheckKind::Tcp { port } => format!("the check of TCP port {port}"),
+    }
+}

@@ -1,0 +1,399 @@
+//! The agent's state and its one function. Each event goes to the part that decides about it; what all parts need
+//! (checkpointing, reporting a status, carrying out a step of the table) is here.
+//!
+//! Everything waits for its own checkpoint and checkpoints are in order, so nothing is done or said that an agent which
+//! restarts would not know of.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proffer_model::{
+    AgentDescription, Exit, FrameworkId, Incarnation, Reason, Resources, Status, TaskId, TaskState,
+    Time,
+};
+
+use crate::effect::{After, Change, Effect, Effects, Entry, Fact, Signal, TaskRow};
+use crate::event::{Event, Identity, RunId, Seq, TimerKey};
+use crate::garbage::Garbage;
+use crate::limits::STATUS_MESSAGE_LEN_MAX;
+use crate::link::Link;
+use crate::task::Task;
+use crate::tasks::{Input, Phase, Step, step};
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the agent says of itself.
+    pub description: AgentDescription,
+    /// Where names of runs and jitter come from; another one in each life.
+    pub seed: u64,
+    /// How long the directory of an ended and acknowledged task is kept.
+    pub garbage_delay: Duration,
+}
+
+/// The agent's state.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) identity: Identity,
+    pub(crate) link: Option<Link>,
+    pub(crate) tasks: BTreeMap<RunId, Task>,
+    /// Runs by task and incarnation.
+    pub(crate) index: BTreeMap<(FrameworkId, TaskId), BTreeMap<Incarnation, RunId>>,
+    /// Held by tasks that have not ended.
+    pub(crate) used: Resources,
+    /// Runs whose checkpoint is being written, in order.
+    pub(crate) recording: VecDeque<(Seq, RunId)>,
+    /// Settled runs, the first to be removed first.
+    pub(crate) garbage: VecDeque<Garbage>,
+    /// The newest launch of tasks that are no more.
+    pub(crate) remembered: BTreeMap<(FrameworkId, TaskId), Incarnation>,
+    pub(crate) remembered_order: VecDeque<(FrameworkId, TaskId)>,
+    /// The last checkpoint.
+    pub(crate) seq: Seq,
+    /// How many names of runs have been drawn.
+    pub(crate) drawn: u64,
+}
+
+impl Core {
+    /// An agent that knows nothing yet; the first event must be `Recovered`.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            identity: Identity::default(),
+            link: None,
+            tasks: BTreeMap::new(),
+            index: BTreeMap::new(),
+            used: Resources::new(),
+            recording: VecDeque::new(),
+            garbage: VecDeque::new(),
+            remembered: BTreeMap::new(),
+            remembered_order: VecDeque::new(),
+            seq: Seq(0),
+            drawn: 0,
+        }
+    }
+
+    /// Takes in one event; what is to be done is appended to `effects`.
+    pub fn step(&mut self, now: Time, event: Event, effects: &mut Effects) {
+        match event {
+            Event::Recovered {
+                identity,
+                boot,
+                runs,
+            } => self.on_recovered(now, identity, boot, runs, effects),
+            Event::LinkOpened(link) => self.on_link_opened(now, link, effects),
+            Event::LinkMessage { link, message } => {
+                self.on_link_message(now, link, message, effects)
+            }
+            Event::LinkClosed(link) => self.on_link_closed(link, effects),
+            Event::Persisted(seq) => self.on_persisted(now, seq, effects),
+            Event::ContainerStarted { run, pid } => {
+                self.on_container_started(now, run, pid, effects)
+            }
+            Event::ContainerFailed { run, message } => {
+                self.on_container_failed(now, run, &message, effects)
+            }
+            Event::ContainerExited { run, exit } => {
+                self.on_container_exited(now, run, exit, effects)
+            }
+            Event::SupervisorLost { run } => self.on_supervisor_lost(now, run, effects),
+            Event::CheckFinished {
+                run,
+                check,
+                failure,
+            } => self.on_check_finished(now, run, check, failure.as_deref(), effects),
+            Event::TimerFired(key) => self.on_timer(now, key, effects),
+        }
+    }
+
+    fn on_timer(&mut self, now: Time, key: TimerKey, effects: &mut Effects) {
+        match key {
+            TimerKey::Heartbeat => self.on_heartbeat_due(now, effects),
+            TimerKey::Resend(run) => self.on_resend_due(now, run, effects),
+            TimerKey::Grace(run) => self.on_grace_over(now, run, effects),
+            TimerKey::Check(run, index) => self.on_check_due(now, run, index, effects),
+            TimerKey::Garbage => self.collect(now, effects),
+        }
+    }
+
+    fn on_persisted(&mut self, now: Time, seq: Seq, effects: &mut Effects) {
+        while let Some((needed, run)) = self.recording.front().copied()
+            && needed <= seq
+        {
+            self.recording.pop_front();
+            self.apply(now, run, Input::Recorded, "", effects);
+        }
+    }
+
+    pub(crate) fn on_container_started(
+        &mut self,
+        now: Time,
+        run: RunId,
+        pid: u32,
+        effects: &mut Effects,
+    ) {
+        if let Some(task) = self.tasks.get_mut(&run) {
+            task.pid = Some(pid);
+            self.apply(now, run, Input::Started, "", effects);
+        }
+    }
+
+    pub(crate) fn on_container_failed(
+        &mut self,
+        now: Time,
+        run: RunId,
+        message: &str,
+        effects: &mut Effects,
+    ) {
+        self.container_gone(run);
+        self.apply(now, run, Input::StartFailed, message, effects);
+        self.discard_if_over(now, run, effects);
+    }
+
+    pub(crate) fn on_container_exited(
+        &mut self,
+        now: Time,
+        run: RunId,
+        exit: Exit,
+        effects: &mut Effects,
+    ) {
+        self.container_gone(run);
+        let (input, message) = match exit {
+            Exit::Code(0) => (Input::Finished, "exited with code 0".to_owned()),
+            Exit::Code(code) => (Input::Failed, format!("exited with code {code}")),
+            Exit::Signal(signal) => (Input::Failed, format!("ended by signal {signal}")),
+        };
+        self.apply_exit(now, run, input, &message, Some(exit), effects);
+        self.discard_if_over(now, run, effects);
+    }
+
+    pub(crate) fn on_supervisor_lost(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        self.container_gone(run);
+        self.apply(now, run, Input::SupervisorLost, "", effects);
+        self.discard_if_over(now, run, effects);
+    }
+
+    fn container_gone(&mut self, run: RunId) {
+        if let Some(task) = self.tasks.get_mut(&run) {
+            task.pid = None;
+        }
+    }
+
+    /// A run that was settled while a container was still there is over when that is gone.
+    fn discard_if_over(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        if let Some(task) = self.tasks.get(&run)
+            && task.updates.is_settled()
+        {
+            let ended_ms = task.updates.latest().wall_ms;
+            self.discard(now, run, ended_ms, effects);
+        }
+    }
+
+    pub(crate) fn apply(
+        &mut self,
+        now: Time,
+        run: RunId,
+        input: Input,
+        message: &str,
+        effects: &mut Effects,
+    ) {
+        self.apply_exit(now, run, input, message, None, effects);
+    }
+
+    /// Looks the step up and carries it out. Kills have more to carry and are done in `kill.rs`.
+    fn apply_exit(
+        &mut self,
+        now: Time,
+        run: RunId,
+        input: Input,
+        message: &str,
+        exit: Option<Exit>,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        match step(task.phase, input) {
+            Step::Ignore | Step::Mark | Step::Stop | Step::Hasten => {}
+            Step::Start => {
+                task.phase = Phase::Starting;
+                effects.push(Effect::StartContainer {
+                    run,
+                    spec: task.spec.clone(),
+                });
+            }
+            Step::Run => {
+                task.phase = Phase::Running;
+                task.running_since_ms = Some(now.wall_ms);
+                let state = TaskState::Running;
+                self.report(now, run, state, Reason::None, "", None, effects);
+                self.begin_checks(now, run, Duration::ZERO, effects);
+            }
+            Step::Resume => {
+                let since_ms = task.running_since_ms.unwrap_or(now.wall_ms);
+                let ago = Duration::from_millis(now.wall_ms.saturating_sub(since_ms));
+                self.begin_checks(now, run, ago, effects);
+                self.record_row(run, effects);
+            }
+            Step::StopNow => self.stop(now, run, effects),
+            Step::Destroy => self.destroy(now, run, effects),
+            Step::Finish => {
+                let (state, reason) = (TaskState::Finished, Reason::Exited);
+                self.end(now, run, state, reason, message, exit, effects);
+            }
+            Step::Fail => {
+                let (state, reason) = (TaskState::Failed, Reason::Exited);
+                self.end(now, run, state, reason, message, exit, effects);
+            }
+            Step::Killed => {
+                let reason = task
+                    .kill
+                    .as_ref()
+                    .map_or(Reason::KillRequested, |kill| kill.reason);
+                let state = TaskState::Killed;
+                self.end(now, run, state, reason, message, exit, effects);
+            }
+            Step::FailLaunch => {
+                let (state, reason) = (TaskState::Failed, Reason::LaunchFailed);
+                self.end(now, run, state, reason, message, exit, effects);
+            }
+            Step::LoseSupervisor => {
+                let (state, reason) = (TaskState::Lost, Reason::SupervisorLost);
+                let message = "its supervisor ended without leaving word, so it was ended too";
+                self.end(now, run, state, reason, message, exit, effects);
+            }
+            Step::LoseHost => {
+                let (state, reason) = (TaskState::Lost, Reason::HostRestarted);
+                let message = "its host was restarted";
+                self.end(now, run, state, reason, message, exit, effects);
+            }
+        }
+    }
+
+    /// SIGKILL, and again until it is gone.
+    fn destroy(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        effects.push(Effect::SignalContainer {
+            run,
+            signal: Signal::Kill,
+            after: After::Nothing,
+        });
+        effects.push(Effect::SetTimer {
+            key: TimerKey::Grace(run),
+            at: now.after(crate::limits::KILL_RETRY_INTERVAL),
+        });
+    }
+
+    /// Says that a run is no more and frees what it held.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a status has these parts, and naming them in a struct would only repeat Status"
+    )]
+    pub(crate) fn end(
+        &mut self,
+        now: Time,
+        run: RunId,
+        state: TaskState,
+        reason: Reason,
+        message: &str,
+        exit: Option<Exit>,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        task.phase = Phase::Ended;
+        let held: Arc<_> = task.spec.clone();
+        self.used.subtract(&held.resources);
+        effects.push(Effect::CancelTimer(TimerKey::Grace(run)));
+        self.report(now, run, state, reason, message, exit, effects);
+        self.end_checks(run, effects);
+    }
+
+    /// Makes the next status of a run: kept, then sent, then sent again until it is acknowledged.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a status has these parts, and naming them in a struct would only repeat Status"
+    )]
+    pub(crate) fn report(
+        &mut self,
+        now: Time,
+        run: RunId,
+        state: TaskState,
+        reason: Reason,
+        message: &str,
+        exit: Option<Exit>,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get(&run) else {
+            return;
+        };
+        let latest = task.updates.latest();
+        let healthy = match state {
+            TaskState::Running => task.health.verdict(),
+            _ => latest.healthy,
+        };
+        let status = Status {
+            task: task.spec.id.clone(),
+            incarnation: task.incarnation,
+            agent: self.identity.agent.clone(),
+            number: latest.number + 1,
+            state,
+            reason,
+            message: cut(message),
+            exit,
+            healthy,
+            wall_ms: now.wall_ms,
+        };
+        let entry = Entry::Made(status.clone());
+        let seq = self.persist(Change::Entry { run, entry }, effects);
+        if let Some(task) = self.tasks.get_mut(&run) {
+            task.seq = seq;
+            task.updates.push(status.clone());
+        }
+        self.send_status(run, status, effects);
+        self.await_acknowledgement(now, run, effects);
+        self.record_row(run, effects);
+    }
+
+    pub(crate) fn persist(&mut self, change: Change, effects: &mut Effects) -> Seq {
+        self.seq = Seq(self.seq.0 + 1);
+        effects.push(Effect::Persist {
+            seq: self.seq,
+            change,
+        });
+        self.seq
+    }
+
+    pub(crate) fn record_row(&self, run: RunId, effects: &mut Effects) {
+        if let Some(task) = self.tasks.get(&run) {
+            effects.push(Effect::Record(Fact::Task(TaskRow {
+                run,
+                framework: task.framework.clone(),
+                incarnation: task.incarnation,
+                status: task.updates.latest().clone(),
+                pid: task.pid,
+            })));
+        }
+    }
+
+    pub(crate) fn run_of(
+        &self,
+        framework: &FrameworkId,
+        task: &TaskId,
+        incarnation: Incarnation,
+    ) -> Option<RunId> {
+        let runs = self.index.get(&(framework.clone(), task.clone()))?;
+        runs.get(&incarnation).copied()
+    }
+}
+
+/// Cuts a message to its limit, at a character.
+fn cut(message: &str) -> String {
+    let mut end = message.len().min(STATUS_MESSAGE_LEN_MAX);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message.get(..end).unwrap_or_default().to_owned()
+}

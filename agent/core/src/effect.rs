@@ -1,0 +1,227 @@
+//! All that an agent can do, in the imperative. An effect that promises something, or that cannot be taken back, says
+//! what must be durable before it happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proffer_model::link::ToMaster;
+use proffer_model::{
+    AgentId, CheckKind, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Reason, Status,
+    TaskId, TaskSpec, Time,
+};
+
+use crate::event::{Identity, LinkId, RunId, Seq, TimerKey};
+
+/// What must be durable before an effect may happen. The shell keeps effects that wait in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum After {
+    /// It may happen at once.
+    Nothing,
+    /// It may happen when this checkpoint is durable.
+    Seq(Seq),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write a checkpoint; `Persisted` follows. They are in order and may be written together.
+    Persist {
+        /// Its number.
+        seq: Seq,
+        /// What changes.
+        change: Change,
+    },
+    /// Send to the master at the other end.
+    Send {
+        /// Over which connection.
+        link: LinkId,
+        /// What.
+        message: ToMaster,
+        /// When it may leave.
+        after: After,
+    },
+    /// End a connection; the shell then tries the next master.
+    CloseLink(LinkId),
+    /// Make the container and start the task; one of the `Container…` events follows.
+    StartContainer {
+        /// Which.
+        run: RunId,
+        /// What.
+        spec: Arc<TaskSpec>,
+    },
+    /// Tell the container's process group to end.
+    SignalContainer {
+        /// Which.
+        run: RunId,
+        /// How.
+        signal: Signal,
+        /// When it may happen.
+        after: After,
+    },
+    /// Make a check; `CheckFinished` follows.
+    RunCheck {
+        /// Of which run.
+        run: RunId,
+        /// Its place in the spec.
+        check: usize,
+        /// What to probe.
+        kind: CheckKind,
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// Set or move a timer.
+    SetTimer {
+        /// Which.
+        key: TimerKey,
+        /// To when, by the monotonic clock.
+        at: Time,
+    },
+    /// Forget a timer; it may still fire, and then does no harm.
+    CancelTimer(TimerKey),
+    /// Remove a run's directory, after all checkpoints before this.
+    RemoveRun(RunId),
+    /// Make a fact known: to the view, the log, the metrics.
+    Record(Fact),
+}
+
+/// A durable change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The file `agent` is replaced.
+    Identity(Identity),
+    /// A run directory is made, with the task and its first status.
+    Run {
+        /// Its name.
+        run: RunId,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which launch.
+        incarnation: Incarnation,
+        /// What.
+        spec: Arc<TaskSpec>,
+        /// Its first status.
+        status: Status,
+    },
+    /// A line is appended to a run's file `statuses`.
+    Entry {
+        /// Whose.
+        run: RunId,
+        /// What.
+        entry: Entry,
+    },
+}
+
+/// A line of the file `statuses`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A status was made.
+    Made(Status),
+    /// All statuses up to this number are acknowledged.
+    Acknowledged(u64),
+    /// The task is to end.
+    Kill {
+        /// SIGTERM to SIGKILL.
+        grace: Duration,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// How a container is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    /// SIGTERM to its process group: it may tidy up.
+    Terminate,
+    /// SIGKILL to all of it.
+    Kill,
+}
+
+/// Something that is now so. Rows replace the row with the same run in the view; the others are for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A task's row.
+    Task(TaskRow),
+    /// A run's directory is gone, and its row with it.
+    RunRemoved(RunId),
+    /// The checkpoints were read.
+    Recovered {
+        /// Tasks that run on.
+        running: u64,
+        /// Tasks that ended meanwhile.
+        ended: u64,
+        /// Tasks that had been accepted but not started, and are started now.
+        started: u64,
+    },
+    /// The agent is registered.
+    Registered {
+        /// As which.
+        agent: AgentId,
+        /// In which cluster.
+        cluster: ClusterId,
+        /// In which term.
+        epoch: Epoch,
+    },
+    /// A master does not want this agent, or this agent does not obey that master. Its tasks run on.
+    Refused(Problem),
+    /// The leader was silent too long.
+    LinkSilent,
+    /// A launch was not new.
+    LaunchRepeated {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which task.
+        task: TaskId,
+        /// Which launch.
+        incarnation: Incarnation,
+    },
+    /// A launch was refused.
+    LaunchRefused {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which task.
+        task: TaskId,
+        /// Why, for people.
+        message: String,
+    },
+    /// A kill was about a launch that is not known, or no more.
+    KillIgnored {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which task.
+        task: TaskId,
+        /// Which launch.
+        incarnation: Incarnation,
+    },
+    /// An acknowledgement was about a status that was never made.
+    AcknowledgementIgnored {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which task.
+        task: TaskId,
+        /// Up to which number.
+        number: u64,
+    },
+    /// Statuses were sent again because nobody acknowledged them.
+    StatusesResent {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// What is shown of a task. Its command and environment are not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRow {
+    /// Its directory.
+    pub run: RunId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Which launch.
+    pub incarnation: Incarnation,
+    /// The latest status.
+    pub status: Status,
+    /// Its process, while it runs.
+    pub pid: Option<u32>,
+}
+
+/// Effects in the order in which they are to be done.
+pub type Effects = Vec<Effect>;

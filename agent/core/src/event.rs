@@ -1,0 +1,162 @@
+//! All that can happen to an agent, in the past tense: decoded and validated before it gets here. Start reading the core
+//! here, then `effect.rs`, then `core.rs`.
+
+use std::fmt;
+use std::time::Duration;
+
+use proffer_model::link::ToAgent;
+use proffer_model::{
+    AgentId, ClusterId, Epoch, Exit, FrameworkId, Incarnation, Reason, Status, TaskSpec,
+};
+
+/// One connection to a master; numbered by the shell, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+/// One launch on this agent and its directory, `runs/<16 hex>`; drawn by the core, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunId(pub u64);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The number of a checkpoint; grows by one from 1 within a life of the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seq(pub u64);
+
+/// What a timer is for. Setting a timer that is set moves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimerKey {
+    /// Says to the leader that the agent is there, and looks at the leader's silence.
+    Heartbeat,
+    /// Sends a task's unacknowledged statuses again.
+    Resend(RunId),
+    /// A task has been told to end and its grace is over.
+    Grace(RunId),
+    /// A check is due, by its place in the spec.
+    Check(RunId, usize),
+    /// The oldest garbage has been kept long enough.
+    Garbage,
+}
+
+/// Who the agent is, kept in the file `agent`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id; absent until it first registers.
+    pub agent: Option<AgentId>,
+    /// The cluster that gave it.
+    pub cluster: Option<ClusterId>,
+    /// The greatest epoch that it has obeyed.
+    pub epoch: Epoch,
+    /// The host's boot id when this was written.
+    pub boot: String,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The checkpoints were read and compared with what is really there. First, and once.
+    Recovered {
+        /// Who the agent is.
+        identity: Identity,
+        /// The host's boot id now.
+        boot: String,
+        /// All runs, in any order.
+        runs: Vec<RecoveredRun>,
+    },
+    /// A connection to a master is open; it has heard nothing yet.
+    LinkOpened(LinkId),
+    /// The master said something.
+    LinkMessage {
+        /// The connection.
+        link: LinkId,
+        /// What it said.
+        message: ToAgent,
+    },
+    /// The connection ended.
+    LinkClosed(LinkId),
+    /// Every checkpoint up to this one is durable.
+    Persisted(Seq),
+    /// A container's process runs.
+    ContainerStarted {
+        /// Which.
+        run: RunId,
+        /// Its process.
+        pid: u32,
+    },
+    /// A container could not be made; nothing of it is left.
+    ContainerFailed {
+        /// Which.
+        run: RunId,
+        /// Why, for people.
+        message: String,
+    },
+    /// A container's process ended; nothing of it is left.
+    ContainerExited {
+        /// Which.
+        run: RunId,
+        /// How.
+        exit: Exit,
+    },
+    /// A container's supervisor died, so how its process ended is not known; nothing of it is left.
+    SupervisorLost {
+        /// Which.
+        run: RunId,
+    },
+    /// A check was made.
+    CheckFinished {
+        /// Of which run.
+        run: RunId,
+        /// Its place in the spec.
+        check: usize,
+        /// Nothing when it passed, otherwise why not, for people.
+        failure: Option<String>,
+    },
+    /// A timer that was set has come.
+    TimerFired(TimerKey),
+}
+
+/// A run directory as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredRun {
+    /// Which.
+    pub run: RunId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Which launch.
+    pub incarnation: Incarnation,
+    /// What.
+    pub spec: TaskSpec,
+    /// Every status that was made, in order; at least one.
+    pub statuses: Vec<Status>,
+    /// All statuses up to this number are acknowledged.
+    pub acknowledged: u64,
+    /// The latest wish to end it: grace and reason.
+    pub kill: Option<(Duration, Reason)>,
+    /// What is really there.
+    pub found: Found,
+}
+
+/// What is really there of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It was never started, and no earlier attempt can start it any more.
+    NeverStarted,
+    /// Its supervisor answers.
+    Running {
+        /// The task's process.
+        pid: u32,
+    },
+    /// Its supervisor left word that it could not be started.
+    Failed {
+        /// Why, for people.
+        message: String,
+    },
+    /// Its supervisor left word how it ended.
+    Exited(Exit),
+    /// Its supervisor is gone and left no word.
+    SupervisorLost,
+}

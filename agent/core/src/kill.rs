@@ -1,0 +1,168 @@
+//! Ending tasks: who may ask, what is kept before anything is signalled, and when SIGKILL follows.
+//!
+//! The wish is durable before the first signal, so an agent that restarts goes on killing. A second wish can only make
+//! the grace shorter. SIGKILL is repeated until the container is gone.
+
+use std::time::Duration;
+
+use proffer_model::{FrameworkId, Incarnation, Reason, TaskId, TaskState, Time};
+
+use crate::core::Core;
+use crate::effect::{After, Change, Effect, Effects, Entry, Fact, Signal};
+use crate::event::{RunId, TimerKey};
+use crate::limits::KILL_RETRY_INTERVAL;
+use crate::task::Kill;
+use crate::tasks::{Input, Phase, Step, step};
+
+/// A kill as the leader sends it.
+pub(crate) struct KillOrder {
+    pub(crate) framework: FrameworkId,
+    pub(crate) task: TaskId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) reason: Reason,
+}
+
+impl Core {
+    pub(crate) fn on_kill(&mut self, now: Time, order: KillOrder, effects: &mut Effects) {
+        let run = self.run_of(&order.framework, &order.task, order.incarnation);
+        let live = run.and_then(|run| {
+            let task = self.tasks.get(&run)?;
+            (task.phase != Phase::Ended).then_some((run, task.spec.kill_grace))
+        });
+        let Some((run, default)) = live else {
+            // Its last status is on its way, or has been acknowledged: there is nothing to add.
+            effects.push(Effect::Record(Fact::KillIgnored {
+                framework: order.framework,
+                task: order.task,
+                incarnation: order.incarnation,
+            }));
+            return;
+        };
+        let grace = order.grace.unwrap_or(default);
+        self.ask_kill(now, run, grace, order.reason, "", effects);
+    }
+
+    /// Ends a run, for this reason; `message` says more, for people.
+    pub(crate) fn ask_kill(
+        &mut self,
+        now: Time,
+        run: RunId,
+        grace: Duration,
+        reason: Reason,
+        message: &str,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        let step = step(task.phase, Input::KillAsked);
+        match step {
+            Step::Killed => {
+                let message = "ended before it was started";
+                self.end(now, run, TaskState::Killed, reason, message, None, effects);
+            }
+            Step::Mark | Step::Stop => {
+                task.phase = Phase::Killing;
+                task.kill = Some(Kill {
+                    grace,
+                    reason,
+                    deadline: None,
+                });
+                self.keep_kill(run, grace, reason, effects);
+                self.report(now, run, TaskState::Killing, reason, message, None, effects);
+                self.end_checks(run, effects);
+                if step == Step::Stop {
+                    self.stop(now, run, effects);
+                }
+            }
+            Step::Hasten => self.hasten(now, run, grace, effects),
+            Step::Ignore
+            | Step::Start
+            | Step::Run
+            | Step::Resume
+            | Step::StopNow
+            | Step::Destroy
+            | Step::Finish
+            | Step::Fail
+            | Step::FailLaunch
+            | Step::LoseSupervisor
+            | Step::LoseHost => {}
+        }
+    }
+
+    /// Signals a run that is to end, once the wish is durable, and begins its grace.
+    pub(crate) fn stop(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        let Some(kill) = task.kill.as_mut() else {
+            return;
+        };
+        let deadline = now.after(kill.grace);
+        kill.deadline = Some(deadline);
+        effects.push(Effect::SignalContainer {
+            run,
+            signal: Signal::Terminate,
+            after: After::Seq(task.seq),
+        });
+        effects.push(Effect::SetTimer {
+            key: TimerKey::Grace(run),
+            at: deadline,
+        });
+    }
+
+    fn hasten(&mut self, now: Time, run: RunId, grace: Duration, effects: &mut Effects) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        let Some(kill) = task.kill.as_mut() else {
+            return;
+        };
+        let deadline = now.after(grace);
+        let is_sooner = match kill.deadline {
+            Some(old) => deadline.mono_ns < old.mono_ns,
+            None => grace < kill.grace,
+        };
+        if !is_sooner {
+            return;
+        }
+        kill.grace = grace;
+        let reason = kill.reason;
+        if kill.deadline.is_some() {
+            kill.deadline = Some(deadline);
+            effects.push(Effect::SetTimer {
+                key: TimerKey::Grace(run),
+                at: deadline,
+            });
+        }
+        self.keep_kill(run, grace, reason, effects);
+    }
+
+    pub(crate) fn on_grace_over(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        let Some(task) = self.tasks.get(&run) else {
+            return;
+        };
+        // A task that has ended has no kill to carry on, unless its container was found where none should be.
+        if task.pid.is_none() {
+            return;
+        }
+        effects.push(Effect::SignalContainer {
+            run,
+            signal: Signal::Kill,
+            after: After::Seq(task.seq),
+        });
+        effects.push(Effect::SetTimer {
+            key: TimerKey::Grace(run),
+            at: now.after(KILL_RETRY_INTERVAL),
+        });
+    }
+
+    fn keep_kill(&mut self, run: RunId, grace: Duration, reason: Reason, effects: &mut Effects) {
+        let entry = Entry::Kill { grace, reason };
+        let seq = self.persist(Change::Entry { run, entry }, effects);
+        if let Some(task) = self.tasks.get_mut(&run) {
+            task.seq = seq;
+        }
+    }
+}

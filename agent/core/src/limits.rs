@@ -1,0 +1,30 @@
+//! The agent core's limits: unit, and what happens at each.
+
+use std::time::Duration;
+
+/// Tasks that are live or not wholly acknowledged; a launch beyond is answered with one ERROR that is not kept.
+pub const TASKS_MAX: usize = 10_000;
+/// Statuses of one task that wait for an acknowledgement; at it, changes of health wait until one arrives. Changes of
+/// state are always made: a task has at most four.
+pub const STATUSES_UNACKNOWLEDGED_MAX: usize = 16;
+/// Bytes of a status message that the agent makes; longer ones are cut.
+pub const STATUS_MESSAGE_LEN_MAX: usize = 1_024;
+/// From sending a status to sending it again (Mesos: `STATUS_UPDATE_RETRY_INTERVAL_MIN`).
+pub const RESEND_DELAY_MIN: Duration = Duration::from_secs(10);
+/// The delay doubles up to this (Mesos: `STATUS_UPDATE_RETRY_INTERVAL_MAX`).
+pub const RESEND_DELAY_MAX: Duration = Duration::from_secs(600);
+/// Jitter adds at most this part of the delay: one in four.
+pub const RESEND_JITTER_DIVISOR: u64 = 4;
+/// Run directories of ended and acknowledged tasks that are kept for their logs; the oldest beyond are removed.
+pub const GARBAGE_RUNS_MAX: usize = 100;
+/// How long such a directory is kept unless configured otherwise.
+pub const GARBAGE_DELAY_DEFAULT: Duration = Duration::from_secs(3_600);
+/// Launches that are remembered after their directory is gone, so that a late repetition starts nothing; the oldest are
+/// forgotten.
+pub const LAUNCHES_REMEMBERED_MAX: usize = 10_000;
+/// From SIGKILL to the next SIGKILL when a container does not end.
+pub const KILL_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// Silence of the leader after which the link is closed and made anew.
+pub const LINK_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// The shortest heartbeat interval that is obeyed; a leader that asks for less gets this.
+pub const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(50);

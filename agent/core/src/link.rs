@@ -1,0 +1,354 @@
+//! The link to the leader: what is said first, whom the agent obeys, and how silence is noticed.
+//!
+//! Fencing: an epoch smaller than one obeyed before is refused, a greater one is made durable before anything is done
+//! under it (checkpoints are in order, and every deed waits for a later one), another cluster is never obeyed. Whatever a
+//! master says, tasks run on.
+
+use std::time::Duration;
+
+use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
+use proffer_model::{
+    AgentId, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Status, TaskId, Time, code,
+};
+
+use crate::core::Core;
+use crate::effect::{After, Change, Effect, Effects, Entry, Fact};
+use crate::event::{Identity, LinkId, RunId, TimerKey};
+use crate::kill::KillOrder;
+use crate::limits::{HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX};
+use crate::updates::Acknowledged;
+
+/// The one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    /// The term that welcomed the agent on this link; absent before.
+    pub(crate) epoch: Option<Epoch>,
+    heartbeat_interval: Duration,
+    heard: Time,
+}
+
+impl Core {
+    pub(crate) fn on_link_opened(&mut self, now: Time, id: LinkId, effects: &mut Effects) {
+        if let Some(old) = &self.link {
+            effects.push(Effect::CloseLink(old.id));
+        }
+        self.link = Some(Link {
+            id,
+            epoch: None,
+            heartbeat_interval: LINK_SILENCE_MAX,
+            heard: now,
+        });
+        let tasks = self.tasks.values().map(|task| AgentTask {
+            framework: task.framework.clone(),
+            spec: (*task.spec).clone(),
+            incarnation: task.incarnation,
+            status: task.updates.latest().clone(),
+        });
+        let hello = Hello {
+            agent: self.identity.agent.clone(),
+            cluster: self.identity.cluster.clone(),
+            epoch: self.identity.epoch,
+            description: self.settings.description.clone(),
+            tasks: tasks.collect(),
+        };
+        effects.push(Effect::Send {
+            link: id,
+            message: ToMaster::Hello(hello),
+            after: After::Seq(self.seq),
+        });
+        effects.push(Effect::SetTimer {
+            key: TimerKey::Heartbeat,
+            at: now.after(LINK_SILENCE_MAX),
+        });
+    }
+
+    pub(crate) fn on_link_closed(&mut self, id: LinkId, effects: &mut Effects) {
+        if self.link.as_ref().is_some_and(|link| link.id == id) {
+            self.link = None;
+            effects.push(Effect::CancelTimer(TimerKey::Heartbeat));
+        }
+    }
+
+    pub(crate) fn on_link_message(
+        &mut self,
+        now: Time,
+        id: LinkId,
+        message: ToAgent,
+        effects: &mut Effects,
+    ) {
+        let Some(link) = self.link.as_mut().filter(|link| link.id == id) else {
+            return;
+        };
+        link.heard = now;
+        match message {
+            ToAgent::Refused(problem) => self.refuse(problem, effects),
+            ToAgent::Welcome {
+                agent,
+                cluster,
+                epoch,
+                generation: _,
+                heartbeat_interval,
+            } => self.on_welcome(now, agent, cluster, epoch, heartbeat_interval, effects),
+            ToAgent::Heartbeat { epoch } => {
+                self.may_command(epoch, effects);
+            }
+            ToAgent::Launch {
+                epoch,
+                framework,
+                incarnation,
+                spec,
+            } => {
+                if self.may_command(epoch, effects) {
+                    self.on_launch(now, framework, incarnation, spec, effects);
+                }
+            }
+            ToAgent::Kill {
+                epoch,
+                framework,
+                task,
+                incarnation,
+                grace,
+                reason,
+            } => {
+                let order = KillOrder {
+                    framework,
+                    task,
+                    incarnation,
+                    grace,
+                    reason,
+                };
+                if self.may_command(epoch, effects) {
+                    self.on_kill(now, order, effects);
+                }
+            }
+            ToAgent::Acknowledge {
+                epoch,
+                framework,
+                task,
+                incarnation,
+                number,
+            } => {
+                if self.may_command(epoch, effects) {
+                    self.on_acknowledge(now, framework, task, incarnation, number, effects);
+                }
+            }
+        }
+    }
+
+    fn on_welcome(
+        &mut self,
+        now: Time,
+        agent: AgentId,
+        cluster: ClusterId,
+        epoch: Epoch,
+        heartbeat_interval: Duration,
+        effects: &mut Effects,
+    ) {
+        if let Some(problem) = self.welcome_problem(&agent, &cluster, epoch) {
+            self.refuse(problem, effects);
+            return;
+        }
+        let identity = Identity {
+            agent: Some(agent.clone()),
+            cluster: Some(cluster.clone()),
+            epoch,
+            boot: self.identity.boot.clone(),
+        };
+        if identity != self.identity {
+            self.identity = identity.clone();
+            self.persist(Change::Identity(identity), effects);
+        }
+        let Some(link) = self.link.as_mut() else {
+            return;
+        };
+        link.epoch = Some(epoch);
+        link.heartbeat_interval =
+            heartbeat_interval.clamp(HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX);
+        let at = now.after(link.heartbeat_interval);
+        effects.push(Effect::SetTimer {
+            key: TimerKey::Heartbeat,
+            at,
+        });
+        effects.push(Effect::Record(Fact::Registered {
+            agent,
+            cluster,
+            epoch,
+        }));
+        let runs: Vec<RunId> = self.tasks.keys().copied().collect();
+        for run in runs {
+            self.send_unacknowledged(run, effects);
+            self.await_acknowledgement(now, run, effects);
+        }
+    }
+
+    /// Why this welcome is not taken; nothing when it is.
+    fn welcome_problem(
+        &self,
+        agent: &AgentId,
+        cluster: &ClusterId,
+        epoch: Epoch,
+    ) -> Option<Problem> {
+        if let Some(own) = self.identity.cluster.as_ref().filter(|own| *own != cluster) {
+            let message =
+                format!("this agent belongs to cluster {own}, and the master to {cluster}");
+            return Some(
+                Problem::new(code::AGENT_CLUSTER_CHANGED, message)
+                    .hint("check --master, or give the agent an empty --work-dir to join anew"),
+            );
+        }
+        if let Some(own) = self.identity.agent.as_ref().filter(|own| *own != agent) {
+            let message = format!("the master calls this agent {agent}, but it is {own}");
+            return Some(
+                Problem::new(code::AGENT_REFUSED, message)
+                    .hint("give the agent an empty --work-dir to join anew"),
+            );
+        }
+        let obeyed = self.link.as_ref().and_then(|link| link.epoch);
+        if obeyed.is_some_and(|obeyed| obeyed != epoch) {
+            let message = "the master's term changed within one link";
+            return Some(Problem::new(code::SESSION_ORDER, message));
+        }
+        self.stale(epoch)
+    }
+
+    fn stale(&self, epoch: Epoch) -> Option<Problem> {
+        let obeyed = self.identity.epoch;
+        (epoch < obeyed).then(|| {
+            let message =
+                format!("the master is in term {epoch}, but term {obeyed} was obeyed before");
+            Problem::new(code::EPOCH_STALE, message).hint("another master leads by now")
+        })
+    }
+
+    /// Whether a message of this term is obeyed; if not, the link is closed.
+    fn may_command(&mut self, epoch: Epoch, effects: &mut Effects) -> bool {
+        let welcomed = self.link.as_ref().and_then(|link| link.epoch);
+        if welcomed == Some(epoch) {
+            return true;
+        }
+        let problem = self.stale(epoch).unwrap_or_else(|| {
+            let message = format!("the master commands in term {epoch} without a welcome");
+            Problem::new(code::SESSION_ORDER, message)
+        });
+        self.refuse(problem, effects);
+        false
+    }
+
+    /// Ends the link; tasks run on.
+    fn refuse(&mut self, problem: Problem, effects: &mut Effects) {
+        effects.push(Effect::Record(Fact::Refused(problem)));
+        self.close_link(effects);
+    }
+
+    pub(crate) fn close_link(&mut self, effects: &mut Effects) {
+        if let Some(link) = self.link.take() {
+            effects.push(Effect::CloseLink(link.id));
+            effects.push(Effect::CancelTimer(TimerKey::Heartbeat));
+        }
+    }
+
+    pub(crate) fn on_heartbeat_due(&mut self, now: Time, effects: &mut Effects) {
+        let Some(link) = &self.link else { return };
+        if now.since(link.heard) >= LINK_SILENCE_MAX {
+            effects.push(Effect::Record(Fact::LinkSilent));
+            self.close_link(effects);
+            return;
+        }
+        if link.epoch.is_some() {
+            effects.push(Effect::Send {
+                link: link.id,
+                message: ToMaster::Heartbeat,
+                after: After::Nothing,
+            });
+        }
+        effects.push(Effect::SetTimer {
+            key: TimerKey::Heartbeat,
+            at: now.after(link.heartbeat_interval),
+        });
+    }
+
+    fn on_acknowledge(
+        &mut self,
+        now: Time,
+        framework: FrameworkId,
+        task_id: TaskId,
+        incarnation: Incarnation,
+        number: u64,
+        effects: &mut Effects,
+    ) {
+        let Some(run) = self.run_of(&framework, &task_id, incarnation) else {
+            // Already settled: the acknowledgement came twice.
+            return;
+        };
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        match task.updates.acknowledge(number) {
+            Acknowledged::Repeated => return,
+            Acknowledged::Unknown => {
+                effects.push(Effect::Record(Fact::AcknowledgementIgnored {
+                    framework,
+                    task: task_id,
+                    number,
+                }));
+                return;
+            }
+            Acknowledged::New => {}
+        }
+        let is_unsaid = task.health.is_unsaid;
+        let ended_ms = task.updates.latest().wall_ms;
+        // A run that is settled but still has a container (it was found where none should be) stays until that is gone.
+        let is_over = task.updates.is_settled() && task.pid.is_none();
+        let entry = Entry::Acknowledged(number);
+        self.persist(Change::Entry { run, entry }, effects);
+        if is_over {
+            self.discard(now, run, ended_ms, effects);
+            return;
+        }
+        self.await_acknowledgement(now, run, effects);
+        if is_unsaid {
+            self.say_health(now, run, "", effects);
+        }
+    }
+
+    /// Sends one status if the agent is registered; answers whether it was.
+    pub(crate) fn send_status(&self, run: RunId, status: Status, effects: &mut Effects) -> bool {
+        let Some(task) = self.tasks.get(&run) else {
+            return false;
+        };
+        let Some(link) = self.link.as_ref().filter(|link| link.epoch.is_some()) else {
+            return false;
+        };
+        effects.push(Effect::Send {
+            link: link.id,
+            message: ToMaster::Updated {
+                framework: task.framework.clone(),
+                status,
+                latest: task.updates.latest().state,
+            },
+            after: After::Seq(task.seq),
+        });
+        true
+    }
+
+    /// Sends a status that is not kept: for what is beyond the agent's limits.
+    pub(crate) fn send_unkept(
+        &self,
+        framework: FrameworkId,
+        status: Status,
+        effects: &mut Effects,
+    ) {
+        if let Some(link) = &self.link {
+            effects.push(Effect::Send {
+                link: link.id,
+                message: ToMaster::Updated {
+                    framework,
+                    latest: status.state,
+                    status,
+                },
+                after: After::Nothing,
+            });
+        }
+    }
+}

@@ -1,0 +1,808 @@
+//! The core from outside: events in, effects out. `Agent` keeps every checkpoint as the shell would, so that a crash at
+//! any point is one call.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use proffer_model::link::{ToAgent, ToMaster};
+use proffer_model::{
+    AgentDescription, AgentId, Attributes, Check, CheckKind, ClusterId, Command, Epoch, Exit,
+    FrameworkId, Generation, Incarnation, Reason, Status, TaskId, TaskSpec, TaskState, Time,
+};
+
+use crate::limits::RESEND_DELAY_MIN;
+use crate::*;
+
+pub(crate) fn status(number: u64) -> Status {
+    Status {
+        task: TaskId::new("t").unwrap(),
+        incarnation: Incarnation(1),
+        agent: None,
+        number,
+        state: TaskState::Running,
+        reason: Reason::None,
+        message: String::new(),
+        exit: None,
+        healthy: None,
+        wall_ms: 0,
+    }
+}
+
+fn framework() -> FrameworkId {
+    FrameworkId::new("f").unwrap()
+}
+
+fn spec(id: &str) -> TaskSpec {
+    TaskSpec {
+        id: TaskId::new(id).unwrap(),
+        name: id.to_owned(),
+        resources: "cpus:1;mem:64".parse().unwrap(),
+        command: Command::Shell("true".to_owned()),
+        environment: BTreeMap::new(),
+        user: None,
+        labels: BTreeMap::new(),
+        ports: Vec::new(),
+        checks: Vec::new(),
+        kill_grace: Duration::from_secs(3),
+    }
+}
+
+fn checked_spec(id: &str) -> TaskSpec {
+    let check = Check {
+        kind: CheckKind::Tcp { port: 80 },
+        delay: Duration::from_secs(1),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        grace: Duration::from_secs(20),
+        failures_max: 3,
+    };
+    TaskSpec {
+        checks: vec![check],
+        ..spec(id)
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        description: AgentDescription {
+            host: "h".to_owned(),
+            address: "h:1".to_owned(),
+            resources: "cpus:4;mem:1024".parse().unwrap(),
+            attributes: Attributes::default(),
+            version: String::new(),
+        },
+        seed: 42,
+        garbage_delay: Duration::from_secs(3600),
+    }
+}
+
+/// A core with a disk that the test can look at, and a clock that the test moves.
+struct Agent {
+    core: Core,
+    now: Time,
+    /// Checkpoints that are not durable yet.
+    writing: VecDeque<(Seq, Change)>,
+    identity: Identity,
+    runs: BTreeMap<RunId, RecoveredRun>,
+    timers: BTreeMap<TimerKey, Time>,
+    /// All effects but checkpoints and timers, since the test last took them.
+    done: Vec<Effect>,
+    links: u64,
+}
+
+impl Agent {
+    fn new() -> Self {
+        let mut agent = Self {
+            core: Core::new(settings()),
+            now: Time {
+                mono_ns: 0,
+                wall_ms: 1_000_000,
+            },
+            writing: VecDeque::new(),
+            identity: Identity::default(),
+            runs: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            done: Vec::new(),
+            links: 0,
+        };
+        agent.recover("boot-1");
+        agent
+    }
+
+    fn registered() -> Self {
+        let mut agent = Self::new();
+        agent.connect(1);
+        agent.take();
+        agent
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.core.step(self.now, event, &mut effects);
+        self.core.check_invariants().unwrap();
+        for effect in effects {
+            match effect {
+                Effect::Persist { seq, change } => self.writing.push_back((seq, change)),
+                Effect::SetTimer { key, at } => {
+                    self.timers.insert(key, at);
+                }
+                Effect::CancelTimer(key) => {
+                    self.timers.remove(&key);
+                }
+                Effect::RemoveRun(run) => {
+                    self.runs.remove(&run);
+                    self.done.push(effect);
+                }
+                other => self.done.push(other),
+            }
+        }
+    }
+
+    /// Makes `count` more checkpoints durable, without telling the core.
+    fn write(&mut self, count: usize) -> Option<Seq> {
+        let mut last = None;
+        for _ in 0..count.min(self.writing.len()) {
+            let (seq, change) = self.writing.pop_front().unwrap();
+            last = Some(seq);
+            match change {
+                Change::Identity(identity) => self.identity = identity,
+                Change::Run {
+                    run,
+                    framework,
+                    incarnation,
+                    spec,
+                    status,
+                } => {
+                    let kept = RecoveredRun {
+                        run,
+                        framework,
+                        incarnation,
+                        spec: (*spec).clone(),
+                        statuses: vec![status],
+                        acknowledged: 0,
+                        kill: None,
+                        found: Found::NeverStarted,
+                    };
+                    assert!(self.runs.insert(run, kept).is_none());
+                }
+                Change::Entry { run, entry } => {
+                    let kept = self.runs.get_mut(&run).unwrap();
+                    match entry {
+                        Entry::Made(status) => kept.statuses.push(status),
+                        Entry::Acknowledged(number) => kept.acknowledged = number,
+                        Entry::Kill { grace, reason } => kept.kill = Some((grace, reason)),
+                    }
+                }
+            }
+        }
+        last
+    }
+
+    fn persist(&mut self) {
+        while let Some(seq) = self.write(usize::MAX) {
+            self.step(Event::Persisted(seq));
+        }
+    }
+
+    /// A crash: what was not durable is gone.
+    fn recover(&mut self, boot: &str) {
+        self.writing.clear();
+        self.timers.clear();
+        self.done.clear();
+        self.core = Core::new(Settings {
+            seed: 43 + self.links,
+            ..settings()
+        });
+        let runs = self.runs.values().cloned().collect();
+        let identity = self.identity.clone();
+        self.step(Event::Recovered {
+            identity,
+            boot: boot.to_owned(),
+            runs,
+        });
+        self.persist();
+    }
+
+    fn connect(&mut self, epoch: u64) {
+        self.links += 1;
+        self.step(Event::LinkOpened(LinkId(self.links)));
+        self.receive(ToAgent::Welcome {
+            agent: AgentId::new("a").unwrap(),
+            cluster: ClusterId::new("c").unwrap(),
+            epoch: Epoch(epoch),
+            generation: Generation(1),
+            heartbeat_interval: Duration::from_secs(1),
+        });
+        self.persist();
+    }
+
+    fn receive(&mut self, message: ToAgent) {
+        let link = LinkId(self.links);
+        self.step(Event::LinkMessage { link, message });
+    }
+
+    fn launch(&mut self, incarnation: u64, spec: TaskSpec) {
+        self.receive(ToAgent::Launch {
+            epoch: self.identity.epoch,
+            framework: framework(),
+            incarnation: Incarnation(incarnation),
+            spec,
+        });
+    }
+
+    fn kill(&mut self, task: &str, incarnation: u64, grace_s: Option<u64>) {
+        self.receive(ToAgent::Kill {
+            epoch: self.identity.epoch,
+            framework: framework(),
+            task: TaskId::new(task).unwrap(),
+            incarnation: Incarnation(incarnation),
+            grace: grace_s.map(Duration::from_secs),
+            reason: Reason::KillRequested,
+        });
+        self.persist();
+    }
+
+    fn acknowledge(&mut self, task: &str, incarnation: u64, number: u64) {
+        self.receive(ToAgent::Acknowledge {
+            epoch: self.identity.epoch,
+            framework: framework(),
+            task: TaskId::new(task).unwrap(),
+            incarnation: Incarnation(incarnation),
+            number,
+        });
+        self.persist();
+    }
+
+    /// Launches and starts; answers its run.
+    fn run(&mut self, incarnation: u64, spec: TaskSpec) -> RunId {
+        self.launch(incarnation, spec);
+        self.persist();
+        let started = self.started();
+        assert_eq!(started.len(), 1, "started {started:?}");
+        self.step(Event::ContainerStarted {
+            run: started[0],
+            pid: 77,
+        });
+        self.persist();
+        started[0]
+    }
+
+    fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Fires all timers that are due after this much more time.
+    fn pass(&mut self, wait: Duration) {
+        let until = self.now.after(wait);
+        while let Some((key, at)) = self
+            .timers
+            .iter()
+            .filter(|(_, at)| at.mono_ns <= until.mono_ns)
+            .min_by_key(|(_, at)| **at)
+            .map(|(key, at)| (*key, *at))
+        {
+            self.timers.remove(&key);
+            self.now = self.now.max(at);
+            // The leader is heard from, so that time alone closes no link.
+            let epoch = self.identity.epoch;
+            self.receive(ToAgent::Heartbeat { epoch });
+            self.step(Event::TimerFired(key));
+            self.persist();
+        }
+        self.now = until;
+    }
+
+    /// The runs that were started, of what was done.
+    fn started(&self) -> Vec<RunId> {
+        let starts = self.done.iter().filter_map(|effect| match effect {
+            Effect::StartContainer { run, .. } => Some(*run),
+            _ => None,
+        });
+        starts.collect()
+    }
+
+    /// `number state reason` of the statuses that were sent, and the signals, of what was done since last asked.
+    fn story(&mut self) -> Vec<String> {
+        let done = self.take();
+        let lines = done.iter().filter_map(|effect| match effect {
+            Effect::Send {
+                message: ToMaster::Updated { status, .. },
+                ..
+            } => {
+                let health = status
+                    .healthy
+                    .map_or(String::new(), |h| format!(" healthy={h}"));
+                Some(format!(
+                    "{} {} {}{health}",
+                    status.number, status.state, status.reason
+                ))
+            }
+            Effect::SignalContainer { signal, .. } => Some(format!("signal {signal:?}")),
+            Effect::StartContainer { .. } => Some("start".to_owned()),
+            Effect::RunCheck { check, .. } => Some(format!("check {check}")),
+            Effect::RemoveRun(_) => Some("remove".to_owned()),
+            Effect::CloseLink(_) => Some("close".to_owned()),
+            Effect::Record(Fact::Refused(problem)) => Some(problem.code.to_string()),
+            Effect::Record(Fact::LaunchRepeated { .. }) => Some("repeated".to_owned()),
+            Effect::Record(Fact::KillIgnored { .. }) => Some("kill ignored".to_owned()),
+            _ => None,
+        });
+        lines.collect()
+    }
+}
+
+#[test]
+fn a_task_goes_from_launch_to_acknowledged_end_and_is_then_garbage() {
+    let mut agent = Agent::registered();
+    let run = agent.run(1, spec("t"));
+    assert_eq!(
+        agent.story(),
+        ["1 starting none", "start", "2 running none"]
+    );
+    agent.step(Event::ContainerExited {
+        run,
+        exit: Exit::Code(3),
+    });
+    agent.persist();
+    assert_eq!(agent.story(), ["3 failed exited"]);
+    agent.acknowledge("t", 1, 3);
+    agent.pass(Duration::from_secs(3590));
+    assert!(!agent.story().contains(&"remove".to_owned()));
+    agent.pass(Duration::from_secs(20));
+    assert_eq!(agent.story(), ["remove"]);
+    agent.launch(1, spec("t"));
+    assert_eq!(
+        agent.story(),
+        ["repeated"],
+        "it is remembered when its directory is gone"
+    );
+}
+
+#[test]
+fn nothing_is_started_or_said_before_it_is_durable() {
+    let mut agent = Agent::registered();
+    agent.launch(1, spec("t"));
+    let unwritten = agent.writing.back().unwrap().0;
+    for effect in agent.take() {
+        match effect {
+            Effect::Send { after, .. } => assert_eq!(after, After::Seq(unwritten)),
+            Effect::StartContainer { .. } => panic!("started before its checkpoint is durable"),
+            _ => {}
+        }
+    }
+    agent.persist();
+    assert_eq!(agent.story(), ["start"]);
+}
+
+#[test]
+fn a_repeated_or_older_launch_starts_nothing() {
+    let mut agent = Agent::registered();
+    agent.run(5, spec("t"));
+    agent.story();
+    agent.launch(5, spec("t"));
+    agent.launch(4, spec("t"));
+    agent.persist();
+    assert_eq!(agent.story(), ["repeated", "repeated"]);
+    agent.launch(6, spec("t"));
+    agent.persist();
+    assert_eq!(
+        agent.story(),
+        ["1 error launch_failed"],
+        "the older one still runs"
+    );
+}
+
+#[test]
+fn a_launch_that_does_not_fit_is_an_error_that_is_kept() {
+    let mut agent = Agent::registered();
+    let big = TaskSpec {
+        resources: "cpus:5".parse().unwrap(),
+        ..spec("big")
+    };
+    agent.launch(1, big);
+    agent.persist();
+    assert_eq!(agent.story(), ["1 error launch_failed"]);
+    agent.recover("boot-1");
+    agent.connect(1);
+    assert_eq!(
+        agent.story(),
+        ["1 error launch_failed"],
+        "sent again by the next life"
+    );
+}
+
+#[test]
+fn a_kill_before_the_start_starts_nothing() {
+    let mut agent = Agent::registered();
+    agent.launch(1, spec("t"));
+    agent.kill("t", 1, None);
+    assert_eq!(
+        agent.story(),
+        ["1 starting none", "2 killed kill_requested"]
+    );
+}
+
+#[test]
+fn a_kill_while_starting_signals_once_it_has_started() {
+    let mut agent = Agent::registered();
+    agent.launch(1, spec("t"));
+    agent.persist();
+    let run = agent.started()[0];
+    agent.kill("t", 1, None);
+    assert_eq!(
+        agent.story(),
+        ["1 starting none", "start", "2 killing kill_requested"]
+    );
+    agent.step(Event::ContainerStarted { run, pid: 7 });
+    assert_eq!(agent.story(), ["signal Terminate"]);
+    agent.step(Event::ContainerExited {
+        run,
+        exit: Exit::Signal(15),
+    });
+    assert_eq!(agent.story(), ["3 killed kill_requested"]);
+}
+
+#[test]
+fn sigkill_follows_the_grace_and_is_repeated_until_it_is_gone() {
+    let mut agent = Agent::registered();
+    let run = agent.run(1, spec("t"));
+    agent.acknowledge("t", 1, 2);
+    agent.story();
+    agent.kill("t", 1, None);
+    assert_eq!(
+        agent.story(),
+        ["3 killing kill_requested", "signal Terminate"]
+    );
+    agent.acknowledge("t", 1, 3);
+    agent.pass(Duration::from_millis(2_999));
+    assert!(agent.story().is_empty());
+    agent.pass(Duration::from_millis(1));
+    assert_eq!(agent.story(), ["signal Kill"]);
+    agent.pass(Duration::from_secs(10));
+    assert_eq!(agent.story(), ["signal Kill"]);
+    agent.step(Event::ContainerExited {
+        run,
+        exit: Exit::Signal(9),
+    });
+    assert_eq!(agent.story(), ["4 killed kill_requested"]);
+    agent.pass(Duration::from_secs(9));
+    assert!(agent.story().is_empty());
+}
+
+#[test]
+fn a_second_kill_can_only_shorten_the_grace() {
+    let mut agent = Agent::registered();
+    agent.run(1, spec("t"));
+    agent.acknowledge("t", 1, 2);
+    agent.kill("t", 1, Some(60));
+    agent.acknowledge("t", 1, 3);
+    agent.story();
+    agent.kill("t", 1, Some(1));
+    agent.kill("t", 1, Some(100));
+    agent.pass(Duration::from_secs(1));
+    assert_eq!(agent.story(), ["signal Kill"]);
+}
+
+#[test]
+fn a_kill_of_what_is_not_known_changes_nothing() {
+    let mut agent = Agent::registered();
+    agent.run(5, spec("t"));
+    agent.story();
+    agent.kill("t", 4, None);
+    agent.kill("t", 6, None);
+    agent.kill("u", 5, None);
+    assert_eq!(
+        agent.story(),
+        ["kill ignored", "kill ignored", "kill ignored"]
+    );
+}
+
+#[test]
+fn statuses_are_sent_again_until_they_are_acknowledged() {
+    let mut agent = Agent::registered();
+    agent.run(1, spec("t"));
+    agent.story();
+    agent.pass(RESEND_DELAY_MIN * 2);
+    assert_eq!(agent.story(), ["1 starting none", "2 running none"]);
+    agent.acknowledge("t", 1, 1);
+    agent.pass(RESEND_DELAY_MIN * 2);
+    assert_eq!(agent.story(), ["2 running none"]);
+    agent.acknowledge("t", 1, 2);
+    agent.pass(Duration::from_secs(3600));
+    assert!(agent.story().is_empty());
+}
+
+#[test]
+fn failures_count_after_the_grace_or_the_first_success_and_kill_at_their_limit() {
+    for (passes_first, wait_s) in [(false, 20), (true, 0)] {
+        let mut agent = Agent::registered();
+        let run = agent.run(1, checked_spec("t"));
+        agent.acknowledge("t", 1, 2);
+        agent.pass(Duration::from_secs(1));
+        let mut expected = vec!["check 0"];
+        let result = |passed: bool| Event::CheckFinished {
+            run,
+            check: 0,
+            failure: (!passed).then(|| "refused".to_owned()),
+        };
+        agent.story();
+        agent.step(result(passes_first));
+        if passes_first {
+            assert_eq!(agent.story(), ["3 running health_changed healthy=true"]);
+            agent.acknowledge("t", 1, 3);
+            expected.push("4 running health_changed healthy=false");
+        } else {
+            expected.push("3 running health_changed healthy=false");
+        }
+        for _ in 0..wait_s / 5 - i32::from(!passes_first && wait_s > 0) {
+            agent.pass(Duration::from_secs(5));
+            agent.step(result(false));
+            assert_eq!(
+                agent.story(),
+                ["check 0"],
+                "inside the grace nothing counts"
+            );
+        }
+        agent.pass(Duration::from_secs(5));
+        agent.step(result(false));
+        agent.persist();
+        assert_eq!(agent.story(), expected);
+        agent.acknowledge(
+            "t",
+            1,
+            4.min(agent.runs[&run].statuses.last().unwrap().number),
+        );
+        agent.pass(Duration::from_secs(5));
+        agent.step(result(false));
+        assert_eq!(agent.story(), ["check 0"]);
+        agent.pass(Duration::from_secs(5));
+        agent.step(result(false));
+        agent.persist();
+        let story = agent.story();
+        assert_eq!(story[0], "check 0");
+        assert!(
+            story[1].ends_with("killing check_failed healthy=false"),
+            "{story:?}"
+        );
+        assert_eq!(story[2], "signal Terminate");
+        agent.step(Event::ContainerExited {
+            run,
+            exit: Exit::Signal(15),
+        });
+        assert!(agent.story()[0].ends_with("killed check_failed healthy=false"));
+    }
+}
+
+#[test]
+fn health_that_flaps_while_nobody_acknowledges_is_merged() {
+    let mut agent = Agent::registered();
+    let run = agent.run(1, checked_spec("t"));
+    for round in 0..100 {
+        agent.pass(Duration::from_secs(5));
+        let failure = (round % 2 == 1).then(|| "refused".to_owned());
+        agent.step(Event::CheckFinished {
+            run,
+            check: 0,
+            failure,
+        });
+        agent.persist();
+    }
+    let made = agent.runs[&run].statuses.clone();
+    assert_eq!(made.len(), limits::STATUSES_UNACKNOWLEDGED_MAX);
+    assert_eq!(made.last().unwrap().healthy, Some(false));
+    agent.pass(Duration::from_secs(5));
+    agent.step(Event::CheckFinished {
+        run,
+        check: 0,
+        failure: None,
+    });
+    agent.persist();
+    agent.acknowledge("t", 1, 1);
+    assert_eq!(
+        agent.runs[&run].statuses.last().unwrap().healthy,
+        Some(true)
+    );
+}
+
+#[test]
+fn an_older_term_and_another_cluster_are_not_obeyed() {
+    let mut agent = Agent::registered();
+    agent.connect(5);
+    agent.run(1, spec("t"));
+    agent.story();
+    agent.connect(4);
+    assert_eq!(
+        agent.story(),
+        ["close", "epoch.stale", "close"],
+        "the old link, then the new"
+    );
+    agent.connect(5);
+    agent.story();
+    agent.receive(ToAgent::Kill {
+        epoch: Epoch(4),
+        framework: framework(),
+        task: TaskId::new("t").unwrap(),
+        incarnation: Incarnation(1),
+        grace: None,
+        reason: Reason::KillRequested,
+    });
+    assert_eq!(agent.story(), ["epoch.stale", "close"]);
+    agent.links += 1;
+    agent.step(Event::LinkOpened(LinkId(agent.links)));
+    agent.story();
+    agent.receive(ToAgent::Welcome {
+        agent: AgentId::new("a").unwrap(),
+        cluster: ClusterId::new("other").unwrap(),
+        epoch: Epoch(9),
+        generation: Generation(1),
+        heartbeat_interval: Duration::from_secs(1),
+    });
+    assert_eq!(agent.story(), ["agent.cluster_changed", "close"]);
+    assert_eq!(agent.runs.len(), 1, "its tasks run on");
+}
+
+#[test]
+fn a_greater_term_is_durable_before_what_it_commands() {
+    let mut agent = Agent::registered();
+    agent.links += 1;
+    agent.step(Event::LinkOpened(LinkId(agent.links)));
+    agent.receive(ToAgent::Welcome {
+        agent: AgentId::new("a").unwrap(),
+        cluster: ClusterId::new("c").unwrap(),
+        epoch: Epoch(9),
+        generation: Generation(1),
+        heartbeat_interval: Duration::from_secs(1),
+    });
+    agent.receive(ToAgent::Launch {
+        epoch: Epoch(9),
+        framework: framework(),
+        incarnation: Incarnation(1),
+        spec: spec("t"),
+    });
+    assert!(matches!(agent.writing[0].1, Change::Identity(_)));
+    assert!(matches!(agent.writing[1].1, Change::Run { .. }));
+    agent.write(1);
+    assert_eq!(agent.identity.epoch, Epoch(9));
+    assert!(agent.started().is_empty());
+}
+
+#[test]
+fn a_silent_leader_is_left() {
+    let mut agent = Agent::registered();
+    agent.now = agent.now.after(Duration::from_secs(11));
+    agent.step(Event::TimerFired(TimerKey::Heartbeat));
+    assert_eq!(agent.story(), ["close"]);
+}
+
+/// What was said last × what is found → what the next life says and does.
+#[test]
+fn recovery_takes_up_what_is_really_there() {
+    let running = Found::Running { pid: 77 };
+    let failed = Found::Failed {
+        message: "no such file".to_owned(),
+    };
+    let exited = Found::Exited(Exit::Code(0));
+    let cases: [(&str, Found, &str, &[&str]); 16] = [
+        ("starting", Found::NeverStarted, "boot-1", &["start"]),
+        ("starting", running.clone(), "boot-1", &["2 running none"]),
+        ("starting", failed, "boot-1", &["2 failed launch_failed"]),
+        ("starting", exited.clone(), "boot-1", &["2 finished exited"]),
+        (
+            "starting",
+            Found::SupervisorLost,
+            "boot-1",
+            &["2 lost supervisor_lost"],
+        ),
+        (
+            "starting",
+            Found::NeverStarted,
+            "boot-2",
+            &["2 lost host_restarted"],
+        ),
+        ("running", running.clone(), "boot-1", &[]),
+        ("running", exited.clone(), "boot-1", &["3 finished exited"]),
+        (
+            "running",
+            Found::SupervisorLost,
+            "boot-1",
+            &["3 lost supervisor_lost"],
+        ),
+        (
+            "running",
+            Found::SupervisorLost,
+            "boot-2",
+            &["3 lost host_restarted"],
+        ),
+        ("running", exited.clone(), "boot-2", &["3 finished exited"]),
+        ("killing", running.clone(), "boot-1", &["signal Terminate"]),
+        (
+            "killing",
+            exited.clone(),
+            "boot-1",
+            &["4 killed kill_requested"],
+        ),
+        (
+            "killing",
+            Found::SupervisorLost,
+            "boot-1",
+            &["4 lost supervisor_lost"],
+        ),
+        ("ended", exited, "boot-1", &[]),
+        ("ended", running, "boot-1", &["signal Kill"]),
+    ];
+    for (said, found, boot, expected) in cases {
+        let mut agent = Agent::registered();
+        agent.launch(1, spec("t"));
+        agent.persist();
+        let run = agent.started()[0];
+        if said != "starting" {
+            agent.step(Event::ContainerStarted { run, pid: 77 });
+            agent.persist();
+        }
+        if said == "killing" {
+            agent.kill("t", 1, None);
+        }
+        if said == "ended" {
+            agent.step(Event::ContainerExited {
+                run,
+                exit: Exit::Code(0),
+            });
+            agent.persist();
+        }
+        let before = agent.runs[&run].statuses.len();
+        agent.runs.get_mut(&run).unwrap().found = found.clone();
+        agent.recover(boot);
+        let mut story: Vec<String> = agent.runs[&run].statuses[before..]
+            .iter()
+            .map(|s| format!("{} {} {}", s.number, s.state, s.reason))
+            .collect();
+        story.extend(agent.story());
+        assert_eq!(story, expected, "{said}, {found:?}, {boot}");
+        assert_eq!(agent.identity.boot, boot);
+    }
+}
+
+#[test]
+fn a_crash_at_every_checkpoint_never_starts_twice_and_never_forgets() {
+    for written in 0..12 {
+        let mut agent = Agent::registered();
+        agent.launch(1, spec("t"));
+        agent.write(written);
+        let Some(run) = agent.runs.keys().next().copied() else {
+            continue;
+        };
+        if written > 0 {
+            agent.recover("boot-1");
+            assert_eq!(agent.started(), [run]);
+            agent.step(Event::ContainerStarted { run, pid: 7 });
+            agent.kill("t", 1, None);
+            agent.runs.get_mut(&run).unwrap().found = Found::Running { pid: 7 };
+            agent.recover("boot-1");
+            assert!(agent.started().is_empty());
+            agent.connect(1);
+            agent.launch(1, spec("t"));
+            assert!(agent.story().contains(&"repeated".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn a_kill_that_was_kept_without_its_status_is_carried_on() {
+    let mut agent = Agent::registered();
+    let run = agent.run(1, spec("t"));
+    agent.story();
+    agent.receive(ToAgent::Kill {
+        epoch: Epoch(1),
+        framework: framework(),
+        task: TaskId::new("t").unwrap(),
+        incarnation: Incarnation(1),
+        grace: None,
+        reason: Reason::FrameworkRemoved,
+    });
+    agent.write(1);
+    agent.runs.get_mut(&run).unwrap().found = Found::Running { pid: 77 };
+    agent.recover("boot-1");
+    assert_eq!(agent.story(), ["signal Terminate"]);
+    let last = agent.runs[&run].statuses.last().unwrap();
+    assert_eq!((last.number, last.reason), (3, Reason::FrameworkRemoved));
+}
