@@ -1,4 +1,6 @@
 //! Demand: what a framework wants, with predicates of bounded depth.
+//!
+//! A shape that wants nothing is refused: it would fit everywhere without end. No shape at all is `Shape::Any`.
 
 use std::collections::BTreeMap;
 

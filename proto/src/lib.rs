@@ -17,6 +17,8 @@ mod resources;
 mod run;
 mod session;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use agent_link::{
     decode_agent_description, decode_to_agent, decode_to_master, encode_agent_description,

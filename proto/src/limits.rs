@@ -1,4 +1,6 @@
 //! Limits of the wire alone; the shared ones are in `proffer_model::limits`.
+//!
+//! Each with its unit and what happens at it.
 
 /// Bytes of each text of a problem in a gRPC status; a longer one is cut. Three texts, percent-encoded, and the same in
 /// base64 as details, stay below the 16 KiB that HTTP/2 libraries take as headers.

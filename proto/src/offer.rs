@@ -1,4 +1,6 @@
-//! Offers.
+//! Offers: one by one; the lists and limits around them are the session's.
+//!
+//! A lease is a duration from when the offer was sent, since the clocks of two hosts do not agree.
 
 use proffer_model::limits::{DEMAND_ENTRIES_MAX, DURATION_MAX};
 use proffer_model::{Fit, Offer, Problem};

@@ -1,4 +1,6 @@
-//! What operators see, as far as it is a value of the model; the rows are put together by the master's shell.
+//! What operators see, as far as it is a value of the model.
+//!
+//! The rows are put together by the master's shell, from parts that have their own encoders.
 
 use proffer_model::{AgentState, Problem};
 

@@ -1,4 +1,6 @@
 //! Resources and attributes.
+//!
+//! The amounts and names are checked by the model's own constructors; here are the path and the number of items.
 
 use proffer_model::limits::{ENTRIES_MAX, RANGES_MAX, RESOURCE_NAMES_MAX};
 use proffer_model::ranges::{Range, RangeSet};

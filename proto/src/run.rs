@@ -1,4 +1,6 @@
-//! The agent's files.
+//! The agent's files: who it is, what it was told to run, what became of it.
+//!
+//! Only the content: framing, checksums and safe writing are the agent's, as is what happens when a file is damaged.
 
 use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
 use proffer_model::limits::KILL_GRACE_MAX;

@@ -1,4 +1,7 @@
 //! Tasks: what is to be run, and what has become of it.
+//!
+//! A spec is checked here as far as it can be without knowing the cluster, so that an agent never meets a command, an
+//! environment or a port that the operating system would refuse or cut short.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,0 +1,561 @@
+//! Any value of the model, for property tests: small, so that failures are readable, and valid by the rules of the
+//! decoders.
+
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::time::Duration;
+
+use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
+use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
+use proffer_model::ranges::RangeSet;
+use proffer_model::registry::Operation;
+use proffer_model::session::{Answer, Call, Event, LaunchResult};
+use proffer_model::{
+    AgentDescription, AttributeValue, Attributes, Check, CheckKind, Command, Demand, DemandEntry,
+    Epoch, Exclusion, Exit, Fit, FrameworkDescription, Generation, Incarnation, Offer, Port,
+    Predicate, Problem, Protocol, Reason, ResourceName, Resources, Secret, Shape, Status, TaskSpec,
+    TaskState, code,
+};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+pub(super) fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        (option::of(id()), framework_description()).prop_map(|(framework, description)| {
+            Call::Subscribe {
+                framework,
+                description,
+            }
+        }),
+        demand().prop_map(Call::SetDemand),
+        (ids(1), vec(task_spec(), 0..3)).prop_map(|(offers, mut launches)| {
+            launches.sort_by(|a, b| a.id.cmp(&b.id));
+            launches.dedup_by(|a, b| a.id == b.id);
+            Call::Accept { offers, launches }
+        }),
+        (ids(1), duration()).prop_map(|(offers, exclude_for)| Call::Decline {
+            offers,
+            exclude_for
+        }),
+        (id(), option::of(duration())).prop_map(|(task, grace)| Call::Kill { task, grace }),
+        any::<u64>().prop_map(|sequence| Call::Acknowledge { sequence }),
+        ids(0).prop_map(|tasks| Call::Reconcile { tasks }),
+        Just(Call::Teardown),
+    ]
+}
+
+pub(super) fn event() -> impl Strategy<Value = (Epoch, Event)> {
+    let subscribed = (epoch(), id(), id(), any::<u64>(), positive_duration()).prop_map(
+        |(epoch, framework, cluster, generation, heartbeat_interval)| {
+            let generation = Generation(generation);
+            let event = Event::Subscribed {
+                framework,
+                cluster,
+                epoch,
+                generation,
+                heartbeat_interval,
+            };
+            (epoch, event)
+        },
+    );
+    let other = prop_oneof![
+        (any::<u64>(), answer()).prop_map(|(request, answer)| Event::Answered { request, answer }),
+        vec(offer(), 0..3).prop_map(Event::Offered),
+        ids(0).prop_map(Event::Rescinded),
+        status().prop_map(Event::Updated),
+        id().prop_map(Event::AgentSettled),
+        problem().prop_map(Event::Closed),
+        Just(Event::Heartbeat),
+    ];
+    prop_oneof![1 => subscribed, 6 => (epoch(), other)]
+}
+
+pub(super) fn to_master() -> impl Strategy<Value = ToMaster> {
+    let hello = (
+        option::of(id()),
+        option::of(id()),
+        epoch(),
+        agent_description(),
+        vec(agent_task(), 0..3),
+    )
+        .prop_map(|(agent, cluster, epoch, description, tasks)| Hello {
+            agent,
+            cluster,
+            epoch,
+            description,
+            tasks,
+        });
+    prop_oneof![
+        hello.prop_map(ToMaster::Hello),
+        (id(), status(), state()).prop_map(|(framework, status, latest)| ToMaster::Updated {
+            framework,
+            status,
+            latest
+        }),
+        Just(ToMaster::Heartbeat),
+    ]
+}
+
+pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
+    let welcome = (id(), id(), epoch(), any::<u64>(), positive_duration()).prop_map(
+        |(agent, cluster, epoch, generation, heartbeat_interval)| ToAgent::Welcome {
+            agent,
+            cluster,
+            epoch,
+            generation: Generation(generation),
+            heartbeat_interval,
+        },
+    );
+    let launch = (epoch(), id(), incarnation(), task_spec()).prop_map(
+        |(epoch, framework, incarnation, spec)| ToAgent::Launch {
+            epoch,
+            framework,
+            incarnation,
+            spec,
+        },
+    );
+    let kill = (
+        epoch(),
+        id(),
+        id(),
+        incarnation(),
+        option::of(duration()),
+        reason(),
+    )
+        .prop_map(
+            |(epoch, framework, task, incarnation, grace, reason)| ToAgent::Kill {
+                epoch,
+                framework,
+                task,
+                incarnation,
+                grace,
+                reason,
+            },
+        );
+    let acknowledge = (epoch(), id(), id(), incarnation(), any::<u64>()).prop_map(
+        |(epoch, framework, task, incarnation, number)| ToAgent::Acknowledge {
+            epoch,
+            framework,
+            task,
+            incarnation,
+            number,
+        },
+    );
+    prop_oneof![
+        welcome,
+        problem().prop_map(ToAgent::Refused),
+        launch,
+        kill,
+        acknowledge,
+        epoch().prop_map(|epoch| ToAgent::Heartbeat { epoch }),
+    ]
+}
+
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
+    // Few ids, so that operations are about the same things.
+    let agent = || select(vec!["a1", "a2"]).prop_map(parsed);
+    let framework = || select(vec!["f1", "f2"]).prop_map(parsed);
+    let key = || select(vec!["k", "k/1"]).prop_map(parsed);
+    prop_oneof![
+        (agent(), agent_description())
+            .prop_map(|(agent, description)| Operation::AdmitAgent { agent, description }),
+        (agent(), 1..u64::MAX).prop_map(|(agent, since_wall_ms)| Operation::MarkUnreachable {
+            agent,
+            since_wall_ms
+        }),
+        agent().prop_map(|agent| Operation::MarkReachable { agent }),
+        (framework(), id(), framework_description()).prop_map(
+            |(framework, principal, description)| Operation::AdmitFramework {
+                framework,
+                principal,
+                description
+            }
+        ),
+        framework().prop_map(|framework| Operation::CompleteFramework { framework }),
+        (framework(), key(), vec(any::<u8>(), 0..8)).prop_map(|(framework, key, value)| {
+            Operation::PutState {
+                framework,
+                key,
+                value,
+            }
+        }),
+        (framework(), key()).prop_map(|(framework, key)| Operation::DeleteState { framework, key }),
+    ]
+}
+
+pub(super) fn identity() -> impl Strategy<Value = AgentIdentity> {
+    (option::of(id()), option::of(id()), epoch(), text()).prop_map(
+        |(agent, cluster, epoch, boot_id)| AgentIdentity {
+            agent,
+            cluster,
+            epoch,
+            boot_id,
+        },
+    )
+}
+
+pub(super) fn run() -> impl Strategy<Value = Run> {
+    (id(), incarnation(), task_spec()).prop_map(|(framework, incarnation, spec)| Run {
+        framework,
+        incarnation,
+        spec,
+    })
+}
+
+pub(super) fn status_entry() -> impl Strategy<Value = StatusEntry> {
+    prop_oneof![
+        status().prop_map(StatusEntry::Made),
+        any::<u64>().prop_map(StatusEntry::Acknowledged),
+        (duration(), reason()).prop_map(|(grace, reason)| StatusEntry::Kill { grace, reason }),
+    ]
+}
+
+pub(super) fn problem() -> impl Strategy<Value = Problem> {
+    (select(code::ALL), text(), text(), text()).prop_map(|(code, field, message, hint)| {
+        Problem::new(code, message).field(field).hint(hint)
+    })
+}
+
+pub(super) fn epoch() -> impl Strategy<Value = Epoch> {
+    any::<u64>().prop_map(Epoch)
+}
+
+fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect("a good id")
+}
+
+fn id<T: FromStr<Err: Debug> + Debug>() -> impl Strategy<Value = T> {
+    "[a-z][a-z0-9.:_-]{0,8}".prop_map(|text| parsed(&text))
+}
+
+fn ids<T: FromStr<Err: Debug> + Debug + Clone>(min: usize) -> impl Strategy<Value = Vec<T>> {
+    btree_set("[a-z][a-z0-9.:_-]{0,8}", min..4)
+        .prop_map(|texts| texts.iter().map(|text| parsed(text)).collect())
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,12}"
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (0u64..80_000_000).prop_map(Duration::from_millis)
+}
+
+fn positive_duration() -> impl Strategy<Value = Duration> {
+    (10u64..80_000_000).prop_map(Duration::from_millis)
+}
+
+fn incarnation() -> impl Strategy<Value = Incarnation> {
+    (1..u64::MAX).prop_map(Incarnation)
+}
+
+fn host() -> impl Strategy<Value = String> {
+    "[a-z][a-z0-9.:]{0,12}"
+}
+
+fn resources() -> impl Strategy<Value = Resources> {
+    let scalars = btree_map("s[a-z]{1,3}", 1u64..9_000, 0..3);
+    let ranges = btree_map("r[a-z]{1,3}", btree_set(0u64..60, 1..9), 0..3);
+    (scalars, ranges).prop_map(|(scalars, ranges)| {
+        let mut out = Resources::new();
+        for (name, milli) in scalars {
+            out.insert_scalar(parsed(&name), milli).expect("new");
+        }
+        for (name, numbers) in ranges {
+            let set = RangeSet::from_numbers(numbers);
+            out.insert_ranges(parsed(&name), set).expect("new");
+        }
+        out
+    })
+}
+
+fn attributes() -> impl Strategy<Value = Attributes> {
+    btree_map("[a-z]{1,4}", "[a-z0-9:]{1,6}", 0..3).prop_map(|given| {
+        let mut out = Attributes::default();
+        for (name, value) in given {
+            let value = AttributeValue::new(&value).expect("good");
+            out.insert(parsed(&name), value).expect("new");
+        }
+        out
+    })
+}
+
+fn framework_description() -> impl Strategy<Value = FrameworkDescription> {
+    (
+        text(),
+        btree_set("[a-z]{1,4}(/[a-z]{1,4})?", 1..3),
+        duration(),
+    )
+        .prop_map(|(name, roles, failover_timeout)| FrameworkDescription {
+            name,
+            roles: roles.iter().map(|role| parsed(role)).collect(),
+            failover_timeout,
+        })
+}
+
+fn agent_description() -> impl Strategy<Value = AgentDescription> {
+    (host(), host(), resources(), attributes(), text()).prop_map(
+        |(host, address, resources, attributes, version)| AgentDescription {
+            host,
+            address,
+            resources,
+            attributes,
+            version,
+        },
+    )
+}
+
+fn agent_task() -> impl Strategy<Value = AgentTask> {
+    (id(), task_spec(), incarnation(), status()).prop_map(
+        |(framework, spec, incarnation, status)| AgentTask {
+            framework,
+            spec,
+            incarnation,
+            status,
+        },
+    )
+}
+
+fn demand() -> impl Strategy<Value = Demand> {
+    (id(), any::<u64>(), vec(demand_entry(), 0..3)).prop_map(|(role, generation, mut entries)| {
+        entries.sort_by(|a, b| a.id.cmp(&b.id));
+        entries.dedup_by(|a, b| a.id == b.id);
+        Demand {
+            role,
+            generation: Generation(generation),
+            entries,
+        }
+    })
+}
+
+fn demand_entry() -> impl Strategy<Value = DemandEntry> {
+    let exclusion = (id(), duration()).prop_map(|(agent, lasts)| Exclusion { agent, lasts });
+    (
+        id(),
+        shape(),
+        1u32..1_000_000,
+        vec(predicate(), 0..3),
+        vec(exclusion, 0..3),
+    )
+        .prop_map(|(id, shape, count, predicates, excluded)| DemandEntry {
+            id,
+            shape,
+            count,
+            predicates,
+            excluded,
+        })
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let of =
+        (resources(), btree_map("[a-z]{1,4}", 1u64..9, 1..3)).prop_map(|(resources, counts)| {
+            Shape::Of {
+                resources,
+                counts: counts
+                    .into_iter()
+                    .map(|(name, count)| (parsed::<ResourceName>(&name), count))
+                    .collect(),
+            }
+        });
+    prop_oneof![Just(Shape::Any), of]
+}
+
+fn predicate() -> impl Strategy<Value = Predicate> {
+    let leaf = prop_oneof![
+        host().prop_map(Predicate::Host),
+        ("[a-z]{1,4}", "[a-z]{1,4}").prop_map(|(name, value)| {
+            Predicate::Attribute(parsed(&name), AttributeValue::new(&value).expect("good"))
+        }),
+    ];
+    leaf.prop_recursive(4, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Predicate::All),
+            vec(inner.clone(), 0..3).prop_map(Predicate::AnyOf),
+            inner.prop_map(|inner| Predicate::Not(Box::new(inner))),
+        ]
+    })
+}
+
+fn offer() -> impl Strategy<Value = Offer> {
+    let fits = vec(
+        (id(), any::<u32>()).prop_map(|(demand, count)| Fit { demand, count }),
+        0..3,
+    );
+    let place = (host(), host(), attributes());
+    (id(), id(), id(), place, resources(), fits, duration()).prop_map(
+        |(id, role, agent, (host, address, attributes), resources, fits, expires_after)| Offer {
+            id,
+            role,
+            agent,
+            host,
+            address,
+            attributes,
+            resources,
+            fits,
+            expires_after,
+        },
+    )
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let outcome = prop_oneof![
+        any::<u64>().prop_map(|number| Ok(Incarnation(number))),
+        problem().prop_map(Err)
+    ];
+    let result = (id(), outcome).prop_map(|(task, outcome)| LaunchResult { task, outcome });
+    prop_oneof![
+        Just(Answer::Done),
+        vec(result, 0..3).prop_map(Answer::Launched),
+        problem().prop_map(Answer::Refused),
+    ]
+}
+
+fn state() -> impl Strategy<Value = TaskState> {
+    select(&TaskState::ALL)
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    select(vec![
+        Reason::None,
+        Reason::Exited,
+        Reason::LaunchFailed,
+        Reason::CheckFailed,
+        Reason::KillRequested,
+        Reason::FrameworkRemoved,
+        Reason::AgentUnreachable,
+        Reason::AgentReturned,
+        Reason::NeverDelivered,
+        Reason::SupervisorLost,
+        Reason::HostRestarted,
+        Reason::Reconciled,
+        Reason::HealthChanged,
+    ])
+}
+
+fn status() -> impl Strategy<Value = Status> {
+    let exit = option::of(prop_oneof![
+        any::<i32>().prop_map(Exit::Code),
+        any::<i32>().prop_map(Exit::Signal)
+    ]);
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
+    let health = option::of(any::<bool>());
+    (
+        id(),
+        option::of(id()),
+        numbers,
+        state(),
+        reason(),
+        text(),
+        exit,
+        health,
+    )
+        .prop_map(
+            |(
+                task,
+                agent,
+                (incarnation, number, wall_ms),
+                state,
+                reason,
+                message,
+                exit,
+                healthy,
+            )| {
+                Status {
+                    task,
+                    incarnation: Incarnation(incarnation),
+                    agent,
+                    number,
+                    state,
+                    reason,
+                    message,
+                    exit,
+                    healthy,
+                    wall_ms,
+                }
+            },
+        )
+}
+
+fn check() -> impl Strategy<Value = Check> {
+    let kind = prop_oneof![
+        (1..u16::MAX, "/[a-z/?=&]{0,8}").prop_map(|(port, path)| CheckKind::Http { port, path }),
+        (1..u16::MAX).prop_map(|port| CheckKind::Tcp { port }),
+    ];
+    let times = (
+        duration(),
+        positive_duration(),
+        positive_duration(),
+        duration(),
+    );
+    (kind, times, any::<u32>()).prop_map(
+        |(kind, (delay, interval, timeout, grace), failures_max)| Check {
+            kind,
+            delay,
+            interval,
+            timeout,
+            grace,
+            failures_max,
+        },
+    )
+}
+
+fn task_spec() -> impl Strategy<Value = TaskSpec> {
+    let command = prop_oneof![
+        "[a-z]\\PC{0,12}".prop_map(Command::Shell),
+        ("[a-z]{1,4}", vec(text(), 0..3)).prop_map(|(program, mut arguments)| {
+            arguments.insert(0, program);
+            Command::Exec(arguments)
+        }),
+    ];
+    let protocol = select(vec![Protocol::Tcp, Protocol::Udp]);
+    let ports = btree_map((1..u16::MAX, protocol), text(), 0..4);
+    let environment = btree_map("[A-Z_]{1,6}", text(), 0..3);
+    let labels = btree_map("[a-z.]{1,6}", text(), 0..3);
+    let user = option::of("[a-z]{1,6}");
+    (
+        (id(), text(), command, user),
+        resources(),
+        (environment, labels),
+        ports,
+        vec(check(), 0..3),
+        duration(),
+    )
+        .prop_map(
+            |(
+                (id, name, command, user),
+                mut resources,
+                (environment, labels),
+                ports,
+                checks,
+                grace,
+            )| {
+                let numbers = ports.keys().map(|(number, _)| u64::from(*number));
+                let set = RangeSet::from_numbers(numbers);
+                resources.insert_ranges(parsed("ports"), set).expect("new");
+                let ports = ports.into_iter();
+                let environment = environment.into_iter();
+                TaskSpec {
+                    id,
+                    name,
+                    resources,
+                    command,
+                    environment: environment
+                        .map(|(name, value)| (name, Secret::new(value)))
+                        .collect(),
+                    user,
+                    labels,
+                    ports: ports
+                        .map(|((number, protocol), name)| Port {
+                            name,
+                            number,
+                            protocol,
+                        })
+                        .collect(),
+                    checks,
+                    kill_grace: grace,
+                }
+            },
+        )
+}
