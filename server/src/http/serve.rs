@@ -1,0 +1,273 @@
+//! The accept loop and the connections: what they may cost, and how they end.
+//!
+//! Nothing that a peer sends can end the loop. A connection is closed when it is silent before its first request, when its
+//! head is too slow or too large, when it does not answer pings, and at the end of shutdown's grace.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::problem::{is_grpc, refuse, unknown_method, unknown_route};
+use super::socket::Socket;
+use super::{ending, intake};
+use crate::auth::Guard;
+use crate::limits;
+
+/// Bytes by which HTTP/2 and HTTP/1.1 are told apart: the length of HTTP/2's preface.
+const PREFACE_LEN: usize = 24;
+
+/// What one listener allows; the defaults are those of an API listener, from [`crate::limits`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Streams at once on one HTTP/2 connection; more wait at the client.
+    pub streams_max: u32,
+    /// Connections at once; a further one is closed when it is accepted.
+    pub connections_max: usize,
+    /// For a request's head, and for the wait between two requests of one connection.
+    pub header_timeout: Duration,
+    /// Bytes of a body that is not gRPC.
+    pub body_len_max: usize,
+    /// For a body that is not gRPC and sends nothing.
+    pub body_idle_timeout: Duration,
+    /// For requests in flight when shutdown begins.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams_max: limits::STREAMS_MAX,
+            connections_max: limits::CONNECTIONS_MAX,
+            header_timeout: limits::HEADER_TIMEOUT,
+            body_len_max: limits::BODY_LEN_MAX,
+            body_idle_timeout: limits::BODY_IDLE_TIMEOUT,
+            shutdown_grace: limits::SHUTDOWN_GRACE,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of a cluster listener, where one connection may carry many agents.
+    pub fn cluster() -> Self {
+        Self {
+            streams_max: limits::CLUSTER_STREAMS_MAX,
+            ..Self::default()
+        }
+    }
+}
+
+/// The two ends of a request's connection; in the extensions of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Ours.
+    pub local: SocketAddr,
+    /// The caller's; also there as axum's `ConnectInfo`.
+    pub peer: SocketAddr,
+}
+
+/// [`serve_with`] the limits of an API listener.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    guard: Guard,
+    shutdown: CancellationToken,
+) {
+    serve_with(listener, router, guard, Limits::default(), shutdown).await;
+}
+
+/// Serves `router` behind `guard` until `shutdown`, then lets requests in flight finish for `shutdown_grace`. gRPC services
+/// come in as `tonic::service::Routes::into_axum_router()`, merged. The router's own fallbacks are replaced: what is not a
+/// route is answered by a problem.
+pub async fn serve_with(
+    listener: TcpListener,
+    router: Router,
+    guard: Guard,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let router = router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method);
+    let server = Arc::new(Server {
+        router,
+        guard,
+        limits,
+        builder: builder(limits),
+        shutdown,
+    });
+    let mut connections = JoinSet::new();
+    let mut refusals = Refusals::default();
+    loop {
+        tokio::select! {
+            () = server.shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if connections.len() < limits.connections_max => {
+                    connections.spawn(Arc::clone(&server).connection(stream, peer));
+                }
+                Ok(_) => refusals.note("connection refused: too many are open"),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Out of file descriptors or memory: it does not pass by trying again at once.
+                    refusals.note(&format!("connections cannot be accepted: {error}"));
+                    sleep(limits::ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits::HEADER_LEN_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(u32::try_from(limits::HEADER_LEN_MAX).unwrap_or(u32::MAX))
+        .initial_stream_window_size(limits::H2_STREAM_WINDOW)
+        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
+        .keep_alive_interval(limits::H2_PING_INTERVAL)
+        .keep_alive_timeout(limits::H2_PING_TIMEOUT);
+    builder
+}
+
+/// Whether an error of accepting is about the connection that was to be accepted, which is gone.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Says that connections were refused, at most once in an interval.
+#[derive(Default)]
+struct Refusals {
+    count: u64,
+    said: Option<Instant>,
+}
+
+impl Refusals {
+    fn note(&mut self, why: &str) {
+        self.count += 1;
+        if self
+            .said
+            .is_none_or(|said| said.elapsed() >= limits::REFUSAL_LOG_INTERVAL)
+        {
+            tracing::warn!(why, count = self.count, "refusing connections");
+            self.count = 0;
+            self.said = Some(Instant::now());
+        }
+    }
+}
+
+/// What all connections of a listener share.
+struct Server {
+    router: Router,
+    guard: Guard,
+    limits: Limits,
+    builder: auto::Builder<TokioExecutor>,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let Ok(local) = stream.local_addr() else {
+            return;
+        };
+        let ends = Ends { local, peer };
+        let socket = Socket::new(stream);
+        let read_len = socket.read_len();
+        let request_count = Arc::new(AtomicUsize::new(0));
+        let service = service_fn(|request: Request<Incoming>| {
+            request_count.fetch_add(1, Ordering::Relaxed);
+            let server = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(server.answer(request.map(Body::new), ends).await) }
+        });
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
+        let mut first_check = pin!(sleep(self.limits.header_timeout));
+        let mut is_checked = false;
+        let mut grace_end = None;
+        loop {
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%peer, %error, "connection ended");
+                    }
+                    return;
+                }
+                // Until it knows the protocol, hyper waits for ever; afterwards it has timeouts of its own.
+                () = first_check.as_mut(), if !is_checked => {
+                    is_checked = true;
+                    let is_silent = read_len.load(Ordering::Relaxed) < PREFACE_LEN;
+                    if is_silent && request_count.load(Ordering::Relaxed) == 0 {
+                        return;
+                    }
+                }
+                () = self.shutdown.cancelled(), if grace_end.is_none() => {
+                    grace_end = Some(Instant::now() + self.limits.shutdown_grace);
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(grace_end.unwrap_or_else(Instant::now)), if grace_end.is_some() => return,
+            }
+        }
+    }
+
+    async fn answer(&self, mut request: Request, ends: Ends) -> Response {
+        let is_grpc = is_grpc(request.headers());
+        request.extensions_mut().insert(ends);
+        request.extensions_mut().insert(ConnectInfo(ends.peer));
+        let admitted = self.guard.admit(request, ends).and_then(|request| {
+            if is_grpc {
+                return Ok(request);
+            }
+            intake::bound(
+                request,
+                self.limits.body_len_max,
+                self.limits.body_idle_timeout,
+            )
+        });
+        match admitted {
+            Ok(request) => {
+                let answered: Result<Response, Infallible> =
+                    self.router.clone().oneshot(request).await;
+                let response = answered.unwrap_or_else(|never| match never {});
+                ending::end_with(&self.shutdown, response)
+            }
+            Err(problem) => {
+                tracing::debug!(peer = %ends.peer, code = %problem.code, why = %problem.message, "request refused");
+                refuse(problem, is_grpc)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

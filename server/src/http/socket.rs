@@ -1,0 +1,92 @@
+//! The socket of one connection: counts what comes in, so that a peer which connects and says nothing can be told from
+//! one that talks, and asks the kernel to end connections whose peer is gone.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::limits::{TCP_KEEPALIVE_SECS, TCP_USER_TIMEOUT};
+
+/// A stream that counts the bytes it reads.
+pub(super) struct Socket {
+    stream: TcpStream,
+    read_len: Arc<AtomicUsize>,
+}
+
+impl Socket {
+    /// Prepares an accepted stream. Options that the kernel refuses are done without.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        let _ = stream.set_nodelay(true);
+        let _ = detect_dead_peer(&stream);
+        Self {
+            stream,
+            read_len: Arc::default(),
+        }
+    }
+
+    /// How many bytes have come in; shared, since the connection owns the socket.
+    pub(super) fn read_len(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.read_len)
+    }
+}
+
+fn detect_dead_peer(stream: &TcpStream) -> io::Result<()> {
+    let interval = Duration::from_secs(u64::from(TCP_KEEPALIVE_SECS));
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, interval)?;
+    sockopt::set_tcp_keepintvl(stream, interval)?;
+    let millis = u32::try_from(TCP_USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(stream, millis)?;
+    Ok(())
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.read_len
+            .fetch_add(buf.filled().len().saturating_sub(before), Ordering::Relaxed);
+        poll
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,61 @@
+//! Every limit of listeners, clients and parsers here: its unit and what happens at it.
+
+use std::time::Duration;
+
+/// Bytes of a request's head (HTTP/1.1: 431 and the connection ends; HTTP/2: the stream is refused).
+pub const HEADER_LEN_MAX: usize = 16 * 1024;
+/// How long a request's head, or the wait for the next request of a connection, may take; then the connection ends.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a request's body that is not gRPC; a larger one is refused (`body.too_large`, 413).
+pub const BODY_LEN_MAX: usize = 1024 * 1024;
+/// How long a body that is not gRPC may send nothing; then reading it fails (`body.malformed`).
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams at once on one HTTP/2 connection of an API listener; more wait at the client.
+pub const STREAMS_MAX: u32 = 200;
+/// The same on a cluster listener: emulated agents share connections.
+pub const CLUSTER_STREAMS_MAX: u32 = 100_000;
+/// Connections at once on one listener; a further one is closed as soon as it is accepted.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Connections that the kernel keeps before they are accepted; it refuses more.
+pub const BACKLOG: u32 = 1_024;
+/// How long requests in flight may go on after shutdown begins; then their connections are closed.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long the accept loop rests after an error that does not pass by itself, such as EMFILE.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// At most one line in this time about connections that were refused or could not be accepted.
+pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// How often HTTP/2 asks a silent peer whether it is there.
+pub const H2_PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it waits for the answer; then the connection ends.
+pub const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that a peer may send ahead on one HTTP/2 stream.
+pub const H2_STREAM_WINDOW: u32 = 1024 * 1024;
+/// Bytes that a peer may send ahead on one HTTP/2 connection.
+pub const H2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Seconds of silence before the kernel asks whether the peer of a connection is there, and between its questions.
+pub const TCP_KEEPALIVE_SECS: u32 = 15;
+/// How long sent bytes may stay unacknowledged, or a peer may refuse to take any; then the kernel ends the connection.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of a token file; a larger file is no token.
+pub const TOKEN_FILE_LEN_MAX: u64 = 1_024;
+/// Bytes of a configuration file; a larger one is refused.
+pub const CONFIG_FILE_LEN_MAX: u64 = 1024 * 1024;
+/// Bytes of untrusted text that [`crate::log::Untrusted`] shows; the rest becomes an ellipsis.
+pub const UNTRUSTED_LEN_MAX: usize = 256;
+
+/// How long the client waits for a connection; then `peer.unreachable`.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the client waits for a whole answer, or for the head of a streamed one; then `peer.unreachable`.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a streamed answer may send nothing (heartbeats count); then `peer.unreachable`.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of an answer that the client takes; a larger one is refused (`body.too_large`).
+pub const ANSWER_LEN_MAX: usize = 64 * 1024 * 1024;
+/// How long the client keeps an idle connection: less than [`HEADER_TIMEOUT`], so that it rarely meets a closed one.
+pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Idle connections that the client keeps to one host; further ones are closed after use.
+pub const CLIENT_IDLE_MAX: usize = 4;
+
+/// Bytes of one server-sent event, and of one of its lines; a larger one ends the stream (`field.too_long`).
+pub const EVENT_LEN_MAX: usize = 1024 * 1024;
