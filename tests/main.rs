@@ -3,4 +3,5 @@
 mod e2e;
 mod harness;
 mod proxy;
+mod sim;
 mod tidy;
