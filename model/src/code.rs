@@ -103,6 +103,8 @@ codes! {
     APP_INVALID = "app.invalid", Invalid;
     /// The app is being deployed.
     APP_LOCKED = "app.locked", Conflict;
+    /// There is no such deployment.
+    DEPLOYMENT_UNKNOWN = "deployment.unknown", NotFound;
     /// The app asks for a service port that another app has.
     APP_PORT_TAKEN = "app.port_taken", Conflict;
     /// A label of an app cannot be used by discovery.
