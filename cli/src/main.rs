@@ -1,2 +1,112 @@
-//! The binary.
-fn main() {}
+//! `proffer`, the one binary: every role is a subcommand, every noun has its verbs.
+//!
+//! A supervisor is told apart before anything else happens: it must stay small and single-threaded, so no command line is
+//! parsed and no runtime started for it. Everything else becomes an exit code here (see [`exit`]).
+#![forbid(unsafe_code)]
+
+mod app_file;
+mod command;
+mod connection;
+mod escape;
+mod exit;
+mod hello;
+mod limits;
+mod master_client;
+mod output;
+mod services_client;
+mod task;
+mod units;
+mod usage;
+mod verbs;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use proffer_model::{Problem, code};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{Cli, Command};
+use crate::exit::{Failure, Outcome};
+
+fn main() -> ExitCode {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|verb| verb == "supervise") {
+        return ExitCode::SUCCESS;
+    }
+    let parsed = Cli::command()
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return usage::report(&error, &arguments),
+    };
+    let format = cli.command.format();
+    let outcome = runtime(cli.command.is_server()).and_then(|runtime| {
+        let outcome = runtime.block_on(Box::pin(run(cli.command, &matches)));
+        // What a verb left behind (an open stream, a name being looked up) must not keep the process alive.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            format.report(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn runtime(is_server: bool) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = match is_server {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    builder.enable_all().build().map_err(|error| {
+        Problem::new(code::INTERNAL, format!("the runtime cannot start: {error}")).into()
+    })
+}
+
+async fn run(command: Command, _matches: &clap::ArgMatches) -> Outcome {
+    let shutdown = proffer_server::shutdown::signals()?;
+    match command {
+        Command::Hello(args) => hello::run(args, shutdown).await,
+        verb => interruptible(verb, shutdown).await,
+    }
+}
+
+/// Ctrl-C ends a verb at once; what it has asked for goes on.
+async fn interruptible(verb: Command, shutdown: CancellationToken) -> Outcome {
+    tokio::select! {
+        outcome = Box::pin(run_verb(verb)) => outcome,
+        () = shutdown.cancelled() => Err(Failure::Interrupted),
+    }
+}
+
+async fn run_verb(verb: Command) -> Outcome {
+    match verb {
+        Command::Run(args) => verbs::run::run(args).await,
+        Command::Apply(args) => verbs::apply::run(args).await,
+        Command::Apps(args) => verbs::list::apps(args).await,
+        Command::App(verb) => verbs::app::run(verb).await,
+        Command::Logs(args) => verbs::logs::run(args).await,
+        Command::Why(args) => verbs::why::run(args).await,
+        Command::Tasks(args) => verbs::list::tasks(args).await,
+        Command::Agents(args) => verbs::list::agents(args).await,
+        Command::Frameworks(args) => verbs::list::frameworks(args).await,
+        Command::Version(args) => {
+            let version = env!("CARGO_PKG_VERSION");
+            args.output.show_text(&json!({ "version": version }), || {
+                format!("proffer {version}")
+            })
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "proffer", &mut script);
+            output::print_bytes(&script)
+        }
+        // Handled before: these never get here.
+        Command::Hello(_) | Command::Supervise { .. } => Ok(()),
+    }
+}

@@ -1,0 +1,245 @@
+//! Reads app files: JSON or TOML of the same schema, one app or several.
+//!
+//! Marathon's REST API ignores fields that it does not know; a file that people write must not, or a slip of the pen
+//! (`memory = 512`) is found out weeks later. So the names and types of fields are checked here, with file, line and
+//! path; what values they may have is the services' matter alone. What is sent is what was written.
+
+mod schema;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use proffer_model::{Problem, code};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::limits::{APP_FILE_LEN_MAX, APPS_PER_APPLY_MAX};
+use schema::{App, AppList};
+
+/// An app as written in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AppDefinition {
+    /// Its id, beginning with `/`.
+    pub(crate) id: String,
+    /// What the services are sent: an object.
+    pub(crate) body: Value,
+}
+
+/// Reads every file, `-` being standard input, and refuses an app that stands in them twice.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<AppDefinition>, Problem> {
+    let mut apps = Vec::new();
+    for path in paths {
+        let (name, text) = read_text(path)?;
+        apps.extend(parse(&name, path, &text)?);
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = apps.iter().find(|app| !seen.insert(&app.id)) {
+        let message = format!("the app {} is given twice", twice.id);
+        return Err(Problem::new(code::APP_INVALID, message)
+            .field("id")
+            .hint("give each app its own id"));
+    }
+    if apps.len() > APPS_PER_APPLY_MAX {
+        let message = format!(
+            "{} apps at once; the limit is {APPS_PER_APPLY_MAX}",
+            apps.len()
+        );
+        return Err(Problem::new(code::FIELD_TOO_LONG, message));
+    }
+    Ok(apps)
+}
+
+/// The id as the services write it: absolute.
+pub(crate) fn absolute_id(id: &str) -> String {
+    format!("/{}", id.trim_start_matches('/'))
+}
+
+fn read_text(path: &Path) -> Result<(String, String), Problem> {
+    let is_stdin = path == Path::new("-");
+    let name = match is_stdin {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
+    };
+    let failed = |error: io::Error| {
+        let code = match error.kind() {
+            io::ErrorKind::InvalidData => code::BODY_MALFORMED,
+            _ => code::CONFIG_INVALID,
+        };
+        Problem::new(code, format!("{name} cannot be read: {error}"))
+            .hint("give a file in JSON or TOML, or - for standard input")
+    };
+    let mut text = String::new();
+    let limit = APP_FILE_LEN_MAX + 1;
+    if is_stdin {
+        io::stdin().lock().take(limit).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
+    }
+    .map_err(failed)?;
+    if u64::try_from(text.len()).is_ok_and(|len| len <= APP_FILE_LEN_MAX) {
+        return Ok((name, text));
+    }
+    let message = format!("{name} has more than {APP_FILE_LEN_MAX} bytes");
+    Err(Problem::new(code::FIELD_TOO_LONG, message))
+}
+
+fn parse(name: &str, path: &Path, text: &str) -> Result<Vec<AppDefinition>, Problem> {
+    let document = match language_of(path, text) {
+        Language::Json => parse_json(name, text),
+        Language::Toml => parse_toml(name, text),
+    }?;
+    let bodies = match document {
+        Value::Array(bodies) => bodies,
+        Value::Object(mut object) if object.contains_key("apps") => match object.remove("apps") {
+            Some(Value::Array(bodies)) => bodies,
+            _ => Vec::new(),
+        },
+        single => vec![single],
+    };
+    if bodies.is_empty() {
+        let message = format!("{name} holds no app");
+        return Err(Problem::new(code::FIELD_MISSING, message).field("id"));
+    }
+    Ok(bodies.into_iter().map(definition_of).collect())
+}
+
+fn definition_of(mut body: Value) -> AppDefinition {
+    // The schema has made sure that there is an id.
+    let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
+    let id = absolute_id(id);
+    if let Some(object) = body.as_object_mut() {
+        object.insert("id".to_owned(), Value::String(id.clone()));
+    }
+    AppDefinition { id, body }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    Json,
+    Toml,
+}
+
+/// By the file's name; where that says nothing, by the first characters, which no app can have in both languages.
+fn language_of(path: &Path, text: &str) -> Language {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("json") => return Language::Json,
+        Some("toml") => return Language::Toml,
+        _ => {}
+    }
+    let mut chars = text.chars().filter(|c| !c.is_whitespace());
+    match (chars.next(), chars.next()) {
+        (Some('{'), _) | (Some('['), Some('{' | ']')) => Language::Json,
+        _ => Language::Toml,
+    }
+}
+
+fn parse_json(name: &str, text: &str) -> Result<Value, Problem> {
+    let malformed = |error: &serde_json::Error| {
+        let message = format!("{name}:{}: {}", error.line(), without_place(error));
+        Problem::new(code::BODY_MALFORMED, message)
+    };
+    let document: Value = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+    let mut input = serde_json::Deserializer::from_str(text);
+    let checked = match shape_of(&document) {
+        Shape::Single => check::<_, App>(&mut input),
+        Shape::Array => check::<_, Vec<App>>(&mut input),
+        Shape::Named => check::<_, AppList>(&mut input),
+    };
+    checked.map_err(|(path, error)| {
+        schema_problem(name, Some(error.line()), &path, &without_place(&error))
+    })?;
+    Ok(document)
+}
+
+fn parse_toml(name: &str, text: &str) -> Result<Value, Problem> {
+    let line = |error: &toml::de::Error| error.span().map(|span| line_at(text, span.start));
+    let document: Value = toml::from_str(text).map_err(|error| {
+        let place = line(&error)
+            .map(|line| format!(":{line}"))
+            .unwrap_or_default();
+        let message = format!("{name}{place}: {}", error.message());
+        Problem::new(code::BODY_MALFORMED, message)
+    })?;
+    let input = toml::Deserializer::parse(text).map_err(|error| {
+        Problem::new(code::BODY_MALFORMED, format!("{name}: {}", error.message()))
+    })?;
+    let checked = match shape_of(&document) {
+        Shape::Single | Shape::Array => check::<_, App>(input),
+        Shape::Named => check::<_, AppList>(input),
+    };
+    checked.map_err(|(path, error)| schema_problem(name, line(&error), &path, error.message()))?;
+    Ok(document)
+}
+
+enum Shape {
+    Single,
+    Array,
+    Named,
+}
+
+fn shape_of(document: &Value) -> Shape {
+    match document {
+        Value::Array(_) => Shape::Array,
+        Value::Object(object) if object.contains_key("apps") => Shape::Named,
+        _ => Shape::Single,
+    }
+}
+
+/// Reads a `T` for its errors alone.
+fn check<'de, D, T>(input: D) -> Result<(), (String, D::Error)>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    match serde_path_to_error::deserialize::<D, T>(input) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let path = error.path().to_string();
+            let path = if path == "." { String::new() } else { path };
+            Err((path, error.into_inner()))
+        }
+    }
+}
+
+fn schema_problem(name: &str, line: Option<usize>, path: &str, message: &str) -> Problem {
+    let place = line.map(|line| format!(":{line}")).unwrap_or_default();
+    let missing = message
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.strip_suffix('`'));
+    let code = match missing {
+        Some(_) => code::FIELD_MISSING,
+        None if message.starts_with("unknown field") => code::FIELD_UNKNOWN,
+        None => code::FIELD_INVALID,
+    };
+    let field = match (missing, path) {
+        (Some(missing), "") => missing.to_owned(),
+        (Some(missing), path) => format!("{path}.{missing}"),
+        (None, path) => path.to_owned(),
+    };
+    Problem::new(code, format!("{name}{place}: {message}"))
+        .field(field)
+        .hint("the fields of an app are shown in config/examples and docs/apps.md")
+}
+
+/// serde_json writes the place into its message; ours stands in front.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((message, _)) => message.to_owned(),
+        None => text,
+    }
+}
+
+/// The number, from 1, of the line that holds this byte.
+fn line_at(text: &str, offset: usize) -> usize {
+    text.bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1
+}
+
+#[cfg(test)]
+mod tests;

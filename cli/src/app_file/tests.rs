@@ -1,0 +1,151 @@
+//! Files of apps, good and bad.
+
+use super::*;
+
+fn problem_of(file: &str, text: &str) -> Problem {
+    parse(file, Path::new(file), text).expect_err(text)
+}
+
+#[test]
+fn json_and_toml_of_the_same_app_are_the_same() {
+    let json = r#"{"id": "/web", "cmd": "run", "cpus": 0.5, "mem": 32, "instances": 2, "env": {"A": "b"},
+        "portDefinitions": [{"port": 10000, "name": "http"}],
+        "healthChecks": [{"protocol": "HTTP", "path": "/", "intervalSeconds": 1}]}"#;
+    let toml = r#"
+        id = "web"
+        cmd = "run"
+        cpus = 0.5
+        mem = 32
+        instances = 2
+        env = { A = "b" }
+        [[portDefinitions]]
+        port = 10000
+        name = "http"
+        [[healthChecks]]
+        protocol = "HTTP"
+        path = "/"
+        intervalSeconds = 1
+    "#;
+    let apps = parse("a.json", Path::new("a.json"), json).unwrap();
+    assert_eq!(apps, parse("a.toml", Path::new("a.toml"), toml).unwrap());
+    assert_eq!(apps[0].id, "/web");
+    assert_eq!(apps[0].body["id"], "/web");
+}
+
+#[test]
+fn several_apps_stand_in_an_array_or_under_apps() {
+    for (file, text) in [
+        ("-", r#"[{"id": "a", "cmd": "x"}, {"id": "b", "cmd": "x"}]"#),
+        (
+            "-",
+            r#"{"apps": [{"id": "a", "cmd": "x"}, {"id": "b", "cmd": "x"}]}"#,
+        ),
+        ("-", "[[apps]]\nid = \"a\"\n[[apps]]\nid = \"b\"\n"),
+    ] {
+        let apps = parse(file, Path::new(file), text).unwrap();
+        let ids: Vec<&str> = apps.iter().map(|app| app.id.as_str()).collect();
+        assert_eq!(ids, ["/a", "/b"], "{text}");
+    }
+}
+
+#[test]
+fn wrong_files_name_line_and_path() {
+    let json = "{\n  \"id\": \"/a\",\n  \"memory\": 5\n}";
+    let nested = "[{\"id\": \"/a\",\n \"healthChecks\": [{}, {\"interval\": 5}]}]";
+    for (file, text, code, field, says) in [
+        (
+            "a.json",
+            json,
+            code::FIELD_UNKNOWN,
+            "memory",
+            "a.json:3: unknown field `memory`",
+        ),
+        (
+            "a.json",
+            nested,
+            code::FIELD_UNKNOWN,
+            "[0].healthChecks[1].interval",
+            "a.json:2:",
+        ),
+        (
+            "a.toml",
+            "id = \"a\"\ncpu = 1\n",
+            code::FIELD_UNKNOWN,
+            "cpu",
+            "a.toml:2: unknown field `cpu`",
+        ),
+        (
+            "a.toml",
+            "id = \"a\"\ncpus = \"1\"\n",
+            code::FIELD_INVALID,
+            "cpus",
+            "a.toml:2: invalid type",
+        ),
+        (
+            "a.toml",
+            "id = \"a\"\ncpus = nan\n",
+            code::FIELD_INVALID,
+            "cpus",
+            "a.toml:2: invalid value",
+        ),
+        (
+            "a.toml",
+            "[[apps]]\nid = \"a\"\n[[apps]]\ncmd = \"x\"\n",
+            code::FIELD_MISSING,
+            "apps[1].id",
+            "missing field",
+        ),
+        ("a.toml", "id = \n", code::BODY_MALFORMED, "", "a.toml:1:"),
+        ("a.json", "{\n\n", code::BODY_MALFORMED, "", "a.json:3:"),
+        ("a.json", "", code::BODY_MALFORMED, "", "a.json:"),
+        ("a.json", "[]", code::FIELD_MISSING, "id", "no app"),
+        (
+            "a.json",
+            "{\"apps\": []}",
+            code::FIELD_MISSING,
+            "id",
+            "no app",
+        ),
+        ("a.json", "7", code::FIELD_INVALID, "", "invalid type"),
+        (
+            "a.json",
+            "[null]",
+            code::FIELD_INVALID,
+            "[0]",
+            "invalid type",
+        ),
+    ] {
+        let problem = problem_of(file, text);
+        assert_eq!(problem.code, code.name, "{text}: {problem}");
+        assert_eq!(problem.field, field, "{text}: {problem}");
+        assert!(problem.message.contains(says), "{text}: {problem}");
+    }
+}
+
+#[test]
+fn the_same_app_twice_and_files_that_are_none_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.json");
+    std::fs::write(&file, r#"{"id": "a", "cmd": "x"}"#).unwrap();
+    assert_eq!(read_all(std::slice::from_ref(&file)).unwrap().len(), 1);
+    let twice = read_all(&[file.clone(), file.clone()]).unwrap_err();
+    assert!(twice.is(code::APP_INVALID), "{twice}");
+    let missing = read_all(&[dir.path().join("none.json")]).unwrap_err();
+    assert!(missing.is(code::CONFIG_INVALID), "{missing}");
+    std::fs::write(&file, vec![b' '; 1024 * 1024 + 1]).unwrap();
+    assert!(read_all(&[file]).unwrap_err().is(code::FIELD_TOO_LONG));
+}
+
+#[test]
+fn the_examples_are_apps() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let apps =
+            read_all(std::slice::from_ref(&path)).unwrap_or_else(|problem| panic!("{problem}"));
+        assert!(!apps.is_empty(), "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 4, "the examples are gone");
+}

@@ -1,0 +1,137 @@
+//! The command line: every role, every verb, and the help that people read.
+//!
+//! Decides nothing but which function runs, on which kind of runtime. Flags of a verb stand with that verb, flags of a
+//! role with that role's crate.
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::exit;
+use crate::hello::HelloArgs;
+use crate::output::{Format, OutputArgs};
+use crate::verbs::app::AppVerb;
+use crate::verbs::apply::ApplyArgs;
+use crate::verbs::list::{AgentsArgs, AppsArgs, FrameworksArgs, TasksArgs};
+use crate::verbs::logs::LogsArgs;
+use crate::verbs::run::RunArgs;
+use crate::verbs::why::WhyArgs;
+
+/// A cluster manager that offers resources to schedulers, with services and load balancing in the box.
+///
+/// To begin: `proffer dev config/examples/hello.toml` starts a whole cluster on this machine, deploys three instances of
+/// a small web server and prints the address where they answer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "proffer",
+    version,
+    after_help = exit::HELP,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do. In the order of a first encounter: try it, run something, look at it, operate it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create an app from the command line and wait until it is healthy.
+    Run(RunArgs),
+    /// Create or change apps from files and wait until they are healthy.
+    Apply(ApplyArgs),
+    /// List apps.
+    Apps(AppsArgs),
+    /// Show, scale, restart or remove one app.
+    #[command(subcommand)]
+    App(AppVerb),
+    /// Show what the instances of an app, or a task, have written.
+    Logs(LogsArgs),
+    /// Explain why an app does not have all its instances.
+    Why(WhyArgs),
+
+    /// List tasks, of all frameworks.
+    Tasks(TasksArgs),
+    /// List agents and what they have.
+    Agents(AgentsArgs),
+    /// List frameworks and what they hold.
+    Frameworks(FrameworksArgs),
+
+    /// Serve a small web page that names its instance: something to deploy on a first day.
+    Hello(HelloArgs),
+    /// Write the completions of a shell to standard output.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Say which version this is.
+    Version(OutputArgs),
+
+    /// Watch over one container. Started by the agent, never by people; handled before this point.
+    #[command(hide = true, disable_help_flag = true)]
+    Supervise {
+        /// Whatever the agent says.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+impl Command {
+    /// How results and errors are written.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Run(args) => args.output.output,
+            Self::Apply(args) => args.output.output,
+            Self::Apps(args) => args.output.output,
+            Self::App(verb) => verb.output().output,
+            Self::Logs(args) => args.output.output,
+            Self::Why(args) => args.output.output,
+            Self::Tasks(args) => args.output.output,
+            Self::Agents(args) => args.output.output,
+            Self::Frameworks(args) => args.output.output,
+            Self::Version(args) => args.output,
+            Self::Hello(_) | Self::Completions { .. } | Self::Supervise { .. } => Format::Table,
+        }
+    }
+
+    /// Whether it serves many at once and is worth a thread for each processor.
+    pub(crate) fn is_server(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_command_and_flag_has_help() {
+        fn check(command: &clap::Command) {
+            assert!(
+                command.get_about().is_some(),
+                "{} has no help",
+                command.get_name()
+            );
+            for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {} has no help",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            command
+                .get_subcommands()
+                .filter(|c| !c.is_hide_set())
+                .for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

@@ -1,0 +1,91 @@
+//! How a command ends: what went wrong, and the exit code that scripts branch on.
+//!
+//! The codes are documented in `proffer --help` ([`HELP`]) and `docs/cli.md`; they never change their meaning.
+
+use std::process::ExitCode;
+
+use proffer_model::{Kind, Problem, code};
+
+/// The table of exit codes, as `--help` shows it.
+pub(crate) const HELP: &str = "\
+Exit codes:
+    0  done
+    1  failed
+    2  the command line, a configuration file or an app is wrong
+    3  a server cannot be reached or is not ready
+    4  what was named does not exist
+    5  refused: in conflict with what is there, or not allowed
+    6  timed out waiting
+  130  interrupted";
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something to tell the user.
+    Problem(Problem),
+    /// Ctrl-C or SIGTERM came while waiting.
+    Interrupted,
+    /// Whoever read our output has gone; nobody is left to tell.
+    OutputClosed,
+}
+
+/// What a command comes to.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Problem(problem) => number_of(problem),
+            Self::Interrupted => 130,
+            // As if the reader had taken everything: `proffer tasks | head -1` has succeeded.
+            Self::OutputClosed => 0,
+        })
+    }
+}
+
+fn number_of(problem: &Problem) -> u8 {
+    if problem.is(code::WAIT_TIMED_OUT) {
+        return 6;
+    }
+    // Unavailable, but nothing that could be reached later by trying another address.
+    if problem.is(code::HAPROXY_FAILED) || problem.is(code::STORE_FAILED) {
+        return 1;
+    }
+    match problem.kind {
+        Kind::Internal => 1,
+        Kind::Invalid => 2,
+        Kind::Unavailable => 3,
+        Kind::NotFound => 4,
+        Kind::Conflict | Kind::Unauthenticated | Kind::Forbidden | Kind::Exhausted => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_of_problem_has_its_exit_code() {
+        for (code, number) in [
+            (code::INTERNAL, 1),
+            (code::HAPROXY_FAILED, 1),
+            (code::CONFIG_INVALID, 2),
+            (code::APP_INVALID, 2),
+            (code::PEER_UNREACHABLE, 3),
+            (code::MASTER_NOT_LEADING, 3),
+            (code::APP_UNKNOWN, 4),
+            (code::PORT_TAKEN, 5),
+            (code::AUTH_MISSING, 5),
+            (code::WAIT_TIMED_OUT, 6),
+        ] {
+            assert_eq!(number_of(&Problem::new(code, "x")), number, "{}", code.name);
+        }
+    }
+}

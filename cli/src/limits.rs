@@ -1,0 +1,36 @@
+//! Limits of the command line and of `dev`: each with its unit and what happens at it.
+
+use std::time::Duration;
+
+/// Bytes of an app file; a larger one is refused (`field.too_long`).
+pub(crate) const APP_FILE_LEN_MAX: u64 = 1024 * 1024;
+/// Apps in one `apply`; more are refused (`field.too_long`).
+pub(crate) const APPS_PER_APPLY_MAX: usize = 1_000;
+/// How long a connection to a server may take; then it counts as not reachable (`peer.unreachable`).
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one unary answer of a server may take; then it counts as not reachable.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long `run` and `apply` wait for healthy instances unless `--timeout` says otherwise; then exit code 6.
+pub(crate) const WAIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// How often a waiting command looks, at first …
+pub(crate) const POLL_INTERVAL_MIN: Duration = Duration::from_millis(40);
+/// … and after a while.
+pub(crate) const POLL_INTERVAL_MAX: Duration = Duration::from_millis(500);
+/// How long a command waits before it asks why, and from then on how often it asks.
+pub(crate) const WHY_INTERVAL: Duration = Duration::from_secs(3);
+/// Chunks of log output that may wait for the terminal; the agents' streams pause when it is full.
+pub(crate) const LOG_CHUNKS_QUEUED_MAX: usize = 64;
+/// Tasks whose logs are followed at once; more are refused.
+pub(crate) const LOG_STREAMS_MAX: usize = 100;
+/// Bytes of a log line that are held until its end, when lines of several tasks are mixed; a longer one is cut in two.
+pub(crate) const LOG_LINE_LEN_MAX: usize = 64 * 1024;
+/// How long `hello` finishes requests after SIGTERM; then it ends with what is still open.
+pub(crate) const HELLO_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long `dev` waits for its tasks and HAProxy to end after Ctrl-C; then it says what is left and ends.
+pub(crate) const DEV_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long `dev` waits for its own services to answer after they were started; then it fails.
+pub(crate) const DEV_START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the URL of a healthy app may take to answer through HAProxy; then `dev` says that it does not.
+pub(crate) const DEV_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of one list that the master sends; a longer one is an error. Half a million tasks.
+pub(crate) const LIST_LEN_MAX: usize = 512 * 1024 * 1024;

@@ -1,0 +1,57 @@
+//! The master's `Operator` service as the verbs use it.
+
+use proffer_model::{Problem, code};
+use proffer_proto::problem_of;
+use proffer_proto::v1;
+use proffer_proto::v1::operator_client::OperatorClient;
+use tonic::{Response, Status};
+
+use crate::connection::{AuthorizedChannel, ClientArgs};
+use crate::limits::CALL_TIMEOUT;
+
+/// Speaks to the master.
+pub(crate) struct MasterClient {
+    operator: OperatorClient<AuthorizedChannel>,
+}
+
+impl MasterClient {
+    /// Connects to the master at `--master`.
+    pub(crate) async fn connect(args: &ClientArgs) -> Result<Self, Problem> {
+        let channel = args.master_channel().await?;
+        let operator =
+            OperatorClient::new(channel).max_decoding_message_size(crate::limits::LIST_LEN_MAX);
+        Ok(Self { operator })
+    }
+
+    /// Every agent.
+    pub(crate) async fn agents(&mut self) -> Result<Vec<v1::Agent>, Problem> {
+        let call = self.operator.list_agents(v1::ListAgentsRequest {});
+        Ok(answer(call).await?.agents)
+    }
+
+    /// Every framework.
+    pub(crate) async fn frameworks(&mut self) -> Result<Vec<v1::Framework>, Problem> {
+        let call = self.operator.list_frameworks(v1::ListFrameworksRequest {});
+        Ok(answer(call).await?.frameworks)
+    }
+
+    /// The task with this id, or every task when it is empty; those that have ended too, as far as they are remembered.
+    pub(crate) async fn tasks(&mut self, task_id: &str) -> Result<Vec<v1::Task>, Problem> {
+        let request = v1::ListTasksRequest {
+            framework_id: String::new(),
+            task_id: task_id.to_owned(),
+        };
+        Ok(answer(self.operator.list_tasks(request)).await?.tasks)
+    }
+}
+
+async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Problem> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(problem_of(&status)),
+        Err(_) => Err(
+            Problem::new(code::PEER_UNREACHABLE, "the master did not answer in time")
+                .hint("it may be overloaded or electing; try again"),
+        ),
+    }
+}

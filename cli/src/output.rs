@@ -1,0 +1,288 @@
+//! The only place that writes to standard output and standard error.
+//!
+//! Results go to standard output, as a table for people or as JSON for programs; everything else (progress, notes,
+//! errors) goes to standard error. A reader that closes its end early is no failure ([`Failure::OutputClosed`]).
+//! Everything shown in a table is made safe here, so that no caller can forget it.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+use proffer_model::Problem;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::escape;
+use crate::exit::{Failure, Outcome};
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table, for people.
+    #[default]
+    Table,
+    /// JSON, for programs: keys in `snake_case` that name their unit.
+    Json,
+}
+
+/// The flag that every verb has.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// How to write the result.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// A column of a table.
+#[derive(Clone, Copy)]
+pub(crate) enum Column {
+    /// Text, to the left.
+    Text(&'static str),
+    /// A number, to the right.
+    Number(&'static str),
+}
+
+/// Rows for people. Cells may hold what others wrote.
+pub(crate) struct Rows {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Rows {
+    /// No rows yet.
+    pub(crate) fn new(columns: &[Column]) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// One more; as many cells as there are columns.
+    pub(crate) fn push(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The table without borders; every line ends without spaces.
+    pub(crate) fn render(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(self.columns.iter().map(|column| match column {
+            Column::Text(name) | Column::Number(name) => *name,
+        }));
+        for row in &self.rows {
+            table.add_row(row.iter().map(|cell| escape::line(cell)));
+        }
+        for (column, kind) in table.column_iter_mut().zip(&self.columns) {
+            column.set_padding((0, 2));
+            if matches!(kind, Column::Number(_)) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.trim_fmt()
+    }
+}
+
+impl Format {
+    /// Writes a result: `value` for programs, or the rows for people.
+    pub(crate) fn show(self, value: &impl Serialize, rows: impl FnOnce() -> Rows) -> Outcome {
+        match self {
+            Self::Json => print_json(value),
+            Self::Table => print(&(rows().render() + "\n")),
+        }
+    }
+
+    /// Writes a result: `value` for programs, or a text of one or more lines for people.
+    pub(crate) fn show_text(
+        self,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Outcome {
+        match self {
+            Self::Json => print_json(value),
+            Self::Table => print(&(text() + "\n")),
+        }
+    }
+
+    /// Says on standard error what went wrong; nothing when nobody is left to be told.
+    pub(crate) fn report(self, failure: &Failure) {
+        let text = match (failure, self) {
+            (Failure::OutputClosed, _) => return,
+            (Failure::Interrupted, Self::Table) => "interrupted\n".to_owned(),
+            (Failure::Interrupted, Self::Json) => {
+                json!({ "code": "interrupted" }).to_string() + "\n"
+            }
+            (Failure::Problem(problem), Self::Table) => render_problem(problem),
+            (Failure::Problem(problem), Self::Json) => problem_json(problem).to_string() + "\n",
+        };
+        // Nobody can be told that standard error is closed.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Outcome {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&(text + "\n")),
+        Err(error) => Err(output_failed(&io::Error::other(error))),
+    }
+}
+
+/// Writes to standard output as it is: the caller vouches for it.
+pub(crate) fn print(text: &str) -> Outcome {
+    print_bytes(text.as_bytes())
+}
+
+/// The same for bytes, such as a task's output that goes into a file or a pipe.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Outcome {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
+        Err(error) => Err(output_failed(&error)),
+    }
+}
+
+/// Whether a person sees standard output directly.
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+fn output_failed(error: &io::Error) -> Failure {
+    let message = format!("standard output cannot be written: {error}");
+    Problem::new(proffer_model::code::FILE_FAILED, message).into()
+}
+
+/// `error: code: field: message`, and `hint: …` where there is one.
+fn render_problem(problem: &Problem) -> String {
+    let mut text = format!("error: {}: ", escape::line(&problem.code));
+    if !problem.field.is_empty() {
+        text += &format!("{}: ", escape::line(&problem.field));
+    }
+    text += &format!("{}\n", escape::line(&problem.message));
+    if !problem.hint.is_empty() {
+        text += &format!("hint: {}\n", escape::line(&problem.hint));
+    }
+    text
+}
+
+fn problem_json(problem: &Problem) -> serde_json::Value {
+    json!({
+        "code": problem.code,
+        "field": problem.field,
+        "message": problem.message,
+        "hint": problem.hint,
+    })
+}
+
+/// Says on standard error what is wrong with the command line, in clap's own form and colours.
+pub(crate) fn print_usage(error: &clap::Error) {
+    // Nobody can be told that standard error is closed.
+    let _ = error.print();
+}
+
+/// What a command says while it works: one line that changes on a terminal, plain lines otherwise.
+pub(crate) struct Progress {
+    is_terminal: bool,
+    /// The changing line as it stands, empty when there is none.
+    shown: String,
+}
+
+impl Progress {
+    /// Writes to standard error.
+    pub(crate) fn new() -> Self {
+        Self {
+            is_terminal: io::stderr().is_terminal(),
+            shown: String::new(),
+        }
+    }
+
+    /// Replaces the changing line; elsewhere than on a terminal writes it once, when it differs from the last.
+    pub(crate) fn update(&mut self, text: &str) {
+        let text = escape::line(text);
+        if text == self.shown {
+            return;
+        }
+        if self.is_terminal {
+            write_progress(&format!("\r\x1b[K{}", fit(&text)));
+        } else {
+            write_progress(&format!("{text}\n"));
+        }
+        self.shown = text;
+    }
+
+    /// Writes a line that stays.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.clear();
+        write_progress(&format!("{}\n", escape::line(text)));
+    }
+
+    /// Takes the changing line away.
+    pub(crate) fn clear(&mut self) {
+        if self.is_terminal && !self.shown.is_empty() {
+            write_progress("\r\x1b[K");
+        }
+        self.shown.clear();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Cut so that it stays on one line of the terminal; a longer one could not be taken back.
+fn fit(text: &str) -> String {
+    let width = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok())
+        .or_else(|| Table::new().use_stderr().width().map(usize::from))
+        .unwrap_or(80);
+    let width = usize::max(width, 20) - 1;
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
+}
+
+fn write_progress(text: &str) {
+    // Progress that nobody can see is no failure.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proffer_model::code;
+
+    #[test]
+    fn tables_have_no_borders_and_no_escapes() {
+        let mut rows = Rows::new(&[Column::Text("APP"), Column::Number("INSTANCES")]);
+        rows.push(["/web".to_owned(), "3".to_owned()]);
+        rows.push(["/\u{1b}[2Jevil".to_owned(), "12".to_owned()]);
+        let expected = "\
+APP       INSTANCES
+/web              3
+/[2Jevil         12";
+        assert_eq!(rows.render(), expected);
+    }
+
+    #[test]
+    fn problems_are_one_line_and_a_hint() {
+        let problem = Problem::new(code::APP_INVALID, "must not be\nnegative")
+            .field("cpus")
+            .hint("write 0.1 or more");
+        assert_eq!(
+            render_problem(&problem),
+            "error: app.invalid: cpus: must not be negative\nhint: write 0.1 or more\n"
+        );
+        let bare = Problem::new(code::APP_UNKNOWN, "there is no app /web");
+        assert_eq!(
+            render_problem(&bare),
+            "error: app.unknown: there is no app /web\n"
+        );
+        assert_eq!(
+            problem_json(&bare).to_string(),
+            r#"{"code":"app.unknown","field":"","hint":"","message":"there is no app /web"}"#
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Tasks as the master lists them: which app they are of, and the words for their states.
+
+use proffer_proto::v1;
+
+/// Whether the services made the task for this app. They name tasks after the app's path from its end, as in DNS:
+/// `/prod/web` has tasks called `web.prod`.
+pub(crate) fn is_of_app(task: &v1::Task, app: &str) -> bool {
+    let mut segments: Vec<&str> = app
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    segments.reverse();
+    !segments.is_empty() && task.name == segments.join(".")
+}
+
+/// Whether it is over.
+pub(crate) fn has_ended(task: &v1::Task) -> bool {
+    task.status
+        .as_ref()
+        .is_some_and(|status| i32::from(status.state()) >= i32::from(v1::TaskState::Finished))
+}
+
+/// Where it answers, as far as that is known.
+pub(crate) fn address(task: &v1::Task) -> String {
+    match task.ports.first() {
+        Some(port) => format!("{}:{}", task.host, port.number),
+        None => task.host.clone(),
+    }
+}
+
+/// The word for a state.
+pub(crate) fn state_word(state: v1::TaskState) -> &'static str {
+    match state {
+        v1::TaskState::Unspecified => "unknown",
+        v1::TaskState::Staging => "staging",
+        v1::TaskState::Starting => "starting",
+        v1::TaskState::Running => "running",
+        v1::TaskState::Killing => "killing",
+        v1::TaskState::Unreachable => "unreachable",
+        v1::TaskState::Finished => "finished",
+        v1::TaskState::Failed => "failed",
+        v1::TaskState::Killed => "killed",
+        v1::TaskState::Error => "error",
+        v1::TaskState::Dropped => "dropped",
+        v1::TaskState::Lost => "lost",
+    }
+}
+
+/// The word for a reason: `check_failed` and the like.
+pub(crate) fn reason_word(reason: v1::Reason) -> String {
+    match reason {
+        v1::Reason::Unspecified => String::new(),
+        reason => reason
+            .as_str_name()
+            .trim_start_matches("REASON_")
+            .to_lowercase(),
+    }
+}
+
+/// The word for a protocol.
+pub(crate) fn protocol_word(protocol: v1::Protocol) -> &'static str {
+    match protocol {
+        v1::Protocol::Unspecified | v1::Protocol::Tcp => "tcp",
+        v1::Protocol::Udp => "udp",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_named_after_their_app() {
+        let task = v1::Task {
+            name: "web.prod".to_owned(),
+            ..v1::Task::default()
+        };
+        assert!(is_of_app(&task, "/prod/web"));
+        assert!(is_of_app(&task, "prod/web/"));
+        for other in ["web", "/web/prod", "/prod", "", "/"] {
+            assert!(!is_of_app(&task, other), "{other}");
+        }
+    }
+
+    #[test]
+    fn states_and_reasons_have_words() {
+        assert_eq!(reason_word(v1::Reason::CheckFailed), "check_failed");
+        let status = |state: v1::TaskState| v1::Status {
+            state: state.into(),
+            ..v1::Status::default()
+        };
+        let ended = |state| {
+            has_ended(&v1::Task {
+                status: Some(status(state)),
+                ..v1::Task::default()
+            })
+        };
+        assert!(ended(v1::TaskState::Failed) && ended(v1::TaskState::Lost));
+        assert!(!ended(v1::TaskState::Running) && !ended(v1::TaskState::Unreachable));
+    }
+}

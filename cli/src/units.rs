@@ -1,0 +1,127 @@
+//! Amounts and times for people and programs.
+//!
+//! JSON keys name their unit: `cpus`, `mem_mib`, `…_ms`. Amounts are thousandths until the last moment, so nothing is
+//! rounded.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use proffer_model::resources::format_milli;
+use proffer_proto::v1;
+use serde_json::{Map, Number, Value, json};
+
+/// Thousandths as a number of JSON.
+pub(crate) fn number_of_milli(milli: u64) -> Value {
+    format_milli(milli)
+        .parse::<Number>()
+        .map_or(Value::Null, Value::Number)
+}
+
+/// A JSON number without a needless `.0`.
+pub(crate) fn format_number(number: &Number) -> String {
+    let text = number.to_string();
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+/// The thousandths of a scalar, 0 when absent.
+pub(crate) fn scalar_milli(resources: Option<&v1::Resources>, name: &str) -> u64 {
+    resources
+        .and_then(|resources| resources.scalars.iter().find(|scalar| scalar.name == name))
+        .map_or(0, |scalar| scalar.milli)
+}
+
+/// Resources for programs.
+pub(crate) fn resources_json(resources: Option<&v1::Resources>) -> Value {
+    let mut object = Map::new();
+    for scalar in resources.into_iter().flat_map(|r| &r.scalars) {
+        let key = match scalar.name.as_str() {
+            "mem" => "mem_mib",
+            "disk" => "disk_mib",
+            name => name,
+        };
+        object.insert(key.to_owned(), number_of_milli(scalar.milli));
+    }
+    for set in resources.into_iter().flat_map(|r| &r.ranges) {
+        let ranges: Vec<Value> = set
+            .ranges
+            .iter()
+            .map(|range| json!({ "begin": range.begin, "end": range.end }))
+            .collect();
+        object.insert(set.name.clone(), Value::Array(ranges));
+    }
+    Value::Object(object)
+}
+
+/// Milliseconds since 1970 UTC, by this host's clock.
+pub(crate) fn wall_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long ago, in one unit: `12s`, `5m`, `3h`, `2d`; `-` for never.
+pub(crate) fn format_age(now_ms: u64, then_ms: u64) -> String {
+    if then_ms == 0 {
+        return "-".to_owned();
+    }
+    let seconds = now_ms.saturating_sub(then_ms) / 1000;
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_lose_nothing() {
+        for (milli, text) in [(0, "0"), (100, "0.1"), (1500, "1.5"), (8_192_000, "8192")] {
+            assert_eq!(number_of_milli(milli).to_string(), text);
+        }
+        assert_eq!(format_number(&Number::from_f64(32.0).unwrap()), "32");
+        assert_eq!(format_number(&Number::from_f64(0.5).unwrap()), "0.5");
+    }
+
+    #[test]
+    fn resources_name_their_units() {
+        let scalar = |name: &str, milli| v1::Scalar {
+            name: name.to_owned(),
+            milli,
+        };
+        let resources = v1::Resources {
+            scalars: vec![scalar("cpus", 250), scalar("mem", 32_000)],
+            ranges: vec![v1::Ranges {
+                name: "ports".to_owned(),
+                ranges: vec![v1::Range {
+                    begin: 31000,
+                    end: 31001,
+                }],
+            }],
+        };
+        assert_eq!(
+            resources_json(Some(&resources)).to_string(),
+            r#"{"cpus":0.25,"mem_mib":32,"ports":[{"begin":31000,"end":31001}]}"#
+        );
+        assert_eq!(scalar_milli(Some(&resources), "mem"), 32_000);
+        assert_eq!(scalar_milli(None, "mem"), 0);
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7_200, "2h"),
+            (400_000, "4d"),
+        ] {
+            assert_eq!(format_age(1_000 + seconds * 1000, 1_000), text);
+        }
+        assert_eq!(format_age(5, 0), "-");
+        assert_eq!(format_age(5, 10), "0s", "clocks differ");
+    }
+}

@@ -1,0 +1,8 @@
+//! What people ask a running cluster: one file a verb, or a family of them.
+
+pub(crate) mod app;
+pub(crate) mod apply;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod run;
+pub(crate) mod why;

@@ -1,0 +1,54 @@
+//! `proffer apply FILE…`: makes apps be as their files say, and waits until they are.
+//!
+//! Every file is read and checked before anything is sent. An app that is already as its file says is left alone by the
+//! services: nothing restarts.
+
+use std::path::PathBuf;
+
+use crate::app_file;
+use crate::connection::ClientArgs;
+use crate::exit::Outcome;
+use crate::output::{OutputArgs, Progress};
+use crate::services_client::ServicesClient;
+use crate::verbs::app::show_apps;
+use crate::wait::{WaitArgs, until_settled};
+
+/// `proffer apply`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApplyArgs {
+    /// Files of one or several apps, in JSON or TOML; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Applies.
+pub(crate) async fn run(args: ApplyArgs) -> Outcome {
+    let apps = app_file::read_all(&args.files)?;
+    let services = ServicesClient::new(&args.client)?;
+    for app in &apps {
+        let sent = services.replace(&app.id, &app.body).await;
+        sent.map_err(|mut problem| {
+            problem.message = format!("{}: {}", app.id, problem.message);
+            problem
+        })?;
+    }
+    let ids: Vec<String> = apps.into_iter().map(|app| app.id).collect();
+    let mut progress = Progress::new();
+    let settled = match args.wait.timeout() {
+        Some(timeout) => until_settled(&services, &ids, timeout, &mut progress).await?,
+        None => {
+            let mut apps = Vec::with_capacity(ids.len());
+            for id in &ids {
+                apps.push(services.app(id).await?);
+            }
+            apps
+        }
+    };
+    show_apps(&settled, args.output)
+}

@@ -1,0 +1,337 @@
+//! What is there: apps, as the services see them; tasks, agents and frameworks, as the master does.
+
+use proffer_model::resources::format_milli;
+use proffer_proto::v1;
+use serde_json::{Value, json};
+
+use crate::connection::ClientArgs;
+use crate::exit::Outcome;
+use crate::master_client::MasterClient;
+use crate::output::{Column, OutputArgs, Rows};
+use crate::services_client::ServicesClient;
+use crate::task;
+use crate::units::{format_age, resources_json, scalar_milli, wall_ms};
+use crate::verbs::app::{health_word, show_apps};
+
+/// `proffer apps`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AppsArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// `proffer tasks`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TasksArgs {
+    /// Only those of this app, such as /web or web.
+    #[arg(long)]
+    app: Option<String>,
+    /// Also those that have ended.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// `proffer agents`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AgentsArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// `proffer frameworks`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FrameworksArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Lists apps.
+pub(crate) async fn apps(args: AppsArgs) -> Outcome {
+    let mut apps = ServicesClient::new(&args.client)?.apps().await?;
+    apps.sort_by(|a, b| a.id.cmp(&b.id));
+    show_apps(&apps, args.output)
+}
+
+/// Lists tasks, those that started last at the end.
+pub(crate) async fn tasks(args: TasksArgs) -> Outcome {
+    let mut tasks = MasterClient::connect(&args.client).await?.tasks("").await?;
+    if let Some(app) = &args.app {
+        tasks.retain(|task| task::is_of_app(task, app));
+    }
+    tasks.retain(|task| args.all || !task::has_ended(task));
+    tasks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    let values: Vec<Value> = tasks.iter().map(task_json).collect();
+    args.output.output.show(&values, || task_rows(&tasks))
+}
+
+fn task_rows(tasks: &[v1::Task]) -> Rows {
+    let mut rows = Rows::new(&[
+        Column::Text("TASK"),
+        Column::Text("STATE"),
+        Column::Text("HEALTH"),
+        Column::Text("ADDRESS"),
+        Column::Number("CPUS"),
+        Column::Number("MEM"),
+        Column::Text("SINCE"),
+        Column::Text("MESSAGE"),
+    ]);
+    let now = wall_ms();
+    for task in tasks {
+        let status = task.status.clone().unwrap_or_default();
+        rows.push([
+            task.id.clone(),
+            task::state_word(status.state()).to_owned(),
+            health_word(status.healthy).to_owned(),
+            task::address(task),
+            format_milli(scalar_milli(task.resources.as_ref(), "cpus")),
+            format_milli(scalar_milli(task.resources.as_ref(), "mem")),
+            format_age(now, status.wall_ms),
+            status.message,
+        ]);
+    }
+    rows
+}
+
+fn task_json(task: &v1::Task) -> Value {
+    let status = task.status.clone().unwrap_or_default();
+    let (exit_code, exit_signal) = match status.exit {
+        Some(v1::status::Exit::ExitCode(code)) => (Some(code), None),
+        Some(v1::status::Exit::ExitSignal(signal)) => (None, Some(signal)),
+        None => (None, None),
+    };
+    json!({
+        "id": task.id,
+        "name": task.name,
+        "framework_id": task.framework_id,
+        "agent_id": task.agent_id,
+        "host": task.host,
+        "state": task::state_word(status.state()),
+        "healthy": status.healthy,
+        "reason": task::reason_word(status.reason()),
+        "message": status.message,
+        "exit_code": exit_code,
+        "exit_signal": exit_signal,
+        "status_wall_ms": status.wall_ms,
+        "incarnation": status.incarnation,
+        "resources": resources_json(task.resources.as_ref()),
+        "labels": task.labels,
+        "ports": task.ports.iter().map(|port| json!({
+            "name": port.name,
+            "number": port.number,
+            "protocol": task::protocol_word(port.protocol()),
+        })).collect::<Value>(),
+    })
+}
+
+/// Lists agents.
+pub(crate) async fn agents(args: AgentsArgs) -> Outcome {
+    let mut agents = MasterClient::connect(&args.client).await?.agents().await?;
+    agents.sort_by(|a, b| (&a.host, &a.id).cmp(&(&b.host, &b.id)));
+    let values: Vec<Value> = agents.iter().map(agent_json).collect();
+    args.output.output.show(&values, || agent_rows(&agents))
+}
+
+fn agent_rows(agents: &[v1::Agent]) -> Rows {
+    let mut rows = Rows::new(&[
+        Column::Text("AGENT"),
+        Column::Text("HOST"),
+        Column::Text("ADDRESS"),
+        Column::Text("STATE"),
+        Column::Number("TASKS"),
+        Column::Number("CPUS"),
+        Column::Number("MEM"),
+        Column::Text("ATTRIBUTES"),
+    ]);
+    for agent in agents {
+        let part = |name| {
+            let used = format_milli(scalar_milli(agent.used.as_ref(), name));
+            format!(
+                "{used}/{}",
+                format_milli(scalar_milli(agent.total.as_ref(), name))
+            )
+        };
+        let attributes: Vec<String> = agent
+            .attributes
+            .iter()
+            .map(|a| format!("{}:{}", a.name, a.value))
+            .collect();
+        rows.push([
+            agent.id.clone(),
+            agent.host.clone(),
+            agent.address.clone(),
+            agent_state_word(agent.state()).to_owned(),
+            agent.tasks.to_string(),
+            part("cpus"),
+            part("mem"),
+            attributes.join(" "),
+        ]);
+    }
+    rows
+}
+
+fn agent_json(agent: &v1::Agent) -> Value {
+    json!({
+        "id": agent.id,
+        "host": agent.host,
+        "address": agent.address,
+        "state": agent_state_word(agent.state()),
+        "tasks": agent.tasks,
+        "version": agent.version,
+        "attributes": agent.attributes.iter()
+            .map(|a| (a.name.clone(), json!(a.value)))
+            .collect::<serde_json::Map<_, _>>(),
+        "total": resources_json(agent.total.as_ref()),
+        "used": resources_json(agent.used.as_ref()),
+        "offered": resources_json(agent.offered.as_ref()),
+    })
+}
+
+fn agent_state_word(state: v1::AgentState) -> &'static str {
+    match state {
+        v1::AgentState::Unspecified => "unknown",
+        v1::AgentState::Recovering => "recovering",
+        v1::AgentState::Connected => "connected",
+        v1::AgentState::Suspect => "suspect",
+        v1::AgentState::Unreachable => "unreachable",
+    }
+}
+
+/// Lists frameworks.
+pub(crate) async fn frameworks(args: FrameworksArgs) -> Outcome {
+    let mut frameworks = MasterClient::connect(&args.client)
+        .await?
+        .frameworks()
+        .await?;
+    frameworks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    let values: Vec<Value> = frameworks.iter().map(framework_json).collect();
+    args.output.output.show(&values, || {
+        let mut rows = Rows::new(&[
+            Column::Text("FRAMEWORK"),
+            Column::Text("NAME"),
+            Column::Text("ROLES"),
+            Column::Text("CONNECTED"),
+            Column::Number("TASKS"),
+            Column::Number("OFFERS"),
+            Column::Number("DEMAND"),
+            Column::Number("CPUS"),
+            Column::Number("MEM"),
+        ]);
+        for framework in &frameworks {
+            rows.push([
+                framework.id.clone(),
+                framework.name.clone(),
+                framework.roles.join(","),
+                if framework.connected { "yes" } else { "no" }.to_owned(),
+                framework.tasks.to_string(),
+                framework.offers.to_string(),
+                framework.demand.to_string(),
+                format_milli(scalar_milli(framework.used.as_ref(), "cpus")),
+                format_milli(scalar_milli(framework.used.as_ref(), "mem")),
+            ]);
+        }
+        rows
+    })
+}
+
+fn framework_json(framework: &v1::Framework) -> Value {
+    json!({
+        "id": framework.id,
+        "name": framework.name,
+        "principal": framework.principal,
+        "roles": framework.roles,
+        "connected": framework.connected,
+        "tasks": framework.tasks,
+        "offers": framework.offers,
+        "demand": framework.demand,
+        "used": resources_json(framework.used.as_ref()),
+        "failover_timeout_ms": framework.failover_timeout_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task() -> v1::Task {
+        v1::Task {
+            id: "web.instance-1._app.1".to_owned(),
+            name: "web".to_owned(),
+            host: "h".to_owned(),
+            status: Some(v1::Status {
+                state: v1::TaskState::Running.into(),
+                healthy: Some(true),
+                message: "\u{1b}[31mred".to_owned(),
+                wall_ms: 1,
+                ..v1::Status::default()
+            }),
+            ports: vec![v1::Port {
+                name: "http".to_owned(),
+                number: 31000,
+                protocol: 1,
+            }],
+            ..v1::Task::default()
+        }
+    }
+
+    #[test]
+    fn tasks_are_shown_without_escapes_and_with_plain_words() {
+        let text = task_rows(&[task()]).render();
+        let row = text.lines().nth(1).unwrap();
+        assert!(
+            row.starts_with("web.instance-1._app.1  running  healthy  h:31000"),
+            "{text}"
+        );
+        assert!(
+            row.ends_with("[31mred") && !row.contains('\u{1b}'),
+            "{text}"
+        );
+        let json = task_json(&task());
+        assert_eq!(json["state"], "running");
+        assert_eq!(
+            json["ports"][0],
+            json!({"name": "http", "number": 31000, "protocol": "tcp"})
+        );
+        assert_eq!(json["exit_code"], Value::Null);
+    }
+
+    #[test]
+    fn agents_show_what_is_used_of_what_there_is() {
+        let amount = |milli| {
+            Some(v1::Resources {
+                scalars: vec![v1::Scalar {
+                    name: "cpus".to_owned(),
+                    milli,
+                }],
+                ranges: Vec::new(),
+            })
+        };
+        let agent = v1::Agent {
+            id: "a".to_owned(),
+            state: v1::AgentState::Connected.into(),
+            total: amount(4_000),
+            used: amount(300),
+            attributes: vec![v1::Attribute {
+                name: "rack".to_owned(),
+                value: "b".to_owned(),
+            }],
+            ..v1::Agent::default()
+        };
+        let text = agent_rows(std::slice::from_ref(&agent)).render();
+        assert!(
+            text.contains("connected") && text.contains("0.3/4") && text.contains("rack:b"),
+            "{text}"
+        );
+        assert_eq!(agent_json(&agent)["attributes"]["rack"], "b");
+        assert_eq!(agent_json(&agent)["total"]["cpus"].to_string(), "4");
+    }
+}

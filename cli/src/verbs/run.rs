@@ -1,0 +1,243 @@
+//! `proffer run NAME`: an app from the command line, for a first try or a quick need.
+//!
+//! Only ever creates: an app that exists is a conflict, so that nobody replaces someone's app by a slip. Without a
+//! command it runs the small web server of the binary itself.
+
+use proffer_model::resources::parse_milli;
+use proffer_model::{Problem, code};
+use serde_json::{Map, Value, json};
+
+use crate::app_file::absolute_id;
+use crate::connection::ClientArgs;
+use crate::exit::Outcome;
+use crate::output::{OutputArgs, Progress};
+use crate::services_client::ServicesClient;
+use crate::units::number_of_milli;
+use crate::verbs::app::show_apps;
+use crate::wait::{WaitArgs, until_settled};
+
+/// What runs when no command is given.
+const DEFAULT_COMMAND: &str = "exec proffer hello --port $PORT0";
+
+/// `proffer run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// What to call the app, such as web or /prod/web.
+    name: String,
+    /// How many instances to keep running.
+    #[arg(long, default_value_t = 1)]
+    instances: u64,
+    /// The service port, where the load balancer listens; 0 takes one that is free. The instance itself listens on
+    /// $PORT0.
+    #[arg(long)]
+    port: Option<u16>,
+    /// Processors for each instance, such as 0.1 or 2.
+    #[arg(long, default_value = "0.1", value_parser = parse_milli)]
+    cpus: u64,
+    /// Memory for each instance, in MiB.
+    #[arg(long, default_value = "64", value_parser = parse_milli)]
+    mem: u64,
+    /// A variable of the environment; may be given again.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
+    env: Vec<(String, String)>,
+    /// A label, for discovery and people; may be given again.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
+    label: Vec<(String, String)>,
+    /// An instance is healthy while a GET of this path on $PORT0 is answered.
+    #[arg(long, value_name = "PATH", conflicts_with = "check_tcp")]
+    check_http: Option<String>,
+    /// An instance is healthy while $PORT0 takes connections.
+    #[arg(long)]
+    check_tcp: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The command: one word is a line for the shell, in which $PORT0 and the like are replaced; several are a program and
+    /// its arguments. Without it, the small web server of this program.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// Creates the app.
+pub(crate) async fn run(args: RunArgs) -> Outcome {
+    let id = absolute_id(&args.name);
+    let services = ServicesClient::new(&args.client)?;
+    services.create(&definition(&id, &args)).await.map_err(|problem| {
+        if problem.is(code::APP_EXISTS) {
+            return problem.hint(format!(
+                "choose another name, remove it with `proffer app rm {id}`, or change it with `proffer apply`"
+            ));
+        }
+        problem
+    })?;
+    let apps = match args.wait.timeout() {
+        Some(timeout) => {
+            let mut progress = Progress::new();
+            until_settled(&services, std::slice::from_ref(&id), timeout, &mut progress).await?
+        }
+        None => vec![services.app(&id).await?],
+    };
+    show_apps(&apps, args.output)
+}
+
+fn definition(id: &str, args: &RunArgs) -> Value {
+    let is_hello = args.command.is_empty();
+    let mut app = json!({
+        "id": id,
+        "instances": args.instances,
+        "cpus": number_of_milli(args.cpus),
+        "mem": number_of_milli(args.mem),
+        "env": map_of(&args.env),
+        "labels": map_of(&args.label),
+        "portDefinitions": [],
+    });
+    let Value::Object(fields) = &mut app else {
+        return app;
+    };
+    match args.command.as_slice() {
+        [] => fields.insert("cmd".to_owned(), json!(DEFAULT_COMMAND)),
+        [line] => fields.insert("cmd".to_owned(), json!(line)),
+        arguments => fields.insert("args".to_owned(), json!(arguments)),
+    };
+    let check = match &args.check_http {
+        Some(path) => Some(json!({ "protocol": "HTTP", "path": path })),
+        None if args.check_tcp => Some(json!({ "protocol": "TCP" })),
+        None if is_hello => Some(json!({ "protocol": "HTTP", "path": "/health" })),
+        None => None,
+    };
+    // A check needs a port to probe, hello one to listen on.
+    let port = args.port.or(check.as_ref().map(|_| 0));
+    if let Some(port) = port {
+        fields.insert(
+            "portDefinitions".to_owned(),
+            json!([{ "port": port, "name": "main" }]),
+        );
+    }
+    if let Some(Value::Object(mut check)) = check {
+        check.extend(check_times());
+        fields.insert("healthChecks".to_owned(), json!([check]));
+    }
+    app
+}
+
+/// Quick enough for someone who waits; a file may say otherwise.
+fn check_times() -> Map<String, Value> {
+    let times = json!({
+        "portIndex": 0,
+        "gracePeriodSeconds": 60,
+        "intervalSeconds": 2,
+        "timeoutSeconds": 2,
+        "maxConsecutiveFailures": 3,
+    });
+    match times {
+        Value::Object(times) => times,
+        _ => Map::new(),
+    }
+}
+
+fn map_of(pairs: &[(String, String)]) -> Value {
+    pairs
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), Problem> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        // The text may be a secret whose name was forgotten: it is not repeated.
+        _ => Err(
+            Problem::new(code::FIELD_INVALID, "there is no NAME= in front")
+                .hint("write NAME=VALUE, such as --env GREETING=hello"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn app(words: &[&str]) -> Value {
+        let line = Line::try_parse_from([&["run"], words].concat())
+            .unwrap_or_else(|error| panic!("{error}"));
+        definition(&absolute_id(&line.run.name), &line.run)
+    }
+
+    #[test]
+    fn flags_become_an_app() {
+        let web = app(&[
+            "web",
+            "--instances",
+            "3",
+            "--port",
+            "80",
+            "--cpus",
+            "0.25",
+            "--mem",
+            "32",
+            "--env",
+            "A=b=c",
+            "--label",
+            "L=",
+            "--check-tcp",
+            "--",
+            "python3",
+            "-m",
+            "http.server",
+        ]);
+        assert_eq!(web["id"], "/web");
+        assert_eq!(web["args"], json!(["python3", "-m", "http.server"]));
+        assert_eq!(web["cpus"].to_string(), "0.25");
+        assert_eq!(web["instances"], 3);
+        assert_eq!(web["portDefinitions"][0]["port"], 80);
+        assert_eq!(web["env"], json!({ "A": "b=c" }));
+        assert_eq!(web["labels"], json!({ "L": "" }));
+        assert_eq!(web["healthChecks"][0]["protocol"], "TCP");
+    }
+
+    #[test]
+    fn one_word_is_a_line_and_none_is_hello() {
+        let line = app(&["a", "--", "sleep 5; echo $PORT0"]);
+        assert_eq!(line["cmd"], "sleep 5; echo $PORT0");
+        assert_eq!(line["portDefinitions"], json!([]));
+        assert!(line.get("healthChecks").is_none());
+        let hello = app(&["a"]);
+        assert_eq!(hello["cmd"], DEFAULT_COMMAND);
+        assert_eq!(hello["portDefinitions"][0]["port"], 0);
+        assert_eq!(hello["healthChecks"][0]["path"], "/health");
+        let checked = app(&["a", "--check-http", "/up", "--", "serve"]);
+        assert_eq!(
+            checked["portDefinitions"][0]["port"], 0,
+            "a check needs a port"
+        );
+    }
+
+    #[test]
+    fn wrong_flags_are_refused() {
+        for words in [
+            &["a", "--cpus", "-1"][..],
+            &["a", "--cpus", "0.0001"],
+            &["a", "--env", "NOVALUE"],
+            &["a", "--env", "=x"],
+            &["a", "--port", "70000"],
+            &["a", "--instances", "-1"],
+            &["a", "--check-tcp", "--check-http", "/"],
+        ] {
+            Line::try_parse_from([&["run"], words].concat()).expect_err(&words.join(" "));
+        }
+        let secret = parse_pair("hunter2").unwrap_err().to_string();
+        assert!(!secret.contains("hunter2"));
+    }
+}

@@ -1,0 +1,215 @@
+//! Waits until apps are as asked, says how far they are, and after a few seconds why it takes so long.
+//!
+//! Ctrl-C ends the waiting, never the deployment. The services are asked again and again, at first often: most apps are
+//! healthy within a second or two.
+
+use std::time::{Duration, Instant};
+
+use proffer_model::time::{format_duration, parse_duration};
+use proffer_model::{Kind, Problem, code};
+
+use crate::exit::Outcome;
+use crate::limits::{POLL_INTERVAL_MAX, POLL_INTERVAL_MIN, WAIT_TIMEOUT_DEFAULT, WHY_INTERVAL};
+use crate::output::Progress;
+use crate::services_client::{App, ServicesClient};
+use crate::verbs::why;
+
+/// The flags of every verb that changes an app.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct WaitArgs {
+    /// Wait until all instances are healthy (the default).
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Return as soon as the change is accepted.
+    #[arg(long, overrides_with = "wait")]
+    no_wait: bool,
+    /// How long to wait, such as 90s or 10m; then the exit code is 6 [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+impl WaitArgs {
+    /// How long to wait; absent: not at all.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        (!self.no_wait).then(|| self.timeout.unwrap_or(WAIT_TIMEOUT_DEFAULT))
+    }
+}
+
+/// Waits until each of these apps has all its instances and nothing else, and returns them.
+pub(crate) async fn until_settled(
+    services: &ServicesClient,
+    ids: &[String],
+    timeout: Duration,
+    progress: &mut Progress,
+) -> Outcome<Vec<App>> {
+    let start = Instant::now();
+    let mut apps = Vec::with_capacity(ids.len());
+    for id in ids {
+        let left = timeout.saturating_sub(start.elapsed());
+        apps.push(until_one_settled(services, id, left, progress).await?);
+    }
+    Ok(apps)
+}
+
+/// Waits until an app is gone.
+pub(crate) async fn until_gone(
+    services: &ServicesClient,
+    id: &str,
+    timeout: Duration,
+    progress: &mut Progress,
+) -> Outcome {
+    let start = Instant::now();
+    let mut pause = Pause::new();
+    loop {
+        let left = match services.app(id).await {
+            Ok(app) => app.tasks_running + app.tasks_staged,
+            Err(problem) if problem.kind == Kind::NotFound => return Ok(()),
+            Err(problem) => return Err(problem.into()),
+        };
+        progress.update(&format!("{id}: {left} instances are ending"));
+        if start.elapsed() >= timeout {
+            return Err(timed_out(
+                &format!("{id}: {left} instances are still ending"),
+                timeout,
+                id,
+                None,
+            ));
+        }
+        pause.next().await;
+    }
+}
+
+async fn until_one_settled(
+    services: &ServicesClient,
+    id: &str,
+    timeout: Duration,
+    progress: &mut Progress,
+) -> Outcome<App> {
+    let start = Instant::now();
+    let (mut pause, mut reason) = (Pause::new(), Reason::new());
+    loop {
+        let app = services.app(id).await?;
+        if app.is_settled() {
+            progress.clear();
+            return Ok(app);
+        }
+        reason.refresh(services, &app).await;
+        let state = describe(&app);
+        match &reason.text {
+            Some(why) => progress.update(&format!("{state}; {why}")),
+            None => progress.update(&state),
+        }
+        if start.elapsed() >= timeout {
+            return Err(timed_out(&state, timeout, id, reason.text));
+        }
+        pause.next().await;
+    }
+}
+
+fn timed_out(
+    state: &str,
+    timeout: Duration,
+    id: &str,
+    why: Option<String>,
+) -> crate::exit::Failure {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let message = format!("{state}, after {}{why}", format_duration(timeout));
+    Problem::new(code::WAIT_TIMED_OUT, message)
+        .hint(format!(
+            "it goes on in the background; ask `proffer why {id}`, or wait longer with --timeout"
+        ))
+        .into()
+}
+
+/// How far an app is, in one line.
+fn describe(app: &App) -> String {
+    let word = if app.health_checks.is_empty() {
+        "running"
+    } else {
+        "healthy"
+    };
+    let mut text = format!("{}: {} of {} {word}", app.id, app.ready(), app.instances);
+    if app.tasks_staged > 0 {
+        text += &format!(", {} starting", app.tasks_staged);
+    }
+    let surplus = app.tasks_running.saturating_sub(app.instances);
+    if surplus > 0 {
+        text += &format!(", {surplus} to be replaced");
+    }
+    text
+}
+
+/// Why it takes so long, asked for now and then while nothing moves.
+struct Reason {
+    text: Option<String>,
+    /// How many were ready, and since when.
+    ready: Option<u64>,
+    asked: Instant,
+}
+
+impl Reason {
+    fn new() -> Self {
+        Self {
+            text: None,
+            ready: None,
+            asked: Instant::now(),
+        }
+    }
+
+    async fn refresh(&mut self, services: &ServicesClient, app: &App) {
+        if self.ready != Some(app.ready()) {
+            *self = Self {
+                text: None,
+                ready: Some(app.ready()),
+                asked: Instant::now(),
+            };
+        }
+        if self.asked.elapsed() < WHY_INTERVAL {
+            return;
+        }
+        self.asked = Instant::now();
+        // Not to know why is no reason to stop waiting.
+        if let Ok(answer) = services.why(&app.id).await {
+            self.text = why::in_one_line(&answer);
+        }
+    }
+}
+
+/// The pauses between two looks; each longer than the one before.
+pub(crate) struct Pause(Duration);
+
+impl Pause {
+    /// Short at first.
+    pub(crate) fn new() -> Self {
+        Self(POLL_INTERVAL_MIN)
+    }
+
+    /// Waits.
+    pub(crate) async fn next(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 5 / 4).min(POLL_INTERVAL_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_says_how_far_an_app_is() {
+        let app = |json: &str| serde_json::from_str::<App>(json).unwrap();
+        for (json, text) in [
+            (r#"{"id":"/a","instances":3}"#, "/a: 0 of 3 running"),
+            (
+                r#"{"id":"/a","instances":3,"tasksRunning":2,"tasksStaged":1,"tasksHealthy":1,"healthChecks":[{}]}"#,
+                "/a: 1 of 3 healthy, 1 starting",
+            ),
+            (
+                r#"{"id":"/a","instances":1,"tasksRunning":3}"#,
+                "/a: 3 of 1 running, 2 to be replaced",
+            ),
+        ] {
+            assert_eq!(describe(&app(json)), text);
+        }
+    }
+}
