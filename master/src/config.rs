@@ -1,0 +1,278 @@
+//! What an operator may set, where it comes from, and what is refused.
+//!
+//! [`Options`] are what was said (flags over environment over file), [`Config`] is what holds. Nothing here opens or
+//! binds anything, so that `--check-config` can be trusted to change nothing.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use proffer_model::{Problem, code};
+use proffer_server::auth::default_token_path;
+use proffer_server::config::{DurationText, Text};
+use proffer_server::log::{self, Format};
+use proffer_server::{layered, listen};
+use serde::Deserialize;
+
+use crate::store::StoreUrl;
+
+/// The port of the API unless `listen` says otherwise.
+pub const API_PORT: u16 = 5050;
+/// The port for agents unless `cluster_listen` says otherwise.
+pub const CLUSTER_PORT: u16 = 5060;
+/// The store unless `store` says otherwise.
+pub const STORE: &str = "/var/lib/proffer/master";
+
+/// What was said, as flags, environment or file.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Address of the API for frameworks, operators and metrics [default: 127.0.0.1:5050]
+    #[arg(long, env = "PROFFER_MASTER_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Address for agents [default: 127.0.0.1:5060]
+    #[arg(long, env = "PROFFER_MASTER_CLUSTER_LISTEN", value_name = "ADDRESS")]
+    pub cluster_listen: Option<SocketAddr>,
+    /// The API's address as others reach it, host:port [default: the address it listens on]
+    #[arg(long, env = "PROFFER_MASTER_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Where the durable state is kept: memory, or file:DIR [default: file:/var/lib/proffer/master]
+    #[arg(long, env = "PROFFER_MASTER_STORE", value_name = "STORE")]
+    pub store: Option<Text<StoreUrl>>,
+    /// How long an agent may be silent before nothing is offered from it [default: 5s]
+    #[arg(long, env = "PROFFER_MASTER_SUSPECT_AFTER", value_name = "DURATION")]
+    pub suspect_after: Option<DurationText>,
+    /// How long an agent may be silent before its tasks are reported unreachable [default: 75s]
+    #[arg(
+        long,
+        env = "PROFFER_MASTER_UNREACHABLE_AFTER",
+        value_name = "DURATION"
+    )]
+    pub unreachable_after: Option<DurationText>,
+    /// File with the token of this host, made when it is not there [default: as PROFFER_TOKEN_FILE says, or this
+    /// user's]
+    #[arg(long, env = "PROFFER_MASTER_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Let programs on this host call without a token
+    #[arg(
+        long,
+        env = "PROFFER_INSECURE_ALLOW_UNAUTHENTICATED",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub insecure_allow_unauthenticated: Option<bool>,
+    /// Let addresses beyond loopback be listened on, where everything, the token included, travels unencrypted
+    #[arg(
+        long,
+        env = "PROFFER_MASTER_INSECURE_ALLOW_PLAINTEXT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub insecure_allow_plaintext: Option<bool>,
+    /// How log lines look: text or json [default: text]
+    #[arg(long, env = "PROFFER_MASTER_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<Text<Format>>,
+    /// What is logged: error, warn, info, debug, or directives [default: as PROFFER_LOG says, or info]
+    #[arg(long, env = "PROFFER_MASTER_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+layered!(Options {
+    listen,
+    cluster_listen,
+    advertise,
+    store,
+    suspect_after,
+    unreachable_after,
+    token_file,
+    insecure_allow_unauthenticated,
+    insecure_allow_plaintext,
+    log_format,
+    log_level,
+});
+
+/// What holds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address of the API; port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// Address for agents; port 0 lets the kernel choose.
+    pub cluster_listen: SocketAddr,
+    /// The API's address as others reach it; that of the listener when absent.
+    pub advertise: Option<String>,
+    /// Where the durable state is kept.
+    pub store: StoreUrl,
+    /// What the core decides by.
+    pub core: proffer_master_core::Config,
+    /// The file with the token of this host.
+    pub token_file: PathBuf,
+    /// Whether programs on this host may call without a token.
+    pub insecure_allow_unauthenticated: bool,
+    /// Whether addresses beyond loopback may be listened on.
+    pub insecure_allow_plaintext: bool,
+    /// How log lines look.
+    pub log_format: Format,
+    /// What is logged.
+    pub log_level: Option<String>,
+}
+
+impl Config {
+    /// Checks what was said and fills in the rest. The problem's field is the key at fault.
+    pub fn from_options(options: Options) -> Result<Self, Problem> {
+        let plaintext = options.insecure_allow_plaintext.unwrap_or_default();
+        let on_loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        let api = options.listen.unwrap_or_else(|| on_loopback(API_PORT));
+        let cluster = options
+            .cluster_listen
+            .unwrap_or_else(|| on_loopback(CLUSTER_PORT));
+        listen::check(api, "listen", plaintext)?;
+        listen::check(cluster, "cluster_listen", plaintext)?;
+        check_distinct(api, cluster)?;
+        if let Some(advertise) = &options.advertise {
+            check_host_port(advertise)?;
+        }
+        let mut core = proffer_master_core::Config::default();
+        if let Some(DurationText(suspect_after)) = options.suspect_after {
+            core.suspect_after = suspect_after;
+        }
+        if let Some(DurationText(unreachable_after)) = options.unreachable_after {
+            core.unreachable_after = unreachable_after;
+        }
+        core.validate()?;
+        if let Some(level) = &options.log_level {
+            log::check_level(level)?;
+        }
+        let token_file = options.token_file.map_or_else(default_token_path, Ok);
+        Ok(Self {
+            listen: api,
+            cluster_listen: cluster,
+            advertise: options.advertise,
+            store: options
+                .store
+                .map_or_else(|| StoreUrl::File(STORE.into()), |Text(store)| store),
+            core,
+            token_file: token_file.map_err(|problem| problem.field("token_file"))?,
+            insecure_allow_unauthenticated: options
+                .insecure_allow_unauthenticated
+                .unwrap_or_default(),
+            insecure_allow_plaintext: plaintext,
+            log_format: options
+                .log_format
+                .map(|Text(format)| format)
+                .unwrap_or_default(),
+            log_level: options.log_level,
+        })
+    }
+}
+
+fn check_distinct(api: SocketAddr, cluster: SocketAddr) -> Result<(), Problem> {
+    if api != cluster || api.port() == 0 {
+        return Ok(());
+    }
+    Err(Problem::new(
+        code::CONFIG_INVALID,
+        format!("{cluster} is the API's address too"),
+    )
+    .field("cluster_listen")
+    .hint("give agents a port of their own, such as 127.0.0.1:5060"))
+}
+
+fn check_host_port(text: &str) -> Result<(), Problem> {
+    let is_right = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_host = !host.is_empty()
+            && !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/');
+        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_right {
+        return Ok(());
+    }
+    Err(Problem::new(
+        code::CONFIG_INVALID,
+        format!("{text:?} is not a host and a port"),
+    )
+    .field("advertise")
+    .hint("write HOST:PORT, such as master-1.example.org:5050"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proffer_server::config::{ConfigFile, Layered};
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, Problem> {
+        let options: Options = ConfigFile::new("master.toml", text).parse()?;
+        Config::from_options(options)
+    }
+
+    #[test]
+    fn what_is_not_said_has_the_documented_default() {
+        let config = parse("token_file = '/t'").expect("defaults");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:5050");
+        assert_eq!(config.cluster_listen.to_string(), "127.0.0.1:5060");
+        assert_eq!(config.store.to_string(), "file:/var/lib/proffer/master");
+        assert_eq!(config.core.suspect_after, Duration::from_secs(5));
+        assert_eq!(config.core.unreachable_after, Duration::from_secs(75));
+        assert!(!config.insecure_allow_unauthenticated && !config.insecure_allow_plaintext);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let said = Options {
+            suspect_after: Some(DurationText(Duration::from_secs(2))),
+            ..Options::default()
+        };
+        let text =
+            "suspect_after = '3s'\nunreachable_after = '9s'\nstore = 'memory'\ntoken_file = '/t'";
+        let file = ConfigFile::new("master.toml", text)
+            .parse()
+            .expect("a file");
+        let config = Config::from_options(said.over(file)).expect("good");
+        assert_eq!(config.core.suspect_after, Duration::from_secs(2));
+        assert_eq!(config.core.unreachable_after, Duration::from_secs(9));
+        assert_eq!(config.store, StoreUrl::Memory);
+    }
+
+    #[test]
+    fn every_wrong_value_is_refused_with_its_key() {
+        let table = [
+            ("listen", "listen = '0.0.0.0:5050'"),
+            ("cluster_listen", "cluster_listen = '192.0.2.1:1'"),
+            (
+                "cluster_listen",
+                "listen = '127.0.0.1:7'\ncluster_listen = '127.0.0.1:7'",
+            ),
+            ("listen", "listen = 'here'"),
+            ("store", "store = 'zk://127.0.0.1:2181/proffer'"),
+            ("suspect_after", "suspect_after = '5'"),
+            ("suspect_after", "suspect_after = '1s'"),
+            ("unreachable_after", "unreachable_after = '4s'"),
+            ("advertise", "advertise = 'host'"),
+            ("advertise", "advertise = 'host:0'"),
+            ("advertise", "advertise = 'http://host:5050'"),
+            ("log_format", "log_format = 'xml'"),
+            ("log_level", "log_level = 'info,proffer_master=loud'"),
+            (
+                "insecure_allow_plaintext",
+                "insecure_allow_plaintext = 'yes'",
+            ),
+            ("suspekt_after", "suspekt_after = '5s'"),
+        ];
+        for (key, text) in table {
+            let problem = parse(text).expect_err(text);
+            assert_eq!(problem.field, key, "{text}: {problem}");
+            assert!(!problem.message.is_empty());
+        }
+    }
+
+    #[test]
+    fn plaintext_beyond_loopback_takes_its_word() {
+        let text = "token_file = '/t'\nlisten = '0.0.0.0:5050'\ninsecure_allow_plaintext = true";
+        assert!(parse(text).expect("allowed").insecure_allow_plaintext);
+    }
+}

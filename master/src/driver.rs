@@ -1,0 +1,270 @@
+//! The driver: owns the core, hands it what happened, does what it says. The only file that knows both sides.
+//!
+//! A turn takes a bounded share of every lane, steps the core over it, then performs the effects in their order. The
+//! driver decides nothing about the cluster. It does decide when to stop taking calls: when the store or the view is
+//! behind. A term ends with the first failure of the store, and the core with it.
+
+use std::time::{Duration, Instant};
+
+use proffer_master_core::Core;
+use proffer_master_core::effect::{Effect, Effects, Fact};
+use proffer_master_core::event::{Event, LinkId, Seq, SessionId};
+use proffer_model::link::ToAgent;
+use proffer_model::{Problem, Time};
+use proffer_server::clock;
+use tokio_util::sync::CancellationToken;
+
+use crate::inbox::{Lanes, LinkInput, Numbered, Requests, SessionInput, Turn};
+use crate::limits::{STALL_MIN, STALL_SETTLE};
+use crate::metrics::DriverMetrics;
+use crate::outbox::Peers;
+use crate::timers::Timers;
+use crate::view::Feed;
+use crate::writer::Writer;
+
+/// The longest that the driver sleeps; coming much later than that means that the process stood still.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+/// One term.
+pub(crate) struct Driver {
+    core: Core,
+    writer: Writer,
+    feed: Feed,
+    metrics: DriverMetrics,
+    links: Peers<LinkId, ToAgent>,
+    sessions: Peers<SessionId, Numbered>,
+    requests: Requests,
+    timers: Timers,
+    /// Timers do not fire before this moment.
+    timers_held_until_ns: u64,
+    durable: Seq,
+    /// What the view has not been told yet.
+    facts: Vec<Fact>,
+}
+
+impl Driver {
+    /// Takes over a core that was just built, and what it said then.
+    pub(crate) fn new(
+        core: Core,
+        first: Effects,
+        writer: Writer,
+        feed: Feed,
+        metrics: DriverMetrics,
+    ) -> Result<Self, Problem> {
+        let mut driver = Self {
+            core,
+            writer,
+            feed,
+            metrics,
+            links: Peers::new(),
+            sessions: Peers::new(),
+            requests: Requests::default(),
+            timers: Timers::default(),
+            timers_held_until_ns: 0,
+            durable: Seq::default(),
+            facts: Vec::new(),
+        };
+        driver.perform_all(first)?;
+        Ok(driver)
+    }
+
+    /// Runs the term until `shutdown`, or until the store fails.
+    pub(crate) async fn run(
+        mut self,
+        lanes: Lanes,
+        shutdown: CancellationToken,
+    ) -> Result<(), Problem> {
+        let ended = self.turns(lanes, shutdown).await;
+        self.writer.finish();
+        ended
+    }
+
+    async fn turns(
+        &mut self,
+        mut lanes: Lanes,
+        shutdown: CancellationToken,
+    ) -> Result<(), Problem> {
+        let mut expected = clock::now().after(SLEEP_MAX);
+        loop {
+            let takes_calls = !self.writer.is_behind() && self.facts.is_empty();
+            let mut persisted = None;
+            let rest = self.rest(clock::now());
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                progress = self.writer.progress() => persisted = Some(progress?),
+                () = lanes.fill(takes_calls) => {}
+                () = tokio::time::sleep(rest) => {}
+            }
+            lanes.top_up(takes_calls);
+            let now = clock::now();
+            self.hold_timers_after_a_stall(now, expected);
+            expected = now.after(SLEEP_MAX);
+            self.metrics.inbox_len(lanes.len());
+            self.turn(now, persisted, &mut lanes.turn)?;
+        }
+    }
+
+    /// How long nothing needs to be done unless something happens.
+    fn rest(&self, now: Time) -> Duration {
+        let next_ns = self
+            .timers
+            .next_ns()
+            .map(|at| at.max(self.timers_held_until_ns));
+        let wait = next_ns.map(|at| Duration::from_nanos(at.saturating_sub(now.mono_ns)));
+        wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
+    }
+
+    /// After the process stood still (suspended, stopped, starved), what peers sent meanwhile waits unread in sockets.
+    /// Hearing that they were silent before hearing them would condemn them for our own absence.
+    fn hold_timers_after_a_stall(&mut self, now: Time, expected: Time) {
+        let late = now.since(expected);
+        if late >= STALL_MIN {
+            self.timers_held_until_ns = now.after(STALL_SETTLE).mono_ns;
+            let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(
+                late_ms,
+                "the master stood still; timers wait until its peers are heard"
+            );
+        }
+    }
+
+    /// Steps the core over what a turn took, then performs what it said.
+    fn turn(&mut self, now: Time, persisted: Option<Seq>, turn: &mut Turn) -> Result<(), Problem> {
+        let mut effects = Effects::new();
+        if let Some(seq) = persisted {
+            self.durable = seq;
+            self.step(now, Event::Persisted(seq), &mut effects);
+        }
+        for input in turn.links.drain(..) {
+            self.on_link(now, input, &mut effects);
+        }
+        if now.mono_ns >= self.timers_held_until_ns {
+            while let Some(key) = self.timers.pop_due(now) {
+                self.step(now, Event::TimerFired(key), &mut effects);
+            }
+        }
+        for input in turn.sessions.drain(..) {
+            self.on_session(now, input, &mut effects);
+        }
+        for request in turn.requests.drain(..) {
+            let event = self.requests.begin(request);
+            self.step(now, event, &mut effects);
+        }
+        self.perform_all(effects)
+    }
+
+    fn on_link(&mut self, now: Time, input: LinkInput, effects: &mut Effects) {
+        let event = match input {
+            LinkInput::Opened {
+                link,
+                hello,
+                outbox,
+            } => {
+                self.links.open(link, outbox);
+                let hello = *hello;
+                Event::LinkOpened { link, hello }
+            }
+            LinkInput::Message { link, message } => Event::LinkMessage { link, message },
+            LinkInput::Closed { link } => {
+                self.links.remove(link);
+                Event::LinkClosed { link }
+            }
+        };
+        self.step(now, event, effects);
+    }
+
+    fn on_session(&mut self, now: Time, input: SessionInput, effects: &mut Effects) {
+        let event = match input {
+            SessionInput::Opened { session, outbox } => {
+                self.sessions.open(session, outbox);
+                return;
+            }
+            SessionInput::Called {
+                session,
+                principal,
+                request,
+                call,
+                permit,
+            } => {
+                drop(permit);
+                match call {
+                    Ok(call) => Event::CallReceived {
+                        session,
+                        principal,
+                        request,
+                        call,
+                    },
+                    Err(problem) => Event::CallMalformed {
+                        session,
+                        request,
+                        problem,
+                    },
+                }
+            }
+            SessionInput::Closed { session } => {
+                self.sessions.remove(session);
+                Event::SessionClosed { session }
+            }
+        };
+        self.step(now, event, effects);
+    }
+
+    fn step(&mut self, now: Time, event: Event, effects: &mut Effects) {
+        let begun = Instant::now();
+        self.core.step(now, event, effects);
+        self.metrics.stepped(begun.elapsed());
+    }
+
+    /// Performs effects in their order; then the view is told, and only then the peers, so that who heard something
+    /// finds it in the view.
+    fn perform_all(&mut self, effects: Effects) -> Result<(), Problem> {
+        for effect in effects {
+            self.perform(effect)?;
+        }
+        self.feed.tell(&mut self.facts);
+        self.requests.flush(self.durable);
+        // A peer that was cut off is told apart from one that left by its connection alone, which ends soon.
+        for link in self.links.flush(self.durable) {
+            tracing::warn!(
+                link = link.0,
+                "an agent reads too slowly and is disconnected"
+            );
+        }
+        for session in self.sessions.flush(self.durable) {
+            tracing::warn!(
+                session = session.0,
+                "a framework reads too slowly and is disconnected"
+            );
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<(), Problem> {
+        match effect {
+            Effect::Persist { seq, operations } => self.writer.write(seq, operations)?,
+            Effect::SendSession {
+                session,
+                sequence,
+                event,
+                after,
+            } => self.sessions.send(session, (sequence, event), after),
+            Effect::CloseSession { session } => self.sessions.close(session),
+            Effect::SendLink {
+                link,
+                message,
+                after,
+            } => self.links.send(link, message, after),
+            Effect::CloseLink { link } => self.links.close(link),
+            Effect::Reply {
+                request,
+                reply,
+                after,
+            } => self.requests.answer(request, reply, after, self.durable),
+            Effect::SetTimer { key, at } => self.timers.set(key, at),
+            Effect::CancelTimer { key } => self.timers.cancel(&key),
+            Effect::Record(fact) => self.facts.push(fact),
+        }
+        Ok(())
+    }
+}

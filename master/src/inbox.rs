@@ -1,0 +1,267 @@
+//! What waits for the core: one bounded lane for agents, one for sessions, one for unary calls.
+//!
+//! Agents go first, since their silence has consequences. A session may have only so many calls waiting, so that none
+//! crowds out the others. A full lane is not read from: the peer's own connection fills up, and it waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proffer_master_core::effect::{After, Reply};
+use proffer_master_core::event::{Event, LinkId, RequestId, Seq, SessionId, StateCall};
+use proffer_model::link::{Hello, ToAgent, ToMaster};
+use proffer_model::session::{self, Call};
+use proffer_model::{FrameworkId, Generation, Principal, Problem, code};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::limits::{
+    AGENT_LANE_LEN, REQUEST_LANE_LEN, REQUEST_TIMEOUT, SESSION_LANE_LEN, TURN_EVENTS_MAX,
+};
+use crate::outbox::Outbox;
+
+/// From an agent's connection.
+#[derive(Debug)]
+pub(crate) enum LinkInput {
+    /// It said who it is.
+    Opened {
+        link: LinkId,
+        hello: Box<Hello>,
+        outbox: Outbox<ToAgent>,
+    },
+    /// It said something more.
+    Message { link: LinkId, message: ToMaster },
+    /// It ended.
+    Closed { link: LinkId },
+}
+
+/// From a framework's connection.
+#[derive(Debug)]
+pub(crate) enum SessionInput {
+    /// It is there.
+    Opened {
+        session: SessionId,
+        outbox: Outbox<Numbered>,
+    },
+    /// It called.
+    Called {
+        session: SessionId,
+        principal: Principal,
+        request: u64,
+        call: Result<Call, Problem>,
+        /// Given back when the core has taken the call.
+        permit: OwnedSemaphorePermit,
+    },
+    /// It ended.
+    Closed { session: SessionId },
+}
+
+/// An event of a session with its sequence.
+pub(crate) type Numbered = (u64, session::Event);
+
+/// A unary call.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// About a framework's state.
+    State {
+        principal: Principal,
+        framework: FrameworkId,
+        generation: Generation,
+        call: StateCall,
+    },
+    /// Why demand is not met.
+    Explain { framework: FrameworkId },
+}
+
+impl Ask {
+    fn into_event(self, request: RequestId) -> Event {
+        match self {
+            Self::State {
+                principal,
+                framework,
+                generation,
+                call,
+            } => Event::StateRequested {
+                request,
+                principal,
+                framework,
+                generation,
+                call,
+            },
+            Self::Explain { framework } => Event::ExplainRequested { request, framework },
+        }
+    }
+}
+
+type Answer = Result<Reply, Problem>;
+
+/// A unary call and where its answer goes.
+#[derive(Debug)]
+pub(crate) struct Request {
+    ask: Ask,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The connections' end of the lanes.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    /// For agents.
+    pub(crate) links: mpsc::Sender<LinkInput>,
+    /// For frameworks.
+    pub(crate) sessions: mpsc::Sender<SessionInput>,
+    requests: mpsc::Sender<Request>,
+    last_id: Arc<AtomicU64>,
+}
+
+impl Inbox {
+    /// A number that no connection of this term has had.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Asks the core and waits for what it says, and for what that promises to be durable.
+    pub(crate) async fn ask(&self, ask: Ask) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        self.requests
+            .try_send(Request { ask, answer })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => overloaded("too many calls wait"),
+                mpsc::error::TrySendError::Closed(_) => not_leading(),
+            })?;
+        match tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(not_leading()),
+            Err(_) => Err(overloaded("the call was not answered in time")),
+        }
+    }
+}
+
+/// The problem of everyone who calls a master that has ended its term.
+pub(crate) fn not_leading() -> Problem {
+    Problem::new(code::MASTER_NOT_LEADING, "this master has stopped leading")
+        .hint("try again in a moment")
+}
+
+/// The problem of who meets a full queue.
+pub(crate) fn overloaded(message: &str) -> Problem {
+    Problem::new(code::OVERLOADED, message).hint("try again in a moment, and call less often")
+}
+
+/// The driver's end of the lanes, with what was taken from them for the next turn.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    links: mpsc::Receiver<LinkInput>,
+    sessions: mpsc::Receiver<SessionInput>,
+    requests: mpsc::Receiver<Request>,
+    /// The next turn's input.
+    pub(crate) turn: Turn,
+}
+
+/// What one turn has taken from the lanes.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// From agents.
+    pub(crate) links: Vec<LinkInput>,
+    /// From frameworks.
+    pub(crate) sessions: Vec<SessionInput>,
+    /// Unary calls.
+    pub(crate) requests: Vec<Request>,
+}
+
+/// Both ends of new lanes.
+pub(crate) fn lanes() -> (Inbox, Lanes) {
+    let (links, links_end) = mpsc::channel(AGENT_LANE_LEN);
+    let (sessions, sessions_end) = mpsc::channel(SESSION_LANE_LEN);
+    let (requests, requests_end) = mpsc::channel(REQUEST_LANE_LEN);
+    let inbox = Inbox {
+        links,
+        sessions,
+        requests,
+        last_id: Arc::default(),
+    };
+    let lanes = Lanes {
+        links: links_end,
+        sessions: sessions_end,
+        requests: requests_end,
+        turn: Turn::default(),
+    };
+    (inbox, lanes)
+}
+
+impl Lanes {
+    /// Waits for the next turn's input; without `takes_calls` from agents only. May be cancelled: nothing is lost.
+    pub(crate) async fn fill(&mut self, takes_calls: bool) {
+        let turn = &mut self.turn;
+        tokio::select! {
+            biased;
+            _ = self.links.recv_many(&mut turn.links, TURN_EVENTS_MAX) => {}
+            _ = self.sessions.recv_many(&mut turn.sessions, TURN_EVENTS_MAX), if takes_calls => {}
+            _ = self.requests.recv_many(&mut turn.requests, TURN_EVENTS_MAX), if takes_calls => {}
+        }
+    }
+
+    /// Takes what is there besides, up to a turn's share of each lane.
+    pub(crate) fn top_up(&mut self, takes_calls: bool) {
+        top_up(&mut self.links, &mut self.turn.links);
+        if takes_calls {
+            top_up(&mut self.sessions, &mut self.turn.sessions);
+            top_up(&mut self.requests, &mut self.turn.requests);
+        }
+    }
+
+    /// How many messages of agents, calls of sessions and unary calls wait.
+    pub(crate) fn len(&self) -> [usize; 3] {
+        [self.links.len(), self.sessions.len(), self.requests.len()]
+    }
+}
+
+fn top_up<T>(lane: &mut mpsc::Receiver<T>, taken: &mut Vec<T>) {
+    while taken.len() < TURN_EVENTS_MAX
+        && let Ok(input) = lane.try_recv()
+    {
+        taken.push(input);
+    }
+}
+
+/// Unary calls that the core has and has not answered, and answers that wait for the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    last: u64,
+    callers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    waiting: Vec<(Seq, RequestId, Answer)>,
+}
+
+impl Requests {
+    /// Numbers a call and makes it an event.
+    pub(crate) fn begin(&mut self, request: Request) -> Event {
+        self.last += 1;
+        let id = RequestId(self.last);
+        self.callers.insert(id, request.answer);
+        request.ask.into_event(id)
+    }
+
+    /// Answers a call, now or when that is durable.
+    pub(crate) fn answer(&mut self, id: RequestId, answer: Answer, after: After, durable: Seq) {
+        match after {
+            After::Seq(seq) if seq > durable => self.waiting.push((seq, id, answer)),
+            After::Seq(_) | After::Nothing => self.deliver(id, answer),
+        }
+    }
+
+    /// Delivers the answers that waited for this to be durable.
+    pub(crate) fn flush(&mut self, durable: Seq) {
+        for (_, id, answer) in self
+            .waiting
+            .extract_if(.., |(seq, ..)| *seq <= durable)
+            .collect::<Vec<_>>()
+        {
+            self.deliver(id, answer);
+        }
+    }
+
+    fn deliver(&mut self, id: RequestId, answer: Answer) {
+        if let Some(caller) = self.callers.remove(&id) {
+            // A caller that has gone away does not want to know.
+            let _ = caller.send(answer);
+        }
+    }
+}

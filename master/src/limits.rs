@@ -1,0 +1,58 @@
+//! Every limit of the master's shell: its unit and what happens at it. Limits shared with others stand in
+//! `proffer_model::limits`, those of decisions in the core.
+
+use std::time::Duration;
+
+/// Bytes of one entry of the log or one chunk of a snapshot; what is larger is split, but never within a record.
+/// Half of what ZooKeeper takes in one znode.
+pub const ENTRY_LEN_MAX: usize = 512 * 1024;
+/// Entries in the log since the last snapshot; at this many a snapshot is written and the log is cut. The log may hold
+/// twice as many while that is under way, and so never more than 1,000.
+pub const ENTRIES_PER_SNAPSHOT: u64 = 500;
+/// Bytes of a file of the file store that are read; a larger one is refused as damaged.
+pub const STORE_FILE_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of an agent's description on the wire; a larger one is refused (`field.too_long`), so that its record fits an
+/// entry of the log.
+pub const AGENT_DESCRIPTION_LEN_MAX: usize = 256 * 1024;
+/// Commit batches on their way to the store; at this many the driver takes nothing new until some are durable.
+pub const STORE_BACKLOG_MAX: usize = 1_024;
+/// Commit batches that fit the channel to the store thread; one turn may pass the backlog. More ends the term.
+pub const STORE_CHANNEL_LEN: usize = 64 * 1024;
+/// Messages of agents that wait for the core; at this many their connections are not read until some are taken.
+pub const AGENT_LANE_LEN: usize = 16 * 1024;
+/// Calls of all sessions that wait for the core; at this many sessions are not read until some are taken.
+pub const SESSION_LANE_LEN: usize = 4 * 1024;
+/// Calls of one session that wait for the core; at this many that session is not read until some are taken.
+pub const SESSION_CALLS_MAX: usize = 64;
+/// Unary calls that wait for the core; more are refused (`server.overloaded`).
+pub const REQUEST_LANE_LEN: usize = 1_024;
+/// Events that one turn takes from a lane before the next lane has its turn.
+pub const TURN_EVENTS_MAX: usize = 256;
+/// Messages that wait to be sent to one agent; a slower agent is disconnected and comes back.
+/// More than three of the largest accepts.
+pub const LINK_OUTBOX_LEN: usize = 32 * 1024;
+/// Events that wait to be sent to one session; a slower session is ended with `session.overloaded`.
+pub const SESSION_OUTBOX_LEN: usize = 256 * 1024;
+/// Sessions that are open at once; more are refused (`server.overloaded`).
+pub const SESSIONS_MAX: usize = 10_000;
+/// Links that are open at once; more are refused (`server.overloaded`).
+pub const LINKS_MAX: usize = 60_000;
+/// How long a connection may take to its first message; then it is closed.
+pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a unary call waits for the core and the store; then it is refused (`server.overloaded`).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How late a turn must come for the driver to believe that the process stood still.
+pub const STALL_MIN: Duration = Duration::from_secs(1);
+/// How long timers are held back after the process stood still, so that what agents sent meanwhile is heard first.
+pub const STALL_SETTLE: Duration = Duration::from_secs(1);
+/// Batches of facts and queries that wait for the view; at this many the driver keeps its facts and takes nothing new
+/// from frameworks, and queries are refused (`server.overloaded`).
+pub const VIEW_CHANNEL_LEN: usize = 4 * 1024;
+/// Between two published snapshots of the view; queries in between wait for the next.
+pub const VIEW_PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
+/// Ended tasks of one framework that the view keeps; the oldest are forgotten.
+pub const ENDED_TASKS_MAX: usize = 1_000;
+/// Frameworks that are over whose ended tasks the view keeps; the oldest are forgotten.
+pub const GONE_FRAMEWORKS_MAX: usize = 100;
+/// How long open connections may take to end at shutdown; then they are cut.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

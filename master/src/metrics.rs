@@ -1,0 +1,168 @@
+//! What the master measures, by name. Cluster figures are counted from facts by the view, the rest where it happens.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::writer::WriterMetrics;
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    /// Of the driver.
+    pub(crate) driver: DriverMetrics,
+    /// Of the store.
+    pub(crate) writer: WriterMetrics,
+    /// Of the cluster.
+    pub(crate) cluster: ClusterMetrics,
+    /// The term.
+    pub(crate) epoch: Gauge,
+}
+
+/// A label `state`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct State {
+    /// Its value.
+    pub(crate) state: String,
+}
+
+/// A label `how`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct How {
+    /// Its value.
+    pub(crate) how: &'static str,
+}
+
+/// A label `code`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Code {
+    /// Its value; codes are a closed list.
+    pub(crate) code: String,
+}
+
+/// A label `lane`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lane {
+    lane: &'static str,
+}
+
+/// What the driver measures.
+#[derive(Clone, Debug)]
+pub(crate) struct DriverMetrics {
+    step_seconds: Histogram,
+    lanes: [Gauge; 3],
+}
+
+impl DriverMetrics {
+    /// A step took so long.
+    pub(crate) fn stepped(&self, took: Duration) {
+        self.step_seconds.observe(took.as_secs_f64());
+    }
+
+    /// So many messages of agents, calls of sessions and unary calls wait.
+    pub(crate) fn inbox_len(&self, lens: [usize; 3]) {
+        for (gauge, len) in self.lanes.iter().zip(lens) {
+            gauge.set(i64::try_from(len).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// What is counted from facts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClusterMetrics {
+    /// Agents by state.
+    pub(crate) agents: Family<State, Gauge>,
+    /// Frameworks by whether they have a session.
+    pub(crate) frameworks: Family<State, Gauge>,
+    /// Tasks by state, those that have ended as far as the view keeps them.
+    pub(crate) tasks: Family<State, Gauge>,
+    /// Offers that stand.
+    pub(crate) offers_outstanding: Gauge,
+    /// Offers that were sent.
+    pub(crate) offers_sent: Counter,
+    /// Offers that ended without being accepted, by how.
+    pub(crate) offers_ended: Family<How, Counter>,
+    /// Tasks that were accepted for launch.
+    pub(crate) launches: Counter,
+    /// Calls that were refused, by code.
+    pub(crate) calls_refused: Family<Code, Counter>,
+}
+
+impl Metrics {
+    /// All at zero, and known to the registry.
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        // From 1 µs to 1 s; a step should stay below 1 ms.
+        let step_seconds = Histogram::new(exponential_buckets(1e-6, 4.0, 11));
+        // From 0.1 ms to 26 s; an append waits for the disk.
+        let append_seconds = Histogram::new(exponential_buckets(1e-4, 4.0, 10));
+        let inbox = Family::<Lane, Gauge>::default();
+        let lanes = ["agents", "sessions", "requests"]
+            .map(|lane| inbox.get_or_create(&Lane { lane }).clone());
+        let metrics = Self {
+            driver: DriverMetrics {
+                step_seconds: step_seconds.clone(),
+                lanes,
+            },
+            writer: WriterMetrics {
+                append_seconds: append_seconds.clone(),
+                log_entries: Gauge::default(),
+            },
+            cluster: ClusterMetrics::default(),
+            epoch: Gauge::default(),
+        };
+        registry.register("master_step_seconds", "One step of the core", step_seconds);
+        registry.register(
+            "master_inbox_len",
+            "What waits for the core, by lane",
+            inbox,
+        );
+        registry.register(
+            "master_store_append_seconds",
+            "One append to the log",
+            append_seconds,
+        );
+        let entries = metrics.writer.log_entries.clone();
+        registry.register(
+            "master_log_entries",
+            "Entries in the log since its snapshot",
+            entries,
+        );
+        registry.register("master_epoch", "The leadership term", metrics.epoch.clone());
+        metrics.cluster.register(registry);
+        metrics
+    }
+}
+
+impl ClusterMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("master_agents", "Agents by state", self.agents.clone());
+        let help = "Frameworks by whether they have a session";
+        registry.register("master_frameworks", help, self.frameworks.clone());
+        registry.register("master_tasks", "Tasks by state", self.tasks.clone());
+        let outstanding = self.offers_outstanding.clone();
+        registry.register(
+            "master_offers_outstanding",
+            "Offers that stand",
+            outstanding,
+        );
+        registry.register(
+            "master_offers_sent",
+            "Offers that were sent",
+            self.offers_sent.clone(),
+        );
+        let help = "Offers that ended without being accepted, by how";
+        registry.register("master_offers_ended", help, self.offers_ended.clone());
+        registry.register(
+            "master_launches",
+            "Tasks accepted for launch",
+            self.launches.clone(),
+        );
+        let help = "Calls that were refused, by code";
+        registry.register("master_calls_refused", help, self.calls_refused.clone());
+    }
+}

@@ -1,0 +1,384 @@
+//! What every store must do, held over each of them; then what only files can suffer.
+
+use std::fs;
+use std::path::Path;
+
+use super::file::FileStore;
+use super::memory::{Disk, MemoryStore};
+use super::*;
+
+/// Runs a sentence over every store; `open` opens the same one again.
+fn check(sentence: impl Fn(&mut dyn FnMut() -> Box<dyn Store>)) {
+    let disk = Disk::default();
+    sentence(&mut || Box::new(MemoryStore::open(&disk).expect("memory")));
+    let directory = tempfile::tempdir().expect("a directory");
+    sentence(&mut || Box::new(FileStore::open(directory.path()).expect("file")));
+}
+
+fn numbers(contents: &Contents) -> Vec<u64> {
+    contents.entries.iter().map(|entry| entry.number).collect()
+}
+
+/// Entries `1..=last`, each saying its number.
+fn fill(store: &mut dyn Store, last: u64) {
+    for number in 1..=last {
+        store
+            .append(number, number.to_string().as_bytes())
+            .expect("append");
+    }
+}
+
+#[test]
+fn a_new_store_is_empty_and_keeps_its_cluster() {
+    check(|open| {
+        let mut store = open();
+        assert_eq!(store.last_entry().expect("last"), 0);
+        assert_eq!(store.read().expect("read"), Contents::default());
+        let cluster = store.cluster().clone();
+        drop(store);
+        assert_eq!(open().cluster(), &cluster);
+    });
+}
+
+#[test]
+fn two_stores_are_two_clusters() {
+    let one = MemoryStore::open(&Disk::default()).expect("one");
+    let other = MemoryStore::open(&Disk::default()).expect("other");
+    assert_ne!(one.cluster(), other.cluster());
+}
+
+#[test]
+fn every_raise_of_the_epoch_is_greater_and_survives() {
+    check(|open| {
+        for expected in [1, 3, 5] {
+            let mut store = open();
+            assert_eq!(store.raise_epoch().expect("raise"), Epoch(expected));
+            assert_eq!(store.raise_epoch().expect("raise"), Epoch(expected + 1));
+        }
+    });
+}
+
+#[test]
+fn an_entry_is_created_once() {
+    check(|open| {
+        let mut store = open();
+        store.append(1, b"first").expect("append");
+        let again = store.append(1, b"second");
+        assert!(
+            matches!(again, Err(StoreError::Deposed { number: 1 })),
+            "{again:?}"
+        );
+        let read = store.read().expect("read");
+        assert_eq!(read.entries[0].bytes, b"first");
+    });
+}
+
+#[test]
+fn what_was_appended_is_read_after_reopening() {
+    check(|open| {
+        let mut store = open();
+        fill(&mut *store, 3);
+        drop(store);
+        let mut store = open();
+        assert_eq!(store.last_entry().expect("last"), 3);
+        let read = store.read().expect("read");
+        assert_eq!(numbers(&read), [1, 2, 3]);
+        assert_eq!(read.entries[2].bytes, b"3");
+        store.append(4, b"").expect("an empty entry is one too");
+        assert_eq!(numbers(&store.read().expect("read")), [1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn a_snapshot_cuts_the_log_and_is_replaced_by_the_next() {
+    check(|open| {
+        let mut store = open();
+        fill(&mut *store, 5);
+        // Three chunks, the last of them short.
+        let state = vec![7; 2 * crate::limits::ENTRY_LEN_MAX + 1];
+        store.write_snapshot(3, &state).expect("snapshot");
+        drop(store);
+        let mut store = open();
+        let read = store.read().expect("read");
+        assert_eq!(read.snapshot, Some(Snapshot { upto: 3, state }));
+        assert_eq!(numbers(&read), [4, 5]);
+        store
+            .write_snapshot(5, b"")
+            .expect("an empty one is one too");
+        drop(store);
+        let mut store = open();
+        let (upto, state) = (5, Vec::new());
+        let read = store.read().expect("read");
+        assert_eq!(read.snapshot, Some(Snapshot { upto, state }));
+        assert!(numbers(&read).is_empty());
+        assert_eq!(store.last_entry().expect("last"), 5);
+        assert!(matches!(
+            store.append(5, b""),
+            Err(StoreError::Deposed { .. })
+        ));
+        store.append(6, b"6").expect("append");
+    });
+}
+
+#[test]
+fn two_thousand_entries_with_a_cut_each_five_hundred_are_read_again() {
+    check(|open| {
+        let mut store = open();
+        for number in 1..=2_000_u64 {
+            store.append(number, &number.to_le_bytes()).expect("append");
+            if number % 500 == 0 && number < 2_000 {
+                store
+                    .write_snapshot(number, &number.to_le_bytes())
+                    .expect("snapshot");
+            }
+        }
+        drop(store);
+        let read = open().read().expect("read");
+        assert_eq!(read.snapshot.expect("snapshot").upto, 1_500);
+        let expected: Vec<u64> = (1_501..=2_000).collect();
+        assert_eq!(
+            read.entries
+                .iter()
+                .map(|entry| entry.number)
+                .collect::<Vec<_>>(),
+            expected
+        );
+    });
+}
+
+#[test]
+fn a_deposed_leader_can_neither_raise_nor_append() {
+    let disk = Disk::default();
+    let mut old = MemoryStore::open(&disk).expect("old");
+    old.raise_epoch().expect("raise");
+    old.append(1, b"old").expect("append");
+    let mut new = MemoryStore::open(&disk).expect("new");
+    new.raise_epoch().expect("raise");
+    new.append(2, b"new").expect("append");
+    assert!(matches!(
+        old.append(2, b"old"),
+        Err(StoreError::Deposed { .. })
+    ));
+    assert!(matches!(old.raise_epoch(), Err(StoreError::Deposed { .. })));
+}
+
+// From here on: files.
+
+fn entry(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("log/{number:020}"))
+}
+
+#[test]
+fn a_directory_is_for_one_process() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let first = FileStore::open(directory.path()).expect("first");
+    let problem = Problem::from(FileStore::open(directory.path()).expect_err("second"));
+    assert!(problem.is(code::DIRECTORY_LOCKED), "{problem}");
+    drop(first);
+    FileStore::open(directory.path()).expect("after the first");
+}
+
+#[test]
+fn a_last_entry_cut_at_any_byte_is_set_aside_and_the_rest_is_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = FileStore::open(directory.path()).expect("open");
+    fill(&mut store, 3);
+    drop(store);
+    let path = entry(directory.path(), 3);
+    let whole = fs::read(&path).expect("the entry");
+    for length in 0..whole.len() {
+        fs::write(&path, &whole[..length]).expect("cut");
+        let mut store = FileStore::open(directory.path()).expect("open");
+        assert_eq!(
+            numbers(&store.read().expect("read")),
+            [1, 2],
+            "cut at {length}"
+        );
+        assert_eq!(store.last_entry().expect("last"), 2);
+        store.append(3, b"3").expect("append");
+        assert_eq!(numbers(&store.read().expect("read")), [1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_any_byte_of_the_last_entry_is_refused_by_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fill(&mut FileStore::open(directory.path()).expect("open"), 3);
+    let path = entry(directory.path(), 3);
+    let whole = fs::read(&path).expect("the entry");
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).expect("flip");
+        let mut store = FileStore::open(directory.path()).expect("open");
+        let problem = Problem::from(store.read().expect_err("damaged"));
+        assert!(problem.is(code::STORE_FAILED), "{problem}");
+        assert!(
+            problem.message.contains(path.to_str().expect("utf-8")),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn damage_before_the_tail_is_refused_by_name() {
+    type Damage = fn(&Path) -> std::io::Result<()>;
+    let damages: [(&str, Damage); 3] = [
+        ("cut", |path| fs::write(path, b"PROFFER")),
+        ("removed", |path| fs::remove_file(path)),
+        ("garbage", |path| fs::write(path, b"\0\0\0\0")),
+    ];
+    for (name, damage) in damages {
+        let directory = tempfile::tempdir().expect("a directory");
+        fill(&mut FileStore::open(directory.path()).expect("open"), 3);
+        let path = entry(directory.path(), 2);
+        damage(&path).expect(name);
+        let error = FileStore::open(directory.path())
+            .expect("open")
+            .read()
+            .expect_err(name);
+        assert!(
+            error.to_string().contains(path.to_str().expect("utf-8")),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_epoch_or_cluster_is_refused_by_name() {
+    let files = [
+        "cluster",
+        "epoch",
+        "snapshot/00000000000000000002",
+        "snapshot/00000000000000000002.0",
+    ];
+    for name in files {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = FileStore::open(directory.path()).expect("open");
+        store.raise_epoch().expect("raise");
+        fill(&mut store, 2);
+        store.write_snapshot(2, b"state").expect("snapshot");
+        drop(store);
+        fs::write(directory.path().join(name), b"PROFFER\x01").expect("damage");
+        let read = FileStore::open(directory.path()).and_then(|mut store| store.read());
+        let error = read.expect_err(name).to_string();
+        assert!(error.contains(name), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_lost_cluster_file_does_not_make_a_new_cluster() {
+    let directory = tempfile::tempdir().expect("a directory");
+    FileStore::open(directory.path())
+        .expect("open")
+        .raise_epoch()
+        .expect("raise");
+    fs::remove_file(directory.path().join("cluster")).expect("remove");
+    let error = FileStore::open(directory.path())
+        .expect_err("lost")
+        .to_string();
+    assert!(error.contains("cluster"), "{error}");
+}
+
+#[test]
+fn a_later_format_is_refused_with_the_remedy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fill(&mut FileStore::open(directory.path()).expect("open"), 1);
+    let path = entry(directory.path(), 1);
+    let mut bytes = fs::read(&path).expect("the entry");
+    bytes[7] = 2;
+    fs::write(&path, bytes).expect("write");
+    let error = FileStore::open(directory.path())
+        .expect("open")
+        .read()
+        .expect_err("newer");
+    assert!(
+        matches!(
+            error,
+            StoreError::Newer {
+                found: 2,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(Problem::from(error).hint.contains("version"));
+}
+
+#[test]
+fn what_a_crash_leaves_half_written_is_not_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = FileStore::open(directory.path()).expect("open");
+    fill(&mut store, 2);
+    drop(store);
+    let left_overs = [
+        ("log/temporary", "half"),
+        ("snapshot/temporary", "half"),
+        (
+            "snapshot/00000000000000000002.0",
+            "a chunk of a snapshot that never counted",
+        ),
+    ];
+    for (name, text) in left_overs {
+        fs::write(directory.path().join(name), text).expect("write");
+    }
+    let mut store = FileStore::open(directory.path()).expect("open");
+    let read = store.read().expect("read");
+    assert_eq!(read.snapshot, None);
+    assert_eq!(numbers(&read), [1, 2]);
+    for (name, _) in left_overs {
+        assert!(
+            !directory.path().join(name).try_exists().expect("look"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_crash_between_snapshot_and_cut_loses_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = FileStore::open(directory.path()).expect("open");
+    fill(&mut store, 3);
+    let path = entry(directory.path(), 1);
+    let first = fs::read(&path).expect("the entry");
+    store.write_snapshot(2, b"state").expect("snapshot");
+    drop(store);
+    fs::write(&path, first).expect("as if it had not been cut");
+    let mut store = FileStore::open(directory.path()).expect("open");
+    assert_eq!(numbers(&store.read().expect("read")), [3]);
+}
+
+#[test]
+fn a_place_that_is_no_directory_is_a_problem_with_a_remedy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("file");
+    fs::write(&path, b"").expect("write");
+    let problem = Problem::from(FileStore::open(&path).expect_err("a file"));
+    assert!(problem.is(code::STORE_FAILED), "{problem}");
+    assert_eq!(problem.field, "store");
+    assert!(problem.hint.contains("directory"), "{problem}");
+}
+
+#[test]
+fn stores_are_named_in_two_ways() {
+    assert_eq!("memory".parse(), Ok(StoreUrl::Memory));
+    assert_eq!("file:/a/b".parse(), Ok(StoreUrl::File("/a/b".into())));
+    assert_eq!(
+        "file:a:b".parse::<StoreUrl>().expect("a colon").to_string(),
+        "file:a:b"
+    );
+    for bad in [
+        "",
+        "file",
+        "file:",
+        "memory:",
+        "zk://127.0.0.1:2181/proffer",
+        "/var/lib",
+    ] {
+        let problem = bad.parse::<StoreUrl>().expect_err(bad);
+        assert!(problem.is(code::CONFIG_INVALID), "{problem}");
+        assert_eq!(problem.field, "store");
+        assert!(problem.hint.contains("file:DIR"), "{problem}");
+    }
+}

@@ -1,0 +1,131 @@
+//! The view: what readers see of the cluster. A thread of its own applies the core's facts to tables and answers every
+//! query from a snapshot of them, so that no reader, however slow, is ever in the core's way.
+//!
+//! Queries travel in the same queue as facts, so a reader finds everything that was decided before it asked. Making a
+//! snapshot is cheap (see [`pages`]) but makes the next changes dearer, so it happens only when someone asks, and at
+//! most once in [`VIEW_PUBLISH_INTERVAL`].
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use proffer_master_core::effect::Fact;
+use proffer_model::{Problem, code};
+use tokio::sync::oneshot;
+
+use crate::inbox::{not_leading, overloaded};
+use crate::limits::{VIEW_CHANNEL_LEN, VIEW_PUBLISH_INTERVAL};
+use crate::metrics::ClusterMetrics;
+
+mod journal;
+pub(crate) mod pages;
+mod tables;
+
+pub(crate) use tables::Snapshot;
+use tables::Tables;
+
+#[derive(Debug)]
+enum Message {
+    Facts(Vec<Fact>),
+    Query(oneshot::Sender<Arc<Snapshot>>),
+}
+
+/// The readers' end.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    messages: SyncSender<Message>,
+}
+
+/// The driver's end.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    messages: SyncSender<Message>,
+}
+
+/// Starts the view's thread; it ends when both ends are dropped.
+pub(crate) fn start(metrics: ClusterMetrics) -> Result<(View, Feed), Problem> {
+    let (messages, incoming) = sync_channel(VIEW_CHANNEL_LEN);
+    thread::Builder::new()
+        .name("view".into())
+        .spawn(move || run(&incoming, &metrics))
+        .map_err(|error| Problem::new(code::INTERNAL, format!("cannot start a thread: {error}")))?;
+    let feed = Feed {
+        messages: messages.clone(),
+    };
+    Ok((View { messages }, feed))
+}
+
+impl Feed {
+    /// Tells the view; what it cannot take now stays in `facts`. Never waits.
+    pub(crate) fn tell(&self, facts: &mut Vec<Fact>) {
+        if facts.is_empty() {
+            return;
+        }
+        match self
+            .messages
+            .try_send(Message::Facts(std::mem::take(facts)))
+        {
+            Err(TrySendError::Full(Message::Facts(kept))) => *facts = kept,
+            Err(TrySendError::Disconnected(_)) => {
+                tracing::error!("the view has ended; readers see nothing")
+            }
+            Ok(()) | Err(TrySendError::Full(Message::Query(_))) => {}
+        }
+    }
+}
+
+impl View {
+    /// Everything as it is now or a little later.
+    pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.messages
+            .try_send(Message::Query(answer))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => overloaded("too many queries wait"),
+                TrySendError::Disconnected(_) => not_leading(),
+            })?;
+        answered.await.map_err(|_| not_leading())
+    }
+}
+
+fn run(incoming: &Receiver<Message>, metrics: &ClusterMetrics) {
+    let mut tables = Tables::default();
+    let mut published = Arc::new(tables.snapshot());
+    let mut published_at = Instant::now();
+    let mut is_outdated = false;
+    let mut waiting: Vec<oneshot::Sender<Arc<Snapshot>>> = Vec::new();
+    loop {
+        let rest = VIEW_PUBLISH_INTERVAL.saturating_sub(published_at.elapsed());
+        let message = if waiting.is_empty() {
+            incoming.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            incoming.recv_timeout(rest)
+        };
+        match message {
+            Ok(Message::Facts(facts)) => {
+                for fact in facts {
+                    journal::log(&fact);
+                    journal::count(&fact, metrics);
+                    tables.apply(fact);
+                }
+                tables.measure(metrics);
+                is_outdated = true;
+            }
+            Ok(Message::Query(answer)) => waiting.push(answer),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let is_time = published_at.elapsed() >= VIEW_PUBLISH_INTERVAL;
+        if !waiting.is_empty() && (!is_outdated || is_time || waiting.len() >= VIEW_CHANNEL_LEN) {
+            if is_outdated {
+                published = Arc::new(tables.snapshot());
+                (published_at, is_outdated) = (Instant::now(), false);
+            }
+            for answer in waiting.drain(..) {
+                // A reader that has gone away does not want to know.
+                let _ = answer.send(Arc::clone(&published));
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The view's tables: agents, frameworks and tasks as the facts say, with their counts by state.
+//!
+//! Ended tasks stay for a while, up to [`ENDED_TASKS_MAX`] of each framework; so do those of frameworks that are over,
+//! up to [`GONE_FRAMEWORKS_MAX`] of these.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use proffer_master_core::effect::{AgentRow, Fact, FrameworkRow, TaskRow};
+use proffer_model::{AgentId, AgentState, FrameworkId, Incarnation, TaskId, TaskState};
+
+use super::pages::{Rows, Table};
+use crate::limits::{ENDED_TASKS_MAX, GONE_FRAMEWORKS_MAX};
+use crate::metrics::{ClusterMetrics, State};
+
+/// What readers get: everything at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// Agents.
+    pub(crate) agents: Rows<AgentRow>,
+    /// Frameworks.
+    pub(crate) frameworks: Rows<FrameworkRow>,
+    /// Tasks.
+    pub(crate) tasks: Rows<TaskRow>,
+}
+
+type TaskKey = (FrameworkId, TaskId);
+
+/// The tables.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    agents: Table<AgentId, AgentRow>,
+    frameworks: Table<FrameworkId, FrameworkRow>,
+    tasks: Table<TaskKey, TaskRow>,
+    /// Ended tasks, the longest ended first.
+    ended: BTreeMap<FrameworkId, VecDeque<(TaskId, Incarnation)>>,
+    /// Frameworks that are over, the longest first.
+    gone: VecDeque<FrameworkId>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    agents: BTreeMap<AgentState, u64>,
+    tasks: BTreeMap<TaskState, u64>,
+    connected: u64,
+    offers: u64,
+}
+
+impl Tables {
+    /// Takes a fact in; those that are no rows change nothing.
+    pub(crate) fn apply(&mut self, fact: Fact) {
+        match fact {
+            Fact::Agent(row) => self.put_agent(row),
+            Fact::Framework(row) => self.put_framework(row),
+            Fact::FrameworkGone { framework } => self.on_framework_gone(framework),
+            Fact::Task(row) => self.put_task(row),
+            Fact::AgentSuspected { .. }
+            | Fact::AgentReturned { .. }
+            | Fact::AgentUnreachable { .. }
+            | Fact::LossHeld { .. }
+            | Fact::AgentRefused { .. }
+            | Fact::FrameworkSubscribed { .. }
+            | Fact::FrameworkDisconnected { .. }
+            | Fact::OffersSent { .. }
+            | Fact::OffersEnded { .. }
+            | Fact::TasksLaunched { .. }
+            | Fact::CallRefused { .. } => {}
+        }
+    }
+
+    /// Copies of all tables.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            agents: self.agents.rows(),
+            frameworks: self.frameworks.rows(),
+            tasks: self.tasks.rows(),
+        }
+    }
+
+    /// Sets the metrics to what the tables hold.
+    pub(crate) fn measure(&self, metrics: &ClusterMetrics) {
+        for (state, count) in &self.counts.agents {
+            let state = state.to_string();
+            metrics
+                .agents
+                .get_or_create(&State { state })
+                .set(gauge(*count));
+        }
+        for (state, count) in &self.counts.tasks {
+            let state = state.to_string();
+            metrics
+                .tasks
+                .get_or_create(&State { state })
+                .set(gauge(*count));
+        }
+        let all = u64::try_from(self.frameworks.len()).unwrap_or(u64::MAX);
+        let disconnected = all.saturating_sub(self.counts.connected);
+        for (state, count) in [
+            ("connected", self.counts.connected),
+            ("disconnected", disconnected),
+        ] {
+            let state = state.to_owned();
+            metrics
+                .frameworks
+                .get_or_create(&State { state })
+                .set(gauge(count));
+        }
+        metrics.offers_outstanding.set(gauge(self.counts.offers));
+    }
+
+    fn put_agent(&mut self, row: AgentRow) {
+        *self.counts.agents.entry(row.state).or_default() += 1;
+        if let Some(old) = self.agents.put(row.agent.clone(), row) {
+            decrease(self.counts.agents.get_mut(&old.state));
+        }
+    }
+
+    fn put_framework(&mut self, row: FrameworkRow) {
+        self.counts.connected += u64::from(row.is_connected);
+        self.counts.offers += row.offers;
+        let old = self.frameworks.put(row.framework.clone(), row);
+        self.uncount_framework(old);
+    }
+
+    fn uncount_framework(&mut self, old: Option<Arc<FrameworkRow>>) {
+        if let Some(old) = old {
+            self.counts.connected = self
+                .counts
+                .connected
+                .saturating_sub(u64::from(old.is_connected));
+            self.counts.offers = self.counts.offers.saturating_sub(old.offers);
+        }
+    }
+
+    fn on_framework_gone(&mut self, framework: FrameworkId) {
+        let old = self.frameworks.remove(&framework);
+        self.uncount_framework(old);
+        if !self.gone.contains(&framework) {
+            self.gone.push_back(framework);
+        }
+        if self.gone.len() > GONE_FRAMEWORKS_MAX
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            for (task, _) in self.ended.remove(&oldest).unwrap_or_default() {
+                self.remove_ended((oldest.clone(), task));
+            }
+        }
+    }
+
+    fn put_task(&mut self, row: TaskRow) {
+        let (key, state) = ((row.framework.clone(), row.task.clone()), row.status.state);
+        let incarnation = row.status.incarnation;
+        *self.counts.tasks.entry(state).or_default() += 1;
+        let old = self.tasks.put(key.clone(), row);
+        if let Some(old) = &old {
+            decrease(self.counts.tasks.get_mut(&old.status.state));
+        }
+        let was_ended = old.is_some_and(|old| {
+            old.status.state.is_terminal() && old.status.incarnation == incarnation
+        });
+        if state.is_terminal() && !was_ended {
+            self.on_task_ended(key, incarnation);
+        }
+    }
+
+    fn on_task_ended(&mut self, (framework, task): TaskKey, incarnation: Incarnation) {
+        let is_known = self.frameworks.get(&framework).is_some() || self.gone.contains(&framework);
+        if !is_known {
+            // The last of a framework that was forgotten: nobody will clear it away later.
+            self.remove_ended((framework, task));
+            return;
+        }
+        let ended = self.ended.entry(framework.clone()).or_default();
+        ended.push_back((task, incarnation));
+        if ended.len() <= ENDED_TASKS_MAX {
+            return;
+        }
+        if let Some((oldest, incarnation)) = ended.pop_front() {
+            let key = (framework, oldest);
+            let is_same = |row: &Arc<TaskRow>| row.status.incarnation == incarnation;
+            if self.tasks.get(&key).is_some_and(is_same) {
+                self.remove_ended(key);
+            }
+        }
+    }
+
+    /// Removes a task unless it lives (again).
+    fn remove_ended(&mut self, key: TaskKey) {
+        if self
+            .tasks
+            .get(&key)
+            .is_some_and(|row| row.status.state.is_terminal())
+            && let Some(old) = self.tasks.remove(&key)
+        {
+            decrease(self.counts.tasks.get_mut(&old.status.state));
+        }
+    }
+}
+
+fn decrease(count: Option<&mut u64>) {
+    if let Some(count) = count {
+        *count = count.saturating_sub(1);
+    }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proffer_model::{FrameworkDescription, Reason, Resources, Status};
+
+    use super::*;
+
+    fn framework(id: &str) -> FrameworkId {
+        id.parse().expect("id")
+    }
+
+    fn framework_row(id: &str, offers: u64) -> Fact {
+        let description = FrameworkDescription {
+            name: "web".into(),
+            roles: vec!["*".parse().expect("role")],
+            failover_timeout: std::time::Duration::ZERO,
+        };
+        Fact::Framework(FrameworkRow {
+            framework: framework(id),
+            description,
+            principal: "local".parse().expect("principal"),
+            is_connected: true,
+            tasks: 0,
+            offers,
+            demand: 0,
+            used: Resources::new(),
+        })
+    }
+
+    fn task(id: &str, number: u64, incarnation: u64, state: TaskState) -> Fact {
+        let task: TaskId = format!("t{number}").parse().expect("id");
+        let status = Status {
+            task: task.clone(),
+            incarnation: Incarnation(incarnation),
+            agent: None,
+            number: 1,
+            state,
+            reason: Reason::None,
+            message: String::new(),
+            exit: None,
+            healthy: None,
+            wall_ms: 0,
+        };
+        Fact::Task(TaskRow {
+            framework: framework(id),
+            task,
+            name: String::new(),
+            agent: "a".parse().expect("id"),
+            status,
+            resources: Resources::new(),
+            labels: BTreeMap::new(),
+            ports: Vec::new(),
+        })
+    }
+
+    fn numbers(tables: &Tables) -> BTreeSet<String> {
+        tables
+            .snapshot()
+            .tasks
+            .iter()
+            .map(|row| row.task.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn a_framework_keeps_its_live_tasks_and_its_last_ended_ones() {
+        let mut tables = Tables::default();
+        tables.apply(framework_row("f", 0));
+        tables.apply(task("f", 0, 1, TaskState::Running));
+        let limit = u64::try_from(ENDED_TASKS_MAX).expect("small");
+        for number in 1..=limit + 1 {
+            tables.apply(task("f", number, 1, TaskState::Running));
+            tables.apply(task("f", number, 1, TaskState::Failed));
+            tables.apply(task("f", number, 1, TaskState::Failed));
+        }
+        let numbers = numbers(&tables);
+        assert_eq!(numbers.len(), ENDED_TASKS_MAX + 1);
+        assert!(numbers.contains("t0") && !numbers.contains("t1") && numbers.contains("t2"));
+        assert_eq!(tables.counts.tasks[&TaskState::Failed], limit);
+        assert_eq!(tables.counts.tasks[&TaskState::Running], 1);
+    }
+
+    #[test]
+    fn a_task_that_was_launched_again_is_not_forgotten_for_its_earlier_end() {
+        let mut tables = Tables::default();
+        tables.apply(framework_row("f", 0));
+        tables.apply(task("f", 0, 1, TaskState::Failed));
+        tables.apply(task("f", 0, 2, TaskState::Running));
+        for number in 1..=u64::try_from(ENDED_TASKS_MAX).expect("small") {
+            tables.apply(task("f", number, 1, TaskState::Finished));
+        }
+        assert!(numbers(&tables).contains("t0"));
+    }
+
+    #[test]
+    fn frameworks_that_are_over_are_forgotten_with_their_tasks() {
+        let mut tables = Tables::default();
+        for number in 0..=GONE_FRAMEWORKS_MAX {
+            let id = format!("f{number}");
+            tables.apply(framework_row(&id, 2));
+            tables.apply(task(
+                &id,
+                u64::try_from(number).expect("small"),
+                1,
+                TaskState::Killed,
+            ));
+            tables.apply(Fact::FrameworkGone {
+                framework: framework(&id),
+            });
+        }
+        assert_eq!(tables.frameworks.len(), 0);
+        assert_eq!((tables.counts.connected, tables.counts.offers), (0, 0));
+        assert_eq!(numbers(&tables).len(), GONE_FRAMEWORKS_MAX);
+        tables.apply(task("f0", 7_777, 1, TaskState::Running));
+        tables.apply(task("f0", 7_777, 1, TaskState::Killed));
+        assert!(
+            !numbers(&tables).contains("t7777"),
+            "nobody would clear it away"
+        );
+    }
+}
