@@ -1,0 +1,246 @@
+//! What agent and supervisor say to one another: files in the run directory and lines on a socket.
+//!
+//! FROZEN: supervisors outlive upgrades of the agent by months, in both directions. Words and fields may be added;
+//! readers pass over what they do not know; nothing here is ever changed or removed. The tests hold the bytes.
+//!
+//! Files: `launch` (agent: what to start; removed to revoke it), `lock` (held by the supervisor while it lives), `pid`
+//! (supervisor: the run has been claimed; lines `supervisor PID START` and `task PID START`), `control` (socket), `exit`
+//! (supervisor: how it ended; the lines of the socket, and `dropped NAME BYTES` for output that could not be written),
+//! `stdout`, `stdout.1`, `stderr`, `stderr.1`, and the directory `sandbox`.
+//!
+//! Socket: on connecting the supervisor says `started PID`; at the end `exited code N`, `exited signal N` or
+//! `failed MESSAGE`, and closes. The agent says `kill SIGNAL`. Lines end with `\n` and have at most 1,024 bytes.
+//!
+//! The supervisor writes `ready\n` to its standard output once it listens, and closes it.
+
+use proffer_model::Exit;
+
+use crate::procfs::ProcessId;
+
+/// What to start.
+pub const LAUNCH: &str = "launch";
+/// Held while a supervisor lives.
+pub const LOCK: &str = "lock";
+/// Who supervises, and what.
+pub const PID: &str = "pid";
+/// How it ended.
+pub const EXIT: &str = "exit";
+/// The socket.
+pub const CONTROL: &str = "control";
+/// The task's directory.
+pub const SANDBOX: &str = "sandbox";
+/// The task's output, newest; the older file has `.1` appended.
+pub const STDOUT: &str = "stdout";
+/// The task's error output, newest; the older file has `.1` appended.
+pub const STDERR: &str = "stderr";
+/// Said on standard output when the supervisor listens.
+pub const READY: &[u8] = b"ready\n";
+
+/// The first field of the file `launch`.
+const LAUNCH_HEAD: &str = "proffer-launch 1";
+
+/// The file `launch`: fields `name=value`, each ended by a zero byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// `arg`: program and arguments; at least one.
+    pub arguments: Vec<String>,
+    /// `env`: `NAME=value`; the whole environment.
+    pub environment: Vec<(String, String)>,
+    /// `user`: ids to run as, `UID:GID`; absent: the supervisor's own.
+    pub user: Option<(u32, u32)>,
+    /// `output-bytes-max`: the size at which an output file is put aside; 0: never.
+    pub output_bytes_max: u64,
+}
+
+impl Launch {
+    /// Writes the file; nothing if a text holds a zero byte.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let mut fields = vec![LAUNCH_HEAD.to_owned()];
+        fields.extend(self.arguments.iter().map(|arg| format!("arg={arg}")));
+        let environment = self.environment.iter();
+        fields.extend(environment.map(|(name, value)| format!("env={name}={value}")));
+        fields.extend(self.user.map(|(uid, gid)| format!("user={uid}:{gid}")));
+        fields.push(format!("output-bytes-max={}", self.output_bytes_max));
+        if fields.iter().any(|field| field.contains('\0')) {
+            return None;
+        }
+        Some(fields.iter().flat_map(|f| f.bytes().chain([0])).collect())
+    }
+
+    /// Reads the file; nothing if it is not one, or not whole.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\0')?;
+        let mut fields = text.split('\0');
+        if fields.next() != Some(LAUNCH_HEAD) {
+            return None;
+        }
+        let mut launch = Self::default();
+        for field in fields {
+            match field.split_once('=')? {
+                ("arg", value) => launch.arguments.push(value.to_owned()),
+                ("env", value) => {
+                    let (name, value) = value.split_once('=')?;
+                    launch.environment.push((name.to_owned(), value.to_owned()));
+                }
+                ("user", value) => {
+                    let (uid, gid) = value.split_once(':')?;
+                    launch.user = Some((uid.parse().ok()?, gid.parse().ok()?));
+                }
+                ("output-bytes-max", value) => launch.output_bytes_max = value.parse().ok()?,
+                _ => {}
+            }
+        }
+        (!launch.arguments.is_empty()).then_some(launch)
+    }
+}
+
+/// A line that the supervisor says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The task runs as this process.
+    Started(u32),
+    /// The task has ended.
+    Exited(Exit),
+    /// The task could not be started.
+    Failed(String),
+}
+
+impl Said {
+    /// The line, with its end.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Started(pid) => format!("started {pid}\n"),
+            Self::Exited(Exit::Code(code)) => format!("exited code {code}\n"),
+            Self::Exited(Exit::Signal(signal)) => format!("exited signal {signal}\n"),
+            Self::Failed(message) => format!("failed {}\n", message.replace('\n', " ")),
+        }
+    }
+
+    /// Reads a line without its end; nothing for a word of a later version.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ')?;
+        match word {
+            "started" => Some(Self::Started(rest.parse().ok()?)),
+            "failed" => Some(Self::Failed(rest.to_owned())),
+            "exited" => match rest.split_once(' ')? {
+                ("code", code) => Some(Self::Exited(Exit::Code(code.parse().ok()?))),
+                ("signal", signal) => Some(Self::Exited(Exit::Signal(signal.parse().ok()?))),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// The line by which the agent has the task signalled.
+pub fn kill_line(signal: i32) -> String {
+    format!("kill {signal}\n")
+}
+
+/// Reads a line of the agent without its end; nothing for a word of a later version.
+pub fn parse_kill(line: &str) -> Option<i32> {
+    line.strip_prefix("kill ")?.parse().ok()
+}
+
+/// A line of the file `exit` about output that could not be written.
+pub fn dropped_line(name: &str, bytes: u64) -> String {
+    format!("dropped {name} {bytes}\n")
+}
+
+/// A line of the file `pid`.
+pub(crate) fn pid_line(name: &str, process: ProcessId) -> String {
+    format!("{name} {} {}\n", process.pid, process.start)
+}
+
+/// The process of this name in the file `pid`.
+pub(crate) fn parse_pid(text: &str, name: &str) -> Option<ProcessId> {
+    let mut lines = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    lines.find_map(|words| match words.as_slice() {
+        [word, pid, start, ..] if *word == name => Some(ProcessId {
+            pid: pid.parse().ok()?,
+            start: start.parse().ok()?,
+        }),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAUNCH_V1: &[u8] =
+        b"proffer-launch 1\0arg=/bin/sh\0arg=-c\0arg=a=b\nc\0env=A=1=2\0user=7:8\0output-bytes-max=9\0";
+
+    fn launch() -> Launch {
+        Launch {
+            arguments: ["/bin/sh", "-c", "a=b\nc"].map(str::to_owned).to_vec(),
+            environment: vec![("A".to_owned(), "1=2".to_owned())],
+            user: Some((7, 8)),
+            output_bytes_max: 9,
+        }
+    }
+
+    #[test]
+    fn the_launch_file_has_the_bytes_of_version_1() {
+        assert_eq!(launch().encode().as_deref(), Some(LAUNCH_V1));
+        assert_eq!(Launch::decode(LAUNCH_V1), Some(launch()));
+    }
+
+    #[test]
+    fn a_launch_file_of_a_later_version_is_read_and_a_torn_one_is_not() {
+        let later = [LAUNCH_V1, b"cgroup=x\0"].concat();
+        assert_eq!(Launch::decode(&later), Some(launch()));
+        for end in 0..LAUNCH_V1.len() {
+            if LAUNCH_V1.get(end.wrapping_sub(1)) != Some(&0) {
+                assert_eq!(Launch::decode(&LAUNCH_V1[..end]), None, "{end}");
+            }
+        }
+        let zero = Launch {
+            arguments: vec!["a\0b".to_owned()],
+            ..Launch::default()
+        };
+        assert_eq!(zero.encode(), None);
+    }
+
+    #[test]
+    fn the_lines_have_the_bytes_of_version_1() {
+        for (said, line) in [
+            (Said::Started(12), "started 12\n"),
+            (Said::Exited(Exit::Code(3)), "exited code 3\n"),
+            (Said::Exited(Exit::Signal(9)), "exited signal 9\n"),
+            (
+                Said::Failed("no such file".to_owned()),
+                "failed no such file\n",
+            ),
+        ] {
+            assert_eq!(said.line(), line);
+            assert_eq!(Said::parse(line.trim_end()), Some(said));
+        }
+        assert_eq!(kill_line(15), "kill 15\n");
+        assert_eq!(parse_kill("kill 15"), Some(15));
+        let process = ProcessId { pid: 3, start: 4 };
+        assert_eq!(pid_line("task", process), "task 3 4\n");
+        assert_eq!(
+            parse_pid("supervisor 1 2\ntask 3 4 later\n", "task"),
+            Some(process)
+        );
+        assert_eq!(dropped_line("stdout", 5), "dropped stdout 5\n");
+    }
+
+    #[test]
+    fn words_of_a_later_version_are_passed_over() {
+        for line in [
+            "",
+            "paused",
+            "paused 3",
+            "exited oom 1",
+            "started x",
+            "started",
+        ] {
+            assert_eq!(Said::parse(line), None, "{line:?}");
+        }
+        for line in ["", "kill", "kill x", "freeze 1"] {
+            assert_eq!(parse_kill(line), None, "{line:?}");
+        }
+    }
+}

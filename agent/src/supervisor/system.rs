@@ -1,0 +1,78 @@
+//! The system calls of the supervisor that the standard library does not make. All unsafe code of Proffer is here.
+#![expect(
+    unsafe_code,
+    reason = "close_range, signal dispositions and what runs between fork and exec have no safe wrapper"
+)]
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::libc;
+use nix::poll::{PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd;
+
+/// Leaves everything of the agent behind: descriptors, session, dispositions of signals, mask of files.
+pub(super) fn detach() -> io::Result<()> {
+    // SAFETY: nothing has been opened yet, so no descriptor from 3 on belongs to any Rust value.
+    unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    for number in Signal::iterator() {
+        if !matches!(number, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE) {
+            // SAFETY: the default disposition runs no code of ours.
+            unsafe { signal(number, SigHandler::SigDfl) }?;
+        }
+    }
+    // Fails only for the leader of a group, as when started from a shell for a look; then it stays in that session.
+    let _ = unistd::setsid();
+    umask(Mode::from_bits_truncate(0o077));
+    // What the task leaves behind becomes ours to end, however often it forks.
+    prctl::set_child_subreaper(true)?;
+    Ok(())
+}
+
+/// All signals as a descriptor, instead of their effects.
+pub(super) fn signals() -> io::Result<SignalFd> {
+    let all = SigSet::all();
+    all.thread_block()?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    Ok(SignalFd::with_flags(&all, flags)?)
+}
+
+/// Gives the command what only the child can do for itself, between fork and exec.
+pub(super) fn prepare_child(command: &mut Command) {
+    let supervisor = unistd::getpid();
+    let unblocked = SigSet::empty();
+    let in_child = move || {
+        // The supervisor reads its signals from a descriptor and blocks them; the task must not.
+        unblocked.thread_set_mask()?;
+        umask(Mode::from_bits_truncate(0o022));
+        // No task without its supervisor: nobody could tell how it ended.
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if unistd::getppid() != supervisor {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        prctl::set_no_new_privs()?;
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock, and this process has one thread.
+    unsafe { command.pre_exec(in_child) };
+}
+
+/// Points standard output, which was the agent's pipe, to nowhere.
+pub(super) fn silence_stdout() -> io::Result<()> {
+    let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
+    Ok(unistd::dup2_stdout(nowhere.as_fd())?)
+}
+
+/// Waits; terminating signals are blocked by now.
+pub(super) fn wait(duration: Duration) {
+    let timeout = PollTimeout::try_from(duration).unwrap_or(PollTimeout::MAX);
+    // Nothing to poll, and an interrupted wait is only shorter.
+    let _ = poll(&mut [], timeout);
+}

@@ -1,0 +1,210 @@
+//! The supervisor's loop: waits for output, signals and agents, until the task's process has ended and nothing of it is
+//! left.
+
+use std::io::Read;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::UnixListener;
+use std::time::Instant;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+use proffer_model::Exit;
+
+use crate::limits::{CONTROL_CLIENTS_MAX, KILL_REST_INTERVAL, KILL_REST_PATIENCE};
+use crate::supervisor::child::{Child, kill_rest};
+use crate::supervisor::control::Client;
+use crate::supervisor::output::Output;
+use crate::supervisor::protocol::{Said, dropped_line};
+use crate::supervisor::{left, system};
+
+/// Bytes read from the task at once.
+const CHUNK_LEN: usize = 16 * 1024;
+/// Chunks that are read from one pipe after the task has ended: all that a pipe can hold.
+const DRAIN_CHUNKS_MAX: usize = 128;
+
+/// All that is waited for.
+pub(super) struct Watch {
+    signals: SignalFd,
+    listener: UnixListener,
+    clients: Vec<Client>,
+    child: Child,
+    exit: Option<Exit>,
+    chunk: Box<[u8]>,
+}
+
+impl Watch {
+    pub(super) fn new(signals: SignalFd, listener: UnixListener, child: Child) -> Self {
+        Self {
+            signals,
+            listener,
+            clients: Vec::new(),
+            child,
+            exit: None,
+            chunk: vec![0; CHUNK_LEN].into_boxed_slice(),
+        }
+    }
+
+    /// Waits until the task has ended and ends what is left of it; answers the lines of the file `exit`.
+    pub(super) fn until_exit(&mut self) -> Vec<String> {
+        let exit = loop {
+            if let Some(exit) = self.exit {
+                break exit;
+            }
+            self.turn();
+        };
+        let begun = Instant::now();
+        while !kill_rest() && !left(begun, KILL_REST_PATIENCE).is_zero() {
+            self.read_signals();
+            system::wait(KILL_REST_INTERVAL);
+        }
+        self.drain();
+        let mut lines = vec![Said::Exited(exit).line()];
+        let outputs = self.child.stdout.iter().map(|(_, output)| output);
+        let outputs = outputs.chain(self.child.stderr.iter().map(|(_, output)| output));
+        let dropped = outputs.filter(|output| output.dropped() > 0);
+        lines.extend(dropped.map(|output| dropped_line(output.name(), output.dropped())));
+        lines
+    }
+
+    /// Says to whoever listens how it ended.
+    pub(super) fn tell_exit(&mut self) {
+        if let Some(exit) = self.exit {
+            for client in &mut self.clients {
+                // Who does not hear it reads the file.
+                let _ = client.say(&Said::Exited(exit));
+            }
+        }
+    }
+
+    /// Waits for something, and handles all that has come.
+    fn turn(&mut self) {
+        let ready = self.wait_ready();
+        if ready.signals {
+            self.read_signals();
+            self.exit = self.child.reap();
+        }
+        if ready.stdout && !pump(&mut self.child.stdout, &mut self.chunk) {
+            close(&mut self.child.stdout);
+        }
+        if ready.stderr && !pump(&mut self.child.stderr, &mut self.chunk) {
+            close(&mut self.child.stderr);
+        }
+        // Clients before the listener: the places in `ready` are those before anyone new came.
+        if self.exit.is_none() {
+            self.hear_clients(&ready.clients);
+        }
+        if ready.listener {
+            self.accept();
+        }
+    }
+
+    fn wait_ready(&self) -> Ready {
+        let mut fds = vec![
+            poll_in(self.signals.as_fd()),
+            poll_in(self.listener.as_fd()),
+        ];
+        let stdout = self.child.stdout.as_ref().filter(|(_, o)| !o.is_closed());
+        let stderr = self.child.stderr.as_ref().filter(|(_, o)| !o.is_closed());
+        fds.extend(stdout.map(|(pipe, _)| poll_in(pipe.as_fd())));
+        fds.extend(stderr.map(|(pipe, _)| poll_in(pipe.as_fd())));
+        fds.extend(self.clients.iter().map(|client| poll_in(client.as_fd())));
+        let is_ready: Vec<bool> = match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => fds.iter().map(|fd| fd.any().unwrap_or(true)).collect(),
+            Err(_) => Vec::new(),
+        };
+        let mut next = is_ready.into_iter();
+        Ready {
+            signals: next.next().unwrap_or(false),
+            listener: next.next().unwrap_or(false),
+            stdout: stdout.is_some() && next.next().unwrap_or(false),
+            stderr: stderr.is_some() && next.next().unwrap_or(false),
+            clients: next.collect(),
+        }
+    }
+
+    fn read_signals(&mut self) {
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+    }
+
+    fn hear_clients(&mut self, is_ready: &[bool]) {
+        let mut is_ready = is_ready.iter();
+        let child = &self.child;
+        self.clients.retain_mut(|client| {
+            if is_ready.next() != Some(&true) {
+                return true;
+            }
+            match client.listen() {
+                Ok(signals) => {
+                    signals.into_iter().for_each(|signal| child.signal(signal));
+                    true
+                }
+                Err(_) => false,
+            }
+        });
+    }
+
+    fn accept(&mut self) {
+        let Ok((stream, _)) = self.listener.accept() else {
+            return;
+        };
+        if self.clients.len() < CONTROL_CLIENTS_MAX
+            && let Ok(client) = Client::greet(stream, self.child.pid())
+        {
+            self.clients.push(client);
+        }
+    }
+
+    /// Reads what is left in the pipes, without waiting for more.
+    fn drain(&mut self) {
+        drain(&mut self.child.stdout, &mut self.chunk);
+        drain(&mut self.child.stderr, &mut self.chunk);
+    }
+}
+
+struct Ready {
+    signals: bool,
+    listener: bool,
+    stdout: bool,
+    stderr: bool,
+    clients: Vec<bool>,
+}
+
+fn poll_in(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::new(fd, PollFlags::POLLIN)
+}
+
+/// Moves one chunk from pipe to file; answers false at the end of the pipe.
+fn pump<P: Read>(source: &mut Option<(P, Output)>, chunk: &mut [u8]) -> bool {
+    let Some((pipe, output)) = source else {
+        return false;
+    };
+    match pipe.read(chunk) {
+        Ok(0) => false,
+        Ok(count) => {
+            output.write(chunk.get(..count).unwrap_or_default());
+            true
+        }
+        Err(error) => error.kind() == std::io::ErrorKind::Interrupted,
+    }
+}
+
+fn close<P>(source: &mut Option<(P, Output)>) {
+    if let Some((_, output)) = source {
+        output.close();
+    }
+}
+
+fn drain<P: Read + std::os::fd::AsFd>(source: &mut Option<(P, Output)>, chunk: &mut [u8]) {
+    let Some((pipe, output)) = source.as_ref() else {
+        return;
+    };
+    if output.is_closed() || fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
+        return;
+    }
+    for _ in 0..DRAIN_CHUNKS_MAX {
+        if !pump(source, chunk) {
+            return;
+        }
+    }
+}
