@@ -5,12 +5,18 @@
 //! formatter itself escapes ANSI sequences only; a newline in a field would pass.)
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use proffer_model::{Problem, code};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::limits::UNTRUSTED_LEN_MAX;
 
@@ -64,6 +70,32 @@ pub fn init(format: Format, level: Option<&str>) -> Result<(), Problem> {
             .try_init(),
     };
     started.map_err(|error| Problem::new(code::INTERNAL, format!("logging cannot start: {error}")))
+}
+
+/// Starts logging for a program that people watch, such as `proffer dev`: warnings go to standard error, everything that
+/// the level lets through to `file`. Level and errors as for [`init`].
+pub fn init_beside(file: File, level: Option<&str>) -> Result<(), Problem> {
+    let variable = std::env::var("PROFFER_LOG").ok();
+    let level = level
+        .or(variable.as_deref())
+        .filter(|text| !text.trim().is_empty());
+    let all = fmt_layer(EscapedFile(Arc::new(file))).with_filter(filter(level.unwrap_or("info"))?);
+    let loud = fmt_layer(EscapedStderr).with_filter(LevelFilter::WARN);
+    let started = tracing_subscriber::registry()
+        .with(all)
+        .with(loud)
+        .try_init();
+    started.map_err(|error| Problem::new(code::INTERNAL, format!("logging cannot start: {error}")))
+}
+
+fn fmt_layer<S, W>(writer: W) -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(writer)
 }
 
 fn filter(level: &str) -> Result<EnvFilter, Problem> {
@@ -142,6 +174,29 @@ impl Write for EscapedStderr {
     }
 }
 
+/// A file, one escaped line a write.
+#[derive(Clone, Debug)]
+struct EscapedFile(Arc<File>);
+
+impl<'a> MakeWriter<'a> for EscapedFile {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for EscapedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write_all(escape_line(bytes).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.0).flush()
+    }
+}
+
 fn escape_line(bytes: &[u8]) -> String {
     let line = String::from_utf8_lossy(bytes);
     let line = line.strip_suffix('\n').unwrap_or(&line);
@@ -154,7 +209,7 @@ fn escape_line(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
