@@ -359,3 +359,6 @@ impl Stream for ByteStream {
         Poll::Ready(item)
     }
 }
+
+#[cfg(test)]
+mod tests;

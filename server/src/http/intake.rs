@@ -13,7 +13,7 @@ use proffer_model::{Problem, code};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::problem::Refused;
+use super::problem::{Refused, is_grpc};
 
 /// A body that fails with a problem when it passes a limit.
 struct Bounded {
@@ -111,7 +111,12 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
-        // The limit is that of `bound`, which every body of `serve` went through.
+        // The bodies of gRPC calls are not bound, and are nothing for a REST handler.
+        if is_grpc(request.headers()) {
+            let problem = Problem::new(code::ROUTE_METHOD, "this address takes no gRPC call");
+            return Err(Refused(problem.hint("send JSON")));
+        }
+        // The limit is that of `bound`, which every other body of `serve` went through.
         body::to_bytes(request.into_body(), usize::MAX)
             .await
             .map(Self)

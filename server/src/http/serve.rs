@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,10 +16,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
+use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use proffer_model::{Problem, code};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -217,6 +220,8 @@ impl Server {
         let mut grace_end = None;
         loop {
             tokio::select! {
+                // What has come in is read before it is called silence.
+                biased;
                 result = connection.as_mut() => {
                     if let Err(error) = result {
                         tracing::debug!(%peer, %error, "connection ended");
@@ -256,14 +261,28 @@ impl Server {
         });
         match admitted {
             Ok(request) => {
-                let answered: Result<Response, Infallible> =
-                    self.router.clone().oneshot(request).await;
-                let response = answered.unwrap_or_else(|never| match never {});
+                let response = self.route(request, is_grpc).await;
                 ending::end_with(&self.shutdown, response)
             }
             Err(problem) => {
                 tracing::debug!(peer = %ends.peer, code = %problem.code, why = %problem.message, "request refused");
                 refuse(problem, is_grpc)
+            }
+        }
+    }
+
+    /// A handler that panics costs its own request, not the connection that others share.
+    async fn route(&self, request: Request, is_grpc: bool) -> Response {
+        let routed = AssertUnwindSafe(self.router.clone().oneshot(request));
+        match routed.catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                tracing::error!("a request's handler has panicked");
+                let problem =
+                    Problem::new(code::INTERNAL, "the request met a defect of this program");
+                let hint = "see the program's log at this time, and report it";
+                refuse(problem.hint(hint), is_grpc)
             }
         }
     }
