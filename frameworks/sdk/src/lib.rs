@@ -1,1 +1,38 @@
-//! Placeholder head.
+//! The Rust SDK for authors of frameworks: schedulers that run tasks on a Proffer cluster.
+//!
+//! [`Framework::connect`] keeps a session with the leading master: it finds the leader in a list of masters, subscribes,
+//! and begins anew with the same framework id whenever the session breaks. A [`Handle`] makes calls and gets a typed
+//! answer to each; [`Events`] says what happens; [`State`] keeps small durable values with the master, so that a framework
+//! needs no database. [`run`] drives a [`Scheduler`] for those who would rather write handlers than a loop.
+//!
+//! Three rules for authors:
+//! - After [`session::Event::Closed`] every offer is void and every call that waited has failed; whether it was carried
+//!   out is told by the statuses that follow the next [`session::Event::Subscribed`].
+//! - Acknowledge an event when what it says is kept ([`Handle::acknowledge`]): the agent forgets a status only then.
+//! - Launching the same task id twice is refused by the cluster, so a launch may be tried again after a failure.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod backoff;
+mod driver;
+mod events;
+mod framework;
+mod handle;
+mod limits;
+mod link;
+mod master;
+mod memory;
+mod options;
+mod pump;
+mod scheduler;
+mod state;
+mod token;
+
+pub use events::{Events, Received};
+pub use framework::Framework;
+pub use handle::{Handle, PendingAnswer, Session};
+pub use options::ConnectOptions;
+pub use proffer_model::{self as model, session};
+pub use scheduler::{Scheduler, drive, run};
+pub use state::{Expected, State, Stored};
+pub use token::find_local_token;

@@ -1,0 +1,206 @@
+//! The background task: finds the leader, keeps a session with it, begins anew when it breaks.
+//!
+//! While there is no session every call fails at once, so nobody waits for something that may take long. A refusal that
+//! would come again at every try is final: reconnecting after `session.fenced`, say, would take the framework away from
+//! the session that took it over, for ever to and fro.
+
+use std::pin::pin;
+
+use proffer_model::problem::Code;
+use proffer_model::session::{Call, Event};
+use proffer_model::{Kind, Problem, code};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tonic::metadata::AsciiMetadataValue;
+
+use crate::backoff::{Backoff, random};
+use crate::events::Received;
+use crate::framework::bearer;
+use crate::handle::{Active, Request, no_session};
+use crate::link::{Ended, Link, open};
+use crate::master::Master;
+use crate::memory::Memory;
+use crate::pump::{Author, Pump};
+use crate::token::find_local_token;
+
+/// Refusals that end a framework's connection for good, whatever their kind.
+const FINAL: [Code; 4] = [
+    code::SESSION_FENCED,
+    code::FRAMEWORK_COMPLETED,
+    code::FRAMEWORK_FOREIGN,
+    code::FRAMEWORK_UNKNOWN,
+];
+
+/// How calls are authenticated.
+pub(crate) enum Token {
+    /// By what the author gave.
+    Given(AsciiMetadataValue),
+    /// By the token file of this host, read at each connection: the first start of a master may still have to make it.
+    OfThisHost,
+}
+
+/// What the background task owns.
+pub(crate) struct Driver {
+    pub(crate) masters: Vec<Master>,
+    pub(crate) token: Token,
+    pub(crate) memory: Memory,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) events: mpsc::Sender<Received>,
+    pub(crate) acknowledged: watch::Receiver<u64>,
+    pub(crate) active: watch::Sender<Option<Active>>,
+}
+
+impl Driver {
+    /// Runs until a refusal is final, or until it is aborted because the author has dropped the events.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut is_outage_logged = false;
+        loop {
+            let ended = match self.connect().await {
+                Ok(link) => {
+                    backoff.reset();
+                    is_outage_logged = false;
+                    self.serve(link).await
+                }
+                Err(ended) => ended,
+            };
+            let is_served = self.active.send_replace(None).is_some();
+            let is_final = self.is_final(&ended);
+            let (Ended::Broken(problem) | Ended::Refused(problem)) = ended;
+            if is_outage_logged {
+                tracing::debug!(%problem, "still no session");
+            } else {
+                tracing::warn!(%problem, is_final, "no session with a master");
+                is_outage_logged = true;
+            }
+            if is_served || is_final {
+                self.tell_closed(problem).await;
+            }
+            if is_final {
+                return;
+            }
+            let wait = sleep(backoff.next(random()));
+            refusing(&mut self.requests, &mut self.memory, wait).await;
+        }
+    }
+
+    /// One round through the masters, beginning with the one that led last.
+    async fn connect(&mut self) -> Result<Link, Ended> {
+        let subscribe = self.memory.subscribe();
+        let mut last = Ended::Broken(no_session());
+        for _ in 0..self.masters.len() {
+            let Some(master) = self.masters.first() else {
+                break;
+            };
+            let opening = async {
+                let (bearer, missing) = self.token.find().await;
+                let opened = open(master, bearer, &subscribe).await;
+                opened.map_err(|ended| explain_missing_token(ended, missing))
+            };
+            match refusing(&mut self.requests, &mut self.memory, opening).await {
+                Ok(link) => return Ok(link),
+                Err(ended) if self.is_final(&ended) => return Err(ended),
+                Err(ended) => last = ended,
+            }
+            self.masters.rotate_left(1);
+        }
+        Err(last)
+    }
+
+    async fn serve(&mut self, link: Link) -> Ended {
+        let session = &link.active.session;
+        let has_history = self.memory.has_history();
+        let (framework, cluster, epoch) = (&session.framework, &session.cluster, session.epoch);
+        if let Err(problem) = self.memory.subscribed(framework, cluster, epoch) {
+            return match problem.is(code::EPOCH_STALE) {
+                true => Ended::Broken(problem),
+                false => Ended::Refused(problem),
+            };
+        }
+        tracing::info!(
+            framework_id = %framework, epoch = %epoch, master = %session.master,
+            "subscribed"
+        );
+        self.active.send_replace(Some(link.active.clone()));
+        let author = Author {
+            requests: &mut self.requests,
+            acknowledged: &mut self.acknowledged,
+            events: &self.events,
+        };
+        Pump::new(&mut self.memory, link, has_history)
+            .run(author)
+            .await
+    }
+
+    /// Tells the author that the session is over; waits until they have taken what came before.
+    async fn tell_closed(&mut self, problem: Problem) {
+        let sequence = self.memory.next_sequence();
+        let event = Event::Closed(problem);
+        let telling = self.events.send(Received { sequence, event });
+        // It fails only when nobody listens any more; then this task is about to be aborted.
+        let _ = refusing(&mut self.requests, &mut self.memory, telling).await;
+    }
+
+    /// Whether trying again would be answered the same.
+    fn is_final(&self, ended: &Ended) -> bool {
+        let Ended::Refused(problem) = ended else {
+            return false;
+        };
+        match problem.kind {
+            Kind::Invalid | Kind::Forbidden => true,
+            Kind::Unauthenticated => matches!(self.token, Token::Given(_)),
+            Kind::NotFound
+            | Kind::Conflict
+            | Kind::Exhausted
+            | Kind::Unavailable
+            | Kind::Internal => FINAL.iter().any(|code| problem.is(*code)),
+        }
+    }
+}
+
+impl Token {
+    /// The header, or why there is none.
+    async fn find(&self) -> (Option<AsciiMetadataValue>, Option<Problem>) {
+        match self {
+            Self::Given(bearer) => (Some(bearer.clone()), None),
+            Self::OfThisHost => match find_local_token().await {
+                Ok(token) => (bearer(token.expose()).ok(), None),
+                Err(problem) => (None, Some(problem)),
+            },
+        }
+    }
+}
+
+/// A master that wants a token where none was found: why none was found says more.
+fn explain_missing_token(ended: Ended, missing: Option<Problem>) -> Ended {
+    match (ended, missing) {
+        (Ended::Refused(problem), Some(missing)) if problem.kind == Kind::Unauthenticated => {
+            Ended::Refused(missing)
+        }
+        (ended, _) => ended,
+    }
+}
+
+/// Waits for something while there is no session: calls fail at once. A demand is kept all the same, since the latest one
+/// is sent as soon as there is a session.
+async fn refusing<F: Future>(
+    requests: &mut mpsc::Receiver<Request>,
+    memory: &mut Memory,
+    work: F,
+) -> F::Output {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            output = &mut work => return output,
+            Some(request) = requests.recv() => {
+                let kept = match request.call {
+                    Call::SetDemand(demand) => memory.keep_demand(demand).map(drop),
+                    _ => Ok(()),
+                };
+                let problem = kept.err().unwrap_or_else(no_session);
+                // Whoever waits no longer does not need to know.
+                let _ = request.reply.send(Err(problem));
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! How an author calls: any number of clones, each call with its typed answer.
+//!
+//! A call is never silently dropped: it is answered, refused by the master, or fails with `peer.unreachable` when there is
+//! no session, when the session breaks first, or when the answer takes too long. In the last two cases it is not known
+//! whether the call was carried out; the author decides, with what the statuses of the next session say.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use proffer_model::session::{Answer, Call, LaunchResult};
+use proffer_model::time::format_duration;
+use proffer_model::{
+    ClusterId, Demand, DemandEntry, Epoch, FrameworkId, Generation, OfferId, Problem, Role, TaskId,
+    TaskSpec, code,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Channel;
+
+use crate::state::State;
+
+/// The session that is active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Who we are; to be kept for [`crate::ConnectOptions::framework_id`].
+    pub framework: FrameworkId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The leader's term.
+    pub epoch: Epoch,
+    /// The number of this activation.
+    pub generation: Generation,
+    /// The leader's address.
+    pub master: String,
+}
+
+/// A session and how it is reached.
+#[derive(Clone)]
+pub(crate) struct Active {
+    pub(crate) session: Session,
+    pub(crate) channel: Channel,
+    pub(crate) bearer: Option<AsciiMetadataValue>,
+}
+
+/// Where the answer to a call goes.
+pub(crate) type Reply = oneshot::Sender<Result<Answer, Problem>>;
+
+/// A call on its way to the session.
+pub(crate) struct Request {
+    pub(crate) call: Call,
+    pub(crate) reply: Reply,
+}
+
+/// Calls the master. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) acknowledged: Arc<watch::Sender<u64>>,
+    pub(crate) active: watch::Receiver<Option<Active>>,
+    pub(crate) call_timeout: Duration,
+}
+
+impl Handle {
+    /// Calls and waits for the answer, which is never `Refused`: a refusal is the error.
+    pub async fn call(&self, call: Call) -> Result<Answer, Problem> {
+        self.send(call).await?.await
+    }
+
+    /// Calls without waiting for the answer: calls leave in the order of their `send`s. The future that is returned waits;
+    /// dropping it does not take the call back.
+    pub async fn send(&self, call: Call) -> Result<PendingAnswer, Problem> {
+        match call {
+            Call::Subscribe { .. } => {
+                let message = "the SDK subscribes by itself";
+                return Err(Problem::new(code::SESSION_ORDER, message)
+                    .hint("give the description to Framework::connect"));
+            }
+            Call::Acknowledge { sequence } => {
+                self.acknowledge(sequence);
+                return Ok(PendingAnswer(Box::pin(async { Ok(Answer::Done) })));
+            }
+            _ => {}
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Request { call, reply };
+        self.requests.send(request).await.map_err(|_| over())?;
+        let call_timeout = self.call_timeout;
+        Ok(PendingAnswer(Box::pin(async move {
+            match timeout(call_timeout, answer).await {
+                Ok(answered) => answered.unwrap_or_else(|_| Err(over())),
+                Err(_) => Err(unanswered(call_timeout)),
+            }
+        })))
+    }
+
+    /// Replaces what is wanted in a role; no entries: nothing is offered any more.
+    ///
+    /// The SDK gives the demand its generation, keeps it, and sends it again in each later session, even when this call
+    /// failed with `peer.unreachable`. It does not count down what was launched, so say anew what is wanted when that has
+    /// changed, at the latest after `Subscribed`.
+    pub async fn set_demand(&self, role: Role, entries: Vec<DemandEntry>) -> Result<(), Problem> {
+        let generation = Generation::default();
+        let demand = Demand {
+            role,
+            generation,
+            entries,
+        };
+        self.done(Call::SetDemand(demand)).await
+    }
+
+    /// Launches tasks with offers of one agent; a result for each task, in order.
+    pub async fn accept(
+        &self,
+        offers: Vec<OfferId>,
+        launches: Vec<TaskSpec>,
+    ) -> Result<Vec<LaunchResult>, Problem> {
+        match self.call(Call::Accept { offers, launches }).await? {
+            Answer::Launched(results) => Ok(results),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Gives offers back; their agent is not offered again for a while, for what the offers fitted.
+    pub async fn decline(
+        &self,
+        offers: Vec<OfferId>,
+        exclude_for: Duration,
+    ) -> Result<(), Problem> {
+        self.done(Call::Decline {
+            offers,
+            exclude_for,
+        })
+        .await
+    }
+
+    /// Ends a task: SIGTERM, and SIGKILL after `grace` or the task's own time. How it ended is a status.
+    pub async fn kill(&self, task: TaskId, grace: Option<Duration>) -> Result<(), Problem> {
+        self.done(Call::Kill { task, grace }).await
+    }
+
+    /// Asks for the statuses of these tasks, or of all when empty; they come as events. The SDK asks for all by itself when
+    /// a framework that is not new has subscribed.
+    pub async fn reconcile(&self, tasks: Vec<TaskId>) -> Result<(), Problem> {
+        self.done(Call::Reconcile { tasks }).await
+    }
+
+    /// Ends the framework: its tasks are killed, its id is spent, its state is gone.
+    pub async fn teardown(&self) -> Result<(), Problem> {
+        self.done(Call::Teardown).await
+    }
+
+    /// Says that all events up to this one are kept. Never waits; a smaller sequence than before changes nothing.
+    pub fn acknowledge(&self, sequence: u64) {
+        self.acknowledged.send_if_modified(|last| {
+            let is_later = sequence > *last;
+            *last = sequence.max(*last);
+            is_later
+        });
+    }
+
+    /// The durable state that the master keeps for the framework.
+    pub fn state(&self) -> State {
+        State::new(self.active.clone(), self.call_timeout)
+    }
+
+    /// The session that is active now, if any.
+    pub fn session(&self) -> Option<Session> {
+        let active = self.active.borrow();
+        active.as_ref().map(|active| active.session.clone())
+    }
+
+    /// Waits until a session is active. Fails when none will be: after the last event.
+    pub async fn subscribed(&self) -> Result<Session, Problem> {
+        let mut active = self.active.clone();
+        let active = active.wait_for(Option::is_some).await.map_err(|_| over())?;
+        active
+            .as_ref()
+            .map(|active| active.session.clone())
+            .ok_or_else(over)
+    }
+
+    async fn done(&self, call: Call) -> Result<(), Problem> {
+        match self.call(call).await? {
+            Answer::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let session = self.session();
+        f.debug_struct("Handle").field("session", &session).finish()
+    }
+}
+
+/// Waits for the answer to a call.
+pub struct PendingAnswer(BoxFuture<'static, Result<Answer, Problem>>);
+
+impl Future for PendingAnswer {
+    type Output = Result<Answer, Problem>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for PendingAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PendingAnswer")
+    }
+}
+
+/// There is no session at the moment.
+pub(crate) fn no_session() -> Problem {
+    Problem::new(code::PEER_UNREACHABLE, "no session is active")
+        .hint("wait for Subscribed and call again")
+}
+
+fn over() -> Problem {
+    Problem::new(code::PEER_UNREACHABLE, "the session is over for good")
+        .hint("connect anew, if the last Closed allows it")
+}
+
+fn unanswered(waited: Duration) -> Problem {
+    let message = format!("no answer within {}", format_duration(waited));
+    Problem::new(code::PEER_UNREACHABLE, message)
+        .hint("whether the call was carried out is not known; look at the statuses, or reconcile")
+}
+
+fn unexpected(answer: &Answer) -> Problem {
+    let what = match answer {
+        Answer::Done => "done",
+        Answer::Launched(_) => "launched",
+        Answer::Refused(_) => "refused",
+    };
+    Problem::new(
+        code::INTERNAL,
+        format!("the master answered {what:?}, which does not fit the call"),
+    )
+}

@@ -1,0 +1,37 @@
+//! Every limit of the SDK: its unit and what happens at it.
+
+use std::time::Duration;
+
+/// Calls that wait to be taken up by the session; one more waits in [`crate::Handle::call`].
+pub(crate) const CALLS_QUEUED_MAX: usize = 256;
+/// Calls that wait for their answer; one more is refused with `server.overloaded`.
+pub(crate) const CALLS_PENDING_MAX: usize = 10_000;
+/// Calls on their way to the connection; more wait in the session.
+pub(crate) const CALLS_OUTGOING_MAX: usize = 64;
+/// Events between the session and the author; more wait in the session's backlog.
+pub(crate) const EVENTS_QUEUED_MAX: usize = 64;
+/// Events in the backlog at which the session stops reading, so that the master sees a slow reader. It reads on while calls
+/// wait for answers: an author who awaits an answer before the next event must not wait for themselves.
+pub(crate) const BACKLOG_PAUSE: usize = 1_024;
+/// Events in the backlog at which the session is given up in any case, and begun anew.
+pub(crate) const BACKLOG_MAX: usize = 100_000;
+/// Heartbeat intervals without any event after which a master counts as lost and the session is begun anew.
+pub(crate) const HEARTBEATS_MISSED_MAX: u32 = 5;
+/// How long a connection may take to be made; then the next master is tried.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// From connection to subscription; then the next master is tried.
+pub(crate) const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call may wait for its answer unless the author says otherwise; then it is refused with `peer.unreachable`.
+pub(crate) const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// How often an idle connection is probed, and how long a probe may take; then it is closed.
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// See [`KEEPALIVE_INTERVAL`].
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest wait before the masters are tried for the second time; doubles with each round.
+pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// The longest wait between two rounds.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Masters in the list; more are refused.
+pub(crate) const MASTERS_MAX: usize = 100;
+/// Bytes of a token file that are read; a longer one is refused.
+pub(crate) const TOKEN_FILE_LEN_MAX: u64 = 4_096;

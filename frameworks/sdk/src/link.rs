@@ -1,0 +1,170 @@
+//! One connection to one master, up to the moment at which it accepts the subscription.
+
+use std::time::Duration;
+
+use proffer_model::limits::MESSAGE_LEN_MAX;
+use proffer_model::session::{Answer, Call, Event};
+use proffer_model::{Problem, code};
+use proffer_proto::v1::scheduler_client::SchedulerClient;
+use proffer_proto::{decode_event, encode_call, problem_of, v1};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::{Request, Streaming};
+
+use crate::handle::{Active, Session};
+use crate::limits::{CALLS_OUTGOING_MAX, SUBSCRIBE_TIMEOUT};
+use crate::master::Master;
+
+/// The request id of the first call; later ones are greater.
+pub(crate) const SUBSCRIBE_REQUEST: u64 = 1;
+
+/// How a connection or a session ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It broke, or a master said something that cannot be right: always worth another try.
+    Broken(Problem),
+    /// The master said so: whether another try can help depends on the problem.
+    Refused(Problem),
+}
+
+/// A session that has been accepted.
+pub(crate) struct Link {
+    /// Towards the master.
+    pub(crate) calls: mpsc::Sender<v1::SessionCall>,
+    /// From the master, after `Subscribed`.
+    pub(crate) events: Streaming<v1::SessionEvent>,
+    /// The sequence of `Subscribed` within the session.
+    pub(crate) sequence: u64,
+    /// `Subscribed` itself.
+    pub(crate) subscribed: Event,
+    /// How often the master is heard from at least.
+    pub(crate) heartbeat_interval: Duration,
+    /// What calls outside the session need.
+    pub(crate) active: Active,
+}
+
+/// Connects to a master and subscribes.
+pub(crate) async fn open(
+    master: &Master,
+    bearer: Option<AsciiMetadataValue>,
+    subscribe: &Call,
+) -> Result<Link, Ended> {
+    let opening = open_unbounded(master, bearer, subscribe);
+    timeout(SUBSCRIBE_TIMEOUT, opening)
+        .await
+        .unwrap_or_else(|_| Err(Ended::Broken(unreachable(master, "it does not answer"))))
+}
+
+async fn open_unbounded(
+    master: &Master,
+    bearer: Option<AsciiMetadataValue>,
+    subscribe: &Call,
+) -> Result<Link, Ended> {
+    let connected = master.endpoint.connect().await;
+    let channel = connected.map_err(|error| Ended::Broken(unreachable(master, &cause(&error))))?;
+    let (calls, outgoing) = mpsc::channel(CALLS_OUTGOING_MAX);
+    let first = encode_call(SUBSCRIBE_REQUEST, subscribe);
+    // The channel is new and has room.
+    let _ = calls.try_send(first);
+    let mut request = Request::new(ReceiverStream::new(outgoing));
+    if let Some(bearer) = &bearer {
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", bearer.clone());
+    }
+    let mut client = SchedulerClient::new(channel.clone())
+        .max_decoding_message_size(MESSAGE_LEN_MAX)
+        .max_encoding_message_size(MESSAGE_LEN_MAX);
+    let response = client.session(request).await;
+    let mut events = response
+        .map_err(|status| Ended::Refused(problem_of(&status)))?
+        .into_inner();
+    let (sequence, subscribed) = await_subscribed(&mut events).await?;
+    let (heartbeat_interval, session) = read_subscribed(&subscribed, master)?;
+    Ok(Link {
+        calls,
+        events,
+        sequence,
+        subscribed,
+        heartbeat_interval,
+        active: Active {
+            session,
+            channel,
+            bearer,
+        },
+    })
+}
+
+/// Reads up to `Subscribed`; a refusal may come as an answer, as `Closed` or as the stream's status.
+async fn await_subscribed(events: &mut Streaming<v1::SessionEvent>) -> Result<(u64, Event), Ended> {
+    loop {
+        let message = events.message().await;
+        let event = message
+            .map_err(|status| Ended::Refused(problem_of(&status)))?
+            .ok_or_else(|| Ended::Broken(closed()))?;
+        let (sequence, _, event) = decode_event(event).map_err(Ended::Broken)?;
+        match event {
+            Event::Subscribed { .. } => return Ok((sequence, event)),
+            Event::Closed(problem) => return Err(Ended::Refused(problem)),
+            Event::Answered {
+                request: SUBSCRIBE_REQUEST,
+                answer: Answer::Refused(problem),
+            } => return Err(Ended::Refused(problem)),
+            Event::Answered { .. } | Event::Heartbeat => {}
+            Event::Offered(_)
+            | Event::Rescinded(_)
+            | Event::Updated(_)
+            | Event::AgentSettled(_) => return Err(Ended::Broken(out_of_order())),
+        }
+    }
+}
+
+fn read_subscribed(event: &Event, master: &Master) -> Result<(Duration, Session), Ended> {
+    let Event::Subscribed {
+        framework,
+        cluster,
+        epoch,
+        generation,
+        heartbeat_interval,
+    } = event
+    else {
+        return Err(Ended::Broken(out_of_order()));
+    };
+    let session = Session {
+        framework: framework.clone(),
+        cluster: cluster.clone(),
+        epoch: *epoch,
+        generation: *generation,
+        master: master.address.clone(),
+    };
+    Ok((*heartbeat_interval, session))
+}
+
+/// The master ended the stream without a word.
+pub(crate) fn closed() -> Problem {
+    Problem::new(code::PEER_UNREACHABLE, "the master closed the session")
+}
+
+/// The master said something at the wrong time.
+pub(crate) fn out_of_order() -> Problem {
+    Problem::new(
+        code::SESSION_ORDER,
+        "the master sent an event that does not belong here",
+    )
+}
+
+fn unreachable(master: &Master, why: &str) -> Problem {
+    let message = format!("the master at {} cannot be reached: {why}", master.address);
+    Problem::new(code::PEER_UNREACHABLE, message)
+        .hint("see that the master runs and listens at this address")
+}
+
+/// The innermost cause says what happened; the outer ones say "transport error".
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,222 @@
+//! What outlives a session: who we are, the greatest epoch, the latest demands, how sequences continue. Pure.
+//!
+//! The author sees one sequence that grows over all sessions; each session's own begins anew at 1, so an acknowledgement
+//! that comes late, for an event of an earlier session, must not acknowledge events of this one.
+
+use std::collections::BTreeMap;
+
+use proffer_model::limits::ROLES_MAX;
+use proffer_model::session::Call;
+use proffer_model::{
+    ClusterId, Demand, Epoch, FrameworkDescription, FrameworkId, Generation, Problem, Role, code,
+};
+
+/// The state between sessions.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    framework: Option<FrameworkId>,
+    description: FrameworkDescription,
+    term: Option<(ClusterId, Epoch)>,
+    demands: BTreeMap<Role, Demand>,
+    /// The author's sequence of the last event of earlier sessions.
+    sequence_base: u64,
+    /// The author's sequence of the last event of all.
+    sequence_last: u64,
+}
+
+impl Memory {
+    /// Before the first session.
+    pub(crate) fn new(framework: Option<FrameworkId>, description: FrameworkDescription) -> Self {
+        Self {
+            framework,
+            description,
+            term: None,
+            demands: BTreeMap::new(),
+            sequence_base: 0,
+            sequence_last: 0,
+        }
+    }
+
+    /// The first call of a session.
+    pub(crate) fn subscribe(&self) -> Call {
+        Call::Subscribe {
+            framework: self.framework.clone(),
+            description: self.description.clone(),
+        }
+    }
+
+    /// Whether there may be tasks from before this session.
+    pub(crate) fn has_history(&self) -> bool {
+        self.framework.is_some()
+    }
+
+    /// A master accepted the subscription. Refuses one of an earlier term or of another cluster.
+    pub(crate) fn subscribed(
+        &mut self,
+        framework: &FrameworkId,
+        cluster: &ClusterId,
+        epoch: Epoch,
+    ) -> Result<(), Problem> {
+        if let Some((known, _)) = self.term.as_ref().filter(|(known, _)| known != cluster) {
+            let message = format!("the master is of cluster {cluster}, the framework of {known}");
+            return Err(Problem::new(code::FRAMEWORK_UNKNOWN, message)
+                .hint("list only masters of one cluster; a new cluster needs a new framework"));
+        }
+        self.check_epoch(epoch)?;
+        self.term = Some((cluster.clone(), epoch));
+        self.framework = Some(framework.clone());
+        self.sequence_base = self.sequence_last;
+        Ok(())
+    }
+
+    /// Refuses an epoch that is smaller than one that was seen.
+    pub(crate) fn check_epoch(&mut self, epoch: Epoch) -> Result<(), Problem> {
+        match &mut self.term {
+            Some((_, greatest)) if epoch < *greatest => {
+                let message = format!("the master is of epoch {epoch}; {greatest} has been seen");
+                Err(Problem::new(code::EPOCH_STALE, message))
+            }
+            Some((_, greatest)) => {
+                *greatest = epoch;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The author's sequence for an event of this session.
+    pub(crate) fn sequence_of(&mut self, number: u64) -> u64 {
+        let sequence = self.sequence_base.saturating_add(number);
+        self.sequence_last = self.sequence_last.max(sequence);
+        sequence
+    }
+
+    /// The author's sequence for an event that the SDK makes itself.
+    pub(crate) fn next_sequence(&mut self) -> u64 {
+        self.sequence_last = self.sequence_last.saturating_add(1);
+        self.sequence_last
+    }
+
+    /// What to acknowledge in this session when the author has kept everything up to this sequence.
+    pub(crate) fn acknowledgeable(&self, sequence: u64) -> Option<u64> {
+        let known = sequence.min(self.sequence_last);
+        known
+            .checked_sub(self.sequence_base)
+            .filter(|number| *number > 0)
+    }
+
+    /// Keeps a demand as the latest of its role and gives it a generation that is greater than the last one's.
+    pub(crate) fn keep_demand(&mut self, mut demand: Demand) -> Result<Demand, Problem> {
+        let last = self.demands.get(&demand.role);
+        if last.is_none() && self.demands.len() == ROLES_MAX {
+            let message = format!("demands for more than {ROLES_MAX} roles");
+            return Err(Problem::new(code::FIELD_TOO_LONG, message).field("set_demand.role"));
+        }
+        let next = last.map_or(Generation(1), |last| last.generation.next());
+        demand.generation = demand.generation.max(next);
+        self.demands.insert(demand.role.clone(), demand.clone());
+        Ok(demand)
+    }
+
+    /// Forgets a demand that is wrong in itself, unless a later one has replaced it.
+    pub(crate) fn forget_demand(&mut self, role: &Role, generation: Generation) {
+        self.demands
+            .retain(|_, kept| kept.role != *role || kept.generation != generation);
+    }
+
+    /// The latest demand of each role, with new generations, to be sent in a new session.
+    pub(crate) fn renewed_demands(&mut self) -> Vec<Demand> {
+        for demand in self.demands.values_mut() {
+            demand.generation = demand.generation.next();
+        }
+        self.demands.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Memory {
+        let description = FrameworkDescription {
+            name: "test".into(),
+            roles: vec![Role::new("web").unwrap()],
+            failover_timeout: std::time::Duration::ZERO,
+        };
+        Memory::new(None, description)
+    }
+
+    fn subscribe(memory: &mut Memory, cluster: &str, epoch: u64) -> Result<(), Problem> {
+        let framework = FrameworkId::new("f").unwrap();
+        memory.subscribed(&framework, &ClusterId::new(cluster).unwrap(), Epoch(epoch))
+    }
+
+    #[test]
+    fn an_earlier_term_and_another_cluster_are_refused() {
+        let mut memory = memory();
+        subscribe(&mut memory, "c", 5).expect("the first");
+        subscribe(&mut memory, "c", 5).expect("the same again");
+        let problem = subscribe(&mut memory, "c", 4).expect_err("earlier");
+        assert!(problem.is(code::EPOCH_STALE), "{problem}");
+        let problem = subscribe(&mut memory, "d", 9).expect_err("another cluster");
+        assert!(problem.is(code::FRAMEWORK_UNKNOWN), "{problem}");
+        memory.check_epoch(Epoch(7)).expect("later");
+        memory.check_epoch(Epoch(6)).expect_err("earlier");
+    }
+
+    #[test]
+    fn sequences_go_on_and_late_acknowledgements_acknowledge_nothing() {
+        let mut memory = memory();
+        subscribe(&mut memory, "c", 1).unwrap();
+        assert_eq!(memory.sequence_of(1), 1);
+        assert_eq!(memory.sequence_of(9), 9);
+        assert_eq!(memory.acknowledgeable(9), Some(9));
+        assert_eq!(memory.next_sequence(), 10);
+        subscribe(&mut memory, "c", 1).unwrap();
+        assert_eq!(memory.sequence_of(1), 11);
+        for (acknowledged, number) in [(9, None), (10, None), (11, Some(1)), (99, Some(1))] {
+            assert_eq!(
+                memory.acknowledgeable(acknowledged),
+                number,
+                "{acknowledged}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_latest_demand_is_kept_with_growing_generations() {
+        let mut memory = memory();
+        let demand = |role: &str, generation| Demand {
+            role: Role::new(role).unwrap(),
+            generation: Generation(generation),
+            entries: vec![],
+        };
+        let generations = |demands: Vec<Demand>| -> Vec<u64> {
+            demands.iter().map(|demand| demand.generation.0).collect()
+        };
+        let kept = |memory: &mut Memory, generation| {
+            memory
+                .keep_demand(demand("web", generation))
+                .unwrap()
+                .generation
+                .0
+        };
+        assert_eq!(kept(&mut memory, 0), 1);
+        assert_eq!(kept(&mut memory, 0), 2);
+        assert_eq!(kept(&mut memory, 9), 9);
+        assert_eq!(kept(&mut memory, 3), 10);
+        assert_eq!(generations(memory.renewed_demands()), [11]);
+        memory.forget_demand(&Role::new("web").unwrap(), Generation(10));
+        assert_eq!(generations(memory.renewed_demands()), [12]);
+        memory.forget_demand(&Role::new("web").unwrap(), Generation(12));
+        assert!(memory.renewed_demands().is_empty());
+        for i in 0..ROLES_MAX {
+            memory
+                .keep_demand(demand(&format!("r{i}"), 0))
+                .expect("within the limit");
+        }
+        memory
+            .keep_demand(demand("web", 0))
+            .expect_err("one too many");
+    }
+}

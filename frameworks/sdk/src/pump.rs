@@ -1,0 +1,269 @@
+//! One session from `Subscribed` to its end: moves calls and acknowledgements out, events in, and matches answers to calls.
+//!
+//! Nothing here waits for the author: events that they have not taken stand in a backlog. At a bound the session stops
+//! reading, so that the master sees a slow reader, unless calls wait: an author who awaits an answer before they take the
+//! next event would otherwise wait for themselves.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use proffer_model::limits::MESSAGE_LEN_MAX;
+use proffer_model::session::{Answer, Call, Event};
+use proffer_model::time::format_duration;
+use proffer_model::{Generation, Kind, Problem, Role, code};
+use proffer_proto::{decode_event, encode_call, problem_of, v1};
+use prost::Message;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tonic::{Status, Streaming};
+
+use crate::events::Received;
+use crate::handle::{Reply, Request};
+use crate::limits::{
+    BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX, HEARTBEATS_MISSED_MAX,
+};
+use crate::link::{Ended, Link, SUBSCRIBE_REQUEST, closed, out_of_order};
+use crate::memory::Memory;
+
+/// The author's ends of the channels.
+pub(crate) struct Author<'a> {
+    pub(crate) requests: &'a mut mpsc::Receiver<Request>,
+    pub(crate) acknowledged: &'a mut watch::Receiver<u64>,
+    pub(crate) events: &'a mpsc::Sender<Received>,
+}
+
+/// A session that runs.
+pub(crate) struct Pump<'a> {
+    memory: &'a mut Memory,
+    calls: mpsc::Sender<v1::SessionCall>,
+    events: Streaming<v1::SessionEvent>,
+    silence_max: Duration,
+    heard: Instant,
+    request_last: u64,
+    waiting: BTreeMap<u64, Waiting>,
+    outgoing: VecDeque<v1::SessionCall>,
+    backlog: VecDeque<Received>,
+}
+
+/// A call that has no answer yet.
+struct Waiting {
+    /// Where the answer goes; none for calls that the SDK makes itself.
+    reply: Option<Reply>,
+    /// Which demand it was, if it was one.
+    demand: Option<(Role, Generation)>,
+}
+
+impl<'a> Pump<'a> {
+    /// Begins with `Subscribed` for the author, and for the master the latest demands; for a framework that is not new,
+    /// also the question what became of its tasks.
+    pub(crate) fn new(memory: &'a mut Memory, link: Link, has_history: bool) -> Self {
+        let sequence = memory.sequence_of(link.sequence);
+        let demands = memory.renewed_demands();
+        let subscribed = Received {
+            sequence,
+            event: link.subscribed,
+        };
+        let mut pump = Self {
+            memory,
+            calls: link.calls,
+            events: link.events,
+            silence_max: link
+                .heartbeat_interval
+                .saturating_mul(HEARTBEATS_MISSED_MAX),
+            heard: Instant::now(),
+            request_last: SUBSCRIBE_REQUEST,
+            waiting: BTreeMap::new(),
+            outgoing: VecDeque::new(),
+            backlog: VecDeque::from([subscribed]),
+        };
+        for demand in demands {
+            pump.enqueue(&Call::SetDemand(demand), None);
+        }
+        if has_history {
+            pump.enqueue(&Call::Reconcile { tasks: vec![] }, None);
+        }
+        pump
+    }
+
+    /// Runs until the session ends; every call that waits then fails.
+    pub(crate) async fn run(mut self, author: Author<'_>) -> Ended {
+        let ended = self.run_until_it_ends(author).await;
+        let (Ended::Broken(problem) | Ended::Refused(problem)) = &ended;
+        for reply in self.waiting.into_values().filter_map(|w| w.reply) {
+            // Whoever waits no longer does not need to know.
+            let _ = reply.send(Err(broken(problem)));
+        }
+        ended
+    }
+
+    async fn run_until_it_ends(&mut self, author: Author<'_>) -> Ended {
+        let calls = self.calls.clone();
+        loop {
+            let may_read = self.backlog.len() < BACKLOG_PAUSE || !self.waiting.is_empty();
+            let may_send = self.outgoing.len() < CALLS_OUTGOING_MAX;
+            if !may_read {
+                self.heard = Instant::now();
+            }
+            let silent_at = self.heard + self.silence_max;
+            tokio::select! {
+                message = self.events.message(), if may_read => {
+                    if let Err(ended) = self.on_message(message) {
+                        return ended;
+                    }
+                }
+                Some(request) = author.requests.recv(), if may_send => self.on_request(request),
+                Ok(()) = author.acknowledged.changed(), if may_send => {
+                    let sequence = *author.acknowledged.borrow_and_update();
+                    self.on_acknowledged(sequence);
+                }
+                Ok(permit) = calls.reserve(), if !self.outgoing.is_empty() => {
+                    if let Some(call) = self.outgoing.pop_front() {
+                        permit.send(call);
+                    }
+                }
+                Ok(permit) = author.events.reserve(), if !self.backlog.is_empty() => {
+                    if let Some(received) = self.backlog.pop_front() {
+                        permit.send(received);
+                    }
+                }
+                () = sleep_until(silent_at) => return Ended::Broken(silent(self.silence_max)),
+            }
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        message: Result<Option<v1::SessionEvent>, Status>,
+    ) -> Result<(), Ended> {
+        self.heard = Instant::now();
+        let message = message
+            .map_err(|status| Ended::Broken(problem_of(&status)))?
+            .ok_or_else(|| Ended::Broken(closed()))?;
+        if message.event.is_none() {
+            tracing::debug!(
+                sequence = message.sequence,
+                "skipped an event of a kind not known"
+            );
+            return Ok(());
+        }
+        let (number, epoch, event) = decode_event(message).map_err(Ended::Broken)?;
+        self.memory.check_epoch(epoch).map_err(Ended::Broken)?;
+        match event {
+            Event::Heartbeat => {}
+            Event::Answered { request, answer } => self.on_answered(request, answer),
+            Event::Closed(problem) => return Err(Ended::Refused(problem)),
+            Event::Subscribed { .. } => return Err(Ended::Broken(out_of_order())),
+            Event::Offered(_)
+            | Event::Rescinded(_)
+            | Event::Updated(_)
+            | Event::AgentSettled(_) => {
+                let sequence = self.memory.sequence_of(number);
+                self.backlog.push_back(Received { sequence, event });
+            }
+        }
+        match self.backlog.len() > BACKLOG_MAX {
+            true => Err(Ended::Broken(overrun())),
+            false => Ok(()),
+        }
+    }
+
+    fn on_answered(&mut self, request: u64, answer: Answer) {
+        let Some(waiting) = self.waiting.remove(&request) else {
+            return;
+        };
+        let answer = match answer {
+            Answer::Refused(problem) => Err(problem),
+            Answer::Done | Answer::Launched(_) => Ok(answer),
+        };
+        if let (Err(problem), Some((role, generation))) = (&answer, &waiting.demand) {
+            // Sending it again would be refused again.
+            if matches!(problem.kind, Kind::Invalid | Kind::Forbidden) {
+                self.memory.forget_demand(role, *generation);
+            }
+        }
+        match (waiting.reply, answer) {
+            (Some(reply), answer) => {
+                let _ = reply.send(answer);
+            }
+            (None, Err(problem)) => {
+                tracing::warn!(%problem, "the master refused what was repeated in a new session");
+            }
+            (None, Ok(_)) => {}
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        if self.waiting.len() >= CALLS_PENDING_MAX {
+            self.waiting.retain(|_, waiting| {
+                waiting
+                    .reply
+                    .as_ref()
+                    .is_some_and(|reply| !reply.is_closed())
+            });
+        }
+        if self.waiting.len() >= CALLS_PENDING_MAX {
+            let message = format!("{CALLS_PENDING_MAX} calls wait for their answers");
+            let problem = Problem::new(code::OVERLOADED, message)
+                .hint("wait for answers before calling again");
+            let _ = request.reply.send(Err(problem));
+            return;
+        }
+        let call = match request.call {
+            Call::SetDemand(demand) => self.memory.keep_demand(demand).map(Call::SetDemand),
+            other => Ok(other),
+        };
+        match call {
+            Ok(call) => self.enqueue(&call, Some(request.reply)),
+            Err(problem) => {
+                let _ = request.reply.send(Err(problem));
+            }
+        }
+    }
+
+    fn on_acknowledged(&mut self, sequence: u64) {
+        if let Some(sequence) = self.memory.acknowledgeable(sequence) {
+            let acknowledge = encode_call(0, &Call::Acknowledge { sequence });
+            self.outgoing.push_back(acknowledge);
+        }
+    }
+
+    fn enqueue(&mut self, call: &Call, reply: Option<Reply>) {
+        let request = self.request_last.saturating_add(1);
+        let message = encode_call(request, call);
+        let demand = match call {
+            Call::SetDemand(demand) => Some((demand.role.clone(), demand.generation)),
+            _ => None,
+        };
+        let waiting = Waiting { reply, demand };
+        self.request_last = request;
+        self.waiting.insert(request, waiting);
+        match message.encoded_len() {
+            // It would end the stream.
+            len if len > MESSAGE_LEN_MAX => {
+                self.on_answered(request, Answer::Refused(too_long(len)));
+            }
+            _ => self.outgoing.push_back(message),
+        }
+    }
+}
+
+fn broken(why: &Problem) -> Problem {
+    let message = format!("the session ended before the answer: {}", why.message);
+    Problem::new(code::PEER_UNREACHABLE, message)
+        .hint("whether the call was carried out is told by the statuses after the next Subscribed")
+}
+
+fn silent(silence: Duration) -> Problem {
+    let message = format!("the master was silent for {}", format_duration(silence));
+    Problem::new(code::PEER_UNREACHABLE, message)
+}
+
+fn overrun() -> Problem {
+    let message = format!("{BACKLOG_MAX} events wait to be taken");
+    Problem::new(code::SESSION_OVERLOADED, message).hint("take events while calls wait for answers")
+}
+
+fn too_long(len: usize) -> Problem {
+    let message = format!("the call has {len} bytes; the limit is {MESSAGE_LEN_MAX}");
+    Problem::new(code::FIELD_TOO_LONG, message).hint("launch fewer tasks in one call")
+}

@@ -1,0 +1,126 @@
+//! For authors who would rather write handlers than a loop.
+//!
+//! One handler runs at a time, in the order of the events; an event is acknowledged when its handler has succeeded.
+
+use std::future::{Future, ready};
+use std::time::Duration;
+
+use proffer_model::session::Event;
+use proffer_model::{AgentId, Offer, OfferId, Problem, Status, code};
+
+use crate::events::{Events, Received};
+use crate::framework::Framework;
+use crate::handle::{Handle, Session};
+use crate::options::ConnectOptions;
+
+/// How long an agent is not offered again when nobody handles its offers.
+const EXCLUDE_UNHANDLED: Duration = Duration::from_secs(60);
+
+/// What an author decides. A handler that fails ends [`run`], unless it fails with `peer.unreachable`: then the session
+/// broke under it, which the next events will tell.
+pub trait Scheduler: Send {
+    /// A session has begun; offers of an earlier one are void. The place to say what is wanted.
+    fn on_subscribed(
+        &mut self,
+        handle: &Handle,
+        session: Session,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = (handle, session);
+        ready(Ok(()))
+    }
+
+    /// Resources are offered. Unless this is written they are declined.
+    fn on_offers(
+        &mut self,
+        handle: &Handle,
+        offers: Vec<Offer>,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        async move {
+            let ids: Vec<OfferId> = offers.into_iter().map(|offer| offer.id).collect();
+            match ids.is_empty() {
+                true => Ok(()),
+                false => handle.decline(ids, EXCLUDE_UNHANDLED).await,
+            }
+        }
+    }
+
+    /// Offers stand no longer.
+    fn on_rescinded(
+        &mut self,
+        handle: &Handle,
+        offers: Vec<OfferId>,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = (handle, offers);
+        ready(Ok(()))
+    }
+
+    /// A task has a new status. Keep what matters of it before returning: success acknowledges it.
+    fn on_update(
+        &mut self,
+        handle: &Handle,
+        status: Status,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = (handle, status);
+        ready(Ok(()))
+    }
+
+    /// After a change of leader, this agent has said all that it runs.
+    fn on_agent_settled(
+        &mut self,
+        handle: &Handle,
+        agent: AgentId,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = (handle, agent);
+        ready(Ok(()))
+    }
+
+    /// The session has ended; another one follows unless this was the last event.
+    fn on_closed(&mut self, problem: &Problem) -> impl Future<Output = ()> + Send {
+        let _ = problem;
+        ready(())
+    }
+}
+
+/// Connects and lets the scheduler handle what happens, until the framework is torn down, a handler fails, or the master
+/// refuses the framework for good.
+pub async fn run(options: ConnectOptions, scheduler: impl Scheduler) -> Result<(), Problem> {
+    let (handle, events) = Framework::connect(options)?;
+    drive(&handle, events, scheduler).await
+}
+
+/// As [`run`], for a framework that is connected already: its author may use the handle elsewhere too.
+pub async fn drive(
+    handle: &Handle,
+    mut events: Events,
+    mut scheduler: impl Scheduler,
+) -> Result<(), Problem> {
+    let mut last = None;
+    while let Some(Received { sequence, event }) = events.next().await {
+        let handled = match event {
+            // A session that is over already needs no beginning; its end follows.
+            Event::Subscribed { .. } => match handle.session() {
+                Some(session) => scheduler.on_subscribed(handle, session).await,
+                None => Ok(()),
+            },
+            Event::Offered(offers) => scheduler.on_offers(handle, offers).await,
+            Event::Rescinded(offers) => scheduler.on_rescinded(handle, offers).await,
+            Event::Updated(status) => scheduler.on_update(handle, status).await,
+            Event::AgentSettled(agent) => scheduler.on_agent_settled(handle, agent).await,
+            Event::Closed(problem) => {
+                scheduler.on_closed(&problem).await;
+                last = Some(problem);
+                Ok(())
+            }
+            Event::Answered { .. } | Event::Heartbeat => Ok(()),
+        };
+        match handled {
+            Ok(()) => handle.acknowledge(sequence),
+            Err(problem) if problem.is(code::PEER_UNREACHABLE) => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    match last {
+        Some(problem) if !problem.is(code::FRAMEWORK_COMPLETED) => Err(problem),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,185 @@
+//! The durable state that the master keeps for a framework: keys with values and versions, so that an author needs no
+//! database and no election.
+//!
+//! Every call carries the generation of the active session. Where another session has taken over, it is refused
+//! (`session.fenced`): two processes of one framework cannot overwrite each other.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proffer_model::limits::{MESSAGE_LEN_MAX, STATE_TOTAL_LEN_MAX};
+use proffer_model::time::format_duration;
+use proffer_model::{Problem, StateKey, code};
+use proffer_proto::v1::framework_state_client::FrameworkStateClient;
+use proffer_proto::{problem_of, v1};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use crate::handle::{Active, no_session};
+
+/// Which version a write expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever is there is replaced.
+    Anything,
+    /// There must be nothing.
+    Nothing,
+    /// There must be this version.
+    Version(u64),
+}
+
+/// A value that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its key.
+    pub key: StateKey,
+    /// The value.
+    pub value: Bytes,
+    /// Grows with each write; never 0.
+    pub version: u64,
+}
+
+/// Reads and writes the framework's state, through the session that is active at each call. Without one, a call fails with
+/// `peer.unreachable`.
+#[derive(Clone)]
+pub struct State {
+    active: watch::Receiver<Option<Active>>,
+    call_timeout: Duration,
+}
+
+impl State {
+    pub(crate) fn new(active: watch::Receiver<Option<Active>>, call_timeout: Duration) -> Self {
+        Self {
+            active,
+            call_timeout,
+        }
+    }
+
+    /// The value of a key, if there is one.
+    pub async fn get(&self, key: &StateKey) -> Result<Option<Stored>, Problem> {
+        let active = self.active()?;
+        let message = v1::GetStateRequest {
+            framework_id: active.session.framework.to_string(),
+            generation: active.session.generation.0,
+            key: key.to_string(),
+        };
+        let mut client = client(&active);
+        match self.answer(client.get(request(&active, message))).await {
+            Ok(response) => response.entry.map(decode_stored).transpose(),
+            Err(problem) if problem.is(code::STATE_KEY_UNKNOWN) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Writes a value of at most 256 KiB, if the key's version is the one expected (else `state.version`); answers with the
+    /// new version when the value is durable. After `peer.unreachable` it may have been written.
+    pub async fn put(
+        &self,
+        key: &StateKey,
+        value: impl Into<Bytes>,
+        expected: Expected,
+    ) -> Result<u64, Problem> {
+        let active = self.active()?;
+        let message = v1::PutStateRequest {
+            framework_id: active.session.framework.to_string(),
+            generation: active.session.generation.0,
+            key: key.to_string(),
+            value: value.into(),
+            expected_version: expected.version(),
+        };
+        let mut client = client(&active);
+        let response = self.answer(client.put(request(&active, message))).await?;
+        Ok(response.version)
+    }
+
+    /// Deletes a key, if its version is the one expected (else `state.version`).
+    pub async fn delete(&self, key: &StateKey, expected: Expected) -> Result<(), Problem> {
+        let active = self.active()?;
+        let message = v1::DeleteStateRequest {
+            framework_id: active.session.framework.to_string(),
+            generation: active.session.generation.0,
+            key: key.to_string(),
+            expected_version: expected.version(),
+        };
+        let mut client = client(&active);
+        self.answer(client.delete(request(&active, message)))
+            .await?;
+        Ok(())
+    }
+
+    /// All keys that begin with this, with their values, ordered by key; empty: all.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Stored>, Problem> {
+        let active = self.active()?;
+        let message = v1::ListStateRequest {
+            framework_id: active.session.framework.to_string(),
+            generation: active.session.generation.0,
+            prefix: prefix.to_owned(),
+        };
+        let mut client = client(&active);
+        let response = self.answer(client.list(request(&active, message))).await?;
+        response.entries.into_iter().map(decode_stored).collect()
+    }
+
+    fn active(&self) -> Result<Active, Problem> {
+        self.active.borrow().clone().ok_or_else(no_session)
+    }
+
+    async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Problem> {
+        match timeout(self.call_timeout, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(problem_of(&status)),
+            Err(_) => {
+                let waited = format_duration(self.call_timeout);
+                let message = format!("no answer within {waited}");
+                Err(Problem::new(code::PEER_UNREACHABLE, message)
+                    .hint("read the key to see whether it was written"))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("State")
+    }
+}
+
+impl Expected {
+    fn version(self) -> Option<u64> {
+        match self {
+            Self::Anything => None,
+            Self::Nothing => Some(0),
+            Self::Version(version) => Some(version),
+        }
+    }
+}
+
+fn client(active: &Active) -> FrameworkStateClient<Channel> {
+    // A list may hold all that a framework may keep, with its keys.
+    FrameworkStateClient::new(active.channel.clone())
+        .max_decoding_message_size(2 * STATE_TOTAL_LEN_MAX)
+        .max_encoding_message_size(MESSAGE_LEN_MAX)
+}
+
+fn request<T>(active: &Active, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(bearer) = &active.bearer {
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", bearer.clone());
+    }
+    request
+}
+
+fn decode_stored(entry: v1::StateEntry) -> Result<Stored, Problem> {
+    Ok(Stored {
+        key: StateKey::new(&entry.key)?,
+        value: entry.value,
+        version: entry.version,
+    })
+}
