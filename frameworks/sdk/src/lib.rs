@@ -26,6 +26,8 @@ mod options;
 mod pump;
 mod scheduler;
 mod state;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use events::{Events, Received};

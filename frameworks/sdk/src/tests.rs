@@ -1,0 +1,52 @@
+//! The SDK against a master that does what the test says, over real connections.
+
+mod calling;
+mod fake_master;
+mod keeping;
+mod scheduling;
+
+use std::net::SocketAddr;
+
+use proffer_model::session::Event;
+use proffer_model::{Incarnation, Reason, Role, Secret, Status, TaskId, TaskState};
+
+use crate::{ConnectOptions, Events, Framework, Handle};
+use fake_master::within;
+
+fn role() -> Role {
+    Role::new("web").unwrap()
+}
+
+fn task(id: &str) -> TaskId {
+    TaskId::new(id).unwrap()
+}
+
+fn options(masters: &[SocketAddr]) -> ConnectOptions {
+    let masters = masters.iter().map(ToString::to_string);
+    let mut options = ConnectOptions::new(masters, "test", [role()]);
+    options.token = Some(Secret::new("t0ken"));
+    options
+}
+
+fn connect(masters: &[SocketAddr]) -> (Handle, Events) {
+    Framework::connect(options(masters)).expect("good options")
+}
+
+async fn next(events: &mut Events) -> Event {
+    within(events.next()).await.expect("one more event").event
+}
+
+fn updated(id: &str) -> Event {
+    Event::Updated(Status {
+        task: task(id),
+        incarnation: Incarnation(1),
+        agent: None,
+        number: 1,
+        state: TaskState::Running,
+        reason: Reason::None,
+        message: String::new(),
+        exit: None,
+        healthy: None,
+        wall_ms: 0,
+    })
+}

@@ -1,0 +1,300 @@
+//! Calls and their answers, acknowledgements, durable state.
+
+use std::time::Duration;
+
+use proffer_model::limits::TEXT_LEN_MAX;
+use proffer_model::session::{Answer, Call, Event, LaunchResult};
+use proffer_model::{
+    Command, DemandEntry, DemandId, FrameworkDescription, OfferId, Problem, Resources, Role,
+    Secret, Shape, StateKey, TaskSpec, code,
+};
+
+use super::fake_master::{FakeMaster, within};
+use super::{connect, next, options, role, task, updated};
+use crate::limits::BACKLOG_PAUSE;
+use crate::{ConnectOptions, Expected, Framework};
+
+fn spec(id: &str) -> TaskSpec {
+    TaskSpec {
+        id: task(id),
+        name: String::new(),
+        resources: "cpus:1".parse::<Resources>().unwrap(),
+        command: Command::Shell("true".into()),
+        environment: [].into(),
+        user: None,
+        labels: [].into(),
+        ports: vec![],
+        checks: vec![],
+        kill_grace: Duration::from_secs(1),
+    }
+}
+
+#[tokio::test]
+async fn answers_find_their_calls_in_any_order() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    assert_eq!(session.authorization.as_deref(), Some("Bearer t0ken"));
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+
+    let kill = handle.send(Call::Kill {
+        task: task("a"),
+        grace: None,
+    });
+    let kill = within(kill).await.expect("sent");
+    let offers = vec![OfferId::new("o").unwrap()];
+    let launches = vec![spec("b")];
+    let accept = handle.send(Call::Accept { offers, launches });
+    let accept = within(accept).await.expect("sent");
+    let (kill_request, call) = session.call().await;
+    assert!(matches!(call, Call::Kill { .. }), "{call:?}");
+    let (accept_request, call) = session.call().await;
+    assert!(matches!(call, Call::Accept { .. }), "{call:?}");
+
+    let refused = Problem::new(code::OFFER_GONE, "gone");
+    let results = vec![LaunchResult {
+        task: task("b"),
+        outcome: Err(refused),
+    }];
+    let launched = Answer::Launched(results);
+    session.answer(accept_request, launched.clone()).await;
+    assert_eq!(within(accept).await, Ok(launched));
+    let unknown = Problem::new(code::TASK_UNKNOWN, "no such task");
+    let answer = Answer::Refused(unknown.clone());
+    session.answer(kill_request, answer).await;
+    assert_eq!(within(kill).await, Err(unknown));
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_fails_in_time() {
+    let mut master = FakeMaster::start().await;
+    let mut options = options(&[master.address]);
+    options.call_timeout = Duration::from_millis(30);
+    let (handle, _events) = Framework::connect(options).expect("good options");
+    let _session = master.subscribed(1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    let problem = within(handle.teardown()).await.expect_err("no answer");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_too_long_is_refused_and_the_session_lives() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    let long = |i| TaskSpec {
+        name: "x".repeat(TEXT_LEN_MAX),
+        ..spec(&format!("t{i}"))
+    };
+    let offers = vec![OfferId::new("o").unwrap()];
+    let accepted = handle.accept(offers, (0..200).map(long).collect());
+    let problem = within(accepted).await.expect_err("12 MiB");
+    assert!(problem.is(code::FIELD_TOO_LONG), "{problem}");
+
+    let reconciled = tokio::spawn(async move { handle.reconcile(vec![]).await });
+    let (request, call) = session.call().await;
+    assert!(matches!(call, Call::Reconcile { .. }), "{call:?}");
+    session.answer(request, Answer::Done).await;
+    within(reconciled).await.expect("no panic").expect("done");
+}
+
+#[tokio::test]
+async fn what_the_sdk_does_itself_is_not_for_authors() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let _session = master.subscribed(1, 1).await;
+    let subscribe = Call::Subscribe {
+        framework: None,
+        description: FrameworkDescription {
+            name: String::new(),
+            roles: vec![role()],
+            failover_timeout: Duration::ZERO,
+        },
+    };
+    let problem = within(handle.call(subscribe)).await.expect_err("refused");
+    assert!(problem.is(code::SESSION_ORDER), "{problem}");
+}
+
+#[tokio::test]
+async fn events_are_acknowledged_when_the_author_says_so() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    next(&mut events).await;
+    session.send(updated("a")).await;
+    session.send(Event::Heartbeat).await;
+    let sent = session.send(updated("b")).await;
+    next(&mut events).await;
+    let received = within(events.next()).await.expect("b");
+    assert_eq!(received.event, updated("b"));
+    handle.acknowledge(received.sequence);
+    handle.acknowledge(received.sequence - 1);
+    let (_, call) = session.call().await;
+    assert_eq!(call, Call::Acknowledge { sequence: sent });
+}
+
+#[tokio::test]
+async fn events_are_acknowledged_automatically_once_the_next_is_asked_for() {
+    let mut master = FakeMaster::start().await;
+    let mut options = options(&[master.address]);
+    options.acknowledge_automatically = true;
+    let (_handle, mut events) = Framework::connect(options).expect("good options");
+    let mut session = master.subscribed(1, 1).await;
+    let mut acknowledged = 0;
+    let sent = session.send(updated("a")).await;
+    next(&mut events).await;
+    next(&mut events).await;
+    let waiting = tokio::spawn(async move { events.next().await });
+    while acknowledged < sent {
+        let (_, call) = session.call().await;
+        let Call::Acknowledge { sequence } = call else {
+            panic!("{call:?}");
+        };
+        acknowledged = sequence;
+    }
+    assert_eq!(acknowledged, sent);
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn an_author_who_awaits_an_answer_with_events_unread_gets_it() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    let called = tokio::spawn(async move { handle.reconcile(vec![]).await });
+    let (request, _) = session.call().await;
+    let many = 2 * BACKLOG_PAUSE;
+    for i in 0..many {
+        session.send(updated(&format!("t{i}"))).await;
+    }
+    session.answer(request, Answer::Done).await;
+    within(called).await.expect("no panic").expect("done");
+    next(&mut events).await;
+    for i in 0..many {
+        assert_eq!(next(&mut events).await, updated(&format!("t{i}")));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_author_slows_the_master_down() {
+    let mut master = FakeMaster::start().await;
+    let (_handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    // Whoever reads on for ever is found by `within`.
+    let flood = tokio::spawn(async move {
+        let mut sent = 0;
+        loop {
+            let event = Event::Offered(vec![]);
+            let sending = tokio::time::timeout(Duration::from_millis(100), session.send(event));
+            match sending.await {
+                Err(_) if sent > BACKLOG_PAUSE => return session,
+                Err(_) => {}
+                Ok(_) => sent += 1,
+            }
+        }
+    });
+    let _session = within(flood).await.expect("no panic");
+    next(&mut events).await;
+    assert_eq!(next(&mut events).await, Event::Offered(vec![]));
+}
+
+#[tokio::test]
+async fn state_is_kept_with_versions_and_fenced() {
+    let mut master = FakeMaster::start().await;
+    master.state.lock().unwrap().generation = 7;
+    let (handle, _events) = connect(&[master.address]);
+    let state = handle.state();
+    let key = StateKey::new("apps/a").unwrap();
+    let problem = within(state.get(&key)).await.expect_err("no session yet");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+
+    let _session = master.subscribed(1, 7).await;
+    within(handle.subscribed()).await.expect("a session");
+    assert_eq!(within(state.get(&key)).await, Ok(None));
+    let written = within(state.put(&key, "one", Expected::Nothing)).await;
+    let version = written.expect("written");
+    let problem = within(state.put(&key, "two", Expected::Nothing))
+        .await
+        .expect_err("there is one");
+    assert!(problem.is(code::STATE_VERSION), "{problem}");
+    let written = within(state.put(&key, "two", Expected::Version(version))).await;
+    assert!(written.expect("written") > version);
+    let stored = within(state.get(&key)).await.expect("read").expect("there");
+    assert_eq!(
+        (&stored.key, stored.value.as_ref()),
+        (&key, b"two".as_ref())
+    );
+    assert_eq!(within(state.list("apps/")).await, Ok(vec![stored]));
+    assert_eq!(within(state.list("other/")).await, Ok(vec![]));
+    within(state.delete(&key, Expected::Anything))
+        .await
+        .expect("deleted");
+    assert_eq!(within(state.get(&key)).await, Ok(None));
+
+    master.state.lock().unwrap().generation = 8;
+    let problem = within(state.get(&key)).await.expect_err("fenced");
+    assert!(problem.is(code::SESSION_FENCED), "{problem}");
+}
+
+#[tokio::test]
+async fn a_demand_that_is_wrong_is_not_repeated() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    let entry = |id: &str| DemandEntry {
+        id: DemandId::new(id).unwrap(),
+        shape: Shape::Any,
+        count: 1,
+        predicates: vec![],
+        excluded: vec![],
+    };
+    let setting = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.set_demand(role(), vec![entry("e")]).await }
+    });
+    let (request, _) = session.call().await;
+    let wrong = Problem::new(code::FIELD_INVALID, "wrong");
+    session
+        .answer(request, Answer::Refused(wrong.clone()))
+        .await;
+    assert_eq!(within(setting).await.expect("no panic"), Err(wrong));
+    drop(session);
+
+    let mut session = master.subscribed(1, 2).await;
+    let (_, call) = session.call().await;
+    assert!(matches!(call, Call::Reconcile { .. }), "{call:?}");
+}
+
+#[tokio::test]
+async fn wrong_options_are_named() {
+    type Row = (&'static str, &'static str, fn(&mut ConnectOptions));
+    let rows: &[Row] = &[
+        ("config.invalid", "masters", |o| o.masters.clear()),
+        ("config.invalid", "masters[0]", |o| {
+            o.masters = vec!["nonsense".into()]
+        }),
+        ("config.invalid", "token", |o| {
+            o.token = Some(Secret::new("a\nb"))
+        }),
+        ("field.missing", "subscribe.roles", |o| {
+            o.description.roles.clear()
+        }),
+        ("field.invalid", "subscribe.roles[1]", |o| {
+            o.description.roles.push(Role::new("web").unwrap());
+        }),
+        ("field.invalid", "subscribe.failover_timeout_ms", |o| {
+            o.description.failover_timeout = Duration::MAX;
+        }),
+    ];
+    for (code, field, change) in rows {
+        let mut options = options(&["127.0.0.1:1".parse().unwrap()]);
+        change(&mut options);
+        let problem = Framework::connect(options).expect_err(field);
+        let found = (problem.code.as_ref(), problem.field.as_str());
+        assert_eq!(found, (*code, *field), "{problem}");
+        assert!(!problem.to_string().contains("a\nb"), "{problem}");
+    }
+}

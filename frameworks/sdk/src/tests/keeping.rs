@@ -1,0 +1,249 @@
+//! How a session is kept: finding the leader, beginning anew, refusing what is older, ending for good.
+
+use std::time::Duration;
+
+use proffer_model::session::{Answer, Call, Event};
+use proffer_model::{DemandEntry, DemandId, Epoch, FrameworkId, Problem, Shape, code};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use super::fake_master::{FakeMaster, within};
+use super::{connect, next, options, role, task, updated};
+use crate::Framework;
+
+fn entry() -> DemandEntry {
+    DemandEntry {
+        id: DemandId::new("e").unwrap(),
+        shape: Shape::Any,
+        count: 3,
+        predicates: vec![],
+        excluded: vec![],
+    }
+}
+
+#[tokio::test]
+async fn a_broken_session_is_begun_anew_with_everything_that_counts() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let problem = within(handle.set_demand(role(), vec![entry()]))
+        .await
+        .expect_err("no session yet");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+
+    let mut session = master.subscribed(1, 1).await;
+    assert_eq!(session.framework, None);
+    let (_, call) = session.call().await;
+    let Call::SetDemand(first) = call else {
+        panic!("{call:?}");
+    };
+    assert_eq!(first.entries, [entry()]);
+    next(&mut events).await;
+    let waiting = handle.send(Call::Kill {
+        task: task("a"),
+        grace: None,
+    });
+    let waiting = within(waiting).await.expect("sent");
+    session.call().await;
+    drop(session);
+    let problem = within(waiting).await.expect_err("the session broke");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+    assert!(matches!(next(&mut events).await, Event::Closed(_)));
+
+    let mut session = master.subscribed(2, 5).await;
+    assert_eq!(session.framework, FrameworkId::new("f").ok());
+    let (_, call) = session.call().await;
+    let Call::SetDemand(second) = call else {
+        panic!("{call:?}");
+    };
+    assert_eq!(second.entries, first.entries);
+    assert!(second.generation > first.generation);
+    let (_, call) = session.call().await;
+    assert_eq!(call, Call::Reconcile { tasks: vec![] });
+    let subscribed = next(&mut events).await;
+    assert!(
+        matches!(
+            subscribed,
+            Event::Subscribed {
+                epoch: Epoch(2),
+                ..
+            }
+        ),
+        "{subscribed:?}"
+    );
+    let active = within(handle.subscribed()).await.expect("a session");
+    assert_eq!((active.epoch, active.generation.0), (Epoch(2), 5));
+}
+
+#[tokio::test]
+async fn a_framework_that_was_kept_is_taken_up_and_asked_about() {
+    let mut master = FakeMaster::start().await;
+    let mut options = options(&[master.address]);
+    options.framework_id = FrameworkId::new("f").ok();
+    let (_handle, _events) = Framework::connect(options).expect("good options");
+    let mut session = master.subscribed(1, 1).await;
+    assert_eq!(session.framework, FrameworkId::new("f").ok());
+    let (_, call) = session.call().await;
+    assert_eq!(call, Call::Reconcile { tasks: vec![] });
+}
+
+#[tokio::test]
+async fn acknowledgements_of_an_earlier_session_acknowledge_nothing() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    next(&mut events).await;
+    session.send(updated("a")).await;
+    let early = within(events.next()).await.expect("a").sequence;
+    drop(session);
+    assert!(matches!(next(&mut events).await, Event::Closed(_)));
+
+    let mut session = master.subscribed(1, 2).await;
+    session.call().await;
+    next(&mut events).await;
+    handle.acknowledge(early);
+    let sent = session.send(updated("b")).await;
+    let late = within(events.next()).await.expect("b").sequence;
+    assert!(late > early);
+    handle.acknowledge(late);
+    let (_, call) = session.call().await;
+    assert_eq!(call, Call::Acknowledge { sequence: sent });
+}
+
+#[tokio::test]
+async fn the_leader_is_found_among_masters_that_do_not_lead_or_talk_nonsense() {
+    let standby = Problem::new(code::MASTER_NOT_LEADING, "standing by");
+    let standby = FakeMaster::start_refusing(standby).await;
+    let garbage = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let garbage_address = garbage.local_addr().expect("bound");
+    let talking = tokio::spawn(async move {
+        while let Ok((mut peer, _)) = garbage.accept().await {
+            // The framework may have gone before everything is said.
+            let _ = peer.write_all(&[0xff; 1_000]).await;
+        }
+    });
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let closed_address = closed.local_addr().expect("bound");
+    drop(closed);
+
+    let mut leader = FakeMaster::start().await;
+    let masters = [
+        standby.address,
+        garbage_address,
+        closed_address,
+        leader.address,
+    ];
+    let (handle, _events) = connect(&masters);
+    let _session = leader.subscribed(1, 1).await;
+    let active = within(handle.subscribed()).await.expect("a session");
+    assert_eq!(active.master, leader.address.to_string());
+    talking.abort();
+}
+
+#[tokio::test]
+async fn a_master_of_an_earlier_epoch_is_refused() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let session = master.subscribed(5, 1).await;
+    next(&mut events).await;
+    drop(session);
+    assert!(matches!(next(&mut events).await, Event::Closed(_)));
+
+    let session = master.subscribed(4, 2).await;
+    session.gone().await;
+    assert_eq!(handle.session(), None);
+
+    let mut session = master.subscribed(6, 3).await;
+    assert!(matches!(
+        next(&mut events).await,
+        Event::Subscribed {
+            epoch: Epoch(6),
+            ..
+        }
+    ));
+    session.send_of(5, updated("a")).await;
+    let closed = next(&mut events).await;
+    assert!(
+        matches!(&closed, Event::Closed(p) if p.is(code::EPOCH_STALE)),
+        "{closed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_master_that_is_silent_is_left() {
+    let mut master = FakeMaster::start().await;
+    let (_handle, mut events) = connect(&[master.address]);
+    let mut session = master.session().await;
+    session.accept(1, 1, Duration::from_millis(20)).await;
+    next(&mut events).await;
+    let closed = next(&mut events).await;
+    assert!(
+        matches!(&closed, Event::Closed(p) if p.is(code::PEER_UNREACHABLE)),
+        "{closed:?}"
+    );
+    session.gone().await;
+    master.subscribed(1, 2).await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_would_come_again_is_final() {
+    for code in [
+        code::SESSION_FENCED,
+        code::FRAMEWORK_COMPLETED,
+        code::FRAMEWORK_FOREIGN,
+        code::FRAMEWORK_UNKNOWN,
+        code::AUTH_DENIED,
+        code::AUTH_MISSING,
+        code::FIELD_INVALID,
+    ] {
+        let problem = Problem::new(code, "no").hint("do not come again");
+        // As a status, as the answer to the subscription, and later, as the end of a session.
+        let master = FakeMaster::start_refusing(problem.clone()).await;
+        let (handle, mut events) = connect(&[master.address]);
+        assert_eq!(next(&mut events).await, Event::Closed(problem.clone()));
+        assert_eq!(within(events.next()).await, None);
+        within(handle.subscribed()).await.expect_err("over");
+        within(handle.teardown()).await.expect_err("over");
+
+        let mut master = FakeMaster::start().await;
+        let (_handle, mut events) = connect(&[master.address]);
+        let mut session = master.session().await;
+        let (request, _) = session.call().await;
+        session
+            .answer(request, Answer::Refused(problem.clone()))
+            .await;
+        assert_eq!(next(&mut events).await, Event::Closed(problem.clone()));
+        assert_eq!(within(events.next()).await, None);
+
+        let (_handle, mut events) = connect(&[master.address]);
+        let mut session = master.subscribed(1, 1).await;
+        next(&mut events).await;
+        session.send(Event::Closed(problem.clone())).await;
+        assert_eq!(next(&mut events).await, Event::Closed(problem));
+        assert_eq!(within(events.next()).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_may_pass_is_not_final() {
+    let mut master = FakeMaster::start().await;
+    let (_handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    next(&mut events).await;
+    let problem = Problem::new(code::SESSION_OVERLOADED, "too slow");
+    session.send(Event::Closed(problem.clone())).await;
+    assert_eq!(next(&mut events).await, Event::Closed(problem));
+    let _session = master.subscribed(1, 2).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+}
+
+#[tokio::test]
+async fn dropping_the_events_ends_the_session() {
+    let mut master = FakeMaster::start().await;
+    let (handle, events) = connect(&[master.address]);
+    let session = master.subscribed(1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    drop(events);
+    session.gone().await;
+    let problem = within(handle.teardown()).await.expect_err("over");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+}
