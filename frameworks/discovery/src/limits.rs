@@ -70,6 +70,10 @@ pub const CLI_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CLI_ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Pause between two looks while waiting for HAProxy.
 pub const POLL_PAUSE: Duration = Duration::from_millis(20);
+/// Pause between two looks whether HAProxy's process still runs.
+pub const EXIT_POLL: Duration = Duration::from_millis(100);
+/// Pause between two looks whether a HAProxy whose process is not known still answers.
+pub const SOCKET_POLL: Duration = Duration::from_secs(1);
 /// A server that is drained is looked at this often until its connections are done.
 pub const DRAIN_POLL: Duration = Duration::from_secs(1);
 /// Bytes of a unix socket's path: 108 of the kernel, less the `.<pid>.tmp` that HAProxy appends while it binds.
