@@ -15,7 +15,7 @@ use proffer_server::clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::inbox::{Lanes, LinkInput, Numbered, Requests, SessionInput, Turn};
-use crate::limits::{STALL_MIN, STALL_SETTLE};
+use crate::limits::{STALL_MIN, STALL_SETTLE, VIEW_RETRY_INTERVAL};
 use crate::metrics::DriverMetrics;
 use crate::outbox::Peers;
 use crate::timers::Timers;
@@ -107,6 +107,9 @@ impl Driver {
 
     /// How long nothing needs to be done unless something happens.
     fn rest(&self, now: Time) -> Duration {
+        if !self.facts.is_empty() {
+            return VIEW_RETRY_INTERVAL;
+        }
         let next_ns = self
             .timers
             .next_ns()
@@ -266,5 +269,67 @@ impl Driver {
             Effect::Record(fact) => self.facts.push(fact),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_master_core::Config;
+    use proffer_master_core::event::TimerKey;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::store::log::Log;
+    use crate::store::memory::{Disk, MemoryStore};
+
+    fn driver() -> Driver {
+        let store = MemoryStore::open(&Disk::default()).expect("a store");
+        let log = Log::begin_term(Box::new(store)).expect("a term");
+        let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+        let (_, feed) = crate::view::start(metrics.cluster).expect("a view");
+        let (cluster, registry) = (log.cluster().clone(), log.registry().clone());
+        let mut first = Effects::new();
+        let config = Config::default();
+        let core = Core::new(
+            config,
+            cluster,
+            log.epoch(),
+            [0; 32],
+            registry,
+            Time::default(),
+            &mut first,
+        );
+        let writer = Writer::start(log, metrics.writer).expect("a writer");
+        Driver::new(core, first, writer, feed, metrics.driver).expect("a driver")
+    }
+
+    #[test]
+    fn after_a_stall_timers_wait_until_peers_could_be_heard() {
+        let mut driver = driver();
+        let start = Time::default().after(Duration::from_secs(100));
+        let is_set = |driver: &Driver| driver.timers.next_ns() == Some(start.mono_ns);
+        for key in [
+            TimerKey::Silence,
+            TimerKey::Heartbeat,
+            TimerKey::Allocate,
+            TimerKey::OfferExpiry,
+        ] {
+            driver.timers.cancel(&key);
+        }
+        driver.timers.set(TimerKey::PortRest, start);
+        let woken = start.after(Duration::from_secs(80));
+        driver.hold_timers_after_a_stall(woken, start);
+        driver
+            .turn(woken, None, &mut Turn::default())
+            .expect("a turn");
+        assert!(is_set(&driver), "it does not fire yet");
+        let settled = woken.after(STALL_SETTLE);
+        assert!(driver.rest(woken) > Duration::ZERO);
+        driver.hold_timers_after_a_stall(settled, settled);
+        driver
+            .turn(settled, None, &mut Turn::default())
+            .expect("a turn");
+        assert!(!is_set(&driver), "it has fired");
+        driver.writer.finish();
     }
 }

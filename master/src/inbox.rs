@@ -130,7 +130,9 @@ impl Inbox {
         match tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(not_leading()),
-            Err(_) => Err(overloaded("the call was not answered in time")),
+            Err(_) => Err(overloaded(
+                "the call was not answered in time; it may still be done",
+            )),
         }
     }
 }

@@ -15,6 +15,8 @@ mod metrics;
 mod outbox;
 mod running;
 pub mod store;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod view;
 mod writer;

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Bytes of one entry of the log or one chunk of a snapshot; what is larger is split, but never within a record.
 /// Half of what ZooKeeper takes in one znode.
 pub const ENTRY_LEN_MAX: usize = 512 * 1024;
-/// Entries in the log since the last snapshot; at this many a snapshot is written and the log is cut. The log may hold
-/// twice as many while that is under way, and so never more than 1,000.
+/// Entries in the log since the last snapshot; at this many a snapshot is written and the log is cut before anything
+/// else is written. Half of the promised 1,000, so that terms which only begin and end leave room.
 pub const ENTRIES_PER_SNAPSHOT: u64 = 500;
 /// Bytes of a file of the file store that are read; a larger one is refused as damaged.
 pub const STORE_FILE_LEN_MAX: u64 = 64 * 1024 * 1024;
@@ -52,7 +52,7 @@ pub const VIEW_CHANNEL_LEN: usize = 4 * 1024;
 pub const VIEW_PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
 /// Ended tasks of one framework that the view keeps; the oldest are forgotten.
 pub const ENDED_TASKS_MAX: usize = 1_000;
+/// Between two attempts to tell a view that was full.
+pub const VIEW_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Frameworks that are over whose ended tasks the view keeps; the oldest are forgotten.
 pub const GONE_FRAMEWORKS_MAX: usize = 100;
-/// How long open connections may take to end at shutdown; then they are cut.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

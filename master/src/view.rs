@@ -129,3 +129,76 @@ fn run(incoming: &Receiver<Message>, metrics: &ClusterMetrics) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proffer_model::FrameworkId;
+
+    use super::*;
+
+    fn agent(number: u64) -> Fact {
+        let description = proffer_model::AgentDescription {
+            host: "h".into(),
+            address: "h:1".into(),
+            resources: proffer_model::Resources::new(),
+            attributes: proffer_model::Attributes::default(),
+            version: "0".into(),
+        };
+        Fact::Agent(proffer_master_core::effect::AgentRow {
+            agent: format!("a{number}").parse().expect("id"),
+            description,
+            state: proffer_model::AgentState::Connected,
+            used: proffer_model::Resources::new(),
+            offered: proffer_model::Resources::new(),
+            tasks: 0,
+        })
+    }
+
+    #[tokio::test]
+    async fn who_asks_finds_everything_that_was_told_before() {
+        let (view, feed) = start(ClusterMetrics::default()).expect("a thread");
+        let mut earlier = view.snapshot().await.expect("a snapshot");
+        for number in 1..=100 {
+            feed.tell(&mut vec![agent(number)]);
+            let snapshot = view.snapshot().await.expect("a snapshot");
+            assert_eq!(
+                snapshot.agents.iter().count(),
+                usize::try_from(number).expect("small")
+            );
+            assert_eq!(
+                earlier.agents.iter().count() + 1,
+                snapshot.agents.iter().count()
+            );
+            earlier = snapshot;
+        }
+    }
+
+    #[test]
+    fn what_the_view_cannot_take_is_kept_and_told_later() {
+        let (messages, incoming) = sync_channel(1);
+        let feed = Feed { messages };
+        let framework: FrameworkId = "f".parse().expect("id");
+        let mut facts = vec![Fact::FrameworkGone { framework }];
+        feed.tell(&mut facts);
+        assert!(facts.is_empty());
+        facts.push(agent(1));
+        feed.tell(&mut facts);
+        facts.push(agent(2));
+        assert_eq!(facts.len(), 2, "there was no room");
+        incoming.recv().expect("the first");
+        feed.tell(&mut facts);
+        assert!(facts.is_empty());
+        let Ok(Message::Facts(told)) = incoming.recv() else {
+            panic!("the others")
+        };
+        assert_eq!(told, [agent(1), agent(2)]);
+    }
+
+    #[tokio::test]
+    async fn a_view_whose_thread_is_gone_says_so() {
+        let (messages, incoming) = sync_channel(1);
+        drop(incoming);
+        let problem = View { messages }.snapshot().await.expect_err("gone");
+        assert!(problem.is(code::MASTER_NOT_LEADING), "{problem}");
+    }
+}

@@ -119,3 +119,71 @@ fn write_all(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::histogram::exponential_buckets;
+
+    use super::*;
+    use crate::store::Store;
+    use crate::store::memory::{Disk, MemoryStore};
+
+    fn start(disk: &Disk) -> Writer {
+        let log =
+            Log::begin_term(Box::new(MemoryStore::open(disk).expect("open"))).expect("a term");
+        let metrics = WriterMetrics {
+            append_seconds: Histogram::new(exponential_buckets(1e-4, 4.0, 2)),
+            log_entries: Gauge::default(),
+        };
+        Writer::start(log, metrics).expect("a thread")
+    }
+
+    fn batch() -> Vec<Operation> {
+        let agent = "a".parse().expect("id");
+        vec![Operation::MarkReachable { agent }]
+    }
+
+    #[tokio::test]
+    async fn everything_handed_over_becomes_durable_in_few_entries() {
+        let disk = Disk::default();
+        let mut writer = start(&disk);
+        for seq in 1..=1_000 {
+            writer.write(Seq(seq), batch()).expect("handed over");
+        }
+        while writer.progress().await.expect("durable") < Seq(1_000) {}
+        assert!(!writer.is_behind());
+        writer.finish();
+        let last = MemoryStore::open(&disk)
+            .and_then(|mut store| store.last_entry())
+            .expect("last");
+        assert!(
+            last < 1_000,
+            "a thousand batches that wait together are not a thousand writes: {last}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_first_failure_is_told_and_nothing_is_tried_again() {
+        let disk = Disk::default();
+        let mut writer = start(&disk);
+        let mut successor = MemoryStore::open(&disk).expect("open");
+        successor
+            .append(2, b"")
+            .expect("the successor's term entry");
+        writer.write(Seq(1), batch()).expect("handed over");
+        let problem = writer.progress().await.expect_err("deposed");
+        assert!(problem.is(code::STORE_DEPOSED), "{problem}");
+        assert_eq!(successor.last_entry().expect("last"), 2);
+        writer.finish();
+    }
+
+    #[test]
+    fn what_was_handed_over_is_written_before_the_store_is_closed() {
+        let disk = Disk::default();
+        let writer = start(&disk);
+        writer.write(Seq(1), batch()).expect("handed over");
+        writer.finish();
+        let last = MemoryStore::open(&disk).and_then(|mut store| store.last_entry());
+        assert_eq!(last.expect("last"), 2);
+    }
+}

@@ -75,27 +75,34 @@ impl Log {
         &mut self,
         operations: impl IntoIterator<Item = &'a Operation>,
     ) -> Result<(), StoreError> {
-        let mut entry = Vec::new();
+        let (mut entry, mut covered) = (Vec::new(), Vec::new());
         for operation in operations {
             // Protobuf messages joined end to end are read as one, with the lists joined.
             let record = encode_batch(self.epoch, std::slice::from_ref(operation));
             if !entry.is_empty() && entry.len() + record.len() > ENTRY_LEN_MAX {
-                self.append_entry(&std::mem::take(&mut entry))?;
+                self.append_entry(&std::mem::take(&mut entry), covered.drain(..))?;
             }
             entry.extend_from_slice(&record);
-            self.registry.apply(operation);
+            covered.push(operation);
         }
         if !entry.is_empty() {
-            self.append_entry(&entry)?;
+            self.append_entry(&entry, covered.drain(..))?;
         }
-        self.cut_if_long()
+        Ok(())
     }
 
-    fn append_entry(&mut self, entry: &[u8]) -> Result<(), StoreError> {
+    /// Appends one entry, which holds these operations; the registry must never be ahead of the log, or a snapshot
+    /// would say something twice.
+    fn append_entry<'a>(
+        &mut self,
+        entry: &[u8],
+        covered: impl Iterator<Item = &'a Operation>,
+    ) -> Result<(), StoreError> {
         let next = self.last.saturating_add(1);
         self.store.append(next, entry)?;
         self.last = next;
-        Ok(())
+        covered.for_each(|operation| self.registry.apply(operation));
+        self.cut_if_long()
     }
 
     fn cut_if_long(&mut self) -> Result<(), StoreError> {
@@ -218,6 +225,17 @@ mod tests {
                 .iter()
                 .all(|entry| entry.bytes.len() <= ENTRY_LEN_MAX)
         );
+        assert_eq!(begin(&disk).registry(), log.registry());
+    }
+
+    #[test]
+    fn a_batch_of_many_entries_is_cut_on_the_way_without_counting_anything_twice() {
+        let disk = Disk::default();
+        let mut log = begin(&disk);
+        let count = usize::try_from(ENTRIES_PER_SNAPSHOT).expect("small") + 10;
+        log.append(&operations(count, ENTRY_LEN_MAX / 2))
+            .expect("append");
+        assert!(log.len() < ENTRIES_PER_SNAPSHOT);
         assert_eq!(begin(&disk).registry(), log.registry());
     }
 

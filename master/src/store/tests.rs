@@ -361,6 +361,23 @@ fn a_place_that_is_no_directory_is_a_problem_with_a_remedy() {
 }
 
 #[test]
+fn a_write_that_the_system_refuses_is_an_error_and_leaves_no_part() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = FileStore::open(directory.path()).expect("open");
+    fill(&mut store, 1);
+    // Whatever is in the way has the same effect as a full disk: the file beside its place cannot be written.
+    fs::create_dir(directory.path().join("log/temporary")).expect("in the way");
+    let problem = Problem::from(store.append(2, b"2").expect_err("refused"));
+    assert!(
+        problem.is(code::STORE_FAILED) && !problem.hint.is_empty(),
+        "{problem}"
+    );
+    fs::remove_dir(directory.path().join("log/temporary")).expect("out of the way");
+    assert_eq!(numbers(&store.read().expect("read")), [1]);
+    store.append(2, b"2").expect("append");
+}
+
+#[test]
 fn stores_are_named_in_two_ways() {
     assert_eq!("memory".parse(), Ok(StoreUrl::Memory));
     assert_eq!("file:/a/b".parse(), Ok(StoreUrl::File("/a/b".into())));

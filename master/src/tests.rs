@@ -1,0 +1,383 @@
+//! The whole master over real sockets: a framework, an agent and an operator, each through gRPC as anyone would.
+
+mod peers;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use proffer_model::{AgentState, TaskState, code};
+use proffer_proto::{problem_of, v1};
+use v1::session_call::Call;
+use v1::session_event::Event;
+use v1::to_agent::Message;
+
+use peers::{Agent, Framework, Master};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_goes_all_the_way_and_back() {
+    let master = Master::start("memory").await;
+    let mut framework = Framework::connect(&master).await;
+    let id = framework.subscribe("").await.framework_id;
+    framework.demand_one_cpu("web").await;
+    let mut agent = Agent::connect(&master).await;
+    let agent_id = agent.hello("", vec![]).await.agent_id;
+
+    let offer = framework.offer().await;
+    assert_eq!(
+        (offer.agent_id.as_str(), offer.host.as_str()),
+        (agent_id.as_str(), "host-1")
+    );
+    assert_eq!(
+        (offer.fits[0].demand_id.as_str(), offer.fits[0].count),
+        ("web", 1)
+    );
+    let incarnation = framework.launch(&offer, "task-1").await;
+    let Message::Launch(launch) = agent.next().await else {
+        panic!("a launch")
+    };
+    assert_eq!(
+        (launch.framework_id.as_str(), launch.incarnation),
+        (id.as_str(), incarnation)
+    );
+    assert_eq!(
+        launch.spec.expect("a spec").environment["PASSWORD"],
+        "canary"
+    );
+
+    agent
+        .report(&id, "task-1", incarnation, v1::TaskState::Running)
+        .await;
+    let (sequence, status) = framework.status().await;
+    assert_eq!(
+        (status.task_id.as_str(), status.state()),
+        ("task-1", v1::TaskState::Running)
+    );
+    framework
+        .call(Call::Acknowledge(v1::Acknowledge { sequence }))
+        .await;
+    let Message::Acknowledge(acknowledged) = agent.next().await else {
+        panic!("an acknowledgement")
+    };
+    assert_eq!(
+        (acknowledged.task_id.as_str(), acknowledged.number),
+        ("task-1", 1)
+    );
+
+    let mut operator = master.operator().await;
+    let tasks = operator
+        .list_tasks(v1::ListTasksRequest::default())
+        .await
+        .expect("tasks")
+        .into_inner();
+    let [task] = tasks.tasks.as_slice() else {
+        panic!("one task: {tasks:?}")
+    };
+    assert_eq!((task.id.as_str(), task.host.as_str()), ("task-1", "host-1"));
+    assert_eq!(task.agent_address, "127.0.0.1:5051");
+    assert!(
+        !format!("{tasks:?}").contains("canary"),
+        "environments are in no view"
+    );
+    let agents = operator
+        .list_agents(v1::ListAgentsRequest {})
+        .await
+        .expect("agents")
+        .into_inner();
+    assert_eq!(
+        (agents.agents[0].state(), agents.agents[0].tasks),
+        (v1::AgentState::Connected, 1)
+    );
+    let frameworks = operator
+        .list_frameworks(v1::ListFrameworksRequest {})
+        .await
+        .expect("frameworks");
+    assert!(frameworks.get_ref().frameworks[0].connected);
+
+    let page = master.get("/metrics").await;
+    for line in [
+        format!("master_agents{{state=\"{}\"}} 1", AgentState::Connected),
+        format!("master_tasks{{state=\"{}\"}} 1", TaskState::Running),
+        "master_frameworks{state=\"connected\"} 1".into(),
+        "master_launches_total 1".into(),
+        "master_epoch 1".into(),
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} is not in {page}");
+    }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_cluster_frameworks_state_and_what_agents_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = format!("file:{}", directory.path().join("store").display());
+    let master = Master::start(&store).await;
+    let mut framework = Framework::connect(&master).await;
+    let before = framework.subscribe("").await;
+    let mut state = master.state().await;
+    let put = v1::PutStateRequest {
+        framework_id: before.framework_id.clone(),
+        generation: before.generation,
+        key: "apps/web".into(),
+        value: "v1".into(),
+        expected_version: Some(0),
+    };
+    assert_eq!(
+        state
+            .put(put.clone())
+            .await
+            .expect("put")
+            .into_inner()
+            .version,
+        1
+    );
+    let problem = problem_of(&state.put(put).await.expect_err("there is one already"));
+    assert!(problem.is(code::STATE_VERSION), "{problem}");
+    let mut agent = Agent::connect(&master).await;
+    let agent_id = agent.hello("", vec![]).await.agent_id;
+    framework.demand_one_cpu("web").await;
+    let offer = framework.offer().await;
+    let incarnation = framework.launch(&offer, "task-1").await;
+    agent.next().await;
+    master.stop().await;
+
+    let master = Master::start(&store).await;
+    let mut framework = Framework::connect(&master).await;
+    let after = framework.subscribe(&before.framework_id).await;
+    assert_eq!(
+        (&after.framework_id, &after.cluster_id),
+        (&before.framework_id, &before.cluster_id)
+    );
+    let get = v1::GetStateRequest {
+        framework_id: after.framework_id.clone(),
+        generation: after.generation,
+        key: "apps/web".into(),
+    };
+    let entry = master
+        .state()
+        .await
+        .get(get)
+        .await
+        .expect("get")
+        .into_inner()
+        .entry
+        .expect("an entry");
+    assert_eq!((&entry.value[..], entry.version), (&b"v1"[..], 1));
+    let mut agent = Agent::connect(&master).await;
+    let running = peers::running(&after.framework_id, "task-1", &agent_id, incarnation);
+    let welcome = agent.hello(&agent_id, vec![running]).await;
+    assert_eq!(
+        (&welcome.agent_id, &welcome.cluster_id),
+        (&agent_id, &before.cluster_id)
+    );
+    assert_eq!(agent.epoch, 2);
+    framework
+        .wait_for(
+            |event| matches!(event, Event::AgentSettled(settled) if settled.agent_id == agent_id),
+        )
+        .await;
+    let tasks = master
+        .operator()
+        .await
+        .list_tasks(v1::ListTasksRequest::default())
+        .await
+        .expect("tasks");
+    assert_eq!(
+        tasks.get_ref().tasks[0]
+            .status
+            .as_ref()
+            .expect("a status")
+            .incarnation,
+        incarnation
+    );
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_cannot_be_read_is_answered_and_the_session_goes_on() {
+    let master = Master::start("memory").await;
+    let mut framework = Framework::connect(&master).await;
+    framework.subscribe("").await;
+    let bad = v1::Accept {
+        offer_ids: vec!["o".into()],
+        launches: vec![v1::TaskSpec {
+            id: "../etc".into(),
+            ..peers::task("x")
+        }],
+    };
+    let problem = framework.refused(Call::Accept(bad)).await;
+    assert_eq!(problem.field, "accept.launches[0].id", "{problem:?}");
+    let missing = v1::SetDemand::default();
+    assert!(
+        !framework
+            .refused(Call::SetDemand(missing))
+            .await
+            .hint
+            .is_empty()
+    );
+    framework.demand_one_cpu("web").await;
+    // Metrics are counted by the view; who has asked it has waited for it.
+    let frameworks = v1::ListFrameworksRequest {};
+    let frameworks = master.operator().await.list_frameworks(frameworks).await;
+    assert_eq!(
+        frameworks.expect("frameworks").get_ref().frameworks[0].demand,
+        1
+    );
+    let page = master.get("/metrics").await;
+    assert!(
+        page.contains("master_calls_refused_total{code=\"id.invalid\"} 1"),
+        "{page}"
+    );
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_token_is_refused_with_a_problem() {
+    let master = Master::start("memory").await;
+    let mut operator =
+        v1::operator_client::OperatorClient::new(master.channel(master.listen()).await);
+    let status = operator
+        .list_agents(v1::ListAgentsRequest {})
+        .await
+        .expect_err("refused");
+    assert_eq!(status.code(), tonic::Code::Unauthenticated);
+    let problem = problem_of(&status);
+    assert!(
+        problem.is(code::AUTH_MISSING) && !problem.hint.is_empty(),
+        "{problem}"
+    );
+    let mut link =
+        v1::agent_link_client::AgentLinkClient::new(master.channel(master.cluster_listen()).await);
+    let status = link.link(tokio_stream::empty()).await.expect_err("refused");
+    assert!(problem_of(&status).is(code::AUTH_MISSING));
+    let mut operator = master.operator().await;
+    let asked = v1::ExplainDemandRequest::default();
+    let problem = problem_of(&operator.explain_demand(asked).await.expect_err("no id"));
+    assert_eq!(
+        (problem.code.as_ref(), problem.field.as_str()),
+        ("field.missing", "framework_id")
+    );
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_does_not_begin_with_hello_is_told_why() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    agent
+        .say(v1::to_master::Message::Heartbeat(v1::LinkHeartbeat {}))
+        .await;
+    let problem = problem_of(&agent.end().await);
+    assert_eq!(
+        (problem.code.as_ref(), problem.field.as_str()),
+        ("field.missing", "hello")
+    );
+    let mut agent = Agent::connect(&master).await;
+    let ranges = (0..5_000_u64).map(|n| v1::Range {
+        begin: n * 3,
+        end: n * 3,
+    });
+    let mut hello = peers::hello("", vec![]);
+    for number in 0..10 {
+        let (name, ranges) = (format!("r{number}"), ranges.clone().collect());
+        let resources = hello
+            .description
+            .as_mut()
+            .and_then(|description| description.resources.as_mut());
+        resources
+            .expect("resources")
+            .ranges
+            .push(v1::Ranges { name, ranges });
+    }
+    agent.say(v1::to_master::Message::Hello(hello)).await;
+    let problem = problem_of(&agent.end().await);
+    assert_eq!(
+        (problem.code.as_ref(), problem.field.as_str()),
+        ("field.too_long", "hello.description")
+    );
+    master.stop().await;
+}
+
+/// Sends bytes and reads until the other side closes.
+fn throw(address: SocketAddr, bytes: &[u8]) {
+    let mut socket = TcpStream::connect(address).expect("connect");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("timeout");
+    // The other side may close while we are still writing.
+    let _ = socket.write_all(bytes);
+    let _ = socket.shutdown(std::net::Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_on_either_port_harms_nobody() {
+    let master = Master::start("memory").await;
+    let addresses = [master.listen(), master.cluster_listen()];
+    let preface =
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff".as_slice();
+    let garbage: [&'static [u8]; 5] = [
+        b"",
+        b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello, or nearly so",
+        b"GET / HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\n\r\n",
+        preface,
+    ];
+    let thrown = tokio::task::spawn_blocking(move || {
+        std::thread::scope(|scope| {
+            for address in addresses {
+                for bytes in garbage {
+                    scope.spawn(move || throw(address, bytes));
+                }
+            }
+        });
+    });
+    thrown.await.expect("thrown");
+    Agent::connect(&master).await.hello("", vec![]).await;
+    let agents = master
+        .operator()
+        .await
+        .list_agents(v1::ListAgentsRequest {})
+        .await
+        .expect("agents");
+    assert_eq!(agents.get_ref().agents.len(), 1);
+    assert!(master.get("/health").await.contains("\"leading\":true"));
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_or_directory_is_a_typed_error_and_changes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = format!("file:{}", directory.path().join("store").display());
+    let master = Master::start(&store).await;
+    let problem = Master::try_start(&store, master.listen())
+        .await
+        .expect_err("the port");
+    assert!(problem.is(code::PORT_TAKEN), "{problem}");
+    let problem = Master::try_start(&store, peers::ANY)
+        .await
+        .expect_err("the directory");
+    assert!(problem.is(code::DIRECTORY_LOCKED), "{problem}");
+    master.stop().await;
+    let master = Master::start(&store).await;
+    let health = master.get("/health").await;
+    assert!(
+        health.contains("\"epoch\":2"),
+        "neither of them began a term: {health}"
+    );
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_was_deposed_ends_and_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = format!("file:{}", directory.path().display());
+    let master = Master::start(&store).await;
+    std::fs::write(directory.path().join("log/00000000000000000002"), b"")
+        .expect("another's entry");
+    let mut framework = Framework::connect(&master).await;
+    framework.call(peers::subscribe("")).await;
+    let problem = master.ended().await.expect_err("deposed");
+    assert!(problem.is(code::STORE_DEPOSED), "{problem}");
+}

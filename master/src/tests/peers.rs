@@ -1,0 +1,434 @@
+//! A master with port 0 and a token of its own, and those who talk to it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proffer_model::Problem;
+use proffer_proto::v1;
+use proffer_server::auth::LocalToken;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+use v1::session_call::Call;
+use v1::session_event::Event;
+
+use crate::{Config, Options, Running};
+
+/// An address whose port the kernel chooses.
+pub(super) const ANY: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Waits for what must come, but not for ever.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(30), future).await;
+    waited.unwrap_or_else(|_| panic!("{what} did not come"))
+}
+
+/// A master, the place of its token, and what stops it.
+#[derive(Debug)]
+pub(super) struct Master {
+    running: Running,
+    shutdown: CancellationToken,
+    token: LocalToken,
+    _directory: tempfile::TempDir,
+}
+
+/// Adds the token to each call.
+#[derive(Clone)]
+pub(super) struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request
+            .metadata_mut()
+            .insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Authorized = InterceptedService<Channel, Bearer>;
+
+impl Master {
+    pub(super) async fn start(store: &str) -> Self {
+        Self::try_start(store, ANY).await.expect("a master")
+    }
+
+    pub(super) async fn try_start(store: &str, listen: SocketAddr) -> Result<Self, Problem> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let token_file = directory.path().join("token");
+        let config = Config::from_options(Options {
+            listen: Some(listen),
+            cluster_listen: Some(ANY),
+            store: Some(store.parse().expect("a store")),
+            token_file: Some(token_file.clone()),
+            ..Options::default()
+        })?;
+        let shutdown = CancellationToken::new();
+        let running = crate::start(config, shutdown.clone()).await?;
+        Ok(Self {
+            running,
+            shutdown,
+            token: LocalToken::load(&token_file).expect("a token"),
+            _directory: directory,
+        })
+    }
+
+    pub(super) async fn stop(self) {
+        self.shutdown.cancel();
+        self.ended().await.expect("a shutdown is no failure");
+    }
+
+    pub(super) async fn ended(self) -> Result<(), Problem> {
+        soon("the end", self.running.join()).await
+    }
+
+    pub(super) fn listen(&self) -> SocketAddr {
+        self.running.listen
+    }
+
+    pub(super) fn cluster_listen(&self) -> SocketAddr {
+        self.running.cluster_listen
+    }
+
+    pub(super) async fn channel(&self, address: SocketAddr) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        soon("a connection", endpoint.connect())
+            .await
+            .expect("connected")
+    }
+
+    fn bearer(&self) -> Bearer {
+        let text = format!("Bearer {}", self.token.secret().expose());
+        Bearer(text.parse().expect("a header"))
+    }
+
+    pub(super) async fn operator(&self) -> v1::operator_client::OperatorClient<Authorized> {
+        let channel = self.channel(self.listen()).await;
+        v1::operator_client::OperatorClient::with_interceptor(channel, self.bearer())
+    }
+
+    pub(super) async fn state(
+        &self,
+    ) -> v1::framework_state_client::FrameworkStateClient<Authorized> {
+        let channel = self.channel(self.listen()).await;
+        v1::framework_state_client::FrameworkStateClient::with_interceptor(channel, self.bearer())
+    }
+
+    /// The body of a page that needs no token.
+    pub(super) async fn get(&self, path: &str) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut socket = tokio::net::TcpStream::connect(self.listen())
+            .await
+            .expect("connected");
+        let host = self.listen();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        soon("a page", socket.read_to_string(&mut answer))
+            .await
+            .expect("read");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+}
+
+/// A framework's session.
+pub(super) struct Framework {
+    calls: mpsc::Sender<v1::SessionCall>,
+    events: Streaming<v1::SessionEvent>,
+    last_request: u64,
+    demand_generation: u64,
+}
+
+/// To subscribe as this framework, or as a new one.
+pub(super) fn subscribe(framework_id: &str) -> Call {
+    Call::Subscribe(v1::Subscribe {
+        framework_id: framework_id.into(),
+        name: "web".into(),
+        roles: vec!["*".into()],
+        failover_timeout_ms: None,
+    })
+}
+
+/// A task that wants one cpu.
+pub(super) fn task(id: &str) -> v1::TaskSpec {
+    v1::TaskSpec {
+        id: id.into(),
+        name: id.into(),
+        resources: Some(cpus(1_000)),
+        command: Some(v1::task_spec::Command::Shell("sleep 1000".into())),
+        environment: [("PASSWORD".to_owned(), "canary".to_owned())].into(),
+        ..v1::TaskSpec::default()
+    }
+}
+
+fn cpus(milli: u64) -> v1::Resources {
+    let name = "cpus".to_owned();
+    v1::Resources {
+        scalars: vec![v1::Scalar { name, milli }],
+        ranges: vec![],
+    }
+}
+
+impl Framework {
+    pub(super) async fn connect(master: &Master) -> Self {
+        let channel = master.channel(master.listen()).await;
+        let mut client =
+            v1::scheduler_client::SchedulerClient::with_interceptor(channel, master.bearer());
+        let (calls, receiver) = mpsc::channel(100);
+        let opened = soon("a session", client.session(ReceiverStream::new(receiver))).await;
+        Self {
+            calls,
+            events: opened.expect("a session").into_inner(),
+            last_request: 0,
+            demand_generation: 0,
+        }
+    }
+
+    pub(super) async fn call(&mut self, call: Call) -> u64 {
+        self.last_request += 1;
+        let request_id = self.last_request;
+        let call = Some(call);
+        self.calls
+            .send(v1::SessionCall { request_id, call })
+            .await
+            .expect("open");
+        request_id
+    }
+
+    /// The first event that fits, with its sequence; those before it are skipped.
+    pub(super) async fn wait_for(&mut self, fits: impl Fn(&Event) -> bool) -> (u64, Event) {
+        loop {
+            let event = soon("an event", self.events.message())
+                .await
+                .expect("open")
+                .expect("an event");
+            let (sequence, event) = (event.sequence, event.event.expect("an event"));
+            if fits(&event) {
+                return (sequence, event);
+            }
+        }
+    }
+
+    async fn answer(&mut self, call: Call) -> v1::answered::Answer {
+        let request = self.call(call).await;
+        let is_answer =
+            |event: &Event| matches!(event, Event::Answered(a) if a.request_id == request);
+        match self.wait_for(is_answer).await.1 {
+            Event::Answered(answered) => answered.answer.expect("an answer"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) async fn subscribe(&mut self, framework_id: &str) -> v1::Subscribed {
+        self.call(subscribe(framework_id)).await;
+        match self
+            .wait_for(|event| matches!(event, Event::Subscribed(_)))
+            .await
+            .1
+        {
+            Event::Subscribed(subscribed) => subscribed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) async fn demand_one_cpu(&mut self, id: &str) {
+        self.demand_generation += 1;
+        let entry = v1::DemandEntry {
+            id: id.into(),
+            shape: Some(v1::Shape {
+                resources: Some(cpus(1_000)),
+                counts: [].into(),
+            }),
+            count: 1,
+            ..v1::DemandEntry::default()
+        };
+        let demand = v1::SetDemand {
+            role: "*".into(),
+            generation: self.demand_generation,
+            entries: vec![entry],
+        };
+        let answer = self.answer(Call::SetDemand(demand)).await;
+        assert!(
+            matches!(answer, v1::answered::Answer::Done(_)),
+            "{answer:?}"
+        );
+    }
+
+    pub(super) async fn refused(&mut self, call: Call) -> v1::Problem {
+        match self.answer(call).await {
+            v1::answered::Answer::Refused(problem) => problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) async fn offer(&mut self) -> v1::Offer {
+        match self
+            .wait_for(|event| matches!(event, Event::Offered(_)))
+            .await
+            .1
+        {
+            Event::Offered(offered) => offered.offers.into_iter().next().expect("an offer"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Launches a task in an offer; answers its incarnation.
+    pub(super) async fn launch(&mut self, offer: &v1::Offer, id: &str) -> u64 {
+        let accept = v1::Accept {
+            offer_ids: vec![offer.id.clone()],
+            launches: vec![task(id)],
+        };
+        match self.answer(Call::Accept(accept)).await {
+            v1::answered::Answer::Launched(launched) => match launched.results[0].outcome {
+                Some(v1::launch_result::Outcome::Incarnation(incarnation)) => incarnation,
+                ref other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next status that an agent made.
+    pub(super) async fn status(&mut self) -> (u64, v1::Status) {
+        match self
+            .wait_for(|event| matches!(event, Event::Updated(status) if status.number > 0))
+            .await
+        {
+            (sequence, Event::Updated(status)) => (sequence, status),
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+}
+
+/// An agent's link.
+pub(super) struct Agent {
+    messages: mpsc::Sender<v1::ToMaster>,
+    incoming: Streaming<v1::ToAgent>,
+    /// Of the last message.
+    pub(super) epoch: u64,
+}
+
+/// A registration with four cpus.
+pub(super) fn hello(agent_id: &str, tasks: Vec<v1::AgentTask>) -> v1::Hello {
+    let description = v1::AgentDescription {
+        host: "host-1".into(),
+        address: "127.0.0.1:5051".into(),
+        resources: Some(cpus(4_000)),
+        attributes: vec![],
+        version: "0".into(),
+    };
+    v1::Hello {
+        agent_id: agent_id.into(),
+        description: Some(description),
+        tasks,
+        ..v1::Hello::default()
+    }
+}
+
+fn status(task_id: &str, incarnation: u64, state: v1::TaskState) -> v1::Status {
+    v1::Status {
+        task_id: task_id.into(),
+        incarnation,
+        number: 1,
+        state: state.into(),
+        ..v1::Status::default()
+    }
+}
+
+/// A task that an agent runs.
+pub(super) fn running(
+    framework_id: &str,
+    task_id: &str,
+    agent_id: &str,
+    incarnation: u64,
+) -> v1::AgentTask {
+    let status = v1::Status {
+        agent_id: agent_id.into(),
+        ..status(task_id, incarnation, v1::TaskState::Running)
+    };
+    v1::AgentTask {
+        framework_id: framework_id.into(),
+        spec: Some(task(task_id)),
+        incarnation,
+        status: Some(status),
+    }
+}
+
+impl Agent {
+    pub(super) async fn connect(master: &Master) -> Self {
+        let channel = master.channel(master.cluster_listen()).await;
+        let mut client =
+            v1::agent_link_client::AgentLinkClient::with_interceptor(channel, master.bearer());
+        let (messages, receiver) = mpsc::channel(100);
+        let opened = soon("a link", client.link(ReceiverStream::new(receiver))).await;
+        Self {
+            messages,
+            incoming: opened.expect("a link").into_inner(),
+            epoch: 0,
+        }
+    }
+
+    pub(super) async fn say(&mut self, message: v1::to_master::Message) {
+        let message = Some(message);
+        self.messages
+            .send(v1::ToMaster { message })
+            .await
+            .expect("open");
+    }
+
+    pub(super) async fn hello(&mut self, agent_id: &str, tasks: Vec<v1::AgentTask>) -> v1::Welcome {
+        self.say(v1::to_master::Message::Hello(hello(agent_id, tasks)))
+            .await;
+        match self.next().await {
+            v1::to_agent::Message::Welcome(welcome) => welcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next message that is no heartbeat.
+    pub(super) async fn next(&mut self) -> v1::to_agent::Message {
+        loop {
+            let message = soon("a message", self.incoming.message())
+                .await
+                .expect("open")
+                .expect("a message");
+            self.epoch = message.epoch;
+            match message.message.expect("a message") {
+                v1::to_agent::Message::Heartbeat(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// How the link ends.
+    pub(super) async fn end(mut self) -> Status {
+        loop {
+            match soon("the end", self.incoming.message()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it ended without a reason"),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    pub(super) async fn report(
+        &mut self,
+        framework_id: &str,
+        task_id: &str,
+        incarnation: u64,
+        state: v1::TaskState,
+    ) {
+        let updated = v1::TaskUpdated {
+            framework_id: framework_id.into(),
+            status: Some(status(task_id, incarnation, state)),
+            latest: state.into(),
+        };
+        self.say(v1::to_master::Message::Updated(updated)).await;
+    }
+}
