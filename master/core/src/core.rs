@@ -1,25 +1,47 @@
-//! The core: one value, one function. This file only says what it consists of and which event goes where.
+//! The core: one value, one function. This file only says what it consists of and which event goes where; each idea has a
+//! file of its own that adds its handlers to [`Core`].
 
-use proffer_model::registry::Registry;
-use proffer_model::{ClusterId, Epoch, Time};
+use std::collections::BTreeMap;
 
+use proffer_model::registry::{Operation, Registry};
+use proffer_model::{AgentState, ClusterId, Epoch, FrameworkId, Time};
+
+use crate::agents::{Agent, Agents};
 use crate::config::Config;
-use crate::effect::Effects;
-use crate::event::Event;
+use crate::effect::{Effect, Effects};
+use crate::event::{Event, Seq, TimerKey};
+use crate::frameworks::Framework;
+use crate::ids::Ids;
+use crate::offers::Offers;
+use crate::sessions::Sessions;
+use crate::silence::Silence;
+use crate::tasks::Tasks;
+use crate::triggers::Triggers;
+use crate::turn::Turn;
 
 /// A master's whole knowledge in one leadership term. Built when leadership is won, dropped when it is lost.
 #[derive(Debug)]
 pub struct Core {
-    config: Config,
-    cluster: ClusterId,
-    epoch: Epoch,
-    seed: [u8; 32],
-    registry: Registry,
-    now: Time,
+    pub(crate) config: Config,
+    pub(crate) cluster: ClusterId,
+    pub(crate) epoch: Epoch,
+    /// What the log adds up to once all batches are durable: the one place for what agents and frameworks say of
+    /// themselves.
+    pub(crate) registry: Registry,
+    pub(crate) agents: Agents,
+    pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
+    pub(crate) sessions: Sessions,
+    pub(crate) tasks: Tasks,
+    pub(crate) offers: Offers,
+    pub(crate) triggers: Triggers,
+    pub(crate) silence: Silence,
+    pub(crate) ids: Ids,
+    pub(crate) turn: Turn,
 }
 
 impl Core {
-    /// Begins a term with what the log adds up to. `seed` must be unguessable: offer ids are made of it.
+    /// Begins a term with what the log adds up to, and appends what is to be done at once: timers and rows. `seed` must be
+    /// unguessable: offer ids are made of it. `config` must be valid ([`Config::validate`]).
     pub fn new(
         config: Config,
         cluster: ClusterId,
@@ -29,25 +51,155 @@ impl Core {
         now: Time,
         effects: &mut Effects,
     ) -> Self {
-        effects.clear();
-        Self {
+        let frameworks = registry.frameworks.iter();
+        let frameworks: BTreeMap<_, _> = frameworks
+            .map(|(id, entry)| (id.clone(), Framework::recovered(entry)))
+            .collect();
+        let mut agents = Agents::default();
+        for (id, entry) in &registry.agents {
+            let state = match entry.unreachable_since_wall_ms {
+                Some(_) => AgentState::Unreachable,
+                None => AgentState::Recovering,
+            };
+            let mut agent = Agent::new(now, state);
+            agent.is_recovered = true;
+            agents.by_id.insert(id.clone(), agent);
+        }
+        let awaited = agents.by_id.iter();
+        let awaited = awaited.filter(|(_, agent)| agent.state == AgentState::Recovering);
+        let triggers = Triggers::new(
+            awaited.map(|(id, _)| id.clone()).collect(),
+            frameworks.keys().cloned().collect(),
+            now.after(config.recovery_wait).mono_ns,
+        );
+        let mut core = Self {
+            ids: Ids::new(&cluster, epoch, seed),
             config,
             cluster,
             epoch,
-            seed,
             registry,
-            now,
-        }
+            agents,
+            frameworks,
+            sessions: Sessions::default(),
+            tasks: Tasks::default(),
+            offers: Offers::default(),
+            triggers,
+            silence: Silence::default(),
+            turn: Turn::default(),
+        };
+        core.turn.now = now;
+        core.begin();
+        core.end_step(effects);
+        core
     }
 
     /// Takes what happened and appends what is to be done. The same events give the same effects.
     pub fn step(&mut self, now: Time, event: Event, effects: &mut Effects) {
-        self.now = now;
-        let _ = (event, effects);
+        self.turn.now = now;
+        match event {
+            Event::LinkOpened { link, hello } => self.on_link_opened(link, hello),
+            Event::LinkMessage { link, message } => self.on_link_message(link, message),
+            Event::LinkClosed { link } => self.on_link_closed(link),
+            Event::CallReceived {
+                session,
+                principal,
+                request,
+                call,
+            } => {
+                self.on_call(session, principal, request, call);
+            }
+            Event::CallMalformed {
+                session,
+                request,
+                problem,
+            } => {
+                self.on_call_malformed(session, request, problem);
+            }
+            Event::SessionClosed { session } => self.on_session_closed(session),
+            Event::StateRequested {
+                request,
+                principal,
+                framework,
+                generation,
+                call,
+            } => {
+                self.on_state_requested(request, &principal, &framework, generation, call);
+            }
+            Event::ExplainRequested { request, framework } => {
+                self.on_explain_requested(request, &framework);
+            }
+            Event::Persisted(seq) => self.on_persisted(seq),
+            Event::TimerFired(key) => self.on_timer(key),
+        }
+        self.end_step(effects);
     }
 
     /// What the log adds up to once all batches of this core are durable.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Changes what is durable, in memory at once; what rests on it must wait for the batch that is answered.
+    pub(crate) fn persist(&mut self, operation: Operation) -> Seq {
+        self.registry.apply(&operation);
+        self.turn.persist(operation)
+    }
+
+    /// Sets a timer to a moment of the monotonic clock.
+    pub(crate) fn set_timer_at(&mut self, key: TimerKey, mono_ns: u64) {
+        let now = self.turn.now;
+        let wait = std::time::Duration::from_nanos(mono_ns.saturating_sub(now.mono_ns));
+        let at = now.after(wait);
+        self.turn.push(Effect::SetTimer { key, at });
+    }
+
+    /// Every framework of the log has its failover timeout to come back.
+    fn begin(&mut self) {
+        let frameworks: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
+        for framework in &frameworks {
+            self.start_failover(framework);
+            self.turn.touch_framework(framework);
+        }
+        for agent in self.agents.by_id.keys() {
+            self.turn.touch_agent(agent);
+        }
+        let beat = self.turn.now.after(self.config.heartbeat_interval).mono_ns;
+        self.set_timer_at(TimerKey::Silence, beat);
+        self.set_timer_at(TimerKey::Heartbeat, beat);
+    }
+
+    fn on_timer(&mut self, key: TimerKey) {
+        match key {
+            TimerKey::Silence => self.on_silence(),
+            TimerKey::OfferExpiry => self.on_offer_expiry(),
+            TimerKey::Allocate => self.on_allocate_timer(),
+            TimerKey::Failover(framework) => self.on_failover(&framework),
+            TimerKey::Heartbeat => {
+                self.beat_sessions();
+                self.beat_links();
+                let beat = self.turn.now.after(self.config.heartbeat_interval).mono_ns;
+                self.set_timer_at(TimerKey::Heartbeat, beat);
+            }
+            TimerKey::PortRest => self.on_port_rest(),
+        }
+    }
+
+    /// Agents whose admission is durable now may be offered from.
+    fn on_persisted(&mut self, seq: Seq) {
+        let was = self.turn.durable();
+        self.turn.on_persisted(seq);
+        let now = self.turn.durable();
+        let agents = self.agents.by_id.iter();
+        for (id, _) in
+            agents.filter(|(_, agent)| was < agent.admitted_in && agent.admitted_in <= now)
+        {
+            self.triggers.agent_changed(id);
+        }
+    }
+
+    fn end_step(&mut self, effects: &mut Effects) {
+        self.allocate_if_due();
+        self.record_rows();
+        self.turn.finish(effects);
     }
 }

@@ -1,11 +1,32 @@
 //! The master's pure core: every decision about agents, frameworks, offers and tasks; no clock, no randomness, no I/O.
+//!
+//! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `settlement`, `silence`;
+//! `frameworks`, `sessions`, `state`; `tasks`; `demand`, `triggers`, `allocator`, `offers`, `explain`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod agents;
+mod allocator;
+mod amounts;
 pub mod config;
 pub mod core;
+mod demand;
 pub mod effect;
 pub mod event;
+mod explain;
+mod frameworks;
+mod ids;
+mod invariants;
+pub mod limits;
+mod offers;
+mod rows;
+mod sessions;
+mod settlement;
+mod silence;
+mod state;
+mod tasks;
+mod triggers;
+mod turn;
 
 pub use config::Config;
 pub use core::Core;

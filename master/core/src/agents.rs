@@ -1,0 +1,444 @@
+//! Agents: who they are, their links, what they hold. What their task lists mean is decided in `settlement.rs`, when they
+//! count as silent in `silence.rs`.
+//!
+//! An agent that comes back on a new link replaces its old one. Only where the old one is alive and the newcomer is on
+//! another host is it a copy of the agent's directory, and refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proffer_model::link::{Hello, ToAgent, ToMaster};
+use proffer_model::registry::{AgentEntry, Operation};
+use proffer_model::{
+    AgentDescription, AgentId, AgentState, FrameworkId, Generation, Incarnation, OfferId, Problem,
+    Resources, TaskId, Time, code, session,
+};
+
+use crate::amounts::{ports_of, scalars_of};
+use crate::core::Core;
+use crate::effect::{After, Effect, Fact, OfferEnd};
+use crate::event::{LinkId, Seq, TimerKey};
+use crate::limits::AGENTS_MAX;
+use crate::tasks::TaskKey;
+
+/// What the master knows about an agent besides its description, which stands in the registry.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) state: AgentState,
+    pub(crate) link: Option<LinkId>,
+    pub(crate) generation: Generation,
+    /// When it last said something; for one not seen yet, when the term began.
+    pub(crate) heard_at: Time,
+    /// Its tasks in the table, live or unacknowledged.
+    pub(crate) tasks: BTreeSet<TaskKey>,
+    /// What runs there and is nobody's: of frameworks that are over, or older launches. Killed, and counted until gone.
+    pub(crate) strays: BTreeMap<(FrameworkId, TaskId, Incarnation), Resources>,
+    pub(crate) offers: BTreeSet<OfferId>,
+    /// Held by its tasks and strays.
+    pub(crate) used: Resources,
+    /// In offers.
+    pub(crate) offered: Resources,
+    /// Ports that were held, and until when they rest, by the monotonic clock.
+    pub(crate) resting: Vec<(u64, Resources)>,
+    /// Whether it was in the log when the term began.
+    pub(crate) is_recovered: bool,
+    /// Whether it has said in this term what it runs.
+    pub(crate) is_settled: bool,
+    /// The batch that admits it; nothing is offered from it before.
+    pub(crate) admitted_in: Seq,
+}
+
+impl Agent {
+    pub(crate) fn new(now: Time, state: AgentState) -> Self {
+        Self {
+            state,
+            link: None,
+            generation: Generation::default(),
+            heard_at: now,
+            tasks: BTreeSet::new(),
+            strays: BTreeMap::new(),
+            offers: BTreeSet::new(),
+            used: Resources::new(),
+            offered: Resources::new(),
+            resting: Vec::new(),
+            is_recovered: false,
+            is_settled: false,
+            admitted_in: Seq::default(),
+        }
+    }
+
+    /// What of `total` is neither used nor resting.
+    pub(crate) fn rested(&self, total: &Resources) -> Resources {
+        let mut rest = total.minus(&self.used);
+        for (_, ports) in &self.resting {
+            rest.subtract(ports);
+        }
+        rest
+    }
+}
+
+/// All agents and their connections.
+#[derive(Debug, Default)]
+pub(crate) struct Agents {
+    pub(crate) by_id: BTreeMap<AgentId, Agent>,
+    pub(crate) links: BTreeMap<LinkId, AgentId>,
+    /// Links that were told to end and have not yet; what they still say is ignored.
+    closing: BTreeSet<LinkId>,
+    /// When the timer for resting ports is set to.
+    rest_timer_at: Option<u64>,
+}
+
+impl Core {
+    pub(crate) fn on_link_opened(&mut self, link: LinkId, hello: Hello) {
+        if let Err(problem) = self.judge_hello(&hello) {
+            self.turn.record(Fact::AgentRefused {
+                agent: hello.agent,
+                problem: problem.clone(),
+            });
+            self.turn.push(Effect::SendLink {
+                link,
+                message: ToAgent::Refused(problem),
+                after: After::Nothing,
+            });
+            self.end_link(link);
+            return;
+        }
+        let agent = hello.agent.unwrap_or_else(|| self.fresh_agent_id());
+        let was_unreachable = self.admit_agent(&agent, hello.description);
+        self.replace_link(&agent, link);
+        let after = match self.agents.by_id.get(&agent) {
+            Some(known) => self.turn.after(known.admitted_in),
+            None => After::Nothing,
+        };
+        self.welcome(&agent, after);
+        self.settle(&agent, hello.tasks, was_unreachable, after);
+        self.on_agent_settled(&agent, after);
+    }
+
+    pub(crate) fn on_link_message(&mut self, link: LinkId, message: ToMaster) {
+        let Some(agent) = self.agents.links.get(&link).cloned() else {
+            return;
+        };
+        match message {
+            ToMaster::Hello(_) => self.close_link(link),
+            ToMaster::Heartbeat => self.hear(&agent),
+            ToMaster::Updated {
+                framework,
+                status,
+                latest,
+            } => {
+                self.hear(&agent);
+                self.on_task_updated(&agent, &(framework, status.task.clone()), status, latest);
+            }
+        }
+    }
+
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.agents.closing.remove(&link);
+        self.lose_link(link);
+    }
+
+    /// Freed ports have rested.
+    pub(crate) fn on_port_rest(&mut self) {
+        self.agents.rest_timer_at = None;
+        let now = self.turn.now.mono_ns;
+        let mut rested = Vec::new();
+        for (id, agent) in &mut self.agents.by_id {
+            let before = agent.resting.len();
+            agent.resting.retain(|(until, _)| *until > now);
+            if agent.resting.len() < before {
+                rested.push(id.clone());
+            }
+        }
+        for agent in &rested {
+            self.triggers.agent_changed(agent);
+        }
+        let resting = self.agents.by_id.values().flat_map(|agent| &agent.resting);
+        if let Some(next) = resting.map(|(until, _)| *until).min() {
+            self.set_rest_timer(next);
+        }
+    }
+
+    /// Puts the ports of what was held to rest.
+    pub(crate) fn rest_ports(&mut self, agent: &AgentId, held: &Resources) {
+        let ports = ports_of(held);
+        let until = self.turn.now.after(self.config.port_rest).mono_ns;
+        if ports.is_empty() || until <= self.turn.now.mono_ns {
+            return;
+        }
+        if let Some(known) = self.agents.by_id.get_mut(agent) {
+            known.resting.push((until, ports));
+            self.set_rest_timer(until);
+        }
+    }
+
+    /// What an agent says of itself.
+    pub(crate) fn description(&self, agent: &AgentId) -> Option<&AgentDescription> {
+        self.registry
+            .agents
+            .get(agent)
+            .map(|entry| &entry.description)
+    }
+
+    /// What may be offered of an agent now.
+    pub(crate) fn free(&self, agent: &AgentId) -> Resources {
+        match (self.agents.by_id.get(agent), self.description(agent)) {
+            (Some(known), Some(is)) => known.rested(&is.resources).minus(&known.offered),
+            _ => Resources::new(),
+        }
+    }
+
+    /// What no task holds on an agent, offered or not, resting or not: exclusions end when this grows.
+    pub(crate) fn unused(&self, agent: &AgentId) -> Option<Resources> {
+        let known = self.agents.by_id.get(agent)?;
+        Some(self.description(agent)?.resources.minus(&known.used))
+    }
+
+    /// The scalars of all agents that are there or may come back: what shares are parts of.
+    pub(crate) fn pool(&self) -> Resources {
+        let mut pool = Resources::new();
+        for (id, agent) in &self.agents.by_id {
+            if agent.state != AgentState::Unreachable
+                && let Some(description) = self.description(id)
+            {
+                pool.add(&scalars_of(&description.resources));
+            }
+        }
+        pool
+    }
+
+    /// Counts anew what tasks and strays hold. Counted and not subtracted, because an agent may report tasks that overlap,
+    /// and then the port that one of them gives up is still held by the other.
+    pub(crate) fn recount_used(&mut self, agent: &AgentId) {
+        let Some(known) = self.agents.by_id.get_mut(agent) else {
+            return;
+        };
+        let mut used = Resources::new();
+        for key in &known.tasks {
+            if let Some(task) = self.tasks.get(key)
+                && !task.latest.is_terminal()
+            {
+                used.add(&task.resources);
+            }
+        }
+        for stray in known.strays.values() {
+            used.add(stray);
+        }
+        known.used = used;
+        self.triggers.agent_changed(agent);
+        self.turn.touch_agent(agent);
+    }
+
+    /// Sends to an agent, if it has a link; what is lost is repaired when it registers anew.
+    pub(crate) fn send_agent(&mut self, agent: &AgentId, message: ToAgent, after: After) {
+        let link = self.agents.by_id.get(agent).and_then(|agent| agent.link);
+        if let Some(link) = link {
+            self.turn.push(Effect::SendLink {
+                link,
+                message,
+                after,
+            });
+        }
+    }
+
+    /// Ends a link of ours; its agent is without one from now on.
+    pub(crate) fn close_link(&mut self, link: LinkId) {
+        self.end_link(link);
+        self.lose_link(link);
+    }
+
+    /// Says to every agent that the master is there.
+    pub(crate) fn beat_links(&mut self) {
+        let epoch = self.epoch;
+        for link in self.agents.links.keys() {
+            self.turn.push(Effect::SendLink {
+                link: *link,
+                message: ToAgent::Heartbeat { epoch },
+                after: After::Nothing,
+            });
+        }
+    }
+
+    fn judge_hello(&self, hello: &Hello) -> Result<(), Problem> {
+        if let Some(cluster) = &hello.cluster
+            && *cluster != self.cluster
+        {
+            let message = format!(
+                "the agent belongs to cluster {cluster}; this is cluster {}",
+                self.cluster
+            );
+            let hint =
+                "point the agent at its own cluster's masters, or give it an empty work directory";
+            return Err(Problem::new(code::AGENT_CLUSTER_CHANGED, message).hint(hint));
+        }
+        if hello.epoch > self.epoch {
+            let message = format!(
+                "the agent has obeyed epoch {}; this master leads epoch {}",
+                hello.epoch, self.epoch
+            );
+            let hint = "another master leads; if the store was rebuilt, raise its epoch";
+            return Err(Problem::new(code::EPOCH_STALE, message).hint(hint));
+        }
+        match hello
+            .agent
+            .as_ref()
+            .map(|id| (id, self.agents.by_id.get(id)))
+        {
+            Some((id, Some(known))) => self.judge_return(id, known, &hello.description),
+            Some((_, None)) | None if self.agents.by_id.len() >= AGENTS_MAX => {
+                let message = format!("there are {AGENTS_MAX} agents; the limit is reached");
+                Err(Problem::new(code::OVERLOADED, message))
+            }
+            Some((_, None)) | None => Ok(()),
+        }
+    }
+
+    /// A known agent may come back, unless it is alive on another host.
+    fn judge_return(
+        &self,
+        id: &AgentId,
+        known: &Agent,
+        newcomer: &AgentDescription,
+    ) -> Result<(), Problem> {
+        let is_live =
+            known.link.is_some() && self.turn.now.since(known.heard_at) < self.config.suspect_after;
+        match self.description(id) {
+            Some(old)
+                if is_live && (&old.host, &old.address) != (&newcomer.host, &newcomer.address) =>
+            {
+                let message = format!(
+                    "agent {id} is connected from {} at {}; this one is {} at {}",
+                    old.host, old.address, newcomer.host, newcomer.address
+                );
+                let hint = "an agent's work directory must not be copied: give this one an empty directory";
+                Err(Problem::new(code::AGENT_REFUSED, message).hint(hint))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fresh_agent_id(&mut self) -> AgentId {
+        loop {
+            let id = self.ids.agent();
+            if !self.agents.by_id.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Makes the agent durable as it is now. Answers whether it was unreachable.
+    fn admit_agent(&mut self, agent: &AgentId, description: AgentDescription) -> bool {
+        let entry: Option<&AgentEntry> = self.registry.agents.get(agent);
+        let was_unreachable = entry.is_some_and(|entry| entry.unreachable_since_wall_ms.is_some());
+        let is_changed = entry.is_none_or(|entry| entry.description != description);
+        let mut admitted_in = None;
+        if is_changed {
+            let agent = agent.clone();
+            admitted_in = Some(self.persist(Operation::AdmitAgent { agent, description }));
+        }
+        if was_unreachable {
+            let agent = agent.clone();
+            admitted_in = Some(self.persist(Operation::MarkReachable { agent }));
+        }
+        let now = self.turn.now;
+        let known = self
+            .agents
+            .by_id
+            .entry(agent.clone())
+            .or_insert_with(|| Agent::new(now, AgentState::Recovering));
+        if let Some(seq) = admitted_in {
+            known.admitted_in = seq;
+        }
+        was_unreachable
+    }
+
+    fn replace_link(&mut self, agent: &AgentId, link: LinkId) {
+        if let Some(old) = self.agents.by_id.get(agent).and_then(|known| known.link) {
+            self.end_link(old);
+            self.agents.links.remove(&old);
+        }
+        self.end_offers_of_agent(agent, OfferEnd::Rescinded);
+        let (now, generation) = (self.turn.now, self.ids.generation());
+        self.agents.links.insert(link, agent.clone());
+        let Some(known) = self.agents.by_id.get_mut(agent) else {
+            return;
+        };
+        let is_return = matches!(known.state, AgentState::Suspect | AgentState::Unreachable);
+        known.link = Some(link);
+        known.generation = generation;
+        known.heard_at = now;
+        known.state = AgentState::Connected;
+        if is_return {
+            let agent = agent.clone();
+            self.turn.record(Fact::AgentReturned { agent });
+        }
+    }
+
+    fn welcome(&mut self, agent: &AgentId, after: After) {
+        let Some(known) = self.agents.by_id.get(agent) else {
+            return;
+        };
+        let message = ToAgent::Welcome {
+            agent: agent.clone(),
+            cluster: self.cluster.clone(),
+            epoch: self.epoch,
+            generation: known.generation,
+            heartbeat_interval: self.config.heartbeat_interval,
+        };
+        self.send_agent(agent, message, after);
+    }
+
+    /// The first time in a term, frameworks learn that they know now all that runs there.
+    fn on_agent_settled(&mut self, agent: &AgentId, after: After) {
+        self.recount_used(agent);
+        let Some(known) = self.agents.by_id.get_mut(agent) else {
+            return;
+        };
+        let is_first = !std::mem::replace(&mut known.is_settled, true);
+        if is_first && known.is_recovered {
+            self.triggers.agent_is_back(agent);
+            let sessions: Vec<_> = self.sessions.open.keys().copied().collect();
+            for session in sessions {
+                let event = session::Event::AgentSettled(agent.clone());
+                self.send_session(session, event, after);
+            }
+        }
+    }
+
+    /// An agent said something: if it was suspect, it is not any more.
+    fn hear(&mut self, agent: &AgentId) {
+        let now = self.turn.now;
+        let Some(known) = self.agents.by_id.get_mut(agent) else {
+            return;
+        };
+        known.heard_at = now;
+        if known.state == AgentState::Suspect {
+            known.state = AgentState::Connected;
+            self.turn.touch_agent(agent);
+            self.triggers.agent_changed(agent);
+            let agent = agent.clone();
+            self.turn.record(Fact::AgentReturned { agent });
+        }
+    }
+
+    fn end_link(&mut self, link: LinkId) {
+        self.agents.closing.insert(link);
+        self.turn.push(Effect::CloseLink { link });
+    }
+
+    fn lose_link(&mut self, link: LinkId) {
+        let Some(agent) = self.agents.links.remove(&link) else {
+            return;
+        };
+        if let Some(known) = self.agents.by_id.get_mut(&agent) {
+            known.link = None;
+        }
+        self.suspect(&agent);
+    }
+
+    fn set_rest_timer(&mut self, at: u64) {
+        if self.agents.rest_timer_at.is_none_or(|set| at < set) {
+            self.agents.rest_timer_at = Some(at);
+            self.set_timer_at(TimerKey::PortRest, at);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Arithmetic on resources that only the master needs: what a shape needs of an agent, and how large a share is.
+
+use proffer_model::resources::format_milli;
+use proffer_model::{RangeSet, Resources, Shape};
+
+/// The range resource whose numbers rest after a task has held them.
+const PORTS: &str = "ports";
+
+/// Shares are counted in billionths, so that no float is needed.
+const WHOLE: u128 = 1_000_000_000;
+
+/// The scalars alone. Sums over agents are made of these: the same port on two agents is not the same port.
+pub(crate) fn scalars_of(resources: &Resources) -> Resources {
+    let mut scalars = Resources::new();
+    for (name, milli) in resources.scalars() {
+        // Cannot be refused: the names are distinct and the amounts were valid.
+        let _ = scalars.insert_scalar(name.clone(), *milli);
+    }
+    scalars
+}
+
+/// The ports alone.
+pub(crate) fn ports_of(resources: &Resources) -> Resources {
+    let mut ports = Resources::new();
+    for (name, set) in resources.ranges() {
+        if name.as_str() == PORTS {
+            let _ = ports.insert_ranges(name.clone(), set.clone());
+        }
+    }
+    ports
+}
+
+/// The greatest part that is held of any scalar, in billionths.
+pub(crate) fn dominant_share(held: &Resources, total: &Resources) -> u64 {
+    let share = |(name, milli): (&_, &u64)| {
+        let all = u128::from(*total.scalars().get(name)?);
+        (u128::from(*milli) * WHOLE).checked_div(all)
+    };
+    let greatest = held.scalars().iter().filter_map(share).max().unwrap_or(0);
+    u64::try_from(greatest).unwrap_or(u64::MAX)
+}
+
+/// How many of a shape are in `free`, at most `max`. Any shape: one, if there is a scalar (ports alone are no offer).
+pub(crate) fn fit(shape: &Shape, free: &Resources, max: u32) -> u32 {
+    let Shape::Of { resources, counts } = shape else {
+        return u32::from(!free.scalars().is_empty()).min(max);
+    };
+    let mut fit = u64::from(max);
+    for (name, need) in resources.scalars() {
+        let have = free.scalars().get(name).copied().unwrap_or(0);
+        fit = fit.min(have.checked_div(*need).unwrap_or(fit));
+    }
+    let none = RangeSet::default();
+    for (name, exact) in resources.ranges() {
+        let has_all = free.ranges().get(name).unwrap_or(&none).contains(exact);
+        fit = fit.min(u64::from(has_all));
+    }
+    for (name, count) in counts {
+        let have = free.ranges().get(name).unwrap_or(&none);
+        let left = have.minus(resources.ranges().get(name).unwrap_or(&none));
+        fit = fit.min(left.count().checked_div(*count).unwrap_or(fit));
+    }
+    u32::try_from(fit).unwrap_or(max)
+}
+
+/// What `count` of a shape take of `free`: the smallest numbers where any will do. `count` must fit.
+pub(crate) fn take(shape: &Shape, free: &Resources, count: u32) -> Resources {
+    let Shape::Of { resources, counts } = shape else {
+        return free.clone();
+    };
+    let mut taken = Resources::new();
+    for (name, need) in resources.scalars() {
+        // Cannot be refused: it fits into an agent, whose amounts were valid.
+        let _ = taken.insert_scalar(name.clone(), need.saturating_mul(u64::from(count)));
+    }
+    for (name, exact) in resources.ranges() {
+        let _ = taken.insert_ranges(name.clone(), exact.clone());
+    }
+    for (name, numbers) in counts {
+        let left = free.minus(resources);
+        let any = left.ranges().get(name).cloned().unwrap_or_default();
+        let mut more = Resources::new();
+        let numbers = numbers.saturating_mul(u64::from(count));
+        let _ = more.insert_ranges(name.clone(), any.first(numbers));
+        taken.add(&more);
+    }
+    taken
+}
+
+/// The first resource that is lacking for one of a shape: its name, and how much is needed, in words.
+pub(crate) fn lacking(shape: &Shape, free: &Resources) -> Option<(String, String)> {
+    let Shape::Of { resources, counts } = shape else {
+        let nothing = free.scalars().is_empty();
+        return nothing.then(|| ("any".to_owned(), "have nothing free".to_owned()));
+    };
+    if let Some(name) = free.first_missing(resources) {
+        let words = match resources.scalars().get(name) {
+            Some(milli) => format!("have less than {} {name} free", format_milli(*milli)),
+            None => format!(
+                "do not have all of {name} {} free",
+                resources.range_set(name.as_str())
+            ),
+        };
+        return Some((name.to_string(), words));
+    }
+    let left = free.minus(resources);
+    counts
+        .iter()
+        .find(|(name, count)| left.ranges().get(*name).map_or(0, RangeSet::count) < **count)
+        .map(|(name, count)| {
+            let words = format!("have fewer than {count} {name} free");
+            (name.to_string(), words)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proffer_model::ResourceName;
+
+    fn r(text: &str) -> Resources {
+        text.parse().expect(text)
+    }
+
+    fn shape(resources: &str, ports: u64) -> Shape {
+        let name = ResourceName::new("ports").expect("a name");
+        let counts = if ports == 0 {
+            None
+        } else {
+            Some((name, ports))
+        };
+        Shape::Of {
+            resources: r(resources),
+            counts: counts.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn a_shape_fits_as_often_as_its_scarcest_resource() {
+        for (needs, ports, free, fits, takes) in [
+            ("cpus:1;mem:2", 0, "cpus:4;mem:5", 2, "cpus:2;mem:4"),
+            ("cpus:1", 2, "cpus:9;ports:[1-5]", 2, "cpus:2;ports:[1-4]"),
+            (
+                "cpus:1;ports:[3-3]",
+                2,
+                "cpus:9;ports:[1-9]",
+                1,
+                "cpus:1;ports:[1-3]",
+            ),
+            ("cpus:1;ports:[3-3]", 0, "cpus:9;ports:[4-9]", 0, ""),
+            ("gpus:1", 0, "cpus:9", 0, ""),
+            ("", 0, "cpus:1", 7, ""),
+        ] {
+            let (shape, free) = (shape(needs, ports), r(free));
+            assert_eq!(fit(&shape, &free, 7), fits, "{needs} of {free}");
+            if fits > 0 {
+                assert_eq!(take(&shape, &free, fits), r(takes), "{needs} of {free}");
+            } else {
+                assert!(lacking(&shape, &free).is_some(), "{needs} of {free}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_lacks_is_said_with_numbers() {
+        for (needs, ports, free, words) in [
+            ("cpus:2", 0, "cpus:1.5", "have less than 2 cpus free"),
+            (
+                "ports:[5-5]",
+                0,
+                "ports:[1-4]",
+                "do not have all of ports [5-5] free",
+            ),
+            (
+                "cpus:1",
+                3,
+                "cpus:1;ports:[1-2]",
+                "have fewer than 3 ports free",
+            ),
+        ] {
+            let lack = lacking(&shape(needs, ports), &r(free)).expect(words);
+            assert_eq!(lack.1, words);
+        }
+    }
+
+    #[test]
+    fn the_dominant_share_is_the_greatest_one() {
+        assert_eq!(
+            dominant_share(&r("cpus:1;mem:5;gpus:1"), &r("cpus:4;mem:10")),
+            500_000_000
+        );
+        assert_eq!(dominant_share(&r("cpus:1"), &r("")), 0);
+    }
+}

@@ -1,0 +1,261 @@
+//! What must always hold, recounted from the ground up. Called after each step in tests and simulations; it costs as much
+//! as the whole state is large.
+
+use std::collections::BTreeSet;
+
+use proffer_model::{AgentState, Resources, TaskState};
+
+use crate::amounts::scalars_of;
+use crate::core::Core;
+
+/// Fails with the sentence when the condition does not hold.
+macro_rules! ensure {
+    ($condition:expr, $($sentence:tt)+) => {
+        if !$condition {
+            return Err(format!($($sentence)+));
+        }
+    };
+}
+
+impl Core {
+    /// Recounts everything. The error is a sentence about the first thing that does not hold.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.check_offers()?;
+        self.check_agents()?;
+        self.check_tasks()?;
+        self.check_frameworks()?;
+        self.check_sessions()
+    }
+
+    fn check_offers(&self) -> Result<(), String> {
+        let standing = &self.offers.standing;
+        ensure!(
+            standing.len() == self.offers.expiries.len(),
+            "each offer has one expiry"
+        );
+        for (id, offer) in standing {
+            let agent = self.agents.by_id.get(&offer.agent);
+            let framework = self.frameworks.get(&offer.framework);
+            ensure!(
+                agent.is_some_and(|agent| agent.offers.contains(id)),
+                "offer {id} is indexed at its agent"
+            );
+            ensure!(
+                framework.is_some_and(|framework| framework.offers.contains(id)),
+                "offer {id} is indexed at its framework"
+            );
+            ensure!(
+                agent.is_some_and(|agent| agent.state == AgentState::Connected),
+                "offer {id} is of a connected agent"
+            );
+            ensure!(
+                framework.is_some_and(|framework| framework.session.is_some()),
+                "offer {id} is a connected framework's"
+            );
+            ensure!(
+                self.offers
+                    .expiries
+                    .contains(&(offer.expires_at, id.clone())),
+                "offer {id} expires"
+            );
+        }
+        let indexed: usize = self
+            .agents
+            .by_id
+            .values()
+            .map(|agent| agent.offers.len())
+            .sum();
+        ensure!(indexed == standing.len(), "agents index no other offers");
+        let indexed: usize = self
+            .frameworks
+            .values()
+            .map(|known| known.offers.len())
+            .sum();
+        ensure!(
+            indexed == standing.len(),
+            "frameworks index no other offers"
+        );
+        Ok(())
+    }
+
+    fn check_agents(&self) -> Result<(), String> {
+        ensure!(
+            self.agents.by_id.keys().eq(self.registry.agents.keys()),
+            "the registry has the same agents"
+        );
+        for (id, agent) in &self.agents.by_id {
+            let mut offered = Resources::new();
+            for offer in agent
+                .offers
+                .iter()
+                .filter_map(|id| self.offers.standing.get(id))
+            {
+                ensure!(
+                    are_disjoint(&offered, &offer.resources),
+                    "no number of agent {id} is offered twice"
+                );
+                offered.add(&offer.resources);
+            }
+            ensure!(
+                offered == agent.offered,
+                "agent {id} counts what is offered"
+            );
+            let mut used = Resources::new();
+            for key in &agent.tasks {
+                let task = self.tasks.get(key).filter(|task| task.agent == *id);
+                let task = task.ok_or_else(|| format!("agent {id} indexes its own tasks"))?;
+                if !task.latest.is_terminal() {
+                    used.add(&task.resources);
+                }
+            }
+            agent.strays.values().for_each(|stray| used.add(stray));
+            ensure!(used == agent.used, "agent {id} counts what is used");
+            ensure!(
+                are_disjoint(&used, &offered),
+                "no number of agent {id} is used and offered"
+            );
+            let total = self.description(id).map(|is| &is.resources);
+            let held = used.plus(&offered);
+            ensure!(
+                offered.is_empty() || total.is_some_and(|total| total.contains(&held)),
+                "agent {id} offers no more than it has: {held}"
+            );
+            let is_linked = agent
+                .link
+                .is_none_or(|link| self.agents.links.get(&link) == Some(id));
+            ensure!(is_linked, "agent {id} is found by its link");
+            ensure!(
+                agent.state != AgentState::Connected || agent.link.is_some(),
+                "agent {id} is connected by a link"
+            );
+            let entry = self.registry.agents.get(id);
+            let is_durable = entry.is_some_and(|is| is.unreachable_since_wall_ms.is_some());
+            ensure!(
+                is_durable == (agent.state == AgentState::Unreachable),
+                "agent {id} is unreachable in the log and in memory alike"
+            );
+        }
+        for (link, id) in &self.agents.links {
+            let agent = self.agents.by_id.get(id);
+            ensure!(
+                agent.is_some_and(|agent| agent.link == Some(*link)),
+                "link {link:?} is its agent's"
+            );
+        }
+        Ok(())
+    }
+
+    fn check_tasks(&self) -> Result<(), String> {
+        for framework in self.tasks.frameworks() {
+            ensure!(
+                self.frameworks.contains_key(framework),
+                "tasks of framework {framework} have a framework"
+            );
+            for (id, task) in self.tasks.of(framework) {
+                let key = (framework.clone(), id.clone());
+                let agent = self.agents.by_id.get(&task.agent);
+                ensure!(
+                    agent.is_some_and(|agent| agent.tasks.contains(&key)),
+                    "task {id} is indexed at its agent"
+                );
+                ensure!(
+                    !task.status.state.is_terminal() || task.latest.is_terminal(),
+                    "task {id} is not behind its status"
+                );
+                let numbers: Vec<u64> = task
+                    .queue
+                    .iter()
+                    .map(|status| status.number)
+                    .filter(|n| *n > 0)
+                    .collect();
+                ensure!(
+                    numbers.is_sorted_by(|a, b| a < b),
+                    "statuses of task {id} are in order"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn check_frameworks(&self) -> Result<(), String> {
+        ensure!(
+            self.frameworks.keys().eq(self.registry.frameworks.keys()),
+            "the registry has the same frameworks"
+        );
+        for (id, framework) in &self.frameworks {
+            let tasks = || self.tasks.of(id).map(|(_, task)| task);
+            let queued: usize = tasks().map(|task| task.queue.len()).sum();
+            ensure!(
+                queued == framework.unacknowledged,
+                "framework {id} counts its statuses"
+            );
+            let live = tasks().filter(|task| !task.latest.is_terminal()).count();
+            ensure!(
+                u64::try_from(live) == Ok(framework.live_tasks),
+                "framework {id} counts its live tasks"
+            );
+            for (role, usage) in &framework.usage {
+                let (mut used, mut offered) = (Resources::new(), Resources::new());
+                let holds = |task: &&crate::tasks::Task| {
+                    !task.latest.is_terminal() && task.status.state != TaskState::Unreachable
+                };
+                for task in tasks().filter(holds).filter(|task| task.role == *role) {
+                    used.add(&scalars_of(&task.resources));
+                }
+                for offer in framework
+                    .offers
+                    .iter()
+                    .filter_map(|id| self.offers.standing.get(id))
+                {
+                    if offer.role == *role {
+                        offered.add(&scalars_of(&offer.resources));
+                    }
+                }
+                ensure!(used == usage.used, "framework {id} counts what {role} uses");
+                ensure!(
+                    offered == usage.offered,
+                    "framework {id} counts what {role} is offered"
+                );
+            }
+            let entry = self.registry.frameworks.get(id);
+            let state = entry.into_iter().flat_map(|entry| &entry.state);
+            let len: usize = state
+                .map(|(key, of)| key.as_str().len() + of.value.len())
+                .sum();
+            ensure!(
+                len == framework.state_len,
+                "framework {id} counts its state"
+            );
+            ensure!(
+                framework.session.is_some() != framework.failover_at.is_some(),
+                "framework {id} has a session or waits for one"
+            );
+        }
+        Ok(())
+    }
+
+    fn check_sessions(&self) -> Result<(), String> {
+        let mut speaking = BTreeSet::new();
+        for (id, session) in &self.sessions.open {
+            let framework = self.frameworks.get(&session.framework);
+            ensure!(
+                framework.is_some_and(|framework| framework.session == Some(*id)),
+                "session {id:?} is its framework's"
+            );
+            ensure!(
+                speaking.insert(&session.framework),
+                "one session speaks for framework {}",
+                session.framework
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether no number of a range resource is in both.
+fn are_disjoint(a: &Resources, b: &Resources) -> bool {
+    a.ranges().iter().all(|(name, set)| {
+        let other = b.ranges().get(name);
+        other.is_none_or(|other| set.intersection(other).is_empty())
+    })
+}

@@ -1,0 +1,28 @@
+//! Every limit of the master's core: its unit and what happens at it. Shared ones stand in `proffer_model::limits`.
+
+use std::time::Duration;
+
+/// Agents of a cluster; a new one beyond is refused (`server.overloaded`). Twice what one master is measured with.
+pub const AGENTS_MAX: usize = 100_000;
+/// Frameworks that are not completed; a new one beyond is refused (`server.overloaded`).
+pub const FRAMEWORKS_MAX: usize = 10_000;
+/// Tasks of one framework that are live or unacknowledged; a launch beyond is refused (`server.overloaded`).
+pub const TASKS_PER_FRAMEWORK_MAX: usize = 1_000_000;
+/// Statuses of one framework that it has not acknowledged. One more closes its session (`session.overloaded`), or, without
+/// a session, is left with its agent, which sends it again.
+pub const UNACKNOWLEDGED_MAX: usize = 100_000;
+/// Keys of one framework's state; a write of a new one beyond is refused (`state.too_large`).
+pub const STATE_KEYS_MAX: usize = 100_000;
+/// Bytes of keys and values in one list of a framework's state; a longer one is refused (`state.too_large`), because it
+/// would not fit one message.
+pub const STATE_LIST_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Batches that wait to become durable; writes that somebody asked for are refused beyond (`server.overloaded`).
+pub const BATCHES_PENDING_MAX: u64 = 1_000;
+/// The shortest exclusion that a decline makes, and an accept that launches nothing; shorter ones are lengthened to it.
+/// Without it a framework that declines everything would be offered the same again at once, for ever (Mesos has the same
+/// floor on filters).
+pub const EXCLUSION_MIN: Duration = Duration::from_secs(1);
+/// The longest exclusion; longer ones are cut to it. A year, as Mesos cuts filters.
+pub const EXCLUSION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Bytes of the cluster's id at the head of the ids that the master gives; the rest of a longer one is left out.
+pub const ID_HEAD_LEN_MAX: usize = 150;

@@ -1,0 +1,78 @@
+//! What is shown: the rows of the agents, frameworks and tasks that a step has touched, once each, as they are at its end.
+
+use proffer_model::{AgentId, FrameworkId};
+
+use crate::core::Core;
+use crate::effect::{AgentRow, Fact, FrameworkRow, TaskRow};
+use crate::tasks::TaskKey;
+
+impl Core {
+    /// Records the rows of all that was touched.
+    pub(crate) fn record_rows(&mut self) {
+        let touched = self.turn.take_touched();
+        let agents = touched.agents.iter().filter_map(|id| self.agent_row(id));
+        let frameworks = touched
+            .frameworks
+            .iter()
+            .filter_map(|id| self.framework_row(id));
+        let tasks = touched.tasks.iter().filter_map(|key| self.task_row(key));
+        let rows: Vec<Fact> = agents.chain(frameworks).chain(tasks).collect();
+        for row in rows {
+            self.turn.record(row);
+        }
+    }
+
+    fn agent_row(&self, id: &AgentId) -> Option<Fact> {
+        let agent = self.agents.by_id.get(id)?;
+        let is_live = |key: &&TaskKey| {
+            let task = self.tasks.get(key);
+            task.is_some_and(|task| !task.latest.is_terminal())
+        };
+        let tasks = agent.tasks.iter().filter(is_live).count();
+        Some(Fact::Agent(AgentRow {
+            agent: id.clone(),
+            description: self.description(id)?.clone(),
+            state: agent.state,
+            used: agent.used.clone(),
+            offered: agent.offered.clone(),
+            tasks: u64::try_from(tasks).unwrap_or(u64::MAX),
+        }))
+    }
+
+    fn framework_row(&self, id: &FrameworkId) -> Option<Fact> {
+        let framework = self.frameworks.get(id)?;
+        let entry = self.registry.frameworks.get(id)?;
+        let mut used = proffer_model::Resources::new();
+        for usage in framework.usage.values() {
+            used.add(&usage.used);
+        }
+        Some(Fact::Framework(FrameworkRow {
+            framework: id.clone(),
+            description: entry.description.clone(),
+            principal: entry.principal.clone(),
+            is_connected: framework.session.is_some(),
+            tasks: framework.live_tasks,
+            offers: u64::try_from(framework.offers.len()).unwrap_or(u64::MAX),
+            demand: framework
+                .demands
+                .values()
+                .map(|demand| demand.wanted())
+                .sum(),
+            used,
+        }))
+    }
+
+    fn task_row(&self, key: &TaskKey) -> Option<Fact> {
+        let task = self.tasks.get(key)?;
+        Some(Fact::Task(TaskRow {
+            framework: key.0.clone(),
+            task: key.1.clone(),
+            name: task.name.clone(),
+            agent: task.agent.clone(),
+            status: task.status.clone(),
+            resources: task.resources.clone(),
+            labels: task.labels.clone(),
+            ports: task.ports.clone(),
+        }))
+    }
+}

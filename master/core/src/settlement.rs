@@ -1,0 +1,246 @@
+//! Settlement: an agent has registered and said all that it runs; what it says and what the master knows are made one.
+//!
+//! Nothing that runs is ended here, except what is nobody's: tasks of frameworks that are over, and older launches of a
+//! task that was launched anew. What the master launched and the agent never got is reported, so that it may be launched
+//! again.
+
+use std::collections::BTreeSet;
+
+use proffer_model::link::AgentTask;
+use proffer_model::{AgentId, AgentState, Incarnation, Reason, Resources, Status, TaskState};
+
+use crate::core::Core;
+use crate::effect::After;
+use crate::tasks::{Say, Task, TaskKey};
+
+/// What a reported task is to the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reported {
+    /// It is in the table.
+    Known,
+    /// It is not, and belongs there.
+    New,
+    /// It is in the table, on another agent that is not there: it is here now.
+    Moved,
+    /// An older launch of it is in the table.
+    Newer,
+    /// Nobody wants it: it is ended for this reason.
+    Unwanted(Reason),
+    /// It is in the table on another agent that is there. It is counted, and left alone.
+    Copy,
+}
+
+impl Core {
+    /// Makes the agent's list and the table one.
+    pub(crate) fn settle(
+        &mut self,
+        agent: &AgentId,
+        mut reported: Vec<AgentTask>,
+        was_unreachable: bool,
+        after: After,
+    ) {
+        if let Some(known) = self.agents.by_id.get_mut(agent) {
+            known.strays.clear();
+        }
+        reported.sort_by_key(|task| task.incarnation);
+        let mut seen = BTreeSet::new();
+        for mut task in reported {
+            let key = (task.framework.clone(), task.spec.id.clone());
+            task.status.agent = Some(agent.clone());
+            task.status.incarnation = task.incarnation;
+            match self.judge_reported(agent, &key, &task) {
+                Reported::Known => self.refresh(&key, task.status, was_unreachable, after),
+                Reported::New => self.adopt(agent, &key, &task, was_unreachable, after),
+                Reported::Moved => {
+                    self.forget_task(&key);
+                    self.adopt(agent, &key, &task, true, after);
+                }
+                Reported::Newer => {
+                    self.disown(&key, Reason::KillRequested, After::Nothing);
+                    self.adopt(agent, &key, &task, was_unreachable, after);
+                }
+                Reported::Unwanted(reason) => {
+                    let held = task.spec.resources;
+                    self.stray(agent, &key, &task.status, held, Some(reason), after);
+                    continue;
+                }
+                Reported::Copy => {
+                    self.stray(agent, &key, &task.status, task.spec.resources, None, after);
+                    continue;
+                }
+            }
+            seen.insert(key);
+        }
+        self.report_missing(agent, &seen, after);
+    }
+
+    /// Makes a task of the table nobody's: it is ended, and counted until it is gone.
+    pub(crate) fn disown(&mut self, key: &TaskKey, reason: Reason, after: After) {
+        if let Some(task) = self.forget_task(key)
+            && !task.latest.is_terminal()
+        {
+            let held = task.resources;
+            self.stray(&task.agent, key, &task.status, held, Some(reason), after);
+            self.recount_used(&task.agent);
+        }
+    }
+
+    /// A status of something that is not in the table.
+    pub(crate) fn on_stray_updated(
+        &mut self,
+        agent: &AgentId,
+        key: &TaskKey,
+        status: &Status,
+        latest: TaskState,
+    ) {
+        let stray = (key.0.clone(), key.1.clone(), status.incarnation);
+        let Some(known) = self.agents.by_id.get_mut(agent) else {
+            return;
+        };
+        let is_stray = known.strays.contains_key(&stray);
+        if latest.is_terminal()
+            && let Some(held) = known.strays.remove(&stray)
+        {
+            self.rest_ports(agent, &held);
+            self.recount_used(agent);
+        }
+        // A terminal one that is unknown was acknowledged before, and the acknowledgement was lost.
+        if is_stray || latest.is_terminal() {
+            self.acknowledge_to_agent(agent, key, status.incarnation, status.number);
+        }
+    }
+
+    fn judge_reported(&self, agent: &AgentId, key: &TaskKey, task: &AgentTask) -> Reported {
+        if !self.frameworks.contains_key(&key.0) {
+            return Reported::Unwanted(Reason::FrameworkRemoved);
+        }
+        let Some(known) = self.tasks.get(key) else {
+            return Reported::New;
+        };
+        let is_there = |agent: &AgentId| {
+            let agent = self.agents.by_id.get(agent);
+            agent.is_some_and(|agent| agent.state == AgentState::Connected)
+        };
+        let is_revenant = known.latest.is_terminal() && !task.status.state.is_terminal();
+        if known.incarnation > task.incarnation {
+            Reported::Unwanted(Reason::KillRequested)
+        } else if known.incarnation < task.incarnation {
+            Reported::Newer
+        } else if is_revenant {
+            // It was reported as ended, and that is final.
+            Reported::Unwanted(Reason::KillRequested)
+        } else if known.agent == *agent {
+            Reported::Known
+        } else if is_there(&known.agent) {
+            Reported::Copy
+        } else {
+            Reported::Moved
+        }
+    }
+
+    /// A task that both know.
+    fn refresh(&mut self, key: &TaskKey, status: Status, was_unreachable: bool, after: After) {
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
+        task.skipped = None;
+        task.is_delivered = true;
+        let was_unreachable = was_unreachable || task.status.state == TaskState::Unreachable;
+        let state = status.state;
+        self.observe(key, status);
+        if !state.is_terminal() {
+            if was_unreachable {
+                self.report(key, returned(state), after);
+            }
+            self.repeat_kill(key, after);
+        }
+    }
+
+    /// A task that only the agent knows, of a framework that exists.
+    fn adopt(
+        &mut self,
+        agent: &AgentId,
+        key: &TaskKey,
+        task: &AgentTask,
+        was_unreachable: bool,
+        after: After,
+    ) {
+        let Some(entry) = self.registry.frameworks.get(&key.0) else {
+            return;
+        };
+        let Some(role) = entry.description.roles.first().cloned() else {
+            return;
+        };
+        let state = task.status.state;
+        let mut adopted = Task::new(&task.spec, role, agent.clone(), task.status.clone());
+        adopted.is_delivered = true;
+        self.hold_task(key, adopted);
+        if was_unreachable && !state.is_terminal() {
+            self.report(key, returned(state), after);
+        }
+    }
+
+    /// What the master launched there over an older link, and the agent does not have.
+    fn report_missing(&mut self, agent: &AgentId, seen: &BTreeSet<TaskKey>, after: After) {
+        let Some(known) = self.agents.by_id.get(agent) else {
+            return;
+        };
+        let missing: Vec<TaskKey> = known.tasks.difference(seen).cloned().collect();
+        for key in missing {
+            let Some(task) = self
+                .tasks
+                .get(&key)
+                .filter(|task| !task.latest.is_terminal())
+            else {
+                continue;
+            };
+            let say = if task.is_delivered {
+                Say {
+                    state: TaskState::Lost,
+                    reason: Reason::None,
+                    message: "its agent no longer knows it".to_owned(),
+                }
+            } else {
+                Say {
+                    state: TaskState::Dropped,
+                    reason: Reason::NeverDelivered,
+                    message: "its agent never got it".to_owned(),
+                }
+            };
+            self.report(&key, say, after);
+        }
+    }
+
+    /// Counts what is nobody's and has it ended, if there is a reason to; what has ended is acknowledged, so that the agent
+    /// can forget it.
+    fn stray(
+        &mut self,
+        agent: &AgentId,
+        key: &TaskKey,
+        status: &Status,
+        held: Resources,
+        end: Option<Reason>,
+        after: After,
+    ) {
+        let incarnation: Incarnation = status.incarnation;
+        if status.state.is_terminal() {
+            self.acknowledge_to_agent(agent, key, incarnation, status.number);
+            return;
+        }
+        if let Some(known) = self.agents.by_id.get_mut(agent) {
+            let stray = (key.0.clone(), key.1.clone(), incarnation);
+            known.strays.insert(stray, held);
+        }
+        if let Some(reason) = end {
+            self.kill_at(agent, key, incarnation, None, reason, after);
+        }
+    }
+}
+
+fn returned(state: TaskState) -> Say {
+    Say {
+        state,
+        reason: Reason::AgentReturned,
+        message: "its agent is back".to_owned(),
+    }
+}

@@ -1,0 +1,165 @@
+//! Silence: when an agent is suspect, and when its tasks are reported unreachable.
+//!
+//! Suspicion is cheap and only stops offers. Declaring an agent unreachable makes frameworks start replacements, so it is
+//! durable, slow, rate limited, and held back while so many agents are silent together that the network, or this master,
+//! is the likelier cause.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proffer_model::registry::Operation;
+use proffer_model::{AgentId, AgentState, Reason, TaskState, Time};
+
+use crate::core::Core;
+use crate::effect::{Fact, OfferEnd};
+use crate::event::TimerKey;
+use crate::tasks::{Say, TaskKey};
+
+/// What has been declared lately, and since when nothing is.
+#[derive(Debug, Default)]
+pub(crate) struct Silence {
+    held_since: Option<Time>,
+    declared: VecDeque<Time>,
+}
+
+impl Core {
+    /// Looks at every agent's silence.
+    pub(crate) fn on_silence(&mut self) {
+        let now = self.turn.now;
+        self.set_timer_at(
+            TimerKey::Silence,
+            now.after(self.config.heartbeat_interval).mono_ns,
+        );
+        let mut quiet = Vec::new();
+        let mut silent: Vec<(Duration, AgentId)> = Vec::new();
+        for (id, agent) in &self.agents.by_id {
+            let silence = now.since(agent.heard_at);
+            if agent.state == AgentState::Unreachable || silence < self.config.suspect_after {
+                continue;
+            }
+            if agent.state == AgentState::Connected {
+                quiet.push(id.clone());
+            }
+            silent.push((silence, id.clone()));
+        }
+        for agent in &quiet {
+            self.suspect(agent);
+        }
+        if self.is_loss_held(silent.len()) {
+            return;
+        }
+        // The longest silent first; of equals, by id.
+        silent.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        for (silence, agent) in silent {
+            if silence < self.config.unreachable_after || !self.may_declare() {
+                break;
+            }
+            self.silence.declared.push_back(now);
+            self.declare_unreachable(&agent);
+        }
+    }
+
+    /// An agent is silent or has no link: nothing is offered from it until it is heard again.
+    pub(crate) fn suspect(&mut self, agent: &AgentId) {
+        let Some(known) = self.agents.by_id.get_mut(agent) else {
+            return;
+        };
+        if known.state != AgentState::Connected {
+            return;
+        }
+        known.state = AgentState::Suspect;
+        self.end_offers_of_agent(agent, OfferEnd::Rescinded);
+        self.turn.touch_agent(agent);
+        let agent = agent.clone();
+        self.turn.record(Fact::AgentSuspected { agent });
+    }
+
+    /// Whether so many are silent together that none is declared unreachable.
+    fn is_loss_held(&mut self, silent: usize) -> bool {
+        let now = self.turn.now;
+        let (silent, agents) = (to_u64(silent), self.reachable_count());
+        let allowed = self
+            .config
+            .loss_min
+            .max(percent_of(agents, self.config.loss_percent));
+        if silent <= allowed {
+            self.silence.held_since = None;
+            return false;
+        }
+        if self.silence.held_since.is_none() {
+            self.turn.record(Fact::LossHeld { silent, agents });
+        }
+        let since = *self.silence.held_since.get_or_insert(now);
+        now.since(since) < self.config.loss_hold
+    }
+
+    /// Whether the rate limit leaves room for one more.
+    fn may_declare(&mut self) -> bool {
+        let (now, window) = (self.turn.now, self.config.removal_window);
+        let declared = &mut self.silence.declared;
+        while declared.front().is_some_and(|at| now.since(*at) >= window) {
+            declared.pop_front();
+        }
+        let declared = to_u64(declared.len());
+        let agents = self.reachable_count() + declared;
+        declared < percent_of(agents, self.config.removal_percent).max(1)
+    }
+
+    /// Durable first; then every framework hears of its tasks there.
+    fn declare_unreachable(&mut self, agent: &AgentId) {
+        let Some(known) = self.agents.by_id.get_mut(agent) else {
+            return;
+        };
+        known.state = AgentState::Unreachable;
+        let (link, since_wall_ms) = (known.link.take(), known.heard_at.wall_ms);
+        let tasks: Vec<TaskKey> = known.tasks.iter().cloned().collect();
+        if let Some(link) = link {
+            self.agents.links.remove(&link);
+            self.close_link(link);
+        }
+        let seq = self.persist(Operation::MarkUnreachable {
+            agent: agent.clone(),
+            since_wall_ms,
+        });
+        let after = self.turn.after(seq);
+        let mut reported = 0;
+        for key in tasks {
+            if self
+                .tasks
+                .get(&key)
+                .is_some_and(|task| !task.latest.is_terminal())
+            {
+                let say = Say {
+                    state: TaskState::Unreachable,
+                    reason: Reason::AgentUnreachable,
+                    message: "its agent is unreachable; it may still run".to_owned(),
+                };
+                self.report(&key, say, after);
+                reported += 1;
+            }
+        }
+        self.turn.touch_agent(agent);
+        let agent = agent.clone();
+        self.turn.record(Fact::AgentUnreachable {
+            agent,
+            tasks: reported,
+        });
+    }
+
+    fn reachable_count(&self) -> u64 {
+        let agents = self.agents.by_id.values();
+        to_u64(
+            agents
+                .filter(|agent| agent.state != AgentState::Unreachable)
+                .count(),
+        )
+    }
+}
+
+fn percent_of(whole: u64, percent: u64) -> u64 {
+    whole.saturating_mul(percent) / 100
+}
+
+fn to_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}

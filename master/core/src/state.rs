@@ -1,0 +1,230 @@
+//! The durable state of frameworks: compare-and-set on small values.
+//!
+//! A write is answered when it is durable, and so is a read of what is not durable yet: nobody may act on what a new
+//! leader might not know.
+
+use std::collections::BTreeMap;
+
+use proffer_model::registry::{FrameworkEntry, Operation};
+use proffer_model::{FrameworkId, Generation, Principal, Problem, StateKey, code, limits};
+
+use crate::core::Core;
+use crate::effect::{Effect, Fact, Reply};
+use crate::event::{RequestId, StateCall};
+use crate::frameworks::{completed, unknown};
+use crate::limits::{STATE_KEYS_MAX, STATE_LIST_LEN_MAX};
+
+impl Core {
+    pub(crate) fn on_state_requested(
+        &mut self,
+        request: RequestId,
+        principal: &Principal,
+        framework: &FrameworkId,
+        generation: Generation,
+        call: StateCall,
+    ) {
+        let reply = self
+            .judge_caller(principal, framework, generation)
+            .and_then(|()| match call {
+                StateCall::Get { key } => self.read(framework, &key),
+                StateCall::List { prefix } => self.list(framework, &prefix),
+                StateCall::Put {
+                    key,
+                    value,
+                    expected,
+                } => self.put(framework, key, value, expected),
+                StateCall::Delete { key, expected } => self.delete(framework, key, expected),
+            });
+        if let Err(problem) = &reply {
+            let (framework, problem) = (Some(framework.clone()), problem.clone());
+            self.turn.record(Fact::CallRefused { framework, problem });
+        }
+        let state_in = self.frameworks.get(framework).map(|known| known.state_in);
+        let after = self.turn.after(state_in.unwrap_or_default());
+        self.turn.push(Effect::Reply {
+            request,
+            reply,
+            after,
+        });
+    }
+
+    /// Only the holder of the active session may touch the state.
+    fn judge_caller(
+        &self,
+        principal: &Principal,
+        framework: &FrameworkId,
+        generation: Generation,
+    ) -> Result<(), Problem> {
+        let Some(entry) = self.registry.frameworks.get(framework) else {
+            let is_completed = self.registry.completed.contains_key(framework);
+            return Err(if is_completed {
+                completed(framework)
+            } else {
+                unknown(framework)
+            });
+        };
+        if entry.principal != *principal {
+            let message = format!("framework {framework} is owned by another principal");
+            return Err(Problem::new(code::FRAMEWORK_FOREIGN, message));
+        }
+        let session = self
+            .frameworks
+            .get(framework)
+            .and_then(|known| known.session);
+        let active = session.and_then(|session| self.sessions.open.get(&session));
+        if active.is_none_or(|active| active.generation != generation) {
+            let message =
+                format!("generation {generation} is not the framework's active session's");
+            let hint = "use the generation that the session was told when it subscribed";
+            return Err(Problem::new(code::SESSION_FENCED, message)
+                .field("generation")
+                .hint(hint));
+        }
+        Ok(())
+    }
+
+    fn entry(&self, framework: &FrameworkId) -> Result<&FrameworkEntry, Problem> {
+        self.registry
+            .frameworks
+            .get(framework)
+            .ok_or_else(|| unknown(framework))
+    }
+
+    fn read(&self, framework: &FrameworkId, key: &StateKey) -> Result<Reply, Problem> {
+        match self.entry(framework)?.state.get(key) {
+            Some(stored) => Ok(Reply::State {
+                value: stored.value.clone(),
+                version: stored.version,
+            }),
+            None => {
+                let message = format!("there is no key {key}");
+                Err(Problem::new(code::STATE_KEY_UNKNOWN, message).field("key"))
+            }
+        }
+    }
+
+    fn list(&self, framework: &FrameworkId, prefix: &str) -> Result<Reply, Problem> {
+        let mut found = BTreeMap::new();
+        let mut len = 0;
+        for (key, stored) in &self.entry(framework)?.state {
+            if !key.as_str().starts_with(prefix) {
+                continue;
+            }
+            len += key.as_str().len() + stored.value.len();
+            if len > STATE_LIST_LEN_MAX {
+                let message = format!("the list has more than {STATE_LIST_LEN_MAX} bytes");
+                return Err(Problem::new(code::STATE_TOO_LARGE, message)
+                    .field("prefix")
+                    .hint("list by longer prefixes"));
+            }
+            found.insert(key.clone(), (stored.value.clone(), stored.version));
+        }
+        Ok(Reply::States(found))
+    }
+
+    fn put(
+        &mut self,
+        framework: &FrameworkId,
+        key: StateKey,
+        value: Vec<u8>,
+        expected: Option<u64>,
+    ) -> Result<Reply, Problem> {
+        self.check_store_keeps_up()?;
+        let entry = self.entry(framework)?;
+        check_version(entry, &key, expected)?;
+        if value.len() > limits::STATE_VALUE_LEN_MAX {
+            let most = limits::STATE_VALUE_LEN_MAX;
+            let message = format!("the value has {} bytes; the limit is {most}", value.len());
+            return Err(Problem::new(code::STATE_TOO_LARGE, message)
+                .field("value")
+                .hint("spread it over several keys"));
+        }
+        let old_len = stored_len(entry, &key);
+        if old_len == 0 && entry.state.len() >= STATE_KEYS_MAX {
+            let message = format!("there are {STATE_KEYS_MAX} keys; the limit is reached");
+            return Err(Problem::new(code::STATE_TOO_LARGE, message).field("key"));
+        }
+        let now_len = self
+            .frameworks
+            .get(framework)
+            .map_or(0, |known| known.state_len);
+        let new_len = now_len - old_len + key.as_str().len() + value.len();
+        if new_len > limits::STATE_TOTAL_LEN_MAX {
+            let most = limits::STATE_TOTAL_LEN_MAX;
+            let message = format!("the state would have {new_len} bytes; the limit is {most}");
+            return Err(Problem::new(code::STATE_TOO_LARGE, message)
+                .field("value")
+                .hint("delete keys that are not needed"));
+        }
+        self.change_state(
+            framework,
+            new_len,
+            Operation::PutState {
+                framework: framework.clone(),
+                key,
+                value,
+            },
+        );
+        let version = self.entry(framework)?.revision;
+        Ok(Reply::Written { version })
+    }
+
+    /// Deleting what is not there is done already, unless a version was expected.
+    fn delete(
+        &mut self,
+        framework: &FrameworkId,
+        key: StateKey,
+        expected: Option<u64>,
+    ) -> Result<Reply, Problem> {
+        self.check_store_keeps_up()?;
+        let entry = self.entry(framework)?;
+        check_version(entry, &key, expected)?;
+        let old_len = stored_len(entry, &key);
+        if old_len > 0 {
+            let now_len = self
+                .frameworks
+                .get(framework)
+                .map_or(0, |known| known.state_len);
+            self.change_state(
+                framework,
+                now_len - old_len,
+                Operation::DeleteState {
+                    framework: framework.clone(),
+                    key,
+                },
+            );
+        }
+        Ok(Reply::Deleted)
+    }
+
+    fn change_state(&mut self, framework: &FrameworkId, new_len: usize, operation: Operation) {
+        let seq = self.persist(operation);
+        if let Some(known) = self.frameworks.get_mut(framework) {
+            known.state_len = new_len;
+            known.state_in = seq;
+        }
+    }
+}
+
+/// Bytes of a key and its value; 0 when there is none.
+fn stored_len(entry: &FrameworkEntry, key: &StateKey) -> usize {
+    let stored = entry.state.get(key);
+    stored.map_or(0, |stored| key.as_str().len() + stored.value.len())
+}
+
+fn check_version(
+    entry: &FrameworkEntry,
+    key: &StateKey,
+    expected: Option<u64>,
+) -> Result<(), Problem> {
+    let version = entry.state.get(key).map_or(0, |stored| stored.version);
+    match expected {
+        Some(expected) if expected != version => {
+            let message = format!("key {key} has version {version}, not {expected}");
+            Err(Problem::new(code::STATE_VERSION, message)
+                .field("expected")
+                .hint("read it again, and decide anew"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,538 @@
+//! Tasks: where each stands, which of its statuses its framework has not acknowledged yet, and when it lets go of what it
+//! holds.
+//!
+//! Statuses reach the framework in the order in which the agent made them, each at least once. The agent keeps a status
+//! until it is acknowledged, so whatever is not taken here for lack of room comes again; until it has come, later ones of
+//! the task are not taken either. Resources are free as soon as the *latest* state is terminal, the task's id only when
+//! the terminal status is acknowledged.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use proffer_model::link::ToAgent;
+use proffer_model::{
+    AgentId, AgentState, FrameworkId, Incarnation, Port, Reason, Resources, Role, Status, TaskId,
+    TaskSpec, TaskState, session,
+};
+
+use crate::amounts::scalars_of;
+use crate::core::Core;
+use crate::effect::After;
+use crate::limits::UNACKNOWLEDGED_MAX;
+
+/// A task's name within the cluster.
+pub(crate) type TaskKey = (FrameworkId, TaskId);
+
+/// A task that is live or not acknowledged to its end. Its command and environment are the agent's alone.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) name: String,
+    pub(crate) resources: Resources,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) ports: Vec<Port>,
+    /// Who pays. Of a task that an agent reported, the framework's first role: agents do not keep it.
+    pub(crate) role: Role,
+    pub(crate) agent: AgentId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) status: Status,
+    /// May be later than the status.
+    pub(crate) latest: TaskState,
+    /// What the framework has not acknowledged, oldest first; those with the number 0 are the master's own.
+    pub(crate) queue: VecDeque<Status>,
+    /// The greatest number of the agent's that was put into the queue.
+    pub(crate) received: u64,
+    /// The greatest number of the agent's that the framework has acknowledged.
+    acknowledged: u64,
+    /// A number that was not taken and must come again before greater ones are taken.
+    pub(crate) skipped: Option<u64>,
+    /// A kill that was asked for, with its grace; repeated when the agent registers anew.
+    kill: Option<Option<Duration>>,
+    /// Whether its agent has ever said that it has it.
+    pub(crate) is_delivered: bool,
+    /// Whether its framework's usage counts it.
+    is_charged: bool,
+}
+
+impl Task {
+    /// A task with its first status.
+    pub(crate) fn new(spec: &TaskSpec, role: Role, agent: AgentId, status: Status) -> Self {
+        Self {
+            name: spec.name.clone(),
+            resources: spec.resources.clone(),
+            labels: spec.labels.clone(),
+            ports: spec.ports.clone(),
+            role,
+            agent,
+            incarnation: status.incarnation,
+            latest: status.state,
+            status,
+            queue: VecDeque::new(),
+            received: 0,
+            acknowledged: 0,
+            skipped: None,
+            kill: None,
+            is_delivered: false,
+            is_charged: false,
+        }
+    }
+}
+
+/// All tasks.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    by_framework: BTreeMap<FrameworkId, BTreeMap<TaskId, Task>>,
+}
+
+impl Task {
+    /// Gives up what the agent will send again, and answers how many statuses that were.
+    pub(crate) fn leave_to_agent(&mut self) -> usize {
+        let before = self.queue.len();
+        let first = self
+            .queue
+            .iter()
+            .map(|status| status.number)
+            .find(|number| *number > 0);
+        self.queue.retain(|status| status.number == 0);
+        if first.is_some() {
+            self.received = self.acknowledged;
+            self.skipped = first;
+        }
+        before - self.queue.len()
+    }
+}
+
+impl Tasks {
+    pub(crate) fn get(&self, key: &TaskKey) -> Option<&Task> {
+        self.by_framework.get(&key.0)?.get(&key.1)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
+        self.by_framework.get_mut(&key.0)?.get_mut(&key.1)
+    }
+
+    pub(crate) fn of(&self, framework: &FrameworkId) -> impl Iterator<Item = (&TaskId, &Task)> {
+        self.by_framework.get(framework).into_iter().flatten()
+    }
+
+    pub(crate) fn of_mut(
+        &mut self,
+        framework: &FrameworkId,
+    ) -> impl Iterator<Item = (&TaskId, &mut Task)> {
+        self.by_framework.get_mut(framework).into_iter().flatten()
+    }
+
+    pub(crate) fn count_of(&self, framework: &FrameworkId) -> usize {
+        self.by_framework.get(framework).map_or(0, BTreeMap::len)
+    }
+
+    pub(crate) fn frameworks(&self) -> impl Iterator<Item = &FrameworkId> {
+        self.by_framework.keys()
+    }
+
+    fn insert(&mut self, key: &TaskKey, task: Task) {
+        let of = self.by_framework.entry(key.0.clone()).or_default();
+        of.insert(key.1.clone(), task);
+    }
+
+    fn remove(&mut self, key: &TaskKey) -> Option<Task> {
+        let of = self.by_framework.get_mut(&key.0)?;
+        let task = of.remove(&key.1);
+        if of.is_empty() {
+            self.by_framework.remove(&key.0);
+        }
+        task
+    }
+}
+
+impl Core {
+    /// An agent reported a status, perhaps again.
+    pub(crate) fn on_task_updated(
+        &mut self,
+        agent: &AgentId,
+        key: &TaskKey,
+        mut status: Status,
+        latest: TaskState,
+    ) {
+        status.agent = Some(agent.clone());
+        status.task = key.1.clone();
+        let is_ours = |task: &&Task| task.agent == *agent && task.incarnation == status.incarnation;
+        let Some(task) = self.tasks.get(key).filter(is_ours) else {
+            self.on_stray_updated(agent, key, &status, latest);
+            return;
+        };
+        let is_over = task.status.number == 0 && task.status.state.is_terminal();
+        let is_known = status.number <= task.acknowledged || status.number == 0;
+        let must_wait = task.skipped.is_some_and(|skipped| status.number > skipped);
+        let is_queued = status.number <= task.received;
+        if latest.is_terminal() || status.state.is_terminal() {
+            self.release(
+                key,
+                if latest.is_terminal() {
+                    latest
+                } else {
+                    status.state
+                },
+            );
+        }
+        if is_known || is_over {
+            self.acknowledge_to_agent(agent, key, status.incarnation, status.number);
+        } else if !is_queued && !must_wait {
+            self.take_status(key, status);
+        }
+    }
+
+    /// Adds a task to the table and charges its framework.
+    pub(crate) fn hold_task(&mut self, key: &TaskKey, task: Task) {
+        let (agent, is_live) = (task.agent.clone(), !task.latest.is_terminal());
+        if let Some(known) = self.agents.by_id.get_mut(&agent) {
+            known.tasks.insert(key.clone());
+            if is_live {
+                known.used.add(&task.resources);
+            }
+        }
+        if is_live && let Some(framework) = self.frameworks.get_mut(&key.0) {
+            framework.live_tasks += 1;
+        }
+        self.tasks.insert(key, task);
+        self.charge(key);
+        self.turn.touch_agent(&agent);
+        self.touch_task(key);
+    }
+
+    /// Takes a task out of the table, with all that is queued for it.
+    pub(crate) fn forget_task(&mut self, key: &TaskKey) -> Option<Task> {
+        self.uncharge(key);
+        let task = self.tasks.remove(key)?;
+        if let Some(framework) = self.frameworks.get_mut(&key.0) {
+            framework.unacknowledged = framework.unacknowledged.saturating_sub(task.queue.len());
+            framework.live_tasks -= u64::from(!task.latest.is_terminal());
+        }
+        if let Some(agent) = self.agents.by_id.get_mut(&task.agent) {
+            agent.tasks.remove(key);
+        }
+        if !task.latest.is_terminal() {
+            self.recount_used(&task.agent);
+        }
+        self.turn.touch_framework(&key.0);
+        Some(task)
+    }
+
+    /// A task has come to its end: what it holds is free, ports after a rest.
+    pub(crate) fn release(&mut self, key: &TaskKey, latest: TaskState) {
+        let Some(task) = self
+            .tasks
+            .get_mut(key)
+            .filter(|task| !task.latest.is_terminal())
+        else {
+            return;
+        };
+        task.latest = latest;
+        let (agent, held) = (task.agent.clone(), task.resources.clone());
+        if let Some(framework) = self.frameworks.get_mut(&key.0) {
+            framework.live_tasks -= 1;
+        }
+        self.uncharge(key);
+        self.rest_ports(&agent, &held);
+        self.recount_used(&agent);
+        self.touch_task(key);
+    }
+
+    /// Takes over what a status says, if it does not lead backwards.
+    pub(crate) fn observe(&mut self, key: &TaskKey, status: Status) {
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
+        let old = task.status.state;
+        if old.is_terminal() || (status.state < old && old != TaskState::Unreachable) {
+            return;
+        }
+        let (state, is_back) = (status.state, old == TaskState::Unreachable);
+        task.status = status;
+        if state.is_terminal() {
+            self.release(key, state);
+        } else if state == TaskState::Unreachable {
+            self.uncharge(key);
+        } else if is_back {
+            self.charge(key);
+        }
+        self.touch_task(key);
+    }
+
+    /// Puts a status into the task's queue and sends it, if there is a session.
+    pub(crate) fn queue_status(&mut self, key: &TaskKey, status: Status, after: After) {
+        let Some(framework) = self.frameworks.get(&key.0) else {
+            return;
+        };
+        if framework.session.is_some() && framework.unacknowledged >= UNACKNOWLEDGED_MAX {
+            self.overload(&key.0);
+        }
+        let (Some(framework), Some(task)) =
+            (self.frameworks.get_mut(&key.0), self.tasks.get_mut(key))
+        else {
+            return;
+        };
+        // Without a session, of the master's own only the newest matters: flapping agents must not fill memory.
+        if framework.session.is_none()
+            && status.number == 0
+            && task.queue.back().is_some_and(|last| last.number == 0)
+        {
+            task.queue.pop_back();
+            framework.unacknowledged -= 1;
+        }
+        task.queue.push_back(status.clone());
+        framework.unacknowledged += 1;
+        let (session, incarnation) = (framework.session, task.incarnation);
+        if let Some(session) = session {
+            self.send_status(session, &key.1, incarnation, status, after);
+        }
+    }
+
+    /// Says in the master's own name how a task stands, once it has come to that.
+    pub(crate) fn report(&mut self, key: &TaskKey, say: Say, after: After) {
+        let Some(task) = self.tasks.get(key) else {
+            return;
+        };
+        let status = self.own_status(key, task, say);
+        self.observe(key, status.clone());
+        self.queue_status(key, status, after);
+    }
+
+    /// The framework has kept this many of its queue's oldest; the agent is told once, up to the greatest.
+    pub(crate) fn on_kept(&mut self, key: &TaskKey, incarnation: Incarnation, count: usize) {
+        let (Some(task), Some(framework)) =
+            (self.tasks.get_mut(key), self.frameworks.get_mut(&key.0))
+        else {
+            return;
+        };
+        if task.incarnation != incarnation {
+            return;
+        }
+        let kept: Vec<Status> = task.queue.drain(..count.min(task.queue.len())).collect();
+        framework.unacknowledged = framework.unacknowledged.saturating_sub(kept.len());
+        let number = kept.iter().map(|status| status.number).max().unwrap_or(0);
+        task.acknowledged = task.acknowledged.max(number);
+        let agent = task.agent.clone();
+        if number > 0 {
+            self.acknowledge_to_agent(&agent, key, incarnation, number);
+        }
+        if kept.iter().any(|status| status.state.is_terminal()) {
+            self.forget_task(key);
+        }
+    }
+
+    /// The framework asks for a task's end.
+    pub(crate) fn on_kill(&mut self, key: &TaskKey, grace: Option<Duration>) {
+        match self.tasks.get_mut(key) {
+            Some(task) if !task.latest.is_terminal() => {
+                task.kill = Some(grace);
+                self.repeat_kill(key, After::Nothing);
+            }
+            _ => self.answer_status(key),
+        }
+    }
+
+    /// Sends the kill that was asked for, if one was.
+    pub(crate) fn repeat_kill(&mut self, key: &TaskKey, after: After) {
+        let Some(task) = self.tasks.get(key) else {
+            return;
+        };
+        if let Some(grace) = task.kill {
+            let (agent, incarnation) = (task.agent.clone(), task.incarnation);
+            self.kill_at(
+                &agent,
+                key,
+                incarnation,
+                grace,
+                Reason::KillRequested,
+                after,
+            );
+        }
+    }
+
+    /// Tells an agent to end a launch.
+    pub(crate) fn kill_at(
+        &mut self,
+        agent: &AgentId,
+        key: &TaskKey,
+        incarnation: Incarnation,
+        grace: Option<Duration>,
+        reason: Reason,
+        after: After,
+    ) {
+        let message = ToAgent::Kill {
+            epoch: self.epoch,
+            framework: key.0.clone(),
+            task: key.1.clone(),
+            incarnation,
+            grace,
+            reason,
+        };
+        self.send_agent(agent, message, after);
+    }
+
+    /// The framework asks how its tasks stand; of none in particular: of all that are known.
+    pub(crate) fn on_reconcile(&mut self, framework: &FrameworkId, tasks: Vec<TaskId>) {
+        let tasks = if tasks.is_empty() {
+            self.tasks
+                .of(framework)
+                .map(|(task, _)| task.clone())
+                .collect()
+        } else {
+            tasks
+        };
+        for task in tasks {
+            self.answer_status(&(framework.clone(), task));
+        }
+    }
+
+    /// Tells an agent up to which number its statuses are kept.
+    pub(crate) fn acknowledge_to_agent(
+        &mut self,
+        agent: &AgentId,
+        key: &TaskKey,
+        incarnation: Incarnation,
+        number: u64,
+    ) {
+        let message = ToAgent::Acknowledge {
+            epoch: self.epoch,
+            framework: key.0.clone(),
+            task: key.1.clone(),
+            incarnation,
+            number,
+        };
+        self.send_agent(agent, message, After::Nothing);
+    }
+
+    pub(crate) fn charge(&mut self, key: &TaskKey) {
+        self.set_charged(key, true);
+    }
+
+    fn uncharge(&mut self, key: &TaskKey) {
+        self.set_charged(key, false);
+    }
+
+    /// Counts a task in its framework's usage, or not. A terminal or unreachable task is never counted.
+    fn set_charged(&mut self, key: &TaskKey, is_charged: bool) {
+        let (Some(task), Some(framework)) =
+            (self.tasks.get_mut(key), self.frameworks.get_mut(&key.0))
+        else {
+            return;
+        };
+        let holds = !task.latest.is_terminal() && task.status.state != TaskState::Unreachable;
+        let is_charged = is_charged && holds;
+        if task.is_charged == is_charged {
+            return;
+        }
+        task.is_charged = is_charged;
+        let used = &mut framework.usage.entry(task.role.clone()).or_default().used;
+        let amount = scalars_of(&task.resources);
+        if is_charged {
+            used.add(&amount);
+        } else {
+            used.subtract(&amount);
+        }
+        self.turn.touch_framework(&key.0);
+    }
+
+    fn touch_task(&mut self, key: &TaskKey) {
+        self.turn.touch_task(key);
+        self.turn.touch_framework(&key.0);
+    }
+
+    /// Takes a new status of the agent's, unless there is no room: then it comes again.
+    fn take_status(&mut self, key: &TaskKey, status: Status) {
+        let is_full = |core: &Self| {
+            let framework = core.frameworks.get(&key.0);
+            framework.is_none_or(|known| known.unacknowledged >= UNACKNOWLEDGED_MAX)
+        };
+        if is_full(self) {
+            self.overload(&key.0);
+        }
+        let is_full = is_full(self);
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
+        if is_full || task.skipped.is_some_and(|skipped| status.number > skipped) {
+            task.skipped.get_or_insert(status.number);
+            return;
+        }
+        task.skipped = None;
+        task.is_delivered = true;
+        task.received = status.number;
+        self.observe(key, status.clone());
+        self.queue_status(key, status, After::Nothing);
+    }
+
+    /// An answer to a question: not queued, for it can be asked again. Of an unknown task nothing is said while an agent
+    /// that may run it has not come back yet in this term; an unreachable one may run it still.
+    fn answer_status(&mut self, key: &TaskKey) {
+        let Some(session) = self.frameworks.get(&key.0).and_then(|known| known.session) else {
+            return;
+        };
+        let say = |state, message: &str| Say {
+            state,
+            reason: Reason::Reconciled,
+            message: message.to_owned(),
+        };
+        let unsettled = |state| {
+            let mut agents = self.agents.by_id.values();
+            agents.any(|agent| !agent.is_settled && agent.state == state)
+        };
+        let status = match self.tasks.get(key) {
+            Some(task) => {
+                let say = say(task.status.state, &task.status.message);
+                let exit = task.status.exit;
+                Status {
+                    exit,
+                    ..self.own_status(key, task, say)
+                }
+            }
+            None if unsettled(AgentState::Recovering) => return,
+            None => {
+                let say = if unsettled(AgentState::Unreachable) {
+                    say(TaskState::Unreachable, "an unreachable agent may run it")
+                } else {
+                    say(TaskState::Lost, "no agent knows this task")
+                };
+                Status {
+                    task: key.1.clone(),
+                    incarnation: Incarnation(0),
+                    agent: None,
+                    number: 0,
+                    state: say.state,
+                    reason: say.reason,
+                    message: say.message,
+                    exit: None,
+                    healthy: None,
+                    wall_ms: self.turn.now.wall_ms,
+                }
+            }
+        };
+        let after = self.turn.after_everything();
+        self.send_session(session, session::Event::Updated(status), after);
+    }
+
+    /// A status in the master's own name.
+    fn own_status(&self, key: &TaskKey, task: &Task, say: Say) -> Status {
+        Status {
+            task: key.1.clone(),
+            incarnation: task.incarnation,
+            agent: Some(task.agent.clone()),
+            number: 0,
+            state: say.state,
+            reason: say.reason,
+            message: say.message,
+            exit: None,
+            healthy: task.status.healthy,
+            wall_ms: self.turn.now.wall_ms,
+        }
+    }
+}
+
+/// What the master says of a task in its own name.
+#[derive(Clone, Debug)]
+pub(crate) struct Say {
+    pub(crate) state: TaskState,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}

@@ -1,0 +1,232 @@
+//! When to allocate: whatever changes what is free or wanted is a trigger. The first acts in the same step; those that
+//! follow within a few milliseconds are served together; a slow sweep over everything repairs what a trigger missed.
+//!
+//! A new term waits until most of the agents and frameworks of the log are back, because the first to come back would
+//! else get what others still hold a share in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proffer_model::{AgentId, AgentState, FrameworkId, Role, Time};
+
+use crate::allocator::{Candidate, Claim, Input, allocate};
+use crate::core::Core;
+use crate::event::TimerKey;
+
+/// What has changed since the last allocation, and when the next one is due.
+#[derive(Debug)]
+pub(crate) struct Triggers {
+    agents: BTreeSet<AgentId>,
+    claims: BTreeSet<(FrameworkId, Role)>,
+    is_sweep: bool,
+    last_at: Option<Time>,
+    sweep_at: u64,
+    timer_at: Option<u64>,
+    /// What a new term still waits for.
+    recovery: Option<Recovery>,
+}
+
+/// Who is awaited before a new term offers.
+#[derive(Debug)]
+struct Recovery {
+    agents: BTreeSet<AgentId>,
+    frameworks: BTreeSet<FrameworkId>,
+    agents_in_all: usize,
+    frameworks_in_all: usize,
+    until: u64,
+}
+
+impl Triggers {
+    /// Waits for these, at most until then.
+    pub(crate) fn new(
+        agents: BTreeSet<AgentId>,
+        frameworks: BTreeSet<FrameworkId>,
+        until: u64,
+    ) -> Self {
+        let is_empty = agents.is_empty() && frameworks.is_empty();
+        let recovery = Recovery {
+            agents_in_all: agents.len(),
+            frameworks_in_all: frameworks.len(),
+            agents,
+            frameworks,
+            until,
+        };
+        Self {
+            agents: BTreeSet::new(),
+            claims: BTreeSet::new(),
+            is_sweep: true,
+            last_at: None,
+            sweep_at: 0,
+            timer_at: None,
+            recovery: (!is_empty).then_some(recovery),
+        }
+    }
+
+    /// More or less of this agent may be offered.
+    pub(crate) fn agent_changed(&mut self, agent: &AgentId) {
+        if !self.agents.contains(agent) {
+            self.agents.insert(agent.clone());
+        }
+    }
+
+    /// More or something else is wanted.
+    pub(crate) fn claim_changed(&mut self, framework: &FrameworkId, role: &Role) {
+        self.claims.insert((framework.clone(), role.clone()));
+    }
+
+    pub(crate) fn agent_is_back(&mut self, agent: &AgentId) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.agents.remove(agent);
+        }
+    }
+
+    pub(crate) fn framework_is_back(&mut self, framework: &FrameworkId) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.frameworks.remove(framework);
+        }
+    }
+
+    /// Whether a new term still waits.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.recovery.is_some()
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.is_sweep && self.agents.is_empty() && self.claims.is_empty()
+    }
+}
+
+impl Recovery {
+    fn is_over(&self, now: Time, percent: u64) -> bool {
+        let are_back = |all: usize, awaited: usize| {
+            let [all, awaited] = [all, awaited].map(|n| u64::try_from(n).unwrap_or(u64::MAX));
+            (all - awaited).saturating_mul(100) >= all.saturating_mul(percent)
+        };
+        now.mono_ns >= self.until
+            || are_back(self.agents_in_all, self.agents.len())
+                && are_back(self.frameworks_in_all, self.frameworks.len())
+    }
+}
+
+impl Core {
+    pub(crate) fn on_allocate_timer(&mut self) {
+        self.triggers.timer_at = None;
+    }
+
+    /// Allocates if it is time, and sets the timer for the next time. Ends every step.
+    pub(crate) fn allocate_if_due(&mut self) {
+        let now = self.turn.now;
+        if let Some(recovery) = &self.triggers.recovery {
+            let until = recovery.until;
+            if !recovery.is_over(now, self.config.recovery_percent) {
+                self.set_allocate_timer(until);
+                return;
+            }
+            self.triggers.recovery = None;
+            self.triggers.is_sweep = true;
+        }
+        if now.mono_ns >= self.triggers.sweep_at {
+            self.triggers.is_sweep = true;
+        }
+        if !self.triggers.is_idle() {
+            let coalesce = self.config.allocation_coalesce;
+            let last = self.triggers.last_at;
+            if let Some(last) = last.filter(|last| now.since(*last) < coalesce) {
+                self.set_allocate_timer(last.after(coalesce).mono_ns);
+                return;
+            }
+            self.allocate_now();
+        }
+        self.set_allocate_timer(self.triggers.sweep_at);
+    }
+
+    fn allocate_now(&mut self) {
+        let now = self.turn.now;
+        self.triggers.last_at = Some(now);
+        if self.triggers.is_sweep {
+            self.triggers.sweep_at = now.after(self.config.allocation_sweep).mono_ns;
+        }
+        let input = self.allocation_input();
+        let plan = if input.claims.is_empty() || input.candidates.is_empty() {
+            crate::allocator::Plan::default()
+        } else {
+            allocate(input)
+        };
+        self.triggers.is_sweep = false;
+        self.triggers.agents.clear();
+        self.triggers.claims.clear();
+        if let Some(at) = plan.look_again_at {
+            self.triggers.sweep_at = self.triggers.sweep_at.min(at);
+        }
+        self.make_offers(plan.grants);
+    }
+
+    /// What the allocator looks at. Agents that have not changed are only needed by claims that have.
+    fn allocation_input(&self) -> Input<'_> {
+        let is_sweep = self.triggers.is_sweep;
+        let mut held_by_role: BTreeMap<&Role, _> = BTreeMap::new();
+        let mut claims = Vec::new();
+        for (id, framework) in &self.frameworks {
+            for (role, usage) in &framework.usage {
+                let held: &mut proffer_model::Resources = held_by_role.entry(role).or_default();
+                held.add(&usage.used);
+                held.add(&usage.offered);
+            }
+            for (role, demand) in framework.demands.iter().filter(|(_, of)| of.wanted() > 0) {
+                if framework.session.is_none() {
+                    continue;
+                }
+                let usage = framework.usage.get(role);
+                claims.push(Claim {
+                    framework: id,
+                    role,
+                    entries: demand
+                        .entries
+                        .iter()
+                        .filter(|entry| entry.wanted() > 0)
+                        .collect(),
+                    held: usage
+                        .map(|of| of.used.plus(&of.offered))
+                        .unwrap_or_default(),
+                    granted: usage.map_or(0, |usage| usage.granted),
+                    is_changed: is_sweep
+                        || self.triggers.claims.contains(&(id.clone(), role.clone())),
+                });
+            }
+        }
+        let needs_all = claims.iter().any(|claim| claim.is_changed);
+        let candidates = self.agents.by_id.iter().filter_map(|(id, agent)| {
+            let is_changed = is_sweep || self.triggers.agents.contains(id);
+            let is_there = agent.state == AgentState::Connected
+                && self.turn.is_durable(agent.admitted_in)
+                && (needs_all || is_changed);
+            let free = is_there
+                .then(|| self.free(id))
+                .filter(|free| !free.is_empty())?;
+            Some(Candidate {
+                id,
+                description: self.description(id)?,
+                free,
+                unused: self.unused(id)?,
+                is_changed,
+            })
+        });
+        Input {
+            now: self.turn.now,
+            pool: self.pool(),
+            held_by_role,
+            candidates: if claims.is_empty() {
+                Vec::new()
+            } else {
+                candidates.collect()
+            },
+            claims,
+        }
+    }
+
+    fn set_allocate_timer(&mut self, at: u64) {
+        if self.triggers.timer_at != Some(at) {
+            self.triggers.timer_at = Some(at);
+            self.set_timer_at(TimerKey::Allocate, at);
+        }
+    }
+}
