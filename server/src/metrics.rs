@@ -62,9 +62,9 @@ impl Metrics {
         self.insecure.set(i64::from(is_allowed));
     }
 
-    /// Registers a role's own metrics. `fill` must not scrape.
-    pub fn register(&self, fill: impl FnOnce(&mut Registry)) {
-        fill(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Registers a role's own metrics and hands on what `fill` makes of them. `fill` must not scrape.
+    pub fn register<T>(&self, fill: impl FnOnce(&mut Registry) -> T) -> T {
+        fill(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Everything, as OpenMetrics text.

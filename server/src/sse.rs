@@ -149,6 +149,10 @@ mod tests {
             ("data:a\r\n\r\n", vec![event("message", "a", "")]),
             ("data: a\r\r", vec![event("message", "a", "")]),
             (
+                "data: a\r\ndata: b\r\n\r\n",
+                vec![event("message", "a\nb", "")],
+            ),
+            (
                 "data:  a\ndata\ndata:b\n\n",
                 vec![event("message", " a\n\nb", "")],
             ),

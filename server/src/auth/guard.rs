@@ -99,3 +99,67 @@ fn missing(message: &str) -> Problem {
         "send Authorization: Bearer TOKEN, with the content of ~/.local/state/proffer/token (root: /var/lib/proffer/token)",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::header::HOST;
+    use proffer_model::Secret;
+
+    use super::*;
+
+    fn verdict(guard: &Guard, method: Method, path: &str, peer: &str) -> Result<Request, Problem> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "192.0.2.7");
+        let request = request.body(Body::empty()).expect("a request");
+        let ends = Ends {
+            local: "192.0.2.7:5050".parse().expect("an address"),
+            peer: peer.parse().expect("an address"),
+        };
+        guard.admit(request, ends)
+    }
+
+    #[test]
+    fn no_token_is_needed_on_loopback_where_allowed_and_for_metrics_and_health() {
+        let table = [
+            // insecure, method, path, peer, admitted
+            (true, Method::POST, "/v2/apps", "127.0.0.1:1", true),
+            (true, Method::POST, "/v2/apps", "[::1]:1", true),
+            (true, Method::POST, "/v2/apps", "[::ffff:127.0.0.1]:1", true),
+            (true, Method::POST, "/v2/apps", "192.0.2.7:1", false),
+            (true, Method::POST, "/v2/apps", "198.51.100.1:1", false),
+            (false, Method::POST, "/v2/apps", "127.0.0.1:1", false),
+            (false, Method::GET, "/metrics", "198.51.100.1:1", true),
+            (false, Method::HEAD, "/health", "198.51.100.1:1", true),
+            (false, Method::POST, "/metrics", "127.0.0.1:1", false),
+            (false, Method::GET, "/metrics/", "127.0.0.1:1", false),
+            (
+                false,
+                Method::GET,
+                "/health/../v2/apps",
+                "127.0.0.1:1",
+                false,
+            ),
+        ];
+        for (insecure, method, path, peer, admitted) in table {
+            let guard = Guard::new(LocalToken::new(Secret::new("5a".repeat(32))), insecure);
+            let case = format!("{insecure} {method} {path} {peer}");
+            match verdict(&guard, method, path, peer) {
+                Ok(request) => {
+                    assert!(admitted, "{case}");
+                    let principal = request
+                        .extensions()
+                        .get::<Principal>()
+                        .expect("a principal");
+                    assert_eq!(principal.as_str(), ANONYMOUS, "{case}");
+                }
+                Err(problem) => assert!(
+                    !admitted && problem.is(code::AUTH_MISSING),
+                    "{case}: {problem}"
+                ),
+            }
+        }
+    }
+}
