@@ -418,22 +418,25 @@ fn validate_texts(spec: &AppSpec, problems: &mut Vec<Problem>) {
         ));
     }
     let command = match &spec.command {
-        Command::Shell(line) => line.len(),
-        Command::Exec(arguments) => arguments.iter().map(String::len).sum(),
+        Command::Shell(line) => written_len(line),
+        Command::Exec(arguments) => arguments.iter().map(|text| written_len(text)).sum(),
     };
     let env: usize = spec
         .env
         .iter()
-        .map(|(name, value)| name.len() + value.expose().len())
+        .map(|(name, value)| written_len(name) + written_len(value.expose()))
         .sum();
     let sum_of = |labels: &BTreeMap<String, String>| {
-        labels.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>()
+        labels
+            .iter()
+            .map(|(name, value)| written_len(name) + written_len(value))
+            .sum::<usize>()
     };
     let ports: usize = spec.ports.iter().map(|port| sum_of(&port.labels)).sum();
     let paths: usize = spec
         .health_checks
         .iter()
-        .map(|check| check.path.len())
+        .map(|check| written_len(&check.path))
         .sum();
     let total = command + env + sum_of(&spec.labels) + ports + paths;
     if total > APP_TEXT_LEN_MAX {
@@ -443,6 +446,16 @@ fn validate_texts(spec: &AppSpec, problems: &mut Vec<Problem>) {
             "make it shorter",
         ));
     }
+}
+
+/// The length of a text in JSON, which is how it is kept.
+fn written_len(text: &str) -> usize {
+    let len_of = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(len_of).sum()
 }
 
 fn validate_ports(spec: &AppSpec, problems: &mut Vec<Problem>) {

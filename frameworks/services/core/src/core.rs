@@ -324,9 +324,14 @@ impl Core {
         }
         Arc::make_mut(instance).is_condemned = true;
         let is_lost = instance.phase == Phase::Unreachable;
-        let app = instance.app.clone();
+        let instance = instance.clone();
         self.to_keep.insert(Key::Instance(id));
-        self.touched.insert(app);
+        self.touched.insert(instance.app.clone());
+        self.out.push(Effect::Publish(Notice::TaskUpdated {
+            state: instance.shown(),
+            instance,
+            message: "told to end".to_owned(),
+        }));
         self.send_kill(id);
         if is_lost {
             self.forget(id);

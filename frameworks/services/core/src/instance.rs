@@ -105,6 +105,15 @@ pub struct Memory {
 }
 
 impl Instance {
+    /// The task state that is shown: who shall end is ending, so that nobody sends it work.
+    pub fn shown(&self) -> TaskState {
+        if self.is_condemned {
+            TaskState::Killing
+        } else {
+            self.phase.shown()
+        }
+    }
+
     /// Whether it counts as healthy: running, and passing its checks if it has any.
     pub fn is_healthy(&self) -> bool {
         self.phase == Phase::Running && (!self.has_checks || self.healthy == Some(true))

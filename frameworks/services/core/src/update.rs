@@ -91,8 +91,8 @@ impl Core {
         let Some(instance) = self.instances.get(&id).cloned() else {
             return;
         };
-        if instance.phase.shown() != before.phase.shown() {
-            let state = instance.phase.shown();
+        if instance.shown() != before.shown() {
+            let state = instance.shown();
             let message = status.message.clone();
             self.out.push(Effect::Publish(Notice::TaskUpdated {
                 instance: instance.clone(),

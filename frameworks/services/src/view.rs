@@ -1,0 +1,117 @@
+//! What readers see: tables of apps and instances, made of the core's facts. Readers never touch the core.
+//!
+//! Facts come after what they say is durable and before the reply to whoever caused them, so everyone reads what they wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use proffer_model::FrameworkId;
+use proffer_services_core::app::App;
+use proffer_services_core::effect::Fact;
+use proffer_services_core::id::{AppId, InstanceId};
+use proffer_services_core::instance::Instance;
+
+#[derive(Default)]
+struct Tables {
+    apps: BTreeMap<AppId, AppRow>,
+    instances: BTreeMap<InstanceId, Arc<Instance>>,
+    framework: Option<FrameworkId>,
+    is_connected: bool,
+}
+
+struct AppRow {
+    app: Arc<App>,
+    instances: BTreeSet<InstanceId>,
+}
+
+/// An app with its instances.
+#[derive(Clone, Debug)]
+pub(crate) struct AppView {
+    pub(crate) app: Arc<App>,
+    pub(crate) instances: Vec<Arc<Instance>>,
+}
+
+/// The tables. A lock is held for as long as it takes to copy pointers.
+#[derive(Default)]
+pub(crate) struct View(RwLock<Tables>);
+
+impl View {
+    /// Takes a fact in.
+    pub(crate) fn apply(&self, fact: &Fact) {
+        let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match fact {
+            Fact::AppChanged(app) => match tables.apps.get_mut(&app.spec.id) {
+                Some(row) => row.app = app.clone(),
+                None => {
+                    let row = AppRow {
+                        app: app.clone(),
+                        instances: BTreeSet::new(),
+                    };
+                    tables.apps.insert(app.spec.id.clone(), row);
+                }
+            },
+            Fact::AppRemoved(id) => {
+                tables.apps.remove(id);
+            }
+            Fact::InstanceChanged(instance) => {
+                tables.instances.insert(instance.id, instance.clone());
+                if let Some(row) = tables.apps.get_mut(&instance.app) {
+                    row.instances.insert(instance.id);
+                }
+            }
+            Fact::InstanceRemoved(id) => {
+                if let Some(instance) = tables.instances.remove(id)
+                    && let Some(row) = tables.apps.get_mut(&instance.app)
+                {
+                    row.instances.remove(id);
+                }
+            }
+            Fact::InstanceFailed { .. }
+            | Fact::LaunchRefused { .. }
+            | Fact::UnknownTaskKilled(_)
+            | Fact::CallRefused(_) => {}
+        }
+    }
+
+    /// Notes whether there is a session, and as whom.
+    pub(crate) fn set_session(&self, framework: Option<FrameworkId>) {
+        let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        tables.is_connected = framework.is_some();
+        if framework.is_some() {
+            tables.framework = framework;
+        }
+    }
+
+    /// Who we are, once that is known, and whether there is a session.
+    pub(crate) fn session(&self) -> (Option<FrameworkId>, bool) {
+        self.read(|tables| (tables.framework.clone(), tables.is_connected))
+    }
+
+    /// One app.
+    pub(crate) fn app(&self, id: &AppId) -> Option<AppView> {
+        self.read(|tables| tables.apps.get(id).map(|row| tables.view(row)))
+    }
+
+    /// All apps, by id.
+    pub(crate) fn apps(&self) -> Vec<AppView> {
+        self.read(|tables| tables.apps.values().map(|row| tables.view(row)).collect())
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Tables) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Tables {
+    fn view(&self, row: &AppRow) -> AppView {
+        let instances = row
+            .instances
+            .iter()
+            .filter_map(|id| self.instances.get(id).cloned())
+            .collect();
+        AppView {
+            app: row.app.clone(),
+            instances,
+        }
+    }
+}
