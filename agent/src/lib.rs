@@ -1,6 +1,27 @@
-//! The agent: makes containers, keeps files, talks to the leader. What it decides is in `proffer-agent-core`.
+//! The agent's shell: containers, files, the link to the leader; every decision is `proffer-agent-core`'s.
+//!
+//! Start reading at [`mod@driver`], the only file that knows both sides; then `process.rs` for how containers are found
+//! and started, `checkpoint.rs` for what is kept, and [`supervisor`] for the program that outlives the agent.
 #![deny(missing_docs)]
 
+mod checkpoint;
+pub mod config;
+mod driver;
+mod host;
+mod inbox;
 pub mod limits;
+mod link;
+mod logs;
+mod metrics;
+mod probe;
+mod process;
 mod procfs;
+mod record;
+mod running;
 pub mod supervisor;
+mod timers;
+mod view;
+
+pub use config::{Config, Options};
+pub use host::resources as host_resources;
+pub use running::{Running, run, start};

@@ -16,3 +16,56 @@ pub const KILL_REST_INTERVAL: Duration = Duration::from_millis(2);
 pub const EXIT_WRITE_PATIENCE: Duration = Duration::from_secs(600);
 /// How often it tries.
 pub const EXIT_WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Masters that an agent may be given; more are refused.
+pub const MASTERS_MAX: usize = 16;
+/// MiB of memory that are kept for the host when resources are not given (Mesos: 1 GiB); of less than twice that, half.
+pub const MEMORY_RESERVE_MIB: u64 = 1_024;
+/// MiB of disk that are kept for the host when resources are not given (Mesos: 5 GiB); of less than twice that, half.
+pub const DISK_RESERVE_MIB: u64 = 5 * 1_024;
+
+/// Events that wait for the core; at it, whoever has one more waits.
+pub const INBOX_MAX: usize = 4_096;
+/// Checkpoints that wait for the disk; at it, the core waits.
+pub const WRITES_MAX: usize = 4_096;
+/// Checkpoints that are written and synced together.
+pub const WRITE_BATCH_MAX: usize = 256;
+/// From a checkpoint that could not be written to the next attempt. Until it is, nothing that depends on it is done.
+pub const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of one record of a checkpoint file; a larger one is damage. Twice the largest message, which a spec came in.
+pub const RECORD_LEN_MAX: usize = 16 * 1024 * 1024;
+/// Messages to the master, and signals, that wait for a checkpoint; at it, the link is closed and made anew.
+pub const WAITING_MAX: usize = 100_000;
+/// Messages that wait for the network; at it, the link is closed and made anew.
+pub const OUTBOX_MAX: usize = 4_096;
+
+/// How long connecting to a master may take; then the next one is tried.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// HTTP/2 pings to the master, and how long their answers may take; then the link has ended.
+pub const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// From one failed connection to the next, at first; it doubles, and has a jitter of up to half of it.
+pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
+/// The longest such delay.
+pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(3);
+
+/// Containers that are started at once; further ones wait.
+pub const STARTS_MAX: usize = 16;
+/// How long a supervisor may take until it listens; then it is killed, and the launch has failed.
+pub const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a supervisor that lives may refuse its agent; then it is killed.
+pub const ATTACH_PATIENCE: Duration = Duration::from_secs(15);
+/// How often the agent tries to reach a supervisor that is just starting or ending.
+pub const ATTACH_INTERVAL: Duration = Duration::from_millis(10);
+/// Signals for one container that wait to be sent; further ones are dropped, since SIGKILL is repeated.
+pub const SIGNALS_MAX: usize = 16;
+
+/// Checks that are made at once; further ones wait, which does not count as their time.
+pub const PROBES_MAX: usize = 64;
+
+/// Bytes of one piece of a task's output (the wire's promise).
+pub const LOGS_CHUNK_LEN: usize = 64 * 1024;
+/// Pieces that wait for a slow reader; at it, reading waits.
+pub const LOGS_CHUNKS_MAX: usize = 4;
+/// How often a followed output is looked at for more.
+pub const LOGS_FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
+/// Readers of output at once; further ones are refused (`server.overloaded`).
+pub const LOGS_READERS_MAX: usize = 100;

@@ -1,0 +1,259 @@
+//! Writing checkpoints, on a thread of its own, in order and many together; says up to which they are durable.
+//!
+//! Each step can be repeated: a step that failed (a full disk) is tried again for ever, and nothing that depends on it
+//! happens meanwhile, because the core waits for `Persisted`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use proffer_agent_core::{Change, Entry, Identity, RunId, Seq};
+use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
+use proffer_model::{FrameworkId, Incarnation, Problem, Status, TaskSpec, code};
+use proffer_proto::{encode_agent_identity, encode_run, encode_status_entry};
+use prost::Message as _;
+use tokio::sync::{mpsc, watch};
+
+use super::{AGENT, Checkpoints, FRESH, RUNS, STALE, STATUSES, TASK, frame, open_private};
+use crate::limits::{WRITE_BATCH_MAX, WRITE_RETRY_INTERVAL, WRITES_MAX};
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// A checkpoint.
+    Change(Seq, Change),
+    /// A run's directory goes.
+    Remove(RunId),
+}
+
+/// The thread's two ends: what it is to write, and what is durable.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// What is to be written, in order. The thread ends when this is dropped and all is written.
+    pub(crate) writes: mpsc::Sender<Write>,
+    /// Every checkpoint up to this is durable.
+    pub(crate) durable: watch::Receiver<Seq>,
+}
+
+impl Writer {
+    /// Starts the thread. It holds the work directory's lock until it ends.
+    pub(crate) fn start(checkpoints: Checkpoints) -> Result<Self, Problem> {
+        let (writes, queue) = mpsc::channel(WRITES_MAX);
+        let (report, durable) = watch::channel(Seq(0));
+        std::thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || {
+                write_all(&checkpoints, queue, &report);
+                // In this order: when `durable` ends, the work directory is free.
+                drop(checkpoints);
+                drop(report);
+            })
+            .map_err(|error| {
+                Problem::new(code::INTERNAL, format!("cannot start a thread: {error}"))
+            })?;
+        Ok(Self { writes, durable })
+    }
+}
+
+fn write_all(
+    checkpoints: &Checkpoints,
+    mut queue: mpsc::Receiver<Write>,
+    report: &watch::Sender<Seq>,
+) {
+    let mut batch = Vec::new();
+    while queue.blocking_recv_many(&mut batch, WRITE_BATCH_MAX) > 0 {
+        let last = batch.iter().rev().find_map(|write| match write {
+            Write::Change(seq, _) => Some(*seq),
+            Write::Remove(_) => None,
+        });
+        for step in plan(batch.drain(..)) {
+            while let Err(error) = checkpoints.carry_out(&step) {
+                if queue.is_closed() {
+                    // The agent is ending: what is not durable has promised nothing.
+                    tracing::error!(%error, "a checkpoint was not written");
+                    return;
+                }
+                tracing::error!(%error, "a checkpoint cannot be written, and is tried again");
+                std::thread::sleep(WRITE_RETRY_INTERVAL);
+            }
+        }
+        if let Some(seq) = last {
+            report.send_replace(seq);
+        }
+    }
+}
+
+/// One thing to do on disk.
+#[derive(Debug)]
+enum Step {
+    Identity(Identity),
+    Make(NewRun, Vec<Entry>),
+    Append(RunId, Vec<Entry>),
+    Sync,
+    Remove(RunId),
+}
+
+#[derive(Debug)]
+struct NewRun {
+    run: RunId,
+    framework: FrameworkId,
+    incarnation: Incarnation,
+    spec: Arc<TaskSpec>,
+    status: Status,
+}
+
+/// Puts a batch's entries of one run together, so that they share a record and a sync. Nothing moves across a change of
+/// identity: a term is durable before what is done under it.
+fn plan(batch: impl Iterator<Item = Write>) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut places: BTreeMap<RunId, usize> = BTreeMap::new();
+    let mut is_unsynced = false;
+    for write in batch {
+        match write {
+            Write::Change(_, Change::Identity(identity)) => {
+                steps.extend(std::mem::take(&mut is_unsynced).then_some(Step::Sync));
+                steps.push(Step::Identity(identity));
+                places.clear();
+            }
+            Write::Change(
+                _,
+                Change::Run {
+                    run,
+                    framework,
+                    incarnation,
+                    spec,
+                    status,
+                },
+            ) => {
+                places.insert(run, steps.len());
+                is_unsynced = true;
+                let made = NewRun {
+                    run,
+                    framework,
+                    incarnation,
+                    spec,
+                    status,
+                };
+                steps.push(Step::Make(made, Vec::new()));
+            }
+            Write::Change(_, Change::Entry { run, entry }) => {
+                let place = *places.entry(run).or_insert(steps.len());
+                match steps.get_mut(place) {
+                    Some(Step::Make(_, entries) | Step::Append(_, entries)) => entries.push(entry),
+                    _ => steps.push(Step::Append(run, vec![entry])),
+                }
+            }
+            Write::Remove(run) => {
+                places.remove(&run);
+                steps.push(Step::Remove(run));
+            }
+        }
+    }
+    steps.extend(is_unsynced.then_some(Step::Sync));
+    steps
+}
+
+impl Checkpoints {
+    fn carry_out(&self, step: &Step) -> io::Result<()> {
+        match step {
+            Step::Identity(identity) => self.write_identity(identity),
+            Step::Make(made, entries) => self.make_run(made, entries),
+            Step::Append(run, entries) => append(&self.run_dir(*run).join(STATUSES), entries),
+            Step::Sync => sync_dir(&self.dir.join(RUNS)),
+            Step::Remove(run) => self.remove_run(*run),
+        }
+    }
+
+    fn write_identity(&self, identity: &Identity) -> io::Result<()> {
+        let content = encode_agent_identity(&AgentIdentity {
+            agent: identity.agent.clone(),
+            cluster: identity.cluster.clone(),
+            epoch: identity.epoch,
+            boot_id: identity.boot.clone(),
+        });
+        let fresh = self.dir.join(format!("{AGENT}{FRESH}"));
+        write_file(&fresh, &frame::encode(&content.encode_to_vec()))?;
+        fs::rename(&fresh, self.dir.join(AGENT))?;
+        sync_dir(&self.dir)
+    }
+
+    /// Makes a run directory; [`Step::Sync`] makes its name durable.
+    fn make_run(&self, made: &NewRun, entries: &[Entry]) -> io::Result<()> {
+        let dir = self.run_dir(made.run);
+        if fs::exists(&dir)? {
+            // An earlier attempt got so far.
+            return Ok(());
+        }
+        let fresh = self.dir.join(RUNS).join(format!("{}{FRESH}", made.run));
+        if fs::exists(&fresh)? {
+            fs::remove_dir_all(&fresh)?;
+        }
+        DirBuilder::new().mode(0o711).create(&fresh)?;
+        let content = encode_run(&Run {
+            framework: made.framework.clone(),
+            incarnation: made.incarnation,
+            spec: (*made.spec).clone(),
+        });
+        write_file(&fresh.join(TASK), &frame::encode(&content.encode_to_vec()))?;
+        let first = Entry::Made(made.status.clone());
+        let record = encode_entries(std::iter::once(&first).chain(entries));
+        write_file(&fresh.join(STATUSES), &record)?;
+        sync_dir(&fresh)?;
+        fs::rename(&fresh, &dir)
+    }
+
+    fn remove_run(&self, run: RunId) -> io::Result<()> {
+        let dir = self.run_dir(run);
+        let stale = self.dir.join(RUNS).join(format!("{run}{STALE}"));
+        // By a rename first: half a directory would be damage to the next life.
+        match fs::rename(&dir, &stale) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match fs::remove_dir_all(&stale) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Appends one record; after a failure the file is as before.
+fn append(path: &Path, entries: &[Entry]) -> io::Result<()> {
+    let mut file = File::options().append(true).open(path)?;
+    let len = file.metadata()?.len();
+    let record = encode_entries(entries.iter());
+    let written = file.write_all(&record).and_then(|()| file.sync_all());
+    if written.is_err() {
+        file.set_len(len)?;
+    }
+    written
+}
+
+fn encode_entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
+    let mut content = Vec::new();
+    for entry in entries {
+        let entry = match entry {
+            Entry::Made(status) => StatusEntry::Made(status.clone()),
+            Entry::Acknowledged(number) => StatusEntry::Acknowledged(*number),
+            Entry::Kill { grace, reason } => StatusEntry::Kill {
+                grace: *grace,
+                reason: *reason,
+            },
+        };
+        content.extend(encode_status_entry(&entry).encode_length_delimited_to_vec());
+    }
+    frame::encode(&content)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = open_private(path, File::options().create(true).truncate(true))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,349 @@
+//! What an operator may set, where it comes from, and what is refused.
+//!
+//! [`Options`] are what was said (flags over environment over file), [`Config`] is what holds. Nothing here is opened,
+//! made or bound; the host is looked at for what was not said.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proffer_agent_core::limits::GARBAGE_DELAY_DEFAULT;
+use proffer_model::{Attributes, Problem, Resources, code};
+use proffer_server::auth::default_token_path;
+use proffer_server::config::{AttributesText, DurationText, ResourcesText, Text};
+use proffer_server::log::{self, Format};
+use proffer_server::{layered, listen};
+use serde::Deserialize;
+
+use crate::limits::MASTERS_MAX;
+
+/// The port of the API unless `listen` says otherwise.
+pub const API_PORT: u16 = 5051;
+/// The masters unless `master` says otherwise.
+pub const MASTER: &str = "127.0.0.1:5060";
+/// Where the agent keeps its files unless `work_dir` says otherwise.
+pub const WORK_DIR: &str = "/var/lib/proffer/agent";
+
+/// What was said, as flags, environment or file.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// The masters' addresses for agents, separated by commas; tried in turn [default: 127.0.0.1:5060]
+    #[arg(
+        long,
+        env = "PROFFER_AGENT_MASTER",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
+    pub master: Option<Vec<String>>,
+    /// Address of the API for logs and metrics [default: 127.0.0.1:5051]
+    #[arg(long, env = "PROFFER_AGENT_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// What the agent offers, as in cpus:4;mem:8192;ports:[31000-32000], mem and disk in MiB [default: what the host
+    /// has, less a reserve for itself]
+    #[arg(long, env = "PROFFER_AGENT_RESOURCES", value_name = "RESOURCES")]
+    pub resources: Option<ResourcesText>,
+    /// What the agent says of itself, as in rack:a;zone:eu-1
+    #[arg(long, env = "PROFFER_AGENT_ATTRIBUTES", value_name = "ATTRIBUTES")]
+    pub attributes: Option<AttributesText>,
+    /// Where the agent keeps its files and tasks have their directories [default: /var/lib/proffer/agent]
+    #[arg(long, env = "PROFFER_AGENT_WORK_DIR", value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// The host's name or address, under which others reach its tasks [default: the address it listens on if that is
+    /// loopback, else the host's name]
+    #[arg(long, env = "PROFFER_AGENT_HOST", value_name = "HOST")]
+    pub host: Option<String>,
+    /// The API's address as others reach it, host:port [default: the address it listens on]
+    #[arg(long, env = "PROFFER_AGENT_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// The program that supervises a task, called with `supervise --run-dir DIR` [default: this program]
+    #[arg(long, env = "PROFFER_AGENT_SUPERVISOR_PROGRAM", value_name = "FILE")]
+    pub supervisor_program: Option<PathBuf>,
+    /// The user that tasks run as when they name none; needs root [default: the agent's own]
+    #[arg(long, env = "PROFFER_AGENT_TASK_USER", value_name = "USER")]
+    pub task_user: Option<String>,
+    /// How long the directory of an ended task is kept for its logs [default: 1h]
+    #[arg(long, env = "PROFFER_AGENT_KEEP_ENDED", value_name = "DURATION")]
+    pub keep_ended: Option<DurationText>,
+    /// File with the token of this host, made when it is not there [default: as PROFFER_TOKEN_FILE says, or this
+    /// user's]
+    #[arg(long, env = "PROFFER_AGENT_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Let programs on this host call without a token
+    #[arg(
+        long,
+        env = "PROFFER_INSECURE_ALLOW_UNAUTHENTICATED",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub insecure_allow_unauthenticated: Option<bool>,
+    /// Let addresses beyond loopback be used, where everything, the token included, travels unencrypted
+    #[arg(
+        long,
+        env = "PROFFER_AGENT_INSECURE_ALLOW_PLAINTEXT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub insecure_allow_plaintext: Option<bool>,
+    /// How log lines look: text or json [default: text]
+    #[arg(long, env = "PROFFER_AGENT_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<Text<Format>>,
+    /// What is logged: error, warn, info, debug, or directives [default: as PROFFER_LOG says, or info]
+    #[arg(long, env = "PROFFER_AGENT_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+layered!(Options {
+    master,
+    listen,
+    resources,
+    attributes,
+    work_dir,
+    host,
+    advertise,
+    supervisor_program,
+    task_user,
+    keep_ended,
+    token_file,
+    insecure_allow_unauthenticated,
+    insecure_allow_plaintext,
+    log_format,
+    log_level,
+});
+
+/// What holds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The masters' addresses for agents, host:port; at least one.
+    pub masters: Vec<String>,
+    /// Address of the API; port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// What the agent offers; what the host has when absent.
+    pub resources: Option<Resources>,
+    /// What the agent says of itself.
+    pub attributes: Attributes,
+    /// Where the agent keeps its files.
+    pub work_dir: PathBuf,
+    /// Under which others reach its tasks; see [`Options::host`] when absent.
+    pub host: Option<String>,
+    /// The API's address as others reach it; that of the listener when absent.
+    pub advertise: Option<String>,
+    /// The program that supervises a task; this one when absent.
+    pub supervisor_program: Option<PathBuf>,
+    /// The user that tasks run as when they name none; the agent's own when absent.
+    pub task_user: Option<String>,
+    /// How long the directory of an ended task is kept.
+    pub keep_ended: Duration,
+    /// The file with the token of this host.
+    pub token_file: PathBuf,
+    /// Whether programs on this host may call without a token.
+    pub insecure_allow_unauthenticated: bool,
+    /// Whether addresses beyond loopback may be used.
+    pub insecure_allow_plaintext: bool,
+    /// How log lines look.
+    pub log_format: Format,
+    /// What is logged.
+    pub log_level: Option<String>,
+}
+
+impl Config {
+    /// Checks what was said and fills in the rest. The problem's field is the key at fault.
+    pub fn from_options(options: Options) -> Result<Self, Problem> {
+        let plaintext = options.insecure_allow_plaintext.unwrap_or_default();
+        let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), API_PORT);
+        let address = options.listen.unwrap_or(loopback);
+        listen::check(address, "listen", plaintext)?;
+        let masters = options.master.unwrap_or_else(|| vec![MASTER.to_owned()]);
+        check_masters(&masters, plaintext)?;
+        if let Some(advertise) = &options.advertise {
+            check_host_port(advertise).map_err(|problem| problem.field("advertise"))?;
+        }
+        if let Some(host) = &options.host {
+            check_host(host)?;
+        }
+        if let Some(Text(resources)) = &options.resources {
+            check_resources(resources)?;
+        }
+        if let Some(level) = &options.log_level {
+            log::check_level(level)?;
+        }
+        let token_file = options.token_file.map_or_else(default_token_path, Ok);
+        let keep_ended = options.keep_ended.map(|DurationText(keep)| keep);
+        Ok(Self {
+            masters,
+            listen: address,
+            resources: options.resources.map(|Text(resources)| resources),
+            attributes: options
+                .attributes
+                .map(|Text(text)| text)
+                .unwrap_or_default(),
+            work_dir: options.work_dir.unwrap_or_else(|| WORK_DIR.into()),
+            host: options.host,
+            advertise: options.advertise,
+            supervisor_program: options.supervisor_program,
+            task_user: options.task_user,
+            keep_ended: keep_ended.unwrap_or(GARBAGE_DELAY_DEFAULT),
+            token_file: token_file.map_err(|problem| problem.field("token_file"))?,
+            insecure_allow_unauthenticated: options
+                .insecure_allow_unauthenticated
+                .unwrap_or_default(),
+            insecure_allow_plaintext: plaintext,
+            log_format: options
+                .log_format
+                .map(|Text(format)| format)
+                .unwrap_or_default(),
+            log_level: options.log_level,
+        })
+    }
+}
+
+fn check_masters(masters: &[String], plaintext: bool) -> Result<(), Problem> {
+    if masters.is_empty() || masters.len() > MASTERS_MAX {
+        let message = format!("{} masters are given", masters.len());
+        return Err(Problem::new(code::CONFIG_INVALID, message)
+            .field("master")
+            .hint(format!("give 1 to {MASTERS_MAX} addresses")));
+    }
+    for master in masters {
+        check_host_port(master).map_err(|problem| problem.field("master"))?;
+        if !plaintext && !is_loopback(master) {
+            let message =
+                format!("{master} is not on this host, and connections are not encrypted");
+            return Err(Problem::new(code::CONFIG_INVALID, message).field("master").hint(
+                "connect to 127.0.0.1, or set insecure_allow_plaintext = true on a network you trust",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an address that has passed [`check_host_port`] is of this host for certain: without asking a name server.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn check_host_port(text: &str) -> Result<(), Problem> {
+    let is_right = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_bracketed = host.starts_with('[') && host.ends_with(']');
+        is_host(host)
+            && (is_bracketed || !host.contains(':'))
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_right {
+        return Ok(());
+    }
+    let message = format!("{text:?} is not a host and a port");
+    Err(Problem::new(code::CONFIG_INVALID, message)
+        .hint("write HOST:PORT, such as master-1.example.org:5060"))
+}
+
+fn check_host(text: &str) -> Result<(), Problem> {
+    if is_host(text) && text.len() <= 255 {
+        return Ok(());
+    }
+    let message = format!("{text:?} is not a host's name or address");
+    Err(Problem::new(code::CONFIG_INVALID, message)
+        .field("host")
+        .hint("give the name or address under which others reach this host"))
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "/@?#".contains(c))
+}
+
+fn check_resources(resources: &Resources) -> Result<(), Problem> {
+    if let Some(port) = resources.range_set("ports").ranges().last()
+        && port.end > u64::from(u16::MAX)
+    {
+        let message = format!("there is no port {}", port.end);
+        return Err(Problem::new(code::RESOURCES_INVALID, message)
+            .field("resources")
+            .hint("give ports up to 65535, such as ports:[31000-32000]"));
+    }
+    if resources.is_empty() {
+        return Err(
+            Problem::new(code::RESOURCES_INVALID, "the agent would offer nothing")
+                .field("resources")
+                .hint("give what tasks may use, such as cpus:4;mem:8192;ports:[31000-32000]"),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_server::config::{ConfigFile, Layered};
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, Problem> {
+        let options: Options = ConfigFile::new("agent.toml", text).parse()?;
+        Config::from_options(options)
+    }
+
+    #[test]
+    fn what_is_not_said_has_the_documented_default() {
+        let config = parse("token_file = '/t'").expect("defaults");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:5051");
+        assert_eq!(config.masters, ["127.0.0.1:5060"]);
+        assert_eq!(config.work_dir, PathBuf::from("/var/lib/proffer/agent"));
+        assert_eq!(config.keep_ended, Duration::from_secs(3600));
+        assert!(config.resources.is_none() && config.task_user.is_none());
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let said = Options {
+            host: Some("a".to_owned()),
+            ..Options::default()
+        };
+        let text = "host = 'b'\nattributes = 'rack:x'\ntoken_file = '/t'\nmaster = ['localhost:1']";
+        let file = ConfigFile::new("agent.toml", text).parse().expect("a file");
+        let config = Config::from_options(said.over(file)).expect("good");
+        assert_eq!(config.host.as_deref(), Some("a"));
+        assert_eq!(config.attributes.to_string(), "rack:x");
+        assert_eq!(config.masters, ["localhost:1"]);
+    }
+
+    #[test]
+    fn every_wrong_value_is_refused_with_its_key_and_a_remedy() {
+        let table = [
+            ("listen", "listen = '0.0.0.0:5051'"),
+            ("master", "master = []"),
+            ("master", "master = ['127.0.0.1']"),
+            ("master", "master = ['192.0.2.1:5060']"),
+            ("master", "master = ['http://127.0.0.1:5060']"),
+            ("resources", "resources = ''"),
+            ("resources", "resources = 'cpus:-1'"),
+            ("resources", "resources = 'ports:[1-5,4-9]'"),
+            ("resources", "resources = 'ports:[31000-70000]'"),
+            ("attributes", "attributes = 'rack'"),
+            ("host", "host = 'a b'"),
+            ("host", "host = ''"),
+            ("advertise", "advertise = 'host'"),
+            ("advertise", "advertise = 'a:b:1'"),
+            ("keep_ended", "keep_ended = '1'"),
+            ("log_level", "log_level = 'agent=loud'"),
+            ("nonsense", "nonsense = 1"),
+        ];
+        for (key, line) in table {
+            let problem = parse(&format!("token_file = '/t'\n{line}")).expect_err(line);
+            let place = format!("{} {}", problem.field, problem.message);
+            assert!(place.contains(key), "{line}: {problem}");
+            let has_remedy = !problem.hint.is_empty()
+                || problem.message.contains('(')
+                || problem.message.contains("keys are");
+            assert!(has_remedy, "{line}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The one task that owns the core: inputs become events, effects become deeds. It knows both sides and decides nothing.
+//!
+//! What waits for a checkpoint waits here, in order. Heartbeats wait for nothing, so a slow disk does not look like a
+//! dead agent.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proffer_agent_core::{After, Core, Effect, Effects, Event, LinkId, RunId, Seq, Signal};
+use proffer_model::Time;
+use proffer_model::link::ToMaster;
+use proffer_server::clock;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoint::{Write, Writer};
+use crate::inbox::{Input, Outbox};
+use crate::limits::WAITING_MAX;
+use crate::probe::Prober;
+use crate::process::Processes;
+use crate::record::Recorder;
+use crate::timers::Timers;
+
+/// How long the driver sleeps when no timer is set.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// The core and all that it acts on.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    core: Core,
+    writer: Writer,
+    processes: Processes,
+    prober: Prober,
+    recorder: Recorder,
+    timers: Timers,
+    link: Option<(LinkId, Outbox)>,
+    /// What waits for a checkpoint, in order.
+    waiting: VecDeque<(Seq, Deed)>,
+    written: Seq,
+    durable: Seq,
+}
+
+/// What can wait for a checkpoint.
+#[derive(Debug)]
+enum Deed {
+    Send(LinkId, Box<ToMaster>),
+    Signal(RunId, Signal),
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Core,
+        writer: Writer,
+        processes: Processes,
+        prober: Prober,
+        recorder: Recorder,
+    ) -> Self {
+        Self {
+            core,
+            writer,
+            processes,
+            prober,
+            recorder,
+            timers: Timers::default(),
+            link: None,
+            waiting: VecDeque::new(),
+            written: Seq(0),
+            durable: Seq(0),
+        }
+    }
+
+    /// Runs until `ended`; `first` is what was recovered. Then all parts of it have ended, and the containers run on.
+    pub(crate) async fn run(
+        mut self,
+        first: Event,
+        mut inbox: mpsc::Receiver<Input>,
+        ended: CancellationToken,
+    ) {
+        self.step(first).await;
+        loop {
+            let wait = self.until_next_timer(clock::now());
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => break,
+                Ok(()) = self.writer.durable.changed() => {
+                    self.durable = *self.writer.durable.borrow_and_update();
+                    self.recorder.unwritten(self.written.0 - self.durable.0);
+                    self.step(Event::Persisted(self.durable)).await;
+                    self.release();
+                }
+                () = sleep(wait) => {}
+                Some(input) = inbox.recv() => self.take(input).await,
+            }
+            self.fire_timers().await;
+        }
+        // Closed first: whoever waits to be heard must not wait for ever.
+        drop(inbox);
+        self.processes.join().await;
+        self.prober.join().await;
+        drop(self.writer.writes);
+        while self.writer.durable.changed().await.is_ok() {}
+    }
+
+    async fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => {
+                if let Event::LinkClosed(link) = *event {
+                    self.forget_link(link);
+                }
+                self.step(*event).await;
+            }
+            Input::Link(link, outbox) => {
+                self.link = Some((link, outbox));
+                self.step(Event::LinkOpened(link)).await;
+            }
+        }
+    }
+
+    async fn fire_timers(&mut self) {
+        while let Some(key) = self.timers.pop_due(clock::now()) {
+            self.step(Event::TimerFired(key)).await;
+        }
+    }
+
+    fn until_next_timer(&self, now: Time) -> Duration {
+        let next = self.timers.next_ns();
+        next.map_or(IDLE, |at| {
+            Duration::from_nanos(at.saturating_sub(now.mono_ns))
+        })
+    }
+
+    async fn step(&mut self, event: Event) {
+        let mut effects = Effects::new();
+        self.core.step(clock::now(), event, &mut effects);
+        for effect in effects {
+            self.act(effect).await;
+        }
+    }
+
+    async fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist { seq, change } => {
+                self.written = seq;
+                self.write(Write::Change(seq, change)).await;
+            }
+            Effect::RemoveRun(run) => self.write(Write::Remove(run)).await,
+            Effect::Send {
+                link,
+                message,
+                after,
+            } => {
+                self.when_durable(after, Deed::Send(link, Box::new(message)));
+            }
+            Effect::SignalContainer { run, signal, after } => {
+                self.when_durable(after, Deed::Signal(run, signal));
+            }
+            Effect::CloseLink(link) => self.forget_link(link),
+            Effect::StartContainer { run, spec } => self.processes.start(run, spec),
+            Effect::RunCheck {
+                run,
+                check,
+                kind,
+                timeout,
+            } => {
+                self.prober.probe(run, check, kind, timeout);
+            }
+            Effect::SetTimer { key, at } => self.timers.set(key, at),
+            Effect::CancelTimer(key) => self.timers.cancel(key),
+            Effect::Record(fact) => self.recorder.record(fact),
+        }
+    }
+
+    /// Waits while the disk is behind. The writer never waits for the driver, so this ends when the disk takes it.
+    async fn write(&mut self, write: Write) {
+        if self.writer.writes.send(write).await.is_err() {
+            tracing::error!("the checkpoints' thread has ended");
+        }
+    }
+
+    fn when_durable(&mut self, after: After, deed: Deed) {
+        match after {
+            After::Seq(seq) if seq > self.durable => {
+                if self.waiting.len() < WAITING_MAX {
+                    self.waiting.push_back((seq, deed));
+                } else {
+                    self.close_link();
+                }
+            }
+            After::Seq(_) if self.waiting.is_empty() => self.perform(deed),
+            // In order behind what waits.
+            After::Seq(seq) => self.waiting.push_back((seq, deed)),
+            After::Nothing => self.perform(deed),
+        }
+    }
+
+    fn release(&mut self) {
+        while let Some((_, deed)) = self.waiting.pop_front_if(|(seq, _)| *seq <= self.durable) {
+            self.perform(deed);
+        }
+    }
+
+    fn perform(&mut self, deed: Deed) {
+        match deed {
+            Deed::Signal(run, signal) => self.processes.signal(run, signal),
+            Deed::Send(link, message) => {
+                let Some((_, outbox)) = self.link.as_ref().filter(|(id, _)| *id == link) else {
+                    return;
+                };
+                if outbox.messages.try_send(*message).is_err() {
+                    // The master reads too slowly, or is gone: the next link begins with all that counts.
+                    self.close_link();
+                }
+            }
+        }
+    }
+
+    /// Ends the link; the linker then says that it has ended.
+    fn close_link(&mut self) {
+        if let Some((_, outbox)) = self.link.take() {
+            outbox.close.cancel();
+            self.recorder.unlinked();
+        }
+    }
+
+    fn forget_link(&mut self, link: LinkId) {
+        if self.link.as_ref().is_some_and(|(id, _)| *id == link) {
+            self.close_link();
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What reaches the driver, from every part of the shell: one bounded queue.
+
+use proffer_agent_core::{Event, LinkId};
+use proffer_model::link::ToMaster;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::INBOX_MAX;
+
+/// A connection to a master, as the driver holds it.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// What is to be sent.
+    pub(crate) messages: mpsc::Sender<ToMaster>,
+    /// Ends the connection.
+    pub(crate) close: CancellationToken,
+}
+
+/// Something for the driver.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Something for the core.
+    Event(Box<Event>),
+    /// A connection to a master is open.
+    Link(LinkId, Outbox),
+}
+
+/// The sending end.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox(mpsc::Sender<Input>);
+
+/// The queue.
+pub(crate) fn inbox() -> (Inbox, mpsc::Receiver<Input>) {
+    let (sender, receiver) = mpsc::channel(INBOX_MAX);
+    (Inbox(sender), receiver)
+}
+
+impl Inbox {
+    /// Passes an event on; waits while the queue is full. When the driver is gone, so is whoever would be told.
+    pub(crate) async fn send(&self, event: Event) {
+        let _ = self.0.send(Input::Event(Box::new(event))).await;
+    }
+
+    /// Passes a new connection on.
+    pub(crate) async fn open(&self, link: LinkId, outbox: Outbox) {
+        let _ = self.0.send(Input::Link(link, outbox)).await;
+    }
+}

@@ -1,0 +1,225 @@
+//! Checks of tasks: a TCP connection, or an HTTP GET whose answer is 200 to 399. Redirects are not followed, and no token
+//! is sent. A task is looked for on loopback first, then at the address of its host.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::header::{HOST, USER_AGENT};
+use hyper_util::rt::TokioIo;
+use proffer_agent_core::{Event, RunId};
+use proffer_model::CheckKind;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::inbox::Inbox;
+use crate::limits::PROBES_MAX;
+
+/// Makes checks.
+#[derive(Clone, Debug)]
+pub(crate) struct Prober {
+    hosts: Arc<[String]>,
+    permits: Arc<Semaphore>,
+    inbox: Inbox,
+    tasks: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl Prober {
+    /// For tasks on this host, which others know as `host`.
+    pub(crate) fn new(host: &str, inbox: Inbox, ended: CancellationToken) -> Self {
+        let mut hosts = vec!["127.0.0.1".to_owned(), "::1".to_owned()];
+        if !hosts.iter().any(|known| known == host) {
+            hosts.push(host.to_owned());
+        }
+        Self {
+            hosts: hosts.into(),
+            permits: Arc::new(Semaphore::new(PROBES_MAX)),
+            inbox,
+            tasks: TaskTracker::new(),
+            ended,
+        }
+    }
+
+    /// Makes a check; its result comes as an event.
+    pub(crate) fn probe(&self, run: RunId, check: usize, kind: CheckKind, limit: Duration) {
+        let prober = self.clone();
+        let ended = self.ended.clone();
+        let work = async move {
+            // The semaphore is never closed.
+            let _permit = prober.permits.acquire().await;
+            let result = timeout(limit, probe(&prober.hosts, &kind)).await;
+            let failure = match result {
+                Ok(Ok(())) => None,
+                Ok(Err(why)) => Some(why),
+                Err(_) => Some(format!("no answer within {} ms", limit.as_millis())),
+            };
+            prober
+                .inbox
+                .send(Event::CheckFinished {
+                    run,
+                    check,
+                    failure,
+                })
+                .await;
+        };
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Waits until all checks have ended, after `ended`.
+    pub(crate) async fn join(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+async fn probe(hosts: &[String], kind: &CheckKind) -> Result<(), String> {
+    match kind {
+        CheckKind::Tcp { port } => connect(hosts, *port)
+            .await
+            .map(drop)
+            .map_err(|e| e.to_string()),
+        CheckKind::Http { port, path } => {
+            let stream = connect(hosts, *port)
+                .await
+                .map_err(|error| error.to_string())?;
+            get(stream, *port, path).await
+        }
+    }
+}
+
+/// Connects to the first address that takes it; the error is that of the first.
+async fn connect(hosts: &[String], port: u16) -> io::Result<TcpStream> {
+    let mut first = None;
+    for host in hosts {
+        match TcpStream::connect((host.as_str(), port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+async fn get(stream: TcpStream, port: u16, path: &str) -> Result<(), String> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let request = Request::get(path)
+        .header(HOST, format!("127.0.0.1:{port}"))
+        .header(
+            USER_AGENT,
+            concat!("proffer-agent/", env!("CARGO_PKG_VERSION")),
+        )
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let mut answer = pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        // The connection may end with the answer; without one, waiting for it is an error.
+        _ = connection => answer.await,
+    };
+    let answer = answer.map_err(|error| error.to_string())?;
+    let status = answer.status();
+    if status.is_success() || status.is_redirection() {
+        return Ok(());
+    }
+    Err(format!("answered {}", status.as_u16()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one connection with these bytes; answers the port.
+    async fn serve(answer: &'static str) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let count = stream.read(&mut request).await.unwrap();
+            assert!(request[..count].starts_with(b"GET /up?a=1 HTTP/1.1\r\n"));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        port
+    }
+
+    async fn http(port: u16) -> Result<(), String> {
+        let kind = CheckKind::Http {
+            port,
+            path: "/up?a=1".to_owned(),
+        };
+        probe(&["127.0.0.1".to_owned()], &kind).await
+    }
+
+    #[tokio::test]
+    async fn answers_from_200_to_399_are_healthy() {
+        for (answer, is_healthy) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", true),
+            (
+                "HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
+                true,
+            ),
+            ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", false),
+            ("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n", false),
+            ("garbage\r\n\r\n", false),
+            ("", false),
+        ] {
+            let result = http(serve(answer).await).await;
+            assert_eq!(result.is_ok(), is_healthy, "{answer:?}: {result:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_said_to_refuse_and_an_open_one_is_healthy() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let hosts = ["127.0.0.1".to_owned()];
+        probe(&hosts, &CheckKind::Tcp { port }).await.unwrap();
+        drop(listener);
+        let why = probe(&hosts, &CheckKind::Tcp { port }).await.unwrap_err();
+        assert!(why.contains("refused"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_gets_no_answer_fails_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (inbox, mut events) = crate::inbox::inbox();
+        let prober = Prober::new("127.0.0.1", inbox, CancellationToken::new());
+        let kind = CheckKind::Http {
+            port,
+            path: "/".to_owned(),
+        };
+        prober.probe(RunId(1), 0, kind, Duration::from_millis(20));
+        match events.recv().await {
+            Some(crate::inbox::Input::Event(event)) => {
+                let failure = Some("no answer within 20 ms".to_owned());
+                assert_eq!(
+                    *event,
+                    Event::CheckFinished {
+                        run: RunId(1),
+                        check: 0,
+                        failure
+                    }
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The `process` containerizer: a task is a process of this host in a directory of its own, under a supervisor.
+//!
+//! The agent only ever talks to supervisors. What it does when it starts a task, when it finds one at start-up and when
+//! it loses a connection is the same: `attach.rs` finds out what is really there. No claim, lock or file of a run is
+//! trusted to be there; a run that was never claimed is revoked before anyone says that it was never started.
+
+mod attach;
+mod launch;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use proffer_agent_core::{Event, Found, RunId, Signal};
+use proffer_model::TaskSpec;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::inbox::Inbox;
+use crate::limits::{SIGNALS_MAX, START_PATIENCE, STARTS_MAX};
+use crate::process::attach::{Attached, Connection, attach};
+use crate::supervisor::protocol::{READY, Said, kill_line};
+
+pub(crate) use launch::Programs;
+
+/// SIGTERM, as Linux numbers it everywhere.
+const SIGTERM: i32 = 15;
+/// SIGKILL, as Linux numbers it everywhere.
+const SIGKILL: i32 = 9;
+
+/// All containers of this agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Processes {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    runs_dir: PathBuf,
+    programs: Programs,
+    inbox: Inbox,
+    starts: Semaphore,
+    /// Where signals for the runs that are attached go.
+    signals: Mutex<BTreeMap<RunId, mpsc::Sender<i32>>>,
+    tasks: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl Processes {
+    /// None yet. `ended` ends the agent's part of all; the containers run on.
+    pub(crate) fn new(
+        runs_dir: PathBuf,
+        programs: Programs,
+        inbox: Inbox,
+        ended: CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            runs_dir,
+            programs,
+            inbox,
+            starts: Semaphore::new(STARTS_MAX),
+            signals: Mutex::new(BTreeMap::new()),
+            tasks: TaskTracker::new(),
+            ended,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Starts a container; what becomes of it comes as events.
+    pub(crate) fn start(&self, run: RunId, spec: Arc<TaskSpec>) {
+        let shared = self.shared.clone();
+        self.spawn(async move { shared.start(run, &spec).await });
+    }
+
+    /// Finds out what is there of a run of an earlier life, and stays attached to it if it runs.
+    pub(crate) async fn recover(&self, run: RunId) -> Found {
+        match attach(&self.shared.run_dir(run)).await {
+            Attached::Gone(found) => found,
+            Attached::Alive { pid, connection } => {
+                let signals = self.shared.register(run);
+                let shared = self.shared.clone();
+                self.spawn(async move { shared.watch(run, connection, signals).await });
+                Found::Running { pid }
+            }
+        }
+    }
+
+    /// What is there of a run of an earlier life of the host: nothing runs, but it may have left word.
+    pub(crate) fn recover_after_boot(&self, run: RunId) -> Found {
+        attach::read_exit(&self.shared.run_dir(run)).unwrap_or(Found::SupervisorLost)
+    }
+
+    /// Signals a container, if it is attached.
+    pub(crate) fn signal(&self, run: RunId, signal: Signal) {
+        let number = match signal {
+            Signal::Terminate => SIGTERM,
+            Signal::Kill => SIGKILL,
+        };
+        let signals = self
+            .shared
+            .signals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = signals.get(&run)
+            && sender.try_send(number).is_err()
+        {
+            tracing::debug!(%run, number, "a signal is dropped: too many wait, or it has just ended");
+        }
+    }
+
+    /// Waits until the agent's part of all has ended, after `ended`.
+    pub(crate) async fn join(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.shared.ended.clone();
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+}
+
+impl Shared {
+    fn run_dir(&self, run: RunId) -> PathBuf {
+        self.runs_dir.join(run.to_string())
+    }
+
+    async fn start(&self, run: RunId, spec: &TaskSpec) {
+        let dir = self.run_dir(run);
+        let said = {
+            // The semaphore is never closed.
+            let _permit = self.starts.acquire().await;
+            match self.programs.prepare(&dir, spec) {
+                Ok(()) => self.supervise(&dir).await,
+                Err(message) => Err(message),
+            }
+        };
+        // Whatever the supervisor said, what is there counts: another life's supervisor may have come first.
+        match attach(&dir).await {
+            Attached::Alive { pid, connection } => {
+                let signals = self.register(run);
+                self.tell(Event::ContainerStarted { run, pid }).await;
+                self.watch(run, connection, signals).await;
+            }
+            Attached::Gone(Found::NeverStarted) => {
+                let message = match said {
+                    Ok(()) => "the supervisor ended before it began".to_owned(),
+                    Err(message) => message,
+                };
+                self.tell(Event::ContainerFailed { run, message }).await;
+            }
+            Attached::Gone(found) => self.tell_gone(run, found).await,
+        }
+    }
+
+    /// Starts the supervisor and waits until it listens, or has ended.
+    async fn supervise(&self, dir: &Path) -> Result<(), String> {
+        let program = &self.programs.supervisor;
+        let mut child = Command::new(program)
+            .args(["supervise", "--run-dir"])
+            .arg(dir)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("the supervisor {}: {error}", program.display()))?;
+        let mut said = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            let limit = u64::try_from(READY.len()).unwrap_or(u64::MAX);
+            let mut stdout = stdout.take(limit);
+            let heard = timeout(START_PATIENCE, stdout.read_to_end(&mut said)).await;
+            if heard.is_err() {
+                let _ = child.kill().await;
+                return Err("the supervisor did not answer in time".to_owned());
+            }
+        }
+        // From here on nobody waits for it: the runtime reaps it when it ends.
+        if said == READY {
+            return Ok(());
+        }
+        let status = child.wait().await.map_err(|error| error.to_string())?;
+        Err(format!(
+            "the supervisor ended with {status} before it began"
+        ))
+    }
+
+    fn register(&self, run: RunId) -> mpsc::Receiver<i32> {
+        let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
+        let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        signals.insert(run, sender);
+        receiver
+    }
+
+    fn unregister(&self, run: RunId) {
+        let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        signals.remove(&run);
+    }
+
+    /// Passes signals on until the container is gone, and says how.
+    async fn watch(&self, run: RunId, first: Connection, mut signals: mpsc::Receiver<i32>) {
+        let mut connection = first;
+        let found = loop {
+            if let Some(found) = converse(&mut connection, &mut signals).await {
+                break found;
+            }
+            // The connection ended without a word: the supervisor has, or it let this connection go.
+            match attach(&self.run_dir(run)).await {
+                Attached::Gone(found) => break found,
+                Attached::Alive {
+                    connection: next, ..
+                } => connection = next,
+            }
+        };
+        self.unregister(run);
+        self.tell_gone(run, found).await;
+    }
+
+    async fn tell_gone(&self, run: RunId, found: Found) {
+        let event = match found {
+            Found::Exited(exit) => Event::ContainerExited { run, exit },
+            Found::Failed { message } => Event::ContainerFailed { run, message },
+            Found::SupervisorLost | Found::NeverStarted | Found::Running { .. } => {
+                Event::SupervisorLost { run }
+            }
+        };
+        self.tell(event).await;
+    }
+
+    async fn tell(&self, event: Event) {
+        self.inbox.send(event).await;
+    }
+}
+
+/// Passes signals on until the supervisor says how its task ended; nothing when the connection ends first.
+async fn converse(connection: &mut Connection, signals: &mut mpsc::Receiver<i32>) -> Option<Found> {
+    loop {
+        tokio::select! {
+            said = connection.next() => match said? {
+                Said::Exited(exit) => return Some(Found::Exited(exit)),
+                Said::Failed(message) => return Some(Found::Failed { message }),
+                Said::Started(_) => {}
+            },
+            Some(number) = signals.recv() => {
+                connection.stream().write_all(kill_line(number).as_bytes()).await.ok()?;
+            }
+        }
+    }
+}

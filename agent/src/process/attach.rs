@@ -1,0 +1,193 @@
+//! Finds out what is really there of a run: its word, its supervisor, or neither.
+//!
+//! A supervisor holds the lock while it lives, so whoever gets the lock knows that none does. Then the file `pid` says
+//! whether one ever claimed the run. If not, `launch` is removed while the lock is held, so that none can start it later;
+//! if one did, what its task may have left is ended, found by the environment that only this task was given.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::time::Instant;
+
+use proffer_agent_core::Found;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use crate::limits::{ATTACH_INTERVAL, ATTACH_PATIENCE, CONTROL_LINE_LEN_MAX, KILL_REST_PATIENCE};
+use crate::procfs::{self, ProcessId};
+use crate::supervisor::protocol::{self, Said};
+
+/// What is there.
+#[derive(Debug)]
+pub(super) enum Attached {
+    /// Nothing runs.
+    Gone(Found),
+    /// Its supervisor answers.
+    Alive {
+        /// The task's process.
+        pid: u32,
+        /// To the supervisor.
+        connection: Connection,
+    },
+}
+
+/// A connection to a supervisor.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: BufReader<UnixStream>,
+    line: Vec<u8>,
+}
+
+impl Connection {
+    /// The next thing that it says and this version knows; nothing at the end. May be cancelled without loss.
+    pub(super) async fn next(&mut self) -> Option<Said> {
+        loop {
+            let limit = u64::try_from(CONTROL_LINE_LEN_MAX.saturating_sub(self.line.len()));
+            let mut stream = (&mut self.stream).take(limit.unwrap_or(0));
+            stream.read_until(b'\n', &mut self.line).await.ok()?;
+            // Without its end the line was too long, or the connection ended within it.
+            let said = self.line.strip_suffix(b"\n").map(|line| {
+                let text = String::from_utf8_lossy(line);
+                Said::parse(&text)
+            })?;
+            self.line.clear();
+            if said.is_some() {
+                return said;
+            }
+        }
+    }
+
+    /// For what the agent says.
+    pub(super) fn stream(&mut self) -> &mut UnixStream {
+        self.stream.get_mut()
+    }
+}
+
+/// Finds out what is there; waits while that is being decided.
+pub(super) async fn attach(dir: &Path) -> Attached {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = read_exit(dir) {
+            return Attached::Gone(found);
+        }
+        if let Ok(Some(attached)) = timeout(ATTACH_PATIENCE, connect(dir)).await {
+            return attached;
+        }
+        match lock(dir) {
+            Ok(Some(lock)) => return Attached::Gone(settle(dir, lock).await),
+            // It lives and is starting or ending.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(path = %dir.display(), %error, "a run directory cannot be used");
+            }
+        }
+        if begun.elapsed() > ATTACH_PATIENCE {
+            kill_supervisor(dir);
+        }
+        sleep(ATTACH_INTERVAL).await;
+    }
+}
+
+/// The word that a supervisor has left.
+pub(super) fn read_exit(dir: &Path) -> Option<Found> {
+    let text = fs::read_to_string(dir.join(protocol::EXIT)).ok()?;
+    match text.lines().find_map(Said::parse)? {
+        Said::Exited(exit) => Some(Found::Exited(exit)),
+        Said::Failed(message) => Some(Found::Failed { message }),
+        Said::Started(_) => None,
+    }
+}
+
+async fn connect(dir: &Path) -> Option<Attached> {
+    // Through the directory's descriptor, because a socket's address may only have 108 bytes.
+    let handle = File::open(dir).ok()?;
+    let address = format!("/proc/self/fd/{}/{}", handle.as_raw_fd(), protocol::CONTROL);
+    let stream = UnixStream::connect(address).await.ok()?;
+    let mut connection = Connection {
+        stream: BufReader::new(stream),
+        line: Vec::new(),
+    };
+    match connection.next().await? {
+        Said::Started(pid) => Some(Attached::Alive { pid, connection }),
+        Said::Exited(exit) => Some(Attached::Gone(Found::Exited(exit))),
+        Said::Failed(message) => Some(Attached::Gone(Found::Failed { message })),
+    }
+}
+
+/// The run's lock; nothing while a supervisor holds it.
+fn lock(dir: &Path) -> io::Result<Option<File>> {
+    let mut options = File::options();
+    let file = options
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join(protocol::LOCK))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// With the lock held: no supervisor lives. What it has left decides.
+async fn settle(dir: &Path, lock: File) -> Found {
+    if let Some(found) = read_exit(dir) {
+        return found;
+    }
+    let is_claimed = !matches!(fs::exists(dir.join(protocol::PID)), Ok(false));
+    if is_claimed {
+        let sandbox = dir.join(protocol::SANDBOX);
+        let swept = tokio::task::spawn_blocking(move || sweep(&sandbox));
+        if swept.await.is_err() {
+            tracing::error!(path = %dir.display(), "what a task has left was not ended");
+        }
+        return Found::SupervisorLost;
+    }
+    match fs::remove_file(dir.join(protocol::LAUNCH)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::error!(path = %dir.display(), %error, "a launch cannot be revoked");
+            // It might yet be started, so it must not be called never started.
+            Found::SupervisorLost
+        }
+        _ => {
+            drop(lock);
+            Found::NeverStarted
+        }
+    }
+}
+
+/// Ends all processes that were started in this sandbox: their supervisor is dead, and nobody else would.
+fn sweep(sandbox: &Path) {
+    let entry = format!("{}={}", super::launch::SANDBOX_VARIABLE, sandbox.display());
+    let begun = Instant::now();
+    loop {
+        let left = procfs::with_environment(&entry);
+        if left.is_empty() || begun.elapsed() > KILL_REST_PATIENCE {
+            return;
+        }
+        left.into_iter().for_each(kill);
+        std::thread::sleep(ATTACH_INTERVAL);
+    }
+}
+
+fn kill_supervisor(dir: &Path) {
+    let text = fs::read_to_string(dir.join(protocol::PID)).unwrap_or_default();
+    if let Some(supervisor) = protocol::parse_pid(&text, "supervisor")
+        && ProcessId::is_there(supervisor)
+    {
+        tracing::warn!(path = %dir.display(), "a supervisor does not answer and is killed");
+        kill(supervisor.pid);
+    }
+}
+
+fn kill(pid: u32) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // It may have ended meanwhile, which is as good.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}

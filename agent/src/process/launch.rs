@@ -1,0 +1,227 @@
+//! What a task is given: its sandbox, its environment, the user that it runs as; written down for the supervisor.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, User};
+use proffer_model::{Command, Problem, TaskSpec, code};
+
+use crate::limits::OUTPUT_BYTES_MAX;
+use crate::supervisor::protocol::{self, Launch};
+
+/// The variable that holds the sandbox, absolute. No two runs have the same, so it also marks a task's processes.
+pub(super) const SANDBOX_VARIABLE: &str = "PROFFER_SANDBOX";
+/// `PATH` of a task that brings none.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A user to run tasks as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskUser {
+    uid: u32,
+    gid: u32,
+}
+
+impl TaskUser {
+    /// The user of this name; nothing when it is the agent's own. The error is for people.
+    pub(crate) fn find(name: &str) -> Result<Option<Self>, String> {
+        let user = match User::from_name(name) {
+            Ok(Some(user)) => user,
+            Ok(None) => return Err(format!("there is no user {name:?} on this host")),
+            Err(error) => return Err(format!("user {name:?} cannot be looked up: {error}")),
+        };
+        let own = Uid::effective();
+        if user.uid == own {
+            return Ok(None);
+        }
+        if !own.is_root() {
+            return Err(format!(
+                "the agent does not run as root, so no task can run as {name:?}"
+            ));
+        }
+        Ok(Some(Self {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+        }))
+    }
+}
+
+/// What all tasks of this agent share.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    /// The program that supervises.
+    pub(crate) supervisor: PathBuf,
+    /// Last on the `PATH` of tasks: the folder of the running binary.
+    folder: Option<String>,
+    /// The user of tasks that name none.
+    user: Option<TaskUser>,
+}
+
+impl Programs {
+    /// `supervisor` is this program when absent. Errors: `config.invalid`, `file.failed`.
+    pub(crate) fn new(supervisor: Option<PathBuf>, user: Option<&str>) -> Result<Self, Problem> {
+        let own = std::env::current_exe().map_err(|error| {
+            let message = format!("this program cannot be found: {error}");
+            Problem::new(code::FILE_FAILED, message)
+        })?;
+        let folder = own.parent().and_then(Path::to_str).map(str::to_owned);
+        let supervisor = supervisor.unwrap_or(own);
+        if !supervisor.is_file() {
+            let message = format!("there is no program {}", supervisor.display());
+            return Err(Problem::new(code::CONFIG_INVALID, message)
+                .field("supervisor_program")
+                .hint("give the path of proffer or of proffer-supervise"));
+        }
+        let user = user.map(TaskUser::find).transpose().map_err(|message| {
+            Problem::new(code::CONFIG_INVALID, message)
+                .field("task_user")
+                .hint("name a user of this host, and run the agent as root")
+        })?;
+        Ok(Self {
+            supervisor,
+            folder: folder.filter(|folder| !folder.contains(':')),
+            user: user.flatten(),
+        })
+    }
+
+    /// Makes the sandbox and writes the file `launch`: from then on a supervisor may start it. The error is for people
+    /// and names no value of the environment.
+    pub(super) fn prepare(&self, dir: &Path, spec: &TaskSpec) -> Result<(), String> {
+        let user = match &spec.user {
+            Some(name) => TaskUser::find(name)?,
+            None => self.user,
+        };
+        let sandbox = dir.join(protocol::SANDBOX);
+        let launch = Launch {
+            arguments: match &spec.command {
+                Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
+                Command::Exec(arguments) => arguments.clone(),
+            },
+            environment: self.environment(&sandbox, spec).into_iter().collect(),
+            user: user.map(|user| (user.uid, user.gid)),
+            output_bytes_max: OUTPUT_BYTES_MAX,
+        };
+        let bytes = launch
+            .encode()
+            .ok_or("its command or environment holds a zero byte, which no program can be given")?;
+        make_sandbox(&sandbox, user).map_err(|error| format!("its sandbox: {error}"))?;
+        write(dir, &bytes).map_err(|error| format!("its launch file: {error}"))
+    }
+
+    /// The whole environment: what the spec says, and what Proffer adds.
+    fn environment(&self, sandbox: &Path, spec: &TaskSpec) -> BTreeMap<String, String> {
+        let sandbox = sandbox.display().to_string();
+        let mut environment = BTreeMap::from([
+            ("PATH".to_owned(), PATH.to_owned()),
+            ("HOME".to_owned(), sandbox.clone()),
+        ]);
+        let given = spec.environment.iter();
+        environment.extend(given.map(|(name, value)| (name.clone(), value.expose().to_owned())));
+        if let (Some(path), Some(folder)) = (environment.get_mut("PATH"), &self.folder) {
+            path.push(':');
+            path.push_str(folder);
+        }
+        environment.insert("PROFFER_TASK_ID".to_owned(), spec.id.to_string());
+        environment.insert(SANDBOX_VARIABLE.to_owned(), sandbox);
+        environment
+    }
+}
+
+fn make_sandbox(sandbox: &Path, user: Option<TaskUser>) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(sandbox) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    if let Some(user) = user {
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        nix::unistd::chown(sandbox, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}
+
+/// By a rename, so that a supervisor of an earlier attempt reads all of it or nothing.
+fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = dir.join(format!("{}.new", protocol::LAUNCH));
+    let mut options = File::options();
+    let mut file = options
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&fresh)?;
+    file.write_all(bytes)?;
+    fs::rename(&fresh, dir.join(protocol::LAUNCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proffer_model::{Resources, Secret, TaskId};
+
+    use super::*;
+
+    fn spec(environment: &[(&str, &str)]) -> TaskSpec {
+        TaskSpec {
+            id: TaskId::new("web.1").unwrap(),
+            name: String::new(),
+            resources: Resources::new(),
+            command: Command::Shell("true".to_owned()),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), Secret::new(*value)))
+                .collect(),
+            user: None,
+            labels: BTreeMap::new(),
+            ports: Vec::new(),
+            checks: Vec::new(),
+            kill_grace: Duration::ZERO,
+        }
+    }
+
+    fn programs() -> Programs {
+        Programs {
+            supervisor: PathBuf::from("/bin/true"),
+            folder: Some("/opt/proffer".to_owned()),
+            user: None,
+        }
+    }
+
+    #[test]
+    fn a_task_gets_what_it_asked_for_and_where_it_is() {
+        let environment = programs().environment(
+            Path::new("/w/runs/1/sandbox"),
+            &spec(&[("A", "b"), ("PATH", "/x"), ("PROFFER_SANDBOX", "/etc")]),
+        );
+        let expected = [
+            ("A", "b"),
+            ("HOME", "/w/runs/1/sandbox"),
+            ("PATH", "/x:/opt/proffer"),
+            ("PROFFER_SANDBOX", "/w/runs/1/sandbox"),
+            ("PROFFER_TASK_ID", "web.1"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(environment, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn what_cannot_be_prepared_is_said_without_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = programs()
+            .prepare(dir.path(), &spec(&[("A", "hush\0")]))
+            .unwrap_err();
+        assert!(
+            message.contains("zero byte") && !message.contains("hush"),
+            "{message}"
+        );
+        let stranger = TaskSpec {
+            user: Some("no-such-user".to_owned()),
+            ..spec(&[])
+        };
+        let message = programs().prepare(dir.path(), &stranger).unwrap_err();
+        assert!(message.contains("no user"), "{message}");
+        assert!(!dir.path().join("launch").exists());
+    }
+}

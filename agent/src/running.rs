@@ -1,0 +1,225 @@
+//! Puts an agent together and takes it apart: token, listener, work directory, recovery, core, link, servers.
+//!
+//! What can be wrong from outside is found before anything is changed. When an agent ends, its containers run on.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use proffer_agent_core::{Core, Event, Settings};
+use proffer_model::{AgentDescription, AgentId, Problem, code};
+use proffer_proto::v1::tasks_server::TasksServer;
+use proffer_server::auth::{Guard, LocalToken};
+use proffer_server::http::serve;
+use proffer_server::listen;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::checkpoint::{Checkpoints, Writer};
+use crate::config::Config;
+use crate::driver::Driver;
+use crate::host;
+use crate::inbox::inbox;
+use crate::link::Linker;
+use crate::logs::TasksService;
+use crate::metrics::Metrics;
+use crate::probe::Prober;
+use crate::process::{Processes, Programs};
+use crate::record::Recorder;
+use crate::view::View;
+
+/// An agent that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// The API's address.
+    pub listen: SocketAddr,
+    view: View,
+    parts: [JoinHandle<()>; 3],
+}
+
+/// Runs an agent until `shutdown`.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let running = start(config, shutdown).await?;
+    tracing::info!(listen = %running.listen, "the agent runs");
+    running.join().await?;
+    Ok(())
+}
+
+/// Starts an agent on the current runtime. When this returns, its tasks are recovered and its listener is bound; it may
+/// not have found a master yet.
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, Problem> {
+    let token = LocalToken::load_or_create(&config.token_file)?;
+    let plaintext = config.insecure_allow_plaintext;
+    let listener = listen::bind_plaintext(config.listen, "listen", plaintext)?;
+    let listen = listener.local_addr().map_err(|error| {
+        Problem::new(
+            code::INTERNAL,
+            format!("a listener has no address: {error}"),
+        )
+    })?;
+    let programs = Programs::new(
+        config.supervisor_program.clone(),
+        config.task_user.as_deref(),
+    )?;
+    let checkpoints = Checkpoints::open(&config.work_dir)?;
+    let description = describe(&config, listen)?;
+    tracing::info!(
+        host = description.host,
+        resources = %description.resources,
+        attributes = %description.attributes,
+        "this agent offers"
+    );
+
+    let registry = proffer_server::metrics::Metrics::new("agent", env!("CARGO_PKG_VERSION"));
+    registry.set_insecure_allow_unauthenticated(config.insecure_allow_unauthenticated);
+    let mut metrics = Metrics::default();
+    registry.register(|registry| metrics = Metrics::new(registry));
+
+    // Whatever ends one part ends all.
+    let ended = shutdown.child_token();
+    let view = View::default();
+    let (inbox, inputs) = inbox();
+    let runs_dir = checkpoints.runs_dir();
+    let processes = Processes::new(runs_dir.clone(), programs, inbox.clone(), ended.clone());
+    let recovered = recover(&checkpoints, &processes).await?;
+    let settings = Settings {
+        seed: seed()?,
+        garbage_delay: config.keep_ended,
+        description: description.clone(),
+    };
+    let prober = Prober::new(&description.host, inbox.clone(), ended.clone());
+    let linker = Linker::new(&config.masters, &token, inbox)?;
+    let writer = Writer::start(checkpoints)?;
+    let recorder = Recorder::new(view.clone(), metrics);
+    let driver = Driver::new(Core::new(settings), writer, processes, prober, recorder);
+
+    let names = config
+        .advertise
+        .as_deref()
+        .and_then(|text| text.rsplit_once(':'));
+    let guard = Guard::new(token, config.insecure_allow_unauthenticated)
+        .names(names.map(|(host, _)| host.to_owned()));
+    let tasks = TasksServer::new(TasksService::new(runs_dir, view.clone(), ended.clone()));
+    let router = pages(view.clone())
+        .merge(registry.router())
+        .merge(Routes::new(tasks).into_axum_router());
+    let driver = guarded(driver.run(recovered, inputs, ended.clone()), ended.clone());
+    let parts = [
+        tokio::spawn(driver),
+        tokio::spawn(linker.run(ended.clone())),
+        tokio::spawn(serve_api(listener, router, guard, ended)),
+    ];
+    Ok(Running {
+        listen,
+        view,
+        parts,
+    })
+}
+
+impl Running {
+    /// As which the agent is registered with a leader, if it is.
+    pub fn agent(&self) -> Option<AgentId> {
+        self.view.agent()
+    }
+
+    /// Waits until the agent has ended, after `shutdown`; an error when it ended otherwise. Its tasks run on, and its
+    /// work directory is free.
+    pub async fn join(self) -> Result<(), Problem> {
+        let mut result = Ok(());
+        for part in self.parts {
+            if part.await.is_err() {
+                result = Err(
+                    Problem::new(code::INTERNAL, "the agent has ended unexpectedly")
+                        .hint("its tasks run on; start it again, and report the lines before this"),
+                );
+            }
+        }
+        result
+    }
+}
+
+/// Ends all when this part ends, also by a panic.
+async fn guarded(part: impl Future<Output = ()>, ended: CancellationToken) {
+    let _guard = ended.drop_guard();
+    part.await;
+}
+
+async fn serve_api(listener: TcpListener, router: Router, guard: Guard, ended: CancellationToken) {
+    serve(listener, router, guard, ended).await;
+}
+
+/// What the agent says of itself.
+fn describe(config: &Config, listen: SocketAddr) -> Result<AgentDescription, Problem> {
+    let host = match &config.host {
+        Some(host) => host.clone(),
+        None if listen.ip().to_canonical().is_loopback() => listen.ip().to_string(),
+        None => host::name()?,
+    };
+    let resources = match &config.resources {
+        Some(resources) => resources.clone(),
+        None => host::resources(&config.work_dir)?,
+    };
+    Ok(AgentDescription {
+        host,
+        address: config
+            .advertise
+            .clone()
+            .unwrap_or_else(|| listen.to_string()),
+        resources,
+        attributes: config.attributes.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// Reads the checkpoints and finds out what is really there.
+async fn recover(checkpoints: &Checkpoints, processes: &Processes) -> Result<Event, Problem> {
+    let identity = checkpoints.read_identity()?;
+    let boot = host::boot_id()?;
+    let mut runs = checkpoints.read_runs()?;
+    let is_same_boot = identity.boot.is_empty() || identity.boot == boot;
+    for run in &mut runs {
+        run.found = if is_same_boot {
+            processes.recover(run.run).await
+        } else {
+            processes.recover_after_boot(run.run)
+        };
+    }
+    Ok(Event::Recovered {
+        identity,
+        boot,
+        runs,
+    })
+}
+
+fn seed() -> Result<u64, Problem> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Problem::new(code::INTERNAL, format!("no random bytes: {error}")))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// `/health`.
+fn pages(view: View) -> Router {
+    let health = move || {
+        let view = view.clone();
+        async move {
+            let agent = view.agent();
+            let body = serde_json::json!({
+                "registered": agent.is_some(),
+                "agent_id": agent.as_ref().map(AgentId::as_str),
+                "tasks": view.live(),
+                "version": env!("CARGO_PKG_VERSION"),
+            });
+            (
+                [(header::CONTENT_TYPE, "application/json")],
+                body.to_string(),
+            )
+                .into_response()
+        }
+    };
+    Router::new().route("/health", get(health))
+}
