@@ -17,52 +17,63 @@ use peers::{Agent, Framework, Master};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_goes_all_the_way_and_back() {
     let master = Master::start("memory").await;
-    let mut framework = Framework::connect(&master).await;
-    let id = framework.subscribe("").await.framework_id;
-    framework.demand_one_cpu("web").await;
-    let mut agent = Agent::connect(&master).await;
-    let agent_id = agent.hello("", vec![]).await.agent_id;
-
-    let offer = framework.offer().await;
+    let mut cast = peers::launched(&master, "task-1").await;
+    let (framework_id, incarnation) = (cast.framework_id.clone(), cast.incarnation);
+    assert_eq!(cast.offer.agent_id, cast.agent_id);
+    assert_eq!(cast.offer.host, "host-1");
     assert_eq!(
-        (offer.agent_id.as_str(), offer.host.as_str()),
-        (agent_id.as_str(), "host-1")
-    );
-    assert_eq!(
-        (offer.fits[0].demand_id.as_str(), offer.fits[0].count),
+        (
+            cast.offer.fits[0].demand_id.as_str(),
+            cast.offer.fits[0].count
+        ),
         ("web", 1)
     );
-    let incarnation = framework.launch(&offer, "task-1").await;
-    let Message::Launch(launch) = agent.next().await else {
+    let Message::Launch(launch) = cast.agent.next().await else {
         panic!("a launch")
     };
     assert_eq!(
-        (launch.framework_id.as_str(), launch.incarnation),
-        (id.as_str(), incarnation)
+        (launch.framework_id, launch.incarnation),
+        (framework_id.clone(), incarnation)
     );
     assert_eq!(
         launch.spec.expect("a spec").environment["PASSWORD"],
         "canary"
     );
 
-    agent
-        .report(&id, "task-1", incarnation, v1::TaskState::Running)
+    cast.agent
+        .report(&framework_id, "task-1", incarnation, v1::TaskState::Running)
         .await;
-    let (sequence, status) = framework.status().await;
+    let (sequence, status) = cast.framework.status().await;
     assert_eq!(
         (status.task_id.as_str(), status.state()),
         ("task-1", v1::TaskState::Running)
     );
-    framework
+    cast.framework
         .call(Call::Acknowledge(v1::Acknowledge { sequence }))
         .await;
-    let Message::Acknowledge(acknowledged) = agent.next().await else {
+    let Message::Acknowledge(acknowledged) = cast.agent.next().await else {
         panic!("an acknowledgement")
     };
     assert_eq!(
         (acknowledged.task_id.as_str(), acknowledged.number),
         ("task-1", 1)
     );
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_and_metrics_see_what_runs_and_no_secret() {
+    let master = Master::start("memory").await;
+    let mut cast = peers::launched(&master, "task-1").await;
+    cast.agent
+        .report(
+            &cast.framework_id,
+            "task-1",
+            cast.incarnation,
+            v1::TaskState::Running,
+        )
+        .await;
+    cast.framework.status().await;
 
     let mut operator = master.operator().await;
     let tasks = operator
@@ -78,6 +89,19 @@ async fn a_task_goes_all_the_way_and_back() {
     assert!(
         !format!("{tasks:?}").contains("canary"),
         "environments are in no view"
+    );
+    let other = v1::ListTasksRequest {
+        framework_id: "other".into(),
+        task_id: String::new(),
+    };
+    assert_eq!(
+        operator
+            .list_tasks(other)
+            .await
+            .expect("tasks")
+            .get_ref()
+            .tasks,
+        []
     );
     let agents = operator
         .list_agents(v1::ListAgentsRequest {})
@@ -108,12 +132,49 @@ async fn a_task_goes_all_the_way_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_keeps_cluster_frameworks_state_and_what_agents_run() {
+async fn a_restart_keeps_cluster_framework_and_what_agents_run() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = format!("file:{}", directory.path().join("store").display());
     let master = Master::start(&store).await;
+    let before = peers::launched(&master, "task-1").await;
+    master.stop().await;
+
+    let master = Master::start(&store).await;
     let mut framework = Framework::connect(&master).await;
-    let before = framework.subscribe("").await;
+    let after = framework.subscribe(&before.framework_id).await;
+    assert_eq!(after.framework_id, before.framework_id);
+    let mut agent = Agent::connect(&master).await;
+    let running = peers::running(
+        &after.framework_id,
+        "task-1",
+        &before.agent_id,
+        before.incarnation,
+    );
+    let welcome = agent.hello(&before.agent_id, vec![running]).await;
+    assert_eq!(
+        (welcome.agent_id, welcome.cluster_id),
+        (before.agent_id.clone(), after.cluster_id)
+    );
+    assert_eq!(agent.epoch, 2);
+    let is_settled = |event: &Event| matches!(event, Event::AgentSettled(settled) if settled.agent_id == before.agent_id);
+    framework.wait_for(is_settled).await;
+    let tasks = master
+        .operator()
+        .await
+        .list_tasks(v1::ListTasksRequest::default())
+        .await
+        .expect("tasks");
+    let status = tasks.get_ref().tasks[0].status.as_ref().expect("a status");
+    assert_eq!(status.incarnation, before.incarnation);
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frameworks_state_outlives_the_master_and_keeps_its_versions() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = format!("file:{}", directory.path().join("store").display());
+    let master = Master::start(&store).await;
+    let (_open, before) = Framework::connect(&master).await.subscribed("").await;
     let mut state = master.state().await;
     let put = v1::PutStateRequest {
         framework_id: before.framework_id.clone(),
@@ -133,63 +194,42 @@ async fn a_restart_keeps_cluster_frameworks_state_and_what_agents_run() {
     );
     let problem = problem_of(&state.put(put).await.expect_err("there is one already"));
     assert!(problem.is(code::STATE_VERSION), "{problem}");
-    let mut agent = Agent::connect(&master).await;
-    let agent_id = agent.hello("", vec![]).await.agent_id;
-    framework.demand_one_cpu("web").await;
-    let offer = framework.offer().await;
-    let incarnation = framework.launch(&offer, "task-1").await;
-    agent.next().await;
     master.stop().await;
 
     let master = Master::start(&store).await;
-    let mut framework = Framework::connect(&master).await;
-    let after = framework.subscribe(&before.framework_id).await;
+    let (_open, after) = Framework::connect(&master)
+        .await
+        .subscribed(&before.framework_id)
+        .await;
+    let mut state = master.state().await;
+    let (framework_id, generation) = (after.framework_id, after.generation);
+    let list = v1::ListStateRequest {
+        framework_id: framework_id.clone(),
+        generation,
+        prefix: "apps/".into(),
+    };
+    let entries = state.list(list).await.expect("list").into_inner().entries;
+    let [entry] = entries.as_slice() else {
+        panic!("one entry: {entries:?}")
+    };
     assert_eq!(
-        (&after.framework_id, &after.cluster_id),
-        (&before.framework_id, &before.cluster_id)
+        (entry.key.as_str(), &entry.value[..], entry.version),
+        ("apps/web", &b"v1"[..], 1)
     );
+    let delete = v1::DeleteStateRequest {
+        framework_id: framework_id.clone(),
+        generation,
+        key: "apps/web".into(),
+        expected_version: Some(1),
+    };
+    state.delete(delete).await.expect("deleted");
     let get = v1::GetStateRequest {
-        framework_id: after.framework_id.clone(),
-        generation: after.generation,
+        framework_id,
+        generation,
         key: "apps/web".into(),
     };
-    let entry = master
-        .state()
-        .await
-        .get(get)
-        .await
-        .expect("get")
-        .into_inner()
-        .entry
-        .expect("an entry");
-    assert_eq!((&entry.value[..], entry.version), (&b"v1"[..], 1));
-    let mut agent = Agent::connect(&master).await;
-    let running = peers::running(&after.framework_id, "task-1", &agent_id, incarnation);
-    let welcome = agent.hello(&agent_id, vec![running]).await;
-    assert_eq!(
-        (&welcome.agent_id, &welcome.cluster_id),
-        (&agent_id, &before.cluster_id)
-    );
-    assert_eq!(agent.epoch, 2);
-    framework
-        .wait_for(
-            |event| matches!(event, Event::AgentSettled(settled) if settled.agent_id == agent_id),
-        )
-        .await;
-    let tasks = master
-        .operator()
-        .await
-        .list_tasks(v1::ListTasksRequest::default())
-        .await
-        .expect("tasks");
-    assert_eq!(
-        tasks.get_ref().tasks[0]
-            .status
-            .as_ref()
-            .expect("a status")
-            .incarnation,
-        incarnation
-    );
+    let problem = problem_of(&state.get(get).await.expect_err("gone"));
+    assert!(problem.is(code::STATE_KEY_UNKNOWN), "{problem}");
     master.stop().await;
 }
 

@@ -138,6 +138,35 @@ impl Master {
     }
 }
 
+/// A framework with a task on an agent, just launched.
+pub(super) struct Cast {
+    pub(super) framework: Framework,
+    pub(super) framework_id: String,
+    pub(super) agent: Agent,
+    pub(super) agent_id: String,
+    pub(super) offer: v1::Offer,
+    pub(super) incarnation: u64,
+}
+
+/// Subscribes a framework, registers an agent, launches a task.
+pub(super) async fn launched(master: &Master, task_id: &str) -> Cast {
+    let mut framework = Framework::connect(master).await;
+    let framework_id = framework.subscribe("").await.framework_id;
+    framework.demand_one_cpu("web").await;
+    let mut agent = Agent::connect(master).await;
+    let agent_id = agent.hello("", vec![]).await.agent_id;
+    let offer = framework.offer().await;
+    let incarnation = framework.launch(&offer, task_id).await;
+    Cast {
+        framework,
+        framework_id,
+        agent,
+        agent_id,
+        offer,
+        incarnation,
+    }
+}
+
 /// A framework's session.
 pub(super) struct Framework {
     calls: mpsc::Sender<v1::SessionCall>,
@@ -236,6 +265,12 @@ impl Framework {
             Event::Subscribed(subscribed) => subscribed,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The open session, and how it was subscribed.
+    pub(super) async fn subscribed(mut self, framework_id: &str) -> (Self, v1::Subscribed) {
+        let subscribed = self.subscribe(framework_id).await;
+        (self, subscribed)
     }
 
     pub(super) async fn demand_one_cpu(&mut self, id: &str) {
