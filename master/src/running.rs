@@ -129,9 +129,6 @@ impl Running {
         let unexpected =
             |_| Problem::new(code::INTERNAL, "the master's core has ended unexpectedly");
         let ended = term.await.map_err(unexpected).and_then(|ended| ended);
-        if let Err(problem) = &ended {
-            tracing::error!(code = %problem.code, why = %problem.message, "the term is over");
-        }
         // Both end with the term; one that has panicked has said so.
         let _ = links.await;
         let _ = api.await;

@@ -148,7 +148,7 @@ impl From<StoreError> for Problem {
         let message = error.to_string();
         match &error {
             StoreError::Deposed { .. } => Self::new(code::STORE_DEPOSED, message)
-                .hint("start this master again; it will follow the new leader"),
+                .hint("find out which master writes to this store before you start this one again"),
             StoreError::Locked { .. } => Self::new(code::DIRECTORY_LOCKED, message)
                 .field("store")
                 .hint("stop the other master, or give each its own directory"),

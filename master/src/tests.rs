@@ -338,6 +338,69 @@ async fn an_agent_that_does_not_begin_with_hello_is_told_why() {
     master.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_placed_is_explained() {
+    let master = Master::start("memory").await;
+    let mut framework = Framework::connect(&master).await;
+    let framework_id = framework.subscribe("").await.framework_id;
+    Agent::connect(&master).await.hello("", vec![]).await;
+    framework.demand("web", 5_000).await;
+    let asked = v1::ExplainDemandRequest { framework_id };
+    let explained = master
+        .operator()
+        .await
+        .explain_demand(asked)
+        .await
+        .expect("explained");
+    let [entry] = explained.get_ref().entries.as_slice() else {
+        panic!("one entry: {explained:?}")
+    };
+    assert_eq!((entry.demand_id.as_str(), entry.wanted), ("web", 1));
+    assert_eq!(
+        entry
+            .obstacles
+            .iter()
+            .map(|obstacle| obstacle.agents)
+            .sum::<u32>(),
+        1
+    );
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_tools_find_health_and_reflection() {
+    let master = Master::start("memory").await;
+    let mut health = master.health().await;
+    for service in [
+        "",
+        "proffer.v1.Scheduler",
+        "proffer.v1.FrameworkState",
+        "proffer.v1.Operator",
+    ] {
+        let asked = tonic_health::pb::HealthCheckRequest {
+            service: service.into(),
+        };
+        let answer = health.check(asked).await.expect(service);
+        assert_eq!(
+            answer.get_ref().status(),
+            tonic_health::ServingStatus::Serving.into(),
+            "{service}"
+        );
+    }
+    let names = master.reflected().await;
+    for name in [
+        "proffer.v1.Scheduler",
+        "proffer.v1.Operator",
+        "grpc.health.v1.Health",
+    ] {
+        assert!(
+            names.iter().any(|n| n == name),
+            "{name} is not in {names:?}"
+        );
+    }
+    master.stop().await;
+}
+
 /// Sends bytes and reads until the other side closes.
 fn throw(address: SocketAddr, bytes: &[u8]) {
     let mut socket = TcpStream::connect(address).expect("connect");

@@ -120,6 +120,36 @@ impl Master {
         v1::framework_state_client::FrameworkStateClient::with_interceptor(channel, self.bearer())
     }
 
+    pub(super) async fn health(&self) -> tonic_health::pb::health_client::HealthClient<Authorized> {
+        let channel = self.channel(self.listen()).await;
+        tonic_health::pb::health_client::HealthClient::with_interceptor(channel, self.bearer())
+    }
+
+    /// The names of the services that reflection tells.
+    pub(super) async fn reflected(&self) -> Vec<String> {
+        use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+        let channel = self.channel(self.listen()).await;
+        let mut client = ServerReflectionClient::with_interceptor(channel, self.bearer());
+        let asked = tonic_reflection::pb::v1::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let answers = client
+            .server_reflection_info(tokio_stream::once(asked))
+            .await;
+        let answer = soon("an answer", answers.expect("open").get_mut().message()).await;
+        match answer.expect("open").expect("an answer").message_response {
+            Some(MessageResponse::ListServicesResponse(list)) => list
+                .service
+                .into_iter()
+                .map(|service| service.name)
+                .collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The body of a page that needs no token.
     pub(super) async fn get(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -274,11 +304,16 @@ impl Framework {
     }
 
     pub(super) async fn demand_one_cpu(&mut self, id: &str) {
+        self.demand(id, 1_000).await;
+    }
+
+    /// Wants one instance of so many thousandths of a cpu.
+    pub(super) async fn demand(&mut self, id: &str, milli: u64) {
         self.demand_generation += 1;
         let entry = v1::DemandEntry {
             id: id.into(),
             shape: Some(v1::Shape {
-                resources: Some(cpus(1_000)),
+                resources: Some(cpus(milli)),
                 counts: [].into(),
             }),
             count: 1,
