@@ -57,24 +57,28 @@ impl Driver {
         let mut is_outage_logged = false;
         loop {
             let ended = match self.connect().await {
-                Ok(link) => {
+                Ok((link, has_history)) => {
                     backoff.reset();
                     is_outage_logged = false;
-                    self.serve(link).await
+                    self.serve(link, has_history).await
                 }
                 Err(ended) => ended,
             };
             let is_served = self.active.send_replace(None).is_some();
             let is_final = self.is_final(&ended);
             let (Ended::Broken(problem) | Ended::Refused(problem)) = ended;
-            if is_outage_logged {
+            if is_final {
+                // The author is told and decides what it means.
+                tracing::info!(%problem, "the session is over for good");
+            } else if is_outage_logged {
                 tracing::debug!(%problem, "still no session");
             } else {
-                tracing::warn!(%problem, is_final, "no session with a master");
+                tracing::warn!(%problem, "no session with a master; trying on");
                 is_outage_logged = true;
             }
             if is_served || is_final {
-                self.tell_closed(problem).await;
+                let sequence = self.memory.next_sequence();
+                self.tell(sequence, Event::Closed(problem)).await;
             }
             if is_final {
                 return;
@@ -84,9 +88,11 @@ impl Driver {
         }
     }
 
-    /// One round through the masters, beginning with the one that led last.
-    async fn connect(&mut self) -> Result<Link, Ended> {
+    /// One round through the masters, beginning with the one that led last. Says also whether the framework may have tasks
+    /// from before.
+    async fn connect(&mut self) -> Result<(Link, bool), Ended> {
         let subscribe = self.memory.subscribe();
+        let has_history = self.memory.has_history();
         let mut last = Ended::Broken(no_session());
         for _ in 0..self.masters.len() {
             let Some(master) = self.masters.first() else {
@@ -97,8 +103,9 @@ impl Driver {
                 let opened = open(master, bearer, &subscribe).await;
                 opened.map_err(|ended| explain_missing_token(ended, missing))
             };
-            match refusing(&mut self.requests, &mut self.memory, opening).await {
-                Ok(link) => return Ok(link),
+            let opened = refusing(&mut self.requests, &mut self.memory, opening).await;
+            match opened.and_then(|link| self.believe(link)) {
+                Ok(link) => return Ok((link, has_history)),
                 Err(ended) if self.is_final(&ended) => return Err(ended),
                 Err(ended) => last = ended,
             }
@@ -107,21 +114,27 @@ impl Driver {
         Err(last)
     }
 
-    async fn serve(&mut self, link: Link) -> Ended {
+    /// Refuses a master of an earlier epoch, or of another cluster.
+    fn believe(&mut self, link: Link) -> Result<Link, Ended> {
         let session = &link.active.session;
-        let has_history = self.memory.has_history();
         let (framework, cluster, epoch) = (&session.framework, &session.cluster, session.epoch);
-        if let Err(problem) = self.memory.subscribed(framework, cluster, epoch) {
-            return match problem.is(code::EPOCH_STALE) {
-                true => Ended::Broken(problem),
-                false => Ended::Refused(problem),
-            };
+        match self.memory.subscribed(framework, cluster, epoch) {
+            Ok(()) => Ok(link),
+            Err(problem) if problem.is(code::EPOCH_STALE) => Err(Ended::Broken(problem)),
+            Err(problem) => Err(Ended::Refused(problem)),
         }
+    }
+
+    async fn serve(&mut self, link: Link, has_history: bool) -> Ended {
+        let session = &link.active.session;
         tracing::info!(
-            framework_id = %framework, epoch = %epoch, master = %session.master,
+            framework_id = %session.framework, epoch = %session.epoch, master = %session.master,
             "subscribed"
         );
         self.active.send_replace(Some(link.active.clone()));
+        // Before anything else, so that the author sees the beginning of every session of which they see the end.
+        let sequence = self.memory.sequence_of(link.sequence);
+        self.tell(sequence, link.subscribed.clone()).await;
         let author = Author {
             requests: &mut self.requests,
             acknowledged: &mut self.acknowledged,
@@ -132,10 +145,8 @@ impl Driver {
             .await
     }
 
-    /// Tells the author that the session is over; waits until they have taken what came before.
-    async fn tell_closed(&mut self, problem: Problem) {
-        let sequence = self.memory.next_sequence();
-        let event = Event::Closed(problem);
+    /// Tells the author something that must not be lost; waits until they have taken what came before.
+    async fn tell(&mut self, sequence: u64, event: Event) {
         let telling = self.events.send(Received { sequence, event });
         // It fails only when nobody listens any more; then this task is about to be aborted.
         let _ = refusing(&mut self.requests, &mut self.memory, telling).await;
@@ -191,6 +202,8 @@ async fn refusing<F: Future>(
     let mut work = pin!(work);
     loop {
         tokio::select! {
+            // What is called after the work is done is no longer refused.
+            biased;
             output = &mut work => return output,
             Some(request) = requests.recv() => {
                 let kept = match request.call {

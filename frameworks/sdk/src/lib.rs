@@ -10,6 +10,24 @@
 //!   out is told by the statuses that follow the next [`session::Event::Subscribed`].
 //! - Acknowledge an event when what it says is kept ([`Handle::acknowledge`]): the agent forgets a status only then.
 //! - Launching the same task id twice is refused by the cluster, so a launch may be tried again after a failure.
+//!
+//! ```no_run
+//! use proffer_sdk::model::{Problem, Role};
+//! use proffer_sdk::session::Event;
+//! use proffer_sdk::{ConnectOptions, Framework};
+//!
+//! # async fn example() -> Result<(), Problem> {
+//! let options = ConnectOptions::new(["127.0.0.1:5050"], "watcher", [Role::new("web")?]);
+//! let (handle, mut events) = Framework::connect(options)?;
+//! while let Some(received) = events.next().await {
+//!     if let Event::Updated(status) = received.event {
+//!         // Keep what matters, then:
+//!         handle.acknowledge(received.sequence);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -54,15 +54,10 @@ struct Waiting {
 }
 
 impl<'a> Pump<'a> {
-    /// Begins with `Subscribed` for the author, and for the master the latest demands; for a framework that is not new,
-    /// also the question what became of its tasks.
+    /// Begins with the latest demands, and for a framework that is not new with the question what became of its tasks. The
+    /// author has been told `Subscribed`.
     pub(crate) fn new(memory: &'a mut Memory, link: Link, has_history: bool) -> Self {
-        let sequence = memory.sequence_of(link.sequence);
         let demands = memory.renewed_demands();
-        let subscribed = Received {
-            sequence,
-            event: link.subscribed,
-        };
         let mut pump = Self {
             memory,
             calls: link.calls,
@@ -74,7 +69,7 @@ impl<'a> Pump<'a> {
             request_last: SUBSCRIBE_REQUEST,
             waiting: BTreeMap::new(),
             outgoing: VecDeque::new(),
-            backlog: VecDeque::from([subscribed]),
+            backlog: VecDeque::new(),
         };
         for demand in demands {
             pump.enqueue(&Call::SetDemand(demand), None);
