@@ -285,7 +285,7 @@ mod tests {
     fn driver() -> Driver {
         let store = MemoryStore::open(&Disk::default()).expect("a store");
         let log = Log::begin_term(Box::new(store)).expect("a term");
-        let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+        let metrics = Metrics::new();
         let (_, feed) = crate::view::start(metrics.cluster).expect("a view");
         let (cluster, registry) = (log.cluster().clone(), log.registry().clone());
         let mut first = Effects::new();

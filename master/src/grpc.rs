@@ -103,3 +103,59 @@ fn overrun() -> Problem {
     Problem::new(code::SESSION_OVERLOADED, "the connection reads too slowly")
         .hint("connect again, and read faster than events come")
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use proffer_master_core::effect::After;
+    use proffer_master_core::event::Seq;
+    use proffer_proto::problem_of;
+
+    use super::*;
+    use crate::outbox::{Peers, outbox};
+
+    /// What a connection with room for two sends: the messages, and the code with which it ends.
+    async fn sent(count: u32, why: Option<Problem>) -> (Vec<u32>, Option<String>) {
+        let (outbox, mail) = outbox(2);
+        let mut peers = Peers::new();
+        peers.open('a', outbox);
+        (0..count).for_each(|message| peers.send('a', message, After::Nothing));
+        peers.close('a');
+        peers.flush(Seq(0));
+        let connection = Connection::default();
+        if let Some(problem) = why {
+            connection.refuse(problem);
+        }
+        let ended = connection.ended.clone();
+        let results: Vec<_> = connection.sending(mail, |message| message).collect().await;
+        assert!(ended.is_cancelled(), "the reading half is ended too");
+        let code = |status: &Status| problem_of(status).code.into_owned();
+        let end = results
+            .iter()
+            .find_map(|result| result.as_ref().err().map(code));
+        (results.into_iter().flatten().collect(), end)
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_after_its_messages_with_its_reason() {
+        assert_eq!(sent(2, None).await, (vec![0, 1], None));
+        let why = Problem::new(code::FIELD_MISSING, "hello");
+        let end = Some("field.missing".to_owned());
+        assert_eq!(sent(1, Some(why)).await, (vec![0], end));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_too_slow_is_told_so_at_once() {
+        let end = Some("session.overloaded".to_owned());
+        assert_eq!(sent(3, None).await, (vec![], end));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_dropped_ends_its_reading_half() {
+        let (_outbox, mail) = outbox::<u32>(1);
+        let connection = Connection::default();
+        let ended = connection.ended.clone();
+        drop(connection.sending(mail, |message| message));
+        assert!(ended.is_cancelled());
+    }
+}

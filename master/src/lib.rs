@@ -2,7 +2,7 @@
 //!
 //! A process leads from its start to its end: [`start`] opens the store, begins a term and builds the core; what ends
 //! the term (shutdown, the store, another leader) ends everything. Nothing survives a term but the store. Start reading
-//! at [`mod@driver`], the only file that knows both sides.
+//! at `driver.rs`, the only file that knows both sides.
 #![forbid(unsafe_code)]
 
 pub mod config;

@@ -55,7 +55,7 @@ struct Lane {
 #[derive(Clone, Debug)]
 pub(crate) struct DriverMetrics {
     step_seconds: Histogram,
-    lanes: [Gauge; 3],
+    inbox: Family<Lane, Gauge>,
 }
 
 impl DriverMetrics {
@@ -66,8 +66,10 @@ impl DriverMetrics {
 
     /// So many messages of agents, calls of sessions and unary calls wait.
     pub(crate) fn inbox_len(&self, lens: [usize; 3]) {
-        for (gauge, len) in self.lanes.iter().zip(lens) {
-            gauge.set(i64::try_from(len).unwrap_or(i64::MAX));
+        for (lane, len) in ["agents", "sessions", "requests"].into_iter().zip(lens) {
+            self.inbox
+                .get_or_create(&Lane { lane })
+                .set(i64::try_from(len).unwrap_or(i64::MAX));
         }
     }
 }
@@ -94,47 +96,40 @@ pub(crate) struct ClusterMetrics {
 }
 
 impl Metrics {
-    /// All at zero, and known to the registry.
-    pub(crate) fn new(registry: &mut Registry) -> Self {
-        // From 1 µs to 1 s; a step should stay below 1 ms.
-        let step_seconds = Histogram::new(exponential_buckets(1e-6, 4.0, 11));
-        // From 0.1 ms to 26 s; an append waits for the disk.
-        let append_seconds = Histogram::new(exponential_buckets(1e-4, 4.0, 10));
-        let inbox = Family::<Lane, Gauge>::default();
-        let lanes = ["agents", "sessions", "requests"]
-            .map(|lane| inbox.get_or_create(&Lane { lane }).clone());
-        let metrics = Self {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
+        Self {
             driver: DriverMetrics {
-                step_seconds: step_seconds.clone(),
-                lanes,
+                // From 1 µs to 1 s; a step should stay below 1 ms.
+                step_seconds: Histogram::new(exponential_buckets(1e-6, 4.0, 11)),
+                inbox: Family::default(),
             },
             writer: WriterMetrics {
-                append_seconds: append_seconds.clone(),
+                // From 0.1 ms to 26 s; an append waits for the disk.
+                append_seconds: Histogram::new(exponential_buckets(1e-4, 4.0, 10)),
                 log_entries: Gauge::default(),
             },
             cluster: ClusterMetrics::default(),
             epoch: Gauge::default(),
-        };
-        registry.register("master_step_seconds", "One step of the core", step_seconds);
-        registry.register(
-            "master_inbox_len",
-            "What waits for the core, by lane",
-            inbox,
-        );
+        }
+    }
+
+    /// Makes them known.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let steps = self.driver.step_seconds.clone();
+        registry.register("master_step_seconds", "One step of the core", steps);
+        let help = "What waits for the core, by lane";
+        registry.register("master_inbox_len", help, self.driver.inbox.clone());
+        let appends = self.writer.append_seconds.clone();
         registry.register(
             "master_store_append_seconds",
             "One append to the log",
-            append_seconds,
+            appends,
         );
-        let entries = metrics.writer.log_entries.clone();
-        registry.register(
-            "master_log_entries",
-            "Entries in the log since its snapshot",
-            entries,
-        );
-        registry.register("master_epoch", "The leadership term", metrics.epoch.clone());
-        metrics.cluster.register(registry);
-        metrics
+        let help = "Entries in the log since its snapshot";
+        registry.register("master_log_entries", help, self.writer.log_entries.clone());
+        registry.register("master_epoch", "The leadership term", self.epoch.clone());
+        self.cluster.register(registry);
     }
 }
 

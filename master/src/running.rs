@@ -81,7 +81,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let (cluster, epoch) = (log.cluster().clone(), log.epoch());
     let registry = proffer_server::metrics::Metrics::new("master", env!("CARGO_PKG_VERSION"));
     registry.set_insecure_allow_unauthenticated(config.insecure_allow_unauthenticated);
-    let metrics = measure(&registry, epoch);
+    let metrics = Metrics::new();
+    metrics
+        .epoch
+        .set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
+    registry.register(|registry| metrics.register(registry));
     let (view, feed) = crate::view::start(metrics.cluster.clone())?;
     let (inbox, lanes) = lanes();
 
@@ -156,18 +160,6 @@ async fn begin_term(config: &Config) -> Result<Log, Problem> {
         )
     };
     Ok(begun.await.map_err(unfinished)??)
-}
-
-fn measure(registry: &proffer_server::metrics::Metrics, epoch: Epoch) -> Metrics {
-    let mut metrics = None;
-    registry.register(|registry| metrics = Some(Metrics::new(registry)));
-    // `register` calls what it is given once; a registry of nobody is never read.
-    let metrics = metrics
-        .unwrap_or_else(|| Metrics::new(&mut prometheus_client::registry::Registry::default()));
-    metrics
-        .epoch
-        .set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
-    metrics
 }
 
 /// What the core's thread is made of.
