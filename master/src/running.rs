@@ -89,8 +89,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let (view, feed) = crate::view::start(metrics.cluster.clone())?;
     let (inbox, lanes) = lanes();
 
-    // Whatever ends the term ends the servers too, and the other way round.
+    // Whatever ends the term ends the servers too; and if one of them cannot start, so does the term.
     let ended = shutdown.child_token();
+    let unfinished = ended.clone().drop_guard();
     let term = Term {
         core: config.core,
         log,
@@ -115,6 +116,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let links = serve_links(links, inbox.clone(), guard.clone(), ended.clone())?;
     let router = crate::http::router(&pages, &registry).merge(services(inbox, view, &pages).await?);
     let api = tokio::spawn(serve(api, router, guard, ended));
+    unfinished.disarm();
     let parts = Parts { term, links, api };
     Ok(Running {
         listen,
