@@ -120,9 +120,13 @@ fn foreign(status: &Status) -> Problem {
         | Code::DataLoss
         | Code::Ok => code::PEER_UNREACHABLE,
     };
-    let message = match status.message() {
-        "" => format!("the peer answered {:?}", status.code()),
-        text => clipped(text, STATUS_TEXT_LEN_MAX),
+    let message = match (innermost_cause(status), status.message()) {
+        (Some(cause), _) => clipped(
+            &format!("the connection broke: {cause}"),
+            STATUS_TEXT_LEN_MAX,
+        ),
+        (None, "") => format!("the peer answered {:?}", status.code()),
+        (None, text) => clipped(text, STATUS_TEXT_LEN_MAX),
     };
     let problem = Problem::new(code, message);
     match code {
@@ -130,6 +134,15 @@ fn foreign(status: &Status) -> Problem {
         code::AUTH_MISSING => problem.hint("give the token of this cluster"),
         _ => problem,
     }
+}
+
+/// What happened to the connection, when that is why there is a status; the outer errors only say "transport error".
+fn innermost_cause(status: &Status) -> Option<String> {
+    let mut innermost = status.source()?;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    Some(innermost.to_string())
 }
 
 fn encode_clipped(problem: &Problem, max: usize) -> v1::Problem {
