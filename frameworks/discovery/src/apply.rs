@@ -8,15 +8,18 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proffer_model::{Problem, code};
+use tokio::time::{Instant, sleep};
 
 use crate::admin;
 use crate::change::{Change, ServerChange, ServerKey};
 use crate::core::{Failure, How, Outcome, Plan, Refused};
 use crate::haproxy::{Control, Haproxy, Running};
+use crate::limits::{POLL_PAUSE, PORT_PATIENCE};
 use crate::model::{Server, Service};
-use crate::render::{Rendered, Renderer, Settings, binds_in};
+use crate::render::{Rendered, Renderer, Settings, ports_in};
 
 /// How a server is checked when it comes over the socket: `default-server` of the template does not hold there.
 const SERVER_CHECK: &str = "check inter 2s fastinter 500ms downinter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error fail-check";
@@ -71,13 +74,17 @@ impl Applier {
         }
         self.haproxy
             .write(&rendered.text)
+            .await
             .map_err(Failure::Failed)?;
         match self.load(&rendered, running.as_ref()).await {
             Ok(outcome) => Ok(outcome),
             Err(problem) => {
                 // What HAProxy still has must be what it finds when somebody else reloads it.
                 if running.is_some() && !written.is_empty() {
-                    self.haproxy.write(&written).map_err(Failure::Failed)?;
+                    self.haproxy
+                        .write(&written)
+                        .await
+                        .map_err(Failure::Failed)?;
                 }
                 Err(Failure::Failed(problem))
             }
@@ -188,28 +195,39 @@ impl Applier {
         is_running: bool,
         written: &str,
     ) -> Result<(), Failure> {
-        let mut held: BTreeSet<SocketAddr> = BTreeSet::new();
+        let mut held = BTreeSet::new();
         let mut frontends = BTreeSet::new();
         if is_running {
             // Of both, since a sidecar killed between writing and loading leaves a file that is ahead of HAProxy.
             frontends = admin::frontends(&self.haproxy.master_socket)
                 .await
                 .map_err(Failure::Failed)?;
-            held = binds_in(written).collect();
+            held = ports_in(written).collect();
         }
+        let is_new = |service: &&Service| {
+            !held.contains(&service.port) || !frontends.contains(&service.name)
+        };
+        let patience = if is_running {
+            Duration::ZERO
+        } else {
+            PORT_PATIENCE
+        };
+        let deadline = Instant::now() + patience;
         let mut refused = Vec::new();
-        for service in services {
+        for service in services.iter().filter(is_new) {
             let bind = SocketAddr::new(self.settings.bind, service.port);
-            if held.contains(&bind) && frontends.contains(&service.name) {
-                continue;
-            }
-            if let Err(error) = TcpListener::bind(bind) {
+            while let Err(error) = TcpListener::bind(bind) {
+                if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline {
+                    sleep(POLL_PAUSE).await;
+                    continue;
+                }
                 let problem = port_problem(bind, &error)?;
                 refused.push(Refused {
                     name: service.name.clone(),
                     problem,
                     may_pass: true,
                 });
+                break;
             }
         }
         if refused.is_empty() {
@@ -236,13 +254,14 @@ impl Applier {
         };
         let mut leaving = BTreeSet::new();
         for change in changes {
-            self.change_server(services, change, &mut leaving)
+            self.change_server(change, &mut leaving)
                 .await
                 .map_err(Failure::NeedsReload)?;
         }
         if self.haproxy.written() != rendered.text {
             self.haproxy
                 .write(&rendered.text)
+                .await
                 .map_err(Failure::Failed)?;
         }
         Ok(Outcome {
@@ -253,18 +272,14 @@ impl Applier {
 
     async fn change_server(
         &self,
-        services: &[Service],
         change: ServerChange,
         leaving: &mut BTreeSet<ServerKey>,
     ) -> Result<(), Problem> {
         match change {
             ServerChange::Add { backend, server } => {
-                let has_check = services.iter().any(|service| service.name == backend);
                 let line = add_line(&backend, &server);
-                self.tell(&line, |answer| {
-                    has_check && answer.contains("New server registered")
-                })
-                .await?;
+                self.tell(&line, |answer| answer.contains("New server registered"))
+                    .await?;
                 self.put_in(&backend, &server.name).await
             }
             ServerChange::Restore((backend, name)) => {

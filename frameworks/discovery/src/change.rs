@@ -180,9 +180,12 @@ mod tests {
         for edit in edits {
             let mut want = have.clone();
             edit(&mut want);
-            assert_eq!(plan(&[have.clone()], &[want], &none), Change::Whole);
+            assert_eq!(
+                plan(std::slice::from_ref(&have), &[want], &none),
+                Change::Whole
+            );
         }
-        assert_eq!(plan(&[have.clone()], &[], &none), Change::Whole);
+        assert_eq!(plan(std::slice::from_ref(&have), &[], &none), Change::Whole);
         assert_eq!(plan(&[], &[have], &none), Change::Whole);
     }
 

@@ -107,8 +107,8 @@ pub struct Config {
     pub control: Control,
     /// HAProxy's program, if not the usual one.
     pub haproxy: Option<PathBuf>,
-    /// Whom HAProxy's workers run as.
-    pub haproxy_user: Option<String>,
+    /// Whom HAProxy's workers run as: user and group.
+    pub haproxy_user: Option<(String, String)>,
     /// The configuration file.
     pub haproxy_config: PathBuf,
     /// The master socket of a HAProxy that is given.
@@ -266,28 +266,28 @@ fn control_of(options: &Options) -> Result<Control, Problem> {
     }
 }
 
-/// The user named, which must exist; else `haproxy` when we are root and there is one.
-fn check_user(user: Option<String>) -> Result<Option<String>, Problem> {
-    let exists = |name: &str| nix::unistd::User::from_name(name).ok().flatten().is_some();
+/// The user named, which must exist; else `haproxy` when we are root and there is one. With its group.
+fn check_user(user: Option<String>) -> Result<Option<(String, String)>, Problem> {
+    let is_plain = |name: &str| {
+        name.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let find = |name: &str| {
+        let user = nix::unistd::User::from_name(name).ok().flatten()?;
+        let group = nix::unistd::Group::from_gid(user.gid).ok().flatten()?;
+        Some((user.name, group.name)).filter(|(user, group)| is_plain(user) && is_plain(group))
+    };
     match user {
         Some(name) if name.is_empty() => Ok(None),
-        Some(name)
-            if exists(&name)
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) =>
-        {
-            Ok(Some(name))
-        }
-        Some(name) => Err(invalid(
-            "haproxy_user",
-            format!("there is no user {name:?}"),
-            "name a user of this host, or \"\"",
-        )),
-        None => {
-            let is_wanted = rustix::process::geteuid().is_root() && exists("haproxy");
-            Ok(is_wanted.then(|| "haproxy".to_owned()))
-        }
+        Some(name) => find(&name).map(Some).ok_or_else(|| {
+            invalid(
+                "haproxy_user",
+                format!("there is no user {name:?} with a group"),
+                "name a user of this host, or \"\"",
+            )
+        }),
+        None if rustix::process::geteuid().is_root() => Ok(find("haproxy")),
+        None => Ok(None),
     }
 }
 

@@ -12,13 +12,13 @@ use proffer_model::{Problem, Time};
 
 use crate::apps::{App, BadApp};
 use crate::backoff::Backoff;
-use crate::change::{self, Change, ServerKey};
+use crate::change::{self, Change, ServerChange, ServerKey};
 use crate::digest::Digest;
 use crate::limits::{
-    APPLY_RETRY_MIN, APPLY_SPACING, DRAIN_POLL, EMPTY_CONFIRMATION, FETCH_INTERVAL,
-    FETCH_RETRY_MIN, FETCH_SPACING, PORT_RETRY, REFUSALS_MAX,
+    APPLY_RETRY_MIN, DRAIN_POLL, EMPTY_CONFIRMATION, FETCH_INTERVAL, FETCH_RETRY_MIN,
+    FETCH_SPACING_MAX, FETCH_SPACING_MIN, PORT_RETRY, REFUSALS_MAX, RELOAD_SPACING,
 };
-use crate::model::{self, GroupFilter, LeftOut, Part, Routes, Service};
+use crate::model::{self, LeftOut, Part, Routes, Rules, Service};
 use crate::name::HostName;
 
 /// What has happened.
@@ -143,8 +143,10 @@ pub enum Fact {
 pub struct View {
     /// What is in force.
     pub services: Vec<Service>,
-    /// What is not served, and why.
+    /// What is not served, and why; a part of it when there is much.
     pub left_out: Vec<LeftOut>,
+    /// How much is not served.
+    pub left_out_count: usize,
     /// How and when the configuration in force came about.
     pub applied: Option<(How, Digest, Time)>,
     /// HAProxy's process.
@@ -159,10 +161,24 @@ pub struct View {
     pub is_settled: bool,
 }
 
+/// What a core begins with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What the operator has decided.
+    pub rules: Rules,
+    /// A HAProxy of an earlier life of this sidecar runs and routes.
+    pub had_routes: bool,
+    /// Servers may come and go over HAProxy's socket: we know what the template says about a server.
+    pub can_change_servers: bool,
+    /// Spreads waits.
+    pub seed: u64,
+}
+
 /// The state; see the head of the file.
 #[derive(Debug)]
 pub struct Core {
-    filter: GroupFilter,
+    rules: Rules,
+    can_change_servers: bool,
     fetch: Fetch,
     apply: Apply,
     /// What services wants; nothing before its first answer.
@@ -178,7 +194,8 @@ struct Fetch {
     is_under_way: bool,
     /// Something changed while it was under way.
     is_stale: bool,
-    started_at: Option<Time>,
+    started_at: Time,
+    not_before: Time,
     next_at: Time,
     backoff: Backoff,
     fetched_at: Option<Time>,
@@ -211,14 +228,22 @@ struct Refusal {
 }
 
 impl Core {
-    /// Before the first event. `had_routes`: a HAProxy of an earlier life of this sidecar runs and routes. `seed` spreads waits.
-    pub fn new(filter: GroupFilter, had_routes: bool, seed: u64) -> Self {
+    /// Before the first event.
+    pub fn new(setup: Setup) -> Self {
+        let Setup {
+            rules,
+            had_routes,
+            can_change_servers,
+            seed,
+        } = setup;
         Self {
-            filter,
+            rules,
+            can_change_servers,
             fetch: Fetch {
                 is_under_way: false,
                 is_stale: false,
-                started_at: None,
+                started_at: Time::default(),
+                not_before: Time::default(),
                 next_at: Time::default(),
                 backoff: Backoff::new(FETCH_RETRY_MIN, seed),
                 fetched_at: None,
@@ -273,9 +298,14 @@ impl Core {
             .wanted
             .iter()
             .flat_map(|routes| routes.left_out.iter().cloned());
+        let left_out_count = self
+            .wanted
+            .as_ref()
+            .map_or(0, |routes| routes.left_out_count);
         View {
             services: self.apply.in_force.clone().unwrap_or_default(),
             left_out: left_out.chain(refused).collect(),
+            left_out_count: left_out_count + self.refused.len(),
             applied: self.apply.last,
             pid: self.apply.pid,
             fetched_at: self.fetch.fetched_at,
@@ -300,6 +330,8 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) {
         self.fetch.is_under_way = false;
+        let took = now.since(self.fetch.started_at);
+        self.fetch.not_before = now.after(took.clamp(FETCH_SPACING_MIN, FETCH_SPACING_MAX));
         match result {
             Err(problem) => {
                 self.fetch.next_at = now.after(self.fetch.backoff.next_wait());
@@ -329,7 +361,7 @@ impl Core {
         let owners = in_force
             .map(|service| (service.port, service.name.clone()))
             .collect();
-        let routes = model::build(&snapshot.apps, &self.filter, &snapshot.addresses, &owners);
+        let routes = model::build(&snapshot.apps, &self.rules, &snapshot.addresses, &owners);
         let has_routes = routes.server_count() > 0;
         if self.had_routes && !has_routes {
             let since = *self.fetch.empty_since.get_or_insert(now);
@@ -387,7 +419,9 @@ impl Core {
                 self.apply.leaving = outcome.leaving;
                 self.apply.leaving_poll_at = now.after(DRAIN_POLL);
                 self.apply.needs_reload = false;
-                self.apply.not_before = now.after(APPLY_SPACING);
+                if outcome.how != How::Changed {
+                    self.apply.not_before = now.after(RELOAD_SPACING);
+                }
                 self.apply.backoff.reset();
                 self.apply.problem = None;
             }
@@ -416,7 +450,6 @@ impl Core {
         refused: Vec<Refused>,
         effects: &mut Vec<Effect>,
     ) {
-        self.apply.not_before = now.after(APPLY_SPACING);
         for refused in refused {
             let Some(service) = services.iter().find(|service| service.name == refused.name) else {
                 continue;
@@ -478,17 +511,12 @@ impl Core {
         if self.fetch.is_under_way {
             return None;
         }
-        let spaced = self
-            .fetch
-            .started_at
-            .map(|at| at.after(FETCH_SPACING))
-            .unwrap_or_default();
-        let at = self.fetch.next_at.max(spaced);
+        let at = self.fetch.next_at.max(self.fetch.not_before);
         if now < at {
             return Some(at);
         }
         self.fetch.is_under_way = true;
-        self.fetch.started_at = Some(now);
+        self.fetch.started_at = now;
         effects.push(Effect::Fetch);
         None
     }
@@ -499,42 +527,47 @@ impl Core {
             return None;
         }
         let services = self.servable()?;
-        let have = self.apply.in_force.as_deref();
-        let is_same = have == Some(&services[..]) && !self.apply.needs_reload;
+        let is_same = self.apply.in_force.as_ref() == Some(&services) && !self.apply.needs_reload;
         if is_same && self.apply.leaving.is_empty() {
             return None;
         }
-        let at = if is_same {
-            self.apply.leaving_poll_at
-        } else {
-            self.apply.not_before
+        let change = self.plan_change(&services);
+        let at = match change {
+            _ if is_same => self.apply.leaving_poll_at,
+            // Cheap, and each one that waits is an instance not used or a dead one tried.
+            Change::Servers(_) if self.apply.problem.is_none() => now,
+            Change::Servers(_) | Change::Whole => self.apply.not_before,
         };
         if now < at {
             return Some(at);
-        }
-        let mut change = match have {
-            Some(have) if !self.apply.needs_reload => {
-                change::plan(have, &services, &self.apply.leaving)
-            }
-            _ => Change::Whole,
-        };
-        if let Change::Servers(changes) = &mut change {
-            let is_named = |key: &ServerKey| {
-                changes
-                    .iter()
-                    .any(|change| *change == change::ServerChange::Restore(key.clone()))
-            };
-            let rest: Vec<ServerKey> = self
-                .apply
-                .leaving
-                .iter()
-                .filter(|key| !is_named(key))
-                .cloned()
-                .collect();
-            changes.extend(rest.into_iter().map(change::ServerChange::Remove));
         }
         self.apply.under_way = Some(services.clone());
         effects.push(Effect::Apply(Plan { services, change }));
         None
     }
+
+    fn plan_change(&self, services: &[Service]) -> Change {
+        let have = self.apply.in_force.as_deref();
+        let have = have.filter(|_| self.can_change_servers && !self.apply.needs_reload);
+        let Some(have) = have else {
+            return Change::Whole;
+        };
+        let mut change = change::plan(have, services, &self.apply.leaving);
+        if let Change::Servers(changes) = &mut change {
+            let comes_back =
+                |key: &&ServerKey| changes.contains(&ServerChange::Restore((*key).clone()));
+            let rest = self
+                .apply
+                .leaving
+                .iter()
+                .filter(|key| !comes_back(key))
+                .cloned();
+            let rest: Vec<ServerChange> = rest.map(ServerChange::Remove).collect();
+            changes.extend(rest);
+        }
+        change
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proffer_model::{Problem, code};
 use proffer_server::clock;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -94,17 +95,19 @@ impl Driver {
     }
 
     fn fetch(&self, work: &mut Work) {
-        let feed = Arc::clone(&self.feed);
+        let fetch = tokio::spawn(timeout(FETCH_TIMEOUT, Arc::clone(&self.feed).fetch()));
         work.events.spawn(async move {
-            let fetched = timeout(FETCH_TIMEOUT, feed.fetch()).await;
-            Event::Fetched(fetched.unwrap_or_else(|_| Err(slow())))
+            let fetched = fetch.await.map_err(|_| defect("fetch"));
+            Event::Fetched(fetched.and_then(|fetched| fetched.unwrap_or_else(|_| Err(slow()))))
         });
     }
 
     fn apply(&self, plan: Plan, work: &mut Work) {
-        let applier = Arc::clone(&self.applier);
-        work.events
-            .spawn(async move { Event::Applied(applier.apply(plan).await) });
+        let apply = tokio::spawn(Arc::clone(&self.applier).apply(plan));
+        work.events.spawn(async move {
+            let applied = apply.await.map_err(|_| Failure::Failed(defect("apply")));
+            Event::Applied(applied.flatten())
+        });
     }
 
     /// Sees to it that the end of this HAProxy is an event, once.
@@ -150,12 +153,17 @@ impl Driver {
     }
 }
 
-fn slow() -> proffer_model::Problem {
+/// A task that panicked: told like any other failure, so that it is tried again.
+fn defect(what: &str) -> Problem {
+    Problem::new(code::INTERNAL, format!("the {what} broke off"))
+}
+
+fn slow() -> Problem {
     let message = format!(
         "services did not answer within {} s",
         FETCH_TIMEOUT.as_secs()
     );
-    proffer_model::Problem::new(proffer_model::code::PEER_UNREACHABLE, message)
+    Problem::new(code::PEER_UNREACHABLE, message)
 }
 
 fn log(fact: &Fact) {

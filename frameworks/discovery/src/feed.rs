@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::http::StatusCode;
 use futures::StreamExt;
@@ -41,6 +41,7 @@ pub struct Feed {
     urls: Vec<String>,
     /// The one that answered last.
     current: AtomicUsize,
+    is_listening: AtomicBool,
     addresses: Mutex<BTreeMap<HostName, (IpAddr, Time)>>,
 }
 
@@ -51,6 +52,7 @@ impl Feed {
             client,
             urls,
             current: AtomicUsize::new(0),
+            is_listening: AtomicBool::new(false),
             addresses: Mutex::new(BTreeMap::new()),
         }
     }
@@ -59,6 +61,11 @@ impl Feed {
     pub fn url(&self) -> &str {
         let index = self.current.load(Ordering::Relaxed);
         self.urls.get(index).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Whether the event stream is open. Without it changes are found within a minute only.
+    pub fn is_listening(&self) -> bool {
+        self.is_listening.load(Ordering::Relaxed)
     }
 
     /// The app list and the addresses of its hosts, from the first services that answers.
@@ -114,8 +121,7 @@ impl Feed {
     async fn address_of(&self, host: &HostName) -> Option<IpAddr> {
         let now = clock::now();
         let known = self.addresses.lock().await.get(host).copied();
-        if let Some((address, at)) = known.filter(|(_, at)| now.since(*at) < ADDRESS_AGE_MAX) {
-            let _ = at;
+        if let Some((address, _)) = known.filter(|(_, at)| now.since(*at) < ADDRESS_AGE_MAX) {
             return Some(address);
         }
         let lookup = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host.as_str(), 0))).await;
@@ -143,7 +149,9 @@ impl Feed {
         let query = query.join("&");
         loop {
             let url = format!("{}/v2/events?{query}", self.url());
-            match self.listen(&url, &changed, &mut backoff).await {
+            let ended = self.listen(&url, &changed, &mut backoff).await;
+            self.is_listening.store(false, Ordering::Relaxed);
+            match ended {
                 Ok(()) => tracing::debug!("event stream ended"),
                 Err(problem) => tracing::debug!(%problem, "event stream failed"),
             }
@@ -158,6 +166,7 @@ impl Feed {
         backoff: &mut Backoff,
     ) -> Result<(), Problem> {
         let mut stream = self.client.stream(url, "text/event-stream").await?;
+        self.is_listening.store(true, Ordering::Relaxed);
         let mut parser = sse::Parser::new();
         // What happened while nobody listened.
         let _ = changed.try_send(());

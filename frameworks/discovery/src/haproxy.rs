@@ -116,7 +116,7 @@ impl Haproxy {
     pub async fn check(&self, text: &str) -> Result<(), Problem> {
         let program = self.program()?;
         let file = self.work_dir.join("check.cfg");
-        write_file(&file, text)?;
+        write_file(file.clone(), text.to_owned()).await?;
         let mut command = quiet(&program);
         command.arg("-c").arg("-f").arg(&file);
         let output = output_of(command, CHECK_TIMEOUT, "haproxy -c").await?;
@@ -137,8 +137,8 @@ impl Haproxy {
     }
 
     /// Puts the configuration where HAProxy reads it.
-    pub fn write(&self, text: &str) -> Result<(), Problem> {
-        write_file(&self.config_file, text)
+    pub async fn write(&self, text: &str) -> Result<(), Problem> {
+        write_file(self.config_file.clone(), text.to_owned()).await
     }
 
     /// Starts HAProxy and waits until it answers.
@@ -358,11 +358,11 @@ fn cut(text: &str) -> String {
 }
 
 /// Writes a file whole or not at all, and on disk before it is seen.
-fn write_file(path: &Path, text: &str) -> Result<(), Problem> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = PathBuf::from(name);
-    let write = || {
+async fn write_file(path: PathBuf, text: String) -> Result<(), Problem> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let place = path.clone();
+    let write = move || {
         let mut options = File::options();
         let mut file = options
             .create(true)
@@ -372,9 +372,13 @@ fn write_file(path: &Path, text: &str) -> Result<(), Problem> {
             .open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, place)
     };
-    write().map_err(|error| file_failed(path, &error))
+    let written = tokio::task::spawn_blocking(write).await;
+    written
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(|error| file_failed(&path, &error))
 }
 
 fn file_failed(path: &Path, error: &io::Error) -> Problem {

@@ -20,15 +20,18 @@ pub const APP_ID_BYTES_MAX: usize = 255;
 pub const HOST_NAME_BYTES_MAX: usize = 253;
 /// Characters of foreign text repeated in a message; the rest is cut.
 pub const QUOTED_CHARS_MAX: usize = 60;
-/// Apps, ports and instances left out that `/v1/status` lists one by one; the rest is counted.
-pub const LEFT_OUT_SHOWN_MAX: usize = 1_000;
+/// Apps, ports and instances left out that are known one by one; the rest is counted.
+pub const LEFT_OUT_MAX: usize = 1_000;
 /// Services that HAProxy refused and that are remembered; the oldest by name are forgotten and checked again.
 pub const REFUSALS_MAX: usize = 1_000;
 
 /// A full fetch is made at least this often, whether or not anything was told.
 pub const FETCH_INTERVAL: Duration = Duration::from_secs(60);
-/// Fetches begin at least this far apart; what is told meanwhile is covered by the next one.
-pub const FETCH_SPACING: Duration = Duration::from_millis(50);
+/// A fetch begins at least this long after the last one has ended, and at least as long as that one took, up to
+/// [`FETCH_SPACING_MAX`]: so a services with a long list spends at most half of its time on us.
+pub const FETCH_SPACING_MIN: Duration = Duration::from_millis(10);
+/// See [`FETCH_SPACING_MIN`].
+pub const FETCH_SPACING_MAX: Duration = Duration::from_secs(5);
 /// One fetch, from connecting to the last byte; then it counts as failed.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// Wait before a failed fetch is tried again; doubles up to [`RETRY_MAX`].
@@ -46,8 +49,10 @@ pub const STREAM_SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Wait before the event stream is opened again; doubles with jitter up to [`RETRY_MAX`].
 pub const STREAM_RETRY_MIN: Duration = Duration::from_millis(100);
 
-/// Configurations are applied at least this far apart; changes in between are taken together.
-pub const APPLY_SPACING: Duration = Duration::from_millis(200);
+/// Reloads are at least this far apart; changes in between are taken together.
+pub const RELOAD_SPACING: Duration = Duration::from_millis(200);
+/// A HAProxy that has just been lost may hold its ports for so long, until its workers have noticed.
+pub const PORT_PATIENCE: Duration = Duration::from_millis(500);
 /// Wait before a failed apply is tried again; doubles up to [`RETRY_MAX`].
 pub const APPLY_RETRY_MIN: Duration = Duration::from_millis(500);
 /// A port that another process had is tried again after this time.

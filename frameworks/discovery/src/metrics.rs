@@ -89,7 +89,7 @@ impl Metrics {
             .sum();
         self.services.set(number(view.services.len()));
         self.servers.set(number(servers));
-        self.left_out.set(number(view.left_out.len()));
+        self.left_out.set(number(view.left_out_count));
         self.settled.set(i64::from(view.is_settled));
     }
 }

@@ -11,7 +11,7 @@ use proffer_model::{Problem, code};
 
 use crate::apps::{App, AppPort, BadApp, Task};
 use crate::label::{self, AppLabels, Balance, Mode, PortLabels};
-use crate::limits::SERVERS_PER_SERVICE_MAX;
+use crate::limits::{LEFT_OUT_MAX, SERVERS_PER_SERVICE_MAX};
 use crate::name::{self, AppId, CheckPath, HostName, VirtualHost, quote};
 
 /// One port of one app.
@@ -81,8 +81,10 @@ pub enum Part {
 pub struct Routes {
     /// In the order of app id and port.
     pub services: Vec<Service>,
-    /// In the same order.
+    /// In about the same order; at most [`LEFT_OUT_MAX`].
     pub left_out: Vec<LeftOut>,
+    /// Those and the ones beyond the limit.
+    pub left_out_count: usize,
 }
 
 impl Routes {
@@ -110,6 +112,15 @@ impl GroupFilter {
     }
 }
 
+/// What the operator has decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The groups served.
+    pub filter: GroupFilter,
+    /// Ports that the sidecar and HAProxy need for themselves.
+    pub reserved: BTreeSet<u16>,
+}
+
 /// The host names whose addresses [`build`] needs.
 pub fn hosts_needed(apps: &[Result<App, BadApp>]) -> BTreeSet<HostName> {
     let tasks = apps.iter().flatten().flat_map(|app| {
@@ -128,7 +139,7 @@ pub fn hosts_needed(apps: &[Result<App, BadApp>]) -> BTreeSet<HostName> {
 /// services that have had their ports so far: they keep them when another app asks for one.
 pub fn build(
     apps: &[Result<App, BadApp>],
-    filter: &GroupFilter,
+    rules: &Rules,
     addresses: &BTreeMap<HostName, IpAddr>,
     owners: &BTreeMap<u16, String>,
 ) -> Routes {
@@ -136,7 +147,7 @@ pub fn build(
     let mut candidates = Vec::new();
     for app in apps {
         match app {
-            Ok(app) => match services_of(app, filter, addresses) {
+            Ok(app) => match services_of(app, &rules.filter, addresses) {
                 Ok((services, left_out)) => {
                     candidates.extend(services);
                     routes.left_out.extend(left_out);
@@ -154,8 +165,10 @@ pub fn build(
             }),
         }
     }
-    settle_ports(candidates, owners, &mut routes);
+    settle_ports(candidates, &rules.reserved, owners, &mut routes);
     settle_vhosts(&mut routes);
+    routes.left_out_count = routes.left_out.len();
+    routes.left_out.truncate(LEFT_OUT_MAX);
     routes
 }
 
@@ -352,7 +365,12 @@ fn endpoint_of(
 }
 
 /// Gives each port, and each name, to one service: the owner so far, else the first by app id.
-fn settle_ports(mut candidates: Vec<Service>, owners: &BTreeMap<u16, String>, routes: &mut Routes) {
+fn settle_ports(
+    mut candidates: Vec<Service>,
+    reserved: &BTreeSet<u16>,
+    owners: &BTreeMap<u16, String>,
+    routes: &mut Routes,
+) {
     let owns = |service: &Service| owners.get(&service.port) == Some(&service.name);
     candidates.sort_by_key(|service| (!owns(service), service.app.clone(), service.port));
     let mut ports: BTreeMap<u16, AppId> = BTreeMap::new();
@@ -361,16 +379,20 @@ fn settle_ports(mut candidates: Vec<Service>, owners: &BTreeMap<u16, String>, ro
         let owner = ports
             .get(&service.port)
             .or_else(|| names.get(&service.name));
+        let owner = match owner {
+            Some(app) => Some(app.to_string()),
+            None => reserved
+                .contains(&service.port)
+                .then(|| "the sidecar itself".to_owned()),
+        };
         if let Some(owner) = owner {
+            let message = format!("service port {} belongs to {owner}", service.port);
             routes.left_out.push(LeftOut {
                 app: service.app.to_string(),
                 what: Part::Service,
-                problem: Problem::new(
-                    code::APP_PORT_TAKEN,
-                    format!("service port {} belongs to {owner}", service.port),
-                )
-                .field("portDefinitions")
-                .hint("choose another service port, or 0 to be given one"),
+                problem: Problem::new(code::APP_PORT_TAKEN, message)
+                    .field("portDefinitions")
+                    .hint("choose another service port, or 0 to be given one"),
             });
             continue;
         }

@@ -32,8 +32,8 @@ pub struct Settings {
     pub stats_socket: String,
     /// The most connections at a time.
     pub max_connections: u64,
-    /// A user to run as.
-    pub user: Option<String>,
+    /// A user and a group to run as.
+    pub user: Option<(String, String)>,
 }
 
 /// A configuration.
@@ -110,13 +110,14 @@ pub fn digest_in(text: &str) -> Option<Digest> {
     line.and_then(Digest::parse)
 }
 
-/// The addresses that a configuration binds, as written.
-pub fn binds_in(text: &str) -> impl Iterator<Item = SocketAddr> + '_ {
+/// The ports that a configuration binds, at whatever address.
+pub fn ports_in(text: &str) -> impl Iterator<Item = u16> + '_ {
     text.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
-        (words.next() == Some("bind"))
-            .then(|| words.next()?.parse().ok())
-            .flatten()
+        let address = (words.next() == Some("bind"))
+            .then(|| words.next())
+            .flatten()?;
+        address.rsplit_once(':')?.1.parse().ok()
     })
 }
 
@@ -135,6 +136,7 @@ struct Global<'a> {
     stats_socket: &'a str,
     hard_stop_after: u64,
     user: Option<&'a str>,
+    group: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -182,7 +184,8 @@ fn data_of<'a>(settings: &'a Settings, services: &[&'a Service]) -> Data<'a> {
             max_connections: settings.max_connections,
             stats_socket: &settings.stats_socket,
             hard_stop_after: HARD_STOP_AFTER.as_secs(),
-            user: settings.user.as_deref(),
+            user: settings.user.as_ref().map(|(user, _)| user.as_str()),
+            group: settings.user.as_ref().map(|(_, group)| group.as_str()),
         },
         http: settings.http_bind.map(|bind| Http {
             bind,

@@ -20,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Applier;
 use crate::apps;
 use crate::config::Config;
-use crate::core::{Core, Snapshot, View};
+use crate::core::{Core, Setup, Snapshot, View};
 use crate::driver::Driver;
 use crate::feed::Feed;
 use crate::haproxy::{Control, Haproxy};
 use crate::limits::{APP_LIST_BYTES_MAX, FETCH_TIMEOUT, STREAM_SILENCE_MAX};
 use crate::metrics::Metrics;
-use crate::model::{self, Routes, Service};
-use crate::render::Renderer;
+use crate::model::{self, Routes, Rules, Service};
+use crate::render::{Renderer, TEMPLATE};
 use crate::status::{self, Page};
 
 /// A sidecar that runs.
@@ -79,9 +79,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     registry.set_insecure_allow_unauthenticated(config.insecure_allow_unauthenticated);
     let seed = seed()?;
     let had_routes = applier.had_routes().await;
+    let setup = Setup {
+        rules: rules(&config, Some(address.port())),
+        had_routes,
+        can_change_servers: config.template == TEMPLATE,
+        seed,
+    };
     let (sender, view) = watch::channel(Arc::new(View::default()));
     let driver = Driver {
-        core: Core::new(config.group.clone(), had_routes, seed),
+        core: Core::new(setup),
         feed: Arc::clone(&feed),
         applier: Arc::clone(&applier),
         view: sender,
@@ -135,7 +141,7 @@ pub fn render_apps(app_list: &[u8], config: &Config) -> Result<String, Problem> 
 fn render_snapshot(snapshot: &Snapshot, config: &Config) -> Result<String, Problem> {
     let routes: Routes = model::build(
         &snapshot.apps,
-        &config.group,
+        &rules(config, None),
         &snapshot.addresses,
         &BTreeMap::new(),
     );
@@ -143,6 +149,19 @@ fn render_snapshot(snapshot: &Snapshot, config: &Config) -> Result<String, Probl
     let settings = config.settings(&config.socket_dir());
     let rendered = Renderer::new(&config.template)?.render(&settings, &services)?;
     Ok(rendered.text)
+}
+
+fn rules(config: &Config, own_port: Option<u16>) -> Rules {
+    let binds = [config.http_bind, config.stats_bind, Some(config.listen)];
+    let ports = binds
+        .into_iter()
+        .flatten()
+        .map(|bind| bind.port())
+        .chain(own_port);
+    Rules {
+        filter: config.group.clone(),
+        reserved: ports.collect(),
+    }
 }
 
 fn applier(config: &Config, socket_dir: &Path) -> Result<Applier, Problem> {
@@ -221,3 +240,6 @@ fn lock(work_dir: &Path) -> Result<File, Problem> {
         Err(error) => Err(failed(error.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

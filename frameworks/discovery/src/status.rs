@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use crate::apply::Applier;
 use crate::core::View;
 use crate::feed::Feed;
-use crate::limits::LEFT_OUT_SHOWN_MAX;
 use crate::model::{LeftOut, Service};
 
 /// What the handlers read.
@@ -37,7 +36,6 @@ pub struct Page {
 pub fn router(page: Page) -> Router {
     Router::new()
         .route("/health", get(health))
-        .route("/_haproxy_health_check", get(health))
         .route("/v1/status", get(status))
         .route("/_haproxy_getconfig", get(configuration))
         .with_state(page)
@@ -54,7 +52,7 @@ async fn status(
 ) -> Result<Json<Value>, Refused> {
     authorize(&principal, Action::Read, Object::Cluster)?;
     let view = Arc::clone(&page.view.borrow());
-    Ok(Json(describe(&view, page.feed.url(), &page.applier)))
+    Ok(Json(describe(&view, &page)))
 }
 
 async fn configuration(
@@ -66,7 +64,9 @@ async fn configuration(
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
-fn describe(view: &View, url: &str, applier: &Applier) -> Value {
+fn describe(view: &View, page: &Page) -> Value {
+    let (applier, url) = (&page.applier, page.feed.url());
+    let is_listening = page.feed.is_listening();
     let applied = view.applied.map(|(how, digest, at)| {
         json!({
             "how": format!("{how:?}").to_lowercase(),
@@ -81,12 +81,13 @@ fn describe(view: &View, url: &str, applier: &Applier) -> Value {
         "haproxy": { "pid": view.pid, "config_file": applier.haproxy.config_file },
         "source": {
             "url": url,
+            "is_listening": is_listening,
             "fetched_at_ms": view.fetched_at.map(|at| at.wall_ms),
             "problem": view.source_problem.as_ref().map(ProblemView::from),
         },
         "services": view.services.iter().map(|s| describe_service(s, applier)).collect::<Vec<_>>(),
-        "left_out_count": view.left_out.len(),
-        "left_out": view.left_out.iter().take(LEFT_OUT_SHOWN_MAX).map(describe_left_out).collect::<Vec<_>>(),
+        "left_out_count": view.left_out_count,
+        "left_out": view.left_out.iter().map(describe_left_out).collect::<Vec<_>>(),
     })
 }
 

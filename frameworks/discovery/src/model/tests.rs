@@ -13,7 +13,12 @@ fn routes_for(apps: &str, group: &str, owners: &BTreeMap<u16, String>) -> Routes
         HostName::parse("agent-1.lan").expect("name"),
         "10.0.0.1".parse().expect("address"),
     )]);
-    build(&apps, &GroupFilter::new([group.to_owned()]), &known, owners)
+    let filter = GroupFilter::new([group.to_owned()]);
+    let rules = Rules {
+        filter,
+        reserved: BTreeSet::from([9_090]),
+    };
+    build(&apps, &rules, &known, owners)
 }
 
 fn app(id: &str, port: u16, labels: &str, tasks: &str) -> String {
@@ -87,6 +92,22 @@ fn the_first_by_id_gets_the_port_unless_another_has_had_it() {
     let later = routes_for(&apps, "*", &owners);
     assert_eq!(later.services[0].app.as_str(), "/b");
     assert_eq!(left_out(&later), ["/a Service app.port_taken"]);
+}
+
+#[test]
+fn the_sidecars_own_ports_are_not_given_away() {
+    let routes = routes(&app("/a", 10_000, r#""HAPROXY_0_PORT":"9090""#, ""));
+    assert_eq!(left_out(&routes), ["/a Service app.port_taken"]);
+}
+
+#[test]
+fn what_is_left_out_is_counted_beyond_the_limit() {
+    let tasks: Vec<String> = (0..LEFT_OUT_MAX + 5).map(|_| task("a b", 1)).collect();
+    let routes = routes(&app("/a", 10_000, "", &tasks.join(",")));
+    assert_eq!(
+        (routes.left_out.len(), routes.left_out_count),
+        (LEFT_OUT_MAX, LEFT_OUT_MAX + 5)
+    );
 }
 
 #[test]

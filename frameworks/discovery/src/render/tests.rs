@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::*;
 use crate::apps::decode;
-use crate::model::{GroupFilter, Routes, build};
+use crate::model::{GroupFilter, Routes, Rules, build};
 
 fn settings() -> Settings {
     Settings {
@@ -21,12 +21,12 @@ fn settings() -> Settings {
 
 fn routes(apps: &str) -> Routes {
     let apps = decode(apps.as_bytes()).expect("a list");
-    build(
-        &apps,
-        &GroupFilter::new(["*".to_owned()]),
-        &BTreeMap::new(),
-        &BTreeMap::new(),
-    )
+    let filter = GroupFilter::new(["*".to_owned()]);
+    let rules = Rules {
+        filter,
+        reserved: BTreeSet::new(),
+    };
+    build(&apps, &rules, &BTreeMap::new(), &BTreeMap::new())
 }
 
 fn render(routes: &Routes) -> Rendered {
@@ -70,14 +70,17 @@ fn nothing_to_serve_is_a_configuration_too() {
     let rendered = render(&Routes::default());
     assert!(haproxy_accepts(&rendered.text));
     assert_eq!(digest_in(&rendered.text), Some(rendered.digest));
-    let binds: Vec<SocketAddr> = binds_in(&rendered.text).collect();
-    assert_eq!(
-        binds,
-        [
-            settings().stats_bind.expect("set"),
-            settings().http_bind.expect("set")
-        ]
-    );
+    let ports: Vec<u16> = ports_in(&rendered.text).collect();
+    assert_eq!(ports, [9_091, 8_000]);
+    let others: Vec<u16> = ports_in(
+        "bind *:1 ssl
+ bind [::]:2
+bind :3
+bind x
+unbind a:4",
+    )
+    .collect();
+    assert_eq!(others, [1, 2, 3]);
 }
 
 #[test]
