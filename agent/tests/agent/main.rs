@@ -1,0 +1,11 @@
+//! A whole agent against a master that the test plays: real files, real supervisors, real tasks.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy.toml lets tests do this, but does not count their helper functions as tests"
+)]
+
+mod bench;
+mod launches;
+mod logs;
+mod recovery;
