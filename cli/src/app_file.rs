@@ -220,7 +220,7 @@ fn schema_problem(name: &str, line: Option<usize>, path: &str, message: &str) ->
     };
     Problem::new(code, format!("{name}{place}: {message}"))
         .field(field)
-        .hint("the fields of an app are shown in config/examples and docs/apps.md")
+        .hint("the fields of an app are shown in config/examples")
 }
 
 /// serde_json writes the place into its message; ours stands in front.

@@ -6,9 +6,11 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::dev::DevArgs;
 use crate::exit;
 use crate::hello::HelloArgs;
 use crate::output::{Format, OutputArgs};
+use crate::role::{Agent, Discovery, Master, RoleArgs, Services};
 use crate::verbs::app::AppVerb;
 use crate::verbs::apply::ApplyArgs;
 use crate::verbs::list::{AgentsArgs, AppsArgs, FrameworksArgs, TasksArgs};
@@ -36,6 +38,9 @@ pub(crate) struct Cli {
 /// What to do. In the order of a first encounter: try it, run something, look at it, operate it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Start a whole cluster on this machine, deploy apps and stay until Ctrl-C.
+    Dev(DevArgs),
+
     /// Create an app from the command line and wait until it is healthy.
     Run(RunArgs),
     /// Create or change apps from files and wait until they are healthy.
@@ -56,6 +61,15 @@ pub(crate) enum Command {
     Agents(AgentsArgs),
     /// List frameworks and what they hold.
     Frameworks(FrameworksArgs),
+
+    /// Run the master: offers the agents' resources to frameworks.
+    Master(Box<RoleArgs<Master>>),
+    /// Run an agent: offers this host's resources and runs tasks on it.
+    Agent(Box<RoleArgs<Agent>>),
+    /// Run the service framework: keeps apps alive, with Marathon's REST API.
+    Services(Box<RoleArgs<Services>>),
+    /// Run the discovery sidecar: keeps HAProxy's configuration true to what runs where.
+    Discovery(Box<RoleArgs<Discovery>>),
 
     /// Serve a small web page that names its instance: something to deploy on a first day.
     Hello(HelloArgs),
@@ -90,13 +104,27 @@ impl Command {
             Self::Agents(args) => args.output.output,
             Self::Frameworks(args) => args.output.output,
             Self::Version(args) => args.output,
-            Self::Hello(_) | Self::Completions { .. } | Self::Supervise { .. } => Format::Table,
+            Self::Dev(_)
+            | Self::Master(_)
+            | Self::Agent(_)
+            | Self::Services(_)
+            | Self::Discovery(_)
+            | Self::Hello(_)
+            | Self::Completions { .. }
+            | Self::Supervise { .. } => Format::Table,
         }
     }
 
     /// Whether it serves many at once and is worth a thread for each processor.
     pub(crate) fn is_server(&self) -> bool {
-        false
+        matches!(
+            self,
+            Self::Dev(_)
+                | Self::Master(_)
+                | Self::Agent(_)
+                | Self::Services(_)
+                | Self::Discovery(_)
+        )
     }
 }
 

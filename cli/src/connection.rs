@@ -159,6 +159,16 @@ impl Interceptor for Bearer {
     }
 }
 
+/// What to do about a missing token, for people at a command line.
+pub(crate) fn with_token_hint(problem: Problem) -> Problem {
+    if problem.is(code::AUTH_MISSING) {
+        return problem.hint(
+            "run as the user who started the servers, or name the file with their token: --token-file or PROFFER_TOKEN_FILE",
+        );
+    }
+    problem
+}
+
 /// That a server cannot be reached, and what to do about it.
 pub(crate) fn unreachable(what: &str, address: &str, why: &str, hint: &str) -> Problem {
     Problem::new(

@@ -1,6 +1,6 @@
 //! How a command ends: what went wrong, and the exit code that scripts branch on.
 //!
-//! The codes are documented in `proffer --help` ([`HELP`]) and `docs/cli.md`; they never change their meaning.
+//! The codes are documented in `proffer --help` ([`HELP`]) and `docs/errors.md`; they never change their meaning.
 
 use std::process::ExitCode;
 

@@ -28,6 +28,8 @@ pub(crate) const LOG_LINE_LEN_MAX: usize = 64 * 1024;
 pub(crate) const HELLO_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long `dev` waits for its tasks and HAProxy to end after Ctrl-C; then it says what is left and ends.
 pub(crate) const DEV_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one role may take to end, when everything that it ran has ended already; then it is left to the end of the process.
+pub(crate) const DEV_PART_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long `dev` waits for its own services to answer after they were started; then it fails.
 pub(crate) const DEV_START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the URL of a healthy app may take to answer through HAProxy; then `dev` says that it does not.

@@ -7,12 +7,14 @@
 mod app_file;
 mod command;
 mod connection;
+mod dev;
 mod escape;
 mod exit;
 mod hello;
 mod limits;
 mod master_client;
 mod output;
+mod role;
 mod services_client;
 mod task;
 mod units;
@@ -33,7 +35,7 @@ use crate::exit::{Failure, Outcome};
 fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|verb| verb == "supervise") {
-        return ExitCode::SUCCESS;
+        return proffer_agent::supervisor::main(arguments.into_iter().skip(2));
     }
     let parsed = Cli::command()
         .try_get_matches_from(&arguments)
@@ -68,9 +70,14 @@ fn runtime(is_server: bool) -> Result<tokio::runtime::Runtime, Failure> {
     })
 }
 
-async fn run(command: Command, _matches: &clap::ArgMatches) -> Outcome {
+async fn run(command: Command, matches: &clap::ArgMatches) -> Outcome {
     let shutdown = proffer_server::shutdown::signals()?;
     match command {
+        Command::Dev(args) => dev::run(args, shutdown).await,
+        Command::Master(args) => role::run(*args, matches, shutdown).await,
+        Command::Agent(args) => role::run(*args, matches, shutdown).await,
+        Command::Services(args) => role::run(*args, matches, shutdown).await,
+        Command::Discovery(args) => role::run(*args, matches, shutdown).await,
         Command::Hello(args) => hello::run(args, shutdown).await,
         verb => interruptible(verb, shutdown).await,
     }
@@ -107,6 +114,12 @@ async fn run_verb(verb: Command) -> Outcome {
             output::print_bytes(&script)
         }
         // Handled before: these never get here.
-        Command::Hello(_) | Command::Supervise { .. } => Ok(()),
+        Command::Dev(_)
+        | Command::Master(_)
+        | Command::Agent(_)
+        | Command::Services(_)
+        | Command::Discovery(_)
+        | Command::Hello(_)
+        | Command::Supervise { .. } => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use proffer_proto::v1;
 use proffer_proto::v1::operator_client::OperatorClient;
 use tonic::{Response, Status};
 
-use crate::connection::{AuthorizedChannel, ClientArgs};
+use crate::connection::{AuthorizedChannel, ClientArgs, with_token_hint};
 use crate::limits::CALL_TIMEOUT;
 
 /// Speaks to the master.
@@ -48,7 +48,7 @@ impl MasterClient {
 async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Problem> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(problem_of(&status)),
+        Ok(Err(status)) => Err(with_token_hint(problem_of(&status))),
         Err(_) => Err(
             Problem::new(code::PEER_UNREACHABLE, "the master did not answer in time")
                 .hint("it may be overloaded or electing; try again"),

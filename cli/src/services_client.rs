@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
-use crate::connection::{ClientArgs, unreachable};
+use crate::connection::{ClientArgs, unreachable, with_token_hint};
 use crate::limits::CALL_TIMEOUT;
 
 /// An app as the services know it.
@@ -111,6 +111,11 @@ impl App {
     }
 }
 
+#[derive(Deserialize)]
+struct Apps {
+    apps: Vec<App>,
+}
+
 /// Speaks to the services.
 #[derive(Clone)]
 pub(crate) struct ServicesClient {
@@ -141,14 +146,19 @@ impl ServicesClient {
         }
         Ok(Self { http, base })
     }
+    /// Whether the services know their apps: unavailable until they have read them from the master.
+    pub(crate) async fn ready(&self) -> Result<(), Problem> {
+        self.call(Method::GET, "/v2/queue", None).await.map(|_| ())
+    }
 
-    /// Every app.
+    /// Every app, without its instances.
     pub(crate) async fn apps(&self) -> Result<Vec<App>, Problem> {
-        #[derive(Deserialize)]
-        struct Apps {
-            apps: Vec<App>,
-        }
         Ok(self.read::<Apps>("/v2/apps").await?.apps)
+    }
+
+    /// Every app, with its instances, those that are ending included.
+    pub(crate) async fn apps_with_tasks(&self) -> Result<Vec<App>, Problem> {
+        Ok(self.read::<Apps>("/v2/apps?embed=apps.tasks").await?.apps)
     }
 
     /// One app, with its instances.
@@ -171,19 +181,21 @@ impl ServicesClient {
             .map(|_| ())
     }
 
-    /// Creates or changes an app so that it is as `body` says and nothing else.
-    pub(crate) async fn replace(&self, id: &str, body: &Value) -> Result<(), Problem> {
-        let path = format!("/v2/apps{}?partialUpdate=false", path_of(id)?);
+    /// Creates or changes an app so that it is as `body` says and nothing else; with `force` also while it is being
+    /// deployed.
+    pub(crate) async fn replace(&self, id: &str, body: &Value, force: bool) -> Result<(), Problem> {
+        let path = format!("/v2/apps{}?partialUpdate=false&force={force}", path_of(id)?);
         self.call(Method::PUT, &path, Some(body)).await.map(|_| ())
     }
 
     /// Changes how many instances an app has, while it is being deployed too.
     pub(crate) async fn scale(&self, id: &str, instances: u64) -> Result<(), Problem> {
-        // Creating an app by scaling it would be a surprise: PUT creates, so it must be there.
-        self.app(id).await?;
         let body = serde_json::json!({ "instances": instances });
+        // PUT would create an app that is not there.
         let path = format!("/v2/apps{}?force=true", path_of(id)?);
-        self.call(Method::PUT, &path, Some(&body)).await.map(|_| ())
+        self.call(Method::PATCH, &path, Some(&body))
+            .await
+            .map(|_| ())
     }
 
     /// Replaces every instance.
@@ -248,10 +260,18 @@ fn path_of(id: &str) -> Result<String, Problem> {
     Ok(id)
 }
 
+/// The server's hints are for those who speak HTTP.
+fn with_own_hint(problem: Problem) -> Problem {
+    if problem.is(code::APP_UNKNOWN) {
+        return problem.hint("`proffer apps` lists the apps");
+    }
+    with_token_hint(problem)
+}
+
 /// The problem in a refusal: ours, or what Marathon would say.
 fn refusal(status: StatusCode, body: &[u8]) -> Problem {
     if let Some(problem) = problem_of(body) {
-        return problem;
+        return with_own_hint(problem);
     }
     let code = match status.as_u16() {
         401 => code::AUTH_MISSING,

@@ -45,8 +45,7 @@ pub(crate) async fn until_settled(
     let start = Instant::now();
     let mut apps = Vec::with_capacity(ids.len());
     for id in ids {
-        let left = timeout.saturating_sub(start.elapsed());
-        apps.push(until_one_settled(services, id, left, progress).await?);
+        apps.push(until_one_settled(services, id, start, timeout, progress).await?);
     }
     Ok(apps)
 }
@@ -62,7 +61,7 @@ pub(crate) async fn until_gone(
     let mut pause = Pause::new();
     loop {
         let left = match services.app(id).await {
-            Ok(app) => app.tasks_running + app.tasks_staged,
+            Ok(app) => app.tasks.len(),
             Err(problem) if problem.kind == Kind::NotFound => return Ok(()),
             Err(problem) => return Err(problem.into()),
         };
@@ -82,10 +81,10 @@ pub(crate) async fn until_gone(
 async fn until_one_settled(
     services: &ServicesClient,
     id: &str,
+    start: Instant,
     timeout: Duration,
     progress: &mut Progress,
 ) -> Outcome<App> {
-    let start = Instant::now();
     let (mut pause, mut reason) = (Pause::new(), Reason::new());
     loop {
         let app = services.app(id).await?;

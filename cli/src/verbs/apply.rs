@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use proffer_model::code;
+
 use crate::app_file;
 use crate::connection::ClientArgs;
 use crate::exit::Outcome;
@@ -19,6 +21,9 @@ pub(crate) struct ApplyArgs {
     /// Files of one or several apps, in JSON or TOML; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Change an app even while an earlier change of it is under way.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
@@ -32,9 +37,13 @@ pub(crate) async fn run(args: ApplyArgs) -> Outcome {
     let apps = app_file::read_all(&args.files)?;
     let services = ServicesClient::new(&args.client)?;
     for app in &apps {
-        let sent = services.replace(&app.id, &app.body).await;
+        let sent = services.replace(&app.id, &app.body, args.force).await;
         sent.map_err(|mut problem| {
             problem.message = format!("{}: {}", app.id, problem.message);
+            if problem.is(code::APP_LOCKED) {
+                return problem
+                    .hint("wait until the earlier change is done, or override it with --force");
+            }
             problem
         })?;
     }

@@ -12,7 +12,7 @@ use proffer_proto::v1::tasks_client::TasksClient;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::connection::ClientArgs;
+use crate::connection::{ClientArgs, with_token_hint};
 use crate::escape::{self, TerminalFilter};
 use crate::exit::Outcome;
 use crate::limits::{LOG_CHUNKS_QUEUED_MAX, LOG_LINE_LEN_MAX, LOG_STREAMS_MAX};
@@ -145,7 +145,7 @@ async fn read(
     let answer = tasks
         .logs(request)
         .await
-        .map_err(|status| problem_of(&status))?;
+        .map_err(|status| with_token_hint(problem_of(&status)))?;
     let mut chunks = answer.into_inner();
     while let Some(chunk) = chunks
         .message()

@@ -49,16 +49,16 @@ pub(crate) struct RunArgs {
     /// An instance is healthy while $PORT0 takes connections.
     #[arg(long)]
     check_tcp: bool,
+    /// The command: one word is a line for the shell, in which $PORT0 and the like are replaced; several are a program and
+    /// its arguments. Without it, the small web server of this program.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     client: ClientArgs,
-    /// The command: one word is a line for the shell, in which $PORT0 and the like are replaced; several are a program and
-    /// its arguments. Without it, the small web server of this program.
-    #[arg(last = true, value_name = "CMD")]
-    command: Vec<String>,
 }
 
 /// Creates the app.

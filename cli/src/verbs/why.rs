@@ -39,6 +39,7 @@ struct Explanation {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Reason {
+    reason: String,
     message: String,
     instances: u64,
 }
@@ -48,7 +49,6 @@ struct Reason {
 #[serde(default)]
 struct Obstacle {
     message: String,
-    agents: u64,
 }
 
 /// Explains.
@@ -62,7 +62,7 @@ pub(crate) fn in_one_line(answer: &Value) -> Option<String> {
     let explanation = read(answer);
     let first = explanation.reasons.into_iter().next()?.message;
     match explanation.agents.into_iter().next() {
-        Some(obstacle) => Some(format!("{first}: {}", sentence(&obstacle))),
+        Some(obstacle) => Some(format!("{first}: {}", obstacle.message)),
         None => Some(first),
     }
 }
@@ -92,20 +92,17 @@ fn in_words(answer: &Value) -> String {
             count_of(reason.instances, "instance"),
             reason.message
         ));
-    }
-    for obstacle in &explanation.agents {
-        lines.push(format!("  - {}", sentence(obstacle)));
+        if reason.reason == "offers" {
+            lines.extend(
+                explanation
+                    .agents
+                    .iter()
+                    .map(|obstacle| format!("  - {}", obstacle.message)),
+            );
+        }
     }
     let lines: Vec<String> = lines.iter().map(|line| escape::line(line)).collect();
     lines.join("\n")
-}
-
-fn sentence(obstacle: &Obstacle) -> String {
-    format!(
-        "{}: {}",
-        count_of(obstacle.agents, "agent"),
-        obstacle.message
-    )
 }
 
 fn count_of(count: u64, what: &str) -> String {
@@ -126,16 +123,16 @@ mod tests {
         let answer = json!({
             "app": "/huge", "wanted": 2, "running": 0, "healthy": 0,
             "reasons": [{"reason": "offers", "message": "no offer yet", "instances": 2}],
-            "agents": [{"reason": "insufficient_cpus", "message": "less than 64 cpus", "agents": 1}],
+            "agents": [{"reason": "insufficient_cpus", "message": "1 agent has less than 64 cpus free", "agents": 1}],
         });
         let expected = "\
 /huge: 2 wanted, 0 running, 0 healthy
 - 2 instances: no offer yet
-  - 1 agent: less than 64 cpus";
+  - 1 agent has less than 64 cpus free";
         assert_eq!(in_words(&answer), expected);
         assert_eq!(
             in_one_line(&answer).as_deref(),
-            Some("no offer yet: 1 agent: less than 64 cpus")
+            Some("no offer yet: 1 agent has less than 64 cpus free")
         );
     }
 
