@@ -1,1 +1,6 @@
-//! Stories.
+//! Stories about whole apps, played against a small cluster in memory, and random ones that must keep the invariants.
+
+mod definitions;
+mod random;
+mod stories;
+mod world;
