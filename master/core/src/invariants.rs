@@ -114,11 +114,11 @@ impl Core {
                 are_disjoint(&used, &offered),
                 "no number of agent {id} is used and offered"
             );
-            let total = self.description(id).map(|is| &is.resources);
-            let held = used.plus(&offered);
+            // What an agent that has shrunk or reported too much uses beyond what it has is not offered, and no more.
+            let total = self.description(id).map(|is| is.resources.minus(&used));
             ensure!(
-                offered.is_empty() || total.is_some_and(|total| total.contains(&held)),
-                "agent {id} offers no more than it has: {held}"
+                offered.is_empty() || total.is_some_and(|left| left.contains(&offered)),
+                "agent {id} offers no more than is left: {offered}"
             );
             let is_linked = agent
                 .link

@@ -25,6 +25,8 @@ mod settlement;
 mod silence;
 mod state;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod triggers;
 mod turn;
 

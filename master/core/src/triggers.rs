@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proffer_model::{AgentId, AgentState, FrameworkId, Role, Time};
+use proffer_model::{AgentId, AgentState, FrameworkId, Resources, Role, Time};
 
-use crate::allocator::{Candidate, Claim, Input, allocate};
+use crate::allocator::{Candidate, Claim, Input, Plan, allocate};
 use crate::core::Core;
 use crate::event::TimerKey;
 
@@ -141,16 +141,20 @@ impl Core {
 
     fn allocate_now(&mut self) {
         let now = self.turn.now;
-        self.triggers.last_at = Some(now);
         if self.triggers.is_sweep {
             self.triggers.sweep_at = now.after(self.config.allocation_sweep).mono_ns;
         }
-        let input = self.allocation_input();
-        let plan = if input.claims.is_empty() || input.candidates.is_empty() {
-            crate::allocator::Plan::default()
+        let claims = self.claims();
+        let is_wanted = !claims.is_empty();
+        let plan = if is_wanted {
+            allocate(self.allocation_input(claims))
         } else {
-            allocate(input)
+            Plan::default()
         };
+        if is_wanted {
+            // Where nothing is wanted there was nothing to do: the first demand after it is served at once.
+            self.triggers.last_at = Some(now);
+        }
         self.triggers.is_sweep = false;
         self.triggers.agents.clear();
         self.triggers.claims.clear();
@@ -160,67 +164,81 @@ impl Core {
         self.make_offers(plan.grants);
     }
 
-    /// What the allocator looks at. Agents that have not changed are only needed by claims that have.
-    fn allocation_input(&self) -> Input<'_> {
-        let is_sweep = self.triggers.is_sweep;
-        let mut held_by_role: BTreeMap<&Role, _> = BTreeMap::new();
+    /// What is wanted and not on offer.
+    fn claims(&self) -> Vec<Claim<'_>> {
         let mut claims = Vec::new();
         for (id, framework) in &self.frameworks {
-            for (role, usage) in &framework.usage {
-                let held: &mut proffer_model::Resources = held_by_role.entry(role).or_default();
-                held.add(&usage.used);
-                held.add(&usage.offered);
+            if framework.session.is_none() {
+                continue;
             }
-            for (role, demand) in framework.demands.iter().filter(|(_, of)| of.wanted() > 0) {
-                if framework.session.is_none() {
+            for (role, demand) in &framework.demands {
+                let entries = demand.entries.iter().filter(|entry| entry.wanted() > 0);
+                let entries: Vec<_> = entries.collect();
+                if entries.is_empty() {
                     continue;
                 }
                 let usage = framework.usage.get(role);
+                let key = (id.clone(), role.clone());
                 claims.push(Claim {
                     framework: id,
                     role,
-                    entries: demand
-                        .entries
-                        .iter()
-                        .filter(|entry| entry.wanted() > 0)
-                        .collect(),
+                    entries,
                     held: usage
                         .map(|of| of.used.plus(&of.offered))
                         .unwrap_or_default(),
                     granted: usage.map_or(0, |usage| usage.granted),
-                    is_changed: is_sweep
-                        || self.triggers.claims.contains(&(id.clone(), role.clone())),
+                    is_changed: self.triggers.is_sweep || self.triggers.claims.contains(&key),
                 });
             }
         }
+        claims
+    }
+
+    /// What the allocator looks at. Agents that have not changed are only needed by claims that have.
+    fn allocation_input<'a>(&'a self, claims: Vec<Claim<'a>>) -> Input<'a> {
+        let mut held_by_role: BTreeMap<&Role, Resources> = BTreeMap::new();
+        for framework in self.frameworks.values() {
+            for (role, usage) in &framework.usage {
+                let held = held_by_role.entry(role).or_default();
+                held.add(&usage.used);
+                held.add(&usage.offered);
+            }
+        }
         let needs_all = claims.iter().any(|claim| claim.is_changed);
-        let candidates = self.agents.by_id.iter().filter_map(|(id, agent)| {
-            let is_changed = is_sweep || self.triggers.agents.contains(id);
-            let is_there = agent.state == AgentState::Connected
-                && self.turn.is_durable(agent.admitted_in)
-                && (needs_all || is_changed);
-            let free = is_there
-                .then(|| self.free(id))
-                .filter(|free| !free.is_empty())?;
-            Some(Candidate {
-                id,
-                description: self.description(id)?,
-                free,
-                unused: self.unused(id)?,
-                is_changed,
-            })
-        });
+        let agents: Vec<&AgentId> = if needs_all {
+            self.agents.by_id.keys().collect()
+        } else {
+            self.triggers.agents.iter().collect()
+        };
         Input {
             now: self.turn.now,
             pool: self.pool(),
             held_by_role,
-            candidates: if claims.is_empty() {
-                Vec::new()
-            } else {
-                candidates.collect()
-            },
+            candidates: agents
+                .into_iter()
+                .filter_map(|id| self.candidate(id))
+                .collect(),
             claims,
         }
+    }
+
+    /// An agent, if anything may be offered of it.
+    fn candidate<'a>(&'a self, id: &'a AgentId) -> Option<Candidate<'a>> {
+        let agent = self.agents.by_id.get(id)?;
+        if agent.state != AgentState::Connected || !self.turn.is_durable(agent.admitted_in) {
+            return None;
+        }
+        let free = self.free(id);
+        if free.is_empty() {
+            return None;
+        }
+        Some(Candidate {
+            id,
+            description: self.description(id)?,
+            free,
+            unused: self.unused(id)?,
+            is_changed: self.triggers.is_sweep || self.triggers.agents.contains(id),
+        })
     }
 
     fn set_allocate_timer(&mut self, at: u64) {

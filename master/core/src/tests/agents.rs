@@ -1,0 +1,296 @@
+//! Registering, coming back, being refused, settling.
+
+use proffer_model::link::{Hello, ToAgent, ToMaster};
+use proffer_model::session::Event as Told;
+use proffer_model::{AgentId, ClusterId, Epoch, Incarnation, Reason, TaskState, code};
+
+use super::world::{World, describe, describe_framework, reported, spec, status, want};
+use crate::effect::{After, Fact};
+use crate::event::Event;
+
+#[test]
+fn a_new_agent_is_durable_before_it_is_welcome_or_offered_from() {
+    let mut world = World::new();
+    let session = world.framework();
+    world.demand(session, vec![want("w", 1, "cpus:1", 0)]);
+    world.is_writing = false;
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    assert!(matches!(
+        &world.ordered[0],
+        (_, ToAgent::Welcome { .. }, After::Seq(_))
+    ));
+    assert!(world.written.agents.contains_key(&agent));
+    world.pass_ms(20);
+    assert!(world.offers(session).is_empty());
+    world.write();
+    world.pass_ms(20);
+    assert_eq!(world.offers(session).len(), 1);
+}
+
+#[test]
+fn an_agent_that_comes_back_unchanged_is_not_written_and_a_changed_one_is() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    world.lose(link);
+    world.is_writing = false;
+    let link = world.returns(&agent, "a", "cpus:4", Vec::new());
+    assert!(
+        world
+            .ordered
+            .iter()
+            .any(|(to, _, after)| *to == link && *after == After::Nothing)
+    );
+    world.lose(link);
+    world.returns(&agent, "a", "cpus:8", Vec::new());
+    assert_eq!(
+        world.written.agents[&agent].description,
+        describe("a", "cpus:8")
+    );
+}
+
+#[test]
+fn agents_that_must_not_join_are_refused_with_a_remedy() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let hello = |agent: Option<&AgentId>, cluster: &str, epoch, host: &str| Hello {
+        agent: agent.cloned(),
+        cluster: Some(ClusterId::new(cluster).expect("an id")),
+        epoch: Epoch(epoch),
+        description: describe(host, "cpus:4"),
+        tasks: Vec::new(),
+    };
+    for (bad, problem) in [
+        (hello(None, "other", 0, "b"), code::AGENT_CLUSTER_CHANGED),
+        (hello(None, "c", 2, "b"), code::EPOCH_STALE),
+        (hello(Some(&agent), "c", 1, "b"), code::AGENT_REFUSED),
+    ] {
+        let newcomer = world.hello(bad);
+        let refused = world.refused(newcomer);
+        assert!(refused.is(problem), "{refused}");
+        assert!(!refused.hint.is_empty());
+        assert!(
+            world
+                .facts
+                .iter()
+                .any(|fact| matches!(fact, Fact::AgentRefused { .. }))
+        );
+        world.step(Event::LinkMessage {
+            link: newcomer,
+            message: ToMaster::Heartbeat,
+        });
+        world.step(Event::LinkClosed { link: newcomer });
+    }
+    assert!(
+        !world.closed_links.contains(&link),
+        "the one that was there stays"
+    );
+    // From the same host it is the same agent, restarted; from another it is, once the old link is silent.
+    let same = world.hello(hello(Some(&agent), "c", 1, "a"));
+    assert!(world.closed_links.contains(&link));
+    world.beating.remove(&same);
+    world.pass_s(6);
+    let moved = world.hello(hello(Some(&agent), "c", 1, "b"));
+    assert_eq!(world.welcomed(moved), agent);
+    let stranger = AgentId::new("stranger").expect("an id");
+    let link = world.hello(hello(Some(&stranger), "c", 1, "z"));
+    assert_eq!(
+        world.welcomed(link),
+        stranger,
+        "an unknown id of our cluster is admitted"
+    );
+}
+
+#[test]
+fn what_was_sent_and_never_arrived_is_dropped_and_what_vanished_is_lost() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let seen = world.run(session, spec("seen", "cpus:1"));
+    world.updates(
+        link,
+        &framework,
+        status("seen", seen, 1, TaskState::Running),
+    );
+    world.run(session, spec("sent", "cpus:1"));
+    world.drain(session);
+    world.lose(link);
+    let link = world.returns(&agent, "a", "cpus:4", Vec::new());
+    assert_eq!(
+        world.statuses(session),
+        [
+            ("seen".to_owned(), TaskState::Lost, Reason::None, 0),
+            (
+                "sent".to_owned(),
+                TaskState::Dropped,
+                Reason::NeverDelivered,
+                0
+            ),
+        ]
+    );
+    world.orders(link);
+    world.acknowledge_all(session);
+    assert_eq!(
+        world.core.tasks.count_of(&framework),
+        0,
+        "their ids are free again"
+    );
+    world.demand(session, vec![want("w", 1, "cpus:4", 0)]);
+    world.pass_ms(20);
+    assert_eq!(world.offers(session).len(), 1, "and all they held");
+}
+
+#[test]
+fn a_kill_that_could_not_be_sent_is_sent_when_the_agent_is_back() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    world.lose(link);
+    let call = proffer_model::session::Call::Kill {
+        task: spec("t", "").id,
+        grace: None,
+    };
+    world.call(session, call);
+    let tasks = vec![reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        1,
+        TaskState::Running,
+    )];
+    let link = world.returns(&agent, "a", "cpus:4", tasks);
+    assert_eq!(world.kills(link), [("t".to_owned(), Reason::KillRequested)]);
+}
+
+#[test]
+fn a_new_term_adopts_what_agents_run_and_says_when_each_has_settled() {
+    let mut world = World::new();
+    let (a, b) = (world.agent("a", "cpus:4"), world.agent("b", "cpus:4"));
+    let (a, b) = (world.welcomed(a), world.welcomed(b));
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    let mut world = World::term(2, world.written);
+    let task = |state| reported(&framework, spec("t", "cpus:1"), incarnation, 1, state);
+    world.returns(&a, "a", "cpus:4", vec![task(TaskState::Running)]);
+    let session = world.resubscribe(&framework);
+    let settled = |world: &mut World| -> Vec<AgentId> {
+        let told = world.drain(session).into_iter();
+        told.filter_map(|told| match told {
+            Told::AgentSettled(agent) => Some(agent),
+            _ => None,
+        })
+        .collect()
+    };
+    assert_eq!(settled(&mut world), [a], "the one that was back before");
+    let link = world.returns(&b, "b", "cpus:4", Vec::new());
+    assert_eq!(settled(&mut world), [b.clone()]);
+    world.lose(link);
+    world.returns(&b, "b", "cpus:4", Vec::new());
+    assert!(settled(&mut world).is_empty(), "once a term");
+    let fresh = world.agent("fresh", "cpus:4");
+    assert!(
+        settled(&mut world).is_empty(),
+        "nothing can have been launched there: {fresh:?}"
+    );
+    assert_eq!(world.core.tasks.count_of(&framework), 1);
+}
+
+#[test]
+fn an_older_launch_of_a_task_is_ended_and_the_newer_one_kept() {
+    let mut world = World::new();
+    let (a, b) = (world.agent("a", "cpus:4"), world.agent("b", "cpus:4"));
+    let (a, b) = (world.welcomed(a), world.welcomed(b));
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let mut world = World::term(3, world.written);
+    let task = |epoch| {
+        let incarnation = Incarnation::of(Epoch(epoch), 1);
+        reported(
+            &framework,
+            spec("t", "cpus:1"),
+            incarnation,
+            1,
+            TaskState::Running,
+        )
+    };
+    let old = world.returns(&a, "a", "cpus:4", vec![task(1)]);
+    let new = world.returns(&b, "b", "cpus:4", vec![task(2)]);
+    assert_eq!(world.kills(old), [("t".to_owned(), Reason::KillRequested)]);
+    assert!(world.kills(new).is_empty());
+    world.lose(old);
+    let old = world.returns(&a, "a", "cpus:4", vec![task(1)]);
+    assert_eq!(
+        world.kills(old),
+        [("t".to_owned(), Reason::KillRequested)],
+        "again, until gone"
+    );
+}
+
+#[test]
+fn a_second_hello_ends_the_link_and_messages_of_dead_links_do_nothing() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let hello = Hello {
+        agent: None,
+        cluster: None,
+        epoch: Epoch(0),
+        description: describe("a", "cpus:4"),
+        tasks: Vec::new(),
+    };
+    world.step(Event::LinkMessage {
+        link,
+        message: ToMaster::Hello(hello),
+    });
+    assert!(world.closed_links.contains(&link));
+    world.step(Event::LinkMessage {
+        link,
+        message: ToMaster::Heartbeat,
+    });
+    world.step(Event::LinkClosed { link });
+    world.step(Event::LinkClosed { link });
+    let (framework, incarnation) = ("f".parse().expect("an id"), Incarnation(1));
+    let of_unknown = status("t", incarnation, 1, TaskState::Running);
+    world.updates(link, &framework, of_unknown);
+}
+
+#[test]
+fn a_new_term_offers_when_most_are_back_or_after_a_while() {
+    let mut world = World::new();
+    let links: Vec<_> = (0..5)
+        .map(|i| world.agent(&format!("h{i}"), "cpus:1"))
+        .collect();
+    let agents: Vec<AgentId> = links.iter().map(|link| world.welcomed(*link)).collect();
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let log = world.written;
+    let begin = || {
+        let mut world = World::term(2, log.clone());
+        let session = world.resubscribe(&framework);
+        world.demand(session, vec![want("w", 9, "cpus:1", 0)]);
+        (world, session)
+    };
+    let (mut world, session) = begin();
+    for (i, agent) in agents.iter().take(4).enumerate() {
+        world.pass_ms(20);
+        assert!(world.offers(session).is_empty(), "{i} of 5 are back");
+        world.returns(agent, &format!("h{i}"), "cpus:1", Vec::new());
+    }
+    world.pass_ms(20);
+    assert_eq!(world.offers(session).len(), 4, "four of five are enough");
+    let (mut world, session) = begin();
+    world.returns(&agents[0], "h0", "cpus:1", Vec::new());
+    world.pass_ms(9_900);
+    assert!(world.offers(session).is_empty());
+    assert_eq!(world.explain(&framework)[1].0, "waiting");
+    world.pass_ms(200);
+    assert_eq!(world.offers(session).len(), 1, "ten seconds are enough");
+    let _ = describe_framework();
+}

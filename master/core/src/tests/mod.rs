@@ -1,0 +1,11 @@
+//! The core's behaviour as sentences, each a short script against [`world::World`], which checks the invariants after
+//! every step.
+
+mod agents;
+mod frameworks;
+mod offers;
+mod random;
+mod silence;
+mod state;
+mod tasks;
+mod world;

@@ -1,0 +1,428 @@
+//! Demand, offers, accepting, declining, who is offered what, and why not.
+
+use std::time::Duration;
+
+use proffer_model::session::{Answer, Call};
+use proffer_model::{
+    Demand, DemandEntry, Exclusion, Generation, OfferId, Predicate, Shape, TaskState, code,
+};
+
+use super::world::{World, r, spec, status, want};
+use crate::effect::{Fact, OfferEnd};
+
+fn any(count: u32) -> DemandEntry {
+    DemandEntry {
+        shape: Shape::Any,
+        ..want("any", count, "", 0)
+    }
+}
+
+#[test]
+fn without_demand_nothing_is_offered_and_with_it_exactly_what_is_wanted() {
+    let mut world = World::new();
+    world.agent("a", "cpus:4;mem:100;ports:[7-9,1-2]");
+    let session = world.framework();
+    world.pass_s(20);
+    assert!(world.offers(session).is_empty());
+    world.demand(session, vec![want("w", 1, "cpus:1;mem:10", 2)]);
+    let offers = world.offers(session);
+    assert_eq!(offers.len(), 1, "at once, in the same step");
+    assert_eq!(
+        offers[0].resources,
+        r("cpus:1;mem:10;ports:[1-2]"),
+        "the lowest numbers"
+    );
+    assert_eq!(offers[0].fits[0].count, 1);
+    assert_eq!(offers[0].expires_after, Duration::from_secs(5));
+    world.drain(session);
+    world.pass_s(4);
+    assert!(
+        world.offers(session).is_empty(),
+        "what is on offer is not wanted any more"
+    );
+}
+
+#[test]
+fn instances_spread_over_agents() {
+    let mut world = World::new();
+    for host in ["a", "b", "c"] {
+        world.agent(host, "cpus:9");
+    }
+    let session = world.framework();
+    world.demand(session, vec![want("w", 5, "cpus:1", 0)]);
+    let mut counts: Vec<u32> = world
+        .offers(session)
+        .iter()
+        .map(|offer| offer.fits[0].count)
+        .collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 2, 2]);
+}
+
+#[test]
+fn what_does_not_fit_evenly_is_still_offered() {
+    let mut world = World::new();
+    world.agent("a", "cpus:8");
+    world.agent("b", "cpus:2");
+    let session = world.framework();
+    world.demand(session, vec![want("w", 10, "cpus:1", 0)]);
+    let offers = world.offers(session);
+    let sum: u32 = offers.iter().map(|offer| offer.fits[0].count).sum();
+    assert_eq!(
+        (offers.len(), sum),
+        (2, 10),
+        "one offer an agent, all of it"
+    );
+}
+
+#[test]
+fn any_is_everything_free_on_an_agent_for_longer() {
+    let mut world = World::new();
+    world.agent("a", "cpus:4;ports:[1-9]");
+    world.agent("b", "ports:[1-9]");
+    let session = world.framework();
+    world.demand(session, vec![any(5)]);
+    let offers = world.offers(session);
+    assert_eq!(offers.len(), 1, "ports alone are no offer");
+    assert_eq!(offers[0].resources, r("cpus:4;ports:[1-9]"));
+    assert_eq!(offers[0].expires_after, Duration::from_secs(30));
+}
+
+#[test]
+fn frameworks_share_alike() {
+    let mut world = World::new();
+    for i in 0..6 {
+        world.agent(&format!("h{i}"), "cpus:1");
+    }
+    let sessions: Vec<_> = (0..3).map(|_| world.framework()).collect();
+    let link = world.agent("late", "mem:1");
+    for session in &sessions {
+        world.demand(*session, vec![want("w", 6, "cpus:1", 0)]);
+    }
+    // The first took all; what it leaves is shared from then on.
+    world.pass_s(61);
+    let offered = |world: &World, session| -> usize {
+        let standing = world.core.offers.standing.values();
+        let (framework, _) = world.subscribed(session);
+        standing
+            .filter(|offer| offer.framework == framework)
+            .count()
+    };
+    let counts: Vec<usize> = sessions
+        .iter()
+        .map(|session| offered(&world, *session))
+        .collect();
+    assert_eq!(counts, [2, 2, 2], "{link:?}");
+}
+
+#[test]
+fn an_accept_launches_counts_demand_down_and_gives_the_rest_back() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let session = world.framework();
+    world.demand(session, vec![want("w", 3, "cpus:1", 0)]);
+    let offer = world.offers(session)[0].clone();
+    assert_eq!(offer.fits[0].count, 3);
+    world.drain(session);
+    world.orders(link);
+    let launches = vec![
+        spec("t1", "cpus:1"),
+        spec("t2", "cpus:2.5"),
+        spec("t1", "cpus:1"),
+        spec("t3", "cpus:1"),
+    ];
+    let results = world
+        .accept(session, &[&offer.id], launches)
+        .expect("judged");
+    let codes: Vec<String> = results
+        .iter()
+        .map(|result| match &result.outcome {
+            Ok(_) => String::new(),
+            Err(problem) => format!("{} {}", problem.code, problem.field),
+        })
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            "",
+            "task.resources_not_offered launches[1].resources.cpus",
+            "task.duplicate launches[2].id",
+            ""
+        ]
+    );
+    assert_eq!(world.orders(link).len(), 2, "two were sent to the agent");
+    world.pass_ms(20);
+    let offers = world.offers(session);
+    assert_eq!(offers.len(), 1, "one is wanted still, one is left");
+    assert_eq!(offers[0].fits[0].count, 1);
+    assert_eq!(offers[0].resources, r("cpus:1"));
+}
+
+#[test]
+fn an_accept_with_a_bad_offer_is_refused_and_its_good_offers_go_back() {
+    let mut world = World::new();
+    world.agent("a", "cpus:1");
+    world.agent("b", "cpus:1");
+    let session = world.framework();
+    world.demand(session, vec![want("w", 2, "cpus:1", 0)]);
+    let thief = world.framework();
+    let offers = world.offers(session);
+    let (one, two) = (&offers[0].id, &offers[1].id);
+    let unknown = OfferId::new("nothing").expect("an id");
+    for (by, named, problem, field) in [
+        (session, vec![one, two], code::OFFER_MIXED, "offers[1]"),
+        (session, vec![], code::FIELD_MISSING, "offers"),
+        (thief, vec![one], code::OFFER_GONE, "offers[0]"),
+    ] {
+        let mut world_now = world.core.offers.standing.len();
+        let refused = world
+            .accept(by, &named, vec![spec("t", "cpus:1")])
+            .expect_err(field);
+        assert!(refused.is(problem), "{refused}");
+        assert_eq!(refused.field, field);
+        if by == session && !named.is_empty() {
+            world_now = 0;
+        }
+        assert!(world.core.offers.standing.len() >= world_now);
+        let _ = world_now;
+    }
+    world.drain(session);
+    world.pass_ms(20);
+    let offers = world.offers(session);
+    assert_eq!(offers.len(), 2, "they were offered anew");
+    let (one, two) = (&offers[0].id, &offers[1].id);
+    let refused = world
+        .accept(session, &[one, one], Vec::new())
+        .expect_err("twice");
+    assert!(refused.is(code::FIELD_INVALID));
+    let refused = world
+        .accept(session, &[two, &unknown], Vec::new())
+        .expect_err("gone");
+    assert!(refused.is(code::OFFER_GONE));
+    assert!(world.core.offers.standing.get(two).is_none());
+}
+
+#[test]
+fn a_foreign_offer_cannot_be_declined() {
+    let mut world = World::new();
+    world.agent("a", "cpus:1");
+    let session = world.framework();
+    world.demand(session, vec![want("w", 1, "cpus:1", 0)]);
+    let offer = world.offers(session)[0].id.clone();
+    let thief = world.framework();
+    let call = Call::Decline {
+        offers: vec![offer.clone()],
+        exclude_for: Duration::from_secs(9),
+    };
+    assert_eq!(world.call(thief, call), Answer::Done);
+    assert!(world.core.offers.standing.contains_key(&offer));
+}
+
+#[test]
+fn a_declined_agent_is_not_offered_before_its_time_or_before_it_has_more() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    let decline = |world: &mut World| {
+        world.demand(session, vec![want("w", 1, "cpus:1", 0)]);
+        world.pass_ms(20);
+        let offers = world
+            .offers(session)
+            .into_iter()
+            .map(|offer| offer.id)
+            .collect();
+        world.drain(session);
+        world.call(
+            session,
+            Call::Decline {
+                offers,
+                exclude_for: Duration::from_secs(8),
+            },
+        );
+    };
+    decline(&mut world);
+    world.pass_ms(7_900);
+    assert!(world.offers(session).is_empty());
+    assert_eq!(world.explain(&framework)[0].0, "excluded");
+    // A new demand that asks for the same changes nothing.
+    world.demand(session, vec![want("w", 1, "cpus:1", 0)]);
+    world.pass_ms(50);
+    assert!(world.offers(session).is_empty());
+    world.pass_ms(100);
+    assert_eq!(world.offers(session).len(), 1, "its time has passed");
+    decline(&mut world);
+    world.pass_ms(500);
+    assert!(world.offers(session).is_empty());
+    world.updates(
+        link,
+        &framework,
+        status("t", incarnation, 1, TaskState::Finished),
+    );
+    world.pass_ms(20);
+    assert_eq!(world.offers(session).len(), 1, "it has more");
+}
+
+#[test]
+fn always_refused_launches_and_declines_of_no_time_do_not_spin() {
+    let mut world = World::new();
+    world.agent("a", "cpus:1");
+    let session = world.framework();
+    world.demand(session, vec![want("w", 1, "cpus:1", 0)]);
+    for i in 0..2 {
+        let offer = world.offers(session)[0].id.clone();
+        world.drain(session);
+        if i == 0 {
+            world
+                .accept(session, &[&offer], vec![spec("t", "cpus:2")])
+                .expect("judged");
+        } else {
+            let exclude_for = Duration::ZERO;
+            world.call(
+                session,
+                Call::Decline {
+                    offers: vec![offer],
+                    exclude_for,
+                },
+            );
+        }
+        world.pass_ms(900);
+        assert!(world.offers(session).is_empty());
+        world.pass_ms(200);
+    }
+}
+
+#[test]
+fn leases_run_out() {
+    let mut world = World::new();
+    world.agent("a", "cpus:1");
+    let session = world.framework();
+    world.demand(session, vec![want("w", 1, "cpus:1", 0)]);
+    let offer = world.offers(session)[0].id.clone();
+    world.pass_s(6);
+    assert_eq!(world.rescinded(session), [offer.clone()]);
+    assert!(
+        world
+            .accept(session, &[&offer], Vec::new())
+            .expect_err("gone")
+            .is(code::OFFER_GONE)
+    );
+    let expired = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::OffersEnded {
+                how: OfferEnd::Expired,
+                ..
+            }
+        )
+    };
+    assert!(world.facts.iter().any(expired));
+}
+
+#[test]
+fn demand_must_grow_in_generation_and_name_a_role_and_ids_once() {
+    let mut world = World::new();
+    let session = world.framework();
+    let demand = |role: &str, generation, entries| {
+        let role = role.parse().expect("a role");
+        Call::SetDemand(Demand {
+            role,
+            generation: Generation(generation),
+            entries,
+        })
+    };
+    let twice = vec![want("w", 1, "cpus:1", 0), want("w", 1, "cpus:1", 0)];
+    assert_eq!(
+        world.call(session, demand("*", 5, Vec::new())),
+        Answer::Done
+    );
+    for (call, problem, field) in [
+        (
+            demand("*", 5, Vec::new()),
+            code::GENERATION_STALE,
+            "generation",
+        ),
+        (demand("eng", 6, Vec::new()), code::FIELD_INVALID, "role"),
+        (demand("*", 6, twice), code::FIELD_INVALID, "entries[1].id"),
+    ] {
+        let Answer::Refused(refused) = world.call(session, call) else {
+            panic!("{field}");
+        };
+        assert!(refused.is(problem));
+        assert_eq!(refused.field, field);
+    }
+}
+
+#[test]
+fn predicates_and_exclusions_are_heeded_and_everything_is_explained() {
+    let mut world = World::new();
+    for (host, resources) in [
+        ("a", "cpus:4"),
+        ("b", "cpus:1"),
+        ("c", "cpus:1"),
+        ("d", "cpus:9"),
+        ("e", "cpus:9"),
+    ] {
+        world.agent(host, resources);
+    }
+    let gone = world.agent("f", "cpus:9");
+    world.lose(gone);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let mut entry = want("w", 9, "cpus:2", 0);
+    let on_d = Predicate::Host("d".to_owned());
+    entry.predicates = vec![Predicate::Not(Box::new(on_d))];
+    let excluded = world.core.agents.by_id.keys().nth(4).expect("e").clone();
+    entry.excluded = vec![Exclusion {
+        agent: excluded,
+        lasts: Duration::from_secs(60),
+    }];
+    world.demand(session, vec![entry]);
+    let offers = world.offers(session);
+    assert_eq!(offers.len(), 1);
+    assert_eq!((offers[0].host.as_str(), offers[0].fits[0].count), ("a", 2));
+    let why = world.explain(&framework);
+    let why: Vec<(&str, &str)> = why.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    assert_eq!(
+        why,
+        [
+            ("insufficient_cpus", "2 agents have less than 2 cpus free"),
+            ("agent_state", "1 agent is suspect"),
+            (
+                "excluded",
+                "1 agent is excluded by the framework for a while"
+            ),
+            ("offered", "1 agent has what is needed in offers that stand"),
+            (
+                "predicate",
+                "1 agent does not have the host or attributes asked for"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn an_agent_that_shrinks_keeps_its_tasks_and_offers_less() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:3"));
+    world.demand(session, vec![want("w", 1, "cpus:1", 0)]);
+    world.pass_ms(20);
+    world.drain(session);
+    let task = super::world::reported(
+        &framework,
+        spec("t", "cpus:3"),
+        incarnation,
+        1,
+        TaskState::Running,
+    );
+    let link = world.returns(&agent, "a", "cpus:2", vec![task]);
+    world.pass_ms(20);
+    assert_eq!(world.rescinded(session).len(), 1);
+    assert!(world.offers(session).is_empty());
+    assert!(world.kills(link).is_empty());
+}

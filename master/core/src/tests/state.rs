@@ -1,0 +1,177 @@
+//! Frameworks' durable state.
+
+use proffer_model::{FrameworkId, Generation, StateKey, code, limits};
+
+use super::world::{World, principal};
+use crate::effect::{After, Reply};
+use crate::event::{Event, RequestId, StateCall};
+
+fn key(text: &str) -> StateKey {
+    StateKey::new(text).expect(text)
+}
+
+fn get(text: &str) -> StateCall {
+    StateCall::Get { key: key(text) }
+}
+
+fn put(text: &str, value: &[u8], expected: Option<u64>) -> StateCall {
+    StateCall::Put {
+        key: key(text),
+        value: value.to_vec(),
+        expected,
+    }
+}
+
+fn delete(text: &str, expected: Option<u64>) -> StateCall {
+    StateCall::Delete {
+        key: key(text),
+        expected,
+    }
+}
+
+fn world() -> (World, FrameworkId, Generation) {
+    let mut world = World::new();
+    let session = world.framework();
+    let (framework, generation) = world.subscribed(session);
+    (world, framework, generation)
+}
+
+#[test]
+fn values_are_compared_and_set() {
+    let (mut world, framework, generation) = world();
+    let mut ask = |call| world.state(&framework, generation, call);
+    let refused = |reply: Result<Reply, _>, code: code_type| match reply {
+        Err(problem) => assert!(proffer_model::Problem::is(&problem, code), "{problem}"),
+        Ok(reply) => panic!("{reply:?}"),
+    };
+    refused(ask(get("a")), code::STATE_KEY_UNKNOWN);
+    assert_eq!(
+        ask(put("a", b"1", Some(0))),
+        Ok(Reply::Written { version: 1 })
+    );
+    refused(ask(put("a", b"2", Some(0))), code::STATE_VERSION);
+    assert_eq!(
+        ask(put("a", b"2", Some(1))),
+        Ok(Reply::Written { version: 2 })
+    );
+    assert_eq!(
+        ask(put("a/b", b"3", None)),
+        Ok(Reply::Written { version: 3 })
+    );
+    assert_eq!(
+        ask(get("a")),
+        Ok(Reply::State {
+            value: b"2".to_vec(),
+            version: 2
+        })
+    );
+    let listed = ask(StateCall::List {
+        prefix: "a/".to_owned(),
+    });
+    assert_eq!(
+        listed,
+        Ok(Reply::States([(key("a/b"), (b"3".to_vec(), 3))].into()))
+    );
+    refused(ask(delete("a", Some(1))), code::STATE_VERSION);
+    assert_eq!(ask(delete("a", Some(2))), Ok(Reply::Deleted));
+    assert_eq!(ask(delete("a", None)), Ok(Reply::Deleted), "done is done");
+    assert_eq!(
+        ask(put("a", b"4", Some(0))),
+        Ok(Reply::Written { version: 5 }),
+        "a key that was deleted and made anew has a version of its own"
+    );
+}
+
+#[expect(
+    non_camel_case_types,
+    reason = "a short name for one closure's parameter"
+)]
+type code_type = proffer_model::problem::Code;
+
+#[test]
+fn only_the_active_session_of_the_owner_has_access() {
+    let (mut world, framework, generation) = world();
+    let nobody = FrameworkId::new("nobody").expect("an id");
+    let problem = world
+        .state(&nobody, generation, get("a"))
+        .expect_err("unknown");
+    assert!(problem.is(code::FRAMEWORK_UNKNOWN));
+    let request = RequestId(999);
+    world.step(Event::StateRequested {
+        request,
+        principal: principal("q"),
+        framework: framework.clone(),
+        generation,
+        call: get("a"),
+    });
+    let problem = world.replies[&request].0.clone().expect_err("foreign");
+    assert!(problem.is(code::FRAMEWORK_FOREIGN));
+    let session = world.resubscribe(&framework);
+    let problem = world
+        .state(&framework, generation, put("a", b"", None))
+        .expect_err("fenced");
+    assert!(problem.is(code::SESSION_FENCED));
+    let (_, newer) = world.subscribed(session);
+    world
+        .state(&framework, newer, put("a", b"", None))
+        .expect("the new one's");
+    world.step(Event::SessionClosed { session });
+    let problem = world
+        .state(&framework, newer, get("a"))
+        .expect_err("no session");
+    assert!(problem.is(code::SESSION_FENCED));
+}
+
+#[test]
+fn nothing_is_answered_before_what_it_says_is_durable() {
+    let (mut world, framework, generation) = world();
+    world.is_writing = false;
+    for call in [
+        put("a", b"1", None),
+        get("a"),
+        StateCall::List {
+            prefix: String::new(),
+        },
+    ] {
+        world.state(&framework, generation, call).expect("good");
+    }
+    assert!(
+        world
+            .replies
+            .values()
+            .all(|(_, after)| matches!(after, After::Seq(_)))
+    );
+    world.write();
+    world.replies.clear();
+    world.state(&framework, generation, get("a")).expect("good");
+    assert!(
+        world
+            .replies
+            .values()
+            .all(|(_, after)| *after == After::Nothing)
+    );
+}
+
+#[test]
+fn values_and_sums_have_limits() {
+    let (mut world, framework, generation) = world();
+    let most = limits::STATE_VALUE_LEN_MAX;
+    let mut ask = |call| world.state(&framework, generation, call);
+    let problem = ask(put("a", &vec![0; most + 1], None)).expect_err("too long");
+    assert!(problem.is(code::STATE_TOO_LARGE));
+    let value = vec![0; most];
+    let whole = limits::STATE_TOTAL_LEN_MAX / most;
+    for i in 1..whole {
+        ask(put(&format!("k{i}"), &value, None)).expect("room");
+    }
+    let problem = ask(put("last", &value, None)).expect_err("keys count too");
+    assert!(problem.is(code::STATE_TOO_LARGE));
+    ask(put("k1", &value, None)).expect("instead of itself");
+    ask(delete("k1", None)).expect("deleted");
+    ask(put("last", &value, None)).expect("room again");
+    let problem = ask(StateCall::List {
+        prefix: "k".to_owned(),
+    })
+    .expect_err("too long");
+    assert!(problem.is(code::STATE_TOO_LARGE));
+}
