@@ -10,7 +10,7 @@ use proffer_server::listen;
 use serde::Deserialize;
 
 use crate::digest::Digest;
-use crate::haproxy::Control;
+use crate::haproxy::{Control, Haproxy};
 use crate::limits::{
     CONNECTIONS_MAX, DESCRIPTORS_RESERVED, SOCKET_PATH_BYTES_MAX, TEMPLATE_BYTES_MAX,
 };
@@ -181,6 +181,21 @@ impl Config {
             stop_haproxy_on_exit: false,
             work_dir,
         })
+    }
+
+    /// The HAProxy of this sidecar.
+    pub fn haproxy_of(&self, socket_dir: &Path) -> Haproxy {
+        let own_socket = || socket_dir.join("haproxy-master.sock");
+        Haproxy {
+            program: self.haproxy.clone(),
+            control: self.control.clone(),
+            config_file: self.haproxy_config.clone(),
+            master_socket: self
+                .haproxy_master_socket
+                .clone()
+                .unwrap_or_else(own_socket),
+            work_dir: self.work_dir.clone(),
+        }
     }
 
     /// What goes into the configuration besides the services.

@@ -15,8 +15,9 @@ use crate::backoff::Backoff;
 use crate::change::{self, Change, ServerChange, ServerKey};
 use crate::digest::Digest;
 use crate::limits::{
-    APPLY_RETRY_MIN, DRAIN_POLL, EMPTY_CONFIRMATION, FETCH_INTERVAL, FETCH_RETRY_MIN,
-    FETCH_SPACING_MAX, FETCH_SPACING_MIN, PORT_RETRY, REFUSALS_MAX, RELOAD_SPACING,
+    APPLY_RETRY_MIN, DRAIN_POLL, EMPTY_CONFIRMATION, FETCH_AFTERMATH, FETCH_INTERVAL,
+    FETCH_RETRY_MIN, FETCH_SPACING_MAX, FETCH_SPACING_MIN, PORT_RETRY, REFUSALS_MAX,
+    RELOAD_SPACING,
 };
 use crate::model::{self, LeftOut, Part, Routes, Rules, Service};
 use crate::name::HostName;
@@ -196,6 +197,8 @@ struct Fetch {
     is_stale: bool,
     started_at: Time,
     not_before: Time,
+    /// When one more is made after what was told last.
+    aftermath_at: Option<Time>,
     next_at: Time,
     backoff: Backoff,
     fetched_at: Option<Time>,
@@ -244,6 +247,7 @@ impl Core {
                 is_stale: false,
                 started_at: Time::default(),
                 not_before: Time::default(),
+                aftermath_at: None,
                 next_at: Time::default(),
                 backoff: Backoff::new(FETCH_RETRY_MIN, seed),
                 fetched_at: None,
@@ -316,6 +320,7 @@ impl Core {
     }
 
     fn on_source_changed(&mut self, now: Time) {
+        self.fetch.aftermath_at = Some(now.after(FETCH_AFTERMATH));
         if self.fetch.is_under_way {
             self.fetch.is_stale = true;
         } else {
@@ -511,12 +516,17 @@ impl Core {
         if self.fetch.is_under_way {
             return None;
         }
-        let at = self.fetch.next_at.max(self.fetch.not_before);
+        let due_at = self
+            .fetch
+            .aftermath_at
+            .map_or(self.fetch.next_at, |at| at.min(self.fetch.next_at));
+        let at = due_at.max(self.fetch.not_before);
         if now < at {
             return Some(at);
         }
         self.fetch.is_under_way = true;
         self.fetch.started_at = now;
+        self.fetch.aftermath_at = self.fetch.aftermath_at.filter(|at| *at > now);
         effects.push(Effect::Fetch);
         None
     }

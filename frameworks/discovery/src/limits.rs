@@ -32,6 +32,8 @@ pub const FETCH_INTERVAL: Duration = Duration::from_secs(60);
 pub const FETCH_SPACING_MIN: Duration = Duration::from_millis(10);
 /// See [`FETCH_SPACING_MIN`].
 pub const FETCH_SPACING_MAX: Duration = Duration::from_secs(5);
+/// After the last event, one fetch more is made this much later: an event may be told before the list shows it.
+pub const FETCH_AFTERMATH: Duration = Duration::from_secs(1);
 /// One fetch, from connecting to the last byte; then it counts as failed.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// Wait before a failed fetch is tried again; doubles up to [`RETRY_MAX`].

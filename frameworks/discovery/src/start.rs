@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::core::{Core, Setup, Snapshot, View};
 use crate::driver::Driver;
 use crate::feed::Feed;
-use crate::haproxy::{Control, Haproxy};
+use crate::haproxy::Control;
 use crate::limits::{APP_LIST_BYTES_MAX, FETCH_TIMEOUT, STREAM_SILENCE_MAX};
 use crate::metrics::Metrics;
 use crate::model::{self, Routes, Rules, Service};
@@ -166,14 +166,7 @@ fn rules(config: &Config, own_port: Option<u16>) -> Rules {
 
 fn applier(config: &Config, socket_dir: &Path) -> Result<Applier, Problem> {
     let settings = config.settings(socket_dir);
-    let own_socket = socket_dir.join("haproxy-master.sock");
-    let haproxy = Haproxy {
-        program: config.haproxy.clone(),
-        control: config.control.clone(),
-        config_file: config.haproxy_config.clone(),
-        master_socket: config.haproxy_master_socket.clone().unwrap_or(own_socket),
-        work_dir: config.work_dir.clone(),
-    };
+    let haproxy = config.haproxy_of(socket_dir);
     Ok(Applier {
         renderer: Renderer::new(&config.template)?,
         settings,

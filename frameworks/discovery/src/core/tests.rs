@@ -176,6 +176,21 @@ fn reloads_are_spaced_and_changes_in_between_are_one() {
 }
 
 #[test]
+fn one_fetch_more_finds_what_an_event_told_too_early() {
+    let mut rig = Rig::new(false);
+    rig.fetched("");
+    rig.applied(How::Started);
+    rig.wait(10_000);
+    rig.step(Event::SourceChanged);
+    assert!(rig.fetches());
+    rig.fetched("");
+    assert_eq!(rig.wait_for_timer(), FETCH_AFTERMATH);
+    assert!(rig.fetches());
+    rig.fetched("");
+    assert_eq!(rig.wait_for_timer(), FETCH_INTERVAL);
+}
+
+#[test]
 fn a_services_with_a_long_list_is_asked_at_most_half_of_the_time() {
     let mut rig = Rig::new(false);
     rig.now = rig.now.after(Duration::from_millis(700));
