@@ -56,7 +56,8 @@ pub struct Options {
     /// The API's address as others reach it, host:port [default: the address it listens on]
     #[arg(long, env = "PROFFER_AGENT_ADVERTISE", value_name = "HOST:PORT")]
     pub advertise: Option<String>,
-    /// The program that supervises a task, called with `supervise --run-dir DIR` [default: this program]
+    /// The program that supervises a task, called with `supervise --run-dir DIR` [default:
+    /// proffer-supervise beside this program if it is there, else this program]
     #[arg(long, env = "PROFFER_AGENT_SUPERVISOR_PROGRAM", value_name = "FILE")]
     pub supervisor_program: Option<PathBuf>,
     /// The user that tasks run as when they name none; needs root [default: the agent's own]
@@ -132,7 +133,7 @@ pub struct Config {
     pub host: Option<String>,
     /// The API's address as others reach it; that of the listener when absent.
     pub advertise: Option<String>,
-    /// The program that supervises a task; this one when absent.
+    /// The program that supervises a task; see [`Options::supervisor_program`] when absent.
     pub supervisor_program: Option<PathBuf>,
     /// The user that tasks run as when they name none; the agent's own when absent.
     pub task_user: Option<String>,

@@ -179,19 +179,16 @@ impl Driver {
     }
 
     fn when_durable(&mut self, after: After, deed: Deed) {
-        match after {
-            After::Seq(seq) if seq > self.durable => {
-                if self.waiting.len() < WAITING_MAX {
-                    self.waiting.push_back((seq, deed));
-                } else {
-                    self.close_link();
-                }
-            }
-            After::Seq(_) if self.waiting.is_empty() => self.perform(deed),
+        let seq = match after {
             // In order behind what waits.
-            After::Seq(seq) => self.waiting.push_back((seq, deed)),
-            After::Nothing => self.perform(deed),
+            After::Seq(seq) if seq > self.durable || !self.waiting.is_empty() => seq,
+            After::Seq(_) | After::Nothing => return self.perform(deed),
+        };
+        if self.waiting.len() >= WAITING_MAX {
+            // A signal is repeated by the core; messages begin anew with the next link.
+            return self.close_link();
         }
+        self.waiting.push_back((seq, deed));
     }
 
     fn release(&mut self) {

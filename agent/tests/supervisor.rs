@@ -287,7 +287,7 @@ fn a_revoked_run_is_not_started() {
 
 #[test]
 fn it_lives_through_signals_and_garbage_and_its_task_dies_with_it() {
-    let mut run = start(&shell("echo up; sleep 1000"));
+    let mut run = start(&shell("echo up; exec sleep 1000"));
     let pid = run.pid();
     let supervisor = run.supervisor.id();
     for signal in ["TERM", "HUP", "INT", "USR1"] {

@@ -60,14 +60,17 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// `supervisor` is this program when absent. Errors: `config.invalid`, `file.failed`.
+    /// `supervisor`, when absent, is `proffer-supervise` beside this program if that is there (it needs a tenth of the
+    /// memory), else this program. Errors: `config.invalid`, `file.failed`.
     pub(crate) fn new(supervisor: Option<PathBuf>, user: Option<&str>) -> Result<Self, Problem> {
         let own = std::env::current_exe().map_err(|error| {
             let message = format!("this program cannot be found: {error}");
             Problem::new(code::FILE_FAILED, message)
         })?;
         let folder = own.parent().and_then(Path::to_str).map(str::to_owned);
-        let supervisor = supervisor.unwrap_or(own);
+        let small = own.with_file_name("proffer-supervise");
+        let default = if small.is_file() { small } else { own };
+        let supervisor = supervisor.unwrap_or(default);
         if !supervisor.is_file() {
             let message = format!("there is no program {}", supervisor.display());
             return Err(Problem::new(code::CONFIG_INVALID, message)
