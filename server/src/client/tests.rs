@@ -17,6 +17,9 @@ use crate::auth::Guard;
 use crate::http::{Body, serve};
 use crate::sse;
 
+/// Far longer than anything here takes; reached only when something hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 fn token() -> LocalToken {
     LocalToken::new(Secret::new("5a".repeat(32)))
 }
@@ -91,7 +94,8 @@ async fn events_are_streamed_and_silence_is_an_error() {
         .expect("a stream");
     let (mut parser, mut events) = (sse::Parser::new(), Vec::new());
     while events.len() < 2 {
-        let piece = stream.next().await.expect("not ended").expect("a piece");
+        let piece = timeout(PATIENCE, stream.next()).await.expect("in time");
+        let piece = piece.expect("not ended").expect("a piece");
         events.extend(parser.push(&piece).expect("short"));
     }
     assert_eq!(
@@ -104,12 +108,13 @@ async fn events_are_streamed_and_silence_is_an_error() {
     );
 
     let hasty = client().stream_idle_timeout(Duration::from_millis(100));
-    let items: Vec<_> = hasty
+    let silent = hasty
         .stream(&url, "text/event-stream")
         .await
-        .expect("a stream")
-        .collect()
-        .await;
+        .expect("a stream");
+    let items: Vec<_> = timeout(PATIENCE, silent.collect())
+        .await
+        .expect("it gives up");
     let problem = items
         .last()
         .expect("some")
