@@ -275,6 +275,9 @@ impl<M: Master> Driver<M> {
                 Effect::Persist(_) | Effect::SetTimer { .. } => {}
             }
         }
+        if self.is_loaded && !self.wires.view.is_loaded() {
+            self.wires.view.set_loaded();
+        }
         Ok(())
     }
 
@@ -382,7 +385,7 @@ fn log_notice(notice: &Notice) {
 fn log_fact(fact: &Fact) {
     match fact {
         Fact::InstanceFailed { instance, message } => {
-            tracing::info!(task_id = %instance.task, host = %instance.host, message = ?message, "instance ended by itself");
+            tracing::info!(task_id = %instance.task, host = %instance.host, why = ?message, "instance ended by itself");
         }
         Fact::LaunchRefused { app, problem } => {
             tracing::info!(app = %app, %problem, "launch refused")

@@ -88,6 +88,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v2/events", get(events::follow))
         .route("/v1/why/{*path}", get(why::why))
         .route("/ping", get(info::ping))
+        .route_layer(middleware::from_fn_with_state(api.clone(), may_read_tables))
         .route_layer(middleware::from_fn(may))
         .layer(middleware::from_fn_with_state(api.clone(), add_headers));
     Router::new()
@@ -117,6 +118,23 @@ async fn may(request: Request, next: Next) -> Response {
         Ok(()) => next.run(request).await,
         Err(problem) => Refused::from(problem).into_response(),
     }
+}
+
+/// Lets nobody read tables that have not been filled: an empty list of apps would be believed, and their routes removed.
+async fn may_read_tables(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_of_tables = ["/v2/apps", "/v2/tasks", "/v2/deployments"]
+        .iter()
+        .any(|head| path.starts_with(head));
+    if is_of_tables && !api.view.is_loaded() {
+        let problem = Problem::new(
+            code::PEER_UNREACHABLE,
+            "the apps have not been read from the master yet",
+        )
+        .hint("try again in a moment; check that the master runs");
+        return Refused::from(problem).into_response();
+    }
+    next.run(request).await
 }
 
 /// What Marathon says with every answer.

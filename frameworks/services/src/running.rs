@@ -208,7 +208,20 @@ async fn forward(mut events: Events, link: mpsc::Sender<LinkEvent>) {
         }
     }
     // It fails only when the driver has ended.
-    let _ = link.send(LinkEvent::Over(last)).await;
+    let _ = link.send(LinkEvent::Over(with_remedy(last))).await;
+}
+
+/// What to do when the master does not take this framework any more.
+fn with_remedy(problem: Problem) -> Problem {
+    if problem.is(code::FRAMEWORK_COMPLETED) || problem.is(code::FRAMEWORK_UNKNOWN) {
+        return problem.hint(
+            "its apps are gone with it; to begin anew without them, remove the file framework-id in the work directory",
+        );
+    }
+    if problem.is(code::SESSION_FENCED) {
+        return problem.hint("another services process has taken over this framework; run one for each work directory");
+    }
+    problem
 }
 
 fn seed() -> Result<u128, Problem> {

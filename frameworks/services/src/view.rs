@@ -17,6 +17,7 @@ struct Tables {
     instances: BTreeMap<InstanceId, Arc<Instance>>,
     framework: Option<FrameworkId>,
     is_connected: bool,
+    is_loaded: bool,
 }
 
 struct AppRow {
@@ -85,6 +86,17 @@ impl View {
     /// Who we are, once that is known, and whether there is a session.
     pub(crate) fn session(&self) -> (Option<FrameworkId>, bool) {
         self.read(|tables| (tables.framework.clone(), tables.is_connected))
+    }
+
+    /// Notes that the tables are what was kept. Before that they are empty, and nobody may take that for the truth.
+    pub(crate) fn set_loaded(&self) {
+        let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        tables.is_loaded = true;
+    }
+
+    /// Whether the tables are what was kept.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.read(|tables| tables.is_loaded)
     }
 
     /// One app.

@@ -262,15 +262,12 @@ fn is_fault_of_app(status: &Status) -> bool {
 
 /// How a task ended, in words.
 fn describe_end(status: &Status) -> String {
-    let exit = match status.exit {
+    if !status.message.is_empty() {
+        return status.message.clone();
+    }
+    match status.exit {
         Some(Exit::Code(number)) => format!("exited with code {number}"),
         Some(Exit::Signal(number)) => format!("ended by signal {number}"),
-        None => String::new(),
-    };
-    match (status.message.is_empty(), exit.is_empty()) {
-        (true, true) => format!("{} ({})", status.state, status.reason),
-        (true, false) => exit,
-        (false, true) => status.message.clone(),
-        (false, false) => format!("{exit}: {}", status.message),
+        None => format!("{} ({})", status.state, status.reason),
     }
 }

@@ -464,6 +464,22 @@ async fn the_small_pages_answer_as_clients_expect() {
 }
 
 #[tokio::test]
+async fn tables_are_not_shown_before_they_are_read() {
+    let services = Services::start_without_session().await;
+    for path in ["/v2/apps", "/v2/apps/web", "/v2/tasks", "/v2/deployments"] {
+        assert_eq!(
+            services.get(path).await.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{path}"
+        );
+    }
+    services.open_session().await;
+    services
+        .eventually("/v2/apps", |body| body["apps"] == json!([]))
+        .await;
+}
+
+#[tokio::test]
 async fn labels_select_apps() {
     let services = Services::start().await;
     let mut app = web();

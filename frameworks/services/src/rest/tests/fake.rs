@@ -189,6 +189,19 @@ impl Services {
     }
 
     async fn on(master: Arc<FakeMaster>) -> Self {
+        let services = Self::wired_to(master);
+        services.open_session().await;
+        services
+            .eventually("/v2/apps", |body| body["apps"].is_array())
+            .await;
+        services
+    }
+
+    pub(super) async fn start_without_session() -> Self {
+        Self::wired_to(Arc::new(FakeMaster::default()))
+    }
+
+    fn wired_to(master: Arc<FakeMaster>) -> Self {
         let work_dir = tempfile::tempdir().unwrap();
         let options = Options {
             token_file: Some("/none".into()),
@@ -210,19 +223,14 @@ impl Services {
         )
         .unwrap();
         let driver = tokio::spawn(parts.driver.run(shutdown.clone()));
-        let services = Self {
+        Self {
             master,
             router: parts.router,
             link,
             driver,
             shutdown,
             _work_dir: work_dir,
-        };
-        services.open_session().await;
-        services
-            .eventually("/health", |body| body["session_active"] == true)
-            .await;
-        services
+        }
     }
 
     /// The program ends and starts again on the same master.
