@@ -11,9 +11,7 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::haproxy::{Control, Haproxy};
-use crate::limits::{
-    CONNECTIONS_MAX, DESCRIPTORS_RESERVED, SOCKET_PATH_BYTES_MAX, TEMPLATE_BYTES_MAX,
-};
+use crate::limits::{SOCKET_PATH_BYTES_MAX, TEMPLATE_BYTES_MAX};
 use crate::model::GroupFilter;
 use crate::render::{Renderer, Settings, TEMPLATE};
 
@@ -205,7 +203,7 @@ impl Config {
             http_bind: self.http_bind,
             stats_bind: self.stats_bind,
             stats_socket: socket_dir.join("haproxy.sock").display().to_string(),
-            max_connections: max_connections(),
+            descriptors_max: descriptors_max(),
             user: self.haproxy_user.clone(),
         }
     }
@@ -344,13 +342,10 @@ fn read_template(path: Option<&Path>) -> Result<String, Problem> {
     Ok(text)
 }
 
-/// As many connections as the limit of open files allows, two descriptors each.
-fn max_connections() -> u64 {
-    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    let allowed = hard.map_or(CONNECTIONS_MAX, |hard| {
-        hard.saturating_sub(DESCRIPTORS_RESERVED) / 2
-    });
-    allowed.clamp(100, CONNECTIONS_MAX)
+/// The descriptors that a process of ours may have.
+fn descriptors_max() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.maximum.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

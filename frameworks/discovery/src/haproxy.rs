@@ -161,13 +161,24 @@ impl Haproxy {
             .stdout(log)
             .stderr(errors);
         // The daemon leaves the process we wait for, which ends once the ports are bound or refused.
-        let output = output_of(command, START_TIMEOUT, "haproxy").await?;
-        if !output.status.success() {
-            return Err(Problem::new(
+        let ended = timeout(START_TIMEOUT, command.status()).await;
+        let failed = |why: String| {
+            Problem::new(
                 code::HAPROXY_FAILED,
-                format!("HAProxy does not start: {}", self.log_tail(0)),
+                format!("HAProxy does not start: {why}"),
             )
-            .hint(format!("its own words are in {}", log_file.display())));
+            .hint(format!("its own words are in {}", log_file.display()))
+        };
+        match ended {
+            Ok(Ok(status)) if status.success() => {}
+            Ok(Ok(status)) => return Err(failed(format!("{status}: {}", self.log_tail(0)))),
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => {
+                return Err(failed(format!(
+                    "no end within {} s",
+                    START_TIMEOUT.as_secs()
+                )));
+            }
         }
         let deadline = Instant::now() + START_TIMEOUT;
         while Instant::now() < deadline {
@@ -180,11 +191,7 @@ impl Haproxy {
             }
             sleep(POLL_PAUSE).await;
         }
-        Err(Problem::new(
-            code::HAPROXY_FAILED,
-            "HAProxy was started and does not answer",
-        )
-        .hint(format!("its own words are in {}", log_file.display())))
+        Err(failed("it was started and does not answer".to_owned()))
     }
 
     /// Loads the configuration on disk into the HAProxy that runs, and waits until a new worker has it.

@@ -89,7 +89,9 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 92;
 pub const HAPROXY_MESSAGE_BYTES_MAX: usize = 1_024;
 /// Connections HAProxy may hold unless the file limit allows fewer (two descriptors each).
 pub const CONNECTIONS_MAX: u64 = 20_000;
-/// Descriptors kept back for listeners, sockets and checks when connections are counted from the file limit.
+/// Connections HAProxy may hold even where the limit of open files seems not to allow them; it then says so itself.
+pub const CONNECTIONS_MIN: u64 = 100;
+/// Descriptors kept back for HAProxy's own sockets and for servers that come without a reload.
 pub const DESCRIPTORS_RESERVED: u64 = 1_000;
 /// Bytes of a template file; a longer one is refused at start.
 pub const TEMPLATE_BYTES_MAX: u64 = 1 << 20;

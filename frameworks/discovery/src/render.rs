@@ -12,7 +12,7 @@ use tera::{Context, Tera};
 
 use crate::digest::Digest;
 use crate::label::{Balance, Mode};
-use crate::limits::HARD_STOP_AFTER;
+use crate::limits::{CONNECTIONS_MAX, CONNECTIONS_MIN, DESCRIPTORS_RESERVED, HARD_STOP_AFTER};
 use crate::model::Service;
 use crate::name::CheckPath;
 
@@ -30,8 +30,8 @@ pub struct Settings {
     pub stats_bind: Option<SocketAddr>,
     /// Path of HAProxy's socket; holds nothing that HAProxy would read as syntax.
     pub stats_socket: String,
-    /// The most connections at a time.
-    pub max_connections: u64,
+    /// The descriptors that HAProxy may have.
+    pub descriptors_max: u64,
     /// A user and a group to run as.
     pub user: Option<(String, String)>,
 }
@@ -181,7 +181,7 @@ fn data_of<'a>(settings: &'a Settings, services: &[&'a Service]) -> Data<'a> {
     Data {
         global: Global {
             digest: String::new(),
-            max_connections: settings.max_connections,
+            max_connections: max_connections(settings.descriptors_max, services),
             stats_socket: &settings.stats_socket,
             hard_stop_after: HARD_STOP_AFTER.as_secs(),
             user: settings.user.as_ref().map(|(user, _)| user.as_str()),
@@ -197,6 +197,20 @@ fn data_of<'a>(settings: &'a Settings, services: &[&'a Service]) -> Data<'a> {
             .map(|service| service_data(settings, service))
             .collect(),
     }
+}
+
+/// As many connections as the descriptors allow: each takes two, each server one for its check, each service one to listen.
+/// In steps, so that a few servers more or less change nothing else.
+fn max_connections(descriptors_max: u64, services: &[&Service]) -> u64 {
+    let count: usize = services
+        .iter()
+        .map(|service| service.servers.len() + 1)
+        .sum();
+    let count = u64::try_from(count).unwrap_or(u64::MAX / 2) + 1;
+    let kept_back = count
+        .next_multiple_of(DESCRIPTORS_RESERVED)
+        .saturating_add(DESCRIPTORS_RESERVED);
+    (descriptors_max.saturating_sub(kept_back) / 2).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
 }
 
 /// Exact names first, then wildcards, the longest first: the order of specificity.

@@ -14,7 +14,7 @@ fn settings() -> Settings {
         http_bind: Some("127.0.0.1:8000".parse().expect("address")),
         stats_bind: Some("127.0.0.1:9091".parse().expect("address")),
         stats_socket: "/run/proffer/haproxy.sock".to_owned(),
-        max_connections: 2_000,
+        descriptors_max: 6_000,
         user: None,
     }
 }
@@ -81,6 +81,24 @@ unbind a:4",
     )
     .collect();
     assert_eq!(others, [1, 2, 3]);
+}
+
+#[test]
+fn connections_leave_room_for_checks_and_listeners() {
+    let apps = r#"{"apps":[{"id":"/a","ports":[10000]}]}"#;
+    let routes = routes(apps);
+    let mut service = routes.services[0].clone();
+    let server = crate::model::Server {
+        name: "s".to_owned(),
+        address: "127.0.0.1".parse().expect("address"),
+        port: 1,
+        id: 1,
+    };
+    service.servers = vec![server; 9_999];
+    assert_eq!(max_connections(1 << 20, &[]), CONNECTIONS_MAX);
+    assert_eq!(max_connections(20_000, &[&routes.services[0]]), 9_000);
+    assert_eq!(max_connections(20_000, &[&service]), 4_000);
+    assert_eq!(max_connections(1_024, &[&service]), CONNECTIONS_MIN);
 }
 
 #[test]
