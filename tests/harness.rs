@@ -105,7 +105,7 @@ impl Cluster {
     pub fn start_master(&mut self) {
         let (listen, cluster) = (self.address(0), self.address(1));
         let store = format!("file:{}", self.path("store").display());
-        let fast = ["--suspect-after", "1s", "--unreachable-after", "2s"];
+        let fast = ["--suspect-after", "1500ms", "--unreachable-after", "2s"];
         let fixed = [
             "master",
             "--listen",

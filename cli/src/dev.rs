@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app_file::{self, AppDefinition};
 use crate::connection::ClientArgs;
 use crate::exit::Outcome;
-use crate::limits::DEV_STOP_TIMEOUT;
+use crate::limits::{DEV_LOG_LEN_MAX, DEV_STOP_TIMEOUT};
 use crate::output::{self, Progress};
 use crate::services_client::ServicesClient;
 use cluster::{AGENT_DIR, Cluster, Setting};
@@ -48,6 +48,9 @@ pub(crate) struct DevArgs {
     /// Do not run HAProxy, even when it is installed; print the instances' own addresses.
     #[arg(long)]
     no_haproxy: bool,
+    /// Let every program on this host call without a token; for tools that know none.
+    #[arg(long, env = "PROFFER_INSECURE_ALLOW_UNAUTHENTICATED")]
+    insecure_allow_unauthenticated: bool,
 }
 
 /// Runs until `shutdown`.
@@ -74,6 +77,7 @@ pub(crate) async fn run(args: DevArgs, shutdown: CancellationToken) -> Outcome {
         data: &data,
         ports: &ports,
         has_haproxy,
+        insecure_allow_unauthenticated: args.insecure_allow_unauthenticated,
     };
     let mut cluster = Cluster::start(&setting)
         .await
@@ -92,18 +96,20 @@ pub(crate) async fn run(args: DevArgs, shutdown: CancellationToken) -> Outcome {
     outcome.and(stopped)
 }
 
+/// The log, and the one before where it has grown too long.
 fn open_log(data: &DataDir) -> Result<File, Problem> {
     let path = data.join("log");
-    File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|error| {
-            Problem::new(
-                code::FILE_FAILED,
-                format!("{} cannot be written: {error}", path.display()),
-            )
-        })
+    let is_long = std::fs::metadata(&path).is_ok_and(|found| found.len() > DEV_LOG_LEN_MAX);
+    let open = || {
+        if is_long {
+            std::fs::rename(&path, data.join("log.1"))?;
+        }
+        File::options().create(true).append(true).open(&path)
+    };
+    open().map_err(|error| {
+        let message = format!("{} cannot be written: {error}", path.display());
+        Problem::new(code::FILE_FAILED, message)
+    })
 }
 
 /// Ends what an earlier `dev` left and removes its state.
@@ -172,18 +178,18 @@ async fn bring_back(
     suspended::remove(data)
 }
 
-/// What to do next, in two lines.
+/// What to do next.
 fn guidance(ports: &Ports) -> String {
-    let mut flags = String::new();
+    let mut text = "look around with `proffer apps`, `proffer tasks`, `proffer logs APP`; Ctrl-C ends everything\n".to_owned();
     if ports.services != 8080 {
-        flags = format!(
-            " --services http://127.0.0.1:{} --master 127.0.0.1:{}",
-            ports.services, ports.master
+        let (services, master) = (
+            Ports::on_loopback(ports.services),
+            Ports::on_loopback(ports.master),
         );
+        let place = format!("export PROFFER_SERVICES=http://{services} PROFFER_MASTER={master}\n");
+        text.insert_str(0, &place);
     }
-    format!(
-        "look around with `proffer apps{flags}`, `proffer tasks{flags}`; Ctrl-C ends everything\n"
-    )
+    text
 }
 
 /// Ends every instance and HAProxy, then the roles, then what other frameworks ran here; a line for each step.

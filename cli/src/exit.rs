@@ -54,10 +54,6 @@ fn number_of(problem: &Problem) -> u8 {
     if problem.is(code::WAIT_TIMED_OUT) {
         return 6;
     }
-    // Unavailable, but nothing that could be reached later by trying another address.
-    if problem.is(code::HAPROXY_FAILED) || problem.is(code::STORE_FAILED) {
-        return 1;
-    }
     match problem.kind {
         Kind::Internal => 1,
         Kind::Invalid => 2,
@@ -75,7 +71,6 @@ mod tests {
     fn each_class_of_problem_has_its_exit_code() {
         for (code, number) in [
             (code::INTERNAL, 1),
-            (code::HAPROXY_FAILED, 1),
             (code::CONFIG_INVALID, 2),
             (code::APP_INVALID, 2),
             (code::PEER_UNREACHABLE, 3),

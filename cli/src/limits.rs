@@ -36,3 +36,5 @@ pub(crate) const DEV_START_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const DEV_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of one list that the master sends; a longer one is an error. Half a million tasks.
 pub(crate) const LIST_LEN_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of `dev`'s log at its start; a longer one is put aside as `log.1`.
+pub(crate) const DEV_LOG_LEN_MAX: u64 = 16 * 1024 * 1024;

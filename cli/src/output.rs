@@ -151,13 +151,16 @@ fn output_failed(error: &io::Error) -> Failure {
     Problem::new(proffer_model::code::FILE_FAILED, message).into()
 }
 
-/// `error: code: field: message`, and `hint: …` where there is one.
+/// `error: code: field: message`, and `hint: …` where there is one. Further lines of a message are indented, so that
+/// none can pass for one of ours; a field that the message names with its place is not named twice.
 fn render_problem(problem: &Problem) -> String {
     let mut text = format!("error: {}: ", escape::line(&problem.code));
-    if !problem.field.is_empty() {
-        text += &format!("{}: ", escape::line(&problem.field));
+    let field = escape::line(&problem.field);
+    if !field.is_empty() && !problem.message.contains(&format!(": {field}: ")) {
+        text += &format!("{field}: ");
     }
-    text += &format!("{}\n", escape::line(&problem.message));
+    let lines: Vec<String> = problem.message.lines().map(escape::line).collect();
+    text += &format!("{}\n", lines.join("\n       "));
     if !problem.hint.is_empty() {
         text += &format!("hint: {}\n", escape::line(&problem.hint));
     }
@@ -268,12 +271,18 @@ APP       INSTANCES
 
     #[test]
     fn problems_are_one_line_and_a_hint() {
-        let problem = Problem::new(code::APP_INVALID, "must not be\nnegative")
+        let problem = Problem::new(code::APP_INVALID, "must not\x1b[2J be\nnegative")
             .field("cpus")
             .hint("write 0.1 or more");
         assert_eq!(
             render_problem(&problem),
-            "error: app.invalid: cpus: must not be negative\nhint: write 0.1 or more\n"
+            "error: app.invalid: cpus: must not[2J be\n       negative\nhint: write 0.1 or more\n"
+        );
+        let placed =
+            Problem::new(code::CONFIG_INVALID, "a.toml:2: listen: is wrong").field("listen");
+        assert_eq!(
+            render_problem(&placed),
+            "error: config.invalid: a.toml:2: listen: is wrong\n"
         );
         let bare = Problem::new(code::APP_UNKNOWN, "there is no app /web");
         assert_eq!(

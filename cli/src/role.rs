@@ -92,7 +92,7 @@ pub(crate) struct RoleArgs<R: Role> {
     options: R::Options,
     /// Read these flags' values from this file, where they are keys; flags and environment win [default:
     /// /etc/proffer/ROLE.toml, if there is one].
-    #[arg(long, value_name = "FILE", env = "PROFFER_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Only check the file and the flags: say what is wrong by file, line and key, or ok.
     #[arg(long)]

@@ -73,6 +73,14 @@ pub(crate) fn format_age(now_ms: u64, then_ms: u64) -> String {
     }
 }
 
+/// `1 agent`, `2 agents`.
+pub(crate) fn count_of(count: impl TryInto<u64>, what: &str) -> String {
+    match count.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

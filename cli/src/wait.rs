@@ -12,6 +12,7 @@ use crate::exit::Outcome;
 use crate::limits::{POLL_INTERVAL_MAX, POLL_INTERVAL_MIN, WAIT_TIMEOUT_DEFAULT, WHY_INTERVAL};
 use crate::output::Progress;
 use crate::services_client::{App, ServicesClient};
+use crate::units::count_of;
 use crate::verbs::why;
 
 /// The flags of every verb that changes an app.
@@ -65,10 +66,13 @@ pub(crate) async fn until_gone(
             Err(problem) if problem.kind == Kind::NotFound => return Ok(()),
             Err(problem) => return Err(problem.into()),
         };
-        progress.update(&format!("{id}: {left} instances are ending"));
+        progress.update(&format!(
+            "{id}: ending, {} left",
+            count_of(left, "instance")
+        ));
         if start.elapsed() >= timeout {
             return Err(timed_out(
-                &format!("{id}: {left} instances are still ending"),
+                &format!("{id}: {} left", count_of(left, "instance")),
                 timeout,
                 id,
                 None,

@@ -27,6 +27,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) data: &'a DataDir,
     pub(crate) ports: &'a Ports,
     pub(crate) has_haproxy: bool,
+    pub(crate) insecure_allow_unauthenticated: bool,
 }
 
 /// The roles as they run.
@@ -70,6 +71,7 @@ async fn start_master(setting: &Setting<'_>, shutdown: CancellationToken) -> Res
         listen: Some(Ports::on_loopback(setting.ports.master)),
         cluster_listen: Some(Ports::on_loopback(setting.ports.cluster)),
         store: Some(format!("file:{}", setting.data.join("master").display()).parse()?),
+        insecure_allow_unauthenticated: Some(setting.insecure_allow_unauthenticated),
         ..proffer_master::Options::default()
     };
     let config = proffer_master::Config::from_options(options)?;
@@ -84,6 +86,7 @@ async fn start_agent(setting: &Setting<'_>, shutdown: CancellationToken) -> Resu
         listen: Some(Ports::on_loopback(setting.ports.agent)),
         resources: Some(Text(resources(setting.data, setting.ports)?)),
         work_dir: Some(work_dir),
+        insecure_allow_unauthenticated: Some(setting.insecure_allow_unauthenticated),
         ..proffer_agent::Options::default()
     };
     let config = proffer_agent::Config::from_options(options)?;
@@ -113,6 +116,7 @@ async fn start_services(
         work_dir: Some(setting.data.join("services")),
         local_port_min: Some(*setting.ports.service.start()),
         local_port_max: Some(*setting.ports.service.end()),
+        insecure_allow_unauthenticated: Some(setting.insecure_allow_unauthenticated),
         ..proffer_services::Options::default()
     };
     let config = proffer_services::Config::from_options(options)?;
@@ -124,7 +128,8 @@ async fn start_discovery(
     setting: &Setting<'_>,
     shutdown: CancellationToken,
 ) -> Result<Part, Problem> {
-    let config = discovery_config(setting.data, setting.ports, setting.has_haproxy)?;
+    let mut config = discovery_config(setting.data, setting.ports, setting.has_haproxy)?;
+    config.insecure_allow_unauthenticated = setting.insecure_allow_unauthenticated;
     let running = proffer_discovery::start(config, shutdown.clone()).await?;
     Ok(Part::new("discovery", shutdown, async move {
         running.join().await;

@@ -15,6 +15,7 @@ use crate::exit::Outcome;
 use crate::limits::{DEV_ROUTE_TIMEOUT, DEV_START_TIMEOUT};
 use crate::output::Progress;
 use crate::services_client::{App, PortDefinition, ServicesClient};
+use crate::units::count_of;
 use crate::wait::{Pause, until_settled};
 
 /// Longer than anybody waits: `dev` has Ctrl-C, and says why it waits.
@@ -75,7 +76,7 @@ pub(crate) async fn until_empty(
         if left == 0 && !is_busy {
             return Ok(());
         }
-        progress.update(&format!("{left} instances are ending"));
+        progress.update(&format!("ending, {} left", count_of(left, "instance")));
         pause.next().await;
     }
 }

@@ -10,6 +10,7 @@ use crate::escape;
 use crate::exit::Outcome;
 use crate::output::OutputArgs;
 use crate::services_client::ServicesClient;
+use crate::units;
 
 /// `proffer why`.
 #[derive(Debug, clap::Args)]
@@ -89,7 +90,7 @@ fn in_words(answer: &Value) -> String {
     for reason in &explanation.reasons {
         lines.push(format!(
             "- {}: {}",
-            count_of(reason.instances, "instance"),
+            units::count_of(reason.instances, "instance"),
             reason.message
         ));
         if reason.reason == "offers" {
@@ -103,13 +104,6 @@ fn in_words(answer: &Value) -> String {
     }
     let lines: Vec<String> = lines.iter().map(|line| escape::line(line)).collect();
     lines.join("\n")
-}
-
-fn count_of(count: u64, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    }
 }
 
 #[cfg(test)]
