@@ -112,26 +112,7 @@ pub struct Config {
 impl Config {
     /// Checks the options and fills in what is not given; the error names the key.
     pub fn from_options(options: Options) -> Result<Self, Problem> {
-        let wrong = |key: &str, message: String, hint: &str| {
-            Problem::new(code::CONFIG_INVALID, message)
-                .field(key)
-                .hint(hint)
-        };
-        let masters = options
-            .master
-            .unwrap_or_else(|| vec!["127.0.0.1:5050".to_owned()]);
-        let masters: Vec<String> = masters
-            .iter()
-            .map(|master| master.trim().to_owned())
-            .filter(|master| !master.is_empty())
-            .collect();
-        if masters.is_empty() {
-            return Err(wrong(
-                "master",
-                "no master is given".into(),
-                "give host:port of each master",
-            ));
-        }
+        let masters = masters_of(options.master)?;
         let role = options.role.as_deref().unwrap_or("*");
         let role = Role::new(role).map_err(|problem| {
             wrong("role", problem.message, "give * or a path such as eng/web")
@@ -183,6 +164,26 @@ impl Config {
             log_level: options.log_level,
         })
     }
+}
+
+fn wrong(key: &str, message: String, hint: &str) -> Problem {
+    Problem::new(code::CONFIG_INVALID, message)
+        .field(key)
+        .hint(hint)
+}
+
+fn masters_of(given: Option<Vec<String>>) -> Result<Vec<String>, Problem> {
+    let masters = given.unwrap_or_else(|| vec!["127.0.0.1:5050".to_owned()]);
+    let masters = masters.iter().map(|master| master.trim().to_owned());
+    let masters: Vec<String> = masters.filter(|master| !master.is_empty()).collect();
+    if masters.is_empty() {
+        return Err(wrong(
+            "master",
+            "no master is given".into(),
+            "give host:port of each master",
+        ));
+    }
+    Ok(masters)
 }
 
 #[cfg(test)]

@@ -111,6 +111,35 @@ pub struct AppSpec {
 }
 
 impl AppSpec {
+    /// An app that says nothing but what it runs, with Marathon's defaults.
+    fn usual(id: AppId, command: Command) -> Self {
+        Self {
+            id,
+            command,
+            cpus_milli: 1_000,
+            mem_milli: 128_000,
+            disk_milli: 0,
+            instances: 1,
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            user: None,
+            ports: vec![PortDefinition::default_one()],
+            require_ports: false,
+            health_checks: Vec::new(),
+            upgrade: Upgrade {
+                minimum_health: Fraction::ONE,
+                maximum_over: Fraction::ONE,
+            },
+            backoff: BackoffPolicy::default(),
+            kill_grace: None,
+            kill_selection: KillSelection::YoungestFirst,
+            unreachable: Unreachable::Replace {
+                inactive_after: Duration::ZERO,
+                expunge_after: Duration::ZERO,
+            },
+        }
+    }
+
     /// Whether an instance of `other` is as good as one of this: nothing that a task sees or that places it differs.
     /// Labels are for discovery; tasks see those of their start.
     pub fn runs_like(&self, other: &Self) -> bool {
@@ -204,80 +233,40 @@ impl AppPatch {
                     .hint("give cmd, the line to run"),
             ]);
         };
-        let upgrade = base.map_or(
-            Upgrade {
-                minimum_health: Fraction::ONE,
-                maximum_over: Fraction::ONE,
-            },
-            |spec| spec.upgrade,
-        );
-        let backoff = base.map_or_else(BackoffPolicy::default, |spec| spec.backoff);
-        let spec = AppSpec {
-            id,
-            command,
-            cpus_milli: self
-                .cpus_milli
-                .unwrap_or_else(|| base.map_or(1_000, |spec| spec.cpus_milli)),
-            mem_milli: self
-                .mem_milli
-                .unwrap_or_else(|| base.map_or(128_000, |spec| spec.mem_milli)),
-            disk_milli: self
-                .disk_milli
-                .unwrap_or_else(|| base.map_or(0, |spec| spec.disk_milli)),
-            instances: self
-                .instances
-                .unwrap_or_else(|| base.map_or(1, |spec| spec.instances)),
-            env: self
-                .env
-                .or_else(|| base.map(|spec| spec.env.clone()))
-                .unwrap_or_default(),
-            labels: self
-                .labels
-                .or_else(|| base.map(|spec| spec.labels.clone()))
-                .unwrap_or_default(),
-            user: self
-                .user
-                .or_else(|| base.and_then(|spec| spec.user.clone())),
-            ports: self
-                .ports
-                .or_else(|| base.map(|spec| spec.ports.clone()))
-                .unwrap_or_else(|| vec![PortDefinition::default_one()]),
-            require_ports: self
-                .require_ports
-                .unwrap_or_else(|| base.is_some_and(|spec| spec.require_ports)),
-            health_checks: self
-                .health_checks
-                .or_else(|| base.map(|spec| spec.health_checks.clone()))
-                .unwrap_or_default(),
-            upgrade: Upgrade {
-                minimum_health: self.minimum_health.unwrap_or(upgrade.minimum_health),
-                maximum_over: self.maximum_over.unwrap_or(upgrade.maximum_over),
-            },
-            backoff: BackoffPolicy {
-                initial: self.backoff_initial.unwrap_or(backoff.initial),
-                factor_micro: self.backoff_factor_micro.unwrap_or(backoff.factor_micro),
-                max: self.backoff_max.unwrap_or(backoff.max),
-            },
-            kill_grace: self
-                .kill_grace
-                .or_else(|| base.and_then(|spec| spec.kill_grace)),
-            kill_selection: self.kill_selection.unwrap_or_else(|| {
-                base.map_or(KillSelection::YoungestFirst, |spec| spec.kill_selection)
-            }),
-            unreachable: self.unreachable.unwrap_or_else(|| {
-                let at_once = Unreachable::Replace {
-                    inactive_after: Duration::ZERO,
-                    expunge_after: Duration::ZERO,
-                };
-                base.map_or(at_once, |spec| spec.unreachable)
-            }),
-        };
+        let mut spec = base
+            .cloned()
+            .unwrap_or_else(|| AppSpec::usual(id, command.clone()));
+        spec.command = command;
+        set(&mut spec.cpus_milli, self.cpus_milli);
+        set(&mut spec.mem_milli, self.mem_milli);
+        set(&mut spec.disk_milli, self.disk_milli);
+        set(&mut spec.instances, self.instances);
+        set(&mut spec.env, self.env);
+        set(&mut spec.labels, self.labels);
+        set(&mut spec.ports, self.ports);
+        set(&mut spec.require_ports, self.require_ports);
+        set(&mut spec.health_checks, self.health_checks);
+        set(&mut spec.upgrade.minimum_health, self.minimum_health);
+        set(&mut spec.upgrade.maximum_over, self.maximum_over);
+        set(&mut spec.backoff.initial, self.backoff_initial);
+        set(&mut spec.backoff.factor_micro, self.backoff_factor_micro);
+        set(&mut spec.backoff.max, self.backoff_max);
+        set(&mut spec.kill_selection, self.kill_selection);
+        set(&mut spec.unreachable, self.unreachable);
+        spec.user = self.user.or(spec.user);
+        spec.kill_grace = self.kill_grace.or(spec.kill_grace);
         let problems = validate(&spec);
         if problems.is_empty() {
             Ok(spec)
         } else {
             Err(problems)
         }
+    }
+}
+
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *field = value;
     }
 }
 

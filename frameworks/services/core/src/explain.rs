@@ -7,7 +7,7 @@ use proffer_model::{DemandId, Time};
 
 use crate::app::App;
 use crate::core::Core;
-use crate::deployment::DeploymentKind;
+use crate::deployment::{Deployment, DeploymentKind};
 use crate::id::AppId;
 use crate::instance::{Instance, Phase};
 
@@ -52,112 +52,74 @@ pub struct QueueItem {
     pub since_wall_ms: u64,
 }
 
+/// Whether an instance is of a kind.
+type IsIt = fn(&Instance) -> bool;
+
+/// What instances can be that are there and do not serve.
+const INSTANCE_REASONS: [(&str, &str, IsIt); 5] = [
+    (
+        "adopting",
+        "the master has not said yet whether they still run",
+        |i| !i.memory.is_confirmed && !i.is_condemned,
+    ),
+    ("launching", "launched, and not running yet", |i| {
+        i.memory.is_confirmed && !i.is_condemned && i.phase < Phase::Running
+    }),
+    (
+        "unhealthy",
+        "running, and the health checks have not passed",
+        |i| i.phase == Phase::Running && !i.is_condemned && !i.is_healthy(),
+    ),
+    ("unreachable", "their agent is unreachable", |i| {
+        i.phase == Phase::Unreachable
+    }),
+    ("killing", "told to end, and not ended yet", |i| {
+        i.is_condemned || i.phase == Phase::Killing
+    }),
+];
+
 impl Core {
     /// What is missing of an app and why; none if there is no such app.
     pub(crate) fn explain(&self, now: Time, id: &AppId) -> Option<Explanation> {
         let entry = self.apps.get(id)?;
         let app = &entry.app;
-        let instances: Vec<&Arc<Instance>> = self.instances_of(entry).collect();
-        let count = |test: &dyn Fn(&Instance) -> bool| {
-            u32::try_from(instances.iter().filter(|instance| test(instance)).count())
-                .unwrap_or(u32::MAX)
-        };
-        let mut explanation = Explanation {
+        let instances: Vec<&Instance> = self.instances_of(entry).map(|i| &**i).collect();
+        let mut reasons = Vec::new();
+        if self.session.is_none() {
+            let message = "the master cannot be reached; what runs goes on running".to_owned();
+            reasons.push(("session", app.spec.instances.max(1), message));
+        }
+        if let Some(until) = entry.backoff.waits_until(now) {
+            let message = describe_backoff(app, entry.backoff.failures(), until.since(now));
+            reasons.push(("backoff", entry.missing.max(1), message));
+        }
+        if let Some(demand) = &entry.demand {
+            let message = "no offer yet that holds what an instance needs".to_owned();
+            reasons.push(("offers", demand.count, message));
+        }
+        for (reason, message, is_it) in INSTANCE_REASONS {
+            reasons.push((reason, count(&instances, is_it), message.to_owned()));
+        }
+        if let Some(deployment) = &app.deployment {
+            let message = describe_deployment(deployment);
+            reasons.push(("deployment", app.spec.instances.max(1), message));
+        }
+        Some(Explanation {
             app: id.clone(),
             wanted: app.spec.instances,
-            running: count(&|i| i.phase == Phase::Running && !i.is_condemned),
-            healthy: count(&|i| i.is_healthy() && !i.is_condemned),
+            running: count(&instances, |i| i.phase == Phase::Running && !i.is_condemned),
+            healthy: count(&instances, |i| i.is_healthy() && !i.is_condemned),
             demand: entry.demand.as_ref().map(|demand| demand.id.clone()),
-            reasons: Vec::new(),
-        };
-        let mut add = |reason: &'static str, instances: u32, message: String| {
-            if instances > 0 {
-                explanation.reasons.push(Obstacle {
+            reasons: reasons
+                .into_iter()
+                .filter(|(_, instances, _)| *instances > 0)
+                .map(|(reason, instances, message)| Obstacle {
                     reason,
                     message,
                     instances,
-                });
-            }
-        };
-        if self.session.is_none() {
-            add(
-                "session",
-                app.spec.instances.max(1),
-                "the master cannot be reached; what runs goes on running".into(),
-            );
-        }
-        if let Some(until) = entry.backoff.waits_until(now) {
-            let seconds = until.since(now).as_millis().div_ceil(1000);
-            let failures = entry.backoff.failures();
-            let last = app
-                .last_failure
-                .as_ref()
-                .map_or_else(String::new, |failure| {
-                    format!(
-                        "; the last one, {} on {}: {}",
-                        failure.state, failure.host, failure.message
-                    )
-                });
-            add(
-                "backoff",
-                entry.missing.max(1),
-                format!(
-                    "launches wait {seconds} s more after {failures} instances ended by themselves{last}"
-                ),
-            );
-        }
-        if let Some(demand) = &entry.demand {
-            add(
-                "offers",
-                demand.count,
-                "no offer yet that holds what an instance needs".into(),
-            );
-        }
-        add(
-            "adopting",
-            count(&|i| !i.memory.is_confirmed && !i.is_condemned),
-            "the master has not said yet whether they still run".into(),
-        );
-        let is_coming =
-            |i: &Instance| i.memory.is_confirmed && !i.is_condemned && i.phase < Phase::Running;
-        add(
-            "launching",
-            count(&is_coming),
-            "launched, and not running yet".into(),
-        );
-        let is_unhealthy =
-            |i: &Instance| i.phase == Phase::Running && !i.is_condemned && !i.is_healthy();
-        add(
-            "unhealthy",
-            count(&is_unhealthy),
-            "running, and the health checks have not passed".into(),
-        );
-        add(
-            "unreachable",
-            count(&|i| i.phase == Phase::Unreachable),
-            "their agent is unreachable".into(),
-        );
-        add(
-            "killing",
-            count(&|i| i.is_condemned || i.phase == Phase::Killing),
-            "told to end, and not ended yet".into(),
-        );
-        if let Some(deployment) = &app.deployment {
-            let what = match deployment.kind {
-                DeploymentKind::Start => "the app is being started",
-                DeploymentKind::Scale => "the app is being scaled",
-                DeploymentKind::Replace => {
-                    "instances are being replaced, within the limits of upgradeStrategy"
-                }
-                DeploymentKind::Stop => "the app is being removed",
-            };
-            add(
-                "deployment",
-                app.spec.instances.max(1),
-                format!("{what} (deployment {})", deployment.id),
-            );
-        }
-        Some(explanation)
+                })
+                .collect(),
+        })
     }
 
     /// The apps that have instances to launch.
@@ -175,4 +137,40 @@ impl Core {
             })
             .collect()
     }
+}
+
+fn count(instances: &[&Instance], is_it: IsIt) -> u32 {
+    let count = instances.iter().filter(|instance| is_it(instance)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn describe_backoff(app: &App, failures: u32, left: Duration) -> String {
+    let seconds = left.as_millis().div_ceil(1000);
+    let ended = if failures == 1 {
+        "an instance".to_owned()
+    } else {
+        format!("{failures} instances")
+    };
+    let last = app
+        .last_failure
+        .as_ref()
+        .map_or_else(String::new, |failure| {
+            format!(
+                "; the last one, {} on {}: {}",
+                failure.state, failure.host, failure.message
+            )
+        });
+    format!("launches wait {seconds} s more because {ended} ended without being asked{last}")
+}
+
+fn describe_deployment(deployment: &Deployment) -> String {
+    let what = match deployment.kind {
+        DeploymentKind::Start => "the app is being started",
+        DeploymentKind::Scale => "the app is being scaled",
+        DeploymentKind::Replace => {
+            "instances are being replaced, within the limits of upgradeStrategy"
+        }
+        DeploymentKind::Stop => "the app is being removed",
+    };
+    format!("{what} (deployment {})", deployment.id)
 }

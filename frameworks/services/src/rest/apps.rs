@@ -6,6 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use proffer_model::{Problem, code};
 use proffer_server::http::Body;
+use proffer_server::log::Untrusted;
 use proffer_services_core::app::App;
 use proffer_services_core::effect::ApiAnswer;
 use proffer_services_core::event::{ApiCall, ChangeMode, InstanceSet, Origin};
@@ -117,39 +118,15 @@ pub(crate) async fn below(
     request: Request,
 ) -> Result<Response, Refused> {
     let (parameters, request) = Parameters::of(request).await?;
-    let method = request.method().clone();
-    match (Target::of(&path), method) {
-        (Target::App(app), Method::GET | Method::HEAD) => one(&api, &AppId::new(app)?, &parameters),
-        (Target::App(app), Method::PUT) => {
-            let is_replace = !parameters.is("partialUpdate", true);
-            let mode = if is_replace {
-                ChangeMode::Replace
-            } else {
-                ChangeMode::Merge
-            };
-            change(&api, AppId::new(app)?, mode, &parameters, request).await
-        }
-        (Target::App(app), Method::PATCH) => {
-            change(
-                &api,
-                AppId::new(app)?,
-                ChangeMode::MergeExisting,
-                &parameters,
-                request,
-            )
-            .await
-        }
-        (Target::App(app), Method::DELETE) => {
-            let call = ApiCall::DeleteApp {
-                app: AppId::new(app)?,
-                force: parameters.is("force", true),
-            };
-            deployed(api.ask(origin_of(&request), call).await?)
+    match (Target::of(&path), request.method().clone()) {
+        (Target::App(app), method) => {
+            on_app(&api, AppId::new(app)?, &method, &parameters, request).await
         }
         (Target::Restart(app), Method::POST) => {
+            let force = parameters.is("force", false);
             let call = ApiCall::RestartApp {
                 app: AppId::new(app)?,
-                force: parameters.is("force", false),
+                force,
             };
             deployed(api.ask(origin_of(&request), call).await?)
         }
@@ -167,10 +144,7 @@ pub(crate) async fn below(
             api.killed(answer, |tasks| json!({"tasks": tasks}))
         }
         (Target::Task(app, task), Method::DELETE) => {
-            let id = InstanceId::of_name(task).ok_or_else(|| {
-                Problem::new(code::TASK_UNKNOWN, format!("Task '{task}' does not exist"))
-                    .hint("GET /v2/tasks lists the tasks")
-            })?;
+            let id = InstanceId::of_name(task).ok_or_else(|| unknown_task(task))?;
             let instances = InstanceSet::Named {
                 app: Some(AppId::new(app)?),
                 ids: vec![id],
@@ -185,13 +159,45 @@ pub(crate) async fn below(
         (Target::Version(app, version), Method::GET) => {
             version_of(&api, &AppId::new(app)?, version)
         }
-        (_, method) => Err(Problem::new(
-            code::ROUTE_METHOD,
-            format!("this address does not take {method}"),
-        )
-        .hint("apps take GET, PUT, PATCH and DELETE; tasks GET and DELETE; restart POST")
-        .into()),
+        (_, method) => Err(wrong_method(&method)),
     }
+}
+
+/// What is asked of an app itself.
+async fn on_app(
+    api: &Api,
+    app: AppId,
+    method: &Method,
+    parameters: &Parameters,
+    request: Request,
+) -> Result<Response, Refused> {
+    let mode = match *method {
+        Method::GET | Method::HEAD => return one(api, &app, parameters),
+        Method::DELETE => {
+            let call = ApiCall::DeleteApp {
+                app,
+                force: parameters.is("force", true),
+            };
+            return deployed(api.ask(origin_of(&request), call).await?);
+        }
+        Method::PUT if parameters.is("partialUpdate", true) => ChangeMode::Merge,
+        Method::PUT => ChangeMode::Replace,
+        Method::PATCH => ChangeMode::MergeExisting,
+        _ => return Err(wrong_method(method)),
+    };
+    change(api, app, mode, parameters, request).await
+}
+
+fn wrong_method(method: &Method) -> Refused {
+    let message = format!("this address does not take {method}");
+    Problem::new(code::ROUTE_METHOD, message)
+        .hint("apps take GET, PUT, PATCH and DELETE; tasks GET and DELETE; restart POST")
+        .into()
+}
+
+fn unknown_task(task: &str) -> Problem {
+    let message = format!("Task '{}' does not exist", Untrusted(task));
+    Problem::new(code::TASK_UNKNOWN, message).hint("GET /v2/tasks lists the tasks")
 }
 
 fn one(api: &Api, id: &AppId, parameters: &Parameters) -> Result<Response, Refused> {
