@@ -77,7 +77,8 @@ fn write_all(
                     return;
                 }
                 tracing::error!(%error, "a checkpoint cannot be written, and is tried again");
-                std::thread::sleep(WRITE_RETRY_INTERVAL);
+                // May end early, which is only an earlier attempt.
+                std::thread::park_timeout(WRITE_RETRY_INTERVAL);
             }
         }
         if let Some(seq) = last {

@@ -138,11 +138,7 @@ async fn settle(dir: &Path, lock: File) -> Found {
     }
     let is_claimed = !matches!(fs::exists(dir.join(protocol::PID)), Ok(false));
     if is_claimed {
-        let sandbox = dir.join(protocol::SANDBOX);
-        let swept = tokio::task::spawn_blocking(move || sweep(&sandbox));
-        if swept.await.is_err() {
-            tracing::error!(path = %dir.display(), "what a task has left was not ended");
-        }
+        sweep(&dir.join(protocol::SANDBOX)).await;
         return Found::SupervisorLost;
     }
     match fs::remove_file(dir.join(protocol::LAUNCH)) {
@@ -159,17 +155,20 @@ async fn settle(dir: &Path, lock: File) -> Found {
 }
 
 /// Ends all processes that were started in this sandbox: their supervisor is dead, and nobody else would.
-fn sweep(sandbox: &Path) {
+async fn sweep(sandbox: &Path) {
     let entry = format!("{}={}", super::launch::SANDBOX_VARIABLE, sandbox.display());
     let begun = Instant::now();
-    loop {
-        let left = procfs::with_environment(&entry);
-        if left.is_empty() || begun.elapsed() > KILL_REST_PATIENCE {
-            return;
+    while begun.elapsed() < KILL_REST_PATIENCE {
+        let entry = entry.clone();
+        let found = tokio::task::spawn_blocking(move || procfs::with_environment(&entry)).await;
+        match found {
+            Ok(left) if left.is_empty() => return,
+            Ok(left) => left.into_iter().for_each(kill),
+            Err(error) => tracing::error!(%error, "processes cannot be looked through"),
         }
-        left.into_iter().for_each(kill);
-        std::thread::sleep(ATTACH_INTERVAL);
+        sleep(ATTACH_INTERVAL).await;
     }
+    tracing::error!(sandbox = %sandbox.display(), "what a lost task has left cannot be ended");
 }
 
 fn kill_supervisor(dir: &Path) {

@@ -2,6 +2,29 @@
 
 use super::*;
 
+/// An agent with one run, whose last status is this.
+fn agent_that_said(said: &str) -> (Agent, RunId) {
+    let mut agent = Agent::registered();
+    agent.launch(1, spec("t"));
+    agent.persist();
+    let run = agent.started()[0];
+    if said != "starting" {
+        agent.step(Event::ContainerStarted { run, pid: 77 });
+        agent.persist();
+    }
+    if said == "killing" {
+        agent.kill("t", 1, None);
+    }
+    if said == "ended" {
+        agent.step(Event::ContainerExited {
+            run,
+            exit: Exit::Code(0),
+        });
+        agent.persist();
+    }
+    (agent, run)
+}
+
 /// What was said last × what is found → what the next life says and does.
 #[test]
 fn recovery_takes_up_what_is_really_there() {
@@ -59,24 +82,7 @@ fn recovery_takes_up_what_is_really_there() {
         ("ended", running, "boot-1", &["signal Kill"]),
     ];
     for (said, found, boot, expected) in cases {
-        let mut agent = Agent::registered();
-        agent.launch(1, spec("t"));
-        agent.persist();
-        let run = agent.started()[0];
-        if said != "starting" {
-            agent.step(Event::ContainerStarted { run, pid: 77 });
-            agent.persist();
-        }
-        if said == "killing" {
-            agent.kill("t", 1, None);
-        }
-        if said == "ended" {
-            agent.step(Event::ContainerExited {
-                run,
-                exit: Exit::Code(0),
-            });
-            agent.persist();
-        }
+        let (mut agent, run) = agent_that_said(said);
         let before = agent.runs[&run].statuses.len();
         agent.runs.get_mut(&run).unwrap().found = found.clone();
         agent.recover(boot);
@@ -90,28 +96,96 @@ fn recovery_takes_up_what_is_really_there() {
     }
 }
 
-#[test]
-fn a_crash_at_every_checkpoint_never_starts_twice_and_never_forgets() {
-    for written in 0..12 {
-        let mut agent = Agent::registered();
-        agent.launch(1, spec("t"));
-        agent.write(written);
-        let Some(run) = agent.runs.keys().next().copied() else {
-            continue;
-        };
-        if written > 0 {
-            agent.recover("boot-1");
-            assert_eq!(agent.started(), [run]);
-            agent.step(Event::ContainerStarted { run, pid: 7 });
-            agent.kill("t", 1, None);
-            agent.runs.get_mut(&run).unwrap().found = Found::Running { pid: 7 };
-            agent.recover("boot-1");
-            assert!(agent.started().is_empty());
-            agent.connect(1);
-            agent.launch(1, spec("t"));
-            assert!(agent.story().contains(&"repeated".to_owned()));
+/// Launches, starts, kills and ends a task; crashes when so many checkpoints are durable. Answers what is really there
+/// then; nothing when it came to its end.
+fn live_until(agent: &mut Agent, crash_at: usize) -> Option<Found> {
+    let mut found = Found::NeverStarted;
+    let mut durable = 0;
+    for deed in ["launch", "start", "kill", "exit"] {
+        let run = agent.started().first().copied();
+        match (deed, run) {
+            ("launch", _) => agent.launch(1, spec("t")),
+            ("start", Some(run)) => {
+                agent.step(Event::ContainerStarted { run, pid: 7 });
+            }
+            ("kill", _) => agent.receive(kill_order()),
+            ("exit", Some(run)) => {
+                found = Found::Exited(Exit::Signal(15));
+                let exit = Exit::Signal(15);
+                agent.step(Event::ContainerExited { run, exit });
+            }
+            _ => {}
+        }
+        while !agent.writing.is_empty() {
+            if durable == crash_at {
+                return Some(found);
+            }
+            let seq = agent.write(1).unwrap();
+            durable += 1;
+            agent.step(Event::Persisted(seq));
+            if found == Found::NeverStarted && !agent.started().is_empty() {
+                found = Found::Running { pid: 7 };
+            }
         }
     }
+    None
+}
+
+fn kill_order() -> ToAgent {
+    ToAgent::Kill {
+        epoch: Epoch(1),
+        framework: framework(),
+        task: TaskId::new("t").unwrap(),
+        incarnation: Incarnation(1),
+        grace: None,
+        reason: Reason::KillRequested,
+    }
+}
+
+#[test]
+fn a_crash_at_every_checkpoint_never_starts_twice_and_never_forgets() {
+    let mut crashes = 0;
+    loop {
+        let mut agent = Agent::registered();
+        let Some(found) = live_until(&mut agent, crashes) else {
+            break;
+        };
+        crashes += 1;
+        for run in agent.runs.values_mut() {
+            run.found = found.clone();
+        }
+        agent.recover("boot-1");
+        let Some(run) = agent.runs.keys().next().copied() else {
+            assert_eq!(
+                found,
+                Found::NeverStarted,
+                "it was started and is forgotten"
+            );
+            continue;
+        };
+        let starts = agent.started().len();
+        assert!(starts == 0 || found == Found::NeverStarted, "started twice");
+        agent.connect(1);
+        agent.launch(1, spec("t"));
+        assert_eq!(
+            agent.started().len(),
+            starts,
+            "a repeated launch started it"
+        );
+        agent.step(Event::ContainerStarted { run, pid: 7 });
+        agent.receive(kill_order());
+        let exit = Exit::Signal(15);
+        agent.step(Event::ContainerExited { run, exit });
+        agent.persist();
+        let statuses = &agent.runs[&run].statuses;
+        assert_eq!(statuses.last().unwrap().state, TaskState::Killed);
+        let numbers = statuses.iter().map(|status| status.number);
+        assert!(numbers.eq(1..=statuses.last().unwrap().number));
+    }
+    assert_eq!(
+        crashes, 5,
+        "launch, running, the wish to kill, killing, killed"
+    );
 }
 
 #[test]
