@@ -16,7 +16,7 @@ use crate::effect::{Effect, Fact, Notice, Write};
 use crate::event::{CallId, Event, Record, TimerKey};
 use crate::id::{AppId, DeploymentId, IdSource, InstanceId, Version};
 use crate::instance::{Instance, Phase};
-use crate::limits::SWEEP_INTERVAL;
+use crate::limits::{DEMAND_INTERVAL, SWEEP_INTERVAL};
 use crate::plan::{Census, plan};
 use crate::port::ServicePortRange;
 
@@ -70,6 +70,7 @@ pub struct Core {
     next_call: u64,
     demand_generation: Generation,
     is_demand_stale: bool,
+    pub(crate) demand_may_leave_at: Option<Time>,
     pub(crate) touched: BTreeSet<AppId>,
     pub(crate) to_keep: BTreeSet<Key>,
     pub(crate) to_show: BTreeSet<Key>,
@@ -99,6 +100,7 @@ impl Core {
             next_call: 0,
             demand_generation: Generation(0),
             is_demand_stale: true,
+            demand_may_leave_at: None,
             touched: BTreeSet::new(),
             to_keep: BTreeSet::new(),
             to_show: BTreeSet::new(),
@@ -132,6 +134,8 @@ impl Core {
         match key {
             TimerKey::Sweep => self.sweep(now),
             TimerKey::Reconcile => self.reconcile(now),
+            // Whatever the clock says: the timer has come.
+            TimerKey::Demand => self.demand_may_leave_at = None,
             TimerKey::App(app) => {
                 self.touched.insert(app);
             }
@@ -475,11 +479,23 @@ impl Core {
         deployment
     }
 
-    /// Replaces the demand when it differs from what the master was last told.
+    /// Replaces the demand when it differs from what the master was last told: at once, and then not again for a moment, so
+    /// that many changes become one demand.
     fn send_demand(&mut self, now: Time) {
         if !self.is_demand_stale || self.session.is_none() || !self.is_loaded {
             return;
         }
+        if let Some(at) = self
+            .demand_may_leave_at
+            .filter(|at| at.mono_ns > now.mono_ns)
+        {
+            self.out.push(Effect::SetTimer {
+                key: TimerKey::Demand,
+                at,
+            });
+            return;
+        }
+        self.demand_may_leave_at = Some(now.after(DEMAND_INTERVAL));
         self.is_demand_stale = false;
         // Beyond the first start too, so that a master that remembers the last demand takes this one.
         self.demand_generation = Generation(self.demand_generation.next().0.max(now.wall_ms));

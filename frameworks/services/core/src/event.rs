@@ -25,6 +25,8 @@ pub enum TimerKey {
     Sweep,
     /// Asks the master about everything.
     Reconcile,
+    /// The demand may be replaced again.
+    Demand,
     /// An app has waited long enough after a failure, or an unreachable instance of it long enough to be given up.
     App(AppId),
 }

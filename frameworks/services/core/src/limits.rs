@@ -37,3 +37,5 @@ pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(600);
 pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long an agent is not wanted whose offer said that it fits and did not.
 pub const MISFIT_EXCLUSION: Duration = Duration::from_secs(5);
+/// Between two replacements of the demand; changes within it are told together.
+pub const DEMAND_INTERVAL: Duration = Duration::from_millis(10);

@@ -65,6 +65,7 @@ impl Core {
         self.session = Some(framework);
         self.pending.clear();
         self.renew_demand();
+        self.demand_may_leave_at = None;
         for id in self.instances.keys().copied().collect::<Vec<_>>() {
             if self
                 .instances

@@ -82,9 +82,21 @@ impl Core {
                 instance.health_wall_ms = Some(status.wall_ms);
             }
         }
-        self.to_show.insert(Key::Instance(id));
-        self.touched.insert(before.app.clone());
-        self.publish_progress(&before, id, status);
+        let seen = |instance: &Instance| {
+            let memory = instance.memory;
+            (
+                instance.phase,
+                instance.healthy,
+                memory.is_confirmed,
+                instance.started_wall_ms,
+            )
+        };
+        // Repeated statuses are common after reconciliations; planning a large app for each would be dear.
+        if seen(&before) != seen(instance) {
+            self.to_show.insert(Key::Instance(id));
+            self.touched.insert(before.app.clone());
+            self.publish_progress(&before, id, status);
+        }
     }
 
     fn publish_progress(&mut self, before: &Instance, id: InstanceId, status: &Status) {

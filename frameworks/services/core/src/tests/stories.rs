@@ -695,3 +695,16 @@ fn a_launch_that_never_comes_up_is_ended_and_tried_again() {
     world.settle();
     assert_eq!(world.running().len(), 1);
 }
+
+#[test]
+fn many_changes_become_one_demand() {
+    let mut world = World::new();
+    for i in 0..50 {
+        world
+            .create(patch(&format!("/app-{i}"), 1))
+            .expect("created");
+    }
+    assert!(world.demand.len() <= 1, "the rest is told in a moment");
+    world.run_inbox();
+    assert_eq!(world.demand.len(), 50);
+}

@@ -261,8 +261,14 @@ impl World {
     }
 
     pub(super) fn run_inbox(&mut self) {
-        while let Some(event) = self.inbox.pop_front() {
-            self.step(event);
+        loop {
+            if let Some(event) = self.inbox.pop_front() {
+                self.step(event);
+            } else if self.timers.remove(&TimerKey::Demand).is_some() {
+                self.step(Event::TimerFired(TimerKey::Demand));
+            } else {
+                return;
+            }
         }
     }
 
@@ -299,6 +305,7 @@ impl World {
 
     /// Offers what is wanted from an agent that is there.
     pub(super) fn offer(&mut self) {
+        self.run_inbox();
         let names = ["a", "b"];
         let Some(name) = names
             .into_iter()
