@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::{Problem, code};
+use proffer_server::listen;
 use tokio::time::{Instant, sleep};
 
 use crate::admin;
@@ -203,6 +204,14 @@ impl Applier {
                 .await
                 .map_err(Failure::Failed)?;
             held = ports_in(written).collect();
+        }
+        for (key, bind) in [
+            ("http_bind", self.settings.http_bind),
+            ("stats_bind", self.settings.stats_bind),
+        ] {
+            if let Some(bind) = bind.filter(|bind| !held.contains(&bind.port())) {
+                listen::bind_plaintext(bind, key, true).map_err(Failure::Failed)?;
+            }
         }
         let is_new = |service: &&Service| {
             !held.contains(&service.port) || !frontends.contains(&service.name)

@@ -606,3 +606,73 @@ async fn a_dry_run_prints_and_touches_nothing() {
     );
     assert!(!folder.path().join("work").exists());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_port_that_is_taken_leaves_the_last_good_configuration() {
+    let services = Services::start().await;
+    let port = free_port().await;
+    services.set(&[app("/hello", port, &[instance().await.0])]);
+    let sidecar = Sidecar::start(&services).await;
+    let pid = sidecar.until_served(1).await.pid;
+    let folder = sidecar.stop().await;
+    let file = folder.0.path().join("work/haproxy.cfg");
+    let written = std::fs::read_to_string(&file).expect("written");
+
+    // The operator's own port is taken: no app can be blamed.
+    let squatter = TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let taken = squatter.local_addr().expect("bound");
+    let sidecar = Sidecar::start_in(folder, &services, |options| {
+        options.stats_bind = Some(taken)
+    })
+    .await;
+    let view = sidecar
+        .until("told", |view| view.apply_problem.is_some())
+        .await;
+    let problem = view.apply_problem.as_ref().expect("a problem");
+    assert_eq!(
+        (problem.code.as_ref(), problem.field.as_str()),
+        ("port.taken", "stats_bind")
+    );
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), written);
+    ask(port).await.expect("the last good one is in force");
+    drop(squatter);
+    let view = sidecar.until_served(1).await;
+    assert_eq!(view.pid, pid, "the same HAProxy, reloaded at last");
+    ask(port).await.expect("served");
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_fails_puts_the_last_good_file_back() {
+    let services = Services::start().await;
+    let port = free_port().await;
+    services.set(&[app("/hello", port, &[instance().await.0])]);
+    let sidecar = Sidecar::start(&services).await;
+    let pid = sidecar.until_served(1).await.pid;
+    let folder = sidecar.stop().await;
+    let file = folder.0.path().join("work/haproxy.cfg");
+    let written = std::fs::read_to_string(&file).expect("written");
+
+    // A port that only the template knows: `haproxy -c` does not try it.
+    let squatter = TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let taken = squatter.local_addr().expect("bound");
+    let template = folder.0.path().join("own.tera");
+    let more = format!("\nfrontend own\n  mode http\n  bind {taken}\n");
+    std::fs::write(&template, format!("{TEMPLATE}{more}")).expect("written");
+    let sidecar = Sidecar::start_in(folder, &services, |options| {
+        options.template = Some(template)
+    })
+    .await;
+    let view = sidecar
+        .until("told", |view| view.apply_problem.is_some())
+        .await;
+    let problem = view.apply_problem.as_ref().expect("a problem");
+    assert!(problem.message.contains("reload failed"), "{problem}");
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), written);
+    ask(port).await.expect("the last good one is in force");
+    drop(squatter);
+    let view = sidecar.until_served(1).await;
+    assert_eq!(view.pid, pid, "the same HAProxy, reloaded at last");
+    ask(port).await.expect("served");
+    sidecar.stop().await;
+}
