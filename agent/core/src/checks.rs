@@ -1,7 +1,8 @@
 //! Health: when a check is due, what its results add up to, and when a task has failed so often that it is killed.
 //!
 //! The subtle thing is the grace: failures do not count until it has passed or the check has passed once, whichever is
-//! first, as in Marathon. Uncounted failures change nothing, so a task that still starts is not called unhealthy.
+//! first, as in Marathon. Uncounted failures change nothing, so a task that still starts is not called unhealthy; they
+//! are only repeated sooner than the interval says.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use proffer_model::{Check, CheckKind, Reason, Time};
 use crate::core::Core;
 use crate::effect::{Effect, Effects};
 use crate::event::{RunId, TimerKey};
+use crate::limits::FIRST_CHECK_INTERVAL_MIN;
 use crate::tasks::Phase;
 
 /// What the checks of one run say.
@@ -28,6 +30,8 @@ struct CheckState {
     passed: Option<bool>,
     has_passed_once: bool,
     failures: u32,
+    /// Failures that did not count.
+    early_failures: u32,
     probed: Time,
     is_running: bool,
 }
@@ -56,7 +60,24 @@ impl Health {
         all.then_some(true)
     }
 
-    /// Takes a result in; answers how many failures in a row count now, and when to probe next.
+    /// When a check is due again: after its interval, or sooner while its failures do not count.
+    fn next_probe(&self, index: usize, spec: &Check) -> Time {
+        let Some(check) = self.checks.get(index) else {
+            return Time::default();
+        };
+        let is_early = check.early_failures > 0 && !check.has_passed_once && check.failures == 0;
+        let doublings = check.early_failures.saturating_sub(1);
+        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        let early = FIRST_CHECK_INTERVAL_MIN.saturating_mul(factor);
+        let wait = if is_early {
+            early.min(spec.interval)
+        } else {
+            spec.interval
+        };
+        check.probed.after(wait)
+    }
+
+    /// Takes a result in; answers how many failures in a row count now.
     fn finish(&mut self, now: Time, index: usize, spec: &Check, passed: bool) -> Option<u32> {
         let started = self.started?;
         let check = self.checks.get_mut(index).filter(|c| c.is_running)?;
@@ -68,6 +89,8 @@ impl Health {
         } else if check.has_passed_once || now.since(started) >= spec.grace {
             check.passed = Some(false);
             check.failures = check.failures.saturating_add(1);
+        } else {
+            check.early_failures = check.early_failures.saturating_add(1);
         }
         Some(check.failures)
     }
@@ -158,11 +181,9 @@ impl Core {
         let Some(failures) = task.health.finish(now, index, check, failure.is_none()) else {
             return;
         };
-        let probed = task.health.checks.get(index).map_or(now, |c| c.probed);
-        effects.push(Effect::SetTimer {
-            key: TimerKey::Check(run, index),
-            at: probed.after(check.interval).max(now),
-        });
+        let at = task.health.next_probe(index, check).max(now);
+        let key = TimerKey::Check(run, index);
+        effects.push(Effect::SetTimer { key, at });
         self.say_health(now, run, failure.unwrap_or_default(), effects);
         if check.failures_max > 0 && failures >= check.failures_max {
             let message = format!(

@@ -235,7 +235,6 @@ impl Core {
                 let since_ms = task.running_since_ms.unwrap_or(now.wall_ms);
                 let ago = Duration::from_millis(now.wall_ms.saturating_sub(since_ms));
                 self.begin_checks(now, run, ago, effects);
-                self.record_row(run, effects);
             }
             Step::StopNow => self.stop(now, run, effects),
             Step::Destroy => self.destroy(now, run, effects),

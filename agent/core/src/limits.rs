@@ -22,6 +22,9 @@ pub const GARBAGE_DELAY_DEFAULT: Duration = Duration::from_secs(3_600);
 /// Launches that are remembered after their directory is gone, so that a late repetition starts nothing; the oldest are
 /// forgotten.
 pub const LAUNCHES_REMEMBERED_MAX: usize = 10_000;
+/// From a check that failed and did not count to the next, at first; it doubles up to the check's own interval. So a task
+/// that needs a moment to begin is not kept waiting for its whole interval.
+pub const FIRST_CHECK_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// From SIGKILL to the next SIGKILL when a container does not end.
 pub const KILL_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Silence of the leader after which the link is closed and made anew.

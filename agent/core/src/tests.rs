@@ -576,6 +576,31 @@ fn failures_count_after_the_grace_or_the_first_success_and_kill_at_their_limit()
 }
 
 #[test]
+fn a_check_is_repeated_soon_until_it_passes_or_counts() {
+    let mut agent = Agent::registered();
+    let run = agent.run(1, checked_spec("t"));
+    let failure = || Some("refused".to_owned());
+    let mut waits_ms = Vec::new();
+    for passes in [
+        false, false, false, false, false, false, false, false, true, false,
+    ] {
+        let at = agent.timers[&TimerKey::Check(run, 0)];
+        waits_ms.push(at.since(agent.now).as_millis());
+        agent.pass(at.since(agent.now));
+        let failure = if passes { None } else { failure() };
+        agent.step(Event::CheckFinished {
+            run,
+            check: 0,
+            failure,
+        });
+    }
+    assert_eq!(
+        waits_ms,
+        [1000, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]
+    );
+}
+
+#[test]
 fn health_that_flaps_while_nobody_acknowledges_is_merged() {
     let mut agent = Agent::registered();
     let run = agent.run(1, checked_spec("t"));
