@@ -44,6 +44,7 @@ impl Core {
             spec: (*task.spec).clone(),
             incarnation: task.incarnation,
             status: task.updates.latest().clone(),
+            acknowledged: task.updates.acknowledged(),
         });
         let hello = Hello {
             agent: self.identity.agent.clone(),

@@ -20,6 +20,8 @@ use crate::limits::{
 pub(crate) struct Updates {
     latest: Status,
     unacknowledged: VecDeque<Status>,
+    /// All up to this number are acknowledged.
+    acknowledged: u64,
     /// How often the outstanding ones have been sent again since the last progress.
     attempts: u32,
 }
@@ -40,6 +42,7 @@ impl Updates {
         Self {
             latest: first.clone(),
             unacknowledged: VecDeque::from([first]),
+            acknowledged: 0,
             attempts: 0,
         }
     }
@@ -54,12 +57,17 @@ impl Updates {
         Some(Self {
             latest,
             unacknowledged,
+            acknowledged,
             attempts: 0,
         })
     }
 
     pub(crate) fn latest(&self) -> &Status {
         &self.latest
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     pub(crate) fn push(&mut self, status: Status) {
@@ -81,6 +89,7 @@ impl Updates {
         if self.unacknowledged.len() == before {
             return Acknowledged::Repeated;
         }
+        self.acknowledged = number;
         self.attempts = 0;
         Acknowledged::New
     }
