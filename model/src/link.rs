@@ -53,6 +53,8 @@ pub struct AgentTask {
     pub incarnation: Incarnation,
     /// The latest status.
     pub status: Status,
+    /// All statuses up to this number are acknowledged; those after it are sent again once the agent is registered.
+    pub acknowledged: u64,
 }
 
 /// What the leader tells an agent.

@@ -204,6 +204,7 @@ fn encode_agent_task(task: &AgentTask) -> v1::AgentTask {
         spec: Some(encode_task_spec(&task.spec)),
         incarnation: task.incarnation.0,
         status: Some(encode_status(&task.status)),
+        acknowledged: task.acknowledged,
     }
 }
 
@@ -217,6 +218,7 @@ fn decode_agent_task(task: v1::AgentTask) -> Result<AgentTask, Problem> {
         spec: decode_task_spec(spec).map_err(|problem| problem.within("spec"))?,
         incarnation: decode_incarnation(task.incarnation)?,
         status: decode_status(status).map_err(|problem| problem.within("status"))?,
+        acknowledged: task.acknowledged,
     })
 }
 

@@ -308,12 +308,13 @@ fn agent_description() -> impl Strategy<Value = AgentDescription> {
 }
 
 fn agent_task() -> impl Strategy<Value = AgentTask> {
-    (id(), task_spec(), incarnation(), status()).prop_map(
-        |(framework, spec, incarnation, status)| AgentTask {
+    (id(), task_spec(), incarnation(), status(), any::<u64>()).prop_map(
+        |(framework, spec, incarnation, status, acknowledged)| AgentTask {
             framework,
             spec,
             incarnation,
             status,
+            acknowledged,
         },
     )
 }
