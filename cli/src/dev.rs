@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proffer_model::{Problem, code};
+use proffer_server::auth::{LocalToken, default_token_path};
 use tokio_util::sync::CancellationToken;
 
 use crate::app_file::{self, AppDefinition};
@@ -79,11 +80,14 @@ pub(crate) async fn run(args: DevArgs, shutdown: CancellationToken) -> Outcome {
         has_haproxy,
         insecure_allow_unauthenticated: args.insecure_allow_unauthenticated,
     };
-    let mut cluster = Cluster::start(&setting)
-        .await
-        .map_err(Ports::explain_taken)?;
+    // Otherwise the master makes it, which is too late for the client.
+    LocalToken::load_or_create(&default_token_path()?)?;
+    let services = ServicesClient::new(&client_of(&ports))?;
+    progress.update("starting");
+    let started = Cluster::start(&setting, &services, &shutdown).await;
+    let mut cluster = started.map_err(Ports::explain_taken)?;
     let outcome = tokio::select! {
-        outcome = serve(&setting, &apps, &args, &mut progress) => outcome,
+        outcome = serve(&setting, &services, &apps, &args, &mut progress) => outcome,
         problem = cluster.ended() => Err(problem.into()),
         () = shutdown.cancelled() => Ok(()),
     };
@@ -92,7 +96,7 @@ pub(crate) async fn run(args: DevArgs, shutdown: CancellationToken) -> Outcome {
     } else {
         "stopping, since this failed"
     });
-    let stopped = stop(&setting, cluster, &mut progress).await;
+    let stopped = stop(&setting, &services, cluster, &mut progress).await;
     outcome.and(stopped)
 }
 
@@ -135,15 +139,13 @@ async fn clear(data: &DataDir, ports: &Ports, progress: &mut Progress) -> Result
 /// Deploys, says where the apps answer, and stays for ever.
 async fn serve(
     setting: &Setting<'_>,
+    services: &ServicesClient,
     apps: &[AppDefinition],
     args: &DevArgs,
     progress: &mut Progress,
 ) -> Outcome {
-    let services = ServicesClient::new(&client_of(setting.ports))?;
-    progress.update("starting");
-    ready::once_ready(|| services.ready()).await?;
-    bring_back(setting.data, &services, apps).await?;
-    let ids = ready::deploy(&services, apps, progress).await?;
+    bring_back(setting.data, services, apps).await?;
+    let ids = ready::deploy(services, apps, progress).await?;
     if !setting.has_haproxy {
         progress.say(match args.no_haproxy {
             true => "without HAProxy: these are the instances' own addresses",
@@ -153,7 +155,7 @@ async fn serve(
             }
         });
     }
-    let addresses = ready::addresses(&services, &ids, setting.has_haproxy, progress).await?;
+    let addresses = ready::addresses(services, &ids, setting.has_haproxy, progress).await?;
     output::print(&addresses)?;
     output::print(&guidance(setting.ports))?;
     std::future::pending().await
@@ -193,12 +195,14 @@ fn guidance(ports: &Ports) -> String {
 }
 
 /// Ends every instance and HAProxy, then the roles, then what other frameworks ran here; a line for each step.
-async fn stop(setting: &Setting<'_>, mut cluster: Cluster, progress: &mut Progress) -> Outcome {
+async fn stop(
+    setting: &Setting<'_>,
+    services: &ServicesClient,
+    mut cluster: Cluster,
+    progress: &mut Progress,
+) -> Outcome {
     let start = tokio::time::Instant::now();
-    let instances = async {
-        let services = ServicesClient::new(&client_of(setting.ports))?;
-        suspend(setting.data, &services, progress).await
-    };
+    let instances = suspend(setting.data, services, progress);
     // Most of the time is for tasks that want to end well; the rest for ending those that do not.
     let suspended = tokio::time::timeout(DEV_STOP_TIMEOUT * 7 / 10, instances).await;
     if let Ok(Err(problem)) = &suspended {

@@ -48,43 +48,46 @@ fn several_apps_stand_in_an_array_or_under_apps() {
     }
 }
 
+/// File, text, code, field, and a part of the message.
+type Wrong = (
+    &'static str,
+    &'static str,
+    proffer_model::problem::Code,
+    &'static str,
+    &'static str,
+);
+
+fn check_wrong(table: &[Wrong]) {
+    for (file, text, code, field, says) in table {
+        let problem = problem_of(file, text);
+        assert_eq!(problem.code, code.name, "{text}: {problem}");
+        assert_eq!(problem.field, *field, "{text}: {problem}");
+        assert!(problem.message.contains(says), "{text}: {problem}");
+    }
+}
+
 #[test]
-fn wrong_files_name_line_and_path() {
-    let json = "{\n  \"id\": \"/a\",\n  \"memory\": 5\n}";
-    let nested = "[{\"id\": \"/a\",\n \"healthChecks\": [{}, {\"interval\": 5}]}]";
-    for (file, text, code, field, says) in [
-        (
-            "a.json",
-            json,
-            code::FIELD_UNKNOWN,
-            "memory",
-            "a.json:3: unknown field `memory`",
-        ),
-        (
-            "a.json",
-            nested,
-            code::FIELD_UNKNOWN,
-            "[0].healthChecks[1].interval",
-            "a.json:2:",
-        ),
+fn wrong_toml_names_line_and_path() {
+    let (unknown, invalid) = (code::FIELD_UNKNOWN, code::FIELD_INVALID);
+    check_wrong(&[
         (
             "a.toml",
             "id = \"a\"\ncpu = 1\n",
-            code::FIELD_UNKNOWN,
+            unknown,
             "cpu",
             "a.toml:2: unknown field `cpu`",
         ),
         (
             "a.toml",
             "id = \"a\"\ncpus = \"1\"\n",
-            code::FIELD_INVALID,
+            invalid,
             "cpus",
             "a.toml:2: invalid type",
         ),
         (
             "a.toml",
             "id = \"a\"\ncpus = nan\n",
-            code::FIELD_INVALID,
+            invalid,
             "cpus",
             "a.toml:2: invalid value",
         ),
@@ -93,33 +96,39 @@ fn wrong_files_name_line_and_path() {
             "[[apps]]\nid = \"a\"\n[[apps]]\ncmd = \"x\"\n",
             code::FIELD_MISSING,
             "apps[1].id",
-            "missing field",
+            "missing",
         ),
         ("a.toml", "id = \n", code::BODY_MALFORMED, "", "a.toml:1:"),
-        ("a.json", "{\n\n", code::BODY_MALFORMED, "", "a.json:3:"),
-        ("a.json", "", code::BODY_MALFORMED, "", "a.json:"),
-        ("a.json", "[]", code::FIELD_MISSING, "id", "no app"),
+    ]);
+}
+
+#[test]
+fn wrong_json_names_line_and_path() {
+    let (unknown, missing) = (code::FIELD_UNKNOWN, code::FIELD_MISSING);
+    let (invalid, malformed) = (code::FIELD_INVALID, code::BODY_MALFORMED);
+    let nested = "[{\"id\": \"/a\",\n \"healthChecks\": [{}, {\"interval\": 5}]}]";
+    check_wrong(&[
         (
             "a.json",
-            "{\"apps\": []}",
-            code::FIELD_MISSING,
-            "id",
-            "no app",
+            "{\n  \"id\": \"/a\",\n  \"memory\": 5\n}",
+            unknown,
+            "memory",
+            "a.json:3: unknown field `memory`",
         ),
-        ("a.json", "7", code::FIELD_INVALID, "", "invalid type"),
         (
             "a.json",
-            "[null]",
-            code::FIELD_INVALID,
-            "[0]",
-            "invalid type",
+            nested,
+            unknown,
+            "[0].healthChecks[1].interval",
+            "a.json:2:",
         ),
-    ] {
-        let problem = problem_of(file, text);
-        assert_eq!(problem.code, code.name, "{text}: {problem}");
-        assert_eq!(problem.field, field, "{text}: {problem}");
-        assert!(problem.message.contains(says), "{text}: {problem}");
-    }
+        ("a.json", "{\n\n", malformed, "", "a.json:3:"),
+        ("a.json", "", malformed, "", "a.json:"),
+        ("a.json", "[]", missing, "id", "no app"),
+        ("a.json", "{\"apps\": []}", missing, "id", "no app"),
+        ("a.json", "7", invalid, "", "invalid type"),
+        ("a.json", "[null]", invalid, "[0]", "invalid type"),
+    ]);
 }
 
 #[test]

@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dev::data_dir::DataDir;
 use crate::dev::ports::Ports;
+use crate::dev::ready::once_ready;
 use crate::limits::DEV_PART_STOP_TIMEOUT;
+use crate::services_client::ServicesClient;
 
 /// The agent's work directory.
 pub(crate) const AGENT_DIR: &str = "agent";
@@ -48,13 +50,23 @@ struct Part {
 }
 
 impl Cluster {
-    /// Starts everything; what has started already ends again when a later part cannot start.
-    pub(crate) async fn start(setting: &Setting<'_>) -> Result<Self, Problem> {
+    /// Starts everything; what has started already ends again when a later part cannot start. `shutdown` only cuts the
+    /// waiting short.
+    pub(crate) async fn start(
+        setting: &Setting<'_>,
+        services_client: &ServicesClient,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, Problem> {
         let starting = CancellationToken::new();
         let guard = starting.clone().drop_guard();
         let master = start_master(setting, starting.child_token()).await?;
         let agent = start_agent(setting, starting.child_token()).await?;
         let services = start_services(setting, starting.child_token()).await?;
+        // The sidecar would complain of services that do not know their apps yet.
+        tokio::select! {
+            ready = once_ready(|| services_client.ready()) => ready?,
+            () = shutdown.cancelled() => {}
+        }
         let discovery = start_discovery(setting, starting.child_token()).await?;
         guard.disarm();
         Ok(Self {
