@@ -10,7 +10,10 @@ use super::framework::Framework;
 pub(super) struct Checks {
     started: BTreeSet<TaskId>,
     to_kill: BTreeSet<TaskId>,
+    /// The newest status of each task, as its framework knows it.
     seen: BTreeMap<TaskId, Status>,
+    /// What agents said, by number.
+    told: BTreeMap<TaskId, BTreeMap<u64, Status>>,
 }
 
 impl Checks {
@@ -59,9 +62,33 @@ impl Checks {
         }
     }
 
-    /// States never move backwards, but out of unreachable; a terminal state is final; numbers do not go back.
-    pub(super) fn on_status(&mut self, status: &Status) -> Result<(), String> {
+    /// States never move backwards, but out of unreachable; a terminal state is final. What was told already may be told
+    /// again, word for word: answers whether the status was new.
+    pub(super) fn on_status(&mut self, status: &Status) -> Result<bool, String> {
         let task = &status.task;
+        let told = self.told.entry(task.clone()).or_default();
+        if status.number > 0 {
+            if let Some(before) = told.get(&status.number) {
+                return match before == status {
+                    true => Ok(false),
+                    false => Err(format!(
+                        "{task} #{} was {before:?} and is {status:?}",
+                        status.number
+                    )),
+                };
+            }
+            if told
+                .last_key_value()
+                .is_some_and(|(last, _)| last + 1 != status.number)
+            {
+                return Err(format!(
+                    "{task} #{} comes after {:?}",
+                    status.number,
+                    told.keys()
+                ));
+            }
+            told.insert(status.number, status.clone());
+        }
         if let Some(before) = self.seen.get(task) {
             let is_back = status.state < before.state && before.state != TaskState::Unreachable;
             let is_changed_end = before.state.is_terminal() && status.state != before.state;
@@ -89,7 +116,7 @@ impl Checks {
             ));
         }
         self.seen.insert(task.clone(), status.clone());
-        Ok(())
+        Ok(true)
     }
 
     /// Everything that ran was reported to its end.

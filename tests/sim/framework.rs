@@ -286,7 +286,9 @@ impl World {
             "framework: {} {} ({})",
             status.task, status.state, status.reason
         ));
-        self.checks.on_status(status)?;
+        if !self.checks.on_status(status)? {
+            return Ok(());
+        }
         if status.state.is_terminal() {
             self.tally(4);
         }

@@ -75,16 +75,7 @@ fn the_same_seed_is_the_same_story() {
 #[test]
 fn broken_rules_are_caught() {
     for breakage in world::Breakage::ALL {
-        let caught = (0..40).any(|seed| {
-            run(
-                seed,
-                Faults {
-                    breakage: Some(breakage),
-                    ..Faults::drawn(seed)
-                },
-            )
-            .is_err()
-        });
+        let caught = (0..40).any(|seed| run(seed, Faults::drawn(seed).with(breakage)).is_err());
         assert!(caught, "{breakage:?} was not noticed in 40 seeds");
     }
 }
