@@ -3,6 +3,9 @@
 //! Nothing that runs is ended here, except what is nobody's: tasks of frameworks that are over, and older launches of a
 //! task that was launched anew. What the master launched and the agent never got is reported, so that it may be launched
 //! again.
+//!
+//! The agent sends again what is not acknowledged. Where that says something new, it is left to say it; only where it does
+//! not does the master say in its own name that a task is back.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +52,7 @@ impl Core {
             task.status.agent = Some(agent.clone());
             task.status.incarnation = task.incarnation;
             match self.judge_reported(agent, &key, &task) {
-                Reported::Known => self.refresh(&key, task.status, was_unreachable, after),
+                Reported::Known => self.refresh(&key, task, was_unreachable, after),
                 Reported::New => self.adopt(agent, &key, &task, was_unreachable, after),
                 Reported::Moved => {
                     self.forget_task(&key);
@@ -139,21 +142,26 @@ impl Core {
     }
 
     /// A task that both know.
-    fn refresh(&mut self, key: &TaskKey, status: Status, was_unreachable: bool, after: After) {
+    fn refresh(&mut self, key: &TaskKey, reported: AgentTask, was_unreachable: bool, after: After) {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
         task.skipped = None;
         task.is_delivered = true;
         let was_unreachable = was_unreachable || task.status.state == TaskState::Unreachable;
-        let state = status.state;
-        self.observe(key, status);
-        if !state.is_terminal() {
-            if was_unreachable {
-                self.report(key, returned(state), after);
-            }
-            self.repeat_kill(key, after);
+        let is_told = reported.status.number <= task.received;
+        let state = reported.status.state;
+        if is_told {
+            self.observe(key, reported.status);
         }
+        if state.is_terminal() {
+            self.release(key, state);
+            return;
+        }
+        if was_unreachable && is_told {
+            self.report(key, returned(state), after);
+        }
+        self.repeat_kill(key, after);
     }
 
     /// A task that only the agent knows, of a framework that exists.
@@ -161,7 +169,7 @@ impl Core {
         &mut self,
         agent: &AgentId,
         key: &TaskKey,
-        task: &AgentTask,
+        reported: &AgentTask,
         was_unreachable: bool,
         after: After,
     ) {
@@ -171,11 +179,13 @@ impl Core {
         let Some(role) = entry.description.roles.first().cloned() else {
             return;
         };
-        let state = task.status.state;
-        let mut adopted = Task::new(&task.spec, role, agent.clone(), task.status.clone());
-        adopted.is_delivered = true;
-        self.hold_task(key, adopted);
-        if was_unreachable && !state.is_terminal() {
+        let status = reported.status.clone();
+        let (state, is_told) = (status.state, status.number <= reported.acknowledged);
+        let mut task = Task::new(&reported.spec, role, agent.clone(), status);
+        task.is_delivered = true;
+        task.resume(reported.acknowledged);
+        self.hold_task(key, task);
+        if was_unreachable && is_told && !state.is_terminal() {
             self.report(key, returned(state), after);
         }
     }

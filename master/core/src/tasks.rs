@@ -34,6 +34,7 @@ pub(crate) struct Task {
     pub(crate) role: Role,
     pub(crate) agent: AgentId,
     pub(crate) incarnation: Incarnation,
+    /// What its framework was told last, or is about to be.
     pub(crate) status: Status,
     /// May be later than the status.
     pub(crate) latest: TaskState,
@@ -84,6 +85,18 @@ pub(crate) struct Tasks {
 }
 
 impl Task {
+    /// The framework has kept this many already, in an earlier term.
+    pub(crate) fn resume(&mut self, acknowledged: u64) {
+        self.acknowledged = acknowledged;
+        self.received = acknowledged;
+    }
+
+    /// Whether its agent has said that there are newer statuses than have come: they say how the task stands, in their
+    /// order, so the master does not say it before them.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.status.number > self.received
+    }
+
     /// Gives up what the agent will send again, and answers how many statuses that were.
     pub(crate) fn leave_to_agent(&mut self) -> usize {
         let before = self.queue.len();
@@ -201,7 +214,7 @@ impl Core {
 
     /// Takes a task out of the table, with all that is queued for it.
     pub(crate) fn forget_task(&mut self, key: &TaskKey) -> Option<Task> {
-        self.uncharge(key);
+        self.set_charged(key, false);
         let task = self.tasks.remove(key)?;
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.unacknowledged = framework.unacknowledged.saturating_sub(task.queue.len());
@@ -231,7 +244,7 @@ impl Core {
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.live_tasks -= 1;
         }
-        self.uncharge(key);
+        self.charge(key);
         self.rest_ports(&agent, &held);
         self.recount_used(&agent);
         self.touch_task(key);
@@ -246,14 +259,11 @@ impl Core {
         if old.is_terminal() || (status.state < old && old != TaskState::Unreachable) {
             return;
         }
-        let (state, is_back) = (status.state, old == TaskState::Unreachable);
+        let state = status.state;
         task.status = status;
+        self.charge(key);
         if state.is_terminal() {
             self.release(key, state);
-        } else if state == TaskState::Unreachable {
-            self.uncharge(key);
-        } else if is_back {
-            self.charge(key);
         }
         self.touch_task(key);
     }
@@ -403,23 +413,20 @@ impl Core {
         self.send_agent(agent, message, After::Nothing);
     }
 
-    pub(crate) fn charge(&mut self, key: &TaskKey) {
-        self.set_charged(key, true);
+    /// Counts a task in its framework's usage, or not any more: a terminal or unreachable task is not counted.
+    fn charge(&mut self, key: &TaskKey) {
+        let holds =
+            |task: &Task| !task.latest.is_terminal() && task.status.state != TaskState::Unreachable;
+        let is_charged = self.tasks.get(key).is_some_and(holds);
+        self.set_charged(key, is_charged);
     }
 
-    fn uncharge(&mut self, key: &TaskKey) {
-        self.set_charged(key, false);
-    }
-
-    /// Counts a task in its framework's usage, or not. A terminal or unreachable task is never counted.
     fn set_charged(&mut self, key: &TaskKey, is_charged: bool) {
         let (Some(task), Some(framework)) =
             (self.tasks.get_mut(key), self.frameworks.get_mut(&key.0))
         else {
             return;
         };
-        let holds = !task.latest.is_terminal() && task.status.state != TaskState::Unreachable;
-        let is_charged = is_charged && holds;
         if task.is_charged == is_charged {
             return;
         }
@@ -458,14 +465,23 @@ impl Core {
         }
         task.skipped = None;
         task.is_delivered = true;
+        let was_awaited = task.is_awaited();
         task.received = status.number;
-        self.observe(key, status.clone());
+        if was_awaited {
+            // What is known is ahead of what was told; from here on it is what was told.
+            task.status = status.clone();
+            self.charge(key);
+            self.touch_task(key);
+        } else {
+            self.observe(key, status.clone());
+        }
         self.queue_status(key, status, After::Nothing);
     }
 
     /// An answer to a question: not queued, for it can be asked again. Of an unknown task nothing is said while an agent
-    /// that may run it has not come back yet in this term; an unreachable one may run it still.
-    fn answer_status(&mut self, key: &TaskKey) {
+    /// that may run it has not come back yet in this term; an unreachable one may run it still. Of one whose agent has more
+    /// to say, that is the answer.
+    pub(crate) fn answer_status(&mut self, key: &TaskKey) {
         let Some(session) = self.frameworks.get(&key.0).and_then(|known| known.session) else {
             return;
         };
@@ -479,6 +495,7 @@ impl Core {
             agents.any(|agent| !agent.is_settled && agent.state == state)
         };
         let status = match self.tasks.get(key) {
+            Some(task) if task.is_awaited() => return,
             Some(task) => {
                 let say = say(task.status.state, &task.status.message);
                 let exit = task.status.exit;

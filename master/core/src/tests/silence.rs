@@ -1,5 +1,6 @@
 //! Suspicion, unreachability, and what holds it back.
 
+use proffer_model::session::Call;
 use proffer_model::{AgentId, Reason, TaskState};
 
 use super::world::{World, reported, spec, status, want};
@@ -128,6 +129,72 @@ fn what_became_unreachable_in_an_earlier_term_is_reported_when_it_is_back() {
     world.returns(&agent, "a", "cpus:4", vec![task]);
     let back = ("t".to_owned(), TaskState::Running, Reason::AgentReturned, 0);
     assert_eq!(world.statuses(session), [back]);
+}
+
+#[test]
+fn what_a_returning_agent_says_itself_is_not_said_for_it() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    let says = |world: &mut World, link, number, state| {
+        world.updates(link, &framework, status("t", incarnation, number, state));
+    };
+    says(&mut world, link, 1, TaskState::Starting);
+    world.lose(link);
+    world.pass_s(80);
+    let ask = Call::Reconcile { tasks: Vec::new() };
+    let mut task = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        3,
+        TaskState::Running,
+    );
+    task.acknowledged = 0;
+    world.drain(session);
+    let link = world.returns(&agent, "a", "cpus:4", vec![task.clone()]);
+    assert!(
+        world.statuses(session).is_empty(),
+        "2 and 3 are on their way"
+    );
+    for (number, state) in [
+        (1, TaskState::Starting),
+        (2, TaskState::Running),
+        (3, TaskState::Running),
+    ] {
+        says(&mut world, link, number, state);
+    }
+    let numbers = |world: &World| -> Vec<u64> {
+        let statuses = world.statuses(session).into_iter();
+        statuses.map(|(_, _, _, number)| number).collect()
+    };
+    assert_eq!(numbers(&world), [2, 3], "1 was told before");
+
+    // The same in a new term, which does not know what was told.
+    let mut world = World::term(2, world.written);
+    let session = world.resubscribe(&framework);
+    let link = world.returns(&agent, "a", "cpus:4", vec![task]);
+    world.call(session, ask);
+    assert!(
+        world.statuses(session).is_empty(),
+        "all three are on their way"
+    );
+    for number in 1..=3 {
+        world.updates(
+            link,
+            &framework,
+            status("t", incarnation, number, TaskState::Running),
+        );
+    }
+    let numbers: Vec<u64> = world
+        .statuses(session)
+        .into_iter()
+        .map(|(_, _, _, n)| n)
+        .collect();
+    assert_eq!(numbers, [1, 2, 3]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Frameworks' durable state.
 
-use proffer_model::{FrameworkId, Generation, StateKey, code, limits};
+use proffer_model::{FrameworkId, Generation, Problem, StateKey, code, limits};
 
 use super::world::{World, principal};
 use crate::effect::{After, Reply};
@@ -40,8 +40,8 @@ fn world() -> (World, FrameworkId, Generation) {
 fn values_are_compared_and_set() {
     let (mut world, framework, generation) = world();
     let mut ask = |call| world.state(&framework, generation, call);
-    let refused = |reply: Result<Reply, _>, code: code_type| match reply {
-        Err(problem) => assert!(proffer_model::Problem::is(&problem, code), "{problem}"),
+    let refused = |reply: Result<Reply, Problem>, code| match reply {
+        Err(problem) => assert!(problem.is(code), "{problem}"),
         Ok(reply) => panic!("{reply:?}"),
     };
     refused(ask(get("a")), code::STATE_KEY_UNKNOWN);
@@ -81,12 +81,6 @@ fn values_are_compared_and_set() {
         "a key that was deleted and made anew has a version of its own"
     );
 }
-
-#[expect(
-    non_camel_case_types,
-    reason = "a short name for one closure's parameter"
-)]
-type code_type = proffer_model::problem::Code;
 
 #[test]
 fn only_the_active_session_of_the_owner_has_access() {

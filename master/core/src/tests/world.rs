@@ -585,7 +585,7 @@ pub(super) fn status(id: &str, incarnation: Incarnation, number: u64, state: Tas
     }
 }
 
-/// A task as an agent reports it.
+/// A task as an agent reports it, all its statuses acknowledged.
 pub(super) fn reported(
     framework: &FrameworkId,
     spec: TaskSpec,
@@ -598,5 +598,6 @@ pub(super) fn reported(
         status: status(spec.id.as_str(), incarnation, number, state),
         spec,
         incarnation,
+        acknowledged: number,
     }
 }
