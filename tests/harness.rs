@@ -14,10 +14,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Time for anything that should take a second or two, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The programs of one test.
-pub struct Cluster {
+pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     /// First of a block of 200 ports: 0 master API, 1 cluster, 2 services, 3 discovery, 10… agents, 50… services' ports,
     /// 100… host ports.
@@ -27,19 +27,19 @@ pub struct Cluster {
 
 /// An HTTP answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
     }
 }
 
 impl Cluster {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new()
             .prefix("proffer-test-")
             .tempdir()
@@ -51,21 +51,21 @@ impl Cluster {
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The port at this place in the block.
-    pub fn port(&self, place: u16) -> u16 {
+    pub(crate) fn port(&self, place: u16) -> u16 {
         self.base + place
     }
 
-    pub fn address(&self, place: u16) -> String {
+    pub(crate) fn address(&self, place: u16) -> String {
         format!("127.0.0.1:{}", self.port(place))
     }
 
     /// The program with this cluster's token and addresses in its environment.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proffer"));
         command
             .args(arguments)
@@ -79,12 +79,12 @@ impl Cluster {
     }
 
     /// Runs a verb to its end.
-    pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> std::process::Output {
         self.command(arguments).output().expect("the program runs")
     }
 
     /// Starts a role or `dev` in the background; its output goes to `<name>.log`.
-    pub fn start(&mut self, name: &str, arguments: &[&str]) {
+    pub(crate) fn start(&mut self, name: &str, arguments: &[&str]) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -102,7 +102,7 @@ impl Cluster {
         );
     }
 
-    pub fn start_master(&mut self) {
+    pub(crate) fn start_master(&mut self) {
         let (listen, cluster) = (self.address(0), self.address(1));
         let store = format!("file:{}", self.path("store").display());
         let fast = ["--suspect-after", "1500ms", "--unreachable-after", "2s"];
@@ -119,7 +119,7 @@ impl Cluster {
     }
 
     /// Starts an agent; it reaches the master's cluster port at `master`.
-    pub fn start_agent(&mut self, name: &str, number: u16, master: &str) {
+    pub(crate) fn start_agent(&mut self, name: &str, number: u16, master: &str) {
         let listen = self.address(10 + number);
         let first = self.port(100 + number * 20);
         let resources = format!("cpus:4;mem:4096;ports:[{first}-{}]", first + 19);
@@ -143,7 +143,7 @@ impl Cluster {
         );
     }
 
-    pub fn start_services(&mut self) {
+    pub(crate) fn start_services(&mut self) {
         let (master, listen) = (self.address(0), self.address(2));
         let work_dir = self.path("services").display().to_string();
         self.start(
@@ -160,7 +160,7 @@ impl Cluster {
         );
     }
 
-    pub fn start_discovery(&mut self) {
+    pub(crate) fn start_discovery(&mut self) {
         let (services, listen) = (format!("http://{}", self.address(2)), self.address(3));
         let work_dir = self.path("discovery").display().to_string();
         let fixed = [
@@ -176,27 +176,27 @@ impl Cluster {
     }
 
     /// SIGKILL, and waits for the end.
-    pub fn kill(&mut self, name: &str) {
+    pub(crate) fn kill(&mut self, name: &str) {
         let mut child = self.processes.remove(name).expect("it was started");
         child.kill().expect("it runs");
         child.wait().expect("it ends");
     }
 
     /// Sends a signal to what was started under that name.
-    pub fn signal(&self, name: &str, signal: Signal) {
+    pub(crate) fn signal(&self, name: &str, signal: Signal) {
         let id = i32::try_from(self.processes[name].id()).expect("a pid");
         kill(Pid::from_raw(id), signal).expect("it runs");
     }
 
     /// Waits for what was started under that name to end by itself.
-    pub fn wait(&mut self, name: &str) -> std::process::ExitStatus {
+    pub(crate) fn wait(&mut self, name: &str) -> std::process::ExitStatus {
         let mut child = self.processes.remove(name).expect("it was started");
         eventually(&format!("{name} ends"), || {
             child.try_wait().expect("it can be waited for")
         })
     }
 
-    pub fn log(&self, name: &str) -> String {
+    pub(crate) fn log(&self, name: &str) -> String {
         fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
     }
 
@@ -208,7 +208,7 @@ impl Cluster {
     }
 
     /// A call of the services' REST API with the token.
-    pub fn rest(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
+    pub(crate) fn rest(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
         let authorization = format!("authorization: Bearer {}", self.token());
         http(
             self.port(2),
@@ -220,7 +220,7 @@ impl Cluster {
     }
 
     /// Waits until the services answer, then deploys.
-    pub fn deploy(&self, app: &Value) {
+    pub(crate) fn deploy(&self, app: &Value) {
         let answer = eventually("the app is taken", || {
             self.rest("POST", "/v2/apps", &app.to_string())
                 .filter(|answer| answer.status != 503)
@@ -229,7 +229,7 @@ impl Cluster {
     }
 
     /// The app's tasks that run and are healthy, by id.
-    pub fn healthy(&self, app: &str) -> BTreeSet<String> {
+    pub(crate) fn healthy(&self, app: &str) -> BTreeSet<String> {
         let Some(answer) = self.rest("GET", &format!("/v2/apps{app}/tasks"), "") else {
             return BTreeSet::new();
         };
@@ -255,7 +255,7 @@ impl Cluster {
     }
 
     /// Waits until exactly so many are healthy and the app has no other task.
-    pub fn await_healthy(&self, app: &str, count: usize) -> BTreeSet<String> {
+    pub(crate) fn await_healthy(&self, app: &str, count: usize) -> BTreeSet<String> {
         eventually(&format!("{app} has {count} healthy instances"), || {
             let answer = self
                 .rest("GET", &format!("/v2/apps{app}/tasks"), "")
@@ -266,7 +266,7 @@ impl Cluster {
     }
 
     /// The processes of this cluster's tasks, by task id.
-    pub fn task_pids(&self) -> BTreeMap<String, BTreeSet<i32>> {
+    pub(crate) fn task_pids(&self) -> BTreeMap<String, BTreeSet<i32>> {
         let mut pids: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
         for (pid, environment) in processes(self.dir.path()) {
             if let Some(task) = environment
@@ -280,7 +280,7 @@ impl Cluster {
     }
 
     /// Waits until the service port has answered from exactly these tasks, and from no other in the last round.
-    pub fn await_routed(&self, port: u16, tasks: &BTreeSet<String>) {
+    pub(crate) fn await_routed(&self, port: u16, tasks: &BTreeSet<String>) {
         eventually(&format!("port {port} routes to {tasks:?}"), || {
             let mut seen = BTreeSet::new();
             for _ in 0..tasks.len() * 3 {
@@ -355,7 +355,7 @@ fn processes(dir: &Path) -> Vec<(i32, String)> {
 }
 
 /// Asks again and again until there is an answer; fails when patience ends.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -370,7 +370,13 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// One HTTP/1.1 request on a connection of its own; None when nobody answers.
-pub fn http(port: u16, method: &str, path: &str, headers: &[&str], body: &str) -> Option<Answer> {
+pub(crate) fn http(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+) -> Option<Answer> {
     let has_host = headers
         .iter()
         .any(|header| header.to_ascii_lowercase().starts_with("host:"));
@@ -398,7 +404,7 @@ pub fn http(port: u16, method: &str, path: &str, headers: &[&str], body: &str) -
 }
 
 /// Sends bytes and reads until the other side closes or says nothing for a while.
-pub fn raw(port: u16, bytes: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn raw(port: u16, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))

@@ -1,5 +1,14 @@
 //! The one integration test binary: what holds for the whole repository, and whole clusters of real processes.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what it expected by failing"
+)]
+
 mod e2e;
 mod harness;
 mod proxy;

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Forwards one loopback port to another.
-pub struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     is_cut: Arc<AtomicBool>,
 }
 
 impl Proxy {
-    pub fn start(target: u16) -> Self {
+    pub(crate) fn start(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let is_cut = Arc::new(AtomicBool::new(false));
@@ -34,17 +34,17 @@ impl Proxy {
         Self { port, is_cut }
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// From now on nothing passes; nobody is told.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
     }
 
     /// New bytes pass again; what was sent meanwhile arrives late.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.is_cut.store(false, Ordering::SeqCst);
     }
 }

@@ -44,6 +44,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const PACKAGES_MAX: usize = 350;
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
+/// Tests are tables and stories; they are read from top to bottom.
+const TEST_LINES_MAX: usize = 140;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -230,6 +232,13 @@ fn files_are_short_and_begin_with_what_they_are_for() {
 fn functions_are_short() {
     let mut faults = Vec::new();
     for path in files(&[".rs"]) {
+        let is_test =
+            path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
+        let limit = if is_test {
+            TEST_LINES_MAX
+        } else {
+            FUNCTION_LINES_MAX
+        };
         let source = text(&path);
         let lines: Vec<&str> = source.lines().collect();
         for (start, line) in lines.iter().enumerate() {
@@ -263,12 +272,15 @@ fn functions_are_short() {
                 .iter()
                 .position(|l| *l == close)
                 .map_or(1, |n| n + 1);
-            if length > FUNCTION_LINES_MAX {
+            if length > limit {
                 faults.push(format!("{}:{}: {length} lines", path.display(), start + 1));
             }
         }
     }
-    assert_none(&faults, "a function has at most 70 lines");
+    assert_none(
+        &faults,
+        "a function has at most 70 lines, a test twice that",
+    );
 }
 
 #[test]

@@ -16,12 +16,9 @@ fn bad_apps_are_refused_with_code_field_and_remedy() {
     let taken = cluster.port(50);
     let cases = [
         (json!({"id": "/a", "cmd": "true", "cpus": -1}), "cpus"),
-        (
-            json!({"id": "/a", "cmd": "true", "cpus": 1e300}),
-            "cpus",
-        ),
+        (json!({"id": "/a", "cmd": "true", "cpus": 1e300}), "cpus"),
         (json!({"id": "/a", "cmd": ""}), "cmd"),
-        (json!({"id": "/a", "args": []}), "cmd"),
+        (json!({"id": "/a", "args": []}), "args"),
         (
             json!({"id": "/a", "cmd": "true", "instances": -1}),
             "instances",

@@ -65,9 +65,11 @@ fn every_role_can_be_killed_and_no_instance_notices() {
         assert_eq!(cluster.task_pids(), pids, "after {role}");
     }
 
-    let answer = cluster
-        .rest("PUT", "/v2/apps/web", r#"{"instances": 3}"#)
-        .expect("services answer");
+    // Until services have found the master again they say so with 503: try again.
+    let answer = eventually("services take changes", || {
+        let answer = cluster.rest("PUT", "/v2/apps/web", r#"{"instances": 3}"#)?;
+        (answer.status != 503).then_some(answer)
+    });
     assert_eq!(answer.status, 200, "{}", answer.body);
     let grown = cluster.await_healthy("/web", 3);
     assert!(grown.is_superset(&tasks));

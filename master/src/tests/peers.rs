@@ -427,6 +427,7 @@ pub(super) fn running(
         spec: Some(task(task_id)),
         incarnation,
         status: Some(status),
+        acknowledged: 0,
     }
 }
 
