@@ -83,6 +83,8 @@ pub(crate) struct Agents {
     pub(crate) links: BTreeMap<LinkId, AgentId>,
     /// Links that were told to end and have not yet; what they still say is ignored.
     closing: BTreeSet<LinkId>,
+    /// Admissions that are not durable yet.
+    admitting: BTreeSet<(Seq, AgentId)>,
     /// When the timer for resting ports is set to.
     rest_timer_at: Option<u64>,
 }
@@ -135,6 +137,18 @@ impl Core {
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
         self.agents.closing.remove(&link);
         self.lose_link(link);
+    }
+
+    /// Agents whose admission is durable now may be offered from.
+    pub(crate) fn on_persisted(&mut self, seq: Seq) {
+        self.turn.on_persisted(seq);
+        while let Some((seq, agent)) = self.agents.admitting.pop_first() {
+            if !self.turn.is_durable(seq) {
+                self.agents.admitting.insert((seq, agent));
+                break;
+            }
+            self.triggers.agent_changed(&agent);
+        }
     }
 
     /// Freed ports have rested.
@@ -347,6 +361,7 @@ impl Core {
             .or_insert_with(|| Agent::new(now, AgentState::Recovering));
         if let Some(seq) = admitted_in {
             known.admitted_in = seq;
+            self.agents.admitting.insert((seq, agent.clone()));
         }
         was_unreachable
     }

@@ -184,19 +184,6 @@ impl Core {
         }
     }
 
-    /// Agents whose admission is durable now may be offered from.
-    fn on_persisted(&mut self, seq: Seq) {
-        let was = self.turn.durable();
-        self.turn.on_persisted(seq);
-        let now = self.turn.durable();
-        let agents = self.agents.by_id.iter();
-        for (id, _) in
-            agents.filter(|(_, agent)| was < agent.admitted_in && agent.admitted_in <= now)
-        {
-            self.triggers.agent_changed(id);
-        }
-    }
-
     fn end_step(&mut self, effects: &mut Effects) {
         self.allocate_if_due();
         self.record_rows();

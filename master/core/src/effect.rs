@@ -127,7 +127,8 @@ pub struct Explanation {
 /// A reason that some agents fail by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// Stable: `agent_state`, `predicate`, `excluded`, `insufficient_<resource>`, `offered`.
+    /// Stable: `agent_state`, `predicate`, `excluded`, `insufficient_<resource>`, `offered`; `waiting` for agents that fit
+    /// and will be offered, at the latest when a new term has recovered.
     pub reason: String,
     /// In words.
     pub message: String,
@@ -269,7 +270,7 @@ pub struct FrameworkRow {
     pub offers: u64,
     /// Instances wanted and not offered.
     pub demand: u64,
-    /// Held by tasks.
+    /// Held by tasks; scalars alone, because the same port on two agents is not the same.
     pub used: Resources,
 }
 

@@ -60,7 +60,8 @@ pub enum Event {
         /// The connection.
         link: LinkId,
     },
-    /// A framework called. The first call of a session must be Subscribe.
+    /// A framework called. The first call of a session must be Subscribe: it is told `Subscribed`, then `Answered` with
+    /// Done. A first call that is refused is `Answered` so, then the session is `Closed` with the same problem.
     CallReceived {
         /// The connection.
         session: SessionId,

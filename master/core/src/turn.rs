@@ -73,11 +73,6 @@ impl Turn {
         seq <= self.durable
     }
 
-    /// The last batch that is durable.
-    pub(crate) fn durable(&self) -> Seq {
-        self.durable
-    }
-
     /// How many batches are not durable yet.
     pub(crate) fn pending(&self) -> u64 {
         self.newest().0.saturating_sub(self.durable.0)
