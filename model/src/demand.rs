@@ -37,6 +37,23 @@ pub struct DemandEntry {
     pub excluded: Vec<Exclusion>,
 }
 
+impl DemandEntry {
+    /// So many times these resources, on any agent.
+    pub fn new(id: DemandId, count: u32, resources: Resources) -> Self {
+        let shape = Shape::Of {
+            resources,
+            counts: BTreeMap::new(),
+        };
+        Self {
+            id,
+            shape,
+            count,
+            predicates: Vec::new(),
+            excluded: Vec::new(),
+        }
+    }
+}
+
 /// What one instance needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {

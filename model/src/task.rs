@@ -34,6 +34,24 @@ pub struct TaskSpec {
     pub kill_grace: Duration,
 }
 
+impl TaskSpec {
+    /// A task with nothing but what it must have; its name is its id. Set the other fields on it.
+    pub fn new(id: TaskId, command: Command, resources: Resources) -> Self {
+        Self {
+            name: id.to_string(),
+            id,
+            resources,
+            command,
+            environment: BTreeMap::new(),
+            user: None,
+            labels: BTreeMap::new(),
+            ports: Vec::new(),
+            checks: Vec::new(),
+            kill_grace: crate::limits::KILL_GRACE_DEFAULT,
+        }
+    }
+}
+
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {

@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod dev;
+mod frameworks;
 mod roles;
