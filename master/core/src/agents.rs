@@ -17,7 +17,7 @@ use crate::amounts::{ports_of, scalars_of};
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
-use crate::limits::AGENTS_MAX;
+use crate::limits::{AGENTS_MAX, PORT_REST_STEP};
 use crate::tasks::TaskKey;
 
 /// What the master knows about an agent besides its description, which stands in the registry.
@@ -179,8 +179,13 @@ impl Core {
         if ports.is_empty() || until <= self.turn.now.mono_ns {
             return;
         }
+        let step = u64::try_from(PORT_REST_STEP.as_nanos()).unwrap_or(u64::MAX);
+        let until = until.div_ceil(step).saturating_mul(step);
         if let Some(known) = self.agents.by_id.get_mut(agent) {
-            known.resting.push((until, ports));
+            match known.resting.last_mut() {
+                Some((same, together)) if *same == until => together.add(&ports),
+                _ => known.resting.push((until, ports)),
+            }
             self.set_rest_timer(until);
         }
     }

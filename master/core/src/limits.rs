@@ -18,6 +18,9 @@ pub const STATE_KEYS_MAX: usize = 100_000;
 pub const STATE_LIST_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Batches that wait to become durable; writes that somebody asked for are refused beyond (`server.overloaded`).
 pub const BATCHES_PENDING_MAX: u64 = 1_000;
+/// Ports that are freed within such a step rest until its end together: an agent whose tasks come and go has at most one
+/// set of them for each step of `port_rest`, and the timer comes at most once in each.
+pub const PORT_REST_STEP: Duration = Duration::from_secs(1);
 /// The shortest exclusion that a decline makes, and an accept that launches nothing; shorter ones are lengthened to it.
 /// Without it a framework that declines everything would be offered the same again at once, for ever (Mesos has the same
 /// floor on filters).

@@ -13,6 +13,7 @@ use proffer_model::{
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact};
 use crate::event::SessionId;
+use crate::tasks::TaskKey;
 
 /// An active session.
 #[derive(Debug)]
@@ -114,7 +115,8 @@ impl Core {
         self.turn.push(Effect::CloseSession { session });
     }
 
-    /// Refuses a session that never became active: its call is answered, then it is closed with the same problem.
+    /// Refuses a session that never became active: its call is answered, then it is closed with the same problem. That its
+    /// framework is over, for one, is not said before it is durable.
     pub(crate) fn refuse_session(&mut self, session: SessionId, request: u64, problem: Problem) {
         self.turn.record(Fact::CallRefused {
             framework: None,
@@ -122,8 +124,8 @@ impl Core {
         });
         let answer = Answer::Refused(problem.clone());
         let events = [Event::Answered { request, answer }, Event::Closed(problem)];
+        let after = self.turn.after_everything();
         for (sequence, event) in (1..).zip(events) {
-            let after = After::Nothing;
             self.turn.push(Effect::SendSession {
                 session,
                 sequence,
@@ -186,6 +188,15 @@ impl Core {
         if let Some(open) = self.sessions.open.get_mut(&session) {
             open.outstanding
                 .insert(open.sequence, (task.clone(), incarnation));
+        }
+    }
+
+    /// What was sent of a launch is not awaited any more: its queue begins anew.
+    pub(crate) fn forget_outstanding(&mut self, key: &TaskKey, incarnation: Incarnation) {
+        let session = self.frameworks.get(&key.0).and_then(|known| known.session);
+        if let Some(open) = session.and_then(|session| self.sessions.open.get_mut(&session)) {
+            open.outstanding
+                .retain(|_, (task, of)| *task != key.1 || *of != incarnation);
         }
     }
 

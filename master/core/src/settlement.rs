@@ -56,6 +56,7 @@ impl Core {
                 Reported::New => self.adopt(agent, &key, &task, was_unreachable, after),
                 Reported::Moved => {
                     self.forget_task(&key);
+                    self.forget_outstanding(&key, task.incarnation);
                     self.adopt(agent, &key, &task, true, after);
                 }
                 Reported::Newer => {
@@ -63,6 +64,8 @@ impl Core {
                     self.adopt(agent, &key, &task, was_unreachable, after);
                 }
                 Reported::Unwanted(reason) => {
+                    // Why nobody wants it may not be durable yet.
+                    let after = after.max(self.turn.after_everything());
                     let held = task.spec.resources;
                     self.stray(agent, &key, &task.status, held, Some(reason), after);
                     continue;
@@ -97,19 +100,29 @@ impl Core {
         latest: TaskState,
     ) {
         let stray = (key.0.clone(), key.1.clone(), status.incarnation);
-        let Some(known) = self.agents.by_id.get_mut(agent) else {
-            return;
-        };
-        let is_stray = known.strays.contains_key(&stray);
-        if latest.is_terminal()
-            && let Some(held) = known.strays.remove(&stray)
-        {
-            self.rest_ports(agent, &held);
-            self.recount_used(agent);
+        let known = self.agents.by_id.get(agent);
+        let is_stray = known.is_some_and(|known| known.strays.contains_key(&stray));
+        if latest.is_terminal() {
+            self.release_stray(agent, key, status.incarnation);
         }
         // A terminal one that is unknown was acknowledged before, and the acknowledgement was lost.
         if is_stray || latest.is_terminal() {
             self.acknowledge_to_agent(agent, key, status.incarnation, status.number);
+        }
+    }
+
+    /// What was nobody's has come to its end: what it held is free. Nothing happens if there is no such stray.
+    pub(crate) fn release_stray(
+        &mut self,
+        agent: &AgentId,
+        key: &TaskKey,
+        incarnation: Incarnation,
+    ) {
+        let stray = (key.0.clone(), key.1.clone(), incarnation);
+        let known = self.agents.by_id.get_mut(agent);
+        if let Some(held) = known.and_then(|known| known.strays.remove(&stray)) {
+            self.rest_ports(agent, &held);
+            self.recount_used(agent);
         }
     }
 

@@ -123,11 +123,12 @@ impl Core {
         });
         let after = self.turn.after(seq);
         let mut reported = 0;
+        // One whose end is known but was not told is unreachable to its framework: the agent may never tell it.
         for key in tasks {
             if self
                 .tasks
                 .get(&key)
-                .is_some_and(|task| !task.latest.is_terminal())
+                .is_some_and(|task| !task.latest.is_terminal() || task.is_awaited())
             {
                 let say = Say {
                     state: TaskState::Unreachable,

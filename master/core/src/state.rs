@@ -39,8 +39,10 @@ impl Core {
             let (framework, problem) = (Some(framework.clone()), problem.clone());
             self.turn.record(Fact::CallRefused { framework, problem });
         }
-        let state_in = self.frameworks.get(framework).map(|known| known.state_in);
-        let after = self.turn.after(state_in.unwrap_or_default());
+        let after = match self.frameworks.get(framework) {
+            Some(known) => self.turn.after(known.state_in),
+            None => self.turn.after_everything(),
+        };
         self.turn.push(Effect::Reply {
             request,
             reply,

@@ -186,6 +186,8 @@ impl Core {
                     status.state
                 },
             );
+            // One that was given up and came back is held as nobody's.
+            self.release_stray(agent, key, status.incarnation);
         }
         if is_known || is_over {
             self.acknowledge_to_agent(agent, key, status.incarnation, status.number);
@@ -337,7 +339,10 @@ impl Core {
                 task.kill = Some(grace);
                 self.repeat_kill(key, After::Nothing);
             }
-            _ => self.answer_status(key),
+            _ => {
+                let unknown = self.say_of_unknown();
+                self.answer_status(key, unknown.as_ref());
+            }
         }
     }
 
@@ -390,8 +395,10 @@ impl Core {
         } else {
             tasks
         };
+        // Looks at every agent, so once for all tasks.
+        let unknown = self.say_of_unknown();
         for task in tasks {
-            self.answer_status(&(framework.clone(), task));
+            self.answer_status(&(framework.clone(), task), unknown.as_ref());
         }
     }
 
@@ -478,38 +485,49 @@ impl Core {
         self.queue_status(key, status, After::Nothing);
     }
 
-    /// An answer to a question: not queued, for it can be asked again. Of an unknown task nothing is said while an agent
-    /// that may run it has not come back yet in this term; an unreachable one may run it still. Of one whose agent has more
-    /// to say, that is the answer.
-    pub(crate) fn answer_status(&mut self, key: &TaskKey) {
-        let Some(session) = self.frameworks.get(&key.0).and_then(|known| known.session) else {
-            return;
-        };
-        let say = |state, message: &str| Say {
-            state,
-            reason: Reason::Reconciled,
-            message: message.to_owned(),
-        };
+    /// What is said of a task that is not in the table: nothing while an agent that may run it has not come back yet in this
+    /// term; an unreachable one may run it still.
+    fn say_of_unknown(&self) -> Option<Say> {
         let unsettled = |state| {
             let mut agents = self.agents.by_id.values();
             agents.any(|agent| !agent.is_settled && agent.state == state)
         };
+        if unsettled(AgentState::Recovering) {
+            return None;
+        }
+        Some(if unsettled(AgentState::Unreachable) {
+            reconciled(TaskState::Unreachable, "an unreachable agent may run it")
+        } else {
+            reconciled(TaskState::Lost, "no agent knows this task")
+        })
+    }
+
+    /// An answer to a question: not queued, for it can be asked again. Of a task whose agent has more to say, that is the
+    /// answer, unless the agent is unreachable.
+    fn answer_status(&mut self, key: &TaskKey, unknown: Option<&Say>) {
+        let Some(session) = self.frameworks.get(&key.0).and_then(|known| known.session) else {
+            return;
+        };
         let status = match self.tasks.get(key) {
-            Some(task) if task.is_awaited() => return,
+            Some(task) if task.is_awaited() => {
+                let agent = self.agents.by_id.get(&task.agent);
+                if agent.is_none_or(|agent| agent.state != AgentState::Unreachable) {
+                    return;
+                }
+                let say = reconciled(TaskState::Unreachable, "its agent is unreachable");
+                self.own_status(key, task, say)
+            }
             Some(task) => {
-                let say = say(task.status.state, &task.status.message);
+                let say = reconciled(task.status.state, &task.status.message);
                 let exit = task.status.exit;
                 Status {
                     exit,
                     ..self.own_status(key, task, say)
                 }
             }
-            None if unsettled(AgentState::Recovering) => return,
             None => {
-                let say = if unsettled(AgentState::Unreachable) {
-                    say(TaskState::Unreachable, "an unreachable agent may run it")
-                } else {
-                    say(TaskState::Lost, "no agent knows this task")
+                let Some(say) = unknown else {
+                    return;
                 };
                 Status {
                     task: key.1.clone(),
@@ -518,7 +536,7 @@ impl Core {
                     number: 0,
                     state: say.state,
                     reason: say.reason,
-                    message: say.message,
+                    message: say.message.clone(),
                     exit: None,
                     healthy: None,
                     wall_ms: self.turn.now.wall_ms,
@@ -552,4 +570,13 @@ pub(crate) struct Say {
     pub(crate) state: TaskState,
     pub(crate) reason: Reason,
     pub(crate) message: String,
+}
+
+/// The answer to a question.
+fn reconciled(state: TaskState, message: &str) -> Say {
+    Say {
+        state,
+        reason: Reason::Reconciled,
+        message: message.to_owned(),
+    }
 }

@@ -293,3 +293,67 @@ fn a_new_term_offers_when_most_are_back_or_after_a_while() {
     world.pass_ms(200);
     assert_eq!(world.offers(session).len(), 1, "ten seconds are enough");
 }
+
+#[test]
+fn a_task_that_was_given_up_and_still_ran_holds_nothing_once_it_has_ended() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    world.returns(&agent, "a", "cpus:4", Vec::new());
+    let task = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        1,
+        TaskState::Running,
+    );
+    let link = world.returns(&agent, "a", "cpus:4", vec![task]);
+    assert_eq!(world.kills(link), [("t".to_owned(), Reason::KillRequested)]);
+    assert_eq!(world.used(&agent).scalar("cpus"), 1_000);
+    world.updates(
+        link,
+        &framework,
+        status("t", incarnation, 2, TaskState::Killed),
+    );
+    assert_eq!(world.acknowledged(link), [("t".to_owned(), 2)]);
+    assert_eq!(world.used(&agent).scalar("cpus"), 0);
+}
+
+#[test]
+fn what_was_told_of_a_task_before_it_moved_is_not_acknowledged_as_what_is_told_after() {
+    let mut world = World::new();
+    let old = world.agent("a", "cpus:4");
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    world.updates(
+        old,
+        &framework,
+        status("t", incarnation, 1, TaskState::Running),
+    );
+    world.acknowledge_all(session);
+    world.lose(old);
+    world.pass_s(80);
+    let other = AgentId::new("other").expect("an id");
+    let task = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        1,
+        TaskState::Running,
+    );
+    let link = world.returns(&other, "b", "cpus:4", vec![task]);
+    let before_the_end = world.sequence(session);
+    world.updates(
+        link,
+        &framework,
+        status("t", incarnation, 2, TaskState::Finished),
+    );
+    world.acknowledge(session, before_the_end);
+    assert_eq!(world.acknowledged(link), []);
+    world.acknowledge_all(session);
+    assert_eq!(world.acknowledged(link), [("t".to_owned(), 2)]);
+}

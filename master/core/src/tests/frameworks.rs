@@ -5,7 +5,7 @@ use proffer_model::{FrameworkId, Reason, TaskState, code};
 
 use super::world::{World, describe_framework, principal, reported, spec, status, want};
 use crate::effect::{After, Fact};
-use crate::event::{Event, SessionId};
+use crate::event::{Event, SessionId, StateCall};
 
 #[test]
 fn a_new_framework_is_durable_before_it_is_told() {
@@ -281,4 +281,42 @@ fn a_framework_of_the_log_that_never_comes_back_is_completed() {
     assert!(world.written.frameworks.contains_key(&framework));
     world.pass_s(2);
     assert!(world.written.completed.contains_key(&framework));
+}
+
+#[test]
+fn nobody_acts_on_a_frameworks_end_before_that_is_durable() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, generation) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    world.is_writing = false;
+    world.call(session, Call::Teardown);
+    let task = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        1,
+        TaskState::Running,
+    );
+    let link = world.returns(&agent, "a", "cpus:4", vec![task]);
+    let kill = world.ordered.iter().find(|(to, message, _)| {
+        *to == link && matches!(message, proffer_model::link::ToAgent::Kill { .. })
+    });
+    assert!(matches!(kill, Some((_, _, After::Seq(_)))), "{kill:?}");
+    let late = world.resubscribe(&framework);
+    let refused: Vec<_> = world.told.iter().filter(|(to, ..)| *to == late).collect();
+    assert!(
+        refused
+            .iter()
+            .all(|(_, _, after)| matches!(after, After::Seq(_))),
+        "{refused:?}"
+    );
+    let call = StateCall::List {
+        prefix: String::new(),
+    };
+    assert!(world.state(&framework, generation, call).is_err());
+    let reply = world.replies.values().next_back();
+    assert!(matches!(reply, Some((_, After::Seq(_)))), "{reply:?}");
 }

@@ -263,3 +263,46 @@ fn when_many_fall_silent_together_none_is_declared_until_some_are_back_or_time_h
         );
     }
 }
+
+#[test]
+fn a_task_whose_end_its_agent_has_not_told_is_unreachable_with_it() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    world.lose(link);
+    let mut world = World::term(2, world.written);
+    let session = world.resubscribe(&framework);
+    let mut task = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        2,
+        TaskState::Finished,
+    );
+    task.acknowledged = 0;
+    let link = world.returns(&agent, "a", "cpus:4", vec![task.clone()]);
+    world.lose(link);
+    world.drain(session);
+    world.pass_s(80);
+    let unreachable = |reason| ("t".to_owned(), TaskState::Unreachable, reason, 0);
+    assert_eq!(
+        world.statuses(session),
+        [unreachable(Reason::AgentUnreachable)]
+    );
+    world.acknowledge_all(session);
+    world.drain(session);
+    world.call(session, Call::Reconcile { tasks: Vec::new() });
+    assert_eq!(world.statuses(session), [unreachable(Reason::Reconciled)]);
+    world.drain(session);
+    let link = world.returns(&agent, "a", "cpus:4", vec![task]);
+    for (number, state) in [(1, TaskState::Running), (2, TaskState::Finished)] {
+        world.updates(link, &framework, status("t", incarnation, number, state));
+    }
+    let told: Vec<_> = world.statuses(session).into_iter().map(|s| s.1).collect();
+    assert_eq!(told, [TaskState::Running, TaskState::Finished]);
+    world.acknowledge_all(session);
+    assert_eq!(world.acknowledged(link), [("t".to_owned(), 2)]);
+}

@@ -431,7 +431,10 @@ impl World {
     }
 
     pub(super) fn acknowledge_all(&mut self, session: SessionId) {
-        let sequence = self.sequences[&session];
+        self.acknowledge(session, self.sequences[&session]);
+    }
+
+    pub(super) fn acknowledge(&mut self, session: SessionId, sequence: u64) {
         let call = Call::Acknowledge { sequence };
         let (principal, request) = (principal("p"), 0);
         self.step(Event::CallReceived {
@@ -440,6 +443,11 @@ impl World {
             request,
             call,
         });
+    }
+
+    /// The sequence of the last event that was sent to a session.
+    pub(super) fn sequence(&self, session: SessionId) -> u64 {
+        self.sequences[&session]
     }
 
     pub(super) fn drain(&mut self, session: SessionId) -> Vec<Told> {
@@ -490,6 +498,15 @@ impl World {
             Some((_, Told::Closed(problem), _)) => problem.clone(),
             other => panic!("the last event says why, not {other:?}"),
         }
+    }
+
+    /// What the row of an agent said last of what is held there.
+    pub(super) fn used(&self, agent: &AgentId) -> Resources {
+        let used = self.facts.iter().rev().find_map(|fact| match fact {
+            Fact::Agent(row) if row.agent == *agent => Some(row.used.clone()),
+            _ => None,
+        });
+        used.expect("a row")
     }
 
     /// Messages to an agent since the last time.
