@@ -2,15 +2,17 @@
 //!
 //! `agent` and `task` are replaced or made whole, with write, fsync, rename, fsync of the directory. `statuses` is
 //! appended to. A run directory appears by a rename, so that it always has both files. What a crash has torn at the end
-//! of `statuses` was never promised to anyone and is cut off; any other damage is an error that names the file.
+//! of `statuses` was never promised to anyone and is cut off; any other damage is an error that names the file. A run that
+//! is no more is renamed at once and removed in time.
 
 mod frame;
+mod garbage;
 mod read;
 mod write;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use proffer_agent_core::RunId;
@@ -48,6 +50,7 @@ impl Checkpoints {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o711);
         builder.create(dir.join(RUNS)).map_err(failed)?;
+        open_to_pass(&dir.join(RUNS)).map_err(failed)?;
         let dir = dir.canonicalize().map_err(failed)?;
         let lock = open_private(
             &dir.join(LOCK),
@@ -72,6 +75,11 @@ impl Checkpoints {
     pub(crate) fn run_dir(&self, run: RunId) -> PathBuf {
         self.dir.join(RUNS).join(run.to_string())
     }
+}
+
+/// Lets others pass through a directory of ours, whatever this process's umask says.
+fn open_to_pass(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o711))
 }
 
 fn open_private(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {

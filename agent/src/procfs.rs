@@ -35,15 +35,39 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     processes().filter(is_child).collect()
 }
 
-/// All processes that were given this environment entry, `NAME=value`, when they started.
-pub(crate) fn with_environment(entry: &str) -> Vec<u32> {
-    let has_entry = |pid: &u32| {
+/// Where a process belongs, as long as it does not ask to belong elsewhere. Neither id is used again while any process has
+/// it, and for both to be used again in the same relation is out of the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Its session.
+    pub(crate) session: u32,
+    /// Its process group.
+    pub(crate) group: u32,
+}
+
+/// All processes that were given this environment entry, `NAME=value`, when they started, or are of this origin: a program
+/// may write its name over its environment. One that only waits to be reaped does not count.
+pub(crate) fn started_with(entry: &str, origin: Option<Origin>) -> Vec<u32> {
+    let has_entry = |pid: u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment
             .split(|byte| *byte == 0)
             .any(|e| e == entry.as_bytes())
     };
-    processes().filter(has_entry).collect()
+    let is_of_origin = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        origin.is_some_and(|origin| is_alive_of(&stat, origin))
+    };
+    processes()
+        .filter(|pid| has_entry(*pid) || is_of_origin(*pid))
+        .collect()
+}
+
+fn is_alive_of(stat: &str, origin: Origin) -> bool {
+    let number = |place| field(stat, place).and_then(|text| text.parse::<u32>().ok());
+    !matches!(field(stat, 3), None | Some("Z" | "X"))
+        && number(5) == Some(origin.group)
+        && number(6) == Some(origin.session)
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -68,6 +92,23 @@ mod tests {
         assert_eq!(field(stat, 4), Some("7"));
         assert_eq!(field(stat, 22), Some("9999"));
         assert_eq!(field("42 nothing", 3), None);
+    }
+
+    #[test]
+    fn a_process_is_of_an_origin_by_group_and_session_and_while_it_is_alive() {
+        let origin = Origin {
+            session: 7,
+            group: 8,
+        };
+        for (stat, is_of) in [
+            ("9 (a) S 1 8 7 0", true),
+            ("9 (a) Z 1 8 7 0", false),
+            ("9 (a) S 1 9 7 0", false),
+            ("9 (a) S 1 8 8 0", false),
+            ("", false),
+        ] {
+            assert_eq!(is_alive_of(stat, origin), is_of, "{stat}");
+        }
     }
 
     #[test]

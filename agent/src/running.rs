@@ -52,7 +52,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 /// Starts an agent on the current runtime. When this returns, its tasks are recovered and its listener is bound; it may
 /// not have found a master yet.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, Problem> {
-    let token = LocalToken::load_or_create(&config.token_file)?;
     let plaintext = config.insecure_allow_plaintext;
     let listener = listen::bind_plaintext(config.listen, "listen", plaintext)?;
     let listen = listener.local_addr().map_err(|error| {
@@ -66,6 +65,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         config.task_user.as_deref(),
     )?;
     let checkpoints = Checkpoints::open(&config.work_dir)?;
+    programs.check_reach(&checkpoints.runs_dir())?;
+    // After the work directory, which others may pass through: the token's would be closed to them, and is often above it.
+    let token = LocalToken::load_or_create(&config.token_file)?;
+    let run_as_root = programs.run_as_root();
+    if run_as_root {
+        tracing::warn!(
+            "tasks that name no user run as root: set task_user, or run the agent as another user"
+        );
+    }
     let description = describe(&config, listen)?;
     tracing::info!(
         host = description.host,
@@ -104,7 +112,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let guard = Guard::new(token, config.insecure_allow_unauthenticated)
         .names(names.map(|(host, _)| host.to_owned()));
     let tasks = TasksServer::new(TasksService::new(runs_dir, view.clone(), ended.clone()));
-    let router = pages(view.clone())
+    let router = pages(view.clone(), run_as_root)
         .merge(registry.router())
         .merge(Routes::new(tasks).into_axum_router());
     let driver = guarded(driver.run(recovered, inputs, ended.clone()), ended.clone());
@@ -202,8 +210,8 @@ fn seed() -> Result<u64, Problem> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// `/health`.
-fn pages(view: View) -> Router {
+/// `/health`: whether a leader knows the agent, and what an operator should not overlook.
+fn pages(view: View, run_as_root: bool) -> Router {
     let health = move || {
         let view = view.clone();
         async move {
@@ -212,6 +220,7 @@ fn pages(view: View) -> Router {
                 "registered": agent.is_some(),
                 "agent_id": agent.as_ref().map(AgentId::as_str),
                 "tasks": view.live(),
+                "tasks_run_as_root": run_as_root,
                 "version": env!("CARGO_PKG_VERSION"),
             });
             (

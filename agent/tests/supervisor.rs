@@ -257,6 +257,68 @@ fn output_that_cannot_be_written_is_dropped_counted_and_holds_nothing_up() {
 }
 
 #[test]
+fn a_task_that_reads_its_own_output_does_not_hold_its_supervisor_up() {
+    // Takes out of the pipe what the supervisor was told to be there.
+    let line = "for i in 1 2 3 4; do cat /dev/stdout > /dev/null & done; \
+                (while :; do echo x; done) & sleep 1000";
+    let mut run = start(&shell(line));
+    run.pid();
+    for _ in 0..200 {
+        run.control = None;
+        run.connect();
+        run.pid();
+    }
+    run.kill(9);
+    assert_eq!(run.exit(), "exited signal 9\n");
+}
+
+#[test]
+fn a_flood_of_output_stays_within_its_limit() {
+    let launch = Launch {
+        output_bytes_max: 1_000_000,
+        ..shell("head -c 300000000 /dev/zero; exit 4")
+    };
+    let mut run = start(&launch);
+    assert_eq!(run.exit(), "exited code 4\n");
+    for name in ["stdout", "stdout.1"] {
+        assert!(fs::metadata(run.path.join(name)).unwrap().len() <= 1_000_000);
+    }
+    assert!(!run.path.join("stdout.2").exists());
+}
+
+#[test]
+fn protection_against_the_memory_killer_is_not_inherited() {
+    let is_allowed = |score: &str| {
+        let line = format!("echo {score} > /proc/self/oom_score_adj");
+        Command::new("/bin/sh")
+            .args(["-c", &line])
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    };
+    // Only root may protect anything.
+    if !is_allowed("-500") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("sandbox")).unwrap();
+    let launch = shell("cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj");
+    fs::write(dir.path().join("launch"), launch.encode().unwrap()).unwrap();
+    let line = "echo -500 > /proc/self/oom_score_adj; exec \"$0\" supervise --run-dir \"$1\"";
+    let supervisor = Command::new("/bin/sh")
+        .args(["-c", line, env!("CARGO_BIN_EXE_proffer-supervise")])
+        .arg(dir.path())
+        .stdout(Stdio::null())
+        .status();
+    assert!(supervisor.unwrap().success());
+    assert_eq!(
+        fs::read_to_string(dir.path().join("stdout")).unwrap(),
+        "0\n-500\n"
+    );
+}
+
+#[test]
 fn a_run_is_started_once_however_many_supervisors_try() {
     let mut run = start(&shell("echo up; sleep 1000"));
     run.pid();

@@ -40,15 +40,17 @@ impl Checkpoints {
     }
 
     /// All runs, as if none had ever been started: what is really there is for the containerizer to find out. What a
-    /// crash has left half made or half removed is removed. Errors: `file.failed`, `agent.checkpoint_damaged`.
+    /// crash has left half made is removed. Errors: `file.failed`, `agent.checkpoint_damaged`.
     pub(crate) fn read_runs(&self) -> Result<Vec<RecoveredRun>, Problem> {
         let runs_dir = self.dir.join(RUNS);
         let entries = fs::read_dir(&runs_dir).map_err(|error| unreadable(&runs_dir, &error))?;
         let mut runs = Vec::new();
         for entry in entries {
             let path = entry.map_err(|error| unreadable(&runs_dir, &error))?.path();
-            if is_left_over(&path) {
+            if is_left_over(&path, FRESH) {
                 fs::remove_dir_all(&path).map_err(|error| unreadable(&path, &error))?;
+            } else if is_left_over(&path, STALE) {
+                // Removed by the thread that removes such.
             } else if let Some(run) = path.file_name().and_then(parse_run) {
                 runs.push(read_run(run, &path)?);
             } else {
@@ -59,9 +61,10 @@ impl Checkpoints {
     }
 }
 
-fn is_left_over(path: &Path) -> bool {
+/// Whether this is what is left of a run, marked by this suffix.
+pub(super) fn is_left_over(path: &Path, suffix: &str) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let stem = name.strip_suffix(FRESH).or(name.strip_suffix(STALE));
+    let stem = name.strip_suffix(suffix);
     stem.is_some_and(|stem| parse_run(OsStr::new(stem)).is_some())
 }
 

@@ -1,7 +1,8 @@
 //! Writing checkpoints, on a thread of its own, in order and many together; says up to which they are durable.
 //!
 //! Each step can be repeated: a step that failed (a full disk) is tried again for ever, and nothing that depends on it
-//! happens meanwhile, because the core waits for `Persisted`.
+//! happens meanwhile, because the core waits for `Persisted`. Only what a task can bring about is not waited for: a run
+//! that cannot be removed, or whose files are gone.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -17,7 +18,10 @@ use proffer_proto::{encode_agent_identity, encode_run, encode_status_entry};
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 
-use super::{AGENT, Checkpoints, FRESH, RUNS, STALE, STATUSES, TASK, frame, open_private};
+use super::garbage::Garbage;
+use super::{
+    AGENT, Checkpoints, FRESH, RUNS, STALE, STATUSES, TASK, frame, open_private, open_to_pass,
+};
 use crate::limits::{WRITE_BATCH_MAX, WRITE_RETRY_INTERVAL, WRITES_MAX};
 
 /// What is to be written.
@@ -43,23 +47,26 @@ impl Writer {
     pub(crate) fn start(checkpoints: Checkpoints) -> Result<Self, Problem> {
         let (writes, queue) = mpsc::channel(WRITES_MAX);
         let (report, durable) = watch::channel(Seq(0));
+        let failed = |error: io::Error| {
+            Problem::new(code::INTERNAL, format!("cannot start a thread: {error}"))
+        };
+        let garbage = Garbage::start(checkpoints.runs_dir()).map_err(failed)?;
         std::thread::Builder::new()
             .name("checkpoints".to_owned())
             .spawn(move || {
-                write_all(&checkpoints, queue, &report);
+                write_all(&checkpoints, &garbage, queue, &report);
                 // In this order: when `durable` ends, the work directory is free.
                 drop(checkpoints);
                 drop(report);
             })
-            .map_err(|error| {
-                Problem::new(code::INTERNAL, format!("cannot start a thread: {error}"))
-            })?;
+            .map_err(failed)?;
         Ok(Self { writes, durable })
     }
 }
 
 fn write_all(
     checkpoints: &Checkpoints,
+    garbage: &Garbage,
     mut queue: mpsc::Receiver<Write>,
     report: &watch::Sender<Seq>,
 ) {
@@ -70,7 +77,7 @@ fn write_all(
             Write::Remove(_) => None,
         });
         for step in plan(batch.drain(..)) {
-            while let Err(error) = checkpoints.carry_out(&step) {
+            while let Err(error) = checkpoints.carry_out(&step, garbage) {
                 if queue.is_closed() {
                     // The agent is ending: what is not durable has promised nothing.
                     tracing::error!(%error, "a checkpoint was not written");
@@ -158,13 +165,17 @@ fn plan(batch: impl Iterator<Item = Write>) -> Vec<Step> {
 }
 
 impl Checkpoints {
-    fn carry_out(&self, step: &Step) -> io::Result<()> {
+    fn carry_out(&self, step: &Step, garbage: &Garbage) -> io::Result<()> {
         match step {
             Step::Identity(identity) => self.write_identity(identity),
             Step::Make(made, entries) => self.make_run(made, entries),
-            Step::Append(run, entries) => append(&self.run_dir(*run).join(STATUSES), entries),
+            Step::Append(run, entries) => self.append(*run, entries),
             Step::Sync => sync_dir(&self.dir.join(RUNS)),
-            Step::Remove(run) => self.remove_run(*run),
+            Step::Remove(run) => {
+                self.remove_run(*run);
+                garbage.wake();
+                Ok(())
+            }
         }
     }
 
@@ -192,7 +203,8 @@ impl Checkpoints {
         if fs::exists(&fresh)? {
             fs::remove_dir_all(&fresh)?;
         }
-        DirBuilder::new().mode(0o711).create(&fresh)?;
+        DirBuilder::new().mode(0o700).create(&fresh)?;
+        open_to_pass(&fresh)?;
         let content = encode_run(&Run {
             framework: made.framework.clone(),
             incarnation: made.incarnation,
@@ -206,17 +218,27 @@ impl Checkpoints {
         fs::rename(&fresh, &dir)
     }
 
-    fn remove_run(&self, run: RunId) -> io::Result<()> {
+    /// A run whose files are gone has no next life, so it is not written on.
+    fn append(&self, run: RunId, entries: &[Entry]) -> io::Result<()> {
+        let path = self.run_dir(run).join(STATUSES);
+        match append(&path, entries) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(path = %path.display(), "a checkpoint is gone: to the next agent its task is lost");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Takes its name from the run; what is in it goes in time. When that fails, the next life finds it and tries again.
+    fn remove_run(&self, run: RunId) {
         let dir = self.run_dir(run);
         let stale = self.dir.join(RUNS).join(format!("{run}{STALE}"));
-        // By a rename first: half a directory would be damage to the next life.
         match fs::rename(&dir, &stale) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %dir.display(), %error, "a run cannot be removed");
+            }
             _ => {}
-        }
-        match fs::remove_dir_all(&stale) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
         }
     }
 }

@@ -60,21 +60,31 @@ impl Tail {
                     return Ok(Some(chunk.into()));
                 }
             }
-            let next = match self.newer.take() {
-                Some(newer) => Some(newer),
-                None => open_file(&self.dir, self.name)?,
-            };
-            // The same file has no more; another one has taken its place, and the old one is whole.
-            let is_same = match (&self.current, &next) {
-                (Some(current), Some(next)) => is_same(current, next)?,
-                (_, None) => true,
-                (None, Some(_)) => false,
-            };
-            if is_same {
-                return Ok(None);
+            // Whole only if it had been put aside already when its end was read.
+            if let Some(newer) = self.newer.take() {
+                self.current = Some(newer);
+                continue;
             }
-            self.current = next;
+            self.newer = self.find_newer()?;
+            match (&self.current, &self.newer) {
+                (_, None) => return Ok(None),
+                (None, Some(_)) => self.current = self.newer.take(),
+                (Some(_), Some(_)) => {}
+            }
         }
+    }
+
+    /// The file that follows the one that is read: the older of the two if that is not it, else the newest if not.
+    fn find_newer(&self) -> io::Result<Option<File>> {
+        let (older, newest) = open_both(&self.dir, self.name)?;
+        let Some(current) = &self.current else {
+            return Ok(older.or(newest));
+        };
+        let Some(newest) = other_than(current, newest)? else {
+            return Ok(None);
+        };
+        let missed = other_than(current, older)?;
+        Ok(missed.or(Some(newest)))
     }
 
     /// Goes so many lines before the end. A last line without an end counts as one.
@@ -160,6 +170,13 @@ fn open_file(dir: &OwnedFd, name: &str) -> io::Result<Option<File>> {
     }
 }
 
+fn other_than(current: &File, file: Option<File>) -> io::Result<Option<File>> {
+    match file {
+        Some(file) if !is_same(current, &file)? => Ok(Some(file)),
+        _ => Ok(None),
+    }
+}
+
 fn is_same(a: &File, b: &File) -> io::Result<bool> {
     let (a, b) = (a.metadata()?, b.metadata()?);
     Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
@@ -227,6 +244,33 @@ mod tests {
         fs::write(&newest, "c").unwrap();
         assert_eq!(read(&mut tail), "bc");
         assert_eq!(read(&mut tail), "");
+        // Twice between two reads: one file would have been passed over.
+        fs::rename(&newest, &older).unwrap();
+        fs::write(&newest, "d").unwrap();
+        fs::rename(&newest, &older).unwrap();
+        fs::write(&newest, "e").unwrap();
+        assert_eq!(read(&mut tail), "de");
+    }
+
+    #[test]
+    fn nothing_is_lost_when_a_file_is_put_aside_between_its_end_and_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (newest, older) = (dir.path().join("stdout"), dir.path().join("stdout.1"));
+        fs::write(&newest, "a").unwrap();
+        let mut tail = Tail::open(dir.path(), "stdout", None).unwrap();
+        assert_eq!(read(&mut tail), "a");
+        // As if its end had just been read.
+        let found = |tail: &mut Tail| tail.find_newer().unwrap();
+        fs::write(&newest, "ab").unwrap();
+        fs::rename(&newest, &older).unwrap();
+        fs::write(&newest, "c").unwrap();
+        tail.newer = found(&mut tail);
+        tail.current
+            .as_mut()
+            .unwrap()
+            .seek(SeekFrom::Start(1))
+            .unwrap();
+        assert_eq!(read(&mut tail), "bc");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A supervisor holds the lock while it lives, so whoever gets the lock knows that none does. Then the file `pid` says
 //! whether one ever claimed the run. If not, `launch` is removed while the lock is held, so that none can start it later;
-//! if one did, what its task may have left is ended, found by the environment that only this task was given.
+//! if one did, what its task may have left is ended, found by the environment that only this task was given, or by its
+//! session and group.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -16,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::limits::{ATTACH_INTERVAL, ATTACH_PATIENCE, CONTROL_LINE_LEN_MAX, KILL_REST_PATIENCE};
-use crate::procfs::{self, ProcessId};
+use crate::procfs::{self, Origin, ProcessId};
 use crate::supervisor::protocol::{self, Said};
 
 /// What is there.
@@ -68,6 +69,7 @@ impl Connection {
 /// Finds out what is there; waits while that is being decided.
 pub(super) async fn attach(dir: &Path) -> Attached {
     let begun = Instant::now();
+    let mut is_reported = false;
     loop {
         if let Some(found) = read_exit(dir) {
             return Attached::Gone(found);
@@ -79,8 +81,15 @@ pub(super) async fn attach(dir: &Path) -> Attached {
             Ok(Some(lock)) => return Attached::Gone(settle(dir, lock).await),
             // It lives and is starting or ending.
             Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(path = %dir.display(), "a run directory is gone, and what ran in it is ended");
+                sweep(&dir.join(protocol::SANDBOX), None).await;
+                return Attached::Gone(Found::SupervisorLost);
+            }
             Err(error) => {
-                tracing::error!(path = %dir.display(), %error, "a run directory cannot be used");
+                if !std::mem::replace(&mut is_reported, true) {
+                    tracing::error!(path = %dir.display(), %error, "a run directory cannot be used");
+                }
             }
         }
         if begun.elapsed() > ATTACH_PATIENCE {
@@ -138,7 +147,7 @@ async fn settle(dir: &Path, lock: File) -> Found {
     }
     let is_claimed = !matches!(fs::exists(dir.join(protocol::PID)), Ok(false));
     if is_claimed {
-        sweep(&dir.join(protocol::SANDBOX)).await;
+        sweep(&dir.join(protocol::SANDBOX), origin(dir)).await;
         return Found::SupervisorLost;
     }
     match fs::remove_file(dir.join(protocol::LAUNCH)) {
@@ -155,12 +164,12 @@ async fn settle(dir: &Path, lock: File) -> Found {
 }
 
 /// Ends all processes that were started in this sandbox: their supervisor is dead, and nobody else would.
-async fn sweep(sandbox: &Path) {
+async fn sweep(sandbox: &Path, origin: Option<Origin>) {
     let entry = format!("{}={}", super::launch::SANDBOX_VARIABLE, sandbox.display());
     let begun = Instant::now();
     while begun.elapsed() < KILL_REST_PATIENCE {
         let entry = entry.clone();
-        let found = tokio::task::spawn_blocking(move || procfs::with_environment(&entry)).await;
+        let found = tokio::task::spawn_blocking(move || procfs::started_with(&entry, origin)).await;
         match found {
             Ok(left) if left.is_empty() => return,
             Ok(left) => left.into_iter().for_each(kill),
@@ -171,9 +180,21 @@ async fn sweep(sandbox: &Path) {
     tracing::error!(sandbox = %sandbox.display(), "what a lost task has left cannot be ended");
 }
 
+/// The supervisor led the task's session, and the task its group.
+fn origin(dir: &Path) -> Option<Origin> {
+    Some(Origin {
+        session: claimed(dir, "supervisor")?.pid,
+        group: claimed(dir, "task")?.pid,
+    })
+}
+
+fn claimed(dir: &Path, name: &str) -> Option<ProcessId> {
+    let text = fs::read_to_string(dir.join(protocol::PID)).ok()?;
+    protocol::parse_pid(&text, name)
+}
+
 fn kill_supervisor(dir: &Path) {
-    let text = fs::read_to_string(dir.join(protocol::PID)).unwrap_or_default();
-    if let Some(supervisor) = protocol::parse_pid(&text, "supervisor")
+    if let Some(supervisor) = claimed(dir, "supervisor")
         && ProcessId::is_there(supervisor)
     {
         tracing::warn!(path = %dir.display(), "a supervisor does not answer and is killed");

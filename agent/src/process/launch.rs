@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User};
@@ -45,6 +45,28 @@ impl TaskUser {
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
         }))
+    }
+
+    /// Whether this user can pass through the directory and all above it, by their permissions; the error is for people.
+    /// The path is absolute and without links.
+    fn check_reach(self, dir: &Path) -> Result<(), String> {
+        for dir in dir.ancestors() {
+            let metadata =
+                fs::metadata(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+            let bit = match (metadata.uid() == self.uid, metadata.gid() == self.gid) {
+                (true, _) => 0o100,
+                (false, true) => 0o010,
+                (false, false) => 0o001,
+            };
+            if metadata.mode() & bit == 0 {
+                let (dir, uid) = (dir.display(), self.uid);
+                return Err(format!(
+                    "user {uid} cannot reach its sandbox: it may not pass through {dir} \
+                     (chmod o+x {dir}, or another work_dir, lets it)"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -89,13 +111,41 @@ impl Programs {
         })
     }
 
+    /// Whether tasks that name no user run as root.
+    pub(crate) fn run_as_root(&self) -> bool {
+        self.user.is_none() && Uid::effective().is_root()
+    }
+
+    /// Whether tasks that name no user can reach their sandboxes beneath this directory. Error: `config.invalid`.
+    pub(crate) fn check_reach(&self, runs_dir: &Path) -> Result<(), Problem> {
+        let reach = self.user.map_or(Ok(()), |user| user.check_reach(runs_dir));
+        reach.map_err(|message| {
+            Problem::new(code::CONFIG_INVALID, message)
+                .field("task_user")
+                .hint("let the user pass through, or choose another directory with --work-dir")
+        })
+    }
+
+    /// The user of this task; nothing when it is the agent's own.
+    fn user(&self, spec: &TaskSpec) -> Result<Option<TaskUser>, String> {
+        let Some(name) = &spec.user else {
+            return Ok(self.user);
+        };
+        let user = TaskUser::find(name)?;
+        // The agent's own is root, or there could be no other. An operator who chose another does not want that.
+        if user.is_none() && self.user.is_some() {
+            return Err(
+                "no task runs as root on this agent, because it has a task_user".to_owned(),
+            );
+        }
+        Ok(user)
+    }
+
     /// Makes the sandbox and writes the file `launch`: from then on a supervisor may start it. The error is for people
     /// and names no value of the environment.
     pub(super) fn prepare(&self, dir: &Path, spec: &TaskSpec) -> Result<(), String> {
-        let user = match &spec.user {
-            Some(name) => TaskUser::find(name)?,
-            None => self.user,
-        };
+        let user = self.user(spec)?;
+        user.map_or(Ok(()), |user| user.check_reach(dir))?;
         let sandbox = dir.join(protocol::SANDBOX);
         let launch = Launch {
             arguments: match &spec.command {

@@ -4,9 +4,10 @@
 //! has moved to. Killing children until there are none therefore ends all of it.
 
 use std::fs;
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::unix::fs::fchown;
 use std::os::unix::process::CommandExt as _;
-use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -17,14 +18,14 @@ use proffer_model::Exit;
 use crate::procfs;
 use crate::supervisor::output::Output;
 use crate::supervisor::protocol::{self, Launch};
-use crate::supervisor::system;
+use crate::supervisor::system::{self, OomGuard};
 
 /// The task's process and its output.
 pub(super) struct Child {
     pid: u32,
     group: Pid,
-    pub(super) stdout: Option<(ChildStdout, Output)>,
-    pub(super) stderr: Option<(ChildStderr, Output)>,
+    pub(super) stdout: (PipeReader, Output),
+    pub(super) stderr: (PipeReader, Output),
 }
 
 impl Child {
@@ -34,6 +35,8 @@ impl Child {
             .arguments
             .split_first()
             .ok_or(io::ErrorKind::InvalidInput)?;
+        let (stdout, task_stdout) = pipe(launch)?;
+        let (stderr, task_stderr) = pipe(launch)?;
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -41,23 +44,24 @@ impl Child {
             .envs(launch.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(protocol::SANDBOX)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(task_stdout)
+            .stderr(task_stderr)
             .process_group(0);
         if let Some((uid, gid)) = launch.user {
             command.uid(uid).gid(gid);
         }
         system::prepare_child(&mut command);
-        let mut child = command.spawn()?;
+        let guard = OomGuard::lower();
+        let child = command.spawn();
+        guard.restore();
+        let child = child?;
         let limit = launch.output_bytes_max;
-        let stdout = child.stdout.take();
-        let stderr = child.stderr.take();
         let group = i32::try_from(child.id()).map_err(io::Error::other)?;
         Ok(Self {
             pid: child.id(),
             group: Pid::from_raw(group),
-            stdout: stdout.map(|pipe| (pipe, Output::new(protocol::STDOUT, limit))),
-            stderr: stderr.map(|pipe| (pipe, Output::new(protocol::STDERR, limit))),
+            stdout: (stdout, Output::new(protocol::STDOUT, limit)),
+            stderr: (stderr, Output::new(protocol::STDERR, limit)),
         })
     }
 
@@ -95,6 +99,17 @@ impl Child {
             }
         }
     }
+}
+
+/// A pipe for one output. It is the task's user's, who could not open `/dev/stdout` otherwise; and reading it never waits,
+/// because whoever can open it can also take out of it what was announced.
+fn pipe(launch: &Launch) -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    if let Some((uid, gid)) = launch.user {
+        fchown(&reader, Some(uid), Some(gid))?;
+    }
+    system::never_wait(&reader)?;
+    Ok((reader, writer))
 }
 
 /// Kills what is left of all that the task started. Answers whether nothing is left; call it again until then.

@@ -4,12 +4,14 @@
     reason = "close_range, signal dispositions and what runs between fork and exec have no safe wrapper"
 )]
 
+use std::fs;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollTimeout, poll};
 use nix::sys::prctl;
@@ -17,6 +19,9 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd;
+
+/// How likely this process is to be killed when memory is short: -1000 (never) to 1000.
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 /// Leaves everything of the agent behind: descriptors, session, dispositions of signals, mask of files.
 pub(super) fn detach() -> io::Result<()> {
@@ -62,6 +67,32 @@ pub(super) fn prepare_child(command: &mut Command) {
     };
     // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock, and this process has one thread.
     unsafe { command.pre_exec(in_child) };
+}
+
+/// Tasks must not inherit the protection against the kernel's memory killer that an operator gave the agent: one that takes
+/// too much would then be the last to go. The supervisor gives its own up while it starts the task.
+pub(super) struct OomGuard(Option<String>);
+
+impl OomGuard {
+    /// Gives the protection up, if there is one.
+    pub(super) fn lower() -> Self {
+        let score = fs::read_to_string(OOM_SCORE).unwrap_or_default();
+        let is_protected = score.starts_with('-') && fs::write(OOM_SCORE, "0").is_ok();
+        Self(is_protected.then_some(score))
+    }
+
+    /// Takes it back; without the right to, the supervisor does without.
+    pub(super) fn restore(self) {
+        if let Some(score) = self.0 {
+            let _ = fs::write(OOM_SCORE, score.trim_end());
+        }
+    }
+}
+
+/// Makes reads answer at once, whatever there is.
+pub(super) fn never_wait(source: &impl AsFd) -> io::Result<()> {
+    fcntl(source.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
 }
 
 /// Points standard output, which was the agent's pipe, to nowhere.

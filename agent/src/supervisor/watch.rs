@@ -1,12 +1,12 @@
 //! The supervisor's loop: waits for output, signals and agents, until the task's process has ended and nothing of it is
 //! left.
 
-use std::io::Read;
+use std::io::ErrorKind::{Interrupted, WouldBlock};
+use std::io::{PipeReader, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Instant;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use proffer_model::Exit;
@@ -60,8 +60,7 @@ impl Watch {
         }
         self.drain();
         let mut lines = vec![Said::Exited(exit).line()];
-        let outputs = self.child.stdout.iter().map(|(_, output)| output);
-        let outputs = outputs.chain(self.child.stderr.iter().map(|(_, output)| output));
+        let outputs = [&self.child.stdout.1, &self.child.stderr.1].into_iter();
         let dropped = outputs.filter(|output| output.dropped() > 0);
         lines.extend(dropped.map(|output| dropped_line(output.name(), output.dropped())));
         lines
@@ -84,11 +83,11 @@ impl Watch {
             self.read_signals();
             self.exit = self.child.reap();
         }
-        if ready.stdout && !pump(&mut self.child.stdout, &mut self.chunk) {
-            close(&mut self.child.stdout);
+        if ready.stdout {
+            pump(&mut self.child.stdout, &mut self.chunk);
         }
-        if ready.stderr && !pump(&mut self.child.stderr, &mut self.chunk) {
-            close(&mut self.child.stderr);
+        if ready.stderr {
+            pump(&mut self.child.stderr, &mut self.chunk);
         }
         // Clients before the listener: the places in `ready` are those before anyone new came.
         if self.exit.is_none() {
@@ -104,10 +103,13 @@ impl Watch {
             poll_in(self.signals.as_fd()),
             poll_in(self.listener.as_fd()),
         ];
-        let stdout = self.child.stdout.as_ref().filter(|(_, o)| !o.is_closed());
-        let stderr = self.child.stderr.as_ref().filter(|(_, o)| !o.is_closed());
-        fds.extend(stdout.map(|(pipe, _)| poll_in(pipe.as_fd())));
-        fds.extend(stderr.map(|(pipe, _)| poll_in(pipe.as_fd())));
+        let (stdout, stderr) = (
+            poll_output(&self.child.stdout),
+            poll_output(&self.child.stderr),
+        );
+        let (has_stdout, has_stderr) = (stdout.is_some(), stderr.is_some());
+        fds.extend(stdout);
+        fds.extend(stderr);
         fds.extend(self.clients.iter().map(|client| poll_in(client.as_fd())));
         let is_ready: Vec<bool> = match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => fds.iter().map(|fd| fd.any().unwrap_or(true)).collect(),
@@ -117,8 +119,8 @@ impl Watch {
         Ready {
             signals: next.next().unwrap_or(false),
             listener: next.next().unwrap_or(false),
-            stdout: stdout.is_some() && next.next().unwrap_or(false),
-            stderr: stderr.is_some() && next.next().unwrap_or(false),
+            stdout: has_stdout && next.next().unwrap_or(false),
+            stderr: has_stderr && next.next().unwrap_or(false),
             clients: next.collect(),
         }
     }
@@ -174,36 +176,29 @@ fn poll_in(fd: BorrowedFd<'_>) -> PollFd<'_> {
     PollFd::new(fd, PollFlags::POLLIN)
 }
 
-/// Moves one chunk from pipe to file; answers false at the end of the pipe.
-fn pump<P: Read>(source: &mut Option<(P, Output)>, chunk: &mut [u8]) -> bool {
-    let Some((pipe, output)) = source else {
-        return false;
-    };
+fn poll_output((pipe, output): &(PipeReader, Output)) -> Option<PollFd<'_>> {
+    (!output.is_closed()).then(|| poll_in(pipe.as_fd()))
+}
+
+/// Moves one chunk from pipe to file; answers whether there was one. At the end of the pipe, the output is closed.
+fn pump((pipe, output): &mut (PipeReader, Output), chunk: &mut [u8]) -> bool {
     match pipe.read(chunk) {
-        Ok(0) => false,
-        Ok(count) => {
+        Ok(count) if count > 0 => {
             output.write(chunk.get(..count).unwrap_or_default());
             true
         }
-        Err(error) => error.kind() == std::io::ErrorKind::Interrupted,
+        // Somebody else has taken what there was; more will be announced.
+        Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => false,
+        Ok(_) | Err(_) => {
+            output.close();
+            false
+        }
     }
 }
 
-fn close<P>(source: &mut Option<(P, Output)>) {
-    if let Some((_, output)) = source {
-        output.close();
-    }
-}
-
-fn drain<P: Read + std::os::fd::AsFd>(source: &mut Option<(P, Output)>, chunk: &mut [u8]) {
-    let Some((pipe, output)) = source.as_ref() else {
-        return;
-    };
-    if output.is_closed() || fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
-        return;
-    }
+fn drain(source: &mut (PipeReader, Output), chunk: &mut [u8]) {
     for _ in 0..DRAIN_CHUNKS_MAX {
-        if !pump(source, chunk) {
+        if source.1.is_closed() || !pump(source, chunk) {
             return;
         }
     }

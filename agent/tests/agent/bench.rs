@@ -13,7 +13,7 @@ use proffer_model::{
 };
 use proffer_proto::v1::agent_link_server::{AgentLink, AgentLinkServer};
 use proffer_proto::{decode_to_master, encode_to_agent, v1};
-use proffer_server::config::Text;
+use proffer_server::config::{DurationText, Text};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -53,6 +53,8 @@ pub(crate) struct Bench {
     links: mpsc::Receiver<Link>,
     agent: Option<(Running, CancellationToken)>,
     pub(crate) supervisor: PathBuf,
+    pub(crate) task_user: Option<String>,
+    pub(crate) keep_ended: Option<Duration>,
     pub(crate) link: Option<Link>,
 }
 
@@ -108,6 +110,8 @@ impl Bench {
             links,
             agent: None,
             supervisor: env!("CARGO_BIN_EXE_proffer-supervise").into(),
+            task_user: None,
+            keep_ended: None,
             link: None,
         }
     }
@@ -130,6 +134,8 @@ impl Bench {
             resources: Some(Text("cpus:4;mem:1000".parse().unwrap())),
             work_dir: Some(self.path().join("work")),
             supervisor_program: Some(self.supervisor.clone()),
+            task_user: self.task_user.clone(),
+            keep_ended: self.keep_ended.map(DurationText),
             token_file: Some(self.path().join("token")),
             ..Options::default()
         };

@@ -1,8 +1,10 @@
 //! Launches, checks and kills.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use proffer_model::{Check, CheckKind, Exit, Reason, TaskSpec, TaskState};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::bench::{Bench, is_alive, lines, shell};
 
@@ -162,4 +164,69 @@ async fn many_tasks_run_at_once_and_nothing_of_them_is_left() {
     bench.stop().await;
     bench.start().await;
     assert!(bench.tasks().is_empty());
+}
+
+/// Says nothing when it is not run as root, as which alone it can be.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_of_another_user_have_their_sandbox_and_output_and_nothing_more() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let mut bench = Bench::new().await;
+    bench.task_user = Some("nobody".to_owned());
+    let path = bench.path().to_owned();
+    let allow = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, permissions).unwrap();
+    };
+    allow(0o700);
+    let problem = bench.try_start().await.unwrap_err();
+    assert_eq!(
+        (&*problem.code, problem.field.as_str()),
+        ("config.invalid", "task_user")
+    );
+    let dir = bench.path().to_str().unwrap().to_owned();
+    assert!(problem.message.contains(&dir), "{}", problem.message);
+    allow(0o711);
+    bench.start().await;
+    assert_eq!(health(&bench).await["tasks_run_as_root"], false);
+
+    let line = "id -un; id -Gn; cd $HOME && touch mine && ls; echo opened > /dev/stdout; \
+                cat ../launch ../stdout || echo closed; \
+                cat ../control ../../*/launch $PROFFER_SANDBOX/../../../../token || echo closed; exit 3";
+    bench.launch(1, shell("t", line)).await;
+    bench.until(TaskState::Failed).await;
+    let out = std::fs::read_to_string(bench.run().join("stdout")).unwrap();
+    assert_eq!(out, "nobody\nnogroup\nmine\nopened\nclosed\nclosed\n");
+    for user in ["root", "no-such-user"] {
+        let spec = TaskSpec {
+            user: Some(user.to_owned()),
+            ..shell(user, "true")
+        };
+        bench.launch(2, spec).await;
+        let last = bench.until(TaskState::Failed).await.pop().unwrap();
+        assert_eq!(last.reason, Reason::LaunchFailed, "{user}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_tasks_run_as_root_says_so() {
+    let bench = Bench::started().await;
+    let is_root = nix::unistd::Uid::effective().is_root();
+    assert_eq!(health(&bench).await["tasks_run_as_root"], is_root);
+}
+
+async fn health(bench: &Bench) -> serde_json::Value {
+    let request = format!(
+        "GET /health HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+        bench.listen()
+    );
+    let mut stream = tokio::net::TcpStream::connect(bench.listen())
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
 }

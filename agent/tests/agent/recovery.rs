@@ -29,7 +29,11 @@ async fn a_task_keeps_its_process_when_its_agent_is_replaced() {
     bench.launch(1, shell("t", "echo up; sleep 1000")).await;
     bench.kill("t", 1, Duration::from_secs(1000)).await;
     let statuses = bench.until(TaskState::Killed).await;
-    assert!(statuses.iter().any(|status| status.number == last.number + 1));
+    assert!(
+        statuses
+            .iter()
+            .any(|status| status.number == last.number + 1)
+    );
     assert_eq!(
         fs::read_to_string(bench.run().join("stdout")).unwrap(),
         "up\n"
@@ -74,10 +78,13 @@ async fn a_kill_goes_on_with_the_next_agent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_whose_supervisor_is_killed_is_lost_and_nothing_of_it_is_left() {
     let mut bench = Bench::started().await;
-    let line = "setsid sh -c 'sleep 1000 & echo $! > grandchild'; echo up; sleep 1000";
+    // Some programs write their name over their environment, or start others without one.
+    let line = "setsid sh -c 'sleep 1000 & echo $! > grandchild'; env -i sleep 1000 & echo $! > bare; \
+                echo up; sleep 1000";
     bench.launch(1, shell("t", line)).await;
     bench.until(TaskState::Running).await;
     lines(&bench.run().join("stdout"), 1).await;
+    let bare = fs::read_to_string(bench.run().join("sandbox/bare")).unwrap();
     let grandchild = fs::read_to_string(bench.run().join("sandbox/grandchild")).unwrap();
     let text = fs::read_to_string(bench.run().join("pid")).unwrap();
     let supervisor = text.split(' ').nth(1).unwrap();
@@ -91,6 +98,49 @@ async fn a_task_whose_supervisor_is_killed_is_lost_and_nothing_of_it_is_left() {
     let last = bench.until(TaskState::Lost).await.pop().unwrap();
     assert_eq!(last.reason, Reason::SupervisorLost);
     assert!(!is_alive(&bench.pid().to_string()) && !is_alive(&grandchild));
+    assert!(!is_alive(&bare), "it was known by its environment only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_directory_is_removed_is_lost_when_its_supervisor_is_too() {
+    let mut bench = Bench::started().await;
+    bench.launch(1, shell("t", "echo up; sleep 1000")).await;
+    bench.until(TaskState::Running).await;
+    let (pid, run) = (bench.pid().to_string(), bench.run());
+    let text = fs::read_to_string(run.join("pid")).unwrap();
+    fs::remove_dir_all(run).unwrap();
+    let supervisor = text.split(' ').nth(1).unwrap();
+    let status = Command::new("kill").args(["-9", supervisor]).status();
+    assert!(status.unwrap().success());
+    let last = bench.until(TaskState::Lost).await.pop().unwrap();
+    assert_eq!(last.reason, Reason::SupervisorLost);
+    assert!(!is_alive(&pid));
+    // And the next task is not held up.
+    bench.launch(2, shell("u", "true")).await;
+    bench.until(TaskState::Finished).await;
+}
+
+/// As root everything can be removed, so this says something only when others run it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_its_task_has_closed_is_removed_and_holds_nothing_up() {
+    let mut bench = Bench::new().await;
+    bench.keep_ended = Some(Duration::ZERO);
+    bench.start().await;
+    let line = "mkdir -p a/b && touch a/b/c && chmod 0 a/b && chmod 500 a";
+    bench.launch(1, shell("t", line)).await;
+    bench.until(TaskState::Finished).await;
+    let run = async {
+        while !bench.runs().is_empty() {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), run)
+        .await
+        .unwrap();
+    bench.launch(2, shell("u", "true")).await;
+    bench.until(TaskState::Finished).await;
+    bench.stop().await;
+    bench.start().await;
 }
 
 /// A supervisor that waits until it is let go: the moment between its start and its claim, for as long as a test likes.
