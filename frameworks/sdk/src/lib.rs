@@ -5,10 +5,13 @@
 //! answer to each; [`Events`] says what happens; [`State`] keeps small durable values with the master, so that a framework
 //! needs no database. [`run`] drives a [`Scheduler`] for those who would rather write handlers than a loop.
 //!
-//! Three rules for authors:
+//! Four rules for authors:
 //! - After [`session::Event::Closed`] every offer is void and every call that waited has failed; whether it was carried
 //!   out is told by the statuses that follow the next [`session::Event::Subscribed`].
 //! - Acknowledge an event when what it says is kept ([`Handle::acknowledge`]): the agent forgets a status only then.
+//! - A status may come again, for its author may not have kept it, but no task goes backwards: of each incarnation the numbers
+//!   and the states grow, the only way back is out of `Unreachable`, and an end is final: the SDK has a task killed that
+//!   comes back after it. This holds while the program runs; one that starts again compares with what it kept itself.
 //! - Launching the same task id twice is refused by the cluster, so a launch may be tried again after a failure.
 //!
 //! ```no_run
@@ -47,6 +50,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod token;
+mod told;
 
 pub use events::{Events, Received};
 pub use framework::Framework;

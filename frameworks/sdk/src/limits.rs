@@ -31,6 +31,10 @@ pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// The longest wait between two rounds.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Tasks of which is remembered what was told; of more, repeated statuses are told again.
+pub(crate) const TASKS_REMEMBERED_MAX: usize = 500_000;
+/// Of these, tasks that have ended; the oldest is forgotten for one more.
+pub(crate) const ENDED_TASKS_REMEMBERED_MAX: usize = 10_000;
 /// Masters in the list; more are refused.
 pub(crate) const MASTERS_MAX: usize = 100;
 /// Bytes of a token file that are read; a longer one is refused.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::time::format_duration;
-use proffer_model::{Generation, Kind, Problem, Role, code};
+use proffer_model::{Generation, Kind, Problem, Role, Status as ModelStatus, code};
 use proffer_proto::{decode_event, encode_call, problem_of, v1};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +24,7 @@ use crate::limits::{
 };
 use crate::link::{Ended, Link, SUBSCRIBE_REQUEST, closed, out_of_order};
 use crate::memory::Memory;
+use crate::told::Worth;
 
 /// The author's ends of the channels.
 pub(crate) struct Author<'a> {
@@ -148,10 +149,8 @@ impl<'a> Pump<'a> {
             Event::Answered { request, answer } => self.on_answered(request, answer),
             Event::Closed(problem) => return Err(Ended::Refused(problem)),
             Event::Subscribed { .. } => return Err(Ended::Broken(out_of_order())),
-            Event::Offered(_)
-            | Event::Rescinded(_)
-            | Event::Updated(_)
-            | Event::AgentSettled(_) => {
+            Event::Updated(status) => self.on_updated(number, status),
+            Event::Offered(_) | Event::Rescinded(_) | Event::AgentSettled(_) => {
                 let sequence = self.memory.sequence_of(number);
                 self.backlog.push_back(Received { sequence, event });
             }
@@ -159,6 +158,31 @@ impl<'a> Pump<'a> {
         match self.backlog.len() > BACKLOG_MAX {
             true => Err(Ended::Broken(overrun())),
             false => Ok(()),
+        }
+    }
+
+    /// Tells the author a status, unless it is older than what they were told.
+    fn on_updated(&mut self, number: u64, status: ModelStatus) {
+        let sequence = self.memory.sequence_of(number);
+        let worth = self.memory.told.weigh(&status);
+        if worth == Worth::News {
+            self.memory.tells(sequence);
+            let event = Event::Updated(status);
+            self.backlog.push_back(Received { sequence, event });
+            return;
+        }
+        tracing::debug!(task_id = %status.task, state = %status.state, ?worth, "left out a status");
+        if worth == Worth::Revenant {
+            tracing::warn!(task_id = %status.task, "a task whose end was told is there again and is ended");
+            let kill = Call::Kill {
+                task: status.task,
+                grace: None,
+            };
+            self.enqueue(&kill, None);
+        }
+        if let Some(sequence) = self.memory.skips(sequence) {
+            let acknowledge = encode_call(0, &Call::Acknowledge { sequence });
+            self.outgoing.push_back(acknowledge);
         }
     }
 
@@ -181,7 +205,7 @@ impl<'a> Pump<'a> {
                 let _ = reply.send(answer);
             }
             (None, Err(problem)) => {
-                tracing::warn!(%problem, "the master refused what was repeated in a new session");
+                tracing::warn!(%problem, "the master refused what the SDK called by itself");
             }
             (None, Ok(_)) => {}
         }

@@ -37,12 +37,16 @@ async fn next(events: &mut Events) -> Event {
 }
 
 fn updated(id: &str) -> Event {
+    status(id, 1, TaskState::Running)
+}
+
+fn status(id: &str, number: u64, state: TaskState) -> Event {
     Event::Updated(Status {
         task: task(id),
         incarnation: Incarnation(1),
         agent: None,
-        number: 1,
-        state: TaskState::Running,
+        number,
+        state,
         reason: Reason::None,
         message: String::new(),
         exit: None,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event};
-use proffer_model::{DemandEntry, DemandId, Epoch, FrameworkId, Problem, Shape, code};
+use proffer_model::{DemandEntry, DemandId, Epoch, FrameworkId, Problem, Shape, TaskState, code};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::fake_master::{FakeMaster, within};
-use super::{connect, next, options, role, task, updated};
+use super::{connect, next, options, role, status, task, updated};
 use crate::Framework;
 
 fn entry() -> DemandEntry {
@@ -107,6 +107,44 @@ async fn acknowledgements_of_an_earlier_session_acknowledge_nothing() {
     handle.acknowledge(late);
     let (_, call) = session.call().await;
     assert_eq!(call, Call::Acknowledge { sequence: sent });
+}
+
+#[tokio::test]
+async fn no_task_goes_backwards_when_statuses_come_again() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    next(&mut events).await;
+    for (number, state) in [(1, TaskState::Starting), (2, TaskState::Running)] {
+        session.send(status("a", number, state)).await;
+        assert_eq!(next(&mut events).await, status("a", number, state));
+    }
+    drop(session);
+    assert!(matches!(next(&mut events).await, Event::Closed(_)));
+
+    let mut session = master.subscribed(1, 2).await;
+    session.call().await;
+    next(&mut events).await;
+    let skipped = session.send(status("a", 1, TaskState::Starting)).await;
+    let (_, call) = session.call().await;
+    assert_eq!(call, Call::Acknowledge { sequence: skipped });
+    // The newest was never acknowledged.
+    session.send(status("a", 2, TaskState::Running)).await;
+    assert_eq!(next(&mut events).await, status("a", 2, TaskState::Running));
+    session.send(status("a", 3, TaskState::Failed)).await;
+    let ended = within(events.next()).await.expect("ended");
+    assert_eq!(ended.event, status("a", 3, TaskState::Failed));
+    session.send(status("a", 0, TaskState::Running)).await;
+    let (_, call) = session.call().await;
+    let kill = Call::Kill {
+        task: task("a"),
+        grace: None,
+    };
+    assert_eq!(call, kill);
+    session.send(updated("b")).await;
+    assert_eq!(next(&mut events).await, updated("b"));
+    handle.acknowledge(ended.sequence);
+    session.call().await;
 }
 
 #[tokio::test]
