@@ -44,15 +44,24 @@ fn decode_id<I: FromStr<Err = Problem>>(text: &str, field: &str) -> Result<I, Pr
 }
 
 /// What the two halves of a connection share.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Connection {
-    /// Cancelled when the sending half has ended.
+    /// Cancelled when the sending half has ended, or was cut off: one whose peer does not read is never asked for more, so
+    /// it cannot end by itself.
     ended: CancellationToken,
     /// Why the reading half has ended, if the peer is to be told.
     why: Arc<OnceLock<Problem>>,
 }
 
 impl Connection {
+    /// Of which this is what is sent.
+    fn new<T>(mail: &Mail<T>) -> Self {
+        Self {
+            ended: mail.is_overrun.child_token(),
+            why: Arc::default(),
+        }
+    }
+
     /// Ends the connection with this problem as the status of the stream, unless there is one already.
     fn refuse(&self, problem: Problem) {
         let _ = self.why.set(problem);
@@ -122,7 +131,7 @@ mod tests {
         (0..count).for_each(|message| peers.send('a', message, After::Nothing));
         peers.close('a');
         peers.flush(Seq(0));
-        let connection = Connection::default();
+        let connection = Connection::new(&mail);
         if let Some(problem) = why {
             connection.refuse(problem);
         }
@@ -153,9 +162,22 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_is_dropped_ends_its_reading_half() {
         let (_outbox, mail) = outbox::<u32>(1);
-        let connection = Connection::default();
+        let connection = Connection::new(&mail);
         let ended = connection.ended.clone();
         drop(connection.sending(mail, |message| message));
+        assert!(ended.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_reads_is_not_listened_to_for_ever() {
+        let (outbox, mail) = outbox(1);
+        let mut peers = Peers::new();
+        peers.open('a', outbox);
+        let connection = Connection::new(&mail);
+        let ended = connection.ended.clone();
+        let _unread = connection.sending(mail, |message| message);
+        (0..2).for_each(|message| peers.send('a', message, After::Nothing));
+        assert_eq!(peers.flush(Seq(0)), ['a']);
         assert!(ended.is_cancelled());
     }
 }

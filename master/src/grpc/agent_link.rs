@@ -51,7 +51,7 @@ impl v1::agent_link_server::AgentLink for AgentLinkService {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| status_of(overloaded("too many agents are connected")))?;
         let (outbox, mail) = outbox(LINK_OUTBOX_LEN);
-        let connection = Connection::default();
+        let connection = Connection::new(&mail);
         let reader = Reader {
             inbox: self.inbox.clone(),
             link: LinkId(self.inbox.next_id()),

@@ -54,7 +54,7 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
         let place = place.map_err(|_| status_of(overloaded("too many sessions are open")))?;
         let (outbox, mail) = outbox(SESSION_OUTBOX_LEN);
         let session = SessionId(self.inbox.next_id());
-        let connection = Connection::default();
+        let connection = Connection::new(&mail);
         let reader = Reader {
             inbox: self.inbox.clone(),
             session,

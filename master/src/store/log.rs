@@ -1,8 +1,8 @@
 //! A term's hold on the log: what entries mean, when the log is cut, and that the term is the newest.
 //!
 //! The order at the start is the whole point: the epoch is raised, then the term entry is created, and only then is
-//! anything read. So nobody can have written after what was read. The registry is kept here as well as in the core,
-//! so that a snapshot can be made without asking the core for it.
+//! anything read that counts. So nobody can have written after what was read. The registry is kept here as well as in
+//! the core, so that a snapshot can be made without asking the core for it.
 
 use proffer_model::registry::{Operation, Registry};
 use proffer_model::{ClusterId, Epoch, Problem};
@@ -22,9 +22,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Begins a term: raises the epoch, writes the term entry, reads everything.
+    /// Begins a term: raises the epoch, writes the term entry, reads everything. Everything is read once before, so that
+    /// a start that fails on what is there, again and again, does not make the log longer.
     pub fn begin_term(mut store: Box<dyn Store>) -> Result<Self, StoreError> {
+        let (_, newest) = add_up(store.read()?)?;
         let epoch = store.raise_epoch()?;
+        check_newest(newest, epoch, Epoch::default())?;
         let last = store.last_entry()?.saturating_add(1);
         store.append(last, &encode_batch(epoch, &[]))?;
         let contents = store.read()?;
@@ -32,7 +35,8 @@ impl Log {
             .snapshot
             .as_ref()
             .map_or(0, |snapshot| snapshot.upto);
-        let registry = add_up(contents, epoch)?;
+        let (registry, newest) = add_up(contents)?;
+        check_newest(newest, epoch, epoch)?;
         let mut log = Self {
             store,
             epoch,
@@ -115,8 +119,11 @@ impl Log {
     }
 }
 
-/// The registry that a store's contents add up to, for a leader of `epoch`.
-fn add_up(contents: Contents, epoch: Epoch) -> Result<Registry, StoreError> {
+/// The term of an entry of the log, and the entry's number.
+type Written = (Epoch, u64);
+
+/// The registry that a store's contents add up to, and the newest term that has an entry in the log.
+fn add_up(contents: Contents) -> Result<(Registry, Option<Written>), StoreError> {
     let unreadable = |place: String| {
         |problem: Problem| StoreError::Unreadable {
             place,
@@ -130,19 +137,29 @@ fn add_up(contents: Contents, epoch: Epoch) -> Result<Registry, StoreError> {
         }
         None => Registry::default(),
     };
+    let mut newest: Option<Written> = None;
     for entry in contents.entries {
         let place = format!("entry {} of the log", entry.number);
-        let (written, operations) =
-            decode_batch(&entry.bytes).map_err(unreadable(place.clone()))?;
-        if written > epoch {
-            let why = format!("it is of term {written}, and this term is only {epoch}");
-            return Err(StoreError::damaged(place, why));
-        }
+        let (term, operations) = decode_batch(&entry.bytes).map_err(unreadable(place))?;
+        newest = newest.max(Some((term, entry.number)));
         for operation in &operations {
             registry.apply(operation);
         }
     }
-    Ok(registry)
+    Ok((registry, newest))
+}
+
+/// Every term in the log is older than this one, but for its own entry, which is of `own`: a lost epoch must not give
+/// the ids and incarnations of an earlier term again.
+fn check_newest(newest: Option<Written>, epoch: Epoch, own: Epoch) -> Result<(), StoreError> {
+    match newest {
+        Some((term, number)) if term >= epoch && term != own => {
+            let place = format!("entry {number} of the log");
+            let why = format!("it is of term {term}, and this term is only {epoch}");
+            Err(StoreError::damaged(place, why))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -254,6 +271,27 @@ mod tests {
         let registry = log.registry().clone();
         drop(log);
         assert_eq!(open().registry(), &registry);
+    }
+
+    #[test]
+    fn a_start_that_fails_on_what_is_stored_leaves_the_log_as_it_was() {
+        let disk = Disk::default();
+        let mut store = MemoryStore::open(&disk).expect("open");
+        store
+            .append(1, &encode_batch(Epoch(3), &[]))
+            .expect("append");
+        for start in 1..=3 {
+            let begun = Log::begin_term(Box::new(MemoryStore::open(&disk).expect("open")));
+            assert!(begun.is_err(), "start {start}: an epoch is given once");
+            assert_eq!(store.last_entry().expect("last"), 1);
+        }
+        assert_eq!(begin(&disk).epoch(), Epoch(4));
+        store.append(3, &[0xff]).expect("append");
+        for _ in 0..2 {
+            let begun = Log::begin_term(Box::new(MemoryStore::open(&disk).expect("open")));
+            assert!(begun.is_err());
+            assert_eq!(store.last_entry().expect("last"), 3);
+        }
     }
 
     #[test]

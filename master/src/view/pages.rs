@@ -65,6 +65,11 @@ impl<K: Ord, R> Table<K, R> {
             .as_ref()
     }
 
+    /// The keys of all rows, in order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.places.keys()
+    }
+
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
         self.places.len()

@@ -1,7 +1,7 @@
 //! The view's tables: agents, frameworks and tasks as the facts say, with their counts by state.
 //!
 //! Ended tasks stay for a while, up to [`ENDED_TASKS_MAX`] of each framework; so do those of frameworks that are over,
-//! up to [`GONE_FRAMEWORKS_MAX`] of these.
+//! up to [`GONE_FRAMEWORKS_MAX`] of these. What still ran when its framework ended is nobody's: it is not shown any more.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -136,6 +136,9 @@ impl Tables {
     fn on_framework_gone(&mut self, framework: FrameworkId) {
         let old = self.frameworks.remove(&framework);
         self.uncount_framework(old);
+        for key in self.live_tasks_of(&framework) {
+            self.remove_task(&key);
+        }
         if !self.gone.contains(&framework) {
             self.gone.push_back(framework);
         }
@@ -150,6 +153,9 @@ impl Tables {
 
     fn put_task(&mut self, row: TaskRow) {
         let (key, state) = ((row.framework.clone(), row.task.clone()), row.status.state);
+        if !state.is_terminal() && self.frameworks.get(&key.0).is_none() {
+            return;
+        }
         let incarnation = row.status.incarnation;
         *self.counts.tasks.entry(state).or_default() += 1;
         let old = self.tasks.put(key.clone(), row);
@@ -191,10 +197,28 @@ impl Tables {
             .tasks
             .get(&key)
             .is_some_and(|row| row.status.state.is_terminal())
-            && let Some(old) = self.tasks.remove(&key)
         {
+            self.remove_task(&key);
+        }
+    }
+
+    fn remove_task(&mut self, key: &TaskKey) {
+        if let Some(old) = self.tasks.remove(key) {
             decrease(self.counts.tasks.get_mut(&old.status.state));
         }
+    }
+
+    /// Looks at every task's key, but frameworks end seldom.
+    fn live_tasks_of(&self, framework: &FrameworkId) -> Vec<TaskKey> {
+        let keys = self.tasks.keys();
+        let of = keys
+            .skip_while(|key| key.0 < *framework)
+            .take_while(|key| key.0 == *framework);
+        let is_live = |key: &&TaskKey| {
+            let row = self.tasks.get(key);
+            row.is_some_and(|row| !row.status.state.is_terminal())
+        };
+        of.filter(is_live).cloned().collect()
     }
 }
 
@@ -304,6 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn what_lives_when_its_framework_is_over_is_nobodys_and_not_shown() {
+        let mut tables = Tables::default();
+        for id in ["e", "f", "g"] {
+            tables.apply(framework_row(id, 0));
+            tables.apply(task(id, 1, 1, TaskState::Running));
+            tables.apply(task(id, 2, 1, TaskState::Failed));
+        }
+        tables.apply(Fact::FrameworkGone {
+            framework: framework("f"),
+        });
+        assert_eq!(tables.counts.tasks[&TaskState::Running], 2);
+        assert_eq!(tables.counts.tasks[&TaskState::Failed], 3);
+        assert_eq!(tables.tasks.len(), 5);
+        // What its agent says of it later comes to nothing.
+        tables.apply(task("f", 1, 1, TaskState::Running));
+        assert_eq!(tables.tasks.len(), 5);
+    }
+
+    #[test]
     fn frameworks_that_are_over_are_forgotten_with_their_tasks() {
         let mut tables = Tables::default();
         for number in 0..=GONE_FRAMEWORKS_MAX {
@@ -322,7 +365,6 @@ mod tests {
         assert_eq!(tables.frameworks.len(), 0);
         assert_eq!((tables.counts.connected, tables.counts.offers), (0, 0));
         assert_eq!(numbers(&tables).len(), GONE_FRAMEWORKS_MAX);
-        tables.apply(task("f0", 7_777, 1, TaskState::Running));
         tables.apply(task("f0", 7_777, 1, TaskState::Killed));
         assert!(
             !numbers(&tables).contains("t7777"),
