@@ -18,6 +18,9 @@ use serde_json::Value;
 use crate::limits::{APP_FILE_LEN_MAX, APPS_PER_APPLY_MAX};
 use schema::{App, AppList};
 
+/// What to do about a file that is neither.
+const LANGUAGE_HINT: &str = "an app file is JSON or TOML; config/examples has some of both";
+
 /// An app as written in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AppDefinition {
@@ -100,7 +103,9 @@ fn parse(name: &str, path: &Path, text: &str) -> Result<Vec<AppDefinition>, Prob
     };
     if bodies.is_empty() {
         let message = format!("{name} holds no app");
-        return Err(Problem::new(code::FIELD_MISSING, message).field("id"));
+        return Err(Problem::new(code::FIELD_MISSING, message)
+            .field("id")
+            .hint(LANGUAGE_HINT));
     }
     Ok(bodies.into_iter().map(definition_of).collect())
 }
@@ -138,7 +143,7 @@ fn language_of(path: &Path, text: &str) -> Language {
 fn parse_json(name: &str, text: &str) -> Result<Value, Problem> {
     let malformed = |error: &serde_json::Error| {
         let message = format!("{name}:{}: {}", error.line(), without_place(error));
-        Problem::new(code::BODY_MALFORMED, message)
+        Problem::new(code::BODY_MALFORMED, message).hint(LANGUAGE_HINT)
     };
     let document: Value = serde_json::from_str(text).map_err(|error| malformed(&error))?;
     let mut input = serde_json::Deserializer::from_str(text);
@@ -160,7 +165,7 @@ fn parse_toml(name: &str, text: &str) -> Result<Value, Problem> {
             .map(|line| format!(":{line}"))
             .unwrap_or_default();
         let message = format!("{name}{place}: {}", error.message());
-        Problem::new(code::BODY_MALFORMED, message)
+        Problem::new(code::BODY_MALFORMED, message).hint(LANGUAGE_HINT)
     })?;
     let input = toml::Deserializer::parse(text).map_err(|error| {
         Problem::new(code::BODY_MALFORMED, format!("{name}: {}", error.message()))
@@ -213,14 +218,86 @@ fn schema_problem(name: &str, line: Option<usize>, path: &str, message: &str) ->
         None if message.starts_with("unknown field") => code::FIELD_UNKNOWN,
         None => code::FIELD_INVALID,
     };
+    let (message, fields) = match message.split_once(", expected one of ") {
+        Some((message, fields)) if code == code::FIELD_UNKNOWN => (message, fields),
+        _ => (message, ""),
+    };
     let field = match (missing, path) {
         (Some(missing), "") => missing.to_owned(),
         (Some(missing), path) => format!("{path}.{missing}"),
         (None, path) => path.to_owned(),
     };
-    Problem::new(code, format!("{name}{place}: {message}"))
+    let hint = match fields {
+        "" => "the fields of an app are shown in config/examples".to_owned(),
+        fields => hint_for(field.rsplit('.').next().unwrap_or_default(), fields),
+    };
+    Problem::new(code, format!("{name}{place}: {}", in_plain_words(message)))
         .field(field)
-        .hint("the fields of an app are shown in config/examples")
+        .hint(hint)
+}
+
+/// What may stand instead of an unknown field: the nearest name, or all.
+fn hint_for(unknown: &str, fields: &str) -> String {
+    let known = fields.split(", ").map(|name| name.trim_matches('`'));
+    let near = known
+        .clone()
+        .map(|name| {
+            (
+                distance(&unknown.to_lowercase(), &name.to_lowercase()),
+                name,
+            )
+        })
+        .min()
+        .filter(|(distance, name)| *distance <= 2 || unknown.to_lowercase().starts_with(name));
+    match near {
+        Some((_, name)) => format!("did you mean {name}?"),
+        None => format!(
+            "the fields here are {}",
+            known.collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
+/// How many characters must be put in, taken out or replaced to get from one to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((b, pair), left) in to.iter().zip(row.windows(2)).zip(0..) {
+            let &[diagonal, above] = pair else { continue };
+            let before = next.get(left).copied().unwrap_or(above);
+            next.push(
+                (diagonal + usize::from(a != *b))
+                    .min(above + 1)
+                    .min(before + 1),
+            );
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Rust's names of types say nothing to those who write files.
+fn in_plain_words(message: &str) -> String {
+    [
+        ("expected f64", "expected a number"),
+        ("expected i64", "expected a whole number"),
+        ("expected struct AppList", "expected apps"),
+        ("expected struct App", "expected an app, as an object"),
+        ("expected struct PortDefinition", "expected an object"),
+        ("expected struct HealthCheck", "expected an object"),
+        ("expected struct UpgradeStrategy", "expected an object"),
+        ("expected a sequence", "expected a list"),
+        ("expected a map", "expected an object"),
+        ("invalid type: sequence", "invalid type: list"),
+        ("invalid type: map", "invalid type: object"),
+        ("invalid type: unit value", "invalid type: null"),
+    ]
+    .iter()
+    .fold(message.to_owned(), |text, (from, to)| {
+        text.replace(from, to)
+    })
 }
 
 /// serde_json writes the place into its message; ours stands in front.

@@ -3,14 +3,14 @@
 //! Decides nothing but which function runs, on which kind of runtime. Flags of a verb stand with that verb, flags of a
 //! role with that role's crate.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::dev::DevArgs;
-use crate::exit;
+use crate::examples;
 use crate::hello::HelloArgs;
 use crate::output::{Format, OutputArgs};
-use crate::role::{Agent, Discovery, Master, RoleArgs, Services};
+use crate::role::{Agent, DiscoveryArgs, Master, RoleArgs, Services};
 use crate::verbs::app::AppVerb;
 use crate::verbs::apply::ApplyArgs;
 use crate::verbs::list::{AgentsArgs, AppsArgs, FrameworksArgs, TasksArgs};
@@ -19,14 +19,11 @@ use crate::verbs::run::RunArgs;
 use crate::verbs::why::WhyArgs;
 
 /// A cluster manager that offers resources to schedulers, with services and load balancing in the box.
-///
-/// To begin: `proffer dev config/examples/hello.toml` starts a whole cluster on this machine, deploys three instances of
-/// a small web server and prints the address where they answer.
 #[derive(Debug, Parser)]
 #[command(
     name = "proffer",
     version,
-    after_help = exit::HELP,
+    after_help = examples::TOP,
     arg_required_else_help = true,
     max_term_width = 100
 )]
@@ -39,23 +36,29 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a whole cluster on this machine, deploy apps and stay until Ctrl-C.
+    #[command(after_help = examples::DEV)]
     Dev(DevArgs),
 
     /// Create an app from the command line and wait until it is healthy.
+    #[command(after_help = examples::RUN)]
     Run(RunArgs),
     /// Create or change apps from files and wait until they are healthy.
+    #[command(after_help = examples::APPLY)]
     Apply(ApplyArgs),
     /// List apps.
     Apps(AppsArgs),
     /// Show, scale, restart or remove one app.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::APP)]
     App(AppVerb),
     /// Show what the instances of an app, or a task, have written.
+    #[command(after_help = examples::LOGS)]
     Logs(LogsArgs),
     /// Explain why an app does not have all its instances.
+    #[command(after_help = examples::WHY)]
     Why(WhyArgs),
 
     /// List tasks, of all frameworks.
+    #[command(after_help = examples::TASKS)]
     Tasks(TasksArgs),
     /// List agents and what they have.
     Agents(AgentsArgs),
@@ -63,17 +66,22 @@ pub(crate) enum Command {
     Frameworks(FrameworksArgs),
 
     /// Run the master: offers the agents' resources to frameworks.
+    #[command(after_help = examples::MASTER)]
     Master(Box<RoleArgs<Master>>),
     /// Run an agent: offers this host's resources and runs tasks on it.
+    #[command(after_help = examples::AGENT)]
     Agent(Box<RoleArgs<Agent>>),
     /// Run the service framework: keeps apps alive, with Marathon's REST API.
+    #[command(after_help = examples::SERVICES)]
     Services(Box<RoleArgs<Services>>),
     /// Run the discovery sidecar: keeps HAProxy's configuration true to what runs where.
-    Discovery(Box<RoleArgs<Discovery>>),
+    #[command(after_help = examples::DISCOVERY)]
+    Discovery(Box<DiscoveryArgs>),
 
     /// Serve a small web page that names its instance: something to deploy on a first day.
     Hello(HelloArgs),
     /// Write the completions of a shell to standard output.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// Which shell.
         shell: Shell,
@@ -90,7 +98,32 @@ pub(crate) enum Command {
     },
 }
 
+/// The whole command line; where a help text depends on the role, with its name in it.
+pub(crate) fn tree() -> clap::Command {
+    ["master", "agent", "services", "discovery"]
+        .into_iter()
+        .fold(Cli::command(), |tree, role| {
+            tree.mut_subcommand(role, |command| {
+                command.mut_arg("config", |config| {
+                    config.help(format!(
+                        "File with values of these flags, as keys with _ instead of -; flags and environment win \
+                         [default: /etc/proffer/{role}.toml, if it is there]"
+                    ))
+                })
+            })
+        })
+}
+
 impl Command {
+    /// Whether it asks for something that goes on without it.
+    pub(crate) fn changes(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Apply(_) => true,
+            Self::App(verb) => verb.changes(),
+            _ => false,
+        }
+    }
+
     /// How results and errors are written.
     pub(crate) fn format(&self) -> Format {
         match self {
@@ -130,13 +163,11 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_tree_is_sound() {
-        Cli::command().debug_assert();
+        tree().debug_assert();
     }
 
     #[test]
@@ -160,6 +191,6 @@ mod tests {
                 .filter(|c| !c.is_hide_set())
                 .for_each(check);
         }
-        check(&Cli::command());
+        check(&tree());
     }
 }

@@ -83,14 +83,16 @@ impl ClientArgs {
             true => address.to_owned(),
             false => format!("http://{address}"),
         };
-        let endpoint = Endpoint::from_shared(url).map_err(|_| {
-            Problem::new(
-                code::CONFIG_INVALID,
-                format!("{address:?} is not an address"),
-            )
-            .field(what)
-            .hint("write host:port, such as 127.0.0.1:5050")
-        })?;
+        let is_not_one = || {
+            let message = format!("{address:?} is not an address with a port");
+            Problem::new(code::CONFIG_INVALID, message)
+                .field(what)
+                .hint("write host:port, such as 127.0.0.1:5050")
+        };
+        let endpoint = Endpoint::from_shared(url).map_err(|_| is_not_one())?;
+        if endpoint.uri().port().is_none() {
+            return Err(is_not_one());
+        }
         self.check_plaintext(endpoint.uri().host().unwrap_or_default(), what)?;
         let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
@@ -110,7 +112,7 @@ impl ClientArgs {
     }
 
     /// The token goes with each call, so the way must be safe.
-    fn check_plaintext(&self, host: &str, what: &str) -> Result<(), Problem> {
+    pub(crate) fn check_plaintext(&self, host: &str, what: &str) -> Result<(), Problem> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let is_local = bare.eq_ignore_ascii_case("localhost")
             || bare

@@ -43,7 +43,8 @@ pub(crate) struct DevArgs {
     #[arg(long)]
     fresh: bool,
     /// Use the 200 ports from N on instead of the usual ones, so that a second dev runs beside the first: N master, N+3
-    /// services, N+50 to N+99 service ports (10000 to 10049 in app files move there), N+100 to N+199 tasks.
+    /// services, N+50 to N+99 service ports (10000 to 10049 in app files move there), N+100 to N+199 tasks. From 1024 to
+    /// 32568 for peace, 65335 at most.
     #[arg(long, value_name = "N", env = "PROFFER_DEV_PORT_BASE")]
     port_base: Option<u16>,
     /// Do not run HAProxy, even when it is installed; print the instances' own addresses.
@@ -148,15 +149,21 @@ async fn serve(
     let ids = ready::deploy(services, apps, progress).await?;
     if !setting.has_haproxy {
         progress.say(match args.no_haproxy {
-            true => "without HAProxy: these are the instances' own addresses",
+            true => {
+                "without HAProxy: these are the instances' own addresses; a replacement gets another, `proffer tasks` \
+                 shows them"
+            }
             false => {
                 "HAProxy is not installed (`apt-get install haproxy` gives every app one address); these are the \
-                 instances' own addresses"
+                 instances' own addresses; a replacement gets another, `proffer tasks` shows them"
             }
         });
     }
     let addresses = ready::addresses(services, &ids, setting.has_haproxy, progress).await?;
     output::print(&addresses)?;
+    if ids.is_empty() {
+        output::print("nothing is deployed yet: `proffer run web` starts a small web server\n")?;
+    }
     output::print(&guidance(setting.ports))?;
     std::future::pending().await
 }

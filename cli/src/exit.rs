@@ -1,30 +1,18 @@
 //! How a command ends: what went wrong, and the exit code that scripts branch on.
 //!
-//! The codes are documented in `proffer --help` ([`HELP`]) and `docs/errors.md`; they never change their meaning.
+//! The codes are documented in `proffer --help` ([`crate::examples`]) and `docs/errors.md`; they never change their meaning.
 
 use std::process::ExitCode;
 
 use proffer_model::{Kind, Problem, code};
-
-/// The table of exit codes, as `--help` shows it.
-pub(crate) const HELP: &str = "\
-Exit codes:
-    0  done
-    1  failed
-    2  the command line, a configuration file or an app is wrong
-    3  a server cannot be reached or is not ready
-    4  what was named does not exist
-    5  refused: in conflict with what is there, or not allowed
-    6  timed out waiting
-  130  interrupted";
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Something to tell the user.
     Problem(Problem),
-    /// Ctrl-C or SIGTERM came while waiting.
-    Interrupted,
+    /// Ctrl-C or SIGTERM came while waiting. Says what becomes of what was asked for; may be empty.
+    Interrupted(&'static str),
     /// Whoever read our output has gone; nobody is left to tell.
     OutputClosed,
 }
@@ -43,7 +31,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Problem(problem) => number_of(problem),
-            Self::Interrupted => 130,
+            Self::Interrupted(_) => 130,
             // As if the reader had taken everything: `proffer tasks | head -1` has succeeded.
             Self::OutputClosed => 0,
         })
@@ -53,6 +41,10 @@ impl Failure {
 fn number_of(problem: &Problem) -> u8 {
     if problem.is(code::WAIT_TIMED_OUT) {
         return 6;
+    }
+    // Nothing is missing but an app that works.
+    if problem.is(code::APP_FAILING) {
+        return 1;
     }
     match problem.kind {
         Kind::Internal => 1,
@@ -79,6 +71,7 @@ mod tests {
             (code::PORT_TAKEN, 5),
             (code::AUTH_MISSING, 5),
             (code::WAIT_TIMED_OUT, 6),
+            (code::APP_FAILING, 1),
         ] {
             assert_eq!(number_of(&Problem::new(code, "x")), number, "{}", code.name);
         }

@@ -22,6 +22,13 @@ pub(crate) const WHY_INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) const LOG_CHUNKS_QUEUED_MAX: usize = 64;
 /// Tasks whose logs are followed at once; more are refused.
 pub(crate) const LOG_STREAMS_MAX: usize = 100;
+/// Characters of a name or a message that a table shows even where the terminal is too narrow for them.
+pub(crate) const CELL_WIDTH_MIN: usize = 24;
+/// Characters that a part of a task's id must have to name the task; a shorter one names none.
+pub(crate) const TASK_PART_LEN_MIN: usize = 4;
+/// Instances of an app that end one after the other, none of them having become ready, before `run` and `apply` give up
+/// waiting (`app.failing`), unless `--timeout` says how long they are to wait. About five seconds of the usual backoff.
+pub(crate) const FAILURES_MAX: usize = 5;
 /// Bytes of a log line that are held until its end, when lines of several tasks are mixed; a longer one is cut in two.
 pub(crate) const LOG_LINE_LEN_MAX: usize = 64 * 1024;
 /// How long `hello` finishes requests after SIGTERM; then it ends with what is still open.

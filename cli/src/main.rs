@@ -9,6 +9,7 @@ mod command;
 mod connection;
 mod dev;
 mod escape;
+mod examples;
 mod exit;
 mod hello;
 mod limits;
@@ -24,7 +25,7 @@ mod wait;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 use proffer_model::{Problem, code};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -37,12 +38,12 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|verb| verb == "supervise") {
         return proffer_agent::supervisor::main(arguments.into_iter().skip(2));
     }
-    let parsed = Cli::command()
+    let parsed = command::tree()
         .try_get_matches_from(&arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return usage::report(&error, &arguments),
+        Err(error) => return usage::report(error, &arguments),
     };
     let format = cli.command.format();
     let outcome = runtime(cli.command.is_server()).and_then(|runtime| {
@@ -77,7 +78,7 @@ async fn run(command: Command, matches: &clap::ArgMatches) -> Outcome {
         Command::Master(args) => role::run(*args, matches, shutdown).await,
         Command::Agent(args) => role::run(*args, matches, shutdown).await,
         Command::Services(args) => role::run(*args, matches, shutdown).await,
-        Command::Discovery(args) => role::run(*args, matches, shutdown).await,
+        Command::Discovery(args) => role::run_discovery(*args, matches, shutdown).await,
         Command::Hello(args) => hello::run(args, shutdown).await,
         verb => interruptible(verb, shutdown).await,
     }
@@ -85,9 +86,14 @@ async fn run(command: Command, matches: &clap::ArgMatches) -> Outcome {
 
 /// Ctrl-C ends a verb at once; what it has asked for goes on.
 async fn interruptible(verb: Command, shutdown: CancellationToken) -> Outcome {
+    let hint = if verb.changes() {
+        "what was asked for goes on in the background; `proffer apps` shows how far it is"
+    } else {
+        ""
+    };
     tokio::select! {
         outcome = Box::pin(run_verb(verb)) => outcome,
-        () = shutdown.cancelled() => Err(Failure::Interrupted),
+        () = shutdown.cancelled() => Err(Failure::Interrupted(hint)),
     }
 }
 
@@ -110,7 +116,7 @@ async fn run_verb(verb: Command) -> Outcome {
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "proffer", &mut script);
+            clap_complete::generate(shell, &mut command::tree(), "proffer", &mut script);
             output::print_bytes(&script)
         }
         // Handled before: these never get here.

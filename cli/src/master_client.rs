@@ -48,7 +48,16 @@ impl MasterClient {
 async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Problem> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(with_token_hint(problem_of(&status))),
+        Ok(Err(status)) => {
+            let problem = problem_of(&status);
+            if problem.is(code::ROUTE_UNKNOWN) {
+                let message = "what answers there is not a master's API";
+                return Err(Problem::new(code::CONFIG_INVALID, message)
+                    .field("master")
+                    .hint("name the master's API, usually at port 5050, with --master or PROFFER_MASTER"));
+            }
+            Err(with_token_hint(problem))
+        }
         Err(_) => Err(
             Problem::new(code::PEER_UNREACHABLE, "the master did not answer in time")
                 .hint("it may be overloaded or electing; try again"),

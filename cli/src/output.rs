@@ -14,22 +14,29 @@ use serde_json::json;
 
 use crate::escape;
 use crate::exit::{Failure, Outcome};
+use crate::limits::CELL_WIDTH_MIN;
 
-/// How results are written.
+/// How results are written: a table for people, or JSON for programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+// No comments for documentation on these: clap would make a list of them in every help.
 pub(crate) enum Format {
-    /// A table, for people.
     #[default]
     Table,
-    /// JSON, for programs: keys in `snake_case` that name their unit.
     Json,
 }
 
 /// The flag that every verb has.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct OutputArgs {
-    /// How to write the result.
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    /// How the result is written: table, for people, or json, with keys in snake_case that name their unit.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
     pub(crate) output: Format,
 }
 
@@ -40,12 +47,25 @@ pub(crate) enum Column {
     Text(&'static str),
     /// A number, to the right.
     Number(&'static str),
+    /// A long name, of which a narrow terminal shows the beginning and the end.
+    Id(&'static str),
+    /// Words, of which a narrow terminal shows the beginning; no column when nobody has any.
+    Message(&'static str),
+}
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text(name) | Self::Number(name) | Self::Id(name) | Self::Message(name) => name,
+        }
+    }
 }
 
 /// Rows for people. Cells may hold what others wrote.
 pub(crate) struct Rows {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
+    when_empty: &'static str,
 }
 
 impl Rows {
@@ -54,23 +74,34 @@ impl Rows {
         Self {
             columns: columns.to_vec(),
             rows: Vec::new(),
+            when_empty: "",
         }
     }
 
-    /// One more; as many cells as there are columns.
-    pub(crate) fn push(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+    /// What is said on standard error when there are no rows.
+    pub(crate) fn when_empty(mut self, note: &'static str) -> Self {
+        self.when_empty = note;
+        self
     }
 
-    /// The table without borders; every line ends without spaces.
-    pub(crate) fn render(&self) -> String {
+    /// One more; as many cells as there are columns. Cells are made safe here.
+    pub(crate) fn push(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows
+            .push(cells.into_iter().map(|cell| escape::line(&cell)).collect());
+    }
+
+    /// The table without borders; every line ends without spaces. With a width, long names and words are shortened as
+    /// far as they must be for lines to fit, but never below [`CELL_WIDTH_MIN`].
+    pub(crate) fn render(mut self, width: Option<usize>) -> String {
+        self.leave_out_empty_messages();
+        if let Some(width) = width {
+            self.shorten(width);
+        }
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(self.columns.iter().map(|column| match column {
-            Column::Text(name) | Column::Number(name) => *name,
-        }));
+        table.set_header(self.columns.iter().map(|column| column.name()));
         for row in &self.rows {
-            table.add_row(row.iter().map(|cell| escape::line(cell)));
+            table.add_row(row);
         }
         for (column, kind) in table.column_iter_mut().zip(&self.columns) {
             column.set_padding((0, 2));
@@ -80,6 +111,84 @@ impl Rows {
         }
         table.trim_fmt()
     }
+
+    fn leave_out_empty_messages(&mut self) {
+        let Some(place) = self
+            .columns
+            .iter()
+            .position(|column| matches!(column, Column::Message(_)))
+        else {
+            return;
+        };
+        if self
+            .rows
+            .iter()
+            .all(|row| row.get(place).is_none_or(String::is_empty))
+        {
+            self.columns.remove(place);
+            for row in self.rows.iter_mut().filter(|row| row.len() > place) {
+                row.remove(place);
+            }
+        }
+    }
+
+    fn shorten(&mut self, width: usize) {
+        let width_of = |rows: &[Vec<String>], place: usize, column: &Column| {
+            let cells = rows.iter().filter_map(|row| row.get(place));
+            let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            widest.max(column.name().chars().count())
+        };
+        let widths: Vec<usize> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| width_of(&self.rows, place, column))
+            .collect();
+        let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        let mut surplus = total.saturating_sub(width);
+        let is_message = |column: &Column| matches!(column, Column::Message(_));
+        let is_id = |column: &Column| matches!(column, Column::Id(_));
+        for is_wanted in [&is_message as &dyn Fn(&Column) -> bool, &is_id] {
+            for (place, (column, natural)) in self.columns.iter().zip(&widths).enumerate() {
+                if surplus == 0 || !is_wanted(column) || *natural <= CELL_WIDTH_MIN {
+                    continue;
+                }
+                let narrow = natural.saturating_sub(surplus).max(CELL_WIDTH_MIN);
+                surplus -= natural - narrow;
+                for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(place)) {
+                    *cell = match is_id(column) {
+                        true => without_middle(cell, narrow),
+                        false => without_end(cell, narrow),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// At most `width` characters: the beginning, `…`, and rather more of the end, where ids differ.
+fn without_middle(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    let begin = (width - 1) / 3;
+    let end = width - 1 - begin;
+    let chars = text.chars();
+    chars
+        .clone()
+        .take(begin)
+        .chain(['…'])
+        .chain(chars.skip(count - end))
+        .collect()
+}
+
+/// At most `width` characters: the beginning, and `…`.
+fn without_end(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
 }
 
 impl Format {
@@ -87,7 +196,14 @@ impl Format {
     pub(crate) fn show(self, value: &impl Serialize, rows: impl FnOnce() -> Rows) -> Outcome {
         match self {
             Self::Json => print_json(value),
-            Self::Table => print(&(rows().render() + "\n")),
+            Self::Table => {
+                let rows = rows();
+                if rows.rows.is_empty() && !rows.when_empty.is_empty() {
+                    write_progress(&format!("{}\n", rows.when_empty));
+                    return Ok(());
+                }
+                print(&(rows.render(terminal_width()) + "\n"))
+            }
         }
     }
 
@@ -107,9 +223,12 @@ impl Format {
     pub(crate) fn report(self, failure: &Failure) {
         let text = match (failure, self) {
             (Failure::OutputClosed, _) => return,
-            (Failure::Interrupted, Self::Table) => "interrupted\n".to_owned(),
-            (Failure::Interrupted, Self::Json) => {
-                json!({ "code": "interrupted" }).to_string() + "\n"
+            (Failure::Interrupted(""), Self::Table) => "interrupted\n".to_owned(),
+            (Failure::Interrupted(hint), Self::Table) => format!("interrupted\nhint: {hint}\n"),
+            (Failure::Interrupted(hint), Self::Json) => {
+                json!({ "code": "interrupted", "field": "", "message": "interrupted", "hint": hint })
+                    .to_string()
+                    + "\n"
             }
             (Failure::Problem(problem), Self::Table) => render_problem(problem),
             (Failure::Problem(problem), Self::Json) => problem_json(problem).to_string() + "\n",
@@ -139,6 +258,29 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Outcome {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
         Err(error) => Err(output_failed(&error)),
     }
+}
+
+/// The same to standard error.
+pub(crate) fn print_error_bytes(bytes: &[u8]) -> Outcome {
+    match io::stderr().lock().write_all(bytes) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
+        Err(error) => Err(output_failed(&error)),
+    }
+}
+
+/// The columns of the terminal that standard output is; absent when it is none, and nothing need be left out.
+pub(crate) fn terminal_width() -> Option<usize> {
+    stdout_is_terminal().then(|| columns(&Table::new()))
+}
+
+/// `$COLUMNS`, else what the terminal says, else 80.
+fn columns(table: &Table) -> usize {
+    let said = std::env::var("COLUMNS").ok();
+    said.and_then(|columns| columns.parse().ok())
+        .or_else(|| table.width().map(usize::from))
+        .unwrap_or(80)
+        .max(20)
 }
 
 /// Whether a person sees standard output directly.
@@ -235,16 +377,7 @@ impl Drop for Progress {
 
 /// Cut so that it stays on one line of the terminal; a longer one could not be taken back.
 fn fit(text: &str) -> String {
-    let width = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok())
-        .or_else(|| Table::new().use_stderr().width().map(usize::from))
-        .unwrap_or(80);
-    let width = usize::max(width, 20) - 1;
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width - 1).chain(['…']).collect()
+    without_end(text, columns(Table::new().use_stderr()) - 1)
 }
 
 fn write_progress(text: &str) {
@@ -266,7 +399,40 @@ mod tests {
 APP       INSTANCES
 /web              3
 /[2Jevil         12";
-        assert_eq!(rows.render(), expected);
+        assert_eq!(rows.render(None), expected);
+    }
+
+    #[test]
+    fn what_is_long_is_shortened_to_the_width_of_the_terminal() {
+        let rows = |message: &str| {
+            let mut rows = Rows::new(&[
+                Column::Id("TASK"),
+                Column::Number("N"),
+                Column::Message("MESSAGE"),
+            ]);
+            rows.push([
+                "web.instance-0123456789abcdef._app.1".to_owned(),
+                "7".to_owned(),
+                message.to_owned(),
+            ]);
+            rows
+        };
+        let words = "something went very wrong, and this is why";
+        for width in [80, 60, 55] {
+            let text = rows(words).render(Some(width));
+            assert!(
+                text.lines().all(|line| line.chars().count() <= width),
+                "{text}"
+            );
+        }
+        let text = rows(words).render(Some(60));
+        assert!(
+            text.contains("_app.1") && text.contains("something") && text.contains('…'),
+            "{text}"
+        );
+        assert!(rows(words).render(None).contains(words));
+        assert!(!rows("").render(None).contains("MESSAGE"));
+        assert_eq!(without_middle("abcdefghij", 7), "ab…ghij");
     }
 
     #[test]

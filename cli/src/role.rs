@@ -13,7 +13,8 @@ use proffer_server::log;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::Outcome;
+use crate::connection::with_token_hint;
+use crate::exit::{Failure, Outcome};
 use crate::output;
 
 /// A role of the cluster.
@@ -82,7 +83,7 @@ role!(
 role!(
     /// Keeps HAProxy's configuration true.
     Discovery, "discovery", proffer_discovery,
-    |_| (log::Format::default(), None)
+    |config| (config.log_format, config.log_level.clone())
 );
 
 /// What every role takes.
@@ -90,13 +91,42 @@ role!(
 pub(crate) struct RoleArgs<R: Role> {
     #[command(flatten)]
     options: R::Options,
-    /// Read these flags' values from this file, where they are keys; flags and environment win [default:
-    /// /etc/proffer/ROLE.toml, if there is one].
+    /// File with values of these flags, as keys; flags and environment win.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Only check the file and the flags: say what is wrong by file, line and key, or ok.
     #[arg(long)]
     check_config: bool,
+}
+
+/// What discovery takes besides.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiscoveryArgs {
+    #[command(flatten)]
+    role: RoleArgs<Discovery>,
+    /// Only print the configuration for what services says now; change nothing.
+    #[arg(long, conflicts_with = "check_config")]
+    dry_run: bool,
+}
+
+/// Runs the sidecar, or only shows what it would write.
+pub(crate) async fn run_discovery(
+    args: DiscoveryArgs,
+    matches: &ArgMatches,
+    shutdown: CancellationToken,
+) -> Outcome {
+    if !args.dry_run {
+        return run(args.role, matches, shutdown).await;
+    }
+    let RoleArgs {
+        options, config, ..
+    } = args.role;
+    let config = configure::<Discovery>(options, config, |key| is_from_outside(matches, key))?;
+    let text = tokio::select! {
+        text = proffer_discovery::dry_run(&config) => text.map_err(with_token_hint)?,
+        () = shutdown.cancelled() => return Err(Failure::Interrupted("")),
+    };
+    output::print(&text)
 }
 
 /// Runs the role, or only checks its configuration.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, Uri};
 use bytes::Bytes;
 use proffer_model::{Problem, code};
 use proffer_server::client::{HttpClient, problem_of};
@@ -138,6 +138,9 @@ impl ServicesClient {
                     .hint("write http://host:port, such as http://127.0.0.1:8080"),
             );
         }
+        if let Some(uri) = base.parse::<Uri>().ok().filter(|uri| uri.host().is_some()) {
+            args.check_plaintext(uri.host().unwrap_or_default(), "services")?;
+        }
         let mut http = HttpClient::new()
             .request_timeout(CALL_TIMEOUT)
             .insecure_allow_plaintext(args.insecure_allow_plaintext);
@@ -146,6 +149,7 @@ impl ServicesClient {
         }
         Ok(Self { http, base })
     }
+
     /// Whether the services know their apps: unavailable until they have read them from the master.
     pub(crate) async fn ready(&self) -> Result<(), Problem> {
         self.call(Method::GET, "/v2/queue", None).await.map(|_| ())
@@ -153,7 +157,10 @@ impl ServicesClient {
 
     /// Every app, without its instances.
     pub(crate) async fn apps(&self) -> Result<Vec<App>, Problem> {
-        Ok(self.read::<Apps>("/v2/apps").await?.apps)
+        Ok(self
+            .read::<Apps>("/v2/apps?embed=apps.lastTaskFailure")
+            .await?
+            .apps)
     }
 
     /// Every app, with its instances, those that are ending included.
@@ -241,7 +248,9 @@ impl ServicesClient {
             Err(problem) if problem.is(code::PEER_UNREACHABLE) => {
                 let hint = "is `proffer services` or `proffer dev` running? name its address with --services or \
                             PROFFER_SERVICES";
-                Err(unreachable("services", &self.base, &problem.message, hint))
+                // It names the address and every layer; the last part is what happened.
+                let why = problem.message.rsplit(": ").next().unwrap_or_default();
+                Err(unreachable("services", &self.base, why, hint))
             }
             Err(problem) => Err(problem),
         }
@@ -262,6 +271,12 @@ fn path_of(id: &str) -> Result<String, Problem> {
 
 /// The server's hints are for those who speak HTTP.
 fn with_own_hint(problem: Problem) -> Problem {
+    if problem.is(code::ROUTE_UNKNOWN) {
+        let message = "what answers there is not the services' REST API";
+        return Problem::new(code::CONFIG_INVALID, message)
+            .field("services")
+            .hint("name it, usually http://127.0.0.1:8080, with --services or PROFFER_SERVICES");
+    }
     if problem.is(code::APP_UNKNOWN) {
         return problem.hint("`proffer apps` lists the apps");
     }

@@ -6,6 +6,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proffer_model::resources::format_milli;
+use proffer_model::{Problem, code};
 use proffer_proto::v1;
 use serde_json::{Map, Number, Value, json};
 
@@ -73,6 +74,38 @@ pub(crate) fn format_age(now_ms: u64, then_ms: u64) -> String {
     }
 }
 
+/// Milliseconds since 1970 of a time as the services write it: `2026-11-21T05:43:48.531Z`, always UTC.
+pub(crate) fn parse_utc_ms(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let mut date = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let mut time = time.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    let fraction: String = fraction.chars().chain("00".chars()).take(3).collect();
+    // The year begins in March here, so that a leap day is its last.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
+    let days = days.checked_sub(719_469)?;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    Some(seconds * 1000 + fraction.parse::<u64>().ok()?)
+}
+
+/// How many instances, as a flag says it.
+pub(crate) fn parse_instances(text: &str) -> Result<u64, Problem> {
+    text.parse().map_err(|_| {
+        let message = format!("{text:?} is not a number of instances");
+        Problem::new(code::FIELD_INVALID, message).hint("write 0 or more, such as 3")
+    })
+}
+
 /// `1 agent`, `2 agents`.
 pub(crate) fn count_of(count: impl TryInto<u64>, what: &str) -> String {
     match count.try_into().unwrap_or(u64::MAX) {
@@ -116,6 +149,20 @@ mod tests {
         );
         assert_eq!(scalar_milli(Some(&resources), "mem"), 32_000);
         assert_eq!(scalar_milli(None, "mem"), 0);
+    }
+
+    #[test]
+    fn times_are_read_as_the_services_write_them() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2000-02-29T12:00:00.5Z", Some(951_825_600_500)),
+            ("2026-11-21T05:43:48.531Z", Some(1_795_239_828_531)),
+            ("2026-11-21T05:43:48", None),
+            ("2026-13-21T05:43:48Z", None),
+            ("now", None),
+        ] {
+            assert_eq!(parse_utc_ms(text), ms, "{text}");
+        }
     }
 
     #[test]

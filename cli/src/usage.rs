@@ -9,37 +9,113 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use proffer_model::{Problem, code};
 
-use crate::exit::Failure;
+use crate::command;
 use crate::output::{self, Format};
 
 /// Tells what is wrong; the exit code is 2, and 0 for help and version.
-pub(crate) fn report(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+pub(crate) fn report(mut error: clap::Error, arguments: &[OsString]) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
         return match output::print(&error.render().to_string()) {
-            Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
-            Err(failure) => failure.exit_code(),
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                Format::Table.report(&failure);
+                failure.exit_code()
+            }
         };
     }
-    match (refused_value(error), format_of(arguments)) {
+    let command = command_of(arguments);
+    let variable = variable_at_fault(&error, &command, arguments);
+    match (
+        refused_value(&error, variable.as_deref()),
+        format_of(arguments),
+    ) {
         (Some(problem), format) => format.report(&problem.into()),
-        (None, Format::Json) => Format::Json.report(&in_general(error).into()),
-        (None, Format::Table) => output::print_usage(error),
+        (None, Format::Json) => Format::Json.report(&in_general(&error).into()),
+        (None, Format::Table) => {
+            explain(&mut error, command, variable);
+            output::print_usage(&error);
+        }
     }
     ExitCode::from(2)
 }
 
-/// The problem with which the model refused a flag's value.
-fn refused_value(error: &clap::Error) -> Option<Problem> {
+/// The command that was meant, as far as its name can be found.
+fn command_of(arguments: &[OsString]) -> clap::Command {
+    let mut command = command::tree();
+    command.build();
+    for word in arguments.iter().skip(1) {
+        match command.find_subcommand(word) {
+            Some(found) => command = found.clone(),
+            None => break,
+        }
+    }
+    command
+}
+
+/// The environment variable that gave the value which was refused, if none of the words did.
+fn variable_at_fault(
+    error: &clap::Error,
+    command: &clap::Command,
+    arguments: &[OsString],
+) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = flag_of(argument);
+    let is_given = |word: &OsString| {
+        word.to_str()
+            .is_some_and(|word| word == flag || word.starts_with(&format!("{flag}=")))
+    };
+    if arguments.iter().any(is_given) {
+        return None;
+    }
+    let name = flag.strip_prefix("--")?;
+    let found = command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(name))?;
+    let variable = found.get_env()?;
+    std::env::var_os(variable)?;
+    Some(variable.to_string_lossy().into_owned())
+}
+
+/// Clap shows how the command was used with all that came from the environment; what helps is how to use it.
+fn explain(error: &mut clap::Error, mut command: clap::Command, variable: Option<String>) {
+    if error.get(ContextKind::Usage).is_some() {
+        let usage = command.render_usage();
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    }
+    if let Some(variable) = variable {
+        let tip = format!("the value is that of the environment variable {variable}");
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
+}
+
+/// `--resources <RESOURCES>` and `--insecure[=<BOOL>]` are flags with their values, `<INSTANCES>` has none.
+fn flag_of(argument: &str) -> &str {
+    argument.split([' ', '[', '=']).next().unwrap_or(argument)
+}
+
+/// The problem with which the model refused a value.
+fn refused_value(error: &clap::Error, variable: Option<&str>) -> Option<Problem> {
     let problem = error.source()?.downcast_ref::<Problem>()?.clone();
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return Some(problem);
     };
-    // `--resources <RESOURCES>` is the flag `--resources`.
-    let flag = argument.split(' ').next().unwrap_or(argument);
-    Some(problem.within(flag))
+    let flag = flag_of(argument);
+    let place = match variable {
+        Some(variable) => variable.to_owned(),
+        None => flag.trim_matches(['<', '>']).to_owned(),
+    };
+    if problem.field == flag.trim_start_matches('-').replace('-', "_") {
+        return Some(problem.field(place));
+    }
+    Some(problem.within(&place))
 }
 
 fn in_general(error: &clap::Error) -> Problem {
@@ -78,12 +154,35 @@ mod tests {
     #[test]
     fn a_refused_value_keeps_its_code_and_names_the_flag() {
         let error = Cli::try_parse_from(["proffer", "run", "web", "--cpus", "-1"]).unwrap_err();
-        assert!(refused_value(&error).is_none(), "clap takes -1 for a flag");
+        assert!(refused_value(&error, None).unwrap().message.contains("-1"));
         let error = Cli::try_parse_from(["proffer", "run", "web", "--cpus=0.0001"]).unwrap_err();
-        let problem = refused_value(&error).unwrap();
+        let problem = refused_value(&error, None).unwrap();
         assert!(problem.is(code::RESOURCES_INVALID), "{problem}");
         assert_eq!(problem.field, "--cpus");
+        let error = Cli::try_parse_from(["proffer", "app", "scale", "web", "-1"]).unwrap_err();
+        assert_eq!(refused_value(&error, None).unwrap().field, "INSTANCES");
+        let error = Cli::try_parse_from(["proffer", "master", "--store=zk"]).unwrap_err();
+        assert_eq!(refused_value(&error, None).unwrap().field, "--store");
+        assert_eq!(
+            refused_value(&error, Some("PROFFER_MASTER_STORE"))
+                .unwrap()
+                .field,
+            "PROFFER_MASTER_STORE"
+        );
         assert!(!problem.hint.is_empty());
+    }
+
+    #[test]
+    fn usage_is_that_of_the_command_without_what_the_environment_says() {
+        let words = ["proffer", "app", "show"].map(OsString::from);
+        let mut error = Cli::try_parse_from(&words).unwrap_err();
+        explain(&mut error, command_of(&words), Some("X_Y".to_owned()));
+        let text = error.render().to_string();
+        assert!(
+            text.contains("Usage: proffer app show [OPTIONS] <APP>"),
+            "{text}"
+        );
+        assert!(text.contains("variable X_Y"), "{text}");
     }
 
     #[test]

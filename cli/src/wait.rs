@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use proffer_model::time::{format_duration, parse_duration};
 use proffer_model::{Kind, Problem, code};
 
-use crate::exit::Outcome;
-use crate::limits::{POLL_INTERVAL_MAX, POLL_INTERVAL_MIN, WAIT_TIMEOUT_DEFAULT, WHY_INTERVAL};
+use crate::exit::{Failure, Outcome};
+use crate::limits::{
+    FAILURES_MAX, POLL_INTERVAL_MAX, POLL_INTERVAL_MIN, WAIT_TIMEOUT_DEFAULT, WHY_INTERVAL,
+};
 use crate::output::Progress;
 use crate::services_client::{App, ServicesClient};
 use crate::units::count_of;
@@ -24,29 +26,41 @@ pub(crate) struct WaitArgs {
     /// Return as soon as the change is accepted.
     #[arg(long, overrides_with = "wait")]
     no_wait: bool,
-    /// How long to wait, such as 90s or 10m; then the exit code is 6 [default: 5m]
+    /// How long to wait, such as 90s or 10m; then the exit code is 6. Without it also no longer than it takes for five
+    /// instances to end one after the other; then the exit code is 1 [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
 impl WaitArgs {
     /// How long to wait; absent: not at all.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        (!self.no_wait).then(|| self.timeout.unwrap_or(WAIT_TIMEOUT_DEFAULT))
+    pub(crate) fn patience(&self) -> Option<Patience> {
+        (!self.no_wait).then(|| Patience {
+            timeout: self.timeout.unwrap_or(WAIT_TIMEOUT_DEFAULT),
+            gives_up: self.timeout.is_none(),
+        })
     }
+}
+
+/// How long something is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) timeout: Duration,
+    /// Whether an app whose instances end one after the other is given up earlier.
+    pub(crate) gives_up: bool,
 }
 
 /// Waits until each of these apps has all its instances and nothing else, and returns them.
 pub(crate) async fn until_settled(
     services: &ServicesClient,
     ids: &[String],
-    timeout: Duration,
+    patience: Patience,
     progress: &mut Progress,
 ) -> Outcome<Vec<App>> {
     let start = Instant::now();
     let mut apps = Vec::with_capacity(ids.len());
     for id in ids {
-        apps.push(until_one_settled(services, id, start, timeout, progress).await?);
+        apps.push(until_one_settled(services, id, start, patience, progress).await?);
     }
     Ok(apps)
 }
@@ -71,12 +85,14 @@ pub(crate) async fn until_gone(
             count_of(left, "instance")
         ));
         if start.elapsed() >= timeout {
-            return Err(timed_out(
-                &format!("{id}: {} left", count_of(left, "instance")),
-                timeout,
-                id,
-                None,
-            ));
+            let message = format!(
+                "{id}: {} left, after {}",
+                count_of(left, "instance"),
+                format_duration(timeout)
+            );
+            return Err(Problem::new(code::WAIT_TIMED_OUT, message)
+                .hint("it goes on in the background; wait longer with --timeout")
+                .into());
         }
         pause.next().await;
     }
@@ -86,10 +102,11 @@ async fn until_one_settled(
     services: &ServicesClient,
     id: &str,
     start: Instant,
-    timeout: Duration,
+    patience: Patience,
     progress: &mut Progress,
 ) -> Outcome<App> {
     let (mut pause, mut reason) = (Pause::new(), Reason::new());
+    let mut failures = Failures::default();
     loop {
         let app = services.app(id).await?;
         if app.is_settled() {
@@ -97,29 +114,48 @@ async fn until_one_settled(
             return Ok(app);
         }
         reason.refresh(services, &app).await;
+        failures.look(&app);
         let state = describe(&app);
-        match &reason.text {
+        let why = reason.text.clone().or_else(|| failures.last.clone());
+        match &why {
             Some(why) => progress.update(&format!("{state}; {why}")),
             None => progress.update(&state),
         }
-        if start.elapsed() >= timeout {
-            return Err(timed_out(&state, timeout, id, reason.text));
+        if patience.gives_up && failures.count >= FAILURES_MAX {
+            return Err(failing(&state, &failures, id));
+        }
+        if start.elapsed() >= patience.timeout {
+            return Err(timed_out(&state, patience.timeout, &app, why));
         }
         pause.next().await;
     }
 }
 
-fn timed_out(
-    state: &str,
-    timeout: Duration,
-    id: &str,
-    why: Option<String>,
-) -> crate::exit::Failure {
+fn timed_out(state: &str, timeout: Duration, app: &App, why: Option<String>) -> Failure {
+    let id = &app.id;
+    let look = match app.tasks_running > 0 || app.last_task_failure.is_some() {
+        true => format!("look at `proffer logs {id}` and `proffer why {id}`"),
+        false => format!("ask `proffer why {id}`"),
+    };
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let message = format!("{state}, after {}{why}", format_duration(timeout));
     Problem::new(code::WAIT_TIMED_OUT, message)
         .hint(format!(
-            "it goes on in the background; ask `proffer why {id}`, or wait longer with --timeout"
+            "it goes on in the background; {look}, or wait longer with --timeout"
+        ))
+        .into()
+}
+
+fn failing(state: &str, failures: &Failures, id: &str) -> Failure {
+    let last = failures.last.as_deref().unwrap_or_default();
+    let message = format!(
+        "{state}; {} ended one after the other, {last}",
+        failures.count
+    );
+    Problem::new(code::APP_FAILING, message)
+        .hint(format!(
+            "it is started again and again; look at `proffer logs {id}`, then mend it with `proffer apply` or remove it \
+             with `proffer app rm {id}`"
         ))
         .into()
 }
@@ -140,6 +176,40 @@ fn describe(app: &App) -> String {
         text += &format!(", {surplus} to be replaced");
     }
     text
+}
+
+/// The instances that ended by themselves while we looked, since the last time that one became ready.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    /// How the last one did.
+    last: Option<String>,
+    ready: u64,
+    /// When the last one did, as the services write it; the outer absence: nothing was looked at yet.
+    seen: Option<Option<String>>,
+}
+
+impl Failures {
+    fn look(&mut self, app: &App) {
+        let ended = app.last_task_failure.as_ref();
+        let at = ended.map(|ended| ended.timestamp.clone());
+        if app.ready() > self.ready {
+            (self.count, self.last) = (0, None);
+        }
+        self.ready = app.ready();
+        // What had ended before we looked belongs to an earlier version of the app.
+        let is_new = self.seen.as_ref().is_some_and(|seen| *seen != at);
+        self.seen = Some(at);
+        if let Some(ended) = ended.filter(|_| is_new) {
+            self.count += 1;
+            let said = if ended.message.is_empty() {
+                &ended.state
+            } else {
+                &ended.message
+            };
+            self.last = Some(format!("the last instance: {said}"));
+        }
+    }
 }
 
 /// Why it takes so long, asked for now and then while nothing moves.
@@ -197,6 +267,35 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_are_counted_until_an_instance_is_ready() {
+        let app = |running: u64, at: &str| App {
+            instances: 2,
+            tasks_running: running,
+            last_task_failure: Some(crate::services_client::TaskFailure {
+                message: "exited with code 3".to_owned(),
+                timestamp: at.to_owned(),
+                ..Default::default()
+            }),
+            ..App::default()
+        };
+        let mut failures = Failures::default();
+        for (running, at, count) in [
+            (0, "1", 0),
+            (0, "1", 0),
+            (0, "2", 1),
+            (0, "2", 1),
+            (0, "3", 2),
+            (1, "3", 0),
+            (0, "4", 1),
+        ] {
+            failures.look(&app(running, at));
+            assert_eq!(failures.count, count, "{running} {at}");
+        }
+        let said = failures.last.unwrap();
+        assert!(said.contains("exited with code 3"), "{said}");
+    }
 
     #[test]
     fn progress_says_how_far_an_app_is() {

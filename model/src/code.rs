@@ -101,6 +101,8 @@ codes! {
     APP_UNKNOWN = "app.unknown", NotFound;
     /// A field of an app is wrong.
     APP_INVALID = "app.invalid", Invalid;
+    /// The app's instances end one after the other.
+    APP_FAILING = "app.failing", Unavailable;
     /// The app is being deployed.
     APP_LOCKED = "app.locked", Conflict;
     /// There is no such deployment.

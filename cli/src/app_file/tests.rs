@@ -103,6 +103,32 @@ fn wrong_toml_names_line_and_path() {
 }
 
 #[test]
+fn a_slip_of_the_pen_is_told_what_was_meant() {
+    for (text, hint) in [
+        ("id = \"a\"\ncpu = 1\n", "did you mean cpus?"),
+        ("id = \"a\"\nmemory = 1\n", "did you mean mem?"),
+        (
+            "id = \"a\"\nhealthcheck = 1\n",
+            "did you mean healthChecks?",
+        ),
+        (
+            "id = \"a\"\n[[healthChecks]]\npat = \"/\"\n",
+            "did you mean path?",
+        ),
+        (
+            "id = \"a\"\ncontainer = 1\n",
+            "the fields here are id, cmd, args,",
+        ),
+        ("id: a\n", "JSON or TOML"),
+    ] {
+        let problem = problem_of("a.toml", text);
+        assert!(problem.hint.contains(hint), "{text}: {problem}");
+    }
+    assert_eq!(distance("kitten", "sitting"), 3);
+    assert_eq!((distance("", "ab"), distance("ab", "")), (2, 2));
+}
+
+#[test]
 fn wrong_json_names_line_and_path() {
     let (unknown, missing) = (code::FIELD_UNKNOWN, code::FIELD_MISSING);
     let (invalid, malformed) = (code::FIELD_INVALID, code::BODY_MALFORMED);

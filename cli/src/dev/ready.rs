@@ -16,10 +16,13 @@ use crate::limits::{DEV_ROUTE_TIMEOUT, DEV_START_TIMEOUT};
 use crate::output::Progress;
 use crate::services_client::{App, PortDefinition, ServicesClient};
 use crate::units::count_of;
-use crate::wait::{Pause, until_settled};
+use crate::wait::{Patience, Pause, until_settled};
 
 /// Longer than anybody waits: `dev` has Ctrl-C, and says why it waits.
-const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+const PATIENCE: Patience = Patience {
+    timeout: Duration::from_secs(7 * 24 * 3600),
+    gives_up: false,
+};
 
 /// Does something that the services refuse for as long as they are not ready: connecting, reading their state.
 pub(crate) async fn once_ready<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Problem>
@@ -52,7 +55,8 @@ pub(crate) async fn deploy(
             problem.message = format!("{}: {}", app.id, problem.message);
             problem
         })?;
-    } // Those that came back, and those that an earlier dev left running, are as good as those of the files.
+    }
+    // Those that came back, and those that an earlier dev left running, are as good as those of the files.
     let running = services
         .apps()
         .await?
@@ -115,7 +119,8 @@ async fn routed(app: &App, progress: &mut Progress) -> Vec<String> {
         .iter()
         .filter(|definition| is_tcp(definition))
     {
-        let url = format!("http://{}/", Ports::on_loopback(definition.port)); // Where nothing is checked, nobody has promised that anything answers.
+        let url = format!("http://{}/", Ports::on_loopback(definition.port));
+        // Where nothing is checked, nobody has promised that anything answers.
         if !app.health_checks.is_empty() {
             progress.update(&format!("{}: waiting for {url}", app.id));
             if !until_routed(&url).await {

@@ -1,5 +1,6 @@
 //! `proffer app …`: one app, shown, scaled, restarted or removed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -8,9 +9,9 @@ use crate::app_file::absolute_id;
 use crate::connection::ClientArgs;
 use crate::escape;
 use crate::exit::Outcome;
-use crate::output::{Column, OutputArgs, Progress, Rows};
-use crate::services_client::{App, ServicesClient};
-use crate::units::format_number;
+use crate::output::{Column, OutputArgs, Progress, Rows, terminal_width};
+use crate::services_client::{App, ServicesClient, Task};
+use crate::units::{format_age, format_number, parse_instances, parse_utc_ms, wall_ms};
 use crate::wait::{WaitArgs, until_gone, until_settled};
 
 /// What to do with one app.
@@ -43,6 +44,7 @@ pub(crate) struct ScaleArgs {
     /// The app, such as /web or web.
     app: String,
     /// How many instances it is to have.
+    #[arg(value_parser = parse_instances, allow_negative_numbers = true)]
     instances: u64,
     #[command(flatten)]
     wait: WaitArgs,
@@ -66,6 +68,11 @@ pub(crate) struct ChangeArgs {
 }
 
 impl AppVerb {
+    /// Whether it asks for something that goes on without it.
+    pub(crate) fn changes(&self) -> bool {
+        !matches!(self, Self::Show(_))
+    }
+
     /// How its result is written.
     pub(crate) fn output(&self) -> OutputArgs {
         match self {
@@ -103,15 +110,17 @@ async fn show(args: ShowArgs) -> Outcome {
             app.tasks.iter().map(task_json).collect(),
         );
     }
-    args.output.output.show_text(&value, || describe(&app))
+    args.output
+        .output
+        .show_text(&value, || describe(&app, wall_ms(), terminal_width()))
 }
 
 async fn remove(args: ChangeArgs) -> Outcome {
     let services = ServicesClient::new(&args.client)?;
     let id = absolute_id(&args.app);
     services.remove(&id).await?;
-    if let Some(timeout) = args.wait.timeout() {
-        until_gone(&services, &id, timeout, &mut Progress::new()).await?;
+    if let Some(patience) = args.wait.patience() {
+        until_gone(&services, &id, patience.timeout, &mut Progress::new()).await?;
     }
     let value = json!({ "id": id, "removed": true });
     args.output
@@ -127,10 +136,10 @@ async fn finish(
     output: OutputArgs,
 ) -> Outcome {
     let id = absolute_id(id);
-    let apps = match wait.timeout() {
-        Some(timeout) => {
+    let apps = match wait.patience() {
+        Some(patience) => {
             let ids = std::slice::from_ref(&id);
-            until_settled(services, ids, timeout, &mut Progress::new()).await?
+            until_settled(services, ids, patience, &mut Progress::new()).await?
         }
         None => vec![services.app(&id).await?],
     };
@@ -146,10 +155,11 @@ pub(crate) fn show_apps(apps: &[App], output: OutputArgs) -> Outcome {
             Column::Number("INSTANCES"),
             Column::Number("READY"),
             Column::Number("CPUS"),
-            Column::Number("MEM"),
+            Column::Number("MEM_MIB"),
             Column::Text("PORTS"),
             Column::Text("STATE"),
-        ]);
+        ])
+        .when_empty("there are no apps; `proffer run web` creates one");
         for app in apps {
             rows.push([
                 app.id.clone(),
@@ -219,11 +229,12 @@ fn app_json(app: &App) -> Value {
     })
 }
 
-fn task_json(task: &crate::services_client::Task) -> Value {
+fn task_json(task: &Task) -> Value {
     json!({
         "id": task.id,
         "host": task.host,
         "ports": task.ports,
+        "address": address(task),
         "state": task.state.as_deref().map(plain_state),
         "healthy": task.is_healthy(),
         "started_at": task.started_at,
@@ -231,7 +242,7 @@ fn task_json(task: &crate::services_client::Task) -> Value {
 }
 
 /// An app for people: its lines, then its instances.
-fn describe(app: &App) -> String {
+fn describe(app: &App, now_ms: u64, width: Option<usize>) -> String {
     let command = match (&app.cmd, &app.args) {
         (Some(line), _) => line.clone(),
         (None, Some(arguments)) => arguments.join(" "),
@@ -251,6 +262,7 @@ fn describe(app: &App) -> String {
         ("cpus", amount(&app.cpus)),
         ("mem", format!("{} MiB", amount(&app.mem))),
         ("ports", ports(app)),
+        ("labels", pairs(&app.labels)),
         ("version", app.version.clone()),
     ];
     if let Some(failure) = &app.last_task_failure {
@@ -258,6 +270,10 @@ fn describe(app: &App) -> String {
         lines.push((
             "failed",
             format!("{at} {}: {}", plain_state(&failure.state), failure.message),
+        ));
+        lines.push((
+            "",
+            format!("`proffer logs {}` shows what it wrote", failure.task_id),
         ));
     }
     let mut text = String::new();
@@ -268,32 +284,50 @@ fn describe(app: &App) -> String {
     if app.tasks.is_empty() {
         return text.trim_end().to_owned();
     }
-    text + "\n" + &instance_rows(app).render()
+    text + "\n" + &instance_rows(app, now_ms).render(width)
 }
 
-fn instance_rows(app: &App) -> Rows {
+fn pairs(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join(" ")
+}
+
+fn instance_rows(app: &App, now_ms: u64) -> Rows {
     let mut rows = Rows::new(&[
-        Column::Text("TASK"),
+        Column::Id("TASK"),
         Column::Text("STATE"),
         Column::Text("HEALTH"),
         Column::Text("ADDRESS"),
-        Column::Text("STARTED"),
+        Column::Text("SINCE"),
     ]);
     for task in &app.tasks {
-        let host = task.host.clone().unwrap_or_default();
-        let address = match task.ports.first() {
-            Some(port) => format!("{host}:{port}"),
-            None => host,
-        };
         rows.push([
             task.id.clone(),
             task.state.as_deref().map(plain_state).unwrap_or_default(),
             health_word(task.is_healthy()).to_owned(),
-            address,
-            task.started_at.clone().unwrap_or_else(|| "-".to_owned()),
+            address(task),
+            format_age(now_ms, started_ms(task)),
         ]);
     }
     rows
+}
+
+/// Where an instance answers: its first port, or its host alone.
+fn address(task: &Task) -> String {
+    let host = task.host.clone().unwrap_or_default();
+    match task.ports.first() {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    }
+}
+
+/// 0 when it has not started.
+fn started_ms(task: &Task) -> u64 {
+    let started = task.started_at.as_deref();
+    started.and_then(parse_utc_ms).unwrap_or(0)
 }
 
 /// `TASK_RUNNING` is Mesos's word; ours is `running`.
@@ -321,14 +355,14 @@ mod tests {
             "portDefinitions": [{"port": 10000, "name": "http", "protocol": "tcp"}],
             "lastTaskFailure": {"taskId": "t", "state": "TASK_FAILED", "message": "exit 1", "timestamp": "then"},
             "tasks": [{"id": "t1", "host": "h", "ports": [31000], "state": "TASK_RUNNING",
-                "startedAt": "now", "healthCheckResults": [{"alive": true}]}]
+                "startedAt": "1970-01-01T00:00:01.000Z", "healthCheckResults": [{"alive": true}]}]
         }))
         .unwrap()
     }
 
     #[test]
     fn an_app_is_described_without_secrets_and_escapes() {
-        let text = describe(&app());
+        let text = describe(&app(), 61_000, None);
         for line in [
             "app        /web",
             "state      recovering",
@@ -336,7 +370,7 @@ mod tests {
             "command    run[2J",
             "mem        32 MiB",
             "failed     then failed: exit 1",
-            "t1    running  healthy  h:31000  now",
+            "t1    running  healthy  h:31000  60s",
         ] {
             assert!(text.contains(line), "{line:?} in\n{text}");
         }

@@ -36,21 +36,26 @@ pub(crate) struct ApplyArgs {
 pub(crate) async fn run(args: ApplyArgs) -> Outcome {
     let apps = app_file::read_all(&args.files)?;
     let services = ServicesClient::new(&args.client)?;
+    let mut applied: Vec<&str> = Vec::new();
     for app in &apps {
         let sent = services.replace(&app.id, &app.body, args.force).await;
         sent.map_err(|mut problem| {
             problem.message = format!("{}: {}", app.id, problem.message);
+            if !applied.is_empty() {
+                problem.message += &format!(" ({} before it: done)", applied.join(", "));
+            }
             if problem.is(code::APP_LOCKED) {
                 return problem
                     .hint("wait until the earlier change is done, or override it with --force");
             }
             problem
         })?;
+        applied.push(&app.id);
     }
     let ids: Vec<String> = apps.into_iter().map(|app| app.id).collect();
     let mut progress = Progress::new();
-    let settled = match args.wait.timeout() {
-        Some(timeout) => until_settled(&services, &ids, timeout, &mut progress).await?,
+    let settled = match args.wait.patience() {
+        Some(patience) => until_settled(&services, &ids, patience, &mut progress).await?,
         None => {
             let mut apps = Vec::with_capacity(ids.len());
             for id in &ids {

@@ -76,15 +76,16 @@ pub(crate) async fn tasks(args: TasksArgs) -> Outcome {
 
 fn task_rows(tasks: &[v1::Task]) -> Rows {
     let mut rows = Rows::new(&[
-        Column::Text("TASK"),
+        Column::Id("TASK"),
         Column::Text("STATE"),
         Column::Text("HEALTH"),
         Column::Text("ADDRESS"),
         Column::Number("CPUS"),
-        Column::Number("MEM"),
+        Column::Number("MEM_MIB"),
         Column::Text("SINCE"),
-        Column::Text("MESSAGE"),
-    ]);
+        Column::Message("MESSAGE"),
+    ])
+    .when_empty("there are no such tasks; `proffer tasks --all` lists those that have ended too");
     let now = wall_ms();
     for task in tasks {
         let status = task.status.clone().unwrap_or_default();
@@ -115,6 +116,7 @@ fn task_json(task: &v1::Task) -> Value {
         "framework_id": task.framework_id,
         "agent_id": task.agent_id,
         "host": task.host,
+        "address": task::address(task),
         "state": task::state_word(status.state()),
         "healthy": status.healthy,
         "reason": task::reason_word(status.reason()),
@@ -143,15 +145,16 @@ pub(crate) async fn agents(args: AgentsArgs) -> Outcome {
 
 fn agent_rows(agents: &[v1::Agent]) -> Rows {
     let mut rows = Rows::new(&[
-        Column::Text("AGENT"),
+        Column::Id("AGENT"),
         Column::Text("HOST"),
         Column::Text("ADDRESS"),
         Column::Text("STATE"),
         Column::Number("TASKS"),
         Column::Number("CPUS"),
-        Column::Number("MEM"),
-        Column::Text("ATTRIBUTES"),
-    ]);
+        Column::Number("MEM_MIB"),
+        Column::Message("ATTRIBUTES"),
+    ])
+    .when_empty("there are no agents; `proffer agent` runs one");
     for agent in agents {
         let part = |name| {
             let used = format_milli(scalar_milli(agent.used.as_ref(), name));
@@ -216,7 +219,7 @@ pub(crate) async fn frameworks(args: FrameworksArgs) -> Outcome {
     let values: Vec<Value> = frameworks.iter().map(framework_json).collect();
     args.output.output.show(&values, || {
         let mut rows = Rows::new(&[
-            Column::Text("FRAMEWORK"),
+            Column::Id("FRAMEWORK"),
             Column::Text("NAME"),
             Column::Text("ROLES"),
             Column::Text("CONNECTED"),
@@ -224,8 +227,9 @@ pub(crate) async fn frameworks(args: FrameworksArgs) -> Outcome {
             Column::Number("OFFERS"),
             Column::Number("DEMAND"),
             Column::Number("CPUS"),
-            Column::Number("MEM"),
-        ]);
+            Column::Number("MEM_MIB"),
+        ])
+        .when_empty("there are no frameworks; `proffer services` is one");
         for framework in &frameworks {
             rows.push([
                 framework.id.clone(),
@@ -285,7 +289,7 @@ mod tests {
 
     #[test]
     fn tasks_are_shown_without_escapes_and_with_plain_words() {
-        let text = task_rows(&[task()]).render();
+        let text = task_rows(&[task()]).render(None);
         let row = text.lines().nth(1).unwrap();
         assert!(
             row.starts_with("web.instance-1._app.1  running  healthy  h:31000"),
@@ -326,7 +330,7 @@ mod tests {
             }],
             ..v1::Agent::default()
         };
-        let text = agent_rows(std::slice::from_ref(&agent)).render();
+        let text = agent_rows(std::slice::from_ref(&agent)).render(None);
         assert!(
             text.contains("connected") && text.contains("0.3/4") && text.contains("rack:b"),
             "{text}"

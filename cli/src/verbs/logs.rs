@@ -1,29 +1,30 @@
 //! `proffer logs`: what a task, or every instance of an app, has written.
 //!
-//! The master says where the tasks are; their output comes from the agents, never through the master. The output of one
-//! task is passed on as it is (made safe where a person's terminal is the reader); that of several is mixed line by line,
-//! each with its task's name in front.
+//! The master says where the tasks are; their output comes from the agents, never through the master. What a task wrote
+//! to standard error goes to ours. The output of one task is passed on as it is (made safe where a person's terminal is
+//! the reader); that of several is mixed line by line, each with its task's name in front.
 
 use bytes::Bytes;
 use proffer_model::{Problem, code};
 use proffer_proto::problem_of;
 use proffer_proto::v1;
 use proffer_proto::v1::tasks_client::TasksClient;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::connection::{ClientArgs, with_token_hint};
 use crate::escape::{self, TerminalFilter};
 use crate::exit::Outcome;
-use crate::limits::{LOG_CHUNKS_QUEUED_MAX, LOG_LINE_LEN_MAX, LOG_STREAMS_MAX};
+use crate::limits::{LOG_CHUNKS_QUEUED_MAX, LOG_LINE_LEN_MAX, LOG_STREAMS_MAX, TASK_PART_LEN_MIN};
 use crate::master_client::MasterClient;
-use crate::output::{self, OutputArgs};
+use crate::output::{self, Format, OutputArgs, Progress};
 use crate::task;
 
 /// `proffer logs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogsArgs {
-    /// A task's id, or an app such as /web or web.
+    /// An app such as /web or web, or a task's id, or a part of one that no other has.
     #[arg(value_name = "TASK|APP")]
     name: String,
     /// Go on as more is written, until the task ends.
@@ -32,7 +33,10 @@ pub(crate) struct LogsArgs {
     /// Begin so many lines before the end, instead of at the beginning.
     #[arg(long, value_name = "LINES")]
     tail: Option<u32>,
-    /// What was written to standard error, instead of standard output.
+    /// Only what was written to standard output.
+    #[arg(long, conflicts_with = "stderr")]
+    stdout: bool,
+    /// Only what was written to standard error.
     #[arg(long)]
     stderr: bool,
     #[command(flatten)]
@@ -41,7 +45,13 @@ pub(crate) struct LogsArgs {
     client: ClientArgs,
 }
 
-/// A piece of what the task with this place in the list has written.
+/// One output of one task.
+struct Source {
+    task_id: String,
+    output: v1::Output,
+}
+
+/// A piece of what came from the source with this place in the list.
 struct Piece {
     place: usize,
     bytes: Bytes,
@@ -51,19 +61,28 @@ struct Piece {
 pub(crate) async fn run(args: LogsArgs) -> Outcome {
     let mut master = MasterClient::connect(&args.client).await?;
     let tasks = find(&mut master, &args.name).await?;
+    let outputs: &[v1::Output] = match (args.stdout, args.stderr) {
+        (true, _) => &[v1::Output::Stdout],
+        (_, true) => &[v1::Output::Stderr],
+        _ => &[v1::Output::Stdout, v1::Output::Stderr],
+    };
     let (sender, mut pieces) = mpsc::channel::<Piece>(LOG_CHUNKS_QUEUED_MAX);
-    let mut streams = JoinSet::new();
-    for (place, task) in tasks.iter().enumerate() {
-        let request = request_for(task, &args);
-        let (client, address, sender) = (
-            args.client.clone(),
-            task.agent_address.clone(),
-            sender.clone(),
-        );
-        streams.spawn(async move { read(&client, &address, request, place, sender).await });
+    let (mut streams, mut sources) = (JoinSet::new(), Vec::new());
+    for task in &tasks {
+        for output in outputs {
+            let place = sources.len();
+            let request = request_for(task, *output, &args);
+            let (client, address) = (args.client.clone(), task.agent_address.clone());
+            let sender = sender.clone();
+            streams.spawn(async move { read(&client, &address, request, place, sender).await });
+            sources.push(Source {
+                task_id: task.id.clone(),
+                output: *output,
+            });
+        }
     }
     drop(sender);
-    let mut writer = Writer::new(&tasks, args.output.output == output::Format::Json);
+    let mut writer = Writer::new(sources, tasks.len(), args.output.output == Format::Json);
     while let Some(piece) = pieces.recv().await {
         writer.write(&piece)?;
     }
@@ -72,10 +91,14 @@ pub(crate) async fn run(args: LogsArgs) -> Outcome {
         ended
             .map_err(|error| Problem::new(code::INTERNAL, format!("a stream ended: {error}")))??;
     }
+    if writer.is_empty {
+        Progress::new().say(&format!("{} has written nothing", args.name));
+    }
     Ok(())
 }
 
-/// The task with that id; else the live tasks of that app; else the one of it that ended last.
+/// The task with that id; else the live tasks of that app; else the one of it that ended last; else the one task whose
+/// id has this part.
 async fn find(master: &mut MasterClient, name: &str) -> Result<Vec<v1::Task>, Problem> {
     // An app's path is no task's id.
     if !name.contains('/') {
@@ -85,7 +108,11 @@ async fn find(master: &mut MasterClient, name: &str) -> Result<Vec<v1::Task>, Pr
         }
     }
     let mut tasks = master.tasks("").await?;
-    tasks.retain(|task| task::is_of_app(task, name) && !task.agent_address.is_empty());
+    tasks.retain(|task| !task.agent_address.is_empty());
+    if !tasks.iter().any(|task| task::is_of_app(task, name)) {
+        return the_one_like(tasks, name).map(|task| vec![task]);
+    }
+    tasks.retain(|task| task::is_of_app(task, name));
     let (ended, mut live): (Vec<_>, Vec<_>) = tasks.into_iter().partition(task::has_ended);
     if live.is_empty() {
         live.extend(
@@ -103,26 +130,43 @@ async fn find(master: &mut MasterClient, name: &str) -> Result<Vec<v1::Task>, Pr
             "name one of them; `proffer tasks --app {name}` lists them"
         )));
     }
-    if live.is_empty() {
-        let message = format!("there is no task or app {name} that has been started");
-        return Err(Problem::new(code::TASK_UNKNOWN, message).hint(
-            "`proffer tasks --all` lists the tasks, `proffer why APP` says why there are none",
-        ));
-    }
     live.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(live)
+}
+
+/// The task of which this is a part of the id; `…` stands for what a table has left out.
+fn the_one_like(tasks: Vec<v1::Task>, name: &str) -> Result<v1::Task, Problem> {
+    let (begin, end) = name.split_once('…').unwrap_or(("", name));
+    let is_like = |id: &str| match name.contains('…') {
+        true => id.starts_with(begin) && id.ends_with(end),
+        false => name.len() >= TASK_PART_LEN_MIN && id.contains(name),
+    };
+    let mut like: Vec<v1::Task> = tasks.into_iter().filter(|task| is_like(&task.id)).collect();
+    // Of one id, the last incarnation.
+    like.sort_by(|a, b| (&a.id, incarnation_of(a)).cmp(&(&b.id, incarnation_of(b))));
+    let is_one = like
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.id == b.id));
+    match like.pop() {
+        Some(task) if is_one => Ok(task),
+        Some(_) => Err(Problem::new(
+            code::TASK_UNKNOWN,
+            format!("{name} stands in several tasks' ids"),
+        )
+        .hint("`proffer tasks --all` lists the tasks")),
+        None => Err(Problem::new(
+            code::TASK_UNKNOWN,
+            format!("there is no task or app {name} that has been started"),
+        )
+        .hint("`proffer tasks --all` lists the tasks, `proffer why APP` says why there are none")),
+    }
 }
 
 fn incarnation_of(task: &v1::Task) -> u64 {
     task.status.as_ref().map_or(0, |status| status.incarnation)
 }
 
-fn request_for(task: &v1::Task, args: &LogsArgs) -> v1::LogsRequest {
-    let output = if args.stderr {
-        v1::Output::Stderr
-    } else {
-        v1::Output::Stdout
-    };
+fn request_for(task: &v1::Task, output: v1::Output, args: &LogsArgs) -> v1::LogsRequest {
     v1::LogsRequest {
         framework_id: task.framework_id.clone(),
         task_id: task.id.clone(),
@@ -167,56 +211,65 @@ async fn read(
     Ok(())
 }
 
-/// Puts the pieces of all tasks together.
+/// Puts the pieces of all sources together.
 struct Writer {
-    names: Vec<String>,
+    sources: Vec<Source>,
     is_json: bool,
-    /// Whether lines are taken apart: because several tasks write, or because a program reads objects.
+    /// Whether nothing came yet.
+    is_empty: bool,
+    /// Whether lines are told apart by their task's name.
+    is_named: bool,
+    /// Whether lines are taken apart: because several sources end in one place, or a program reads objects.
     by_line: bool,
-    /// The line of each task that has no end yet.
+    /// The line of each source that has no end yet.
     begun: Vec<Vec<u8>>,
     /// There when a person's terminal is the reader.
     filters: Option<Vec<TerminalFilter>>,
 }
 
 impl Writer {
-    fn new(tasks: &[v1::Task], is_json: bool) -> Self {
+    fn new(sources: Vec<Source>, tasks: usize, is_json: bool) -> Self {
+        let is_terminal = output::stdout_is_terminal();
+        let filters = || sources.iter().map(|_| TerminalFilter::default()).collect();
         Self {
-            names: tasks.iter().map(|task| task.id.clone()).collect(),
             is_json,
-            by_line: is_json || tasks.len() > 1,
-            begun: tasks.iter().map(|_| Vec::new()).collect(),
-            filters: output::stdout_is_terminal()
-                .then(|| tasks.iter().map(|_| TerminalFilter::default()).collect()),
+            is_empty: true,
+            is_named: tasks > 1,
+            by_line: is_json || tasks > 1 || (is_terminal && sources.len() > 1),
+            begun: sources.iter().map(|_| Vec::new()).collect(),
+            filters: is_terminal.then(filters),
+            sources,
         }
     }
 
     fn write(&mut self, piece: &Piece) -> Outcome {
         let bytes = self.filter(piece);
-        if !self.by_line {
-            return output::print_bytes(&bytes);
-        }
-        let Some(begun) = self.begun.get_mut(piece.place) else {
+        let (Some(begun), Some(source)) = (
+            self.begun.get_mut(piece.place),
+            self.sources.get(piece.place),
+        ) else {
             return Ok(());
         };
+        self.is_empty &= bytes.is_empty();
+        if !self.by_line {
+            return source.print(&bytes, self.is_json);
+        }
         begun.extend_from_slice(&bytes);
         let mut text = Vec::new();
-        let name = self
-            .names
-            .get(piece.place)
-            .map(String::as_str)
-            .unwrap_or_default();
         while let Some(line) = take_line(begun) {
-            text.extend(format_line(name, &line, self.is_json));
+            text.extend(source.format(&line, self.is_named, self.is_json));
         }
-        output::print_bytes(&text)
+        source.print(&text, self.is_json)
     }
 
     /// Writes the lines that never got an end.
     fn finish(&mut self) -> Outcome {
-        for (name, begun) in self.names.iter().zip(&self.begun) {
+        for (source, begun) in self.sources.iter().zip(&self.begun) {
             if !begun.is_empty() {
-                output::print_bytes(&format_line(name, begun, self.is_json))?;
+                source.print(
+                    &source.format(begun, self.is_named, self.is_json),
+                    self.is_json,
+                )?;
             }
         }
         Ok(())
@@ -247,16 +300,33 @@ fn take_line(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
     }
 }
 
-fn format_line(name: &str, line: &[u8], is_json: bool) -> Vec<u8> {
-    if is_json {
-        let text = String::from_utf8_lossy(line);
-        let object = serde_json::json!({ "task_id": name, "line": text });
-        return format!("{object}\n").into_bytes();
+impl Source {
+    /// To where the task meant it; objects all go to standard output.
+    fn print(&self, bytes: &[u8], is_json: bool) -> Outcome {
+        match self.output {
+            v1::Output::Stderr if !is_json => output::print_error_bytes(bytes),
+            _ => output::print_bytes(bytes),
+        }
     }
-    let mut bytes = format!("{} | ", escape::line(name)).into_bytes();
-    bytes.extend_from_slice(line);
-    bytes.push(b'\n');
-    bytes
+
+    fn format(&self, line: &[u8], is_named: bool, is_json: bool) -> Vec<u8> {
+        if is_json {
+            let text = String::from_utf8_lossy(line);
+            let stream = match self.output {
+                v1::Output::Stderr => "stderr",
+                _ => "stdout",
+            };
+            let object = json!({ "task_id": self.task_id, "stream": stream, "line": text });
+            return format!("{object}\n").into_bytes();
+        }
+        let mut bytes = Vec::new();
+        if is_named {
+            bytes.extend(format!("{} | ", escape::line(&self.task_id)).into_bytes());
+        }
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+        bytes
+    }
 }
 
 #[cfg(test)]
@@ -281,8 +351,46 @@ mod tests {
 
     #[test]
     fn lines_carry_their_task() {
-        assert_eq!(format_line("web.1", b"hi", false), b"web.1 | hi\n");
-        let json = String::from_utf8(format_line("web.1", b"a\"\xff", true)).unwrap();
-        assert_eq!(json, "{\"line\":\"a\\\"\u{fffd}\",\"task_id\":\"web.1\"}\n");
+        let source = Source {
+            task_id: "web.1".to_owned(),
+            output: v1::Output::Stderr,
+        };
+        assert_eq!(source.format(b"hi", true, false), b"web.1 | hi\n");
+        assert_eq!(source.format(b"hi", false, false), b"hi\n");
+        let json = String::from_utf8(source.format(b"a\"\xff", true, true)).unwrap();
+        assert_eq!(
+            json,
+            "{\"line\":\"a\\\"\u{fffd}\",\"stream\":\"stderr\",\"task_id\":\"web.1\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_part_of_an_id_names_a_task_when_no_other_has_it() {
+        let tasks = || {
+            let ids = [
+                "web.instance-aaaa1111._app.1",
+                "web.instance-aaaa2222._app.1",
+            ];
+            ids.map(|id| v1::Task {
+                id: id.to_owned(),
+                ..v1::Task::default()
+            })
+            .to_vec()
+        };
+        for (part, found) in [
+            ("aaaa1111", Some(0)),
+            ("web.i…2222._app.1", Some(1)),
+            ("…1111._app.1", Some(0)),
+            ("aaaa", None),
+            ("111", None),
+            ("other", None),
+        ] {
+            let expected = found.map(|place: usize| tasks()[place].id.clone());
+            assert_eq!(
+                the_one_like(tasks(), part).ok().map(|task| task.id),
+                expected,
+                "{part}"
+            );
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::connection::ClientArgs;
 use crate::exit::Outcome;
 use crate::output::{OutputArgs, Progress};
 use crate::services_client::ServicesClient;
-use crate::units::number_of_milli;
+use crate::units::{number_of_milli, parse_instances};
 use crate::verbs::app::show_apps;
 use crate::wait::{WaitArgs, until_settled};
 
@@ -25,17 +25,17 @@ pub(crate) struct RunArgs {
     /// What to call the app, such as web or /prod/web.
     name: String,
     /// How many instances to keep running.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_instances, allow_negative_numbers = true)]
     instances: u64,
     /// The service port, where the load balancer listens; 0 takes one that is free. The instance itself listens on
     /// $PORT0.
-    #[arg(long)]
+    #[arg(long, value_name = "PORT")]
     port: Option<u16>,
     /// Processors for each instance, such as 0.1 or 2.
-    #[arg(long, default_value = "0.1", value_parser = parse_milli)]
+    #[arg(long, value_name = "AMOUNT", default_value = "0.1", value_parser = parse_milli, allow_negative_numbers = true)]
     cpus: u64,
     /// Memory for each instance, in MiB.
-    #[arg(long, default_value = "64", value_parser = parse_milli)]
+    #[arg(long, value_name = "MIB", default_value = "64", value_parser = parse_milli, allow_negative_numbers = true)]
     mem: u64,
     /// A variable of the environment; may be given again.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
@@ -73,10 +73,16 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
         }
         problem
     })?;
-    let apps = match args.wait.timeout() {
-        Some(timeout) => {
+    let apps = match args.wait.patience() {
+        Some(patience) => {
             let mut progress = Progress::new();
-            until_settled(&services, std::slice::from_ref(&id), timeout, &mut progress).await?
+            until_settled(
+                &services,
+                std::slice::from_ref(&id),
+                patience,
+                &mut progress,
+            )
+            .await?
         }
         None => vec![services.app(&id).await?],
     };

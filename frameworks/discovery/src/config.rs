@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use proffer_model::{Problem, code};
 use proffer_server::auth::default_token_path;
+use proffer_server::config::Text;
 use proffer_server::listen;
+use proffer_server::log::{self, Format};
 use serde::Deserialize;
 
 use crate::digest::Digest;
@@ -20,56 +22,76 @@ use crate::render::{Renderer, Settings, TEMPLATE};
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Addresses of services (or Marathon); the first that answers is asked [default: http://127.0.0.1:8080]
-    #[arg(long, env = "PROFFER_DISCOVERY_SERVICES", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "PROFFER_DISCOVERY_SERVICES",
+        value_delimiter = ',',
+        value_name = "URL"
+    )]
     pub services: Option<Vec<String>>,
     /// Where the sidecar's own API listens [default: 127.0.0.1:9090]
-    #[arg(long, env = "PROFFER_DISCOVERY_LISTEN")]
+    #[arg(long, env = "PROFFER_DISCOVERY_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
     /// Where files are kept [default: /var/lib/proffer/discovery]
-    #[arg(long, env = "PROFFER_DISCOVERY_WORK_DIR")]
+    #[arg(long, env = "PROFFER_DISCOVERY_WORK_DIR", value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
     /// Run HAProxy; it outlives the sidecar
-    #[arg(long, env = "PROFFER_DISCOVERY_RUN_HAPROXY", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "PROFFER_DISCOVERY_RUN_HAPROXY", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub run_haproxy: Option<bool>,
     /// HAProxy's program [default: haproxy, in PATH or /usr/sbin]
-    #[arg(long, env = "PROFFER_DISCOVERY_HAPROXY")]
+    #[arg(long, env = "PROFFER_DISCOVERY_HAPROXY", value_name = "FILE")]
     pub haproxy: Option<PathBuf>,
     /// Whom HAProxy's workers run as when the sidecar is root; "" for root [default: haproxy, if there is such a user]
-    #[arg(long, env = "PROFFER_DISCOVERY_HAPROXY_USER")]
+    #[arg(long, env = "PROFFER_DISCOVERY_HAPROXY_USER", value_name = "USER")]
     pub haproxy_user: Option<String>,
     /// The configuration file written [default: haproxy.cfg in the work directory]
-    #[arg(long, env = "PROFFER_DISCOVERY_HAPROXY_CONFIG")]
+    #[arg(long, env = "PROFFER_DISCOVERY_HAPROXY_CONFIG", value_name = "FILE")]
     pub haproxy_config: Option<PathBuf>,
     /// The master socket of a HAProxy that runs already, to reload it
-    #[arg(long, env = "PROFFER_DISCOVERY_HAPROXY_MASTER_SOCKET")]
+    #[arg(
+        long,
+        env = "PROFFER_DISCOVERY_HAPROXY_MASTER_SOCKET",
+        value_name = "FILE"
+    )]
     pub haproxy_master_socket: Option<PathBuf>,
     /// A shell command that reloads a HAProxy that runs already
-    #[arg(long, env = "PROFFER_DISCOVERY_RELOAD_COMMAND")]
+    #[arg(long, env = "PROFFER_DISCOVERY_RELOAD_COMMAND", value_name = "COMMAND")]
     pub reload_command: Option<String>,
     /// A template of your own [default: the one shipped, config/haproxy/haproxy.cfg.tera]
-    #[arg(long, env = "PROFFER_DISCOVERY_TEMPLATE")]
+    #[arg(long, env = "PROFFER_DISCOVERY_TEMPLATE", value_name = "FILE")]
     pub template: Option<PathBuf>,
     /// Groups of apps to serve, as in HAPROXY_GROUP; "*" for all [default: *]
-    #[arg(long, env = "PROFFER_DISCOVERY_GROUP", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "PROFFER_DISCOVERY_GROUP",
+        value_delimiter = ',',
+        value_name = "GROUP"
+    )]
     pub group: Option<Vec<String>>,
     /// The address that service ports listen on; 0.0.0.0 for all [default: 127.0.0.1]
-    #[arg(long, env = "PROFFER_DISCOVERY_BIND")]
+    #[arg(long, env = "PROFFER_DISCOVERY_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
     /// An address and port shared by apps with HAPROXY_n_VHOST, by host name [default: none]
-    #[arg(long, env = "PROFFER_DISCOVERY_HTTP_BIND")]
+    #[arg(long, env = "PROFFER_DISCOVERY_HTTP_BIND", value_name = "ADDRESS")]
     pub http_bind: Option<SocketAddr>,
     /// An address and port for HAProxy's own /metrics and /haproxy?stats [default: none]
-    #[arg(long, env = "PROFFER_DISCOVERY_STATS_BIND")]
+    #[arg(long, env = "PROFFER_DISCOVERY_STATS_BIND", value_name = "ADDRESS")]
     pub stats_bind: Option<SocketAddr>,
     /// The file with the local token [default: that of this user]
-    #[arg(long, env = "PROFFER_DISCOVERY_TOKEN_FILE")]
+    #[arg(long, env = "PROFFER_DISCOVERY_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Let callers on this host in without a token
-    #[arg(long, env = "PROFFER_INSECURE_ALLOW_UNAUTHENTICATED", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "PROFFER_INSECURE_ALLOW_UNAUTHENTICATED", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure_allow_unauthenticated: Option<bool>,
     /// Listen and connect beyond loopback without encryption
-    #[arg(long, env = "PROFFER_INSECURE_ALLOW_PLAINTEXT", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "PROFFER_INSECURE_ALLOW_PLAINTEXT", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure_allow_plaintext: Option<bool>,
+    /// How log lines look: text or json [default: text]
+    #[arg(long, env = "PROFFER_DISCOVERY_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<Text<Format>>,
+    /// What is logged: error, warn, info, debug, or directives [default: as PROFFER_LOG says, or info]
+    #[arg(long, env = "PROFFER_DISCOVERY_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<String>,
 }
 
 proffer_server::layered!(Options {
@@ -90,6 +112,8 @@ proffer_server::layered!(Options {
     token_file,
     insecure_allow_unauthenticated,
     insecure_allow_plaintext,
+    log_format,
+    log_level,
 });
 
 /// Options that fit together.
@@ -129,6 +153,10 @@ pub struct Config {
     pub insecure_allow_plaintext: bool,
     /// Whether HAProxy ends with the sidecar's orderly end. Set by `proffer dev` only: HAProxy is to outlive the sidecar.
     pub stop_haproxy_on_exit: bool,
+    /// How log lines look.
+    pub log_format: Format,
+    /// What is logged, if not as the environment says.
+    pub log_level: Option<String>,
 }
 
 impl Config {
@@ -158,6 +186,9 @@ impl Config {
             listen::check(stats_bind, "stats_bind", insecure_allow_plaintext)?;
         }
         let template = read_template(options.template.as_deref())?;
+        if let Some(level) = &options.log_level {
+            log::check_level(level)?;
+        }
         Ok(Self {
             services: check_services(&services)?,
             listen,
@@ -177,6 +208,11 @@ impl Config {
             insecure_allow_unauthenticated: options.insecure_allow_unauthenticated.unwrap_or(false),
             insecure_allow_plaintext,
             stop_haproxy_on_exit: false,
+            log_format: options
+                .log_format
+                .map(|Text(format)| format)
+                .unwrap_or_default(),
+            log_level: options.log_level,
             work_dir,
         })
     }
@@ -393,6 +429,7 @@ mod tests {
             ("template", |o| o.template = Some("/nonexistent".into())),
             ("template", |o| o.template = Some("/proc/self/exe".into())),
             ("group", |o| o.group = Some(vec![String::new()])),
+            ("log_level", |o| o.log_level = Some("a=b=c".to_owned())),
             ("haproxy_user", |o| {
                 o.haproxy_user = Some("no such user".to_owned())
             }),

@@ -203,6 +203,8 @@ impl Haproxy {
             )
             .hint("the last good configuration stays in force")
         };
+        // Taken before: HAProxy writes its pid file anew while it reloads, and for a moment there is none.
+        let process = self.our_process();
         // The master closes the connection while it starts itself anew: only `show proc` tells how it went.
         let _ = admin::command(&self.master_socket, "reload").await;
         let deadline = Instant::now() + RELOAD_TIMEOUT;
@@ -217,7 +219,7 @@ impl Haproxy {
                     ));
                 }
                 Some(running) if running.processes.worker.is_some() => return Ok(running),
-                None if self.control == Control::Run && self.our_process().is_none() => {
+                None if process.as_ref().is_some_and(has_ended) => {
                     return Err(failed("it has ended"));
                 }
                 _ if Instant::now() > deadline => return Err(failed("it does not come to an end")),
@@ -321,10 +323,14 @@ impl Haproxy {
 /// Waits until the process of a pidfd has ended. Looked at now and then: waiting for a descriptor that is not a socket is
 /// `unsafe` in tokio.
 async fn exited(pidfd: &OwnedFd) {
-    let at_once = Timespec::default();
-    while poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)) == Ok(0) {
+    while !has_ended(pidfd) {
         sleep(EXIT_POLL).await;
     }
+}
+
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let at_once = Timespec::default();
+    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)) != Ok(0)
 }
 
 /// HAProxy's program without our environment, which holds nothing that it needs and may hold secrets.

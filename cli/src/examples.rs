@@ -1,0 +1,102 @@
+//! What stands below the help of a command: how it is used, in lines that can be copied.
+//!
+//! Decides nothing. Each line is a whole command; what needs a file uses one of config/examples.
+
+/// Below `proffer --help`.
+pub(crate) const TOP: &str = "\
+To begin:
+  proffer dev config/examples/hello.toml   starts a whole cluster on this machine, deploys three
+                                           instances of a small web server, prints their address
+
+Exit codes:
+    0  done
+    1  failed, or the app's instances end one after the other
+    2  the command line, a configuration file or an app is wrong
+    3  a server cannot be reached or is not ready
+    4  what was named does not exist
+    5  refused: in conflict with what is there, or not allowed
+    6  timed out waiting
+  130  interrupted";
+
+/// Below `proffer dev --help`.
+pub(crate) const DEV: &str = "\
+Examples:
+  proffer dev                                        a cluster without apps
+  proffer dev config/examples/hello.toml             and three instances of a web server
+  proffer dev --port-base 20000 --data-dir /tmp/dev  a second one beside the first
+
+Ports: 5050 master, 5051 agent, 5060 agents' link, 8080 services, 9090 discovery, 10000 to 20000
+apps, 31000 to 32000 tasks. With --port-base, choose one below 32768: the kernel gives higher ones
+to outgoing connections. The log is in the data directory.";
+
+/// Below `proffer run --help`.
+pub(crate) const RUN: &str = "\
+Examples:
+  proffer run web --instances 3 --port 10080                       the small web server
+  proffer run files --check-http / -- 'python3 -m http.server $PORT0'
+  proffer run worker --cpus 0.5 --mem 256 --env QUEUE=a -- ./worker --verbose";
+
+/// Below `proffer apply --help`.
+pub(crate) const APPLY: &str = "\
+Examples:
+  proffer apply config/examples/hello.toml
+  proffer apply shop.toml --timeout 2m -o json
+  generate-apps | proffer apply -";
+
+/// Below `proffer app --help`.
+pub(crate) const APP: &str = "\
+Examples:
+  proffer app show web
+  proffer app scale web 5
+  proffer app restart web --timeout 2m
+  proffer app rm web";
+
+/// Below `proffer logs --help`.
+pub(crate) const LOGS: &str = "\
+Examples:
+  proffer logs web                 all that its instances have written
+  proffer logs -f --tail 10 web    the last ten lines of each, and what comes
+  proffer logs web --stderr        only what went to standard error";
+
+/// Below `proffer why --help`.
+pub(crate) const WHY: &str = "\
+Examples:
+  proffer why web";
+
+/// Below `proffer tasks --help`.
+pub(crate) const TASKS: &str = "\
+Examples:
+  proffer tasks --app web          with the address of each instance
+  proffer tasks --all -o json      those that have ended too";
+
+/// Below `proffer master --help`.
+pub(crate) const MASTER: &str = "\
+Examples:
+  proffer master --store memory
+  proffer master --config config/master.toml --check-config";
+
+/// Below `proffer agent --help`.
+pub(crate) const AGENT: &str = "\
+Examples:
+  proffer agent --resources 'cpus:4;mem:8192;ports:[31000-32000]' --attributes 'rack:a'
+  proffer agent --config config/agent.toml --check-config";
+
+/// Below `proffer services --help`.
+pub(crate) const SERVICES: &str = "\
+Examples:
+  proffer services --master 127.0.0.1:5050
+  proffer services --config config/services.toml --check-config";
+
+/// Below `proffer discovery --help`.
+pub(crate) const DISCOVERY: &str = "\
+Examples:
+  proffer discovery --run-haproxy
+  proffer discovery --dry-run
+  proffer discovery --config config/discovery.toml --check-config";
+
+/// Below `proffer completions --help`.
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  bash: proffer completions bash > ~/.local/share/bash-completion/completions/proffer
+  zsh:  proffer completions zsh  > ~/.zfunc/_proffer   (with fpath+=~/.zfunc before compinit)
+  fish: proffer completions fish > ~/.config/fish/completions/proffer.fish";
