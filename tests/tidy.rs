@@ -45,7 +45,7 @@ const PACKAGES_MAX: usize = 350;
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
 /// Tests are tables and stories; they are read from top to bottom.
-const TEST_LINES_MAX: usize = 140;
+const TEST_LINES_MAX: usize = 200;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -279,7 +279,7 @@ fn functions_are_short() {
     }
     assert_none(
         &faults,
-        "a function has at most 70 lines, a test twice that",
+        "a function has at most 70 lines, a test at most 200",
     );
 }
 
