@@ -200,17 +200,19 @@ impl Core {
         }
         let census = self.census(now, &app);
         let moves = plan(&census, app.spec.upgrade);
-        // Nobody is ended on the word of an instance that has not been heard of since the program started.
+        // Nobody is ended on the word of an instance that has not been heard of since the program started: what seems to be
+        // one too many may be the only one that is reachable.
         let is_known = self.ids_of(id).iter().all(|i| {
             self.instances
                 .get(i)
                 .is_some_and(|i| i.memory.is_confirmed || i.is_condemned)
         });
-        let end_old = if is_known { moves.end_old } else { 0 };
-        for victim in self.victims(now, &app, end_old, moves.end_new) {
-            self.condemn(victim);
+        if is_known {
+            for victim in self.victims(now, &app, moves.end_old, moves.end_new) {
+                self.condemn(victim);
+            }
+            self.expunge(now, &app, &census);
         }
-        self.expunge(now, &app, &census);
         self.want(now, id, moves.launch);
         self.finish_deployment(now, id);
     }

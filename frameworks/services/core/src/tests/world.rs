@@ -38,6 +38,11 @@ pub(super) struct World {
     pub(super) acknowledged: u64,
     /// Launches that the master refuses from now on.
     pub(super) refuses: Option<proffer_model::Problem>,
+    /// Running tasks that were told to end.
+    pub(super) kills: usize,
+    /// How many things the program still does before it dies, once.
+    pub(super) dies_after: Option<usize>,
+    is_dead: bool,
     apps: BTreeMap<AppId, Record>,
     instances: BTreeMap<InstanceId, Record>,
     timers: BTreeMap<TimerKey, Time>,
@@ -81,6 +86,9 @@ impl World {
             notices: Vec::new(),
             acknowledged: 0,
             refuses: None,
+            kills: 0,
+            dies_after: None,
+            is_dead: false,
             apps: BTreeMap::new(),
             instances: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -134,11 +142,34 @@ impl World {
         for effect in effects {
             self.carry_out(effect);
         }
+        if std::mem::take(&mut self.is_dead) {
+            self.restart();
+        }
+    }
+
+    /// Whether the program lives to do one thing more.
+    fn lives(&mut self) -> bool {
+        match self.dies_after {
+            Some(0) => {
+                self.dies_after = None;
+                self.is_dead = true;
+            }
+            Some(left) => self.dies_after = Some(left - 1),
+            None => {}
+        }
+        !self.is_dead
     }
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist(writes) => writes.into_iter().for_each(|write| self.keep(write)),
+            Effect::Persist(writes) => {
+                for write in writes {
+                    if self.lives() {
+                        self.keep(write);
+                    }
+                }
+            }
+            _ if !self.lives() => {}
             Effect::Call { id, call } => {
                 if let (Some(id), answer) = (id, self.call(call)) {
                     self.inbox.push_back(Event::Answered { call: id, answer });
@@ -228,6 +259,7 @@ impl World {
             .get(task)
             .is_some_and(|live| !self.cut.contains(&live.agent));
         if is_reachable {
+            self.kills += 1;
             self.end_with(&task.clone(), TaskState::Killed, Reason::KillRequested);
         }
     }
@@ -415,14 +447,17 @@ impl World {
 
     /// Calls the API and lets nothing else happen.
     pub(super) fn api(&mut self, call: ApiCall) -> Result<ApiAnswer, Refusal> {
+        self.ask(call).expect("every request is answered at once")
+    }
+
+    /// Calls the API; no answer comes when the program dies before it.
+    pub(super) fn ask(&mut self, call: ApiCall) -> Option<Result<ApiAnswer, Refusal>> {
         self.step(Event::ApiCalled {
             request: RequestId(0),
             origin: Origin::default(),
             call,
         });
-        self.replies
-            .pop()
-            .expect("every request is answered at once")
+        self.replies.pop()
     }
 
     pub(super) fn create(&mut self, patch: AppPatch) -> Result<ApiAnswer, Refusal> {
