@@ -20,7 +20,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use futures::future::BoxFuture;
 use proffer_model::{DemandId, FrameworkId, Principal, Problem, code};
 use proffer_server::auth::{Action, Object, authorize};
@@ -70,24 +70,29 @@ pub(crate) struct Info {
 
 /// Everything below one router; `/metrics` is added by the caller.
 pub(crate) fn router(api: Api) -> Router {
-    let guarded = Router::new()
-        .route("/v2/apps", get(apps::list).post(apps::create))
-        .route("/v2/apps/", get(apps::list).post(apps::create))
+    let whole = [
+        ("/v2/apps", get(apps::list).post(apps::create)),
+        ("/v2/tasks", get(tasks::list)),
+        ("/v2/tasks/delete", post(tasks::delete_many)),
+        ("/v2/deployments", get(info::deployments)),
+        ("/v2/deployments/{id}", delete(info::cancel)),
+        ("/v2/queue", get(info::queue)),
+        ("/v2/info", get(info::info)),
+        ("/v2/leader", get(info::leader)),
+        ("/v2/events", get(events::follow)),
+        ("/ping", get(info::ping)),
+    ];
+    let mut guarded = Router::new()
         .route("/v2/apps/{*path}", any(apps::below))
-        .route("/v2/tasks", get(tasks::list))
-        .route("/v2/tasks/delete", post(tasks::delete_many))
-        .route("/v2/deployments", get(info::deployments))
-        .route("/v2/deployments/{id}", axum::routing::delete(info::cancel))
-        .route("/v2/queue", get(info::queue))
-        .route(
-            "/v2/queue/{*path}",
-            axum::routing::delete(info::reset_delay),
-        )
-        .route("/v2/info", get(info::info))
-        .route("/v2/leader", get(info::leader))
-        .route("/v2/events", get(events::follow))
-        .route("/v1/why/{*path}", get(why::why))
-        .route("/ping", get(info::ping))
+        .route("/v2/queue/{*path}", delete(info::reset_delay))
+        .route("/v1/why/{*path}", get(why::why));
+    // Clients add a slash to the end as they please.
+    for (path, handlers) in whole {
+        guarded = guarded
+            .route(path, handlers.clone())
+            .route(&format!("{path}/"), handlers);
+    }
+    let guarded = guarded
         .route_layer(middleware::from_fn_with_state(api.clone(), may_read_tables))
         .route_layer(middleware::from_fn(may))
         .layer(middleware::from_fn_with_state(api.clone(), add_headers));

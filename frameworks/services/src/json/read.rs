@@ -16,7 +16,7 @@ use proffer_services_core::limits::{BACKOFF_FACTOR_MICRO_MAX, SECONDS_MAX};
 use proffer_services_core::port::{PortDefinition, Transport};
 use serde_json::{Map, Value};
 
-use crate::limits::{JSON_DEPTH_MAX, PROBLEMS_MAX};
+use crate::limits::PROBLEMS_MAX;
 
 /// Fields of Marathon that have no meaning here yet; with anything but an empty value they are refused.
 const UNSUPPORTED: [&str; 15] = [
@@ -36,41 +36,6 @@ const UNSUPPORTED: [&str; 15] = [
     "tty",
     "uris",
 ];
-
-/// Reads a body: JSON, not nested too deeply.
-pub(crate) fn parse_body(body: &[u8]) -> Result<Value, Problem> {
-    let malformed = |message: String| {
-        Problem::new(code::BODY_MALFORMED, message)
-            .hint("send one JSON object, as in {\"id\":\"/web\",\"cmd\":\"./run\"}")
-    };
-    if depth_of(body) > JSON_DEPTH_MAX {
-        return Err(malformed(format!(
-            "the JSON is nested deeper than {JSON_DEPTH_MAX}"
-        )));
-    }
-    serde_json::from_slice(body).map_err(|error| malformed(format!("Invalid JSON: {error}")))
-}
-
-/// How deep brackets are nested outside of strings.
-fn depth_of(body: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut is_text, mut is_escaped) = (0usize, 0usize, false, false);
-    for byte in body {
-        match (is_text, byte) {
-            (true, _) if is_escaped => is_escaped = false,
-            (true, b'\\') => is_escaped = true,
-            (true, b'"') => is_text = false,
-            (true, _) => {}
-            (false, b'"') => is_text = true,
-            (false, b'[' | b'{') => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            (false, b']' | b'}') => depth = depth.saturating_sub(1),
-            (false, _) => {}
-        }
-    }
-    deepest
-}
 
 /// Reads an app or changes to one, for a framework of this role.
 pub(crate) fn read_patch(value: &Value, role: &str) -> Result<AppPatch, Vec<Problem>> {
@@ -336,7 +301,11 @@ impl Reader {
     fn ports(&mut self, map: &Map<String, Value>) -> Option<Vec<PortDefinition>> {
         let definitions = self.list(map, "portDefinitions");
         let numbers = self.list(map, "ports");
-        if definitions.is_some() && numbers.is_some() {
+        // Clients send the form that they do not use as an empty list.
+        let is_one_empty = [definitions, numbers]
+            .iter()
+            .any(|list| list.is_some_and(Vec::is_empty));
+        if definitions.is_some() && numbers.is_some() && !is_one_empty {
             self.refuse(
                 "ports",
                 "both ports and portDefinitions are given",
@@ -344,7 +313,9 @@ impl Reader {
             );
             return None;
         }
-        if let Some(definitions) = definitions {
+        if let Some(definitions) =
+            definitions.filter(|list| !list.is_empty() || numbers.is_none_or(Vec::is_empty))
+        {
             let ports = definitions.iter().enumerate();
             return Some(
                 ports
@@ -553,7 +524,7 @@ impl Reader {
             }
         }
         let of_container = ["docker", "volumes", "portMappings", "linuxInfo"];
-        let container = given(map, "container").and_then(Value::as_object);
+        let container = given(map, "container").and_then(|value| self.object(value, "container"));
         let is_used = |name: &&str| {
             container
                 .and_then(|map| given(map, name))
@@ -566,7 +537,7 @@ impl Reader {
                 "give cmd or args instead of an image",
             );
         }
-        let networks = given(map, "networks").and_then(Value::as_array);
+        let networks = self.list(map, "networks");
         let is_host = |network: &Value| network.get("mode").and_then(Value::as_str) == Some("host");
         if networks.is_some_and(|list| !list.iter().all(is_host)) {
             self.refuse(
@@ -575,7 +546,7 @@ impl Reader {
                 "give [{\"mode\":\"host\"}] or leave it out",
             );
         }
-        let executor = given(map, "executor").and_then(Value::as_str);
+        let executor = self.text(map, "", "executor");
         if executor.is_some_and(|executor| !executor.is_empty() && executor != "//cmd") {
             self.refuse(
                 "executor",

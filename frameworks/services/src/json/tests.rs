@@ -12,7 +12,8 @@ use proffer_services_core::instance::{Instance, Memory, Phase};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::read::{parse_body, read_patch};
+use super::body::parse_body;
+use super::read::read_patch;
 use super::record::{decode_record, encode_write};
 use super::write::{Environment, app_json};
 
@@ -158,7 +159,7 @@ fn wrong_values_are_named_by_their_path() {
         ),
         (json!({"portDefinitions": {}}), "portDefinitions"),
         (json!({"ports": [-1]}), "ports[0]"),
-        (json!({"ports": [1], "portDefinitions": []}), "ports"),
+        (json!({"ports": [1], "portDefinitions": [{}]}), "ports"),
         (
             json!({"healthChecks": [{"protocol": "COMMAND"}]}),
             "healthChecks[0].protocol",

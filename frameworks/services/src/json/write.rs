@@ -122,7 +122,6 @@ pub(crate) fn task_json(instance: &Instance, app: Option<&App>, role: &str) -> V
         "appId": instance.app.as_str(),
         "host": instance.host,
         "slaveId": instance.agent.as_str(),
-        "agentAddress": instance.address,
         "state": state_word(instance.shown()),
         "stagedAt": format_wall(instance.staged_wall_ms),
         "version": instance.version.to_string(),

@@ -1,7 +1,7 @@
 //! `/v2/apps` and everything below it.
 
 use axum::Json;
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use proffer_model::{Problem, code};
@@ -13,10 +13,11 @@ use proffer_services_core::event::{ApiCall, ChangeMode, InstanceSet, Origin};
 use proffer_services_core::id::{AppId, DeploymentId, InstanceId, Version};
 use serde_json::{Map, Value, json};
 
-use super::query::Parameters;
+use super::query::{OpenPath, Parameters};
 use super::refusal::Refused;
 use super::{Api, origin_of};
-use crate::json::read::{parse_body, read_patch};
+use crate::json::body::parse_body;
+use crate::json::read::read_patch;
 use crate::json::write::{Environment, app_json, failure_json, insert_counts, task_json};
 use crate::view::AppView;
 
@@ -114,7 +115,7 @@ pub(crate) async fn create(State(api): State<Api>, request: Request) -> Result<R
 /// Everything below `/v2/apps/`.
 pub(crate) async fn below(
     State(api): State<Api>,
-    Path(path): Path<String>,
+    OpenPath(path): OpenPath,
     request: Request,
 ) -> Result<Response, Refused> {
     let (parameters, request) = Parameters::of(request).await?;
@@ -123,7 +124,7 @@ pub(crate) async fn below(
             on_app(&api, AppId::new(app)?, &method, &parameters, request).await
         }
         (Target::Restart(app), Method::POST) => {
-            let force = parameters.is("force", false);
+            let force = parameters.is("force", false)?;
             let call = ApiCall::RestartApp {
                 app: AppId::new(app)?,
                 force,
@@ -176,11 +177,11 @@ async fn on_app(
         Method::DELETE => {
             let call = ApiCall::DeleteApp {
                 app,
-                force: parameters.is("force", true),
+                force: parameters.is("force", true)?,
             };
             return deployed(api.ask(origin_of(&request), call).await?);
         }
-        Method::PUT if parameters.is("partialUpdate", true) => ChangeMode::Merge,
+        Method::PUT if parameters.is("partialUpdate", true)? => ChangeMode::Merge,
         Method::PUT => ChangeMode::Replace,
         Method::PATCH => ChangeMode::MergeExisting,
         _ => return Err(wrong_method(method)),
@@ -252,7 +253,7 @@ async fn change(
         app,
         patch,
         mode,
-        force: parameters.is("force", false),
+        force: parameters.is("force", false)?,
     };
     deployed(api.ask(origin, call).await?)
 }
@@ -269,8 +270,8 @@ pub(crate) async fn kill(
     parameters: &Parameters,
     origin: Origin,
 ) -> Result<ApiAnswer, Refused> {
-    let scale = parameters.is("scale", false);
-    if scale && parameters.is("wipe", false) {
+    let scale = parameters.is("scale", false)?;
+    if scale && parameters.is("wipe", false)? {
         return Err(Problem::new(
             code::FIELD_INVALID,
             "You cannot use scale and wipe at the same time.",
@@ -282,7 +283,7 @@ pub(crate) async fn kill(
     let call = ApiCall::KillInstances {
         instances,
         scale,
-        force: parameters.is("force", false),
+        force: parameters.is("force", false)?,
     };
     api.ask(origin, call).await
 }

@@ -1,7 +1,7 @@
 //! Deployments, the launch queue, and what the server says of itself.
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use proffer_model::{Problem, code};
@@ -11,7 +11,7 @@ use proffer_services_core::id::{AppId, DeploymentId, format_wall};
 use serde_json::{Value, json};
 
 use super::apps::{deployed, unexpected};
-use super::query::Parameters;
+use super::query::{OpenPath, Parameters};
 use super::refusal::Refused;
 use super::{Api, origin_of};
 use crate::json::write::{Environment, app_json, deployment_json};
@@ -34,7 +34,7 @@ pub(crate) async fn deployments(State(api): State<Api>) -> Response {
 /// `DELETE /v2/deployments/{id}`.
 pub(crate) async fn cancel(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    OpenPath(id): OpenPath,
     request: Request,
 ) -> Result<Response, Refused> {
     let (parameters, request) = Parameters::of(request).await?;
@@ -49,7 +49,7 @@ pub(crate) async fn cancel(
     };
     let call = ApiCall::CancelDeployment {
         deployment,
-        leave: parameters.is("force", false),
+        leave: parameters.is("force", false)?,
     };
     match api.ask(origin_of(&request), call).await? {
         ApiAnswer::GivenUp => Ok(StatusCode::ACCEPTED.into_response()),
@@ -67,7 +67,6 @@ pub(crate) async fn queue(State(api): State<Api>, request: Request) -> Result<Re
         json!({
             "app": app_json(&item.app, &api.info.role, Environment::Shown),
             "count": item.count,
-            "role": api.info.role,
             "since": format_wall(item.since_wall_ms),
             "delay": {"timeLeftSeconds": u64::try_from(seconds).unwrap_or(u64::MAX), "overdue": item.delay.is_zero()},
             "processedOffersSummary": {
@@ -82,7 +81,7 @@ pub(crate) async fn queue(State(api): State<Api>, request: Request) -> Result<Re
 /// `DELETE /v2/queue/{app}/delay`.
 pub(crate) async fn reset_delay(
     State(api): State<Api>,
-    Path(path): Path<String>,
+    OpenPath(path): OpenPath,
     request: Request,
 ) -> Result<Response, Refused> {
     let Some(app) = path.strip_suffix("/delay") else {

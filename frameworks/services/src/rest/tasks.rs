@@ -12,7 +12,7 @@ use super::apps::{body_of, kill};
 use super::query::Parameters;
 use super::refusal::Refused;
 use super::{Api, origin_of};
-use crate::json::read::parse_body;
+use crate::json::body::parse_body;
 use crate::json::write::task_json;
 
 /// `GET /v2/tasks?status=running&status=staging`.

@@ -1,5 +1,6 @@
 //! The REST API before a driver and a core, and a master in memory that keeps what it is given.
 
+mod bad_input;
 mod fake;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! `GET /v1/why/<app>`: what is missing of an app and why, in words, and which agents lack what.
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use proffer_services_core::effect::ApiAnswer;
 use proffer_services_core::event::ApiCall;
@@ -9,6 +9,7 @@ use proffer_services_core::id::AppId;
 use serde_json::{Value, json};
 
 use super::apps::unexpected;
+use super::query::OpenPath;
 use super::refusal::Refused;
 use super::{Api, origin_of};
 use crate::json::write::object;
@@ -16,7 +17,7 @@ use crate::json::write::object;
 /// Explains. What the master says is added when it can be had.
 pub(crate) async fn why(
     State(api): State<Api>,
-    Path(path): Path<String>,
+    OpenPath(path): OpenPath,
     request: Request,
 ) -> Result<Response, Refused> {
     let call = ApiCall::ExplainApp {

@@ -409,8 +409,8 @@ impl Services {
         self.raw(method, path, &body).await
     }
 
-    pub(super) async fn raw(&self, method: Method, path: &str, body: &str) -> Answered {
-        let response = self.send(method, path, body).await;
+    pub(super) async fn raw(&self, method: Method, path: &str, body: impl AsRef<[u8]>) -> Answered {
+        let response = self.send(method, path, body.as_ref()).await;
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 10_000_000).await.unwrap();
         Answered {
@@ -422,13 +422,13 @@ impl Services {
     }
 
     pub(super) async fn follow(&self, path: &str) -> BodyDataStream {
-        self.send(Method::GET, path, "")
+        self.send(Method::GET, path, b"")
             .await
             .into_body()
             .into_data_stream()
     }
 
-    async fn send(&self, method: Method, path: &str, body: &str) -> axum::response::Response {
+    async fn send(&self, method: Method, path: &str, body: &[u8]) -> axum::response::Response {
         let request = Request::builder()
             .method(method)
             .uri(path)
