@@ -2,13 +2,34 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use proffer_model::{Problem, RangeSet, ResourceName, Resources, code};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::limits::{DISK_RESERVE_MIB, MEMORY_RESERVE_MIB};
+use crate::limits::{DISK_RESERVE_MIB, MEMORY_RESERVE_MIB, OPEN_FILES};
 
 /// The ports that are offered unless the operator says otherwise.
 const PORTS: std::ops::RangeInclusive<u64> = 31_000..=32_000;
+
+/// How many files this process could have open before it let itself have more ([`OPEN_FILES`]), which is what its tasks
+/// get: programs that use select(2) break with more. Nothing when there was no limit, or it could not be asked for.
+pub(crate) static OPEN_FILES_BEFORE: LazyLock<Option<u64>> = LazyLock::new(raise_open_files);
+
+fn raise_open_files() -> Option<u64> {
+    let before = getrlimit(Resource::Nofile);
+    let wanted = OPEN_FILES.min(before.maximum.unwrap_or(OPEN_FILES));
+    if before.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: before.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+        }
+    }
+    before.current
+}
 
 /// The host's boot id: another one after each start of the host.
 pub(crate) fn boot_id() -> Result<String, Problem> {

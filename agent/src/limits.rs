@@ -47,6 +47,9 @@ pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The longest such delay.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(3);
 
+/// Files that the agent lets itself have open, as far as the host's hard limit allows: a socket per task, readers, checks.
+/// Without one more, launches fail, and tasks that run are left alone.
+pub const OPEN_FILES: u64 = 65_536;
 /// Containers that are started at once; further ones wait.
 pub const STARTS_MAX: usize = 16;
 /// How long a supervisor may take until it listens; then it is killed, and the launch has failed.
@@ -58,8 +61,9 @@ pub const ATTACH_INTERVAL: Duration = Duration::from_millis(10);
 /// Signals for one container that wait to be sent; further ones are dropped, since SIGKILL is repeated.
 pub const SIGNALS_MAX: usize = 16;
 
-/// Checks that are made at once; further ones wait, which does not count as their time.
-pub const PROBES_MAX: usize = 64;
+/// Checks that are made at once; further ones wait, which does not count as their time. Many, because those of a program
+/// that hangs take their whole timeout, and must not keep the others waiting.
+pub const PROBES_MAX: usize = 512;
 
 /// Bytes of one piece of a task's output (the wire's promise).
 pub const LOGS_CHUNK_LEN: usize = 64 * 1024;

@@ -30,6 +30,7 @@ fn shell(line: &str) -> Launch {
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         user: None,
         output_bytes_max: 1024 * 1024,
+        open_files: Some(100),
     }
 }
 
@@ -196,7 +197,8 @@ fn a_task_that_ends_takes_its_children_along() {
 #[test]
 fn the_task_gets_a_clean_house() {
     let line = "env | sort; umask; pwd; grep -E 'NoNewPrivs|SigBlk|SigIgn' /proc/self/status; \
-                ls /proc/self/fd | tr '\\n' ' '; ps -o pgid= -p $$ | tr -d ' '; echo $$";
+                ls /proc/self/fd | tr '\\n' ' '; ps -o pgid= -p $$ | tr -d ' '; echo $$; \
+                ulimit -Sn";
     let mut launch = shell(line);
     launch
         .environment
@@ -225,6 +227,7 @@ fn the_task_gets_a_clean_house() {
     let (descriptors, group) = lines[8].rsplit_once(' ').unwrap();
     assert_eq!(descriptors, "0 1 2 3", "3 is the directory that is listed");
     assert_eq!(group, lines[9], "it leads its process group");
+    assert_eq!(lines[10], "100", "open files");
 }
 
 #[test]

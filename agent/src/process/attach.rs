@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use proffer_agent_core::Found;
+use rustix::io::Errno;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -68,16 +69,19 @@ impl Connection {
 
 /// Finds out what is there; waits while that is being decided.
 pub(super) async fn attach(dir: &Path) -> Attached {
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let mut is_reported = false;
     loop {
         if let Some(found) = read_exit(dir) {
             return Attached::Gone(found);
         }
-        if let Ok(Some(attached)) = timeout(ATTACH_PATIENCE, connect(dir)).await {
+        let said = timeout(ATTACH_PATIENCE, connect(dir)).await;
+        if let Ok(Ok(Some(attached))) = said {
             return attached;
         }
-        match lock(dir) {
+        // What this agent is short of says nothing of the supervisor, which must not die of it.
+        let shortage = said.ok().and_then(Result::err).filter(is_own_shortage);
+        match shortage.map_or_else(|| lock(dir), Err) {
             Ok(Some(lock)) => return Attached::Gone(settle(dir, lock).await),
             // It lives and is starting or ending.
             Ok(None) => {}
@@ -87,6 +91,7 @@ pub(super) async fn attach(dir: &Path) -> Attached {
                 return Attached::Gone(Found::SupervisorLost);
             }
             Err(error) => {
+                begun = Instant::now();
                 if !std::mem::replace(&mut is_reported, true) {
                     tracing::error!(path = %dir.display(), %error, "a run directory cannot be used");
                 }
@@ -109,20 +114,31 @@ pub(super) fn read_exit(dir: &Path) -> Option<Found> {
     }
 }
 
-async fn connect(dir: &Path) -> Option<Attached> {
+fn is_own_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    error.raw_os_error().is_some_and(|number| {
+        shortages
+            .iter()
+            .any(|shortage| shortage.raw_os_error() == number)
+    })
+}
+
+/// Connects to the supervisor and hears its first word; nothing when it has none that this version knows.
+async fn connect(dir: &Path) -> io::Result<Option<Attached>> {
     // Through the directory's descriptor, because a socket's address may only have 108 bytes.
-    let handle = File::open(dir).ok()?;
+    let handle = File::open(dir)?;
     let address = format!("/proc/self/fd/{}/{}", handle.as_raw_fd(), protocol::CONTROL);
-    let stream = UnixStream::connect(address).await.ok()?;
+    let stream = UnixStream::connect(address).await?;
     let mut connection = Connection {
         stream: BufReader::new(stream),
         line: Vec::new(),
     };
-    match connection.next().await? {
-        Said::Started(pid) => Some(Attached::Alive { pid, connection }),
-        Said::Exited(exit) => Some(Attached::Gone(Found::Exited(exit))),
-        Said::Failed(message) => Some(Attached::Gone(Found::Failed { message })),
-    }
+    let said = connection.next().await;
+    Ok(said.map(|said| match said {
+        Said::Started(pid) => Attached::Alive { pid, connection },
+        Said::Exited(exit) => Attached::Gone(Found::Exited(exit)),
+        Said::Failed(message) => Attached::Gone(Found::Failed { message }),
+    }))
 }
 
 /// The run's lock; nothing while a supervisor holds it.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Uid, User};
 use proffer_model::{Command, Problem, TaskSpec, code};
 
+use crate::host;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::supervisor::protocol::{self, Launch};
 
@@ -79,6 +80,8 @@ pub(crate) struct Programs {
     folder: Option<String>,
     /// The user of tasks that name none.
     user: Option<TaskUser>,
+    /// Files that a task may have open unless it asks for more; absent: without a limit.
+    open_files: Option<u64>,
 }
 
 impl Programs {
@@ -108,6 +111,7 @@ impl Programs {
             supervisor,
             folder: folder.filter(|folder| !folder.contains(':')),
             user: user.flatten(),
+            open_files: *host::OPEN_FILES_BEFORE,
         })
     }
 
@@ -155,6 +159,7 @@ impl Programs {
             environment: self.environment(&sandbox, spec).into_iter().collect(),
             user: user.map(|user| (user.uid, user.gid)),
             output_bytes_max: OUTPUT_BYTES_MAX,
+            open_files: self.open_files,
         };
         let bytes = launch
             .encode()
@@ -239,6 +244,7 @@ mod tests {
             supervisor: PathBuf::from("/bin/true"),
             folder: Some("/opt/proffer".to_owned()),
             user: None,
+            open_files: None,
         }
     }
 

@@ -50,6 +50,9 @@ impl Child {
         if let Some((uid, gid)) = launch.user {
             command.uid(uid).gid(gid);
         }
+        if let Some(count) = launch.open_files {
+            system::limit_open_files(count)?;
+        }
         system::prepare_child(&mut command);
         let guard = OomGuard::lower();
         let child = command.spawn();

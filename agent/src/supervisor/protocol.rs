@@ -50,6 +50,8 @@ pub struct Launch {
     pub user: Option<(u32, u32)>,
     /// `output-bytes-max`: the size at which an output file is put aside; 0: never.
     pub output_bytes_max: u64,
+    /// `open-files`: how many files the task may have open unless it asks for more; absent: as the supervisor.
+    pub open_files: Option<u64>,
 }
 
 impl Launch {
@@ -61,6 +63,7 @@ impl Launch {
         fields.extend(environment.map(|(name, value)| format!("env={name}={value}")));
         fields.extend(self.user.map(|(uid, gid)| format!("user={uid}:{gid}")));
         fields.push(format!("output-bytes-max={}", self.output_bytes_max));
+        fields.extend(self.open_files.map(|count| format!("open-files={count}")));
         if fields.iter().any(|field| field.contains('\0')) {
             return None;
         }
@@ -87,6 +90,7 @@ impl Launch {
                     launch.user = Some((uid.parse().ok()?, gid.parse().ok()?));
                 }
                 ("output-bytes-max", value) => launch.output_bytes_max = value.parse().ok()?,
+                ("open-files", value) => launch.open_files = Some(value.parse().ok()?),
                 _ => {}
             }
         }
@@ -177,6 +181,7 @@ mod tests {
             environment: vec![("A".to_owned(), "1=2".to_owned())],
             user: Some((7, 8)),
             output_bytes_max: 9,
+            open_files: None,
         }
     }
 
@@ -188,8 +193,14 @@ mod tests {
 
     #[test]
     fn a_launch_file_of_a_later_version_is_read_and_a_torn_one_is_not() {
-        let later = [LAUNCH_V1, b"cgroup=x\0"].concat();
-        assert_eq!(Launch::decode(&later), Some(launch()));
+        let later = [LAUNCH_V1, b"open-files=10\0", b"cgroup=x\0"].concat();
+        let read = Launch {
+            open_files: Some(10),
+            ..launch()
+        };
+        assert_eq!(Launch::decode(&later).as_ref(), Some(&read));
+        let written = [LAUNCH_V1, b"open-files=10\0"].concat();
+        assert_eq!(read.encode(), Some(written));
         for end in 0..LAUNCH_V1.len() {
             if LAUNCH_V1.get(end.wrapping_sub(1)) != Some(&0) {
                 assert_eq!(Launch::decode(&LAUNCH_V1[..end]), None, "{end}");

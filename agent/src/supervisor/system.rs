@@ -15,6 +15,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
@@ -87,6 +88,13 @@ impl OomGuard {
             let _ = fs::write(OOM_SCORE, score.trim_end());
         }
     }
+}
+
+/// Sets how many files this process and its task may have open, as far as it is allowed; the task can ask for more up to
+/// the same hard limit.
+pub(super) fn limit_open_files(count: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, count.min(hard), hard)?)
 }
 
 /// Makes reads answer at once, whatever there is.
