@@ -197,9 +197,68 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_that_gets_no_answer_fails_in_time() {
+    async fn a_body_is_not_waited_for_and_headers_without_end_fail_the_check() {
+        let huge = "HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\nx";
+        http(serve(huge).await).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        let endless = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+            while stream.write_all(&[b'a'; 4096]).await.is_ok() {}
+        };
+        let (result, ()) = tokio::join!(http(port), endless);
+        result.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn programs_that_hang_do_not_hold_up_the_checks_of_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let hanging = CheckKind::Http {
+            port: listener.local_addr().unwrap().port(),
+            path: "/".to_owned(),
+        };
+        let (inbox, mut events) = crate::inbox::inbox();
+        let prober = Prober::new("127.0.0.1", inbox, CancellationToken::new());
+        for run in 0..100 {
+            prober.probe(RunId(run), 0, hanging.clone(), Duration::from_secs(1000));
+        }
+        let tcp = CheckKind::Tcp {
+            port: listener.local_addr().unwrap().port(),
+        };
+        prober.probe(RunId(100), 0, tcp, Duration::from_secs(1000));
+        match timeout(Duration::from_secs(60), events.recv())
+            .await
+            .unwrap()
+        {
+            Some(crate::inbox::Input::Event(event)) => {
+                let is_last = matches!(
+                    *event,
+                    Event::CheckFinished {
+                        run: RunId(100),
+                        failure: None,
+                        ..
+                    }
+                );
+                assert!(is_last, "{event:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_whose_answer_does_not_come_or_drips_in_fails_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for byte in b"HTTP/1.1 200 OK\r\n".iter().chain([b'a'].iter().cycle()) {
+                if stream.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
         let (inbox, mut events) = crate::inbox::inbox();
         let prober = Prober::new("127.0.0.1", inbox, CancellationToken::new());
         let kind = CheckKind::Http {

@@ -4,6 +4,10 @@
 //! No runtime, no threads, no configuration: all it knows is its run directory (see `protocol.rs`). It claims the
 //! directory with a lock and a file `pid` before it starts anything, so of any number of supervisors for one run at most
 //! one ever starts the task. Terminating signals are for tasks, not for it: it ends when its task has ended.
+//!
+//! What it cannot do, since it uses no cgroup: hold a task to its share of processor, memory or processes. A fork bomb takes
+//! the whole host, and one that forks faster than it is killed outlives [`crate::limits::KILL_REST_PATIENCE`]. A task of the
+//! agent's own user can do all that the agent can, also to other tasks; `task_user` keeps them from the agent.
 
 mod child;
 mod control;
