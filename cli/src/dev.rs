@@ -161,10 +161,7 @@ async fn serve(
     }
     let addresses = ready::addresses(services, &ids, setting.has_haproxy, progress).await?;
     output::print(&addresses)?;
-    if ids.is_empty() {
-        output::print("nothing is deployed yet: `proffer run web` starts a small web server\n")?;
-    }
-    output::print(&guidance(setting.ports))?;
+    output::print(&guidance(setting.ports, ids.is_empty()))?;
     std::future::pending().await
 }
 
@@ -188,8 +185,14 @@ async fn bring_back(
 }
 
 /// What to do next.
-fn guidance(ports: &Ports) -> String {
+fn guidance(ports: &Ports, is_empty: bool) -> String {
     let mut text = "look around with `proffer apps`, `proffer tasks`, `proffer logs APP`; Ctrl-C ends everything\n".to_owned();
+    if is_empty {
+        text.insert_str(
+            0,
+            "nothing runs yet: `proffer run web` starts a small web server\n",
+        );
+    }
     if ports.services != 8080 {
         let (services, master) = (
             Ports::on_loopback(ports.services),

@@ -16,6 +16,8 @@ pub(crate) const WAIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 pub(crate) const POLL_INTERVAL_MIN: Duration = Duration::from_millis(40);
 /// … and after a while.
 pub(crate) const POLL_INTERVAL_MAX: Duration = Duration::from_millis(500);
+/// How long an instance without health checks must run before `run` and `apply` believe that it stays.
+pub(crate) const STEADY: Duration = Duration::from_secs(1);
 /// How long a command waits before it asks why, and from then on how often it asks.
 pub(crate) const WHY_INTERVAL: Duration = Duration::from_secs(3);
 /// Chunks of log output that may wait for the terminal; the agents' streams pause when it is full.

@@ -10,11 +10,11 @@ use proffer_model::{Kind, Problem, code};
 
 use crate::exit::{Failure, Outcome};
 use crate::limits::{
-    FAILURES_MAX, POLL_INTERVAL_MAX, POLL_INTERVAL_MIN, WAIT_TIMEOUT_DEFAULT, WHY_INTERVAL,
+    FAILURES_MAX, POLL_INTERVAL_MAX, POLL_INTERVAL_MIN, STEADY, WAIT_TIMEOUT_DEFAULT, WHY_INTERVAL,
 };
 use crate::output::Progress;
-use crate::services_client::{App, ServicesClient};
-use crate::units::count_of;
+use crate::services_client::{App, ServicesClient, Task};
+use crate::units::{count_of, parse_utc_ms, wall_ms};
 use crate::verbs::why;
 
 /// The flags of every verb that changes an app.
@@ -106,17 +106,23 @@ async fn until_one_settled(
     progress: &mut Progress,
 ) -> Outcome<App> {
     let (mut pause, mut reason) = (Pause::new(), Reason::new());
-    let mut failures = Failures::default();
+    let (mut failures, mut steady) = (Failures::default(), Steady::default());
     loop {
         let app = services.app(id).await?;
-        if app.is_settled() {
+        failures.look(&app);
+        if steady.holds(&app) {
             progress.clear();
             return Ok(app);
         }
         reason.refresh(services, &app).await;
-        failures.look(&app);
         let state = describe(&app);
-        let why = reason.text.clone().or_else(|| failures.last.clone());
+        let ended = || {
+            failures
+                .last
+                .as_ref()
+                .map(|last| format!("the last one ended: {last}"))
+        };
+        let why = reason.text.clone().or_else(ended);
         match &why {
             Some(why) => progress.update(&format!("{state}; {why}")),
             None => progress.update(&state),
@@ -149,7 +155,7 @@ fn timed_out(state: &str, timeout: Duration, app: &App, why: Option<String>) -> 
 fn failing(state: &str, failures: &Failures, id: &str) -> Failure {
     let last = failures.last.as_deref().unwrap_or_default();
     let message = format!(
-        "{state}; {} ended one after the other, {last}",
+        "{state}; {} instances ended one after the other, the last one: {last}",
         failures.count
     );
     Problem::new(code::APP_FAILING, message)
@@ -178,13 +184,45 @@ fn describe(app: &App) -> String {
     text
 }
 
+/// Whether an app is as asked and stays so. Where nothing is checked, an instance that ends at once is running for a
+/// moment too, so it must be seen running for [`STEADY`].
+#[derive(Default)]
+struct Steady {
+    /// The instances that are as asked, and since when.
+    since: Option<(Vec<String>, Instant)>,
+}
+
+impl Steady {
+    fn holds(&mut self, app: &App) -> bool {
+        if !app.is_settled() {
+            self.since = None;
+            return false;
+        }
+        let started = |task: &Task| task.started_at.as_deref().and_then(parse_utc_ms);
+        let steady_ms = u64::try_from(STEADY.as_millis()).unwrap_or(u64::MAX);
+        let old_ms = wall_ms().saturating_sub(steady_ms);
+        let is_old = |task: &Task| started(task).is_some_and(|at| at < old_ms);
+        if !app.health_checks.is_empty() || app.tasks.iter().all(is_old) {
+            return true;
+        }
+        let ids: Vec<String> = app.tasks.iter().map(|task| task.id.clone()).collect();
+        match &self.since {
+            Some((seen, since)) if *seen == ids => since.elapsed() >= STEADY,
+            _ => {
+                self.since = Some((ids, Instant::now()));
+                false
+            }
+        }
+    }
+}
+
 /// The instances that ended by themselves while we looked, since the last time that one became ready.
 #[derive(Default)]
 struct Failures {
     count: usize,
     /// How the last one did.
     last: Option<String>,
-    ready: u64,
+    ready_max: u64,
     /// When the last one did, as the services write it; the outer absence: nothing was looked at yet.
     seen: Option<Option<String>>,
 }
@@ -193,10 +231,11 @@ impl Failures {
     fn look(&mut self, app: &App) {
         let ended = app.last_task_failure.as_ref();
         let at = ended.map(|ended| ended.timestamp.clone());
-        if app.ready() > self.ready {
+        // A new maximum: what ends at once and was seen running again and again is no progress.
+        if app.ready() > self.ready_max {
             (self.count, self.last) = (0, None);
+            self.ready_max = app.ready();
         }
-        self.ready = app.ready();
         // What had ended before we looked belongs to an earlier version of the app.
         let is_new = self.seen.as_ref().is_some_and(|seen| *seen != at);
         self.seen = Some(at);
@@ -207,7 +246,7 @@ impl Failures {
             } else {
                 &ended.message
             };
-            self.last = Some(format!("the last instance: {said}"));
+            self.last = Some(said.clone());
         }
     }
 }
@@ -289,12 +328,37 @@ mod tests {
             (0, "3", 2),
             (1, "3", 0),
             (0, "4", 1),
+            (1, "4", 1),
+            (0, "5", 2),
         ] {
             failures.look(&app(running, at));
             assert_eq!(failures.count, count, "{running} {at}");
         }
         let said = failures.last.unwrap();
         assert!(said.contains("exited with code 3"), "{said}");
+    }
+
+    #[test]
+    fn what_is_not_checked_must_be_seen_to_stay() {
+        let started = |at: &str| {
+            let app = serde_json::json!({"id": "/a", "instances": 1, "tasksRunning": 1,
+                "tasks": [{"id": "t", "startedAt": at}]});
+            serde_json::from_value::<App>(app).unwrap()
+        };
+        let now = started("9999-01-01T00:00:00Z");
+        let mut steady = Steady::default();
+        assert!(!steady.holds(&now) && !steady.holds(&now));
+        if let Some((_, since)) = &mut steady.since {
+            *since = since.checked_sub(STEADY).unwrap();
+        }
+        assert!(steady.holds(&now));
+        assert!(Steady::default().holds(&started("2020-01-01T00:00:00Z")));
+        let checked = App {
+            health_checks: vec![serde_json::Value::Null],
+            tasks_healthy: 1,
+            ..now
+        };
+        assert!(Steady::default().holds(&checked));
     }
 
     #[test]

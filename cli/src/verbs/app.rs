@@ -151,7 +151,7 @@ pub(crate) fn show_apps(apps: &[App], output: OutputArgs) -> Outcome {
     let values: Vec<Value> = apps.iter().map(app_json).collect();
     output.output.show(&values, || {
         let mut rows = Rows::new(&[
-            Column::Text("APP"),
+            Column::Id("APP"),
             Column::Number("INSTANCES"),
             Column::Number("READY"),
             Column::Number("CPUS"),
