@@ -83,10 +83,12 @@ impl Core {
         self.pending.clear();
     }
 
-    /// An agent has said all that it runs: asks about instances there that nobody has confirmed.
+    /// An agent has said all that it runs: asks about instances there that nobody has confirmed, or that are not up. The
+    /// launch of these may have died with the master that took it, and no agent will ever speak of them.
     pub(crate) fn on_agent_settled(&mut self, agent: &AgentId) {
-        let tasks =
-            self.askable(|instance| instance.agent == *agent && !instance.memory.is_confirmed);
+        let is_open =
+            |instance: &Instance| !instance.memory.is_confirmed || instance.phase < Phase::Running;
+        let tasks = self.askable(|instance| instance.agent == *agent && is_open(instance));
         self.ask_about(tasks);
     }
 

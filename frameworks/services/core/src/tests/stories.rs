@@ -697,6 +697,21 @@ fn a_launch_that_never_comes_up_is_ended_and_tried_again() {
 }
 
 #[test]
+fn a_launch_that_died_with_the_master_is_tried_again_once_its_agent_has_settled() {
+    let mut world = World::new();
+    world.create(patch("/web", 1)).expect("created");
+    world.offer();
+    // The launch was answered, and the master died before the agent had it: the next one learns of no such task.
+    let (task, live) = world.tasks.pop_first().expect("staging");
+    world.step(Event::AgentSettled(live.agent));
+    world.run_inbox();
+    assert!(world.instances().iter().all(|it| it.task != task));
+    world.settle();
+    assert_eq!(world.running().len(), 1);
+    assert!(world.app("/web").expect("there").last_failure.is_none());
+}
+
+#[test]
 fn many_changes_become_one_demand() {
     let mut world = World::new();
     for i in 0..50 {
