@@ -14,6 +14,9 @@ pub const STORE_FILE_LEN_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of an agent's description on the wire; a larger one is refused (`field.too_long`), so that its record fits an
 /// entry of the log.
 pub const AGENT_DESCRIPTION_LEN_MAX: usize = 256 * 1024;
+/// Bytes of one message of an agent; a larger one ends its link. Its hello holds the specs of all its tasks, so this is
+/// more than the limit of other messages: an agent whose hello is too large can never come back.
+pub const LINK_MESSAGE_LEN_MAX: usize = 64 * 1024 * 1024;
 /// Commit batches on their way to the store; at this many the driver takes nothing new until some are durable.
 pub const STORE_BACKLOG_MAX: usize = 1_024;
 /// Commit batches that fit the channel to the store thread; one turn may pass the backlog. More ends the term.

@@ -29,6 +29,7 @@ use crate::grpc::session::SchedulerService;
 use crate::grpc::state::StateService;
 use crate::http::Pages;
 use crate::inbox::{Inbox, Lanes, lanes};
+use crate::limits::LINK_MESSAGE_LEN_MAX;
 use crate::metrics::Metrics;
 use crate::store::log::Log;
 use crate::view::{Feed, View};
@@ -224,7 +225,7 @@ fn serve_links(
     let listener = listener.into_std().map_err(immovable)?;
     let runtime = runtime_of_one_thread()?;
     let link = v1::agent_link_server::AgentLinkServer::new(AgentLinkService::new(inbox))
-        .max_decoding_message_size(MESSAGE_LEN_MAX);
+        .max_decoding_message_size(LINK_MESSAGE_LEN_MAX);
     let router = Routes::new(link).into_axum_router();
     let (report, done) = oneshot::channel();
     spawn("links", move || {

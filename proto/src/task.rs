@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::limits::{
     CHECK_INTERVAL_MIN, CHECK_TIMEOUT_MIN, CHECKS_MAX, DURATION_MAX, ENTRIES_MAX,
-    KILL_GRACE_DEFAULT, KILL_GRACE_MAX, TEXT_LEN_MAX,
+    KILL_GRACE_DEFAULT, KILL_GRACE_MAX, TASK_SPEC_LEN_MAX, TEXT_LEN_MAX,
 };
 use proffer_model::time::format_duration;
 use proffer_model::{
     Check, CheckKind, Command, Exit, Incarnation, Port, Problem, Protocol, Reason, Resources,
-    Secret, Status, TaskSpec, TaskState,
+    Secret, Status, TaskSpec, TaskState, code,
 };
+use prost::Message;
 
 use crate::fields::{
     check_count, clipped, decode_duration, decode_id, decode_list, decode_optional_id,
@@ -50,6 +51,12 @@ pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
 
 /// What to run, from the wire, checked as far as it can be without knowing the cluster.
 pub fn decode_task_spec(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
+    let len = spec.encoded_len();
+    if len > TASK_SPEC_LEN_MAX {
+        let message = format!("the task has {len} bytes; the limit is {TASK_SPEC_LEN_MAX}");
+        return Err(Problem::new(code::FIELD_TOO_LONG, message)
+            .hint("let the task fetch what is large when it starts"));
+    }
     let resources = required(spec.resources, "resources")?;
     let resources = decode_resources(resources).map_err(|problem| problem.within("resources"))?;
     let ports = decode_list(spec.ports, "ports", ENTRIES_MAX, decode_port)?;

@@ -18,6 +18,9 @@ pub const STATE_KEYS_MAX: usize = 100_000;
 pub const STATE_LIST_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Batches that wait to become durable; writes that somebody asked for are refused beyond (`server.overloaded`).
 pub const BATCHES_PENDING_MAX: u64 = 1_000;
+/// Offers in one event; more are sent in several. Ten thousand agents with their attributes would not fit one message, and
+/// whoever cannot read it comes back to the same offers.
+pub const OFFERS_PER_EVENT_MAX: usize = 100;
 /// Ports that are freed within such a step rest until its end together: an agent whose tasks come and go has at most one
 /// set of them for each step of `port_rest`, and the timer comes at most once in each.
 pub const PORT_REST_STEP: Duration = Duration::from_secs(1);

@@ -20,7 +20,7 @@ use crate::amounts::scalars_of;
 use crate::core::Core;
 use crate::effect::{After, Fact, OfferEnd};
 use crate::event::TimerKey;
-use crate::limits::{EXCLUSION_MAX, EXCLUSION_MIN, TASKS_PER_FRAMEWORK_MAX};
+use crate::limits::{EXCLUSION_MAX, EXCLUSION_MIN, OFFERS_PER_EVENT_MAX, TASKS_PER_FRAMEWORK_MAX};
 use crate::tasks::Task;
 
 /// An offer that stands.
@@ -44,7 +44,7 @@ pub(crate) struct Offers {
 }
 
 impl Core {
-    /// Makes offers of the allocator's grants and sends them, one event for each framework.
+    /// Makes offers of the allocator's grants and sends them, in as few events for each framework as may be.
     pub(crate) fn make_offers(&mut self, grants: Vec<Grant>) {
         let mut by_framework: BTreeMap<FrameworkId, Vec<Offer>> = BTreeMap::new();
         for grant in grants {
@@ -58,7 +58,10 @@ impl Core {
                 framework: framework.clone(),
                 count: count(offers.len()),
             });
-            self.tell(&framework, Event::Offered(offers), After::Nothing);
+            for offers in offers.chunks(OFFERS_PER_EVENT_MAX) {
+                let event = Event::Offered(offers.to_vec());
+                self.tell(&framework, event, After::Nothing);
+            }
         }
         self.set_expiry_timer();
     }

@@ -161,6 +161,7 @@ impl Core {
         };
         task.skipped = None;
         task.is_delivered = true;
+        task.announce(reported.status.number);
         let was_unreachable = was_unreachable || task.status.state == TaskState::Unreachable;
         let is_told = reported.status.number <= task.received;
         let state = reported.status.state;
@@ -197,6 +198,7 @@ impl Core {
         let mut task = Task::new(&reported.spec, role, agent.clone(), status);
         task.is_delivered = true;
         task.resume(reported.acknowledged);
+        task.announce(reported.status.number);
         self.hold_task(key, task);
         if was_unreachable && is_told && !state.is_terminal() {
             self.report(key, returned(state), after);

@@ -125,11 +125,7 @@ impl Core {
         let mut reported = 0;
         // One whose end is known but was not told is unreachable to its framework: the agent may never tell it.
         for key in tasks {
-            if self
-                .tasks
-                .get(&key)
-                .is_some_and(|task| !task.latest.is_terminal() || task.is_awaited())
-            {
+            if self.tasks.get(&key).is_some_and(|task| !task.is_end_told()) {
                 let say = Say {
                     state: TaskState::Unreachable,
                     reason: Reason::AgentUnreachable,

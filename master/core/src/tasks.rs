@@ -44,6 +44,8 @@ pub(crate) struct Task {
     pub(crate) received: u64,
     /// The greatest number of the agent's that the framework has acknowledged.
     acknowledged: u64,
+    /// The greatest number that the agent has said to have; what comes after `received` it will send.
+    announced: u64,
     /// A number that was not taken and must come again before greater ones are taken.
     pub(crate) skipped: Option<u64>,
     /// A kill that was asked for, with its grace; repeated when the agent registers anew.
@@ -70,6 +72,7 @@ impl Task {
             queue: VecDeque::new(),
             received: 0,
             acknowledged: 0,
+            announced: 0,
             skipped: None,
             kill: None,
             is_delivered: false,
@@ -94,7 +97,17 @@ impl Task {
     /// Whether its agent has said that there are newer statuses than have come: they say how the task stands, in their
     /// order, so the master does not say it before them.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.status.number > self.received
+        self.announced > self.received
+    }
+
+    /// Its agent has registered, and has statuses up to this number.
+    pub(crate) fn announce(&mut self, number: u64) {
+        self.announced = number;
+    }
+
+    /// Whether its framework has been told, or is being told, that it has come to its end.
+    pub(crate) fn is_end_told(&self) -> bool {
+        self.status.state.is_terminal() && !self.is_awaited()
     }
 
     /// Gives up what the agent will send again, and answers how many statuses that were.
@@ -107,6 +120,7 @@ impl Task {
             .find(|number| *number > 0);
         self.queue.retain(|status| status.number == 0);
         if first.is_some() {
+            self.announced = self.announced.max(self.received);
             self.received = self.acknowledged;
             self.skipped = first;
         }
@@ -301,6 +315,12 @@ impl Core {
 
     /// Says in the master's own name how a task stands, once it has come to that.
     pub(crate) fn report(&mut self, key: &TaskKey, say: Say, after: After) {
+        if say.state.is_terminal()
+            && let Some(task) = self.tasks.get_mut(key)
+        {
+            // Its agent has nothing to add.
+            task.announced = task.received;
+        }
         let Some(task) = self.tasks.get(key) else {
             return;
         };

@@ -226,6 +226,15 @@ fn http(port: u32, path: &str) -> v1::check::Kind {
 }
 
 #[test]
+fn a_task_that_is_large_as_a_whole_is_refused() {
+    let mut spec = good_task();
+    for i in 0..4 {
+        environment(&mut spec, &format!("LARGE_{i}"), &"x".repeat(TEXT_LEN_MAX));
+    }
+    assert_refused(crate::decode_task_spec(spec), TOO_LONG, "");
+}
+
+#[test]
 fn a_secret_is_not_in_the_refusal() {
     let mut spec = good_task();
     environment(&mut spec, "PASSWORD", "hunter2\0");

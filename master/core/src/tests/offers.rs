@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use proffer_model::session::{Answer, Call};
+use proffer_model::session::{Answer, Call, Event as Told};
 use proffer_model::{
     Demand, DemandEntry, Exclusion, Generation, OfferId, Predicate, Shape, TaskState, code,
 };
 
 use super::world::{World, r, spec, status, want};
 use crate::effect::{Fact, OfferEnd};
+use crate::limits::OFFERS_PER_EVENT_MAX;
 
 fn any(count: u32) -> DemandEntry {
     DemandEntry {
@@ -427,4 +428,21 @@ fn an_agent_that_shrinks_keeps_its_tasks_and_offers_less() {
     assert_eq!(world.rescinded(session).len(), 1);
     assert!(world.offers(session).is_empty());
     assert!(world.kills(link).is_empty());
+}
+
+#[test]
+fn many_offers_come_in_several_events() {
+    let mut world = World::new();
+    for i in 0..=OFFERS_PER_EVENT_MAX {
+        world.agent(&format!("h{i}"), "cpus:1");
+    }
+    let session = world.framework();
+    world.demand(session, vec![want("w", 1_000, "cpus:1", 0)]);
+    world.pass_ms(20);
+    assert_eq!(world.offers(session).len(), OFFERS_PER_EVENT_MAX + 1);
+    let events = world.drain(session);
+    let events = events
+        .iter()
+        .filter(|told| matches!(told, Told::Offered(_)));
+    assert_eq!(events.count(), 2);
 }

@@ -306,3 +306,67 @@ fn a_task_whose_end_its_agent_has_not_told_is_unreachable_with_it() {
     world.acknowledge_all(session);
     assert_eq!(world.acknowledged(link), [("t".to_owned(), 2)]);
 }
+
+#[test]
+fn what_an_agent_has_said_that_it_will_say_is_not_answered_before() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    world.lose(link);
+    let mut world = World::term(2, world.written);
+    let session = world.resubscribe(&framework);
+    let mut task = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        2,
+        TaskState::Running,
+    );
+    task.acknowledged = 0;
+    // The framework may have been told of the second in an earlier term; the first comes again, twice cut short.
+    for _ in 0..2 {
+        let link = world.returns(&agent, "a", "cpus:4", vec![task.clone()]);
+        world.updates(
+            link,
+            &framework,
+            status("t", incarnation, 1, TaskState::Starting),
+        );
+        world.drain(session);
+        world.call(session, Call::Reconcile { tasks: Vec::new() });
+        assert_eq!(world.statuses(session), []);
+        world.lose(link);
+    }
+    let link = world.returns(&agent, "a", "cpus:4", vec![task]);
+    world.updates(
+        link,
+        &framework,
+        status("t", incarnation, 2, TaskState::Running),
+    );
+    world.drain(session);
+    world.call(session, Call::Reconcile { tasks: Vec::new() });
+    let running = ("t".to_owned(), TaskState::Running, Reason::Reconciled, 0);
+    assert_eq!(world.statuses(session), [running]);
+}
+
+#[test]
+fn a_task_that_is_free_but_whose_end_was_not_told_is_unreachable_with_its_agent() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    world.drain(session);
+    let message = proffer_model::link::ToMaster::Updated {
+        framework,
+        status: status("t", incarnation, 1, TaskState::Running),
+        latest: TaskState::Finished,
+    };
+    world.step(crate::event::Event::LinkMessage { link, message });
+    world.lose(link);
+    world.pass_s(80);
+    let states: Vec<_> = world.statuses(session).into_iter().map(|s| s.1).collect();
+    assert_eq!(states, [TaskState::Running, TaskState::Unreachable]);
+}
