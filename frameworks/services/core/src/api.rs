@@ -133,15 +133,8 @@ impl Core {
             last_failure: None,
         };
         let app = Arc::new(app);
-        let entry = AppEntry {
-            app: app.clone(),
-            instances: BTreeSet::new(),
-            backoff: Backoff::default(),
-            missing: 0,
-            missing_since_wall_ms: now.wall_ms,
-            demand: None,
-        };
-        self.apps.insert(id.clone(), entry);
+        self.apps
+            .insert(id.clone(), AppEntry::new(now, app.clone()));
         self.mark(&id);
         self.out.push(Effect::Publish(Notice::AppPosted {
             origin,
@@ -359,7 +352,7 @@ impl Core {
             return self.scale_down(now, &instances, force);
         }
         for instance in &instances {
-            self.condemn(instance.id);
+            self.condemn(now, instance.id);
         }
         Ok(ApiAnswer::Killed(instances))
     }
@@ -384,7 +377,7 @@ impl Core {
             answer = Some(self.deploy(now, app, spec, None));
         }
         for instance in instances {
-            self.condemn(instance.id);
+            self.condemn(now, instance.id);
         }
         Ok(answer.unwrap_or_else(|| ApiAnswer::Killed(Vec::new())))
     }

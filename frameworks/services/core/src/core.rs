@@ -16,7 +16,9 @@ use crate::effect::{Effect, Fact, Notice, Write};
 use crate::event::{CallId, Event, Record, TimerKey};
 use crate::id::{AppId, DeploymentId, IdSource, InstanceId, Version};
 use crate::instance::{Instance, Phase};
-use crate::limits::{DEMAND_INTERVAL, SWEEP_INTERVAL};
+use crate::limits::{
+    DEMAND_INTERVAL, INSTANCES_WITHOUT_REST_MAX, PLAN_REST_PER_INSTANCE, SWEEP_INTERVAL,
+};
 use crate::plan::{Census, plan};
 use crate::port::ServicePortRange;
 
@@ -42,6 +44,23 @@ pub(crate) struct AppEntry {
     pub(crate) missing_since_wall_ms: u64,
     /// What it wants of the master now.
     pub(crate) demand: Option<DemandEntry>,
+    /// Before this a large app is not planned again for a status.
+    pub(crate) rests_until: Time,
+}
+
+impl AppEntry {
+    /// An app of which no instance is known.
+    pub(crate) fn new(now: Time, app: Arc<App>) -> Self {
+        Self {
+            app,
+            instances: BTreeSet::new(),
+            backoff: Backoff::default(),
+            missing: 0,
+            missing_since_wall_ms: now.wall_ms,
+            demand: None,
+            rests_until: now,
+        }
+    }
 }
 
 /// What a call that waits for its answer was about.
@@ -180,18 +199,41 @@ impl Core {
         effects.append(&mut self.out);
     }
 
-    /// Finds the next moves of an app and makes them.
-    fn plan_app(&mut self, now: Time, id: &AppId) {
-        let Some(app) = self.apps.get(id).map(|entry| entry.app.clone()) else {
+    /// Has an app planned because of a status. Planning looks at every instance, so a large app, of which many statuses come,
+    /// rests between two plans; nothing is missed, for a plan looks at what is then.
+    pub(crate) fn touch_for_status(&mut self, now: Time, id: &AppId) {
+        let Some(entry) = self.apps.get(id) else {
             return;
         };
+        let rests_until = entry.rests_until;
+        if rests_until.mono_ns <= now.mono_ns {
+            self.touched.insert(id.clone());
+        } else if !self.touched.contains(id) {
+            self.out.push(Effect::SetTimer {
+                key: TimerKey::App(id.clone()),
+                at: rests_until,
+            });
+        }
+    }
+
+    /// Finds the next moves of an app and makes them.
+    fn plan_app(&mut self, now: Time, id: &AppId) {
+        let Some(entry) = self.apps.get_mut(id) else {
+            return;
+        };
+        let count = entry.instances.len();
+        if count > INSTANCES_WITHOUT_REST_MAX {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            entry.rests_until = now.after(PLAN_REST_PER_INSTANCE.saturating_mul(count));
+        }
+        let app = entry.app.clone();
         let is_stopping = app
             .deployment
             .as_ref()
             .is_some_and(|d| d.kind == DeploymentKind::Stop);
         if is_stopping {
             for instance in self.ids_of(id) {
-                self.condemn(instance);
+                self.condemn(now, instance);
             }
             if self.ids_of(id).is_empty() {
                 return self.remove_app(id);
@@ -209,7 +251,7 @@ impl Core {
         });
         if is_known {
             for victim in self.victims(now, &app, moves.end_old, moves.end_new) {
-                self.condemn(victim);
+                self.condemn(now, victim);
             }
             self.expunge(now, &app, &census);
         }
@@ -315,13 +357,13 @@ impl Core {
             }
             let is_over = now.since(instance.memory.since) >= expunge_after;
             if !Self::is_new(app, instance) || (is_over && census.new_healthy >= census.target) {
-                self.condemn(id);
+                self.condemn(now, id);
             }
         }
     }
 
     /// Decides that an instance shall end. One on a lost agent is forgotten at once; the kill waits for the agent.
-    pub(crate) fn condemn(&mut self, id: InstanceId) {
+    pub(crate) fn condemn(&mut self, now: Time, id: InstanceId) {
         let Some(instance) = self.instances.get_mut(&id) else {
             return;
         };
@@ -340,7 +382,7 @@ impl Core {
         }));
         self.send_kill(id);
         if is_lost {
-            self.forget(id);
+            self.forget(now, id);
         }
     }
 
@@ -358,7 +400,7 @@ impl Core {
     }
 
     /// Removes an instance for good.
-    pub(crate) fn forget(&mut self, id: InstanceId) {
+    pub(crate) fn forget(&mut self, now: Time, id: InstanceId) {
         let Some(instance) = self.instances.remove(&id) else {
             return;
         };
@@ -367,7 +409,7 @@ impl Core {
             entry.instances.remove(&id);
         }
         self.to_keep.insert(Key::Instance(id));
-        self.touched.insert(instance.app.clone());
+        self.touch_for_status(now, &instance.app);
     }
 
     fn remove_app(&mut self, id: &AppId) {

@@ -37,5 +37,10 @@ pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(600);
 pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long an agent is not wanted whose offer said that it fits and did not.
 pub const MISFIT_EXCLUSION: Duration = Duration::from_secs(5);
+/// Instances of an app up to which it is planned at every status.
+pub const INSTANCES_WITHOUT_REST_MAX: usize = 100;
+/// How long an app with more instances is not planned again for a status, for each instance: statuses of one app with
+/// 10,000 instances make ten plans a second, so planning them all stays linear.
+pub const PLAN_REST_PER_INSTANCE: Duration = Duration::from_micros(10);
 /// Between two replacements of the demand; changes within it are told together.
 pub const DEMAND_INTERVAL: Duration = Duration::from_millis(10);

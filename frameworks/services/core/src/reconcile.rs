@@ -9,7 +9,6 @@ use std::sync::Arc;
 use proffer_model::session::Call;
 use proffer_model::{AgentId, FrameworkId, TaskId, Time};
 
-use crate::backoff::Backoff;
 use crate::core::{AppEntry, Core, Key, Pending};
 use crate::effect::Effect;
 use crate::event::{Record, TimerKey};
@@ -24,14 +23,7 @@ impl Core {
         for record in records {
             match record {
                 Record::App(app) => {
-                    let entry = AppEntry {
-                        app,
-                        instances: BTreeSet::new(),
-                        backoff: Backoff::default(),
-                        missing: 0,
-                        missing_since_wall_ms: now.wall_ms,
-                        demand: None,
-                    };
+                    let entry = AppEntry::new(now, app);
                     let id = entry.app.spec.id.clone();
                     self.to_show.insert(Key::App(id.clone()));
                     self.touched.insert(id.clone());
@@ -148,7 +140,7 @@ impl Core {
             if instance.is_condemned {
                 self.send_kill(id);
             } else if late(instance) {
-                self.condemn(id);
+                self.condemn(now, id);
             }
         }
         self.touched.extend(self.apps.keys().cloned());

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod definitions;
+mod large;
 mod random;
 mod stories;
 mod world;

@@ -94,7 +94,7 @@ impl Core {
         // Repeated statuses are common after reconciliations; planning a large app for each would be dear.
         if seen(&before) != seen(instance) {
             self.to_show.insert(Key::Instance(id));
-            self.touched.insert(before.app.clone());
+            self.touch_for_status(now, &before.app);
             self.publish_progress(&before, id, status);
         }
     }
@@ -145,7 +145,7 @@ impl Core {
                 message,
             }));
         }
-        self.forget(id);
+        self.forget(now, id);
     }
 
     /// An instance ended in a way that makes launches wait.
@@ -246,7 +246,7 @@ impl Core {
             app,
             problem: problem.clone(),
         }));
-        self.forget(id);
+        self.forget(now, id);
     }
 }
 
