@@ -44,7 +44,7 @@ pub(crate) struct DevArgs {
     fresh: bool,
     /// Use the 200 ports from N on instead of the usual ones, so that a second dev runs beside the first: N master, N+3
     /// services, N+50 to N+99 service ports (10000 to 10049 in app files move there), N+100 to N+199 tasks. From 1024 to
-    /// 32568 for peace, 65335 at most.
+    /// 65335, best below 32568.
     #[arg(long, value_name = "N", env = "PROFFER_DEV_PORT_BASE")]
     port_base: Option<u16>,
     /// Do not run HAProxy, even when it is installed; print the instances' own addresses.
