@@ -199,7 +199,8 @@ impl Applier {
         let mut held = BTreeSet::new();
         let mut frontends = BTreeSet::new();
         if is_running {
-            // Of both, since a sidecar killed between writing and loading leaves a file that is ahead of HAProxy.
+            // The file alone does not tell: it is ahead when a sidecar was killed between writing and loading, and behind
+            // when a reload that was given up came to an end after all.
             frontends = admin::frontends(&self.haproxy.master_socket)
                 .await
                 .map_err(Failure::Failed)?;
@@ -213,9 +214,8 @@ impl Applier {
                 listen::bind_plaintext(bind, key, true).map_err(Failure::Failed)?;
             }
         }
-        let is_new = |service: &&Service| {
-            !held.contains(&service.port) || !frontends.contains(&service.name)
-        };
+        // A service's name holds its port.
+        let is_new = |service: &&Service| !frontends.contains(&service.name);
         let patience = if is_running {
             Duration::ZERO
         } else {

@@ -676,3 +676,26 @@ async fn a_reload_that_fails_puts_the_last_good_file_back() {
     ask(port).await.expect("served");
     sidecar.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_that_haproxy_has_itself_are_not_taken_by_another_process() {
+    let services = Services::start().await;
+    let port = free_port().await;
+    let (first, _) = instance().await;
+    let (second, _) = instance().await;
+    services.set(&[app("/hello", port, &[first])]);
+    let sidecar = Sidecar::start(&services).await;
+    let pid = sidecar.until_served(1).await.pid;
+    let folder = sidecar.stop().await;
+
+    // What is left of a reload that was given up, put back, and came to an end after all: the file knows no service.
+    let file = folder.0.path().join("work/haproxy.cfg");
+    std::fs::write(&file, "# the one before\n").expect("written");
+    services.set(&[app("/hello", port, &[first, second])]);
+    let sidecar = Sidecar::start_in(folder, &services, |_| {}).await;
+    let view = sidecar.until_served(2).await;
+    assert_eq!(view.pid, pid);
+    assert!(view.left_out.is_empty(), "{:?}", view.left_out);
+    ask(port).await.expect("served");
+    sidecar.stop().await;
+}
