@@ -21,6 +21,7 @@ struct Process {
 
 pub(super) struct Host {
     number: usize,
+    is_growing: bool,
     pub(super) life: u64,
     core: Option<Core>,
     link: Option<u64>,
@@ -36,9 +37,10 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize, is_growing: bool) -> Self {
         Self {
             number,
+            is_growing,
             life: 0,
             core: None,
             link: None,
@@ -72,11 +74,17 @@ impl Host {
         (self.number as u64 + 1) * 37 * MS
     }
 
+    /// A growing host is given more now and then before its agent is started again, up to twice what it had.
+    fn cpus(&self) -> u64 {
+        let more = if self.is_growing { self.life / 4 } else { 0 };
+        (4 + more).min(8)
+    }
+
     fn settings(&self) -> Settings {
         let description = AgentDescription {
             host: format!("host{}", self.number),
             address: format!("host{}:5051", self.number),
-            resources: "cpus:4;mem:4000;ports:[31000-31099]"
+            resources: format!("cpus:{};mem:4000;ports:[31000-31099]", self.cpus())
                 .parse()
                 .expect("good resources"),
             attributes: Attributes::default(),
@@ -341,8 +349,9 @@ impl World {
             .processes
             .values()
             .filter(|process| process.exit.is_none());
+        let resources = live.map(|process| &process.spec.resources);
         self.checks
-            .on_started(&spec.id, host, live.map(|process| &process.spec.resources))?;
+            .on_started(&spec.id, host, it.cpus(), resources)?;
         self.note(format!("agent {host}: {} runs", spec.id));
         let wait = 50 * MS + self.random.below(60 * SECOND);
         let exit = if self.random.one_in(10) {

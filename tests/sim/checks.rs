@@ -22,6 +22,7 @@ impl Checks {
         &mut self,
         task: &TaskId,
         host: usize,
+        cpus: u64,
         live: impl Iterator<Item = &'a Resources>,
     ) -> Result<(), String> {
         if !self.started.insert(task.clone()) {
@@ -33,7 +34,7 @@ impl Checks {
             ports += resources.range_set("ports").count();
             used.add(resources);
         }
-        if used.scalar("cpus") > 4_000 || used.range_set("ports").count() != ports {
+        if used.scalar("cpus") > 1_000 * cpus || used.range_set("ports").count() != ports {
             return Err(format!("agent {host} runs more than it has: {used}"));
         }
         if let Some(status) = self

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{
-    Command, Demand, DemandEntry, DemandId, FrameworkDescription, FrameworkId, Generation, Offer,
-    RangeSet, ResourceName, Resources, Role, Shape, Status, TaskId, TaskSpec, TaskState,
+    Command, Demand, DemandEntry, DemandId, FrameworkDescription, FrameworkId, Generation,
+    Incarnation, Offer, RangeSet, ResourceName, Resources, Role, Shape, Status, TaskId, TaskSpec,
+    TaskState,
 };
 
 use super::world::{Happening, MS, World};
@@ -23,6 +24,8 @@ pub(super) struct Framework {
     /// Accepts whose answer has not come, and their tasks.
     asked: BTreeMap<u64, Vec<TaskId>>,
     session: Option<u64>,
+    /// It has lost its memory once: what it runs it learns from what it is told.
+    is_forgetful: bool,
 }
 
 impl Framework {
@@ -37,7 +40,28 @@ impl Framework {
             open: BTreeMap::new(),
             asked: BTreeMap::new(),
             session: None,
+            is_forgetful: false,
         }
+    }
+
+    /// It is started anew and has kept its id and its counts, but not what it runs.
+    pub(super) fn forget(&mut self) {
+        self.open.clear();
+        self.asked.clear();
+        self.is_forgetful = true;
+    }
+
+    /// Asks how its tasks stand: those that it knows of, and whatever there is if there may be more.
+    fn reconcile(&self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        if self.is_forgetful {
+            calls.push(Call::Reconcile { tasks: Vec::new() });
+        }
+        if !self.open.is_empty() {
+            let tasks = self.open.keys().cloned().collect();
+            calls.push(Call::Reconcile { tasks });
+        }
+        calls
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -136,8 +160,9 @@ impl Framework {
 
     fn on_status(&mut self, status: &Status) {
         if !status.state.is_terminal() {
-            if let Some(state) = self.open.get_mut(&status.task) {
-                *state = status.state;
+            let is_found = self.is_forgetful && status.incarnation != Incarnation(0);
+            if is_found || self.open.contains_key(&status.task) {
+                self.open.insert(status.task.clone(), status.state);
             }
         } else if self.open.remove(&status.task).is_some() && status.state == TaskState::Finished {
             self.done += 1;
@@ -229,9 +254,8 @@ impl World {
                 self.framework.id = Some(framework);
                 // Answers that did not come never will: reconciliation tells what became of those tasks.
                 self.framework.asked.clear();
-                let tasks: Vec<TaskId> = self.framework.open.keys().cloned().collect();
-                if !tasks.is_empty() {
-                    self.call(Call::Reconcile { tasks });
+                for call in self.framework.reconcile() {
+                    self.call(call);
                 }
                 self.call_demand();
             }
@@ -244,9 +268,8 @@ impl World {
             Event::Offered(offers) => self.on_offers(&offers),
             Event::Updated(status) => self.on_status(&status)?,
             Event::AgentSettled(_) => {
-                let tasks: Vec<TaskId> = self.framework.open.keys().cloned().collect();
-                if !tasks.is_empty() {
-                    self.call(Call::Reconcile { tasks });
+                for call in self.framework.reconcile() {
+                    self.call(call);
                 }
             }
             Event::Rescinded(_) | Event::Heartbeat => {}

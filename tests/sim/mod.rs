@@ -32,7 +32,7 @@ fn every_seed_keeps_every_promise() {
     let only = number("PROFFER_SIM_SEED");
     let seeds = number("PROFFER_SIM_SEEDS").unwrap_or(SEEDS);
     let seeds = only.map_or(0..seeds, |seed| seed..seed + 1);
-    let mut seen = [0_u64; 6];
+    let mut seen = [0_u64; 7];
     for seed in seeds {
         let world = run(seed, Faults::drawn(seed)).unwrap_or_else(|failure| panic!("{failure}"));
         if only.is_some() {
@@ -42,6 +42,7 @@ fn every_seed_keeps_every_promise() {
             *sum += count;
         }
     }
+    println!("{seen:?}");
     // A fault that is never exercised proves nothing.
     let floors = [
         ("master crashes", 150),
@@ -50,6 +51,7 @@ fn every_seed_keeps_every_promise() {
         ("sessions cut", 150),
         ("tasks ended", 5_000),
         ("unreachable", 20),
+        ("memories lost", 100),
     ];
     for ((name, floor), count) in floors.iter().zip(seen) {
         assert!(

@@ -56,6 +56,8 @@ pub(super) struct Faults {
     link_cut: u64,
     session_cut: u64,
     freeze: u64,
+    /// Of cut sessions, how many end with the framework's memory. Only some seeds have it; in those, hosts grow too.
+    pub(super) memory_loss: u64,
     pub(super) persist_ms_max: u64,
     pub(super) breakage: Option<Breakage>,
 }
@@ -77,6 +79,7 @@ impl Faults {
             link_cut: rate(30),
             session_cut: rate(30),
             freeze: rate(150),
+            memory_loss: if seed % 5 == 4 { 4 } else { 0 },
             persist_ms_max: 1 + random.below(60),
             breakage: None,
         }
@@ -84,11 +87,19 @@ impl Faults {
 }
 
 impl Faults {
-    /// The same, with a rule broken.
+    /// The same, with a rule broken. What a master says too early only shows if it dies before that is durable.
     pub(super) fn with(self, breakage: Breakage) -> Self {
-        Self {
+        let broken = Self {
             breakage: Some(breakage),
             ..self
+        };
+        match breakage {
+            Breakage::MasterVisibleBeforeDurable => Self {
+                master_crash: 20,
+                persist_ms_max: 2_000,
+                ..broken
+            },
+            _ => broken,
         }
     }
 }
@@ -212,7 +223,7 @@ pub(super) struct World {
     log: VecDeque<String>,
     keeps_all: bool,
     digest: u64,
-    counts: [u64; 6],
+    counts: [u64; 7],
 }
 
 const FAULTS_END: u64 = 600 * SECOND;
@@ -222,7 +233,7 @@ impl World {
     pub(super) fn new(seed: u64, faults: Faults) -> Self {
         let mut random = Random::new(seed);
         let hosts = (0..3 + usize::try_from(random.below(4)).expect("small"))
-            .map(Host::new)
+            .map(|number| Host::new(number, faults.memory_loss > 0))
             .collect();
         let mut world = Self {
             now: SECOND,
@@ -241,7 +252,7 @@ impl World {
             log: VecDeque::new(),
             keeps_all: std::env::var_os("PROFFER_SIM_SEED").is_some(),
             digest: seed,
-            counts: [0; 6],
+            counts: [0; 7],
         };
         world.after(0, Happening::MasterStarts);
         for host in 0..world.hosts.len() {
@@ -507,6 +518,10 @@ impl World {
             && let Some(session) = self.sessions.keys().next().copied()
         {
             self.count(3, &format!("fault: session {session} is cut"));
+            if self.random.one_in(self.faults.memory_loss) {
+                self.count(6, "fault: the framework loses its memory");
+                self.framework.forget();
+            }
             self.cut_session(session)?;
         }
         if self.random.one_in(self.faults.freeze) {
@@ -553,8 +568,9 @@ impl World {
         self.digest
     }
 
-    /// Master crashes, agent crashes, links cut, sessions cut, tasks ended, tasks reported unreachable.
-    pub(super) fn coverage(&self) -> [u64; 6] {
+    /// Master crashes, agent crashes, links cut, sessions cut, tasks ended, tasks reported unreachable,
+    /// memories lost.
+    pub(super) fn coverage(&self) -> [u64; 7] {
         self.counts
     }
 }
