@@ -69,18 +69,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     // After the work directory, which others may pass through: the token's would be closed to them, and is often above it.
     let token = LocalToken::load_or_create(&config.token_file)?;
     let run_as_root = programs.run_as_root();
-    if run_as_root {
-        tracing::warn!(
-            "tasks that name no user run as root: set task_user, or run the agent as another user"
-        );
-    }
     let description = describe(&config, listen)?;
-    tracing::info!(
-        host = description.host,
-        resources = %description.resources,
-        attributes = %description.attributes,
-        "this agent offers"
-    );
+    announce(&description, run_as_root);
 
     let registry = proffer_server::metrics::Metrics::new("agent", env!("CARGO_PKG_VERSION"));
     registry.set_insecure_allow_unauthenticated(config.insecure_allow_unauthenticated);
@@ -126,6 +116,21 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         view,
         parts,
     })
+}
+
+/// Says what the agent offers, and how dangerously.
+fn announce(description: &AgentDescription, run_as_root: bool) {
+    if run_as_root {
+        tracing::warn!(
+            "tasks that name no user run as root: set task_user, or run the agent as another user"
+        );
+    }
+    tracing::info!(
+        host = description.host,
+        resources = %description.resources,
+        attributes = %description.attributes,
+        "this agent offers"
+    );
 }
 
 impl Running {
