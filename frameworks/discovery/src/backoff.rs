@@ -3,21 +3,21 @@
 
 use std::time::Duration;
 
-use crate::limits::RETRY_MAX;
-
 /// The waits of one thing that is tried again.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     min: Duration,
+    max: Duration,
     failures: u32,
     state: u64,
 }
 
 impl Backoff {
-    /// Waits from `min` up to [`RETRY_MAX`].
-    pub fn new(min: Duration, seed: u64) -> Self {
+    /// Waits from `min` up to `max`.
+    pub fn new(min: Duration, max: Duration, seed: u64) -> Self {
         Self {
             min,
+            max,
             failures: 0,
             state: seed,
         }
@@ -33,7 +33,7 @@ impl Backoff {
         let whole = self
             .min
             .saturating_mul(1 << self.failures.min(20))
-            .min(RETRY_MAX);
+            .min(self.max);
         self.failures = self.failures.saturating_add(1);
         // The step of splitmix64, enough to spread waits.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_limit_and_start_again() {
-        let mut backoff = Backoff::new(Duration::from_millis(100), 7);
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), 7);
         let mut expected = Duration::from_millis(100);
         for _ in 0..100 {
             let wait = backoff.next_wait();
@@ -59,7 +59,7 @@ mod tests {
                 wait >= expected / 2 && wait <= expected,
                 "{wait:?} of {expected:?}"
             );
-            expected = (expected * 2).min(RETRY_MAX);
+            expected = (expected * 2).min(Duration::from_secs(5));
         }
         backoff.reset();
         assert!(backoff.next_wait() <= Duration::from_millis(100));

@@ -15,9 +15,9 @@ use crate::backoff::Backoff;
 use crate::change::{self, Change, ServerChange, ServerKey};
 use crate::digest::Digest;
 use crate::limits::{
-    APPLY_RETRY_MIN, DRAIN_POLL, EMPTY_CONFIRMATION, FETCH_AFTERMATH, FETCH_INTERVAL,
-    FETCH_RETRY_MIN, FETCH_SPACING_MAX, FETCH_SPACING_MIN, PORT_RETRY, REFUSALS_MAX,
-    RELOAD_SPACING,
+    APPLY_RETRY_MAX, APPLY_RETRY_MIN, DRAIN_POLL, EMPTY_CONFIRMATION, FETCH_AFTERMATH,
+    FETCH_INTERVAL, FETCH_RETRY_MIN, FETCH_SPACING_MAX, FETCH_SPACING_MIN, PORT_RETRY,
+    REFUSALS_MAX, RELOAD_SPACING, RETRY_MAX,
 };
 use crate::model::{self, LeftOut, Part, Routes, Rules, Service};
 use crate::name::HostName;
@@ -83,7 +83,7 @@ pub enum Failure {
     Refused(Vec<Refused>),
     /// HAProxy did not take the change of servers; a reload will put it right.
     NeedsReload(Problem),
-    /// All of it failed; the last good configuration is in force.
+    /// All of it failed; the last good configuration stays, as far as is known.
     Failed(Problem),
 }
 
@@ -249,7 +249,7 @@ impl Core {
                 not_before: Time::default(),
                 aftermath_at: None,
                 next_at: Time::default(),
-                backoff: Backoff::new(FETCH_RETRY_MIN, seed),
+                backoff: Backoff::new(FETCH_RETRY_MIN, RETRY_MAX, seed),
                 fetched_at: None,
                 problem: None,
                 empty_since: None,
@@ -263,7 +263,7 @@ impl Core {
                 needs_reload: false,
                 not_before: Time::default(),
                 leaving_poll_at: Time::default(),
-                backoff: Backoff::new(APPLY_RETRY_MIN, seed.rotate_left(32)),
+                backoff: Backoff::new(APPLY_RETRY_MIN, APPLY_RETRY_MAX, seed.rotate_left(32)),
                 problem: None,
             },
             wanted: None,
@@ -315,7 +315,9 @@ impl Core {
             fetched_at: self.fetch.fetched_at,
             source_problem: self.fetch.problem.clone(),
             apply_problem: self.apply.problem.clone(),
-            is_settled: self.apply.in_force.is_some() && self.apply.in_force == self.servable(),
+            is_settled: self.apply.in_force.is_some()
+                && !self.apply.needs_reload
+                && self.apply.in_force == self.servable(),
         }
     }
 
@@ -431,11 +433,9 @@ impl Core {
                 self.apply.problem = None;
             }
             Err(Failure::Refused(refused)) => self.refuse(now, &services, refused, effects),
-            Err(Failure::NeedsReload(problem)) => {
-                self.apply.needs_reload = true;
+            Err(Failure::NeedsReload(problem) | Failure::Failed(problem)) => {
                 self.fail(now, problem, effects);
             }
-            Err(Failure::Failed(problem)) => self.fail(now, problem, effects),
         }
     }
 
@@ -444,6 +444,8 @@ impl Core {
             effects.push(Effect::Record(Fact::ApplyFailed(problem.clone())));
         }
         self.apply.problem = Some(problem);
+        // What was given up may still come about: until the whole is looked at again, nobody knows what HAProxy has.
+        self.apply.needs_reload = true;
         self.apply.not_before = now.after(self.apply.backoff.next_wait());
     }
 

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use crate::apps;
 use crate::backoff::Backoff;
 use crate::core::Snapshot;
-use crate::limits::{ADDRESS_AGE_MAX, RESOLVE_TIMEOUT, STREAM_RETRY_MIN};
+use crate::limits::{ADDRESS_AGE_MAX, RESOLVE_TIMEOUT, RETRY_MAX, STREAM_RETRY_MIN};
 use crate::model::hosts_needed;
 use crate::name::HostName;
 
@@ -141,7 +141,7 @@ impl Feed {
 
     /// Sends a word whenever something may have changed. Never ends; a word that waits already stands for this one too.
     pub async fn watch(self: Arc<Self>, changed: mpsc::Sender<()>, seed: u64) {
-        let mut backoff = Backoff::new(STREAM_RETRY_MIN, seed);
+        let mut backoff = Backoff::new(STREAM_RETRY_MIN, RETRY_MAX, seed);
         let query: Vec<String> = EVENT_TYPES
             .iter()
             .map(|name| format!("event_type={name}"))

@@ -22,8 +22,9 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::admin::{self, Processes};
 use crate::digest::Digest;
 use crate::limits::{
-    CHECK_TIMEOUT, EXIT_POLL, HAPROXY_MESSAGE_BYTES_MAX, POLL_PAUSE, RELOAD_COMMAND_TIMEOUT,
-    RELOAD_TIMEOUT, SOCKET_POLL, START_TIMEOUT, STOP_TIMEOUT,
+    CHECK_TIMEOUT, EXIT_POLL, HAPROXY_MESSAGE_BYTES_MAX, POLL_PAUSE, RELOAD_ASK_AGAIN,
+    RELOAD_COMMAND_TIMEOUT, RELOAD_TIMEOUT, REVIVE_PATIENCE, SOCKET_MISSES_MAX, SOCKET_POLL,
+    START_TIMEOUT, STOP_TIMEOUT,
 };
 
 /// Where HAProxy's program is looked for when `PATH` does not have it: a user's `PATH` often lacks the last two.
@@ -181,7 +182,13 @@ impl Haproxy {
             }
         }
         let deadline = Instant::now() + START_TIMEOUT;
+        let mut process = None;
         while Instant::now() < deadline {
+            // The process we waited for may end before the daemon has written its pid.
+            process = process.or_else(|| self.our_process());
+            if process.as_ref().is_some_and(|p| has_ended(&p.pidfd)) {
+                return Err(failed(format!("it has ended: {}", self.log_tail())));
+            }
             if let Some(running) = self
                 .running()
                 .await
@@ -208,22 +215,33 @@ impl Haproxy {
         // The master closes the connection while it starts itself anew: only `show proc` tells how it went.
         let _ = admin::command(&self.master_socket, "reload").await;
         let deadline = Instant::now() + RELOAD_TIMEOUT;
+        let mut asked_at = Instant::now();
         loop {
             sleep(POLL_PAUSE).await;
-            let running = self.running().await;
-            match running.filter(|running| running.processes.reloads > before.reloads) {
-                // A daemon of this version keeps to itself what went wrong; the text had been checked.
-                Some(running) if running.processes.failed > 0 => {
-                    return Err(failed(
-                        "it does not say why; a port may be in use, or a limit reached",
-                    ));
+            match self.running().await {
+                Some(running) if running.processes.reloads > before.reloads => {
+                    // A daemon of this version keeps to itself what went wrong; the text had been checked.
+                    if running.processes.failed > 0 {
+                        return Err(failed(
+                            "it does not say why; a port may be in use, or a limit reached",
+                        ));
+                    }
+                    if running.processes.worker.is_some() {
+                        return Ok(running);
+                    }
                 }
-                Some(running) if running.processes.worker.is_some() => return Ok(running),
-                None if process.as_ref().is_some_and(has_ended) => {
+                // A master that is busy starting loses what it is asked for.
+                Some(_) if asked_at.elapsed() >= RELOAD_ASK_AGAIN => {
+                    let _ = admin::command(&self.master_socket, "reload").await;
+                    asked_at = Instant::now();
+                }
+                None if process.as_ref().is_some_and(|p| has_ended(&p.pidfd)) => {
                     return Err(failed("it has ended"));
                 }
-                _ if Instant::now() > deadline => return Err(failed("it does not come to an end")),
                 _ => {}
+            }
+            if Instant::now() > deadline {
+                return Err(failed("it does not come to an end"));
             }
         }
     }
@@ -248,12 +266,18 @@ impl Haproxy {
         .field("reload_command"))
     }
 
-    /// Makes a HAProxy of ours that runs but does not answer on its socket open the socket again. Nothing when there is none.
+    /// Waits for a HAProxy of ours that runs but does not answer, and makes it open its socket again when that is gone.
+    /// Nothing when there is none, or when it has ended.
     pub async fn revive(&self) -> Option<Running> {
-        let pidfd = self.our_process()?;
-        pidfd_send_signal(&pidfd, Signal::USR2).ok()?;
-        let deadline = Instant::now() + RELOAD_TIMEOUT;
-        while Instant::now() < deadline {
+        let process = self.our_process()?;
+        let since = Instant::now();
+        let mut was_told = false;
+        while since.elapsed() < RELOAD_TIMEOUT && !has_ended(&process.pidfd) {
+            let is_there = self.master_socket.exists();
+            if !was_told && is_lost(is_there, since.elapsed()) && process.takes_reload_signal() {
+                pidfd_send_signal(&process.pidfd, Signal::USR2).ok()?;
+                was_told = true;
+            }
             if let Some(running) = self.running().await {
                 return Some(running);
             }
@@ -264,7 +288,7 @@ impl Haproxy {
 
     /// Ends a HAProxy of ours, if one runs: at once, connections included.
     pub async fn stop(&self) -> Result<(), Problem> {
-        let Some(pidfd) = self.our_process() else {
+        let Some(OurProcess { pidfd, .. }) = self.our_process() else {
             return Ok(());
         };
         for signal in [Signal::TERM, Signal::KILL] {
@@ -280,11 +304,18 @@ impl Haproxy {
 
     /// Waits until this HAProxy has ended.
     pub async fn wait_for_exit(&self) {
-        if let Some(pidfd) = self.our_process() {
-            return exited(&pidfd).await;
-        }
-        // Its pid file is gone, so its socket has to tell.
-        while self.running().await.is_some() {
+        let mut misses = 0;
+        while misses < SOCKET_MISSES_MAX {
+            // It writes its pid file anew while it starts and reloads, so that there may be none just now.
+            if let Some(process) = self.our_process() {
+                return exited(&process.pidfd).await;
+            }
+            // Its pid file is gone, so its socket has to tell; one answer that does not come proves nothing.
+            misses = if self.running().await.is_some() {
+                0
+            } else {
+                misses + 1
+            };
             sleep(SOCKET_POLL).await;
         }
     }
@@ -294,7 +325,7 @@ impl Haproxy {
     }
 
     /// The master that wrote our pid file, if it still runs and its command line names that file.
-    fn our_process(&self) -> Option<OwnedFd> {
+    fn our_process(&self) -> Option<OurProcess> {
         let text = fs::read_to_string(self.pid_file()).ok()?;
         let number: i32 = text.lines().next()?.trim().parse().ok()?;
         let pid = Pid::from_raw(number)?;
@@ -305,7 +336,7 @@ impl Haproxy {
         let is_ours = words
             .split(|byte| *byte == 0)
             .any(|word| word == pid_file.as_os_str().as_encoded_bytes());
-        is_ours.then_some(pidfd)
+        is_ours.then_some(OurProcess { number, pidfd })
     }
 
     /// What HAProxy wrote to its log while it started.
@@ -320,6 +351,34 @@ impl Haproxy {
     }
 }
 
+/// The master of a HAProxy of ours.
+struct OurProcess {
+    number: i32,
+    pidfd: OwnedFd,
+}
+
+impl OurProcess {
+    /// Whether SIGUSR2 makes it reload: before it has set itself up, the signal would end it.
+    fn takes_reload_signal(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/status", self.number))
+            .is_ok_and(|status| catches(&status, Signal::USR2))
+    }
+}
+
+/// Whether a signal is caught, by `/proc/PID/status`.
+fn catches(status: &str, signal: Signal) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| (mask >> (signal.as_raw() - 1)) & 1 == 1)
+}
+
+/// Whether a HAProxy that runs, and has not answered for so long, will not answer by itself.
+fn is_lost(socket_is_there: bool, silent: Duration) -> bool {
+    !socket_is_there || silent >= REVIVE_PATIENCE
+}
+
 /// Waits until the process of a pidfd has ended. Looked at now and then: waiting for a descriptor that is not a socket is
 /// `unsafe` in tokio.
 async fn exited(pidfd: &OwnedFd) {
@@ -330,7 +389,8 @@ async fn exited(pidfd: &OwnedFd) {
 
 fn has_ended(pidfd: &OwnedFd) -> bool {
     let at_once = Timespec::default();
-    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)) != Ok(0)
+    // An error is no end: a signal to this process may break the look off.
+    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
 /// HAProxy's program without our environment, which holds nothing that it needs and may hold secrets.
@@ -405,6 +465,8 @@ fn file_failed(path: &Path, error: &io::Error) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -419,6 +481,58 @@ mod tests {
             find_haproxy(Some(Path::new("no-such-program-anywhere"))),
             None
         );
+    }
+
+    #[test]
+    fn a_haproxy_that_starts_or_is_slow_is_not_signalled() {
+        for (socket_is_there, silent_s, expected) in [
+            (true, 0, false),
+            (true, 9, false),
+            (true, 10, true),
+            (false, 0, true),
+        ] {
+            let silent = Duration::from_secs(silent_s);
+            assert_eq!(is_lost(socket_is_there, silent), expected, "{silent:?}");
+        }
+        for (status, expected) in [
+            ("Name:\thaproxy\nSigCgt:\t0000000000000800\n", true),
+            ("SigCgt:\t00000001c0007eff\n", true),
+            ("SigCgt:\t0000000000000400\n", false),
+            ("SigBlk:\t0000000000000800\n", false),
+            ("SigCgt:\tx\n", false),
+            ("", false),
+        ] {
+            assert_eq!(catches(status, Signal::USR2), expected, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_got_lost_is_asked_for_again() {
+        let folder = tempfile::tempdir().expect("folder");
+        let haproxy = Haproxy {
+            program: None,
+            control: Control::Run,
+            config_file: folder.path().join("haproxy.cfg"),
+            master_socket: folder.path().join("m.sock"),
+            work_dir: folder.path().to_owned(),
+        };
+        let listener = tokio::net::UnixListener::bind(&haproxy.master_socket).expect("bound");
+        tokio::spawn(async move {
+            let mut asked = 0_u64;
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut line = String::new();
+                let _ = stream.read_to_string(&mut line).await;
+                asked += u64::from(line.trim() == "reload");
+                // The first one gets lost.
+                let answer = format!("7 master {} [failed: 0]\n8 worker 0\n", asked / 2);
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let before = haproxy.running().await.expect("it answers").processes;
+        assert_eq!(before.reloads, 0);
+        let reloaded = timeout(Duration::from_secs(30), haproxy.reload(&before)).await;
+        let processes = reloaded.expect("in time").expect("reloaded").processes;
+        assert_eq!(processes.reloads, 1);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub const FETCH_AFTERMATH: Duration = Duration::from_secs(1);
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// Wait before a failed fetch is tried again; doubles up to [`RETRY_MAX`].
 pub const FETCH_RETRY_MIN: Duration = Duration::from_millis(250);
-/// The longest wait between two tries of anything.
+/// The longest wait between two tries of anything else than an apply.
 pub const RETRY_MAX: Duration = Duration::from_secs(10);
 /// An answer that takes every route away is believed when it still holds after this time.
 pub const EMPTY_CONFIRMATION: Duration = Duration::from_secs(2);
@@ -55,18 +55,26 @@ pub const STREAM_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const RELOAD_SPACING: Duration = Duration::from_millis(200);
 /// A HAProxy that has just been lost may hold its ports for so long, until its workers have noticed.
 pub const PORT_PATIENCE: Duration = Duration::from_millis(500);
-/// Wait before a failed apply is tried again; doubles up to [`RETRY_MAX`].
-pub const APPLY_RETRY_MIN: Duration = Duration::from_millis(500);
+/// Wait before a failed apply is tried again; doubles up to [`APPLY_RETRY_MAX`].
+pub const APPLY_RETRY_MIN: Duration = Duration::from_millis(200);
+/// The longest wait before a failed apply is tried again.
+pub const APPLY_RETRY_MAX: Duration = Duration::from_secs(5);
 /// A port that another process had is tried again after this time.
 pub const PORT_RETRY: Duration = Duration::from_secs(5);
 /// Connections that outlive a reload or a drain are cut after this time.
 pub const HARD_STOP_AFTER: Duration = Duration::from_secs(300);
 /// One `haproxy -c`; then it is killed and the configuration counts as refused.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
-/// From starting HAProxy to its answer on the master socket.
-pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// From starting HAProxy to its answer on the master socket. Long: on a host without CPU to spare, slow is not dead.
+pub const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// From asking for a reload to the new worker's answer.
-pub const RELOAD_TIMEOUT: Duration = Duration::from_secs(20);
+pub const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A HAProxy that answers, but has not begun the reload it was asked for, is asked again after this time.
+pub const RELOAD_ASK_AGAIN: Duration = Duration::from_secs(1);
+/// A HAProxy of ours that runs and has a socket, but does not answer on it, is thought starting or slow for so long.
+pub const REVIVE_PATIENCE: Duration = Duration::from_secs(10);
+/// Looks in a row without an answer after which a HAProxy whose process is not known counts as ended.
+pub const SOCKET_MISSES_MAX: u32 = 3;
 /// From SIGTERM to SIGKILL when HAProxy is to stop with the sidecar.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The operator's reload command; then it is killed and counts as failed.

@@ -395,6 +395,47 @@ fn failures_are_tried_again_and_told_once() {
 }
 
 #[test]
+fn a_failed_apply_is_tried_again_soon_and_until_it_holds() {
+    let mut rig = Rig::new(false);
+    rig.fetched(&app("/a", 10_000, &[1]));
+    rig.applied(How::Started);
+    rig.wait_for_timer();
+    rig.fetched(&app("/a", 10_000, &[2]));
+    let problem = Problem::new(code::HAPROXY_FAILED, "it has ended");
+    let mut longest = APPLY_RETRY_MIN;
+    for _ in 0..20 {
+        assert!(rig.plan().is_some());
+        let failed_at = rig.now;
+        rig.step(Event::Applied(Err(Failure::Failed(problem.clone()))));
+        while rig.plan().is_none() {
+            rig.wait_for_timer();
+            if rig.fetches() {
+                rig.fetched(&app("/a", 10_000, &[2]));
+            }
+        }
+        let waited = rig.now.since(failed_at);
+        assert!(
+            waited >= longest / 2 && waited <= longest,
+            "{waited:?} of {longest:?}"
+        );
+        assert_eq!(rig.plan().expect("a plan").change, Change::Whole);
+        longest = (longest * 2).min(APPLY_RETRY_MAX);
+    }
+    // Even when what was in force before is wanted again: the one that failed may have come about.
+    rig.step(Event::Applied(Err(Failure::Failed(problem))));
+    rig.step(Event::SourceChanged);
+    while rig.plan().is_none() {
+        if rig.fetches() {
+            rig.fetched(&app("/a", 10_000, &[1]));
+        }
+        assert!(!rig.core.view().is_settled);
+        rig.wait_for_timer();
+    }
+    rig.applied(How::Reloaded);
+    assert!(rig.core.view().is_settled);
+}
+
+#[test]
 fn a_haproxy_that_ends_is_started_again() {
     let mut rig = Rig::new(false);
     rig.fetched(&app("/a", 10_000, &[1]));

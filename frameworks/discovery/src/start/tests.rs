@@ -678,6 +678,39 @@ async fn a_reload_that_fails_puts_the_last_good_file_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_haproxy_that_is_slow_to_start_and_to_reload_is_waited_for() {
+    let services = Services::start().await;
+    let (port, other) = (free_port().await, free_port().await);
+    let (server, _) = instance().await;
+    services.set(&[app("/hello", port, &[server])]);
+    let folder = Arc::new(Folder(tempfile::tempdir().expect("folder")));
+    let program = folder.0.path().join("haproxy");
+    let real = crate::find_haproxy(None).expect("installed");
+    // By this name it runs itself anew as well, so each reload is slow too.
+    let script = format!(
+        "#!/bin/bash\nsleep 1\nexec -a \"$0\" {} \"$@\"\n",
+        real.display()
+    );
+    std::fs::write(&program, script).expect("written");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, executable).expect("set");
+    let sidecar = Sidecar::start_in(folder, &services, |options| options.haproxy = Some(program));
+    let sidecar = sidecar.await;
+    let pid = sidecar.until_served(1).await.pid;
+    services.set(&[
+        app("/hello", port, &[server]),
+        app("/other", other, &[server]),
+    ]);
+    let view = sidecar.until_served(2).await;
+    assert_eq!(view.applied.map(|(how, ..)| how), Some(How::Reloaded));
+    assert_eq!(view.pid, pid);
+    ask(other).await.expect("served");
+    let (_, text) = sidecar.get("/metrics", false).await;
+    assert!(!text.contains("result=\"failed\""), "{text}");
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ports_that_haproxy_has_itself_are_not_taken_by_another_process() {
     let services = Services::start().await;
     let port = free_port().await;

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::super::*;
 use crate::config::Options;
 
-pub(super) const WAIT: Duration = Duration::from_secs(30);
+pub(super) const WAIT: Duration = Duration::from_secs(60);
 
 /// Services: an app list that the test sets, and an event for each change.
 #[derive(Clone)]
