@@ -42,7 +42,6 @@ fn every_seed_keeps_every_promise() {
             *sum += count;
         }
     }
-    println!("{seen:?}");
     // A fault that is never exercised proves nothing.
     let floors = [
         ("master crashes", 150),
