@@ -91,6 +91,7 @@ async fn probe(hosts: &[String], kind: &CheckKind) -> Result<(), String> {
             .await
             .map(drop)
             .map_err(|e| e.to_string()),
+        CheckKind::Command { .. } => Err("this agent runs no command checks".to_owned()),
         CheckKind::Http { port, path } => {
             let stream = connect(hosts, *port)
                 .await

@@ -15,6 +15,7 @@ pub mod demand;
 pub mod epoch;
 pub mod framework;
 pub mod id;
+pub mod leader;
 pub mod limits;
 pub mod link;
 pub mod offer;
@@ -37,12 +38,14 @@ pub use id::{
     AgentId, ClusterId, DemandId, FrameworkId, OfferId, Principal, ResourceName, Role, StateKey,
     TaskId,
 };
+pub use leader::Leader;
 pub use offer::{Fit, Offer};
 pub use problem::{Kind, Problem};
 pub use ranges::{Range, RangeSet};
 pub use resources::Resources;
 pub use secret::Secret;
 pub use task::{
-    Check, CheckKind, Command, Exit, Port, Protocol, Reason, Status, TaskSpec, TaskState,
+    Check, CheckKind, Command, Container, Exit, Image, Port, Protocol, Reason, Status, TaskSpec,
+    TaskState,
 };
 pub use time::Time;

@@ -32,6 +32,8 @@ pub struct TaskSpec {
     pub checks: Vec<Check>,
     /// SIGTERM to SIGKILL.
     pub kill_grace: Duration,
+    /// What it sees of the host; absent: all of it, as a process of the host.
+    pub container: Option<Container>,
 }
 
 impl TaskSpec {
@@ -48,6 +50,7 @@ impl TaskSpec {
             ports: Vec::new(),
             checks: Vec::new(),
             kill_grace: crate::limits::KILL_GRACE_DEFAULT,
+            container: None,
         }
     }
 }
@@ -57,8 +60,24 @@ impl TaskSpec {
 pub enum Command {
     /// A line for `/bin/sh -c`.
     Shell(String),
-    /// A program, found on `PATH`, and its arguments; at least one element.
+    /// A program, found on `PATH`, and its arguments; at least one element. Nothing of an image's entrypoint is run.
     Exec(Vec<String>),
+    /// The image's entrypoint with these arguments; without any, with the image's own. Only with a container.
+    Image(Vec<String>),
+}
+
+/// A container of its own for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its root.
+    pub image: Image,
+}
+
+/// Where an image is taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// An archive on the agent's host: what `docker save` writes, or an OCI layout in a tar. The path is absolute.
+    Archive(String),
 }
 
 /// A port that a task listens on.
@@ -112,6 +131,11 @@ pub enum CheckKind {
     Tcp {
         /// The port.
         port: u16,
+    },
+    /// A line for `/bin/sh -c`, run as the task runs: its user, environment, directory and container. 0 is healthy.
+    Command {
+        /// The line.
+        shell: String,
     },
 }
 
@@ -212,6 +236,10 @@ pub enum Reason {
     Reconciled,
     /// Its health changed.
     HealthChanged,
+    /// It asked for more memory than it holds, and was killed by the kernel.
+    OutOfMemory,
+    /// Its image cannot be read, is not allowed, or is for another machine.
+    ImageFailed,
 }
 
 impl fmt::Display for Reason {
@@ -230,6 +258,8 @@ impl fmt::Display for Reason {
             Self::HostRestarted => "host_restarted",
             Self::Reconciled => "reconciled",
             Self::HealthChanged => "health_changed",
+            Self::OutOfMemory => "out_of_memory",
+            Self::ImageFailed => "image_failed",
         })
     }
 }

@@ -8,6 +8,7 @@
 mod agent_link;
 mod demand;
 mod fields;
+mod leader;
 mod limits;
 mod offer;
 mod operator;
@@ -25,6 +26,7 @@ pub use agent_link::{
     encode_to_agent, encode_to_master,
 };
 pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};
+pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
 pub use offer::{decode_offer, encode_offer};
 pub use operator::{decode_agent_state, encode_agent_state};
 pub use problem::{decode_problem, encode_problem, problem_of, status_of};

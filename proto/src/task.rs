@@ -11,8 +11,8 @@ use proffer_model::limits::{
 };
 use proffer_model::time::format_duration;
 use proffer_model::{
-    Check, CheckKind, Command, Exit, Incarnation, Port, Problem, Protocol, Reason, Resources,
-    Secret, Status, TaskSpec, TaskState, code,
+    Check, CheckKind, Command, Container, Exit, Image, Incarnation, Port, Problem, Protocol,
+    Reason, Resources, Secret, Status, TaskSpec, TaskState, code,
 };
 use prost::Message;
 
@@ -31,6 +31,9 @@ pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
         Command::Exec(arguments) => v1::task_spec::Command::Exec(v1::Exec {
             arguments: arguments.clone(),
         }),
+        Command::Image(arguments) => v1::task_spec::Command::Image(v1::ImageCommand {
+            arguments: arguments.clone(),
+        }),
     };
     let environment = spec.environment.iter();
     v1::TaskSpec {
@@ -46,6 +49,7 @@ pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
         ports: spec.ports.iter().map(encode_port).collect(),
         checks: spec.checks.iter().map(encode_check).collect(),
         kill_grace_ms: Some(encode_duration(spec.kill_grace)),
+        container: spec.container.as_ref().map(encode_container),
     }
 }
 
@@ -65,17 +69,19 @@ pub fn decode_task_spec(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
         Some(ms) => decode_duration(ms, "kill_grace_ms", KILL_GRACE_MAX)?,
         None => KILL_GRACE_DEFAULT,
     };
+    let container = spec.container.map(decode_container).transpose()?;
     Ok(TaskSpec {
         id: decode_id(&spec.id, "id")?,
         name: decode_text(spec.name, "name")?,
         resources,
-        command: decode_command(required(spec.command, "command")?)?,
+        command: decode_command(spec.command, container.is_some())?,
         environment: decode_environment(spec.environment)?,
         user: Some(decode_system_text(spec.user, "user")?).filter(|user| !user.is_empty()),
         labels: decode_labels(spec.labels)?,
         ports,
         checks: decode_list(spec.checks, "checks", CHECKS_MAX, decode_check)?,
         kill_grace,
+        container,
     })
 }
 
@@ -162,6 +168,8 @@ pub fn encode_reason(reason: Reason) -> v1::Reason {
         Reason::HostRestarted => v1::Reason::HostRestarted,
         Reason::Reconciled => v1::Reason::Reconciled,
         Reason::HealthChanged => v1::Reason::HealthChanged,
+        Reason::OutOfMemory => v1::Reason::OutOfMemory,
+        Reason::ImageFailed => v1::Reason::ImageFailed,
     }
 }
 
@@ -182,6 +190,8 @@ pub fn decode_reason(number: i32, field: &str) -> Result<Reason, Problem> {
         v1::Reason::HostRestarted => Reason::HostRestarted,
         v1::Reason::Reconciled => Reason::Reconciled,
         v1::Reason::HealthChanged => Reason::HealthChanged,
+        v1::Reason::OutOfMemory => Reason::OutOfMemory,
+        v1::Reason::ImageFailed => Reason::ImageFailed,
     })
 }
 
@@ -222,6 +232,9 @@ pub fn encode_check(check: &Check) -> v1::Check {
         CheckKind::Tcp { port } => v1::check::Kind::Tcp(v1::TcpCheck {
             port: (*port).into(),
         }),
+        CheckKind::Command { shell } => v1::check::Kind::Command(v1::CommandCheck {
+            shell: shell.clone(),
+        }),
     };
     v1::Check {
         kind: Some(kind),
@@ -242,6 +255,9 @@ pub fn decode_check(check: v1::Check) -> Result<Check, Problem> {
         },
         v1::check::Kind::Tcp(tcp) => CheckKind::Tcp {
             port: decode_port_number(tcp.port, "tcp.port")?,
+        },
+        v1::check::Kind::Command(command) => CheckKind::Command {
+            shell: decode_shell(command.shell).map_err(|problem| problem.within("command"))?,
         },
     };
     let interval = decode_duration(check.interval_ms, "interval_ms", DURATION_MAX)?;
@@ -266,25 +282,64 @@ pub fn decode_check(check: v1::Check) -> Result<Check, Problem> {
     })
 }
 
-fn decode_command(command: v1::task_spec::Command) -> Result<Command, Problem> {
+fn decode_command(
+    command: Option<v1::task_spec::Command>,
+    has_container: bool,
+) -> Result<Command, Problem> {
+    let command = match command {
+        None if has_container => v1::task_spec::Command::Image(v1::ImageCommand::default()),
+        command => required(command, "command")?,
+    };
     match command {
-        v1::task_spec::Command::Shell(line) if line.trim().is_empty() => {
-            Err(missing("shell").hint("give the line that /bin/sh is to run"))
-        }
-        v1::task_spec::Command::Shell(line) => {
-            decode_system_text(line, "shell").map(Command::Shell)
-        }
+        v1::task_spec::Command::Shell(line) => decode_shell(line).map(Command::Shell),
         v1::task_spec::Command::Exec(exec) => {
-            let arguments =
-                decode_list(exec.arguments, "exec.arguments", ENTRIES_MAX, |argument| {
-                    decode_system_text(argument, "")
-                })?;
+            let arguments = decode_arguments(exec.arguments, "exec.arguments")?;
             match arguments.first() {
                 Some(program) if !program.is_empty() => Ok(Command::Exec(arguments)),
                 _ => Err(missing("exec.arguments[0]").hint("give the program to run first")),
             }
         }
+        v1::task_spec::Command::Image(_) if !has_container => {
+            Err(missing("container").hint("give the container whose image says what to run"))
+        }
+        v1::task_spec::Command::Image(image) => {
+            decode_arguments(image.arguments, "image.arguments").map(Command::Image)
+        }
     }
+}
+
+fn decode_shell(line: String) -> Result<String, Problem> {
+    if line.trim().is_empty() {
+        return Err(missing("shell").hint("give the line that /bin/sh is to run"));
+    }
+    decode_system_text(line, "shell")
+}
+
+fn decode_arguments(arguments: Vec<String>, field: &str) -> Result<Vec<String>, Problem> {
+    decode_list(arguments, field, ENTRIES_MAX, |argument| {
+        decode_system_text(argument, "")
+    })
+}
+
+/// A container for the wire.
+fn encode_container(container: &Container) -> v1::Container {
+    let Image::Archive(path) = &container.image;
+    v1::Container {
+        image: Some(v1::container::Image::Archive(path.clone())),
+    }
+}
+
+fn decode_container(container: v1::Container) -> Result<Container, Problem> {
+    let v1::container::Image::Archive(path) = required(container.image, "container.image")?;
+    let path = decode_system_text(path, "container.archive")?;
+    if !path.starts_with('/') {
+        let message = format!("{path:?} is not an absolute path");
+        return Err(invalid("container.archive", message).hint(
+            "give the path of the archive on the agent's host, such as /srv/images/web.tar",
+        ));
+    }
+    let image = Image::Archive(path);
+    Ok(Container { image })
 }
 
 fn decode_environment(

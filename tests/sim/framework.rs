@@ -193,6 +193,7 @@ fn spec(id: TaskId, port: u64) -> TaskSpec {
         ports: Vec::new(),
         checks: Vec::new(),
         kill_grace: Duration::from_secs(3),
+        container: None,
     }
 }
 

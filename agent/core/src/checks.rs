@@ -232,5 +232,6 @@ fn describe(check: &Check) -> String {
     match &check.kind {
         CheckKind::Http { port, path } => format!("the check of HTTP port {port}, path {path}"),
         CheckKind::Tcp { port } => format!("the check of TCP port {port}"),
+        CheckKind::Command { .. } => "the check by a command".to_owned(),
     }
 }

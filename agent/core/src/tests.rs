@@ -46,6 +46,7 @@ fn spec(id: &str) -> TaskSpec {
         ports: Vec::new(),
         checks: Vec::new(),
         kill_grace: Duration::from_secs(3),
+        container: None,
     }
 }
 

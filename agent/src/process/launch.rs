@@ -155,6 +155,7 @@ impl Programs {
             arguments: match &spec.command {
                 Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
                 Command::Exec(arguments) => arguments.clone(),
+                Command::Image(_) => return Err("this agent runs no containers".to_owned()),
             },
             environment: self.environment(&sandbox, spec).into_iter().collect(),
             user: user.map(|user| (user.uid, user.gid)),
@@ -236,6 +237,7 @@ mod tests {
             ports: Vec::new(),
             checks: Vec::new(),
             kill_grace: Duration::ZERO,
+            container: None,
         }
     }
 

@@ -43,6 +43,7 @@ pub(crate) fn shell(id: &str, line: &str) -> TaskSpec {
         ports: Vec::new(),
         checks: Vec::new(),
         kill_grace: Duration::from_secs(3),
+        container: None,
     }
 }
 

@@ -556,6 +556,7 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                         .collect(),
                     checks,
                     kill_grace: grace,
+                    container: None,
                 }
             },
         )

@@ -26,6 +26,7 @@ fn spec(id: &str) -> TaskSpec {
         ports: vec![],
         checks: vec![],
         kill_grace: Duration::from_secs(1),
+        container: None,
     }
 }
 

@@ -301,7 +301,9 @@ fn wrong(field: &str, message: impl Into<String>, hint: &str) -> Problem {
 fn validate_command(spec: &AppSpec, problems: &mut Vec<Problem>) {
     let (field, texts): (_, Vec<&str>) = match &spec.command {
         Command::Shell(line) => ("cmd", vec![line]),
-        Command::Exec(arguments) => ("args", arguments.iter().map(String::as_str).collect()),
+        Command::Exec(arguments) | Command::Image(arguments) => {
+            ("args", arguments.iter().map(String::as_str).collect())
+        }
     };
     if texts.first().is_none_or(|text| text.trim().is_empty()) {
         problems.push(wrong(
@@ -408,7 +410,9 @@ fn validate_texts(spec: &AppSpec, problems: &mut Vec<Problem>) {
     }
     let command = match &spec.command {
         Command::Shell(line) => written_len(line),
-        Command::Exec(arguments) => arguments.iter().map(|text| written_len(text)).sum(),
+        Command::Exec(arguments) | Command::Image(arguments) => {
+            arguments.iter().map(|text| written_len(text)).sum()
+        }
     };
     let env: usize = spec
         .env

@@ -236,5 +236,6 @@ fn task_of(app: &App, instance: &Instance, resources: Resources) -> TaskSpec {
             .filter_map(|check| check.on(&instance.ports))
             .collect(),
         kill_grace: spec.kill_grace.unwrap_or(KILL_GRACE_DEFAULT),
+        container: None,
     }
 }

@@ -254,7 +254,7 @@ impl Core {
 /// or a launch that never arrived, do not.
 fn is_fault_of_app(status: &Status) -> bool {
     match status.reason {
-        Reason::CheckFailed => true,
+        Reason::CheckFailed | Reason::OutOfMemory | Reason::ImageFailed => true,
         Reason::None | Reason::Exited | Reason::LaunchFailed | Reason::HealthChanged => {
             status.state != TaskState::Killed
         }

@@ -56,7 +56,9 @@ pub(crate) fn spec_json(
     }));
     match &spec.command {
         Command::Shell(line) => map.insert("cmd".into(), json!(line)),
-        Command::Exec(arguments) => map.insert("args".into(), json!(arguments)),
+        Command::Exec(arguments) | Command::Image(arguments) => {
+            map.insert("args".into(), json!(arguments))
+        }
     };
     if environment == Environment::Shown {
         let env = spec

@@ -71,7 +71,7 @@ pub(crate) async fn list(State(api): State<Api>, request: Request) -> Result<Res
         let spec = &row.app.spec;
         let command = match &spec.command {
             proffer_model::Command::Shell(line) => Some(line.as_str()),
-            proffer_model::Command::Exec(_) => None,
+            proffer_model::Command::Exec(_) | proffer_model::Command::Image(_) => None,
         };
         if matches(command, parameters.first("cmd"))
             && matches(Some(spec.id.as_str()), parameters.first("id"))

@@ -58,6 +58,7 @@ pub(super) fn spec(id: &str, resources: &str) -> TaskSpec {
         ports: Vec::new(),
         checks: Vec::new(),
         kill_grace: Duration::from_secs(3),
+        container: None,
     }
 }
 
