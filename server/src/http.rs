@@ -11,5 +11,7 @@ mod serve;
 mod socket;
 
 pub use intake::{Body, Json, decode_json};
-pub use problem::{Refused, is_grpc, problem_response, status_of};
+pub use problem::{
+    Refused, is_grpc, problem_response, refuse, status_of, unknown_method, unknown_route,
+};
 pub use serve::{Ends, Limits, serve, serve_with};

@@ -51,6 +51,7 @@ impl v1::operator_server::Operator for OperatorService {
             epoch: self.epoch.0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             leading: true,
+            leader: None,
         }))
     }
 

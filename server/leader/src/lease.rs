@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proffer_model::Time;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ impl Lease {
     }
 
     /// That holds until then, by the monotonic clock that counts suspend.
-    pub(crate) fn until(until: Time) -> Self {
+    pub fn until(until: Time) -> Self {
         Self {
             until_ns: Arc::new(AtomicU64::new(until.mono_ns)),
             lost: CancellationToken::new(),
@@ -38,18 +39,32 @@ impl Lease {
         !self.lost.is_cancelled() && now.mono_ns < self.until_ns.load(Ordering::Acquire)
     }
 
+    /// How long it holds yet, unless it is moved on; `None` when it holds for ever.
+    pub fn left(&self, now: Time) -> Option<Duration> {
+        let until_ns = self.until_ns.load(Ordering::Acquire);
+        if until_ns == u64::MAX && !self.lost.is_cancelled() {
+            return None;
+        }
+        let left_ns = until_ns.saturating_sub(now.mono_ns);
+        Some(if self.holds(now) {
+            Duration::from_nanos(left_ns)
+        } else {
+            Duration::ZERO
+        })
+    }
+
     /// Waits until it is known to be lost. It may have run out before: see [`Self::holds`].
     pub async fn lost(&self) {
         self.lost.cancelled().await;
     }
 
     /// Moves its end on; it never moves back, and what is lost stays lost.
-    pub(crate) fn extend(&self, until: Time) {
+    pub fn extend(&self, until: Time) {
         self.until_ns.fetch_max(until.mono_ns, Ordering::AcqRel);
     }
 
     /// Ends it, for good.
-    pub(crate) fn lose(&self) {
+    pub fn lose(&self) {
         self.lost.cancel();
     }
 }

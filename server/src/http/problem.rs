@@ -95,7 +95,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// The answer in the caller's own form.
-pub(super) fn refuse(problem: Problem, is_grpc: bool) -> Response {
+pub fn refuse(problem: Problem, is_grpc: bool) -> Response {
     if is_grpc {
         proffer_proto::status_of(problem).into_http()
     } else {
@@ -104,7 +104,7 @@ pub(super) fn refuse(problem: Problem, is_grpc: bool) -> Response {
 }
 
 /// The fallback of every router.
-pub(super) async fn unknown_route(request: Request) -> Response {
+pub async fn unknown_route(request: Request) -> Response {
     let path = Untrusted(request.uri().path());
     let problem = Problem::new(code::ROUTE_UNKNOWN, format!("there is nothing at {path}"));
     if !is_grpc(request.headers()) {
@@ -119,7 +119,7 @@ pub(super) async fn unknown_route(request: Request) -> Response {
 }
 
 /// The fallback of every route. Axum adds `Allow`.
-pub(super) async fn unknown_method(request: Request) -> Response {
+pub async fn unknown_method(request: Request) -> Response {
     let method = Untrusted(request.method().as_str()).to_string();
     let path = Untrusted(request.uri().path());
     let problem = Problem::new(code::ROUTE_METHOD, format!("{path} does not take {method}")).hint(
