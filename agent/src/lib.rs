@@ -8,6 +8,8 @@ mod checkpoint;
 pub mod config;
 mod driver;
 mod host;
+#[allow(dead_code, reason = "the containerizer of images takes it into use")]
+mod image;
 mod inbox;
 pub mod limits;
 mod link;
