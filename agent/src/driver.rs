@@ -10,6 +10,7 @@ use proffer_agent_core::{After, Core, Effect, Effects, Event, LinkId, RunId, Seq
 use proffer_model::Time;
 use proffer_model::link::ToMaster;
 use proffer_server::clock;
+use proffer_server::notify::Pulse;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +76,7 @@ impl Driver {
         mut self,
         first: Event,
         mut inbox: mpsc::Receiver<Input>,
+        pulse: Pulse,
         ended: CancellationToken,
     ) {
         self.step(first).await;
@@ -89,6 +91,7 @@ impl Driver {
                     self.step(Event::Persisted(self.durable)).await;
                     self.release();
                 }
+                () = pulse.asked() => {}
                 () = sleep(wait) => {}
                 Some(input) = inbox.recv() => self.take(input).await,
             }

@@ -14,6 +14,7 @@ use proffer_proto::v1::tasks_server::TasksServer;
 use proffer_server::auth::{Guard, LocalToken};
 use proffer_server::http::serve;
 use proffer_server::listen;
+use proffer_server::notify::{self, Pulse, Report};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,13 +39,15 @@ pub struct Running {
     /// The API's address.
     pub listen: SocketAddr,
     view: View,
+    pulse: Pulse,
     parts: [JoinHandle<()>; 3],
 }
 
 /// Runs an agent until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let running = start(config, shutdown).await?;
+    let running = start(config, shutdown.clone()).await?;
     tracing::info!(listen = %running.listen, "the agent runs");
+    notify::serving(running.report(), shutdown);
     running.join().await?;
     Ok(())
 }
@@ -105,7 +108,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let router = pages(view.clone(), run_as_root)
         .merge(registry.router())
         .merge(Routes::new(tasks).into_axum_router());
-    let driver = guarded(driver.run(recovered, inputs, ended.clone()), ended.clone());
+    let pulse = Pulse::default();
+    let driver = driver.run(recovered, inputs, pulse.clone(), ended.clone());
+    let driver = guarded(driver, ended.clone());
     let parts = [
         tokio::spawn(driver),
         tokio::spawn(linker.run(ended.clone())),
@@ -114,6 +119,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     Ok(Running {
         listen,
         view,
+        pulse,
         parts,
     })
 }
@@ -137,6 +143,22 @@ impl Running {
     /// As which the agent is registered with a leader, if it is.
     pub fn agent(&self) -> Option<AgentId> {
         self.view.agent()
+    }
+
+    /// What the service manager hears of it.
+    pub fn report(&self) -> Report {
+        let view = self.view.clone();
+        let status = move || {
+            let tasks = view.live();
+            match view.agent() {
+                Some(agent) => format!("registered as {agent}, {tasks} tasks run"),
+                None => format!("no master knows it yet, {tasks} tasks run"),
+            }
+        };
+        Report {
+            pulses: vec![self.pulse.clone()],
+            status: Box::new(status),
+        }
     }
 
     /// Waits until the agent has ended, after `shutdown`; an error when it ended otherwise. Its tasks run on, and its

@@ -1,5 +1,5 @@
 //! What every role's shell shares: the clock, configuration, listeners, one HTTP and gRPC server, authentication,
-//! logs, metrics, shutdown, a small HTTP client.
+//! logs, metrics, shutdown, the service manager, a small HTTP client.
 //!
 //! No role's policy is here. Start reading at [`http::serve`] and [`auth::Guard`], the two things that stand between a
 //! socket and a role.
@@ -14,5 +14,6 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod notify;
 pub mod shutdown;
 pub mod sse;

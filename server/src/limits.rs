@@ -41,6 +41,10 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
 pub const TOKEN_FILE_LEN_MAX: u64 = 1_024;
 /// Bytes of a configuration file; a larger one is refused.
 pub const CONFIG_FILE_LEN_MAX: u64 = 1024 * 1024;
+/// How often the service manager may be told that a role does something else; changes in between are not told.
+pub const NOTIFY_STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// Characters of what it is told; the rest is cut.
+pub const NOTIFY_STATUS_LEN_MAX: usize = 256;
 /// Bytes of untrusted text that [`crate::log::Untrusted`] shows; the rest becomes an ellipsis.
 pub const UNTRUSTED_LEN_MAX: usize = 256;
 

@@ -1,8 +1,10 @@
-//! Turns SIGINT and SIGTERM into one token that every part of a program watches.
+//! Turns SIGINT and SIGTERM into one token that every part of a program watches, and tells the service manager.
 
 use proffer_model::{Problem, code};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::notify;
 
 /// A token that is cancelled by the first SIGINT or SIGTERM. Needs a tokio runtime. Later signals change nothing: what
 /// shuts down is bounded in time.
@@ -23,6 +25,7 @@ pub fn signals() -> Result<CancellationToken, Problem> {
             _ = terminate.recv() => "SIGTERM",
         };
         tracing::info!(signal = name, "shutting down");
+        notify::stopping();
         cancelled.cancel();
     });
     Ok(token)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proffer_model::{Problem, code};
 use proffer_server::clock;
+use proffer_server::notify::Pulse;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,6 +30,8 @@ pub struct Driver {
     pub metrics: Metrics,
     /// For the waits of the event stream.
     pub seed: u64,
+    /// Whether it turns.
+    pub pulse: Pulse,
 }
 
 /// What goes on beside the driver.
@@ -65,6 +68,7 @@ impl Driver {
                 Some(()) = changes.recv() => Event::SourceChanged,
                 Some(Ok(event)) = work.events.join_next() => event,
                 () = alarm => Event::TimerFired,
+                never = self.pulse.answering() => never,
             };
         }
         streams.abort_all();

@@ -14,6 +14,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use proffer_model::{Problem, code};
+use proffer_server::notify;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Command;
@@ -254,6 +255,9 @@ impl Haproxy {
             .arg(line)
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        for variable in notify::VARIABLES {
+            command.env_remove(variable);
+        }
         let output = output_of(command, RELOAD_COMMAND_TIMEOUT, "the reload command").await?;
         if output.status.success() {
             return Ok(());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use proffer_model::{Problem, code};
 use proffer_server::auth::{Guard, LocalToken};
 use proffer_server::client::HttpClient;
+use proffer_server::notify::{self, Pulse, Report};
 use proffer_server::{http, listen, metrics};
 use rustix::fs::FlockOperation;
 use tokio::sync::watch;
@@ -36,6 +37,7 @@ pub struct Running {
     /// Where its API listens.
     pub address: SocketAddr,
     view: watch::Receiver<Arc<View>>,
+    pulse: Pulse,
     handle: JoinHandle<()>,
 }
 
@@ -43,6 +45,16 @@ impl Running {
     /// What it knows now; changes can be waited for.
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.view.clone()
+    }
+
+    /// What the service manager hears of it.
+    pub fn report(&self) -> Report {
+        let view = self.view.clone();
+        let status = move || status_line(&view.borrow());
+        Report {
+            pulses: vec![self.pulse.clone()],
+            status: Box::new(status),
+        }
     }
 
     /// Waits until it has ended after its shutdown. HAProxy goes on, unless `stop_haproxy_on_exit` is set.
@@ -53,7 +65,9 @@ impl Running {
 
 /// Runs until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    start(config, shutdown).await?.join().await;
+    let running = start(config, shutdown.clone()).await?;
+    notify::serving(running.report(), shutdown);
+    running.join().await;
     Ok(())
 }
 
@@ -86,6 +100,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         seed,
     };
     let (sender, view) = watch::channel(Arc::new(View::default()));
+    let pulse = Pulse::default();
     let driver = Driver {
         core: Core::new(setup),
         feed: Arc::clone(&feed),
@@ -93,6 +108,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         view: sender,
         metrics: Metrics::new(&registry),
         seed: seed.rotate_left(16),
+        pulse: pulse.clone(),
     };
     let page = Page {
         view: view.clone(),
@@ -117,8 +133,22 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     Ok(Running {
         address,
         view,
+        pulse,
         handle,
     })
+}
+
+fn status_line(view: &View) -> String {
+    let haproxy = match (view.pid, &view.apply_problem) {
+        (_, Some(problem)) => format!("; not in force: {}", problem.message),
+        (Some(pid), None) => format!(" through HAProxy {pid}"),
+        (None, None) => String::new(),
+    };
+    let source = match &view.source_problem {
+        Some(problem) => format!("; services does not answer: {}", problem.message),
+        None => String::new(),
+    };
+    format!("routes {} services{haproxy}{source}", view.services.len())
 }
 
 /// The configuration for what services says now, without touching anything.

@@ -13,6 +13,7 @@ use futures::stream::FuturesUnordered;
 use proffer_model::session::{self, Answer, Call};
 use proffer_model::{FrameworkId, Problem, Time};
 use proffer_server::clock;
+use proffer_server::notify::Pulse;
 use proffer_services_core::core::Core;
 use proffer_services_core::effect::{ApiAnswer, Effect, Fact, Notice, Refusal, Write};
 use proffer_services_core::event::{ApiCall, CallId, Event, Origin, RequestId, TimerKey};
@@ -60,6 +61,7 @@ pub(crate) struct Wires<M> {
     pub(crate) stream: EventStream,
     pub(crate) counters: Counters,
     pub(crate) keep_id: KeepId,
+    pub(crate) pulse: Pulse,
 }
 
 /// The driver.
@@ -111,6 +113,7 @@ impl<M: Master> Driver<M> {
                 Some((call, answer)) = self.answers.next(), if !self.answers.is_empty() => {
                     self.step(Event::Answered { call, answer }, &mut effects);
                 }
+                () = self.wires.pulse.asked() => {}
                 () = sleep_until(self.timers.values().min().copied()) => {}
             }
             self.fire_timers(&mut effects);

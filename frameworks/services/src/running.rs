@@ -8,6 +8,7 @@ use proffer_model::{FrameworkDescription, Problem, code};
 use proffer_sdk::{ConnectOptions, Events, Framework};
 use proffer_server::auth::{Guard, LocalToken};
 use proffer_server::metrics::Metrics;
+use proffer_server::notify::{self, Pulse, Report};
 use proffer_server::{http, listen};
 use proffer_services_core::core::{Core, Settings};
 use tokio::sync::mpsc;
@@ -30,14 +31,17 @@ use crate::view::View;
 pub struct Running {
     /// Where the REST API is reached.
     pub listen: SocketAddr,
+    view: Arc<View>,
+    pulse: Pulse,
     driver: JoinHandle<Result<(), Problem>>,
     api: JoinHandle<()>,
 }
 
 /// Runs services until `shutdown`; an error when they cannot go on.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let running = start(config, shutdown).await?;
+    let running = start(config, shutdown.clone()).await?;
     tracing::info!(listen = %running.listen, "services runs");
+    notify::serving(running.report(), shutdown);
     running.join().await?;
     Ok(())
 }
@@ -87,6 +91,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         identity,
         ended.clone(),
     )?;
+    let (view, pulse) = (parts.view, parts.pulse);
     let driving = async move {
         let forwarding = forward(events, link);
         let driving = parts.driver.run(ended.clone());
@@ -105,12 +110,33 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let api = tokio::spawn(http::serve(listener, router, guard, parts.ended));
     Ok(Running {
         listen: address,
+        view,
+        pulse,
         driver: tokio::spawn(driving),
         api,
     })
 }
 
 impl Running {
+    /// What the service manager hears of it.
+    pub fn report(&self) -> Report {
+        let view = Arc::clone(&self.view);
+        let status = move || {
+            let apps = view.app_count();
+            match view.session() {
+                (Some(framework), true) if view.is_loaded() => {
+                    format!("connected as {framework}, keeps {apps} apps")
+                }
+                (_, true) => "connected, reads what it kept".to_owned(),
+                (_, false) => format!("no master, {apps} apps run on"),
+            }
+        };
+        Report {
+            pulses: vec![self.pulse.clone()],
+            status: Box::new(status),
+        }
+    }
+
     /// Waits until everything has ended: `Ok` after a shutdown, otherwise why services could not go on.
     pub async fn join(self) -> Result<(), Problem> {
         let unexpected = |_| {
@@ -134,6 +160,8 @@ impl Running {
 pub(crate) struct Parts<M> {
     pub(crate) driver: Driver<M>,
     pub(crate) router: axum::Router,
+    pub(crate) view: Arc<View>,
+    pub(crate) pulse: Pulse,
     pub(crate) ended: CancellationToken,
 }
 
@@ -155,6 +183,7 @@ pub(crate) fn assemble<M: Master>(
         service_ports: config.service_ports,
         seed: seed()?,
     };
+    let pulse = Pulse::default();
     let wires = Wires {
         master: master.clone(),
         link,
@@ -163,6 +192,7 @@ pub(crate) fn assemble<M: Master>(
         stream: stream.clone(),
         counters: Counters::register(metrics, view.clone()),
         keep_id: Box::new(move |id| identity.keep(id)),
+        pulse: pulse.clone(),
     };
     let store = Store::new(master.clone(), config.role.to_string());
     let info = Info {
@@ -176,7 +206,7 @@ pub(crate) fn assemble<M: Master>(
     };
     let api = Api {
         requests,
-        view,
+        view: view.clone(),
         stream,
         explain: Arc::new(move |framework, demand| {
             let master = master.clone();
@@ -188,6 +218,8 @@ pub(crate) fn assemble<M: Master>(
     Ok(Parts {
         driver: Driver::new(Core::new(settings), store, wires),
         router: router(api),
+        view,
+        pulse,
         ended,
     })
 }

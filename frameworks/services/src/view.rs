@@ -36,6 +36,12 @@ pub(crate) struct AppView {
 #[derive(Default)]
 pub(crate) struct View(RwLock<Tables>);
 
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("View")
+    }
+}
+
 impl View {
     /// Takes a fact in.
     pub(crate) fn apply(&self, fact: &Fact) {
@@ -107,6 +113,11 @@ impl View {
     /// All apps, by id.
     pub(crate) fn apps(&self) -> Vec<AppView> {
         self.read(|tables| tables.apps.values().map(|row| tables.view(row)).collect())
+    }
+
+    /// How many apps there are.
+    pub(crate) fn app_count(&self) -> usize {
+        self.read(|tables| tables.apps.len())
     }
 
     fn read<T>(&self, look: impl FnOnce(&Tables) -> T) -> T {
