@@ -5,25 +5,25 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-mod finder;
 mod ballot;
 mod client;
 mod clock;
 mod election;
+mod finder;
 mod knock;
 mod lease;
 mod limits;
+mod masters;
 mod roll;
 mod session;
 mod url;
-mod masters;
 
+pub use election::{Contender, Elected, Observer};
 pub use finder::{
     Bearer, BearerFuture, Finder, FinderOptions, Found, Seen, Side, Standing, Term,
     limits::MASTERS_MAX,
 };
-pub use election::{Contender, Elected, Observer};
 pub use lease::Lease;
+pub use masters::Masters;
 pub use session::{Access, Call, Lifetime, Node, Session, SessionError};
 pub use url::ZooKeeperUrl;
-pub use masters::Masters;
