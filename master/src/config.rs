@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use proffer_model::{Problem, code};
+use proffer_leader::{SESSION_TIMEOUT_MAX, SESSION_TIMEOUT_MIN};
+use proffer_model::{Leader, Problem, code};
 use proffer_server::auth::default_token_path;
 use proffer_server::config::{DurationText, Text};
 use proffer_server::log::{self, Format};
@@ -35,9 +37,21 @@ pub struct Options {
     /// The API's address as others reach it, host:port [default: the address it listens on]
     #[arg(long, env = "PROFFER_MASTER_ADVERTISE", value_name = "HOST:PORT")]
     pub advertise: Option<String>,
-    /// Where the durable state is kept: memory, or file:DIR [default: file:/var/lib/proffer/master]
+    /// The address for agents as others reach it, host:port [default: the host of --advertise, the port of
+    /// --cluster-listen]
+    #[arg(
+        long,
+        env = "PROFFER_MASTER_CLUSTER_ADVERTISE",
+        value_name = "HOST:PORT"
+    )]
+    pub cluster_advertise: Option<String>,
+    /// Where the durable state is kept: memory, file:DIR, or zk://[USER:PASSWORD@]HOST:PORT,…/PATH for several masters
+    /// [default: file:/var/lib/proffer/master]
     #[arg(long, env = "PROFFER_MASTER_STORE", value_name = "STORE")]
     pub store: Option<Text<StoreUrl>>,
+    /// How long ZooKeeper waits for a silent master before another may lead [default: 4s]
+    #[arg(long, env = "PROFFER_MASTER_SESSION_TIMEOUT", value_name = "DURATION")]
+    pub session_timeout: Option<DurationText>,
     /// How long an agent may be silent before nothing is offered from it [default: 5s]
     #[arg(long, env = "PROFFER_MASTER_SUSPECT_AFTER", value_name = "DURATION")]
     pub suspect_after: Option<DurationText>,
@@ -84,7 +98,9 @@ layered!(Options {
     listen,
     cluster_listen,
     advertise,
+    cluster_advertise,
     store,
+    session_timeout,
     suspect_after,
     unreachable_after,
     token_file,
@@ -103,8 +119,12 @@ pub struct Config {
     pub cluster_listen: SocketAddr,
     /// The API's address as others reach it; that of the listener when absent.
     pub advertise: Option<String>,
+    /// The address for agents as others reach it; by default made of `advertise` and the listener's.
+    pub cluster_advertise: Option<String>,
     /// Where the durable state is kept.
     pub store: StoreUrl,
+    /// How long ZooKeeper waits for a silent master before another may lead.
+    pub session_timeout: Duration,
     /// What the core decides by.
     pub core: proffer_master_core::Config,
     /// The file with the token of this host.
@@ -131,9 +151,21 @@ impl Config {
         listen::check(api, "listen", plaintext)?;
         listen::check(cluster, "cluster_listen", plaintext)?;
         check_distinct(api, cluster)?;
-        if let Some(advertise) = &options.advertise {
-            check_host_port(advertise)?;
+        for (key, advertised) in [
+            ("advertise", &options.advertise),
+            ("cluster_advertise", &options.cluster_advertise),
+        ] {
+            if let Some(advertised) = advertised {
+                check_host_port(advertised).map_err(|problem| problem.field(key))?;
+            }
         }
+        let store = options
+            .store
+            .map_or_else(|| StoreUrl::File(STORE.into()), |Text(store)| store);
+        let session_timeout = options
+            .session_timeout
+            .map_or(SESSION_TIMEOUT_MIN, |DurationText(timeout)| timeout);
+        check_session_timeout(session_timeout)?;
         let mut core = proffer_master_core::Config::default();
         if let Some(DurationText(suspect_after)) = options.suspect_after {
             core.suspect_after = suspect_after;
@@ -146,13 +178,13 @@ impl Config {
             log::check_level(level)?;
         }
         let token_file = options.token_file.map_or_else(default_token_path, Ok);
-        Ok(Self {
+        let config = Self {
             listen: api,
             cluster_listen: cluster,
             advertise: options.advertise,
-            store: options
-                .store
-                .map_or_else(|| StoreUrl::File(STORE.into()), |Text(store)| store),
+            cluster_advertise: options.cluster_advertise,
+            store,
+            session_timeout,
             core,
             token_file: token_file.map_err(|problem| problem.field("token_file"))?,
             insecure_allow_unauthenticated: options
@@ -164,8 +196,43 @@ impl Config {
                 .map(|Text(format)| format)
                 .unwrap_or_default(),
             log_level: options.log_level,
+        };
+        Ok(config)
+    }
+
+    /// This master as others reach it, when it listens on these addresses; its id is new.
+    pub fn leader(&self, api: SocketAddr, cluster: SocketAddr) -> Result<Leader, Problem> {
+        let id = getrandom::u64()
+            .map_err(|error| Problem::new(code::INTERNAL, format!("no random bytes: {error}")))?;
+        let advertised = self.advertise.as_ref();
+        let host = advertised.and_then(|address| Some(address.rsplit_once(':')?.0));
+        let cluster_address = match (&self.cluster_advertise, host) {
+            (Some(address), _) => address.clone(),
+            (None, Some(host)) => format!("{host}:{}", cluster.port()),
+            (None, None) => cluster.to_string(),
+        };
+        Ok(Leader {
+            id: format!("{id:016x}"),
+            address: advertised.map_or_else(|| api.to_string(), Clone::clone),
+            cluster_address,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }
+}
+
+fn check_session_timeout(timeout: Duration) -> Result<(), Problem> {
+    if (SESSION_TIMEOUT_MIN..=SESSION_TIMEOUT_MAX).contains(&timeout) {
+        return Ok(());
+    }
+    let message = format!(
+        "a session of {} ms is not between {} and {} seconds",
+        timeout.as_millis(),
+        SESSION_TIMEOUT_MIN.as_secs(),
+        SESSION_TIMEOUT_MAX.as_secs()
+    );
+    Err(Problem::new(code::CONFIG_INVALID, message)
+        .field("session_timeout")
+        .hint("shorter ones end at short pauses; with longer ones nobody leads for as long"))
 }
 
 fn check_distinct(api: SocketAddr, cluster: SocketAddr) -> Result<(), Problem> {
@@ -193,7 +260,6 @@ fn check_host_port(text: &str) -> Result<(), Problem> {
         code::CONFIG_INVALID,
         format!("{text:?} is not a host and a port"),
     )
-    .field("advertise")
     .hint("write HOST:PORT, such as master-1.example.org:5050"))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A turn takes a bounded share of every lane, steps the core over it, then performs the effects in their order. The
 //! driver decides nothing about the cluster. It does decide when to stop taking calls: when the store or the view is
-//! behind. A term ends with the first failure of the store, and the core with it.
+//! behind. A term ends with the first failure of the store, and with the loss of leadership, and the core with it: before
+//! the effects of a turn are performed, the lease is looked at, so a process that stood still acts on nothing it had decided.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,12 @@ use proffer_master_core::event::{Event, LinkId, Seq, SessionId};
 use proffer_model::link::ToAgent;
 use proffer_model::{Problem, Time};
 use proffer_server::clock;
-use tokio_util::sync::CancellationToken;
 
 use crate::inbox::{Lanes, LinkInput, Numbered, Requests, SessionInput, Turn};
 use crate::limits::{STALL_MIN, STALL_SETTLE, VIEW_RETRY_INTERVAL};
 use crate::metrics::DriverMetrics;
 use crate::outbox::Peers;
+use crate::tenure::{Tenure, lost};
 use crate::timers::Timers;
 use crate::view::Feed;
 use crate::writer::Writer;
@@ -31,6 +32,7 @@ pub(crate) struct Driver {
     writer: Writer,
     feed: Feed,
     metrics: DriverMetrics,
+    tenure: Tenure,
     links: Peers<LinkId, ToAgent>,
     sessions: Peers<SessionId, Numbered>,
     requests: Requests,
@@ -43,19 +45,20 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Takes over a core that was just built, and what it said then.
+    /// Takes over a core that was just built.
     pub(crate) fn new(
         core: Core,
-        first: Effects,
         writer: Writer,
         feed: Feed,
         metrics: DriverMetrics,
-    ) -> Result<Self, Problem> {
-        let mut driver = Self {
+        tenure: Tenure,
+    ) -> Self {
+        Self {
             core,
             writer,
             feed,
             metrics,
+            tenure,
             links: Peers::new(),
             sessions: Peers::new(),
             requests: Requests::default(),
@@ -63,27 +66,35 @@ impl Driver {
             timers_held_until_ns: 0,
             durable: Seq::default(),
             facts: Vec::new(),
-        };
-        driver.perform_all(first)?;
-        Ok(driver)
+        }
     }
 
-    /// Runs the term until `shutdown`, or until the store fails.
-    pub(crate) async fn run(
-        mut self,
-        lanes: Lanes,
-        shutdown: CancellationToken,
-    ) -> Result<(), Problem> {
-        let ended = self.turns(lanes, shutdown).await;
-        self.writer.finish();
+    /// Runs the term, from what the core said when it was built, until it is ended, until leadership is lost, or until
+    /// the store fails. Then nothing of it is left but what connections let go of by themselves.
+    pub(crate) async fn run(mut self, first: Effects, mut lanes: Lanes) -> Result<(), Problem> {
+        let ended = match self.perform_all(clock::now(), first) {
+            Ok(()) => self.turns(&mut lanes).await,
+            Err(problem) => Err(problem),
+        };
+        let Self {
+            tenure,
+            links,
+            sessions,
+            requests,
+            writer,
+            feed,
+            ..
+        } = self;
+        // First the connections, which learn it from their outboxes; the store may take a while.
+        tenure.end();
+        drop((lanes, links, sessions, requests));
+        writer.finish();
+        feed.finish();
         ended
     }
 
-    async fn turns(
-        &mut self,
-        mut lanes: Lanes,
-        shutdown: CancellationToken,
-    ) -> Result<(), Problem> {
+    async fn turns(&mut self, lanes: &mut Lanes) -> Result<(), Problem> {
+        let tenure = self.tenure.clone();
         let mut expected = clock::now().after(SLEEP_MAX);
         loop {
             let takes_calls = !self.writer.is_behind() && self.facts.is_empty();
@@ -91,7 +102,8 @@ impl Driver {
             let rest = self.rest(clock::now());
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return Ok(()),
+                () = tenure.lease().lost() => return Err(lost()),
+                () = tenure.token().cancelled() => return Ok(()),
                 progress = self.writer.progress() => persisted = Some(progress?),
                 () = lanes.fill(takes_calls) => {}
                 () = tokio::time::sleep(rest) => {}
@@ -101,6 +113,7 @@ impl Driver {
             self.hold_timers_after_a_stall(now, expected);
             expected = now.after(SLEEP_MAX);
             self.metrics.inbox_len(lanes.len());
+            self.metrics.lease_left(tenure.lease().left(now));
             self.turn(now, persisted, &mut lanes.turn)?;
         }
     }
@@ -154,7 +167,7 @@ impl Driver {
             let event = self.requests.begin(request);
             self.step(now, event, &mut effects);
         }
-        self.perform_all(effects)
+        self.perform_all(clock::now(), effects)
     }
 
     fn on_link(&mut self, now: Time, input: LinkInput, effects: &mut Effects) {
@@ -221,7 +234,11 @@ impl Driver {
 
     /// Performs effects in their order; then the view is told, and only then the peers, so that who heard something
     /// finds it in the view.
-    fn perform_all(&mut self, effects: Effects) -> Result<(), Problem> {
+    /// None of them is performed when leadership is lost at `now`, a moment after they were decided.
+    fn perform_all(&mut self, now: Time, effects: Effects) -> Result<(), Problem> {
+        if !self.tenure.lease().holds(now) {
+            return Err(lost());
+        }
         for effect in effects {
             self.perform(effect)?;
         }
@@ -274,15 +291,17 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
+    use proffer_leader::Lease;
     use proffer_master_core::Config;
     use proffer_master_core::event::TimerKey;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::metrics::Metrics;
     use crate::store::log::Log;
     use crate::store::memory::{Disk, MemoryStore};
 
-    fn driver() -> Driver {
+    fn driver(lease: Lease) -> Driver {
         let store = MemoryStore::open(&Disk::default()).expect("a store");
         let log = Log::begin_term(Box::new(store)).expect("a term");
         let metrics = Metrics::new();
@@ -300,12 +319,17 @@ mod tests {
             &mut first,
         );
         let writer = Writer::start(log, metrics.writer).expect("a writer");
-        Driver::new(core, first, writer, feed, metrics.driver).expect("a driver")
+        let tenure = Tenure::new(lease, CancellationToken::new());
+        let mut driver = Driver::new(core, writer, feed, metrics.driver, tenure);
+        driver
+            .perform_all(Time::default(), first)
+            .expect("it leads");
+        driver
     }
 
     #[test]
     fn after_a_stall_timers_wait_until_peers_could_be_heard() {
-        let mut driver = driver();
+        let mut driver = driver(Lease::forever());
         let start = Time::default().after(Duration::from_secs(100));
         let is_set = |driver: &Driver| driver.timers.next_ns() == Some(start.mono_ns);
         for key in [
@@ -331,5 +355,55 @@ mod tests {
             .expect("a turn");
         assert!(!is_set(&driver), "it has fired");
         driver.writer.finish();
+    }
+
+    #[test]
+    fn a_master_that_stood_still_until_its_lease_ran_out_performs_nothing() {
+        let start = Time::default();
+        let lease = Lease::until(start.after(Duration::from_secs(3)));
+        let mut driver = driver(lease.clone());
+        let (outbox, mut mail) = crate::outbox::outbox(10);
+        let session = SessionId(1);
+        driver.sessions.open(session, outbox);
+        let heartbeat = || {
+            let mut effects = Effects::new();
+            effects.push(Effect::SendSession {
+                session,
+                sequence: 1,
+                event: proffer_model::session::Event::Heartbeat,
+                after: proffer_master_core::effect::After::Nothing,
+            });
+            effects
+        };
+        let last = start.after(Duration::from_millis(2_999));
+        driver.perform_all(last, heartbeat()).expect("it holds");
+        assert!(mail.receiver.try_recv().is_ok());
+        let woken = start.after(Duration::from_secs(20));
+        let problem = driver.perform_all(woken, heartbeat()).expect_err("lost");
+        assert!(
+            problem.is(proffer_model::code::MASTER_NOT_LEADING),
+            "{problem}"
+        );
+        assert!(mail.receiver.try_recv().is_err(), "nothing has left");
+        assert!(driver.facts.is_empty(), "and nothing is told");
+        driver.writer.finish();
+    }
+
+    #[tokio::test]
+    async fn a_lost_lease_ends_the_term_at_once_and_closes_what_was_open() {
+        let lease = Lease::forever();
+        let mut driver = driver(lease.clone());
+        let (outbox, mut mail) = crate::outbox::outbox(10);
+        driver.sessions.open(SessionId(1), outbox);
+        let tenure = driver.tenure.clone();
+        let (inbox, lanes) = crate::inbox::lanes(tenure.clone());
+        lease.lose();
+        let problem = driver.run(Effects::new(), lanes).await.expect_err("lost");
+        assert!(
+            problem.is(proffer_model::code::MASTER_NOT_LEADING),
+            "{problem}"
+        );
+        assert!(tenure.token().is_cancelled() && inbox.links.is_closed());
+        assert_eq!(mail.receiver.recv().await, None);
     }
 }

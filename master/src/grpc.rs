@@ -13,9 +13,12 @@ use proffer_proto::status_of;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
+use crate::inbox::not_leading;
 use crate::outbox::Mail;
+use crate::tenure::Tenure;
 
 pub(crate) mod agent_link;
+pub(crate) mod leadership;
 pub(crate) mod operator;
 pub(crate) mod session;
 pub(crate) mod state;
@@ -51,14 +54,17 @@ struct Connection {
     ended: CancellationToken,
     /// Why the reading half has ended, if the peer is to be told.
     why: Arc<OnceLock<Problem>>,
+    /// Of the term that it belongs to.
+    tenure: Tenure,
 }
 
 impl Connection {
     /// Of which this is what is sent.
-    fn new<T>(mail: &Mail<T>) -> Self {
+    fn new<T>(mail: &Mail<T>, tenure: Tenure) -> Self {
         Self {
             ended: mail.is_overrun.child_token(),
             why: Arc::default(),
+            tenure,
         }
     }
 
@@ -67,7 +73,16 @@ impl Connection {
         let _ = self.why.set(problem);
     }
 
-    /// What is sent: everything from `mail`, encoded, until that ends.
+    /// Waits until there is nobody left to read for: the sending half has ended, or the term has.
+    async fn is_over(&self) {
+        tokio::select! {
+            () = self.ended.cancelled() => {}
+            () = self.tenure.over() => {}
+        }
+    }
+
+    /// What is sent: everything from `mail`, encoded, until that ends. What waits when leadership is lost is not sent any
+    /// more.
     fn sending<T, W>(
         self,
         mail: Mail<T>,
@@ -81,6 +96,7 @@ impl Connection {
             mail: Mail<T>,
             encode: E,
             why: Arc<OnceLock<Problem>>,
+            tenure: Tenure,
             /// Ends the reading half when this stream is dropped, finished or not.
             _ended: tokio_util::sync::DropGuard,
         }
@@ -88,6 +104,7 @@ impl Connection {
             mail,
             encode,
             why: self.why,
+            tenure: self.tenure,
             _ended: self.ended.drop_guard(),
         };
         stream::unfold(Some(sending), |sending| async {
@@ -98,6 +115,11 @@ impl Connection {
                 message = sending.mail.receiver.recv() => {
                     message.ok_or_else(|| sending.why.get().cloned())
                 }
+            };
+            let next = match next {
+                Ok(_) if !sending.tenure.holds() => Err(Some(not_leading())),
+                Err(None) if !sending.tenure.takes_calls() => Err(Some(not_leading())),
+                next => next,
             };
             match next {
                 Ok(message) => Some((Ok((sending.encode)(message)), Some(sending))),
@@ -131,7 +153,7 @@ mod tests {
         (0..count).for_each(|message| peers.send('a', message, After::Nothing));
         peers.close('a');
         peers.flush(Seq(0));
-        let connection = Connection::new(&mail);
+        let connection = Connection::new(&mail, Tenure::forever());
         if let Some(problem) = why {
             connection.refuse(problem);
         }
@@ -162,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_is_dropped_ends_its_reading_half() {
         let (_outbox, mail) = outbox::<u32>(1);
-        let connection = Connection::new(&mail);
+        let connection = Connection::new(&mail, Tenure::forever());
         let ended = connection.ended.clone();
         drop(connection.sending(mail, |message| message));
         assert!(ended.is_cancelled());
@@ -173,7 +195,7 @@ mod tests {
         let (outbox, mail) = outbox(1);
         let mut peers = Peers::new();
         peers.open('a', outbox);
-        let connection = Connection::new(&mail);
+        let connection = Connection::new(&mail, Tenure::forever());
         let ended = connection.ended.clone();
         let _unread = connection.sending(mail, |message| message);
         (0..2).for_each(|message| peers.send('a', message, After::Nothing));

@@ -18,6 +18,7 @@ use crate::limits::{
     AGENT_LANE_LEN, REQUEST_LANE_LEN, REQUEST_TIMEOUT, SESSION_LANE_LEN, TURN_EVENTS_MAX,
 };
 use crate::outbox::Outbox;
+use crate::tenure::Tenure;
 
 /// From an agent's connection.
 #[derive(Debug)]
@@ -110,6 +111,8 @@ pub(crate) struct Inbox {
     pub(crate) sessions: mpsc::Sender<SessionInput>,
     requests: mpsc::Sender<Request>,
     last_id: Arc<AtomicU64>,
+    /// Of the term that reads it.
+    pub(crate) tenure: Tenure,
 }
 
 impl Inbox {
@@ -128,7 +131,9 @@ impl Inbox {
                 mpsc::error::TrySendError::Closed(_) => not_leading(),
             })?;
         match tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
-            Ok(Ok(answer)) => answer,
+            // Decided while the term held, but told only if it still does.
+            Ok(Ok(answer)) if self.tenure.holds() => answer,
+            Ok(Ok(_)) => Err(not_leading()),
             Ok(Err(_)) => Err(not_leading()),
             Err(_) => Err(overloaded(
                 "the call was not answered in time; it may still be done",
@@ -169,8 +174,8 @@ pub(crate) struct Turn {
     pub(crate) requests: Vec<Request>,
 }
 
-/// Both ends of new lanes.
-pub(crate) fn lanes() -> (Inbox, Lanes) {
+/// Both ends of a term's lanes.
+pub(crate) fn lanes(tenure: Tenure) -> (Inbox, Lanes) {
     let (links, links_end) = mpsc::channel(AGENT_LANE_LEN);
     let (sessions, sessions_end) = mpsc::channel(SESSION_LANE_LEN);
     let (requests, requests_end) = mpsc::channel(REQUEST_LANE_LEN);
@@ -179,6 +184,7 @@ pub(crate) fn lanes() -> (Inbox, Lanes) {
         sessions,
         requests,
         last_id: Arc::default(),
+        tenure,
     };
     let lanes = Lanes {
         links: links_end,

@@ -1,20 +1,29 @@
 //! The master's shell: listeners, wire, store, view; every decision is `proffer-master-core`'s.
 //!
-//! A process leads from its start to its end: [`start`] opens the store, begins a term and builds the core; what ends
-//! the term (shutdown, the store, another leader) ends everything. Nothing survives a term but the store. Start reading
-//! at `driver.rs`, the only file that knows both sides.
+//! [`start`] binds the listeners, which live as long as the process. Behind them the campaign stands for election; when it
+//! is won, a term is built (store, core, view, services), and when it is lost, all of that is dropped: nothing survives a
+//! term but the store. In between the standby answers. A master whose store is its own leads at once, and its process
+//! ends with its term. Start reading at `driver.rs`, the only file that knows both sides, then `campaign.rs`.
 #![forbid(unsafe_code)]
 
+mod campaign;
 pub mod config;
 mod driver;
+mod election;
 mod grpc;
 mod http;
 mod inbox;
 pub mod limits;
 mod metrics;
 mod outbox;
+mod pass_on;
 mod running;
+mod standby;
+mod standing;
 pub mod store;
+mod switch;
+mod tenure;
+mod term;
 #[cfg(test)]
 mod tests;
 mod timers;

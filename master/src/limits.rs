@@ -59,3 +59,32 @@ pub const ENDED_TASKS_MAX: usize = 1_000;
 pub const VIEW_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Frameworks that are over whose ended tasks the view keeps; the oldest are forgotten.
 pub const GONE_FRAMEWORKS_MAX: usize = 100;
+/// Streams that watch who leads; more are refused (`server.overloaded`). Every agent, framework and client may have one
+/// with every master.
+pub const WATCHES_MAX: usize = 100_000;
+/// Reads that are being passed on to the leader; more are refused (`server.overloaded`).
+pub const PASSED_ON_MAX: usize = 256;
+/// Bytes of the body of a read that is passed on; a larger one breaks off.
+pub const PASSED_ON_BODY_LEN_MAX: usize = 1024 * 1024;
+/// How long the leader may take to accept a connection; then what was to be passed on is refused
+/// (`master.not_leading`).
+pub const PASSED_ON_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the leader may take to the head of an answer; then what was passed on is refused (`master.not_leading`).
+/// More than [`REQUEST_TIMEOUT`], so that the leader's own refusal comes first.
+pub const PASSED_ON_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long the leader may be silent within an answer; then it breaks off.
+pub const PASSED_ON_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two pings of an HTTP/2 connection to the leader, and how long it may take to answer one; then it is closed.
+pub const PASSED_ON_PING_INTERVAL: Duration = Duration::from_secs(5);
+/// See [`PASSED_ON_PING_INTERVAL`].
+pub const PASSED_ON_PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a master does not stand for election after its first term that came to nothing; then longer and longer.
+pub const CAMPAIGN_PAUSE_MIN: Duration = Duration::from_millis(250);
+/// The longest such pause.
+pub const CAMPAIGN_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// The same after a failure that only a human can mend, such as a damaged store.
+pub const CAMPAIGN_PAUSE_LASTING: Duration = Duration::from_secs(30);
+/// A term that lasted this long came to something: the pauses begin anew.
+pub const CAMPAIGN_SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// How long a master that is elected during such a pause keeps leadership from the others that stand.
+pub const CAMPAIGN_PASS_ON_AFTER: Duration = Duration::from_secs(1);

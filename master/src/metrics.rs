@@ -1,7 +1,9 @@
 //! What the master measures, by name. Cluster figures are counted from facts by the view, the rest where it happens.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use proffer_model::Epoch;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,8 +22,8 @@ pub(crate) struct Metrics {
     pub(crate) writer: WriterMetrics,
     /// Of the cluster.
     pub(crate) cluster: ClusterMetrics,
-    /// The term.
-    pub(crate) epoch: Gauge,
+    /// Of leadership.
+    pub(crate) leadership: LeadershipMetrics,
 }
 
 /// A label `state`.
@@ -56,12 +58,19 @@ struct Lane {
 pub(crate) struct DriverMetrics {
     step_seconds: Histogram,
     inbox: Family<Lane, Gauge>,
+    lease: Seconds,
 }
 
 impl DriverMetrics {
     /// A step took so long.
     pub(crate) fn stepped(&self, took: Duration) {
         self.step_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The lease on leadership holds for so long yet; for ever, if `None`.
+    pub(crate) fn lease_left(&self, left: Option<Duration>) {
+        self.lease
+            .set(left.map_or(f64::INFINITY, |left| left.as_secs_f64()));
     }
 
     /// So many messages of agents, calls of sessions and unary calls wait.
@@ -71,6 +80,51 @@ impl DriverMetrics {
                 .get_or_create(&Lane { lane })
                 .set(i64::try_from(len).unwrap_or(i64::MAX));
         }
+    }
+}
+
+/// A gauge in seconds.
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Of leadership, through all terms.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeadershipMetrics {
+    epoch: Gauge,
+    leading: Gauge,
+    terms: Counter,
+    losses: Counter,
+    lease: Seconds,
+}
+
+impl LeadershipMetrics {
+    /// A term has begun.
+    pub(crate) fn begun(&self, epoch: Epoch) {
+        self.epoch.set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
+        self.leading.set(1);
+        self.terms.inc();
+    }
+
+    /// It has ended, and this master stands by.
+    pub(crate) fn ended(&self) {
+        self.leading.set(0);
+    }
+
+    /// It has ended against this master's will. Its threads have ended too.
+    pub(crate) fn lost(&self) {
+        self.losses.inc();
+        self.lease.set(0.0);
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let help = "The leadership term, or the last one";
+        registry.register("master_epoch", help, self.epoch.clone());
+        let help = "1 if this master leads, 0 if it stands by";
+        registry.register("master_leading", help, self.leading.clone());
+        registry.register("master_terms", "Terms begun", self.terms.clone());
+        let help = "Terms that ended otherwise than by a shutdown";
+        registry.register("master_leadership_losses", help, self.losses.clone());
+        let help = "How long the lease on leadership holds yet";
+        registry.register("master_lease_remaining_seconds", help, self.lease.clone());
     }
 }
 
@@ -98,11 +152,13 @@ pub(crate) struct ClusterMetrics {
 impl Metrics {
     /// All at zero.
     pub(crate) fn new() -> Self {
+        let leadership = LeadershipMetrics::default();
         Self {
             driver: DriverMetrics {
                 // From 1 µs to 1 s; a step should stay below 1 ms.
                 step_seconds: Histogram::new(exponential_buckets(1e-6, 4.0, 11)),
                 inbox: Family::default(),
+                lease: leadership.lease.clone(),
             },
             writer: WriterMetrics {
                 // From 0.1 ms to 26 s; an append waits for the disk.
@@ -110,7 +166,7 @@ impl Metrics {
                 log_entries: Gauge::default(),
             },
             cluster: ClusterMetrics::default(),
-            epoch: Gauge::default(),
+            leadership,
         }
     }
 
@@ -128,12 +184,20 @@ impl Metrics {
         );
         let help = "Entries in the log since its snapshot";
         registry.register("master_log_entries", help, self.writer.log_entries.clone());
-        registry.register("master_epoch", "The leadership term", self.epoch.clone());
+        self.leadership.register(registry);
         self.cluster.register(registry);
     }
 }
 
 impl ClusterMetrics {
+    /// Of a term that is over nothing stands; what was counted stays counted.
+    pub(crate) fn forget(&self) {
+        self.agents.clear();
+        self.frameworks.clear();
+        self.tasks.clear();
+        self.offers_outstanding.set(0);
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register("master_agents", "Agents by state", self.agents.clone());
         let help = "Frameworks by whether they have a session";

@@ -1,232 +1,261 @@
-//! Puts a master together and takes it apart: token, listeners, store, term, core, servers, each on its threads.
+//! Puts a master together and takes it apart: token, listeners, election, terms, each on its threads.
 //!
-//! What can be wrong from outside is found before anything is changed: the listeners are bound before the epoch is
-//! raised. The cluster listener has a runtime of its own, so that agents are heard however busy the API is.
+//! The listeners and their connections are of the process; what answers on them is switched between a term and the
+//! standby. What can be wrong from outside is found before anything is changed: the listeners are bound before a term
+//! begins. The cluster listener has a runtime of its own, so that agents are heard however busy the API is.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 
 use axum::Router;
-use proffer_master_core::Core;
-use proffer_master_core::effect::Effects;
-use proffer_model::limits::MESSAGE_LEN_MAX;
-use proffer_model::{ClusterId, Epoch, Problem, code};
+use proffer_leader::Lease;
+use proffer_model::{Leader, Problem, code};
 use proffer_proto::{DESCRIPTORS, v1};
 use proffer_server::auth::{Guard, LocalToken};
 use proffer_server::http::{Limits, serve, serve_with};
-use proffer_server::{clock, listen};
+use proffer_server::listen;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::server::NamedService;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
+use crate::campaign::Campaign;
 use crate::config::Config;
-use crate::driver::Driver;
-use crate::grpc::agent_link::AgentLinkService;
+use crate::election::Election;
+use crate::grpc::leadership::LeadershipService;
 use crate::grpc::operator::OperatorService;
 use crate::grpc::session::SchedulerService;
 use crate::grpc::state::StateService;
-use crate::http::Pages;
-use crate::inbox::{Inbox, Lanes, lanes};
-use crate::limits::LINK_MESSAGE_LEN_MAX;
 use crate::metrics::Metrics;
-use crate::store::log::Log;
-use crate::view::{Feed, View};
-use crate::writer::Writer;
+use crate::pass_on::Passer;
+use crate::standing::Standing;
+use crate::store::StoreUrl;
+use crate::switch::Switch;
+use crate::tenure::Tenure;
+use crate::term::{Maker, Term};
+use crate::{http, standby};
 
-/// A master that leads.
+/// The services that only a leader serves.
+const LEADERS_SERVICES: [&str; 3] = [
+    v1::scheduler_server::SchedulerServer::<SchedulerService>::NAME,
+    v1::framework_state_server::FrameworkStateServer::<StateService>::NAME,
+    v1::operator_server::OperatorServer::<OperatorService>::NAME,
+];
+
+/// A master that serves.
 #[derive(Debug)]
 pub struct Running {
     /// The API's address.
     pub listen: SocketAddr,
     /// The address for agents.
     pub cluster_listen: SocketAddr,
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The term.
-    pub epoch: Epoch,
-    parts: Parts,
-}
-
-#[derive(Debug)]
-struct Parts {
-    term: oneshot::Receiver<Result<(), Problem>>,
+    campaign: JoinHandle<Result<(), Problem>>,
     links: oneshot::Receiver<()>,
     api: JoinHandle<()>,
 }
 
-/// Runs a master until `shutdown`; an error when its term ends otherwise.
+/// Runs a master until `shutdown`; an error when it ends otherwise.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let running = start(config, shutdown).await?;
-    tracing::info!(
-        listen = %running.listen,
-        cluster_listen = %running.cluster_listen,
-        cluster = %running.cluster,
-        epoch = running.epoch.0,
-        "the master leads"
-    );
-    running.join().await?;
+    start(config, shutdown).await?.join().await?;
     Ok(())
 }
 
-/// Starts a master on the current runtime. When this returns, it leads and its listeners are bound.
+/// Starts a master on the current runtime. When this returns, its listeners serve; one that shares its store with nobody
+/// leads then, and its end is the end of that term.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, Problem> {
+    start_in(config, None, shutdown).await
+}
+
+/// The same, standing in this election if there is one.
+pub(crate) async fn start_in(
+    config: Config,
+    stand: Option<Stand>,
+    shutdown: CancellationToken,
+) -> Result<Running, Problem> {
     let token = LocalToken::load_or_create(&config.token_file)?;
     let plaintext = config.insecure_allow_plaintext;
     let api = listen::bind_plaintext(config.listen, "listen", plaintext)?;
     let links = listen::bind_plaintext(config.cluster_listen, "cluster_listen", plaintext)?;
     let (listen, cluster_listen) = (address(&api)?, address(&links)?);
+    let me = config.leader(listen, cluster_listen)?;
+    let stand = stand.or_else(|| crate::election::stand(&config));
 
-    let log = begin_term(&config).await?;
-    let (cluster, epoch) = (log.cluster().clone(), log.epoch());
     let registry = proffer_server::metrics::Metrics::new("master", env!("CARGO_PKG_VERSION"));
     registry.set_insecure_allow_unauthenticated(config.insecure_allow_unauthenticated);
     let metrics = Metrics::new();
-    metrics
-        .epoch
-        .set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
     registry.register(|registry| metrics.register(registry));
-    let (view, feed) = crate::view::start(metrics.cluster.clone())?;
-    let (inbox, lanes) = lanes();
+    let guard = Guard::new(token, config.insecure_allow_unauthenticated).names(host_names(&me));
+    let standing = Arc::new(Standing::new(me.clone()));
+    let passer = Passer::new(Arc::clone(&standing), plaintext);
+    let (services, routers) = services(&standing, passer, &registry).await?;
 
-    // Whatever ends the term ends the servers too; and if one of them cannot start, so does the term.
+    // Whatever ends the campaign ends the servers too; and if one of them cannot start, so does the campaign.
     let ended = shutdown.child_token();
     let unfinished = ended.clone().drop_guard();
-    let term = Term {
-        core: config.core,
-        log,
-        metrics,
-        feed,
-        lanes,
-        ended: ended.clone(),
+    let campaign = Campaign {
+        maker: Maker {
+            core: config.core.clone(),
+            metrics,
+            standing,
+        },
+        services,
+        shutdown: ended.clone(),
     };
-    let term = term.start()?;
-    let names = config
-        .advertise
-        .as_deref()
-        .and_then(|name| name.rsplit_once(':'));
-    let guard = Guard::new(token, config.insecure_allow_unauthenticated)
-        .names(names.map(|(host, _)| host.to_owned()));
-    let pages = Pages {
-        cluster: cluster.clone(),
-        epoch,
-        advertise: config.advertise.unwrap_or_else(|| listen.to_string()),
-        cluster_listen,
+    let life = match stand {
+        None => Life::Alone(begin_alone(&campaign, config.store).await?),
+        Some(stand) => Life::Standing(stand(me)?),
     };
-    let links = serve_links(links, inbox.clone(), guard.clone(), ended.clone())?;
-    let router = crate::http::router(&pages, &registry).merge(services(inbox, view, &pages).await?);
-    let api = tokio::spawn(serve(api, router, guard, ended));
-    unfinished.disarm();
-    let parts = Parts { term, links, api };
+    if let Life::Alone(term) = &life {
+        campaign.take_up(term).await;
+    }
+    let links = serve_links(links, routers.cluster, guard.clone(), ended.clone())?;
+    let api = tokio::spawn(serve(api, routers.api, guard, ended));
+    let campaign = tokio::spawn(live(campaign, life, unfinished));
     Ok(Running {
         listen,
         cluster_listen,
-        cluster,
-        epoch,
-        parts,
+        campaign,
+        links,
+        api,
     })
 }
 
+/// Begins to stand as this master.
+pub(crate) type Stand = Box<dyn FnOnce(Leader) -> Result<Box<dyn Election>, Problem> + Send>;
+
+/// How a master comes to lead.
+enum Life {
+    /// Nobody else has its store: it leads once, in this term.
+    Alone(Term),
+    /// Whenever it is elected.
+    Standing(Box<dyn Election>),
+}
+
+/// Lives to the end; `Ok` after a shutdown.
+async fn live(campaign: Campaign, life: Life, _servers: DropGuard) -> Result<(), Problem> {
+    match life {
+        Life::Alone(term) => campaign.serve_out(term).await,
+        Life::Standing(election) => {
+            campaign.run(election).await;
+            Ok(())
+        }
+    }
+}
+
+async fn begin_alone(campaign: &Campaign, store: StoreUrl) -> Result<Term, Problem> {
+    let tenure = Tenure::new(Lease::forever(), campaign.shutdown.child_token());
+    let begun = campaign.maker.begin(tenure, Box::new(move || store.open()));
+    begun.await.map_err(|failure| failure.problem)
+}
+
 impl Running {
-    /// Waits until the master has ended: `Ok` after a shutdown, otherwise why its term is over. Then the store is
+    /// Waits until the master has ended: `Ok` after a shutdown, otherwise why its only term is over. Then the store is
     /// closed and may be opened again.
     pub async fn join(self) -> Result<(), Problem> {
-        let Parts { term, links, api } = self.parts;
-        let unexpected =
-            |_| Problem::new(code::INTERNAL, "the master's core has ended unexpectedly");
-        let ended = term.await.map_err(unexpected).and_then(|ended| ended);
-        // Both end with the term; one that has panicked has said so.
-        let _ = links.await;
-        let _ = api.await;
-        ended
+        let unexpected = |error| {
+            let message = format!("the master's campaign has ended: {error}");
+            Problem::new(code::INTERNAL, message)
+        };
+        let ended = self.campaign.await.map_err(unexpected);
+        // Both end with the campaign; one that has panicked has said so.
+        let _ = self.links.await;
+        let _ = self.api.await;
+        ended.and_then(|ended| ended)
     }
 }
 
-fn address(listener: &TcpListener) -> Result<SocketAddr, Problem> {
-    let unknown = |error| {
-        Problem::new(
-            code::INTERNAL,
-            format!("a listener has no address: {error}"),
-        )
+/// What serves terms.
+#[derive(Clone, Debug)]
+pub(crate) struct Services {
+    api: Switch,
+    cluster: Switch,
+    health: HealthReporter,
+}
+
+impl Services {
+    /// This term takes the calls.
+    pub(crate) async fn lead(&self, term: &Term) {
+        self.api.lead(term.tenure.clone(), term.api.clone());
+        self.cluster.lead(term.tenure.clone(), term.links.clone());
+        self.report(ServingStatus::Serving).await;
+    }
+
+    /// No term does.
+    pub(crate) async fn stand_by(&self) {
+        self.api.stand_by();
+        self.cluster.stand_by();
+        self.report(ServingStatus::NotServing).await;
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        for name in LEADERS_SERVICES {
+            self.health.set_service_status(name, status).await;
+        }
+    }
+}
+
+/// What the listeners serve through all terms.
+struct Routers {
+    api: Router,
+    cluster: Router,
+}
+
+async fn services(
+    standing: &Arc<Standing>,
+    passer: Passer,
+    registry: &proffer_server::metrics::Metrics,
+) -> Result<(Services, Routers), Problem> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let services = Services {
+        api: Switch::new(standby::api(passer, Arc::clone(standing))),
+        cluster: Switch::new(standby::cluster(Arc::clone(standing))),
+        health,
     };
-    listener.local_addr().map_err(unknown)
-}
-
-async fn begin_term(config: &Config) -> Result<Log, Problem> {
-    let store = config.store.clone();
-    let begun = tokio::task::spawn_blocking(move || Log::begin_term(store.open()?));
-    let unfinished = |error| {
-        Problem::new(
-            code::INTERNAL,
-            format!("the store's task has ended: {error}"),
-        )
-    };
-    Ok(begun.await.map_err(unfinished)??)
-}
-
-/// What the core's thread is made of.
-struct Term {
-    core: proffer_master_core::Config,
-    log: Log,
-    metrics: Metrics,
-    feed: Feed,
-    lanes: Lanes,
-    ended: CancellationToken,
-}
-
-impl Term {
-    /// Starts the core's thread; the answer is how the term has ended.
-    fn start(self) -> Result<oneshot::Receiver<Result<(), Problem>>, Problem> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|error| Problem::new(code::INTERNAL, format!("no random bytes: {error}")))?;
-        let runtime = runtime_of_one_thread()?;
-        let (report, ended) = oneshot::channel();
-        spawn("core", move || {
-            // Also when the core panics, so that nothing goes on serving without it.
-            let _guard = self.ended.clone().drop_guard();
-            let _ = report.send(runtime.block_on(self.lead(seed)));
+    services.stand_by().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| {
+            let message = format!("reflection cannot be served: {error}");
+            Problem::new(code::INTERNAL, message)
         })?;
-        Ok(ended)
-    }
-
-    async fn lead(self, seed: [u8; 32]) -> Result<(), Problem> {
-        let mut first = Effects::new();
-        let core = Core::new(
-            self.core,
-            self.log.cluster().clone(),
-            self.log.epoch(),
-            seed,
-            self.log.registry().clone(),
-            clock::now(),
-            &mut first,
-        );
-        let writer = Writer::start(self.log, self.metrics.writer)?;
-        Driver::new(core, first, writer, self.feed, self.metrics.driver)?
-            .run(self.lanes, self.ended)
-            .await
-    }
+    let leadership = LeadershipService::new(Arc::clone(standing));
+    let leadership = v1::leadership_server::LeadershipServer::new(leadership);
+    let operator = OperatorService::standing(Arc::clone(standing));
+    let operator = v1::operator_server::OperatorServer::new(operator);
+    let api = Routes::new(leadership.clone())
+        .add_service(health_service)
+        .add_service(reflection)
+        .into_axum_router()
+        // Whoever asks a master how it stands means that one.
+        .route_service("/proffer.v1.Operator/GetMaster", operator)
+        .merge(http::router(Arc::clone(standing), registry))
+        .merge(services.api.router());
+    let cluster = Routes::new(leadership)
+        .into_axum_router()
+        .merge(services.cluster.router());
+    Ok((services, Routers { api, cluster }))
 }
 
 /// Serves agents on a thread of their own; the answer comes when that has ended.
 fn serve_links(
     listener: TcpListener,
-    inbox: Inbox,
+    router: Router,
     guard: Guard,
     ended: CancellationToken,
 ) -> Result<oneshot::Receiver<()>, Problem> {
     let immovable = |error| {
-        Problem::new(
-            code::INTERNAL,
-            format!("a listener cannot be moved: {error}"),
-        )
+        let message = format!("a listener cannot be moved: {error}");
+        Problem::new(code::INTERNAL, message)
     };
     let listener = listener.into_std().map_err(immovable)?;
     let runtime = runtime_of_one_thread()?;
-    let link = v1::agent_link_server::AgentLinkServer::new(AgentLinkService::new(inbox))
-        .max_decoding_message_size(LINK_MESSAGE_LEN_MAX);
-    let router = Routes::new(link).into_axum_router();
     let (report, done) = oneshot::channel();
     spawn("links", move || {
         runtime.block_on(async {
@@ -240,54 +269,30 @@ fn serve_links(
     Ok(done)
 }
 
-/// The gRPC services of the API listener.
-async fn services(inbox: Inbox, view: View, pages: &Pages) -> Result<Router, Problem> {
-    let scheduler = SchedulerService::new(inbox.clone(), pages.epoch);
-    let state = StateService::new(inbox.clone());
-    let operator = OperatorService::new(inbox, view, pages.cluster.clone(), pages.epoch);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| {
-            Problem::new(
-                code::INTERNAL,
-                format!("reflection cannot be served: {error}"),
-            )
-        })?;
-    // Whoever can ask is asking a leader: the listener ends with the term.
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter
-        .set_serving::<v1::scheduler_server::SchedulerServer<SchedulerService>>()
-        .await;
-    reporter
-        .set_serving::<v1::framework_state_server::FrameworkStateServer<StateService>>()
-        .await;
-    reporter
-        .set_serving::<v1::operator_server::OperatorServer<OperatorService>>()
-        .await;
-    Ok(Routes::new(
-        v1::scheduler_server::SchedulerServer::new(scheduler)
-            .max_decoding_message_size(MESSAGE_LEN_MAX),
-    )
-    .add_service(
-        v1::framework_state_server::FrameworkStateServer::new(state)
-            .max_decoding_message_size(MESSAGE_LEN_MAX),
-    )
-    .add_service(v1::operator_server::OperatorServer::new(operator))
-    .add_service(health)
-    .add_service(reflection)
-    .into_axum_router())
+fn address(listener: &TcpListener) -> Result<SocketAddr, Problem> {
+    let unknown = |error| {
+        let message = format!("a listener has no address: {error}");
+        Problem::new(code::INTERNAL, message)
+    };
+    listener.local_addr().map_err(unknown)
 }
 
-fn runtime_of_one_thread() -> Result<tokio::runtime::Runtime, Problem> {
+/// The names by which others call this master.
+fn host_names(me: &Leader) -> impl Iterator<Item = &str> {
+    let addresses = [&me.address, &me.cluster_address].into_iter();
+    addresses.filter_map(|address| Some(address.rsplit_once(':')?.0))
+}
+
+/// A runtime for a thread of its own.
+pub(crate) fn runtime_of_one_thread() -> Result<tokio::runtime::Runtime, Problem> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Problem::new(code::INTERNAL, format!("cannot start a runtime: {error}")))
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Problem> {
+/// Starts a thread.
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Problem> {
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)

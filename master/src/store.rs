@@ -125,6 +125,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a new attempt will end the same way until a human has acted.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::Newer { .. } | Self::Unreadable { .. } => true,
+            Self::Deposed { .. } | Self::Locked { .. } | Self::Io { .. } => false,
+        }
+    }
+
     /// For `map_err`: what was tried, and on which file.
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

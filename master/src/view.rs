@@ -5,8 +5,8 @@
 //! snapshot is cheap (see [`pages`]) but makes the next changes dearer, so it happens only when someone asks, and at
 //! most once in [`VIEW_PUBLISH_INTERVAL`].
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Instant;
 
@@ -31,29 +31,31 @@ enum Message {
     Query(oneshot::Sender<Arc<Snapshot>>),
 }
 
-/// The readers' end.
+/// The readers' end. Does not keep the view alive: it ends with its term, whoever still asks.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
-    messages: SyncSender<Message>,
+    messages: Weak<SyncSender<Message>>,
 }
 
 /// The driver's end.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    messages: SyncSender<Message>,
+    messages: Arc<SyncSender<Message>>,
+    thread: thread::JoinHandle<()>,
 }
 
-/// Starts the view's thread; it ends when both ends are dropped.
+/// Starts the view's thread; it ends when the driver's end is dropped.
 pub(crate) fn start(metrics: ClusterMetrics) -> Result<(View, Feed), Problem> {
     let (messages, incoming) = sync_channel(VIEW_CHANNEL_LEN);
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("view".into())
         .spawn(move || run(&incoming, &metrics))
         .map_err(|error| Problem::new(code::INTERNAL, format!("cannot start a thread: {error}")))?;
-    let feed = Feed {
-        messages: messages.clone(),
+    let messages = Arc::new(messages);
+    let view = View {
+        messages: Arc::downgrade(&messages),
     };
-    Ok((View { messages }, feed))
+    Ok((view, Feed { messages, thread }))
 }
 
 impl Feed {
@@ -73,18 +75,28 @@ impl Feed {
             Ok(()) | Err(TrySendError::Full(Message::Query(_))) => {}
         }
     }
+
+    /// Waits until the view has ended.
+    pub(crate) fn finish(self) {
+        drop(self.messages);
+        if self.thread.join().is_err() {
+            tracing::error!("the view's thread has panicked");
+        }
+    }
 }
 
 impl View {
     /// Everything as it is now or a little later.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
         let (answer, answered) = oneshot::channel();
-        self.messages
+        let messages = self.messages.upgrade().ok_or_else(not_leading)?;
+        messages
             .try_send(Message::Query(answer))
             .map_err(|error| match error {
                 TrySendError::Full(_) => overloaded("too many queries wait"),
                 TrySendError::Disconnected(_) => not_leading(),
             })?;
+        drop(messages);
         answered.await.map_err(|_| not_leading())
     }
 }
@@ -114,7 +126,7 @@ fn run(incoming: &Receiver<Message>, metrics: &ClusterMetrics) {
             }
             Ok(Message::Query(answer)) => waiting.push(answer),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return metrics.forget(),
         }
         let is_time = published_at.elapsed() >= VIEW_PUBLISH_INTERVAL;
         if !waiting.is_empty() && (!is_outdated || is_time || waiting.len() >= VIEW_CHANNEL_LEN) {
@@ -176,7 +188,10 @@ mod tests {
     #[test]
     fn what_the_view_cannot_take_is_kept_and_told_later() {
         let (messages, incoming) = sync_channel(1);
-        let feed = Feed { messages };
+        let feed = Feed {
+            messages: Arc::new(messages),
+            thread: thread::spawn(|| {}),
+        };
         let framework: FrameworkId = "f".parse().expect("id");
         let mut facts = vec![Fact::FrameworkGone { framework }];
         feed.tell(&mut facts);
@@ -196,9 +211,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_view_whose_thread_is_gone_says_so() {
-        let (messages, incoming) = sync_channel(1);
-        drop(incoming);
-        let problem = View { messages }.snapshot().await.expect_err("gone");
+        let (view, feed) = start(ClusterMetrics::default()).expect("a thread");
+        view.snapshot().await.expect("a snapshot");
+        feed.finish();
+        let problem = view.snapshot().await.expect_err("gone");
         assert!(problem.is(code::MASTER_NOT_LEADING), "{problem}");
     }
 }

@@ -51,7 +51,7 @@ impl v1::agent_link_server::AgentLink for AgentLinkService {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| status_of(overloaded("too many agents are connected")))?;
         let (outbox, mail) = outbox(LINK_OUTBOX_LEN);
-        let connection = Connection::new(&mail);
+        let connection = Connection::new(&mail, self.inbox.tenure.clone());
         let reader = Reader {
             inbox: self.inbox.clone(),
             link: LinkId(self.inbox.next_id()),
@@ -90,9 +90,8 @@ impl Reader {
         if self.inbox.links.send(opened).await.is_err() {
             return;
         }
-        let ended = self.connection.ended.clone();
         tokio::select! {
-            () = ended.cancelled() => {}
+            () = self.connection.is_over() => {}
             read = self.read(&mut incoming) => {
                 if let Err(problem) = read {
                     self.connection.refuse(problem);

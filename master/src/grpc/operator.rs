@@ -3,12 +3,13 @@
 //! Commands and environments are in no row, so they cannot be shown.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proffer_master_core::effect::{AgentRow, Explanation, FrameworkRow, Reply, TaskRow};
-use proffer_model::{AgentId, ClusterId, Epoch, FrameworkId, Problem, TaskId};
+use proffer_model::{AgentId, FrameworkId, Problem, TaskId};
 use proffer_proto::{
-    encode_agent_state, encode_attributes, encode_port, encode_resources, encode_status, status_of,
-    v1,
+    encode_agent_state, encode_attributes, encode_leader, encode_port, encode_resources,
+    encode_status, status_of, v1,
 };
 use proffer_server::auth::{Action, Object, authorize};
 use tonic::{Request, Response, Status};
@@ -16,26 +17,37 @@ use tonic::{Request, Response, Status};
 use super::state::unexpected;
 use super::{decode_id, principal_of};
 use crate::inbox::{Ask, Inbox};
-use crate::view::View;
+use crate::standing::{Side, Standing};
+use crate::view::{Snapshot, View};
 
-/// The service.
+/// The service. Without a term it only says how this master stands.
 #[derive(Debug)]
 pub(crate) struct OperatorService {
-    inbox: Inbox,
-    view: View,
-    cluster: ClusterId,
-    epoch: Epoch,
+    standing: Arc<Standing>,
+    term: Option<(Inbox, View)>,
 }
 
 impl OperatorService {
-    /// For the term of this epoch.
-    pub(crate) fn new(inbox: Inbox, view: View, cluster: ClusterId, epoch: Epoch) -> Self {
-        Self {
-            inbox,
-            view,
-            cluster,
-            epoch,
-        }
+    /// For one term.
+    pub(crate) fn leading(standing: Arc<Standing>, inbox: Inbox, view: View) -> Self {
+        let term = Some((inbox, view));
+        Self { standing, term }
+    }
+
+    /// For all terms, and the time between them.
+    pub(crate) fn standing(standing: Arc<Standing>) -> Self {
+        let term = None;
+        Self { standing, term }
+    }
+
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, Status> {
+        let (_, view) = self.term()?;
+        view.snapshot().await.map_err(status_of)
+    }
+
+    fn term(&self) -> Result<&(Inbox, View), Status> {
+        let not_leading = || status_of(self.standing.not_leading(Side::Api));
+        self.term.as_ref().ok_or_else(not_leading)
     }
 }
 
@@ -46,12 +58,15 @@ impl v1::operator_server::Operator for OperatorService {
         request: Request<v1::GetMasterRequest>,
     ) -> Result<Response<v1::GetMasterResponse>, Status> {
         authorize_read(&request, Object::Cluster)?;
+        let status = self.standing.now();
+        let reign = status.reign.as_ref();
+        let cluster = reign.map(|reign| reign.cluster.to_string());
         Ok(Response::new(v1::GetMasterResponse {
-            cluster_id: self.cluster.to_string(),
-            epoch: self.epoch.0,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            leading: true,
-            leader: None,
+            cluster_id: cluster.unwrap_or_default(),
+            epoch: reign.map_or(0, |reign| reign.epoch.0),
+            version: self.standing.me().version.clone(),
+            leading: reign.is_some(),
+            leader: status.leader.as_ref().map(encode_leader),
         }))
     }
 
@@ -60,7 +75,7 @@ impl v1::operator_server::Operator for OperatorService {
         request: Request<v1::ListAgentsRequest>,
     ) -> Result<Response<v1::ListAgentsResponse>, Status> {
         authorize_read(&request, Object::Cluster)?;
-        let snapshot = self.view.snapshot().await.map_err(status_of)?;
+        let snapshot = self.snapshot().await?;
         let mut agents: Vec<v1::Agent> = snapshot
             .agents
             .iter()
@@ -75,7 +90,7 @@ impl v1::operator_server::Operator for OperatorService {
         request: Request<v1::ListFrameworksRequest>,
     ) -> Result<Response<v1::ListFrameworksResponse>, Status> {
         authorize_read(&request, Object::Cluster)?;
-        let snapshot = self.view.snapshot().await.map_err(status_of)?;
+        let snapshot = self.snapshot().await?;
         let mut frameworks: Vec<v1::Framework> = snapshot
             .frameworks
             .iter()
@@ -94,7 +109,7 @@ impl v1::operator_server::Operator for OperatorService {
         let framework: Option<FrameworkId> =
             decode_filter(&asked.framework_id, "framework_id").map_err(status_of)?;
         let task: Option<TaskId> = decode_filter(&asked.task_id, "task_id").map_err(status_of)?;
-        let snapshot = self.view.snapshot().await.map_err(status_of)?;
+        let snapshot = self.snapshot().await?;
         let mut rows: Vec<&TaskRow> = snapshot
             .tasks
             .iter()
@@ -123,8 +138,8 @@ impl v1::operator_server::Operator for OperatorService {
         let framework = &request.get_ref().framework_id;
         let framework: FrameworkId = decode_id(framework, "framework_id").map_err(status_of)?;
         authorize_read(&request, Object::Framework(Some(&framework)))?;
-        let reply = self
-            .inbox
+        let (inbox, _) = self.term()?;
+        let reply = inbox
             .ask(Ask::Explain { framework })
             .await
             .map_err(status_of)?;

@@ -54,7 +54,7 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
         let place = place.map_err(|_| status_of(overloaded("too many sessions are open")))?;
         let (outbox, mail) = outbox(SESSION_OUTBOX_LEN);
         let session = SessionId(self.inbox.next_id());
-        let connection = Connection::new(&mail);
+        let connection = Connection::new(&mail, self.inbox.tenure.clone());
         let reader = Reader {
             inbox: self.inbox.clone(),
             session,
@@ -89,9 +89,8 @@ impl Reader {
         if self.inbox.sessions.send(opened).await.is_err() {
             return;
         }
-        let ended = self.connection.ended.clone();
         tokio::select! {
-            () = ended.cancelled() => {}
+            () = self.connection.is_over() => {}
             () = self.read(&mut incoming) => {}
         }
         // When the term is over, nobody needs to know.

@@ -24,6 +24,7 @@ pub use finder::{
     limits::MASTERS_MAX,
 };
 pub use lease::Lease;
+pub use limits::{SESSION_TIMEOUT_MAX, SESSION_TIMEOUT_MIN};
 pub use masters::Masters;
 pub use session::{Access, Call, Lifetime, Node, Session, SessionError};
 pub use url::ZooKeeperUrl;

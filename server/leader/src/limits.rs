@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// The shortest session that masters may ask for; a shorter one is refused (`config.invalid`), since a pause of a garbage
 /// collection or a slow disk would end it.
-pub(crate) const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(4);
+pub const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(4);
 /// The longest; a longer one is refused, since that long nobody would lead after a leader is gone.
-pub(crate) const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+pub const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// The session of one who only looks on; when it ends, the next begins.
 pub(crate) const OBSERVER_TIMEOUT: Duration = Duration::from_secs(6);
 /// Between two looks at who stands, for one who only looks on; a change that ZooKeeper tells of is seen at once.
