@@ -5,20 +5,19 @@
 //! the session that took it over, for ever to and fro.
 
 use std::pin::pin;
+use std::sync::Arc;
 
+use proffer_leader::{Bearer, Finder, Found, Term};
 use proffer_model::problem::Code;
 use proffer_model::session::{Call, Event};
 use proffer_model::{Kind, Problem, code};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
 use tonic::metadata::AsciiMetadataValue;
 
-use crate::backoff::{Backoff, random};
 use crate::events::Received;
 use crate::framework::bearer;
 use crate::handle::{Active, Request, no_session};
 use crate::link::{Ended, Link, open};
-use crate::master::Master;
 use crate::memory::Memory;
 use crate::pump::{Author, Pump};
 use crate::token::find_local_token;
@@ -32,6 +31,7 @@ const FINAL: [Code; 4] = [
 ];
 
 /// How calls are authenticated.
+#[derive(Clone)]
 pub(crate) enum Token {
     /// By what the author gave.
     Given(AsciiMetadataValue),
@@ -41,7 +41,7 @@ pub(crate) enum Token {
 
 /// What the background task owns.
 pub(crate) struct Driver {
-    pub(crate) masters: Vec<Master>,
+    pub(crate) finder: Finder,
     pub(crate) token: Token,
     pub(crate) memory: Memory,
     pub(crate) requests: mpsc::Receiver<Request>,
@@ -53,12 +53,13 @@ pub(crate) struct Driver {
 impl Driver {
     /// Runs until a refusal is final, or until it is aborted because the author has dropped the events.
     pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::default();
         let mut is_outage_logged = false;
         loop {
-            let ended = match self.connect().await {
+            let finding = self.finder.leader();
+            let found = refusing(&mut self.requests, &mut self.memory, finding).await;
+            let ended = match self.connect(&found).await {
                 Ok((link, has_history)) => {
-                    backoff.reset();
+                    self.finder.worked(&found);
                     is_outage_logged = false;
                     self.serve(link, has_history).await
                 }
@@ -67,6 +68,7 @@ impl Driver {
             let is_served = self.active.send_replace(None).is_some();
             let is_final = self.is_final(&ended);
             let (Ended::Broken(problem) | Ended::Refused(problem)) = ended;
+            self.finder.failed(&found, &problem);
             if is_final {
                 // The author is told and decides what it means.
                 tracing::info!(%problem, "the session is over for good");
@@ -83,35 +85,23 @@ impl Driver {
             if is_final {
                 return;
             }
-            let wait = sleep(backoff.next(random()));
-            refusing(&mut self.requests, &mut self.memory, wait).await;
         }
     }
 
-    /// One round through the masters, beginning with the one that led last. Says also whether the framework may have tasks
-    /// from before.
-    async fn connect(&mut self) -> Result<(Link, bool), Ended> {
+    /// Subscribes with this master. Says also whether the framework may have tasks from before.
+    async fn connect(&mut self, found: &Found) -> Result<(Link, bool), Ended> {
         let subscribe = self.memory.subscribe();
         let has_history = self.memory.has_history();
-        let mut last = Ended::Broken(no_session());
-        for _ in 0..self.masters.len() {
-            let Some(master) = self.masters.first() else {
-                break;
+        let opening = async {
+            let (bearer, missing) = self.token.find().await;
+            let opened = tokio::select! {
+                opened = open(found, bearer, &subscribe) => opened,
+                () = self.finder.superseded(found.term.as_ref()) => Err(Ended::Broken(superseded())),
             };
-            let opening = async {
-                let (bearer, missing) = self.token.find().await;
-                let opened = open(master, bearer, &subscribe).await;
-                opened.map_err(|ended| explain_missing_token(ended, missing))
-            };
-            let opened = refusing(&mut self.requests, &mut self.memory, opening).await;
-            match opened.and_then(|link| self.believe(link)) {
-                Ok(link) => return Ok((link, has_history)),
-                Err(ended) if self.is_final(&ended) => return Err(ended),
-                Err(ended) => last = ended,
-            }
-            self.masters.rotate_left(1);
-        }
-        Err(last)
+            opened.map_err(|ended| explain_missing_token(ended, missing))
+        };
+        let link = refusing(&mut self.requests, &mut self.memory, opening).await?;
+        Ok((self.believe(link)?, has_history))
     }
 
     /// Refuses a master of an earlier epoch, or of another cluster.
@@ -135,13 +125,21 @@ impl Driver {
         // Before anything else, so that the author sees the beginning of every session of which they see the end.
         let sequence = self.memory.sequence_of(link.sequence);
         self.tell(sequence, link.subscribed.clone()).await;
+        let term = Term {
+            cluster: session.cluster.clone(),
+            epoch: session.epoch,
+        };
         let author = Author {
             requests: &mut self.requests,
             acknowledged: &mut self.acknowledged,
             events: &self.events,
         };
+        let overtaken = async {
+            self.finder.superseded(Some(&term)).await;
+            superseded()
+        };
         Pump::new(&mut self.memory, link, has_history)
-            .run(author)
+            .run(author, pin!(overtaken))
             .await
     }
 
@@ -180,6 +178,20 @@ impl Token {
             },
         }
     }
+}
+
+impl From<Token> for Bearer {
+    fn from(token: Token) -> Self {
+        let token = Arc::new(token);
+        Self::Asked(Arc::new(move || {
+            let token = Arc::clone(&token);
+            Box::pin(async move { token.find().await.0 })
+        }))
+    }
+}
+
+fn superseded() -> Problem {
+    Problem::new(code::PEER_UNREACHABLE, "another master leads by now")
 }
 
 /// A master that wants a token where none was found: why none was found says more.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use proffer_leader::{Finder, FinderOptions, Masters, Side};
 use proffer_model::{Problem, code};
 use proffer_proto::{decode_call, encode_call};
 use tokio::sync::{mpsc, watch};
@@ -14,7 +15,6 @@ use crate::driver::{Driver, Token};
 use crate::events::Events;
 use crate::handle::Handle;
 use crate::limits::{CALLS_QUEUED_MAX, EVENTS_QUEUED_MAX};
-use crate::master::parse_masters;
 use crate::memory::Memory;
 use crate::options::ConnectOptions;
 
@@ -30,20 +30,32 @@ impl Framework {
     ///
     /// The error is about an option: `config.invalid`, or what is wrong with the description, with the field.
     pub fn connect(options: ConnectOptions) -> Result<(Handle, Events), Problem> {
-        let masters = parse_masters(&options.masters, options.insecure_allow_plaintext)?;
+        let masters = Masters::parse(&options.masters)
+            .and_then(|masters| {
+                masters.check_plaintext(options.insecure_allow_plaintext)?;
+                Ok(masters)
+            })
+            .map_err(|problem| problem.within("masters"))?;
         let token = match &options.token {
             Some(token) => Token::Given(bearer(token.expose())?),
             None => Token::OfThisHost,
         };
         let memory = Memory::new(options.framework_id, options.description);
         decode_call(encode_call(0, &memory.subscribe()))?;
+        let finder = Finder::start(FinderOptions {
+            masters,
+            side: Side::Api,
+            bearer: token.clone().into(),
+            insecure_allow_plaintext: options.insecure_allow_plaintext,
+        })
+        .map_err(|problem| problem.within("masters"))?;
 
         let (requests, requests_received) = mpsc::channel(CALLS_QUEUED_MAX);
         let (events, events_received) = mpsc::channel(EVENTS_QUEUED_MAX);
         let (acknowledged, acknowledged_received) = watch::channel(0);
         let (active, active_received) = watch::channel(None);
         let driver = Driver {
-            masters,
+            finder,
             token,
             memory,
             requests: requests_received,

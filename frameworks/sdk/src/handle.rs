@@ -48,6 +48,40 @@ pub(crate) struct Active {
     pub(crate) bearer: Option<AsciiMetadataValue>,
 }
 
+impl Active {
+    /// A request of its own beside the session.
+    pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(bearer) = &self.bearer {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", bearer.clone());
+        }
+        request
+    }
+}
+
+/// The connection to the leader that the session goes over, for calls that the SDK has no words for.
+#[derive(Clone)]
+pub struct Connection(Active);
+
+impl Connection {
+    /// For a client of any of the master's services.
+    pub fn channel(&self) -> Channel {
+        self.0.channel.clone()
+    }
+
+    /// A request that is authenticated as the session is.
+    pub fn request<T>(&self, message: T) -> tonic::Request<T> {
+        self.0.request(message)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.0.session).finish()
+    }
+}
+
 /// Where the answer to a call goes.
 pub(crate) type Reply = oneshot::Sender<Result<Answer, Problem>>;
 
@@ -167,6 +201,12 @@ impl Handle {
     /// The durable state that the master keeps for the framework.
     pub fn state(&self) -> State {
         State::new(self.active.clone(), self.call_timeout)
+    }
+
+    /// The connection to the leader; fails with `peer.unreachable` while no session is active.
+    pub fn connection(&self) -> Result<Connection, Problem> {
+        let active = self.active.borrow().clone();
+        active.map(Connection).ok_or_else(no_session)
     }
 
     /// The session that is active now, if any.

@@ -1,7 +1,7 @@
 //! The Rust SDK for authors of frameworks: schedulers that run tasks on a Proffer cluster.
 //!
-//! [`Framework::connect`] keeps a session with the leading master: it finds the leader in a list of masters, subscribes,
-//! and begins anew with the same framework id whenever the session breaks. A [`Handle`] makes calls and gets a typed
+//! [`Framework::connect`] keeps a session with the leading master: it finds the leader in a list of masters, or where
+//! ZooKeeper says that masters stand, subscribes, and begins anew with the same framework id whenever the session breaks. A [`Handle`] makes calls and gets a typed
 //! answer to each; [`Events`] says what happens; [`State`] keeps small durable values with the master, so that a framework
 //! needs no database. [`run`] drives a [`Scheduler`] for those who would rather write handlers than a loop.
 //!
@@ -34,14 +34,12 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-mod backoff;
 mod driver;
 mod events;
 mod framework;
 mod handle;
 mod limits;
 mod link;
-mod master;
 mod memory;
 mod options;
 mod pump;
@@ -54,7 +52,7 @@ mod told;
 
 pub use events::{Events, Received};
 pub use framework::Framework;
-pub use handle::{Handle, PendingAnswer, Session};
+pub use handle::{Connection, Handle, PendingAnswer, Session};
 pub use options::ConnectOptions;
 pub use proffer_model::{self as model, session};
 pub use scheduler::{Scheduler, drive, run};

@@ -17,25 +17,13 @@ pub(crate) const BACKLOG_PAUSE: usize = 1_024;
 pub(crate) const BACKLOG_MAX: usize = 100_000;
 /// Heartbeat intervals without any event after which a master counts as lost and the session is begun anew.
 pub(crate) const HEARTBEATS_MISSED_MAX: u32 = 5;
-/// How long a connection may take to be made; then the next master is tried.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// From connection to subscription; then the next master is tried.
+/// From the call to the subscription; then the master rests, and whoever leads by then is called.
 pub(crate) const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may wait for its answer unless the author says otherwise; then it is refused with `peer.unreachable`.
 pub(crate) const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// How often an idle connection is probed, and how long a probe may take; then it is closed.
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// See [`KEEPALIVE_INTERVAL`].
-pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The longest wait before the masters are tried for the second time; doubles with each round.
-pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-/// The longest wait between two rounds.
-pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Tasks of which is remembered what was told; of more, repeated statuses are told again.
 pub(crate) const TASKS_REMEMBERED_MAX: usize = 500_000;
 /// Of these, tasks that have ended; the oldest is forgotten for one more.
 pub(crate) const ENDED_TASKS_REMEMBERED_MAX: usize = 10_000;
-/// Masters in the list; more are refused.
-pub(crate) const MASTERS_MAX: usize = 100;
 /// Bytes of a token file that are read; a longer one is refused.
 pub(crate) const TOKEN_FILE_LEN_MAX: u64 = 4_096;

@@ -1,7 +1,8 @@
-//! One connection to one master, up to the moment at which it accepts the subscription.
+//! One session with one master, up to the moment at which it accepts the subscription.
 
 use std::time::Duration;
 
+use proffer_leader::Found;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{Problem, code};
@@ -15,12 +16,11 @@ use tonic::{Request, Streaming};
 
 use crate::handle::{Active, Session};
 use crate::limits::{CALLS_OUTGOING_MAX, SUBSCRIBE_TIMEOUT};
-use crate::master::Master;
 
 /// The request id of the first call; later ones are greater.
 pub(crate) const SUBSCRIBE_REQUEST: u64 = 1;
 
-/// How a connection or a session ended.
+/// How a session ended, or why there is none.
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// It broke, or a master said something that cannot be right: always worth another try.
@@ -45,25 +45,23 @@ pub(crate) struct Link {
     pub(crate) active: Active,
 }
 
-/// Connects to a master and subscribes.
+/// Subscribes with a master.
 pub(crate) async fn open(
-    master: &Master,
+    found: &Found,
     bearer: Option<AsciiMetadataValue>,
     subscribe: &Call,
 ) -> Result<Link, Ended> {
-    let opening = open_unbounded(master, bearer, subscribe);
+    let opening = open_unbounded(found, bearer, subscribe);
     timeout(SUBSCRIBE_TIMEOUT, opening)
         .await
-        .unwrap_or_else(|_| Err(Ended::Broken(unreachable(master, "it does not answer"))))
+        .unwrap_or_else(|_| Err(Ended::Broken(unreachable(found, "it does not answer"))))
 }
 
 async fn open_unbounded(
-    master: &Master,
+    found: &Found,
     bearer: Option<AsciiMetadataValue>,
     subscribe: &Call,
 ) -> Result<Link, Ended> {
-    let connected = master.endpoint.connect().await;
-    let channel = connected.map_err(|error| Ended::Broken(unreachable(master, &cause(&error))))?;
     let (calls, outgoing) = mpsc::channel(CALLS_OUTGOING_MAX);
     let first = encode_call(SUBSCRIBE_REQUEST, subscribe);
     // The channel is new and has room.
@@ -73,7 +71,7 @@ async fn open_unbounded(
         let metadata = request.metadata_mut();
         metadata.insert("authorization", bearer.clone());
     }
-    let mut client = SchedulerClient::new(channel.clone())
+    let mut client = SchedulerClient::new(found.channel.clone())
         .max_decoding_message_size(MESSAGE_LEN_MAX)
         .max_encoding_message_size(MESSAGE_LEN_MAX);
     let response = client.session(request).await;
@@ -81,7 +79,7 @@ async fn open_unbounded(
         .map_err(|status| Ended::Refused(problem_of(&status)))?
         .into_inner();
     let (sequence, subscribed) = await_subscribed(&mut events).await?;
-    let (heartbeat_interval, session) = read_subscribed(&subscribed, master)?;
+    let (heartbeat_interval, session) = read_subscribed(&subscribed, found)?;
     Ok(Link {
         calls,
         events,
@@ -90,7 +88,7 @@ async fn open_unbounded(
         heartbeat_interval,
         active: Active {
             session,
-            channel,
+            channel: found.channel.clone(),
             bearer,
         },
     })
@@ -120,7 +118,7 @@ async fn await_subscribed(events: &mut Streaming<v1::SessionEvent>) -> Result<(u
     }
 }
 
-fn read_subscribed(event: &Event, master: &Master) -> Result<(Duration, Session), Ended> {
+fn read_subscribed(event: &Event, found: &Found) -> Result<(Duration, Session), Ended> {
     let Event::Subscribed {
         framework,
         cluster,
@@ -136,7 +134,7 @@ fn read_subscribed(event: &Event, master: &Master) -> Result<(Duration, Session)
         cluster: cluster.clone(),
         epoch: *epoch,
         generation: *generation,
-        master: master.address.clone(),
+        master: found.address.clone(),
     };
     Ok((*heartbeat_interval, session))
 }
@@ -154,17 +152,8 @@ pub(crate) fn out_of_order() -> Problem {
     )
 }
 
-fn unreachable(master: &Master, why: &str) -> Problem {
-    let message = format!("the master at {} cannot be reached: {why}", master.address);
+fn unreachable(found: &Found, why: &str) -> Problem {
+    let message = format!("the master at {} cannot be reached: {why}", found.address);
     Problem::new(code::PEER_UNREACHABLE, message)
         .hint("see that the master runs and listens at this address")
-}
-
-/// The innermost cause says what happened; the outer ones say "transport error".
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

@@ -10,7 +10,8 @@ use crate::limits::CALL_TIMEOUT_DEFAULT;
 /// How to connect, and as whom.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// The masters, `host:port` or `http://host:port`; any of them may lead.
+    /// The masters: `host:port` of each, also several in one text with commas between them; any of them may lead. Or where
+    /// ZooKeeper says that they stand: `zk://host:port,…/path`, alone.
     pub masters: Vec<String>,
     /// The bearer token. When absent, the token file of this host is looked for at each connection, by the same rule as
     /// the servers' ([`proffer_model::token::TokenPlace`]); without such a file the master is asked without a token.

@@ -82,8 +82,18 @@ impl<'a> Pump<'a> {
     }
 
     /// Runs until the session ends; every call that waits then fails.
-    pub(crate) async fn run(mut self, author: Author<'_>) -> Ended {
-        let ended = self.run_until_it_ends(author).await;
+    /// `overtaken` says why it is to end before the master says so.
+    pub(crate) async fn run(
+        mut self,
+        author: Author<'_>,
+        overtaken: impl Future<Output = Problem> + Unpin,
+    ) -> Ended {
+        let ended = tokio::select! {
+            // What has come over the session is taken first.
+            biased;
+            ended = self.run_until_it_ends(author) => ended,
+            problem = overtaken => Ended::Broken(problem),
+        };
         let (Ended::Broken(problem) | Ended::Refused(problem)) = &ended;
         for reply in self.waiting.into_values().filter_map(|w| w.reply) {
             // Whoever waits no longer does not need to know.

@@ -16,7 +16,7 @@ use proffer_proto::{problem_of, v1};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status};
 
 use crate::handle::{Active, no_session};
 
@@ -67,7 +67,7 @@ impl State {
             key: key.to_string(),
         };
         let mut client = client(&active);
-        match self.answer(client.get(request(&active, message))).await {
+        match self.answer(client.get(active.request(message))).await {
             Ok(response) => response.entry.map(decode_stored).transpose(),
             Err(problem) if problem.is(code::STATE_KEY_UNKNOWN) => Ok(None),
             Err(problem) => Err(problem),
@@ -91,7 +91,7 @@ impl State {
             expected_version: expected.version(),
         };
         let mut client = client(&active);
-        let response = self.answer(client.put(request(&active, message))).await?;
+        let response = self.answer(client.put(active.request(message))).await?;
         Ok(response.version)
     }
 
@@ -105,8 +105,7 @@ impl State {
             expected_version: expected.version(),
         };
         let mut client = client(&active);
-        self.answer(client.delete(request(&active, message)))
-            .await?;
+        self.answer(client.delete(active.request(message))).await?;
         Ok(())
     }
 
@@ -119,7 +118,7 @@ impl State {
             prefix: prefix.to_owned(),
         };
         let mut client = client(&active);
-        let response = self.answer(client.list(request(&active, message))).await?;
+        let response = self.answer(client.list(active.request(message))).await?;
         response.entries.into_iter().map(decode_stored).collect()
     }
 
@@ -165,15 +164,6 @@ fn client(active: &Active) -> FrameworkStateClient<Channel> {
     FrameworkStateClient::new(active.channel.clone())
         .max_decoding_message_size(2 * STATE_TOTAL_LEN_MAX)
         .max_encoding_message_size(MESSAGE_LEN_MAX)
-}
-
-fn request<T>(active: &Active, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    if let Some(bearer) = &active.bearer {
-        let metadata = request.metadata_mut();
-        metadata.insert("authorization", bearer.clone());
-    }
-    request
 }
 
 fn decode_stored(entry: v1::StateEntry) -> Result<Stored, Problem> {

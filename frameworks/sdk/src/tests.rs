@@ -2,6 +2,7 @@
 
 mod calling;
 mod fake_master;
+mod finding;
 mod keeping;
 mod scheduling;
 

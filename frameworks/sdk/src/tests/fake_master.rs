@@ -6,15 +6,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{ClusterId, Epoch, FrameworkId, Generation, Problem, code};
 use proffer_proto::v1::framework_state_server::{FrameworkState, FrameworkStateServer};
+use proffer_proto::v1::leadership_server::{Leadership, LeadershipServer};
 use proffer_proto::v1::scheduler_server::{Scheduler, SchedulerServer};
 use proffer_proto::{decode_call, encode_event, status_of, v1};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, WatchStream};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -36,6 +39,7 @@ pub(super) struct FakeMaster {
     pub(super) address: SocketAddr,
     sessions: mpsc::Receiver<FakeSession>,
     pub(super) state: Arc<Mutex<StateTable>>,
+    says: watch::Sender<v1::WatchLeadershipResponse>,
     _server: AbortOnDropHandle<Result<(), tonic::transport::Error>>,
 }
 
@@ -49,15 +53,20 @@ pub(super) struct StateTable {
 
 impl FakeMaster {
     pub(super) async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, true).await
+    }
+
+    /// A master that stands by until the test says otherwise.
+    pub(super) async fn start_standing_by() -> Self {
+        Self::start_with(None, false).await
     }
 
     /// A master that refuses every session with this.
     pub(super) async fn start_refusing(problem: Problem) -> Self {
-        Self::start_with(Some(problem)).await
+        Self::start_with(Some(problem), true).await
     }
 
-    async fn start_with(refusal: Option<Problem>) -> Self {
+    async fn start_with(refusal: Option<Problem>, is_leading: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (sender, sessions) = mpsc::channel(16);
@@ -66,16 +75,29 @@ impl FakeMaster {
             sessions: sender,
             refusal,
         };
+        let says = watch::Sender::new(standing(address, is_leading.then_some(1)));
         let serving = tonic::transport::Server::builder()
             .add_service(SchedulerServer::new(scheduler))
             .add_service(FrameworkStateServer::new(StateService(state.clone())))
+            .add_service(LeadershipServer::new(LeadershipService(says.clone())))
             .serve_with_incoming(TcpListenerStream::new(listener));
         Self {
             address,
             sessions,
             state,
+            says,
             _server: AbortOnDropHandle::new(tokio::spawn(serving)),
         }
+    }
+
+    /// From now on it says that it leads, in this term.
+    pub(super) fn leads(&self, epoch: u64) {
+        self.says.send_replace(standing(self.address, Some(epoch)));
+    }
+
+    /// From now on it says that it stands by.
+    pub(super) fn stands_by(&self) {
+        self.says.send_replace(standing(self.address, None));
     }
 
     /// The next session that is opened.
@@ -90,6 +112,37 @@ impl FakeMaster {
         let mut session = self.session().await;
         session.accept(epoch, generation, PATIENCE).await;
         session
+    }
+}
+
+/// What a master says of itself.
+fn standing(address: SocketAddr, epoch: Option<u64>) -> v1::WatchLeadershipResponse {
+    let own = v1::Leader {
+        id: address.to_string(),
+        address: address.to_string(),
+        cluster_address: address.to_string(),
+        version: "0".to_owned(),
+    };
+    v1::WatchLeadershipResponse {
+        is_leading: epoch.is_some(),
+        leader: epoch.map(|_| own),
+        epoch: epoch.unwrap_or_default(),
+        cluster_id: epoch.map(|_| "c".to_owned()).unwrap_or_default(),
+    }
+}
+
+struct LeadershipService(watch::Sender<v1::WatchLeadershipResponse>);
+
+#[tonic::async_trait]
+impl Leadership for LeadershipService {
+    type WatchStream = BoxStream<'static, Result<v1::WatchLeadershipResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchLeadershipRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let answers = WatchStream::new(self.0.subscribe()).map(Ok);
+        Ok(Response::new(answers.boxed()))
     }
 }
 

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{DemandEntry, DemandId, Epoch, FrameworkId, Problem, Shape, TaskState, code};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
 
 use super::fake_master::{FakeMaster, within};
 use super::{connect, next, options, role, status, task, updated};
@@ -148,39 +146,10 @@ async fn no_task_goes_backwards_when_statuses_come_again() {
 }
 
 #[tokio::test]
-async fn the_leader_is_found_among_masters_that_do_not_lead_or_talk_nonsense() {
-    let standby = Problem::new(code::MASTER_NOT_LEADING, "standing by");
-    let standby = FakeMaster::start_refusing(standby).await;
-    let garbage = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let garbage_address = garbage.local_addr().expect("bound");
-    let talking = tokio::spawn(async move {
-        while let Ok((mut peer, _)) = garbage.accept().await {
-            // The framework may have gone before everything is said.
-            let _ = peer.write_all(&[0xff; 1_000]).await;
-        }
-    });
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let closed_address = closed.local_addr().expect("bound");
-    drop(closed);
-
-    let mut leader = FakeMaster::start().await;
-    let masters = [
-        standby.address,
-        garbage_address,
-        closed_address,
-        leader.address,
-    ];
-    let (handle, _events) = connect(&masters);
-    let _session = leader.subscribed(1, 1).await;
-    let active = within(handle.subscribed()).await.expect("a session");
-    assert_eq!(active.master, leader.address.to_string());
-    talking.abort();
-}
-
-#[tokio::test]
-async fn a_master_of_an_earlier_epoch_is_refused_and_the_next_one_asked() {
+async fn a_master_of_an_earlier_epoch_is_refused_until_another_leads() {
     let mut stale = FakeMaster::start().await;
-    let mut leader = FakeMaster::start().await;
+    stale.leads(5);
+    let mut leader = FakeMaster::start_standing_by().await;
     let (_handle, mut events) = connect(&[stale.address, leader.address]);
     let session = stale.subscribed(5, 1).await;
     next(&mut events).await;
@@ -189,6 +158,7 @@ async fn a_master_of_an_earlier_epoch_is_refused_and_the_next_one_asked() {
 
     let session = stale.subscribed(4, 2).await;
     session.gone().await;
+    leader.leads(6);
     let mut session = leader.subscribed(6, 3).await;
     assert!(matches!(
         next(&mut events).await,
