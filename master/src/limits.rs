@@ -11,6 +11,8 @@ pub const ENTRY_LEN_MAX: usize = 512 * 1024;
 pub const ENTRIES_PER_SNAPSHOT: u64 = 500;
 /// Bytes of a file of the file store that are read; a larger one is refused as damaged.
 pub const STORE_FILE_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Nodes of ZooKeeper that are read or deleted with one call; more take several, between which heartbeats have their turn.
+pub const ZOOKEEPER_CALL_PATHS: usize = 16;
 /// Bytes of an agent's description on the wire; a larger one is refused (`field.too_long`), so that its record fits an
 /// entry of the log.
 pub const AGENT_DESCRIPTION_LEN_MAX: usize = 256 * 1024;

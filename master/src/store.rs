@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use proffer_leader::{SessionError, ZooKeeperUrl};
 use proffer_model::{ClusterId, Epoch, Problem, code};
 
 pub mod file;
@@ -17,6 +18,7 @@ pub mod log;
 pub mod memory;
 #[cfg(test)]
 mod tests;
+pub mod zookeeper;
 
 /// A durable log with its snapshot and its epoch.
 ///
@@ -122,6 +124,16 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// ZooKeeper refused, or was lost.
+    #[error("cannot {action} {path}: {error}")]
+    ZooKeeper {
+        /// What was tried: `read`, `create`, …
+        action: &'static str,
+        /// On which node.
+        path: String,
+        /// What came of it.
+        error: SessionError,
+    },
 }
 
 impl StoreError {
@@ -130,6 +142,7 @@ impl StoreError {
         match self {
             Self::Damaged { .. } | Self::Newer { .. } | Self::Unreadable { .. } => true,
             Self::Deposed { .. } | Self::Locked { .. } | Self::Io { .. } => false,
+            Self::ZooKeeper { error, .. } => matches!(error, SessionError::Denied { .. }),
         }
     }
 
@@ -140,6 +153,16 @@ impl StoreError {
             action,
             path,
             source,
+        }
+    }
+
+    /// For `map_err`: what was tried, and on which node.
+    fn zookeeper(action: &'static str, path: &str) -> impl FnOnce(SessionError) -> Self {
+        let path = path.to_owned();
+        move |error| Self::ZooKeeper {
+            action,
+            path,
+            error,
         }
     }
 
@@ -162,13 +185,17 @@ impl From<StoreError> for Problem {
                 .hint("stop the other master, or give each its own directory"),
             StoreError::Damaged { .. } => Self::new(code::STORE_FAILED, message)
                 .field("store")
-                .hint("restore the directory from a backup, or start with a new one"),
+                .hint("restore the store from a backup, or start with a new one"),
             StoreError::Newer { .. } => Self::new(code::STORE_FAILED, message)
                 .field("store")
                 .hint("start the version of proffer that wrote it, or a later one"),
             StoreError::Unreadable { problem, .. } => Self {
                 message,
                 ..Self::clone(problem)
+            },
+            StoreError::ZooKeeper { error, .. } => Self {
+                message,
+                ..error.clone().into()
             },
             StoreError::Io { source, .. } => {
                 Self::new(code::STORE_FAILED, format!("{message}: {source}"))
@@ -203,14 +230,23 @@ pub enum StoreUrl {
     Memory,
     /// `file:DIR`: one directory on this machine, for one master.
     File(PathBuf),
+    /// `zk://…/path`: an ensemble, for several masters, which are elected there.
+    ZooKeeper(ZooKeeperUrl),
 }
 
 impl StoreUrl {
-    /// Opens the store, making it when it is new.
+    /// Opens the store, making it when it is new. One in ZooKeeper is refused: only the elected may open it, as
+    /// [`zookeeper::ZooKeeperStore::open`] does.
     pub fn open(&self) -> Result<Box<dyn Store>, StoreError> {
         Ok(match self {
             Self::Memory => Box::new(memory::MemoryStore::open(&memory::Disk::default())?),
             Self::File(directory) => Box::new(file::FileStore::open(directory)?),
+            Self::ZooKeeper(url) => {
+                let path = url.path().to_owned();
+                let why = "only the elected master may open it".to_owned();
+                let refused = SessionError::Refused { path, why };
+                return Err(StoreError::zookeeper("open", url.path())(refused));
+            }
         })
     }
 }
@@ -222,10 +258,14 @@ impl FromStr for StoreUrl {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             Some(("file", directory)) if !directory.is_empty() => Ok(Self::File(directory.into())),
+            Some(("zk", _)) => {
+                let url = text.parse().map_err(|problem: Problem| problem.field("store"))?;
+                Ok(Self::ZooKeeper(url))
+            }
             _ => Err(
                 Problem::new(code::CONFIG_INVALID, format!("{text:?} is not a store"))
                     .field("store")
-                    .hint("write memory, or file:DIR such as file:/var/lib/proffer/master"),
+                    .hint("write file:DIR such as file:/var/lib/proffer/master, zk://host:port,…/path, or memory"),
             ),
         }
     }
@@ -236,6 +276,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory"),
             Self::File(directory) => write!(f, "file:{}", directory.display()),
+            Self::ZooKeeper(url) => url.fmt(f),
         }
     }
 }
@@ -245,4 +286,15 @@ fn new_cluster_id() -> Result<ClusterId, StoreError> {
     let unmade = |why: String| StoreError::damaged("the new cluster's id", why);
     let number = getrandom::u64().map_err(|error| unmade(error.to_string()))?;
     ClusterId::new(&format!("{number:016x}")).map_err(|problem| unmade(problem.to_string()))
+}
+
+/// Digits of a name: every `u64` fits, and names sort as their numbers do.
+const NAME_LEN: usize = 20;
+
+fn entry_name(number: u64) -> String {
+    format!("{number:020}")
+}
+
+fn chunk_name(upto: u64, index: usize) -> String {
+    format!("{upto:020}.{index}")
 }

@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use proffer_model::{ClusterId, Epoch};
 
 use super::frame::{self, Parsed};
-use super::{Contents, Entry, Snapshot, Store, StoreError, new_cluster_id};
+use super::{
+    Contents, Entry, NAME_LEN, Snapshot, Store, StoreError, chunk_name, entry_name, new_cluster_id,
+};
 use crate::limits::{ENTRY_LEN_MAX, STORE_FILE_LEN_MAX};
 
 /// The name of a file that is being written; left-overs are removed when the store is opened.
@@ -369,15 +371,4 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
         }),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
     }
-}
-
-/// Digits of a name: every `u64` fits, and names sort as their numbers do.
-const NAME_LEN: usize = 20;
-
-fn entry_name(number: u64) -> String {
-    format!("{number:020}")
-}
-
-fn chunk_name(upto: u64, index: usize) -> String {
-    format!("{upto:020}.{index}")
 }

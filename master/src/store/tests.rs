@@ -378,24 +378,34 @@ fn a_write_that_the_system_refuses_is_an_error_and_leaves_no_part() {
 }
 
 #[test]
-fn stores_are_named_in_two_ways() {
+fn stores_are_named_in_three_ways() {
     assert_eq!("memory".parse(), Ok(StoreUrl::Memory));
     assert_eq!("file:/a/b".parse(), Ok(StoreUrl::File("/a/b".into())));
     assert_eq!(
         "file:a:b".parse::<StoreUrl>().expect("a colon").to_string(),
         "file:a:b"
     );
-    for bad in [
-        "",
-        "file",
-        "file:",
-        "memory:",
-        "zk://127.0.0.1:2181/proffer",
-        "/var/lib",
+    let ensemble: StoreUrl = "zk://u:secret@h,i:2182/p".parse().expect("an ensemble");
+    assert_eq!(ensemble.to_string(), "zk://u:[redacted]@h:2181,i:2182/p");
+    for (bad, hint) in [
+        ("", "file:DIR"),
+        ("file", "file:DIR"),
+        ("file:", "file:DIR"),
+        ("memory:", "file:DIR"),
+        ("/var/lib", "file:DIR"),
+        ("zk:", "zk://zk1:2181"),
+        ("zk://127.0.0.1:2181", "zk://zk1:2181"),
     ] {
         let problem = bad.parse::<StoreUrl>().expect_err(bad);
         assert!(problem.is(code::CONFIG_INVALID), "{problem}");
         assert_eq!(problem.field, "store");
-        assert!(problem.hint.contains("file:DIR"), "{problem}");
+        assert!(problem.hint.contains(hint), "{problem}");
     }
+}
+
+#[test]
+fn a_store_in_zookeeper_is_opened_by_the_elected_only() {
+    let url: StoreUrl = "zk://h/p".parse().expect("an address");
+    let problem = Problem::from(url.open().err().expect("refused"));
+    assert!(problem.message.contains("elected"), "{problem}");
 }

@@ -95,7 +95,7 @@ pub enum Lifetime {
 }
 
 /// A node as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// What it says.
     pub bytes: Vec<u8>,
