@@ -4,25 +4,25 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proffer_leader::Masters;
 use proffer_model::limits::{FAILOVER_TIMEOUT_DEFAULT, FAILOVER_TIMEOUT_MAX};
-use proffer_model::{Problem, Role, code};
+use proffer_model::{Problem, Role, Secret, code};
 use proffer_server::auth::default_token_path;
 use proffer_server::config::{DurationText, Text};
 use proffer_server::log::Format;
 use proffer_services_core::port::ServicePortRange;
 use serde::Deserialize;
 
+/// The masters unless `master` says otherwise.
+const MASTER: &str = "127.0.0.1:5050";
+
 /// What may be given, by flag, environment variable or in the file.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Masters, host:port, separated by commas [default: 127.0.0.1:5050]
-    #[arg(
-        long,
-        env = "PROFFER_SERVICES_MASTER",
-        value_name = "HOST:PORT",
-        value_delimiter = ','
-    )]
+    /// The masters: host:port of each, separated by commas, any of which may lead, or where ZooKeeper says that they
+    /// stand, as in zk://zk1:2181,zk2:2181/proffer [default: 127.0.0.1:5050]
+    #[arg(long, env = "PROFFER_SERVICES_MASTER", value_name = "MASTERS")]
     pub master: Option<Vec<String>>,
     /// Where the REST API listens [default: 127.0.0.1:8080]
     #[arg(long, env = "PROFFER_SERVICES_LISTEN", value_name = "ADDRESS")]
@@ -96,7 +96,9 @@ proffer_server::layered!(Options {
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each field is the option of that name")]
 pub struct Config {
-    pub masters: Vec<String>,
+    pub masters: Vec<Secret>,
+    /// The same as it may be shown, without any password.
+    pub masters_shown: String,
     pub listen: SocketAddr,
     pub work_dir: PathBuf,
     pub token_file: PathBuf,
@@ -112,7 +114,15 @@ pub struct Config {
 impl Config {
     /// Checks the options and fills in what is not given; the error names the key.
     pub fn from_options(options: Options) -> Result<Self, Problem> {
-        let masters = masters_of(options.master)?;
+        let plaintext = options.insecure_allow_plaintext.unwrap_or_default();
+        let masters = options.master.unwrap_or_else(|| vec![MASTER.to_owned()]);
+        let shown = Masters::parse(&masters)
+            .and_then(|parsed| {
+                parsed
+                    .check_plaintext(plaintext)
+                    .map(|()| parsed.to_string())
+            })
+            .map_err(|problem| problem.within("master"))?;
         let role = options.role.as_deref().unwrap_or("*");
         let role = Role::new(role).map_err(|problem| {
             wrong("role", problem.message, "give * or a path such as eng/web")
@@ -147,7 +157,8 @@ impl Config {
             None => default_token_path().map_err(|problem| problem.field("token_file"))?,
         };
         Ok(Self {
-            masters,
+            masters: masters.into_iter().map(Secret::new).collect(),
+            masters_shown: shown,
             listen: options
                 .listen
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
@@ -159,7 +170,7 @@ impl Config {
             failover_timeout,
             service_ports,
             insecure_allow_unauthenticated: options.insecure_allow_unauthenticated.unwrap_or(false),
-            insecure_allow_plaintext: options.insecure_allow_plaintext.unwrap_or(false),
+            insecure_allow_plaintext: plaintext,
             log_format: options.log_format.map(|text| text.0).unwrap_or_default(),
             log_level: options.log_level,
         })
@@ -170,20 +181,6 @@ fn wrong(key: &str, message: String, hint: &str) -> Problem {
     Problem::new(code::CONFIG_INVALID, message)
         .field(key)
         .hint(hint)
-}
-
-fn masters_of(given: Option<Vec<String>>) -> Result<Vec<String>, Problem> {
-    let masters = given.unwrap_or_else(|| vec!["127.0.0.1:5050".to_owned()]);
-    let masters = masters.iter().map(|master| master.trim().to_owned());
-    let masters: Vec<String> = masters.filter(|master| !master.is_empty()).collect();
-    if masters.is_empty() {
-        return Err(wrong(
-            "master",
-            "no master is given".into(),
-            "give host:port of each master",
-        ));
-    }
-    Ok(masters)
 }
 
 #[cfg(test)]
@@ -197,7 +194,7 @@ mod tests {
             ..Options::default()
         };
         let config = Config::from_options(options).expect("good");
-        assert_eq!(config.masters, ["127.0.0.1:5050"]);
+        assert_eq!(config.masters_shown, "127.0.0.1:5050");
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(
             (config.service_ports.begin, config.service_ports.end),
@@ -220,6 +217,13 @@ mod tests {
                     ..token()
                 },
                 "master",
+            ),
+            (
+                Options {
+                    master: Some(vec!["127.0.0.1:5050,10.0.0.1:5050".into()]),
+                    ..token()
+                },
+                "master[1]",
             ),
             (
                 Options {

@@ -6,12 +6,10 @@ use std::future::Future;
 
 use futures::future::BoxFuture;
 use proffer_model::session::{Answer, Call};
-use proffer_model::{DemandId, FrameworkId, Problem, Secret, StateKey, code};
+use proffer_model::{DemandId, FrameworkId, Problem, StateKey, code};
 use proffer_proto::v1::ExplainDemandRequest;
 use proffer_proto::v1::operator_client::OperatorClient;
 use proffer_sdk::{Expected, Handle};
-use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::Endpoint;
 
 use crate::limits::EXPLAIN_TIMEOUT;
 
@@ -63,13 +61,12 @@ pub(crate) trait Master: Send + Sync + 'static {
 /// The master behind the SDK.
 pub(crate) struct SdkMaster {
     handle: Handle,
-    token: Secret,
 }
 
 impl SdkMaster {
-    /// On this handle; the token is for the operator's question.
-    pub(crate) fn new(handle: Handle, token: Secret) -> Self {
-        Self { handle, token }
+    /// On this handle.
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle }
     }
 }
 
@@ -111,38 +108,16 @@ impl Master for SdkMaster {
         framework: &FrameworkId,
         demand: &DemandId,
     ) -> Result<Vec<AgentObstacle>, Problem> {
-        let unreachable = |why: String| Problem::new(code::PEER_UNREACHABLE, why);
-        let session = self
-            .handle
-            .session()
-            .ok_or_else(|| unreachable("no session with a master is active".into()))?;
-        let address = if session.master.contains("://") {
-            session.master
-        } else {
-            format!("http://{}", session.master)
-        };
-        let endpoint =
-            Endpoint::from_shared(address).map_err(|error| unreachable(error.to_string()))?;
-        let asking = async {
-            let channel = endpoint
-                .connect()
-                .await
-                .map_err(|error| unreachable(error.to_string()))?;
-            let mut request = tonic::Request::new(ExplainDemandRequest {
-                framework_id: framework.to_string(),
-            });
-            if let Ok(mut bearer) =
-                AsciiMetadataValue::try_from(format!("Bearer {}", self.token.expose()))
-            {
-                bearer.set_sensitive(true);
-                request.metadata_mut().insert("authorization", bearer);
-            }
-            let answer = OperatorClient::new(channel).explain_demand(request).await;
-            answer.map_err(|status| proffer_proto::problem_of(&status))
-        };
+        let connection = self.handle.connection()?;
+        let request = connection.request(ExplainDemandRequest {
+            framework_id: framework.to_string(),
+        });
+        let mut operator = OperatorClient::new(connection.channel());
+        let asking = operator.explain_demand(request);
         let answer = tokio::time::timeout(EXPLAIN_TIMEOUT, asking).await;
-        let answer =
-            answer.map_err(|_| unreachable("the master did not answer in time".into()))??;
+        let answer = answer
+            .map_err(|_| Problem::new(code::PEER_UNREACHABLE, "the master did not answer in time"))?
+            .map_err(|status| proffer_proto::problem_of(&status))?;
         let entries = answer
             .into_inner()
             .entries

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use proffer_model::{FrameworkDescription, Problem, code};
+use proffer_model::{FrameworkDescription, Problem, Secret, code};
 use proffer_sdk::{ConnectOptions, Events, Framework};
 use proffer_server::auth::{Guard, LocalToken};
 use proffer_server::metrics::Metrics;
@@ -59,6 +59,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             format!("the listener has no address: {error}"),
         )
     })?;
+    let masters = config.masters.iter().map(Secret::expose);
     let options = ConnectOptions {
         token: Some(token.secret().clone()),
         framework_id: identity.load()?,
@@ -68,14 +69,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             failover_timeout: config.failover_timeout,
         },
         insecure_allow_plaintext: config.insecure_allow_plaintext,
-        ..ConnectOptions::new(config.masters.clone(), "services", [config.role.clone()])
+        ..ConnectOptions::new(masters, "services", [config.role.clone()])
     };
-    let (handle, events) =
-        Framework::connect(options).map_err(|problem| match problem.field.as_str() {
-            "masters" => problem.field("master"),
-            _ => problem,
-        })?;
-    let master = Arc::new(SdkMaster::new(handle, token.secret().clone()));
+    let (handle, events) = Framework::connect(options).map_err(|mut problem| {
+        // The option is called otherwise here.
+        if let Some(place) = problem.field.strip_prefix("masters") {
+            problem.field = format!("master{place}");
+        }
+        problem
+    })?;
+    let master = Arc::new(SdkMaster::new(handle));
 
     let metrics = Metrics::new("services", env!("CARGO_PKG_VERSION"));
     metrics.set_insecure_allow_unauthenticated(config.insecure_allow_unauthenticated);
@@ -199,7 +202,7 @@ pub(crate) fn assemble<M: Master>(
         address: address.to_string(),
         port: address.port(),
         role: config.role.to_string(),
-        masters: config.masters.join(","),
+        masters: config.masters_shown.clone(),
         local_port_min: config.service_ports.begin,
         local_port_max: config.service_ports.end,
         failover_timeout_secs: config.failover_timeout.as_secs(),
