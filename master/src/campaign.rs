@@ -115,24 +115,27 @@ impl Campaign {
         } = office;
         let tenure = Tenure::new(lease, self.shutdown.child_token());
         let since = clock::now();
-        let wait = match self.maker.begin(tenure, open).await {
+        let mut is_lasting = false;
+        match self.maker.begin(tenure.clone(), open).await {
             Ok(term) => {
                 self.take_up(&term).await;
                 // Why it ends is said there.
                 let _ = self.serve_out(term).await;
-                if clock::now().since(since) >= CAMPAIGN_SETTLED_AFTER {
-                    *pause = Pause::default();
-                }
-                pause.next()
             }
             Err(failure) => {
                 self.explain(&failure);
-                if failure.is_lasting {
-                    jittered(CAMPAIGN_PAUSE_LASTING)
-                } else {
-                    pause.next()
-                }
+                is_lasting = failure.is_lasting;
             }
+        }
+        // Who loses an election has failed in nothing.
+        let is_failure = tenure.holds() && clock::now().since(since) < CAMPAIGN_SETTLED_AFTER;
+        if !is_failure {
+            *pause = Pause::default();
+        }
+        let wait = if is_lasting {
+            jittered(CAMPAIGN_PAUSE_LASTING)
+        } else {
+            pause.next()
         };
         give_up.await;
         wait
@@ -173,12 +176,14 @@ async fn rest(election: &mut dyn Election, wait: Duration) -> Option<Office> {
             () = sleep_until(end) => return None,
             office = election.elected() => office,
         };
-        if candidates.borrow().len() <= 1 {
+        let is_alone = candidates.borrow().len() <= 1;
+        let pass_on_at = Instant::now() + CAMPAIGN_PASS_ON_AFTER;
+        if is_alone || pass_on_at >= end {
             sleep_until(end).await;
             return Some(office);
         }
         // If the others rest too, leadership goes round, but not as fast as it can.
-        sleep_until(end.min(Instant::now() + CAMPAIGN_PASS_ON_AFTER)).await;
+        sleep_until(pass_on_at).await;
         office.give_up.await;
     }
 }

@@ -197,6 +197,7 @@ impl Config {
                 .unwrap_or_default(),
             log_level: options.log_level,
         };
+        config.check_election()?;
         Ok(config)
     }
 
@@ -217,6 +218,36 @@ impl Config {
             cluster_address,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
+    }
+
+    /// What must be so where other masters and agents find this one through the store.
+    fn check_election(&self) -> Result<(), Problem> {
+        let StoreUrl::ZooKeeper(url) = &self.store else {
+            return Ok(());
+        };
+        if !self.insecure_allow_plaintext && !url.is_loopback() {
+            let message = format!("{url} is not on this host, and connections are not encrypted");
+            return Err(Problem::new(code::CONFIG_INVALID, message)
+                .field("store")
+                .hint("set insecure_allow_plaintext = true on a network you trust"));
+        }
+        let is_known = self.advertise.is_some();
+        for (key, listen, is_known) in [
+            ("advertise", self.listen, is_known),
+            (
+                "cluster_advertise",
+                self.cluster_listen,
+                is_known || self.cluster_advertise.is_some(),
+            ),
+        ] {
+            if listen.ip().to_canonical().is_unspecified() && !is_known {
+                let message = format!("others cannot reach this master at {listen}");
+                return Err(Problem::new(code::CONFIG_INVALID, message)
+                    .field(key)
+                    .hint(format!("set {key} to the HOST:PORT at which they can")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -314,7 +345,20 @@ mod tests {
                 "listen = '127.0.0.1:7'\ncluster_listen = '127.0.0.1:7'",
             ),
             ("listen", "listen = 'here'"),
-            ("store", "store = 'zk://127.0.0.1:2181/proffer'"),
+            ("store", "store = 'zk://127.0.0.1:2181'"),
+            ("store", "store = 'zk://192.0.2.1:2181/proffer'"),
+            ("store", "store = 'zk://localhost,zk2.example/proffer'"),
+            (
+                "advertise",
+                "store = 'zk://localhost/p'\nlisten = '0.0.0.0:1'\ninsecure_allow_plaintext = true",
+            ),
+            (
+                "cluster_advertise",
+                "store = 'zk://localhost/p'\ncluster_listen = '[::]:1'\ninsecure_allow_plaintext = true",
+            ),
+            ("session_timeout", "session_timeout = '3999ms'"),
+            ("session_timeout", "session_timeout = '121s'"),
+            ("cluster_advertise", "cluster_advertise = 'host'"),
             ("suspect_after", "suspect_after = '5'"),
             ("suspect_after", "suspect_after = '1s'"),
             ("unreachable_after", "unreachable_after = '4s'"),
@@ -340,5 +384,49 @@ mod tests {
     fn plaintext_beyond_loopback_takes_its_word() {
         let text = "token_file = '/t'\nlisten = '0.0.0.0:5050'\ninsecure_allow_plaintext = true";
         assert!(parse(text).expect("allowed").insecure_allow_plaintext);
+    }
+
+    #[test]
+    fn with_zookeeper_others_are_told_where_this_master_is() {
+        let table = [
+            ("", "127.0.0.1:50", "127.0.0.1:60"),
+            ("advertise = 'm:7'", "m:7", "m:60"),
+            ("advertise = '[::1]:7'", "[::1]:7", "[::1]:60"),
+            ("cluster_advertise = 'm:8'", "127.0.0.1:50", "m:8"),
+            (
+                "advertise = 'm:7'\nlisten = '0.0.0.0:5050'\ncluster_listen = '0.0.0.0:5060'",
+                "m:7",
+                "m:60",
+            ),
+            (
+                "cluster_advertise = 'm:8'\ncluster_listen = '0.0.0.0:5060'",
+                "127.0.0.1:50",
+                "m:8",
+            ),
+        ];
+        let common = "token_file = '/t'\nstore = 'zk://user:canary@zk1.example,zk2.example/proffer'\n\
+                      session_timeout = '10s'\ninsecure_allow_plaintext = true\n";
+        for (text, address, cluster_address) in table {
+            let config = parse(&format!("{common}{text}")).expect(text);
+            let bound = |port| SocketAddr::from(([127, 0, 0, 1], port));
+            let leader = config.leader(bound(50), bound(60)).expect("a master");
+            assert_eq!(
+                (leader.address.as_str(), leader.cluster_address.as_str()),
+                (address, cluster_address),
+                "{text}"
+            );
+            assert!(
+                !format!("{config:?}").contains("canary"),
+                "no password is shown"
+            );
+            let again = config.leader(bound(50), bound(60)).expect("a master");
+            assert_ne!(leader.id, again.id, "each start has an id of its own");
+        }
+        let problem = parse("store = 'zk://user:canary@192.0.2.1/proffer'").expect_err("plain");
+        let text = format!("{problem:?}");
+        assert!(
+            text.contains("insecure_allow_plaintext") && !text.contains("canary"),
+            "{text}"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! The whole master over real sockets: a framework, an agent and an operator, each through gRPC as anyone would.
 
+mod leadership;
 mod peers;
+mod stage;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

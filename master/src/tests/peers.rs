@@ -18,6 +18,7 @@ use tonic::{Request, Status, Streaming};
 use v1::session_call::Call;
 use v1::session_event::Event;
 
+use crate::running::Stand;
 use crate::{Config, Options, Running};
 
 /// An address whose port the kernel chooses.
@@ -25,7 +26,7 @@ pub(super) const ANY: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// Waits for what must come, but not for ever.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(Duration::from_secs(30), future).await;
     waited.unwrap_or_else(|_| panic!("{what} did not come"))
 }
@@ -36,7 +37,7 @@ pub(super) struct Master {
     running: Running,
     shutdown: CancellationToken,
     token: LocalToken,
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 /// Adds the token to each call.
@@ -75,8 +76,48 @@ impl Master {
             running,
             shutdown,
             token: LocalToken::load(&token_file).expect("a token"),
-            _directory: directory,
+            _directory: Some(directory),
         })
+    }
+
+    /// One that stands for election.
+    pub(super) async fn start_in(stand: Stand, token_file: &std::path::Path) -> Self {
+        let config = Config::from_options(Options {
+            listen: Some(ANY),
+            cluster_listen: Some(ANY),
+            store: Some("memory".parse().expect("a store")),
+            token_file: Some(token_file.to_owned()),
+            ..Options::default()
+        });
+        let shutdown = CancellationToken::new();
+        let started =
+            crate::running::start_in(config.expect("good"), Some(stand), shutdown.clone());
+        Self {
+            running: started.await.expect("a master"),
+            shutdown,
+            token: LocalToken::load(token_file).expect("a token"),
+            _directory: None,
+        }
+    }
+
+    /// Waits until it says itself that it leads; answers the term.
+    pub(super) async fn comes_to_lead(&self) -> u64 {
+        let mut watch = self.watch(self.listen()).await;
+        loop {
+            let answer = watch.next().await;
+            if answer.is_leading {
+                return answer.epoch;
+            }
+        }
+    }
+
+    /// Who leads, as the master at this address says.
+    pub(super) async fn watch(&self, address: SocketAddr) -> Watch {
+        let channel = self.channel(address).await;
+        let mut client =
+            v1::leadership_client::LeadershipClient::with_interceptor(channel, self.bearer());
+        let opened = soon("a watch", client.watch(v1::WatchLeadershipRequest {})).await;
+        Watch(opened.expect("a watch").into_inner())
     }
 
     pub(super) async fn stop(self) {
@@ -103,7 +144,7 @@ impl Master {
             .expect("connected")
     }
 
-    fn bearer(&self) -> Bearer {
+    pub(super) fn bearer(&self) -> Bearer {
         let text = format!("Bearer {}", self.token.secret().expose());
         Bearer(text.parse().expect("a header"))
     }
@@ -150,21 +191,56 @@ impl Master {
         }
     }
 
-    /// The body of a page that needs no token.
+    /// A page that needs no token.
     pub(super) async fn get(&self, path: &str) -> String {
+        let answer = self.asked(&format!("GET {path}"), "").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
+    /// The answer to a request with this token and these further headers.
+    pub(super) async fn asked_as_local(&self, request: &str, headers: &str) -> String {
+        let token = self.token.secret().expose();
+        let headers = format!("Authorization: Bearer {token}\r\n{headers}");
+        self.asked(request, &headers).await
+    }
+
+    async fn asked(&self, request: &str, headers: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut socket = tokio::net::TcpStream::connect(self.listen())
             .await
             .expect("connected");
         let host = self.listen();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = String::new();
         soon("a page", socket.read_to_string(&mut answer))
             .await
             .expect("read");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         answer
+    }
+}
+
+/// A stream that tells who leads.
+pub(super) struct Watch(Streaming<v1::WatchLeadershipResponse>);
+
+impl Watch {
+    pub(super) async fn next(&mut self) -> v1::WatchLeadershipResponse {
+        let next = soon("who leads", self.0.message()).await;
+        next.expect("open").expect("an answer")
+    }
+
+    /// The next answer by which this master leads, or another, or nobody.
+    pub(super) async fn until(&mut self, leader: Option<&Master>, is_leading: bool) -> u64 {
+        loop {
+            let answer = self.next().await;
+            let address = answer.leader.map(|leader| leader.address);
+            let expected = leader.map(|leader| leader.listen().to_string());
+            if (address, answer.is_leading) == (expected, is_leading) {
+                return answer.epoch;
+            }
+        }
     }
 }
 
@@ -361,6 +437,17 @@ impl Framework {
                 ref other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// How the session ends.
+    pub(super) async fn end(mut self) -> Status {
+        loop {
+            match soon("the end", self.events.message()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it ended without a reason"),
+                Err(status) => return status,
+            }
         }
     }
 
