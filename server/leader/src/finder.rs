@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use proffer_model::{ClusterId, Epoch, Leader, Problem, code};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
+use crate::election::Observer;
 use crate::masters::Masters;
 use board::{Anyone, Board, Choice, Given, Verdict};
 use limits::STANDBY_PATIENCE;
@@ -112,7 +113,8 @@ pub enum Standing {
 #[derive(Clone, Debug)]
 pub struct Finder {
     shared: Arc<Shared>,
-    _keeper: Arc<AbortOnDropHandle<()>>,
+    /// Aborted when the set is dropped.
+    _tasks: Arc<JoinSet<()>>,
 }
 
 /// What the finder's tasks share.
@@ -137,12 +139,17 @@ impl Finder {
     /// Begins to look, in the background; must be called within a Tokio runtime.
     pub fn start(options: FinderOptions) -> Result<Self, Problem> {
         let mut board = Board::new(options.side, options.insecure_allow_plaintext);
-        let Masters::List(addresses) = options.masters;
-        let given = addresses.into_iter().map(|address| Given {
-            address,
-            version: String::new(),
-        });
-        board.on_given(Instant::now(), given.collect());
+        let observer = match options.masters {
+            Masters::List(addresses) => {
+                let given = addresses.into_iter().map(|address| Given {
+                    address,
+                    version: String::new(),
+                });
+                board.on_given(Instant::now(), given.collect());
+                None
+            }
+            Masters::ZooKeeper(url) => Some(Observer::start(url)?),
+        };
         let known = Known {
             board,
             channels: BTreeMap::new(),
@@ -153,10 +160,14 @@ impl Finder {
             changed: watch::Sender::new(0),
             bearer: options.bearer,
         });
-        let keeper = tokio::spawn(follow::keep(Arc::clone(&shared)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow::keep(Arc::clone(&shared)));
+        if let Some(observer) = observer {
+            tasks.spawn(follow::observe(Arc::clone(&shared), observer));
+        }
         Ok(Self {
             shared,
-            _keeper: Arc::new(AbortOnDropHandle::new(keeper)),
+            _tasks: Arc::new(tasks),
         })
     }
 
@@ -274,6 +285,11 @@ impl Finder {
     /// Why there is no leader, for people: `no leader: 10.0.0.1:5050 stands by; …`. Absent when there is one.
     pub fn trouble(&self) -> Option<String> {
         self.shared.trouble()
+    }
+
+    /// The connection to a master that has answered.
+    pub fn channel(&self, address: &str) -> Option<Channel> {
+        self.shared.known().channels.get(address).cloned()
     }
 
     fn unreachable(&self) -> Problem {

@@ -10,18 +10,31 @@ use proffer_model::{Problem, code};
 use tonic::transport::Uri;
 
 use crate::finder::limits::MASTERS_MAX;
+use crate::url::ZooKeeperUrl;
 
 /// The masters of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Masters {
     /// Their addresses, `host:port`, each once; at least one. Any of them may lead.
     List(Vec<String>),
+    /// Where they stand for election, and so find one another and are found.
+    ZooKeeper(ZooKeeperUrl),
 }
 
 impl Masters {
-    /// Reads addresses, also several in one text with commas between them. Problems have the code `config.invalid` and,
-    /// where one entry is at fault, its place as their field, such as `[1]`: see [`Problem::within`].
+    /// Reads addresses, also several in one text with commas between them, or one `zk://` alone. Problems have the code
+    /// `config.invalid` and, where one entry is at fault, its place as their field, such as `[1]`: see
+    /// [`Problem::within`].
     pub fn parse(texts: &[String]) -> Result<Self, Problem> {
+        let is_zookeeper = |text: &&String| text.trim().starts_with("zk://");
+        match texts.iter().find(is_zookeeper) {
+            Some(url) if texts.len() == 1 => return url.trim().parse().map(Self::ZooKeeper),
+            Some(_) => {
+                return Err(wrong("zk:// stands beside other masters")
+                    .hint("give either zk://… alone or host:port of each master"));
+            }
+            None => {}
+        }
         let entries = texts.iter().flat_map(|text| text.split(','));
         let entries = entries.map(str::trim).filter(|entry| !entry.is_empty());
         let mut addresses = Vec::new();
@@ -44,7 +57,11 @@ impl Masters {
 
     /// Refuses what is beyond this host, unless that is allowed.
     pub fn check_plaintext(&self, is_allowed: bool) -> Result<(), Problem> {
-        let Self::List(addresses) = self;
+        let addresses = match self {
+            Self::List(addresses) => addresses,
+            Self::ZooKeeper(url) if is_allowed || url.is_loopback() => return Ok(()),
+            Self::ZooKeeper(url) => return Err(not_on_this_host(url)),
+        };
         let beyond = |address: &String| !is_on_this_host(address);
         match addresses.iter().position(beyond) {
             Some(place) if !is_allowed => {
@@ -60,6 +77,7 @@ impl fmt::Display for Masters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::List(addresses) => f.write_str(&addresses.join(",")),
+            Self::ZooKeeper(url) => url.fmt(f),
         }
     }
 }
@@ -91,15 +109,16 @@ pub(crate) fn is_on_this_host(address: &str) -> bool {
             .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-fn not_on_this_host(address: &str) -> Problem {
+fn not_on_this_host(address: impl fmt::Display) -> Problem {
     let message = format!("{address} is not on this host, and connections are not encrypted");
     wrong(message)
         .hint("connect to 127.0.0.1, or set insecure_allow_plaintext = true on a network you trust")
 }
 
 fn wrong(message: impl Into<String>) -> Problem {
-    Problem::new(code::CONFIG_INVALID, message)
-        .hint("write host:port of each master, such as master-1.example.org:5050")
+    Problem::new(code::CONFIG_INVALID, message).hint(
+        "write host:port of each master, or where they stand: zk://host:port,host:port/proffer",
+    )
 }
 
 #[cfg(test)]
@@ -120,6 +139,10 @@ mod tests {
             (&["http://localhost:5050/"], "localhost:5050"),
             (&["[::1]:5050"], "[::1]:5050"),
             (&["a:1", "a:1", "http://a:1"], "a:1"),
+            (
+                &[" zk://u:s3cret@z1:2181,z2/proffer"],
+                "zk://u:[redacted]@z1:2181,z2:2181/proffer",
+            ),
         ] {
             let masters = parse(texts).expect(shown);
             assert_eq!(masters.to_string(), shown);
@@ -150,6 +173,12 @@ mod tests {
             assert!(!problem.hint.is_empty(), "{problem}");
         }
         parse(&[]).expect_err("none");
+        parse(&["zk://z/p", "a:1"]).expect_err("either");
+        for bad in ["zk://u:s3cret@/p", "zk://z", "zk://u:s3cret@z:x/p"] {
+            let problem = parse(&[bad]).expect_err(bad);
+            assert!(problem.is(code::CONFIG_INVALID), "{problem}");
+            assert!(!problem.to_string().contains("s3cret"), "{problem}");
+        }
     }
 
     #[test]
@@ -159,6 +188,8 @@ mod tests {
             ("[::ffff:127.0.0.1]:1", true),
             ("127.0.0.1:1,10.0.0.1:1", false),
             ("localhost.example.org:1", false),
+            ("zk://127.0.0.1,[::1]:2182/p", true),
+            ("zk://127.0.0.1,z2.example.org/p", false),
         ] {
             let masters = parse(&[text]).expect(text);
             assert_eq!(masters.check_plaintext(false).is_ok(), is_here, "{text}");

@@ -17,6 +17,7 @@ use super::limits::{
     ANSWER_TIMEOUT, CONNECT_TIMEOUT, LEADERLESS_TOLERATED, PING_INTERVAL, PING_TIMEOUT,
 };
 use super::{Shared, Term, at, random};
+use crate::election::Observer;
 
 /// Sees to it that every master of interest is followed, and says when there has been no leader for long.
 pub(super) async fn keep(shared: Arc<Shared>) {
@@ -41,6 +42,28 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         tokio::select! {
             _ = changed.changed() => {}
             () = at(wake) => {}
+        }
+    }
+}
+
+/// Learns from ZooKeeper which masters stand.
+pub(super) async fn observe(shared: Arc<Shared>, observer: Observer) {
+    let (mut standing, mut trouble) = (observer.standing(), observer.trouble());
+    loop {
+        let masters = standing.borrow_and_update().clone();
+        let source = trouble.borrow_and_update().clone();
+        shared.change(|known| {
+            known.source = source.map(|problem| problem.message);
+            // While it is not known who stands, those that were known may do so still.
+            if !masters.is_empty() {
+                known.board.on_standing(Instant::now(), &masters);
+            }
+        });
+        tokio::select! {
+            Ok(()) = standing.changed() => {}
+            Ok(()) = trouble.changed() => {}
+            // The observer has ended, which only a defect can do.
+            else => return,
         }
     }
 }
