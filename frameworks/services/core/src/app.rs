@@ -11,6 +11,7 @@ use proffer_model::limits::{CHECKS_MAX, SCALAR_MILLI_MAX};
 use proffer_model::{Command, Problem, Secret, code};
 
 use crate::backoff::BackoffPolicy;
+use crate::container::AppContainer;
 use crate::deployment::Deployment;
 use crate::health::HealthCheck;
 use crate::id::{AppId, Version};
@@ -78,6 +79,8 @@ pub struct AppSpec {
     pub id: AppId,
     /// What each instance runs.
     pub command: Command,
+    /// The image that it runs in; absent: none, it is a process of the host.
+    pub container: Option<AppContainer>,
     /// Processors, in thousandths.
     pub cpus_milli: u64,
     /// Memory in MiB, in thousandths.
@@ -116,6 +119,7 @@ impl AppSpec {
         Self {
             id,
             command,
+            container: None,
             cpus_milli: 1_000,
             mem_milli: 128_000,
             disk_milli: 0,
@@ -143,7 +147,13 @@ impl AppSpec {
     /// Whether an instance of `other` is as good as one of this: nothing that a task sees or that places it differs.
     /// Labels are for discovery; tasks see those of their start.
     pub fn runs_like(&self, other: &Self) -> bool {
-        self.command == other.command
+        let is_same_container = match (&self.container, &other.container) {
+            (Some(container), Some(other)) => container.runs_like(other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        is_same_container
+            && self.command == other.command
             && self.cpus_milli == other.cpus_milli
             && self.mem_milli == other.mem_milli
             && self.disk_milli == other.disk_milli
@@ -197,7 +207,10 @@ pub struct Failure {
 #[expect(missing_docs, reason = "each field is that of AppSpec")]
 pub struct AppPatch {
     pub id: Option<AppId>,
+    /// Arguments are `Exec`, whether there is a container or not.
     pub command: Option<Command>,
+    /// `Some(None)`: without an image.
+    pub container: Option<Option<AppContainer>>,
     pub cpus_milli: Option<u64>,
     pub mem_milli: Option<u64>,
     pub disk_milli: Option<u64>,
@@ -221,22 +234,25 @@ pub struct AppPatch {
 impl AppPatch {
     /// The definition that results from these changes to `base`, or all that is wrong with it.
     pub fn onto(self, id: AppId, base: Option<&AppSpec>) -> Result<AppSpec, Vec<Problem>> {
-        let Some(command) = self
-            .command
-            .or_else(|| base.map(|spec| spec.command.clone()))
-        else {
+        let container = match self.container {
+            Some(container) => container,
+            None => base.and_then(|spec| spec.container.clone()),
+        };
+        let kept = base.map(|spec| spec.command.clone());
+        let Some(command) = command_in(self.command, kept, container.is_some()) else {
             let message =
                 "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'";
             return Err(vec![
                 Problem::new(code::APP_INVALID, message)
                     .field("cmd")
-                    .hint("give cmd, the line to run"),
+                    .hint("give cmd, the line to run, or a container whose image says what to run"),
             ]);
         };
         let mut spec = base
             .cloned()
             .unwrap_or_else(|| AppSpec::usual(id, command.clone()));
         spec.command = command;
+        spec.container = container;
         set(&mut spec.cpus_milli, self.cpus_milli);
         set(&mut spec.mem_milli, self.mem_milli);
         set(&mut spec.disk_milli, self.disk_milli);
@@ -261,6 +277,28 @@ impl AppPatch {
         } else {
             Err(problems)
         }
+    }
+}
+
+/// What is run: arguments are those of the image's entrypoint where there is an image, and a program with its arguments
+/// otherwise.
+fn command_in(
+    given: Option<Command>,
+    kept: Option<Command>,
+    has_container: bool,
+) -> Option<Command> {
+    match (given.or(kept), has_container) {
+        (Some(Command::Shell(line)), _) => Some(Command::Shell(line)),
+        (Some(Command::Exec(arguments) | Command::Image(arguments)), true) => {
+            Some(Command::Image(arguments))
+        }
+        (None, true) => Some(Command::Image(Vec::new())),
+        // It ran what the image says, and has no image any more.
+        (Some(Command::Image(arguments)), false) if arguments.is_empty() => None,
+        (Some(Command::Exec(arguments) | Command::Image(arguments)), false) => {
+            Some(Command::Exec(arguments))
+        }
+        (None, false) => None,
     }
 }
 
@@ -305,7 +343,8 @@ fn validate_command(spec: &AppSpec, problems: &mut Vec<Problem>) {
             ("args", arguments.iter().map(String::as_str).collect())
         }
     };
-    if texts.first().is_none_or(|text| text.trim().is_empty()) {
+    let is_of_image = matches!(spec.command, Command::Image(_));
+    if !is_of_image && texts.first().is_none_or(|text| text.trim().is_empty()) {
         problems.push(wrong(
             field,
             "the command is empty",
@@ -408,6 +447,18 @@ fn validate_texts(spec: &AppSpec, problems: &mut Vec<Problem>) {
             "leave it out for the agent's default",
         ));
     }
+    let total = texts_len(spec);
+    if total > APP_TEXT_LEN_MAX {
+        problems.push(wrong(
+            "",
+            format!("the texts of the app have {total} bytes; the limit is {APP_TEXT_LEN_MAX}"),
+            "make it shorter",
+        ));
+    }
+}
+
+/// Bytes of all texts of an app together.
+fn texts_len(spec: &AppSpec) -> usize {
     let command = match &spec.command {
         Command::Shell(line) => written_len(line),
         Command::Exec(arguments) | Command::Image(arguments) => {
@@ -426,19 +477,16 @@ fn validate_texts(spec: &AppSpec, problems: &mut Vec<Problem>) {
             .sum::<usize>()
     };
     let ports: usize = spec.ports.iter().map(|port| sum_of(&port.labels)).sum();
-    let paths: usize = spec
+    let checks: usize = spec
         .health_checks
         .iter()
-        .map(|check| written_len(&check.path))
+        .map(|check| written_len(&check.path) + written_len(&check.command))
         .sum();
-    let total = command + env + sum_of(&spec.labels) + ports + paths;
-    if total > APP_TEXT_LEN_MAX {
-        problems.push(wrong(
-            "",
-            format!("the texts of the app have {total} bytes; the limit is {APP_TEXT_LEN_MAX}"),
-            "make it shorter",
-        ));
-    }
+    let image = spec
+        .container
+        .as_ref()
+        .map_or(0, |container| written_len(container.image()));
+    command + env + sum_of(&spec.labels) + ports + checks + image
 }
 
 /// The length of a text in JSON, which is how it is kept.

@@ -19,6 +19,10 @@ pub(crate) fn environment_of(app: &App, instance: &Instance) -> BTreeMap<String,
     set("MESOS_TASK_ID".into(), instance.task.to_string());
     set("MARATHON_APP_ID".into(), spec.id.to_string());
     set("MARATHON_APP_VERSION".into(), app.version.to_string());
+    if let Some(container) = &spec.container {
+        let image = container.image().to_owned();
+        set("MARATHON_APP_DOCKER_IMAGE".into(), image);
+    }
     set(
         "MARATHON_APP_RESOURCE_CPUS".into(),
         decimal(spec.cpus_milli),

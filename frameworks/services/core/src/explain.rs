@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proffer_model::{DemandId, Time};
 
-use crate::app::App;
+use crate::app::{App, Failure};
 use crate::core::Core;
 use crate::deployment::{Deployment, DeploymentKind};
 use crate::id::AppId;
@@ -31,7 +31,7 @@ pub struct Explanation {
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// Stable: `session`, `backoff`, `offers`, `launching`, `unhealthy`, `unreachable`, `killing`, `deployment`, `adopting`.
+    /// Stable: `session`, `backoff`, `failure`, `offers`, `launching`, `unhealthy`, `unreachable`, `killing`, `deployment`, `adopting`.
     pub reason: &'static str,
     /// In words.
     pub message: String,
@@ -92,6 +92,14 @@ impl Core {
         if let Some(until) = entry.backoff.waits_until(now) {
             let message = describe_backoff(app, entry.backoff.failures(), until.since(now));
             reasons.push(("backoff", entry.missing.max(1), message));
+        } else if let Some(failure) = last_failure(app) {
+            let is_good = |i: &Instance| i.is_healthy() && !i.is_condemned;
+            let bad = app
+                .spec
+                .instances
+                .saturating_sub(count(&instances, is_good));
+            let message = format!("the last one ended without being asked: {failure}");
+            reasons.push(("failure", bad, message));
         }
         if let Some(demand) = &entry.demand {
             let message = "no offer yet that holds what an instance needs".to_owned();
@@ -151,16 +159,22 @@ fn describe_backoff(app: &App, failures: u32, left: Duration) -> String {
     } else {
         format!("{failures} instances")
     };
-    let last = app
-        .last_failure
-        .as_ref()
-        .map_or_else(String::new, |failure| {
-            format!(
-                "; the last one, {} on {}: {}",
-                failure.state, failure.host, failure.message
-            )
-        });
+    let last = last_failure(app).map_or_else(String::new, |last| format!("; the last one, {last}"));
     format!("launches wait {seconds} s more because {ended} ended without being asked{last}")
+}
+
+/// How the last instance of the present configuration that ended badly did so; nothing if none did.
+fn last_failure(app: &App) -> Option<String> {
+    let failure = app.last_failure.as_ref()?;
+    (failure.version >= app.last_config).then(|| {
+        let Failure {
+            state,
+            host,
+            message,
+            ..
+        } = failure;
+        format!("{state} on {host}: {message}")
+    })
 }
 
 fn describe_deployment(deployment: &Deployment) -> String {

@@ -1,7 +1,7 @@
 //! Health checks of an app, and how they become the checks that an agent runs.
 //!
-//! Marathon's HTTP and TCP checks and Mesos's (`MESOS_HTTP`, `MESOS_TCP`) mean the same here: the agent probes. What differs
-//! stays: Mesos's begin after `delaySeconds` (15), and there 0 failures allowed means that the first one kills.
+//! Marathon's HTTP and TCP checks and Mesos's (`MESOS_HTTP`, `MESOS_TCP`, `COMMAND`) mean the same here: the agent probes. What
+//! differs stays: Mesos's begin after `delaySeconds` (15), and there 0 failures allowed means that the first one kills.
 
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub enum CheckProtocol {
     MesosHttp,
     /// `MESOS_TCP`.
     MesosTcp,
+    /// `COMMAND`.
+    Command,
 }
 
 impl CheckProtocol {
@@ -28,6 +30,7 @@ impl CheckProtocol {
             "TCP" => Self::Tcp,
             "MESOS_HTTP" => Self::MesosHttp,
             "MESOS_TCP" => Self::MesosTcp,
+            "COMMAND" => Self::Command,
             _ => return None,
         })
     }
@@ -39,6 +42,7 @@ impl CheckProtocol {
             Self::Tcp => "TCP",
             Self::MesosHttp => "MESOS_HTTP",
             Self::MesosTcp => "MESOS_TCP",
+            Self::Command => "COMMAND",
         }
     }
 
@@ -47,9 +51,14 @@ impl CheckProtocol {
         matches!(self, Self::Http | Self::MesosHttp)
     }
 
+    /// Whether a port is probed.
+    pub fn has_port(self) -> bool {
+        self != Self::Command
+    }
+
     /// Whether it is one of Mesos's.
     pub fn is_mesos(self) -> bool {
-        matches!(self, Self::MesosHttp | Self::MesosTcp)
+        matches!(self, Self::MesosHttp | Self::MesosTcp | Self::Command)
     }
 }
 
@@ -69,7 +78,9 @@ pub struct HealthCheck {
     pub protocol: CheckProtocol,
     /// The path of an HTTP probe, beginning with `/`.
     pub path: String,
-    /// Which port.
+    /// The line of a COMMAND probe, for `/bin/sh -c`; empty for others.
+    pub command: String,
+    /// Which port; without meaning for a command.
     pub port: CheckPort,
     /// Failures before this, or before the first success, do not count.
     pub grace: Duration,
@@ -89,6 +100,7 @@ impl HealthCheck {
         Self {
             protocol,
             path: "/".to_owned(),
+            command: String::new(),
             port: CheckPort::Index(0),
             grace: Duration::from_secs(300),
             interval: Duration::from_secs(60),
@@ -100,29 +112,20 @@ impl HealthCheck {
 
     /// Checks it for an app with so many ports; the field is relative to the check.
     pub(crate) fn validate(&self, ports: usize) -> Result<(), Problem> {
-        let wrong = |field: &str, message: String, hint: &str| {
-            Err(Problem::new(code::APP_INVALID, message)
-                .field(field)
-                .hint(hint))
-        };
-        match self.port {
-            CheckPort::Index(index)
-                if usize::try_from(index).map_or(true, |index| index >= ports) =>
-            {
-                return wrong(
-                    "portIndex",
-                    "health check port indices must address an element of the ports array or container port mappings".into(),
-                    "give an index below the number of portDefinitions, or a port",
-                );
-            }
-            CheckPort::Number(0) => {
-                return wrong(
-                    "port",
-                    "the port is 0".into(),
-                    "give 1 to 65535, or a portIndex",
-                );
-            }
-            CheckPort::Index(_) | CheckPort::Number(_) => {}
+        if self.protocol.has_port() {
+            self.validate_port(ports)?;
+        } else if self.command.trim().is_empty() {
+            return wrong(
+                "command.value",
+                "the command is empty".into(),
+                "give the line that is run; the instance is healthy when it ends with 0",
+            );
+        } else if self.command.contains('\0') {
+            return wrong(
+                "command.value",
+                "the command contains a NUL character".into(),
+                "remove it",
+            );
         }
         if self.protocol.is_http()
             && !(self.path.starts_with('/') && self.path.bytes().all(|b| b.is_ascii_graphic()))
@@ -150,19 +153,43 @@ impl HealthCheck {
         Ok(())
     }
 
+    fn validate_port(&self, ports: usize) -> Result<(), Problem> {
+        match self.port {
+            CheckPort::Index(index)
+                if usize::try_from(index).map_or(true, |index| index >= ports) =>
+            {
+                wrong(
+                    "portIndex",
+                    "health check port indices must address an element of the ports array or container port mappings".into(),
+                    "give an index below the number of portDefinitions, or a port",
+                )
+            }
+            CheckPort::Number(0) => {
+                wrong(
+                    "port",
+                    "the port is 0".into(),
+                    "give 1 to 65535, or a portIndex",
+                )
+            }
+            CheckPort::Index(_) | CheckPort::Number(_) => Ok(()),
+        }
+    }
+
     /// The check that the agent runs for a task with these host ports; none if the index has no port.
     pub(crate) fn on(&self, ports: &[u16]) -> Option<Check> {
-        let port = match self.port {
-            CheckPort::Number(number) => number,
-            CheckPort::Index(index) => *ports.get(usize::try_from(index).ok()?)?,
+        let port = || match self.port {
+            CheckPort::Number(number) => Some(number),
+            CheckPort::Index(index) => ports.get(usize::try_from(index).ok()?).copied(),
         };
-        let kind = if self.protocol.is_http() {
-            CheckKind::Http {
-                port,
+        let kind = match self.protocol {
+            CheckProtocol::Http | CheckProtocol::MesosHttp => CheckKind::Http {
+                port: port()?,
                 path: self.path.clone(),
-            }
-        } else {
-            CheckKind::Tcp { port }
+            },
+            CheckProtocol::Tcp | CheckProtocol::MesosTcp => CheckKind::Tcp { port: port()? },
+            CheckProtocol::Command => CheckKind::Command {
+                shell: self.command.clone(),
+            },
         };
         let failures_max = if self.protocol.is_mesos() {
             self.failures_max.max(1)
@@ -178,4 +205,10 @@ impl HealthCheck {
             failures_max,
         })
     }
+}
+
+fn wrong(field: &str, message: String, hint: &str) -> Result<(), Problem> {
+    Err(Problem::new(code::APP_INVALID, message)
+        .field(field)
+        .hint(hint))
 }

@@ -14,6 +14,7 @@ use proffer_model::{
 };
 
 use crate::app::{App, AppSpec};
+use crate::container::AppContainer;
 use crate::core::{Core, Key, Pending};
 use crate::environment::environment_of;
 use crate::id::{AppId, InstanceId};
@@ -236,6 +237,6 @@ fn task_of(app: &App, instance: &Instance, resources: Resources) -> TaskSpec {
             .filter_map(|check| check.on(&instance.ports))
             .collect(),
         kill_grace: spec.kill_grace.unwrap_or(KILL_GRACE_DEFAULT),
-        container: None,
+        container: spec.container.as_ref().map(AppContainer::of_task),
     }
 }

@@ -8,6 +8,7 @@ pub mod amount;
 mod api;
 pub mod app;
 pub mod backoff;
+pub mod container;
 pub mod core;
 pub mod deployment;
 pub mod effect;

@@ -1,5 +1,6 @@
 //! Stories about whole apps, played against a small cluster in memory, and random ones that must keep the invariants.
 
+mod containers;
 mod crashes;
 mod definitions;
 mod large;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use proffer_model::session::{Answer, Call};
 use proffer_model::{Exit, Incarnation, Kind, Problem, Reason, Status, TaskState, Time, code};
 
+use crate::amount::format_parts;
 use crate::app::Failure;
 use crate::core::{Core, Key, Pending};
 use crate::effect::{Effect, Fact, Notice};
@@ -133,7 +134,7 @@ impl Core {
             return;
         };
         let was_never_launched = is_unknown && instance.phase == Phase::Launching;
-        let message = describe_end(status);
+        let message = describe_end(status, self.memory_of(&instance));
         if !instance.is_condemned && !was_never_launched && is_fault_of_app(status) {
             self.on_bad_end(now, &instance, status.state, &message, status.wall_ms);
         }
@@ -146,6 +147,16 @@ impl Core {
             }));
         }
         self.forget(now, id);
+    }
+
+    /// The memory that an instance holds, in thousandths of MiB, if its app still knows.
+    fn memory_of(&self, instance: &Instance) -> Option<u64> {
+        let app = &self.apps.get(&instance.app)?.app;
+        if instance.config == app.last_config {
+            return Some(app.spec.mem_milli);
+        }
+        let previous = app.deployment.as_ref()?.previous.as_ref()?;
+        (instance.config == previous.last_config).then_some(previous.spec.mem_milli)
     }
 
     /// An instance ended in a way that makes launches wait.
@@ -272,11 +283,38 @@ fn is_fault_of_app(status: &Status) -> bool {
     }
 }
 
-/// How a task ended, in words.
-fn describe_end(status: &Status) -> String {
-    if !status.message.is_empty() {
-        return status.message.clone();
+/// How a task ended, in words; `mem_milli` is what it held.
+fn describe_end(status: &Status, mem_milli: Option<u64>) -> String {
+    let said = if status.message.is_empty() {
+        describe_exit(status)
+    } else {
+        status.message.clone()
+    };
+    match status.reason {
+        Reason::OutOfMemory => {
+            let held = mem_milli.map_or_else(String::new, |milli| {
+                format!(", it holds {} MiB", format_parts(milli, 3))
+            });
+            format!("killed: out of memory{held} ({said})")
+        }
+        Reason::ImageFailed => format!("its image cannot be used: {said}"),
+        Reason::None
+        | Reason::Exited
+        | Reason::LaunchFailed
+        | Reason::CheckFailed
+        | Reason::KillRequested
+        | Reason::FrameworkRemoved
+        | Reason::AgentUnreachable
+        | Reason::AgentReturned
+        | Reason::NeverDelivered
+        | Reason::SupervisorLost
+        | Reason::HostRestarted
+        | Reason::Reconciled
+        | Reason::HealthChanged => said,
     }
+}
+
+fn describe_exit(status: &Status) -> String {
     match status.exit {
         Some(Exit::Code(number)) => format!("exited with code {number}"),
         Some(Exit::Signal(number)) => format!("ended by signal {number}"),

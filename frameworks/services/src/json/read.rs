@@ -3,6 +3,8 @@
 //!
 //! All that is wrong is collected, each with its path; nothing here looks at the app as a whole.
 
+mod container;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -54,6 +56,7 @@ pub(crate) fn read_patch(value: &Value, role: &str) -> Result<AppPatch, Vec<Prob
             .text(map, "", "id")
             .and_then(|id| reader.keep(AppId::new(&id))),
         command: reader.command(map),
+        container: reader.container(map),
         cpus_milli: reader.amount(map, "", "cpus", 3),
         mem_milli: reader.amount(map, "", "mem", 3),
         disk_milli: reader.amount(map, "", "disk", 3),
@@ -276,7 +279,10 @@ impl Reader {
 
     fn command(&mut self, map: &Map<String, Value>) -> Option<Command> {
         let line = self.text(map, "", "cmd");
-        let arguments = self.list(map, "args");
+        // Clients send the form that they do not use as an empty list.
+        let arguments = self
+            .list(map, "args")
+            .filter(|list| line.is_none() || !list.is_empty());
         if line.is_some() && arguments.is_some() {
             self.refuse("cmd", "both cmd and args are given", "give one of them");
             return None;
@@ -384,34 +390,22 @@ impl Reader {
             self.refuse(
                 &path(field, "protocol"),
                 format!("{word:?} is not a protocol that is supported"),
-                "give HTTP, TCP, MESOS_HTTP or MESOS_TCP",
+                "give HTTP, TCP, COMMAND, MESOS_HTTP or MESOS_TCP",
             );
             return None;
         };
         let usual = HealthCheck::of(protocol);
-        let index = self
-            .whole(map, field, "portIndex", u64::from(u16::MAX))
-            .and_then(|n| u32::try_from(n).ok());
-        let number = self
-            .whole(map, field, "port", u64::from(u16::MAX))
-            .and_then(|n| u16::try_from(n).ok());
-        let port = match (index, number) {
-            (Some(_), Some(_)) => {
-                self.refuse(
-                    field,
-                    "both port and portIndex are given",
-                    "give one of them",
-                );
-                return None;
-            }
-            (Some(index), None) => CheckPort::Index(index),
-            (None, Some(number)) => CheckPort::Number(number),
-            (None, None) => usual.port,
+        let command = self.check_command(map, field, protocol)?;
+        let port = if protocol.has_port() {
+            self.check_port(map, field)?.unwrap_or(usual.port)
+        } else {
+            usual.port
         };
         let failures = self.whole(map, field, "maxConsecutiveFailures", u64::from(u32::MAX));
         Some(HealthCheck {
             protocol,
             path: self.text(map, field, "path").unwrap_or(usual.path),
+            command,
             port,
             grace: self
                 .whole_seconds(map, field, "gracePeriodSeconds")
@@ -429,6 +423,65 @@ impl Reader {
                 .and_then(|n| u32::try_from(n).ok())
                 .unwrap_or(usual.failures_max),
         })
+    }
+
+    /// Which port is probed, if it says; nothing when that is wrong.
+    fn check_port(&mut self, map: &Map<String, Value>, field: &str) -> Option<Option<CheckPort>> {
+        let index = self
+            .whole(map, field, "portIndex", u64::from(u16::MAX))
+            .and_then(|n| u32::try_from(n).ok());
+        let number = self
+            .whole(map, field, "port", u64::from(u16::MAX))
+            .and_then(|n| u16::try_from(n).ok());
+        match (index, number) {
+            (Some(_), Some(_)) => {
+                self.refuse(
+                    field,
+                    "both port and portIndex are given",
+                    "give one of them",
+                );
+                None
+            }
+            (Some(index), None) => Some(Some(CheckPort::Index(index))),
+            (None, Some(number)) => Some(Some(CheckPort::Number(number))),
+            (None, None) => Some(None),
+        }
+    }
+
+    /// The line of a COMMAND check, empty for others; nothing when it is wrong.
+    fn check_command(
+        &mut self,
+        map: &Map<String, Value>,
+        field: &str,
+        protocol: CheckProtocol,
+    ) -> Option<String> {
+        let field = path(field, "command");
+        let is_command = protocol == CheckProtocol::Command;
+        match given(map, "command") {
+            None if is_command => self.refuse(
+                &field,
+                "error.path.missing",
+                "give {\"value\": \"the line that is run\"}",
+            ),
+            None => return Some(String::new()),
+            Some(_) if !is_command => self.refuse(
+                &field,
+                "only the protocol COMMAND runs a command",
+                "give the protocol COMMAND, or leave the command out",
+            ),
+            Some(command) => {
+                let command = self.object(command, &field)?;
+                return self.text(command, &field, "value").or_else(|| {
+                    self.refuse(
+                        &path(&field, "value"),
+                        "error.path.missing",
+                        "give the line that is run",
+                    );
+                    None
+                });
+            }
+        }
+        None
     }
 
     fn factor(&mut self, map: &Map<String, Value>) -> Option<u64> {
@@ -522,20 +575,6 @@ impl Reader {
             if given(map, name).is_some_and(|value| !is_empty(value)) {
                 self.refuse(name, "this field is not supported yet", "leave it out");
             }
-        }
-        let of_container = ["docker", "volumes", "portMappings", "linuxInfo"];
-        let container = given(map, "container").and_then(|value| self.object(value, "container"));
-        let is_used = |name: &&str| {
-            container
-                .and_then(|map| given(map, name))
-                .is_some_and(|value| !is_empty(value))
-        };
-        if let Some(name) = of_container.iter().find(|name| is_used(name)) {
-            self.refuse(
-                &path("container", name),
-                "this field is not supported yet",
-                "give cmd or args instead of an image",
-            );
         }
         let networks = self.list(map, "networks");
         let is_host = |network: &Value| network.get("mode").and_then(Value::as_str) == Some("host");

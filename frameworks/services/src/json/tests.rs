@@ -27,10 +27,19 @@ fn full() -> Value {
             {"protocol": "HTTP", "path": "/health", "portIndex": 0, "gracePeriodSeconds": 1, "intervalSeconds": 2,
              "timeoutSeconds": 3, "maxConsecutiveFailures": 4, "delaySeconds": 5},
             {"protocol": "MESOS_TCP", "port": 9000},
+            {"protocol": "COMMAND", "command": {"value": "test -f up"}},
         ],
         "upgradeStrategy": {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.333333},
         "backoffSeconds": 2, "backoffFactor": 1.5, "maxLaunchDelaySeconds": 60.5, "taskKillGracePeriodSeconds": 7,
         "killSelection": "OLDEST_FIRST", "unreachableStrategy": {"inactiveAfterSeconds": 1, "expungeAfterSeconds": 2},
+    })
+}
+
+/// One that runs what its image says.
+fn of_image() -> Value {
+    json!({
+        "id": "/prod/web",
+        "container": {"type": "MESOS", "docker": {"image": "file:///srv/web.tar"}},
     })
 }
 
@@ -92,6 +101,7 @@ fn what_is_kept_is_read_back() {
     };
     for record in [
         Record::App(Arc::new(app)),
+        Record::App(Arc::new(app_of(&of_image()))),
         Record::Instance(Arc::new(instance)),
     ] {
         let (key, value) = encode_write(&Write::Put(record.clone()), "eng").expect("written");
@@ -108,11 +118,14 @@ fn what_is_kept_is_read_back() {
 
 #[test]
 fn what_was_read_from_get_may_be_put_back() {
+    for value in [full(), of_image()] {
+        let app = app_of(&value);
+        let written = Value::Object(app_json(&app, "*", Environment::Shown));
+        let again = read_patch(&written, "*").expect("good");
+        let id = AppId::new("/prod/web").expect("good");
+        assert_eq!(again.onto(id, None).expect("good"), app.spec);
+    }
     let app = app_of(&full());
-    let written = Value::Object(app_json(&app, "*", Environment::Shown));
-    let again = read_patch(&written, "*").expect("good");
-    let id = AppId::new("/prod/web").expect("good");
-    assert_eq!(again.onto(id, None).expect("good"), app.spec);
     let hidden = app_json(&app, "*", Environment::Hidden);
     assert!(
         !Value::Object(hidden).to_string().contains("\"b\""),
@@ -161,8 +174,12 @@ fn wrong_values_are_named_by_their_path() {
         (json!({"ports": [-1]}), "ports[0]"),
         (json!({"ports": [1], "portDefinitions": [{}]}), "ports"),
         (
-            json!({"healthChecks": [{"protocol": "COMMAND"}]}),
+            json!({"healthChecks": [{"protocol": "GRPC"}]}),
             "healthChecks[0].protocol",
+        ),
+        (
+            json!({"healthChecks": [{"protocol": "COMMAND"}]}),
+            "healthChecks[0].command",
         ),
         (
             json!({"healthChecks": [{"port": 1, "portIndex": 0}]}),
@@ -192,8 +209,16 @@ fn wrong_values_are_named_by_their_path() {
             "constraints",
         ),
         (
-            json!({"container": {"docker": {"image": "x"}}}),
-            "container.docker",
+            json!({"healthChecks": [{"protocol": "COMMAND", "command": "x"}]}),
+            "healthChecks[0].command",
+        ),
+        (
+            json!({"healthChecks": [{"protocol": "COMMAND", "command": {}}]}),
+            "healthChecks[0].command.value",
+        ),
+        (
+            json!({"healthChecks": [{"command": {"value": "x"}}]}),
+            "healthChecks[0].command",
         ),
         (json!({"networks": [{"mode": "container"}]}), "networks"),
         (json!({"role": "other"}), "role"),
@@ -206,6 +231,103 @@ fn wrong_values_are_named_by_their_path() {
         let problems = read_patch(&value, "*").expect_err(field);
         assert_eq!(problems[0].field, field, "{value}: {problems:?}");
         assert!(!problems[0].hint.is_empty(), "{value}");
+    }
+}
+
+#[test]
+fn of_a_container_what_is_not_done_is_refused_and_what_asks_for_nothing_is_taken() {
+    const IMAGE: &str = "/srv/web.tar";
+    let docker = |field: &str, value: Value| json!({"type": "DOCKER", "docker": {"image": IMAGE, field: value}});
+    for (container, field) in [
+        (json!("x"), "container"),
+        (json!({"type": "PODMAN"}), "container.type"),
+        (
+            json!({"docker": {"image": "nginx:1.27"}}),
+            "container.docker.image",
+        ),
+        (json!({"docker": {"image": 5}}), "container.docker.image"),
+        (
+            json!({"docker": {"network": "HOST"}}),
+            "container.docker.image",
+        ),
+        (json!({"docker": [1]}), "container.docker"),
+        (json!({"volumes": [{}]}), "container.volumes"),
+        (
+            json!({"portMappings": [{"containerPort": 80}]}),
+            "container.portMappings",
+        ),
+        (json!({"linuxInfo": {"a": 1}}), "container.linuxInfo"),
+        (
+            docker("network", json!("BRIDGE")),
+            "container.docker.network",
+        ),
+        (docker("network", json!("USER")), "container.docker.network"),
+        (
+            docker("portMappings", json!([{}])),
+            "container.docker.portMappings",
+        ),
+        (
+            docker("parameters", json!([{"key": "a", "value": "b"}])),
+            "container.docker.parameters",
+        ),
+        (
+            docker("privileged", json!(true)),
+            "container.docker.privileged",
+        ),
+        (
+            docker("forcePullImage", json!(true)),
+            "container.docker.forcePullImage",
+        ),
+        (
+            docker("pullConfig", json!({"secret": "s"})),
+            "container.docker.pullConfig",
+        ),
+    ] {
+        let problems = read_patch(&json!({"container": container}), "*").expect_err(field);
+        assert_eq!(problems[0].field, field, "{container}: {problems:?}");
+        assert!(!problems[0].hint.is_empty(), "{container}");
+    }
+    for (container, image) in [
+        (json!({}), None),
+        (
+            json!({"type": "MESOS", "volumes": [], "docker": null}),
+            None,
+        ),
+        (
+            json!({"type": "DOCKER", "docker": {}, "portMappings": []}),
+            None,
+        ),
+        (json!({"docker": {"image": IMAGE}}), Some(IMAGE)),
+        (docker("network", json!("HOST")), Some(IMAGE)),
+        (docker("privileged", json!(false)), Some(IMAGE)),
+        (docker("forcePullImage", json!(false)), Some(IMAGE)),
+        (docker("parameters", json!([])), Some(IMAGE)),
+        (docker("portMappings", json!(null)), Some(IMAGE)),
+    ] {
+        let patch = read_patch(&json!({"container": container}), "*").expect("good");
+        let read = patch.container.expect("given");
+        assert_eq!(
+            read.as_ref().map(|container| container.image()),
+            image,
+            "{container}"
+        );
+    }
+    let kept = read_patch(&json!({"container": null}), "*").expect("good");
+    assert_eq!(kept.container, None);
+}
+
+#[test]
+fn what_was_kept_before_there_were_containers_is_read() {
+    let record = json!({"schema": 1, "version_ms": 3, "last_scaling_ms": 2, "last_config_ms": 1, "deployment": null,
+        "last_failure": null, "spec": {"id": "/web", "args": ["serve"], "cpus": 0.1, "networks": [{"mode": "host"}],
+        "healthChecks": [{"protocol": "TCP", "portIndex": 0}], "executor": "", "role": "*"}});
+    let key = proffer_model::StateKey::new("app/web").expect("good");
+    match decode_record(&key, record.to_string().as_bytes(), "*").expect("read") {
+        Record::App(app) => {
+            let command = proffer_model::Command::Exec(vec!["serve".to_owned()]);
+            assert_eq!((&app.spec.command, &app.spec.container), (&command, &None));
+        }
+        other => panic!("{other:?}"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use proffer_model::{Command, TaskState};
 use proffer_services_core::amount::format_parts;
 use proffer_services_core::app::{App, AppSpec, Failure, KillSelection, Unreachable};
+use proffer_services_core::container::AppContainer;
 use proffer_services_core::deployment::Deployment;
 use proffer_services_core::health::{CheckPort, HealthCheck};
 use proffer_services_core::id::{AppId, format_wall};
@@ -56,10 +57,14 @@ pub(crate) fn spec_json(
     }));
     match &spec.command {
         Command::Shell(line) => map.insert("cmd".into(), json!(line)),
+        Command::Image(arguments) if arguments.is_empty() => None,
         Command::Exec(arguments) | Command::Image(arguments) => {
             map.insert("args".into(), json!(arguments))
         }
     };
+    if let Some(container) = &spec.container {
+        map.insert("container".into(), container_json(container));
+    }
     if environment == Environment::Shown {
         let env = spec
             .env
@@ -249,6 +254,21 @@ fn steps_of(app: &AppId, deployment: &Deployment) -> Vec<Value> {
         .collect()
 }
 
+/// A container as Marathon 1.5 writes it: what was not asked for, too.
+fn container_json(container: &AppContainer) -> Value {
+    json!({
+        "type": container.engine().word(),
+        "docker": {
+            "image": container.image(),
+            "forcePullImage": false,
+            "privileged": false,
+            "parameters": [],
+        },
+        "volumes": [],
+        "portMappings": [],
+    })
+}
+
 fn port_json(port: &PortDefinition) -> Value {
     let mut map = object(
         json!({"port": port.number, "protocol": port.transport.word(), "labels": port.labels}),
@@ -270,6 +290,10 @@ fn health_check_json(check: &HealthCheck) -> Value {
     }));
     if check.protocol.is_http() {
         map.insert("path".into(), json!(check.path));
+    }
+    if !check.protocol.has_port() {
+        map.insert("command".into(), json!({"value": check.command}));
+        return Value::Object(map);
     }
     match check.port {
         CheckPort::Index(index) => map.insert("portIndex".into(), json!(index)),

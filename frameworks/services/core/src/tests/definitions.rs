@@ -41,6 +41,23 @@ fn what_is_wrong_is_named_by_its_field() {
         ),
         (
             AppPatch {
+                health_checks: Some(vec![HealthCheck::of(CheckProtocol::Command)]),
+                ..usual()
+            },
+            "healthChecks[0].command.value",
+        ),
+        (
+            AppPatch {
+                health_checks: Some(vec![HealthCheck {
+                    command: "a\0".into(),
+                    ..HealthCheck::of(CheckProtocol::Command)
+                }]),
+                ..usual()
+            },
+            "healthChecks[0].command.value",
+        ),
+        (
+            AppPatch {
                 command: Some(Command::Shell(" ".into())),
                 ..usual()
             },

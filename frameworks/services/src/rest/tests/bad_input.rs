@@ -195,7 +195,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     (
         r#""healthChecks":[{"protocol":"COMMAND"}]"#,
-        "healthChecks[0].protocol",
+        "healthChecks[0].command",
     ),
     (r#""networks":[{"mode":"container/bridge"}]"#, "networks"),
     (r#""role":"other""#, "role"),
@@ -272,8 +272,8 @@ const FIELDS: &[(&str, &str)] = &[
     (r#""fetch":[{"uri":"http://x"}]"#, "fetch"),
     (r#""secrets":{"s":{"source":"x"}}"#, "secrets"),
     (
-        r#""container":{"docker":{"image":"x"}}"#,
-        "container.docker",
+        r#""container":{"docker":{"image":"nginx:1.27"}}"#,
+        "container.docker.image",
     ),
     (r#""readinessChecks":[{}]"#, "readinessChecks"),
     // A name twice, also when one is escaped.
