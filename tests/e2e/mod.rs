@@ -3,4 +3,5 @@
 mod bad_input;
 mod dev;
 mod frameworks;
+mod python;
 mod roles;

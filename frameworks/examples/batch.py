@@ -1,0 +1,75 @@
+"""Runs a line of shell so many times, each time as a task of its own, tries failed ones again, and says how they ended.
+
+    python frameworks/examples/batch.py --master 127.0.0.1:5050 --tasks 10 --command 'echo "done by $PROFFER_TASK_ID"'
+
+With --id-file it can be killed at any moment and started again: it goes on where it was, and runs no finished task again.
+"""
+
+import argparse
+import collections
+import sys
+
+import proffer
+
+NEEDS = "cpus:0.1;mem:32"
+ATTEMPTS_MAX = 3
+
+
+class Batch(proffer.Scheduler):
+    def __init__(self, tasks, command):
+        self.command = command
+        self.open = {f"batch-{number}" for number in range(tasks)}  # Neither finished nor given up.
+        self.waiting = set()  # Of these, what may be launched.
+        self.failures = collections.Counter()
+
+    async def on_subscribed(self, framework):
+        self.open -= {entry.key for entry in await framework.state.list()}
+        self.waiting |= framework.settle(self.open)
+        await self.go_on(framework)
+
+    async def on_offers(self, framework, offers):
+        for offer in offers:
+            fits = sum(fit.count for fit in offer.fits)
+            taken = [self.waiting.pop() for _ in range(min(fits, len(self.waiting)))]
+            specs = [proffer.shell_task(task, self.command, NEEDS) for task in taken]
+            self.waiting.update(await framework.launch([offer], specs))
+        await self.go_on(framework)
+
+    async def on_update(self, framework, status):
+        task = status.task_id
+        self.waiting.discard(task)
+        if not proffer.is_terminal(status.state) or task not in self.open:
+            return
+        is_finished = status.state == proffer.v1.TASK_STATE_FINISHED
+        if status.incarnation:  # Without one, no agent has ever heard of it.
+            print(task, proffer.state_name(status.state), status.message, flush=True)
+            self.failures[task] += not is_finished
+        if is_finished:
+            await framework.state.put(task, b"")  # Durable before the status is acknowledged.
+        if is_finished or self.failures[task] == ATTEMPTS_MAX:
+            self.open.discard(task)
+        self.waiting |= {task} & self.open
+        await self.go_on(framework)
+
+    async def go_on(self, framework):
+        await framework.set_demand("*", proffer.demand("work", len(self.waiting), NEEDS))
+        if not self.open:
+            await framework.teardown()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--master", default="127.0.0.1:5050", help="host:port, several with commas")
+    parser.add_argument("--tasks", type=int, default=10, help="how many")
+    parser.add_argument("--command", default="sleep 1", help="the line of shell")
+    parser.add_argument("--id-file", help="keeps the framework's id, to go on after a restart")
+    options = parser.parse_args()
+    batch = Batch(options.tasks, options.command)
+    proffer.run(batch, options.master, "batch", id_file=options.id_file)
+    given_up = list(batch.failures.values()).count(ATTEMPTS_MAX)
+    print(f"{options.tasks - given_up} of {options.tasks} tasks finished")
+    sys.exit(given_up > 0)
+
+
+if __name__ == "__main__":
+    main()

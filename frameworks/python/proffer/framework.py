@@ -1,0 +1,383 @@
+"""Keeps a session with the leading master, calls the author's handlers, acknowledges what they have handled.
+
+One handler runs at a time, in the order of the events. A status is acknowledged when its handler has returned; if the session
+breaks, or a handler fails because the master cannot be reached, the session is begun anew and what was not acknowledged comes
+again. A refusal that would come again at every try ends `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import random
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from proffer import v1
+from proffer.limits import (
+    ASK_DELAY,
+    ASK_INTERVAL,
+    BACKOFF_FIRST,
+    BACKOFF_MAX,
+    CALL_TIMEOUT,
+    IDS_PER_CALL_MAX,
+    MASTERS_MAX,
+)
+from proffer.parts import state_name
+from proffer.problem import ProfferError, Unreachable, decode_problem
+from proffer.session import OnAnswer, Session
+from proffer.state import State
+from proffer.tasks import Tasks, Worth
+from proffer.token import find_token
+
+log = logging.getLogger("proffer")
+
+# Refusals that would come again, whatever their kind.
+_FINAL = {"session.fenced", "framework.completed", "framework.foreign", "framework.unknown"}
+
+
+class Scheduler:
+    """What an author decides. A handler that raises ends `Framework.run`, unless the master was out of reach."""
+
+    async def on_subscribed(self, framework: Framework) -> None:
+        """A session has begun; offers of an earlier one are void. The place to settle tasks and to say what is wanted."""
+
+    async def on_offers(self, framework: Framework, offers: Sequence[v1.Offer]) -> None:
+        """Resources are offered. Unless this is written they are declined."""
+        await framework.decline(offers, exclude_for=60)
+
+    async def on_update(self, framework: Framework, status: v1.Status) -> None:
+        """A task has a new status, or the last one again. Keep what matters of it before returning."""
+
+    async def on_rescinded(self, framework: Framework, offer_ids: Sequence[str]) -> None:
+        """Offers stand no longer."""
+
+    async def on_agent_settled(self, framework: Framework, agent_id: str) -> None:
+        """After a change of leader, this agent has said all that it runs."""
+
+
+class Framework:
+    """A framework's connection to its cluster."""
+
+    def __init__(
+        self,
+        masters: str | Sequence[str],
+        name: str,
+        roles: Sequence[str] = ("*",),
+        *,
+        framework_id: str = "",
+        id_file: str | os.PathLike[str] | None = None,
+        token: str | None = None,
+        failover_timeout: float | None = None,
+        call_timeout: float = CALL_TIMEOUT,
+        insecure_allow_plaintext: bool = False,
+    ) -> None:
+        """`masters` is a list of host:port, or one text with commas; any of them may lead. To go on as the same framework
+        after a restart, give its `framework_id`, or an `id_file` that the SDK reads and writes. Without a `token` that of
+        this host is looked for. `failover_timeout` says for how many seconds the framework is kept without a session, a
+        week unless given. `insecure_allow_plaintext` lets the token travel in clear text to masters beyond this host."""
+        self._allow_plaintext = insecure_allow_plaintext
+        self._masters = parse_masters(masters, insecure_allow_plaintext)
+        self._token = token
+        self._id_file = Path(id_file) if id_file else None
+        if self._id_file and self._id_file.exists():
+            framework_id = self._id_file.read_text().strip()
+        self._subscribe = v1.Subscribe(framework_id=framework_id, name=name, roles=roles)
+        if failover_timeout is not None:
+            self._subscribe.failover_timeout_ms = round(failover_timeout * 1000)
+        self._call_timeout = call_timeout
+        self._tasks = Tasks(has_history=bool(framework_id))
+        self._demands: dict[str, v1.SetDemand] = {}
+        self._cluster_id = ""
+        self._epoch = 0
+        self._session: Session | None = None
+        self._to_ask = asyncio.Event()
+        self._is_leaving = False
+        self._wait = BACKOFF_FIRST
+        # The durable values that the master keeps for the framework.
+        self.state = State(self._active, call_timeout)
+
+    @property
+    def id(self) -> str:
+        """The framework's id; empty before the first session."""
+        return self._subscribe.framework_id
+
+    async def run(self, scheduler: Scheduler) -> None:
+        """Runs until the framework is torn down; raises when the master refuses it for good, or a handler fails."""
+        is_logged = False
+        try:
+            while True:
+                session, problem = await self._connect()
+                if session:
+                    is_logged = False
+                    problem = await self._serve(session, scheduler)
+                log.log(logging.DEBUG if is_logged else logging.WARNING, "no session with a master; trying on: %s", problem)
+                is_logged = True
+                await asyncio.sleep(random.uniform(self._wait / 2, self._wait))
+                self._wait = min(self._wait * 2, BACKOFF_MAX)
+        except ProfferError as problem:
+            if not (self._is_leaving and problem.code == "framework.completed"):
+                raise
+
+    async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
+        """Replaces what is wanted in a role; no entries: nothing is offered. It is kept and said again in each session, and
+        not counted down by what is launched."""
+        before = self._demands.get(role)
+        wanted = v1.SetDemand(role=role, generation=before.generation + 1 if before else 1, entries=entries)
+        self._demands[role] = wanted
+        try:
+            await self._call(set_demand=wanted)
+        except Unreachable:
+            # The next session begins with it.
+            pass
+        except ProfferError:
+            if self._demands.get(role) is wanted:
+                del self._demands[role]
+            raise
+
+    async def launch(self, offers: Sequence[v1.Offer], tasks: Sequence[v1.TaskSpec]) -> dict[str, ProfferError]:
+        """Launches tasks with offers of one agent; what the tasks leave of them goes back. Answers with those that are
+        refused, and why; what becomes of the others comes as statuses, also when this raises `Unreachable`."""
+        refused = {task.id: _taken(task.id) for task in tasks if not self._tasks.may_launch(task.id)}
+        launches = [task for task in tasks if task.id not in refused]
+
+        def refuse(task_id: str, problem: ProfferError) -> None:
+            refused[task_id] = problem
+            self._tasks.refused(task_id)
+
+        def on_answer(answered: v1.Answered) -> None:
+            for result in answered.launched.results:
+                if result.HasField("refused"):
+                    refuse(result.task_id, decode_problem(result.refused))
+                else:
+                    self._tasks.launched(result.task_id, result.incarnation)
+
+        self._tasks.launching(task.id for task in launches)
+        try:
+            accept = v1.Accept(offer_ids=[offer.id for offer in offers], launches=launches)
+            await self._call(on_answer, accept=accept)
+        except Unreachable:
+            if self._session is None:
+                self._tasks.session_ended()
+            raise
+        except ProfferError as problem:
+            for task in launches:
+                refuse(task.id, problem)
+        return refused
+
+    async def decline(self, offers: Sequence[v1.Offer], exclude_for: float = 5.0) -> None:
+        """Gives offers back; for so many seconds their agent is not offered again for what they fitted."""
+        offer_ids = [offer.id for offer in offers]
+        await self._call(decline=v1.Decline(offer_ids=offer_ids, exclude_for_ms=round(exclude_for * 1000)))
+
+    async def kill(self, task_id: str, grace: float | None = None) -> None:
+        """Ends a task: SIGTERM, and SIGKILL after so many seconds or the task's own time. How it ended is a status."""
+        grace_ms = None if grace is None else round(grace * 1000)
+        await self._call(kill=v1.Kill(task_id=task_id, grace_ms=grace_ms))
+
+    def settle(self, task_ids: Iterable[str]) -> set[str]:
+        """Answers which of these may be launched now. Of the others the SDK asks the master what became of them until it
+        knows: they come as statuses, `lost` when no agent knows them."""
+        free = self._tasks.settle(task_ids)
+        self._to_ask.set()
+        return free
+
+    async def teardown(self) -> None:
+        """Ends the framework: its tasks are killed, its id is spent. `run` returns."""
+        self._is_leaving = True
+        await self._call(teardown=v1.Teardown())
+        if self._id_file:
+            self._id_file.unlink(missing_ok=True)
+
+    def _active(self) -> Session:
+        if self._session is None or self._session.ended:
+            raise Unreachable("no session is active", "it is begun anew; go on in on_subscribed")
+        return self._session
+
+    async def _call(self, on_answer: OnAnswer | None = None, **call: object) -> v1.Answered:
+        session = self._active()
+        try:
+            answered = await asyncio.wait_for(session.send(on_answer, **call), self._call_timeout)
+        except asyncio.TimeoutError:
+            session.end(Unreachable(f"a call had no answer within {self._call_timeout:g} s"))
+            raise Unreachable("the call had no answer") from None
+        if answered.HasField("refused"):
+            raise decode_problem(answered.refused)
+        return answered
+
+    async def _connect(self) -> tuple[Session | None, ProfferError]:
+        """One round through the masters, beginning with the one that led last; raises what would be refused again."""
+        candidates, tried = list(self._masters), set[str]()
+        problem: ProfferError = Unreachable("no master is given")
+        while candidates:
+            master = candidates.pop(0)
+            if master in tried:
+                continue
+            tried.add(master)
+            token, missing = self._find_token()
+            session = Session(master, token)
+            try:
+                await session.open(self._subscribe)
+                self._believe(session)
+                self._masters.sort(key=lambda known: known != master)
+                return session, problem
+            except BaseException as error:
+                await session.close()
+                if not isinstance(error, ProfferError) or self._is_final(error):
+                    raise
+                problem = missing if missing and error.kind == v1.PROBLEM_KIND_UNAUTHENTICATED else error
+                with contextlib.suppress(ProfferError):
+                    candidates[:0] = parse_masters(error.leader, self._allow_plaintext)
+        return None, problem
+
+    def _find_token(self) -> tuple[str | None, ProfferError | None]:
+        try:
+            return self._token or find_token(), None
+        except ProfferError as missing:
+            return None, missing
+
+    def _is_final(self, problem: ProfferError) -> bool:
+        """Whether another try would be refused the same. The first start of a master may still have to make the token."""
+        kinds = {v1.PROBLEM_KIND_INVALID, v1.PROBLEM_KIND_FORBIDDEN}
+        if self._token:
+            kinds.add(v1.PROBLEM_KIND_UNAUTHENTICATED)
+        return problem.kind in kinds or problem.code in _FINAL
+
+    def _believe(self, session: Session) -> None:
+        """Refuses a master of another cluster, or of an earlier term; otherwise goes on as what it says."""
+        subscribed = session.subscribed
+        if self._cluster_id not in ("", subscribed.cluster_id):
+            message = f"{session.master} is of cluster {subscribed.cluster_id}, the framework of {self._cluster_id}"
+            raise ProfferError("framework.unknown", "masters", message, "list only masters of one cluster")
+        self._check_epoch(session.epoch)
+        self._cluster_id = subscribed.cluster_id
+        if self._id_file and self.id != subscribed.framework_id:
+            part = self._id_file.with_name(self._id_file.name + ".part")
+            part.write_text(subscribed.framework_id + "\n")
+            part.replace(self._id_file)
+        self._subscribe.framework_id = subscribed.framework_id
+
+    def _check_epoch(self, epoch: int) -> None:
+        if epoch < self._epoch:
+            message = f"the master is of epoch {epoch}; {self._epoch} has been seen"
+            raise ProfferError("epoch.stale", "", message, kind=v1.PROBLEM_KIND_CONFLICT)
+        self._epoch = epoch
+
+    async def _serve(self, session: Session, scheduler: Scheduler) -> ProfferError:
+        """Answers why the session ended, if another one may follow."""
+        log.info("subscribed to %s as %s, epoch %s", session.master, self.id, session.epoch)
+        self._session = session
+        background = [
+            asyncio.create_task(session.receive(self._check_epoch)),
+            asyncio.create_task(self._keep_asking(session)),
+        ]
+        try:
+            await self._handle_events(session, scheduler)
+        except ProfferError as problem:
+            # The session broke under the handler.
+            if problem.kind != v1.PROBLEM_KIND_UNAVAILABLE:
+                raise
+            session.end(problem)
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await session.close()
+            self._session = None
+            self._tasks.session_ended()
+        why = session.ended or Unreachable("the session ended")
+        if session.is_refused and self._is_final(why):
+            raise why
+        return why
+
+    async def _handle_events(self, session: Session, scheduler: Scheduler) -> None:
+        for role, wanted in self._demands.items():
+            wanted.generation += 1
+            session.send(set_demand=wanted)
+        if self._tasks.has_history:
+            session.send(reconcile=v1.Reconcile())
+        self._to_ask.set()
+        if self._is_leaving:
+            await self.teardown()
+        await scheduler.on_subscribed(self)
+        self._wait = BACKOFF_FIRST
+        while event := await session.next_event():
+            await self._handle(session, scheduler, event)
+
+    async def _handle(self, session: Session, scheduler: Scheduler, event: v1.SessionEvent) -> None:
+        kind = event.WhichOneof("event")
+        if kind == "offered":
+            await scheduler.on_offers(self, event.offered.offers)
+        elif kind == "rescinded":
+            await scheduler.on_rescinded(self, event.rescinded.offer_ids)
+        elif kind == "agent_settled":
+            self._to_ask.set()
+            await scheduler.on_agent_settled(self, event.agent_settled.agent_id)
+        elif kind == "updated":
+            worth = self._tasks.weigh(event.updated)
+            log.debug("%s is %s: %s", event.updated.task_id, state_name(event.updated.state), worth.value)
+            if worth is Worth.NEWS:
+                await scheduler.on_update(self, event.updated)
+            elif worth is Worth.REVENANT:
+                session.send(kill=v1.Kill(task_id=event.updated.task_id))
+            # Everything before it has been handled too.
+            session.send(acknowledge=v1.Acknowledge(sequence=event.sequence))
+
+    async def _keep_asking(self, session: Session) -> None:
+        """Asks about tasks of unknown fate: at the beginning, when an agent has settled, and now and then."""
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._to_ask.wait(), ASK_INTERVAL)
+            await asyncio.sleep(ASK_DELAY)
+            self._to_ask.clear()
+            tasks = self._tasks.open()
+            for first in range(0, len(tasks), IDS_PER_CALL_MAX):
+                session.send(reconcile=v1.Reconcile(task_ids=tasks[first : first + IDS_PER_CALL_MAX]))
+
+
+def run(scheduler: Scheduler, masters: str | Sequence[str], name: str, **options: Any) -> None:
+    """For programs that do nothing else: runs as a `Framework` of these masters, name and options until it is torn down. A
+    problem ends the program with a sentence."""
+    try:
+        asyncio.run(Framework(masters, name, **options).run(scheduler))
+    except ProfferError as problem:
+        sys.exit(f"{name}: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def parse_masters(masters: str | Sequence[str], allow_plaintext: bool) -> list[str]:
+    """Reads a list of host:port. Beyond this host the token would be readable on the way, so that must be spelled out."""
+    given = masters.split(",") if isinstance(masters, str) else masters
+    parsed = [_parse_master(text, allow_plaintext) for text in given if text.strip()]
+    if not 0 < len(parsed) <= MASTERS_MAX:
+        message = f"{len(parsed)} masters are given"
+        raise ProfferError("config.invalid", "masters", message, f"give 1 to {MASTERS_MAX}, such as 127.0.0.1:5050")
+    return parsed
+
+
+def _parse_master(text: str, allow_plaintext: bool) -> str:
+    address = text.strip().removeprefix("http://").rstrip("/")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or set(address) & set("/@?# "):
+        hint = "give host:port, such as 127.0.0.1:5050"
+        raise ProfferError("config.invalid", "masters", f"{text!r} is not host:port", hint)
+    is_local = host == "localhost"
+    with contextlib.suppress(ValueError):
+        is_local = ipaddress.ip_address(host.strip("[]")).is_loopback
+    if not is_local and not allow_plaintext:
+        message = f"{address} is not on this host, and the token would be readable"
+        hint = "connect to a master on this host, or set insecure_allow_plaintext"
+        raise ProfferError("config.invalid", "masters", message, hint)
+    return address
+
+
+def _taken(task_id: str) -> ProfferError:
+    message = f"{task_id} was launched before, and its end has not been told"
+    hint = "wait for its status; after a change of leader it comes when the agents are back"
+    return ProfferError("task.duplicate", "launches", message, hint, v1.PROBLEM_KIND_CONFLICT)

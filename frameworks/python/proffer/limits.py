@@ -1,0 +1,36 @@
+"""Every limit of the SDK: its unit and what happens at it."""
+
+# Seconds for a connection to be made; then the next master is tried.
+CONNECT_TIMEOUT = 3.0
+# Seconds from connection to subscription; then the next master is tried.
+SUBSCRIBE_TIMEOUT = 10.0
+# Seconds for the answer to a call; then the session is begun anew, for the call's fate is not known.
+CALL_TIMEOUT = 30.0
+# Heartbeat intervals without any event; then the session is begun anew.
+HEARTBEATS_MISSED_MAX = 5
+# Seconds before the masters are tried for the second time, at the longest; doubles with each round.
+BACKOFF_FIRST = 0.1
+# Seconds between two rounds, at the longest.
+BACKOFF_MAX = 2.0
+# Seconds between two questions about tasks of unknown fate, unless an agent settles.
+ASK_INTERVAL = 5.0
+# Seconds for which agents that settle together cause one question.
+ASK_DELAY = 0.1
+# Calls that wait for their answer; one more is refused with `server.overloaded`.
+CALLS_PENDING_MAX = 10_000
+# Task ids in one question; more are asked in several.
+IDS_PER_CALL_MAX = 10_000
+# Events that wait for the handlers, at which the session is not read on unless calls wait for their answers.
+BACKLOG_PAUSE = 1_024
+# Events that wait for the handlers, at which the session is begun anew.
+BACKLOG_MAX = 100_000
+# Bytes of a message; a longer call is refused with `field.too_long`.
+MESSAGE_LEN_MAX = 8 * 1024 * 1024
+# Bytes of a list of a framework's state.
+STATE_LIST_LEN_MAX = 128 * 1024 * 1024
+# Ended tasks that are remembered; the oldest is forgotten for one more.
+ENDED_REMEMBERED_MAX = 10_000
+# Bytes of a token file that are read.
+TOKEN_FILE_LEN_MAX = 4_096
+# Masters in the list; more are refused.
+MASTERS_MAX = 100

@@ -1,0 +1,190 @@
+"""One session with one master, from the subscription to its end: sends calls, matches answers to them, queues the events.
+
+It reads while a handler runs, so that a handler can wait for an answer. When too much is queued it stops, and the master sees
+a slow reader, unless calls wait for their answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+
+from proffer import v1
+from proffer.limits import (
+    BACKLOG_MAX,
+    BACKLOG_PAUSE,
+    CALLS_PENDING_MAX,
+    CONNECT_TIMEOUT,
+    HEARTBEATS_MISSED_MAX,
+    MESSAGE_LEN_MAX,
+    STATE_LIST_LEN_MAX,
+    SUBSCRIBE_TIMEOUT,
+)
+from proffer.problem import ProfferError, Unreachable, decode_problem, problem_of
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", MESSAGE_LEN_MAX),
+    ("grpc.max_receive_message_length", STATE_LIST_LEN_MAX),
+    ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
+    # A connection of its own, that knows nothing of earlier failures.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+OnAnswer = Callable[[v1.Answered], None]
+
+
+class Session:
+    """A stream and what waits on it."""
+
+    def __init__(self, master: str, token: str | None) -> None:
+        self.master = master
+        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self.channel = grpc.aio.insecure_channel(master, options=_OPTIONS)
+        self.subscribed = v1.Subscribed()
+        self.epoch = 0
+        # None follows the last one.
+        self.events: asyncio.Queue[v1.SessionEvent | None] = asyncio.Queue()
+        self.ended: ProfferError | None = None
+        # Whether the master ended it with a word, rather than the connection.
+        self.is_refused = False
+        self._outgoing: asyncio.Queue[v1.SessionCall] = asyncio.Queue()
+        self._waiting: dict[int, tuple[asyncio.Future[v1.Answered], OnAnswer | None]] = {}
+        self._request_last = 0
+        self._moved = asyncio.Event()
+
+    async def open(self, subscribe: v1.Subscribe) -> None:
+        """Connects and subscribes; what the master refuses, or that there is none, is raised."""
+        await self._connect()
+        self._stream = v1.SchedulerStub(self.channel).Session(self._calls(), metadata=self.metadata)
+        self.send(subscribe=subscribe)
+        try:
+            await asyncio.wait_for(self._await_subscribed(), SUBSCRIBE_TIMEOUT)
+        except asyncio.TimeoutError:
+            raise Unreachable(f"the master at {self.master} does not answer") from None
+        except grpc.aio.AioRpcError as error:
+            raise problem_of(error) from None
+
+    def send(self, on_answer: OnAnswer | None = None, **call: object) -> asyncio.Future[v1.Answered]:
+        """Sends a call; the future is its answer, or fails when the session ends first. `on_answer` is called before any
+        event that follows the answer is handled."""
+        answer: asyncio.Future[v1.Answered] = asyncio.get_running_loop().create_future()
+        self._request_last += 1
+        message = v1.SessionCall(request_id=self._request_last, **call)  # type: ignore[arg-type]
+        problem = self.ended and _broken(self.ended)
+        if len(self._waiting) >= CALLS_PENDING_MAX:
+            problem = ProfferError("server.overloaded", "", f"{CALLS_PENDING_MAX} calls wait for their answers")
+        elif message.ByteSize() > MESSAGE_LEN_MAX:
+            problem = ProfferError("field.too_long", "", f"the call is longer than {MESSAGE_LEN_MAX} bytes")
+        if problem:
+            _fail(answer, problem)
+            return answer
+        if not message.HasField("acknowledge"):
+            self._waiting[self._request_last] = (answer, on_answer)
+        self._outgoing.put_nowait(message)
+        self._moved.set()
+        return answer
+
+    async def receive(self, check_epoch: Callable[[int], None]) -> None:
+        """Reads until the session ends, which it never raises but leaves in `ended`."""
+        try:
+            while not self.ended:
+                while self.events.qsize() >= BACKLOG_PAUSE and not self._waiting:
+                    self._moved.clear()
+                    await self._moved.wait()
+                event = await asyncio.wait_for(self._read(), self._silence_max)
+                check_epoch(event.epoch)
+                self._on_event(event)
+        except asyncio.TimeoutError:
+            self.end(Unreachable(f"the master was silent for {self._silence_max:g} s"))
+        except grpc.aio.AioRpcError as error:
+            self.end(problem_of(error))
+        except ProfferError as problem:
+            self.end(problem)
+        except Exception as defect:
+            # The handlers must not wait for ever.
+            self.end(Unreachable(f"a defect: {defect!r}"))
+
+    async def next_event(self) -> v1.SessionEvent | None:
+        """The next event for the handlers; None when the session has ended. What is queued then comes again in the next."""
+        event = await self.events.get()
+        self._moved.set()
+        return None if self.ended else event
+
+    def end(self, problem: ProfferError) -> None:
+        """Fails every call that waits. The first reason stays."""
+        self.ended = self.ended or problem
+        for answer, _ in self._waiting.values():
+            _fail(answer, _broken(problem))
+        self._waiting.clear()
+        self.events.put_nowait(None)
+
+    async def close(self) -> None:
+        """Lets go of the connection."""
+        self.end(Unreachable("the session was closed"))
+        await self.channel.close()
+
+    @property
+    def _silence_max(self) -> float:
+        return HEARTBEATS_MISSED_MAX * max(self.subscribed.heartbeat_interval_ms, 100) / 1000
+
+    async def _connect(self) -> None:
+        state = self.channel.get_state(try_to_connect=True)
+        try:
+            while state is not grpc.ChannelConnectivity.READY:
+                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    raise Unreachable(f"the master at {self.master} cannot be reached")
+                await asyncio.wait_for(self.channel.wait_for_state_change(state), CONNECT_TIMEOUT)
+                state = self.channel.get_state()
+        except asyncio.TimeoutError:
+            raise Unreachable(f"the master at {self.master} takes no connection") from None
+
+    async def _calls(self) -> AsyncIterator[v1.SessionCall]:
+        while True:
+            yield await self._outgoing.get()
+
+    async def _read(self) -> v1.SessionEvent:
+        event = await self._stream.read()
+        if event is grpc.aio.EOF:
+            raise Unreachable("the master closed the session")
+        return event
+
+    async def _await_subscribed(self) -> None:
+        while not self.subscribed.framework_id:
+            event = await self._read()
+            if event.HasField("subscribed"):
+                self.subscribed, self.epoch = event.subscribed, event.epoch
+            elif event.HasField("closed"):
+                raise decode_problem(event.closed)
+            elif event.answered.HasField("refused"):
+                raise decode_problem(event.answered.refused)
+
+    def _on_event(self, event: v1.SessionEvent) -> None:
+        kind = event.WhichOneof("event")
+        if kind == "answered":
+            answer, on_answer = self._waiting.pop(event.answered.request_id, (None, None))
+            if on_answer:
+                on_answer(event.answered)
+            if answer and not answer.done():
+                answer.set_result(event.answered)
+        elif kind == "closed":
+            self.is_refused = True
+            raise decode_problem(event.closed)
+        elif kind in ("offered", "rescinded", "updated", "agent_settled"):
+            self.events.put_nowait(event)
+            if self.events.qsize() > BACKLOG_MAX:
+                raise Unreachable(f"{BACKLOG_MAX} events wait for their handlers")
+
+
+def _fail(answer: asyncio.Future[v1.Answered], problem: ProfferError) -> None:
+    if not answer.done():
+        answer.set_exception(problem)
+        # Nobody may be waiting; that is no fault.
+        answer.exception()
+
+
+def _broken(why: ProfferError) -> Unreachable:
+    hint = "whether the call was carried out is told by the statuses of the next session"
+    return Unreachable(f"the session ended before the answer: {why.message}", hint)

@@ -1,0 +1,59 @@
+"""Small durable values that the master keeps for a framework, so that its author needs no database.
+
+Every call carries the generation of the session: where another process has taken the framework over it is refused
+(`session.fenced`), so that two cannot overwrite each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+from proffer import v1
+from proffer.problem import ProfferError, Unreachable, problem_of
+from proffer.session import Session
+
+T = TypeVar("T")
+
+
+class State:
+    """Reads and writes through the session that is active at each call; without one, a call raises `Unreachable`."""
+
+    def __init__(self, session: Callable[[], Session], call_timeout: float) -> None:
+        self._session = session
+        self._call_timeout = call_timeout
+
+    async def get(self, key: str) -> v1.StateEntry | None:
+        """The value of a key and its version, if there is one."""
+        try:
+            return (await self._call("Get", v1.GetStateRequest(key=key))).entry
+        except ProfferError as problem:
+            if problem.code == "state.key_unknown":
+                return None
+            raise
+
+    async def put(self, key: str, value: bytes, expected_version: int | None = None) -> int:
+        """Writes a value of at most 256 KiB, if the key has the version expected (0: if there is nothing), and answers with
+        the new version when it is durable. After `Unreachable` it may have been written."""
+        return (await self._call("Put", v1.PutStateRequest(key=key, value=value, expected_version=expected_version))).version
+
+    async def delete(self, key: str, expected_version: int | None = None) -> None:
+        """Deletes a key, if it has the version expected."""
+        await self._call("Delete", v1.DeleteStateRequest(key=key, expected_version=expected_version))
+
+    async def list(self, prefix: str = "") -> list[v1.StateEntry]:
+        """All keys that begin with this, with their values, in order."""
+        return list((await self._call("List", v1.ListStateRequest(prefix=prefix))).entries)
+
+    async def _call(self, method: str, request):  # type: ignore[no-untyped-def]
+        session = self._session()
+        request.framework_id = session.subscribed.framework_id
+        request.generation = session.subscribed.generation
+        stub = v1.FrameworkStateStub(session.channel)
+        try:
+            return await getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
+        except grpc.aio.AioRpcError as error:
+            raise problem_of(error) from None

@@ -1,0 +1,244 @@
+"""The driver against a master that is played: epochs, acknowledgements, answers, leaders, what is done again."""
+
+import asyncio
+import unittest
+from collections import deque
+
+import grpc
+
+import proffer
+from proffer import v1
+
+RUNNING, FINISHED, LOST = v1.TASK_STATE_RUNNING, v1.TASK_STATE_FINISHED, v1.TASK_STATE_LOST
+
+
+class Master(v1.SchedulerServicer):
+    """Each session of a framework is played by the next of the scripts: coroutines of a `Played` session."""
+
+    def __init__(self, *scripts):
+        self.scripts = deque(scripts)
+        self.faults = []
+        self.leader = ""
+
+    async def start(self):
+        self.server = grpc.aio.server()
+        v1.add_SchedulerServicer_to_server(self, self.server)
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        await self.server.start()
+        return self
+
+    async def Session(self, _, context):
+        if self.leader:
+            metadata = (("proffer-leader", self.leader),)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "standing by", metadata)
+        try:
+            await self.scripts.popleft()(Played(context))
+        except (AssertionError, IndexError) as fault:
+            self.faults.append(fault)
+            raise
+
+
+class Played:
+    def __init__(self, context):
+        self.context = context
+        self.sequence = 0
+        self.epoch = 1
+
+    async def call(self, kind):
+        """The next call of a kind; those before it are answered with Done."""
+        while True:
+            call = await self.context.read()
+            if call.WhichOneof("call") == kind:
+                return call
+            if not call.HasField("acknowledge"):
+                await self.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+
+    async def send(self, **event):
+        self.sequence += 1
+        await self.context.write(v1.SessionEvent(sequence=self.sequence, epoch=self.epoch, **event))
+
+    async def subscribe(self, epoch=1):
+        self.epoch = epoch
+        call = await self.call("subscribe")
+        await self.send(subscribed=v1.Subscribed(framework_id="f", cluster_id="c", heartbeat_interval_ms=1000))
+        return call.subscribe
+
+    async def offer(self):
+        await self.send(offered=v1.Offered(offers=[v1.Offer(id="o", fits=[v1.Fit(count=1)])]))
+
+    async def tell(self, state, incarnation=1, number=1):
+        await self.send(updated=v1.Status(task_id="t", state=state, incarnation=incarnation, number=number))
+
+    async def finish(self):
+        call = await self.call("teardown")
+        await self.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+        await self.send(closed=v1.Problem(code="framework.completed", kind=v1.PROBLEM_KIND_CONFLICT))
+
+
+class Author(proffer.Scheduler):
+    """Launches `t` at every offer and writes down what happens; ends when told that it has ended."""
+
+    def __init__(self):
+        self.heard = []
+
+    async def on_offers(self, framework, offers):
+        refused = await framework.launch(offers, [proffer.shell_task("t", "true", "cpus:1")])
+        self.heard.append(("launched", [problem.code for problem in refused.values()]))
+
+    async def on_update(self, framework, status):
+        self.heard.append((proffer.state_name(status.state), status.incarnation))
+        if status.state == FINISHED:
+            await framework.teardown()
+
+
+class Driver(unittest.IsolatedAsyncioTestCase):
+    async def play(self, *masters, author=None, **options):
+        author = author or Author()
+        started = [await master.start() for master in masters]
+        framework = proffer.Framework([master.address for master in started], "test", token="0" * 64, **options)
+        try:
+            await asyncio.wait_for(framework.run(author), 20)
+        finally:
+            for master in started:
+                await master.server.stop(None)
+        for master in started:
+            self.assertEqual(master.faults, [])
+            self.assertFalse(master.scripts, "every session came")
+        return author.heard
+
+    async def test_a_status_is_acknowledged_after_its_handler_and_comes_again_if_that_failed(self):
+        order = []
+
+        class Slow(Author):
+            async def on_update(self, framework, status):
+                await asyncio.sleep(0.05)
+                order.append(f"handled {status.number}")
+                if order.count("handled 2") == 1 and status.number == 2:
+                    raise proffer.Unreachable("the database of the test")
+                await super().on_update(framework, status)
+
+        async def first(played):
+            await played.subscribe()
+            for number in (1, 2, 3):
+                await played.tell(RUNNING, 1, number)
+            acknowledged = (await played.call("acknowledge")).acknowledge.sequence
+            order.append(f"acknowledged {acknowledged - 1}")
+            self.assertIs(await played.context.read(), grpc.aio.EOF, "nothing later is acknowledged")
+
+        async def second(played):
+            self.assertEqual((await played.subscribe()).framework_id, "f")
+            for number in (2, 3):
+                await played.tell(RUNNING, 1, number)
+                await played.call("acknowledge")
+                order.append(f"acknowledged {number}")
+            await played.tell(FINISHED, 1, 4)
+            await played.finish()
+
+        await self.play(Master(first, second), author=Slow())
+        steps = ["handled 1", "acknowledged 1", "handled 2", "handled 2", "acknowledged 2", "handled 3", "acknowledged 3", "handled 4"]
+        self.assertEqual(order, steps)
+
+    async def test_a_launch_without_an_answer_is_not_repeated_before_its_fate_is_told(self):
+        async def first(played):
+            await played.subscribe()
+            await played.offer()
+            await played.call("accept")
+
+        async def second(played):
+            await played.subscribe()
+            await played.offer()
+            while list((await played.call("reconcile")).reconcile.task_ids) != ["t"]:
+                pass
+            await played.tell(LOST, 0, 0)
+            await played.offer()
+            call = await played.call("accept")
+            launched = v1.Launched(results=[v1.LaunchResult(task_id="t", incarnation=2)])
+            await played.send(answered=v1.Answered(request_id=call.request_id, launched=launched))
+            await played.tell(LOST, 0, 0)
+            await played.tell(FINISHED, 2, 1)
+            await played.finish()
+
+        heard = await self.play(Master(first, second))
+        again = ("launched", ["task.duplicate"])
+        self.assertEqual(heard, [again, ("lost", 0), ("launched", []), ("finished", 2)])
+
+    async def test_an_earlier_epoch_is_refused_and_the_leader_is_found(self):
+        async def first(played):
+            await played.subscribe(epoch=7)
+
+        async def stale(played):
+            await played.subscribe(epoch=6)
+            await played.tell(RUNNING, 9)
+
+        async def last(played):
+            await played.subscribe(epoch=8)
+            await played.tell(FINISHED)
+            await played.finish()
+
+        leading = Master(first, stale, last)
+        standby = Master()
+        await leading.start()
+        standby.leader = leading.address
+        self.addAsyncCleanup(leading.server.stop, None)
+        self.assertEqual(await self.play(standby), [("finished", 1)])
+        self.assertFalse(leading.scripts)
+
+    async def test_demands_are_said_again_with_growing_generations(self):
+        seen = []
+
+        class Wanting(Author):
+            async def on_subscribed(self, framework):
+                if not seen:
+                    await framework.set_demand("*", proffer.demand("work", 1, "cpus:1"))
+                    await framework.set_demand("*", proffer.demand("work", 2, "cpus:1"))
+
+        async def session(played):
+            await played.subscribe()
+            for _ in range(1 if seen else 2):
+                call = await played.call("set_demand")
+                seen.append((call.set_demand.generation, call.set_demand.entries[0].count))
+                await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+
+        async def last(played):
+            await session(played)
+            await played.tell(FINISHED)
+            await played.finish()
+
+        await self.play(Master(session, last), author=Wanting())
+        self.assertEqual(seen, [(1, 1), (2, 2), (3, 2)])
+
+    async def test_refusals_for_good_are_raised_with_their_code(self):
+        async def fenced(played):
+            await played.subscribe()
+            problem = v1.Problem(code="session.fenced", kind=v1.PROBLEM_KIND_CONFLICT, message="taken over", hint="stop")
+            await played.send(closed=problem)
+
+        async def other_cluster(played):
+            await played.call("subscribe")
+            await played.send(subscribed=v1.Subscribed(framework_id="f", cluster_id="other", heartbeat_interval_ms=1000))
+
+        async def brief(played):
+            await played.subscribe()
+
+        for scripts, code in [([fenced], "session.fenced"), ([brief, other_cluster], "framework.unknown")]:
+            with self.assertRaises(proffer.ProfferError) as raised:
+                await self.play(Master(*scripts))
+            self.assertEqual(raised.exception.code, code)
+
+    async def test_a_silent_master_is_left(self):
+        async def silent(played):
+            await played.call("subscribe")
+            await played.send(subscribed=v1.Subscribed(framework_id="f", cluster_id="c", heartbeat_interval_ms=100))
+            await played.context.read()
+            await asyncio.Event().wait()
+
+        async def last(played):
+            await played.subscribe()
+            await played.tell(FINISHED)
+            await played.finish()
+
+        self.assertEqual(await self.play(Master(silent, last)), [("finished", 1)])
+
+
+if __name__ == "__main__":
+    unittest.main()

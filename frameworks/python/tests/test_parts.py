@@ -1,0 +1,53 @@
+"""Shorthands, addresses, the token's place."""
+
+import unittest
+from pathlib import Path
+
+import proffer
+from proffer.framework import parse_masters
+from proffer.token import token_path
+
+
+class Parts(unittest.TestCase):
+    def test_resources_are_exact_thousandths(self):
+        read = proffer.resources("cpus:0.1; mem:32;ports:[31000-31005,31010]")
+        self.assertEqual([(scalar.name, scalar.milli) for scalar in read.scalars], [("cpus", 100), ("mem", 32_000)])
+        ports = [(part.begin, part.end) for part in read.ranges[0].ranges]
+        self.assertEqual(ports, [(31000, 31005), (31010, 31010)])
+
+    def test_bad_resources_are_refused(self):
+        for bad in ["cpus", "cpus:", ":1", "cpus:0.0001", "cpus:-1", "cpus:nan", "cpus:inf", "ports:[1-x]", "ports:[]"]:
+            with self.assertRaises(proffer.ProfferError, msg=bad) as raised:
+                proffer.resources(bad)
+            self.assertEqual(raised.exception.code, "resources.invalid")
+
+    def test_no_demand_for_nothing(self):
+        self.assertEqual(proffer.demand("work", 0, "cpus:1"), [])
+        self.assertEqual(proffer.demand("work", 2, "cpus:1")[0].count, 2)
+
+    def test_masters_are_read_and_bad_ones_refused(self):
+        read = parse_masters("127.0.0.1:5050, http://localhost:5051/,[::1]:5052", False)
+        self.assertEqual(read, ["127.0.0.1:5050", "localhost:5051", "[::1]:5052"])
+        for bad in ["", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "user@127.0.0.1:1", "a b:1", "10.0.0.1:5050"]:
+            with self.assertRaises(proffer.ProfferError, msg=bad) as raised:
+                parse_masters(bad, False)
+            self.assertEqual((raised.exception.code, raised.exception.field), ("config.invalid", "masters"))
+        self.assertEqual(parse_masters(["10.0.0.1:5050"], True), ["10.0.0.1:5050"])
+
+    def test_the_token_is_where_the_servers_look(self):
+        for is_root, file, state, home, path in [
+            (False, "/t", "/x", "/h", "/t"),
+            (True, "/t", "/x", "/h", "/t"),
+            (True, "", "/x", "/h", "/var/lib/proffer/token"),
+            (False, "", "/x", "/h", "/x/proffer/token"),
+            (False, "", "x", "/h", "/h/.local/state/proffer/token"),
+            (False, "", "", "/h", "/h/.local/state/proffer/token"),
+        ]:
+            environment = {"PROFFER_TOKEN_FILE": file, "XDG_STATE_HOME": state, "HOME": home}
+            self.assertEqual(token_path(environment, is_root), Path(path))
+        with self.assertRaises(proffer.ProfferError):
+            token_path({"HOME": "h"}, False)
+
+
+if __name__ == "__main__":
+    unittest.main()

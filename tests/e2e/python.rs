@@ -1,0 +1,243 @@
+//! The Python SDK and its example, in the environment that `tests/run` prepares under `target/python`.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::harness::{Cluster, eventually};
+
+/// Lines of the example that an author would have to write: neither blank, nor comment, nor its head.
+const EXAMPLE_LINES_MAX: usize = 59;
+/// One agent of the harness runs 40 of them at a time, so some always wait for an offer.
+const TASKS: usize = 60;
+
+fn root() -> PathBuf {
+    let cli = Path::new(env!("CARGO_MANIFEST_DIR"));
+    cli.parent().expect("cli has a parent").to_path_buf()
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The Python with the package in it, which must be the one that stands here.
+fn python() -> PathBuf {
+    const REMEDY: &str = "prepare it with tests/run";
+    let python = root().join("target/python/bin/python");
+    let output = Command::new(&python)
+        .args(["-c", "import proffer; print(proffer.__path__[0])"])
+        .current_dir(root().join("target"))
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}; {REMEDY}", python.display()));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}; {REMEDY}");
+    let installed = String::from_utf8(output.stdout).expect("a path is text");
+    let source = root().join("frameworks/python/proffer");
+    for entry in fs::read_dir(&source).expect("the package is there") {
+        let name = entry.expect("it can be read").file_name();
+        if Path::new(&name).extension().is_some_and(|end| end == "py") {
+            let copy = Path::new(installed.trim()).join(&name);
+            let is_same = text(&copy) == text(&source.join(&name));
+            assert!(
+                is_same,
+                "{} is not what is installed; {REMEDY}",
+                copy.display()
+            );
+        }
+    }
+    python
+}
+
+/// The example in a cluster of one agent: each task writes its id into a file and then waits until the gate is open.
+struct Batch {
+    cluster: Cluster,
+    example: Child,
+    /// Tasks end when this lock is released.
+    gate: Option<File>,
+    /// Every tenth task waits for this one too, so that the example cannot end before it is killed.
+    last_gate: Option<File>,
+}
+
+impl Batch {
+    fn start() -> Self {
+        let mut cluster = Cluster::new();
+        let (api, link) = (cluster.address(0), cluster.address(1));
+        cluster.start_master();
+        cluster.start_agent("one", 0, &link);
+        let gates = ["gate", "last-gate"].map(|name| {
+            let gate = File::create(cluster.path(name)).expect("a file");
+            gate.lock().expect("a lock");
+            Some(gate)
+        });
+        let [gate, last_gate] = gates;
+        let example = run_example(&cluster, &api);
+        Self {
+            cluster,
+            example,
+            gate,
+            last_gate,
+        }
+    }
+
+    /// The tasks that have run, in the order of their starts.
+    fn ran(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.cluster.path("out")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn await_ran(&self, count: usize) {
+        eventually(&format!("{count} tasks have started"), || {
+            (self.ran().len() >= count).then_some(())
+        });
+    }
+
+    fn kill_example(&mut self) {
+        self.example.kill().expect("it runs");
+        self.example.wait().expect("it ends");
+        self.example = run_example(&self.cluster, &self.cluster.address(0));
+    }
+
+    fn kill_master(&mut self) {
+        self.cluster.kill("master");
+        self.cluster.start_master();
+    }
+
+    /// All tasks may end: the example ends by itself, each task has run once, nothing is left.
+    fn assert_each_ran_once(&mut self) {
+        self.gate = None;
+        self.last_gate = None;
+        let status = eventually("the example ends", || {
+            self.example.try_wait().expect("it can be waited for")
+        });
+        let said = text(&self.cluster.path("batch.log"));
+        assert!(status.success(), "{said}");
+        assert!(
+            said.contains(&format!("{TASKS} of {TASKS} tasks finished")),
+            "{said}"
+        );
+        let ran = self.ran();
+        let distinct: BTreeSet<&String> = ran.iter().collect();
+        assert_eq!(distinct.len(), TASKS, "{ran:?}\n{said}");
+        assert_eq!(ran.len(), TASKS, "one ran twice: {ran:?}\n{said}");
+        assert!(!self.cluster.path("id").exists(), "its id is spent");
+        eventually("no task and no framework is left", || {
+            let frameworks = self.cluster.run(&["frameworks", "-o", "json"]);
+            let is_known = String::from_utf8_lossy(&frameworks.stdout).contains("\"batch\"");
+            (frameworks.status.success() && !is_known && self.cluster.task_pids().is_empty())
+                .then_some(())
+        });
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let _ = self.example.kill();
+        let _ = self.example.wait();
+    }
+}
+
+fn run_example(cluster: &Cluster, masters: &str) -> Child {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(cluster.path("batch.log"))
+        .expect("a log");
+    let line = "echo $PROFFER_TASK_ID >> DIR/out; flock --shared DIR/gate true; \
+        case $PROFFER_TASK_ID in *9) flock --shared DIR/last-gate true; esac";
+    let line = line.replace("DIR", &cluster.path("").display().to_string());
+    Command::new(python())
+        .arg(root().join("frameworks/examples/batch.py"))
+        .args(["--master", masters, "--command", &line])
+        .args(["--tasks", &TASKS.to_string(), "--id-file"])
+        .arg(cluster.path("id"))
+        .env("PROFFER_TOKEN_FILE", cluster.path("token"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("Python starts")
+}
+
+#[test]
+fn the_python_example_runs_its_tasks_to_the_end() {
+    let mut batch = Batch::start();
+    batch.assert_each_ran_once();
+    let said = text(&batch.cluster.path("batch.log"));
+    assert_eq!(said.matches(" finished exited").count(), TASKS, "{said}");
+}
+
+#[test]
+fn the_python_example_survives_kills_of_the_master_and_starts_no_task_twice() {
+    let mut batch = Batch::start();
+    // While launches are under way, while all that fit run, while they end and others start.
+    batch.await_ran(3);
+    batch.kill_master();
+    batch.await_ran(40);
+    batch.kill_master();
+    batch.gate = None;
+    batch.await_ran(45);
+    batch.kill_master();
+    batch.assert_each_ran_once();
+}
+
+#[test]
+fn the_python_example_goes_on_where_it_was_killed_and_starts_no_task_twice() {
+    let mut batch = Batch::start();
+    batch.await_ran(3);
+    batch.kill_example();
+    batch.await_ran(40);
+    batch.kill_example();
+    batch.gate = None;
+    batch.await_ran(45);
+    batch.kill_example();
+    batch.kill_master();
+    batch.assert_each_ran_once();
+}
+
+#[test]
+fn a_command_that_always_fails_is_given_up_and_said() {
+    let mut cluster = Cluster::new();
+    let (api, link) = (cluster.address(0), cluster.address(1));
+    cluster.start_master();
+    cluster.start_agent("one", 0, &link);
+    let output = Command::new(python())
+        .arg(root().join("frameworks/examples/batch.py"))
+        .args(["--master", &api, "--tasks", "2", "--command", "exit 3"])
+        .env("PROFFER_TOKEN_FILE", cluster.path("token"))
+        .output()
+        .expect("Python starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches(" failed exited").count(), 6, "{said}");
+    assert!(said.contains("0 of 2 tasks finished"), "{said}");
+}
+
+#[test]
+fn the_python_example_is_short() {
+    let source = text(&root().join("frameworks/examples/batch.py"));
+    let (_, code) = source
+        .strip_prefix("\"\"\"")
+        .and_then(|rest| rest.split_once("\"\"\""))
+        .expect("it begins with what it is for");
+    let is_own = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    let count = code.lines().filter(is_own).count();
+    assert!(count <= EXAMPLE_LINES_MAX, "{count} lines of its own");
+}
+
+#[test]
+fn the_python_units_pass() {
+    let output = Command::new(python())
+        .args(["-m", "unittest", "discover", "--start-directory"])
+        .arg(root().join("frameworks/python/tests"))
+        .current_dir(root().join("target"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("Python starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("Ran ") && !said.contains("Ran 0 tests"),
+        "{said}"
+    );
+}
