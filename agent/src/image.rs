@@ -4,27 +4,55 @@
 //! for, checked against its own digests, and unpacked beneath a directory handle that nothing leaves. A layer is in the
 //! store whole or not at all.
 
+mod archive;
+mod collect;
+mod config;
+mod digest;
 mod error;
+mod manifest;
+mod merged;
+mod source;
+mod store;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod unpack;
+mod users;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use oci_spec::image::ImageConfiguration;
+
+use archive::Archive;
+use digest::{Digest, Hashing};
+use error::LoadError;
 pub(crate) use error::{Fault, ImageError, UserFault};
+use store::{Hold, Scratch, Store};
+use stream::{Allowance, Limited, decompress};
+use unpack::Used;
+pub(crate) use users::{User, resolve_user};
+
+use crate::limits::{IMAGE_LEN_MAX, IMAGES_LEN_MAX};
 
 /// All images of this agent, in one directory that only it may enter: images bring set-user-id programs along.
 #[derive(Debug)]
 pub(crate) struct ImageStore {
-    dir: PathBuf,
+    store: Arc<Store>,
 }
 
 /// SHA-256 of an image's configuration, which names its layers by theirs: the same id is the same image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ImageId([u8; 32]);
+pub(crate) struct ImageId(Digest);
 
-/// An image that is in the store, whole. It stays there as long as this lives, whatever is collected.
+/// An image that is in the store, whole. It stays there as long as this lives, whatever is collected: let go of it when a
+/// later `collect` is told that it is in use, or when it is not.
 #[derive(Debug)]
 pub(crate) struct Image {
     /// What it is.
@@ -34,6 +62,7 @@ pub(crate) struct Image {
     pub(crate) layers: Vec<PathBuf>,
     /// What it says about running it.
     pub(crate) config: ImageConfig,
+    _hold: Hold,
 }
 
 /// What an image says about running it; all of it may be overridden by the task.
@@ -53,17 +82,6 @@ pub(crate) struct ImageConfig {
     pub(crate) stop_signal: Option<i32>,
 }
 
-/// What a process runs as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct User {
-    /// User.
-    pub(crate) uid: u32,
-    /// Group.
-    pub(crate) gid: u32,
-    /// Further groups.
-    pub(crate) additional_gids: Vec<u32>,
-}
-
 /// What [`ImageStore::collect`] has removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Collected {
@@ -78,9 +96,8 @@ pub(crate) struct Collected {
 impl ImageStore {
     /// Makes the directory if it is not there, and removes what a crash has left half made. Blocks.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let dir = dir.canonicalize()?;
-        Ok(Self { dir })
+        let store = Arc::new(Store::open(dir)?);
+        Ok(Self { store })
     }
 
     /// Reads the archive, checks it, and unpacks the layers that are not there yet; an archive that was loaded before and
@@ -92,34 +109,135 @@ impl ImageStore {
         archive: &Path,
         readable_by: Option<(u32, u32)>,
     ) -> Result<Image, ImageError> {
-        let _ = (&self.dir, readable_by);
-        Err(ImageError::Archive {
-            path: error::shown(archive.as_os_str().as_encoded_bytes()),
-            fault: Fault::NotAnImage("reading archives is not built yet".to_owned()),
-        })
+        let loaded = self.load_as(archive, readable_by);
+        loaded.map_err(|error| error.of(archive, self.store.dir()))
     }
 
     /// Above a size limit, removes images that are not in use, the least recently loaded first, and layers that no image
-    /// needs any more. Blocks.
+    /// needs any more. An [`Image`] in hand is in use. Blocks.
     pub(crate) fn collect(&self, in_use: &BTreeSet<ImageId>) -> io::Result<Collected> {
-        let _ = in_use;
-        Ok(Collected::default())
+        let in_use = in_use.iter().map(|id| id.0).collect();
+        self.store.collect(&in_use, IMAGES_LEN_MAX)
+    }
+
+    fn load_as(&self, path: &Path, readable_by: Option<(u32, u32)>) -> Result<Image, LoadError> {
+        let file = source::open(path, readable_by)?;
+        let before = source::stamp(&file).map_err(Fault::Unreadable)?;
+        let now = SystemTime::now();
+        let _turn = self.store.turn(&before);
+        if let Some(id) = self.store.known(&before)
+            && let Some(image) = self.image_there(id)?
+        {
+            self.store.touch(id);
+            return Ok(image);
+        }
+        let same = file.try_clone().map_err(LoadError::Store)?;
+        let plain = source::plain(file, &self.store.scratch_dir())?;
+        let archive = Archive::open(plain)?;
+        let image = self.unpack(&archive)?;
+        // What changed while it was read was checked all the same, but is read again the next time.
+        let after = source::stamp(&same).map_err(Fault::Unreadable)?;
+        if after == before && before.is_settled(now) {
+            let remembered = self.store.remember(before, image.id.0);
+            remembered.map_err(LoadError::Store)?;
+        }
+        Ok(image)
+    }
+
+    /// An image that was loaded before, if all of it is still there.
+    fn image_there(&self, id: Digest) -> Result<Option<Image>, LoadError> {
+        let config = self.store.config(id).map_err(LoadError::Store)?;
+        let Some(config) = config else {
+            return Ok(None);
+        };
+        let image = self.image(id, &config)?;
+        Ok(Some(image).filter(|image| image.layers.iter().all(|layer| layer.is_dir())))
+    }
+
+    /// The image with this configuration, held from now on; its layers need not be there yet.
+    fn image(&self, id: Digest, config: &[u8]) -> Result<Image, LoadError> {
+        let parsed: ImageConfiguration = manifest::json("its configuration", config)?;
+        let layers = manifest::diff_ids(&parsed)?;
+        let hold = self.store.hold(id, &layers);
+        // Overlayfs takes a layer once; whatever the image has of it further down is hidden by it.
+        let mut seen = BTreeSet::new();
+        let mut top_first = layers.clone();
+        top_first.reverse();
+        top_first.retain(|layer| seen.insert(*layer));
+        let layers = top_first.iter().rev();
+        Ok(Image {
+            id: ImageId(id),
+            layers: layers.map(|layer| self.store.layer_root(*layer)).collect(),
+            config: config::config(&parsed)?,
+            _hold: hold,
+        })
+    }
+
+    /// Reads all layers of the image for this host. One that is there already is read too: naming a layer is not having it.
+    fn unpack(&self, archive: &Archive) -> Result<Image, LoadError> {
+        let found = manifest::find(archive)?;
+        let image = self.image(found.id, &found.config)?;
+        let left = Allowance::new(IMAGE_LEN_MAX);
+        let mut used = Used::default();
+        let mut unpacked: Vec<(Digest, Scratch, u64)> = Vec::new();
+        for (number, layer) in (1..).zip(&found.layers) {
+            let is_there = self.store.has_layer(layer.diff_id)
+                || unpacked.iter().any(|(of, ..)| *of == layer.diff_id);
+            let scratch = (!is_there).then(|| self.store.scratch()).transpose();
+            let scratch = scratch.map_err(LoadError::Store)?;
+            let disk = used.disk;
+            read_layer(archive, layer, number, scratch.as_ref(), &left, &mut used)?;
+            unpacked.extend(scratch.map(|scratch| {
+                let size = used.disk.saturating_sub(disk);
+                (layer.diff_id, scratch, size)
+            }));
+        }
+        let published = self.store.publish(found.id, &found.config, unpacked);
+        published.map_err(LoadError::Store)?;
+        Ok(image)
     }
 }
 
-/// Finds out what `user` is in an image (`name`, `uid`, `name:group`, `uid:gid`; empty is root), by the image's own
-/// `/etc/passwd` and `/etc/group`. Numbers need not be listed there. Blocks.
-pub(crate) fn resolve_user(layers: &[PathBuf], user: &str) -> Result<User, ImageError> {
-    let _ = layers;
-    Err(ImageError::User {
-        user: error::shown(user.as_bytes()),
-        fault: UserFault::NoUser,
-    })
+/// Reads a layer to its end and checks its digests; unpacks it on the way when there is where to.
+fn read_layer(
+    archive: &Archive,
+    layer: &manifest::Layer,
+    number: usize,
+    scratch: Option<&Scratch>,
+    left: &Allowance,
+    used: &mut Used,
+) -> Result<(), LoadError> {
+    let unreadable = |error: io::Error| unpack::unreadable(number, &error);
+    let wrong = |expected: Digest| Fault::WrongDigest {
+        what: format!("layer {number}"),
+        expected: expected.to_string(),
+    };
+    let mut file = Hashing::new(archive.section(layer.part));
+    let inside = decompress(&mut file).map_err(unreadable)?;
+    let mut inside = Hashing::new(Limited::new(inside, left.clone()));
+    if let Some(scratch) = scratch {
+        let root = scratch.root().map_err(LoadError::Store)?;
+        unpack::unpack(number, &mut inside, root, used)?;
+    }
+    if inside.finish().map_err(unreadable)? != layer.diff_id {
+        return Err(wrong(layer.diff_id).into());
+    }
+    let digest = file.finish().map_err(unreadable)?;
+    match layer.digest {
+        Some(expected) if expected != digest => Err(wrong(expected).into()),
+        _ => Ok(()),
+    }
+}
+
+/// The layers that a configuration names, if it can be read.
+fn layers_of(config: &[u8]) -> Option<Vec<Digest>> {
+    let parsed: ImageConfiguration = manifest::json("its configuration", config).ok()?;
+    manifest::diff_ids(&parsed).ok()
 }
 
 impl fmt::Display for ImageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&self.0.hex())
     }
 }
 
@@ -128,14 +246,6 @@ impl FromStr for ImageId {
 
     /// 64 hexadecimal digits, as displayed.
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(());
-        }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| ())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| ())?;
-        }
-        Ok(Self(bytes))
+        Digest::from_hex(text).map(Self).ok_or(())
     }
 }

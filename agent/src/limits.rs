@@ -10,6 +10,8 @@ pub const CONTROL_CLIENTS_MAX: usize = 8;
 pub const CONTROL_LINE_LEN_MAX: usize = 1_024;
 /// How long a supervisor goes on killing what its task has left; then it leaves word all the same.
 pub const KILL_REST_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that a supervisor reads of why a container could not be made; the rest is left out.
+pub const CONTAIN_ANSWER_LEN_MAX: u64 = 512;
 /// How often it looks whether they are gone.
 pub const KILL_REST_INTERVAL: Duration = Duration::from_millis(2);
 /// How long a supervisor tries to write how its task ended while the disk is full; then the task is LOST.
@@ -61,9 +63,28 @@ pub const ATTACH_INTERVAL: Duration = Duration::from_millis(10);
 /// Signals for one container that wait to be sent; further ones are dropped, since SIGKILL is repeated.
 pub const SIGNALS_MAX: usize = 16;
 
+/// Images that are loaded for containers at once; further ones wait.
+pub const IMAGE_LOADS_MAX: usize = 32;
+/// How often, at most, images that no task uses are looked for; they are when a container starts.
+pub const IMAGES_COLLECT_INTERVAL: Duration = Duration::from_secs(60);
+/// Processes and threads of one container; further ones cannot be started.
+pub const CONTAINER_PROCESSES_MAX: u64 = 4_096;
+/// Bytes of memory that a container gets at least, whatever its task asks for: with less it could not be made.
+pub const CONTAINER_MEMORY_MIN: u64 = 8 * 1024 * 1024;
+/// Microseconds in which a container may use its limit of processor time; then it waits for the next such period.
+pub const CPU_PERIOD_US: u64 = 100_000;
+/// Microseconds of processor time in a period that a container gets at least (the kernel's least).
+pub const CPU_QUOTA_MIN_US: u64 = 1_000;
+/// Shares of the processors that a container gets at least (the kernel's least).
+pub const CPU_SHARES_MIN: u64 = 2;
+
 /// Checks that are made at once; further ones wait, which does not count as their time. Many, because those of a program
 /// that hangs take their whole timeout, and must not keep the others waiting.
 pub const PROBES_MAX: usize = 512;
+/// Bytes of the end of what a command that checks a task has written that are kept; what came before is dropped.
+pub const CHECK_OUTPUT_LEN_MAX: usize = 4 * 1024;
+/// Characters of its last line that are told when it fails; further ones are left out.
+pub const CHECK_LINE_CHARS_MAX: usize = 200;
 
 /// Bytes of one piece of a task's output (the wire's promise).
 pub const LOGS_CHUNK_LEN: usize = 64 * 1024;
@@ -73,3 +94,43 @@ pub const LOGS_CHUNKS_MAX: usize = 4;
 pub const LOGS_FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// Readers of output at once; further ones are refused (`server.overloaded`).
 pub const LOGS_READERS_MAX: usize = 100;
+
+/// Bytes of an image archive, after unzipping it; a larger one is refused. As for each of the following limits.
+pub const IMAGE_ARCHIVE_LEN_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// Files in an image archive.
+pub const IMAGE_ARCHIVE_FILES_MAX: usize = 10_000;
+/// Bytes of an image's configuration, manifest or index.
+pub const IMAGE_JSON_LEN_MAX: u64 = 4 * 1024 * 1024;
+/// Images in one archive, for all platforms.
+pub const IMAGE_MANIFESTS_MAX: usize = 64;
+/// Indexes within indexes.
+pub const IMAGE_INDEX_DEPTH_MAX: usize = 4;
+/// Layers of one image (Docker: 127).
+pub const IMAGE_LAYERS_MAX: usize = 128;
+/// Bytes of one image's layers together, uncompressed.
+pub const IMAGE_LEN_MAX: u64 = 32 * 1024 * 1024 * 1024;
+/// Files, directories and links of one image's layers together.
+pub const IMAGE_ENTRIES_MAX: u64 = 1_000_000;
+/// Bytes of the names in one layer together, which are kept until it is unpacked.
+pub const IMAGE_NAMES_LEN_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of what a tar archive says of one entry: its header, long names, attributes.
+pub const IMAGE_ENTRY_HEAD_LEN_MAX: u64 = 1024 * 1024;
+/// Bytes of one path in an image, and of a link's target (Linux: `PATH_MAX`).
+pub const IMAGE_PATH_LEN_MAX: usize = 4_095;
+/// Directories that one path in an image goes through.
+pub const IMAGE_PATH_DEPTH_MAX: usize = 100;
+/// Bytes that a zstd frame may look back; it is memory. `zstd --ultra -20` needs as much.
+pub const IMAGE_ZSTD_WINDOW_LEN_MAX: u64 = 32 * 1024 * 1024;
+/// Bytes of an image's `/etc/passwd` or `/etc/group`; with a larger one no user is found.
+pub const IMAGE_USERS_LEN_MAX: u64 = 1024 * 1024;
+/// Further groups of an image's user; the rest is left out.
+pub const IMAGE_USER_GROUPS_MAX: usize = 1_024;
+/// Directories and links that one name in an image is followed through; then it is not found.
+pub const IMAGE_STEPS_MAX: usize = 200;
+/// Archives that are remembered for one image; of more, the latest.
+pub const IMAGE_ARCHIVES_KNOWN_MAX: usize = 8;
+/// An archive that was changed less than this before it was read is not remembered: another change in the same tick of
+/// the file system's clock would go unseen.
+pub const IMAGE_ARCHIVE_SETTLE_TIME: Duration = Duration::from_secs(2);
+/// Bytes of all images on disk that are kept for later starts; above it, images that no task uses go.
+pub const IMAGES_LEN_MAX: u64 = 10 * 1024 * 1024 * 1024;

@@ -3,10 +3,11 @@
 //! The texts are for people. Names from inside an archive are escaped and cut short; contents are never shown.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// Characters of a foreign name that are shown.
-const SHOWN_LEN_MAX: usize = 120;
+const SHOWN_LEN_MAX: usize = 200;
 
 /// Why an image cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +133,34 @@ pub(crate) enum UserFault {
     },
 }
 
-impl ImageError {
-    /// An error of the store.
-    pub(super) fn store(path: &Path, source: io::Error) -> Self {
-        let path = path.display().to_string();
-        Self::Store { path, source }
+/// Why an image is not loaded, before it is said of which file.
+#[derive(Debug)]
+pub(super) enum LoadError {
+    /// The archive's fault.
+    Fault(Fault),
+    /// The store's.
+    Store(io::Error),
+}
+
+impl LoadError {
+    /// Says of which file.
+    pub(super) fn of(self, archive: &Path, store: &Path) -> ImageError {
+        match self {
+            Self::Fault(fault) => ImageError::Archive {
+                path: shown(archive.as_os_str().as_bytes()),
+                fault,
+            },
+            Self::Store(source) => ImageError::Store {
+                path: store.display().to_string(),
+                source,
+            },
+        }
+    }
+}
+
+impl From<Fault> for LoadError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
