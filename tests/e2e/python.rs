@@ -5,12 +5,16 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::Signal;
+
 use crate::harness::{Cluster, eventually};
 
 /// Lines of the example that an author would have to write: neither blank, nor comment, nor its head.
 const EXAMPLE_LINES_MAX: usize = 59;
-/// One agent of the harness runs 40 of them at a time, so some always wait for an offer.
-const TASKS: usize = 60;
+/// One agent of the harness runs so many of the example's tasks at a time.
+const TASKS_PER_AGENT: usize = 40;
+/// What the example runs more than its agents can at a time, so that some always wait for an offer.
+const TASKS_TOO_MANY: usize = 20;
 
 fn root() -> PathBuf {
     let cli = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -49,10 +53,11 @@ fn python() -> PathBuf {
     python
 }
 
-/// The example in a cluster of one agent: each task writes its id into a file and then waits until the gate is open.
+/// The example in a cluster: each task writes its id into a file and then waits until the gate is open.
 struct Batch {
     cluster: Cluster,
     example: Child,
+    tasks: usize,
     /// Tasks end when this lock is released.
     gate: Option<File>,
     /// Every tenth task waits for this one too, so that the example cannot end before it is killed.
@@ -60,21 +65,25 @@ struct Batch {
 }
 
 impl Batch {
-    fn start() -> Self {
+    fn start(agents: &[&str]) -> Self {
         let mut cluster = Cluster::new();
         let (api, link) = (cluster.address(0), cluster.address(1));
         cluster.start_master();
-        cluster.start_agent("one", 0, &link);
+        for (number, agent) in (0..).zip(agents) {
+            cluster.start_agent(agent, number, &link);
+        }
+        let tasks = agents.len() * TASKS_PER_AGENT + TASKS_TOO_MANY;
         let gates = ["gate", "last-gate"].map(|name| {
             let gate = File::create(cluster.path(name)).expect("a file");
             gate.lock().expect("a lock");
             Some(gate)
         });
         let [gate, last_gate] = gates;
-        let example = run_example(&cluster, &api);
+        let example = run_example(&cluster, &api, tasks);
         Self {
             cluster,
             example,
+            tasks,
             gate,
             last_gate,
         }
@@ -95,7 +104,7 @@ impl Batch {
     fn kill_example(&mut self) {
         self.example.kill().expect("it runs");
         self.example.wait().expect("it ends");
-        self.example = run_example(&self.cluster, &self.cluster.address(0));
+        self.example = run_example(&self.cluster, &self.cluster.address(0), self.tasks);
     }
 
     fn kill_master(&mut self) {
@@ -105,6 +114,7 @@ impl Batch {
 
     /// All tasks may end: the example ends by itself, each task has run once, nothing is left.
     fn assert_each_ran_once(&mut self) {
+        let tasks = self.tasks;
         self.gate = None;
         self.last_gate = None;
         let status = eventually("the example ends", || {
@@ -113,13 +123,13 @@ impl Batch {
         let said = text(&self.cluster.path("batch.log"));
         assert!(status.success(), "{said}");
         assert!(
-            said.contains(&format!("{TASKS} of {TASKS} tasks finished")),
+            said.contains(&format!("{tasks} of {tasks} tasks finished")),
             "{said}"
         );
         let ran = self.ran();
         let distinct: BTreeSet<&String> = ran.iter().collect();
-        assert_eq!(distinct.len(), TASKS, "{ran:?}\n{said}");
-        assert_eq!(ran.len(), TASKS, "one ran twice: {ran:?}\n{said}");
+        assert_eq!(distinct.len(), tasks, "{ran:?}\n{said}");
+        assert_eq!(ran.len(), tasks, "one ran twice: {ran:?}\n{said}");
         assert!(!self.cluster.path("id").exists(), "its id is spent");
         eventually("no task and no framework is left", || {
             let frameworks = self.cluster.run(&["frameworks", "-o", "json"]);
@@ -137,7 +147,7 @@ impl Drop for Batch {
     }
 }
 
-fn run_example(cluster: &Cluster, masters: &str) -> Child {
+fn run_example(cluster: &Cluster, masters: &str, tasks: usize) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
@@ -149,7 +159,7 @@ fn run_example(cluster: &Cluster, masters: &str) -> Child {
     Command::new(python())
         .arg(root().join("frameworks/examples/batch.py"))
         .args(["--master", masters, "--command", &line])
-        .args(["--tasks", &TASKS.to_string(), "--id-file"])
+        .args(["--tasks", &tasks.to_string(), "--id-file"])
         .arg(cluster.path("id"))
         .env("PROFFER_TOKEN_FILE", cluster.path("token"))
         .stdin(Stdio::null())
@@ -161,37 +171,61 @@ fn run_example(cluster: &Cluster, masters: &str) -> Child {
 
 #[test]
 fn the_python_example_runs_its_tasks_to_the_end() {
-    let mut batch = Batch::start();
+    let mut batch = Batch::start(&["one"]);
     batch.assert_each_ran_once();
     let said = text(&batch.cluster.path("batch.log"));
-    assert_eq!(said.matches(" finished exited").count(), TASKS, "{said}");
+    assert_eq!(
+        said.matches(" finished exited").count(),
+        batch.tasks,
+        "{said}"
+    );
 }
 
 #[test]
 fn the_python_example_survives_kills_of_the_master_and_starts_no_task_twice() {
-    let mut batch = Batch::start();
+    let mut batch = Batch::start(&["one"]);
     // While launches are under way, while all that fit run, while they end and others start.
     batch.await_ran(3);
     batch.kill_master();
-    batch.await_ran(40);
+    batch.await_ran(TASKS_PER_AGENT);
     batch.kill_master();
     batch.gate = None;
-    batch.await_ran(45);
+    batch.await_ran(TASKS_PER_AGENT + 5);
     batch.kill_master();
     batch.assert_each_ran_once();
 }
 
 #[test]
 fn the_python_example_goes_on_where_it_was_killed_and_starts_no_task_twice() {
-    let mut batch = Batch::start();
+    let mut batch = Batch::start(&["one"]);
     batch.await_ran(3);
     batch.kill_example();
-    batch.await_ran(40);
+    batch.await_ran(TASKS_PER_AGENT);
     batch.kill_example();
     batch.gate = None;
-    batch.await_ran(45);
+    batch.await_ran(TASKS_PER_AGENT + 5);
     batch.kill_example();
     batch.kill_master();
+    batch.assert_each_ran_once();
+}
+
+#[test]
+fn what_runs_on_an_agent_that_is_late_after_a_failover_is_not_started_elsewhere() {
+    let mut batch = Batch::start(&["one", "two"]);
+    batch.await_ran(2 * TASKS_PER_AGENT);
+    batch.cluster.signal("one", Signal::SIGSTOP);
+    batch.kill_master();
+    // What the other one runs ends and makes room, also for what the late one runs.
+    batch.gate = None;
+    batch.await_ran(batch.tasks);
+    batch.kill_example();
+    eventually("the example goes on", || {
+        let frameworks = batch.cluster.run(&["frameworks", "-o", "json"]);
+        String::from_utf8_lossy(&frameworks.stdout)
+            .contains("\"connected\": true")
+            .then_some(())
+    });
+    batch.cluster.signal("one", Signal::SIGCONT);
     batch.assert_each_ran_once();
 }
 
