@@ -8,14 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proffer_agent_core::limits::GARBAGE_DELAY_DEFAULT;
+use proffer_leader::Masters;
 use proffer_model::{Attributes, Problem, Resources, code};
 use proffer_server::auth::default_token_path;
 use proffer_server::config::{AttributesText, DurationText, ResourcesText, Text};
 use proffer_server::log::{self, Format};
 use proffer_server::{layered, listen};
 use serde::Deserialize;
-
-use crate::limits::MASTERS_MAX;
 
 /// The port of the API unless `listen` says otherwise.
 pub const API_PORT: u16 = 5051;
@@ -28,13 +27,9 @@ pub const WORK_DIR: &str = "/var/lib/proffer/agent";
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// The masters' addresses for agents, separated by commas; tried in turn [default: 127.0.0.1:5060]
-    #[arg(
-        long,
-        env = "PROFFER_AGENT_MASTER",
-        value_name = "HOST:PORT",
-        value_delimiter = ','
-    )]
+    /// The masters: their addresses for agents, separated by commas, any of which may lead, or where ZooKeeper says that
+    /// they stand, as in zk://zk1:2181,zk2:2181/proffer [default: 127.0.0.1:5060]
+    #[arg(long, env = "PROFFER_AGENT_MASTER", value_name = "MASTERS")]
     pub master: Option<Vec<String>>,
     /// Address of the API for logs and metrics [default: 127.0.0.1:5051]
     #[arg(long, env = "PROFFER_AGENT_LISTEN", value_name = "ADDRESS")]
@@ -119,8 +114,8 @@ layered!(Options {
 /// What holds.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The masters' addresses for agents, host:port; at least one.
-    pub masters: Vec<String>,
+    /// Where the masters are; their listeners for agents.
+    pub masters: Masters,
     /// Address of the API; port 0 lets the kernel choose.
     pub listen: SocketAddr,
     /// What the agent offers; what the host has when absent.
@@ -159,7 +154,9 @@ impl Config {
         let address = options.listen.unwrap_or(loopback);
         listen::check(address, "listen", plaintext)?;
         let masters = options.master.unwrap_or_else(|| vec![MASTER.to_owned()]);
-        check_masters(&masters, plaintext)?;
+        let masters = Masters::parse(&masters)
+            .and_then(|masters| masters.check_plaintext(plaintext).map(|()| masters))
+            .map_err(|problem| problem.within("master"))?;
         if let Some(advertise) = &options.advertise {
             check_host_port(advertise).map_err(|problem| problem.field("advertise"))?;
         }
@@ -200,36 +197,6 @@ impl Config {
             log_level: options.log_level,
         })
     }
-}
-
-fn check_masters(masters: &[String], plaintext: bool) -> Result<(), Problem> {
-    if masters.is_empty() || masters.len() > MASTERS_MAX {
-        let message = format!("{} masters are given", masters.len());
-        return Err(Problem::new(code::CONFIG_INVALID, message)
-            .field("master")
-            .hint(format!("give 1 to {MASTERS_MAX} addresses")));
-    }
-    for master in masters {
-        check_host_port(master).map_err(|problem| problem.field("master"))?;
-        if !plaintext && !is_loopback(master) {
-            let message =
-                format!("{master} is not on this host, and connections are not encrypted");
-            return Err(Problem::new(code::CONFIG_INVALID, message).field("master").hint(
-                "connect to 127.0.0.1, or set insecure_allow_plaintext = true on a network you trust",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Whether an address that has passed [`check_host_port`] is of this host for certain: without asking a name server.
-fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn check_host_port(text: &str) -> Result<(), Problem> {
@@ -296,7 +263,7 @@ mod tests {
     fn what_is_not_said_has_the_documented_default() {
         let config = parse("token_file = '/t'").expect("defaults");
         assert_eq!(config.listen.to_string(), "127.0.0.1:5051");
-        assert_eq!(config.masters, ["127.0.0.1:5060"]);
+        assert_eq!(config.masters.to_string(), "127.0.0.1:5060");
         assert_eq!(config.work_dir, PathBuf::from("/var/lib/proffer/agent"));
         assert_eq!(config.keep_ended, Duration::from_secs(3600));
         assert!(config.resources.is_none() && config.task_user.is_none());
@@ -313,7 +280,7 @@ mod tests {
         let config = Config::from_options(said.over(file)).expect("good");
         assert_eq!(config.host.as_deref(), Some("a"));
         assert_eq!(config.attributes.to_string(), "rack:x");
-        assert_eq!(config.masters, ["localhost:1"]);
+        assert_eq!(config.masters.to_string(), "localhost:1");
     }
 
     #[test]
@@ -323,7 +290,10 @@ mod tests {
             ("master", "master = []"),
             ("master", "master = ['127.0.0.1']"),
             ("master", "master = ['192.0.2.1:5060']"),
-            ("master", "master = ['http://127.0.0.1:5060']"),
+            (
+                "master",
+                "master = ['localhost:5060', 'https://127.0.0.1:5060']",
+            ),
             ("resources", "resources = ''"),
             ("resources", "resources = 'cpus:-1'"),
             ("resources", "resources = 'ports:[1-5,4-9]'"),

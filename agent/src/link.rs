@@ -1,119 +1,103 @@
-//! The connection to a master: one at a time, each master in turn, with growing delays.
+//! The link to the leader: one at a time, over a connection that is there before it is needed.
 //!
-//! It decides nothing about what is said. A connection that ends, however it ends, is followed by the next master; a full
-//! round without a welcome waits. What a master says in a way that cannot be read ends the connection.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! It decides nothing about what is said. Who leads is found out in `proffer_leader`; a link that ends, however it ends,
+//! is followed by one to whoever leads then, and one to a leader that a later one has followed is ended at once. What a
+//! master says in a way that cannot be read ends the link.
 
 use proffer_agent_core::{Event, LinkId};
+use proffer_leader::{Bearer, Finder, FinderOptions, Found, Masters, Side, Term};
 use proffer_model::limits::MESSAGE_LEN_MAX;
-use proffer_model::link::ToAgent;
+use proffer_model::link::{ToAgent, ToMaster};
 use proffer_model::{Problem, code};
 use proffer_proto::v1::agent_link_client::AgentLinkClient;
-use proffer_proto::{decode_to_agent, encode_to_master, problem_of};
+use proffer_proto::{decode_to_agent, encode_to_master, problem_of, v1};
 use proffer_server::auth::LocalToken;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 
 use crate::inbox::{Inbox, Outbox};
-use crate::limits::{
-    CONNECT_TIMEOUT, OUTBOX_MAX, PING_INTERVAL, RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN,
-};
+use crate::limits::OUTBOX_MAX;
+use crate::record::Recorder;
 
-/// Keeps the agent connected.
+/// Keeps the agent linked.
 #[derive(Debug)]
 pub(crate) struct Linker {
-    masters: Vec<(String, Endpoint)>,
+    finder: Finder,
     authorization: MetadataValue<Ascii>,
     inbox: Inbox,
-    /// How many connections there have been.
+    recorder: Recorder,
+    /// How many links there have been.
     links: u64,
+    /// Why the last one failed, as it was logged.
+    told: Option<Problem>,
 }
 
 impl Linker {
-    /// Connects to none yet. Errors: `config.invalid`.
+    /// Begins to look for the leader; must be called within a Tokio runtime. Errors: `config.invalid`.
     pub(crate) fn new(
-        masters: &[String],
+        masters: Masters,
+        insecure_allow_plaintext: bool,
         token: &LocalToken,
         inbox: Inbox,
+        recorder: Recorder,
     ) -> Result<Self, Problem> {
-        let masters = masters.iter().map(|master| {
-            let endpoint = Endpoint::from_shared(format!("http://{master}")).map_err(|error| {
-                let message = format!("{master} is not an address: {error}");
-                Problem::new(code::CONFIG_INVALID, message).field("master")
-            })?;
-            let endpoint = endpoint
-                .connect_timeout(CONNECT_TIMEOUT)
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(PING_INTERVAL)
-                .keep_alive_timeout(PING_INTERVAL)
-                .keep_alive_while_idle(true);
-            Ok((master.clone(), endpoint))
-        });
         let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", token.secret().expose())
             .parse()
             .map_err(|_| {
                 Problem::new(code::CONFIG_INVALID, "the token is not text").field("token_file")
             })?;
         authorization.set_sensitive(true);
+        let finder = Finder::start(FinderOptions {
+            masters,
+            side: Side::Cluster,
+            bearer: Bearer::Given(Some(authorization.clone())),
+            insecure_allow_plaintext,
+        })?;
         Ok(Self {
-            masters: masters.collect::<Result<_, Problem>>()?,
+            finder,
             authorization,
             inbox,
+            recorder,
             links: 0,
+            told: None,
         })
     }
 
-    /// Connects, and connects again, until it is cancelled.
+    /// Who knows who leads.
+    pub(crate) fn finder(&self) -> Finder {
+        self.finder.clone()
+    }
+
+    /// Links, and links again, until it is cancelled.
     pub(crate) async fn run(mut self, ended: CancellationToken) {
         tokio::select! {
             () = ended.cancelled() => {}
-            () = self.connect_for_ever() => {}
+            () = self.link_for_ever() => {}
         }
     }
 
-    async fn connect_for_ever(&mut self) {
-        let masters: Arc<[_]> = self.masters.clone().into();
-        let mut delay = RECONNECT_DELAY_MIN;
-        let mut is_told = false;
+    async fn link_for_ever(&mut self) {
         loop {
-            let mut was_welcome = false;
-            for (master, endpoint) in masters.iter() {
-                match self.link(endpoint).await {
-                    Ok(welcome) => was_welcome |= welcome,
-                    Err(problem) if is_told => {
-                        tracing::debug!(%master, why = %problem, "no link to the master");
-                    }
-                    Err(problem) => {
-                        tracing::info!(%master, why = %problem, "no link to the master");
-                        is_told = true;
-                    }
-                }
+            let found = self.finder.leader().await;
+            let why = self.link(&found).await;
+            self.recorder.left();
+            self.finder.failed(&found, &why);
+            let master = &found.address;
+            if self.told.as_ref() == Some(&why) {
+                tracing::debug!(%master, %why, "no link to the master");
+            } else {
+                tracing::info!(%master, %why, "no link to the master");
+                self.told = Some(why);
             }
-            if was_welcome {
-                delay = RECONNECT_DELAY_MIN;
-                is_told = false;
-            }
-            sleep(delay + jitter(delay / 2)).await;
-            delay = (delay * 2).min(RECONNECT_DELAY_MAX);
         }
     }
 
-    /// One connection from its beginning to its end; answers whether a master welcomed the agent.
-    async fn link(&mut self, endpoint: &Endpoint) -> Result<bool, Problem> {
-        let channel = endpoint.connect().await.map_err(|error| {
-            Problem::new(
-                code::PEER_UNREACHABLE,
-                format!("no connection: {}", cause(&error)),
-            )
-        })?;
+    /// One link from its beginning to its end, which is the answer.
+    async fn link(&mut self, found: &Found) -> Problem {
         self.links += 1;
         let link = LinkId(self.links);
         let (messages, queue) = mpsc::channel(OUTBOX_MAX);
@@ -124,68 +108,79 @@ impl Linker {
         };
         // Before the call: the master may answer it only once it has heard the first message.
         self.inbox.open(link, outbox).await;
-        let heard = tokio::select! {
-            () = close.cancelled() => Ok(false),
-            heard = self.converse(link, channel, queue) => heard,
+        let why = tokio::select! {
+            () = close.cancelled() => gone("the agent has closed the link"),
+            why = self.converse(link, found, queue) => why,
         };
         self.inbox.send(Event::LinkClosed(link)).await;
-        heard
+        why
     }
 
     async fn converse(
-        &self,
+        &mut self,
         link: LinkId,
-        channel: Channel,
-        queue: mpsc::Receiver<proffer_model::link::ToMaster>,
-    ) -> Result<bool, Problem> {
+        found: &Found,
+        queue: mpsc::Receiver<ToMaster>,
+    ) -> Problem {
         let outgoing = ReceiverStream::new(queue).map(|message| encode_to_master(&message));
         let mut request = Request::new(outgoing);
         request
             .metadata_mut()
             .insert("authorization", self.authorization.clone());
-        let mut client = AgentLinkClient::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX);
-        let answer = client
-            .link(request)
-            .await
-            .map_err(|status| problem_of(&status))?;
-        self.listen(link, answer.into_inner()).await
+        let mut client =
+            AgentLinkClient::new(found.channel.clone()).max_decoding_message_size(MESSAGE_LEN_MAX);
+        let answer = tokio::select! {
+            answer = client.link(request) => answer,
+            () = self.finder.superseded(found.term.as_ref()) => return superseded(),
+        };
+        match answer {
+            Ok(answer) => self.listen(link, found, answer.into_inner()).await,
+            Err(status) => problem_of(&status),
+        }
     }
 
     async fn listen(
-        &self,
+        &mut self,
         link: LinkId,
-        mut incoming: Streaming<proffer_proto::v1::ToAgent>,
-    ) -> Result<bool, Problem> {
-        let mut was_welcome = false;
+        found: &Found,
+        mut incoming: Streaming<v1::ToAgent>,
+    ) -> Problem {
+        let mut term = found.term.clone();
         loop {
-            let message = match incoming.message().await {
-                Ok(Some(message)) => decode_to_agent(message)?,
-                Ok(None) => return Ok(was_welcome),
-                Err(status) if was_welcome => {
-                    tracing::info!(why = %problem_of(&status), "the link to the master has ended");
-                    return Ok(true);
-                }
-                Err(status) => return Err(problem_of(&status)),
+            let message = tokio::select! {
+                message = incoming.message() => message,
+                () = self.finder.superseded(term.as_ref()) => return superseded(),
             };
-            was_welcome |= matches!(message, ToAgent::Welcome { .. });
+            let message = match message {
+                Ok(Some(message)) => decode_to_agent(message),
+                Ok(None) => return gone("the master has ended the link"),
+                Err(status) => return problem_of(&status),
+            };
+            let message = match message {
+                Ok(message) => message,
+                Err(problem) => return problem,
+            };
+            if let ToAgent::Welcome { cluster, epoch, .. } = &message {
+                term = Some(Term {
+                    cluster: cluster.clone(),
+                    epoch: *epoch,
+                });
+                self.finder.worked(found);
+                self.recorder.welcomed(&found.address);
+                self.told = None;
+            }
             self.inbox.send(Event::LinkMessage { link, message }).await;
         }
     }
 }
 
-/// The innermost reason: the outer ones say only that a transport failed.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
+fn gone(why: &str) -> Problem {
+    Problem::new(code::PEER_UNREACHABLE, why)
 }
 
-/// A random duration up to this, so that agents do not come back all at once.
-fn jitter(most: Duration) -> Duration {
-    let mut bytes = [0; 2];
-    // Without randomness there is no jitter, which is only less kind.
-    let _ = getrandom::fill(&mut bytes);
-    most * u32::from(u16::from_le_bytes(bytes)) / u32::from(u16::MAX)
+fn superseded() -> Problem {
+    gone("another master leads by now")
 }
+
+#[cfg(test)]
+mod tests;

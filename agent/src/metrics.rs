@@ -1,6 +1,7 @@
 //! What the agent measures, by name; counted from the core's facts.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -11,6 +12,8 @@ pub(crate) struct Metrics {
     pub(crate) tasks: Gauge,
     /// 1 while a leader knows the agent.
     pub(crate) registered: Gauge,
+    /// 1 for the master that the agent is linked to.
+    pub(crate) master: Family<[(&'static str, String); 1], Gauge>,
     /// The greatest epoch obeyed.
     pub(crate) epoch: Gauge,
     /// Statuses that were sent again.
@@ -46,6 +49,11 @@ impl Metrics {
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
         }
+        registry.register(
+            "agent_master",
+            "1 for the master that the agent is linked to",
+            metrics.master.clone(),
+        );
         let counters = [
             (
                 "agent_update_resends",
@@ -62,5 +70,14 @@ impl Metrics {
             registry.register(name, help, counter.clone());
         }
         metrics
+    }
+
+    /// The agent is linked to this master and to no other.
+    pub(crate) fn set_master(&self, master: Option<&str>) {
+        self.master.clear();
+        if let Some(address) = master {
+            let label = [("address", address.to_owned())];
+            self.master.get_or_create(&label).set(1);
+        }
     }
 }

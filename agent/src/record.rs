@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::view::View;
 
 /// Takes facts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     view: View,
     metrics: Metrics,
@@ -22,6 +22,18 @@ impl Recorder {
     pub(crate) fn unlinked(&self) {
         self.view.set_agent(None);
         self.metrics.registered.set(0);
+    }
+
+    /// This master, at this address, knows the agent.
+    pub(crate) fn welcomed(&self, master: &str) {
+        self.view.set_master(Some(master.to_owned()));
+        self.metrics.set_master(Some(master));
+    }
+
+    /// No master does any more.
+    pub(crate) fn left(&self) {
+        self.view.set_master(None);
+        self.metrics.set_master(None);
     }
 
     /// How many checkpoints are on their way to the disk.

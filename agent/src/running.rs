@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use proffer_agent_core::{Core, Event, Settings};
+use proffer_leader::Finder;
 use proffer_model::{AgentDescription, AgentId, Problem, code};
 use proffer_proto::v1::tasks_server::TasksServer;
 use proffer_server::auth::{Guard, LocalToken};
@@ -93,9 +94,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         description: description.clone(),
     };
     let prober = Prober::new(&description.host, inbox.clone(), ended.clone());
-    let linker = Linker::new(&config.masters, &token, inbox)?;
-    let writer = Writer::start(checkpoints)?;
     let recorder = Recorder::new(view.clone(), metrics);
+    let masters = config.masters.clone();
+    let linker = Linker::new(masters, plaintext, &token, inbox, recorder.clone())?;
+    let writer = Writer::start(checkpoints)?;
     let driver = Driver::new(Core::new(settings), writer, processes, prober, recorder);
 
     let names = config
@@ -105,7 +107,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let guard = Guard::new(token, config.insecure_allow_unauthenticated)
         .names(names.map(|(host, _)| host.to_owned()));
     let tasks = TasksServer::new(TasksService::new(runs_dir, view.clone(), ended.clone()));
-    let router = pages(view.clone(), run_as_root)
+    let router = pages(view.clone(), linker.finder(), run_as_root)
         .merge(registry.router())
         .merge(Routes::new(tasks).into_axum_router());
     let pulse = Pulse::default();
@@ -237,15 +239,17 @@ fn seed() -> Result<u64, Problem> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// `/health`: whether a leader knows the agent, and what an operator should not overlook.
-fn pages(view: View, run_as_root: bool) -> Router {
+/// `/health`: whether a leader knows the agent, and which or why none, and what an operator should not overlook.
+fn pages(view: View, finder: Finder, run_as_root: bool) -> Router {
     let health = move || {
-        let view = view.clone();
+        let (view, finder) = (view.clone(), finder.clone());
         async move {
             let agent = view.agent();
             let body = serde_json::json!({
                 "registered": agent.is_some(),
                 "agent_id": agent.as_ref().map(AgentId::as_str),
+                "master": view.master(),
+                "trouble": finder.trouble(),
                 "tasks": view.live(),
                 "tasks_run_as_root": run_as_root,
                 "version": env!("CARGO_PKG_VERSION"),

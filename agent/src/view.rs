@@ -14,6 +14,7 @@ pub(crate) struct View(Arc<Mutex<Rows>>);
 struct Rows {
     rows: BTreeMap<RunId, TaskRow>,
     agent: Option<AgentId>,
+    master: Option<String>,
 }
 
 impl View {
@@ -35,6 +36,16 @@ impl View {
     /// As which the agent is registered, if it is.
     pub(crate) fn agent(&self) -> Option<AgentId> {
         self.rows().agent.clone()
+    }
+
+    /// The agent is linked to the master at this address, or to none.
+    pub(crate) fn set_master(&self, master: Option<String>) {
+        self.rows().master = master;
+    }
+
+    /// The address of the master that the agent is linked to, if it is.
+    pub(crate) fn master(&self) -> Option<String> {
+        self.rows().master.clone()
     }
 
     /// Tasks that have not ended.
