@@ -18,8 +18,6 @@ pub const KILL_REST_INTERVAL: Duration = Duration::from_millis(2);
 pub const EXIT_WRITE_PATIENCE: Duration = Duration::from_secs(600);
 /// How often it tries.
 pub const EXIT_WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Masters that an agent may be given; more are refused.
-pub const MASTERS_MAX: usize = 16;
 /// MiB of memory that are kept for the host when resources are not given (Mesos: 1 GiB); of less than twice that, half.
 pub const MEMORY_RESERVE_MIB: u64 = 1_024;
 /// MiB of disk that are kept for the host when resources are not given (Mesos: 5 GiB); of less than twice that, half.
@@ -39,15 +37,6 @@ pub const RECORD_LEN_MAX: usize = 16 * 1024 * 1024;
 pub const WAITING_MAX: usize = 100_000;
 /// Messages that wait for the network; at it, the link is closed and made anew.
 pub const OUTBOX_MAX: usize = 4_096;
-
-/// How long connecting to a master may take; then the next one is tried.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// HTTP/2 pings to the master, and how long their answers may take; then the link has ended.
-pub const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// From one failed connection to the next, at first; it doubles, and has a jitter of up to half of it.
-pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
-/// The longest such delay.
-pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(3);
 
 /// Files that the agent lets itself have open, as far as the host's hard limit allows: a socket per task, readers, checks.
 /// Without one more, launches fail, and tasks that run are left alone.
