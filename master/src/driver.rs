@@ -13,6 +13,7 @@ use proffer_master_core::event::{Event, LinkId, Seq, SessionId};
 use proffer_model::link::ToAgent;
 use proffer_model::{Problem, Time};
 use proffer_server::clock;
+use proffer_server::notify::Pulse;
 
 use crate::inbox::{Lanes, LinkInput, Numbered, Requests, SessionInput, Turn};
 use crate::limits::{STALL_MIN, STALL_SETTLE, VIEW_RETRY_INTERVAL};
@@ -71,9 +72,14 @@ impl Driver {
 
     /// Runs the term, from what the core said when it was built, until it is ended, until leadership is lost, or until
     /// the store fails. Then nothing of it is left but what connections let go of by themselves.
-    pub(crate) async fn run(mut self, first: Effects, mut lanes: Lanes) -> Result<(), Problem> {
+    pub(crate) async fn run(
+        mut self,
+        first: Effects,
+        mut lanes: Lanes,
+        pulse: Pulse,
+    ) -> Result<(), Problem> {
         let ended = match self.perform_all(clock::now(), first) {
-            Ok(()) => self.turns(&mut lanes).await,
+            Ok(()) => self.turns(&mut lanes, &pulse).await,
             Err(problem) => Err(problem),
         };
         let Self {
@@ -93,7 +99,7 @@ impl Driver {
         ended
     }
 
-    async fn turns(&mut self, lanes: &mut Lanes) -> Result<(), Problem> {
+    async fn turns(&mut self, lanes: &mut Lanes, pulse: &Pulse) -> Result<(), Problem> {
         let tenure = self.tenure.clone();
         let mut expected = clock::now().after(SLEEP_MAX);
         loop {
@@ -105,6 +111,7 @@ impl Driver {
                 () = tenure.lease().lost() => return Err(lost()),
                 () = tenure.token().cancelled() => return Ok(()),
                 progress = self.writer.progress() => persisted = Some(progress?),
+                () = pulse.asked() => {}
                 () = lanes.fill(takes_calls) => {}
                 () = tokio::time::sleep(rest) => {}
             }
@@ -398,7 +405,10 @@ mod tests {
         let tenure = driver.tenure.clone();
         let (inbox, lanes) = crate::inbox::lanes(tenure.clone());
         lease.lose();
-        let problem = driver.run(Effects::new(), lanes).await.expect_err("lost");
+        let problem = driver
+            .run(Effects::new(), lanes, Pulse::default())
+            .await
+            .expect_err("lost");
         assert!(
             problem.is(proffer_model::code::MASTER_NOT_LEADING),
             "{problem}"

@@ -15,6 +15,7 @@ use proffer_proto::{DESCRIPTORS, v1};
 use proffer_server::auth::{Guard, LocalToken};
 use proffer_server::http::{Limits, serve, serve_with};
 use proffer_server::listen;
+use proffer_server::notify::{self, Pulse, Report};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -54,6 +55,8 @@ pub struct Running {
     pub listen: SocketAddr,
     /// The address for agents.
     pub cluster_listen: SocketAddr,
+    standing: Arc<Standing>,
+    pulse: Pulse,
     campaign: JoinHandle<Result<(), Problem>>,
     links: oneshot::Receiver<()>,
     api: JoinHandle<()>,
@@ -61,7 +64,9 @@ pub struct Running {
 
 /// Runs a master until `shutdown`; an error when it ends otherwise.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    start(config, shutdown).await?.join().await?;
+    let running = start(config, shutdown.clone()).await?;
+    notify::serving(running.report(), shutdown);
+    running.join().await?;
     Ok(())
 }
 
@@ -97,11 +102,13 @@ pub(crate) async fn start_in(
     // Whatever ends the campaign ends the servers too; and if one of them cannot start, so does the campaign.
     let ended = shutdown.child_token();
     let unfinished = ended.clone().drop_guard();
+    let pulse = Pulse::default();
     let campaign = Campaign {
         maker: Maker {
             core: config.core.clone(),
             metrics,
-            standing,
+            standing: Arc::clone(&standing),
+            pulse: pulse.clone(),
         },
         services,
         shutdown: ended.clone(),
@@ -119,6 +126,8 @@ pub(crate) async fn start_in(
     Ok(Running {
         listen,
         cluster_listen,
+        standing,
+        pulse,
         campaign,
         links,
         api,
@@ -141,8 +150,23 @@ async fn live(campaign: Campaign, life: Life, _servers: DropGuard) -> Result<(),
     match life {
         Life::Alone(term) => campaign.serve_out(term).await,
         Life::Standing(election) => {
-            campaign.run(election).await;
-            Ok(())
+            tokio::select! {
+                () = campaign.run(election) => Ok(()),
+                never = turn_between_terms(&campaign.maker) => never,
+            }
+        }
+    }
+}
+
+/// Answers whether the master turns while no term's driver does.
+async fn turn_between_terms(maker: &Maker) -> ! {
+    let mut status = maker.standing.watch();
+    loop {
+        // It fails only without a sender, which the standing is.
+        let _ = status.wait_for(|status| status.reign.is_none()).await;
+        tokio::select! {
+            _ = status.wait_for(|status| status.reign.is_some()) => {}
+            never = maker.pulse.answering() => never,
         }
     }
 }
@@ -154,6 +178,15 @@ async fn begin_alone(campaign: &Campaign, store: StoreUrl) -> Result<Term, Probl
 }
 
 impl Running {
+    /// What the service manager hears of it.
+    pub fn report(&self) -> Report {
+        let standing = Arc::clone(&self.standing);
+        Report {
+            pulses: vec![self.pulse.clone()],
+            status: Box::new(move || standing.now().to_string()),
+        }
+    }
+
     /// Waits until the master has ended: `Ok` after a shutdown, otherwise why its only term is over. Then the store is
     /// closed and may be opened again.
     pub async fn join(self) -> Result<(), Problem> {

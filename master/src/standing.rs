@@ -2,6 +2,8 @@
 //!
 //! The campaign writes it, everybody reads it: pages, `Leadership.Watch`, `Operator.GetMaster`, refusals.
 
+use std::fmt;
+
 use proffer_model::{ClusterId, Epoch, Leader, Problem, code};
 use tokio::sync::watch;
 
@@ -46,6 +48,24 @@ pub(crate) struct Status {
     pub(crate) election_trouble: Option<Problem>,
     /// Why it cannot lead though it was elected.
     pub(crate) term_trouble: Option<Problem>,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.reign, &self.leader) {
+            (Some(Reign { cluster, epoch }), _) => {
+                write!(f, "leads cluster {cluster} in epoch {}", epoch.0)?;
+            }
+            (None, Some(leader)) => write!(f, "stands by, {} leads", leader.address)?,
+            (None, None) => f.write_str("stands by, nobody leads")?,
+        }
+        for trouble in [&self.election_trouble, &self.term_trouble] {
+            if let Some(problem) = trouble {
+                write!(f, "; {}", problem.message)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The status of this master, as it changes.
@@ -169,6 +189,7 @@ pub(crate) mod tests {
         let standing = Standing::new(master("a"));
         standing.candidates(&[master("a"), master("b")]);
         assert_eq!(standing.now().leader, None);
+        assert_eq!(standing.now().to_string(), "stands by, nobody leads");
         let reign = Reign {
             cluster: ClusterId::new("c").expect("an id"),
             epoch: Epoch(1),
@@ -176,7 +197,9 @@ pub(crate) mod tests {
         standing.leads(reign);
         standing.candidates(&[master("b")]);
         assert_eq!(standing.now().leader, Some(master("a")));
+        assert_eq!(standing.now().to_string(), "leads cluster c in epoch 1");
         standing.stands_by();
+        assert_eq!(standing.now().to_string(), "stands by, b:5050 leads");
         assert_eq!(
             standing.now().leader,
             Some(master("b")),

@@ -14,6 +14,7 @@ use proffer_model::{Problem, code};
 use proffer_proto::v1;
 use proffer_server::clock;
 use proffer_server::http::{unknown_method, unknown_route};
+use proffer_server::notify::Pulse;
 use tokio::sync::oneshot;
 use tonic::service::Routes;
 
@@ -43,6 +44,8 @@ pub(crate) struct Maker {
     pub(crate) metrics: Metrics,
     /// How this master stands.
     pub(crate) standing: Arc<Standing>,
+    /// What its driver answers while it leads.
+    pub(crate) pulse: Pulse,
 }
 
 /// A term that has begun.
@@ -104,6 +107,7 @@ impl Maker {
             feed,
             lanes,
             tenure: tenure.clone(),
+            pulse: self.pulse.clone(),
         }
         .start()?;
         unfinished.disarm();
@@ -179,6 +183,7 @@ struct Seat {
     feed: Feed,
     lanes: Lanes,
     tenure: Tenure,
+    pulse: Pulse,
 }
 
 impl Seat {
@@ -211,7 +216,7 @@ impl Seat {
         );
         let writer = Writer::start(self.log, self.metrics.writer)?;
         Driver::new(core, writer, self.feed, self.metrics.driver, self.tenure)
-            .run(first, self.lanes)
+            .run(first, self.lanes, self.pulse)
             .await
     }
 }
