@@ -80,10 +80,10 @@ impl Campaign {
             election.candidates(),
             election.trouble(),
         );
-        tokio::select! {
-            () = heard => {}
-            () = self.rounds(election.as_mut()) => {}
-        }
+        // Who shuts down does not stand by, and need not say so.
+        let heard = self.shutdown.run_until_cancelled(heard);
+        let rounds = self.rounds(election.as_mut());
+        tokio::join!(heard, rounds);
         election.withdraw().await;
     }
 
@@ -188,24 +188,24 @@ async fn rest(election: &mut dyn Election, wait: Duration) -> Option<Office> {
     }
 }
 
-/// Passes on what the election tells, for ever, and says in the log what an operator wants to know.
+/// Passes on what the election tells, and says in the log who leads while this master does not. The election says itself
+/// what is wrong with it.
 async fn hear(
     standing: &Standing,
     mut candidates: watch::Receiver<Vec<Leader>>,
     mut trouble: watch::Receiver<Option<Problem>>,
 ) {
     let mut status = standing.watch();
-    let mut leader = None;
-    let mut is_first = true;
+    let mut said: Option<Option<Leader>> = None;
     loop {
         standing.candidates(&candidates.borrow_and_update().clone());
-        note_trouble(standing, trouble.borrow_and_update().clone());
+        standing.election_trouble(trouble.borrow_and_update().clone());
         let now = status.borrow_and_update().clone();
-        if now.reign.is_none() && (is_first || now.leader != leader) {
+        if now.reign.is_none() && said.as_ref() != Some(&now.leader) {
             let address = now.leader.as_ref().map(|leader| leader.address.as_str());
             tracing::info!(leader = address.unwrap_or("nobody"), "the master stands by");
         }
-        (leader, is_first) = (now.leader, false);
+        said = Some(now.leader);
         // An election that has ended tells nothing more.
         tokio::select! {
             changed = candidates.changed() => if changed.is_err() { pending().await },
@@ -213,21 +213,6 @@ async fn hear(
             changed = status.changed() => if changed.is_err() { pending().await },
         }
     }
-}
-
-fn note_trouble(standing: &Standing, trouble: Option<Problem>) {
-    let before = standing.now().election_trouble;
-    if before == trouble {
-        return;
-    }
-    match &trouble {
-        Some(problem) => {
-            let hint = problem.hint.as_str();
-            tracing::warn!(why = %problem, hint, "there is trouble with the election");
-        }
-        None => tracing::info!("the trouble with the election is over"),
-    }
-    standing.election_trouble(trouble);
 }
 
 /// How long to wait after each round that came to nothing: longer and longer.

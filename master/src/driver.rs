@@ -102,6 +102,7 @@ impl Driver {
     async fn turns(&mut self, lanes: &mut Lanes, pulse: &Pulse) -> Result<(), Problem> {
         let tenure = self.tenure.clone();
         let mut expected = clock::now().after(SLEEP_MAX);
+        self.metrics.lease_left(tenure.lease().left(clock::now()));
         loop {
             let takes_calls = !self.writer.is_behind() && self.facts.is_empty();
             let mut persisted = None;
