@@ -7,7 +7,7 @@ a slow reader, unless calls wait for their answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import grpc
 
@@ -51,6 +51,7 @@ class Session:
         # Whether the master ended it with a word, rather than the connection.
         self.is_refused = False
         self._outgoing: asyncio.Queue[v1.SessionCall] = asyncio.Queue()
+        self._writer: asyncio.Task[None] | None = None
         self._waiting: dict[int, tuple[asyncio.Future[v1.Answered], OnAnswer | None]] = {}
         self._request_last = 0
         self._moved = asyncio.Event()
@@ -58,7 +59,8 @@ class Session:
     async def open(self, subscribe: v1.Subscribe) -> None:
         """Connects and subscribes; what the master refuses, or that there is none, is raised."""
         await self._connect()
-        self._stream = v1.SchedulerStub(self.channel).Session(self._calls(), metadata=self.metadata)
+        self._stream = v1.SchedulerStub(self.channel).Session(metadata=self.metadata)
+        self._writer = asyncio.create_task(self._write())
         self.send(subscribe=subscribe)
         try:
             await asyncio.wait_for(self._await_subscribed(), SUBSCRIBE_TIMEOUT)
@@ -124,6 +126,9 @@ class Session:
     async def close(self) -> None:
         """Lets go of the connection."""
         self.end(Unreachable("the session was closed"))
+        if self._writer:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
         await self.channel.close()
 
     @property
@@ -141,9 +146,10 @@ class Session:
         except asyncio.TimeoutError:
             raise Unreachable(f"the master at {self.master} takes no connection") from None
 
-    async def _calls(self) -> AsyncIterator[v1.SessionCall]:
+    async def _write(self) -> None:
+        # One at a time. When it fails the stream has ended, and whoever reads is told why.
         while True:
-            yield await self._outgoing.get()
+            await self._stream.write(await self._outgoing.get())
 
     async def _read(self) -> v1.SessionEvent:
         event = await self._stream.read()

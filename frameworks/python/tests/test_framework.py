@@ -1,6 +1,7 @@
 """The driver against a master that is played: epochs, acknowledgements, answers, leaders, what is done again."""
 
 import asyncio
+import gc
 import unittest
 from collections import deque
 
@@ -95,12 +96,16 @@ class Driver(unittest.IsolatedAsyncioTestCase):
     async def play(self, *masters, author=None, **options):
         author = author or Author()
         started = [await master.start() for master in masters]
+        unheard = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
         framework = proffer.Framework([master.address for master in started], "test", token="0" * 64, **options)
         try:
             await asyncio.wait_for(framework.run(author), 20)
         finally:
             for master in started:
                 await master.server.stop(None)
+        gc.collect()
+        self.assertEqual(unheard, [], "no task fails unheard")
         for master in started:
             self.assertEqual(master.faults, [])
             self.assertFalse(master.scripts, "every session came")
