@@ -1,10 +1,12 @@
-//! Reads app files: JSON or TOML of the same schema, one app or several.
+//! Reads app files: JSON, TOML or YAML of the same schema, one app or several.
 //!
 //! Marathon's REST API ignores fields that it does not know; a file that people write must not, or a slip of the pen
 //! (`memory = 512`) is found out weeks later. So the names and types of fields are checked here, with file, line and
-//! path; what values they may have is the services' matter alone. What is sent is what was written.
+//! path; what values they may have is the services' matter alone. What is sent is what was written, but for one field that is
+//! short for another: `image` for `container.docker.image`.
 
 mod schema;
+mod yaml;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,7 +21,7 @@ use crate::limits::{APP_FILE_LEN_MAX, APPS_PER_APPLY_MAX};
 use schema::{App, AppList};
 
 /// What to do about a file that is neither.
-const LANGUAGE_HINT: &str = "an app file is JSON or TOML; config/examples has some of both";
+const LANGUAGE_HINT: &str = "an app file is JSON, TOML or YAML; config/examples has some of each";
 
 /// An app as written in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +73,7 @@ fn read_text(path: &Path) -> Result<(String, String), Problem> {
             _ => code::CONFIG_INVALID,
         };
         Problem::new(code, format!("{name} cannot be read: {error}"))
-            .hint("give a file in JSON or TOML, or - for standard input")
+            .hint("give a file in JSON, TOML or YAML, or - for standard input")
     };
     let mut text = String::new();
     let limit = APP_FILE_LEN_MAX + 1;
@@ -89,54 +91,100 @@ fn read_text(path: &Path) -> Result<(String, String), Problem> {
 }
 
 fn parse(name: &str, path: &Path, text: &str) -> Result<Vec<AppDefinition>, Problem> {
-    let document = match language_of(path, text) {
-        Language::Json => parse_json(name, text),
-        Language::Toml => parse_toml(name, text),
-    }?;
-    let bodies = match document {
-        Value::Array(bodies) => bodies,
-        Value::Object(mut object) if object.contains_key("apps") => match object.remove("apps") {
-            Some(Value::Array(bodies)) => bodies,
-            _ => Vec::new(),
-        },
-        single => vec![single],
+    let documents = match language_of(path, text) {
+        Language::Json => vec![parse_json(name, text)?],
+        Language::Toml => vec![parse_toml(name, text)?],
+        Language::Yaml => yaml::parse(name, text)?,
     };
+    let bodies: Vec<Value> = documents.into_iter().flat_map(apps_in).collect();
     if bodies.is_empty() {
         let message = format!("{name} holds no app");
         return Err(Problem::new(code::FIELD_MISSING, message)
             .field("id")
             .hint(LANGUAGE_HINT));
     }
-    Ok(bodies.into_iter().map(definition_of).collect())
+    let bodies = bodies.into_iter();
+    bodies.map(|body| definition_of(name, body)).collect()
 }
 
-fn definition_of(mut body: Value) -> AppDefinition {
+/// The apps of a document.
+fn apps_in(document: Value) -> Vec<Value> {
+    match document {
+        Value::Array(bodies) => bodies,
+        Value::Object(mut object) if object.contains_key("apps") => match object.remove("apps") {
+            Some(Value::Array(bodies)) => bodies,
+            _ => Vec::new(),
+        },
+        single => vec![single],
+    }
+}
+
+fn definition_of(name: &str, mut body: Value) -> Result<AppDefinition, Problem> {
     // The schema has made sure that there is an id.
     let id = body.get("id").and_then(Value::as_str).unwrap_or_default();
     let id = absolute_id(id);
     if let Some(object) = body.as_object_mut() {
         object.insert("id".to_owned(), Value::String(id.clone()));
+        if let Some(image) = object.remove("image").filter(|image| !image.is_null()) {
+            let container = container_of(&image);
+            let both = object.insert("container".to_owned(), container);
+            if both.is_some_and(|container| !container.is_null()) {
+                let message = format!("{name}: both image and container are given for {id}");
+                return Err(Problem::new(code::FIELD_INVALID, message)
+                    .field("image")
+                    .hint("give one of them; image is short for container.docker.image"));
+            }
+        }
     }
-    AppDefinition { id, body }
+    Ok(AppDefinition { id, body })
+}
+
+/// What `image` is short for.
+pub(crate) fn container_of(image: &Value) -> Value {
+    serde_json::json!({ "type": "MESOS", "docker": { "image": image } })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Language {
     Json,
     Toml,
+    Yaml,
 }
 
-/// By the file's name; where that says nothing, by the first characters, which no app can have in both languages.
+/// By the file's name; where that says nothing, by how it begins, which no app can have in two languages.
 fn language_of(path: &Path, text: &str) -> Language {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("json") => return Language::Json,
         Some("toml") => return Language::Toml,
+        Some("yaml" | "yml") => return Language::Yaml,
         _ => {}
     }
     let mut chars = text.chars().filter(|c| !c.is_whitespace());
     match (chars.next(), chars.next()) {
-        (Some('{'), _) | (Some('['), Some('{' | ']')) => Language::Json,
-        _ => Language::Toml,
+        (Some('{'), _) | (Some('['), Some('{' | ']')) => return Language::Json,
+        _ => {}
+    }
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    if first.is_some_and(is_yaml) {
+        Language::Yaml
+    } else {
+        Language::Toml
+    }
+}
+
+/// Whether a line that begins a file is YAML's: a mark, a list, or a name with a colon, where TOML has an equals sign.
+fn is_yaml(line: &str) -> bool {
+    if line.starts_with("---") || line.starts_with("- ") || line.starts_with('%') {
+        return true;
+    }
+    let colon = line
+        .find(": ")
+        .or_else(|| line.strip_suffix(':').map(str::len));
+    match (colon, line.find('=')) {
+        (Some(colon), Some(equals)) => colon < equals,
+        (Some(_), None) => true,
+        (None, _) => false,
     }
 }
 
@@ -281,13 +329,17 @@ fn distance(from: &str, to: &str) -> usize {
 /// Rust's names of types say nothing to those who write files.
 fn in_plain_words(message: &str) -> String {
     [
-        ("expected f64", "expected a number"),
-        ("expected i64", "expected a whole number"),
         ("expected struct AppList", "expected apps"),
         ("expected struct App", "expected an app, as an object"),
         ("expected struct PortDefinition", "expected an object"),
         ("expected struct HealthCheck", "expected an object"),
         ("expected struct UpgradeStrategy", "expected an object"),
+        ("expected struct CheckCommand", "expected an object"),
+        ("expected struct Container", "expected an object"),
+        ("expected struct Docker", "expected an object"),
+        ("expected struct Network", "expected an object"),
+        ("expected mapping start", "expected an object"),
+        ("expected sequence start", "expected a list"),
         ("expected a sequence", "expected a list"),
         ("expected a map", "expected an object"),
         ("invalid type: sequence", "invalid type: list"),

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use axum::http::Uri;
 use proffer_model::{Problem, code};
 use proffer_server::auth::{LocalToken, default_token_path};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -61,6 +62,12 @@ impl ClientArgs {
         }
     }
 
+    /// Whether the services are on this host, as far as their address says.
+    pub(crate) fn has_local_services(&self) -> bool {
+        let uri: Option<Uri> = self.services.parse().ok();
+        uri.is_some_and(|uri| uri.host().is_some_and(is_loopback))
+    }
+
     /// A channel to the master's API.
     pub(crate) async fn master_channel(&self) -> Result<AuthorizedChannel, Problem> {
         let hint = "is `proffer master` or `proffer dev` running? name its address with --master or PROFFER_MASTER";
@@ -113,18 +120,22 @@ impl ClientArgs {
 
     /// The token goes with each call, so the way must be safe.
     pub(crate) fn check_plaintext(&self, host: &str, what: &str) -> Result<(), Problem> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let is_local = bare.eq_ignore_ascii_case("localhost")
-            || bare
-                .parse()
-                .is_ok_and(|address: IpAddr| address.is_loopback());
-        if is_local || self.insecure_allow_plaintext {
+        if is_loopback(host) || self.insecure_allow_plaintext {
             return Ok(());
         }
         Err(Problem::new(code::CONFIG_INVALID, format!("{host} is another host, and calls are not encrypted"))
             .field(what)
             .hint("run this on that host, or accept that everybody on the way can read the token: --insecure-allow-plaintext"))
     }
+}
+
+/// Whether a host's name or address, with brackets or without, is this host's alone.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost")
+        || bare
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// A channel that shows the token with each call.

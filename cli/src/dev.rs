@@ -33,7 +33,7 @@ use suspended::Suspended;
 /// `proffer dev`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DevArgs {
-    /// Files of apps to deploy, in JSON or TOML. What ran the last time comes back too.
+    /// Files of apps to deploy, in JSON, TOML or YAML. What ran the last time comes back too.
     #[arg(value_name = "APP_FILE")]
     files: Vec<PathBuf>,
     /// Where everything is kept [default: $XDG_STATE_HOME/proffer/dev, or ~/.local/state/proffer/dev].

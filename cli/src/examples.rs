@@ -34,7 +34,8 @@ pub(crate) const RUN: &str = "\
 Examples:
   proffer run web --instances 3 --port 10080                       the small web server
   proffer run files --check-http / -- 'python3 -m http.server $PORT0'
-  proffer run worker --cpus 0.5 --mem 256 --env QUEUE=a -- ./worker --verbose";
+  proffer run worker --cpus 0.5 --mem 256 --env QUEUE=a -- ./worker --verbose
+  proffer run web --image web.tar --port 10080 --check-tcp -- --listen-on-port0";
 
 /// Below `proffer apply --help`.
 pub(crate) const APPLY: &str = "\

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Bytes of an app file; a larger one is refused (`field.too_long`).
 pub(crate) const APP_FILE_LEN_MAX: u64 = 1024 * 1024;
+/// Values in one document of YAML, those counted again that aliases repeat; more are refused (`body.malformed`).
+pub(crate) const YAML_NODES_MAX: usize = 100_000;
+/// How deep values may be nested in YAML; deeper ones are refused (`body.malformed`).
+pub(crate) const YAML_DEPTH_MAX: usize = 64;
 /// Apps in one `apply`; more are refused (`field.too_long`).
 pub(crate) const APPS_PER_APPLY_MAX: usize = 1_000;
 /// How long a connection to a server may take; then it counts as not reachable (`peer.unreachable`).

@@ -23,6 +23,7 @@ pub(crate) struct App {
     pub(crate) id: String,
     pub(crate) cmd: Option<String>,
     pub(crate) args: Option<Vec<String>>,
+    pub(crate) container: Option<Container>,
     pub(crate) cpus: Option<Number>,
     pub(crate) mem: Option<Number>,
     pub(crate) disk: Option<Number>,
@@ -38,6 +39,19 @@ pub(crate) struct App {
     pub(crate) deployments: Vec<Identified>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) last_task_failure: Option<TaskFailure>,
+}
+
+/// The container of an app.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Container {
+    docker: Option<Docker>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Docker {
+    image: Option<String>,
 }
 
 /// A port of an app.
@@ -93,6 +107,11 @@ impl Task {
 }
 
 impl App {
+    /// The image that it runs in, if any.
+    pub(crate) fn image(&self) -> Option<&str> {
+        self.container.as_ref()?.docker.as_ref()?.image.as_deref()
+    }
+
     /// Instances that serve: healthy ones, or running ones where nothing is checked.
     pub(crate) fn ready(&self) -> u64 {
         if self.health_checks.is_empty() {

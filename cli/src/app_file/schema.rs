@@ -7,10 +7,12 @@
     reason = "the fields are read by serde alone, to check the file"
 )]
 
+mod value;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Unexpected};
+use value::{Amount, Anything, Text, Truth, Whole};
 
 /// A file of several apps: `[[apps]]` in TOML.
 #[derive(Deserialize)]
@@ -23,22 +25,25 @@ pub(super) struct AppList {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct App {
-    id: String,
-    cmd: Option<String>,
-    args: Option<Vec<String>>,
-    user: Option<String>,
+    id: Text,
+    cmd: Option<Text>,
+    args: Option<Vec<Text>>,
+    image: Option<Text>,
+    container: Option<Container>,
+    networks: Option<Vec<Network>>,
+    user: Option<Text>,
     cpus: Option<Amount>,
     mem: Option<Amount>,
     disk: Option<Amount>,
-    instances: Option<i64>,
-    env: Option<BTreeMap<String, String>>,
-    labels: Option<BTreeMap<String, String>>,
+    instances: Option<Whole>,
+    env: Option<BTreeMap<String, Text>>,
+    labels: Option<BTreeMap<String, Text>>,
     port_definitions: Option<Vec<PortDefinition>>,
-    require_ports: Option<bool>,
+    require_ports: Option<Truth>,
     health_checks: Option<Vec<HealthCheck>>,
     upgrade_strategy: Option<UpgradeStrategy>,
     unreachable_strategy: Option<UnreachableStrategy>,
-    kill_selection: Option<String>,
+    kill_selection: Option<Text>,
     task_kill_grace_period_seconds: Option<Amount>,
     backoff_seconds: Option<Amount>,
     backoff_factor: Option<Amount>,
@@ -48,24 +53,58 @@ pub(super) struct App {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PortDefinition {
-    port: Option<i64>,
-    protocol: Option<String>,
-    name: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
+    port: Option<Whole>,
+    protocol: Option<Text>,
+    name: Option<Text>,
+    labels: Option<BTreeMap<String, Text>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct HealthCheck {
-    protocol: Option<String>,
-    path: Option<String>,
-    port_index: Option<i64>,
-    port: Option<i64>,
+    protocol: Option<Text>,
+    path: Option<Text>,
+    port_index: Option<Whole>,
+    port: Option<Whole>,
     grace_period_seconds: Option<Amount>,
     interval_seconds: Option<Amount>,
     timeout_seconds: Option<Amount>,
-    max_consecutive_failures: Option<i64>,
+    max_consecutive_failures: Option<Whole>,
     delay_seconds: Option<Amount>,
+    command: Option<CheckCommand>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckCommand {
+    value: Text,
+}
+
+/// With what may stand in a file that was made for Marathon and asks for nothing; the services refuse it where it does.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Container {
+    r#type: Option<Text>,
+    docker: Option<Docker>,
+    volumes: Option<Vec<Anything>>,
+    port_mappings: Option<Vec<Anything>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Docker {
+    image: Text,
+    network: Option<Text>,
+    privileged: Option<Truth>,
+    force_pull_image: Option<Truth>,
+    parameters: Option<Vec<Anything>>,
+    port_mappings: Option<Vec<Anything>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Network {
+    mode: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +118,7 @@ struct UpgradeStrategy {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum UnreachableStrategy {
-    Word(String),
+    Word(Text),
     Times(UnreachableTimes),
 }
 
@@ -88,20 +127,4 @@ enum UnreachableStrategy {
 struct UnreachableTimes {
     inactive_after_seconds: Option<Amount>,
     expunge_after_seconds: Option<Amount>,
-}
-
-/// Any number that JSON can hold: TOML's `nan` and `inf` would be lost on the way.
-struct Amount(f64);
-
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = f64::deserialize(deserializer)?;
-        if number.is_finite() {
-            return Ok(Self(number));
-        }
-        Err(D::Error::invalid_value(
-            Unexpected::Float(number),
-            &"a number",
-        ))
-    }
 }

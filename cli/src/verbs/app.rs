@@ -202,6 +202,7 @@ fn app_json(app: &App) -> Value {
         "version": app.version,
         "command": app.cmd,
         "arguments": app.args,
+        "image": app.image(),
         "instances": app.instances,
         "instances_ready": app.ready(),
         "instances_running": app.tasks_running,
@@ -248,6 +249,10 @@ fn describe(app: &App, now_ms: u64, width: Option<usize>) -> String {
         (None, Some(arguments)) => arguments.join(" "),
         (None, None) => String::new(),
     };
+    let command_name = match (&app.cmd, app.image()) {
+        (None, Some(_)) => "arguments",
+        _ => "command",
+    };
     let amount = |number: &Option<serde_json::Number>| {
         number.as_ref().map(format_number).unwrap_or_default()
     };
@@ -258,7 +263,8 @@ fn describe(app: &App, now_ms: u64, width: Option<usize>) -> String {
             "instances",
             format!("{} of {} ready", app.ready(), app.instances),
         ),
-        ("command", command),
+        ("image", app.image().unwrap_or_default().to_owned()),
+        (command_name, command),
         ("cpus", amount(&app.cpus)),
         ("mem", format!("{} MiB", amount(&app.mem))),
         ("ports", ports(app)),
@@ -358,6 +364,21 @@ mod tests {
                 "startedAt": "1970-01-01T00:00:01.000Z", "healthCheckResults": [{"alive": true}]}]
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn an_image_is_shown_with_its_arguments() {
+        let mut app = app();
+        app.cmd = None;
+        app.args = Some(vec!["--all".to_owned()]);
+        let container = json!({"docker": {"image": "/srv/web.tar"}});
+        app.container = serde_json::from_value(container).unwrap();
+        let text = describe(&app, 61_000, None);
+        assert!(
+            text.contains("image      /srv/web.tar\narguments  --all\n"),
+            "{text}"
+        );
+        assert_eq!(app_json(&app)["image"], "/srv/web.tar");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::wait::{WaitArgs, until_settled};
 /// `proffer apply`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApplyArgs {
-    /// Files of one or several apps, in JSON or TOML; - is standard input.
+    /// Files of one or several apps, in JSON, TOML or YAML; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Change an app even while an earlier change of it is under way.

@@ -1,13 +1,15 @@
 //! `proffer run NAME`: an app from the command line, for a first try or a quick need.
 //!
 //! Only ever creates: an app that exists is a conflict, so that nobody replaces someone's app by a slip. Without a
-//! command it runs the small web server of the binary itself.
+//! command it runs the small web server of the binary itself, or what its image says.
+
+use std::path::{Path, PathBuf};
 
 use proffer_model::resources::parse_milli;
 use proffer_model::{Problem, code};
 use serde_json::{Map, Value, json};
 
-use crate::app_file::absolute_id;
+use crate::app_file::{absolute_id, container_of};
 use crate::connection::ClientArgs;
 use crate::exit::Outcome;
 use crate::output::{OutputArgs, Progress};
@@ -49,8 +51,12 @@ pub(crate) struct RunArgs {
     /// An instance is healthy while $PORT0 takes connections.
     #[arg(long)]
     check_tcp: bool,
+    /// Run it in a container of this image: an archive as `docker save` or `skopeo copy` write it, at the same path on every
+    /// agent's host.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     /// The command: one word is a line for the shell, in which $PORT0 and the like are replaced; several are a program and
-    /// its arguments. Without it, the small web server of this program.
+    /// its arguments. Without it, the small web server of this program. With --image, arguments for the image's entrypoint.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
     #[command(flatten)]
@@ -65,7 +71,16 @@ pub(crate) struct RunArgs {
 pub(crate) async fn run(args: RunArgs) -> Outcome {
     let id = absolute_id(&args.name);
     let services = ServicesClient::new(&args.client)?;
-    services.create(&definition(&id, &args)).await.map_err(|problem| {
+    let mut progress = Progress::new();
+    let image = match &args.image {
+        Some(file) => Some(image_path(
+            file,
+            args.client.has_local_services(),
+            &mut progress,
+        )?),
+        None => None,
+    };
+    services.create(&definition(&id, &args, image.as_deref())).await.map_err(|problem| {
         if problem.is(code::APP_EXISTS) {
             return problem.hint(format!(
                 "choose another name, remove it with `proffer app rm {id}`, or change it with `proffer apply`"
@@ -75,7 +90,6 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
     })?;
     let apps = match args.wait.patience() {
         Some(patience) => {
-            let mut progress = Progress::new();
             until_settled(
                 &services,
                 std::slice::from_ref(&id),
@@ -89,8 +103,35 @@ pub(crate) async fn run(args: RunArgs) -> Outcome {
     show_apps(&apps, args.output)
 }
 
-fn definition(id: &str, args: &RunArgs) -> Value {
-    let is_hello = args.command.is_empty();
+/// The image's path for the agents. Where they are other hosts, nobody can look from here whether it is there.
+fn image_path(file: &Path, is_local: bool, progress: &mut Progress) -> Result<String, Problem> {
+    let wrong = |message: String, hint: &str| {
+        Problem::new(code::FIELD_INVALID, message)
+            .field("image")
+            .hint(hint)
+    };
+    let shown = file.display();
+    let path = std::path::absolute(file)
+        .ok()
+        .and_then(|path| path.to_str().map(str::to_owned))
+        .ok_or_else(|| wrong(format!("{shown} is not a path"), "name a file"))?;
+    if file.is_file() {
+        return Ok(path);
+    }
+    if is_local {
+        return Err(wrong(
+            format!("there is no file {shown}"),
+            "give an archive; images from registries are not supported yet: `docker save IMAGE -o FILE` makes one",
+        ));
+    }
+    progress.say(&format!(
+        "note: {path} is not on this host; it must be on every agent's"
+    ));
+    Ok(path)
+}
+
+fn definition(id: &str, args: &RunArgs, image: Option<&str>) -> Value {
+    let is_hello = args.command.is_empty() && image.is_none();
     let mut app = json!({
         "id": id,
         "instances": args.instances,
@@ -103,7 +144,11 @@ fn definition(id: &str, args: &RunArgs) -> Value {
     let Value::Object(fields) = &mut app else {
         return app;
     };
+    if let Some(image) = image {
+        fields.insert("container".to_owned(), container_of(&json!(image)));
+    }
     match args.command.as_slice() {
+        arguments if image.is_some() => fields.insert("args".to_owned(), json!(arguments)),
         [] => fields.insert("cmd".to_owned(), json!(DEFAULT_COMMAND)),
         [line] => fields.insert("cmd".to_owned(), json!(line)),
         arguments => fields.insert("args".to_owned(), json!(arguments)),
@@ -178,7 +223,8 @@ mod tests {
     fn app(words: &[&str]) -> Value {
         let line = Line::try_parse_from([&["run"], words].concat())
             .unwrap_or_else(|error| panic!("{error}"));
-        definition(&absolute_id(&line.run.name), &line.run)
+        let image = line.run.image.as_deref().and_then(Path::to_str);
+        definition(&absolute_id(&line.run.name), &line.run, image)
     }
 
     #[test]
@@ -228,6 +274,34 @@ mod tests {
             checked["portDefinitions"][0]["port"], 0,
             "a check needs a port"
         );
+    }
+
+    #[test]
+    fn an_image_says_what_runs_and_words_are_its_arguments() {
+        let plain = app(&["a", "--image", "/srv/a.tar"]);
+        assert_eq!(plain["container"]["docker"]["image"], "/srv/a.tar");
+        assert_eq!((&plain["args"], &plain["cmd"]), (&json!([]), &Value::Null));
+        assert_eq!(plain["portDefinitions"], json!([]));
+        assert!(plain.get("healthChecks").is_none());
+        let one = app(&["a", "--image", "/srv/a.tar", "--", "serve"]);
+        assert_eq!(one["args"], json!(["serve"]));
+    }
+
+    #[test]
+    fn an_image_is_a_file_here_or_hopefully_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.tar");
+        let mut progress = Progress::new();
+        let problem = image_path(&file, true, &mut progress).unwrap_err();
+        assert_eq!(problem.field, "image");
+        let far = image_path(&file, false, &mut progress).unwrap();
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(image_path(&file, true, &mut progress).unwrap(), far);
+        assert_eq!(far, file.to_str().unwrap());
+        let relative = image_path(Path::new("x/../y.tar"), false, &mut progress).unwrap();
+        assert!(relative.starts_with('/'), "{relative}");
+        let registry = image_path(Path::new("nginx:1.27"), true, &mut progress).unwrap_err();
+        assert!(registry.hint.contains("docker save"), "{registry}");
     }
 
     #[test]
