@@ -16,6 +16,8 @@ use proffer_server::log::{self, Format};
 use proffer_server::{layered, listen};
 use serde::Deserialize;
 
+use crate::oci::CGROUP_ROOT;
+
 /// The port of the API unless `listen` says otherwise.
 pub const API_PORT: u16 = 5051;
 /// The masters unless `master` says otherwise.
@@ -55,9 +57,15 @@ pub struct Options {
     /// proffer-supervise beside this program if it is there, else this program]
     #[arg(long, env = "PROFFER_AGENT_SUPERVISOR_PROGRAM", value_name = "FILE")]
     pub supervisor_program: Option<PathBuf>,
-    /// The user that tasks run as when they name none; needs root [default: the agent's own]
+    /// The user that tasks run as when they name none and have no image; needs root [default: the agent's own]
     #[arg(long, env = "PROFFER_AGENT_TASK_USER", value_name = "USER")]
     pub task_user: Option<String>,
+    /// The control group above those of containers, in each hierarchy [default: /proffer]
+    #[arg(long, env = "PROFFER_AGENT_CGROUP_ROOT", value_name = "PATH")]
+    pub cgroup_root: Option<String>,
+    /// Hold containers to the processors that they hold; otherwise they may use what is free [default: true]
+    #[arg(long, env = "PROFFER_AGENT_CPU_HARD_LIMIT", value_name = "BOOL")]
+    pub cpu_hard_limit: Option<bool>,
     /// How long the directory of an ended task is kept for its logs [default: 1h]
     #[arg(long, env = "PROFFER_AGENT_KEEP_ENDED", value_name = "DURATION")]
     pub keep_ended: Option<DurationText>,
@@ -103,6 +111,8 @@ layered!(Options {
     advertise,
     supervisor_program,
     task_user,
+    cgroup_root,
+    cpu_hard_limit,
     keep_ended,
     token_file,
     insecure_allow_unauthenticated,
@@ -130,8 +140,12 @@ pub struct Config {
     pub advertise: Option<String>,
     /// The program that supervises a task; see [`Options::supervisor_program`] when absent.
     pub supervisor_program: Option<PathBuf>,
-    /// The user that tasks run as when they name none; the agent's own when absent.
+    /// The user that tasks run as when they name none and have no image; the agent's own when absent.
     pub task_user: Option<String>,
+    /// The control group above those of containers; absolute.
+    pub cgroup_root: String,
+    /// Whether containers are held to the processors that they hold.
+    pub cpu_hard_limit: bool,
     /// How long the directory of an ended task is kept.
     pub keep_ended: Duration,
     /// The file with the token of this host.
@@ -169,6 +183,10 @@ impl Config {
         if let Some(level) = &options.log_level {
             log::check_level(level)?;
         }
+        let cgroup_root = options
+            .cgroup_root
+            .unwrap_or_else(|| CGROUP_ROOT.to_owned());
+        check_cgroup_root(&cgroup_root)?;
         let token_file = options.token_file.map_or_else(default_token_path, Ok);
         let keep_ended = options.keep_ended.map(|DurationText(keep)| keep);
         Ok(Self {
@@ -184,6 +202,8 @@ impl Config {
             advertise: options.advertise,
             supervisor_program: options.supervisor_program,
             task_user: options.task_user,
+            cgroup_root,
+            cpu_hard_limit: options.cpu_hard_limit.unwrap_or(true),
             keep_ended: keep_ended.unwrap_or(GARBAGE_DELAY_DEFAULT),
             token_file: token_file.map_err(|problem| problem.field("token_file"))?,
             insecure_allow_unauthenticated: options
@@ -227,6 +247,22 @@ fn check_host(text: &str) -> Result<(), Problem> {
 fn is_host(text: &str) -> bool {
     !text.is_empty()
         && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "/@?#".contains(c))
+}
+
+fn check_cgroup_root(text: &str) -> Result<(), Problem> {
+    let mut parts = text.split('/');
+    let is_right = parts.next() == Some("")
+        && text.len() <= 255
+        && parts.all(|part| {
+            !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control())
+        });
+    if is_right {
+        return Ok(());
+    }
+    let message = format!("{text:?} is not the path of a control group");
+    Err(Problem::new(code::CONFIG_INVALID, message)
+        .field("cgroup_root")
+        .hint("give a path from the root of a hierarchy, such as /proffer"))
 }
 
 fn check_resources(resources: &Resources) -> Result<(), Problem> {
@@ -303,6 +339,10 @@ mod tests {
             ("host", "host = ''"),
             ("advertise", "advertise = 'host'"),
             ("advertise", "advertise = 'a:b:1'"),
+            ("cgroup_root", "cgroup_root = 'proffer'"),
+            ("cgroup_root", "cgroup_root = '/'"),
+            ("cgroup_root", "cgroup_root = '/a/../b'"),
+            ("cpu_hard_limit", "cpu_hard_limit = 1"),
             ("keep_ended", "keep_ended = '1'"),
             ("log_level", "log_level = 'agent=loud'"),
             ("nonsense", "nonsense = 1"),

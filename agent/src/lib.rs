@@ -8,13 +8,18 @@ mod checkpoint;
 pub mod config;
 mod driver;
 mod host;
-#[allow(dead_code, reason = "the containerizer of images takes it into use")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the containerizer of images takes it into use"
+)]
 mod image;
 mod inbox;
 pub mod limits;
 mod link;
 mod logs;
 mod metrics;
+mod oci;
 mod probe;
 mod process;
 mod procfs;
@@ -26,4 +31,5 @@ mod view;
 
 pub use config::{Config, Options};
 pub use host::resources as host_resources;
+pub use oci::contain;
 pub use running::{Running, run, start};

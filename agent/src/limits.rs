@@ -57,7 +57,7 @@ pub const IMAGE_LOADS_MAX: usize = 32;
 /// How often, at most, images that no task uses are looked for; they are when a container starts.
 pub const IMAGES_COLLECT_INTERVAL: Duration = Duration::from_secs(60);
 /// Processes and threads of one container; further ones cannot be started.
-pub const CONTAINER_PROCESSES_MAX: u64 = 4_096;
+pub const CONTAINER_PROCESSES_MAX: u64 = 2_048;
 /// Bytes of memory that a container gets at least, whatever its task asks for: with less it could not be made.
 pub const CONTAINER_MEMORY_MIN: u64 = 8 * 1024 * 1024;
 /// Microseconds in which a container may use its limit of processor time; then it waits for the next such period.

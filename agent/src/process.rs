@@ -7,13 +7,13 @@
 mod attach;
 mod launch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use proffer_agent_core::{Event, Found, RunId, Signal};
-use proffer_model::TaskSpec;
+use proffer_agent_core::{Ended, Event, Found, RunId, Signal};
+use proffer_model::{Container, Reason, TaskSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, mpsc};
@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::inbox::Inbox;
-use crate::limits::{SIGNALS_MAX, START_PATIENCE, STARTS_MAX};
+use crate::limits::{IMAGE_LOADS_MAX, SIGNALS_MAX, START_PATIENCE, STARTS_MAX};
+use crate::oci::Containers;
 use crate::process::attach::{Attached, Connection, attach};
 use crate::supervisor::protocol::{READY, Said, kill_line};
 
-pub(crate) use launch::Programs;
+pub(crate) use launch::{Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch};
 
 /// SIGTERM, as Linux numbers it everywhere.
 const SIGTERM: i32 = 15;
@@ -43,8 +44,11 @@ pub(crate) struct Processes {
 struct Shared {
     runs_dir: PathBuf,
     programs: Programs,
+    /// Or why this agent runs none.
+    containers: Result<Arc<Containers>, String>,
     inbox: Inbox,
     starts: Semaphore,
+    loads: Semaphore,
     /// Where signals for the runs that are attached go.
     signals: Mutex<BTreeMap<RunId, mpsc::Sender<i32>>>,
     tasks: TaskTracker,
@@ -56,14 +60,16 @@ impl Processes {
     pub(crate) fn new(
         runs_dir: PathBuf,
         programs: Programs,
-        inbox: Inbox,
-        ended: CancellationToken,
+        containers: Result<Containers, String>,
+        (inbox, ended): (Inbox, CancellationToken),
     ) -> Self {
         let shared = Shared {
             runs_dir,
             programs,
+            containers: containers.map(Arc::new),
             inbox,
             starts: Semaphore::new(STARTS_MAX),
+            loads: Semaphore::new(IMAGE_LOADS_MAX),
             signals: Mutex::new(BTreeMap::new()),
             tasks: TaskTracker::new(),
             ended,
@@ -89,6 +95,14 @@ impl Processes {
                 self.spawn(async move { shared.watch(run, connection, signals).await });
                 Found::Running { pid }
             }
+        }
+    }
+
+    /// Ends what is left of containers but of these, which are attached.
+    pub(crate) async fn end_others(&self, alive: BTreeSet<RunId>) {
+        if let Ok(containers) = self.shared.containers.clone() {
+            // A panic there has been reported.
+            let _ = tokio::task::spawn_blocking(move || containers.end_others(&alive)).await;
         }
     }
 
@@ -139,13 +153,25 @@ impl Shared {
 
     async fn start(&self, run: RunId, spec: &TaskSpec) {
         let dir = self.run_dir(run);
-        let said = {
-            // The semaphore is never closed.
-            let _permit = self.starts.acquire().await;
-            match self.programs.prepare(&dir, spec) {
-                Ok(()) => self.supervise(&dir).await,
-                Err(message) => Err(message),
+        let said = match &spec.container {
+            None => Ok(()),
+            Some(container) => self.load(run, &dir, spec, container).await,
+        };
+        let said = match said {
+            Ok(()) => {
+                // The semaphore is never closed.
+                let _permit = self.starts.acquire().await;
+                let prepared = match spec.container {
+                    None => self.programs.prepare(&dir, spec),
+                    Some(_) => Ok(()),
+                };
+                let begun = match prepared {
+                    Ok(()) => self.supervise(&dir).await,
+                    Err(message) => Err(message),
+                };
+                begun.map_err(|message| (Reason::LaunchFailed, message))
             }
+            failed => failed,
         };
         // Whatever the supervisor said, what is there counts: another life's supervisor may have come first.
         match attach(&dir).await {
@@ -155,14 +181,39 @@ impl Shared {
                 self.watch(run, connection, signals).await;
             }
             Attached::Gone(Found::NeverStarted) => {
-                let message = match said {
-                    Ok(()) => "the supervisor ended before it began".to_owned(),
-                    Err(message) => message,
-                };
-                self.tell(Event::ContainerFailed { run, message }).await;
+                let (reason, message) = said.err().unwrap_or_else(|| {
+                    let message = "the supervisor ended before it began";
+                    (Reason::LaunchFailed, message.to_owned())
+                });
+                self.tell(Event::ContainerFailed {
+                    run,
+                    reason,
+                    message,
+                })
+                .await;
             }
             Attached::Gone(found) => self.tell_gone(run, found).await,
         }
+    }
+
+    /// Prepares a container, which can take long: its image may have to be unpacked. Other starts do not wait for it.
+    async fn load(
+        &self,
+        run: RunId,
+        dir: &Path,
+        spec: &TaskSpec,
+        container: &Container,
+    ) -> Result<(), (Reason, String)> {
+        let containers = self.containers.clone().map_err(|why| {
+            let message = format!("this agent runs no containers: {why}");
+            (Reason::LaunchFailed, message)
+        })?;
+        // The semaphore is never closed.
+        let _permit = self.loads.acquire().await;
+        let (dir, spec, container) = (dir.to_owned(), spec.clone(), container.clone());
+        let work = move || containers.prepare(run, &dir, &spec, &container);
+        let prepared = tokio::task::spawn_blocking(work).await;
+        prepared.unwrap_or_else(|error| Err((Reason::ImageFailed, error.to_string())))
     }
 
     /// Starts the supervisor and waits until it listens, or has ended.
@@ -230,8 +281,12 @@ impl Shared {
 
     async fn tell_gone(&self, run: RunId, found: Found) {
         let event = match found {
-            Found::Exited(exit) => Event::ContainerExited { run, exit },
-            Found::Failed { message } => Event::ContainerFailed { run, message },
+            Found::Exited(ended) => Event::ContainerExited { run, ended },
+            Found::Failed { message } => Event::ContainerFailed {
+                run,
+                reason: Reason::LaunchFailed,
+                message,
+            },
             Found::SupervisorLost | Found::NeverStarted | Found::Running { .. } => {
                 Event::SupervisorLost { run }
             }
@@ -246,10 +301,12 @@ impl Shared {
 
 /// Passes signals on until the supervisor says how its task ended; nothing when the connection ends first.
 async fn converse(connection: &mut Connection, signals: &mut mpsc::Receiver<i32>) -> Option<Found> {
+    let mut is_out_of_memory = false;
     loop {
         tokio::select! {
             said = connection.next() => match said? {
-                Said::Exited(exit) => return Some(Found::Exited(exit)),
+                Said::OutOfMemory(_) => is_out_of_memory = true,
+                Said::Exited(exit) => return Some(Found::Exited(Ended { exit, is_out_of_memory })),
                 Said::Failed(message) => return Some(Found::Failed { message }),
                 Said::Started(_) => {}
             },

@@ -3,12 +3,13 @@
 //! What can be wrong from outside is found before anything is changed. When an agent ends, its containers run on.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
-use proffer_agent_core::{Core, Event, Settings};
+use proffer_agent_core::{Core, Event, Found, Settings};
 use proffer_leader::Finder;
 use proffer_model::{AgentDescription, AgentId, Problem, code};
 use proffer_proto::v1::tasks_server::TasksServer;
@@ -29,6 +30,7 @@ use crate::inbox::inbox;
 use crate::link::Linker;
 use crate::logs::TasksService;
 use crate::metrics::Metrics;
+use crate::oci::Containers;
 use crate::probe::Prober;
 use crate::process::{Processes, Programs};
 use crate::record::Recorder;
@@ -86,7 +88,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let view = View::default();
     let (inbox, inputs) = inbox();
     let runs_dir = checkpoints.runs_dir();
-    let processes = Processes::new(runs_dir.clone(), programs, inbox.clone(), ended.clone());
+    let containers = containers(&config, &runs_dir, &programs);
+    let no_containers = containers.as_ref().err().cloned();
+    let signals = (inbox.clone(), ended.clone());
+    let processes = Processes::new(runs_dir.clone(), programs, containers, signals);
     let recovered = recover(&checkpoints, &processes).await?;
     let settings = Settings {
         seed: seed()?,
@@ -107,7 +112,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let guard = Guard::new(token, config.insecure_allow_unauthenticated)
         .names(names.map(|(host, _)| host.to_owned()));
     let tasks = TasksServer::new(TasksService::new(runs_dir, view.clone(), ended.clone()));
-    let router = pages(view.clone(), linker.finder(), run_as_root)
+    let router = pages(view.clone(), linker.finder(), run_as_root, no_containers)
         .merge(registry.router())
         .merge(Routes::new(tasks).into_axum_router());
     let pulse = Pulse::default();
@@ -124,6 +129,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         pulse,
         parts,
     })
+}
+
+/// What it takes to run containers, or why this agent runs none, which is no reason not to run processes.
+fn containers(config: &Config, runs_dir: &Path, programs: &Programs) -> Result<Containers, String> {
+    let work_dir = runs_dir.parent().unwrap_or(runs_dir);
+    let containers = Containers::open(config, work_dir, runs_dir, programs);
+    if let Err(why) = &containers {
+        tracing::info!(why, "this agent runs no containers");
+    }
+    containers
 }
 
 /// Says what the agent offers, and how dangerously.
@@ -225,6 +240,12 @@ async fn recover(checkpoints: &Checkpoints, processes: &Processes) -> Result<Eve
             processes.recover_after_boot(run.run)
         };
     }
+    let alive = runs
+        .iter()
+        .filter(|run| matches!(run.found, Found::Running { .. }));
+    processes
+        .end_others(alive.map(|run| run.run).collect())
+        .await;
     Ok(Event::Recovered {
         identity,
         boot,
@@ -240,9 +261,10 @@ fn seed() -> Result<u64, Problem> {
 }
 
 /// `/health`: whether a leader knows the agent, and which or why none, and what an operator should not overlook.
-fn pages(view: View, finder: Finder, run_as_root: bool) -> Router {
+fn pages(view: View, finder: Finder, run_as_root: bool, no_containers: Option<String>) -> Router {
     let health = move || {
         let (view, finder) = (view.clone(), finder.clone());
+        let no_containers = no_containers.clone();
         async move {
             let agent = view.agent();
             let body = serde_json::json!({
@@ -252,6 +274,8 @@ fn pages(view: View, finder: Finder, run_as_root: bool) -> Router {
                 "trouble": finder.trouble(),
                 "tasks": view.live(),
                 "tasks_run_as_root": run_as_root,
+                "containers": no_containers.is_none(),
+                "containers_trouble": no_containers,
                 "version": env!("CARGO_PKG_VERSION"),
             });
             (

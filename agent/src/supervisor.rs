@@ -5,9 +5,11 @@
 //! directory with a lock and a file `pid` before it starts anything, so of any number of supervisors for one run at most
 //! one ever starts the task. Terminating signals are for tasks, not for it: it ends when its task has ended.
 //!
-//! What it cannot do, since it uses no cgroup: hold a task to its share of processor, memory or processes. A fork bomb takes
-//! the whole host, and one that forks faster than it is killed outlives [`crate::limits::KILL_REST_PATIENCE`]. A task of the
-//! agent's own user can do all that the agent can, also to other tasks; `task_user` keeps them from the agent.
+//! What it cannot do for a task without a container, since it uses no cgroup: hold it to its share of processor, memory or
+//! processes. A fork bomb takes the whole host, and one that forks faster than it is killed outlives
+//! [`crate::limits::KILL_REST_PATIENCE`]. A task of the agent's own user can do all that the agent can, also to other
+//! tasks; `task_user` keeps them from the agent. A container is made by another program, whose end it awaits (`child.rs`);
+//! what it does itself is to read why the kernel killed it, and to remove its control group.
 
 mod child;
 mod control;
@@ -91,17 +93,18 @@ fn claim() -> io::Result<Option<(File, Launch)>> {
 }
 
 fn supervise(launch: &Launch) -> ExitCode {
-    let started = system::signals().and_then(|signals| {
+    let listening = system::signals().and_then(|signals| {
         let listener = UnixListener::bind(protocol::CONTROL)?;
         listener.set_nonblocking(true)?;
-        let child = Child::start(launch)?;
-        Ok((signals, listener, child))
+        Ok((signals, listener))
     });
+    let started = listening
+        .map_err(|error| error.to_string())
+        .and_then(|(signals, listener)| Ok((signals, listener, Child::start(launch)?)));
     let (signals, listener, child) = match started {
         Ok(started) => started,
-        Err(error) => {
-            let program = launch.arguments.first().map_or("", String::as_str);
-            leave_word(&[Said::Failed(format!("{program}: {error}")).line()]);
+        Err(message) => {
+            leave_word(&[Said::Failed(message).line()]);
             return ExitCode::SUCCESS;
         }
     };
@@ -148,6 +151,11 @@ fn write_durably(name: &str, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&fresh, name)?;
     File::open(".")?.sync_all()
+}
+
+/// Sets how many files this process and what it starts may have open, as far as it is allowed.
+pub(crate) fn limit_open_files(count: u64) -> io::Result<()> {
+    system::limit_open_files(count)
 }
 
 /// What is left of a patience that began then.

@@ -31,6 +31,7 @@ fn shell(line: &str) -> Launch {
         user: None,
         output_bytes_max: 1024 * 1024,
         open_files: Some(100),
+        container: None,
     }
 }
 

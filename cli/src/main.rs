@@ -1,7 +1,7 @@
 //! `proffer`, the one binary: every role is a subcommand, every noun has its verbs.
 //!
-//! A supervisor is told apart before anything else happens: it must stay small and single-threaded, so no command line is
-//! parsed and no runtime started for it. Everything else becomes an exit code here (see [`exit`]).
+//! A supervisor, and what makes containers, are told apart before anything else happens: they must stay small and
+//! single-threaded, so no command line is parsed and no runtime started for them. Everything else becomes an exit code here (see [`exit`]).
 #![forbid(unsafe_code)]
 
 mod app_file;
@@ -37,6 +37,9 @@ fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|verb| verb == "supervise") {
         return proffer_agent::supervisor::main(arguments.into_iter().skip(2));
+    }
+    if arguments.get(1).is_some_and(|verb| verb == "contain") {
+        return proffer_agent::contain(arguments.into_iter().skip(2));
     }
     let parsed = command::tree()
         .try_get_matches_from(&arguments)
@@ -108,6 +111,7 @@ async fn run_verb(verb: Command) -> Outcome {
         Command::Tasks(args) => verbs::list::tasks(args).await,
         Command::Agents(args) => verbs::list::agents(args).await,
         Command::Frameworks(args) => verbs::list::frameworks(args).await,
+        Command::Masters(args) => verbs::masters::run(args).await,
         Command::Version(args) => {
             let version = env!("CARGO_PKG_VERSION");
             args.output.show_text(&json!({ "version": version }), || {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proffer_agent_core::core::{Core, Settings};
 use proffer_agent_core::effect::{After, Change, Effect, Entry, Fact, Signal};
 use proffer_agent_core::event::{
-    Event, Found, Identity, LinkId, RecoveredRun, RunId, Seq, TimerKey,
+    Ended, Event, Found, Identity, LinkId, RecoveredRun, RunId, Seq, TimerKey,
 };
 use proffer_model::{AgentDescription, Attributes, Exit, TaskSpec};
 
@@ -113,7 +113,7 @@ impl World {
                 Some(_) if starts_twice => Found::NeverStarted,
                 Some(Process {
                     exit: Some(exit), ..
-                }) => Found::Exited(*exit),
+                }) => Found::Exited(Ended::from(*exit)),
                 Some(Process { exit: None, .. }) => Found::Running { pid: 1 },
             };
         }
@@ -384,7 +384,14 @@ impl World {
         process.exit = Some(exit);
         let (task, life) = (process.spec.id.clone(), it.life);
         self.note(format!("agent {host}: {task} ends with {exit:?}"));
-        self.agent_event(host, life, Event::ContainerExited { run, exit })
+        self.agent_event(
+            host,
+            life,
+            Event::ContainerExited {
+                run,
+                ended: exit.into(),
+            },
+        )
     }
 
     fn signal(&mut self, host: usize, run: RunId, signal: Signal) -> Result<(), String> {

@@ -14,7 +14,7 @@ use proffer_model::{
 };
 
 use crate::effect::{After, Change, Effect, Effects, Entry, Fact, Signal, TaskRow};
-use crate::event::{Event, Identity, RunId, Seq, TimerKey};
+use crate::event::{Ended, Event, Identity, RunId, Seq, TimerKey};
 use crate::garbage::Garbage;
 use crate::limits::STATUS_MESSAGE_LEN_MAX;
 use crate::link::Link;
@@ -92,11 +92,13 @@ impl Core {
             Event::ContainerStarted { run, pid } => {
                 self.on_container_started(now, run, pid, effects)
             }
-            Event::ContainerFailed { run, message } => {
-                self.on_container_failed(now, run, &message, effects)
-            }
-            Event::ContainerExited { run, exit } => {
-                self.on_container_exited(now, run, exit, effects)
+            Event::ContainerFailed {
+                run,
+                reason,
+                message,
+            } => self.on_container_failed(now, run, reason, &message, effects),
+            Event::ContainerExited { run, ended } => {
+                self.on_container_exited(now, run, ended, effects)
             }
             Event::SupervisorLost { run } => self.on_supervisor_lost(now, run, effects),
             Event::CheckFinished {
@@ -144,11 +146,17 @@ impl Core {
         &mut self,
         now: Time,
         run: RunId,
+        reason: Reason,
         message: &str,
         effects: &mut Effects,
     ) {
         self.container_gone(run);
-        self.apply(now, run, Input::StartFailed, message, effects);
+        let word = Word {
+            reason: (reason == Reason::ImageFailed).then_some(reason),
+            message,
+            exit: None,
+        };
+        self.apply_word(now, run, Input::StartFailed, word, effects);
         self.discard_if_over(now, run, effects);
     }
 
@@ -156,16 +164,26 @@ impl Core {
         &mut self,
         now: Time,
         run: RunId,
-        exit: Exit,
+        ended: Ended,
         effects: &mut Effects,
     ) {
         self.container_gone(run);
-        let (input, message) = match exit {
+        let (input, mut message) = match ended.exit {
             Exit::Code(0) => (Input::Finished, "exited with code 0".to_owned()),
             Exit::Code(code) => (Input::Failed, format!("exited with code {code}")),
             Exit::Signal(signal) => (Input::Failed, format!("ended by signal {signal}")),
         };
-        self.apply_exit(now, run, input, &message, Some(exit), effects);
+        // One that has finished has done without what was killed.
+        let is_out_of_memory = ended.is_out_of_memory && input == Input::Failed;
+        if is_out_of_memory {
+            message = self.explain_memory(run, ended.exit);
+        }
+        let word = Word {
+            reason: is_out_of_memory.then_some(Reason::OutOfMemory),
+            message: &message,
+            exit: Some(ended.exit),
+        };
+        self.apply_word(now, run, input, word, effects);
         self.discard_if_over(now, run, effects);
     }
 
@@ -173,6 +191,24 @@ impl Core {
         self.container_gone(run);
         self.apply(now, run, Input::SupervisorLost, "", effects);
         self.discard_if_over(now, run, effects);
+    }
+
+    /// That it used too much memory, for people.
+    fn explain_memory(&self, run: RunId, exit: Exit) -> String {
+        let task = self.tasks.get(&run);
+        let held = task.map_or(0, |task| task.spec.resources.scalar("mem"));
+        let held = match held % 1_000 {
+            0 => format!("{} MB", held / 1_000),
+            rest => format!("{}.{rest:03} MB", held / 1_000),
+        };
+        match exit {
+            Exit::Code(code) => {
+                format!(
+                    "exited with code {code} after one of its processes was killed: it used more than its {held}"
+                )
+            }
+            Exit::Signal(_) => format!("killed: used more than its {held}"),
+        }
     }
 
     fn container_gone(&mut self, run: RunId) {
@@ -199,19 +235,24 @@ impl Core {
         message: &str,
         effects: &mut Effects,
     ) {
-        self.apply_exit(now, run, input, message, None, effects);
+        let word = Word {
+            reason: None,
+            message,
+            exit: None,
+        };
+        self.apply_word(now, run, input, word, effects);
     }
 
     /// Looks the step up and carries it out. Kills have more to carry and are done in `kill.rs`.
-    fn apply_exit(
+    fn apply_word(
         &mut self,
         now: Time,
         run: RunId,
         input: Input,
-        message: &str,
-        exit: Option<Exit>,
+        word: Word<'_>,
         effects: &mut Effects,
     ) {
+        let Word { message, exit, .. } = word;
         let Some(task) = self.tasks.get_mut(&run) else {
             return;
         };
@@ -243,7 +284,8 @@ impl Core {
                 self.end(now, run, state, reason, message, exit, effects);
             }
             Step::Fail => {
-                let (state, reason) = (TaskState::Failed, Reason::Exited);
+                let state = TaskState::Failed;
+                let reason = word.reason.unwrap_or(Reason::Exited);
                 self.end(now, run, state, reason, message, exit, effects);
             }
             Step::Killed => {
@@ -255,7 +297,8 @@ impl Core {
                 self.end(now, run, state, reason, message, exit, effects);
             }
             Step::FailLaunch => {
-                let (state, reason) = (TaskState::Failed, Reason::LaunchFailed);
+                let state = TaskState::Failed;
+                let reason = word.reason.unwrap_or(Reason::LaunchFailed);
                 self.end(now, run, state, reason, message, exit, effects);
             }
             Step::LoseSupervisor => {
@@ -386,6 +429,16 @@ impl Core {
         let runs = self.index.get(&(framework.clone(), task.clone()))?;
         runs.get(&incarnation).copied()
     }
+}
+
+/// What is known of something that happened to a run.
+#[derive(Clone, Copy)]
+struct Word<'a> {
+    /// Why, if it is nothing ordinary.
+    reason: Option<Reason>,
+    /// For people.
+    message: &'a str,
+    exit: Option<Exit>,
 }
 
 /// Cuts a message to its limit, at a character.

@@ -91,6 +91,8 @@ pub enum Event {
     ContainerFailed {
         /// Which.
         run: RunId,
+        /// Because of its image, or of anything else.
+        reason: Reason,
         /// Why, for people.
         message: String,
     },
@@ -99,7 +101,7 @@ pub enum Event {
         /// Which.
         run: RunId,
         /// How.
-        exit: Exit,
+        ended: Ended,
     },
     /// A container's supervisor died, so how its process ended is not known; nothing of it is left.
     SupervisorLost {
@@ -117,6 +119,24 @@ pub enum Event {
     },
     /// A timer that was set has come.
     TimerFired(TimerKey),
+}
+
+/// How a container's process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// Whether the kernel killed it, or another process of its container, for want of memory.
+    pub is_out_of_memory: bool,
+}
+
+impl From<Exit> for Ended {
+    fn from(exit: Exit) -> Self {
+        Self {
+            exit,
+            is_out_of_memory: false,
+        }
+    }
 }
 
 /// A run directory as it was read.
@@ -156,7 +176,7 @@ pub enum Found {
         message: String,
     },
     /// Its supervisor left word how it ended.
-    Exited(Exit),
+    Exited(Ended),
     /// Its supervisor is gone and left no word.
     SupervisorLost,
 }

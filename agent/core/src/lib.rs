@@ -23,4 +23,4 @@ mod tests;
 
 pub use crate::core::{Core, Settings};
 pub use crate::effect::{After, Change, Effect, Effects, Entry, Fact, Signal, TaskRow};
-pub use crate::event::{Event, Found, Identity, LinkId, RecoveredRun, RunId, Seq, TimerKey};
+pub use crate::event::{Ended, Event, Found, Identity, LinkId, RecoveredRun, RunId, Seq, TimerKey};

@@ -134,11 +134,13 @@ impl Core {
             self.ask_kill(now, run, grace, reason, "", effects);
         }
         match found {
-            Found::Exited(exit) => self.on_container_exited(now, run, exit, effects),
+            Found::Exited(ended) => self.on_container_exited(now, run, ended, effects),
             _ if is_new_boot => self.apply(now, run, Input::HostRestarted, "", effects),
             Found::NeverStarted => self.apply(now, run, Input::NeverStarted, "", effects),
             Found::Running { pid } => self.on_container_started(now, run, pid, effects),
-            Found::Failed { message } => self.on_container_failed(now, run, &message, effects),
+            Found::Failed { message } => {
+                self.on_container_failed(now, run, Reason::LaunchFailed, &message, effects)
+            }
             Found::SupervisorLost => self.on_supervisor_lost(now, run, effects),
         }
     }

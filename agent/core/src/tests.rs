@@ -344,7 +344,7 @@ fn a_task_goes_from_launch_to_acknowledged_end_and_is_then_garbage() {
     );
     agent.step(Event::ContainerExited {
         run,
-        exit: Exit::Code(3),
+        ended: Exit::Code(3).into(),
     });
     agent.persist();
     assert_eq!(agent.story(), ["3 failed exited"]);
@@ -440,7 +440,7 @@ fn a_kill_while_starting_signals_once_it_has_started() {
     assert_eq!(agent.story(), ["signal Terminate"]);
     agent.step(Event::ContainerExited {
         run,
-        exit: Exit::Signal(15),
+        ended: Exit::Signal(15).into(),
     });
     assert_eq!(agent.story(), ["3 killed kill_requested"]);
 }
@@ -465,7 +465,7 @@ fn sigkill_follows_the_grace_and_is_repeated_until_it_is_gone() {
     assert_eq!(agent.story(), ["signal Kill"]);
     agent.step(Event::ContainerExited {
         run,
-        exit: Exit::Signal(9),
+        ended: Exit::Signal(9).into(),
     });
     assert_eq!(agent.story(), ["4 killed kill_requested"]);
     agent.pass(Duration::from_secs(9));
@@ -570,7 +570,7 @@ fn failures_count_after_the_grace_or_the_first_success_and_kill_at_their_limit()
         assert_eq!(story[2], "signal Terminate");
         agent.step(Event::ContainerExited {
             run,
-            exit: Exit::Signal(15),
+            ended: Exit::Signal(15).into(),
         });
         assert!(agent.story()[0].ends_with("killed check_failed healthy=false"));
     }

@@ -11,13 +11,14 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Instant;
 
-use proffer_agent_core::Found;
+use proffer_agent_core::{Ended, Found};
 use rustix::io::Errno;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::limits::{ATTACH_INTERVAL, ATTACH_PATIENCE, CONTROL_LINE_LEN_MAX, KILL_REST_PATIENCE};
+use crate::oci::end_container;
 use crate::procfs::{self, Origin, ProcessId};
 use crate::supervisor::protocol::{self, Said};
 
@@ -107,11 +108,18 @@ pub(super) async fn attach(dir: &Path) -> Attached {
 /// The word that a supervisor has left.
 pub(super) fn read_exit(dir: &Path) -> Option<Found> {
     let text = fs::read_to_string(dir.join(protocol::EXIT)).ok()?;
-    match text.lines().find_map(Said::parse)? {
-        Said::Exited(exit) => Some(Found::Exited(exit)),
+    let words: Vec<Said> = text.lines().filter_map(Said::parse).collect();
+    let is_out_of_memory = words
+        .iter()
+        .any(|word| matches!(word, Said::OutOfMemory(_)));
+    words.into_iter().find_map(|word| match word {
+        Said::Exited(exit) => Some(Found::Exited(Ended {
+            exit,
+            is_out_of_memory,
+        })),
         Said::Failed(message) => Some(Found::Failed { message }),
-        Said::Started(_) => None,
-    }
+        Said::Started(_) | Said::OutOfMemory(_) => None,
+    })
 }
 
 fn is_own_shortage(error: &io::Error) -> bool {
@@ -134,10 +142,12 @@ async fn connect(dir: &Path) -> io::Result<Option<Attached>> {
         line: Vec::new(),
     };
     let said = connection.next().await;
-    Ok(said.map(|said| match said {
-        Said::Started(pid) => Attached::Alive { pid, connection },
-        Said::Exited(exit) => Attached::Gone(Found::Exited(exit)),
-        Said::Failed(message) => Attached::Gone(Found::Failed { message }),
+    Ok(said.and_then(|said| match said {
+        Said::Started(pid) => Some(Attached::Alive { pid, connection }),
+        Said::Exited(exit) => Some(Attached::Gone(Found::Exited(exit.into()))),
+        Said::Failed(message) => Some(Attached::Gone(Found::Failed { message })),
+        // Never the first word.
+        Said::OutOfMemory(_) => None,
     }))
 }
 
@@ -164,6 +174,9 @@ async fn settle(dir: &Path, lock: File) -> Found {
     let is_claimed = !matches!(fs::exists(dir.join(protocol::PID)), Ok(false));
     if is_claimed {
         sweep(&dir.join(protocol::SANDBOX), origin(dir)).await;
+        let run = dir.to_owned();
+        // A panic there has been reported.
+        let _ = tokio::task::spawn_blocking(move || end_container(&run)).await;
         return Found::SupervisorLost;
     }
     match fs::remove_file(dir.join(protocol::LAUNCH)) {

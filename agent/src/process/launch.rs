@@ -14,7 +14,9 @@ use crate::limits::OUTPUT_BYTES_MAX;
 use crate::supervisor::protocol::{self, Launch};
 
 /// The variable that holds the sandbox, absolute. No two runs have the same, so it also marks a task's processes.
-pub(super) const SANDBOX_VARIABLE: &str = "PROFFER_SANDBOX";
+pub(crate) const SANDBOX_VARIABLE: &str = "PROFFER_SANDBOX";
+/// The variable that holds the task's id.
+pub(crate) const TASK_VARIABLE: &str = "PROFFER_TASK_ID";
 /// `PATH` of a task that brings none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -48,6 +50,11 @@ impl TaskUser {
         }))
     }
 
+    /// User and group.
+    pub(crate) fn ids(self) -> (u32, u32) {
+        (self.uid, self.gid)
+    }
+
     /// Whether this user can pass through the directory and all above it, by their permissions; the error is for people.
     /// The path is absolute and without links.
     fn check_reach(self, dir: &Path) -> Result<(), String> {
@@ -76,17 +83,19 @@ impl TaskUser {
 pub(crate) struct Programs {
     /// The program that supervises.
     pub(crate) supervisor: PathBuf,
+    /// The program that makes containers.
+    pub(crate) contain: PathBuf,
     /// Last on the `PATH` of tasks: the folder of the running binary.
     folder: Option<String>,
     /// The user of tasks that name none.
-    user: Option<TaskUser>,
+    pub(crate) user: Option<TaskUser>,
     /// Files that a task may have open unless it asks for more; absent: without a limit.
-    open_files: Option<u64>,
+    pub(crate) open_files: Option<u64>,
 }
 
 impl Programs {
     /// `supervisor`, when absent, is `proffer-supervise` beside this program if that is there (it needs a tenth of the
-    /// memory), else this program. Errors: `config.invalid`, `file.failed`.
+    /// memory), else this program; so it is with what makes containers, which is beside the supervisor. Errors: `config.invalid`, `file.failed`.
     pub(crate) fn new(supervisor: Option<PathBuf>, user: Option<&str>) -> Result<Self, Problem> {
         let own = std::env::current_exe().map_err(|error| {
             let message = format!("this program cannot be found: {error}");
@@ -94,8 +103,8 @@ impl Programs {
         })?;
         let folder = own.parent().and_then(Path::to_str).map(str::to_owned);
         let small = own.with_file_name("proffer-supervise");
-        let default = if small.is_file() { small } else { own };
-        let supervisor = supervisor.unwrap_or(default);
+        let default = if small.is_file() { &small } else { &own };
+        let supervisor = supervisor.unwrap_or_else(|| default.clone());
         if !supervisor.is_file() {
             let message = format!("there is no program {}", supervisor.display());
             return Err(Problem::new(code::CONFIG_INVALID, message)
@@ -107,7 +116,9 @@ impl Programs {
                 .field("task_user")
                 .hint("name a user of this host, and run the agent as root")
         })?;
+        let contain = supervisor.with_file_name("proffer-contain");
         Ok(Self {
+            contain: if contain.is_file() { contain } else { own },
             supervisor,
             folder: folder.filter(|folder| !folder.contains(':')),
             user: user.flatten(),
@@ -155,18 +166,15 @@ impl Programs {
             arguments: match &spec.command {
                 Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
                 Command::Exec(arguments) => arguments.clone(),
-                Command::Image(_) => return Err("this agent runs no containers".to_owned()),
+                Command::Image(_) => return Err("the task has no image".to_owned()),
             },
             environment: self.environment(&sandbox, spec).into_iter().collect(),
             user: user.map(|user| (user.uid, user.gid)),
             output_bytes_max: OUTPUT_BYTES_MAX,
             open_files: self.open_files,
+            container: None,
         };
-        let bytes = launch
-            .encode()
-            .ok_or("its command or environment holds a zero byte, which no program can be given")?;
-        make_sandbox(&sandbox, user).map_err(|error| format!("its sandbox: {error}"))?;
-        write(dir, &bytes).map_err(|error| format!("its launch file: {error}"))
+        keep_launch(dir, &launch, launch.user)
     }
 
     /// The whole environment: what the spec says, and what Proffer adds.
@@ -182,19 +190,33 @@ impl Programs {
             path.push(':');
             path.push_str(folder);
         }
-        environment.insert("PROFFER_TASK_ID".to_owned(), spec.id.to_string());
+        environment.insert(TASK_VARIABLE.to_owned(), spec.id.to_string());
         environment.insert(SANDBOX_VARIABLE.to_owned(), sandbox);
         environment
     }
 }
 
-fn make_sandbox(sandbox: &Path, user: Option<TaskUser>) -> io::Result<()> {
+/// Makes the sandbox, of this user, and writes the file `launch`. The error is for people.
+pub(crate) fn keep_launch(
+    dir: &Path,
+    launch: &Launch,
+    owner: Option<(u32, u32)>,
+) -> Result<(), String> {
+    let bytes = launch
+        .encode()
+        .ok_or("its command or environment holds a zero byte, which no program can be given")?;
+    make_sandbox(&dir.join(protocol::SANDBOX), owner)
+        .map_err(|error| format!("its sandbox: {error}"))?;
+    write(dir, &bytes).map_err(|error| format!("its launch file: {error}"))
+}
+
+fn make_sandbox(sandbox: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(sandbox) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    if let Some(user) = user {
-        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    if let Some((uid, gid)) = owner {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         nix::unistd::chown(sandbox, Some(uid), Some(gid))?;
     }
     Ok(())
@@ -244,6 +266,7 @@ mod tests {
     fn programs() -> Programs {
         Programs {
             supervisor: PathBuf::from("/bin/true"),
+            contain: PathBuf::from("/bin/true"),
             folder: Some("/opt/proffer".to_owned()),
             user: None,
             open_files: None,

@@ -6,10 +6,12 @@
 //! Files: `launch` (agent: what to start; removed to revoke it), `lock` (held by the supervisor while it lives), `pid`
 //! (supervisor: the run has been claimed; lines `supervisor PID START` and `task PID START`), `control` (socket), `exit`
 //! (supervisor: how it ended; the lines of the socket, and `dropped NAME BYTES` for output that could not be written),
-//! `stdout`, `stdout.1`, `stderr`, `stderr.1`, and the directory `sandbox`.
+//! `stdout`, `stdout.1`, `stderr`, `stderr.1`, and the directory `sandbox`. Of a container also `upper` and `work` (what it
+//! has written), and `box` (empty; its mounts are nobody else's).
 //!
 //! Socket: on connecting the supervisor says `started PID`; at the end `exited code N`, `exited signal N` or
-//! `failed MESSAGE`, and closes. The agent says `kill SIGNAL`. Lines end with `\n` and have at most 1,024 bytes.
+//! `failed MESSAGE`, and closes. Before `exited` it says `oom COUNT` if the kernel has killed processes of the container
+//! because it used more memory than it may. The agent says `kill SIGNAL`. Lines end with `\n` and have at most 1,024 bytes.
 //!
 //! The supervisor writes `ready\n` to its standard output once it listens, and closes it.
 
@@ -52,18 +54,94 @@ pub struct Launch {
     pub output_bytes_max: u64,
     /// `open-files`: how many files the task may have open unless it asks for more; absent: as the supervisor.
     pub open_files: Option<u64>,
+    /// What else there is to a container; absent: the task is a process of the host.
+    pub container: Option<Contained>,
+}
+
+/// What else there is to a container. The task's arguments are then `container-arg`, so that a supervisor that knows no
+/// containers refuses the file instead of running them on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contained {
+    /// `contain`: the program that makes the container, called with `contain start --run-dir DIR`.
+    pub program: String,
+    /// `group`: the user's further groups.
+    pub groups: Vec<u32>,
+    /// `directory`: where the task begins, in the container.
+    pub directory: String,
+    /// `image`: its id, for whoever wants to know whether it is in use.
+    pub image: String,
+    /// `layer`: the image's layers, directories on the host, the lowest first.
+    pub layers: Vec<String>,
+    /// `cgroup`: its control group, absolute in each hierarchy.
+    pub cgroup: String,
+    /// `memory-bytes`: more is not given.
+    pub memory_bytes: u64,
+    /// `cpu-milli`: its share, in thousandths of a processor.
+    pub cpu_milli: u64,
+    /// `cpu-limit-milli`: more is not given; 0: whatever is free.
+    pub cpu_limit_milli: u64,
+    /// `processes-max`: more cannot be started, threads included.
+    pub processes_max: u64,
+    /// `stop-signal`: what is sent instead of SIGTERM.
+    pub stop_signal: Option<i32>,
+}
+
+impl Contained {
+    fn encode(&self, fields: &mut Vec<String>) {
+        fields.push(format!("contain={}", self.program));
+        fields.extend(self.groups.iter().map(|group| format!("group={group}")));
+        fields.push(format!("directory={}", self.directory));
+        fields.push(format!("image={}", self.image));
+        fields.extend(self.layers.iter().map(|layer| format!("layer={layer}")));
+        fields.push(format!("cgroup={}", self.cgroup));
+        fields.push(format!("memory-bytes={}", self.memory_bytes));
+        fields.push(format!("cpu-milli={}", self.cpu_milli));
+        fields.push(format!("cpu-limit-milli={}", self.cpu_limit_milli));
+        fields.push(format!("processes-max={}", self.processes_max));
+        fields.extend(
+            self.stop_signal
+                .map(|signal| format!("stop-signal={signal}")),
+        );
+    }
+
+    /// Takes a field in; nothing if its value is damaged. Unknown names are passed over.
+    fn decode(&mut self, name: &str, value: &str) -> Option<()> {
+        match name {
+            "contain" => value.clone_into(&mut self.program),
+            "group" => self.groups.push(value.parse().ok()?),
+            "directory" => value.clone_into(&mut self.directory),
+            "image" => value.clone_into(&mut self.image),
+            "layer" => self.layers.push(value.to_owned()),
+            "cgroup" => value.clone_into(&mut self.cgroup),
+            "memory-bytes" => self.memory_bytes = value.parse().ok()?,
+            "cpu-milli" => self.cpu_milli = value.parse().ok()?,
+            "cpu-limit-milli" => self.cpu_limit_milli = value.parse().ok()?,
+            "processes-max" => self.processes_max = value.parse().ok()?,
+            "stop-signal" => self.stop_signal = Some(value.parse().ok()?),
+            _ => {}
+        }
+        Some(())
+    }
 }
 
 impl Launch {
     /// Writes the file; nothing if a text holds a zero byte.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut fields = vec![LAUNCH_HEAD.to_owned()];
-        fields.extend(self.arguments.iter().map(|arg| format!("arg={arg}")));
+        let argument = match self.container {
+            None => "arg",
+            Some(_) => "container-arg",
+        };
+        let arguments = self.arguments.iter();
+        fields.extend(arguments.map(|value| format!("{argument}={value}")));
         let environment = self.environment.iter();
         fields.extend(environment.map(|(name, value)| format!("env={name}={value}")));
         fields.extend(self.user.map(|(uid, gid)| format!("user={uid}:{gid}")));
         fields.push(format!("output-bytes-max={}", self.output_bytes_max));
         fields.extend(self.open_files.map(|count| format!("open-files={count}")));
+        if let Some(container) = &self.container {
+            container.encode(&mut fields);
+        }
         if fields.iter().any(|field| field.contains('\0')) {
             return None;
         }
@@ -78,9 +156,10 @@ impl Launch {
             return None;
         }
         let mut launch = Self::default();
+        let mut container = Contained::default();
         for field in fields {
             match field.split_once('=')? {
-                ("arg", value) => launch.arguments.push(value.to_owned()),
+                ("arg" | "container-arg", value) => launch.arguments.push(value.to_owned()),
                 ("env", value) => {
                     let (name, value) = value.split_once('=')?;
                     launch.environment.push((name.to_owned(), value.to_owned()));
@@ -91,9 +170,10 @@ impl Launch {
                 }
                 ("output-bytes-max", value) => launch.output_bytes_max = value.parse().ok()?,
                 ("open-files", value) => launch.open_files = Some(value.parse().ok()?),
-                _ => {}
+                (name, value) => container.decode(name, value)?,
             }
         }
+        launch.container = (!container.program.is_empty()).then_some(container);
         (!launch.arguments.is_empty()).then_some(launch)
     }
 }
@@ -103,6 +183,8 @@ impl Launch {
 pub enum Said {
     /// The task runs as this process.
     Started(u32),
+    /// This many processes of the container were killed because it used more memory than it may; `Exited` follows.
+    OutOfMemory(u64),
     /// The task has ended.
     Exited(Exit),
     /// The task could not be started.
@@ -114,6 +196,7 @@ impl Said {
     pub fn line(&self) -> String {
         match self {
             Self::Started(pid) => format!("started {pid}\n"),
+            Self::OutOfMemory(count) => format!("oom {count}\n"),
             Self::Exited(Exit::Code(code)) => format!("exited code {code}\n"),
             Self::Exited(Exit::Signal(signal)) => format!("exited signal {signal}\n"),
             Self::Failed(message) => format!("failed {}\n", message.replace('\n', " ")),
@@ -125,6 +208,7 @@ impl Said {
         let (word, rest) = line.split_once(' ')?;
         match word {
             "started" => Some(Self::Started(rest.parse().ok()?)),
+            "oom" => Some(Self::OutOfMemory(rest.parse().ok()?)),
             "failed" => Some(Self::Failed(rest.to_owned())),
             "exited" => match rest.split_once(' ')? {
                 ("code", code) => Some(Self::Exited(Exit::Code(code.parse().ok()?))),
@@ -182,7 +266,39 @@ mod tests {
             user: Some((7, 8)),
             output_bytes_max: 9,
             open_files: None,
+            container: None,
         }
+    }
+
+    const CONTAINER_V1: &[u8] = b"proffer-launch 1\0container-arg=/a\0output-bytes-max=0\0contain=/p\0group=5\0\
+        directory=/d\0image=i\0layer=/l/1\0layer=/l/2\0cgroup=/proffer/r\0memory-bytes=6\0cpu-milli=7\0\
+        cpu-limit-milli=8\0processes-max=9\0stop-signal=3\0";
+
+    #[test]
+    fn the_launch_file_of_a_container_has_the_bytes_of_version_1_and_no_process_for_older_supervisors()
+     {
+        let launch = Launch {
+            arguments: vec!["/a".to_owned()],
+            container: Some(Contained {
+                program: "/p".to_owned(),
+                groups: vec![5],
+                directory: "/d".to_owned(),
+                image: "i".to_owned(),
+                layers: vec!["/l/1".to_owned(), "/l/2".to_owned()],
+                cgroup: "/proffer/r".to_owned(),
+                memory_bytes: 6,
+                cpu_milli: 7,
+                cpu_limit_milli: 8,
+                processes_max: 9,
+                stop_signal: Some(3),
+            }),
+            ..Launch::default()
+        };
+        let bytes = launch.encode().expect("no zero bytes");
+        assert_eq!(bytes, CONTAINER_V1);
+        assert_eq!(Launch::decode(&bytes), Some(launch));
+        let fields = bytes.split(|byte| *byte == 0);
+        assert_eq!(fields.filter(|field| field.starts_with(b"arg=")).count(), 0);
     }
 
     #[test]
@@ -193,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_launch_file_of_a_later_version_is_read_and_a_torn_one_is_not() {
-        let later = [LAUNCH_V1, b"open-files=10\0", b"cgroup=x\0"].concat();
+        let later = [LAUNCH_V1, b"open-files=10\0", b"colour=x\0"].concat();
         let read = Launch {
             open_files: Some(10),
             ..launch()
@@ -217,6 +333,7 @@ mod tests {
     fn the_lines_have_the_bytes_of_version_1() {
         for (said, line) in [
             (Said::Started(12), "started 12\n"),
+            (Said::OutOfMemory(1), "oom 1\n"),
             (Said::Exited(Exit::Code(3)), "exited code 3\n"),
             (Said::Exited(Exit::Signal(9)), "exited signal 9\n"),
             (

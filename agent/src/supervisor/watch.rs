@@ -5,18 +5,16 @@ use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::io::{PipeReader, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixListener;
-use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use proffer_model::Exit;
 
-use crate::limits::{CONTROL_CLIENTS_MAX, KILL_REST_INTERVAL, KILL_REST_PATIENCE};
-use crate::supervisor::child::{Child, kill_rest};
+use crate::limits::CONTROL_CLIENTS_MAX;
+use crate::supervisor::child::Child;
 use crate::supervisor::control::Client;
 use crate::supervisor::output::Output;
 use crate::supervisor::protocol::{Said, dropped_line};
-use crate::supervisor::{left, system};
 
 /// Bytes read from the task at once.
 const CHUNK_LEN: usize = 16 * 1024;
@@ -30,6 +28,8 @@ pub(super) struct Watch {
     clients: Vec<Client>,
     child: Child,
     exit: Option<Exit>,
+    /// How it ended, as it is told: the file's first lines.
+    words: Vec<Said>,
     chunk: Box<[u8]>,
 }
 
@@ -41,6 +41,7 @@ impl Watch {
             clients: Vec::new(),
             child,
             exit: None,
+            words: Vec::new(),
             chunk: vec![0; CHUNK_LEN].into_boxed_slice(),
         }
     }
@@ -53,13 +54,15 @@ impl Watch {
             }
             self.turn();
         };
-        let begun = Instant::now();
-        while !kill_rest() && !left(begun, KILL_REST_PATIENCE).is_zero() {
-            self.read_signals();
-            system::wait(KILL_REST_INTERVAL);
+        let killed = self.child.killed_for_memory();
+        self.words = vec![Said::Exited(exit)];
+        if killed > 0 {
+            self.words.insert(0, Said::OutOfMemory(killed));
         }
+        self.child.end_rest();
+        self.read_signals();
         self.drain();
-        let mut lines = vec![Said::Exited(exit).line()];
+        let mut lines: Vec<String> = self.words.iter().map(Said::line).collect();
         let outputs = [&self.child.stdout.1, &self.child.stderr.1].into_iter();
         let dropped = outputs.filter(|output| output.dropped() > 0);
         lines.extend(dropped.map(|output| dropped_line(output.name(), output.dropped())));
@@ -68,11 +71,9 @@ impl Watch {
 
     /// Says to whoever listens how it ended.
     pub(super) fn tell_exit(&mut self) {
-        if let Some(exit) = self.exit {
-            for client in &mut self.clients {
-                // Who does not hear it reads the file.
-                let _ = client.say(&Said::Exited(exit));
-            }
+        for client in &mut self.clients {
+            // Who does not hear it reads the file.
+            let _ = self.words.iter().try_for_each(|word| client.say(word));
         }
     }
 

@@ -23,7 +23,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Streaming};
 
 /// No single thing that a test waits for takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const EPOCH: Epoch = Epoch(1);
 
 pub(crate) fn framework() -> FrameworkId {
@@ -241,6 +241,17 @@ impl Bench {
             statuses.push(status);
             if is_last {
                 return statuses;
+            }
+        }
+    }
+
+    /// The last status of the only task; each is acknowledged.
+    pub(crate) async fn end(&mut self) -> Status {
+        loop {
+            let status = self.status().await;
+            self.acknowledge(&status).await;
+            if status.state.is_terminal() {
+                return status;
             }
         }
     }

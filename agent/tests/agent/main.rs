@@ -6,6 +6,8 @@
 )]
 
 mod bench;
+mod checks;
+mod containers;
 mod launches;
 mod logs;
 mod recovery;

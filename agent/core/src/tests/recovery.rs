@@ -18,7 +18,7 @@ fn agent_that_said(said: &str) -> (Agent, RunId) {
     if said == "ended" {
         agent.step(Event::ContainerExited {
             run,
-            exit: Exit::Code(0),
+            ended: Exit::Code(0).into(),
         });
         agent.persist();
     }
@@ -32,7 +32,7 @@ fn recovery_takes_up_what_is_really_there() {
     let failed = Found::Failed {
         message: "no such file".to_owned(),
     };
-    let exited = Found::Exited(Exit::Code(0));
+    let exited = Found::Exited(Exit::Code(0).into());
     let cases: [(&str, Found, &str, &[&str]); 16] = [
         ("starting", Found::NeverStarted, "boot-1", &["start"]),
         ("starting", running.clone(), "boot-1", &["2 running none"]),
@@ -110,9 +110,12 @@ fn live_until(agent: &mut Agent, crash_at: usize) -> Option<Found> {
             }
             ("kill", _) => agent.receive(kill_order()),
             ("exit", Some(run)) => {
-                found = Found::Exited(Exit::Signal(15));
+                found = Found::Exited(Exit::Signal(15).into());
                 let exit = Exit::Signal(15);
-                agent.step(Event::ContainerExited { run, exit });
+                agent.step(Event::ContainerExited {
+                    run,
+                    ended: exit.into(),
+                });
             }
             _ => {}
         }
@@ -175,7 +178,10 @@ fn a_crash_at_every_checkpoint_never_starts_twice_and_never_forgets() {
         agent.step(Event::ContainerStarted { run, pid: 7 });
         agent.receive(kill_order());
         let exit = Exit::Signal(15);
-        agent.step(Event::ContainerExited { run, exit });
+        agent.step(Event::ContainerExited {
+            run,
+            ended: exit.into(),
+        });
         agent.persist();
         let statuses = &agent.runs[&run].statuses;
         assert_eq!(statuses.last().unwrap().state, TaskState::Killed);

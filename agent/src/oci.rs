@@ -1,0 +1,20 @@
+//! The `oci` containerizer: a task in a container of its own, with an image for its root.
+//!
+//! The supervisor is the same as for processes, and its child is the task's first process. In between stands a program
+//! that lives as long as it takes to make the container (`contain.rs`). The agent loads the image before, writes down what
+//! is to be made, and ends what is left when a supervisor was killed (`cgroup.rs`).
+
+pub(crate) mod cgroup;
+mod contain;
+mod containers;
+mod create;
+mod enter;
+mod find;
+mod overlay;
+mod seccomp;
+mod spec;
+mod system;
+
+pub(crate) use containers::{CGROUP_ROOT, Containers, end_container};
+
+pub use contain::main as contain;

@@ -1,0 +1,331 @@
+//! The agent's part: whether this host can run containers, what a task's container is to be, and what is left of those
+//! whose supervisor is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use nix::unistd::Uid;
+use proffer_agent_core::RunId;
+use proffer_model::{Container, Image, Reason, TaskSpec};
+
+use crate::config::Config;
+use crate::image::{self, ImageConfig, ImageId, ImageStore};
+use crate::limits::{
+    CONTAINER_MEMORY_MIN, CONTAINER_PROCESSES_MAX, IMAGES_COLLECT_INTERVAL, KILL_REST_INTERVAL,
+    KILL_REST_PATIENCE, OUTPUT_BYTES_MAX,
+};
+use crate::oci::cgroup::Cgroup;
+use crate::oci::spec::SANDBOX;
+use crate::process::{Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch};
+use crate::supervisor::protocol::{self, Contained, Launch};
+
+/// In the work directory.
+const IMAGES: &str = "images";
+/// `PATH` of a task if its image brings none, as Docker has it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where control groups are made unless the operator says otherwise.
+pub(crate) const CGROUP_ROOT: &str = "/proffer";
+/// SIGTERM, as Linux numbers it everywhere.
+const SIGTERM: i32 = 15;
+
+/// What it takes to run containers.
+#[derive(Debug)]
+pub(crate) struct Containers {
+    runs_dir: PathBuf,
+    images: ImageStore,
+    /// Archives must be readable by this user.
+    reader: Option<(u32, u32)>,
+    program: String,
+    /// Above the control groups of this agent's containers, and of no others.
+    cgroup: String,
+    is_cpu_limited: bool,
+    open_files: Option<u64>,
+    /// When images were last collected. Held while a launch file is written, after which nothing else holds its image.
+    collected: Mutex<Instant>,
+}
+
+impl Containers {
+    /// Tries whether it works here; the error says why not, for people. Blocks for some milliseconds.
+    pub(crate) fn open(
+        config: &Config,
+        work_dir: &Path,
+        runs_dir: &Path,
+        programs: &Programs,
+    ) -> Result<Self, String> {
+        if !Uid::effective().is_root() {
+            return Err("the agent does not run as root".to_owned());
+        }
+        Cgroup::check()?;
+        let program = programs.contain.display().to_string();
+        check_overlay(&programs.contain, work_dir)?;
+        let metadata = fs::metadata(work_dir).map_err(|error| error.to_string())?;
+        let root = config.cgroup_root.trim_end_matches('/');
+        // Two agents of one host have two directories.
+        let cgroup = format!("{root}/{:x}-{:x}", metadata.dev(), metadata.ino());
+        let images = ImageStore::open(&work_dir.join(IMAGES))
+            .map_err(|error| format!("the images cannot be kept: {error}"))?;
+        let containers = Self {
+            runs_dir: runs_dir.to_owned(),
+            images,
+            reader: programs.user.map(TaskUser::ids),
+            program,
+            cgroup,
+            is_cpu_limited: config.cpu_hard_limit,
+            open_files: programs.open_files,
+            collected: Mutex::new(Instant::now()),
+        };
+        containers.collect();
+        Ok(containers)
+    }
+
+    /// Ends what is left of containers but of these; their supervisors are gone. Blocks.
+    pub(crate) fn end_others(&self, alive: &BTreeSet<RunId>) {
+        let alive: BTreeSet<String> = alive.iter().map(RunId::to_string).collect();
+        let there = Cgroup::new(&self.cgroup).children();
+        for name in there.difference(&alive) {
+            tracing::info!(run = name, "what is left of a container is ended");
+            end(&format!("{}/{name}", self.cgroup));
+        }
+    }
+
+    /// Loads the image, makes the sandbox and writes the file `launch`: from then on a supervisor may start it. The error
+    /// is for people and names no value of the environment. Blocks, for seconds if the image is large and new.
+    pub(crate) fn prepare(
+        &self,
+        run: RunId,
+        dir: &Path,
+        spec: &TaskSpec,
+        container: &Container,
+    ) -> Result<(), (Reason, String)> {
+        let bad_image = |message: String| (Reason::ImageFailed, message);
+        let failed = |message: String| (Reason::LaunchFailed, message);
+        let Image::Archive(archive) = &container.image;
+        let loaded = self.images.load(Path::new(archive), self.reader);
+        let image = loaded.map_err(|error| bad_image(error.to_string()))?;
+        let user = spec.user.as_ref().unwrap_or(&image.config.user);
+        let user = image::resolve_user(&image.layers, user)
+            .map_err(|error| bad_image(error.to_string()))?;
+        let layers = image
+            .layers
+            .iter()
+            .map(|layer| layer.to_str().map(str::to_owned));
+        let layers: Option<Vec<String>> = layers.collect();
+        let launch = Launch {
+            arguments: arguments(&spec.command, &image.config).map_err(bad_image)?,
+            environment: environment(&image.config, spec).into_iter().collect(),
+            user: Some((user.uid, user.gid)),
+            output_bytes_max: OUTPUT_BYTES_MAX,
+            open_files: self.open_files,
+            container: Some(Contained {
+                program: self.program.clone(),
+                groups: user.additional_gids,
+                directory: image.config.working_dir.clone(),
+                image: image.id.to_string(),
+                layers: layers
+                    .ok_or_else(|| failed("the path of its image is not UTF-8".into()))?,
+                cgroup: format!("{}/{run}", self.cgroup),
+                stop_signal: image.config.stop_signal.filter(|signal| *signal != SIGTERM),
+                ..self.limits(spec)
+            }),
+        };
+        let held = self
+            .collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        keep_launch(dir, &launch, Some((user.uid, user.gid))).map_err(failed)?;
+        drop(image);
+        let is_due = held.elapsed() > IMAGES_COLLECT_INTERVAL;
+        drop(held);
+        if is_due {
+            self.collect();
+        }
+        Ok(())
+    }
+
+    /// What it may use: what it holds.
+    fn limits(&self, spec: &TaskSpec) -> Contained {
+        let cpu_milli = spec.resources.scalar("cpus");
+        // Thousandths of a MiB.
+        let memory = spec.resources.scalar("mem").saturating_mul(1024 * 1024) / 1_000;
+        Contained {
+            memory_bytes: memory.max(CONTAINER_MEMORY_MIN),
+            cpu_milli,
+            cpu_limit_milli: if self.is_cpu_limited { cpu_milli } else { 0 },
+            processes_max: CONTAINER_PROCESSES_MAX,
+            ..Contained::default()
+        }
+    }
+
+    /// Removes images that no run needs, if there are too many.
+    fn collect(&self) {
+        let mut collected = self
+            .collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *collected = Instant::now();
+        match self.images.collect(&images_in(&self.runs_dir)) {
+            Ok(gone) if gone.layers > 0 => {
+                let (images, bytes) = (gone.images, gone.bytes);
+                tracing::info!(images, bytes, "images that no task uses are removed");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "images cannot be looked through"),
+        }
+    }
+}
+
+/// Ends all of the container of this run, if it is one. Blocks.
+pub(crate) fn end_container(dir: &Path) {
+    if let Some(container) = read_launch(dir).and_then(|launch| launch.container) {
+        end(&container.cgroup);
+    }
+}
+
+fn end(cgroup: &str) {
+    let (group, begun) = (Cgroup::new(cgroup), Instant::now());
+    while !group.end() {
+        if begun.elapsed() > KILL_REST_PATIENCE {
+            tracing::error!(cgroup, "what is left of a container cannot be ended");
+            return;
+        }
+        std::thread::sleep(KILL_REST_INTERVAL);
+    }
+}
+
+fn read_launch(dir: &Path) -> Option<Launch> {
+    Launch::decode(&fs::read(dir.join(protocol::LAUNCH)).ok()?)
+}
+
+/// The images of all runs that are there, ended ones too: one may be started at any moment.
+fn images_in(runs_dir: &Path) -> BTreeSet<ImageId> {
+    let entries = fs::read_dir(runs_dir).into_iter().flatten().flatten();
+    let launches = entries.filter_map(|entry| read_launch(&entry.path())?.container);
+    launches
+        .filter_map(|container| container.image.parse().ok())
+        .collect()
+}
+
+/// Has the program try an overlay in the work directory: not every file system can carry one.
+fn check_overlay(program: &Path, work_dir: &Path) -> Result<(), String> {
+    let attempt = || -> std::io::Result<(bool, String)> {
+        let (mut answer, said) = std::io::pipe()?;
+        let mut command = Command::new(program);
+        command
+            .args(["contain", "check", "--dir"])
+            .arg(work_dir)
+            .env_clear()
+            .stdin(said)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        // It holds the other end of the pipe.
+        drop(command);
+        let mut text = String::new();
+        answer.read_to_string(&mut text)?;
+        Ok((child.wait()?.success(), text))
+    };
+    match attempt() {
+        Ok((true, _)) => Ok(()),
+        Ok((false, why)) if !why.is_empty() => Err(why),
+        Ok((false, _)) => Err(format!("{} does not make containers", program.display())),
+        Err(error) => Err(format!("{}: {error}", program.display())),
+    }
+}
+
+/// What to run; the error is for people.
+fn arguments(command: &proffer_model::Command, image: &ImageConfig) -> Result<Vec<String>, String> {
+    use proffer_model::Command;
+    let arguments = match command {
+        Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
+        Command::Exec(arguments) => arguments.clone(),
+        Command::Image(arguments) => {
+            let own = if arguments.is_empty() {
+                &image.cmd
+            } else {
+                arguments
+            };
+            [image.entrypoint.as_slice(), own].concat()
+        }
+    };
+    if arguments.is_empty() {
+        return Err("its image does not say what to run, and the task has no command".to_owned());
+    }
+    Ok(arguments)
+}
+
+/// The whole environment: what the image says, then the task, then Proffer.
+fn environment(image: &ImageConfig, spec: &TaskSpec) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
+    environment.extend(image.env.iter().cloned());
+    let given = spec.environment.iter();
+    environment.extend(given.map(|(name, value)| (name.clone(), value.expose().to_owned())));
+    environment.insert(TASK_VARIABLE.to_owned(), spec.id.to_string());
+    environment.insert(SANDBOX_VARIABLE.to_owned(), SANDBOX.to_owned());
+    environment
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_model::{Command, Resources, Secret, TaskId};
+
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_runs_is_the_images_own_or_the_tasks() {
+        let image = |entrypoint, cmd| ImageConfig {
+            entrypoint: words(entrypoint),
+            cmd: words(cmd),
+            ..ImageConfig::default()
+        };
+        let of_image = |text| Command::Image(words(text));
+        for (command, image, expected) in [
+            (of_image(""), image("/e", "a b"), "/e a b"),
+            (of_image("c"), image("/e", "a b"), "/e c"),
+            (of_image("c"), image("", "a b"), "c"),
+            (of_image(""), image("", "a b"), "a b"),
+            (Command::Exec(words("x y")), image("/e", "a"), "x y"),
+            (Command::Shell("x".into()), image("/e", "a"), "/bin/sh -c x"),
+        ] {
+            assert_eq!(
+                arguments(&command, &image),
+                Ok(words(expected)),
+                "{command:?}"
+            );
+        }
+        let message = arguments(&of_image(""), &image("", "")).unwrap_err();
+        assert!(message.contains("what to run"), "{message}");
+    }
+
+    #[test]
+    fn the_task_overrides_the_image_and_nobody_says_where_the_sandbox_is() {
+        let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+            let owned = list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+            owned.collect()
+        };
+        let image = ImageConfig {
+            env: pairs(&[("A", "image"), ("B", "image"), ("PROFFER_SANDBOX", "/x")]),
+            ..ImageConfig::default()
+        };
+        let id = TaskId::new("t").unwrap();
+        let mut spec = TaskSpec::new(id, Command::Image(Vec::new()), Resources::new());
+        spec.environment.insert("B".into(), Secret::new("task"));
+        let expected = pairs(&[
+            ("A", "image"),
+            ("B", "task"),
+            ("PATH", PATH),
+            ("PROFFER_SANDBOX", "/mnt/proffer/sandbox"),
+            ("PROFFER_TASK_ID", "t"),
+        ]);
+        assert_eq!(environment(&image, &spec), expected.into_iter().collect());
+    }
+}

@@ -1,0 +1,169 @@
+//! What a container is to be, in the words of the OCI runtime specification: namespaces, mounts, limits, rights.
+//!
+//! It shares the host's network, because its ports are resources of the host, and the host's users. Everything else is its
+//! own. What it may not see of `/proc` and `/sys` is what Docker hides.
+
+use std::path::Path;
+
+use caps::Capability;
+use serde_json::{Value, json};
+
+use crate::limits::{CPU_PERIOD_US, CPU_QUOTA_MIN_US, CPU_SHARES_MIN};
+use crate::supervisor::protocol::{self, Contained, Launch};
+
+/// Where the task finds its sandbox.
+pub(crate) const SANDBOX: &str = "/mnt/proffer/sandbox";
+
+/// What root may do in a container: files and processes of other users there. Nothing of the network (raw sockets, ports
+/// below 1024), since it is the host's; nothing of the system.
+pub(super) const CAPABILITIES: [Capability; 7] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_KILL,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETUID,
+];
+
+/// What says something of the host, and nothing to a task.
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/devices/system/cpu/cpu0/thermal_throttle",
+    "/sys/firmware",
+];
+/// What changes the host.
+const READONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+/// The host's files by which names are found, since the network is the host's.
+const HOST_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
+
+/// The file `config.json`.
+pub(super) fn config(launch: &Launch, container: &Contained, dir: &Path, root: &Path) -> Value {
+    let (uid, gid) = launch.user.unwrap_or((0, 0));
+    let environment = launch.environment.iter();
+    let environment: Vec<String> = environment.map(|(n, v)| format!("{n}={v}")).collect();
+    let bounding: Vec<String> = CAPABILITIES.iter().map(ToString::to_string).collect();
+    let effective = if uid == 0 {
+        bounding.clone()
+    } else {
+        Vec::new()
+    };
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": {"uid": uid, "gid": gid, "additionalGids": container.groups, "umask": 0o022},
+            "args": launch.arguments,
+            "env": environment,
+            "cwd": container.directory,
+            "capabilities": {
+                "bounding": bounding,
+                "effective": effective,
+                "permitted": effective,
+                "inheritable": [],
+                "ambient": [],
+            },
+            "noNewPrivileges": true,
+        },
+        "root": {"path": root, "readonly": false},
+        "mounts": mounts(dir),
+        "linux": {
+            "namespaces": namespaces(),
+            "cgroupsPath": container.cgroup,
+            "resources": resources(container),
+            "maskedPaths": MASKED,
+            "readonlyPaths": READONLY,
+        },
+    })
+}
+
+fn namespaces() -> Vec<Value> {
+    let mut kinds = vec!["pid", "mount", "ipc", "uts"];
+    if Path::new("/proc/self/ns/cgroup").exists() {
+        kinds.push("cgroup");
+    }
+    kinds
+        .into_iter()
+        .map(|kind| json!({"type": kind}))
+        .collect()
+}
+
+fn resources(container: &Contained) -> Value {
+    // 1,000 thousandths of a processor are 1,024 shares.
+    let shares = container.cpu_milli.saturating_mul(1_024) / 1_000;
+    let mut cpu = json!({"shares": shares.max(CPU_SHARES_MIN), "period": CPU_PERIOD_US});
+    if container.cpu_limit_milli > 0 {
+        let quota = container.cpu_limit_milli.saturating_mul(CPU_PERIOD_US) / 1_000;
+        cpu["quota"] = json!(quota.max(CPU_QUOTA_MIN_US));
+    }
+    json!({
+        "cpu": cpu,
+        "memory": {"limit": container.memory_bytes},
+        "pids": {"limit": container.processes_max},
+        "devices": [{"allow": false, "access": "rwm"}],
+    })
+}
+
+fn mounts(dir: &Path) -> Vec<Value> {
+    let own = |place: &str, kind: &str, options: &[&str]| json!({"destination": place, "type": kind, "source": kind, "options": options});
+    let bound = |place: &str, source: &Path, options: &[&str]| json!({"destination": place, "type": "bind", "source": source, "options": options});
+    let mut mounts = vec![
+        own("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        own(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        own(
+            "/dev/pts",
+            "devpts",
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+            ],
+        ),
+        own(
+            "/dev/shm",
+            "tmpfs",
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+        ),
+        own("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        own("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        own(
+            "/sys/fs/cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", "ro"],
+        ),
+        bound(
+            SANDBOX,
+            &dir.join(protocol::SANDBOX),
+            &["bind", "rw", "nosuid", "nodev"],
+        ),
+    ];
+    let files = HOST_FILES.map(Path::new).into_iter();
+    let files = files.filter(|file| file.is_file()).filter_map(|file| {
+        let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+        Some(bound(file.to_str()?, file, &options))
+    });
+    mounts.extend(files);
+    mounts
+}
