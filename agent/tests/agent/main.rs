@@ -6,7 +6,6 @@
 )]
 
 mod bench;
-mod checks;
 mod containers;
 mod launches;
 mod logs;
