@@ -15,6 +15,7 @@ use crate::verbs::app::AppVerb;
 use crate::verbs::apply::ApplyArgs;
 use crate::verbs::list::{AgentsArgs, AppsArgs, FrameworksArgs, TasksArgs};
 use crate::verbs::logs::LogsArgs;
+use crate::verbs::masters::MastersArgs;
 use crate::verbs::run::RunArgs;
 use crate::verbs::why::WhyArgs;
 
@@ -64,6 +65,9 @@ pub(crate) enum Command {
     Agents(AgentsArgs),
     /// List frameworks and what they hold.
     Frameworks(FrameworksArgs),
+    /// List masters and which of them leads.
+    #[command(after_help = examples::MASTERS)]
+    Masters(MastersArgs),
 
     /// Run the master: offers the agents' resources to frameworks.
     #[command(after_help = examples::MASTER)]
@@ -136,6 +140,7 @@ impl Command {
             Self::Tasks(args) => args.output.output,
             Self::Agents(args) => args.output.output,
             Self::Frameworks(args) => args.output.output,
+            Self::Masters(args) => args.output.output,
             Self::Version(args) => args.output,
             Self::Dev(_)
             | Self::Master(_)

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use axum::http::Uri;
+use proffer_leader::{Finder, FinderOptions, Masters, Side};
 use proffer_model::{Problem, code};
 use proffer_server::auth::{LocalToken, default_token_path};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -16,6 +17,10 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::limits::{CALL_TIMEOUT, CONNECT_TIMEOUT};
+
+const MASTER_HINT: &str = "is `proffer master` or `proffer dev` running? name its address with --master or PROFFER_MASTER";
+const PLAINTEXT_HINT: &str = "run this on that host, or accept that everybody on the way can read the token: \
+     --insecure-allow-plaintext";
 
 /// The flags of everything that talks to servers.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,11 +34,12 @@ pub(crate) struct ClientArgs {
         default_value = "http://127.0.0.1:8080"
     )]
     pub(crate) services: String,
-    /// Where the master's API is.
+    /// Where the masters' API is: host:port of one or, with commas between them, of several, or where ZooKeeper says
+    /// that they stand, as in zk://zk1:2181,zk2:2181/proffer.
     #[arg(
         long,
         env = "PROFFER_MASTER",
-        value_name = "ADDRESS",
+        value_name = "MASTERS",
         default_value = "127.0.0.1:5050"
     )]
     pub(crate) master: String,
@@ -68,10 +74,44 @@ impl ClientArgs {
         uri.is_some_and(|uri| uri.host().is_some_and(is_loopback))
     }
 
-    /// A channel to the master's API.
+    /// A channel to a master's API: of the leader, or of one that stands by and passes reads on, if that answers first.
     pub(crate) async fn master_channel(&self) -> Result<AuthorizedChannel, Problem> {
-        let hint = "is `proffer master` or `proffer dev` running? name its address with --master or PROFFER_MASTER";
-        self.channel(&self.master, "master", hint).await
+        let masters = self.masters()?;
+        if let Masters::List(addresses) = &masters
+            && let [address] = addresses.as_slice()
+        {
+            return self.channel(address, "master", MASTER_HINT).await;
+        }
+        let found = self.finder(masters)?.anyone(CONNECT_TIMEOUT).await;
+        let found = found.map_err(|problem| problem.hint(MASTER_HINT))?;
+        self.authorized(found.channel)
+    }
+
+    /// Where the masters are.
+    pub(crate) fn masters(&self) -> Result<Masters, Problem> {
+        let masters = Masters::parse(std::slice::from_ref(&self.master))
+            .map_err(|problem| problem.field("master"))?;
+        let is_allowed = self.insecure_allow_plaintext;
+        let checked = masters.check_plaintext(is_allowed);
+        checked.map_err(|problem| problem.field("master").hint(PLAINTEXT_HINT))?;
+        Ok(masters)
+    }
+
+    /// Begins to look for the leader.
+    pub(crate) fn finder(&self, masters: Masters) -> Result<Finder, Problem> {
+        let token = self.token()?;
+        Finder::start(FinderOptions {
+            masters,
+            side: Side::Api,
+            bearer: proffer_leader::Bearer::Given(Bearer::new(token.as_ref()).value),
+            insecure_allow_plaintext: self.insecure_allow_plaintext,
+        })
+    }
+
+    /// A channel on which the token is shown with each call.
+    pub(crate) fn authorized(&self, channel: Channel) -> Result<AuthorizedChannel, Problem> {
+        let bearer = Bearer::new(self.token()?.as_ref());
+        Ok(InterceptedService::new(channel, bearer))
     }
 
     /// A channel to an agent's API, at the address that the master gave.
@@ -106,13 +146,9 @@ impl ClientArgs {
             .http2_keep_alive_interval(CONNECT_TIMEOUT)
             .keep_alive_timeout(CONNECT_TIMEOUT)
             .keep_alive_while_idle(true);
-        let token = self.token()?;
         let channel = tokio::time::timeout(CALL_TIMEOUT, endpoint.connect()).await;
         match channel {
-            Ok(Ok(channel)) => Ok(InterceptedService::new(
-                channel,
-                Bearer::new(token.as_ref()),
-            )),
+            Ok(Ok(channel)) => self.authorized(channel),
             Ok(Err(error)) => Err(unreachable(what, address, &innermost(&error), hint)),
             Err(_) => Err(unreachable(what, address, "no answer in time", hint)),
         }
@@ -123,9 +159,12 @@ impl ClientArgs {
         if is_loopback(host) || self.insecure_allow_plaintext {
             return Ok(());
         }
-        Err(Problem::new(code::CONFIG_INVALID, format!("{host} is another host, and calls are not encrypted"))
-            .field(what)
-            .hint("run this on that host, or accept that everybody on the way can read the token: --insecure-allow-plaintext"))
+        Err(Problem::new(
+            code::CONFIG_INVALID,
+            format!("{host} is another host, and calls are not encrypted"),
+        )
+        .field(what)
+        .hint(PLAINTEXT_HINT))
     }
 }
 

@@ -70,6 +70,12 @@ Examples:
   proffer tasks --app web          with the address of each instance
   proffer tasks --all -o json      those that have ended too";
 
+/// Below `proffer masters --help`.
+pub(crate) const MASTERS: &str = "\
+Examples:
+  proffer masters --master 10.0.0.1:5050,10.0.0.2:5050,10.0.0.3:5050
+  proffer masters --master zk://zk1:2181,zk2:2181,zk3:2181/proffer -o json";
+
 /// Below `proffer master --help`.
 pub(crate) const MASTER: &str = "\
 Examples:

@@ -15,12 +15,22 @@ pub(crate) struct MasterClient {
 }
 
 impl MasterClient {
-    /// Connects to the master at `--master`.
+    /// Connects to one of the masters at `--master`.
     pub(crate) async fn connect(args: &ClientArgs) -> Result<Self, Problem> {
-        let channel = args.master_channel().await?;
+        Ok(Self::new(args.master_channel().await?))
+    }
+
+    /// Speaks over this channel.
+    pub(crate) fn new(channel: AuthorizedChannel) -> Self {
         let operator =
             OperatorClient::new(channel).max_decoding_message_size(crate::limits::LIST_LEN_MAX);
-        Ok(Self { operator })
+        Self { operator }
+    }
+
+    /// The version of the very master that is asked.
+    pub(crate) async fn version(&mut self) -> Result<String, Problem> {
+        let call = self.operator.get_master(v1::GetMasterRequest {});
+        Ok(answer(call).await?.version)
     }
 
     /// Every agent.

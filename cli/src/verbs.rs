@@ -4,5 +4,6 @@ pub(crate) mod app;
 pub(crate) mod apply;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod masters;
 pub(crate) mod run;
 pub(crate) mod why;

@@ -229,11 +229,15 @@ fn understand(answer: v1::WatchLeadershipResponse) -> Result<Answer, Problem> {
     Ok(Answer { term, leader })
 }
 
-/// The innermost reason: the outer ones say only that a transport failed.
+/// The innermost reason: the outer ones say only that a transport failed. Without the number that the system has for it.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;
     }
-    inner.to_string()
+    let why = inner.to_string();
+    match why.split_once(" (os error ") {
+        Some((words, _)) => words.to_lowercase(),
+        None => why,
+    }
 }
