@@ -86,7 +86,8 @@ fn read(path: &Path) -> Result<Option<Secret>, Problem> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(path, "read", &error)),
     };
-    check_owner(path, &file)?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    check_owner(path, &file, credentials.as_deref().map(Path::new))?;
     let mut text = String::new();
     file.take(TOKEN_FILE_LEN_MAX)
         .read_to_string(&mut text)
@@ -99,7 +100,10 @@ fn read(path: &Path) -> Result<Option<Secret>, Problem> {
 }
 
 /// Refuses what others could have written or can read. Asks the open file, not the path, which may change meanwhile.
-fn check_owner(path: &Path, file: &File) -> Result<(), Problem> {
+///
+/// `credentials` is where systemd puts what it hands to one service (`LoadCredential=`). It may let the service's user in
+/// by an access control list, whose mask shows as what the group may do, though no group may do anything.
+fn check_owner(path: &Path, file: &File, credentials: Option<&Path>) -> Result<(), Problem> {
     let metadata = file
         .metadata()
         .map_err(|error| failed(path, "read", &error))?;
@@ -123,7 +127,9 @@ fn check_owner(path: &Path, file: &File) -> Result<(), Problem> {
             "remove it, or set PROFFER_TOKEN_FILE to one of your own".to_owned(),
         );
     }
-    if metadata.mode() & 0o077 != 0 {
+    let is_credential = credentials.is_some_and(|directory| path.parent() == Some(directory));
+    let others = if is_credential { 0o037 } else { 0o077 };
+    if metadata.mode() & others != 0 {
         return refused(
             format!(
                 "can be used by others (mode {:03o})",
@@ -245,6 +251,28 @@ mod tests {
             fs::read_dir(path.parent().unwrap()).expect("there").count(),
             1
         );
+    }
+
+    #[test]
+    fn a_credential_may_have_a_mask_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("token");
+        LocalToken::load_or_create(&path).expect("made");
+        let here = Some(directory.path());
+        for (mode, credentials, is_good) in [
+            (0o440, here, true),
+            (0o400, here, true),
+            (0o460, here, false),
+            (0o444, here, false),
+            (0o440, Some(Path::new("/run/credentials/x")), false),
+            (0o440, directory.path().parent(), false),
+            (0o440, None, false),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+            let file = File::open(&path).expect("there");
+            let checked = check_owner(&path, &file, credentials);
+            assert_eq!(checked.is_ok(), is_good, "{mode:o} {credentials:?}");
+        }
     }
 
     #[test]
