@@ -72,6 +72,8 @@ pub const CPU_SHARES_MIN: u64 = 2;
 pub const PROBES_MAX: usize = 512;
 /// Bytes of the end of what a command that checks a task has written that are kept; what came before is dropped.
 pub const CHECK_OUTPUT_LEN_MAX: usize = 4 * 1024;
+/// Processes of it that are looked through for their children when its time is over; further ones end with their container.
+pub const CHECK_PROCESSES_MAX: usize = 1_000;
 /// Characters of its last line that are told when it fails; further ones are left out.
 pub const CHECK_LINE_CHARS_MAX: usize = 200;
 

@@ -1,5 +1,7 @@
-//! Checks of tasks: a TCP connection, or an HTTP GET whose answer is 200 to 399. Redirects are not followed, and no token
-//! is sent. A task is looked for on loopback first, then at the address of its host.
+//! Checks of tasks: a TCP connection, an HTTP GET whose answer is 200 to 399, or a command that ends with 0. Redirects are
+//! not followed, and no token is sent. A task is looked for on loopback first, then at the address of its host.
+
+mod command;
 
 use std::io;
 use std::pin::pin;
@@ -22,10 +24,13 @@ use tokio_util::task::TaskTracker;
 use crate::inbox::Inbox;
 use crate::limits::PROBES_MAX;
 
+pub(crate) use command::Commands;
+
 /// Makes checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Prober {
     hosts: Arc<[String]>,
+    commands: Arc<Commands>,
     permits: Arc<Semaphore>,
     inbox: Inbox,
     tasks: TaskTracker,
@@ -34,13 +39,19 @@ pub(crate) struct Prober {
 
 impl Prober {
     /// For tasks on this host, which others know as `host`.
-    pub(crate) fn new(host: &str, inbox: Inbox, ended: CancellationToken) -> Self {
+    pub(crate) fn new(
+        host: &str,
+        commands: Commands,
+        inbox: Inbox,
+        ended: CancellationToken,
+    ) -> Self {
         let mut hosts = vec!["127.0.0.1".to_owned(), "::1".to_owned()];
         if !hosts.iter().any(|known| known == host) {
             hosts.push(host.to_owned());
         }
         Self {
             hosts: hosts.into(),
+            commands: Arc::new(commands),
             permits: Arc::new(Semaphore::new(PROBES_MAX)),
             inbox,
             tasks: TaskTracker::new(),
@@ -55,7 +66,7 @@ impl Prober {
         let work = async move {
             // The semaphore is never closed.
             let _permit = prober.permits.acquire().await;
-            let result = timeout(limit, probe(&prober.hosts, &kind)).await;
+            let result = timeout(limit, prober.find_out(run, &kind)).await;
             let failure = match result {
                 Ok(Ok(())) => None,
                 Ok(Err(why)) => Some(why),
@@ -78,26 +89,24 @@ impl Prober {
         });
     }
 
+    async fn find_out(&self, run: RunId, kind: &CheckKind) -> Result<(), String> {
+        match kind {
+            CheckKind::Tcp { port } => {
+                let stream = connect(&self.hosts, *port).await;
+                stream.map(drop).map_err(|error| error.to_string())
+            }
+            CheckKind::Http { port, path } => {
+                let stream = connect(&self.hosts, *port).await;
+                get(stream.map_err(|error| error.to_string())?, *port, path).await
+            }
+            CheckKind::Command { shell } => self.commands.probe(run, shell).await,
+        }
+    }
+
     /// Waits until all checks have ended, after `ended`.
     pub(crate) async fn join(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-async fn probe(hosts: &[String], kind: &CheckKind) -> Result<(), String> {
-    match kind {
-        CheckKind::Tcp { port } => connect(hosts, *port)
-            .await
-            .map(drop)
-            .map_err(|e| e.to_string()),
-        CheckKind::Command { .. } => Err("this agent runs no command checks".to_owned()),
-        CheckKind::Http { port, path } => {
-            let stream = connect(hosts, *port)
-                .await
-                .map_err(|error| error.to_string())?;
-            get(stream, *port, path).await
-        }
     }
 }
 
@@ -160,12 +169,19 @@ mod tests {
         port
     }
 
+    fn prober() -> (Prober, tokio::sync::mpsc::Receiver<crate::inbox::Input>) {
+        let (inbox, events) = crate::inbox::inbox();
+        let commands = Commands::new("/nowhere".into(), "/nowhere".as_ref());
+        let prober = Prober::new("127.0.0.1", commands, inbox, CancellationToken::new());
+        (prober, events)
+    }
+
     async fn http(port: u16) -> Result<(), String> {
         let kind = CheckKind::Http {
             port,
             path: "/up?a=1".to_owned(),
         };
-        probe(&["127.0.0.1".to_owned()], &kind).await
+        prober().0.find_out(RunId(1), &kind).await
     }
 
     #[tokio::test]
@@ -190,10 +206,11 @@ mod tests {
     async fn a_closed_port_is_said_to_refuse_and_an_open_one_is_healthy() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let hosts = ["127.0.0.1".to_owned()];
-        probe(&hosts, &CheckKind::Tcp { port }).await.unwrap();
+        let (prober, _events) = prober();
+        let tcp = CheckKind::Tcp { port };
+        prober.find_out(RunId(1), &tcp).await.unwrap();
         drop(listener);
-        let why = probe(&hosts, &CheckKind::Tcp { port }).await.unwrap_err();
+        let why = prober.find_out(RunId(1), &tcp).await.unwrap_err();
         assert!(why.contains("refused"), "{why}");
     }
 
@@ -219,8 +236,7 @@ mod tests {
             port: listener.local_addr().unwrap().port(),
             path: "/".to_owned(),
         };
-        let (inbox, mut events) = crate::inbox::inbox();
-        let prober = Prober::new("127.0.0.1", inbox, CancellationToken::new());
+        let (prober, mut events) = prober();
         for run in 0..100 {
             prober.probe(RunId(run), 0, hanging.clone(), Duration::from_secs(1000));
         }
@@ -260,8 +276,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        let (inbox, mut events) = crate::inbox::inbox();
-        let prober = Prober::new("127.0.0.1", inbox, CancellationToken::new());
+        let (prober, mut events) = prober();
         let kind = CheckKind::Http {
             port,
             path: "/".to_owned(),

@@ -31,7 +31,7 @@ use crate::link::Linker;
 use crate::logs::TasksService;
 use crate::metrics::Metrics;
 use crate::oci::Containers;
-use crate::probe::Prober;
+use crate::probe::{Commands, Prober};
 use crate::process::{Processes, Programs};
 use crate::record::Recorder;
 use crate::view::View;
@@ -88,6 +88,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let view = View::default();
     let (inbox, inputs) = inbox();
     let runs_dir = checkpoints.runs_dir();
+    let commands = Commands::new(runs_dir.clone(), &programs.supervisor);
     let containers = containers(&config, &runs_dir, &programs);
     let no_containers = containers.as_ref().err().cloned();
     let signals = (inbox.clone(), ended.clone());
@@ -98,7 +99,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         garbage_delay: config.keep_ended,
         description: description.clone(),
     };
-    let prober = Prober::new(&description.host, inbox.clone(), ended.clone());
+    let prober = Prober::new(&description.host, commands, inbox.clone(), ended.clone());
     let recorder = Recorder::new(view.clone(), metrics);
     let masters = config.masters.clone();
     let linker = Linker::new(masters, plaintext, &token, inbox, recorder.clone())?;

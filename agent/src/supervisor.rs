@@ -11,6 +11,7 @@
 //! tasks; `task_user` keeps them from the agent. A container is made by another program, whose end it awaits (`child.rs`);
 //! what it does itself is to read why the kernel killed it, and to remove its control group.
 
+pub(crate) mod check;
 mod child;
 mod control;
 mod output;
@@ -39,11 +40,18 @@ const DECLINED: u8 = 3;
 /// Exit code: the run directory cannot be used.
 const FAILED: u8 = 4;
 
-/// Runs the supervisor: `[supervise] --run-dir DIR`. Answers when the task has ended.
+/// Runs the supervisor: `[supervise] --run-dir DIR`. Answers when the task has ended. With `--check` as the first argument
+/// a check of a task instead, see `check.rs`.
 ///
 /// Call it before anything else in `main`: it closes every descriptor but the first three.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let Some(run_dir) = run_dir(args) else {
+    let args: Vec<OsString> = args.skip_while(|arg| arg == "supervise").collect();
+    if let [flag, rest @ ..] = args.as_slice()
+        && flag == check::FLAG
+    {
+        return check::main(rest);
+    }
+    let Some(run_dir) = run_dir(&args) else {
         return ExitCode::from(USAGE);
     };
     if system::detach().is_err() || std::env::set_current_dir(&run_dir).is_err() {
@@ -61,9 +69,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run_dir(args: impl Iterator<Item = OsString>) -> Option<PathBuf> {
-    let args: Vec<OsString> = args.filter(|arg| arg != "supervise").collect();
-    match args.as_slice() {
+fn run_dir(args: &[OsString]) -> Option<PathBuf> {
+    match args {
         [flag, dir] if flag == "--run-dir" => Some(PathBuf::from(dir)),
         _ => None,
     }
