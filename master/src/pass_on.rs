@@ -28,7 +28,7 @@ use crate::limits::{
     PASSED_ON_BODY_LEN_MAX, PASSED_ON_CONNECT_TIMEOUT, PASSED_ON_IDLE_TIMEOUT, PASSED_ON_MAX,
     PASSED_ON_PING_INTERVAL, PASSED_ON_PING_TIMEOUT, PASSED_ON_TIMEOUT,
 };
-use crate::standing::{Side, Standing};
+use crate::standing::{Side, Standing, Status};
 
 /// The header of what was passed on: the id of the master that did.
 pub(crate) const PASSED_ON_HEADER: &str = "proffer-passed-on";
@@ -104,10 +104,12 @@ impl Passer {
             );
             Problem::new(code::MASTER_NOT_LEADING, message).hint("try again in a moment")
         };
-        let response = timeout(PASSED_ON_TIMEOUT, client.request(request))
-            .await
-            .map_err(|_| unanswered(&"it took too long"))?
-            .map_err(|error| unanswered(&innermost(&error)))?;
+        let answered = timeout(PASSED_ON_TIMEOUT, client.request(request));
+        let response = tokio::select! {
+            answered = answered => answered.map_err(|_| unanswered(&"it took too long"))?,
+            () = self.is_no_leader(&leader) => return Err(unanswered(&"it leads no more")),
+        };
+        let response = response.map_err(|error| unanswered(&innermost(&error)))?;
         let (mut head, body) = response.into_parts();
         remove_own(&mut head.headers);
         // What the connection to the caller speaks is for its server to say.
@@ -119,6 +121,14 @@ impl Passer {
             _place: place,
         });
         Ok(Response::from_parts(head, body))
+    }
+
+    /// Waits until this master does not lead any more: one that has stopped need not be waited for.
+    async fn is_no_leader(&self, leader: &Leader) {
+        let is_other =
+            |status: &Status| status.leader.as_ref().is_none_or(|now| now.id != leader.id);
+        // It fails only without a sender, which the standing is.
+        let _ = self.standing.watch().wait_for(is_other).await;
     }
 
     /// Whom to ask, if anybody may be asked.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proffer_leader::Lease;
 use proffer_model::{Problem, code};
 use proffer_proto::{LEADER_HEADER, problem_of, v1};
+use proffer_server::clock;
 use tonic::Status;
 use v1::framework_state_client::FrameworkStateClient;
 use v1::operator_client::OperatorClient;
@@ -166,6 +167,64 @@ async fn a_standby_passes_reads_on_to_the_leader_with_the_callers_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_does_not_answer_is_not_waited_for_when_it_leads_no_more() {
+    let stage = Stage::new();
+    let masters = stage.masters(1).await;
+    let mut operator = masters[0].operator().await;
+    let silent = tokio::net::TcpListener::bind(super::peers::ANY)
+        .await
+        .expect("a port");
+    let address = silent.local_addr().expect("bound").to_string();
+    let leader = |address: &str| proffer_model::Leader {
+        address: address.into(),
+        ..crate::standing::tests::master("elsewhere")
+    };
+    stage.elect_elsewhere(leader(&address));
+    let mut watch = masters[0].watch(masters[0].listen()).await;
+    while watch.next().await.leader.is_none() {}
+    let begun = std::time::Instant::now();
+    let read = operator.list_agents(v1::ListAgentsRequest {});
+    let change = async {
+        // It was asked, and says nothing.
+        let asked = soon("the call", silent.accept()).await.expect("accepted");
+        stage.elect(&masters, 0).await;
+        asked
+    };
+    let (answer, _asked) = tokio::join!(read, change);
+    let problem = problem_of(&answer.expect_err("it was the other's to answer"));
+    assert!(
+        problem.is(code::MASTER_NOT_LEADING) && problem.message.contains(&address),
+        "{problem}"
+    );
+    assert!(
+        begun.elapsed() < crate::limits::PASSED_ON_TIMEOUT,
+        "not the whole timeout"
+    );
+
+    // A token travels unencrypted only on this host, unless that is allowed.
+    stage.elect_elsewhere(leader("192.0.2.1:5050"));
+    let mut watch = masters[0].watch(masters[0].listen()).await;
+    while watch
+        .next()
+        .await
+        .leader
+        .is_none_or(|leader| leader.address != "192.0.2.1:5050")
+    {}
+    let refused = operator
+        .list_agents(v1::ListAgentsRequest {})
+        .await
+        .expect_err("too far");
+    assert!(
+        problem_of(&refused).message.contains("unencrypted"),
+        "{refused}"
+    );
+    assert_eq!(leader_of(&refused), Some("192.0.2.1:5050"));
+    for master in masters {
+        master.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_standby_answers_for_itself_what_is_about_itself() {
     let stage = Stage::new();
     let masters = stage.masters(1).await;
@@ -322,14 +381,29 @@ async fn a_lost_term_closes_streams_but_not_connections_and_the_next_is_fresh() 
     }
 }
 
+/// How long a lease holds that is renewed in time.
+const LEASE: Duration = Duration::from_secs(3);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_runs_out_ends_the_term_though_nobody_says_so() {
     let stage = Stage::new();
     let masters = stage.masters(1).await;
-    stage.elect_for(0, Duration::from_secs(2));
-    let mut watch = masters[0].watch(masters[0].listen()).await;
-    watch.until(Some(&masters[0]), true).await;
-    let framework = Framework::connect(&masters[0]).await;
+    let lease = Lease::until(clock::now().after(LEASE));
+    stage.elect_with(0, lease.clone(), stage.store());
+    let renewal = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            lease.extend(clock::now().after(LEASE));
+        }
+    };
+    let led = async {
+        masters[0].comes_to_lead().await;
+        Framework::connect(&masters[0]).await
+    };
+    let framework = tokio::select! {
+        framework = led => framework,
+        never = renewal => never,
+    };
     let status = framework.end().await;
     assert!(problem_of(&status).is(code::MASTER_NOT_LEADING), "{status}");
     let mut operator = masters[0].operator().await;

@@ -1,13 +1,11 @@
 //! An election that tests hold by hand, in which several masters of one process stand, with one store for all.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use proffer_leader::Lease;
 use proffer_model::{Leader, Problem};
-use proffer_server::clock;
 use tokio::sync::{mpsc, watch};
 
 use super::peers::{Master, soon};
@@ -116,13 +114,7 @@ impl Stage {
         masters[number].comes_to_lead().await;
     }
 
-    /// The same for so long, without waiting.
-    pub(super) fn elect_for(&self, number: usize, wait: Duration) {
-        let until = clock::now().after(wait);
-        self.elect_with(number, Lease::until(until), self.store());
-    }
-
-    /// The same, with a store that opens like this.
+    /// The same without waiting, with this lease and a store that opens like this.
     pub(super) fn elect_with(
         &self,
         number: usize,
@@ -143,6 +135,12 @@ impl Stage {
             give_up: async move { given_up.send_modify(|count| *count += 1) }.boxed(),
         };
         assert!(elected.offices.try_send(office).is_ok(), "it stands");
+    }
+
+    /// Deposes who leads; another leads that is none of the masters here.
+    pub(super) fn elect_elsewhere(&self, leader: Leader) {
+        self.depose();
+        self.candidates.send_replace(vec![leader]);
     }
 
     /// Ends the leadership of whoever has it.
