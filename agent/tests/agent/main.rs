@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod checks;
 mod containers;
 mod launches;
 mod logs;
