@@ -422,7 +422,7 @@ pub(crate) fn raw(port: u16, bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The first port of a block of 200 that this test has to itself. Below the kernel's ephemeral ports.
-fn free_block() -> u16 {
+pub(crate) fn free_block() -> u16 {
     const BLOCKS: u32 = 60;
     let start = std::process::id() % BLOCKS;
     for step in 0..BLOCKS {

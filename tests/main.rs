@@ -10,7 +10,9 @@
 )]
 
 mod e2e;
+mod faults;
 mod harness;
 mod proxy;
 mod sim;
 mod tidy;
+mod zookeeper;

@@ -1,4 +1,4 @@
-//! What every store must do, held over each of them; then what only files can suffer.
+//! What only files can suffer, and how stores are named. What every store must do is held in `tests/faults`, over each.
 
 use std::fs;
 use std::path::Path;
@@ -6,14 +6,6 @@ use std::path::Path;
 use super::file::FileStore;
 use super::memory::{Disk, MemoryStore};
 use super::*;
-
-/// Runs a sentence over every store; `open` opens the same one again.
-fn check(sentence: impl Fn(&mut dyn FnMut() -> Box<dyn Store>)) {
-    let disk = Disk::default();
-    sentence(&mut || Box::new(MemoryStore::open(&disk).expect("memory")));
-    let directory = tempfile::tempdir().expect("a directory");
-    sentence(&mut || Box::new(FileStore::open(directory.path()).expect("file")));
-}
 
 fn numbers(contents: &Contents) -> Vec<u64> {
     contents.entries.iter().map(|entry| entry.number).collect()
@@ -29,140 +21,11 @@ fn fill(store: &mut dyn Store, last: u64) {
 }
 
 #[test]
-fn a_new_store_is_empty_and_keeps_its_cluster() {
-    check(|open| {
-        let mut store = open();
-        assert_eq!(store.last_entry().expect("last"), 0);
-        assert_eq!(store.read().expect("read"), Contents::default());
-        let cluster = store.cluster().clone();
-        drop(store);
-        assert_eq!(open().cluster(), &cluster);
-    });
-}
-
-#[test]
 fn two_stores_are_two_clusters() {
     let one = MemoryStore::open(&Disk::default()).expect("one");
     let other = MemoryStore::open(&Disk::default()).expect("other");
     assert_ne!(one.cluster(), other.cluster());
 }
-
-#[test]
-fn every_raise_of_the_epoch_is_greater_and_survives() {
-    check(|open| {
-        for expected in [1, 3, 5] {
-            let mut store = open();
-            assert_eq!(store.raise_epoch().expect("raise"), Epoch(expected));
-            assert_eq!(store.raise_epoch().expect("raise"), Epoch(expected + 1));
-        }
-    });
-}
-
-#[test]
-fn an_entry_is_created_once() {
-    check(|open| {
-        let mut store = open();
-        store.append(1, b"first").expect("append");
-        let again = store.append(1, b"second");
-        assert!(
-            matches!(again, Err(StoreError::Deposed { number: 1 })),
-            "{again:?}"
-        );
-        let read = store.read().expect("read");
-        assert_eq!(read.entries[0].bytes, b"first");
-    });
-}
-
-#[test]
-fn what_was_appended_is_read_after_reopening() {
-    check(|open| {
-        let mut store = open();
-        fill(&mut *store, 3);
-        drop(store);
-        let mut store = open();
-        assert_eq!(store.last_entry().expect("last"), 3);
-        let read = store.read().expect("read");
-        assert_eq!(numbers(&read), [1, 2, 3]);
-        assert_eq!(read.entries[2].bytes, b"3");
-        store.append(4, b"").expect("an empty entry is one too");
-        assert_eq!(numbers(&store.read().expect("read")), [1, 2, 3, 4]);
-    });
-}
-
-#[test]
-fn a_snapshot_cuts_the_log_and_is_replaced_by_the_next() {
-    check(|open| {
-        let mut store = open();
-        fill(&mut *store, 5);
-        // Three chunks, the last of them short.
-        let state = vec![7; 2 * crate::limits::ENTRY_LEN_MAX + 1];
-        store.write_snapshot(3, &state).expect("snapshot");
-        drop(store);
-        let mut store = open();
-        let read = store.read().expect("read");
-        assert_eq!(read.snapshot, Some(Snapshot { upto: 3, state }));
-        assert_eq!(numbers(&read), [4, 5]);
-        store
-            .write_snapshot(5, b"")
-            .expect("an empty one is one too");
-        drop(store);
-        let mut store = open();
-        let (upto, state) = (5, Vec::new());
-        let read = store.read().expect("read");
-        assert_eq!(read.snapshot, Some(Snapshot { upto, state }));
-        assert!(numbers(&read).is_empty());
-        assert_eq!(store.last_entry().expect("last"), 5);
-        assert!(matches!(
-            store.append(5, b""),
-            Err(StoreError::Deposed { .. })
-        ));
-        store.append(6, b"6").expect("append");
-    });
-}
-
-#[test]
-fn two_thousand_entries_with_a_cut_each_five_hundred_are_read_again() {
-    check(|open| {
-        let mut store = open();
-        for number in 1..=2_000_u64 {
-            store.append(number, &number.to_le_bytes()).expect("append");
-            if number % 500 == 0 && number < 2_000 {
-                store
-                    .write_snapshot(number, &number.to_le_bytes())
-                    .expect("snapshot");
-            }
-        }
-        drop(store);
-        let read = open().read().expect("read");
-        assert_eq!(read.snapshot.expect("snapshot").upto, 1_500);
-        let expected: Vec<u64> = (1_501..=2_000).collect();
-        assert_eq!(
-            read.entries
-                .iter()
-                .map(|entry| entry.number)
-                .collect::<Vec<_>>(),
-            expected
-        );
-    });
-}
-
-#[test]
-fn a_deposed_leader_can_neither_raise_nor_append() {
-    let disk = Disk::default();
-    let mut old = MemoryStore::open(&disk).expect("old");
-    old.raise_epoch().expect("raise");
-    old.append(1, b"old").expect("append");
-    let mut new = MemoryStore::open(&disk).expect("new");
-    new.raise_epoch().expect("raise");
-    new.append(2, b"new").expect("append");
-    assert!(matches!(
-        old.append(2, b"old"),
-        Err(StoreError::Deposed { .. })
-    ));
-    assert!(matches!(old.raise_epoch(), Err(StoreError::Deposed { .. })));
-}
-
-// From here on: files.
 
 fn entry(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("log/{number:020}"))

@@ -30,7 +30,9 @@ use crate::knock;
 use crate::limits::{
     CALL_PARALLEL_MAX, CHECK_BITS, CLOSE_TIMEOUT, LOSS_FORGET, LOSS_PAUSE, RECONNECT_WAIT,
 };
-use crate::session::{Access, Answer, Ends, Lifetime, Node, Operation, Request, SessionError};
+use crate::session::{
+    Access, Answer, Ends, Lifetime, Node, Operation, Request, SessionError, closed,
+};
 use crate::url::ZooKeeperUrl;
 
 /// Whether the session was opened.
@@ -67,10 +69,9 @@ async fn live(
     ends: &Ends,
     opened: Opened,
 ) -> Problem {
-    let stopped = || Problem::new(code::STORE_FAILED, "the session with ZooKeeper was closed");
     let connected = tokio::select! {
         connected = Client::connect(url, session, ends) => connected,
-        () = ends.stop.cancelled() => return stopped(),
+        () = ends.stop.cancelled() => return closed(),
     };
     let mut client = match connected {
         Ok(client) => client,
@@ -82,7 +83,7 @@ async fn live(
     let zookeeper = Arc::clone(&client.zookeeper);
     let problem = tokio::select! {
         problem = client.serve(requests, opened) => problem,
-        () = ends.stop.cancelled() => stopped(),
+        () = ends.stop.cancelled() => closed(),
     };
     // What lives with the session would otherwise stay until its timeout.
     let _ = timeout(CLOSE_TIMEOUT, zookeeper.close()).await;
@@ -188,10 +189,7 @@ impl Client {
                 },
             }
         }
-        let over = self.over.take();
-        over.unwrap_or_else(|| {
-            Problem::new(code::STORE_FAILED, "the session has no users any more")
-        })
+        self.over.take().unwrap_or_else(closed)
     }
 
     async fn perform(&mut self, operation: &Operation) -> Result<Answer, SessionError> {

@@ -10,7 +10,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-use proffer_model::{Leader, Problem, code};
+use proffer_model::{Leader, Problem, Time, code};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -321,10 +321,9 @@ impl Candidate {
         bytes: &[u8],
         roll: &mut Roll,
     ) -> Result<(), Problem> {
-        let lease = Lease::until(clock::now());
+        let beat = self.beat(session, path, bytes, self.session_timeout);
+        let lease = Lease::until(beat.await?);
         let released = CancellationToken::new();
-        self.beat(session, path, bytes, &lease, self.session_timeout)
-            .await?;
         let elected = Elected {
             lease: lease.clone(),
             session: session.clone(),
@@ -358,7 +357,12 @@ impl Candidate {
         loop {
             let begun = Instant::now();
             let left = lease.left(clock::now()).unwrap_or_default();
-            self.beat(session, path, bytes, lease, left).await?;
+            let until = self.beat(session, path, bytes, left).await?;
+            // One that has run out stays so, though the answer would still move it on: somebody may have seen it.
+            if !lease.holds(clock::now()) {
+                return Err(late());
+            }
+            lease.extend(until);
             // Others come and go without any consequence for this one; so it need not be known at once.
             if let Ok(looked) = timeout(interval, roll.look(session)).await {
                 looked?;
@@ -368,23 +372,15 @@ impl Candidate {
         }
     }
 
-    /// One heartbeat, within this time; it is tried again while the session goes on.
+    /// One heartbeat, within this time; it is tried again while the session goes on. Answers until when it proves that
+    /// nobody else leads.
     async fn beat(
         &self,
         session: &Session,
         path: &str,
         bytes: &[u8],
-        lease: &Lease,
         patience: Duration,
-    ) -> Result<(), Problem> {
-        let late = || {
-            Problem::new(
-                code::PEER_UNREACHABLE,
-                "ZooKeeper did not answer in time: leadership is lost",
-            )
-            .field("store")
-            .hint("see that ZooKeeper runs, has a quorum, and is not overloaded")
-        };
+    ) -> Result<Time, Problem> {
         let deadline = Instant::now() + patience;
         loop {
             let sent = clock::now();
@@ -392,16 +388,20 @@ impl Candidate {
             let beating = session.write(path, bytes.to_vec(), None).answer();
             match timeout(left, beating).await {
                 Err(_) => return Err(late()),
-                Ok(Ok(_)) => {
-                    lease.extend(sent.after(self.session_timeout * 2 / 3));
-                    return Ok(());
-                }
+                Ok(Ok(_)) => return Ok(sent.after(self.session_timeout * 2 / 3)),
                 Ok(Err(SessionError::Unknown)) => {}
                 Ok(Err(SessionError::Missing { .. })) => return Err(removed(path)),
                 Ok(Err(error)) => return Err(error.into()),
             }
         }
     }
+}
+
+fn late() -> Problem {
+    let message = "ZooKeeper did not answer in time: leadership is lost";
+    Problem::new(code::PEER_UNREACHABLE, message)
+        .field("store")
+        .hint("see that ZooKeeper runs, has a quorum, and is not overloaded")
 }
 
 fn removed(path: &str) -> Problem {

@@ -294,10 +294,18 @@ impl Session {
 impl Ends {
     /// Why the session is over, or that nobody knows why.
     fn problem(&self) -> Problem {
-        self.over.borrow().clone().unwrap_or_else(|| {
-            Problem::new(code::STORE_FAILED, "the session with ZooKeeper was closed")
-        })
+        self.over.borrow().clone().unwrap_or_else(closed)
     }
+}
+
+/// Why a session is over that nobody wants any more.
+pub(crate) fn closed() -> Problem {
+    let message = "the session with ZooKeeper was closed";
+    Problem::new(code::STORE_FAILED, message)
+        .field("store")
+        .hint(
+            "leadership, if it was won in this session, is over; the master stands anew by itself",
+        )
 }
 
 /// A call that was made, and whose answer is on its way; it is carried out even if nobody waits for it.
