@@ -39,12 +39,21 @@ use stream::{Allowance, Limited, decompress};
 use unpack::Used;
 pub(crate) use users::{User, resolve_user};
 
-use crate::limits::{IMAGE_LEN_MAX, IMAGES_LEN_MAX};
+use crate::limits::{IMAGE_ARCHIVE_LEN_MAX, IMAGE_ENTRIES_MAX, IMAGE_LEN_MAX, IMAGES_LEN_MAX};
 
 /// All images of this agent, in one directory that only it may enter: images bring set-user-id programs along.
 #[derive(Debug)]
 pub(crate) struct ImageStore {
     store: Arc<Store>,
+    limits: Limits,
+}
+
+/// Limits of an archive and of its image, which tests make small.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    archive_len: u64,
+    len: u64,
+    entries: u64,
 }
 
 /// SHA-256 of an image's configuration, which names its layers by theirs: the same id is the same image.
@@ -96,8 +105,14 @@ pub(crate) struct Collected {
 impl ImageStore {
     /// Makes the directory if it is not there, and removes what a crash has left half made. Blocks.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let store = Arc::new(Store::open(dir)?);
-        Ok(Self { store })
+        Ok(Self {
+            store: Arc::new(Store::open(dir)?),
+            limits: Limits {
+                archive_len: IMAGE_ARCHIVE_LEN_MAX,
+                len: IMAGE_LEN_MAX,
+                entries: IMAGE_ENTRIES_MAX,
+            },
+        })
     }
 
     /// Reads the archive, checks it, and unpacks the layers that are not there yet; an archive that was loaded before and
@@ -132,7 +147,7 @@ impl ImageStore {
             return Ok(image);
         }
         let same = file.try_clone().map_err(LoadError::Store)?;
-        let plain = source::plain(file, &self.store.scratch_dir())?;
+        let plain = source::plain(file, &self.store.scratch_dir(), self.limits.archive_len)?;
         let archive = Archive::open(plain)?;
         let image = self.unpack(&archive)?;
         // What changed while it was read was checked all the same, but is read again the next time.
@@ -177,8 +192,12 @@ impl ImageStore {
     fn unpack(&self, archive: &Archive) -> Result<Image, LoadError> {
         let found = manifest::find(archive)?;
         let image = self.image(found.id, &found.config)?;
-        let left = Allowance::new(IMAGE_LEN_MAX);
-        let mut used = Used::default();
+        let left = Allowance::new(self.limits.len);
+        let mut used = Used {
+            entries: 0,
+            entries_max: self.limits.entries,
+            disk: 0,
+        };
         let mut unpacked: Vec<(Digest, Scratch, u64)> = Vec::new();
         for (number, layer) in (1..).zip(&found.layers) {
             let is_there = self.store.has_layer(layer.diff_id)

@@ -64,7 +64,6 @@ impl Archive {
                 });
             }
         }
-        drop(entries);
         let end = io::Seek::stream_position(&mut tar.into_inner().into_inner())
             .map_err(Fault::Unreadable)?;
         if !is_end(&file, end) {

@@ -168,11 +168,10 @@ impl From<Fault> for LoadError {
 pub(super) fn shown(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);
     let escaped = text.chars().flat_map(|c| {
-        let escape = c.is_control() || c == '`' || c == '\\';
-        let plain = (!escape).then_some(c);
-        plain
-            .into_iter()
-            .chain(escape.then(|| c.escape_default()).into_iter().flatten())
+        let is_bad = c.is_control() || c == '\\';
+        let escaped = is_bad.then(|| c.escape_default());
+        let plain = (!is_bad).then_some(c);
+        plain.into_iter().chain(escaped.into_iter().flatten())
     });
     let mut shown: String = escaped.take(SHOWN_LEN_MAX).collect();
     if shown.chars().count() == SHOWN_LEN_MAX {

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::error::{Fault, LoadError};
 use super::stream::{Allowance, CHUNK_LEN, Limited, decompress, is_compressed, is_limit};
-use crate::limits::{IMAGE_ARCHIVE_LEN_MAX, IMAGE_ARCHIVE_SETTLE_TIME};
+use crate::limits::IMAGE_ARCHIVE_SETTLE_TIME;
 
 /// Which file it is, and in which state: as long as this is the same, so is its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +102,7 @@ impl Stamp {
 }
 
 /// The archive itself when it is plain; otherwise what is inside, as a file without a name in this directory.
-pub(super) fn plain(file: File, scratch_dir: &Path) -> Result<File, LoadError> {
+pub(super) fn plain(file: File, scratch_dir: &Path, len_max: u64) -> Result<File, LoadError> {
     let mut head = [0; 4];
     let len = read_head(&file, &mut head).map_err(Fault::Unreadable)?;
     if !is_compressed(head.get(..len).unwrap_or_default()) {
@@ -113,14 +113,14 @@ pub(super) fn plain(file: File, scratch_dir: &Path) -> Result<File, LoadError> {
     let mut scratch: File = scratch
         .map_err(|errno| LoadError::Store(errno.into()))?
         .into();
-    let inside = decompress(&file).map_err(|error| damaged(&error))?;
-    let mut inside = Limited::new(inside, Allowance::new(IMAGE_ARCHIVE_LEN_MAX));
+    let inside = decompress(&file).map_err(|error| damaged(&error, len_max))?;
+    let mut inside = Limited::new(inside, Allowance::new(len_max));
     let mut chunk = vec![0; CHUNK_LEN];
     loop {
         let len = match inside.read(&mut chunk) {
             Ok(len) => len,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(damaged(&error).into()),
+            Err(error) => return Err(damaged(&error, len_max).into()),
         };
         let Some(bytes) = chunk.get(..len).filter(|bytes| !bytes.is_empty()) else {
             break;
@@ -136,11 +136,11 @@ fn read_head(file: &File, head: &mut [u8]) -> io::Result<usize> {
     file.read_at(head, 0)
 }
 
-fn damaged(error: &io::Error) -> Fault {
+fn damaged(error: &io::Error, len_max: u64) -> Fault {
     if is_limit(error) {
         Fault::TooLarge {
             what: "the unzipped archive is too large".to_owned(),
-            limit: format!("{IMAGE_ARCHIVE_LEN_MAX} bytes"),
+            limit: format!("{len_max} bytes"),
         }
     } else if error.kind() == io::ErrorKind::UnexpectedEof {
         Fault::Truncated

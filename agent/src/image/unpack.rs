@@ -14,9 +14,7 @@ use tar::EntryType;
 use super::error::{Fault, LoadError, shown};
 use super::stream::{Allowance, CHUNK_LEN, Limited, is_limit};
 use super::tree::{self, Attributes, Name, Tree, TreeFault};
-use crate::limits::{
-    IMAGE_ENTRIES_MAX, IMAGE_ENTRY_HEAD_LEN_MAX, IMAGE_LEN_MAX, IMAGE_NAMES_LEN_MAX,
-};
+use crate::limits::{IMAGE_ENTRY_HEAD_LEN_MAX, IMAGE_LEN_MAX, IMAGE_NAMES_LEN_MAX};
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -34,10 +32,12 @@ const PERMISSIONS: u32 = 0o7777;
 const SET_ID: u32 = 0o6000;
 
 /// What of an image's limits its layers have used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Used {
     /// Files, directories, links.
     pub(super) entries: u64,
+    /// How many it may have.
+    pub(super) entries_max: u64,
     /// Bytes on disk.
     pub(super) disk: u64,
 }
@@ -74,14 +74,14 @@ pub(super) fn unpack(
         let mut entry = entry.map_err(not_readable)?;
         allowance.set(u64::MAX);
         seen = seen.saturating_add(1);
+        layer.entry(&mut entry)?;
         let made = used.entries.saturating_add(layer.tree.made().max(seen));
-        if made > IMAGE_ENTRIES_MAX {
+        if made > used.entries_max {
             return Err(LoadError::Fault(Fault::TooLarge {
                 what: "the image has too many files".to_owned(),
-                limit: IMAGE_ENTRIES_MAX.to_string(),
+                limit: used.entries_max.to_string(),
             }));
         }
-        layer.entry(&mut entry)?;
         // What is left of it is not its successor's head.
         io::copy(&mut entry, &mut io::sink()).map_err(not_readable)?;
     }
