@@ -106,12 +106,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let writer = Writer::start(checkpoints)?;
     let driver = Driver::new(Core::new(settings), writer, processes, prober, recorder);
 
-    let names = config
-        .advertise
-        .as_deref()
-        .and_then(|text| text.rsplit_once(':'));
-    let guard = Guard::new(token, config.insecure_allow_unauthenticated)
-        .names(names.map(|(host, _)| host.to_owned()));
+    let guard = guard(&config, token);
     let tasks = TasksServer::new(TasksService::new(runs_dir, view.clone(), ended.clone()));
     let router = pages(view.clone(), linker.finder(), run_as_root, no_containers)
         .merge(registry.router())
@@ -130,6 +125,14 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         pulse,
         parts,
     })
+}
+
+/// Lets in who has the token, under the name by which others reach this agent.
+fn guard(config: &Config, token: LocalToken) -> Guard {
+    let advertised = config.advertise.as_deref();
+    let name = advertised.and_then(|text| text.rsplit_once(':'));
+    Guard::new(token, config.insecure_allow_unauthenticated)
+        .names(name.map(|(host, _)| host.to_owned()))
 }
 
 /// What it takes to run containers, or why this agent runs none, which is no reason not to run processes.

@@ -71,13 +71,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         insecure_allow_plaintext: config.insecure_allow_plaintext,
         ..ConnectOptions::new(masters, "services", [config.role.clone()])
     };
-    let (handle, events) = Framework::connect(options).map_err(|mut problem| {
-        // The option is called otherwise here.
-        if let Some(place) = problem.field.strip_prefix("masters") {
-            problem.field = format!("master{place}");
-        }
-        problem
-    })?;
+    let (handle, events) = Framework::connect(options).map_err(as_named_here)?;
     let master = Arc::new(SdkMaster::new(handle));
 
     let metrics = Metrics::new("services", env!("CARGO_PKG_VERSION"));
@@ -225,6 +219,14 @@ pub(crate) fn assemble<M: Master>(
         pulse,
         ended,
     })
+}
+
+/// The option that the SDK calls `masters` is `master` here; which entry is at fault has been checked before.
+fn as_named_here(problem: Problem) -> Problem {
+    match problem.field.starts_with("masters") {
+        true => problem.field("master"),
+        false => problem,
+    }
 }
 
 /// Hands the session's events to the driver; says so when none will come any more.
