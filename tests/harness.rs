@@ -19,9 +19,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The programs of one test.
 pub(crate) struct Cluster {
     dir: tempfile::TempDir,
-    /// First of a block of 200 ports: 0 master API, 1 cluster, 2 services, 3 discovery, 10… agents, 50… services' ports,
-    /// 100… host ports.
+    /// First of a block of 200 ports: 0 master API, 1 cluster, 2 services, 3 discovery, 4… further masters, 10… agents,
+    /// 20… ZooKeeper, 50… services' ports, 100… host ports.
     base: u16,
+    /// How many masters there are to be found.
+    masters: u16,
     processes: BTreeMap<String, Child>,
 }
 
@@ -47,6 +49,7 @@ impl Cluster {
         Self {
             dir,
             base: free_block(),
+            masters: 1,
             processes: BTreeMap::new(),
         }
     }
@@ -64,13 +67,32 @@ impl Cluster {
         format!("127.0.0.1:{}", self.port(place))
     }
 
+    /// A cluster of several masters, of which [`Self::start_master_of`] starts each.
+    pub(crate) fn with_masters(masters: u16) -> Self {
+        let mut cluster = Self::new();
+        cluster.masters = masters;
+        cluster
+    }
+
+    /// Where a master's API is, and one further its cluster listener.
+    pub(crate) fn master_place(&self, number: u16) -> u16 {
+        if number == 0 { 0 } else { 2 + number * 2 }
+    }
+
+    /// The addresses of all masters as a list: of their APIs (0), or for agents (1).
+    pub(crate) fn masters(&self, side: u16) -> String {
+        let place = |number| self.address(self.master_place(number) + side);
+        let all: Vec<String> = (0..self.masters).map(place).collect();
+        all.join(",")
+    }
+
     /// The program with this cluster's token and addresses in its environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proffer"));
         command
             .args(arguments)
             .env("PROFFER_TOKEN_FILE", self.path("token"))
-            .env("PROFFER_MASTER", self.address(0))
+            .env("PROFFER_MASTER", self.masters(0))
             .env("PROFFER_SERVICES", format!("http://{}", self.address(2)))
             .env("XDG_STATE_HOME", self.path("state"))
             .current_dir(self.dir.path())
@@ -118,6 +140,24 @@ impl Cluster {
         self.start("master", &[&fixed[..], &fast[..]].concat());
     }
 
+    /// Starts one of several masters, as `master-<number>`.
+    pub(crate) fn start_master_of(&mut self, number: u16, store: &str) {
+        let place = self.master_place(number);
+        let (listen, cluster) = (self.address(place), self.address(place + 1));
+        let fixed = [
+            "master",
+            "--listen",
+            &listen,
+            "--cluster-listen",
+            &cluster,
+            "--store",
+            store,
+        ];
+        let fast = ["--suspect-after", "1500ms", "--unreachable-after", "20s"];
+        let name = format!("master-{number}");
+        self.start(&name, &[&fixed[..], &fast[..]].concat());
+    }
+
     /// Starts an agent; it reaches the master's cluster port at `master`.
     pub(crate) fn start_agent(&mut self, name: &str, number: u16, master: &str) {
         let listen = self.address(10 + number);
@@ -144,7 +184,7 @@ impl Cluster {
     }
 
     pub(crate) fn start_services(&mut self) {
-        let (master, listen) = (self.address(0), self.address(2));
+        let (master, listen) = (self.masters(0), self.address(2));
         let work_dir = self.path("services").display().to_string();
         self.start(
             "services",

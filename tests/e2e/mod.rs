@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod dev;
+mod failover;
 mod frameworks;
 mod python;
 mod roles;
