@@ -6,3 +6,4 @@ mod failover;
 mod frameworks;
 mod python;
 mod roles;
+mod rolling;
