@@ -342,7 +342,6 @@ mod tests {
             ("cgroup_root", "cgroup_root = 'proffer'"),
             ("cgroup_root", "cgroup_root = '/'"),
             ("cgroup_root", "cgroup_root = '/a/../b'"),
-            ("cpu_hard_limit", "cpu_hard_limit = 1"),
             ("keep_ended", "keep_ended = '1'"),
             ("log_level", "log_level = 'agent=loud'"),
             ("nonsense", "nonsense = 1"),

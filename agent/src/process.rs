@@ -133,6 +133,9 @@ impl Processes {
     pub(crate) async fn join(&self) {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        if let Ok(containers) = &self.shared.containers {
+            containers.close();
+        }
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {

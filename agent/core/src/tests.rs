@@ -362,6 +362,60 @@ fn a_task_goes_from_launch_to_acknowledged_end_and_is_then_garbage() {
 }
 
 #[test]
+fn a_task_that_wants_too_much_memory_or_has_a_bad_image_fails_for_that_reason() {
+    let ended = |exit, is_out_of_memory| Ended {
+        exit,
+        is_out_of_memory,
+    };
+    for (ended, story, message) in [
+        (
+            ended(Exit::Signal(9), true),
+            "3 failed out_of_memory",
+            "killed: used more than its 64 MB",
+        ),
+        (
+            ended(Exit::Code(137), true),
+            "3 failed out_of_memory",
+            "exited with code 137 after one of its processes was killed: it used more than its 64 MB",
+        ),
+        (
+            ended(Exit::Signal(9), false),
+            "3 failed exited",
+            "ended by signal 9",
+        ),
+        // It has done without what was killed.
+        (
+            ended(Exit::Code(0), true),
+            "3 finished exited",
+            "exited with code 0",
+        ),
+    ] {
+        let mut agent = Agent::registered();
+        let run = agent.run(1, spec("t"));
+        agent.step(Event::ContainerExited { run, ended });
+        agent.persist();
+        assert_eq!(agent.story().last().map(String::as_str), Some(story));
+        assert_eq!(agent.runs[&run].statuses.last().unwrap().message, message);
+    }
+    for (reason, story) in [
+        (Reason::ImageFailed, "2 failed image_failed"),
+        (Reason::LaunchFailed, "2 failed launch_failed"),
+    ] {
+        let mut agent = Agent::registered();
+        agent.launch(1, spec("t"));
+        agent.persist();
+        let run = *agent.runs.keys().next().unwrap();
+        agent.step(Event::ContainerFailed {
+            run,
+            reason,
+            message: "because".to_owned(),
+        });
+        agent.persist();
+        assert_eq!(agent.story().last().map(String::as_str), Some(story));
+    }
+}
+
+#[test]
 fn nothing_is_started_or_said_before_it_is_durable() {
     let mut agent = Agent::registered();
     agent.launch(1, spec("t"));

@@ -94,6 +94,14 @@ impl Cgroup {
         dirs.iter().all(|dir| !dir.is_dir())
     }
 
+    /// Removes it unless there are others in it.
+    pub(crate) fn remove_if_empty(&self) {
+        for dir in self.dirs() {
+            // The kernel keeps what is not empty.
+            let _ = fs::remove_dir(dir);
+        }
+    }
+
     /// The names of those in it.
     pub(crate) fn children(&self) -> BTreeSet<String> {
         let dirs = self.dirs();

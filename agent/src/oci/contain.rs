@@ -6,7 +6,7 @@
 //!   or, with an exit code other than 0, why not.
 //! - `contain exec --run-dir DIR [--timeout-ms N] -- PROGRAM [ARGUMENT]...` runs a program in the container as the task
 //!   runs: its user, environment, directory, limits and rights. Ends as the program does, with 128 and the number of its
-//!   signal, 124 when it took too long, or 125 when it could not be run, with the reason on standard error. What the
+//!   signal, 124 when it took too long or this was told to end (SIGTERM), or 125 when it could not be run, with the reason on standard error. What the
 //!   program has left in its session is ended with it.
 //! - `contain check --dir DIR` makes an overlay in the directory and says on standard input what is in the way, if so.
 //!
@@ -23,7 +23,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::execv;
 
-use crate::oci::{create, enter, overlay};
+use crate::oci::{create, enter, overlay, system};
 use crate::supervisor::protocol::{self, Launch};
 
 /// Exit code: the arguments are wrong.
@@ -43,8 +43,9 @@ enum Verb {
 
 /// Runs the program; see above.
 ///
-/// Call it before anything else in `main`: it must have no other thread.
+/// Call it before anything else in `main`: it must have no other thread, and closes every descriptor but the first three.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    system::close_inherited();
     let args: Vec<OsString> = args.skip_while(|arg| arg == "contain").collect();
     let is_sealed = args.first().is_some_and(|arg| arg == SEALED);
     let rest = args.get(usize::from(is_sealed)..).unwrap_or_default();

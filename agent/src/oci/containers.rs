@@ -94,6 +94,11 @@ impl Containers {
         }
     }
 
+    /// This agent ends, and leaves no control group of its own without containers.
+    pub(crate) fn close(&self) {
+        Cgroup::new(&self.cgroup).remove_if_empty();
+    }
+
     /// Loads the image, makes the sandbox and writes the file `launch`: from then on a supervisor may start it. The error
     /// is for people and names no value of the environment. Blocks, for seconds if the image is large and new.
     pub(crate) fn prepare(

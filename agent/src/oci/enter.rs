@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -19,14 +19,22 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Gid, Pid, setgroups};
 
+use crate::limits::IMAGE_USERS_LEN_MAX;
 use crate::oci::cgroup::Cgroup;
 use crate::oci::seccomp::Filters;
 use crate::oci::{spec, system};
 use crate::procfs::ProcessId;
 use crate::supervisor::protocol::{self, Contained, Launch};
 
-/// Answered when the program took too long.
+/// Answered when the program took too long, or this program was told to end before it did.
 const TOO_LONG: u8 = 124;
+/// Signals that end the program before it does so itself.
+const ENDING: [Signal; 4] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+];
 /// Added to the number of the signal that ended the program.
 const SIGNALLED: i32 = 128;
 /// The namespaces of a container by their files. The mounts come last, since these files are in them.
@@ -48,16 +56,18 @@ pub(super) fn run(
     let container = launch.container.as_ref().ok_or("it is not a container's")?;
     let filters = Filters::new()?;
     enter(dir, launch, container).map_err(|error| format!("it cannot be entered: {error}"))?;
+    let (uid, gid) = launch.user.unwrap_or((0, 0));
     let (name, arguments) = program.split_first().ok_or("no program is given")?;
     let mut command = Command::new(name);
     command
         .args(arguments)
         .env_clear()
+        .env("HOME", home(uid))
         .envs(launch.environment.iter().map(|(name, value)| (name, value)))
         .current_dir(&container.directory)
         .stdin(std::process::Stdio::null());
-    system::prepare_entry(&mut command, launch.user.unwrap_or((0, 0)), filters);
-    let waited = ended_children()
+    system::prepare_entry(&mut command, (uid, gid), filters);
+    let waited = awaited_signals()
         .and_then(|signals| Ok((command.spawn()?, signals)))
         .map_err(|error| format!("{}: {error}", name.display()))
         .and_then(|(child, signals)| {
@@ -115,14 +125,31 @@ fn drop_capabilities() -> Result<(), caps::errors::CapsError> {
     caps::clear(None, CapSet::Inheritable)
 }
 
-fn ended_children() -> io::Result<SignalFd> {
+/// The user's home in the container, as `/etc/passwd` there has it.
+fn home(uid: u32) -> String {
+    let mut text = String::new();
+    let read = File::open("/etc/passwd")
+        .and_then(|file| file.take(IMAGE_USERS_LEN_MAX).read_to_string(&mut text));
+    drop(read);
+    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let home = lines.find_map(|fields| match fields.as_slice() {
+        [_, _, id, _, _, home, ..] if id.parse() == Ok(uid) => Some((*home).to_owned()),
+        _ => None,
+    });
+    home.unwrap_or_else(|| "/".to_owned())
+}
+
+fn awaited_signals() -> io::Result<SignalFd> {
     let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
+    for signal in [Signal::SIGCHLD].into_iter().chain(ENDING) {
+        signals.add(signal);
+    }
     signals.thread_block()?;
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?)
 }
 
-/// Waits for the program and ends what it has left in its session; nothing when it took too long.
+/// Waits for the program and ends what it has left in its session; nothing when it took too long, or this program was
+/// told to end.
 fn wait(
     mut child: Child,
     signals: &SignalFd,
@@ -130,12 +157,13 @@ fn wait(
 ) -> io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
     let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let mut is_told_to_end = false;
     let status = loop {
         let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
         if let Some(status) = child.try_wait()? {
             break Some(status);
         }
-        if left.is_some_and(|left| left.is_zero()) {
+        if is_told_to_end || left.is_some_and(|left| left.is_zero()) {
             break None;
         }
         let millis = left.map(|left| left.max(Duration::from_millis(1)));
@@ -145,8 +173,11 @@ fn wait(
             PollFlags::POLLIN,
         )];
         let woken = poll(&mut fds, wait.unwrap_or(PollTimeout::NONE));
-        if woken.is_ok_and(|count| count > 0) {
-            let _ = signals.read_signal();
+        if woken.is_ok_and(|count| count > 0)
+            && let Ok(Some(signal)) = signals.read_signal()
+        {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
+            is_told_to_end = ENDING.iter().any(|ending| *ending as i32 == number);
         }
     };
     let _ = killpg(group, Signal::SIGKILL);

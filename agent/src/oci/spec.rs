@@ -107,13 +107,15 @@ fn namespaces() -> Vec<Value> {
 fn resources(container: &Contained) -> Value {
     // 1,000 thousandths of a processor are 1,024 shares.
     let shares = container.cpu_milli.saturating_mul(1_024) / 1_000;
-    let mut cpu = json!({"shares": shares.max(CPU_SHARES_MIN), "period": CPU_PERIOD_US});
-    if container.cpu_limit_milli > 0 {
-        let quota = container.cpu_limit_milli.saturating_mul(CPU_PERIOD_US) / 1_000;
-        cpu["quota"] = json!(quota.max(CPU_QUOTA_MIN_US));
-    }
+    let quota = container.cpu_limit_milli.saturating_mul(CPU_PERIOD_US) / 1_000;
+    let quota = (container.cpu_limit_milli > 0).then(|| quota.max(CPU_QUOTA_MIN_US));
     json!({
-        "cpu": cpu,
+        "cpu": {
+            "shares": shares.max(CPU_SHARES_MIN),
+            "period": CPU_PERIOD_US,
+            // Absent, and so without an end, for whatever is free.
+            "quota": quota,
+        },
         "memory": {"limit": container.memory_bytes},
         "pids": {"limit": container.processes_max},
         "devices": [{"allow": false, "access": "rwm"}],
@@ -166,4 +168,59 @@ fn mounts(dir: &Path) -> Vec<Value> {
     });
     mounts.extend(files);
     mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_what_the_task_holds_and_never_less_than_the_kernel_takes() {
+        for (cpu_milli, cpu_limit_milli, shares, quota) in [
+            (500, 500, 512, json!(50_000)),
+            (2_500, 2_500, 2_560, json!(250_000)),
+            (1, 1, 2, json!(1_000)),
+            (500, 0, 512, Value::Null),
+            (0, 0, 2, Value::Null),
+        ] {
+            let container = Contained {
+                cpu_milli,
+                cpu_limit_milli,
+                memory_bytes: 5,
+                processes_max: 6,
+                ..Contained::default()
+            };
+            let said = resources(&container);
+            let cpu = json!({"shares": shares, "period": 100_000, "quota": quota});
+            assert_eq!(said.get("cpu"), Some(&cpu), "{cpu_milli}");
+            assert_eq!(said.get("memory"), Some(&json!({"limit": 5})));
+            assert_eq!(said.get("pids"), Some(&json!({"limit": 6})));
+        }
+    }
+
+    #[test]
+    fn only_root_has_capabilities_and_secrets_are_where_the_task_finds_them() {
+        let container = Contained::default();
+        let of = |user| {
+            let launch = Launch {
+                environment: vec![("A".to_owned(), "b".to_owned())],
+                user,
+                ..Launch::default()
+            };
+            let (dir, root) = (Path::new("/r"), Path::new("/r/box/root"));
+            config(&launch, &container, dir, root)
+        };
+        let effective = |config: &Value| {
+            let held = config.pointer("/process/capabilities/effective");
+            held.and_then(Value::as_array).map(Vec::len)
+        };
+        assert_eq!(effective(&of(Some((0, 0)))), Some(CAPABILITIES.len()));
+        assert_eq!(effective(&of(Some((1, 1)))), Some(0));
+        let config = of(None);
+        assert_eq!(config.pointer("/process/env"), Some(&json!(["A=b"])));
+        assert_eq!(
+            config.pointer("/process/noNewPrivileges"),
+            Some(&json!(true))
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! The system calls of containers that have no safe wrapper.
 #![expect(
     unsafe_code,
-    reason = "dispositions of signals, descriptors across a clone, and what runs between fork and exec have no safe wrapper"
+    reason = "close_range, dispositions of signals, descriptors across a clone, and what runs between fork and exec have no safe wrapper"
 )]
 
 use std::io;
@@ -9,11 +9,18 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Gid, Uid, setgid, setsid, setuid};
 
 use crate::oci::seccomp::Filters;
+
+/// Closes what whoever called has left open but for the standard descriptors: none of it may get into a container.
+pub(super) fn close_inherited() {
+    // SAFETY: nothing has been opened yet, so no descriptor from 3 on belongs to any Rust value.
+    unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+}
 
 /// Rust's start-up lets writes to a closed pipe fail; the task's program must get the signal, as it expects.
 pub(super) fn default_sigpipe() -> io::Result<()> {

@@ -177,7 +177,7 @@ fn start_container(
         system::never_wait(&answer)?;
         let mut answer = (&mut answer).take(CONTAIN_ANSWER_LEN_MAX);
         match answer.read_to_end(&mut text) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok((is_made, String::from_utf8_lossy(&text).into_owned())),
         }
     };

@@ -340,11 +340,7 @@ async fn a_container_outlives_its_agent_and_ends_with_its_supervisor() {
 
     let text = output(&bench, "pid");
     let supervisor: i32 = text.split(' ').nth(1).unwrap().parse().unwrap();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(supervisor).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    kill(supervisor);
     let last = bench.end().await;
     assert_eq!(
         (last.state, last.reason),
@@ -367,14 +363,138 @@ async fn what_a_supervisor_left_while_no_agent_ran_is_ended_at_the_next_start() 
     let text = output(&bench, "pid");
     let supervisor: i32 = text.split(' ').nth(1).unwrap().parse().unwrap();
     // Killed while stopped, and its directory gone with it: only the control group is left of the run.
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(supervisor).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    kill(supervisor);
     fs::remove_dir_all(bench.run()).unwrap();
     bench.start().await;
     wait_for(|| !is_alive(&pid)).await;
+    nothing_is_left(&bench);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_supervisor_killed_while_it_starts_a_container_leaves_nothing() {
+    let before = mounts();
+    let mut bench = Bench::started().await;
+    image(bench.path());
+    let mut seen = BTreeSet::new();
+    for number in 1..=12_u64 {
+        let spec = contained(&bench, &format!("t{number}"), "sleep 1000");
+        bench.launch(number, spec).await;
+        let (run, supervisor) = loop {
+            let fresh = bench.runs().into_iter().find(|run| {
+                let pid = fs::read_to_string(run.join("pid")).unwrap_or_default();
+                !seen.contains(run) && pid.starts_with("supervisor ")
+            });
+            if let Some(run) = fresh {
+                let text = fs::read_to_string(run.join("pid")).unwrap();
+                break (run, text.split(' ').nth(1).unwrap().parse().unwrap());
+            }
+            tokio::task::yield_now().await;
+        };
+        seen.insert(run);
+        // Each time a little further on.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(number * 3) {
+            std::hint::spin_loop();
+        }
+        kill(supervisor);
+        let last = bench.end().await;
+        assert_eq!(last.state, TaskState::Lost, "{last:?}");
+        nothing_is_left(&bench);
+    }
+    bench.stop().await;
+    assert_eq!(mounts(), before);
+}
+
+/// SIGKILL.
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn programs_run_in_a_container_as_its_task_does() {
+    let mut bench = Bench::started().await;
+    let config = r#""User":"web","Env":["A=b"],"Cmd":["/bin/sleep","1000"],"WorkingDir":"/tmp""#;
+    let archive = image_with(bench.path(), "web.tar", config);
+    let spec = in_image("t", Command::Image(Vec::new()), &archive);
+    bench.launch(1, spec).await;
+    bench.until(TaskState::Running).await;
+    let run = bench.run();
+    let exec = |options: &[&str], line: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_proffer-contain"))
+            .args(["contain", "exec", "--run-dir"])
+            .arg(&run)
+            .args(options)
+            .args(["--", "/bin/sh", "-c", line])
+            .output()
+            .unwrap()
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let own = exec(
+        &[],
+        "id -u; id -G; pwd; echo $A $HOME $PROFFER_TASK_ID; ls /; ps | grep -c '[s]leep 1000'; \
+         grep -E 'CapEff|CapBnd|NoNewPrivs|^Seccomp:' /proc/self/status; cat /proc/self/cgroup; \
+         mount -t tmpfs none /tmp; unshare -U true; ls /proc/self/fd | wc -l; exit 7",
+    );
+    let said = text(&own.stdout);
+    assert_eq!(own.status.code(), Some(7), "{said}{}", text(&own.stderr));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines[..4],
+        ["1234", "5678 77", "/tmp", "b /home/web t"],
+        "{said}"
+    );
+    assert!(
+        said.contains("\nbin\ndev\netc\nmnt\nproc\nsrv\nsys\ntmp\n1\n")
+            || said.contains("\ntmp\n1\n"),
+        "{said}"
+    );
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t00000000000000fb",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(lines.contains(&line), "{line}: {said}");
+    }
+    // In the container's own, which are the root of what it sees.
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.ends_with(":memory:/") || *line == "0::/"),
+        "{said}"
+    );
+    assert_eq!(lines.last(), Some(&"4"));
+    assert!(
+        text(&own.stderr).contains("not permitted"),
+        "{}",
+        text(&own.stderr)
+    );
+
+    let begun = Instant::now();
+    let late = exec(&["--timeout-ms", "200"], "sleep 1001 & sleep 1001");
+    assert_eq!(late.status.code(), Some(124));
+    assert!(begun.elapsed() < PATIENCE);
+    let left = exec(&[], "ps | grep -c '[s]leep 1001'");
+    assert_eq!(text(&left.stdout), "0\n");
+    assert_eq!(exec(&[], "kill -9 $$").status.code(), Some(137));
+    let missing = std::process::Command::new(env!("CARGO_BIN_EXE_proffer-contain"))
+        .args(["contain", "exec", "--run-dir"])
+        .arg(&run)
+        .args(["--", "/no/such"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(125));
+    assert!(
+        text(&missing.stderr).contains("/no/such: No such file"),
+        "{}",
+        text(&missing.stderr)
+    );
+    bench.kill("t", 1, Duration::ZERO).await;
+    bench.end().await;
+    let over = exec(&[], "true");
+    assert_eq!(over.status.code(), Some(125));
     nothing_is_left(&bench);
     bench.stop().await;
 }
