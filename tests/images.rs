@@ -333,3 +333,28 @@ impl Tar {
         self.0.into_inner().expect("memory can be written")
     }
 }
+
+#[test]
+fn other_tools_read_the_images_of_these_tests() {
+    let dir = tempfile::tempdir().expect("a directory for the test");
+    let image = busybox();
+    let archives = [
+        ("docker-archive", image.docker_save()),
+        ("oci-archive", image.oci_layout()),
+    ];
+    for (kind, archive) in archives {
+        let path = dir.path().join(kind);
+        std::fs::write(&path, archive).expect("the directory can be written");
+        let output = std::process::Command::new("skopeo")
+            .args(["inspect", "--config"])
+            .arg(format!("{kind}:{}", path.display()))
+            .output()
+            .expect("skopeo is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{kind}: {said}");
+        let read: Value = serde_json::from_slice(&output.stdout).expect("skopeo writes JSON");
+        assert_eq!(read["architecture"], host_architecture());
+        let layer = digest(&image.layers[0].tar);
+        assert_eq!(read["rootfs"]["diff_ids"], json!([layer]));
+    }
+}

@@ -32,12 +32,12 @@ use oci_spec::image::ImageConfiguration;
 
 use archive::Archive;
 use digest::{Digest, Hashing};
-use error::LoadError;
-pub(crate) use error::{Fault, ImageError, UserFault};
+pub(crate) use error::ImageError;
+use error::{Fault, LoadError};
 use store::{Hold, Scratch, Store};
 use stream::{Allowance, Limited, decompress};
 use unpack::Used;
-pub(crate) use users::{User, resolve_user};
+pub(crate) use users::resolve_user;
 
 use crate::limits::{IMAGE_ARCHIVE_LEN_MAX, IMAGE_ENTRIES_MAX, IMAGE_LEN_MAX, IMAGES_LEN_MAX};
 

@@ -8,11 +8,6 @@ mod checkpoint;
 pub mod config;
 mod driver;
 mod host;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the containerizer of images takes it into use"
-)]
 mod image;
 mod inbox;
 pub mod limits;
