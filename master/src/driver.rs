@@ -374,14 +374,12 @@ mod tests {
         let session = SessionId(1);
         driver.sessions.open(session, outbox);
         let heartbeat = || {
-            let mut effects = Effects::new();
-            effects.push(Effect::SendSession {
+            vec![Effect::SendSession {
                 session,
                 sequence: 1,
                 event: proffer_model::session::Event::Heartbeat,
                 after: proffer_master_core::effect::After::Nothing,
-            });
-            effects
+            }]
         };
         let last = start.after(Duration::from_millis(2_999));
         driver.perform_all(last, heartbeat()).expect("it holds");

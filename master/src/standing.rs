@@ -59,10 +59,11 @@ impl fmt::Display for Status {
             (None, Some(leader)) => write!(f, "stands by, {} leads", leader.address)?,
             (None, None) => f.write_str("stands by, nobody leads")?,
         }
-        for trouble in [&self.election_trouble, &self.term_trouble] {
-            if let Some(problem) = trouble {
-                write!(f, "; {}", problem.message)?;
-            }
+        for problem in [&self.election_trouble, &self.term_trouble]
+            .into_iter()
+            .flatten()
+        {
+            write!(f, "; {}", problem.message)?;
         }
         Ok(())
     }

@@ -84,7 +84,7 @@ pub enum ToAgent {
         /// Which launch.
         incarnation: Incarnation,
         /// What.
-        spec: TaskSpec,
+        spec: Box<TaskSpec>,
     },
     /// End this.
     Kill {

@@ -251,7 +251,7 @@ fn decode_launch(epoch: Epoch, launch: v1::LaunchTask) -> Result<ToAgent, Proble
         epoch,
         framework: decode_id(&launch.framework_id, "framework_id")?,
         incarnation: decode_incarnation(launch.incarnation)?,
-        spec: decode_task_spec(spec).map_err(|problem| problem.within("spec"))?,
+        spec: Box::new(decode_task_spec(spec).map_err(|problem| problem.within("spec"))?),
     })
 }
 

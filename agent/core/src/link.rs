@@ -101,7 +101,7 @@ impl Core {
                 spec,
             } => {
                 if self.may_command(epoch, effects) {
-                    self.on_launch(now, framework, incarnation, spec, effects);
+                    self.on_launch(now, framework, incarnation, *spec, effects);
                 }
             }
             ToAgent::Kill {

@@ -229,7 +229,7 @@ impl Agent {
             epoch: self.identity.epoch,
             framework: framework(),
             incarnation: Incarnation(incarnation),
-            spec,
+            spec: Box::new(spec),
         });
     }
 
@@ -739,7 +739,7 @@ fn a_greater_term_is_durable_before_what_it_commands() {
         epoch: Epoch(9),
         framework: framework(),
         incarnation: Incarnation(1),
-        spec: spec("t"),
+        spec: Box::new(spec("t")),
     });
     assert!(matches!(agent.writing[0].1, Change::Identity(_)));
     assert!(matches!(agent.writing[1].1, Change::Run { .. }));

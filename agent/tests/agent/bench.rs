@@ -191,7 +191,7 @@ impl Bench {
             epoch: EPOCH,
             framework: framework(),
             incarnation: Incarnation(incarnation),
-            spec,
+            spec: Box::new(spec),
         })
         .await;
     }

@@ -370,7 +370,7 @@ impl Core {
             epoch: self.epoch,
             framework: framework.clone(),
             incarnation,
-            spec,
+            spec: Box::new(spec),
         };
         self.send_agent(agent, message, After::Nothing);
         Ok(incarnation)

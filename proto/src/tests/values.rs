@@ -113,7 +113,7 @@ pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
             epoch,
             framework,
             incarnation,
-            spec,
+            spec: Box::new(spec),
         },
     );
     let kill = (

@@ -193,7 +193,8 @@ mod tests {
     #[test]
     fn others_do_not_count_and_what_cannot_be_read_counts_for_a_while() {
         let me = ours("me");
-        let cases: [(&[u8], bool, Option<bool>, Option<bool>); 6] = [
+        type Case<'a> = (&'a [u8], bool, Option<bool>, Option<bool>);
+        let cases: [Case<'_>; 6] = [
             (
                 br#"{"pid":"master@127.0.0.1:5050"}"#,
                 true,
