@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Cluster, eventually};
+use crate::harness::{Cluster, eventually, http};
+use crate::zookeeper::Ensemble;
 
 /// Lines of the example that an author would have to write: neither blank, nor comment, nor its head.
 const EXAMPLE_LINES_MAX: usize = 59;
@@ -67,8 +68,12 @@ struct Batch {
 impl Batch {
     fn start(agents: &[&str]) -> Self {
         let mut cluster = Cluster::new();
-        let (api, link) = (cluster.address(0), cluster.address(1));
         cluster.start_master();
+        Self::start_in(cluster, agents)
+    }
+
+    fn start_in(mut cluster: Cluster, agents: &[&str]) -> Self {
+        let link = cluster.masters(1);
         for (number, agent) in (0..).zip(agents) {
             cluster.start_agent(agent, number, &link);
         }
@@ -79,7 +84,7 @@ impl Batch {
             Some(gate)
         });
         let [gate, last_gate] = gates;
-        let example = run_example(&cluster, &api, tasks);
+        let example = run_example(&cluster, tasks);
         Self {
             cluster,
             example,
@@ -104,7 +109,7 @@ impl Batch {
     fn kill_example(&mut self) {
         self.example.kill().expect("it runs");
         self.example.wait().expect("it ends");
-        self.example = run_example(&self.cluster, &self.cluster.address(0), self.tasks);
+        self.example = run_example(&self.cluster, self.tasks);
     }
 
     fn kill_master(&mut self) {
@@ -132,10 +137,14 @@ impl Batch {
         assert_eq!(ran.len(), tasks, "one ran twice: {ran:?}\n{said}");
         assert!(!self.cluster.path("id").exists(), "its id is spent");
         eventually("no task and no framework is left", || {
-            let frameworks = self.cluster.run(&["frameworks", "-o", "json"]);
-            let is_known = String::from_utf8_lossy(&frameworks.stdout).contains("\"batch\"");
-            (frameworks.status.success() && !is_known && self.cluster.task_pids().is_empty())
-                .then_some(())
+            let masters = self.cluster.masters(0);
+            let frameworks = masters.split(',').find_map(|master| {
+                let arguments = ["frameworks", "-o", "json", "--master", master];
+                let output = self.cluster.run(&arguments);
+                output.status.success().then_some(output.stdout)
+            })?;
+            let is_known = String::from_utf8_lossy(&frameworks).contains("\"batch\"");
+            (!is_known && self.cluster.task_pids().is_empty()).then_some(())
         });
     }
 }
@@ -147,7 +156,7 @@ impl Drop for Batch {
     }
 }
 
-fn run_example(cluster: &Cluster, masters: &str, tasks: usize) -> Child {
+fn run_example(cluster: &Cluster, tasks: usize) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
@@ -158,7 +167,7 @@ fn run_example(cluster: &Cluster, masters: &str, tasks: usize) -> Child {
     let line = line.replace("DIR", &cluster.path("").display().to_string());
     Command::new(python())
         .arg(root().join("frameworks/examples/batch.py"))
-        .args(["--master", masters, "--command", &line])
+        .args(["--master", &cluster.masters(0), "--command", &line])
         .args(["--tasks", &tasks.to_string(), "--id-file"])
         .arg(cluster.path("id"))
         .env("PROFFER_TOKEN_FILE", cluster.path("token"))
@@ -192,6 +201,35 @@ fn the_python_example_survives_kills_of_the_master_and_starts_no_task_twice() {
     batch.gate = None;
     batch.await_ran(TASKS_PER_AGENT + 5);
     batch.kill_master();
+    batch.assert_each_ran_once();
+}
+
+#[test]
+fn the_python_example_survives_kills_of_leading_masters_and_starts_no_task_twice() {
+    let ensemble = Ensemble::start(3);
+    let store = ensemble.url("", "/proffer");
+    let mut cluster = Cluster::with_masters(3);
+    (0..3).for_each(|number| cluster.start_master_of(number, &store));
+    let mut batch = Batch::start_in(cluster, &["one"]);
+    let kill_leader = |batch: &mut Batch| {
+        let leader = eventually("a master leads", || {
+            (0..3).find(|number| {
+                let port = batch.cluster.port(batch.cluster.master_place(*number));
+                let health = http(port, "GET", "/health", &[], "");
+                health
+                    .is_some_and(|answer| answer.status == 200 && answer.json()["leading"] == true)
+            })
+        });
+        batch.cluster.kill(&format!("master-{leader}"));
+        batch.cluster.start_master_of(leader, &store);
+    };
+    batch.await_ran(3);
+    kill_leader(&mut batch);
+    batch.await_ran(TASKS_PER_AGENT);
+    kill_leader(&mut batch);
+    batch.gate = None;
+    batch.await_ran(TASKS_PER_AGENT + 5);
+    kill_leader(&mut batch);
     batch.assert_each_ran_once();
 }
 

@@ -82,6 +82,10 @@ fn a_leader_whose_link_freezes_is_followed_and_comes_back_as_the_last() {
         referee.last_gap()
     );
     assert!(takeover < SESSION + SLACK, "{takeover:?}");
+    assert!(
+        referee.last_gap() > SESSION / 4,
+        "a third of the session is the margin"
+    );
     a.await_trouble("store");
     // Then the link resets everything for as long, which is where a client would storm.
     link.heal();

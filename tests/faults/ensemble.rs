@@ -99,6 +99,10 @@ fn a_leader_on_a_server_that_is_cut_off_from_the_others_stops_though_that_server
         cut_off.elapsed(),
         referee.last_gap()
     );
+    assert!(
+        referee.last_gap() > SESSION / 12,
+        "a twelfth of the session is the margin"
+    );
     let is_answering = zookeeper
         .ask(server, "srvr")
         .is_some_and(|text| text.contains("Mode: follower"));
