@@ -43,6 +43,8 @@ pub const TOKEN_FILE_LEN_MAX: u64 = 1_024;
 pub const CONFIG_FILE_LEN_MAX: u64 = 1024 * 1024;
 /// How often the service manager may be told that a role does something else; changes in between are not told.
 pub const NOTIFY_STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a service manager that is busy may hold up what tells it something; then that is told again later or not.
+pub const NOTIFY_SEND_TIMEOUT: Duration = Duration::from_millis(100);
 /// Characters of what it is told; the rest is cut.
 pub const NOTIFY_STATUS_LEN_MAX: usize = 256;
 /// Bytes of untrusted text that [`crate::log::Untrusted`] shows; the rest becomes an ellipsis.

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{NOTIFY_STATUS_INTERVAL, NOTIFY_STATUS_LEN_MAX};
+use crate::limits::{NOTIFY_SEND_TIMEOUT, NOTIFY_STATUS_INTERVAL, NOTIFY_STATUS_LEN_MAX};
 
 /// What a service manager puts into the environment for its services alone: what they start must not have it.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
@@ -119,21 +119,27 @@ impl Manager {
         };
         let socket = UnixDatagram::unbound()?;
         // A manager that does not listen must not hold a role up.
-        socket.set_nonblocking(true)?;
+        socket.set_write_timeout(Some(NOTIFY_SEND_TIMEOUT))?;
         Ok(Self { socket, address })
     }
 
-    fn send(&self, text: &str) {
-        if let Err(error) = self.socket.send_to_addr(text.as_bytes(), &self.address) {
-            tracing::warn!(%error, "the service manager could not be told something");
-        }
+    /// Answers whether it was heard.
+    fn send(&self, text: &str) -> bool {
+        self.socket
+            .send_to_addr(text.as_bytes(), &self.address)
+            .inspect_err(|error| {
+                tracing::warn!(text, %error, "the service manager could not be told something");
+            })
+            .is_ok()
     }
 
     /// Tells for ever.
     async fn tell(&self, report: Report, watchdog: Option<Duration>) {
         let Report { pulses, status } = report;
         let mut told = one_line(&status());
-        self.send(&format!("READY=1\nSTATUS={told}"));
+        while !self.send(&format!("READY=1\nSTATUS={told}")) {
+            sleep(NOTIFY_STATUS_INTERVAL).await;
+        }
         let alive = async {
             let Some(watchdog) = watchdog else {
                 return std::future::pending().await;
@@ -152,8 +158,7 @@ impl Manager {
             loop {
                 ticks.tick().await;
                 let now = one_line(&status());
-                if now != told {
-                    self.send(&format!("STATUS={now}"));
+                if now != told && self.send(&format!("STATUS={now}")) {
                     told = now;
                 }
             }
@@ -204,23 +209,21 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("bound");
-        Manager::at(path.as_os_str()).expect("good").send("READY=1");
+        assert!(Manager::at(path.as_os_str()).expect("good").send("READY=1"));
         assert_eq!(receive(&socket), "READY=1");
 
         let name = format!("proffer-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let socket = UnixDatagram::bind_addr(&address).expect("bound");
         let text = format!("@{name}");
-        Manager::at(OsStr::new(&text)).expect("good").send("x");
+        assert!(Manager::at(OsStr::new(&text)).expect("good").send("x"));
         assert_eq!(receive(&socket), "x");
 
         for bad in ["vsock:2:1", "relative/path"] {
             assert!(Manager::at(OsStr::new(bad)).is_err(), "{bad}");
         }
-        // Nobody listens: said in the log, and nothing else happens.
-        Manager::at(OsStr::new("/nonexistent/socket"))
-            .expect("good")
-            .send("x");
+        let nobody = Manager::at(OsStr::new("/nonexistent/socket")).expect("good");
+        assert!(!nobody.send("x"));
     }
 
     #[test]
