@@ -7,3 +7,4 @@ mod frameworks;
 mod python;
 mod roles;
 mod rolling;
+mod systemd;
