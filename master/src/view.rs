@@ -154,6 +154,7 @@ mod tests {
             address: "h:1".into(),
             resources: proffer_model::Resources::new(),
             attributes: proffer_model::Attributes::default(),
+            domain: None,
             version: "0".into(),
         };
         Fact::Agent(proffer_master_core::effect::AgentRow {

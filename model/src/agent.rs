@@ -16,8 +16,19 @@ pub struct AgentDescription {
     pub resources: Resources,
     /// What it says besides.
     pub attributes: Attributes,
+    /// Where it stands, when it says so: what fails together.
+    pub domain: Option<FaultDomain>,
     /// The version of the program.
     pub version: String,
+}
+
+/// A place whose parts fail together: a zone (a rack, a room) within a region (a data centre).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FaultDomain {
+    /// The region.
+    pub region: String,
+    /// The zone, unique within its region.
+    pub zone: String,
 }
 
 /// Where an agent stands with the leader.

@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::attribute::{AttributeValue, Attributes};
+use crate::agent::AgentDescription;
+use crate::attribute::AttributeValue;
 use crate::epoch::Generation;
 use crate::id::{AgentId, DemandId, ResourceName, Role};
+use crate::quantities::Quantities;
 use crate::resources::Resources;
 
 /// All that a framework wants in one role. A demand with a smaller or equal generation than the last is refused.
@@ -33,8 +35,62 @@ pub struct DemandEntry {
     pub count: u32,
     /// Where they may go; an agent must satisfy all.
     pub predicates: Vec<Predicate>,
+    /// How many may be together; each must hold.
+    pub at_most: Vec<AtMost>,
+    /// So many are offered at once or none; 0 and 1: each for itself.
+    pub gang: u32,
+    /// Greater ones are served first among the framework's entries; equal ones in their order.
+    pub priority: u32,
+    /// What they take besides ordinary resources.
+    pub takes: Takes,
     /// Agents that are not wanted for a while.
     pub excluded: Vec<Exclusion>,
+}
+
+/// At most so many of an entry where the agents have the same of something: one an agent, two a zone. Counted are the
+/// framework's live tasks that were launched for an entry of this id, and what is on offer for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtMost {
+    /// So many.
+    pub count: u32,
+    /// On agents that agree in this. Agents that have it not count each for itself.
+    pub per: Key,
+}
+
+/// Something that agents may have the same of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The agent itself.
+    Agent,
+    /// The host's name.
+    Host,
+    /// The zone, within its region.
+    Zone,
+    /// The region.
+    Region,
+    /// An attribute of this name.
+    Attribute(ResourceName),
+}
+
+/// What an entry takes besides ordinary resources. In Mesos these are capabilities of the framework.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takes {
+    /// Revocable resources, which may be taken back any time.
+    pub revocable: bool,
+    /// Shared volumes.
+    pub shared: bool,
+    /// Reservations of more than one level.
+    pub refined: bool,
+}
+
+impl Default for Takes {
+    fn default() -> Self {
+        Self {
+            revocable: false,
+            shared: true,
+            refined: true,
+        }
+    }
 }
 
 impl DemandEntry {
@@ -49,6 +105,10 @@ impl DemandEntry {
             shape,
             count,
             predicates: Vec::new(),
+            at_most: Vec::new(),
+            gang: 0,
+            priority: 0,
+            takes: Takes::default(),
             excluded: Vec::new(),
         }
     }
@@ -57,8 +117,11 @@ impl DemandEntry {
 /// What one instance needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Whatever is free on an agent: Mesos's behaviour.
-    Any,
+    /// Whatever is free on an agent: Mesos's behaviour. The entry's count is of offers.
+    Any {
+        /// An offer holds at least one of these; none given: what the master is configured with.
+        least: Vec<Quantities>,
+    },
     /// These resources, and so many numbers out of range resources (`ports`: 2), whichever they are.
     Of {
         /// Scalars, and numbers that must be exactly these.
@@ -81,17 +144,30 @@ pub enum Predicate {
     Attribute(ResourceName, AttributeValue),
     /// The agent has this host name.
     Host(String),
+    /// The agent has an attribute of this name, whatever its value.
+    Has(ResourceName),
+    /// The agent has some of this resource in its total, free or not: `gpus`, to keep others off such agents.
+    Resource(ResourceName),
+    /// The agent is in this region.
+    Region(String),
+    /// The agent is in this zone of its region.
+    Zone(String),
 }
 
 impl Predicate {
-    /// Whether an agent with this host name and these attributes passes.
-    pub fn accepts(&self, host: &str, attributes: &Attributes) -> bool {
+    /// Whether an agent passes.
+    pub fn accepts(&self, agent: &AgentDescription) -> bool {
+        let domain = agent.domain.as_ref();
         match self {
-            Self::All(all) => all.iter().all(|p| p.accepts(host, attributes)),
-            Self::AnyOf(any) => any.iter().any(|p| p.accepts(host, attributes)),
-            Self::Not(inner) => !inner.accepts(host, attributes),
-            Self::Attribute(name, value) => attributes.get(name) == Some(value),
-            Self::Host(name) => name == host,
+            Self::All(all) => all.iter().all(|inner| inner.accepts(agent)),
+            Self::AnyOf(any) => any.iter().any(|inner| inner.accepts(agent)),
+            Self::Not(inner) => !inner.accepts(agent),
+            Self::Attribute(name, value) => agent.attributes.get(name) == Some(value),
+            Self::Host(name) => *name == agent.host,
+            Self::Has(name) => agent.attributes.get(name).is_some(),
+            Self::Resource(name) => agent.resources.has(name),
+            Self::Region(name) => domain.is_some_and(|domain| *name == domain.region),
+            Self::Zone(name) => domain.is_some_and(|domain| *name == domain.zone),
         }
     }
 }

@@ -142,6 +142,28 @@ ids! {
     ResourceName, "resource name", validate_resource_name;
     /// A key of a framework's durable state; segments joined by `/`.
     StateKey, "state key", validate_key;
+    /// The id of a persistent volume, chosen by who makes it.
+    VolumeId, "volume id", validate_id;
+}
+
+impl Role {
+    /// The role above it, when there is one.
+    pub fn parent(&self) -> Option<Self> {
+        let (parent, _) = self.0.rsplit_once('/')?;
+        Some(Self(parent.into()))
+    }
+
+    /// The first segment of its path: the role at the top of its tree.
+    pub fn top(&self) -> Self {
+        let top = self.0.split('/').next().unwrap_or_default();
+        Self(top.into())
+    }
+
+    /// Whether it is this role or one beneath it.
+    pub fn holds(&self, other: &Self) -> bool {
+        let rest = other.0.strip_prefix(&*self.0);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 #[cfg(test)]

@@ -19,9 +19,13 @@ pub mod leader;
 pub mod limits;
 pub mod link;
 pub mod offer;
+pub mod operation;
 pub mod problem;
+pub mod quantities;
+pub mod quota;
 pub mod ranges;
 pub mod registry;
+pub mod resource_kind;
 pub mod resources;
 pub mod secret;
 pub mod session;
@@ -29,19 +33,23 @@ pub mod task;
 pub mod time;
 pub mod token;
 
-pub use agent::{AgentDescription, AgentState};
+pub use agent::{AgentDescription, AgentState, FaultDomain};
 pub use attribute::{AttributeValue, Attributes};
-pub use demand::{Demand, DemandEntry, Exclusion, Predicate, Shape};
+pub use demand::{AtMost, Demand, DemandEntry, Exclusion, Key, Predicate, Shape, Takes};
 pub use epoch::{Epoch, Generation, Incarnation};
 pub use framework::FrameworkDescription;
 pub use id::{
     AgentId, ClusterId, DemandId, FrameworkId, OfferId, Principal, ResourceName, Role, StateKey,
-    TaskId,
+    TaskId, VolumeId,
 };
 pub use leader::Leader;
 pub use offer::{Fit, Offer};
+pub use operation::{LaunchResult, Operation, OperationResult};
 pub use problem::{Kind, Problem};
+pub use quantities::{Limits, Quantities};
+pub use quota::{Quota, Weight};
 pub use ranges::{Range, RangeSet};
+pub use resource_kind::{Disk, DiskSource, Reservation, ResourceKind, Volume};
 pub use resources::Resources;
 pub use secret::Secret;
 pub use task::{

@@ -11,6 +11,7 @@ use crate::code;
 use crate::id::ResourceName;
 use crate::limits::{RESOURCE_NAMES_MAX, SCALAR_MILLI_MAX};
 use crate::problem::Problem;
+use crate::quantities::Quantities;
 use crate::ranges::{Range, RangeSet};
 
 /// An amount of everything: what an agent has, an offer holds, a task needs.
@@ -90,6 +91,19 @@ impl Resources {
     /// The range resources, by name; none is empty.
     pub fn ranges(&self) -> &BTreeMap<ResourceName, RangeSet> {
         &self.ranges
+    }
+
+    /// Whether there is any of a resource, of whatever kind.
+    pub fn has(&self, name: &ResourceName) -> bool {
+        self.scalars.contains_key(name) || self.ranges.contains_key(name)
+    }
+
+    /// How much there is of each scalar, of all kinds together.
+    pub fn quantities(&self) -> Quantities {
+        let scalars = self.scalars.iter();
+        scalars
+            .map(|(name, milli)| (name.clone(), *milli))
+            .collect()
     }
 
     /// Whether there is nothing.

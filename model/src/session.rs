@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use crate::demand::Demand;
-use crate::epoch::{Epoch, Generation, Incarnation};
+use crate::epoch::{Epoch, Generation};
 use crate::framework::FrameworkDescription;
 use crate::id::{AgentId, ClusterId, FrameworkId, OfferId, TaskId};
 use crate::offer::Offer;
+pub use crate::operation::LaunchResult;
 use crate::problem::Problem;
 use crate::task::{Status, TaskSpec};
 
@@ -69,15 +70,6 @@ pub enum Answer {
     Launched(Vec<LaunchResult>),
     /// Refused; nothing of it was done.
     Refused(Problem),
-}
-
-/// What became of one launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaunchResult {
-    /// The task.
-    pub task: TaskId,
-    /// Its incarnation, or why it was refused.
-    pub outcome: Result<Incarnation, Problem>,
 }
 
 /// What the master tells a framework.

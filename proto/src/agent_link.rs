@@ -163,6 +163,7 @@ pub fn decode_agent_description(
         address: decode_host(description.address, "address")?,
         resources: decode_resources(resources).map_err(|problem| problem.within("resources"))?,
         attributes: decode_attributes(description.attributes)?,
+        domain: None,
         version: decode_text(description.version, "version")?,
     })
 }

@@ -9,7 +9,7 @@ use proffer_model::limits::{
     PREDICATE_DEPTH_MAX, RANGES_MAX, RESOURCE_NAMES_MAX,
 };
 use proffer_model::{
-    Demand, DemandEntry, Exclusion, Generation, Predicate, Problem, ResourceName, Shape,
+    Demand, DemandEntry, Exclusion, Generation, Predicate, Problem, ResourceName, Shape, Takes,
 };
 
 use crate::fields::{
@@ -53,6 +53,10 @@ pub fn encode_predicate(predicate: &Predicate) -> v1::Predicate {
         Predicate::Not(inner) => Test::Not(Box::new(encode_predicate(inner))),
         Predicate::Attribute(name, value) => Test::Attribute(encode_attribute(name, value)),
         Predicate::Host(host) => Test::Host(host.clone()),
+        Predicate::Has(name) => Test::Has(name.to_string()),
+        Predicate::Resource(name) => Test::Resource(name.to_string()),
+        Predicate::Region(name) => Test::Region(name.clone()),
+        Predicate::Zone(name) => Test::Zone(name.clone()),
     };
     v1::Predicate { test: Some(test) }
 }
@@ -87,6 +91,10 @@ fn decode_nested(predicate: v1::Predicate, depth_left: usize) -> Result<Predicat
             Predicate::Attribute(name, value)
         }
         Test::Host(host) => Predicate::Host(decode_host(host, "host")?),
+        Test::Has(name) => Predicate::Has(decode_id(&name, "has")?),
+        Test::Resource(name) => Predicate::Resource(decode_id(&name, "resource")?),
+        Test::Region(name) => Predicate::Region(decode_host(name, "region")?),
+        Test::Zone(name) => Predicate::Zone(decode_host(name, "zone")?),
     })
 }
 
@@ -116,6 +124,10 @@ fn decode_entry(entry: v1::DemandEntry) -> Result<DemandEntry, Problem> {
             ENTRIES_MAX,
             decode_predicate,
         )?,
+        at_most: Vec::new(),
+        gang: 0,
+        priority: 0,
+        takes: Takes::default(),
         excluded: decode_list(
             entry.excluded,
             "excluded",
@@ -140,7 +152,7 @@ fn encode_shape(shape: &Shape) -> Option<v1::Shape> {
 
 fn decode_shape(shape: Option<v1::Shape>) -> Result<Shape, Problem> {
     let Some(shape) = shape else {
-        return Ok(Shape::Any);
+        return Ok(Shape::Any { least: Vec::new() });
     };
     let resources = decode_resources(shape.resources.unwrap_or_default())
         .map_err(|problem| problem.within("resources"))?;

@@ -88,6 +88,7 @@ impl Host {
                 .parse()
                 .expect("good resources"),
             attributes: Attributes::default(),
+            domain: None,
             version: "sim".into(),
         };
         let seed = (self.number as u64) << 32 | self.life;

@@ -104,6 +104,10 @@ impl Framework {
             shape: Shape::Of { resources, counts },
             count: u32::try_from(missing).expect("small"),
             predicates: Vec::new(),
+            at_most: Vec::new(),
+            gang: 0,
+            priority: 0,
+            takes: proffer_model::Takes::default(),
             excluded: Vec::new(),
         };
         let entries = if missing == 0 {

@@ -72,6 +72,7 @@ fn settings() -> Settings {
             address: "h:1".to_owned(),
             resources: "cpus:4;mem:1024".parse().unwrap(),
             attributes: Attributes::default(),
+            domain: None,
             version: String::new(),
         },
         seed: 42,

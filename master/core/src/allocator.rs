@@ -256,7 +256,7 @@ impl<'a> Round<'a> {
                     demand: entry.entry.id.clone(),
                     count: 0,
                 },
-                is_any: entry.entry.shape == Shape::Any,
+                is_any: matches!(entry.entry.shape, Shape::Any { .. }),
             });
         grant.resources.add(&resources);
         grant.fit.count = grant.fit.count.saturating_add(count);
@@ -267,5 +267,5 @@ impl<'a> Round<'a> {
 /// Whether an agent passes all of an entry's predicates.
 pub(crate) fn accepts(entry: &WantedEntry, agent: &AgentDescription) -> bool {
     let mut predicates = entry.entry.predicates.iter();
-    predicates.all(|predicate| predicate.accepts(&agent.host, &agent.attributes))
+    predicates.all(|predicate| predicate.accepts(agent))
 }

@@ -298,6 +298,7 @@ fn framework_description() -> impl Strategy<Value = FrameworkDescription> {
 fn agent_description() -> impl Strategy<Value = AgentDescription> {
     (host(), host(), resources(), attributes(), text()).prop_map(
         |(host, address, resources, attributes, version)| AgentDescription {
+            domain: None,
             host,
             address,
             resources,
@@ -341,6 +342,10 @@ fn demand_entry() -> impl Strategy<Value = DemandEntry> {
         vec(exclusion, 0..3),
     )
         .prop_map(|(id, shape, count, predicates, excluded)| DemandEntry {
+            at_most: Vec::new(),
+            gang: 0,
+            priority: 0,
+            takes: proffer_model::Takes::default(),
             id,
             shape,
             count,
@@ -360,7 +365,7 @@ fn shape() -> impl Strategy<Value = Shape> {
                     .collect(),
             }
         });
-    prop_oneof![Just(Shape::Any), of]
+    prop_oneof![Just(Shape::Any { least: Vec::new() }), of]
 }
 
 fn predicate() -> impl Strategy<Value = Predicate> {

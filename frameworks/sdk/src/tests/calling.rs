@@ -247,9 +247,13 @@ async fn a_demand_that_is_wrong_is_not_repeated() {
     within(handle.subscribed()).await.expect("a session");
     let entry = |id: &str| DemandEntry {
         id: DemandId::new(id).unwrap(),
-        shape: Shape::Any,
+        shape: Shape::Any { least: Vec::new() },
         count: 1,
         predicates: vec![],
+        at_most: Vec::new(),
+        gang: 0,
+        priority: 0,
+        takes: proffer_model::Takes::default(),
         excluded: vec![],
     };
     let setting = tokio::spawn({

@@ -12,9 +12,13 @@ use crate::Framework;
 fn entry() -> DemandEntry {
     DemandEntry {
         id: DemandId::new("e").unwrap(),
-        shape: Shape::Any,
+        shape: Shape::Any { least: Vec::new() },
         count: 3,
         predicates: vec![],
+        at_most: Vec::new(),
+        gang: 0,
+        priority: 0,
+        takes: proffer_model::Takes::default(),
         excluded: vec![],
     }
 }

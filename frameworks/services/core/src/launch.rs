@@ -43,6 +43,10 @@ pub(crate) fn demand_of(app: &App, missing: u32) -> Option<DemandEntry> {
         shape: Shape::Of { resources, counts },
         count,
         predicates: Vec::new(),
+        at_most: Vec::new(),
+        gang: 0,
+        priority: 0,
+        takes: proffer_model::Takes::default(),
         excluded: Vec::new(),
     })
 }

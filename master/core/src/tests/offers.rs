@@ -13,7 +13,7 @@ use crate::limits::OFFERS_PER_EVENT_MAX;
 
 fn any(count: u32) -> DemandEntry {
     DemandEntry {
-        shape: Shape::Any,
+        shape: Shape::Any { least: Vec::new() },
         ..want("any", count, "", 0)
     }
 }

@@ -203,7 +203,7 @@ impl Seen {
         let other = want("x", u32::from(c % 4), "cpus:0.5;mem:1", 0);
         let other = match a % 3 {
             0 => DemandEntry {
-                shape: Shape::Any,
+                shape: Shape::Any { least: Vec::new() },
                 ..other
             },
             _ => other,

@@ -68,6 +68,7 @@ pub(super) fn describe(host: &str, resources: &str) -> AgentDescription {
         address: format!("{host}:5051"),
         resources: r(resources),
         attributes: format!("rack:{host}").parse().expect("attributes"),
+        domain: None,
         version: "1".to_owned(),
     }
 }
@@ -92,6 +93,10 @@ pub(super) fn want(id: &str, count: u32, resources: &str, ports: u64) -> DemandE
         },
         count,
         predicates: Vec::new(),
+        at_most: Vec::new(),
+        gang: 0,
+        priority: 0,
+        takes: proffer_model::Takes::default(),
         excluded: Vec::new(),
     }
 }
