@@ -15,6 +15,6 @@ mod seccomp;
 mod spec;
 mod system;
 
-pub(crate) use containers::{CGROUP_ROOT, Containers, end_container};
+pub(crate) use containers::{CGROUP_ROOT, Containers, cgroup_of, end_container};
 
 pub use contain::main as contain;

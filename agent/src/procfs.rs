@@ -45,14 +45,13 @@ pub(crate) struct Origin {
     pub(crate) group: u32,
 }
 
-/// All processes that were given this environment entry, `NAME=value`, when they started, or are of this origin: a program
-/// may write its name over its environment. One that only waits to be reaped does not count.
-pub(crate) fn started_with(entry: &str, origin: Option<Origin>) -> Vec<u32> {
+/// All processes that were given one of these environment entries, `NAME=value`, when they started, or are of this origin:
+/// a program may write its name over its environment. One that only waits to be reaped does not count.
+pub(crate) fn started_with(entries: &[String], origin: Option<Origin>) -> Vec<u32> {
     let has_entry = |pid: u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment
-            .split(|byte| *byte == 0)
-            .any(|e| e == entry.as_bytes())
+        let mut given = environment.split(|byte| *byte == 0);
+        given.any(|given| entries.iter().any(|entry| given == entry.as_bytes()))
     };
     let is_of_origin = |pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Whole clusters of real processes, real HAProxy, real tasks.
 
 mod bad_input;
+mod containers;
 mod dev;
 mod failover;
 mod frameworks;

@@ -133,6 +133,8 @@ fn end(dir: &Path, depth: u32) {
         let children = subdirectories(dir);
         children.iter().for_each(|child| end(child, depth - 1));
     }
+    // All at once, where the kernel can; what forks meanwhile is in it too.
+    let _ = write(&dir.join("cgroup.kill"), "1");
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     let pids = text.lines().flat_map(str::parse).filter_map(Pid::from_raw);
     for pid in pids {

@@ -90,7 +90,7 @@ impl Containers {
         let there = Cgroup::new(&self.cgroup).children();
         for name in there.difference(&alive) {
             tracing::info!(run = name, "what is left of a container is ended");
-            end(&format!("{}/{name}", self.cgroup));
+            end_container(&format!("{}/{name}", self.cgroup));
         }
     }
 
@@ -185,14 +185,13 @@ impl Containers {
     }
 }
 
-/// Ends all of the container of this run, if it is one. Blocks.
-pub(crate) fn end_container(dir: &Path) {
-    if let Some(container) = read_launch(dir).and_then(|launch| launch.container) {
-        end(&container.cgroup);
-    }
+/// The control group of the container of this run, if it is one.
+pub(crate) fn cgroup_of(dir: &Path) -> Option<String> {
+    Some(read_launch(dir)?.container?.cgroup)
 }
 
-fn end(cgroup: &str) {
+/// Ends all of the container of this control group. Blocks.
+pub(crate) fn end_container(cgroup: &str) {
     let (group, begun) = (Cgroup::new(cgroup), Instant::now());
     while !group.end() {
         if begun.elapsed() > KILL_REST_PATIENCE {

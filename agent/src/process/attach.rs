@@ -18,7 +18,8 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::limits::{ATTACH_INTERVAL, ATTACH_PATIENCE, CONTROL_LINE_LEN_MAX, KILL_REST_PATIENCE};
-use crate::oci::end_container;
+use crate::oci::{cgroup_of, end_container};
+use crate::process::SANDBOX_VARIABLE;
 use crate::procfs::{self, Origin, ProcessId};
 use crate::supervisor::protocol::{self, Said};
 
@@ -88,7 +89,7 @@ pub(super) async fn attach(dir: &Path) -> Attached {
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::error!(path = %dir.display(), "a run directory is gone, and what ran in it is ended");
-                sweep(&dir.join(protocol::SANDBOX), None).await;
+                sweep(dir, None, None).await;
                 return Attached::Gone(Found::SupervisorLost);
             }
             Err(error) => {
@@ -173,10 +174,13 @@ async fn settle(dir: &Path, lock: File) -> Found {
     }
     let is_claimed = !matches!(fs::exists(dir.join(protocol::PID)), Ok(false));
     if is_claimed {
-        sweep(&dir.join(protocol::SANDBOX), origin(dir)).await;
-        let run = dir.to_owned();
-        // A panic there has been reported.
-        let _ = tokio::task::spawn_blocking(move || end_container(&run)).await;
+        let cgroup = cgroup_of(dir);
+        // Who makes a container is ended before what it has made: else it would make more.
+        sweep(dir, origin(dir), cgroup.as_deref()).await;
+        if let Some(cgroup) = cgroup {
+            // A panic there has been reported.
+            let _ = tokio::task::spawn_blocking(move || end_container(&cgroup)).await;
+        }
         return Found::SupervisorLost;
     }
     match fs::remove_file(dir.join(protocol::LAUNCH)) {
@@ -192,21 +196,24 @@ async fn settle(dir: &Path, lock: File) -> Found {
     }
 }
 
-/// Ends all processes that were started in this sandbox: their supervisor is dead, and nobody else would.
-async fn sweep(sandbox: &Path, origin: Option<Origin>) {
-    let entry = format!("{}={}", super::launch::SANDBOX_VARIABLE, sandbox.display());
+/// Ends all processes that were started in this run's sandbox, or make its container: their supervisor is dead, and
+/// nobody else would.
+async fn sweep(dir: &Path, origin: Option<Origin>, cgroup: Option<&str>) {
+    let sandbox = dir.join(protocol::SANDBOX);
+    let mut entries = vec![format!("{SANDBOX_VARIABLE}={}", sandbox.display())];
+    entries.extend(cgroup.map(|cgroup| format!("{}={cgroup}", protocol::MAKER_VARIABLE)));
     let begun = Instant::now();
     while begun.elapsed() < KILL_REST_PATIENCE {
-        let entry = entry.clone();
-        let found = tokio::task::spawn_blocking(move || procfs::started_with(&entry, origin)).await;
-        match found {
+        let entries = entries.clone();
+        let look = move || procfs::started_with(&entries, origin);
+        match tokio::task::spawn_blocking(look).await {
             Ok(left) if left.is_empty() => return,
             Ok(left) => left.into_iter().for_each(kill),
             Err(error) => tracing::error!(%error, "processes cannot be looked through"),
         }
         sleep(ATTACH_INTERVAL).await;
     }
-    tracing::error!(sandbox = %sandbox.display(), "what a lost task has left cannot be ended");
+    tracing::error!(run = %dir.display(), "what a lost task has left cannot be ended");
 }
 
 /// The supervisor led the task's session, and the task its group.

@@ -164,6 +164,7 @@ fn start_container(
         command
             .args(["contain", "start", "--run-dir", "."])
             .env_clear()
+            .env(protocol::MAKER_VARIABLE, &container.cgroup)
             .stdin(said)
             .stdout(stdout)
             .stderr(stderr);

@@ -13,6 +13,9 @@
 //! `failed MESSAGE`, and closes. Before `exited` it says `oom COUNT` if the kernel has killed processes of the container
 //! because it used more memory than it may. The agent says `kill SIGNAL`. Lines end with `\n` and have at most 1,024 bytes.
 //!
+//! Whatever makes a container has `PROFFER_MAKES=` and the container's control group in its environment, by which the agent
+//! finds it when the supervisor was killed meanwhile. The container itself has not.
+//!
 //! The supervisor writes `ready\n` to its standard output once it listens, and closes it.
 
 use proffer_model::Exit;
@@ -35,6 +38,8 @@ pub const SANDBOX: &str = "sandbox";
 pub const STDOUT: &str = "stdout";
 /// The task's error output, newest; the older file has `.1` appended.
 pub const STDERR: &str = "stderr";
+/// The variable of those who make a container; it holds the control group.
+pub const MAKER_VARIABLE: &str = "PROFFER_MAKES";
 /// Said on standard output when the supervisor listens.
 pub const READY: &[u8] = b"ready\n";
 
