@@ -248,7 +248,7 @@ impl Client {
         let is_first = self.lost_at.is_none_or(|lost| now - lost > LOSS_FORGET);
         self.lost_at = Some(now);
         if !is_first {
-            thread::sleep(LOSS_PAUSE);
+            thread::park_timeout(LOSS_PAUSE);
         }
     }
 
