@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod agents;
+pub mod allocation;
 mod allocator;
 mod amounts;
 pub mod config;
