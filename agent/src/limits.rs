@@ -10,6 +10,8 @@ pub const CONTROL_CLIENTS_MAX: usize = 8;
 pub const CONTROL_LINE_LEN_MAX: usize = 1_024;
 /// How long a supervisor goes on killing what its task has left; then it leaves word all the same.
 pub const KILL_REST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a task has to end by itself when its host goes down; then it is killed. Service managers wait for 90 s.
+pub const HOST_DOWN_GRACE: Duration = Duration::from_secs(30);
 /// Bytes that a supervisor reads of why a container could not be made; the rest is left out.
 pub const CONTAIN_ANSWER_LEN_MAX: u64 = 512;
 /// How often it looks whether they are gone.

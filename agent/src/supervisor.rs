@@ -3,7 +3,9 @@
 //!
 //! No runtime, no threads, no configuration: all it knows is its run directory (see `protocol.rs`). It claims the
 //! directory with a lock and a file `pid` before it starts anything, so of any number of supervisors for one run at most
-//! one ever starts the task. Terminating signals are for tasks, not for it: it ends when its task has ended.
+//! one ever starts the task. Terminating signals are for tasks, not for it: it ends when its task has ended. Only when
+//! process 1 sends SIGTERM, because the host goes down, does it end its task, and leaves no word: what the task said to
+//! that is no result.
 //!
 //! What it cannot do for a task without a container, since it uses no cgroup: hold it to its share of processor, memory or
 //! processes. A fork bomb takes the whole host, and one that forks faster than it is killed outlives
@@ -123,9 +125,10 @@ fn supervise(launch: &Launch) -> ExitCode {
         .and_then(|()| io::stdout().flush());
     let _ = system::silence_stdout();
     let mut watch = Watch::new(signals, listener, child);
-    let lines = watch.until_exit();
-    leave_word(&lines);
-    watch.tell_exit();
+    if let Some(lines) = watch.until_exit() {
+        leave_word(&lines);
+        watch.tell_exit();
+    }
     ExitCode::SUCCESS
 }
 

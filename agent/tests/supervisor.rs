@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use proffer_agent::supervisor::protocol::{Launch, kill_line};
 
 /// A run directory and the supervisor that was started on it.
@@ -186,6 +188,44 @@ fn sigkill_ends_a_task_that_ignores_sigterm_and_all_that_it_has_left() {
         !is_alive(&grandchild),
         "the double-forked grandchild lives on"
     );
+}
+
+#[test]
+fn a_supervisor_outlives_signals() {
+    let mut run = start(&shell("echo up; sleep 1000"));
+    run.pid();
+    let supervisor = Pid::from_raw(i32::try_from(run.supervisor.id()).unwrap());
+    for signal in ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] {
+        kill(supervisor, signal.parse::<Signal>().unwrap()).unwrap();
+    }
+    run.kill(9);
+    assert_eq!(run.exit(), "exited signal 9\n");
+}
+
+#[test]
+fn a_host_that_goes_down_takes_tasks_along_and_no_word_is_left() {
+    // Even one that ends as if it had done its work.
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("sandbox")).unwrap();
+    let launch = shell("trap 'echo told; exit 0' TERM; echo up; while :; do sleep 0.1; done");
+    fs::write(dir.path().join("launch"), launch.encode().unwrap()).unwrap();
+    // The shell is process 1 of a host of its own.
+    let host = "\"$0\" supervise --run-dir \"$1\" & supervisor=$!; \
+                until grep -q up \"$1/stdout\"; do sleep 0.1; done; \
+                kill -TERM $supervisor; wait $supervisor";
+    let status = Command::new("timeout")
+        .args(["60", "unshare"])
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+        .args(["/bin/sh", "-c", host])
+        .arg(env!("CARGO_BIN_EXE_proffer-supervise"))
+        .arg(dir.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let stdout = fs::read_to_string(dir.path().join("stdout")).unwrap();
+    assert_eq!(stdout, "up\ntold\n");
+    assert!(!dir.path().join("exit").exists());
 }
 
 #[test]

@@ -5,12 +5,14 @@ use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::io::{PipeReader, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixListener;
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signalfd::SignalFd;
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::{SignalFd, siginfo};
 use proffer_model::Exit;
 
-use crate::limits::CONTROL_CLIENTS_MAX;
+use crate::limits::{CONTROL_CLIENTS_MAX, HOST_DOWN_GRACE, KILL_REST_PATIENCE};
 use crate::supervisor::child::Child;
 use crate::supervisor::control::Client;
 use crate::supervisor::output::Output;
@@ -20,6 +22,8 @@ use crate::supervisor::protocol::{Said, dropped_line};
 const CHUNK_LEN: usize = 16 * 1024;
 /// Chunks that are read from one pipe after the task has ended: all that a pipe can hold.
 const DRAIN_CHUNKS_MAX: usize = 128;
+/// The process that starts a host and takes it down.
+const INIT: u32 = 1;
 
 /// All that is waited for.
 pub(super) struct Watch {
@@ -28,6 +32,8 @@ pub(super) struct Watch {
     clients: Vec<Client>,
     child: Child,
     exit: Option<Exit>,
+    /// When a task is killed next whose host goes down.
+    kill_at: Option<Instant>,
     /// How it ended, as it is told: the file's first lines.
     words: Vec<Said>,
     chunk: Box<[u8]>,
@@ -41,19 +47,24 @@ impl Watch {
             clients: Vec::new(),
             child,
             exit: None,
+            kill_at: None,
             words: Vec::new(),
             chunk: vec![0; CHUNK_LEN].into_boxed_slice(),
         }
     }
 
-    /// Waits until the task has ended and ends what is left of it; answers the lines of the file `exit`.
-    pub(super) fn until_exit(&mut self) -> Vec<String> {
+    /// Waits until the task has ended and ends what is left of it; answers the lines of the file `exit`. Nothing if its
+    /// host went down first: how it ended then is not its own doing, and the agent tells that it is lost.
+    pub(super) fn until_exit(&mut self) -> Option<Vec<String>> {
         let exit = loop {
             if let Some(exit) = self.exit {
                 break exit;
             }
             self.turn();
         };
+        // Task and supervisor are told at once, and the task may be the faster.
+        self.read_signals();
+        let is_host_down = self.kill_at.is_some();
         let killed = self.child.killed_for_memory();
         self.words = vec![Said::Exited(exit)];
         if killed > 0 {
@@ -62,11 +73,14 @@ impl Watch {
         self.child.end_rest();
         self.read_signals();
         self.drain();
+        if is_host_down {
+            return None;
+        }
         let mut lines: Vec<String> = self.words.iter().map(Said::line).collect();
         let outputs = [&self.child.stdout.1, &self.child.stderr.1].into_iter();
         let dropped = outputs.filter(|output| output.dropped() > 0);
         lines.extend(dropped.map(|output| dropped_line(output.name(), output.dropped())));
-        lines
+        Some(lines)
     }
 
     /// Says to whoever listens how it ended.
@@ -83,6 +97,10 @@ impl Watch {
         if ready.signals {
             self.read_signals();
             self.exit = self.child.reap();
+        }
+        if self.exit.is_none() && self.kill_at.is_some_and(|at| at <= Instant::now()) {
+            self.child.signal(Signal::SIGKILL as i32);
+            self.kill_at = Some(Instant::now() + KILL_REST_PATIENCE);
         }
         if ready.stdout {
             pump(&mut self.child.stdout, &mut self.chunk);
@@ -112,7 +130,12 @@ impl Watch {
         fds.extend(stdout);
         fds.extend(stderr);
         fds.extend(self.clients.iter().map(|client| poll_in(client.as_fd())));
-        let is_ready: Vec<bool> = match poll(&mut fds, PollTimeout::NONE) {
+        let timeout = self.kill_at.map_or(PollTimeout::NONE, |at| {
+            // Rounded up, so that it is over when this returns.
+            let millis = at.saturating_duration_since(Instant::now()).as_millis() + 1;
+            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+        });
+        let is_ready: Vec<bool> = match poll(&mut fds, timeout) {
             Ok(_) => fds.iter().map(|fd| fd.any().unwrap_or(true)).collect(),
             Err(_) => Vec::new(),
         };
@@ -127,7 +150,15 @@ impl Watch {
     }
 
     fn read_signals(&mut self) {
-        while let Ok(Some(_)) = self.signals.read_signal() {}
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            if is_host_down(&signal) && self.kill_at.is_none() {
+                self.kill_at = Some(Instant::now() + HOST_DOWN_GRACE);
+                // A plain process is told as well; of a container, only whoever stops it knows by which signal.
+                if self.exit.is_none() {
+                    self.child.signal(Signal::SIGTERM as i32);
+                }
+            }
+        }
     }
 
     fn hear_clients(&mut self, is_ready: &[bool]) {
@@ -171,6 +202,11 @@ struct Ready {
     stdout: bool,
     stderr: bool,
     clients: Vec<bool>,
+}
+
+/// Whether the host goes down, or whoever governs it wants all tasks ended. The same from others is nothing to a supervisor.
+fn is_host_down(signal: &siginfo) -> bool {
+    signal.ssi_pid == INIT && i32::try_from(signal.ssi_signo) == Ok(Signal::SIGTERM as i32)
 }
 
 fn poll_in(fd: BorrowedFd<'_>) -> PollFd<'_> {
