@@ -61,7 +61,7 @@ async fn launch(
         .map(|number| task(*number, command))
         .collect::<Result<_, _>>()?;
     for result in handle
-        .accept(vec![offer.id], specs)
+        .launch(vec![offer.id], specs)
         .await
         .unwrap_or_default()
     {

@@ -242,13 +242,16 @@ async fn a_call_that_cannot_be_read_is_answered_and_the_session_goes_on() {
     framework.subscribe("").await;
     let bad = v1::Accept {
         offer_ids: vec!["o".into()],
-        launches: vec![v1::TaskSpec {
+        operations: vec![peers::launch(v1::TaskSpec {
             id: "../etc".into(),
             ..peers::task("x")
-        }],
+        })],
     };
     let problem = framework.refused(Call::Accept(bad)).await;
-    assert_eq!(problem.field, "accept.launches[0].id", "{problem:?}");
+    assert_eq!(
+        problem.field, "accept.operations[0].launch.id",
+        "{problem:?}"
+    );
     let missing = v1::SetDemand::default();
     assert!(
         !framework

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::epoch::{Epoch, Incarnation};
 use crate::id::{AgentId, ClusterId, FrameworkId};
+use crate::link::Payer;
 use crate::task::{Reason, Status, TaskSpec};
 
 /// Who the agent is, from registration to registration.
@@ -30,6 +31,8 @@ pub struct Run {
     pub incarnation: Incarnation,
     /// What.
     pub spec: TaskSpec,
+    /// Who pays; absent where it was not kept yet.
+    pub payer: Option<Payer>,
 }
 
 /// One thing that is written about a run, in order.

@@ -35,11 +35,13 @@ codes! {
     TASK_RESOURCES_NOT_OFFERED = "task.resources_not_offered", Conflict;
     /// A task with this id is live or unacknowledged.
     TASK_DUPLICATE = "task.duplicate", Conflict;
+    /// Another task of its group is refused.
+    TASK_GROUP_REFUSED = "task.group_refused", Conflict;
     /// There is no such task.
     TASK_UNKNOWN = "task.unknown", NotFound;
     /// The offer was rescinded, accepted, declined or has expired.
     OFFER_GONE = "offer.gone", Conflict;
-    /// The offers of one accept are of several agents.
+    /// The offers of one accept are of several agents or roles.
     OFFER_MIXED = "offer.mixed", Invalid;
     /// There is no such framework.
     FRAMEWORK_UNKNOWN = "framework.unknown", NotFound;

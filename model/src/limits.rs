@@ -22,7 +22,7 @@ pub const DEMAND_ENTRIES_MAX: usize = 10_000;
 pub const DEMAND_COUNT_MAX: u32 = 1_000_000;
 /// Nesting of a predicate; deeper ones are refused.
 pub const PREDICATE_DEPTH_MAX: usize = 16;
-/// Tasks or offers in one call; more are refused.
+/// Tasks, operations or offers in one call; more are refused.
 pub const ITEMS_PER_CALL_MAX: usize = 10_000;
 /// Bytes of one gRPC message; a larger one ends its stream.
 pub const MESSAGE_LEN_MAX: usize = 8 * 1024 * 1024;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::agent::AgentDescription;
 use crate::epoch::{Epoch, Generation, Incarnation};
-use crate::id::{AgentId, ClusterId, FrameworkId, TaskId};
+use crate::id::{AgentId, ClusterId, DemandId, FrameworkId, Role, TaskId};
 use crate::problem::Problem;
 use crate::task::{Status, TaskSpec};
 
@@ -55,6 +55,17 @@ pub struct AgentTask {
     pub status: Status,
     /// All statuses up to this number are acknowledged; those after it are sent again once the agent is registered.
     pub acknowledged: u64,
+    /// Who pays; absent of a launch that was checkpointed before agents kept it.
+    pub payer: Option<Payer>,
+}
+
+/// Who pays for a launch. The agent keeps it for the next leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payer {
+    /// The role.
+    pub role: Role,
+    /// The entry of the framework's demand that it was launched for, if it was for one.
+    pub demand: Option<DemandId>,
 }
 
 /// What the leader tells an agent.
@@ -85,6 +96,8 @@ pub enum ToAgent {
         incarnation: Incarnation,
         /// What.
         spec: Box<TaskSpec>,
+        /// Who pays; absent from a leader of an earlier version.
+        payer: Option<Payer>,
     },
     /// End this.
     Kill {

@@ -40,6 +40,22 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Starts a task.
+    pub fn launch(spec: TaskSpec) -> Self {
+        Self::Launch(Box::new(spec))
+    }
+
+    /// The tasks that it starts.
+    pub fn tasks(&self) -> &[TaskSpec] {
+        match self {
+            Self::Launch(spec) => std::slice::from_ref(spec),
+            Self::LaunchGroup(specs) => specs,
+            _ => &[],
+        }
+    }
+}
+
 /// What became of one operation, in the order of the accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperationResult {
@@ -60,4 +76,15 @@ pub struct LaunchResult {
     pub task: TaskId,
     /// Its incarnation, or why it was refused.
     pub outcome: Result<Incarnation, Problem>,
+}
+
+impl OperationResult {
+    /// What became of each task that it was to start.
+    pub fn launches(&self) -> &[LaunchResult] {
+        match self {
+            Self::Launched(result) => std::slice::from_ref(result),
+            Self::LaunchedGroup(results) => results,
+            _ => &[],
+        }
+    }
 }

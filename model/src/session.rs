@@ -10,9 +10,9 @@ use crate::epoch::{Epoch, Generation};
 use crate::framework::FrameworkDescription;
 use crate::id::{AgentId, ClusterId, FrameworkId, OfferId, TaskId};
 use crate::offer::Offer;
-pub use crate::operation::LaunchResult;
+pub use crate::operation::{LaunchResult, Operation, OperationResult};
 use crate::problem::Problem;
-use crate::task::{Status, TaskSpec};
+use crate::task::Status;
 
 /// What a framework asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +26,12 @@ pub enum Call {
     },
     /// Replaces the demand of one role.
     SetDemand(Demand),
-    /// Takes offers of one agent and launches tasks in them; what is left over goes back.
+    /// Takes offers of one agent and one role and does operations with what they hold; what is left over goes back.
     Accept {
-        /// The offers, all of one agent.
+        /// The offers, all of one agent and one role.
         offers: Vec<OfferId>,
-        /// The tasks, in order; each is launched or refused on its own.
-        launches: Vec<TaskSpec>,
+        /// What to do, one after the other; each is done or refused on its own.
+        operations: Vec<Operation>,
     },
     /// Gives offers back, and does not want that agent for the entries they fitted for a while.
     Decline {
@@ -66,8 +66,8 @@ pub enum Call {
 pub enum Answer {
     /// Done, under this epoch.
     Done,
-    /// An accept: a result for each launch, in order.
-    Launched(Vec<LaunchResult>),
+    /// An accept: a result for each operation, in order.
+    Accepted(Vec<OperationResult>),
     /// Refused; nothing of it was done.
     Refused(Problem),
 }

@@ -3,7 +3,7 @@
 //! The envelope of what the leader says carries the epoch. A refusal has none to obey, so it is written as 0.
 
 use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX};
-use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
+use proffer_model::link::{AgentTask, Hello, Payer, ToAgent, ToMaster};
 use proffer_model::{AgentDescription, Epoch, Generation, Incarnation, Problem};
 
 use crate::fields::{
@@ -74,11 +74,13 @@ pub fn encode_to_agent(message: &ToAgent) -> v1::ToAgent {
             framework,
             incarnation,
             spec,
+            payer,
         } => {
             let launch = v1::LaunchTask {
                 framework_id: framework.to_string(),
                 incarnation: incarnation.0,
                 spec: Some(encode_task_spec(spec)),
+                payer: payer.as_ref().map(encode_payer),
             };
             (*epoch, AgentMessage::Launch(launch))
         }
@@ -206,7 +208,29 @@ fn encode_agent_task(task: &AgentTask) -> v1::AgentTask {
         incarnation: task.incarnation.0,
         status: Some(encode_status(&task.status)),
         acknowledged: task.acknowledged,
+        payer: task.payer.as_ref().map(encode_payer),
     }
+}
+
+/// Who pays, for the wire.
+pub(crate) fn encode_payer(payer: &Payer) -> v1::Payer {
+    let demand = payer.demand.as_ref();
+    v1::Payer {
+        role: payer.role.to_string(),
+        demand_id: demand.map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// Who pays, from the wire; what was written before it was kept has none.
+pub(crate) fn decode_payer(payer: Option<v1::Payer>) -> Result<Option<Payer>, Problem> {
+    let decode = |payer: v1::Payer| {
+        Ok(Payer {
+            role: decode_id(&payer.role, "role")?,
+            demand: decode_optional_id(&payer.demand_id, "demand_id")?,
+        })
+    };
+    let payer = payer.map(decode).transpose();
+    payer.map_err(|problem: Problem| problem.within("payer"))
 }
 
 fn decode_agent_task(task: v1::AgentTask) -> Result<AgentTask, Problem> {
@@ -220,6 +244,7 @@ fn decode_agent_task(task: v1::AgentTask) -> Result<AgentTask, Problem> {
         incarnation: decode_incarnation(task.incarnation)?,
         status: decode_status(status).map_err(|problem| problem.within("status"))?,
         acknowledged: task.acknowledged,
+        payer: decode_payer(task.payer)?,
     })
 }
 
@@ -253,6 +278,7 @@ fn decode_launch(epoch: Epoch, launch: v1::LaunchTask) -> Result<ToAgent, Proble
         framework: decode_id(&launch.framework_id, "framework_id")?,
         incarnation: decode_incarnation(launch.incarnation)?,
         spec: Box::new(decode_task_spec(spec).map_err(|problem| problem.within("spec"))?),
+        payer: decode_payer(launch.payer)?,
     })
 }
 

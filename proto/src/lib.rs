@@ -11,6 +11,7 @@ mod fields;
 mod leader;
 mod limits;
 mod offer;
+mod operation;
 mod operator;
 mod problem;
 mod record;

@@ -6,7 +6,7 @@ use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
 use proffer_model::limits::KILL_GRACE_MAX;
 use proffer_model::{Epoch, Problem};
 
-use crate::agent_link::decode_incarnation;
+use crate::agent_link::{decode_incarnation, decode_payer, encode_payer};
 use crate::checkpoint::v1;
 use crate::checkpoint::v1::status_entry::Entry;
 use crate::fields::{
@@ -43,6 +43,7 @@ pub fn encode_run(run: &Run) -> v1::Run {
         framework_id: run.framework.to_string(),
         incarnation: run.incarnation.0,
         spec: Some(encode_task_spec(&run.spec)),
+        payer: run.payer.as_ref().map(encode_payer),
     }
 }
 
@@ -53,6 +54,7 @@ pub fn decode_run(run: v1::Run) -> Result<Run, Problem> {
         framework: decode_id(&run.framework_id, "framework_id")?,
         incarnation: decode_incarnation(run.incarnation)?,
         spec: decode_task_spec(spec).map_err(|problem| problem.within("spec"))?,
+        payer: decode_payer(run.payer)?,
     })
 }
 

@@ -7,17 +7,21 @@ use proffer_model::limits::{
     DURATION_MAX, FAILOVER_TIMEOUT_DEFAULT, FAILOVER_TIMEOUT_MAX, ITEMS_PER_CALL_MAX,
     KILL_GRACE_MAX, ROLES_MAX,
 };
-use proffer_model::session::{Answer, Call, Event, LaunchResult};
-use proffer_model::{Epoch, FrameworkDescription, Generation, Incarnation, Problem, TaskSpec};
+use proffer_model::session::{Answer, Call, Event};
+use proffer_model::{Epoch, FrameworkDescription, Generation, Problem};
 
 use crate::demand::{decode_demand, encode_demand};
 use crate::fields::{
-    check_distinct, decode_duration, decode_id, decode_ids, decode_list, decode_optional_id,
-    decode_text, encode_duration, missing, required,
+    decode_duration, decode_id, decode_ids, decode_list, decode_optional_id, decode_text,
+    encode_duration, missing, required,
 };
 use crate::offer::{decode_offer, encode_offer};
+use crate::operation::{
+    check_tasks, decode_operation, decode_operation_result, encode_operation,
+    encode_operation_result,
+};
 use crate::problem::{decode_problem, encode_problem};
-use crate::task::{decode_status, decode_task_spec, encode_status, encode_task_spec};
+use crate::task::{decode_status, encode_status};
 use crate::v1;
 use crate::v1::answered::Answer as WireAnswer;
 use crate::v1::session_call::Call as WireCall;
@@ -39,9 +43,9 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
             failover_timeout_ms: Some(encode_duration(description.failover_timeout)),
         }),
         Call::SetDemand(demand) => WireCall::SetDemand(encode_demand(demand)),
-        Call::Accept { offers, launches } => WireCall::Accept(v1::Accept {
+        Call::Accept { offers, operations } => WireCall::Accept(v1::Accept {
             offer_ids: texts(offers),
-            launches: launches.iter().map(encode_task_spec).collect(),
+            operations: operations.iter().map(encode_operation).collect(),
         }),
         Call::Decline {
             offers,
@@ -195,16 +199,14 @@ fn decode_accept(accept: v1::Accept) -> Result<Call, Problem> {
         return Err(missing("offer_ids").hint("name the offers that the tasks are to run in"));
     }
     let offers = decode_ids(accept.offer_ids, "offer_ids", ITEMS_PER_CALL_MAX)?;
-    let launches: Vec<TaskSpec> = decode_list(
-        accept.launches,
-        "launches",
+    let operations = decode_list(
+        accept.operations,
+        "operations",
         ITEMS_PER_CALL_MAX,
-        decode_task_spec,
+        decode_operation,
     )?;
-    check_distinct(launches.iter().map(|spec| &spec.id), |i| {
-        format!("launches[{i}].id")
-    })?;
-    Ok(Call::Accept { offers, launches })
+    check_tasks(&operations)?;
+    Ok(Call::Accept { offers, operations })
 }
 
 fn decode_decline(decline: v1::Decline) -> Result<Call, Problem> {
@@ -249,8 +251,8 @@ fn decode_subscribed(epoch: Epoch, subscribed: v1::Subscribed) -> Result<Event, 
 fn encode_answer(answer: &Answer) -> WireAnswer {
     match answer {
         Answer::Done => WireAnswer::Done(v1::Done {}),
-        Answer::Launched(results) => WireAnswer::Launched(v1::Launched {
-            results: results.iter().map(encode_launch_result).collect(),
+        Answer::Accepted(results) => WireAnswer::Accepted(v1::Accepted {
+            results: results.iter().map(encode_operation_result).collect(),
         }),
         Answer::Refused(problem) => WireAnswer::Refused(encode_problem(problem)),
     }
@@ -259,36 +261,14 @@ fn encode_answer(answer: &Answer) -> WireAnswer {
 fn decode_answered(answered: v1::Answered) -> Result<Event, Problem> {
     let answer = match required(answered.answer, "answer")? {
         WireAnswer::Done(v1::Done {}) => Answer::Done,
-        WireAnswer::Launched(launched) => {
-            let decode = decode_launch_result;
-            let results = decode_list(launched.results, "results", ITEMS_PER_CALL_MAX, decode)
-                .map_err(|problem| problem.within("launched"))?;
-            Answer::Launched(results)
+        WireAnswer::Accepted(accepted) => {
+            let decode = decode_operation_result;
+            let results = decode_list(accepted.results, "results", ITEMS_PER_CALL_MAX, decode)
+                .map_err(|problem| problem.within("accepted"))?;
+            Answer::Accepted(results)
         }
         WireAnswer::Refused(problem) => Answer::Refused(decode_problem(problem)),
     };
     let request = answered.request_id;
     Ok(Event::Answered { request, answer })
-}
-
-fn encode_launch_result(result: &LaunchResult) -> v1::LaunchResult {
-    let outcome = match &result.outcome {
-        Ok(incarnation) => v1::launch_result::Outcome::Incarnation(incarnation.0),
-        Err(problem) => v1::launch_result::Outcome::Refused(encode_problem(problem)),
-    };
-    v1::LaunchResult {
-        task_id: result.task.to_string(),
-        outcome: Some(outcome),
-    }
-}
-
-fn decode_launch_result(result: v1::LaunchResult) -> Result<LaunchResult, Problem> {
-    let outcome = match required(result.outcome, "outcome")? {
-        v1::launch_result::Outcome::Incarnation(number) => Ok(Incarnation(number)),
-        v1::launch_result::Outcome::Refused(problem) => Err(decode_problem(problem)),
-    };
-    Ok(LaunchResult {
-        task: decode_id(&result.task_id, "task_id")?,
-        outcome,
-    })
 }

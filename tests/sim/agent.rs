@@ -431,6 +431,7 @@ fn write(host: &mut Host, change: Change) {
             framework,
             incarnation,
             spec,
+            payer,
             status,
         } => {
             let spec = TaskSpec::clone(&spec);
@@ -441,6 +442,7 @@ fn write(host: &mut Host, change: Change) {
                 framework,
                 incarnation,
                 spec,
+                payer,
                 statuses,
                 acknowledged,
                 kill,

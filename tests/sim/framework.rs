@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proffer_model::session::{Answer, Call, Event};
+use proffer_model::session::{Answer, Call, Event, Operation, OperationResult};
 use proffer_model::{
     Command, Demand, DemandEntry, DemandId, FrameworkDescription, FrameworkId, Generation,
     Incarnation, Offer, RangeSet, ResourceName, Resources, Role, Shape, Status, TaskId, TaskSpec,
@@ -129,7 +129,7 @@ impl Framework {
             .saturating_sub(self.done + self.open.len() as u64);
         let fits: u64 = offer.fits.iter().map(|fit| u64::from(fit.count)).sum();
         let ports: Vec<u64> = offer.resources.range_set("ports").numbers().collect();
-        let mut launches = Vec::new();
+        let mut operations = Vec::new();
         for port in ports
             .into_iter()
             .take(usize::try_from(fits.min(missing)).expect("small"))
@@ -137,11 +137,11 @@ impl Framework {
             self.named += 1;
             let task = TaskId::new(&format!("t{:04}", self.named)).expect("a good name");
             self.open.insert(task.clone(), TaskState::Staging);
-            launches.push(spec(task, port));
+            operations.push(Operation::launch(spec(task, port)));
         }
         Call::Accept {
             offers: vec![offer.id.clone()],
-            launches,
+            operations,
         }
     }
 
@@ -150,8 +150,9 @@ impl Framework {
             return;
         };
         match answer {
-            Answer::Launched(results) => {
-                for result in results.iter().filter(|result| result.outcome.is_err()) {
+            Answer::Accepted(results) => {
+                let launches = results.iter().flat_map(OperationResult::launches);
+                for result in launches.filter(|result| result.outcome.is_err()) {
                     self.open.remove(&result.task);
                 }
             }
@@ -266,7 +267,7 @@ impl World {
             }
             Event::Answered { request, answer } => {
                 self.framework.on_answer(request, &answer);
-                if matches!(answer, Answer::Launched(_) | Answer::Refused(_)) {
+                if matches!(answer, Answer::Accepted(_) | Answer::Refused(_)) {
                     self.call_demand();
                 }
             }
@@ -300,10 +301,11 @@ impl World {
                 continue;
             }
             let accept = self.framework.accept(offer);
-            let Call::Accept { launches, .. } = &accept else {
+            let Call::Accept { operations, .. } = &accept else {
                 continue;
             };
-            let tasks = launches.iter().map(|spec| spec.id.clone()).collect();
+            let tasks = operations.iter().flat_map(Operation::tasks);
+            let tasks = tasks.map(|spec| spec.id.clone()).collect();
             let request = self.call(accept);
             self.framework.asked.insert(request, tasks);
         }

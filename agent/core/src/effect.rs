@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proffer_model::link::ToMaster;
+use proffer_model::link::{Payer, ToMaster};
 use proffer_model::{
     AgentId, CheckKind, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Reason, Status,
     TaskId, TaskSpec, Time,
@@ -99,6 +99,8 @@ pub enum Change {
         incarnation: Incarnation,
         /// What.
         spec: Arc<TaskSpec>,
+        /// Who pays.
+        payer: Option<Payer>,
         /// Its first status.
         status: Status,
     },

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use proffer_model::link::ToAgent;
+use proffer_model::link::{Payer, ToAgent};
 use proffer_model::{
     AgentId, ClusterId, Epoch, Exit, FrameworkId, Incarnation, Reason, Status, TaskSpec,
 };
@@ -150,6 +150,8 @@ pub struct RecoveredRun {
     pub incarnation: Incarnation,
     /// What.
     pub spec: TaskSpec,
+    /// Who pays.
+    pub payer: Option<Payer>,
     /// Every status that was made, in order; at least one.
     pub statuses: Vec<Status>,
     /// All statuses up to this number are acknowledged.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use proffer_model::link::Payer;
 use proffer_model::{FrameworkId, Incarnation, Reason, Status, TaskId, TaskSpec, TaskState, Time};
 
 use crate::core::Core;
@@ -15,15 +16,23 @@ use crate::task::Task;
 use crate::tasks::Phase;
 use crate::updates::{Updates, mix};
 
+/// A launch as the leader wants it.
+#[derive(Debug)]
+pub(crate) struct LaunchOrder {
+    pub(crate) framework: FrameworkId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) spec: TaskSpec,
+    pub(crate) payer: Option<Payer>,
+}
+
 impl Core {
-    pub(crate) fn on_launch(
-        &mut self,
-        now: Time,
-        framework: FrameworkId,
-        incarnation: Incarnation,
-        spec: TaskSpec,
-        effects: &mut Effects,
-    ) {
+    pub(crate) fn on_launch(&mut self, now: Time, order: LaunchOrder, effects: &mut Effects) {
+        let LaunchOrder {
+            framework,
+            incarnation,
+            spec,
+            payer,
+        } = order;
         if self.is_known(&framework, &spec.id, incarnation) {
             effects.push(Effect::Record(Fact::LaunchRepeated {
                 framework,
@@ -60,26 +69,26 @@ impl Core {
             self.send_unkept(framework, status, effects);
             return;
         }
-        self.record(now, framework, incarnation, spec, status, effects);
+        let order = LaunchOrder {
+            framework,
+            incarnation,
+            spec,
+            payer,
+        };
+        self.record(now, order, status, effects);
     }
 
     /// Keeps a launch and its first status; the container is made when that is durable.
-    fn record(
-        &mut self,
-        now: Time,
-        framework: FrameworkId,
-        incarnation: Incarnation,
-        spec: TaskSpec,
-        status: Status,
-        effects: &mut Effects,
-    ) {
+    fn record(&mut self, now: Time, order: LaunchOrder, status: Status, effects: &mut Effects) {
         let run = self.draw_run();
-        let spec = Arc::new(spec);
+        let (framework, incarnation) = (order.framework, order.incarnation);
+        let (spec, payer) = (Arc::new(order.spec), order.payer);
         let change = Change::Run {
             run,
             framework: framework.clone(),
             incarnation,
             spec: spec.clone(),
+            payer: payer.clone(),
             status: status.clone(),
         };
         let seq = self.persist(change, effects);
@@ -88,6 +97,7 @@ impl Core {
             framework: framework.clone(),
             incarnation,
             spec: spec.clone(),
+            payer,
             phase: if is_refused {
                 Phase::Ended
             } else {

@@ -15,6 +15,7 @@ use crate::core::Core;
 use crate::effect::{After, Change, Effect, Effects, Entry, Fact};
 use crate::event::{Identity, LinkId, RunId, TimerKey};
 use crate::kill::KillOrder;
+use crate::launch::LaunchOrder;
 use crate::limits::{HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX};
 use crate::updates::Acknowledged;
 
@@ -45,6 +46,7 @@ impl Core {
             incarnation: task.incarnation,
             status: task.updates.latest().clone(),
             acknowledged: task.updates.acknowledged(),
+            payer: task.payer.clone(),
         });
         let hello = Hello {
             agent: self.identity.agent.clone(),
@@ -99,9 +101,16 @@ impl Core {
                 framework,
                 incarnation,
                 spec,
+                payer,
             } => {
+                let order = LaunchOrder {
+                    framework,
+                    incarnation,
+                    spec: *spec,
+                    payer,
+                };
                 if self.may_command(epoch, effects) {
-                    self.on_launch(now, framework, incarnation, *spec, effects);
+                    self.on_launch(now, order, effects);
                 }
             }
             ToAgent::Kill {

@@ -101,6 +101,7 @@ impl Core {
             framework: recovered.framework,
             incarnation: recovered.incarnation,
             spec: Arc::new(recovered.spec),
+            payer: recovered.payer,
             phase,
             kill,
             updates,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proffer_model::link::Payer;
 use proffer_model::{FrameworkId, Incarnation, Reason, TaskSpec, Time};
 
 use crate::checks::Health;
@@ -16,6 +17,7 @@ pub(crate) struct Task {
     pub(crate) framework: FrameworkId,
     pub(crate) incarnation: Incarnation,
     pub(crate) spec: Arc<TaskSpec>,
+    pub(crate) payer: Option<Payer>,
     pub(crate) phase: Phase,
     pub(crate) kill: Option<Kill>,
     pub(crate) updates: Updates,

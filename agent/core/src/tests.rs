@@ -6,10 +6,11 @@ mod recovery;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use proffer_model::link::{ToAgent, ToMaster};
+use proffer_model::link::{Payer, ToAgent, ToMaster};
 use proffer_model::{
-    AgentDescription, AgentId, Attributes, Check, CheckKind, ClusterId, Command, Epoch, Exit,
-    FrameworkId, Generation, Incarnation, Reason, Status, TaskId, TaskSpec, TaskState, Time,
+    AgentDescription, AgentId, Attributes, Check, CheckKind, ClusterId, Command, DemandId, Epoch,
+    Exit, FrameworkId, Generation, Incarnation, Reason, Role, Status, TaskId, TaskSpec, TaskState,
+    Time,
 };
 
 use crate::limits::RESEND_DELAY_MIN;
@@ -27,6 +28,13 @@ pub(crate) fn status(number: u64) -> Status {
         exit: None,
         healthy: None,
         wall_ms: 0,
+    }
+}
+
+fn payer() -> Payer {
+    Payer {
+        role: Role::new("eng/web").unwrap(),
+        demand: Some(DemandId::new("web").unwrap()),
     }
 }
 
@@ -155,6 +163,7 @@ impl Agent {
                     framework,
                     incarnation,
                     spec,
+                    payer,
                     status,
                 } => {
                     let kept = RecoveredRun {
@@ -162,6 +171,7 @@ impl Agent {
                         framework,
                         incarnation,
                         spec: (*spec).clone(),
+                        payer,
                         statuses: vec![status],
                         acknowledged: 0,
                         kill: None,
@@ -231,6 +241,7 @@ impl Agent {
             framework: framework(),
             incarnation: Incarnation(incarnation),
             spec: Box::new(spec),
+            payer: Some(payer()),
         });
     }
 
@@ -741,6 +752,7 @@ fn a_greater_term_is_durable_before_what_it_commands() {
         framework: framework(),
         incarnation: Incarnation(1),
         spec: Box::new(spec("t")),
+        payer: None,
     });
     assert!(matches!(agent.writing[0].1, Change::Identity(_)));
     assert!(matches!(agent.writing[1].1, Change::Run { .. }));
@@ -755,4 +767,22 @@ fn a_silent_leader_is_left() {
     agent.now = agent.now.after(Duration::from_secs(11));
     agent.step(Event::TimerFired(TimerKey::Heartbeat));
     assert_eq!(agent.story(), ["close"]);
+}
+
+#[test]
+fn who_pays_is_told_to_the_next_leader_after_a_crash() {
+    let mut agent = Agent::registered();
+    agent.launch(1, spec("t"));
+    agent.persist();
+    agent.recover("boot");
+    agent.links += 1;
+    agent.step(Event::LinkOpened(LinkId(agent.links)));
+    let hello = agent.done.iter().find_map(|effect| match effect {
+        Effect::Send {
+            message: ToMaster::Hello(hello),
+            ..
+        } => Some(hello),
+        _ => None,
+    });
+    assert_eq!(hello.unwrap().tasks[0].payer, Some(payer()));
 }

@@ -85,6 +85,7 @@ fn read_run(run: RunId, dir: &Path) -> Result<RecoveredRun, Problem> {
         framework: kept.framework,
         incarnation: kept.incarnation,
         spec: kept.spec,
+        payer: kept.payer,
         statuses: Vec::new(),
         acknowledged: 0,
         kill: None,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use proffer_agent_core::{Change, Entry, Identity, RunId, Seq};
 use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
+use proffer_model::link::Payer;
 use proffer_model::{FrameworkId, Incarnation, Problem, Status, TaskSpec, code};
 use proffer_proto::{encode_agent_identity, encode_run, encode_status_entry};
 use prost::Message as _;
@@ -110,6 +111,7 @@ struct NewRun {
     framework: FrameworkId,
     incarnation: Incarnation,
     spec: Arc<TaskSpec>,
+    payer: Option<Payer>,
     status: Status,
 }
 
@@ -133,6 +135,7 @@ fn plan(batch: impl Iterator<Item = Write>) -> Vec<Step> {
                     framework,
                     incarnation,
                     spec,
+                    payer,
                     status,
                 },
             ) => {
@@ -143,6 +146,7 @@ fn plan(batch: impl Iterator<Item = Write>) -> Vec<Step> {
                     framework,
                     incarnation,
                     spec,
+                    payer,
                     status,
                 };
                 steps.push(Step::Make(made, Vec::new()));
@@ -209,6 +213,7 @@ impl Checkpoints {
             framework: made.framework.clone(),
             incarnation: made.incarnation,
             spec: (*made.spec).clone(),
+            payer: made.payer.clone(),
         });
         write_file(&fresh.join(TASK), &frame::encode(&content.encode_to_vec()))?;
         let first = Entry::Made(made.status.clone());

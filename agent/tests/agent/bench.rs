@@ -192,6 +192,7 @@ impl Bench {
             framework: framework(),
             incarnation: Incarnation(incarnation),
             spec: Box::new(spec),
+            payer: None,
         })
         .await;
     }

@@ -141,34 +141,53 @@ class Framework:
             raise
 
     async def launch(self, offers: Sequence[v1.Offer], tasks: Sequence[v1.TaskSpec]) -> dict[str, ProfferError]:
-        """Launches tasks with offers of one agent; what the tasks leave of them goes back. Answers with those that are
-        refused, and why; what becomes of the others comes as statuses, also when this raises `Unreachable`."""
+        """Launches tasks with offers of one agent and one role; what the tasks leave of them goes back. Answers with those that
+        are refused, and why; what becomes of the others comes as statuses, also when this raises `Unreachable`."""
         refused = {task.id: _taken(task.id) for task in tasks if not self._tasks.may_launch(task.id)}
-        launches = [task for task in tasks if task.id not in refused]
+        launches = [v1.Operation(launch=task) for task in tasks if task.id not in refused]
+        try:
+            results = await self._accept(offers, launches)
+        except Unreachable:
+            raise
+        except ProfferError as problem:
+            return refused | {operation.launch.id: problem for operation in launches}
+        for result in _launches(results):
+            if result.HasField("refused"):
+                refused[result.task_id] = decode_problem(result.refused)
+        return refused
 
-        def refuse(task_id: str, problem: ProfferError) -> None:
-            refused[task_id] = problem
-            self._tasks.refused(task_id)
+    async def accept(self, offers: Sequence[v1.Offer], operations: Sequence[v1.Operation]) -> Sequence[v1.OperationResult]:
+        """Does operations with offers of one agent and one role, one after the other: launches, groups of launches that stand or
+        fall together, reservations, volumes. A result for each, in order; what one makes, the next may use. Raises when a task
+        may not be launched yet, and when the offers do not stand."""
+        for task_id in _task_ids(operations):
+            if not self._tasks.may_launch(task_id):
+                raise _taken(task_id)
+        return await self._accept(offers, operations)
+
+    async def _accept(self, offers: Sequence[v1.Offer], operations: Sequence[v1.Operation]) -> Sequence[v1.OperationResult]:
+        task_ids = _task_ids(operations)
 
         def on_answer(answered: v1.Answered) -> None:
-            for result in answered.launched.results:
+            for result in _launches(answered.accepted.results):
                 if result.HasField("refused"):
-                    refuse(result.task_id, decode_problem(result.refused))
+                    self._tasks.refused(result.task_id)
                 else:
                     self._tasks.launched(result.task_id, result.incarnation)
 
-        self._tasks.launching(task.id for task in launches)
+        self._tasks.launching(task_ids)
         try:
-            accept = v1.Accept(offer_ids=[offer.id for offer in offers], launches=launches)
-            await self._call(on_answer, accept=accept)
+            accept = v1.Accept(offer_ids=[offer.id for offer in offers], operations=operations)
+            answered = await self._call(on_answer, accept=accept)
         except Unreachable:
             if self._session is None:
                 self._tasks.session_ended()
             raise
-        except ProfferError as problem:
-            for task in launches:
-                refuse(task.id, problem)
-        return refused
+        except ProfferError:
+            for task_id in task_ids:
+                self._tasks.refused(task_id)
+            raise
+        return list(answered.accepted.results)
 
     async def decline(self, offers: Sequence[v1.Offer], exclude_for: float = 5.0) -> None:
         """Gives offers back; for so many seconds their agent is not offered again for what they fitted."""
@@ -375,6 +394,16 @@ def _parse_master(text: str, allow_plaintext: bool) -> str:
         hint = "connect to a master on this host, or set insecure_allow_plaintext"
         raise ProfferError("config.invalid", "masters", message, hint)
     return address
+
+
+def _task_ids(operations: Iterable[v1.Operation]) -> list[str]:
+    """The tasks that these are to launch."""
+    return [task.id for it in operations for task in ([it.launch] if it.HasField("launch") else it.launch_group.tasks)]
+
+
+def _launches(results: Iterable[v1.OperationResult]) -> list[v1.LaunchResult]:
+    """What became of each task."""
+    return [one for it in results for one in ([it.launched] if it.HasField("launched") else it.launched_group.results)]
 
 
 def _taken(task_id: str) -> ProfferError:

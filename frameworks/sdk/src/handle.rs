@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use proffer_model::session::{Answer, Call, LaunchResult};
+use proffer_model::session::{Answer, Call, LaunchResult, Operation, OperationResult};
 use proffer_model::time::format_duration;
 use proffer_model::{
     ClusterId, Demand, DemandEntry, Epoch, FrameworkId, Generation, OfferId, Problem, Role, TaskId,
@@ -148,14 +148,27 @@ impl Handle {
         self.done(Call::SetDemand(demand)).await
     }
 
-    /// Launches tasks with offers of one agent; a result for each task, in order.
+    /// Launches tasks with offers of one agent and one role; a result for each task, in order.
+    pub async fn launch(
+        &self,
+        offers: Vec<OfferId>,
+        tasks: Vec<TaskSpec>,
+    ) -> Result<Vec<LaunchResult>, Problem> {
+        let operations = tasks.into_iter().map(Operation::launch).collect();
+        let results = self.accept(offers, operations).await?;
+        let launches = results.iter().flat_map(OperationResult::launches);
+        Ok(launches.cloned().collect())
+    }
+
+    /// Does operations, one after the other, with offers of one agent and one role: launches, groups of launches that
+    /// stand or fall together, reservations, volumes. A result for each, in order; what one makes, the next may use.
     pub async fn accept(
         &self,
         offers: Vec<OfferId>,
-        launches: Vec<TaskSpec>,
-    ) -> Result<Vec<LaunchResult>, Problem> {
-        match self.call(Call::Accept { offers, launches }).await? {
-            Answer::Launched(results) => Ok(results),
+        operations: Vec<Operation>,
+    ) -> Result<Vec<OperationResult>, Problem> {
+        match self.call(Call::Accept { offers, operations }).await? {
+            Answer::Accepted(results) => Ok(results),
             other => Err(unexpected(&other)),
         }
     }
@@ -277,7 +290,7 @@ fn unanswered(waited: Duration) -> Problem {
 fn unexpected(answer: &Answer) -> Problem {
     let what = match answer {
         Answer::Done => "done",
-        Answer::Launched(_) => "launched",
+        Answer::Accepted(_) => "accepted",
         Answer::Refused(_) => "refused",
     };
     Problem::new(

@@ -202,7 +202,7 @@ impl<'a> Pump<'a> {
         };
         let answer = match answer {
             Answer::Refused(problem) => Err(problem),
-            Answer::Done | Answer::Launched(_) => Ok(answer),
+            Answer::Done | Answer::Accepted(_) => Ok(answer),
         };
         if let (Err(problem), Some((role, generation))) = (&answer, &waiting.demand) {
             // Sending it again would be refused again.

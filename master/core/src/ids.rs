@@ -74,6 +74,11 @@ impl Ids {
         Generation((self.epoch.0 << 32) | self.generations)
     }
 
+    /// Whether there are so many incarnations left.
+    pub(crate) fn may_launch(&self, count: usize) -> bool {
+        u32::try_from(count).is_ok_and(|count| self.launches.checked_add(count).is_some())
+    }
+
     /// Greater than every incarnation given before; none when a term has launched 2³² tasks.
     pub(crate) fn incarnation(&mut self) -> Option<Incarnation> {
         self.launches = self.launches.checked_add(1)?;

@@ -1,10 +1,11 @@
 //! The master's pure core: every decision about agents, frameworks, offers and tasks; no clock, no randomness, no I/O.
 //!
 //! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `settlement`, `silence`;
-//! `frameworks`, `sessions`, `state`; `tasks`; `demand`, `triggers`, `allocator`, `offers`, `explain`.
+//! `frameworks`, `sessions`, `state`; `tasks`; `demand`, `triggers`, `allocator`, `offers`, `accept`, `explain`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod accept;
 mod agents;
 pub mod allocation;
 mod allocator;

@@ -1,27 +1,18 @@
 //! Offers: leases on resources of one agent. Made from the allocator's grants; they end by being accepted, declined,
 //! rescinded or by running out, and only through [`Core::remove_offer`], which puts every sum right.
-//!
-//! An accept is all or nothing as far as its offers go: one that is not the caller's spoils it, and the good ones it names
-//! go back. Its launches are judged one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use proffer_model::link::ToAgent;
-use proffer_model::resources::format_milli;
-use proffer_model::session::{Event, LaunchResult};
-use proffer_model::{
-    AgentId, DemandId, Fit, FrameworkId, Incarnation, Offer, OfferId, Problem, Reason, Resources,
-    Role, Status, TaskSpec, TaskState, code,
-};
+use proffer_model::session::Event;
+use proffer_model::{AgentId, Fit, FrameworkId, Offer, OfferId, Resources, Role};
 
 use crate::allocator::Grant;
 use crate::amounts::scalars_of;
 use crate::core::Core;
 use crate::effect::{After, Fact, OfferEnd};
 use crate::event::TimerKey;
-use crate::limits::{EXCLUSION_MAX, EXCLUSION_MIN, OFFERS_PER_EVENT_MAX, TASKS_PER_FRAMEWORK_MAX};
-use crate::tasks::Task;
+use crate::limits::{EXCLUSION_MAX, EXCLUSION_MIN, OFFERS_PER_EVENT_MAX};
 
 /// An offer that stands.
 #[derive(Debug)]
@@ -88,52 +79,6 @@ impl Core {
             let offers = known.offers.iter().cloned().collect();
             self.end_offers(offers, how);
         }
-    }
-
-    /// Launches tasks in offers of one agent.
-    pub(crate) fn on_accept(
-        &mut self,
-        framework: &FrameworkId,
-        offers: &[OfferId],
-        launches: Vec<TaskSpec>,
-    ) -> Result<Vec<LaunchResult>, Problem> {
-        let agent = match self.judge_offers(framework, offers) {
-            Ok(agent) => agent,
-            Err(problem) => {
-                self.give_back(framework, offers);
-                return Err(problem);
-            }
-        };
-        let mut pot = Pot::default();
-        for id in offers {
-            if let Some(offer) = self.remove_offer(id) {
-                pot.resources.add(&offer.resources);
-                pot.role = Some(offer.role.clone());
-                pot.fits.push((offer.role, offer.fit));
-            }
-        }
-        let mut results = Vec::with_capacity(launches.len());
-        let mut launched = 0;
-        for (i, spec) in launches.into_iter().enumerate() {
-            let task = spec.id.clone();
-            let outcome = self
-                .launch(framework, &agent, &mut pot, spec)
-                .map_err(|problem| problem.within(format!("launches[{i}]")));
-            launched += u64::from(outcome.is_ok());
-            results.push(LaunchResult { task, outcome });
-        }
-        if launched == 0 {
-            // Else a framework that is always refused would be offered the same again at once.
-            let until = self.turn.now.after(EXCLUSION_MIN).mono_ns;
-            for (role, fit) in &pot.fits {
-                self.exclude(framework, role, &fit.demand, &agent, until);
-            }
-        } else {
-            let (framework, count) = (framework.clone(), launched);
-            self.turn.record(Fact::TasksLaunched { framework, count });
-        }
-        self.triggers.agent_changed(&agent);
-        Ok(results)
     }
 
     /// Gives offers back and excludes their agents. Those that are not the caller's are ignored.
@@ -215,7 +160,7 @@ impl Core {
     }
 
     /// Takes an offer out of every index and sum. What it held may be offered anew.
-    fn remove_offer(&mut self, id: &OfferId) -> Option<StandingOffer> {
+    pub(crate) fn remove_offer(&mut self, id: &OfferId) -> Option<StandingOffer> {
         let offer = self.offers.standing.remove(id)?;
         self.offers.expiries.remove(&(offer.expires_at, id.clone()));
         if let Some(agent) = self.agents.by_id.get_mut(&offer.agent) {
@@ -256,160 +201,12 @@ impl Core {
         }
     }
 
-    /// The one agent of all these offers, if all are the framework's and stand.
-    fn judge_offers(
-        &self,
-        framework: &FrameworkId,
-        offers: &[OfferId],
-    ) -> Result<AgentId, Problem> {
-        let mut agent: Option<&AgentId> = None;
-        let mut seen = BTreeSet::new();
-        for (i, id) in offers.iter().enumerate() {
-            let field = format!("offers[{i}]");
-            let standing = self.offers.standing.get(id);
-            let Some(offer) = standing.filter(|offer| offer.framework == *framework) else {
-                let message = format!("offer {id} does not stand");
-                return Err(Problem::new(code::OFFER_GONE, message).field(field).hint(
-                    "it was accepted, declined or rescinded, or has expired; wait for another",
-                ));
-            };
-            if !seen.insert(id) {
-                let message = format!("offer {id} is named twice");
-                return Err(Problem::new(code::FIELD_INVALID, message)
-                    .field(field)
-                    .hint("name each offer once"));
-            }
-            if *agent.get_or_insert(&offer.agent) != &offer.agent {
-                let message = format!("offer {id} is of another agent than the first");
-                return Err(Problem::new(code::OFFER_MIXED, message)
-                    .field(field)
-                    .hint("accept the offers of each agent in a call of their own"));
-            }
-        }
-        agent.cloned().ok_or_else(|| {
-            Problem::new(code::FIELD_MISSING, "no offer is named")
-                .field("offers")
-                .hint("name at least one offer")
-        })
-    }
-
-    /// The offers of a spoilt accept that do stand and are the caller's go back.
-    fn give_back(&mut self, framework: &FrameworkId, offers: &[OfferId]) {
-        let mut given = 0;
-        for id in self.owned(framework, offers) {
-            given += u64::from(self.remove_offer(&id).is_some());
-        }
-        if given > 0 {
-            let (framework, count, how) = (framework.clone(), given, OfferEnd::Declined);
-            self.turn.record(Fact::OffersEnded {
-                framework,
-                count,
-                how,
-            });
-        }
-    }
-
-    fn owned(&self, framework: &FrameworkId, offers: &[OfferId]) -> Vec<OfferId> {
+    pub(crate) fn owned(&self, framework: &FrameworkId, offers: &[OfferId]) -> Vec<OfferId> {
         let is_owned = |id: &&OfferId| {
             let standing = self.offers.standing.get(*id);
             standing.is_some_and(|offer| offer.framework == *framework)
         };
         offers.iter().filter(is_owned).cloned().collect()
-    }
-
-    /// Judges one launch, and does it.
-    fn launch(
-        &mut self,
-        framework: &FrameworkId,
-        agent: &AgentId,
-        pot: &mut Pot,
-        spec: TaskSpec,
-    ) -> Result<Incarnation, Problem> {
-        let key = (framework.clone(), spec.id.clone());
-        if self.tasks.get(&key).is_some() {
-            let message = format!("task {} is live or not acknowledged to its end", spec.id);
-            return Err(Problem::new(code::TASK_DUPLICATE, message)
-                .field("id")
-                .hint("use an id once, or acknowledge its last status first"));
-        }
-        if self.tasks.count_of(framework) >= TASKS_PER_FRAMEWORK_MAX {
-            let message =
-                format!("the framework has {TASKS_PER_FRAMEWORK_MAX} tasks; the limit is reached");
-            return Err(Problem::new(code::OVERLOADED, message));
-        }
-        pot.check_holds(&spec.resources)?;
-        let role = pot
-            .role
-            .clone()
-            .ok_or_else(|| Problem::new(code::OFFER_GONE, "no offer is left"))?;
-        let incarnation = self.ids.incarnation().ok_or_else(|| {
-            Problem::new(
-                code::OVERLOADED,
-                "this leadership term has launched 2^32 tasks",
-            )
-            .hint("restart the leading master")
-        })?;
-        pot.resources.subtract(&spec.resources);
-        let paid = self
-            .count_down(framework, pot, &spec.resources)
-            .unwrap_or(role);
-        let status = Status {
-            task: spec.id.clone(),
-            incarnation,
-            agent: Some(agent.clone()),
-            number: 0,
-            state: TaskState::Staging,
-            reason: Reason::None,
-            message: String::new(),
-            exit: None,
-            healthy: None,
-            wall_ms: self.turn.now.wall_ms,
-        };
-        self.hold_task(&key, Task::new(&spec, paid, agent.clone(), status));
-        let message = ToAgent::Launch {
-            epoch: self.epoch,
-            framework: framework.clone(),
-            incarnation,
-            spec: Box::new(spec),
-        };
-        self.send_agent(agent, message, After::Nothing);
-        Ok(incarnation)
-    }
-
-    /// Counts a launch down from the demand that its offers were made for. Answers the role of that demand, who pays.
-    fn count_down(
-        &mut self,
-        framework: &FrameworkId,
-        pot: &mut Pot,
-        task: &Resources,
-    ) -> Option<Role> {
-        let demands = &mut self.frameworks.get_mut(framework)?.demands;
-        let open: BTreeSet<&Role> = pot
-            .fits
-            .iter()
-            .filter(|(_, fit)| fit.count > 0)
-            .map(|(role, _)| role)
-            .collect();
-        let found = open.into_iter().find_map(|role| {
-            let of_role = pot
-                .fits
-                .iter()
-                .filter(|(of, fit)| of == role && fit.count > 0);
-            let ids: Vec<DemandId> = of_role.map(|(_, fit)| fit.demand.clone()).collect();
-            Some((role.clone(), demands.get(role)?.matching(&ids, task)?))
-        });
-        let (role, demand) = found?;
-        let fits = pot.fits.iter_mut();
-        for (_, fit) in fits
-            .filter(|(of, fit)| *of == role && fit.demand == demand)
-            .take(1)
-        {
-            fit.count = fit.count.saturating_sub(1);
-        }
-        if let Some(entry) = demands.get_mut(&role).and_then(|of| of.entry_mut(&demand)) {
-            entry.remaining = entry.remaining.saturating_sub(1);
-        }
-        Some(role)
     }
 
     fn set_expiry_timer(&mut self) {
@@ -420,38 +217,6 @@ impl Core {
             self.offers.timer_at = Some(at);
             self.set_timer_at(TimerKey::OfferExpiry, at);
         }
-    }
-}
-
-/// What an accept has to launch with.
-#[derive(Debug, Default)]
-struct Pot {
-    resources: Resources,
-    fits: Vec<(Role, Fit)>,
-    /// Who pays for what no demand asked for.
-    role: Option<Role>,
-}
-
-impl Pot {
-    fn check_holds(&self, needs: &Resources) -> Result<(), Problem> {
-        let Some(name) = self.resources.first_missing(needs) else {
-            return Ok(());
-        };
-        let message = match needs.scalars().get(name) {
-            Some(milli) => format!(
-                "the task asks for {} {name}; {} is left in its offers",
-                format_milli(*milli),
-                format_milli(self.resources.scalar(name.as_str()))
-            ),
-            None => format!(
-                "the task asks for {name} {}; {} is left in its offers",
-                needs.range_set(name.as_str()),
-                self.resources.range_set(name.as_str())
-            ),
-        };
-        Err(Problem::new(code::TASK_RESOURCES_NOT_OFFERED, message)
-            .field(format!("resources.{name}"))
-            .hint("launch within what the offers hold"))
     }
 }
 

@@ -215,11 +215,12 @@ impl Core {
         };
         match call {
             Call::SetDemand(demand) => done(self.on_set_demand(framework, demand)),
-            Call::Accept { offers, launches } => match self.on_accept(framework, &offers, launches)
-            {
-                Ok(results) => Answer::Launched(results),
-                Err(problem) => Answer::Refused(problem),
-            },
+            Call::Accept { offers, operations } => {
+                match self.on_accept(framework, &offers, operations) {
+                    Ok(results) => Answer::Accepted(results),
+                    Err(problem) => Answer::Refused(problem),
+                }
+            }
             Call::Decline {
                 offers,
                 exclude_for,

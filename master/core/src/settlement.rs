@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use proffer_model::link::AgentTask;
+use proffer_model::link::{AgentTask, Payer};
 use proffer_model::{AgentId, AgentState, Incarnation, Reason, Resources, Status, TaskState};
 
 use crate::core::Core;
@@ -190,12 +190,14 @@ impl Core {
         let Some(entry) = self.registry.frameworks.get(&key.0) else {
             return;
         };
-        let Some(role) = entry.description.roles.first().cloned() else {
+        let first = entry.description.roles.first();
+        let unknown = first.cloned().map(|role| Payer { role, demand: None });
+        let Some(payer) = reported.payer.clone().or(unknown) else {
             return;
         };
         let status = reported.status.clone();
         let (state, is_told) = (status.state, status.number <= reported.acknowledged);
-        let mut task = Task::new(&reported.spec, role, agent.clone(), status);
+        let mut task = Task::new(&reported.spec, payer, agent.clone(), status);
         task.is_delivered = true;
         task.resume(reported.acknowledged);
         task.announce(reported.status.number);

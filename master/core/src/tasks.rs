@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use proffer_model::link::ToAgent;
+use proffer_model::link::{Payer, ToAgent};
 use proffer_model::{
-    AgentId, AgentState, FrameworkId, Incarnation, Port, Reason, Resources, Role, Status, TaskId,
-    TaskSpec, TaskState, session,
+    AgentId, AgentState, DemandId, FrameworkId, Incarnation, Port, Reason, Resources, Role, Status,
+    TaskId, TaskSpec, TaskState, session,
 };
 
 use crate::amounts::scalars_of;
@@ -30,8 +30,14 @@ pub(crate) struct Task {
     pub(crate) resources: Resources,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) ports: Vec<Port>,
-    /// Who pays. Of a task that an agent reported, the framework's first role: agents do not keep it.
+    /// Who pays. Of a task whose agent does not know it, the framework's first role.
     pub(crate) role: Role,
+    /// The entry of its framework's demand that it was launched for.
+    #[expect(
+        dead_code,
+        reason = "kept for the limits of an entry, which the allocator learns next"
+    )]
+    pub(crate) demand: Option<DemandId>,
     pub(crate) agent: AgentId,
     pub(crate) incarnation: Incarnation,
     /// What its framework was told last, or is about to be.
@@ -58,13 +64,14 @@ pub(crate) struct Task {
 
 impl Task {
     /// A task with its first status.
-    pub(crate) fn new(spec: &TaskSpec, role: Role, agent: AgentId, status: Status) -> Self {
+    pub(crate) fn new(spec: &TaskSpec, payer: Payer, agent: AgentId, status: Status) -> Self {
         Self {
             name: spec.name.clone(),
             resources: spec.resources.clone(),
             labels: spec.labels.clone(),
             ports: spec.ports.clone(),
-            role,
+            role: payer.role,
+            demand: payer.demand,
             agent,
             incarnation: status.incarnation,
             latest: status.state,

@@ -429,12 +429,15 @@ impl Framework {
     pub(super) async fn launch(&mut self, offer: &v1::Offer, id: &str) -> u64 {
         let accept = v1::Accept {
             offer_ids: vec![offer.id.clone()],
-            launches: vec![task(id)],
+            operations: vec![launch(task(id))],
         };
         match self.answer(Call::Accept(accept)).await {
-            v1::answered::Answer::Launched(launched) => match launched.results[0].outcome {
-                Some(v1::launch_result::Outcome::Incarnation(incarnation)) => incarnation,
-                ref other => panic!("{other:?}"),
+            v1::answered::Answer::Accepted(accepted) => match &accepted.results[0].result {
+                Some(v1::operation_result::Result::Launched(launched)) => match launched.outcome {
+                    Some(v1::launch_result::Outcome::Incarnation(incarnation)) => incarnation,
+                    ref other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),
         }
@@ -515,6 +518,14 @@ pub(super) fn running(
         incarnation,
         status: Some(status),
         acknowledged: 0,
+        payer: None,
+    }
+}
+
+/// The operation that launches a task.
+pub(super) fn launch(spec: v1::TaskSpec) -> v1::Operation {
+    v1::Operation {
+        operation: Some(v1::operation::Operation::Launch(spec)),
     }
 }
 

@@ -187,12 +187,12 @@ fn a_bad_task_is_refused_with_its_place_in_the_accept() {
     let accept = |spec| {
         decode_call(call(Call::Accept(v1::Accept {
             offer_ids: vec!["o".into()],
-            launches: vec![
-                v1::TaskSpec {
+            operations: vec![
+                launch(v1::TaskSpec {
                     id: "other".into(),
                     ..good_task()
-                },
-                spec,
+                }),
+                launch(spec),
             ],
         })))
     };
@@ -200,7 +200,52 @@ fn a_bad_task_is_refused_with_its_place_in_the_accept() {
     for (code, field, change) in BAD_TASKS {
         let mut spec = good_task();
         change(&mut spec);
-        assert_refused(accept(spec), code, &format!("accept.launches[1].{field}"));
+        assert_refused(
+            accept(spec),
+            code,
+            &format!("accept.operations[1].launch.{field}"),
+        );
+    }
+}
+
+fn launch(spec: v1::TaskSpec) -> v1::Operation {
+    operation(v1::operation::Operation::Launch(spec))
+}
+
+fn operation(operation: v1::operation::Operation) -> v1::Operation {
+    v1::Operation {
+        operation: Some(operation),
+    }
+}
+
+#[test]
+fn a_bad_operation_is_refused_with_its_place_in_the_accept() {
+    use v1::operation::Operation as Wire;
+    let group = |tasks| Wire::LaunchGroup(v1::LaunchGroup { tasks });
+    let grow = |id: &str, milli| {
+        let volume_id = id.into();
+        Wire::Grow(v1::GrowVolume { volume_id, milli })
+    };
+    let rows = [
+        (MISSING, "launch_group.tasks", group(vec![])),
+        (
+            INVALID,
+            "launch_group.tasks[1].id",
+            group(vec![good_task(), good_task()]),
+        ),
+        (MISSING, "reserve", Wire::Reserve(v1::Resources::default())),
+        (MISSING, "destroy", Wire::Destroy(v1::Resources::default())),
+        (ID, "grow.volume_id", grow("../x", 1)),
+        (MISSING, "grow.milli", grow("v", 0)),
+        (INVALID, "grow.milli", grow("v", u64::MAX)),
+    ];
+    for (code, field, bad) in rows {
+        let accept = v1::Accept {
+            offer_ids: vec!["o".into()],
+            operations: vec![operation(bad)],
+        };
+        let decoded = decode_call(call(Call::Accept(accept)));
+        assert_refused(decoded, code, &format!("accept.operations[0].{field}"));
     }
 }
 
@@ -270,9 +315,9 @@ fn a_bad_subscription_is_refused() {
 #[test]
 fn bad_calls_are_refused() {
     let texts = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-    let accept = |ids: &[&str], launches| v1::Accept {
+    let accept = |ids: &[&str], operations| v1::Accept {
         offer_ids: texts(ids),
-        launches,
+        operations,
     };
     let decline = |ids: &[&str], exclude_for_ms| v1::Decline {
         offer_ids: texts(ids),
@@ -285,7 +330,7 @@ fn bad_calls_are_refused() {
     let reconcile = v1::Reconcile {
         task_ids: texts(&["a b"]),
     };
-    let twice = vec![good_task(), good_task()];
+    let twice = vec![launch(good_task()), launch(good_task())];
     let rows = [
         (
             MISSING,
@@ -299,7 +344,7 @@ fn bad_calls_are_refused() {
         ),
         (
             INVALID,
-            "accept.launches[1].id",
+            "accept.operations[1].launch.id",
             Call::Accept(accept(&["o"], twice)),
         ),
         (MISSING, "decline.offer_ids", Call::Decline(decline(&[], 0))),
@@ -457,6 +502,7 @@ fn bad_link_messages_are_refused() {
     let launch = v1::ToAgent {
         epoch: 1,
         message: Some(v1::to_agent::Message::Launch(v1::LaunchTask {
+            payer: None,
             framework_id: "f".into(),
             incarnation: 0,
             spec: Some(good_task()),

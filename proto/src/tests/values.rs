@@ -6,10 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
-use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
+use proffer_model::link::{AgentTask, Hello, Payer, ToAgent, ToMaster};
+use proffer_model::operation::Operation;
 use proffer_model::ranges::RangeSet;
-use proffer_model::registry::Operation;
-use proffer_model::session::{Answer, Call, Event, LaunchResult};
+use proffer_model::registry;
+use proffer_model::session::{Answer, Call, Event, LaunchResult, OperationResult};
 use proffer_model::{
     AgentDescription, AttributeValue, Attributes, Check, CheckKind, Command, Demand, DemandEntry,
     Epoch, Exclusion, Exit, Fit, FrameworkDescription, Generation, Incarnation, Offer, Port,
@@ -30,10 +31,13 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
             }
         }),
         demand().prop_map(Call::SetDemand),
-        (ids(1), vec(task_spec(), 0..3)).prop_map(|(offers, mut launches)| {
-            launches.sort_by(|a, b| a.id.cmp(&b.id));
-            launches.dedup_by(|a, b| a.id == b.id);
-            Call::Accept { offers, launches }
+        (ids(1), vec(act(), 0..4)).prop_map(|(offers, mut operations)| {
+            let mut seen = std::collections::BTreeSet::new();
+            operations.retain(|operation| {
+                let mut tasks = operation.tasks().iter();
+                tasks.all(|spec| seen.insert(spec.id.clone()))
+            });
+            Call::Accept { offers, operations }
         }),
         (ids(1), duration()).prop_map(|(offers, exclude_for)| Call::Decline {
             offers,
@@ -108,14 +112,22 @@ pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
             heartbeat_interval,
         },
     );
-    let launch = (epoch(), id(), incarnation(), task_spec()).prop_map(
-        |(epoch, framework, incarnation, spec)| ToAgent::Launch {
-            epoch,
-            framework,
-            incarnation,
-            spec: Box::new(spec),
-        },
-    );
+    let launch = (
+        epoch(),
+        id(),
+        incarnation(),
+        task_spec(),
+        option::of(payer()),
+    )
+        .prop_map(
+            |(epoch, framework, incarnation, spec, payer)| ToAgent::Launch {
+                epoch,
+                framework,
+                incarnation,
+                spec: Box::new(spec),
+                payer,
+            },
+        );
     let kill = (
         epoch(),
         id(),
@@ -153,35 +165,39 @@ pub(super) fn to_agent() -> impl Strategy<Value = ToAgent> {
     ]
 }
 
-pub(super) fn operation() -> impl Strategy<Value = Operation> {
+pub(super) fn operation() -> impl Strategy<Value = registry::Operation> {
     // Few ids, so that operations are about the same things.
     let agent = || select(vec!["a1", "a2"]).prop_map(parsed);
     let framework = || select(vec!["f1", "f2"]).prop_map(parsed);
     let key = || select(vec!["k", "k/1"]).prop_map(parsed);
     prop_oneof![
-        (agent(), agent_description())
-            .prop_map(|(agent, description)| Operation::AdmitAgent { agent, description }),
-        (agent(), 1..u64::MAX).prop_map(|(agent, since_wall_ms)| Operation::MarkUnreachable {
-            agent,
-            since_wall_ms
+        (agent(), agent_description()).prop_map(|(agent, description)| {
+            registry::Operation::AdmitAgent { agent, description }
         }),
-        agent().prop_map(|agent| Operation::MarkReachable { agent }),
+        (agent(), 1..u64::MAX).prop_map(|(agent, since_wall_ms)| {
+            registry::Operation::MarkUnreachable {
+                agent,
+                since_wall_ms,
+            }
+        }),
+        agent().prop_map(|agent| registry::Operation::MarkReachable { agent }),
         (framework(), id(), framework_description()).prop_map(
-            |(framework, principal, description)| Operation::AdmitFramework {
+            |(framework, principal, description)| registry::Operation::AdmitFramework {
                 framework,
                 principal,
                 description
             }
         ),
-        framework().prop_map(|framework| Operation::CompleteFramework { framework }),
+        framework().prop_map(|framework| registry::Operation::CompleteFramework { framework }),
         (framework(), key(), vec(any::<u8>(), 0..8)).prop_map(|(framework, key, value)| {
-            Operation::PutState {
+            registry::Operation::PutState {
                 framework,
                 key,
                 value,
             }
         }),
-        (framework(), key()).prop_map(|(framework, key)| Operation::DeleteState { framework, key }),
+        (framework(), key())
+            .prop_map(|(framework, key)| registry::Operation::DeleteState { framework, key }),
     ]
 }
 
@@ -197,11 +213,14 @@ pub(super) fn identity() -> impl Strategy<Value = AgentIdentity> {
 }
 
 pub(super) fn run() -> impl Strategy<Value = Run> {
-    (id(), incarnation(), task_spec()).prop_map(|(framework, incarnation, spec)| Run {
-        framework,
-        incarnation,
-        spec,
-    })
+    (id(), incarnation(), task_spec(), option::of(payer())).prop_map(
+        |(framework, incarnation, spec, payer)| Run {
+            framework,
+            incarnation,
+            spec,
+            payer,
+        },
+    )
 }
 
 pub(super) fn status_entry() -> impl Strategy<Value = StatusEntry> {
@@ -309,15 +328,18 @@ fn agent_description() -> impl Strategy<Value = AgentDescription> {
 }
 
 fn agent_task() -> impl Strategy<Value = AgentTask> {
-    (id(), task_spec(), incarnation(), status(), any::<u64>()).prop_map(
-        |(framework, spec, incarnation, status, acknowledged)| AgentTask {
+    let launch = (id(), task_spec(), incarnation(), option::of(payer()));
+    (launch, status(), any::<u64>()).prop_map(|(launch, status, acknowledged)| {
+        let (framework, spec, incarnation, payer) = launch;
+        AgentTask {
             framework,
             spec,
             incarnation,
             status,
             acknowledged,
-        },
-    )
+            payer,
+        }
+    })
 }
 
 fn demand() -> impl Strategy<Value = Demand> {
@@ -406,16 +428,42 @@ fn offer() -> impl Strategy<Value = Offer> {
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
-    let outcome = prop_oneof![
-        any::<u64>().prop_map(|number| Ok(Incarnation(number))),
-        problem().prop_map(Err)
+    let result = || {
+        let outcome = prop_oneof![
+            any::<u64>().prop_map(|number| Ok(Incarnation(number))),
+            problem().prop_map(Err)
+        ];
+        (id(), outcome).prop_map(|(task, outcome)| LaunchResult { task, outcome })
+    };
+    let result = prop_oneof![
+        result().prop_map(OperationResult::Launched),
+        vec(result(), 0..3).prop_map(OperationResult::LaunchedGroup),
+        Just(OperationResult::Done),
+        problem().prop_map(OperationResult::Refused),
     ];
-    let result = (id(), outcome).prop_map(|(task, outcome)| LaunchResult { task, outcome });
     prop_oneof![
         Just(Answer::Done),
-        vec(result, 0..3).prop_map(Answer::Launched),
+        vec(result, 0..3).prop_map(Answer::Accepted),
         problem().prop_map(Answer::Refused),
     ]
+}
+
+fn act() -> impl Strategy<Value = Operation> {
+    let some = || resources().prop_filter("not empty", |resources| !resources.is_empty());
+    prop_oneof![
+        task_spec().prop_map(Operation::launch),
+        vec(task_spec(), 1..3).prop_map(Operation::LaunchGroup),
+        some().prop_map(Operation::Reserve),
+        some().prop_map(Operation::Unreserve),
+        some().prop_map(Operation::Create),
+        some().prop_map(Operation::Destroy),
+        (id(), 1u64..1_000_000).prop_map(|(volume, milli)| Operation::Grow { volume, milli }),
+        (id(), 1u64..1_000_000).prop_map(|(volume, milli)| Operation::Shrink { volume, milli }),
+    ]
+}
+
+pub(super) fn payer() -> impl Strategy<Value = Payer> {
+    (id(), option::of(id())).prop_map(|(role, demand)| Payer { role, demand })
 }
 
 fn state() -> impl Strategy<Value = TaskState> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proffer_model::limits::TEXT_LEN_MAX;
-use proffer_model::session::{Answer, Call, Event, LaunchResult};
+use proffer_model::session::{Answer, Call, Event, LaunchResult, Operation, OperationResult};
 use proffer_model::{
     Command, DemandEntry, DemandId, FrameworkDescription, OfferId, Problem, Resources, Role,
     Secret, Shape, StateKey, TaskSpec, code,
@@ -44,8 +44,8 @@ async fn answers_find_their_calls_in_any_order() {
     });
     let kill = within(kill).await.expect("sent");
     let offers = vec![OfferId::new("o").unwrap()];
-    let launches = vec![spec("b")];
-    let accept = handle.send(Call::Accept { offers, launches });
+    let operations = vec![Operation::launch(spec("b"))];
+    let accept = handle.send(Call::Accept { offers, operations });
     let accept = within(accept).await.expect("sent");
     let (kill_request, call) = session.call().await;
     assert!(matches!(call, Call::Kill { .. }), "{call:?}");
@@ -53,13 +53,13 @@ async fn answers_find_their_calls_in_any_order() {
     assert!(matches!(call, Call::Accept { .. }), "{call:?}");
 
     let refused = Problem::new(code::OFFER_GONE, "gone");
-    let results = vec![LaunchResult {
+    let result = LaunchResult {
         task: task("b"),
         outcome: Err(refused),
-    }];
-    let launched = Answer::Launched(results);
-    session.answer(accept_request, launched.clone()).await;
-    assert_eq!(within(accept).await, Ok(launched));
+    };
+    let accepted = Answer::Accepted(vec![OperationResult::Launched(result)]);
+    session.answer(accept_request, accepted.clone()).await;
+    assert_eq!(within(accept).await, Ok(accepted));
     let unknown = Problem::new(code::TASK_UNKNOWN, "no such task");
     let answer = Answer::Refused(unknown.clone());
     session.answer(kill_request, answer).await;
@@ -89,7 +89,7 @@ async fn a_call_that_is_too_long_is_refused_and_the_session_lives() {
         ..spec(&format!("t{i}"))
     };
     let offers = vec![OfferId::new("o").unwrap()];
-    let accepted = handle.accept(offers, (0..200).map(long).collect());
+    let accepted = handle.launch(offers, (0..200).map(long).collect());
     let problem = within(accepted).await.expect_err("12 MiB");
     assert!(problem.is(code::FIELD_TOO_LONG), "{problem}");
 

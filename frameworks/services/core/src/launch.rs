@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::limits::{DEMAND_COUNT_MAX, KILL_GRACE_DEFAULT};
-use proffer_model::session::Call;
+use proffer_model::session::{Call, Operation};
 use proffer_model::{
     DemandEntry, DemandId, Offer, Port, RangeSet, ResourceName, Resources, Shape, TaskSpec, Time,
 };
@@ -127,7 +127,7 @@ impl Core {
                 self.send(
                     Call::Accept {
                         offers: vec![offer.id],
-                        launches,
+                        operations: launches.into_iter().map(Operation::launch).collect(),
                     },
                     Pending::Launch(ids),
                 );

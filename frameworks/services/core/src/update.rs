@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use proffer_model::session::{Answer, Call};
+use proffer_model::session::{Answer, Call, OperationResult};
 use proffer_model::{Exit, Incarnation, Kind, Problem, Reason, Status, TaskState, Time, code};
 
 use crate::amount::format_parts;
@@ -197,14 +197,14 @@ impl Core {
             return;
         };
         match (about, answer) {
-            (Pending::Launch(_), Answer::Launched(results)) => {
-                for result in results {
+            (Pending::Launch(_), Answer::Accepted(results)) => {
+                for result in results.iter().flat_map(OperationResult::launches) {
                     let Some(id) = self.tasks.get(&result.task).copied() else {
                         continue;
                     };
-                    match result.outcome {
+                    match &result.outcome {
                         Ok(_) => self.on_launched(id),
-                        Err(problem) => self.on_launch_refused(now, id, &problem),
+                        Err(problem) => self.on_launch_refused(now, id, problem),
                     }
                 }
             }
@@ -230,7 +230,7 @@ impl Core {
             }
             (
                 Pending::Launch(_) | Pending::Demand | Pending::Other,
-                Answer::Done | Answer::Launched(_) | Answer::Refused(_),
+                Answer::Done | Answer::Accepted(_) | Answer::Refused(_),
             ) => {}
         }
     }

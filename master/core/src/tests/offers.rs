@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proffer_model::session::{Answer, Call, Event as Told};
+use proffer_model::session::{Answer, Call, Event as Told, Operation, OperationResult};
 use proffer_model::{
     Demand, DemandEntry, Exclusion, Generation, OfferId, Predicate, Shape, TaskState, code,
 };
@@ -146,8 +146,8 @@ fn an_accept_launches_counts_demand_down_and_gives_the_rest_back() {
         codes,
         [
             "",
-            "task.resources_not_offered launches[1].resources.cpus",
-            "task.duplicate launches[2].id",
+            "task.resources_not_offered operations[1].launch.resources.cpus",
+            "task.duplicate operations[2].launch.id",
             ""
         ]
     );
@@ -445,4 +445,46 @@ fn many_offers_come_in_several_events() {
         .iter()
         .filter(|told| matches!(told, Told::Offered(_)));
     assert_eq!(events.count(), 2);
+}
+
+#[test]
+fn a_group_is_launched_as_a_whole_or_not_at_all() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let session = world.framework();
+    world.demand(session, vec![want("w", 4, "cpus:1", 0)]);
+    let offer = world.offers(session)[0].clone();
+    world.orders(link);
+    let group = |ids: &[(&str, &str)]| {
+        let specs = ids.iter().map(|(id, needs)| spec(id, needs));
+        Operation::LaunchGroup(specs.collect())
+    };
+    let operations = vec![
+        group(&[("a1", "cpus:1"), ("a2", "cpus:4")]),
+        group(&[("b1", "cpus:1"), ("b2", "cpus:1")]),
+        group(&[("c1", "cpus:1"), ("b1", "cpus:1")]),
+    ];
+    let results = world
+        .operate(session, &[&offer.id], operations)
+        .expect("judged");
+    let told: Vec<String> = results
+        .iter()
+        .flat_map(OperationResult::launches)
+        .map(|result| match &result.outcome {
+            Ok(_) => format!("{} launched", result.task),
+            Err(problem) => format!("{} {} {}", result.task, problem.code, problem.field),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "a1 task.group_refused operations[0].launch_group.tasks[0]",
+            "a2 task.resources_not_offered operations[0].launch_group.tasks[1].resources.cpus",
+            "b1 launched",
+            "b2 launched",
+            "c1 task.group_refused operations[2].launch_group.tasks[0]",
+            "b1 task.duplicate operations[2].launch_group.tasks[1].id",
+        ]
+    );
+    assert_eq!(world.orders(link).len(), 2, "two were sent to the agent");
 }

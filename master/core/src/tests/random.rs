@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
 use proffer_model::registry::Registry;
-use proffer_model::session::{Call, Event as Told};
+use proffer_model::session::{Call, Event as Told, Operation};
 use proffer_model::{
     AgentId, ClusterId, Demand, DemandEntry, Epoch, Exclusion, FrameworkId, Generation,
     Incarnation, OfferId, Shape, StateKey, TaskState, Time,
@@ -176,6 +176,7 @@ impl Seen {
                 framework: launch.framework,
                 status: status(&launch.task, launch.incarnation, u64::from(c % 5), state),
                 acknowledged: u64::from(c % 3),
+                payer: None,
                 spec,
                 incarnation: launch.incarnation,
             }
@@ -239,8 +240,9 @@ impl Seen {
                     "cpus:1"
                 };
                 let ids = (0..=c % 3).map(|i| format!("t{}", b.wrapping_add(i) % 12));
-                let launches = ids.map(|id| spec(&id, needs)).collect();
-                Call::Accept { offers, launches }
+                let launches = ids.map(|id| Operation::launch(spec(&id, needs)));
+                let operations = launches.collect();
+                Call::Accept { offers, operations }
             }
             9 => Call::Decline {
                 offers,

@@ -1,10 +1,10 @@
 //! Statuses: order, acknowledgement, what is freed when, and what is answered to questions.
 
-use proffer_model::link::ToMaster;
+use proffer_model::link::{AgentTask, Payer, ToMaster};
 use proffer_model::session::{Answer, Call};
 use proffer_model::{FrameworkId, Incarnation, Reason, TaskState, code};
 
-use super::world::{World, reported, spec, status, task_id, want};
+use super::world::{World, r, reported, spec, status, task_id, want};
 use crate::event::{Event, LinkId, SessionId};
 use crate::limits::UNACKNOWLEDGED_MAX;
 
@@ -100,7 +100,7 @@ fn resources_are_free_with_the_latest_state_and_the_id_with_the_last_acknowledge
     };
     let problem = again(&mut run, &offer.id).expect_err("not acknowledged");
     assert!(problem.is(code::TASK_DUPLICATE));
-    assert_eq!(problem.field, "launches[0].id");
+    assert_eq!(problem.field, "operations[0].launch.id");
     run.says(2, TaskState::Finished);
     run.world.acknowledge_all(run.session);
     run.world.drain(run.session);
@@ -288,4 +288,33 @@ fn questions_are_answered_with_what_is_known() {
         ask(&mut run, &["t", "x"]),
         [(TaskState::Running, 0), (TaskState::Lost, 0)]
     );
+}
+
+#[test]
+fn a_reported_task_is_charged_to_who_pays_for_it() {
+    let mut world = World::new();
+    let session = world.framework();
+    let framework = world.core.frameworks.keys().next().expect("one").clone();
+    let [known, unknown] = ["eng/web", "*"].map(|role| role.parse().expect("a role"));
+    let launched = |name: &str, payer| AgentTask {
+        payer,
+        ..reported(
+            &framework,
+            spec(name, "cpus:1"),
+            Incarnation(7),
+            1,
+            TaskState::Running,
+        )
+    };
+    let payer = Payer {
+        role: known,
+        demand: Some("web".parse().expect("an id")),
+    };
+    let tasks = vec![launched("t1", Some(payer.clone())), launched("t2", None)];
+    let agent = "c-a0-1".parse().expect("an id");
+    world.returns(&agent, "a", "cpus:4", tasks);
+    let usage = &world.core.frameworks[&framework].usage;
+    assert_eq!(usage[&payer.role].used, r("cpus:1"));
+    assert_eq!(usage[&unknown].used, r("cpus:1"), "its first role pays");
+    world.drain(session);
 }

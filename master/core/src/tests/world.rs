@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
 use proffer_model::registry::Registry;
-use proffer_model::session::{Answer, Call, Event as Told, LaunchResult};
+use proffer_model::session::{
+    Answer, Call, Event as Told, LaunchResult, Operation, OperationResult,
+};
 use proffer_model::{
     AgentDescription, AgentId, ClusterId, Command, Demand, DemandEntry, DemandId, Epoch,
     FrameworkDescription, FrameworkId, Generation, Incarnation, Offer, OfferId, Principal, Problem,
@@ -410,11 +412,23 @@ impl World {
         offers: &[&OfferId],
         launches: Vec<TaskSpec>,
     ) -> Result<Vec<LaunchResult>, Problem> {
+        let operations = launches.into_iter().map(Operation::launch).collect();
+        let results = self.operate(session, offers, operations)?;
+        let launches = results.iter().flat_map(OperationResult::launches);
+        Ok(launches.cloned().collect())
+    }
+
+    pub(super) fn operate(
+        &mut self,
+        session: SessionId,
+        offers: &[&OfferId],
+        operations: Vec<Operation>,
+    ) -> Result<Vec<OperationResult>, Problem> {
         let offers = offers.iter().map(|id| (*id).clone()).collect();
-        match self.call(session, Call::Accept { offers, launches }) {
-            Answer::Launched(results) => Ok(results),
+        match self.call(session, Call::Accept { offers, operations }) {
+            Answer::Accepted(results) => Ok(results),
             Answer::Refused(problem) => Err(problem),
-            Answer::Done => panic!("an accept is answered by its launches"),
+            Answer::Done => panic!("an accept is answered by its operations"),
         }
     }
 
@@ -622,5 +636,6 @@ pub(super) fn reported(
         spec,
         incarnation,
         acknowledged: number,
+        payer: None,
     }
 }

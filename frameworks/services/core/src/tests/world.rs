@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use proffer_model::session::{Answer, Call, LaunchResult};
+use proffer_model::session::{Answer, Call, LaunchResult, Operation, OperationResult};
 use proffer_model::{
     AgentId, Attributes, Command, DemandEntry, Exit, Fit, FrameworkId, Incarnation, Offer, OfferId,
     Reason, Role, Status, TaskId, TaskSpec, TaskState, Time,
@@ -204,7 +204,7 @@ impl World {
 
     fn call(&mut self, call: Call) -> Answer {
         match call {
-            Call::Accept { launches, offers } => return self.accept(&offers, launches),
+            Call::Accept { operations, offers } => return self.accept(&offers, &operations),
             Call::SetDemand(demand) => self.demand = demand.entries,
             Call::Kill { task, .. } => self.kill(&task),
             Call::Acknowledge { sequence } => self.acknowledged = sequence,
@@ -214,7 +214,7 @@ impl World {
         Answer::Done
     }
 
-    fn accept(&mut self, offers: &[OfferId], launches: Vec<TaskSpec>) -> Answer {
+    fn accept(&mut self, offers: &[OfferId], operations: &[Operation]) -> Answer {
         let name = offers
             .first()
             .expect("an offer")
@@ -227,17 +227,17 @@ impl World {
             return Answer::Refused(problem.clone());
         }
         let mut results = Vec::new();
-        for spec in launches {
+        for spec in operations.iter().flat_map(Operation::tasks).cloned() {
             let kept = InstanceId::of_name(spec.id.as_str())
                 .is_some_and(|id| self.instances.contains_key(&id));
             assert!(kept, "{} is kept before it is launched", spec.id);
             self.count += 1;
             let incarnation = self.count;
             let task = spec.id.clone();
-            results.push(LaunchResult {
+            results.push(OperationResult::Launched(LaunchResult {
                 task: task.clone(),
                 outcome: Ok(Incarnation(incarnation)),
-            });
+            }));
             let live = Live {
                 spec,
                 agent: agent(&name),
@@ -250,7 +250,7 @@ impl World {
                 "no task is launched twice"
             );
         }
-        Answer::Launched(results)
+        Answer::Accepted(results)
     }
 
     fn kill(&mut self, task: &TaskId) {

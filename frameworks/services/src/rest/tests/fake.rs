@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use futures::future::BoxFuture;
-use proffer_model::session::{Answer, Call, Event, LaunchResult};
+use proffer_model::session::{Answer, Call, Event, LaunchResult, Operation, OperationResult};
 use proffer_model::{
     AgentId, Attributes, ClusterId, Demand, DemandId, Epoch, Fit, FrameworkId, Generation,
     Incarnation, Offer, OfferId, Principal, Problem, Reason, Role, StateKey, Status, TaskId,
@@ -80,16 +80,16 @@ impl FakeMaster {
         let answer = self.with(|inner| {
             inner.calls.push(call.clone());
             match call {
-                Call::Accept { launches, .. } => {
+                Call::Accept { operations, .. } => {
                     let mut results = Vec::new();
-                    for launch in launches {
+                    for launch in operations.iter().flat_map(Operation::tasks) {
                         inner.tasks.insert(launch.id.clone(), TaskState::Staging);
-                        results.push(LaunchResult {
-                            task: launch.id,
+                        results.push(OperationResult::Launched(LaunchResult {
+                            task: launch.id.clone(),
                             outcome: Ok(Incarnation(1)),
-                        });
+                        }));
                     }
-                    Answer::Launched(results)
+                    Answer::Accepted(results)
                 }
                 Call::SetDemand(demand) => {
                     inner.demand = Some(demand);

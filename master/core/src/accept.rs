@@ -1,0 +1,334 @@
+//! Accepts: what a framework does with its offers. Operations are carried out one after the other on a pot of what the
+//! offers hold; each is done or refused on its own, and what is left at the end goes back.
+//!
+//! As far as its offers go an accept is all or nothing: one that is not the caller's spoils it, and the good ones it names
+//! go back.
+
+use std::collections::BTreeSet;
+
+use proffer_model::link::{Payer, ToAgent};
+use proffer_model::operation::{LaunchResult, Operation, OperationResult};
+use proffer_model::resources::format_milli;
+use proffer_model::{
+    AgentId, DemandId, Fit, FrameworkId, Incarnation, OfferId, Problem, Reason, Resources, Role,
+    Status, TaskId, TaskSpec, TaskState, code,
+};
+
+use crate::core::Core;
+use crate::effect::{After, Fact, OfferEnd};
+use crate::limits::{EXCLUSION_MIN, TASKS_PER_FRAMEWORK_MAX};
+use crate::tasks::Task;
+
+/// What an accept has to work with.
+#[derive(Debug)]
+struct Pot {
+    framework: FrameworkId,
+    /// Who pays.
+    role: Role,
+    agent: AgentId,
+    resources: Resources,
+    fits: Vec<Fit>,
+}
+
+impl Core {
+    /// Does operations with offers of one agent and one role.
+    pub(crate) fn on_accept(
+        &mut self,
+        framework: &FrameworkId,
+        offers: &[OfferId],
+        operations: Vec<Operation>,
+    ) -> Result<Vec<OperationResult>, Problem> {
+        let (agent, role) = match self.judge_offers(framework, offers) {
+            Ok(found) => found,
+            Err(problem) => {
+                self.give_back(framework, offers);
+                return Err(problem);
+            }
+        };
+        let mut pot = Pot {
+            framework: framework.clone(),
+            role,
+            agent,
+            resources: Resources::new(),
+            fits: Vec::new(),
+        };
+        for id in offers {
+            if let Some(offer) = self.remove_offer(id) {
+                pot.resources.add(&offer.resources);
+                pot.fits.push(offer.fit);
+            }
+        }
+        let mut results = Vec::with_capacity(operations.len());
+        for (i, operation) in operations.into_iter().enumerate() {
+            let result = self.operate(&mut pot, operation);
+            results.push(within(result, i));
+        }
+        let launches = results.iter().flat_map(OperationResult::launches);
+        let launched = launches.filter(|result| result.outcome.is_ok()).count();
+        if launched == 0 {
+            // Else a framework that is always refused would be offered the same again at once.
+            let until = self.turn.now.after(EXCLUSION_MIN).mono_ns;
+            for fit in &pot.fits {
+                self.exclude(framework, &pot.role, &fit.demand, &pot.agent, until);
+            }
+        } else {
+            let framework = framework.clone();
+            let count = u64::try_from(launched).unwrap_or(u64::MAX);
+            self.turn.record(Fact::TasksLaunched { framework, count });
+        }
+        self.triggers.agent_changed(&pot.agent);
+        Ok(results)
+    }
+
+    /// The one agent and role of all these offers, if all are the framework's and stand.
+    fn judge_offers(
+        &self,
+        framework: &FrameworkId,
+        offers: &[OfferId],
+    ) -> Result<(AgentId, Role), Problem> {
+        let mut first = None;
+        let mut seen = BTreeSet::new();
+        for (i, id) in offers.iter().enumerate() {
+            let field = format!("offers[{i}]");
+            let standing = self.offers.standing.get(id);
+            let Some(offer) = standing.filter(|offer| offer.framework == *framework) else {
+                let message = format!("offer {id} does not stand");
+                return Err(Problem::new(code::OFFER_GONE, message).field(field).hint(
+                    "it was accepted, declined or rescinded, or has expired; wait for another",
+                ));
+            };
+            if !seen.insert(id) {
+                let message = format!("offer {id} is named twice");
+                return Err(Problem::new(code::FIELD_INVALID, message)
+                    .field(field)
+                    .hint("name each offer once"));
+            }
+            let (agent, role) = *first.get_or_insert((&offer.agent, &offer.role));
+            let (what, whose) = if *agent != offer.agent {
+                ("agent", "agent")
+            } else if *role != offer.role {
+                ("role", "role")
+            } else {
+                continue;
+            };
+            let message = format!("offer {id} is of another {what} than the first");
+            return Err(Problem::new(code::OFFER_MIXED, message)
+                .field(field)
+                .hint(format!(
+                    "accept the offers of each {whose} in a call of their own"
+                )));
+        }
+        first
+            .map(|(agent, role)| (agent.clone(), role.clone()))
+            .ok_or_else(|| {
+                Problem::new(code::FIELD_MISSING, "no offer is named")
+                    .field("offers")
+                    .hint("name at least one offer")
+            })
+    }
+
+    /// The offers of a spoilt accept that do stand and are the caller's go back.
+    fn give_back(&mut self, framework: &FrameworkId, offers: &[OfferId]) {
+        let mut given = 0;
+        for id in self.owned(framework, offers) {
+            given += u64::from(self.remove_offer(&id).is_some());
+        }
+        if given > 0 {
+            let (framework, count, how) = (framework.clone(), given, OfferEnd::Declined);
+            self.turn.record(Fact::OffersEnded {
+                framework,
+                count,
+                how,
+            });
+        }
+    }
+
+    fn operate(&mut self, pot: &mut Pot, operation: Operation) -> OperationResult {
+        match operation {
+            Operation::Launch(spec) => {
+                let outcome = self.judge_launches(pot, std::slice::from_ref(&spec));
+                let task = spec.id.clone();
+                let outcome = match outcome.into_iter().next() {
+                    Some(Err(problem)) => Err(problem),
+                    Some(Ok(())) | None => self.launch(pot, *spec),
+                };
+                OperationResult::Launched(LaunchResult { task, outcome })
+            }
+            Operation::LaunchGroup(specs) => {
+                OperationResult::LaunchedGroup(self.launch_group(pot, specs))
+            }
+            Operation::Reserve(_)
+            | Operation::Unreserve(_)
+            | Operation::Create(_)
+            | Operation::Destroy(_)
+            | Operation::Grow { .. }
+            | Operation::Shrink { .. } => OperationResult::Refused(
+                Problem::new(code::FIELD_INVALID, "this master does launches alone")
+                    .hint("use a master of a later version"),
+            ),
+        }
+    }
+
+    /// All or none.
+    fn launch_group(&mut self, pot: &mut Pot, specs: Vec<TaskSpec>) -> Vec<LaunchResult> {
+        let judged = self.judge_launches(pot, &specs);
+        let is_good = judged.iter().all(Result::is_ok);
+        let mut results = Vec::with_capacity(specs.len());
+        for (i, (spec, judged)) in specs.into_iter().zip(judged).enumerate() {
+            let task = spec.id.clone();
+            let outcome = match judged {
+                Err(problem) => Err(problem),
+                Ok(()) if is_good => self.launch(pot, spec),
+                Ok(()) => {
+                    let message = "another task of its group is refused";
+                    Err(Problem::new(code::TASK_GROUP_REFUSED, message)
+                        .hint("mend the other task, and launch the group anew"))
+                }
+            };
+            let outcome = outcome.map_err(|problem| problem.within(format!("tasks[{i}]")));
+            results.push(LaunchResult { task, outcome });
+        }
+        results
+    }
+
+    /// Whether each of these could be launched, one after the other.
+    fn judge_launches(&self, pot: &Pot, specs: &[TaskSpec]) -> Vec<Result<(), Problem>> {
+        let (mut left, mut seen) = (pot.resources.clone(), BTreeSet::new());
+        let mut judged = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let result = self.judge_launch(pot, spec, &seen, &left);
+            if result.is_ok() {
+                left.subtract(&spec.resources);
+                seen.insert(&spec.id);
+            }
+            judged.push(result);
+        }
+        judged
+    }
+
+    /// Whether a task could be launched after those that were seen, with what is left.
+    fn judge_launch(
+        &self,
+        pot: &Pot,
+        spec: &TaskSpec,
+        seen: &BTreeSet<&TaskId>,
+        left: &Resources,
+    ) -> Result<(), Problem> {
+        let key = (pot.framework.clone(), spec.id.clone());
+        if self.tasks.get(&key).is_some() || seen.contains(&spec.id) {
+            let message = format!("task {} is live or not acknowledged to its end", spec.id);
+            return Err(Problem::new(code::TASK_DUPLICATE, message)
+                .field("id")
+                .hint("use an id once, or acknowledge its last status first"));
+        }
+        if self.tasks.count_of(&pot.framework) + seen.len() >= TASKS_PER_FRAMEWORK_MAX {
+            let most = TASKS_PER_FRAMEWORK_MAX;
+            let message = format!("the framework has {most} tasks; the limit is reached");
+            return Err(Problem::new(code::OVERLOADED, message));
+        }
+        if !self.ids.may_launch(seen.len() + 1) {
+            let message = "this leadership term has launched 2^32 tasks";
+            return Err(Problem::new(code::OVERLOADED, message).hint("restart the leading master"));
+        }
+        check_holds(left, &spec.resources)
+    }
+
+    /// Does a launch that was judged good.
+    fn launch(&mut self, pot: &mut Pot, spec: TaskSpec) -> Result<Incarnation, Problem> {
+        let incarnation = self.ids.incarnation().ok_or_else(|| {
+            let message = "this leadership term has launched 2^32 tasks";
+            Problem::new(code::OVERLOADED, message).hint("restart the leading master")
+        })?;
+        pot.resources.subtract(&spec.resources);
+        let payer = Payer {
+            role: pot.role.clone(),
+            demand: self.count_down(pot, &spec.resources),
+        };
+        let status = Status {
+            task: spec.id.clone(),
+            incarnation,
+            agent: Some(pot.agent.clone()),
+            number: 0,
+            state: TaskState::Staging,
+            reason: Reason::None,
+            message: String::new(),
+            exit: None,
+            healthy: None,
+            wall_ms: self.turn.now.wall_ms,
+        };
+        let key = (pot.framework.clone(), spec.id.clone());
+        let task = Task::new(&spec, payer.clone(), pot.agent.clone(), status);
+        self.hold_task(&key, task);
+        let message = ToAgent::Launch {
+            epoch: self.epoch,
+            framework: pot.framework.clone(),
+            incarnation,
+            spec: Box::new(spec),
+            payer: Some(payer),
+        };
+        self.send_agent(&pot.agent, message, After::Nothing);
+        Ok(incarnation)
+    }
+
+    /// Counts a launch down from the demand that its offers were made for. Answers which entry that is.
+    fn count_down(&mut self, pot: &mut Pot, task: &Resources) -> Option<DemandId> {
+        let demands = &mut self.frameworks.get_mut(&pot.framework)?.demands;
+        let of_role = demands.get_mut(&pot.role)?;
+        let open = pot.fits.iter().filter(|fit| fit.count > 0);
+        let open: Vec<DemandId> = open.map(|fit| fit.demand.clone()).collect();
+        let demand = of_role.matching(&open, task)?;
+        let mut fits = pot.fits.iter_mut();
+        if let Some(fit) = fits.find(|fit| fit.demand == demand && fit.count > 0) {
+            fit.count -= 1;
+        }
+        if let Some(entry) = of_role.entry_mut(&demand) {
+            entry.remaining = entry.remaining.saturating_sub(1);
+        }
+        Some(demand)
+    }
+}
+
+/// Where in the accept a problem is.
+fn within(result: OperationResult, index: usize) -> OperationResult {
+    let place = |what: &str| format!("operations[{index}]{what}");
+    let of_launch = |what: &str, result: LaunchResult| LaunchResult {
+        task: result.task,
+        outcome: result
+            .outcome
+            .map_err(|problem| problem.within(place(what))),
+    };
+    match result {
+        OperationResult::Launched(result) => {
+            OperationResult::Launched(of_launch(".launch", result))
+        }
+        OperationResult::LaunchedGroup(results) => OperationResult::LaunchedGroup(
+            results
+                .into_iter()
+                .map(|result| of_launch(".launch_group", result))
+                .collect(),
+        ),
+        OperationResult::Done => OperationResult::Done,
+        OperationResult::Refused(problem) => OperationResult::Refused(problem.within(place(""))),
+    }
+}
+
+fn check_holds(left: &Resources, needs: &Resources) -> Result<(), Problem> {
+    let Some(name) = left.first_missing(needs) else {
+        return Ok(());
+    };
+    let message = match needs.scalars().get(name) {
+        Some(milli) => format!(
+            "the task asks for {} {name}; {} is left in its offers",
+            format_milli(*milli),
+            format_milli(left.scalar(name.as_str()))
+        ),
+        None => format!(
+            "the task asks for {name} {}; {} is left in its offers",
+            needs.range_set(name.as_str()),
+            left.range_set(name.as_str())
+        ),
+    };
+    Err(Problem::new(code::TASK_RESOURCES_NOT_OFFERED, message)
+        .field(format!("resources.{name}"))
+        .hint("launch within what the offers hold"))
+}
