@@ -265,7 +265,7 @@ fn check_cgroup_root(text: &str) -> Result<(), Problem> {
         .hint("give a path from the root of a hierarchy, such as /proffer"))
 }
 
-fn check_resources(resources: &Resources) -> Result<(), Problem> {
+pub(crate) fn check_resources(resources: &Resources) -> Result<(), Problem> {
     if let Some(port) = resources.range_set("ports").ranges().last()
         && port.end > u64::from(u16::MAX)
     {

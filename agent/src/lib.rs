@@ -7,6 +7,7 @@
 mod checkpoint;
 pub mod config;
 mod driver;
+pub mod emulate;
 mod host;
 mod image;
 mod inbox;
@@ -19,6 +20,7 @@ mod probe;
 mod process;
 mod procfs;
 mod record;
+mod removal;
 mod running;
 pub mod supervisor;
 mod timers;
