@@ -26,6 +26,8 @@ pub(crate) struct Ensemble {
     links: Vec<(usize, usize, Proxy)>,
     /// Lines for every server's configuration.
     settings: String,
+    /// Of every server's Java.
+    property: Option<&'static str>,
 }
 
 impl Ensemble {
@@ -44,6 +46,14 @@ impl Ensemble {
     /// One server with these lines in its configuration.
     pub(crate) fn start_with(settings: &str) -> Self {
         let mut ensemble = Self::new(free_block(), 1, settings);
+        ensemble.launch_all();
+        ensemble
+    }
+
+    /// One server whose Java has this property, `-Dname=value`.
+    pub(crate) fn start_with_property(property: &'static str) -> Self {
+        let mut ensemble = Self::new(free_block(), 1, "");
+        ensemble.property = Some(property);
         ensemble.launch_all();
         ensemble
     }
@@ -73,6 +83,7 @@ impl Ensemble {
             servers: (0..count).map(|_| None).collect(),
             links: Vec::new(),
             settings: settings.to_owned(),
+            property: None,
         }
     }
 
@@ -96,6 +107,7 @@ impl Ensemble {
             .expect("a log");
         let child = Command::new("java")
             .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(self.property)
             .args(["-Dzookeeper.root.logger=WARN,CONSOLE", "-cp"])
             .arg("/etc/zookeeper/conf:/usr/share/java/*")
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")

@@ -13,6 +13,9 @@ pub const ENTRIES_PER_SNAPSHOT: u64 = 500;
 pub const STORE_FILE_LEN_MAX: u64 = 64 * 1024 * 1024;
 /// Nodes of ZooKeeper that are read or deleted with one call; more take several, between which heartbeats have their turn.
 pub const ZOOKEEPER_CALL_PATHS: usize = 16;
+/// How often one write to ZooKeeper is tried whose answer is lost each time; then the store has failed (`store.failed`), and
+/// with it the term. About four seconds.
+pub const ZOOKEEPER_LOSSES_MAX: u32 = 8;
 /// Bytes of an agent's description on the wire; a larger one is refused (`field.too_long`), so that its record fits an
 /// entry of the log.
 pub const AGENT_DESCRIPTION_LEN_MAX: usize = 256 * 1024;

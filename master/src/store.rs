@@ -134,13 +134,24 @@ pub enum StoreError {
         /// What came of it.
         error: SessionError,
     },
+    /// The connection was lost at every attempt to write a node, though the session went on.
+    #[error("ZooKeeper hangs up whenever {path} is written, which has {bytes} bytes")]
+    HungUp {
+        /// Which node.
+        path: String,
+        /// How large it was to be.
+        bytes: usize,
+    },
 }
 
 impl StoreError {
     /// Whether a new attempt will end the same way until a human has acted.
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::Newer { .. } | Self::Unreadable { .. } => true,
+            Self::Damaged { .. }
+            | Self::Newer { .. }
+            | Self::Unreadable { .. }
+            | Self::HungUp { .. } => true,
             Self::Deposed { .. } | Self::Locked { .. } | Self::Io { .. } => false,
             Self::ZooKeeper { error, .. } => matches!(error, SessionError::Denied { .. }),
         }
@@ -197,6 +208,9 @@ impl From<StoreError> for Problem {
                 message,
                 ..error.clone().into()
             },
+            StoreError::HungUp { .. } => Self::new(code::STORE_FAILED, message)
+                .field("store")
+                .hint("let all servers have ZooKeeper's usual jute.maxbuffer, 1 MiB, or a larger one, and see their logs"),
             StoreError::Io { source, .. } => {
                 Self::new(code::STORE_FAILED, format!("{message}: {source}"))
                     .field("store")

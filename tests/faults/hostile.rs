@@ -217,6 +217,19 @@ fn sessions_too_short_are_refused_by_both_sides() {
 }
 
 #[test]
+fn servers_that_take_no_large_nodes_are_found_out_before_anything_is_promised() {
+    let zookeeper = Ensemble::start_with_property("-Djute.maxbuffer=100000");
+    let url = zookeeper.url("", "/proffer");
+    let error = try_open(&url).expect_err("an entry can be larger");
+    assert!(error.is_lasting(), "{error:?}");
+    let problem = Problem::from(error);
+    assert!(problem.is(code::STORE_FAILED), "{problem}");
+    let named = "hangs up whenever /proffer.store/largest is written";
+    assert!(problem.message.contains(named), "{problem}");
+    assert!(problem.hint.contains("jute.maxbuffer"), "{problem}");
+}
+
+#[test]
 fn damage_in_the_store_is_refused_by_name_with_what_to_do() {
     let zookeeper = Ensemble::start(1);
     type Damage = fn(&[u8]) -> Option<Vec<u8>>;

@@ -4,6 +4,7 @@
 //! <path>.store                    says what it is
 //! <path>.store/cluster  epoch     one line each; the epoch's ends with a word of chance
 //! <path>.store/log/<20 digits>    entries
+//! <path>.store/largest            for a moment, as large as entries can be
 //! <path>.store/snapshot/<n>.<i>   chunks, and snapshot/<n>, which makes them count
 //! ```
 //!
@@ -21,7 +22,7 @@ use super::frame::{self, Parsed};
 use super::{
     Contents, Entry, NAME_LEN, Snapshot, Store, StoreError, chunk_name, entry_name, new_cluster_id,
 };
-use crate::limits::{ENTRY_LEN_MAX, ZOOKEEPER_CALL_PATHS};
+use crate::limits::{ENTRY_LEN_MAX, ZOOKEEPER_CALL_PATHS, ZOOKEEPER_LOSSES_MAX};
 
 /// What the root says, so that nobody else's tree is taken for a store.
 const ROOT: &[u8] = b"The log of a Proffer cluster. Do not write here.\n";
@@ -48,6 +49,7 @@ impl ZooKeeperStore {
         tree.claim_root()?;
         tree.make("log", b"")?;
         tree.make("snapshot", b"")?;
+        tree.try_largest()?;
         let cluster = tree.load_cluster()?;
         let (epoch, epoch_version) = tree.load_epoch()?;
         let mut store = Self {
@@ -185,6 +187,14 @@ impl Tree {
         self.overwrite(&self.root, ROOT)
     }
 
+    /// Finds out before anything is promised whether the servers take the largest of entries. Those whose limit is
+    /// smaller do not refuse: they hang up.
+    fn try_largest(&self) -> Result<(), StoreError> {
+        self.put("largest", &frame::encode(&vec![0; ENTRY_LEN_MAX]))?;
+        let deleted = self.session.delete(vec![self.path("largest")]).wait();
+        deleted.map_err(StoreError::zookeeper("delete", &self.path("largest")))
+    }
+
     fn make(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.create(name, bytes).map(|_| ())
     }
@@ -192,7 +202,7 @@ impl Tree {
     /// Creates a node; false when another has created it.
     fn create(&self, name: &str, bytes: &[u8]) -> Result<bool, StoreError> {
         let path = self.path(name);
-        let mut is_asked_before = false;
+        let mut losses = Losses::default();
         loop {
             let created = self
                 .session
@@ -200,12 +210,12 @@ impl Tree {
                 .wait();
             match created {
                 Ok(_) => return Ok(true),
-                Err(SessionError::Exists { .. }) if is_asked_before => {
+                Err(SessionError::Exists { .. }) if losses.any() => {
                     let found = self.read_node(&path)?;
                     return Ok(found.is_some_and(|node| node.bytes == bytes));
                 }
                 Err(SessionError::Exists { .. }) => return Ok(false),
-                Err(SessionError::Unknown) => is_asked_before = true,
+                Err(SessionError::Unknown) => losses.count(&path, bytes.len())?,
                 Err(error) => return Err(StoreError::zookeeper("create", &path)(error)),
             }
         }
@@ -215,7 +225,7 @@ impl Tree {
     /// write the same bytes.
     fn write(&self, name: &str, bytes: Vec<u8>, version: i32) -> Result<Option<i32>, StoreError> {
         let path = self.path(name);
-        let mut is_asked_before = false;
+        let mut losses = Losses::default();
         loop {
             let written = self
                 .session
@@ -223,12 +233,12 @@ impl Tree {
                 .wait();
             match written {
                 Ok(version) => return Ok(Some(version)),
-                Err(SessionError::Changed { .. }) if is_asked_before => {
+                Err(SessionError::Changed { .. }) if losses.any() => {
                     let found = self.read_node(&path)?.filter(|node| node.bytes == bytes);
                     return Ok(found.map(|node| node.version));
                 }
                 Err(SessionError::Changed { .. }) => return Ok(None),
-                Err(SessionError::Unknown) => is_asked_before = true,
+                Err(SessionError::Unknown) => losses.count(&path, bytes.len())?,
                 Err(error) => return Err(StoreError::zookeeper("write", &path)(error)),
             }
         }
@@ -244,10 +254,11 @@ impl Tree {
 
     /// Writes a node, whatever it says, until that is certain.
     fn overwrite(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut losses = Losses::default();
         loop {
             match self.session.write(path, bytes.to_vec(), None).wait() {
                 Ok(_) => return Ok(()),
-                Err(SessionError::Unknown) => {}
+                Err(SessionError::Unknown) => losses.count(path, bytes.len())?,
                 Err(error) => return Err(StoreError::zookeeper("write", path)(error)),
             }
         }
@@ -378,6 +389,29 @@ impl Tree {
         match number {
             Some(number) => Ok((Epoch(number), node.version)),
             None => Err(StoreError::damaged(path, "it is not a number")),
+        }
+    }
+}
+
+/// How often the answer to one write was lost.
+#[derive(Debug, Default)]
+struct Losses(u32);
+
+impl Losses {
+    /// Whether the write may have been done already.
+    fn any(&self) -> bool {
+        self.0 > 0
+    }
+
+    /// Once more. What is lost again and again would be lost for ever.
+    fn count(&mut self, path: &str, bytes: usize) -> Result<(), StoreError> {
+        self.0 += 1;
+        match self.0 < ZOOKEEPER_LOSSES_MAX {
+            true => Ok(()),
+            false => Err(StoreError::HungUp {
+                path: path.to_owned(),
+                bytes,
+            }),
         }
     }
 }
