@@ -230,6 +230,20 @@ fn servers_that_take_no_large_nodes_are_found_out_before_anything_is_promised() 
 }
 
 #[test]
+fn calls_that_wait_when_a_session_ends_are_told_why() {
+    let mut zookeeper = Ensemble::start(1);
+    let session = session(&zookeeper.url("", "/proffer"));
+    zookeeper.kill(0);
+    // The first is tried until the session's timeout; the others have not been begun then.
+    let calls = [(); 3].map(|()| session.list("/proffer"));
+    for call in calls {
+        let error = call.wait().expect_err("nobody answers");
+        let why = error.to_string();
+        assert!(why.contains("did not answer within"), "{why}");
+    }
+}
+
+#[test]
 fn damage_in_the_store_is_refused_by_name_with_what_to_do() {
     let zookeeper = Ensemble::start(1);
     type Damage = fn(&[u8]) -> Option<Vec<u8>>;

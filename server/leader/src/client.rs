@@ -65,7 +65,7 @@ pub(crate) fn run(
 async fn live(
     url: &ZooKeeperUrl,
     session: Duration,
-    requests: mpsc::Receiver<Request>,
+    mut requests: mpsc::Receiver<Request>,
     ends: &Ends,
     opened: Opened,
 ) -> Problem {
@@ -82,9 +82,12 @@ async fn live(
     };
     let zookeeper = Arc::clone(&client.zookeeper);
     let problem = tokio::select! {
-        problem = client.serve(requests, opened) => problem,
+        problem = client.serve(&mut requests, opened) => problem,
         () = ends.stop.cancelled() => closed(),
     };
+    // Calls that wait are let go now, and ask why.
+    let _ = ends.why.set(problem.clone());
+    drop(requests);
     // What lives with the session would otherwise stay until its timeout.
     let _ = timeout(CLOSE_TIMEOUT, zookeeper.close()).await;
     problem
@@ -170,7 +173,7 @@ impl Client {
     }
 
     /// Serves calls until there are no callers any more, or the session is over.
-    async fn serve(&mut self, mut requests: mpsc::Receiver<Request>, opened: Opened) -> Problem {
+    async fn serve(&mut self, requests: &mut mpsc::Receiver<Request>, opened: Opened) -> Problem {
         let link = Arc::clone(&self.link);
         let first = self.ready(Instant::now() + self.session).await;
         let _ = opened.send(first.map(|_| ()));

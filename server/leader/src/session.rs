@@ -4,7 +4,7 @@
 //! next. Everything that the client does stays on a thread of its own (`client`), where it can be ended at any moment;
 //! this is the other end of it, for async callers and for those that block.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub struct Session {
 /// What both ends of a session know of its life.
 #[derive(Clone, Debug)]
 pub(crate) struct Ends {
+    /// Why it ends; said to calls that still wait then.
+    pub(crate) why: Arc<OnceLock<Problem>>,
     /// Why it is over; none while it lives.
     pub(crate) over: watch::Sender<Option<Problem>>,
     /// Asks for its end.
@@ -173,6 +175,7 @@ impl Session {
         let (calls, requests) = mpsc::channel(CALLS_MAX);
         let (opened, answer) = oneshot::channel();
         let ends = Ends {
+            why: Arc::default(),
             over: watch::Sender::new(None),
             stop: CancellationToken::new(),
             hint: Arc::new(Notify::new()),
@@ -294,7 +297,9 @@ impl Session {
 impl Ends {
     /// Why the session is over, or that nobody knows why.
     fn problem(&self) -> Problem {
-        self.over.borrow().clone().unwrap_or_else(closed)
+        let over = self.over.borrow().clone();
+        over.or_else(|| self.why.get().cloned())
+            .unwrap_or_else(closed)
     }
 }
 
