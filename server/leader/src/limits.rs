@@ -9,6 +9,8 @@ pub const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(4);
 pub const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// The session of one who only looks on; when it ends, the next begins.
 pub(crate) const OBSERVER_TIMEOUT: Duration = Duration::from_secs(6);
+/// Servers in an address of ZooKeeper, each of which is asked at once; more are refused (`config.invalid`).
+pub(crate) const HOSTS_MAX: usize = 64;
 /// Between two looks at who stands, for one who only looks on; a change that ZooKeeper tells of is seen at once.
 pub(crate) const OBSERVER_INTERVAL: Duration = Duration::from_secs(2);
 /// Heartbeats, and looks at who stands, in one session timeout.

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use proffer_model::{Problem, Secret, code};
 
+use crate::limits::HOSTS_MAX;
+
 /// Where a host listens when its port is not said.
 const PORT_DEFAULT: u16 = 2181;
 
@@ -118,6 +120,9 @@ impl FromStr for ZooKeeperUrl {
         let (hosts, path) = rest
             .split_once('/')
             .ok_or_else(|| wrong("it has no path after the hosts"))?;
+        if hosts.split(',').count() > HOSTS_MAX {
+            return Err(wrong(format!("it has more than {HOSTS_MAX} hosts")));
+        }
         let hosts = hosts.split(',').map(parse_host).collect::<Result<_, _>>()?;
         Ok(Self {
             hosts,
@@ -276,7 +281,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_an_example() {
+        let crowd = format!("zk://{}h/p", "h,".repeat(HOSTS_MAX));
         for (bad, why) in [
+            (crowd.as_str(), "more than 64 hosts"),
             ("zookeeper://h/p", "zk://"),
             ("zk://h", "no path"),
             ("zk://h/", "/ alone"),
