@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use proffer_leader::{Finder, Seen, Standing};
 use proffer_model::{Problem, code};
+use proffer_server::client::HttpClient;
 use serde_json::{Value, json};
 
 use crate::connection::ClientArgs;
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: MastersArgs) -> Outcome {
     if seen.is_empty() {
         let why = finder.trouble().unwrap_or_default();
         return Err(Problem::new(code::PEER_UNREACHABLE, why)
-            .hint("is this where the masters stand? see their --store")
+            .hint("see that ZooKeeper or the masters run, and that this is where they stand: their --store")
             .into());
     }
     let asking = seen
@@ -39,8 +40,15 @@ pub(crate) async fn run(args: MastersArgs) -> Outcome {
     args.output.output.show(&values, || master_rows(&seen))
 }
 
-/// The same with what the master itself says of its version, which only leaders tell without being asked.
-async fn ask(client: &ClientArgs, finder: &Finder, mut seen: Seen) -> Seen {
+/// A master, and what is wrong with it.
+struct Told {
+    seen: Seen,
+    message: String,
+}
+
+/// The same with what the master itself says: of its version, which only leaders tell without being asked, and of what
+/// keeps it from leading.
+async fn ask(client: &ClientArgs, finder: &Finder, mut seen: Seen) -> Told {
     if let Some(channel) = finder.channel(&seen.address)
         && seen.version.is_empty()
         && let Ok(channel) = client.authorized(channel)
@@ -48,10 +56,26 @@ async fn ask(client: &ClientArgs, finder: &Finder, mut seen: Seen) -> Seen {
     {
         seen.version = version;
     }
-    seen
+    let message = match &seen.standing {
+        Standing::Unknown(why) | Standing::Unreachable(why) => why.clone(),
+        Standing::Leading(_) => String::new(),
+        Standing::StandingBy => trouble(client, &seen.address).await.unwrap_or_default(),
+    };
+    Told { seen, message }
 }
 
-fn master_rows(masters: &[Seen]) -> Rows {
+/// What the health page of a master that stands by says is wrong with the election or its store.
+async fn trouble(client: &ClientArgs, address: &str) -> Option<String> {
+    let http = HttpClient::new()
+        .request_timeout(CONNECT_TIMEOUT)
+        .insecure_allow_plaintext(client.insecure_allow_plaintext);
+    let answer = http.get(&format!("http://{address}/health")).await.ok()?;
+    let health: Value = serde_json::from_slice(&answer.body).ok()?;
+    let message = health.pointer("/troubles/0/message")?.as_str()?;
+    Some(message.to_owned())
+}
+
+fn master_rows(masters: &[Told]) -> Rows {
     let mut rows = Rows::new(&[
         Column::Text("MASTER"),
         Column::Text("STATE"),
@@ -59,7 +83,11 @@ fn master_rows(masters: &[Seen]) -> Rows {
         Column::Text("VERSION"),
         Column::Message("MESSAGE"),
     ]);
-    for master in masters {
+    for Told {
+        seen: master,
+        message,
+    } in masters
+    {
         let term = term(master).map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
         let version = match master.version.is_empty() {
             true => "-".to_owned(),
@@ -70,13 +98,14 @@ fn master_rows(masters: &[Seen]) -> Rows {
             state_word(master).replace('_', " "),
             term,
             version,
-            message(master).to_owned(),
+            message.clone(),
         ]);
     }
     rows
 }
 
-fn master_json(master: &Seen) -> Value {
+fn master_json(told: &Told) -> Value {
+    let master = &told.seen;
     let cluster = match &master.standing {
         Standing::Leading(term) => Some(term.cluster.as_str()),
         Standing::StandingBy | Standing::Unknown(_) | Standing::Unreachable(_) => None,
@@ -87,7 +116,7 @@ fn master_json(master: &Seen) -> Value {
         "epoch": term(master),
         "cluster_id": cluster,
         "version": (!master.version.is_empty()).then_some(&master.version),
-        "message": message(master),
+        "message": told.message,
     })
 }
 
@@ -107,13 +136,6 @@ fn term(master: &Seen) -> Option<u64> {
     }
 }
 
-fn message(master: &Seen) -> &str {
-    match &master.standing {
-        Standing::Unknown(why) | Standing::Unreachable(why) => why,
-        Standing::Leading(_) | Standing::StandingBy => "",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proffer_leader::Term;
@@ -123,28 +145,32 @@ mod tests {
 
     #[test]
     fn every_master_is_shown_with_how_it_stands() {
-        let seen = |address: &str, standing, version: &str| Seen {
-            address: address.to_owned(),
-            standing,
-            version: version.to_owned(),
+        let seen = |address: &str, standing, version: &str, message: &str| Told {
+            seen: Seen {
+                address: address.to_owned(),
+                standing,
+                version: version.to_owned(),
+            },
+            message: message.to_owned(),
         };
         let leading = Standing::Leading(Term {
             cluster: ClusterId::new("c").unwrap(),
             epoch: Epoch(7),
         });
         let masters = [
-            seen("10.0.0.1:5050", Standing::StandingBy, "0.1.0"),
-            seen("10.0.0.2:5050", leading, "0.1.0"),
+            seen("10.0.0.1:5050", Standing::StandingBy, "0.1.0", "denied"),
+            seen("10.0.0.2:5050", leading, "0.1.0", ""),
             seen(
                 "10.0.0.3:5050",
                 Standing::Unreachable("connection refused".into()),
                 "",
+                "connection refused",
             ),
         ];
         assert_eq!(
             master_rows(&masters).render(None),
             "MASTER         STATE        TERM  VERSION  MESSAGE\n\
-             10.0.0.1:5050  standing by     -  0.1.0\n\
+             10.0.0.1:5050  standing by     -  0.1.0    denied\n\
              10.0.0.2:5050  leading         7  0.1.0\n\
              10.0.0.3:5050  unreachable     -  -        connection refused"
         );
