@@ -156,7 +156,8 @@ impl<M: Master> Driver<M> {
                 self.on_subscribed(framework, effects).await?
             }
             session::Event::Closed(problem) => {
-                tracing::warn!(%problem, "the session with the master ended");
+                // The SDK warns of it.
+                tracing::debug!(%problem, "the session with the master ended");
                 self.session_number += 1;
                 self.wires.view.set_session(None);
                 self.step(Event::SessionLost, effects);
