@@ -1,11 +1,13 @@
 //! The smallest useful scheduler: runs a shell line so many times, each time as a task of its own, and says how they ended.
+//! It goes on when the leading master is lost; what a lost master never passed on is launched again, nothing else is.
 //!
 //!     cargo run -p proffer-sdk --example batch -- 127.0.0.1:5050 10 'echo "done by $PROFFER_TASK_ID"'
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use proffer_sdk::model::{
-    Command, DemandEntry, DemandId, Offer, Problem, Role, TaskId, TaskSpec, TaskState, code,
+    Command, DemandEntry, DemandId, Incarnation, Offer, Problem, Role, Status, TaskId, TaskSpec,
+    TaskState, code,
 };
 use proffer_sdk::{ConnectOptions, Framework, Handle, session::Event};
 
@@ -16,64 +18,99 @@ async fn main() -> Result<(), Problem> {
     let usage = || Problem::new(code::FIELD_MISSING, "usage: batch MASTER COUNT COMMAND");
     let mut arguments = std::env::args().skip(1);
     let master = arguments.next().ok_or_else(usage)?;
-    let count = arguments
-        .next()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(usage)?;
+    let count = arguments.next().and_then(|text| text.parse().ok());
+    let mut waiting: u32 = count.ok_or_else(usage)?;
     let command = arguments.next().ok_or_else(usage)?;
     let options = ConnectOptions::new([master], "batch", [Role::new("*")?]);
     let (handle, mut events) = Framework::connect(options)?;
-    let mut waiting: Vec<u32> = (0..count).collect();
-    let mut ended = 0;
-    while ended < count
+    // Tasks whose end is not known, and names for those to come.
+    let (mut open, mut names) = (
+        Vec::new(),
+        (0_u64..).map(|number| format!("batch-{number}")),
+    );
+    let mut demanded = 0;
+    while (waiting > 0 || !open.is_empty())
         && let Some(received) = events.next().await
     {
         match received.event {
-            Event::Subscribed { .. } => demand(&handle, waiting.len()).await?,
+            // Of a task that nobody knows there is only a status when it is asked for by name.
+            Event::Subscribed { .. } | Event::AgentSettled(_) if !open.is_empty() => {
+                passing(handle.reconcile(open.clone()).await)?;
+            }
             Event::Offered(offers) => {
                 for offer in offers {
-                    launch(&handle, offer, &mut waiting, &command).await?;
+                    let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
+                    let taken = names.by_ref().take(fits.min(waiting) as usize).collect();
+                    waiting -= launch(&handle, offer, taken, &command, &mut open).await?;
                 }
-                demand(&handle, waiting.len()).await?;
             }
             Event::Updated(status) if status.state.is_terminal() => {
-                ended += u32::from(status.state != TaskState::Dropped);
-                println!("{} {} {}", status.task, status.state, status.message);
+                waiting += on_end(&status, &mut open);
             }
             _ => {}
         }
+        if demanded != waiting {
+            passing(demand(&handle, waiting).await)?;
+            demanded = waiting;
+        }
         handle.acknowledge(received.sequence);
     }
-    handle.teardown().await
-}
-
-/// Takes an offer for as many as it fits. What is refused waits for the next one.
-async fn launch(
-    handle: &Handle,
-    offer: Offer,
-    waiting: &mut Vec<u32>,
-    command: &str,
-) -> Result<(), Problem> {
-    let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
-    let taken: Vec<u32> = waiting.iter().copied().take(fits as usize).collect();
-    let specs = taken
-        .iter()
-        .map(|number| task(*number, command))
-        .collect::<Result<_, _>>()?;
-    for result in handle
-        .launch(vec![offer.id], specs)
-        .await
-        .unwrap_or_default()
-    {
-        waiting.retain(|number| {
-            result.outcome.is_err() || result.task.as_str() != format!("batch-{number}")
-        });
+    while let Err(problem) = handle.teardown().await {
+        passing(Err(problem))?;
+        handle.subscribed().await?;
     }
     Ok(())
 }
 
-async fn demand(handle: &Handle, count: usize) -> Result<(), Problem> {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
+/// A session that breaks is begun anew by the SDK, which says again what is wanted.
+fn passing(called: Result<(), Problem>) -> Result<(), Problem> {
+    called.or_else(|problem| match problem.is(code::PEER_UNREACHABLE) {
+        true => Ok(()),
+        false => Err(problem),
+    })
+}
+
+/// Takes an offer for tasks of these names; answers how many are not refused.
+async fn launch(
+    handle: &Handle,
+    offer: Offer,
+    names: Vec<String>,
+    command: &str,
+    open: &mut Vec<TaskId>,
+) -> Result<u32, Problem> {
+    let specs: Vec<TaskSpec> = names
+        .iter()
+        .map(|name| task(name, command))
+        .collect::<Result<_, _>>()?;
+    open.extend(specs.iter().map(|spec| spec.id.clone()));
+    let mut launched = u32::try_from(specs.len()).unwrap_or(u32::MAX);
+    // Without an answer their fate is asked for in the next session.
+    let results = handle.launch(vec![offer.id], specs).await;
+    for refused in results
+        .iter()
+        .flatten()
+        .filter(|result| result.outcome.is_err())
+    {
+        open.retain(|task| *task != refused.task);
+        launched -= 1;
+    }
+    Ok(launched)
+}
+
+/// A task has ended; answers how many are to be launched in its place: one if it never ran.
+fn on_end(status: &Status, open: &mut Vec<TaskId>) -> u32 {
+    let Some(at) = open.iter().position(|task| *task == status.task) else {
+        return 0;
+    };
+    open.swap_remove(at);
+    if status.state == TaskState::Dropped || status.incarnation == Incarnation::default() {
+        return 1;
+    }
+    println!("{} {} {}", status.task, status.state, status.message);
+    0
+}
+
+async fn demand(handle: &Handle, count: u32) -> Result<(), Problem> {
     let entry = DemandEntry::new(DemandId::new("work")?, count, RESOURCES.parse()?);
     handle
         .set_demand(
@@ -83,8 +120,8 @@ async fn demand(handle: &Handle, count: usize) -> Result<(), Problem> {
         .await
 }
 
-fn task(number: u32, command: &str) -> Result<TaskSpec, Problem> {
-    let id = TaskId::new(&format!("batch-{number}"))?;
+fn task(name: &str, command: &str) -> Result<TaskSpec, Problem> {
+    let id = TaskId::new(name)?;
     Ok(TaskSpec::new(
         id,
         Command::Shell(command.into()),
