@@ -142,6 +142,7 @@ mod tests {
                     end: 31001,
                 }],
             }],
+            ..v1::Resources::default()
         };
         assert_eq!(
             resources_json(Some(&resources)).to_string(),

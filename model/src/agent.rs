@@ -3,7 +3,10 @@
 use std::fmt;
 
 use crate::attribute::Attributes;
-use crate::resources::Resources;
+use crate::code;
+use crate::limits::ID_LEN_MAX;
+use crate::problem::Problem;
+use crate::resources::{Resources, clipped};
 
 /// What an agent says of itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,25 @@ pub struct FaultDomain {
     pub region: String,
     /// The zone, unique within its region.
     pub zone: String,
+}
+
+impl FaultDomain {
+    /// Checks and wraps: both are given, of at most 200 bytes, without white space and control characters.
+    pub fn new(region: &str, zone: &str) -> Result<Self, Problem> {
+        for (field, text) in [("region", region), ("zone", zone)] {
+            let is_wrong = |c: char| c.is_whitespace() || c.is_control();
+            if text.is_empty() || text.len() > ID_LEN_MAX || text.contains(is_wrong) {
+                let message = format!("{:?} is not the name of a {field}", clipped(text));
+                return Err(Problem::new(code::FIELD_INVALID, message)
+                    .field(field)
+                    .hint("give both, of 1 to 200 bytes without white space, such as eu-1 and b"));
+            }
+        }
+        Ok(Self {
+            region: region.to_owned(),
+            zone: zone.to_owned(),
+        })
+    }
 }
 
 /// Where an agent stands with the leader.

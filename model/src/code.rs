@@ -29,6 +29,12 @@ codes! {
     RESOURCES_INVALID = "resources.invalid", Invalid;
     /// A range is reversed or overlaps another.
     RANGES_INVALID = "resources.ranges_invalid", Invalid;
+    /// A reservation cannot be made or taken away.
+    RESERVATION_INVALID = "reservation.invalid", Invalid;
+    /// A volume cannot be made, changed or destroyed like this.
+    VOLUME_INVALID = "volume.invalid", Invalid;
+    /// The volume is not among the resources.
+    VOLUME_UNKNOWN = "volume.unknown", NotFound;
     /// Attributes cannot be read.
     ATTRIBUTES_INVALID = "attributes.invalid", Invalid;
     /// The task asks for resources that its offers do not hold.

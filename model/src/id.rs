@@ -10,6 +10,8 @@ use crate::code;
 use crate::limits::ID_LEN_MAX;
 use crate::problem::Problem;
 
+pub use crate::resources::ResourceName;
+
 /// Checks what every id must hold: 1 to 200 bytes, no control character, no white space, no path syntax.
 fn validate_id(text: &str) -> Result<(), String> {
     if text.is_empty() {
@@ -54,7 +56,7 @@ fn validate_role(text: &str) -> Result<(), String> {
 }
 
 /// Checks the name of a resource: letters, digits, `_`, `-` and `.`, beginning with a letter.
-fn validate_resource_name(text: &str) -> Result<(), String> {
+pub(crate) fn validate_resource_name(text: &str) -> Result<(), String> {
     validate_id(text)?;
     let mut chars = text.chars();
     if !chars.next().is_some_and(|c| c.is_ascii_alphabetic()) {
@@ -138,8 +140,6 @@ ids! {
     Principal, "principal", validate_id;
     /// The owner of a share: a path such as `eng/web`, or `*`.
     Role, "role", validate_role;
-    /// The name of a resource, such as `cpus`.
-    ResourceName, "resource name", validate_resource_name;
     /// A key of a framework's durable state; segments joined by `/`.
     StateKey, "state key", validate_key;
     /// The id of a persistent volume, chosen by who makes it.

@@ -14,12 +14,27 @@ pub const RANGES_MAX: usize = 10_000;
 pub const SCALAR_MILLI_MAX: u64 = 1_000_000_000_000;
 /// Different resource names on one agent or in one task; more are refused.
 pub const RESOURCE_NAMES_MAX: usize = 64;
+/// Different kinds of one resource on one agent or in one task that are not ordinary (reservations, disks, volumes), and
+/// different sizes of one kind of whole disks; more are refused.
+pub const RESOURCE_KINDS_MAX: usize = 1_000;
+/// Items of one set resource as given; more are refused.
+pub const SET_ITEMS_MAX: usize = 1_000;
+/// Disks that nothing tells apart, or holders of one shared volume, in one amount as given; more are refused.
+pub const COPIES_MAX: u32 = 10_000;
+/// Bytes of resources as text or JSON; longer text is refused.
+pub const RESOURCES_TEXT_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a path or an id of a disk; a longer one is refused.
+pub const PATH_LEN_MAX: usize = 4_095;
 /// Roles of one framework; more are refused.
 pub const ROLES_MAX: usize = 100;
 /// Entries of one demand; more are refused.
 pub const DEMAND_ENTRIES_MAX: usize = 10_000;
 /// Instances that one demand entry may ask for; more are refused.
 pub const DEMAND_COUNT_MAX: u32 = 1_000_000;
+/// Rules of one demand entry about how many may be together; more are refused.
+pub const AT_MOST_MAX: usize = 16;
+/// Alternatives of the least that an offer holds, of one demand entry; more are refused.
+pub const LEAST_MAX: usize = 16;
 /// Nesting of a predicate; deeper ones are refused.
 pub const PREDICATE_DEPTH_MAX: usize = 16;
 /// Tasks, operations or offers in one call; more are refused.

@@ -7,7 +7,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::code;
 use crate::id::{Principal, ResourceName, Role, VolumeId};
+use crate::limits::{ENTRIES_MAX, PATH_LEN_MAX, TEXT_LEN_MAX};
+use crate::problem::Problem;
+use crate::resources::{Amount, Pieces};
 
 /// The identity of a resource. Ordinary ones have a name and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,5 +127,119 @@ impl ResourceKind {
             Some(DiskSource::Mount { .. } | DiskSource::Block { .. }) => false,
         };
         disk.volume.is_some() || !is_divided
+    }
+
+    /// Whether it has a name and nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.reservations.is_empty() && self.disk.is_none() && !self.is_revocable && !self.is_shared
+    }
+
+    /// Whether there may be several that nothing tells apart: whole disks without a place.
+    pub(crate) fn may_repeat(&self) -> bool {
+        let source = self.disk.as_ref().and_then(|disk| disk.source.as_ref());
+        let is_nameless = source.is_some_and(|source| match source {
+            DiskSource::Mount { root } => root.is_empty(),
+            DiskSource::Block { id } => id.is_empty(),
+            DiskSource::Path { .. } | DiskSource::Raw { .. } => false,
+        });
+        self.volume().is_none() && is_nameless
+    }
+
+    /// The same in its one form, with an amount in the form that the kind has: whole or divided.
+    pub(crate) fn normalized(mut self, amount: Amount) -> (Self, Amount) {
+        let is_own_disk = |disk: &Disk| disk.source.is_none() && disk.volume.is_none();
+        if self.disk.as_ref().is_some_and(is_own_disk) {
+            self.disk = None;
+        }
+        let amount = match amount {
+            Amount::Scalar(milli) if self.is_whole() => Amount::Whole(Pieces::new(milli, 1)),
+            Amount::Whole(_) if !self.is_whole() => Amount::Scalar(amount.quantity(false)),
+            amount => amount,
+        };
+        (self, amount)
+    }
+
+    /// Refuses what no resource can be.
+    pub(crate) fn check(&self, amount: &Amount) -> Result<(), Problem> {
+        let refused = |field: &str, message: &str| {
+            Err(Problem::new(code::RESOURCES_INVALID, message).field(field))
+        };
+        for (i, reservation) in self.reservations.iter().enumerate() {
+            let above = i
+                .checked_sub(1)
+                .and_then(|above| self.reservations.get(above));
+            let above = above.map(|reservation| &reservation.role);
+            let checked = reservation.check(above);
+            checked.map_err(|problem| problem.within(format_args!("reservations[{i}]")))?;
+        }
+        let is_scalar = matches!(amount, Amount::Scalar(_) | Amount::Whole(_));
+        if let Some(disk) = &self.disk {
+            if self.name != ResourceName::DISK || !is_scalar {
+                return refused("disk", "only amounts of disk have a source or are volumes");
+            }
+            if disk
+                .source
+                .as_ref()
+                .is_some_and(|source| !source.is_right())
+            {
+                return refused("disk.source", "a path or an id is empty or too long");
+            }
+        }
+        if self.is_shared && self.volume().is_none() {
+            return refused("shared", "only volumes are shared");
+        }
+        if self.is_shared && self.is_revocable {
+            return refused("shared", "what is revocable is not shared");
+        }
+        Ok(())
+    }
+}
+
+impl Reservation {
+    /// Refuses what cannot be reserved on top of a reservation to `above`.
+    pub(crate) fn check(&self, above: Option<&Role>) -> Result<(), Problem> {
+        let refused = |field: &str, message: String| {
+            Problem::new(code::RESERVATION_INVALID, message).field(field)
+        };
+        if self.role.as_str() == "*" {
+            let problem = refused("role", "'*' is everybody: nothing is reserved to it".into());
+            return Err(problem.hint("name a role, or leave the reservation out"));
+        }
+        if let Some(above) = above
+            && (*above == self.role || !above.holds(&self.role))
+        {
+            let message = format!("{} is not beneath {above}", self.role);
+            let hint = "what is reserved can be reserved again to a role beneath, such as eng/web";
+            return Err(refused("role", message).hint(hint));
+        }
+        if self.labels.len() > ENTRIES_MAX {
+            let message = format!(
+                "{} labels are given; the limit is {ENTRIES_MAX}",
+                self.labels.len()
+            );
+            return Err(refused("labels", message).hint("give fewer labels"));
+        }
+        let is_long =
+            |(name, value): (&String, &String)| name.len().max(value.len()) > TEXT_LEN_MAX;
+        if self.labels.iter().any(is_long) {
+            let message = format!("a label is longer than {TEXT_LEN_MAX} bytes");
+            return Err(refused("labels", message).hint("give shorter labels"));
+        }
+        Ok(())
+    }
+}
+
+impl DiskSource {
+    fn is_right(&self) -> bool {
+        let is_text = |text: &str| text.len() <= PATH_LEN_MAX && !text.contains(char::is_control);
+        let is_given = |text: &Option<String>| {
+            text.as_ref()
+                .is_none_or(|text| !text.is_empty() && is_text(text))
+        };
+        match self {
+            Self::Path { root } | Self::Mount { root } => is_text(root),
+            Self::Block { id } => is_text(id),
+            Self::Raw { id, profile } => is_given(id) && is_given(profile),
+        }
     }
 }

@@ -1,25 +1,52 @@
-//! Resources and their arithmetic: scalars in whole thousandths, ranges of numbers.
+//! Resources and their arithmetic: amounts by kind, where only what is of the same kind adds up.
 //!
-//! Never floats: Mesos crashed on tiny and on huge amounts (MESOS-7197, MESOS-10008). Amounts are bounded by
-//! [`SCALAR_MILLI_MAX`], so that sums over a cluster cannot overflow. Zero and empty are the same as absent.
+//! Never floats: Mesos crashed on tiny and on huge amounts (MESOS-7197, MESOS-10008). What is given is bounded by
+//! [`SCALAR_MILLI_MAX`](crate::limits::SCALAR_MILLI_MAX) and sums stay at the largest number, so that nothing overflows.
+//! Zero and empty are the same as absent.
+//!
+//! Nearly all resources are ordinary ones, `cpus` and `mem` and the like: those are kept by name alone. The others,
+//! reserved, revocable, disks and volumes, are kept by their whole kind.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
+mod amount;
+mod conversion;
+mod items;
+mod json;
+mod milli;
+mod name;
+mod parse;
+mod part;
+mod print;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+pub use amount::{Amount, ItemSet, Piece, Pieces};
+pub use conversion::Conversion;
+pub(crate) use milli::clipped;
+pub use milli::{format_milli, parse_milli};
+pub use name::ResourceName;
 
 use crate::code;
-use crate::id::ResourceName;
-use crate::limits::{RESOURCE_NAMES_MAX, SCALAR_MILLI_MAX};
+use crate::limits::{RESOURCE_KINDS_MAX, RESOURCE_NAMES_MAX};
 use crate::problem::Problem;
 use crate::quantities::Quantities;
-use crate::ranges::{Range, RangeSet};
+use crate::ranges::RangeSet;
+use crate::resource_kind::ResourceKind;
+use amount::Form;
+use table::Table;
 
 /// An amount of everything: what an agent has, an offer holds, a task needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
-    scalars: BTreeMap<ResourceName, u64>,
-    ranges: BTreeMap<ResourceName, RangeSet>,
+    ordinary: Table<ResourceName>,
+    special: Table<Arc<ResourceKind>>,
 }
+
+/// One kind of resources, and how much there is of it.
+pub type Item<'a> = (Cow<'a, ResourceKind>, &'a Amount);
 
 impl Resources {
     /// Nothing.
@@ -27,110 +54,209 @@ impl Resources {
         Self::default()
     }
 
-    /// Adds a scalar in thousandths as given by someone: the same name twice, or too much, is an error.
+    /// Adds an ordinary scalar in thousandths as given by someone: the same name twice, or too much, is an error.
     pub fn insert_scalar(&mut self, name: ResourceName, milli: u64) -> Result<(), Problem> {
-        if milli > SCALAR_MILLI_MAX {
-            let message = format!("the amount is larger than {}", SCALAR_MILLI_MAX / 1000);
-            return Err(Problem::new(code::RESOURCES_INVALID, message).field(name.as_str()));
-        }
-        self.check_new(&name)?;
-        if milli > 0 {
-            self.scalars.insert(name, milli);
-        }
-        Ok(())
+        self.insert(ResourceKind::plain(name), Amount::Scalar(milli))
     }
 
-    /// Adds a range resource as given by someone: the same name twice is an error.
+    /// Adds an ordinary range resource as given by someone: the same name twice is an error.
     pub fn insert_ranges(&mut self, name: ResourceName, set: RangeSet) -> Result<(), Problem> {
-        self.check_new(&name)?;
-        if !set.is_empty() {
-            self.ranges.insert(name, set);
-        }
+        self.insert(ResourceKind::plain(name), Amount::Ranges(set))
+    }
+
+    /// Adds an amount as given by someone. The same kind twice is an error, but for what may be there several times: disks
+    /// that do not divide and have no name, and copies of a shared volume.
+    pub fn insert(&mut self, kind: ResourceKind, amount: Amount) -> Result<(), Problem> {
+        let (kind, amount) = kind.normalized(amount);
+        self.check_given(&kind, &amount)
+            .map_err(|problem| problem.within(&kind.name))?;
+        self.put(kind, amount);
         Ok(())
     }
 
-    fn check_new(&self, name: &ResourceName) -> Result<(), Problem> {
-        if self.scalars.contains_key(name) || self.ranges.contains_key(name) {
-            return Err(
-                Problem::new(code::RESOURCES_INVALID, "the resource is given twice")
-                    .field(name.as_str())
-                    .hint("give each resource once"),
+    fn check_given(&self, kind: &ResourceKind, amount: &Amount) -> Result<(), Problem> {
+        kind.check(amount)?;
+        amount.check()?;
+        let refused = |message: String| Problem::new(code::RESOURCES_INVALID, message);
+        let same_name = self.iter().filter(|(other, _)| other.name == kind.name);
+        if same_name
+            .into_iter()
+            .any(|(_, other)| other.form() != amount.form())
+        {
+            let message = format!("{} is given in two forms", kind.name);
+            return Err(refused(message).hint("a name is a number, ranges or a set everywhere"));
+        }
+        let Some(mine) = self.amount(kind) else {
+            let is_full = if kind.is_plain() {
+                self.ordinary.len() >= RESOURCE_NAMES_MAX
+            } else {
+                self.special.len() >= RESOURCE_KINDS_MAX
+            };
+            let message = format!(
+                "more than {RESOURCE_NAMES_MAX} resources, or {RESOURCE_KINDS_MAX} reserved ones, disks and volumes"
             );
+            let refused = Problem::new(code::FIELD_TOO_LONG, message).hint("give fewer");
+            return if is_full { Err(refused) } else { Ok(()) };
+        };
+        let is_same_volume = match (mine, amount) {
+            (Amount::Whole(mine), Amount::Whole(new)) if kind.is_shared => {
+                new.iter().all(|piece| mine.copies(piece.milli) > 0)
+            }
+            (Amount::Whole(mine), Amount::Whole(_)) => {
+                kind.may_repeat() && mine.iter().len() < RESOURCE_KINDS_MAX
+            }
+            _ => false,
+        };
+        if !is_same_volume {
+            let message = match kind.is_plain() {
+                true => "the resource is given twice".to_owned(),
+                false => format!("{kind} is given twice"),
+            };
+            return Err(refused(message).hint("give each resource once"));
         }
-        if self.scalars.len() + self.ranges.len() == RESOURCE_NAMES_MAX {
-            return Err(Problem::new(
-                code::FIELD_TOO_LONG,
-                format!("more than {RESOURCE_NAMES_MAX} resources"),
-            ));
-        }
-        Ok(())
+        let mut sum = mine.clone();
+        sum.add(amount);
+        sum.check()
     }
 
-    /// The amount of a scalar in thousandths, 0 when absent.
+    /// Adds one amount to what is there of its kind.
+    fn put(&mut self, kind: ResourceKind, amount: Amount) {
+        let (kind, amount) = kind.normalized(amount);
+        if kind.is_plain() {
+            self.ordinary.add_one(kind.name, amount);
+        } else {
+            self.special.add_one(Arc::new(kind), amount);
+        }
+    }
+
+    /// Everything by kind, the ordinary first.
+    pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
+        let ordinary = self.ordinary().map(|(name, amount)| {
+            let kind = ResourceKind::plain(name.clone());
+            (Cow::Owned(kind), amount)
+        });
+        let special = self
+            .special()
+            .map(|(kind, amount)| (Cow::Borrowed(kind), amount));
+        ordinary.chain(special)
+    }
+
+    /// What is ordinary, by name: scalars, then ranges, then sets.
+    pub fn ordinary(&self) -> impl Iterator<Item = (&ResourceName, &Amount)> {
+        self.ordinary.iter().map(|(name, amount)| (name, amount))
+    }
+
+    /// What is not ordinary: reserved, revocable, other disks, volumes.
+    pub fn special(&self) -> impl Iterator<Item = (&ResourceKind, &Amount)> {
+        self.special.iter().map(|(kind, amount)| (&**kind, amount))
+    }
+
+    /// How much there is of one kind.
+    pub fn amount(&self, kind: &ResourceKind) -> Option<&Amount> {
+        let forms = [Form::Scalar, Form::Ranges, Form::Set];
+        let mut found = forms.into_iter().map(|form| match kind.is_plain() {
+            true => self.ordinary.get(form, &kind.name),
+            false => self.special.get_by(form, |mine| (**mine).cmp(kind)),
+        });
+        found.find_map(|amount| amount)
+    }
+
+    /// The amount of a scalar in thousandths, of all kinds together; 0 when absent.
     pub fn scalar(&self, name: &str) -> u64 {
-        self.scalars
-            .iter()
-            .find(|(n, _)| n.as_str() == name)
-            .map_or(0, |(_, milli)| *milli)
+        let ordinary = self.ordinary().filter(|(n, _)| n.as_str() == name);
+        let special = self
+            .special()
+            .filter(|(kind, _)| kind.name.as_str() == name);
+        let ordinary = ordinary.map(|(_, amount)| amount.quantity(false));
+        let special = special.map(|(kind, amount)| amount.quantity(kind.is_shared));
+        ordinary.chain(special).fold(0, u64::saturating_add)
     }
 
-    /// The numbers of a range resource, empty when absent.
+    /// The numbers of a range resource, of all kinds together; empty when absent.
     pub fn range_set(&self, name: &str) -> RangeSet {
-        self.ranges
-            .iter()
-            .find(|(n, _)| n.as_str() == name)
-            .map(|(_, set)| set.clone())
-            .unwrap_or_default()
+        let sets = self.ranges().filter(|(n, _)| n.as_str() == name);
+        sets.fold(RangeSet::default(), |all, (_, set)| match all.is_empty() {
+            true => set.clone(),
+            false => all.plus(set),
+        })
     }
 
-    /// The scalars in thousandths, by name; none is 0.
-    pub fn scalars(&self) -> &BTreeMap<ResourceName, u64> {
-        &self.scalars
+    /// The items of a set resource, of all kinds together; empty when absent.
+    pub fn item_set(&self, name: &str) -> ItemSet {
+        let amounts = self.amounts().filter(|(n, _)| n.as_str() == name);
+        amounts.fold(ItemSet::default(), |all, (_, amount)| match amount {
+            Amount::Set(set) => all.plus(set),
+            _ => all,
+        })
     }
 
-    /// The range resources, by name; none is empty.
-    pub fn ranges(&self) -> &BTreeMap<ResourceName, RangeSet> {
-        &self.ranges
+    /// The range resources of every kind; one name comes as often as it has kinds.
+    pub fn ranges(&self) -> impl Iterator<Item = (&ResourceName, &RangeSet)> {
+        self.amounts().filter_map(|(name, amount)| match amount {
+            Amount::Ranges(set) => Some((name, set)),
+            _ => None,
+        })
+    }
+
+    /// All amounts, by name alone.
+    fn amounts(&self) -> impl Iterator<Item = (&ResourceName, &Amount)> {
+        let special = self.special().map(|(kind, amount)| (&kind.name, amount));
+        self.ordinary().chain(special)
     }
 
     /// Whether there is any of a resource, of whatever kind.
     pub fn has(&self, name: &ResourceName) -> bool {
-        self.scalars.contains_key(name) || self.ranges.contains_key(name)
+        self.amounts().any(|(n, _)| n == name)
     }
 
-    /// How much there is of each scalar, of all kinds together.
+    /// How much there is of each scalar, of all kinds together; a shared volume counts once.
     pub fn quantities(&self) -> Quantities {
-        let scalars = self.scalars.iter();
-        scalars
-            .map(|(name, milli)| (name.clone(), *milli))
-            .collect()
+        let ordinary = self.ordinary();
+        let ordinary = ordinary.map(|(name, amount)| (name, amount.quantity(false)));
+        let special = self.special();
+        let special = special.map(|(kind, amount)| (&kind.name, amount.quantity(kind.is_shared)));
+        let all = ordinary.chain(special).filter(|(_, milli)| *milli > 0);
+        all.map(|(name, milli)| (name.clone(), milli)).collect()
+    }
+
+    /// The same amounts as if all were ordinary, a shared volume once: for who only cares how much there is.
+    #[must_use]
+    pub fn flattened(&self) -> Self {
+        let mut flat = Self {
+            ordinary: self.ordinary.clone(),
+            special: Table::default(),
+        };
+        for (kind, amount) in self.special() {
+            let amount = match amount {
+                Amount::Whole(_) => Amount::Scalar(amount.quantity(kind.is_shared)),
+                other => other.clone(),
+            };
+            flat.ordinary.add_one(kind.name.clone(), amount);
+        }
+        flat
     }
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.scalars.is_empty() && self.ranges.is_empty()
+        self.ordinary.is_empty() && self.special.is_empty()
     }
 
-    /// Whether all of `other` is here.
+    /// Whether all of `other` is here, kind by kind.
     pub fn contains(&self, other: &Self) -> bool {
-        self.first_missing(other).is_none()
+        self.ordinary.first_missing(&other.ordinary).is_none()
+            && self.special.first_missing(&other.special).is_none()
     }
 
-    /// The first resource of `other` that is not all here: for saying what is lacking.
-    pub fn first_missing<'a>(&self, other: &'a Self) -> Option<&'a ResourceName> {
-        let none = RangeSet::default();
-        let scalar = other
-            .scalars
-            .iter()
-            .find(|(n, milli)| self.scalars.get(*n).unwrap_or(&0) < *milli);
-        let range = other
-            .ranges
-            .iter()
-            .find(|(n, set)| !self.ranges.get(*n).unwrap_or(&none).contains(set));
-        scalar.map(|(name, _)| name).or(range.map(|(name, _)| name))
+    /// The first of `other` that is not all here: for saying what is lacking.
+    pub fn first_missing<'a>(&self, other: &'a Self) -> Option<Item<'a>> {
+        if let Some((name, amount)) = self.ordinary.first_missing(&other.ordinary) {
+            return Some((Cow::Owned(ResourceKind::plain(name.clone())), amount));
+        }
+        let (kind, amount) = self.special.first_missing(&other.special)?;
+        Some((Cow::Borrowed(&**kind), amount))
     }
 
-    /// The sum; of ranges, the union.
+    /// The sum; of numbers and items, the union; of shared volumes, of their copies.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let mut sum = self.clone();
@@ -140,14 +266,18 @@ impl Resources {
 
     /// Adds in place.
     pub fn add(&mut self, other: &Self) {
-        for (name, milli) in &other.scalars {
-            let amount = self.scalars.entry(name.clone()).or_default();
-            *amount = amount.saturating_add(*milli);
+        self.ordinary.add(&other.ordinary);
+        self.special.add(&other.special);
+    }
+
+    /// The sum of what someone gives in parts: an amount that is larger than anything may be is an error.
+    pub fn checked_plus(&self, other: &Self) -> Result<Self, Problem> {
+        let sum = self.plus(other);
+        for (kind, amount) in sum.iter() {
+            let checked = amount.check();
+            checked.map_err(|problem| problem.within(&kind.name))?;
         }
-        for (name, set) in &other.ranges {
-            let mine = self.ranges.entry(name.clone()).or_default();
-            *mine = mine.plus(set);
-        }
+        Ok(sum)
     }
 
     /// What is here and not in `other`; what `other` has more of is left out, so the result is never negative.
@@ -160,220 +290,7 @@ impl Resources {
 
     /// Subtracts in place, down to nothing.
     pub fn subtract(&mut self, other: &Self) {
-        for (name, milli) in &other.scalars {
-            if let Some(amount) = self.scalars.get_mut(name) {
-                *amount = amount.saturating_sub(*milli);
-            }
-        }
-        for (name, set) in &other.ranges {
-            if let Some(mine) = self.ranges.get_mut(name) {
-                *mine = mine.minus(set);
-            }
-        }
-        self.scalars.retain(|_, milli| *milli > 0);
-        self.ranges.retain(|_, set| !set.is_empty());
-    }
-}
-
-/// Reads an amount such as `4`, `0.5` or `0.001` into thousandths; no sign, no exponent, at most three decimals.
-pub fn parse_milli(text: &str) -> Result<u64, Problem> {
-    let wrong = |message: String| {
-        Err(Problem::new(code::RESOURCES_INVALID, message)
-            .hint("write a number such as 4 or 0.25, at most three decimals"))
-    };
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(decimals) {
-        return wrong(format!("{text:?} is not an amount"));
-    }
-    if decimals.trim_end_matches('0').len() > 3 {
-        return wrong(format!("{text} is finer than a thousandth"));
-    }
-    let padded: String = decimals.chars().chain("000".chars()).take(3).collect();
-    let milli = whole.parse::<u64>().ok().and_then(|n| n.checked_mul(1000));
-    let milli = milli
-        .zip(padded.parse::<u64>().ok())
-        .and_then(|(a, b)| a.checked_add(b));
-    match milli {
-        Some(milli) if milli <= SCALAR_MILLI_MAX => Ok(milli),
-        _ => wrong(format!("{text} is larger than {}", SCALAR_MILLI_MAX / 1000)),
-    }
-}
-
-/// Writes thousandths as [`parse_milli`] reads them.
-pub fn format_milli(milli: u64) -> String {
-    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// Reads `[31000-31005, 31010-31010]`.
-fn parse_ranges(text: &str) -> Result<RangeSet, Problem> {
-    let wrong = || {
-        Problem::new(
-            code::RANGES_INVALID,
-            format!("{text:?} is not a list of ranges"),
-        )
-        .hint("write [31000-32000] or [31000-31005, 31010-31020]")
-    };
-    let inner = text
-        .strip_prefix('[')
-        .and_then(|t| t.strip_suffix(']'))
-        .ok_or_else(wrong)?;
-    let mut ranges = Vec::new();
-    for part in inner
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let (begin, end) = part.split_once('-').ok_or_else(wrong)?;
-        let number = |t: &str| t.trim().parse::<u64>().map_err(|_| wrong());
-        ranges.push(Range {
-            begin: number(begin)?,
-            end: number(end)?,
-        });
-    }
-    RangeSet::from_given(ranges)
-}
-
-impl FromStr for Resources {
-    type Err = Problem;
-
-    /// Reads Mesos's text form, `cpus:4;mem:8192;ports:[31000-32000]`.
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        let mut resources = Self::new();
-        for part in text
-            .split(';')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
-            let (name, amount) = part.split_once(':').ok_or_else(|| {
-                Problem::new(code::RESOURCES_INVALID, format!("{part:?} has no ':'"))
-                    .hint("write cpus:4;mem:8192;ports:[31000-32000]")
-            })?;
-            let name = ResourceName::new(name.trim())?;
-            let amount = amount.trim();
-            if amount.starts_with('[') {
-                let set = parse_ranges(amount).map_err(|problem| problem.within(&name))?;
-                resources.insert_ranges(name, set)?;
-            } else {
-                let milli = parse_milli(amount).map_err(|problem| problem.within(&name))?;
-                resources.insert_scalar(name, milli)?;
-            }
-        }
-        Ok(resources)
-    }
-}
-
-impl fmt::Display for Resources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scalars = self
-            .scalars
-            .iter()
-            .map(|(name, milli)| format!("{name}:{}", format_milli(*milli)));
-        let ranges = self
-            .ranges
-            .iter()
-            .map(|(name, set)| format!("{name}:{set}"));
-        f.write_str(&scalars.chain(ranges).collect::<Vec<_>>().join(";"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn r(text: &str) -> Resources {
-        text.parse().expect(text)
-    }
-
-    #[test]
-    fn the_text_form_is_read_and_written() {
-        assert_eq!(
-            r("ports:[2-3,1-1]; mem:8192 ;cpus:0.5").to_string(),
-            "cpus:0.5;mem:8192;ports:[1-3]"
-        );
-        assert!(r("cpus:0").is_empty());
-    }
-
-    #[test]
-    fn bad_text_names_the_field_and_the_remedy() {
-        for (text, code, field) in [
-            ("cpus:-1", code::RESOURCES_INVALID, "cpus"),
-            ("cpus:0.0001", code::RESOURCES_INVALID, "cpus"),
-            ("cpus:NaN", code::RESOURCES_INVALID, "cpus"),
-            ("cpus:1e3", code::RESOURCES_INVALID, "cpus"),
-            ("cpus:99999999999999999999", code::RESOURCES_INVALID, "cpus"),
-            ("cpus:1;cpus:2", code::RESOURCES_INVALID, "cpus"),
-            ("ports:[5-1]", code::RANGES_INVALID, "ports"),
-            ("ports:[1-5,4-9]", code::RANGES_INVALID, "ports"),
-            ("ports:[1]", code::RANGES_INVALID, "ports"),
-            ("cpus", code::RESOURCES_INVALID, ""),
-        ] {
-            let problem = text.parse::<Resources>().expect_err(text);
-            assert_eq!(
-                (problem.code.as_ref(), problem.field.as_str()),
-                (code.name, field),
-                "{text}"
-            );
-            assert!(!problem.hint.is_empty(), "{text}");
-        }
-    }
-
-    #[test]
-    fn minus_never_goes_below_nothing() {
-        assert_eq!(
-            r("cpus:1;mem:5").minus(&r("cpus:2;mem:1;disk:9")),
-            r("mem:4")
-        );
-        assert_eq!(
-            r("ports:[1-9]").minus(&r("ports:[4-5]")),
-            r("ports:[1-3,6-9]")
-        );
-    }
-
-    fn any_resources() -> impl Strategy<Value = Resources> {
-        (
-            0u64..5_000,
-            0u64..5_000,
-            prop::collection::btree_set(0u64..40, 0..20),
-        )
-            .prop_map(|(cpus, mem, ports)| {
-                let mut resources = Resources::new();
-                resources
-                    .insert_scalar(ResourceName::new("cpus").unwrap(), cpus)
-                    .unwrap();
-                resources
-                    .insert_scalar(ResourceName::new("mem").unwrap(), mem)
-                    .unwrap();
-                resources
-                    .insert_ranges(
-                        ResourceName::new("ports").unwrap(),
-                        RangeSet::from_numbers(ports),
-                    )
-                    .unwrap();
-                resources
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_taken_can_be_given_back(total in any_resources(), part in any_resources()) {
-            if total.contains(&part) {
-                prop_assert_eq!(total.minus(&part).plus(&part), total);
-            } else {
-                prop_assert!(total.first_missing(&part).is_some());
-            }
-        }
-
-        #[test]
-        fn text_survives_a_round_trip(resources in any_resources()) {
-            prop_assert_eq!(r(&resources.to_string()), resources);
-        }
-
-        #[test]
-        fn no_text_panics(text in "\\PC{0,40}") {
-            let _ = text.parse::<Resources>();
-        }
+        self.ordinary.subtract(&other.ordinary);
+        self.special.subtract(&other.special);
     }
 }

@@ -4,7 +4,7 @@
 
 use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX};
 use proffer_model::link::{AgentTask, Hello, Payer, ToAgent, ToMaster};
-use proffer_model::{AgentDescription, Epoch, Generation, Incarnation, Problem};
+use proffer_model::{AgentDescription, Epoch, FaultDomain, Generation, Incarnation, Problem};
 
 use crate::fields::{
     decode_duration, decode_host, decode_id, decode_list, decode_optional_id, decode_text,
@@ -152,7 +152,19 @@ pub fn encode_agent_description(description: &AgentDescription) -> v1::AgentDesc
         resources: Some(encode_resources(&description.resources)),
         attributes: encode_attributes(&description.attributes),
         version: description.version.clone(),
+        domain: description.domain.as_ref().map(encode_domain),
     }
+}
+
+fn encode_domain(domain: &FaultDomain) -> v1::FaultDomain {
+    v1::FaultDomain {
+        region: domain.region.clone(),
+        zone: domain.zone.clone(),
+    }
+}
+
+fn decode_domain(domain: v1::FaultDomain) -> Result<FaultDomain, Problem> {
+    FaultDomain::new(&domain.region, &domain.zone)
 }
 
 /// What an agent says of itself, from the wire.
@@ -165,7 +177,11 @@ pub fn decode_agent_description(
         address: decode_host(description.address, "address")?,
         resources: decode_resources(resources).map_err(|problem| problem.within("resources"))?,
         attributes: decode_attributes(description.attributes)?,
-        domain: None,
+        domain: description
+            .domain
+            .map(decode_domain)
+            .transpose()
+            .map_err(|problem| problem.within("domain"))?,
         version: decode_text(description.version, "version")?,
     })
 }

@@ -5,19 +5,24 @@
 use std::collections::BTreeMap;
 
 use proffer_model::limits::{
-    DEMAND_COUNT_MAX, DEMAND_ENTRIES_MAX, DURATION_MAX, ENTRIES_MAX, ITEMS_PER_CALL_MAX,
-    PREDICATE_DEPTH_MAX, RANGES_MAX, RESOURCE_NAMES_MAX,
+    AT_MOST_MAX, DEMAND_COUNT_MAX, DEMAND_ENTRIES_MAX, DURATION_MAX, ENTRIES_MAX,
+    ITEMS_PER_CALL_MAX, LEAST_MAX, PREDICATE_DEPTH_MAX, RANGES_MAX, RESOURCE_NAMES_MAX,
 };
 use proffer_model::{
-    Demand, DemandEntry, Exclusion, Generation, Predicate, Problem, ResourceName, Shape, Takes,
+    AtMost, Demand, DemandEntry, Exclusion, Generation, Key, Predicate, Problem, Quantities,
+    ResourceName, Shape, Takes,
 };
 
 use crate::fields::{
     check_count, check_distinct, decode_duration, decode_host, decode_id, decode_list,
     encode_duration, invalid, missing, required,
 };
-use crate::resources::{decode_attribute, decode_resources, encode_attribute, encode_resources};
+use crate::resources::{
+    decode_attribute, decode_quantities, decode_resources, encode_attribute, encode_quantities,
+    encode_resources,
+};
 use crate::v1;
+use crate::v1::at_most::Of;
 use crate::v1::predicate::Test;
 
 /// A demand for the wire.
@@ -105,6 +110,10 @@ fn encode_entry(entry: &DemandEntry) -> v1::DemandEntry {
         count: entry.count,
         predicates: entry.predicates.iter().map(encode_predicate).collect(),
         excluded: entry.excluded.iter().map(encode_exclusion).collect(),
+        at_most: entry.at_most.iter().map(encode_at_most).collect(),
+        gang: entry.gang,
+        priority: entry.priority,
+        takes: (entry.takes != Takes::default()).then(|| encode_takes(entry.takes)),
     }
 }
 
@@ -113,6 +122,13 @@ fn decode_entry(entry: v1::DemandEntry) -> Result<DemandEntry, Problem> {
         let message = format!("{} is not from 1 to {DEMAND_COUNT_MAX}", entry.count);
         return Err(invalid("count", message)
             .hint("leave an entry out of the demand when nothing of it is wanted"));
+    }
+    if entry.gang > entry.count {
+        let message = format!(
+            "{} at once are more than the {} wanted",
+            entry.gang, entry.count
+        );
+        return Err(invalid("gang", message).hint("give at most count"));
     }
     Ok(DemandEntry {
         id: decode_id(&entry.id, "id")?,
@@ -124,10 +140,10 @@ fn decode_entry(entry: v1::DemandEntry) -> Result<DemandEntry, Problem> {
             ENTRIES_MAX,
             decode_predicate,
         )?,
-        at_most: Vec::new(),
-        gang: 0,
-        priority: 0,
-        takes: Takes::default(),
+        at_most: decode_list(entry.at_most, "at_most", AT_MOST_MAX, decode_at_most)?,
+        gang: entry.gang,
+        priority: entry.priority,
+        takes: entry.takes.map(decode_takes).unwrap_or_default(),
         excluded: decode_list(
             entry.excluded,
             "excluded",
@@ -137,17 +153,70 @@ fn decode_entry(entry: v1::DemandEntry) -> Result<DemandEntry, Problem> {
     })
 }
 
-fn encode_shape(shape: &Shape) -> Option<v1::Shape> {
-    let Shape::Of { resources, counts } = shape else {
-        return None;
+fn encode_at_most(at_most: &AtMost) -> v1::AtMost {
+    let of = match &at_most.per {
+        Key::Agent => Of::Agent(v1::Each {}),
+        Key::Host => Of::Host(v1::Each {}),
+        Key::Zone => Of::Zone(v1::Each {}),
+        Key::Region => Of::Region(v1::Each {}),
+        Key::Attribute(name) => Of::Attribute(name.to_string()),
     };
-    let counts = counts.iter();
-    Some(v1::Shape {
-        resources: Some(encode_resources(resources)),
-        counts: counts
-            .map(|(name, count)| (name.to_string(), *count))
-            .collect(),
+    v1::AtMost {
+        count: at_most.count,
+        of: Some(of),
+    }
+}
+
+fn decode_at_most(at_most: v1::AtMost) -> Result<AtMost, Problem> {
+    if at_most.count == 0 {
+        return Err(missing("count").hint("give how many may be together, at least 1"));
+    }
+    let per = match required(at_most.of, "of")? {
+        Of::Agent(v1::Each {}) => Key::Agent,
+        Of::Host(v1::Each {}) => Key::Host,
+        Of::Zone(v1::Each {}) => Key::Zone,
+        Of::Region(v1::Each {}) => Key::Region,
+        Of::Attribute(name) => Key::Attribute(decode_id(&name, "attribute")?),
+    };
+    Ok(AtMost {
+        count: at_most.count,
+        per,
     })
+}
+
+fn encode_takes(takes: Takes) -> v1::Takes {
+    v1::Takes {
+        revocable: Some(takes.revocable),
+        shared: Some(takes.shared),
+        refined: Some(takes.refined),
+    }
+}
+
+fn decode_takes(takes: v1::Takes) -> Takes {
+    let default = Takes::default();
+    Takes {
+        revocable: takes.revocable.unwrap_or(default.revocable),
+        shared: takes.shared.unwrap_or(default.shared),
+        refined: takes.refined.unwrap_or(default.refined),
+    }
+}
+
+fn encode_shape(shape: &Shape) -> Option<v1::Shape> {
+    match shape {
+        Shape::Any { least } if least.is_empty() => None,
+        Shape::Any { least } => Some(v1::Shape {
+            least: least.iter().map(encode_quantities).collect(),
+            ..v1::Shape::default()
+        }),
+        Shape::Of { resources, counts } => Some(v1::Shape {
+            resources: Some(encode_resources(resources)),
+            counts: counts
+                .iter()
+                .map(|(name, count)| (name.to_string(), *count))
+                .collect(),
+            least: Vec::new(),
+        }),
+    }
 }
 
 fn decode_shape(shape: Option<v1::Shape>) -> Result<Shape, Problem> {
@@ -157,10 +226,29 @@ fn decode_shape(shape: Option<v1::Shape>) -> Result<Shape, Problem> {
     let resources = decode_resources(shape.resources.unwrap_or_default())
         .map_err(|problem| problem.within("resources"))?;
     let counts = decode_counts(shape.counts)?;
+    if !shape.least.is_empty() {
+        if !resources.is_empty() || !counts.is_empty() {
+            return Err(
+                invalid("least", "it is given beside what one instance needs")
+                    .hint("give least alone: it is of offers of whatever is free"),
+            );
+        }
+        let least = decode_list(shape.least, "least", LEAST_MAX, decode_least)?;
+        return Ok(Shape::Any { least });
+    }
     if resources.is_empty() && counts.is_empty() {
         return Err(missing("resources").hint("say what one instance needs, or leave shape out"));
     }
     Ok(Shape::Of { resources, counts })
+}
+
+fn decode_least(least: v1::Quantities) -> Result<Quantities, Problem> {
+    match decode_quantities(least)? {
+        least if least.is_empty() => {
+            Err(missing("scalars").hint("say how much an offer has at least"))
+        }
+        least => Ok(least),
+    }
 }
 
 fn decode_counts(counts: BTreeMap<String, u64>) -> Result<BTreeMap<ResourceName, u64>, Problem> {

@@ -18,6 +18,7 @@ mod record;
 mod resources;
 mod run;
 mod session;
+mod special;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -32,12 +33,16 @@ pub use offer::{decode_offer, encode_offer};
 pub use operator::{decode_agent_state, encode_agent_state};
 pub use problem::{decode_problem, encode_problem, problem_of, status_of};
 pub use record::{decode_batch, decode_snapshot, encode_batch, encode_snapshot};
-pub use resources::{decode_attributes, decode_resources, encode_attributes, encode_resources};
+pub use resources::{
+    decode_attributes, decode_limits, decode_quantities, decode_resources, encode_attributes,
+    encode_limits, encode_quantities, encode_resources,
+};
 pub use run::{
     decode_agent_identity, decode_run, decode_status_entry, encode_agent_identity, encode_run,
     encode_status_entry,
 };
 pub use session::{decode_call, decode_event, encode_call, encode_event};
+pub use special::{decode_reservation, encode_reservation};
 pub use task::{
     decode_check, decode_port, decode_reason, decode_status, decode_task_spec, decode_task_state,
     encode_check, encode_port, encode_reason, encode_status, encode_task_spec, encode_task_state,

@@ -7,3 +7,5 @@
 pub(crate) const STATUS_TEXT_LEN_MAX: usize = 1_000;
 /// The schema version of the records and snapshots that are written. A greater one is refused when read.
 pub(crate) const STORE_SCHEMA: u32 = 1;
+/// Resources of one message that are not ordinary; more are refused.
+pub(crate) const SPECIAL_MAX: usize = 10_000;

@@ -2,33 +2,52 @@
 //!
 //! The amounts and names are checked by the model's own constructors; here are the path and the number of items.
 
-use proffer_model::limits::{ENTRIES_MAX, RANGES_MAX, RESOURCE_NAMES_MAX};
-use proffer_model::ranges::{Range, RangeSet};
-use proffer_model::{AttributeValue, Attributes, Problem, ResourceName, Resources};
+use std::collections::BTreeMap;
 
-use crate::fields::{check_count, decode_id, missing};
+use proffer_model::limits::{ENTRIES_MAX, RANGES_MAX, RESOURCE_NAMES_MAX, SCALAR_MILLI_MAX};
+use proffer_model::ranges::{Range, RangeSet};
+use proffer_model::resources::{Amount, ItemSet};
+use proffer_model::{
+    AttributeValue, Attributes, Limits, Problem, Quantities, ResourceKind, ResourceName, Resources,
+};
+
+use crate::fields::{check_count, decode_id, invalid, missing};
+use crate::limits::SPECIAL_MAX;
+use crate::special::{decode_special, encode_special};
 use crate::v1;
 
 /// Resources for the wire, ordered by name.
 pub fn encode_resources(resources: &Resources) -> v1::Resources {
-    let scalars = resources.scalars().iter().map(|(name, milli)| v1::Scalar {
-        name: name.to_string(),
-        milli: *milli,
-    });
-    let ranges = resources.ranges().iter().map(|(name, set)| v1::Ranges {
-        name: name.to_string(),
-        ranges: set.ranges().iter().map(encode_range).collect(),
-    });
-    v1::Resources {
-        scalars: scalars.collect(),
-        ranges: ranges.collect(),
+    let mut out = v1::Resources::default();
+    for (name, amount) in resources.ordinary() {
+        let name = name.to_string();
+        match amount {
+            Amount::Ranges(set) => out.ranges.push(v1::Ranges {
+                name,
+                ranges: set.ranges().iter().map(encode_range).collect(),
+            }),
+            Amount::Set(set) => out.sets.push(v1::Set {
+                name,
+                items: set.iter().map(str::to_owned).collect(),
+            }),
+            Amount::Scalar(_) | Amount::Whole(_) => out.scalars.push(v1::Scalar {
+                name,
+                milli: amount.quantity(false),
+            }),
+        }
     }
+    for (kind, amount) in resources.special() {
+        encode_special(kind, amount, &mut out.special);
+    }
+    out
 }
 
 /// Resources from the wire; a problem names the resource.
 pub fn decode_resources(resources: v1::Resources) -> Result<Resources, Problem> {
     check_count(resources.scalars.len(), "scalars", RESOURCE_NAMES_MAX)?;
     check_count(resources.ranges.len(), "ranges", RESOURCE_NAMES_MAX)?;
+    check_count(resources.sets.len(), "sets", RESOURCE_NAMES_MAX)?;
+    check_count(resources.special.len(), "special", SPECIAL_MAX)?;
     let mut out = Resources::new();
     for (i, scalar) in resources.scalars.into_iter().enumerate() {
         let name = decode_name(&scalar.name, format_args!("scalars[{i}]"))?;
@@ -40,6 +59,73 @@ pub fn decode_resources(resources: v1::Resources) -> Result<Resources, Problem> 
         let ranges = given.ranges.iter().map(decode_range).collect();
         let set = RangeSet::from_given(ranges).map_err(|problem| problem.within(&name))?;
         out.insert_ranges(name, set)?;
+    }
+    for (i, given) in resources.sets.into_iter().enumerate() {
+        let name = decode_name(&given.name, format_args!("sets[{i}]"))?;
+        let set = ItemSet::from_given(given.items).map_err(|problem| problem.within(&name))?;
+        out.insert(ResourceKind::plain(name), Amount::Set(set))?;
+    }
+    for (i, given) in resources.special.into_iter().enumerate() {
+        let decoded = decode_special(given);
+        let inserted = decoded.and_then(|(kind, amount)| out.insert(kind, amount));
+        inserted.map_err(|problem| problem.within(format_args!("special[{i}]")))?;
+    }
+    Ok(out)
+}
+
+/// Quantities for the wire, ordered by name.
+pub fn encode_quantities(quantities: &Quantities) -> v1::Quantities {
+    let scalars = quantities.iter().map(|(name, milli)| v1::Scalar {
+        name: name.to_string(),
+        milli,
+    });
+    v1::Quantities {
+        scalars: scalars.collect(),
+    }
+}
+
+/// Quantities from the wire; a problem names the scalar. An amount of 0 is as good as none.
+pub fn decode_quantities(quantities: v1::Quantities) -> Result<Quantities, Problem> {
+    let scalars = decode_scalars(quantities.scalars)?;
+    Ok(scalars.into_iter().collect())
+}
+
+/// Limits for the wire, ordered by name.
+pub fn encode_limits(limits: &Limits) -> v1::Quantities {
+    let scalars = limits.iter().map(|(name, milli)| v1::Scalar {
+        name: name.to_string(),
+        milli,
+    });
+    v1::Quantities {
+        scalars: scalars.collect(),
+    }
+}
+
+/// Limits from the wire; a problem names the scalar. An amount of 0 is a limit.
+pub fn decode_limits(limits: v1::Quantities) -> Result<Limits, Problem> {
+    let mut out = Limits::new();
+    for (name, milli) in decode_scalars(limits.scalars)? {
+        out.set(name, milli);
+    }
+    Ok(out)
+}
+
+fn decode_scalars(scalars: Vec<v1::Scalar>) -> Result<BTreeMap<ResourceName, u64>, Problem> {
+    check_count(scalars.len(), "scalars", RESOURCE_NAMES_MAX)?;
+    let mut out = BTreeMap::new();
+    for (i, scalar) in scalars.into_iter().enumerate() {
+        let name = decode_name(&scalar.name, format_args!("scalars[{i}]"))?;
+        if scalar.milli > SCALAR_MILLI_MAX {
+            let most = SCALAR_MILLI_MAX / 1_000;
+            return Err(
+                invalid(name.as_str(), format!("the amount is larger than {most}"))
+                    .hint("give less"),
+            );
+        }
+        if out.insert(name.clone(), scalar.milli).is_some() {
+            return Err(invalid(name.as_str(), "the resource is given twice")
+                .hint("give each resource once"));
+        }
     }
     Ok(out)
 }
@@ -89,14 +175,14 @@ fn decode_name(name: &str, item: std::fmt::Arguments<'_>) -> Result<ResourceName
     decode_id(name, "name").map_err(|problem| problem.within(item))
 }
 
-fn encode_range(range: &Range) -> v1::Range {
+pub(crate) fn encode_range(range: &Range) -> v1::Range {
     v1::Range {
         begin: range.begin,
         end: range.end,
     }
 }
 
-fn decode_range(range: &v1::Range) -> Range {
+pub(crate) fn decode_range(range: &v1::Range) -> Range {
     Range {
         begin: range.begin,
         end: range.end,

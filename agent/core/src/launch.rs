@@ -144,9 +144,12 @@ impl Core {
         if is_live {
             return Some("an earlier launch of this task has not ended".to_owned());
         }
-        let free = self.settings.description.resources.minus(&self.used);
-        free.first_missing(&spec.resources)
-            .map(|name| format!("the agent has not enough free {name}"))
+        // Reservations and volumes come and go after the agent has registered: only how much there is counts here.
+        let all = self.settings.description.resources.flattened();
+        let free = all.minus(&self.used.flattened());
+        let needs = spec.resources.flattened();
+        let missing = free.first_missing(&needs);
+        missing.map(|(kind, _)| format!("the agent has not enough free {kind}"))
     }
 
     pub(crate) fn insert_task(&mut self, run: RunId, task: Task) {

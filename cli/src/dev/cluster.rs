@@ -110,8 +110,8 @@ async fn start_agent(setting: &Setting<'_>, shutdown: CancellationToken) -> Resu
 fn resources(data: &DataDir, ports: &Ports) -> Result<Resources, Problem> {
     let host = proffer_agent::host_resources(&data.join(""))?;
     let mut own = Resources::new();
-    for (name, milli) in host.scalars() {
-        own.insert_scalar(name.clone(), *milli)?;
+    for (name, milli) in host.quantities().iter() {
+        own.insert_scalar(name.clone(), milli)?;
     }
     let numbers = RangeSet::from_numbers(ports.host.clone().map(u64::from));
     own.insert_ranges(ResourceName::new("ports")?, numbers)?;

@@ -316,7 +316,7 @@ mod tests {
                     name: "cpus".to_owned(),
                     milli,
                 }],
-                ranges: Vec::new(),
+                ..v1::Resources::default()
             })
         };
         let agent = v1::Agent {

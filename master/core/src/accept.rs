@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use proffer_model::link::{Payer, ToAgent};
 use proffer_model::operation::{LaunchResult, Operation, OperationResult};
-use proffer_model::resources::format_milli;
+use proffer_model::resources::Amount;
 use proffer_model::{
     AgentId, DemandId, Fit, FrameworkId, Incarnation, OfferId, Problem, Reason, Resources, Role,
     Status, TaskId, TaskSpec, TaskState, code,
@@ -313,22 +313,20 @@ fn within(result: OperationResult, index: usize) -> OperationResult {
 }
 
 fn check_holds(left: &Resources, needs: &Resources) -> Result<(), Problem> {
-    let Some(name) = left.first_missing(needs) else {
+    let Some((kind, amount)) = left.first_missing(needs) else {
         return Ok(());
     };
-    let message = match needs.scalars().get(name) {
-        Some(milli) => format!(
-            "the task asks for {} {name}; {} is left in its offers",
-            format_milli(*milli),
-            format_milli(left.scalar(name.as_str()))
-        ),
-        None => format!(
-            "the task asks for {name} {}; {} is left in its offers",
-            needs.range_set(name.as_str()),
-            left.range_set(name.as_str())
-        ),
+    let left = match left.amount(&kind) {
+        Some(left) => left.to_string(),
+        None => "nothing".to_owned(),
+    };
+    let message = match amount {
+        Amount::Ranges(_) | Amount::Set(_) => {
+            format!("the task asks for {kind} {amount}; {left} is left in its offers")
+        }
+        _ => format!("the task asks for {amount} {kind}; {left} is left in its offers"),
     };
     Err(Problem::new(code::TASK_RESOURCES_NOT_OFFERED, message)
-        .field(format!("resources.{name}"))
+        .field(format!("resources.{}", kind.name))
         .hint("launch within what the offers hold"))
 }

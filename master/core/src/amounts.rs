@@ -1,7 +1,8 @@
 //! Arithmetic on resources that only the master needs: what a shape needs of an agent, and how large a share is.
 
 use proffer_model::resources::format_milli;
-use proffer_model::{RangeSet, Resources, Shape};
+use proffer_model::resources::Amount;
+use proffer_model::{RangeSet, ResourceKind, ResourceName, Resources, Shape};
 
 /// The range resource whose numbers rest after a task has held them.
 const PORTS: &str = "ports";
@@ -12,9 +13,9 @@ const WHOLE: u128 = 1_000_000_000;
 /// The scalars alone. Sums over agents are made of these: the same port on two agents is not the same port.
 pub(crate) fn scalars_of(resources: &Resources) -> Resources {
     let mut scalars = Resources::new();
-    for (name, milli) in resources.scalars() {
+    for (name, milli) in resources.quantities().iter() {
         // Cannot be refused: the names are distinct and the amounts were valid.
-        let _ = scalars.insert_scalar(name.clone(), *milli);
+        let _ = scalars.insert_scalar(name.clone(), milli);
     }
     scalars
 }
@@ -22,42 +23,39 @@ pub(crate) fn scalars_of(resources: &Resources) -> Resources {
 /// The ports alone.
 pub(crate) fn ports_of(resources: &Resources) -> Resources {
     let mut ports = Resources::new();
-    for (name, set) in resources.ranges() {
-        if name.as_str() == PORTS {
-            let _ = ports.insert_ranges(name.clone(), set.clone());
-        }
+    if let Ok(name) = ResourceName::new(PORTS) {
+        let _ = ports.insert_ranges(name, resources.range_set(PORTS));
     }
     ports
 }
 
 /// The greatest part that is held of any scalar, in billionths.
 pub(crate) fn dominant_share(held: &Resources, total: &Resources) -> u64 {
-    let share = |(name, milli): (&_, &u64)| {
-        let all = u128::from(*total.scalars().get(name)?);
-        (u128::from(*milli) * WHOLE).checked_div(all)
+    let (held, total) = (held.quantities(), total.quantities());
+    let share = |(name, milli): (&ResourceName, u64)| {
+        let all = u128::from(total.get(name));
+        (u128::from(milli) * WHOLE).checked_div(all)
     };
-    let greatest = held.scalars().iter().filter_map(share).max().unwrap_or(0);
+    let greatest = held.iter().filter_map(share).max().unwrap_or(0);
     u64::try_from(greatest).unwrap_or(u64::MAX)
 }
 
 /// How many of a shape are in `free`, at most `max`. Any shape: one, if there is a scalar (ports alone are no offer).
 pub(crate) fn fit(shape: &Shape, free: &Resources, max: u32) -> u32 {
     let Shape::Of { resources, counts } = shape else {
-        return u32::from(!free.scalars().is_empty()).min(max);
+        return u32::from(!free.quantities().is_empty()).min(max);
     };
     let mut fit = u64::from(max);
-    for (name, need) in resources.scalars() {
-        let have = free.scalars().get(name).copied().unwrap_or(0);
-        fit = fit.min(have.checked_div(*need).unwrap_or(fit));
-    }
-    let none = RangeSet::default();
-    for (name, exact) in resources.ranges() {
-        let has_all = free.ranges().get(name).unwrap_or(&none).contains(exact);
-        fit = fit.min(u64::from(has_all));
+    for (kind, need) in resources.iter() {
+        let have = free.amount(&kind);
+        let often = match (have, need) {
+            (Some(Amount::Scalar(have)), Amount::Scalar(need)) => have.checked_div(*need),
+            (have, need) => Some(u64::from(have.is_some_and(|have| have.contains(need)))),
+        };
+        fit = fit.min(often.unwrap_or(fit));
     }
     for (name, count) in counts {
-        let have = free.ranges().get(name).unwrap_or(&none);
-        let left = have.minus(resources.ranges().get(name).unwrap_or(&none));
+        let left = numbers(free, name).minus(&numbers(resources, name));
         fit = fit.min(left.count().checked_div(*count).unwrap_or(fit));
     }
     u32::try_from(fit).unwrap_or(max)
@@ -69,44 +67,49 @@ pub(crate) fn take(shape: &Shape, free: &Resources, count: u32) -> Resources {
         return free.clone();
     };
     let mut taken = Resources::new();
-    for (name, need) in resources.scalars() {
+    for (kind, need) in resources.iter() {
+        let need = match need {
+            Amount::Scalar(need) => Amount::Scalar(need.saturating_mul(u64::from(count))),
+            other => other.clone(),
+        };
         // Cannot be refused: it fits into an agent, whose amounts were valid.
-        let _ = taken.insert_scalar(name.clone(), need.saturating_mul(u64::from(count)));
+        let _ = taken.insert(kind.into_owned(), need);
     }
-    for (name, exact) in resources.ranges() {
-        let _ = taken.insert_ranges(name.clone(), exact.clone());
-    }
-    for (name, numbers) in counts {
-        let left = free.minus(resources);
-        let any = left.ranges().get(name).cloned().unwrap_or_default();
+    for (name, wanted) in counts {
+        let any = numbers(free, name).minus(&numbers(resources, name));
         let mut more = Resources::new();
-        let numbers = numbers.saturating_mul(u64::from(count));
-        let _ = more.insert_ranges(name.clone(), any.first(numbers));
+        let wanted = wanted.saturating_mul(u64::from(count));
+        let _ = more.insert_ranges(name.clone(), any.first(wanted));
         taken.add(&more);
     }
     taken
 }
 
+/// The numbers of a range resource that are for everybody.
+fn numbers(resources: &Resources, name: &ResourceName) -> RangeSet {
+    match resources.amount(&ResourceKind::plain(name.clone())) {
+        Some(Amount::Ranges(set)) => set.clone(),
+        _ => RangeSet::default(),
+    }
+}
+
 /// The first resource that is lacking for one of a shape: its name, and how much is needed, in words.
 pub(crate) fn lacking(shape: &Shape, free: &Resources) -> Option<(String, String)> {
     let Shape::Of { resources, counts } = shape else {
-        let nothing = free.scalars().is_empty();
+        let nothing = free.quantities().is_empty();
         return nothing.then(|| ("any".to_owned(), "have nothing free".to_owned()));
     };
-    if let Some(name) = free.first_missing(resources) {
-        let words = match resources.scalars().get(name) {
-            Some(milli) => format!("have less than {} {name} free", format_milli(*milli)),
-            None => format!(
-                "do not have all of {name} {} free",
-                resources.range_set(name.as_str())
-            ),
+    if let Some((kind, amount)) = free.first_missing(resources) {
+        let words = match amount {
+            Amount::Scalar(milli) => format!("have less than {} {kind} free", format_milli(*milli)),
+            _ => format!("do not have all of {kind} {amount} free"),
         };
-        return Some((name.to_string(), words));
+        return Some((kind.name.to_string(), words));
     }
     let left = free.minus(resources);
     counts
         .iter()
-        .find(|(name, count)| left.ranges().get(*name).map_or(0, RangeSet::count) < **count)
+        .find(|(name, count)| numbers(&left, name).count() < **count)
         .map(|(name, count)| {
             let words = format!("have fewer than {count} {name} free");
             (name.to_string(), words)

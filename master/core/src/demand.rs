@@ -84,7 +84,7 @@ impl RoleDemand {
                 .and_then(|index| self.entries.get(*index));
             entry.map(|entry| &entry.entry.shape)
         };
-        let is_exact = |id: &&DemandId| matches!(shape(id), Some(Shape::Of { resources, .. }) if resources.scalars() == task.scalars());
+        let is_exact = |id: &&DemandId| matches!(shape(id), Some(Shape::Of { resources, .. }) if resources.quantities() == task.quantities());
         let is_held = |id: &&DemandId| shape(id).is_some_and(|shape| fit(shape, task, 1) > 0);
         let exact = fits.iter().find(is_exact);
         let found = exact

@@ -254,8 +254,8 @@ impl Core {
 
 /// Whether no number of a range resource is in both.
 fn are_disjoint(a: &Resources, b: &Resources) -> bool {
-    a.ranges().iter().all(|(name, set)| {
-        let other = b.ranges().get(name);
-        other.is_none_or(|other| set.intersection(other).is_empty())
+    a.ranges().all(|(name, set)| {
+        let other = b.range_set(name.as_str());
+        set.intersection(&other).is_empty()
     })
 }

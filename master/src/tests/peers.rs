@@ -307,7 +307,7 @@ fn cpus(milli: u64) -> v1::Resources {
     let name = "cpus".to_owned();
     v1::Resources {
         scalars: vec![v1::Scalar { name, milli }],
-        ranges: vec![],
+        ..v1::Resources::default()
     }
 }
 
@@ -390,7 +390,7 @@ impl Framework {
             id: id.into(),
             shape: Some(v1::Shape {
                 resources: Some(cpus(milli)),
-                counts: [].into(),
+                ..v1::Shape::default()
             }),
             count: 1,
             ..v1::DemandEntry::default()
@@ -480,8 +480,8 @@ pub(super) fn hello(agent_id: &str, tasks: Vec<v1::AgentTask>) -> v1::Hello {
         host: "host-1".into(),
         address: "127.0.0.1:5051".into(),
         resources: Some(cpus(4_000)),
-        attributes: vec![],
         version: "0".into(),
+        ..v1::AgentDescription::default()
     };
     v1::Hello {
         agent_id: agent_id.into(),

@@ -57,6 +57,7 @@ fn good_task() -> v1::TaskSpec {
         resources: Some(v1::Resources {
             scalars: vec![scalar("cpus", 500)],
             ranges: vec![ports(31_000, 31_001)],
+            ..v1::Resources::default()
         }),
         command: Some(Command::Shell("true".into())),
         ports: vec![v1::Port {
