@@ -143,15 +143,15 @@ fn head(file: &str, name: &str, info: &str) -> Result<Option<Block>, String> {
     }))
 }
 
-/// A comment begins with `#` or `//`, at the beginning or after a space.
+/// A comment begins with `#`, `//`, a bracket or a dash, at the beginning or after a space: no step has these there.
 fn without_comment(line: &str) -> &str {
-    let starts = |at: usize| {
-        let before = line.get(..at).unwrap_or_default();
+    let starts = |at: &usize| {
+        let before = line.get(..*at).unwrap_or_default();
         before.is_empty() || before.ends_with(char::is_whitespace)
     };
-    let marks = line.match_indices('#').chain(line.match_indices("//"));
-    let begins = marks.map(|(at, _)| at).filter(|at| starts(*at)).min();
-    line.get(..begins.unwrap_or(line.len()))
-        .unwrap_or_default()
-        .trim()
+    let marks = line.match_indices(['#', '(', '\u{2013}', '\u{2014}']);
+    let marks = marks.chain(line.match_indices("//")).map(|(at, _)| at);
+    let begins = marks.filter(starts).min();
+    let step = line.get(..begins.unwrap_or(line.len()));
+    step.unwrap_or_default().trim()
 }

@@ -9,6 +9,7 @@ mod compile;
 mod expect;
 mod model;
 mod play;
+mod random;
 mod ranking;
 mod real;
 mod sorter;
@@ -17,7 +18,7 @@ mod steps;
 mod tests;
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use blocks::{Block, Fault, Level, Plays};
 use model::Model;
@@ -35,8 +36,7 @@ enum On {
 
 #[test]
 fn allocator_cases() {
-    let mut files =
-        blocks::read_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases"));
+    let mut files = blocks::read_folder(&allocator_folder());
     if let Some(folder) = env::var_os("PROFFER_CASES") {
         let more = blocks::read_folder(Path::new(&folder));
         files = files.and_then(|files| Ok([files, more?].concat()));
@@ -51,6 +51,11 @@ fn allocator_cases() {
         failures.len(),
         failures.join("\n")
     );
+}
+
+/// Where the cases of the repository are.
+fn allocator_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases")
 }
 
 /// Plays every block of these files that is to be played; how many, and a report of each that fails.

@@ -3,6 +3,8 @@
 //! A framework, an agent or a revive has its own round at once, over the agents that Mesos would look at; what comes back,
 //! quota and weights wait for the next periodic one.
 
+use std::collections::BTreeSet;
+
 use super::amounts::{Amounts, Sums};
 use super::blocks::{Block, Fault};
 use super::compile::SECOND_NS;
@@ -73,14 +75,33 @@ impl Setting {
     }
 }
 
-struct Player<'a> {
-    machine: &'a mut dyn Machine,
+/// So many rounds without an offer are played; the next ones, while nothing changes, are not.
+const IDLE_ROUNDS: u32 = 20;
+
+/// Where a block is in time.
+pub(super) struct Player {
     now: u64,
     interval: u64,
     last_round: u64,
     is_batch: bool,
     agents: u32,
     made: Vec<Made>,
+    /// When filters end that were set.
+    ends: BTreeSet<u64>,
+}
+
+impl Default for Player {
+    fn default() -> Self {
+        Self {
+            now: 0,
+            interval: SECOND_NS,
+            last_round: 0,
+            is_batch: false,
+            agents: 0,
+            made: Vec::new(),
+            ends: BTreeSet::new(),
+        }
+    }
 }
 
 /// The steps of an allocator block.
@@ -91,83 +112,73 @@ pub(super) fn read(block: &Block) -> Result<(Setting, Vec<Numbered<Step>>), Faul
 
 /// Plays steps on a new machine; the first fault ends it.
 pub(super) fn play(steps: &[Numbered<Step>], machine: &mut dyn Machine) -> Result<(), Fault> {
-    let mut player = Player {
-        machine,
-        now: 0,
-        interval: SECOND_NS,
-        last_round: 0,
-        is_batch: false,
-        agents: 0,
-        made: Vec::new(),
-    };
+    let mut player = Player::default();
     for (line, step) in steps {
         let fault = |why| Fault::new(*line, why);
-        player.step(step).map_err(fault)?;
-        player.machine.check().map_err(fault)?;
+        player.step(machine, step).map_err(fault)?;
+        machine.check().map_err(fault)?;
     }
     Ok(())
 }
 
-impl Player<'_> {
-    fn step(&mut self, step: &Step) -> Result<(), String> {
+impl Player {
+    pub(super) fn step(&mut self, machine: &mut dyn Machine, step: &Step) -> Result<(), String> {
         match step {
             Step::Agent(agent, total, used) => {
-                self.machine.add_agent(agent, total, used)?;
-                self.trigger(Some(agent))
+                machine.add_agent(agent, total, used)?;
+                self.trigger(machine, Some(agent))
             }
             Step::Agents(count, total) => (0..*count).try_for_each(|_| {
                 let agent = format!("N{:02}", self.agents);
                 self.agents += 1;
-                self.machine.add_agent(&agent, total, &[])?;
-                self.trigger(Some(&agent))
+                machine.add_agent(&agent, total, &[])?;
+                self.trigger(machine, Some(&agent))
             }),
-            Step::RemoveAgent(agent) => self.machine.remove_agent(agent),
-            Step::SetAgent(agent, total) => match self.machine.set_agent(agent, total)? {
-                true => self.trigger(Some(agent)),
+            Step::RemoveAgent(agent) => machine.remove_agent(agent),
+            Step::SetAgent(agent, total) => match machine.set_agent(agent, total)? {
+                true => self.trigger(machine, Some(agent)),
                 false => Ok(()),
             },
             Step::Framework(arrival) => {
-                self.machine.add_framework(arrival)?;
+                machine.add_framework(arrival)?;
                 if arrival.is_inactive {
                     Ok(())
                 } else {
-                    self.trigger(None)
+                    self.trigger(machine, None)
                 }
             }
-            Step::RemoveFramework(framework) => self.machine.remove_framework(framework),
+            Step::RemoveFramework(framework) => machine.remove_framework(framework),
             Step::Batch => {
                 self.is_batch = true;
                 Ok(())
             }
-            Step::Run => self.tick(self.interval),
-            Step::Tick(ns) => self.tick(*ns),
+            Step::Run => self.tick(machine, self.interval),
+            Step::Tick(ns) => self.tick(machine, *ns),
             Step::Interval(ns) => {
                 self.interval = *ns;
                 Ok(())
             }
             Step::Least(_) | Step::ShareExcluded(_) => Ok(()),
-            Step::Quota(role, guarantees, limits) => {
-                self.machine.set_quota(role, guarantees, limits)
-            }
-            Step::Weight(role, milli) => self.machine.set_weight(role, *milli),
-            Step::Suppress(framework, roles) => self.machine.suppress(framework, roles),
+            Step::Quota(role, guarantees, limits) => machine.set_quota(role, guarantees, limits),
+            Step::Weight(role, milli) => machine.set_weight(role, *milli),
+            Step::Suppress(framework, roles) => machine.suppress(framework, roles),
             Step::Revive(framework, roles) => {
-                self.machine.revive(framework, roles)?;
-                self.trigger(None)
+                machine.revive(framework, roles)?;
+                self.trigger(machine, None)
             }
-            Step::Disconnect(framework) => self.machine.set_framework_active(framework, false),
+            Step::Disconnect(framework) => machine.set_framework_active(framework, false),
             Step::Reconnect(framework) => {
-                self.machine.set_framework_active(framework, true)?;
-                self.trigger(None)
+                machine.set_framework_active(framework, true)?;
+                self.trigger(machine, None)
             }
-            Step::ConvertFree(agent, from, to) => self.machine.convert_free(agent, from, to),
-            Step::Decline { .. } | Step::Convert { .. } => self.settle(step),
-            Step::Expect(expected) => expect::check(expected, &std::mem::take(&mut self.made)),
+            Step::ConvertFree(agent, from, to) => machine.convert_free(agent, from, to),
+            Step::Decline { .. } | Step::Convert { .. } => self.settle(machine, step),
+            Step::Expect(expected) => expect::check(expected, &self.take_made()),
         }
     }
 
     /// What becomes of something that a framework holds.
-    fn settle(&mut self, step: &Step) -> Result<(), String> {
+    fn settle(&mut self, machine: &mut dyn Machine, step: &Step) -> Result<(), String> {
         match step {
             Step::Decline {
                 framework,
@@ -181,6 +192,7 @@ impl Player<'_> {
                     refusal.ends_at(self.now, self.interval, next_round)
                 };
                 let filter_ends = refusal.as_ref().and_then(ends);
+                self.ends.extend(filter_ends);
                 let amounts = amounts.as_ref();
                 let what = Returned {
                     framework,
@@ -188,7 +200,7 @@ impl Player<'_> {
                     agent,
                     amounts,
                 };
-                self.machine.give_back(&what, filter_ends)
+                machine.give_back(&what, filter_ends)
             }
             Step::Convert {
                 framework,
@@ -204,35 +216,53 @@ impl Player<'_> {
                     agent,
                     amounts,
                 };
-                self.machine.convert(&what, to)
+                machine.convert(&what, to)
             }
             _ => Ok(()),
         }
+    }
+
+    /// The offers since the last expectation.
+    pub(super) fn take_made(&mut self) -> Vec<Made> {
+        std::mem::take(&mut self.made)
     }
 
     fn next_round(&self) -> u64 {
         self.last_round + self.interval
     }
 
-    fn trigger(&mut self, agent: Option<&str>) -> Result<(), String> {
+    fn trigger(&mut self, machine: &mut dyn Machine, agent: Option<&str>) -> Result<(), String> {
         if self.is_batch {
             return Ok(());
         }
         // After what happened at this very moment: a filter that ended with the last round has ended.
-        let made = self.machine.round(self.now + 2, agent)?;
+        let made = machine.round(self.now + 2, agent)?;
         self.made.extend(made);
         Ok(())
     }
 
-    fn tick(&mut self, ns: u64) -> Result<(), String> {
-        let until = self.now + ns;
+    fn tick(&mut self, machine: &mut dyn Machine, ns: u64) -> Result<(), String> {
+        let until = self.now.saturating_add(ns);
+        let mut idle = 0;
         while self.next_round() <= until {
             self.last_round = self.next_round();
             self.now = self.last_round;
-            let made = self.machine.round(self.now, None)?;
+            let made = machine.round(self.now, None)?;
+            idle = if made.is_empty() { idle + 1 } else { 0 };
             self.made.extend(made);
+            if idle >= IDLE_ROUNDS {
+                self.skip(until);
+            }
         }
         self.now = until;
         Ok(())
+    }
+
+    /// Nothing happens between rounds but that filters end: goes on before the round that sees the next one ended.
+    fn skip(&mut self, until: u64) {
+        let next = self.ends.range(self.last_round + 1..).next();
+        let before = next.map_or(until, |ends| until.min(ends - 1));
+        let rounds = (before - self.last_round) / self.interval;
+        self.last_round += rounds * self.interval;
     }
 }

@@ -53,6 +53,11 @@ impl Real {
         }
     }
 
+    /// What is held, by framework, role and agent.
+    pub(super) fn held(&self) -> &BTreeMap<(String, String, String), Amounts> {
+        &self.held
+    }
+
     fn framework(&mut self, framework: &str) -> Result<&mut Arrival, String> {
         let known = self.frameworks.get_mut(framework);
         known.ok_or_else(|| format!("the framework {framework} is not there"))
