@@ -11,30 +11,161 @@
 //!   took; [`Allocator::count_down`] of each of its fits, with what was launched and what was not.
 //! - declined: `release`, then `count_down` with nothing launched, then [`Allocator::exclude`] of each of its fits.
 //! - rescinded or expired: `release`, then `count_down` with nothing launched.
-//! - a task of it ends: `release` of what the task held.
+//! - a task of it ends: `release` of what the task held, and [`Allocator::unplace`] of the entry that it was launched for.
+//! - a task is found running that was launched for an entry: [`Allocator::allocate`] and [`Allocator::place`].
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "numbers of agents, claims, entries and nodes are given by the tables that they are used with"
+)]
+
+mod agents;
+mod amounts;
+mod bits;
+mod bundle;
+mod claims;
+mod demand;
+mod earmarks;
+mod exclusions;
+mod held;
+mod limits;
+mod problem;
+mod quota;
+mod random;
+mod reads;
+mod run;
+mod shape;
+mod sorter;
+#[cfg(test)]
+mod tests;
+mod tournament;
+mod tree;
+mod turns;
 mod types;
+mod visit;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::{
-    AgentDescription, AgentId, DemandEntry, DemandId, FrameworkId, Quantities, Quota, ResourceName,
-    Resources, Role, Time, Weight,
+    AgentDescription, AgentId, FrameworkId, Quota, ResourceName, Resources, Role, Weight,
 };
-use std::collections::BTreeSet;
 
+use agents::{Agents, Known};
+use amounts::{Amounts, Names};
+use bits::Bits;
+use bundle::Bundle;
+use claims::{Claim, Entry};
+use exclusions::Ends;
+use random::Random;
+use run::{Granted, Work};
+use tree::Tree;
+
+pub use sorter::Sorter;
 pub use types::{
-    Explanation, Grant, GrantedOffer, Obstacle, Options, Placement, RoleRow, Run, Scope, Sorter,
+    Explanation, Grant, GrantedOffer, Obstacle, Options, Placement, RoleRow, Run, Scope,
 };
 
 /// Decides who is offered what.
 #[derive(Debug)]
 pub struct Allocator {
     options: Options,
+    least: Vec<Amounts>,
+    names: Names,
+    /// How many names there were when what is said in numbers was last said.
+    names_known: usize,
+    agents: Agents,
+    claims: Vec<Option<Claim>>,
+    claims_vacant: Vec<u32>,
+    entries: Vec<Option<Entry>>,
+    entries_vacant: Vec<u32>,
+    /// Stamps are never used twice, so that an exclusion of an entry that is gone is not one of its successor.
+    stamp: u32,
+    frameworks: BTreeMap<FrameworkId, Framework>,
+    tree: Tree,
+    ends: Ends,
+    random: Random,
+    /// Free, unreserved and not revocable, of all agents together.
+    available: Amounts,
+    changed_agents: Vec<u32>,
+    changed_claims: Vec<u32>,
+    /// Something was not granted because it is held back for guarantees.
+    is_held_back: bool,
+    /// More has become free since that was last looked at.
+    is_more_free: bool,
+    /// Claims that take whatever is free and want something.
+    live: Bits,
+    /// Of those, the ones that are left out for now because they were shut out of an agent.
+    parked: Bits,
+    /// … because there is nothing for them in this run.
+    parked_in_run: Vec<u32>,
+    /// Claims with shapes for which nothing is left in this run.
+    exhausted: Vec<u32>,
+    /// Entries that wait for an earmark, by when it is due.
+    waiting: BTreeSet<(u64, u32)>,
+    earmarked: usize,
+    work: Option<Work>,
+    granted: Vec<Granted>,
+    merged: BTreeMap<(u32, u32, bool), u32>,
+    now: u64,
+    steps: u32,
+}
+
+/// A framework, in all its roles.
+#[derive(Debug)]
+struct Framework {
+    is_active: bool,
+    claims: BTreeMap<Role, u32>,
 }
 
 impl Allocator {
     /// Nothing is there and nothing is wanted.
     pub fn new(options: Options) -> Self {
-        Self { options }
+        let mut names = Names::new();
+        let least = options
+            .least
+            .iter()
+            .map(|least| names.amounts_of(least))
+            .collect();
+        let mut tree = Tree::new();
+        tree.set_excluded(
+            options
+                .share_excluded
+                .iter()
+                .map(|name| names.number(name))
+                .collect(),
+        );
+        Self {
+            random: Random::new(options.seed),
+            least,
+            names_known: names.len(),
+            names,
+            options,
+            agents: Agents::default(),
+            claims: Vec::new(),
+            claims_vacant: Vec::new(),
+            entries: Vec::new(),
+            entries_vacant: Vec::new(),
+            stamp: 0,
+            frameworks: BTreeMap::new(),
+            tree,
+            ends: Ends::default(),
+            available: Amounts::default(),
+            changed_agents: Vec::new(),
+            changed_claims: Vec::new(),
+            is_held_back: false,
+            is_more_free: false,
+            live: Bits::default(),
+            parked: Bits::default(),
+            parked_in_run: Vec::new(),
+            exhausted: Vec::new(),
+            waiting: BTreeSet::new(),
+            earmarked: 0,
+            work: None,
+            granted: Vec::new(),
+            merged: BTreeMap::new(),
+            now: 0,
+            steps: 0,
+        }
     }
 
     // ---- agents
@@ -47,7 +178,22 @@ impl Allocator {
         description: &AgentDescription,
         total: &Resources,
     ) {
-        let _ = (agent, description, total);
+        if self.agents.find(agent).is_some() {
+            self.set_agent(agent, description, total);
+            return;
+        }
+        let known = Known {
+            id: agent.clone(),
+            description: description.clone(),
+            total: Bundle::default(),
+            all: Amounts::default(),
+            reserved: Vec::new(),
+        };
+        let number = self.agents.insert(known);
+        let bundle = Bundle::new(total, &mut self.names);
+        self.on_new_names();
+        self.set_total(number, bundle, total);
+        self.on_more_free(number);
     }
 
     /// What an agent has or says of itself has changed. Changed attributes, host or domain end its exclusions.
@@ -57,17 +203,54 @@ impl Allocator {
         description: &AgentDescription,
         total: &Resources,
     ) {
-        let _ = (agent, description, total);
+        let Some(number) = self.agents.find(agent) else {
+            return;
+        };
+        let found = self.agents.get_mut(number);
+        let Some(known) = found.known.as_mut() else {
+            return;
+        };
+        let before = &known.description;
+        let is_other = before.attributes != description.attributes
+            || before.host != description.host
+            || before.domain != description.domain;
+        known.description = description.clone();
+        found.shut.clear();
+        if is_other {
+            found.exclusions = None;
+            self.recount_placed();
+        }
+        let bundle = Bundle::new(total, &mut self.names);
+        self.on_new_names();
+        self.set_total(number, bundle, total);
+        self.on_more_free(number);
     }
 
     /// Whether anything may be offered of an agent: not while it is suspect, drained or deactivated.
     pub fn set_agent_active(&mut self, agent: &AgentId, is_active: bool) {
-        let _ = (agent, is_active);
+        let Some(number) = self.agents.find(agent) else {
+            return;
+        };
+        self.agents.get_mut(number).is_active = is_active;
+        self.agents.reindex(number);
+        self.touch_agent(number);
     }
 
-    /// An agent is gone, with all that is held and excluded there. What its offers had counted comes back by `count_down`.
+    /// An agent is gone, with all that is held and excluded there. What its offers had counted comes back by `count_down`
+    /// all the same.
     pub fn remove_agent(&mut self, agent: &AgentId) {
-        let _ = agent;
+        let Some(number) = self.agents.find(agent) else {
+            return;
+        };
+        for holding in self.agents.get(number).holdings.clone() {
+            self.unhold(holding.claim, number, &holding.bundle);
+            self.refresh(holding.claim);
+            self.on_less_held(self.claim(holding.claim).role_node);
+        }
+        self.end_earmark(number);
+        self.forget_placed(number);
+        self.set_total(number, Bundle::default(), &Resources::new());
+        self.agents.remove(number);
     }
 
     // ---- what is held
@@ -80,7 +263,14 @@ impl Allocator {
         agent: &AgentId,
         resources: &Resources,
     ) {
-        let _ = (framework, role, agent, resources);
+        let Some(number) = self.agents.find(agent) else {
+            return;
+        };
+        let bundle = Bundle::new(resources, &mut self.names);
+        self.on_new_names();
+        let claim = self.claim_of(framework, role);
+        self.hold(claim, number, bundle, true);
+        self.refresh(claim);
     }
 
     /// A framework holds this no more. Excludes nothing and counts nothing.
@@ -91,7 +281,16 @@ impl Allocator {
         agent: &AgentId,
         resources: &Resources,
     ) {
-        let _ = (framework, role, agent, resources);
+        let (Some(number), Some(claim)) =
+            (self.agents.find(agent), self.find_claim(framework, role))
+        else {
+            return;
+        };
+        let bundle = Bundle::of_known(resources, &self.names);
+        self.unhold(claim, number, &bundle);
+        self.refresh(claim);
+        self.on_less_held(self.claim(claim).role_node);
+        self.on_more_free(number);
     }
 
     /// What a framework holds has become something else by an operation; the agent's total changes alike.
@@ -103,7 +302,23 @@ impl Allocator {
         from: &Resources,
         to: &Resources,
     ) {
-        let _ = (framework, role, agent, from, to);
+        let (Some(number), Some(claim)) =
+            (self.agents.find(agent), self.find_claim(framework, role))
+        else {
+            return;
+        };
+        let (from, to) = (
+            Bundle::new(from, &mut self.names),
+            Bundle::new(to, &mut self.names),
+        );
+        self.on_new_names();
+        self.unhold(claim, number, &from);
+        self.convert_total(number, &from, &to);
+        self.hold(claim, number, to, false);
+        self.recount_free(number);
+        self.refresh(claim);
+        self.on_less_held(self.claim(claim).role_node);
+        self.touch_agent(number);
     }
 
     /// Something that is free has become something else by an operator's operation; the agent's total changes alike.
@@ -114,126 +329,99 @@ impl Allocator {
         from: &Resources,
         to: &Resources,
     ) -> Result<(), Resources> {
-        let _ = (agent, from, to);
+        let Some(number) = self.agents.find(agent) else {
+            return Err(from.clone());
+        };
+        let missing = from.minus(&self.agents.get(number).free.resources(&self.names));
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        let (from, to) = (
+            Bundle::new(from, &mut self.names),
+            Bundle::new(to, &mut self.names),
+        );
+        self.on_new_names();
+        self.convert_total(number, &from, &to);
+        self.on_more_free(number);
         Ok(())
     }
 
-    // ---- frameworks and what they want
-
-    /// Whether anything may be offered to a framework: not while it has no session. One that is not known yet is active
-    /// once it has demand. Becoming inactive ends all its exclusions.
-    pub fn set_framework_active(&mut self, framework: &FrameworkId, is_active: bool) {
-        let _ = (framework, is_active);
-    }
-
-    /// A framework is gone, with its demand, its exclusions and all that it holds.
-    pub fn remove_framework(&mut self, framework: &FrameworkId) {
-        let _ = framework;
-    }
-
-    /// Replaces what a framework wants in a role; nothing: nothing is offered. Exclusions of an entry are kept when the new
-    /// one of its id asks for the same; what is on offer of it still counts. The `excluded` of entries are not read: pass
-    /// them to [`Allocator::exclude`].
-    pub fn set_demand(&mut self, framework: &FrameworkId, role: &Role, entries: &[DemandEntry]) {
-        let _ = (framework, role, entries);
-    }
-
-    /// An entry does not want an agent until then, by the monotonic clock. An entry of any shape is not offered what
-    /// `refused` contains. One with a shape is not offered anything there until more is free than `refused` and than is
-    /// free now; `refused` is then best what no task holds. Call it after the release of what was refused.
-    pub fn exclude(
-        &mut self,
-        framework: &FrameworkId,
-        role: &Role,
-        entry: &DemandId,
-        agent: &AgentId,
-        refused: &Resources,
-        until_mono_ns: u64,
-    ) {
-        let _ = (framework, role, entry, agent, refused, until_mono_ns);
-    }
-
-    /// Ends all exclusions of a framework in a role.
-    pub fn clear_exclusions(&mut self, framework: &FrameworkId, role: &Role) {
-        let _ = (framework, role);
-    }
-
-    /// What became of what an offer's fit held: so many were launched, so many are wanted again. For an entry of any shape
-    /// an offer counts as one.
-    pub fn count_down(
-        &mut self,
-        framework: &FrameworkId,
-        role: &Role,
-        entry: &DemandId,
-        launched: u32,
-        returned: u32,
-    ) {
-        let _ = (framework, role, entry, launched, returned);
+    fn convert_total(&mut self, agent: u32, from: &Bundle, to: &Bundle) {
+        let Some(known) = &self.agents.get(agent).known else {
+            return;
+        };
+        let mut total = known.total.clone();
+        total.subtract(from);
+        total.add(to);
+        let resources = total.resources(&self.names);
+        self.set_total(agent, total, &resources);
     }
 
     // ---- what operators decide
 
     /// The weight of a role's share against its siblings.
     pub fn set_weight(&mut self, role: &Role, weight: Weight) {
-        let _ = (role, weight);
+        self.tree.set_weight(role, weight);
     }
 
     /// What a role with all beneath it is guaranteed and may hold at most; none: neither.
     pub fn set_quota(&mut self, role: &Role, quota: Option<&Quota>) {
-        let _ = (role, quota);
+        let amounts = quota.map(|quota| {
+            (
+                self.names.amounts_of(&quota.guarantees),
+                self.names.bounds_of(&quota.limits),
+            )
+        });
+        self.on_new_names();
+        self.tree
+            .set_quota(role, quota, amounts.unwrap_or_default());
+        self.touch_everything();
     }
 
     /// Scalars that do not count for shares.
     pub fn set_share_excluded(&mut self, names: &BTreeSet<ResourceName>) {
         self.options.share_excluded.clone_from(names);
+        let numbers = names.iter().map(|name| self.names.number(name)).collect();
+        self.tree.set_excluded(numbers);
+        self.on_new_names();
     }
 
-    // ---- work
+    // ---- what has changed
 
-    /// Grants what can be granted, of what the scope says, in at most about `steps_max` steps (looks at a claim on an agent).
-    pub fn run(&mut self, now: Time, scope: Scope<'_>, steps_max: u32) -> Run {
-        let _ = (now, scope, steps_max);
-        Run::default()
+    fn touch_agent(&mut self, agent: u32) {
+        let found = self.agents.get_mut(agent);
+        if found.is_offerable() && !std::mem::replace(&mut found.is_changed, true) {
+            self.changed_agents.push(agent);
+        }
     }
 
-    /// A grant in full. Only for grants of the last `run`.
-    pub fn offer_of(&self, grant: &Grant) -> Option<GrantedOffer> {
-        let _ = grant;
-        None
+    fn touch_claim(&mut self, claim: u32) {
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize)
+            && !std::mem::replace(&mut found.is_changed, true)
+        {
+            self.changed_claims.push(claim);
+        }
     }
 
-    // ---- reads
-
-    /// Every role that has a weight, a quota, a reservation, a framework, or one beneath it that has; by path.
-    pub fn role_rows(&self) -> Vec<RoleRow> {
-        Vec::new()
+    fn touch_everything(&mut self) {
+        for claim in self.tree.claims_beneath(0) {
+            self.touch_claim(claim);
+        }
     }
 
-    /// What of an agent nobody holds.
-    pub fn free(&self, agent: &AgentId) -> Resources {
-        let _ = agent;
-        Resources::new()
+    /// Puts a claim whose sums have changed in order.
+    fn refresh(&mut self, claim: u32) {
+        self.tree.refresh(self.claim(claim).node);
     }
 
-    /// What a framework holds in a role, offers included.
-    pub fn held(&self, framework: &FrameworkId, role: &Role) -> Quantities {
-        let _ = (framework, role);
-        Quantities::new()
+    fn claim(&self, claim: u32) -> &Claim {
+        match &self.claims[claim as usize] {
+            Some(claim) => claim,
+            None => unreachable!("numbers of claims are given by their table"),
+        }
     }
 
-    /// Why an entry is not offered anything: how many agents fail by what first. Looks at every agent.
-    pub fn explain(
-        &self,
-        framework: &FrameworkId,
-        role: &Role,
-        entry: &DemandId,
-    ) -> Option<Explanation> {
-        let _ = (framework, role, entry);
-        None
-    }
-
-    /// Counts everything from scratch and compares it with the running sums. The error says what differs.
-    pub fn check(&self) -> Result<(), String> {
-        Ok(())
+    fn find_claim(&self, framework: &FrameworkId, role: &Role) -> Option<u32> {
+        self.frameworks.get(framework)?.claims.get(role).copied()
     }
 }

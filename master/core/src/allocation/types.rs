@@ -137,6 +137,8 @@ pub enum Obstacle {
     AtMost(usize),
     /// Too little of this is free.
     NotFree(ResourceName),
+    /// Nothing is free.
+    NothingFree,
     /// What is free is less than the least that is offered.
     BelowLeast,
     /// Kept for an entry that has waited long.
@@ -145,10 +147,9 @@ pub enum Obstacle {
     HeldBack(ResourceName),
     /// The role, or one above it, is at its limit in this.
     Limit(Role, ResourceName),
-    /// Not so many at once as the entry wants.
-    Gang,
-    /// None: it is about to be offered, or was while this was asked.
-    None,
+    /// Nothing of the agent's own: others are before it in the order, or as many at once as a gang wants do not fit, or it
+    /// is about to be offered.
+    Turn,
 }
 
 /// Why an entry is not offered anything, and where its claim stands.
@@ -170,55 +171,4 @@ pub struct Explanation {
     pub headroom: Quantities,
     /// Bounded names: absent from `headroom` means nothing is left of them.
     pub bounded: Vec<ResourceName>,
-}
-
-/// The order of roles alone, for tests of it: a tree of clients with amounts, without agents.
-#[derive(Debug, Default)]
-pub struct Sorter {}
-
-impl Sorter {
-    /// No clients.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What shares are parts of.
-    pub fn set_total(&mut self, total: &Quantities) {
-        let _ = total;
-    }
-
-    /// A client that holds nothing, active.
-    pub fn add(&mut self, client: &Role) {
-        let _ = client;
-    }
-
-    /// The client and what it holds are gone.
-    pub fn remove(&mut self, client: &Role) {
-        let _ = client;
-    }
-
-    /// Inactive ones are not listed, and what they hold counts.
-    pub fn set_active(&mut self, client: &Role, is_active: bool) {
-        let _ = (client, is_active);
-    }
-
-    /// One more allocation.
-    pub fn allocate(&mut self, client: &Role, amounts: &Quantities) {
-        let _ = (client, amounts);
-    }
-
-    /// Takes back.
-    pub fn release(&mut self, client: &Role, amounts: &Quantities) {
-        let _ = (client, amounts);
-    }
-
-    /// The weight of a path among its siblings.
-    pub fn set_weight(&mut self, path: &Role, weight: Weight) {
-        let _ = (path, weight);
-    }
-
-    /// Active clients; the first is served next.
-    pub fn order(&self) -> Vec<Role> {
-        Vec::new()
-    }
 }

@@ -1,0 +1,335 @@
+//! The agents: what each has, what of it is free, who holds the rest; and an index of those that have something free.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proffer_model::{AgentDescription, AgentId, Role};
+
+use super::amounts::{Amounts, CPUS, MEM};
+use super::bits::Bits;
+use super::bundle::{Bundle, Sums};
+use super::exclusions::Exclusions;
+use super::random::Random;
+use super::tree::NONE;
+
+/// What a claim holds of an agent.
+#[derive(Clone, Debug)]
+pub(super) struct Holding {
+    pub(super) claim: u32,
+    pub(super) bundle: Bundle,
+}
+
+/// What is looked at seldom.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) id: AgentId,
+    pub(super) description: AgentDescription,
+    pub(super) total: Bundle,
+    /// Its scalars of every kind.
+    pub(super) all: Amounts,
+    pub(super) reserved: Vec<(Role, Amounts)>,
+}
+
+/// An agent.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) free: Bundle,
+    /// The scalars of what is free beside the ordinary ones; none: none.
+    pub(super) extra_sums: Option<Box<Sums>>,
+    pub(super) holdings: Vec<Holding>,
+    pub(super) exclusions: Option<Box<Exclusions>>,
+    /// Claims that nothing can be offered here as long as no more is free and nothing of theirs changes.
+    pub(super) shut: Bits,
+    /// None: the slot is vacant.
+    pub(super) known: Option<Box<Known>>,
+    /// The entry that it is kept for.
+    pub(super) earmark: u32,
+    bucket: u32,
+    place: u32,
+    pub(super) is_active: bool,
+    /// Everybody may have all of the extra.
+    pub(super) is_common: bool,
+    pub(super) is_changed: bool,
+    /// More is held than there is: what comes back is free only when all of it is there.
+    pub(super) is_overheld: bool,
+    /// Shared volumes of it were offered in this run.
+    pub(super) is_shared_offered: bool,
+}
+
+impl Agent {
+    fn vacant() -> Self {
+        Self {
+            free: Bundle::default(),
+            extra_sums: None,
+            holdings: Vec::new(),
+            exclusions: None,
+            shut: Bits::default(),
+            known: None,
+            earmark: NONE,
+            bucket: NONE,
+            place: 0,
+            is_active: false,
+            is_common: true,
+            is_changed: false,
+            is_overheld: false,
+            is_shared_offered: false,
+        }
+    }
+
+    /// Whether anything can be offered of it.
+    pub(super) fn is_offerable(&self) -> bool {
+        self.is_active && self.known.is_some() && !self.free.is_empty()
+    }
+
+    pub(super) fn holding(&mut self, claim: u32) -> &mut Bundle {
+        let found = self
+            .holdings
+            .iter()
+            .position(|holding| holding.claim == claim);
+        let index = found.unwrap_or_else(|| {
+            self.holdings.push(Holding {
+                claim,
+                bundle: Bundle::default(),
+            });
+            self.holdings.len() - 1
+        });
+        &mut self.holdings[index].bundle
+    }
+
+    /// The scalars of all that is free.
+    pub(super) fn free_all(&self) -> Amounts {
+        match &self.extra_sums {
+            Some(sums) => self.free.plain.plus(&sums.all),
+            None => self.free.plain.clone(),
+        }
+    }
+}
+
+/// The agents, by number.
+#[derive(Debug, Default)]
+pub(super) struct Agents {
+    list: Vec<Agent>,
+    vacant: Vec<u32>,
+    numbers: BTreeMap<AgentId, u32>,
+    /// Those that have something free that is not for everybody.
+    special: BTreeSet<u32>,
+    pub(super) index: FreeIndex,
+}
+
+impl Agents {
+    pub(super) fn find(&self, id: &AgentId) -> Option<u32> {
+        self.numbers.get(id).copied()
+    }
+
+    pub(super) fn get(&self, agent: u32) -> &Agent {
+        &self.list[agent as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, agent: u32) -> &mut Agent {
+        &mut self.list[agent as usize]
+    }
+
+    pub(super) fn try_get(&self, agent: u32) -> Option<&Agent> {
+        self.list.get(agent as usize)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Agent, &Known)> {
+        let all = (0..).zip(&self.list);
+        all.filter_map(|(number, agent)| Some((number, agent, agent.known.as_deref()?)))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Makes room for an agent of which nothing is said yet.
+    pub(super) fn insert(&mut self, known: Known) -> u32 {
+        let number = self.vacant.pop().unwrap_or_else(|| {
+            self.list.push(Agent::vacant());
+            u32::try_from(self.list.len() - 1).unwrap_or(NONE)
+        });
+        self.numbers.insert(known.id.clone(), number);
+        let agent = self.get_mut(number);
+        *agent = Agent::vacant();
+        agent.known = Some(Box::new(known));
+        agent.is_active = true;
+        number
+    }
+
+    pub(super) fn remove(&mut self, agent: u32) {
+        self.index.remove(&mut self.list, agent);
+        self.special.remove(&agent);
+        if let Some(known) = self.get_mut(agent).known.take() {
+            self.numbers.remove(&known.id);
+        }
+        *self.get_mut(agent) = Agent::vacant();
+        self.vacant.push(agent);
+    }
+
+    /// Puts an agent where it belongs in the index after what is free, or whether it is active, has changed.
+    pub(super) fn reindex(&mut self, agent: u32) {
+        self.index.place(&mut self.list, agent);
+        let found = self.get(agent);
+        if !found.is_common && found.is_offerable() {
+            self.special.insert(agent);
+        } else if !self.special.is_empty() {
+            self.special.remove(&agent);
+        }
+    }
+
+    pub(super) fn special(&self) -> impl Iterator<Item = u32> {
+        self.special.iter().copied()
+    }
+
+    /// The next agent of the index that a cursor comes to, in a random order among those with about as much free.
+    pub(super) fn next_free(&mut self, cursor: &mut Cursor, random: &mut Random) -> Option<u32> {
+        self.index.next(&mut self.list, cursor, random)
+    }
+
+    pub(super) fn bucket(&self, bucket: usize) -> &[u32] {
+        self.index
+            .buckets
+            .get(bucket)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+}
+
+const CLASSES: usize = 16;
+
+/// Agents with something free, by how much of cpus and of memory: classes of powers of two.
+#[derive(Debug, Default)]
+pub(super) struct FreeIndex {
+    buckets: Vec<Vec<u32>>,
+    len: usize,
+}
+
+/// Where a look at all agents with something free has got to: those with the most come first.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    bucket: usize,
+    /// Places before this one are still to come; none: all of the bucket.
+    before: Option<usize>,
+    last: usize,
+}
+
+impl Cursor {
+    pub(super) fn has_slivers(&self) -> bool {
+        self.last == 0
+    }
+
+    /// All; without slivers, those that have 0.01 cpus or 32 MB free.
+    pub(super) fn new(with_slivers: bool) -> Self {
+        Self {
+            bucket: CLASSES * CLASSES,
+            before: Some(0),
+            last: usize::from(!with_slivers),
+        }
+    }
+}
+
+fn bits(milli: u64) -> usize {
+    (u64::BITS - milli.leading_zeros()) as usize
+}
+
+/// The class of an amount of cpus: 0 below 0.01, then by powers of two.
+fn class_of_cpus(milli: u64) -> usize {
+    if milli < 10 {
+        0
+    } else {
+        bits(milli).saturating_sub(3).clamp(1, CLASSES - 1)
+    }
+}
+
+/// The class of an amount of memory: 0 below 32 MB, then by powers of two.
+fn class_of_mem(milli: u64) -> usize {
+    if milli < 32_000 {
+        0
+    } else {
+        bits(milli).saturating_sub(14).clamp(1, CLASSES - 1)
+    }
+}
+
+/// The buckets in which agents with at least so much of both may be, those with the most first.
+pub(super) fn buckets_with(least: &Amounts) -> impl DoubleEndedIterator<Item = usize> + use<> {
+    let (cpus, mem) = (class_of_cpus(least.get(CPUS)), class_of_mem(least.get(MEM)));
+    let pairs = (cpus..CLASSES).rev();
+    pairs.flat_map(move |c| (mem..CLASSES).rev().map(move |m| c * CLASSES + m))
+}
+
+impl FreeIndex {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn place(&mut self, agents: &mut [Agent], agent: u32) {
+        let Some(found) = agents.get(agent as usize) else {
+            return;
+        };
+        let bucket = if found.is_offerable() {
+            let all = found.free_all();
+            class_of_cpus(all.get(CPUS)) * CLASSES + class_of_mem(all.get(MEM))
+        } else {
+            NONE as usize
+        };
+        if found.bucket as usize == bucket {
+            return;
+        }
+        self.remove(agents, agent);
+        if bucket == NONE as usize {
+            return;
+        }
+        if self.buckets.is_empty() {
+            self.buckets.resize_with(CLASSES * CLASSES, Vec::new);
+        }
+        if let (Some(list), Some(found)) =
+            (self.buckets.get_mut(bucket), agents.get_mut(agent as usize))
+        {
+            found.bucket = u32::try_from(bucket).unwrap_or(NONE);
+            found.place = u32::try_from(list.len()).unwrap_or(NONE);
+            list.push(agent);
+            self.len += 1;
+        }
+    }
+
+    fn remove(&mut self, agents: &mut [Agent], agent: u32) {
+        let found = &mut agents[agent as usize];
+        let (bucket, place) = (std::mem::replace(&mut found.bucket, NONE), found.place);
+        let Some(list) = self.buckets.get_mut(bucket as usize) else {
+            return;
+        };
+        list.swap_remove(place as usize);
+        self.len -= 1;
+        if let Some(moved) = list.get(place as usize) {
+            agents[*moved as usize].place = place;
+        }
+    }
+
+    /// Goes down through each bucket, so that what is taken out of it or put into it meanwhile moves nothing that is still
+    /// to come.
+    fn next(
+        &mut self,
+        agents: &mut [Agent],
+        cursor: &mut Cursor,
+        random: &mut Random,
+    ) -> Option<u32> {
+        loop {
+            let len = self.buckets.get(cursor.bucket).map_or(0, Vec::len);
+            let before = cursor.before.map_or(len, |before| before.min(len));
+            if before > 0 {
+                let list = &mut self.buckets[cursor.bucket];
+                let (chosen, last) = (random.below(before), before - 1);
+                list.swap(chosen, last);
+                for place in [chosen, last] {
+                    agents[list[place] as usize].place = u32::try_from(place).unwrap_or(NONE);
+                }
+                cursor.before = Some(last);
+                return list.get(last).copied();
+            }
+            if cursor.bucket <= cursor.last {
+                return None;
+            }
+            cursor.bucket -= 1;
+            cursor.before = None;
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Claims: what a framework wants and holds in one role; and their entries.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use proffer_model::{
+    AgentDescription, DemandEntry, DemandId, FrameworkId, Key, Quantities, Role, Shape,
+};
+
+use super::amounts::{Amounts, Names};
+use super::shape::Need;
+use super::tree::NONE;
+
+/// What a framework wants and holds in a role.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) framework: FrameworkId,
+    pub(super) role: Role,
+    /// Its place in the tree.
+    pub(super) node: u32,
+    /// The place of its role.
+    pub(super) role_node: u32,
+    /// Greater priorities first, then in the framework's order.
+    pub(super) entries: Vec<u32>,
+    pub(super) by_id: BTreeMap<DemandId, u32>,
+    /// Those of them that want something: that take whatever is free, and that have a shape.
+    pub(super) open_any: Vec<u32>,
+    pub(super) open_shaped: Vec<u32>,
+    pub(super) is_active: bool,
+    pub(super) is_changed: bool,
+    /// Agents where it was shut out.
+    pub(super) shut_at: Vec<u32>,
+    /// What of its shapes is where: on offer, and launched.
+    pub(super) placed: BTreeMap<DemandId, BTreeMap<u32, Placed>>,
+    /// Where its turns in this run have got to.
+    pub(super) turns: Turns,
+}
+
+/// Instances of an entry on an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) offered: u32,
+    pub(super) launched: u32,
+}
+
+/// Where a claim with shapes has got to in a run.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// The place of the entry it is at among the open ones.
+    pub(super) at: usize,
+    /// Agents that could take some of it, in the order in which they are asked.
+    pub(super) queue: VecDeque<u32>,
+    pub(super) is_gathered: bool,
+    /// Whether this queue has given anything.
+    pub(super) is_progress: bool,
+}
+
+/// One kind of thing wanted.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) claim: u32,
+    /// Its place among the claim's entries.
+    pub(super) rank: u32,
+    pub(super) demand: Arc<DemandEntry>,
+    /// None: whatever is free.
+    pub(super) need: Option<Need>,
+    /// Of those that take whatever is free: an offer holds one of these. None: what is configured.
+    pub(super) least: Option<Vec<Amounts>>,
+    /// Wanted and not launched.
+    pub(super) remaining: u32,
+    /// On offer; may be more than remains, when the framework has lowered its demand.
+    pub(super) offered: u32,
+    /// Exclusions of another stamp have ended.
+    pub(super) stamp: u32,
+    /// How many are where agents have the same of something, for each bound of the entry.
+    pub(super) together: Vec<BTreeMap<Together, u32>>,
+    /// Since when it has wanted what nothing was there for.
+    pub(super) waiting_since: Option<u64>,
+    /// The agent that is kept for it.
+    pub(super) earmark: u32,
+}
+
+/// What agents have the same of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Together {
+    Agent(u32),
+    Text(String),
+    Zone(String, String),
+}
+
+impl Entry {
+    pub(super) fn new(claim: u32, demand: &DemandEntry, stamp: u32, names: &Names) -> Self {
+        let mut entry = Self {
+            claim,
+            rank: 0,
+            demand: Arc::new(demand.clone()),
+            need: None,
+            least: None,
+            remaining: demand.count,
+            offered: 0,
+            stamp,
+            together: vec![BTreeMap::new(); demand.at_most.len()],
+            waiting_since: None,
+            earmark: NONE,
+        };
+        entry.compile(names);
+        entry
+    }
+
+    /// Says its shape in numbers; again, when there are new names.
+    pub(super) fn compile(&mut self, names: &Names) {
+        self.need = Need::new(&self.demand.shape, names);
+        if let Shape::Any { least } = &self.demand.shape
+            && !least.is_empty()
+        {
+            self.least = Some(
+                least
+                    .iter()
+                    .filter_map(|least| known(least, names))
+                    .collect(),
+            );
+        }
+    }
+
+    pub(super) fn wanted(&self) -> u32 {
+        self.remaining.saturating_sub(self.offered)
+    }
+
+    pub(super) fn is_any(&self) -> bool {
+        self.need.is_none()
+    }
+
+    /// The place of the first predicate that an agent fails.
+    pub(super) fn failed_predicate(&self, agent: &AgentDescription) -> Option<usize> {
+        self.demand
+            .predicates
+            .iter()
+            .position(|predicate| !predicate.accepts(agent))
+    }
+
+    /// How many more may be on an agent, and the place of the bound that says so.
+    pub(super) fn allowance(&self, agent: u32, description: &AgentDescription) -> (u32, usize) {
+        let mut allowed = (u32::MAX, 0);
+        for (place, (bound, counts)) in self.demand.at_most.iter().zip(&self.together).enumerate() {
+            let there = counts.get(&together(&bound.per, agent, description));
+            let left = bound.count.saturating_sub(there.copied().unwrap_or(0));
+            if left < allowed.0 {
+                allowed = (left, place);
+            }
+        }
+        allowed
+    }
+
+    /// Counts more or fewer instances on an agent.
+    pub(super) fn count_together(
+        &mut self,
+        agent: u32,
+        description: &AgentDescription,
+        before: u32,
+        after: u32,
+    ) {
+        for (bound, counts) in self.demand.at_most.iter().zip(&mut self.together) {
+            let key = together(&bound.per, agent, description);
+            let count = counts.entry(key.clone()).or_default();
+            *count = count.saturating_add(after).saturating_sub(before);
+            if *count == 0 {
+                counts.remove(&key);
+            }
+        }
+    }
+}
+
+/// None: no agent has a scalar of one of the names.
+fn known(least: &Quantities, names: &Names) -> Option<Amounts> {
+    let mut amounts = Amounts::default();
+    for (name, milli) in least.iter() {
+        amounts.set(names.find(name)?, milli);
+    }
+    Some(amounts)
+}
+
+fn together(key: &Key, agent: u32, description: &AgentDescription) -> Together {
+    let found = match key {
+        Key::Agent => None,
+        Key::Host => Some(Together::Text(description.host.clone())),
+        Key::Zone => {
+            let domain = description.domain.as_ref();
+            domain.map(|domain| Together::Zone(domain.region.clone(), domain.zone.clone()))
+        }
+        Key::Region => {
+            let domain = description.domain.as_ref();
+            domain.map(|domain| Together::Text(domain.region.clone()))
+        }
+        Key::Attribute(name) => {
+            let value = description.attributes.get(name);
+            value.map(|value| Together::Text(value.as_str().to_owned()))
+        }
+    };
+    found.unwrap_or(Together::Agent(agent))
+}

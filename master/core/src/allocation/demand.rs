@@ -1,0 +1,562 @@
+//! Frameworks and what they want: claims come and go, entries are replaced, exclusions are made and ended.
+
+use proffer_model::{AgentId, DemandEntry, DemandId, FrameworkId, Resources, Role};
+
+use super::bundle::Bundle;
+use super::claims::{Claim, Entry, Placed, Turns};
+use super::exclusions::{End, Exclusions};
+use super::tree::NONE;
+use super::{Allocator, Framework};
+
+impl Allocator {
+    // ---- frameworks
+
+    /// Whether anything may be offered to a framework: not while it has no session. One that was not told of is active.
+    /// Becoming inactive ends all its exclusions.
+    pub fn set_framework_active(&mut self, framework: &FrameworkId, is_active: bool) {
+        let found = self.framework_mut(framework);
+        found.is_active = is_active;
+        for claim in found.claims.values().copied().collect::<Vec<_>>() {
+            if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+                found.is_active = is_active;
+            }
+            if !is_active {
+                self.end_exclusions(claim);
+                for entry in self.claim(claim).entries.clone() {
+                    self.stop_waiting(entry);
+                }
+            }
+            self.recount_open(claim);
+            self.touch_claim(claim);
+        }
+    }
+
+    /// A framework is gone, with its demand, its exclusions and all that it holds.
+    pub fn remove_framework(&mut self, framework: &FrameworkId) {
+        let Some(found) = self.frameworks.remove(framework) else {
+            return;
+        };
+        for claim in found.claims.into_values() {
+            self.remove_claim(claim);
+        }
+    }
+
+    /// A framework is in a role no more: as if it had never been, unless it still holds something there.
+    pub fn leave_role(&mut self, framework: &FrameworkId, role: &Role) {
+        self.set_demand(framework, role, &[]);
+        let Some(claim) = self.find_claim(framework, role) else {
+            return;
+        };
+        if self
+            .agents
+            .iter()
+            .any(|(_, agent, _)| agent.holdings.iter().any(|held| held.claim == claim))
+        {
+            return;
+        }
+        if let Some(found) = self.frameworks.get_mut(framework) {
+            found.claims.remove(role);
+        }
+        self.remove_claim(claim);
+    }
+
+    fn remove_claim(&mut self, claim: u32) {
+        self.end_exclusions(claim);
+        let holders = self
+            .agents
+            .iter()
+            .filter(|(_, agent, _)| agent.holdings.iter().any(|holding| holding.claim == claim));
+        for agent in holders.map(|(agent, ..)| agent).collect::<Vec<_>>() {
+            let bundle = self.agents.get_mut(agent).holding(claim).clone();
+            self.unhold(claim, agent, &bundle);
+            self.on_more_free(agent);
+        }
+        let found = self.claim(claim);
+        let (node, role, entries) = (found.node, found.role_node, found.entries.clone());
+        for entry in entries {
+            self.remove_entry(entry);
+        }
+        self.parked.unset(claim);
+        self.live.unset(claim);
+        self.on_less_held(role);
+        self.tree.remove_claim(node);
+        self.claims[claim as usize] = None;
+        self.claims_vacant.push(claim);
+    }
+
+    fn framework_mut(&mut self, framework: &FrameworkId) -> &mut Framework {
+        let fresh = || Framework {
+            is_active: true,
+            claims: Default::default(),
+        };
+        self.frameworks
+            .entry(framework.clone())
+            .or_insert_with(fresh)
+    }
+
+    /// The claim of a framework in a role, made when it is not there.
+    pub(super) fn claim_of(&mut self, framework: &FrameworkId, role: &Role) -> u32 {
+        if let Some(claim) = self.find_claim(framework, role) {
+            return claim;
+        }
+        let claim = self.claims_vacant.pop().unwrap_or_else(|| {
+            self.claims.push(None);
+            u32::try_from(self.claims.len() - 1).unwrap_or(NONE)
+        });
+        let role_node = self.tree.role(role);
+        let node = self.tree.add_claim(role_node, claim, framework.as_str());
+        let found = self.framework_mut(framework);
+        found.claims.insert(role.clone(), claim);
+        let is_active = found.is_active;
+        self.claims[claim as usize] = Some(Claim {
+            framework: framework.clone(),
+            role: role.clone(),
+            node,
+            role_node,
+            entries: Vec::new(),
+            by_id: Default::default(),
+            open_any: Vec::new(),
+            open_shaped: Vec::new(),
+            is_active,
+            is_changed: false,
+            shut_at: Vec::new(),
+            placed: Default::default(),
+            turns: Turns::default(),
+        });
+        claim
+    }
+
+    // ---- demand
+
+    /// Replaces what a framework wants in a role; nothing: nothing is offered. Exclusions of an entry are kept when the new
+    /// one of its id asks for the same; what is on offer of it still counts. The `excluded` of entries are not read: pass
+    /// them to [`Allocator::exclude`].
+    pub fn set_demand(&mut self, framework: &FrameworkId, role: &Role, entries: &[DemandEntry]) {
+        let claim = self.claim_of(framework, role);
+        let before = self.claim(claim).by_id.clone();
+        let mut fresh: Vec<(u32, usize, u32)> = Vec::with_capacity(entries.len());
+        for (place, demand) in entries.iter().enumerate() {
+            let old = before.get(&demand.id).copied();
+            fresh.push((demand.priority, place, self.put_entry(claim, demand, old)));
+        }
+        fresh.sort_by_key(|(priority, place, _)| (std::cmp::Reverse(*priority), *place));
+        let fresh: Vec<u32> = fresh.into_iter().map(|(.., entry)| entry).collect();
+        let mut by_id = std::collections::BTreeMap::new();
+        for (rank, number) in (0..).zip(&fresh) {
+            if let Some(entry) = self.entry_mut(*number) {
+                entry.rank = rank;
+                by_id.insert(entry.demand.id.clone(), *number);
+            }
+        }
+        for (_, gone) in before.iter().filter(|(id, _)| !by_id.contains_key(*id)) {
+            self.remove_entry(*gone);
+        }
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+            found.entries = fresh;
+            found.by_id = by_id;
+            found.turns = Turns::default();
+        }
+        self.open_shut(claim);
+        self.recount_open(claim);
+        self.touch_claim(claim);
+    }
+
+    /// Makes an entry of a demand, in the place of one of the same id when there is one.
+    fn put_entry(&mut self, claim: u32, demand: &DemandEntry, old: Option<u32>) -> u32 {
+        let mut fresh = Entry::new(claim, demand, 0, &self.names);
+        let number = match old {
+            Some(old) => {
+                let before = self.entry(old);
+                let (is_same, offered, stamp) = (
+                    asks_the_same(&before.demand, demand),
+                    before.offered,
+                    before.stamp,
+                );
+                let (earmark, waiting) = (before.earmark, before.waiting_since);
+                fresh.offered = offered;
+                fresh.stamp = stamp;
+                if is_same {
+                    (fresh.earmark, fresh.waiting_since) = (earmark, waiting);
+                } else {
+                    self.stop_waiting(old);
+                    fresh.stamp = self.next_stamp();
+                }
+                old
+            }
+            None => {
+                fresh.stamp = self.next_stamp();
+                self.entries_vacant.pop().unwrap_or_else(|| {
+                    self.entries.push(None);
+                    u32::try_from(self.entries.len() - 1).unwrap_or(NONE)
+                })
+            }
+        };
+        if old.is_none() && !fresh.is_any() {
+            let placed = self.claim(claim).placed.get(&demand.id);
+            let offered = placed.map_or(0, |placed| {
+                placed.values().map(|placed| placed.offered).sum()
+            });
+            fresh.offered = offered;
+        }
+        self.entries[number as usize] = Some(fresh);
+        self.recount_together(number);
+        number
+    }
+
+    fn remove_entry(&mut self, entry: u32) {
+        self.stop_waiting(entry);
+        self.entries[entry as usize] = None;
+        self.entries_vacant.push(entry);
+    }
+
+    fn next_stamp(&mut self) -> u32 {
+        self.stamp = self.stamp.wrapping_add(1);
+        self.stamp
+    }
+
+    pub(super) fn entry(&self, entry: u32) -> &Entry {
+        match &self.entries[entry as usize] {
+            Some(entry) => entry,
+            None => unreachable!("numbers of entries are given by their table"),
+        }
+    }
+
+    pub(super) fn entry_mut(&mut self, entry: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(entry as usize)?.as_mut()
+    }
+
+    pub(super) fn find_entry(
+        &self,
+        framework: &FrameworkId,
+        role: &Role,
+        id: &DemandId,
+    ) -> Option<u32> {
+        let claim = self.find_claim(framework, role)?;
+        self.claim(claim).by_id.get(id).copied()
+    }
+
+    /// Finds out which entries of a claim want something, and so in which orders it takes part.
+    pub(super) fn recount_open(&mut self, claim: u32) {
+        let found = self.claim(claim);
+        let is_active = found.is_active;
+        let open = found
+            .entries
+            .iter()
+            .copied()
+            .filter(|entry| is_active && self.entry(*entry).wanted() > 0);
+        let (any, shaped) = open.partition(|entry| self.entry(*entry).is_any());
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+            (found.open_any, found.open_shaped) = (any, shaped);
+        }
+        self.take_part(claim);
+    }
+
+    /// One entry wants more or less than before.
+    pub(super) fn reopen(&mut self, number: u32) {
+        let entry = self.entry(number);
+        let (claim, rank, is_wanted) = (entry.claim, entry.rank, entry.wanted() > 0);
+        let (is_any, is_active) = (entry.is_any(), self.claim(claim).is_active);
+        let found = self.claim(claim);
+        let open = if is_any {
+            &found.open_any
+        } else {
+            &found.open_shaped
+        };
+        let place = open.binary_search_by_key(&rank, |entry| self.entry(*entry).rank);
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return;
+        };
+        let open = if is_any {
+            &mut found.open_any
+        } else {
+            &mut found.open_shaped
+        };
+        match place {
+            Ok(place) if !is_wanted => {
+                open.remove(place);
+            }
+            Err(place) if is_wanted && is_active => open.insert(place, number),
+            Ok(_) | Err(_) => return,
+        }
+        self.take_part(claim);
+    }
+
+    /// A claim takes part in the orders in which it wants something, and is left out of none.
+    fn take_part(&mut self, claim: u32) {
+        let found = self.claim(claim);
+        let (node, any, shaped) = (
+            found.node,
+            !found.open_any.is_empty(),
+            !found.open_shaped.is_empty(),
+        );
+        if any {
+            self.live.set(claim)
+        } else {
+            self.live.unset(claim)
+        }
+        self.parked.unset(claim);
+        self.tree.set_takes_part(node, any, shaped);
+    }
+
+    /// What became of what an offer's fit held on an agent: so many were launched, so many are wanted again. For an entry of
+    /// any shape an offer counts as one.
+    pub fn count_down(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        entry: &DemandId,
+        agent: &AgentId,
+        launched: u32,
+        returned: u32,
+    ) {
+        let settled = launched.saturating_add(returned);
+        let found = self.find_entry(framework, role, entry);
+        if found.is_none_or(|found| {
+            !self.entry(found).is_any() || !self.entry(found).together.is_empty()
+        }) {
+            self.change_placed(framework, role, entry, agent, |placed| Placed {
+                offered: placed.offered.saturating_sub(settled),
+                launched: placed.launched.saturating_add(launched),
+            });
+        }
+        let Some(number) = found else { return };
+        if let Some(entry) = self.entry_mut(number) {
+            entry.offered = entry.offered.saturating_sub(settled);
+            entry.remaining = entry.remaining.saturating_sub(launched);
+        }
+        let claim = self.entry(number).claim;
+        self.reopen(number);
+        if returned > 0 {
+            self.touch_claim(claim);
+        }
+    }
+
+    // ---- where instances are
+
+    /// So many tasks that were launched for an entry are there: found running.
+    pub fn place(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        entry: &DemandId,
+        agent: &AgentId,
+        count: u32,
+    ) {
+        self.claim_of(framework, role);
+        self.change_placed(framework, role, entry, agent, |placed| Placed {
+            launched: placed.launched.saturating_add(count),
+            ..placed
+        });
+    }
+
+    /// So many tasks that were launched for an entry have ended.
+    pub fn unplace(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        entry: &DemandId,
+        agent: &AgentId,
+        count: u32,
+    ) {
+        self.change_placed(framework, role, entry, agent, |placed| Placed {
+            launched: placed.launched.saturating_sub(count),
+            ..placed
+        });
+        let found = self.find_entry(framework, role, entry);
+        if let Some(found) = found.filter(|found| !self.entry(*found).demand.at_most.is_empty()) {
+            self.touch_claim(self.entry(found).claim);
+        }
+    }
+
+    fn change_placed(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        entry: &DemandId,
+        agent: &AgentId,
+        change: impl Fn(Placed) -> Placed,
+    ) {
+        let (Some(claim), Some(agent)) =
+            (self.find_claim(framework, role), self.agents.find(agent))
+        else {
+            return;
+        };
+        self.change_placed_at(claim, entry, agent, change);
+    }
+
+    pub(super) fn change_placed_at(
+        &mut self,
+        claim: u32,
+        id: &DemandId,
+        agent: u32,
+        change: impl Fn(Placed) -> Placed,
+    ) {
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return;
+        };
+        let of_entry = found.placed.entry(id.clone()).or_default();
+        let before = of_entry.get(&agent).copied().unwrap_or_default();
+        let after = change(before);
+        if after == Placed::default() {
+            of_entry.remove(&agent);
+        } else {
+            of_entry.insert(agent, after);
+        }
+        if of_entry.is_empty() {
+            found.placed.remove(id);
+        }
+        let entry = found.by_id.get(id).copied();
+        let Some(Some(entry)) = entry.and_then(|entry| self.entries.get_mut(entry as usize)) else {
+            return;
+        };
+        if let (false, Some(known)) = (entry.together.is_empty(), &self.agents.get(agent).known) {
+            let sum = |placed: Placed| placed.offered.saturating_add(placed.launched);
+            entry.count_together(agent, &known.description, sum(before), sum(after));
+        }
+    }
+
+    /// Counts anew how many of an entry are where agents have the same of something.
+    fn recount_together(&mut self, number: u32) {
+        let Some(Some(entry)) = self.entries.get_mut(number as usize) else {
+            return;
+        };
+        for counts in &mut entry.together {
+            counts.clear();
+        }
+        let claim = self
+            .claims
+            .get(entry.claim as usize)
+            .and_then(Option::as_ref);
+        let Some(placed) = claim.and_then(|claim| claim.placed.get(&entry.demand.id)) else {
+            return;
+        };
+        for (agent, placed) in placed {
+            if let Some(known) = &self.agents.get(*agent).known {
+                let there = placed.offered.saturating_add(placed.launched);
+                entry.count_together(*agent, &known.description, 0, there);
+            }
+        }
+    }
+
+    /// An agent says something else of itself.
+    pub(super) fn recount_placed(&mut self) {
+        for entry in (0..).take(self.entries.len()) {
+            self.recount_together(entry);
+        }
+    }
+
+    /// An agent is gone with what was placed there.
+    pub(super) fn forget_placed(&mut self, agent: u32) {
+        for claim in self.claims.iter_mut().flatten() {
+            for placed in claim.placed.values_mut() {
+                placed.remove(&agent);
+            }
+            claim.placed.retain(|_, placed| !placed.is_empty());
+        }
+        self.recount_placed();
+    }
+
+    // ---- exclusions
+
+    /// An entry does not want an agent until then, by the monotonic clock. An entry of any shape is not offered what
+    /// `refused` contains. One with a shape is not offered anything there until more is free than `refused` and than is
+    /// free now; `refused` is then best what no task holds. Call it after the release of what was refused.
+    pub fn exclude(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        entry: &DemandId,
+        agent: &AgentId,
+        refused: &Resources,
+        until_mono_ns: u64,
+    ) {
+        let (Some(entry), Some(agent)) = (
+            self.find_entry(framework, role, entry),
+            self.agents.find(agent),
+        ) else {
+            return;
+        };
+        let found = self.entry(entry);
+        let (stamp, is_any) = (found.stamp, found.is_any());
+        let mut refused = Bundle::of_known(refused, &self.names);
+        if !is_any {
+            let free = &self.agents.get(agent).free;
+            refused.plain.grow_to(&free.plain);
+            refused.extra = refused.extra.plus(&free.extra.minus(&refused.extra));
+        }
+        let of_agent = self
+            .agents
+            .get_mut(agent)
+            .exclusions
+            .get_or_insert_with(Box::<Exclusions>::default);
+        of_agent.insert(entry, stamp, refused, until_mono_ns);
+        let end = End {
+            until: until_mono_ns,
+            agent,
+            entry,
+            stamp,
+        };
+        let entries = &self.entries;
+        self.ends.insert(end, |end| stands(entries, end));
+    }
+
+    /// Ends all exclusions of a framework in a role.
+    pub fn clear_exclusions(&mut self, framework: &FrameworkId, role: &Role) {
+        if let Some(claim) = self.find_claim(framework, role) {
+            self.end_exclusions(claim);
+            self.touch_claim(claim);
+        }
+    }
+
+    pub(super) fn end_exclusions(&mut self, claim: u32) {
+        for entry in self.claim(claim).entries.clone() {
+            let stamp = self.next_stamp();
+            if let Some(entry) = self.entry_mut(entry) {
+                entry.stamp = stamp;
+            }
+        }
+        self.open_shut(claim);
+    }
+
+    /// A claim is looked at again wherever it was shut out.
+    fn open_shut(&mut self, claim: u32) {
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return;
+        };
+        for agent in std::mem::take(&mut found.shut_at) {
+            self.agents.get_mut(agent).shut.unset(claim);
+        }
+    }
+
+    /// Exclusions that have ended by now: their agents are looked at again.
+    pub(super) fn end_due_exclusions(&mut self) {
+        while let Some(end) = self.ends.pop_until(self.now) {
+            self.steps = self.steps.saturating_add(1);
+            if !stands(&self.entries, &end) || self.agents.try_get(end.agent).is_none() {
+                continue;
+            }
+            let claim = self.entry(end.entry).claim;
+            self.agents.get_mut(end.agent).shut.unset(claim);
+            self.touch_agent(end.agent);
+        }
+    }
+
+    pub(super) fn next_end(&mut self) -> Option<u64> {
+        let entries = &self.entries;
+        self.ends.next(|end| stands(entries, end))
+    }
+}
+
+/// Whether an exclusion has not ended otherwise.
+fn stands(entries: &[Option<Entry>], end: &End) -> bool {
+    let entry = entries.get(end.entry as usize).and_then(Option::as_ref);
+    entry.is_some_and(|entry| entry.stamp == end.stamp)
+}
+
+/// Whether two entries differ in their number at most, so that what was said about the one holds for the other.
+fn asks_the_same(one: &DemandEntry, other: &DemandEntry) -> bool {
+    one.shape == other.shape
+        && one.predicates == other.predicates
+        && one.at_most == other.at_most
+        && one.takes == other.takes
+}

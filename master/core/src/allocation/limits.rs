@@ -1,0 +1,14 @@
+//! Every limit of the allocator: its unit and what happens at it.
+
+/// Changed claims that are kept in a list of their own; more are found through the tree.
+pub(super) const FEW_CLAIMS_MAX: usize = 16;
+/// Different refused amounts that are remembered of an agent by themselves; beyond, only the newest are looked through
+/// for one that is the same, so that some are kept twice.
+pub(super) const REFUSALS_COMPARED_MAX: usize = 16;
+/// Ended exclusions that wait in the queue beside those that hold; when there are more than these and than those that
+/// hold, the queue is made anew.
+pub(super) const EXCLUSIONS_ENDED_MAX: usize = 1_024;
+/// Agents that earmarks keep back together: one in so many, and at least one. More earmarks wait.
+pub(super) const EARMARKED_ONE_IN: usize = 10;
+/// How many times as long as it was waited for an earmark lasts; then another agent is chosen.
+pub(super) const EARMARK_LASTS: u64 = 10;

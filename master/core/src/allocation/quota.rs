@@ -1,0 +1,148 @@
+//! What a role is guaranteed and may hold at most, with all beneath it, as running sums.
+//!
+//! A role consumes what is reserved for it, held or not, and what it holds unreserved and not revocable. A guarantee needs
+//! what it is more than that. A role above needs at least what those beneath it need together.
+
+use proffer_model::{Quota, Role};
+
+use super::amounts::Amounts;
+
+/// What is known of a role besides its share.
+#[derive(Debug, Default)]
+pub(super) struct RoleState {
+    /// None: the root.
+    pub(super) role: Option<Role>,
+    /// Reserved for it and those beneath, held or not.
+    pub(super) reserved: Amounts,
+    /// Held here and beneath, neither reserved nor revocable.
+    pub(super) charged: Amounts,
+    pub(super) quota: Option<Quota>,
+    pub(super) guarantee: Option<Amounts>,
+    /// Names without a bound are at the largest number.
+    pub(super) limits: Option<Amounts>,
+    /// Of roles with a guarantee, and those above them.
+    pub(super) guard: Option<Box<Guard>>,
+    /// It or one above it is guaranteed something.
+    pub(super) is_covered: bool,
+    /// Its limit has stood in the way of a claim since it was last looked at.
+    pub(super) is_bound: bool,
+}
+
+/// What guarantees still need.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    /// Here and beneath.
+    pub(super) need: Amounts,
+    /// The sum of what the roles beneath need.
+    pub(super) beneath: Amounts,
+}
+
+impl RoleState {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role: Some(role),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.quota.is_some() || !self.reserved.is_zero()
+    }
+
+    pub(super) fn consumed(&self) -> Amounts {
+        self.reserved.plus(&self.charged)
+    }
+
+    /// What its own guarantee still needs.
+    pub(super) fn unmet(&self) -> Option<Amounts> {
+        let guarantee = self.guarantee.as_ref()?;
+        Some(guarantee.minus(&self.consumed()))
+    }
+
+    /// What its own limits leave; names without a bound have none.
+    pub(super) fn room(&self) -> Option<Amounts> {
+        let mut room = self.limits.clone()?;
+        let consumed = self.consumed();
+        for (name, most) in self.limits.iter().flat_map(Amounts::iter) {
+            if most != u64::MAX {
+                room.set(name, most.saturating_sub(consumed.get(name)));
+            }
+        }
+        Some(room)
+    }
+
+    /// Counts the need anew; it before and now, when there is a guarantee here or beneath.
+    pub(super) fn recount_need(&mut self) -> Option<(Amounts, Amounts)> {
+        let unmet = self.unmet();
+        let guard = self.guard.as_mut()?;
+        let mut need = guard.beneath.clone();
+        if let Some(unmet) = unmet {
+            need.grow_to(&unmet);
+        }
+        let before = std::mem::replace(&mut guard.need, need.clone());
+        Some((before, need))
+    }
+}
+
+impl super::tree::Tree {
+    /// What the limits of a role and of those above it leave; none: no limits.
+    pub(super) fn room(&self, role: u32) -> Option<Amounts> {
+        let mut room: Option<Amounts> = None;
+        let mut node = role;
+        while node != super::tree::NONE {
+            if let Some(here) = self.state(node).and_then(RoleState::room) {
+                match &mut room {
+                    Some(room) => room.shrink_to(&here),
+                    None => room = Some(here),
+                }
+            }
+            node = self.node(node).parent;
+        }
+        room
+    }
+
+    /// What guarantees of a role and of those above it still need, of each name the most.
+    pub(super) fn unmet(&self, role: u32) -> Amounts {
+        let mut unmet = Amounts::default();
+        let mut node = role;
+        while node != super::tree::NONE {
+            if let Some(here) = self.state(node).and_then(RoleState::unmet) {
+                unmet.grow_to(&here);
+            }
+            node = self.node(node).parent;
+        }
+        unmet
+    }
+
+    /// What all guarantees together still need; none: nothing.
+    pub(super) fn required(&self) -> Option<&Amounts> {
+        let guard = self.root_state()?.guard.as_ref()?;
+        (!guard.beneath.is_zero()).then_some(&guard.beneath)
+    }
+
+    /// Remembers that the limits of a role, or of those above it, stood in the way.
+    pub(super) fn mark_bound(&mut self, role: u32) {
+        let mut node = role;
+        while node != super::tree::NONE {
+            if let Some(state) = self.state_mut(node).filter(|state| state.limits.is_some()) {
+                state.is_bound = true;
+            }
+            node = self.node(node).parent;
+        }
+    }
+
+    /// The roles from this one up whose limits stood in the way; they forget it.
+    pub(super) fn take_bound(&mut self, role: u32) -> Vec<u32> {
+        let mut bound = Vec::new();
+        let mut node = role;
+        while node != super::tree::NONE {
+            if let Some(state) = self.state_mut(node)
+                && std::mem::take(&mut state.is_bound)
+            {
+                bound.push(node);
+            }
+            node = self.node(node).parent;
+        }
+        bound
+    }
+}

@@ -1,0 +1,429 @@
+//! A run: what is looked at, in which order, and where to go on when the steps are used up.
+//!
+//! Two passes over the agents, as in Mesos: first for guarantees that are not met, then for everybody, each in an order of
+//! its own. An agent goes to the claims that take whatever is free, the first in order first; between two agents, claims
+//! with shapes that are before the next one take their turns.
+
+use proffer_model::{AgentId, Fit, Time};
+
+use super::Allocator;
+use super::agents::Cursor;
+use super::amounts::Amounts;
+use super::bundle::Bundle;
+use super::limits::FEW_CLAIMS_MAX;
+use super::tree::Order;
+use super::types::{Grant, GrantedOffer, Run, Scope};
+
+/// What is to be done, and what of it is done.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) agents: Source,
+    /// When only agents with something special are still to come: those, and how many of them are done.
+    special: Option<(Vec<u32>, usize)>,
+    /// None: all claims that take whatever is free. Otherwise these, by number.
+    pub(super) few: Option<Vec<u32>>,
+    pass: Pass,
+    /// Every claim with shapes looks at every agent; otherwise the few do, and the others at the agents of the list.
+    is_all: bool,
+}
+
+/// Which agents are looked at.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// These; so many are done in this pass.
+    List(Vec<u32>, usize),
+    /// All that have something free, through the index.
+    Index(Cursor),
+}
+
+/// Where a run has got to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    Guaranteed,
+    Any,
+    Shaped,
+}
+
+/// What was granted, in full.
+#[derive(Debug)]
+pub(super) struct Granted {
+    pub(super) claim: u32,
+    pub(super) agent: u32,
+    pub(super) bundle: Bundle,
+    pub(super) is_any: bool,
+    pub(super) fit: (u32, u32),
+    pub(super) more_fits: Vec<(u32, u32)>,
+}
+
+impl Allocator {
+    /// Grants what can be granted, of what the scope says, in at most about `steps_max` steps: looks at a claim on an agent.
+    pub fn run(&mut self, now: Time, scope: Scope<'_>, steps_max: u32) -> Run {
+        self.now = now.mono_ns;
+        self.steps = 0;
+        self.granted.clear();
+        self.merged.clear();
+        self.tree.settle();
+        self.end_due_exclusions();
+        self.make_due_earmarks();
+        let is_done = self.work_off(scope, steps_max);
+        self.come_back();
+        let next = self.next_end().into_iter().chain(self.next_earmark());
+        Run {
+            grants: self.grants(),
+            is_done,
+            look_again_at: next.min(),
+            steps: self.steps,
+        }
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        let all = (0..).zip(&self.granted);
+        all.map(|(index, granted)| Grant {
+            claim: granted.claim,
+            agent: granted.agent,
+            index,
+        })
+        .collect()
+    }
+
+    /// Whether all is done.
+    fn work_off(&mut self, scope: Scope<'_>, steps_max: u32) -> bool {
+        let mut is_begun = self.work.is_some();
+        loop {
+            if self.work.is_none() {
+                self.work = self.next_work(scope, is_begun);
+                is_begun = true;
+            }
+            let Some(mut work) = self.work.take() else {
+                return true;
+            };
+            let is_done = self.go_on(&mut work, steps_max);
+            if !is_done {
+                self.work = Some(work);
+                return false;
+            }
+            self.come_back();
+        }
+    }
+
+    /// The work that a scope asks for, one piece after the other.
+    fn next_work(&mut self, scope: Scope<'_>, is_begun: bool) -> Option<Work> {
+        match scope {
+            Scope::Changed => self.changed_work(),
+            Scope::Agents(_) | Scope::All if is_begun => None,
+            Scope::Agents(ids) => {
+                let agents = ids
+                    .iter()
+                    .filter_map(|id: &AgentId| self.agents.find(id))
+                    .collect();
+                Some(self.work_on(agents, false))
+            }
+            Scope::All => {
+                let agents = self
+                    .agents
+                    .iter()
+                    .filter(|(_, agent, _)| agent.is_offerable());
+                let agents = agents.map(|(number, ..)| number).collect();
+                self.forget_changes();
+                Some(self.work_on(agents, true))
+            }
+        }
+    }
+
+    fn work_on(&mut self, mut agents: Vec<u32>, is_all: bool) -> Work {
+        for agent in &agents {
+            let found = self.agents.get_mut(*agent);
+            found.is_changed = false;
+            found.is_shared_offered = false;
+        }
+        self.random.shuffle(&mut agents);
+        let agents = Source::List(agents, 0);
+        Work {
+            agents,
+            special: None,
+            few: None,
+            pass: Pass::Guaranteed,
+            is_all,
+        }
+    }
+
+    /// Changed agents with every claim first, then changed claims with every agent.
+    fn changed_work(&mut self) -> Option<Work> {
+        let agents = std::mem::take(&mut self.changed_agents);
+        let agents = agents.into_iter().filter(|agent| {
+            let found = self.agents.try_get(*agent);
+            found.is_some_and(|found| found.is_changed)
+        });
+        let agents: Vec<u32> = agents.collect();
+        if !agents.is_empty() {
+            return Some(self.work_on(agents, false));
+        }
+        if self.is_held_back && self.is_more_free && self.has_surplus() {
+            self.is_held_back = false;
+            self.is_more_free = false;
+            self.touch_everything();
+        }
+        let mut claims = std::mem::take(&mut self.changed_claims);
+        claims.retain(|claim| match self.claims.get_mut(*claim as usize) {
+            Some(Some(found)) => {
+                found.is_changed = false;
+                !(found.open_any.is_empty() && found.open_shaped.is_empty())
+            }
+            _ => false,
+        });
+        if claims.is_empty() || (self.agents.index.len() == 0 && !self.is_shape_open(&claims)) {
+            return None;
+        }
+        let is_few = claims.len() <= FEW_CLAIMS_MAX;
+        let with_slivers = claims.iter().any(|claim| self.takes_slivers(*claim));
+        Some(Work {
+            agents: Source::Index(Cursor::new(with_slivers)),
+            special: None,
+            few: is_few.then_some(claims),
+            pass: Pass::Guaranteed,
+            is_all: !is_few,
+        })
+    }
+
+    /// Those with shapes begin to wait, even when nothing is free.
+    fn is_shape_open(&self, claims: &[u32]) -> bool {
+        claims
+            .iter()
+            .any(|claim| !self.claim(*claim).open_shaped.is_empty())
+    }
+
+    fn forget_changes(&mut self) {
+        for claim in std::mem::take(&mut self.changed_claims) {
+            if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+                found.is_changed = false;
+            }
+        }
+        self.changed_agents.clear();
+    }
+
+    /// Whether a claim with shapes looks at every agent in this piece of work.
+    pub(super) fn looks_everywhere(&self, work: &Work, claim: u32) -> bool {
+        work.is_all || work.few.as_ref().is_some_and(|few| few.contains(&claim))
+    }
+
+    /// Whether an entry of a claim takes less than the smallest class of the index tells of.
+    fn takes_slivers(&self, claim: u32) -> bool {
+        let mut open = self.claim(claim).open_any.iter();
+        open.any(|entry| {
+            let least = self.entry(*entry).least.as_ref().unwrap_or(&self.least);
+            let is_more = |least: &Amounts| least.get(0) >= 10 || least.get(1) >= 32_000;
+            least.is_empty() || !least.iter().all(is_more)
+        })
+    }
+
+    /// Goes on with a piece of work; whether it is done.
+    fn go_on(&mut self, work: &mut Work, steps_max: u32) -> bool {
+        while work.pass != Pass::Shaped {
+            let order = if work.pass == Pass::Guaranteed {
+                Order::Guaranteed
+            } else {
+                Order::Any
+            };
+            loop {
+                if self.steps >= steps_max {
+                    return false;
+                }
+                let next = self.next_any(work, order);
+                if next.is_some_and(|next| self.is_shaped_next(work, next)) {
+                    if !self.turn(work, steps_max) {
+                        return false;
+                    }
+                    continue;
+                }
+                if next.is_none() && !self.may_come_back(work) {
+                    break;
+                }
+                let Some(agent) = self.next_agent(work) else {
+                    break;
+                };
+                self.visit(work, agent, order);
+            }
+            self.begin_pass(work);
+        }
+        while self.tree.first(Order::Shaped).is_some() {
+            if self.steps >= steps_max || !self.turn(work, steps_max) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a claim that is left out for now may take part at one of the agents that are still to come.
+    fn may_come_back(&mut self, work: &mut Work) -> bool {
+        if !self.parked.is_within(&Default::default()) {
+            return true;
+        }
+        if self.parked_in_run.is_empty() {
+            return false;
+        }
+        if work.special.is_none() && matches!(work.agents, Source::Index(_)) {
+            let special: Vec<u32> = self.agents.special().collect();
+            work.special = Some((special, 0));
+        }
+        true
+    }
+
+    fn begin_pass(&mut self, work: &mut Work) {
+        self.unpark_all();
+        work.pass = if work.pass == Pass::Guaranteed {
+            Pass::Any
+        } else {
+            Pass::Shaped
+        };
+        work.special = None;
+        match &mut work.agents {
+            Source::List(agents, done) => {
+                if work.pass == Pass::Any && *done > 0 {
+                    self.random.shuffle(agents);
+                }
+                *done = 0;
+            }
+            Source::Index(cursor) => {
+                let with_slivers = cursor.has_slivers();
+                *cursor = Cursor::new(with_slivers);
+            }
+        }
+    }
+
+    fn next_agent(&mut self, work: &mut Work) -> Option<u32> {
+        if let Some((agents, done)) = &mut work.special {
+            *done += 1;
+            return agents.get(*done - 1).copied();
+        }
+        match &mut work.agents {
+            Source::List(agents, done) => {
+                let agent = agents.get(*done).copied();
+                *done += 1;
+                agent
+            }
+            Source::Index(cursor) => self.agents.next_free(cursor, &mut self.random),
+        }
+    }
+
+    /// The claim that is next to take whatever is free.
+    pub(super) fn next_any(&self, work: &Work, order: Order) -> Option<u32> {
+        let Some(few) = &work.few else {
+            return self.tree.first(order);
+        };
+        let taking_part = few.iter().copied().filter(|claim| {
+            let found = self.claims.get(*claim as usize).and_then(Option::as_ref);
+            found.is_some_and(|found| self.tree.is_in(found.node, order))
+        });
+        taking_part.min_by(|one, other| {
+            self.tree
+                .compare(self.claim(*one).node, self.claim(*other).node)
+        })
+    }
+
+    /// Whether a claim with shapes is before the next one that takes whatever is free.
+    fn is_shaped_next(&self, work: &Work, next: u32) -> bool {
+        let Some(shaped) = self.tree.first(Order::Shaped) else {
+            return false;
+        };
+        work.pass == Pass::Any
+            && self
+                .tree
+                .compare(self.claim(shaped).node, self.claim(next).node)
+                .is_lt()
+    }
+
+    /// What is free beyond what guarantees still need; none: no guarantee needs anything.
+    pub(super) fn surplus(&self) -> Option<Amounts> {
+        Some(self.available.minus(self.tree.required()?))
+    }
+
+    fn has_surplus(&self) -> bool {
+        let surplus = self.surplus();
+        surplus.is_none_or(|surplus| {
+            self.least.is_empty() || self.least.iter().any(|least| surplus.contains(least))
+        })
+    }
+
+    /// All that was left out for a while takes part again.
+    fn come_back(&mut self) {
+        self.unpark_all();
+        for claim in std::mem::take(&mut self.exhausted) {
+            if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+                found.turns = Default::default();
+                let (node, shaped) = (found.node, !found.open_shaped.is_empty());
+                let [any, _] = self.tree.takes_part(node);
+                self.tree.set_takes_part(node, any, shaped);
+            }
+        }
+    }
+
+    pub(super) fn unpark_all(&mut self) {
+        let mut back = std::mem::take(&mut self.parked_in_run);
+        self.parked.take_without(&Default::default(), &mut back);
+        for claim in back {
+            self.unpark(claim);
+        }
+    }
+
+    /// A claim that was left out takes part again, when it wants something.
+    pub(super) fn unpark(&mut self, claim: u32) {
+        self.parked.unset(claim);
+        if let Some(Some(found)) = self.claims.get(claim as usize) {
+            let [_, shaped] = self.tree.takes_part(found.node);
+            self.tree
+                .set_takes_part(found.node, !found.open_any.is_empty(), shaped);
+        }
+    }
+
+    /// A grant in full. Only for grants of the last run.
+    pub fn offer_of(&self, grant: &Grant) -> Option<GrantedOffer> {
+        let granted = self.granted.get(grant.index as usize)?;
+        let claim = self.claims.get(granted.claim as usize)?.as_ref()?;
+        let known = self.agents.try_get(granted.agent)?.known.as_ref()?;
+        let fits = std::iter::once(&granted.fit).chain(&granted.more_fits);
+        let fits = fits.filter_map(|(entry, count)| {
+            let entry = self.entries.get(*entry as usize)?.as_ref()?;
+            Some(Fit {
+                demand: entry.demand.id.clone(),
+                count: *count,
+            })
+        });
+        Some(GrantedOffer {
+            framework: claim.framework.clone(),
+            role: claim.role.clone(),
+            agent: known.id.clone(),
+            resources: granted.bundle.resources(&self.names),
+            fits: fits.collect(),
+            is_any: granted.is_any,
+        })
+    }
+
+    /// Notes a grant; one to the same claim of the same agent in the same run becomes larger.
+    pub(super) fn note(&mut self, granted: Granted, is_merged: bool) {
+        let key = (granted.claim, granted.agent, granted.is_any);
+        if is_merged && let Some(index) = self.merged.get(&key) {
+            if let Some(before) = self.granted.get_mut(*index as usize) {
+                before.bundle.add(&granted.bundle);
+                before.add_fit(granted.fit);
+                return;
+            }
+        }
+        if is_merged {
+            let index = u32::try_from(self.granted.len()).unwrap_or(u32::MAX);
+            self.merged.insert(key, index);
+        }
+        self.granted.push(granted);
+    }
+}
+
+impl Granted {
+    /// An offer to an entry of any shape counts once, however often it grew.
+    fn add_fit(&mut self, fit: (u32, u32)) {
+        let mut fits = std::iter::once(&mut self.fit).chain(&mut self.more_fits);
+        match fits.find(|(entry, _)| *entry == fit.0) {
+            Some(known) if !self.is_any => known.1 = known.1.saturating_add(fit.1),
+            Some(_) => {}
+            None => self.more_fits.push(fit),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What one instance of an entry needs, and what of an agent would serve for it.
+//!
+//! An ordinary scalar of a shape may come from what is reserved for the role as well as from what is for everybody;
+//! reservations are used first. What is of another kind must be there exactly.
+
+use std::collections::BTreeMap;
+
+use proffer_model::resources::Amount;
+use proffer_model::{RangeSet, ResourceKind, ResourceName, Resources, Role, Shape, Takes};
+
+use super::amounts::{Amounts, Names};
+use super::bundle::Bundle;
+
+/// What one instance needs.
+#[derive(Clone, Debug)]
+pub(super) struct Need {
+    /// Ordinary scalars.
+    pub(super) plain: Amounts,
+    /// Numbers and items that must be exactly these, and things of other kinds.
+    pub(super) exact: Resources,
+    /// So many numbers of each, whichever.
+    pub(super) counts: BTreeMap<ResourceName, u64>,
+}
+
+impl Need {
+    /// Nothing for the shape that takes whatever there is.
+    pub(super) fn new(shape: &Shape, names: &Names) -> Option<Self> {
+        let Shape::Of { resources, counts } = shape else {
+            return None;
+        };
+        let Bundle { plain, extra } = Bundle::of_known(resources, names);
+        Some(Self {
+            plain,
+            exact: extra,
+            counts: counts.clone(),
+        })
+    }
+
+    /// Whether ordinary scalars are all it needs.
+    pub(super) fn is_plain(&self) -> bool {
+        self.exact.is_empty() && self.counts.is_empty()
+    }
+
+    /// Whether one instance only can be of it on an agent, because it needs something that is there once.
+    fn is_single(&self) -> bool {
+        !self.exact.is_empty()
+    }
+
+    /// How many instances, at most `most`, the ordinary scalars and the extra hold.
+    pub(super) fn times(
+        &self,
+        free: &Bundle,
+        room: &Amounts,
+        of: (&Role, Takes),
+        names: &Names,
+        most: u64,
+    ) -> u64 {
+        if self.is_plain() && super::bundle::is_common(&free.extra) {
+            return free
+                .plain
+                .times_of(&self.plain)
+                .min(room.times_of(&self.plain))
+                .min(most);
+        }
+        let most = if self.is_single() { most.min(1) } else { most };
+        // Few fit on one agent: the largest number that does is found by halving.
+        let (mut low, mut high) = (0, most.min(free_bound(free, &self.plain, of, names)));
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            match self.take(free, room, of, names, middle) {
+                Some(_) => low = middle,
+                None => high = middle - 1,
+            }
+        }
+        low
+    }
+
+    /// The resources of `count` instances out of what is free, when they are there and what is not reserved is within `room`.
+    pub(super) fn take(
+        &self,
+        free: &Bundle,
+        room: &Amounts,
+        of: (&Role, Takes),
+        names: &Names,
+        count: u64,
+    ) -> Option<Bundle> {
+        let (role, takes) = of;
+        let mut left = free.extra.clone();
+        let mut taken = Bundle::default();
+        if !self.exact.is_empty() {
+            let is_takable = |kind: &ResourceKind| kind.is_allocatable_to(role);
+            let all_takable = self.exact.special().all(|(kind, _)| is_takable(kind));
+            if count > 1 || !all_takable || !left.contains(&self.exact) {
+                return None;
+            }
+            left.subtract(&self.exact);
+            taken.extra.add(&self.exact);
+        }
+        for (name, wanted) in &self.counts {
+            let numbers = take_numbers(&mut left, role, name, wanted.checked_mul(count)?)?;
+            taken.extra.add(&numbers);
+        }
+        let mut missing = self.plain.times(count);
+        take_reserved(
+            &mut left,
+            role,
+            takes,
+            names,
+            &mut missing,
+            &mut taken.extra,
+        );
+        let is_there = free.plain.contains(&missing) && room.contains(&missing);
+        taken.plain = missing;
+        is_there.then_some(taken)
+    }
+
+    /// The first ordinary scalar of which there is too little.
+    pub(super) fn first_missing(&self, plain: &Amounts) -> Option<usize> {
+        let mut parts = self.plain.iter();
+        parts
+            .find(|(name, milli)| plain.get(*name) < *milli)
+            .map(|(name, _)| name)
+    }
+}
+
+/// How often the plain part could fit at most, reservations included.
+fn free_bound(free: &Bundle, plain: &Amounts, of: (&Role, Takes), names: &Names) -> u64 {
+    let mut all = free.plain.clone();
+    for (kind, amount) in free
+        .extra
+        .special()
+        .filter(|(kind, _)| is_usable(kind, of.0, of.1))
+    {
+        if let Some(name) = names.find(&kind.name) {
+            all.set(name, all.get(name).saturating_add(amount.quantity(false)));
+        }
+    }
+    all.times_of(plain)
+}
+
+/// Whether a reserved scalar can stand for an ordinary one.
+fn is_usable(kind: &ResourceKind, role: &Role, takes: Takes) -> bool {
+    !kind.is_unreserved()
+        && kind.disk.is_none()
+        && !kind.is_revocable
+        && kind.is_allocatable_to(role)
+        && (takes.refined || kind.reservations.len() < 2)
+}
+
+fn put(resources: &mut Resources, kind: &ResourceKind, amount: Amount) {
+    // What is taken from resources that stand is never refused.
+    let _ = resources.insert(kind.clone(), amount);
+}
+
+fn take_reserved(
+    left: &mut Resources,
+    role: &Role,
+    takes: Takes,
+    names: &Names,
+    missing: &mut Amounts,
+    taken: &mut Resources,
+) {
+    let mut part = Resources::new();
+    for (kind, amount) in left
+        .special()
+        .filter(|(kind, _)| is_usable(kind, role, takes))
+    {
+        let (Amount::Scalar(milli), Some(name)) = (amount, names.find(&kind.name)) else {
+            continue;
+        };
+        let used = missing.get(name).min(*milli);
+        if used > 0 {
+            missing.set(name, missing.get(name) - used);
+            put(&mut part, kind, Amount::Scalar(used));
+        }
+    }
+    left.subtract(&part);
+    taken.add(&part);
+}
+
+/// So many numbers of one name, those for the role first, then those for everybody.
+fn take_numbers(
+    left: &mut Resources,
+    role: &Role,
+    name: &ResourceName,
+    wanted: u64,
+) -> Option<Resources> {
+    let mut part = Resources::new();
+    let mut missing = wanted;
+    let of_role = left.special().filter(|(kind, _)| {
+        kind.name == *name && !kind.is_revocable && kind.is_allocatable_to(role)
+    });
+    let of_role: Vec<_> = of_role
+        .map(|(kind, amount)| (kind.clone(), amount.clone()))
+        .collect();
+    let plain = ResourceKind::plain(name.clone());
+    let ordinary = left.amount(&plain).cloned().map(|amount| (plain, amount));
+    for (kind, amount) in of_role.into_iter().chain(ordinary) {
+        let Amount::Ranges(set) = amount else {
+            continue;
+        };
+        let first: RangeSet = set.first(missing);
+        missing -= first.count();
+        if !first.is_empty() {
+            put(&mut part, &kind, Amount::Ranges(first));
+        }
+    }
+    left.subtract(&part);
+    (missing == 0).then_some(part)
+}

@@ -1,0 +1,6 @@
+//! Tests of the allocator as others see it.
+
+mod cases;
+mod histories;
+mod steps;
+mod world;

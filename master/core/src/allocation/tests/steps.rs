@@ -1,0 +1,84 @@
+//! What an event costs, in steps and not in time: not more with more agents.
+
+use super::world::*;
+
+/// The steps of the last run.
+fn steps(world: &mut World) -> u32 {
+    world.changed();
+    world.last.steps
+}
+
+fn each(sizes: [u32; 2], cost: impl Fn(u32) -> Vec<u32>) {
+    let [few, many] = sizes.map(cost);
+    assert_eq!(few, many, "with {} agents and with {}", sizes[0], sizes[1]);
+}
+
+/// Agents that all frameworks have refused.
+fn refused(agents: u32, frameworks: u32) -> World {
+    let mut world = World::new(1);
+    for i in 0..frameworks {
+        world.framework(&format!("f{i}"), "r");
+    }
+    for i in 0..agents {
+        world.agent(&format!("A{i}"), "cpus:2;mem:1024");
+    }
+    loop {
+        let offers = world.changed();
+        if offers.is_empty() {
+            return world;
+        }
+        for offer in offers {
+            let (framework, agent) = (offer.framework.to_string(), offer.agent.to_string());
+            world.decline(&framework, "r", &agent, "cpus:2;mem:1024", Some(10_000));
+        }
+    }
+}
+
+#[test]
+fn what_becomes_free_is_looked_at_alone() {
+    each([20, 400], |agents| {
+        let mut world = refused(agents, 5);
+        world.agent("new", "cpus:2;mem:1024");
+        let first = steps(&mut world);
+        world.release("f0", "r", "new", "cpus:2;mem:1024");
+        vec![first, steps(&mut world)]
+    });
+}
+
+#[test]
+fn demand_looks_at_as_many_agents_as_it_wants() {
+    each([20, 400], |agents| {
+        let mut world = refused(agents, 3);
+        world.demand("g", "s", &[shaped("web", 3, "cpus:1;mem:64")]);
+        vec![steps(&mut world)]
+    });
+}
+
+#[test]
+fn revival_costs_nothing_when_nothing_is_free() {
+    each([20, 400], |agents| {
+        let mut world = World::new(1);
+        world.framework("busy", "r");
+        for i in 0..agents {
+            world.agent(&format!("A{i}"), "cpus:2;mem:1024");
+        }
+        world.changed();
+        world.framework("idle", "r");
+        let first = steps(&mut world);
+        world
+            .allocator
+            .clear_exclusions(&framework("idle"), &role("r"));
+        vec![first, steps(&mut world)]
+    });
+}
+
+#[test]
+fn a_role_at_its_limit_costs_nothing() {
+    each([20, 400], |agents| {
+        let mut world = refused(agents, 2);
+        world.quota("q", "", "cpus:0;mem:0");
+        world.changed();
+        world.framework("g", "q");
+        vec![steps(&mut world)]
+    });
+}

@@ -1,0 +1,683 @@
+//! The tree of roles: who is served next. Shares, weights and the running sums of quotas stand in its nodes.
+//!
+//! A role's children are the roles beneath it and its own group, whose children are its claims. So a role that has both
+//! frameworks and roles beneath it competes with its own children as one of them (Mesos's virtual leaf). Siblings are
+//! ordered by (share, allocations counted, path). Each inner node holds a tournament of its children for each of three
+//! orders, so that a change costs the way to the root.
+//!
+//! A share is the largest part of any scalar's total that is held, divided by the weight, as a fraction of 2^53: equal
+//! fractions are equal numbers, as they are as doubles.
+
+use std::collections::BTreeMap;
+
+use proffer_model::{Quota, Role, Weight};
+
+use super::amounts::Amounts;
+use super::quota::{Guard, RoleState};
+use super::tournament::{Key, Tournament};
+
+pub(super) const NONE: u32 = u32::MAX;
+const ROOT: u32 = 0;
+const WEIGHT_ONE: u32 = 1_000;
+
+/// Which claims are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Those that take whatever is free.
+    Any = 0,
+    /// Of those, the ones under a guarantee that is not met.
+    Guaranteed = 1,
+    /// Those with shapes.
+    Shaped = 2,
+}
+
+const ORDERS: [Order; 3] = [Order::Any, Order::Guaranteed, Order::Shaped];
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Role(Box<RoleState>),
+    /// The frameworks of a role.
+    Group,
+    Claim(u32),
+    /// The slot is free.
+    Vacant,
+}
+
+/// A place in the tree.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) kind: Kind,
+    pub(super) parent: u32,
+    path: String,
+    /// Its place among its parent's children.
+    place: u32,
+    weight: u32,
+    /// All that is held here and beneath, of every kind.
+    pub(super) held: Amounts,
+    /// Allocations counted here and beneath; never less.
+    count: u64,
+    share: u64,
+    children: Vec<u32>,
+    orders: [Tournament; 3],
+    /// Of claims: in which orders they take part.
+    takes_part: [bool; 2],
+    /// Whether a guarantee holds here: of this role, of one above, or, of roles, of one beneath.
+    is_guarded: bool,
+}
+
+/// The roles, their groups and their claims.
+#[derive(Debug)]
+pub(super) struct Tree {
+    nodes: Vec<Node>,
+    vacant: Vec<u32>,
+    roles: BTreeMap<Role, u32>,
+    /// What there is of everything.
+    pub(super) total: Amounts,
+    /// Names that do not count for shares.
+    excluded: Vec<usize>,
+    /// Whether the total has changed since the shares were counted.
+    is_stale: bool,
+}
+
+impl Node {
+    fn new(kind: Kind, parent: u32, path: String) -> Self {
+        Self {
+            kind,
+            parent,
+            path,
+            place: 0,
+            weight: WEIGHT_ONE,
+            held: Amounts::default(),
+            count: 0,
+            share: 0,
+            children: Vec::new(),
+            orders: Default::default(),
+            takes_part: [false; 2],
+            is_guarded: false,
+        }
+    }
+
+    pub(super) fn role_state(&self) -> Option<&RoleState> {
+        match &self.kind {
+            Kind::Role(state) => Some(state),
+            Kind::Group | Kind::Claim(_) | Kind::Vacant => None,
+        }
+    }
+}
+
+impl Tree {
+    pub(super) fn new() -> Self {
+        let root = Node::new(Kind::Role(Box::default()), NONE, String::new());
+        Self {
+            nodes: vec![root],
+            vacant: Vec::new(),
+            roles: BTreeMap::new(),
+            total: Amounts::default(),
+            excluded: Vec::new(),
+            is_stale: false,
+        }
+    }
+
+    pub(super) fn node(&self, node: u32) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    fn node_mut(&mut self, node: u32) -> &mut Node {
+        &mut self.nodes[node as usize]
+    }
+
+    pub(super) fn state(&self, role: u32) -> Option<&RoleState> {
+        self.node(role).role_state()
+    }
+
+    pub(super) fn state_mut(&mut self, role: u32) -> Option<&mut RoleState> {
+        match &mut self.node_mut(role).kind {
+            Kind::Role(state) => Some(state),
+            Kind::Group | Kind::Claim(_) | Kind::Vacant => None,
+        }
+    }
+
+    pub(super) fn root_state(&self) -> Option<&RoleState> {
+        self.state(ROOT)
+    }
+
+    // ---- structure
+
+    pub(super) fn roles(&self) -> impl Iterator<Item = (&Role, u32)> {
+        self.roles.iter().map(|(role, node)| (role, *node))
+    }
+
+    pub(super) fn find(&self, role: &Role) -> Option<u32> {
+        self.roles.get(role).copied()
+    }
+
+    /// The node of a role, made with those above it when it is not there.
+    pub(super) fn role(&mut self, role: &Role) -> u32 {
+        if let Some(node) = self.find(role) {
+            return node;
+        }
+        let parent = role.parent().map_or(ROOT, |above| self.role(&above));
+        let state = RoleState::new(role.clone());
+        let node = self.insert(
+            Kind::Role(Box::new(state)),
+            parent,
+            role.as_str().to_owned(),
+        );
+        self.roles.insert(role.clone(), node);
+        let is_covered = self.state(parent).is_some_and(|above| above.is_covered);
+        self.mark_guarded(node, is_covered);
+        node
+    }
+
+    /// Adds a claim of a role; `name` orders it among the claims with an equal share.
+    pub(super) fn add_claim(&mut self, role: u32, claim: u32, name: &str) -> u32 {
+        let group = match self.group(role) {
+            Some(group) => group,
+            None => {
+                let path = format!("{}/.", self.node(role).path);
+                let group = self.insert(Kind::Group, role, path);
+                let is_covered = self.state(role).is_some_and(|state| state.is_covered);
+                self.node_mut(group).is_guarded = is_covered;
+                group
+            }
+        };
+        let node = self.insert(Kind::Claim(claim), group, name.to_owned());
+        self.node_mut(node).is_guarded = self.node(group).is_guarded;
+        node
+    }
+
+    /// The group of a role that has claims.
+    pub(super) fn group(&self, role: u32) -> Option<u32> {
+        let children = &self.node(role).children;
+        children
+            .iter()
+            .copied()
+            .find(|child| matches!(self.node(*child).kind, Kind::Group))
+    }
+
+    /// Takes a claim out with what it holds.
+    pub(super) fn remove_claim(&mut self, node: u32) {
+        let held = std::mem::take(&mut self.node_mut(node).held);
+        let group = self.node(node).parent;
+        self.walk_up(group, |above| above.held.subtract(&held));
+        self.remove(node);
+        let mut above = group;
+        if self.node(group).children.is_empty() {
+            above = self.node(group).parent;
+            self.remove(group);
+        }
+        self.refresh(above);
+        self.prune(above);
+    }
+
+    /// Takes a role out that nothing refers to any more, and then perhaps those above it.
+    pub(super) fn prune(&mut self, role: u32) {
+        let mut role = role;
+        while role != ROOT {
+            let node = self.node(role);
+            let is_used = !node.children.is_empty()
+                || node.weight != WEIGHT_ONE
+                || node.role_state().is_none_or(RoleState::is_used);
+            if is_used {
+                return;
+            }
+            let parent = node.parent;
+            if let Some(state) = self.state(role) {
+                let name = state.role.clone();
+                self.roles.retain(|of, _| Some(of) != name.as_ref());
+            }
+            self.remove(role);
+            self.refresh(parent);
+            role = parent;
+        }
+    }
+
+    fn insert(&mut self, kind: Kind, parent: u32, path: String) -> u32 {
+        let children = &self.nodes[parent as usize].children;
+        let at = children.partition_point(|child| self.node(*child).path < path);
+        let fresh = Node::new(kind, parent, path);
+        let node = match self.vacant.pop() {
+            Some(node) => {
+                *self.node_mut(node) = fresh;
+                node
+            }
+            None => {
+                self.nodes.push(fresh);
+                u32::try_from(self.nodes.len() - 1).unwrap_or(NONE)
+            }
+        };
+        self.node_mut(parent).children.insert(at, node);
+        self.replay(parent);
+        node
+    }
+
+    fn remove(&mut self, node: u32) {
+        let parent = self.node(node).parent;
+        self.node_mut(parent)
+            .children
+            .retain(|child| *child != node);
+        *self.node_mut(node) = Node::new(Kind::Vacant, NONE, String::new());
+        self.vacant.push(node);
+        self.replay(parent);
+    }
+
+    /// Numbers the children of a node and plays all its tournaments.
+    fn replay(&mut self, node: u32) {
+        let children = std::mem::take(&mut self.node_mut(node).children);
+        for (place, child) in (0..).zip(&children) {
+            self.node_mut(*child).place = place;
+        }
+        for order in ORDERS {
+            let keys: Vec<Key> = children
+                .iter()
+                .map(|child| self.key(*child, order))
+                .collect();
+            self.node_mut(node).orders[order as usize].rebuild(keys.into_iter());
+        }
+        self.node_mut(node).children = children;
+    }
+
+    fn walk_up(&mut self, from: u32, mut change: impl FnMut(&mut Node)) {
+        let mut node = from;
+        while node != NONE {
+            let found = self.node_mut(node);
+            change(found);
+            node = found.parent;
+        }
+    }
+
+    // ---- what is held
+
+    /// One more allocation to a claim. The order does not know of it before [`Tree::refresh`].
+    pub(super) fn allocate(&mut self, claim: u32, all: &Amounts, charged: &Amounts) {
+        self.walk_up(claim, |node| {
+            node.count += 1;
+            node.held.add(all);
+            if let Kind::Role(state) = &mut node.kind {
+                state.charged.add(charged);
+            }
+        });
+        self.recount_needs(self.role_of(claim));
+    }
+
+    /// Takes back what a claim held.
+    pub(super) fn release(&mut self, claim: u32, all: &Amounts, charged: &Amounts) {
+        self.walk_up(claim, |node| {
+            node.held.subtract(all);
+            if let Kind::Role(state) = &mut node.kind {
+                state.charged.subtract(charged);
+            }
+        });
+        self.recount_needs(self.role_of(claim));
+    }
+
+    /// More of something is held by a claim, without one more allocation.
+    pub(super) fn enlarge(&mut self, claim: u32, all: &Amounts, charged: &Amounts) {
+        self.walk_up(claim, |node| {
+            node.held.add(all);
+            if let Kind::Role(state) = &mut node.kind {
+                state.charged.add(charged);
+            }
+        });
+        self.recount_needs(self.role_of(claim));
+    }
+
+    /// An allocation is as if it had never been.
+    pub(super) fn uncount(&mut self, claim: u32) {
+        self.walk_up(claim, |node| node.count = node.count.saturating_sub(1));
+    }
+
+    /// What is reserved for a role has changed.
+    pub(super) fn set_reserved(&mut self, role: &Role, change: impl Fn(&mut Amounts)) {
+        let node = self.role(role);
+        self.walk_up(node, |node| {
+            if let Kind::Role(state) = &mut node.kind {
+                change(&mut state.reserved);
+            }
+        });
+        self.recount_needs(node);
+        self.refresh(node);
+        self.prune(node);
+    }
+
+    /// The role that a claim is in.
+    pub(super) fn role_of(&self, claim: u32) -> u32 {
+        let group = self.node(claim).parent;
+        self.node(group).parent
+    }
+
+    // ---- weights, quotas, totals
+
+    pub(super) fn set_weight(&mut self, role: &Role, weight: Weight) {
+        let node = self.role(role);
+        self.node_mut(node).weight = weight.0.max(1);
+        self.recount_share(node);
+        self.refresh(node);
+        self.prune(node);
+    }
+
+    pub(super) fn weight(&self, role: u32) -> Weight {
+        Weight(self.node(role).weight)
+    }
+
+    pub(super) fn set_quota(
+        &mut self,
+        role: &Role,
+        quota: Option<&Quota>,
+        amounts: (Amounts, Amounts),
+    ) {
+        let node = self.role(role);
+        let is_limited = quota.is_some_and(|quota| !quota.limits.is_empty());
+        let guarantee = quota
+            .filter(|quota| !quota.guarantees.is_empty())
+            .map(|_| amounts.0);
+        if let Some(state) = self.state_mut(node) {
+            state.quota = quota.cloned();
+            state.limits = is_limited.then_some(amounts.1);
+            state.guarantee = guarantee;
+        }
+        self.reguard();
+        self.prune(node);
+    }
+
+    /// The shares are of another total, or of other names.
+    pub(super) fn set_excluded(&mut self, names: Vec<usize>) {
+        self.excluded = names;
+        self.is_stale = true;
+    }
+
+    pub(super) fn change_total(&mut self, change: impl FnOnce(&mut Amounts)) {
+        change(&mut self.total);
+        self.is_stale = true;
+    }
+
+    /// Counts all shares and plays all tournaments when the total has changed.
+    pub(super) fn settle(&mut self) {
+        if !std::mem::take(&mut self.is_stale) {
+            return;
+        }
+        for node in (0..).take(self.nodes.len()) {
+            self.recount_share(node);
+        }
+        self.replay_all();
+    }
+
+    /// Plays every tournament, the lower ones first.
+    fn replay_all(&mut self) {
+        let mut order = vec![ROOT];
+        let mut next = 0;
+        while let Some(node) = order.get(next).copied() {
+            order.extend_from_slice(&self.node(node).children);
+            next += 1;
+        }
+        for node in order.into_iter().rev() {
+            if !self.node(node).children.is_empty() {
+                self.replay(node);
+            }
+        }
+    }
+
+    /// Finds out anew where guarantees are, and what they need.
+    fn reguard(&mut self) {
+        let all: Vec<u32> = self.roles.values().copied().collect();
+        if let Some(root) = self.state_mut(ROOT) {
+            root.guard = None;
+        }
+        for role in &all {
+            if let Some(state) = self.state_mut(*role) {
+                state.guard = None;
+            }
+        }
+        let guaranteed = all.iter().copied().filter(|role| {
+            self.state(*role)
+                .is_some_and(|state| state.guarantee.is_some())
+        });
+        let guaranteed: Vec<u32> = guaranteed.collect();
+        for role in &guaranteed {
+            self.walk_up(*role, |node| {
+                if let Kind::Role(state) = &mut node.kind {
+                    state.guard.get_or_insert_with(Box::<Guard>::default);
+                }
+            });
+        }
+        for role in &guaranteed {
+            self.recount_needs(*role);
+        }
+        self.mark_guarded(ROOT, false);
+        self.replay_all();
+    }
+
+    /// `is_covered`: a role above is guaranteed something.
+    fn mark_guarded(&mut self, from: u32, is_covered: bool) {
+        let mut stack = vec![(from, is_covered)];
+        while let Some((node, is_covered)) = stack.pop() {
+            let state = self.state(node);
+            let is_covered = is_covered || state.is_some_and(|state| state.guarantee.is_some());
+            let is_guarded = is_covered || state.is_some_and(|state| state.guard.is_some());
+            let found = self.node_mut(node);
+            found.is_guarded = is_guarded;
+            if let Kind::Role(state) = &mut found.kind {
+                state.is_covered = is_covered;
+            }
+            stack.extend(found.children.iter().map(|child| (*child, is_covered)));
+        }
+    }
+
+    /// Carries a change of what a role has consumed into what guarantees still need, up to the root.
+    fn recount_needs(&mut self, role: u32) {
+        let mut node = role;
+        while node != NONE {
+            let parent = self.node(node).parent;
+            let change = self.state_mut(node).and_then(RoleState::recount_need);
+            if let Some((before, after)) = change.filter(|(before, after)| before != after)
+                && parent != NONE
+                && let Some(guard) = self
+                    .state_mut(parent)
+                    .and_then(|state| state.guard.as_mut())
+            {
+                guard.beneath.add(&after);
+                guard.beneath.subtract(&before);
+            }
+            node = parent;
+        }
+    }
+
+    // ---- order
+
+    fn recount_share(&mut self, node: u32) {
+        let found = self.node(node);
+        let share = share(&found.held, &self.total, &self.excluded, found.weight);
+        self.node_mut(node).share = share;
+    }
+
+    /// The share of a node before its weight, of 2^53.
+    pub(super) fn plain_share(&self, node: u32) -> u64 {
+        share(
+            &self.node(node).held,
+            &self.total,
+            &self.excluded,
+            WEIGHT_ONE,
+        )
+    }
+
+    fn key(&self, node: u32, order: Order) -> Key {
+        let found = self.node(node);
+        let key = Key::new(found.share, found.count);
+        let takes_part = match &found.kind {
+            Kind::Claim(_) => match order {
+                Order::Any => found.takes_part[0],
+                Order::Guaranteed => found.takes_part[0] && found.is_guarded,
+                Order::Shaped => found.takes_part[1],
+            },
+            Kind::Group => found.orders[order as usize].first().is_some(),
+            Kind::Role(state) => {
+                found.orders[order as usize].first().is_some()
+                    && (order != Order::Guaranteed || self.is_served_first(found.parent, state))
+            }
+            Kind::Vacant => false,
+        };
+        if takes_part { key } else { Key::ABSENT }
+    }
+
+    /// Whether claims beneath a role may be under a guarantee that is not met.
+    fn is_served_first(&self, parent: u32, state: &RoleState) -> bool {
+        let is_covered = self.state(parent).is_some_and(|above| above.is_covered);
+        is_covered
+            || state
+                .guard
+                .as_ref()
+                .is_some_and(|guard| !guard.need.is_zero())
+    }
+
+    /// Lets a claim take part in the order of those that take anything, and of those with shapes.
+    pub(super) fn set_takes_part(&mut self, claim: u32, any: bool, shaped: bool) {
+        if self.node(claim).takes_part != [any, shaped] {
+            self.node_mut(claim).takes_part = [any, shaped];
+            self.reorder(claim);
+        }
+    }
+
+    /// Whether a claim takes part in an order of those that take whatever is free.
+    pub(super) fn is_in(&self, claim: u32, order: Order) -> bool {
+        let found = self.node(claim);
+        found.takes_part[0] && (order != Order::Guaranteed || found.is_guarded)
+    }
+
+    pub(super) fn takes_part(&self, claim: u32) -> [bool; 2] {
+        self.node(claim).takes_part
+    }
+
+    /// Counts the shares from here to the root anew and puts them in order.
+    pub(super) fn refresh(&mut self, from: u32) {
+        let mut node = from;
+        while node != ROOT {
+            self.recount_share(node);
+            self.place(node);
+            node = self.node(node).parent;
+        }
+    }
+
+    /// Puts a node in order that has come or gone; those above it as far as it matters.
+    fn reorder(&mut self, from: u32) {
+        let mut node = from;
+        while node != ROOT {
+            if !self.place(node) {
+                return;
+            }
+            node = self.node(node).parent;
+        }
+    }
+
+    /// Writes a node's keys into its parent's tournaments; whether the parent became empty by it, or was.
+    fn place(&mut self, node: u32) -> bool {
+        let (parent, place) = (self.node(node).parent, self.node(node).place);
+        let is_guarded = self.node(node).is_guarded;
+        let mut is_news = false;
+        for order in ORDERS {
+            if order == Order::Guaranteed && !is_guarded {
+                continue;
+            }
+            let key = self.key(node, order);
+            let tournament = &mut self.node_mut(parent).orders[order as usize];
+            let before = tournament.first();
+            tournament.set(place, key);
+            is_news |= before.is_none() != tournament.first().is_none();
+        }
+        is_news
+    }
+
+    /// The claim that is served next.
+    pub(super) fn first(&self, order: Order) -> Option<u32> {
+        let mut node = ROOT;
+        loop {
+            let found = self.node(node);
+            if let Kind::Claim(claim) = found.kind {
+                return Some(claim);
+            }
+            let place = found.orders[order as usize].first()?;
+            node = *found.children.get(place as usize)?;
+        }
+    }
+
+    /// Which of two claims' nodes is served first.
+    pub(super) fn compare(&self, one: u32, other: u32) -> std::cmp::Ordering {
+        let (mut a, mut b) = (self.way(one), self.way(other));
+        while let (Some(left), Some(right)) = (a.pop(), b.pop()) {
+            if left != right {
+                let rank = |node: u32| {
+                    let found = self.node(node);
+                    (found.share, found.count, found.place)
+                };
+                return rank(left).cmp(&rank(right));
+            }
+        }
+        std::cmp::Ordering::Equal
+    }
+
+    /// The nodes from one to the root, itself first.
+    fn way(&self, from: u32) -> Vec<u32> {
+        let mut way = Vec::with_capacity(8);
+        let mut node = from;
+        while node != NONE {
+            way.push(node);
+            node = self.node(node).parent;
+        }
+        way
+    }
+
+    /// All claims at and beneath a role.
+    pub(super) fn claims_beneath(&self, role: u32) -> Vec<u32> {
+        let mut claims = Vec::new();
+        let mut stack = vec![role];
+        while let Some(node) = stack.pop() {
+            let found = self.node(node);
+            if let Kind::Claim(claim) = found.kind {
+                claims.push(claim);
+            }
+            stack.extend(found.children.iter().rev());
+        }
+        claims
+    }
+
+    /// All claims in the order in which they would be served, whether they take part or not.
+    pub(super) fn claims_in_order(&self) -> Vec<u32> {
+        let mut claims = Vec::new();
+        let mut stack = vec![ROOT];
+        while let Some(node) = stack.pop() {
+            let found = self.node(node);
+            if let Kind::Claim(claim) = found.kind {
+                claims.push(claim);
+            }
+            let mut children = found.children.clone();
+            children.sort_by_key(|child| {
+                let child = self.node(*child);
+                (child.share, child.count, child.place)
+            });
+            stack.extend(children.into_iter().rev());
+        }
+        claims
+    }
+}
+
+/// The largest part of a total that is held, divided by the weight, of 2^53.
+fn share(held: &Amounts, total: &Amounts, excluded: &[usize], weight: u32) -> u64 {
+    let (mut most, mut of) = (0u64, 1u64);
+    for (name, milli) in held.iter() {
+        if milli == 0 || (!excluded.is_empty() && excluded.contains(&name)) {
+            continue;
+        }
+        let all = total.get(name);
+        if all > 0 && u128::from(milli) * u128::from(of) > u128::from(most) * u128::from(all) {
+            (most, of) = (milli, all);
+        }
+    }
+    if most == 0 {
+        return 0;
+    }
+    let fraction = if weight == WEIGHT_ONE {
+        (u128::from(most) << 53) / u128::from(of)
+    } else {
+        (u128::from(most) << 53) * u128::from(WEIGHT_ONE) / (u128::from(of) * u128::from(weight))
+    };
+    u64::try_from(fraction).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,320 @@
+//! Claims with shapes take turns: the first in order takes as many instances of one entry as are fair on one agent, and then
+//! the order is asked again.
+//!
+//! An entry that wants `r` more while `e` agents could take some gets at most ⌈r/e⌉ on one of them, so that instances spread;
+//! or, when filling up is wanted, as many as fit on the fullest. To find `r` agents is enough: with as many, one on each is
+//! fair. So a look through the index ends after `r` agents that fit, however many there are.
+
+use proffer_model::{Role, Takes};
+
+use super::Allocator;
+use super::agents::buckets_with;
+use super::amounts::Amounts;
+use super::run::{Granted, Source, Work};
+use super::tree::{NONE, Order};
+use super::types::Placement;
+use super::visit::Cap;
+
+impl Allocator {
+    /// The next claim with shapes takes its turn, or has nothing to take any more; false: the steps are used up before.
+    pub(super) fn turn(&mut self, work: &Work, steps_max: u32) -> bool {
+        let Some(claim) = self.tree.first(Order::Shaped) else {
+            return true;
+        };
+        loop {
+            let found = self.claim(claim);
+            let Some(entry) = found.open_shaped.get(found.turns.at).copied() else {
+                self.exhaust(claim);
+                return true;
+            };
+            if self.steps >= steps_max {
+                return false;
+            }
+            if !found.turns.is_gathered {
+                self.gather(work, claim, entry);
+                continue;
+            }
+            let is_granted = if self.entry(entry).demand.gang > 1 {
+                self.grant_gang(claim, entry)
+            } else {
+                self.grant_next(claim, entry)
+            };
+            if is_granted {
+                return true;
+            }
+            self.end_of_queue(claim, entry);
+        }
+    }
+
+    /// Nothing is left in the queue: once more when it has given something, else the next entry.
+    fn end_of_queue(&mut self, claim: u32, entry: u32) {
+        let is_wanted = self.entry(entry).wanted() > 0;
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return;
+        };
+        let is_progress = found.turns.is_progress;
+        found.turns.is_gathered = false;
+        found.turns.is_progress = false;
+        // An entry that wants nothing any more has left the list of the open ones by itself.
+        if is_wanted && !is_progress {
+            found.turns.at += 1;
+            self.wait(entry);
+        }
+    }
+
+    fn exhaust(&mut self, claim: u32) {
+        let node = self.claim(claim).node;
+        let [any, _] = self.tree.takes_part(node);
+        self.tree.set_takes_part(node, any, false);
+        self.exhausted.push(claim);
+    }
+
+    /// Finds agents on which some of an entry would fit.
+    fn gather(&mut self, work: &Work, claim: u32, number: u32) {
+        let is_fill = self.options.placement == Placement::BinPack;
+        let entry = self.entry(number);
+        let wanted = usize::try_from(entry.wanted()).unwrap_or(usize::MAX);
+        let least = entry
+            .need
+            .as_ref()
+            .map_or_else(Amounts::default, |need| need.plain.clone());
+        let least = if self.agents.special().next().is_some() {
+            Amounts::default()
+        } else {
+            least
+        };
+        let cap = self.cap(self.claim(claim).role_node, Order::Shaped);
+        let mut queue = Vec::new();
+        let mut steps = 1u32;
+        if self.has_room(number, &cap) && !self.looks_everywhere(work, claim) {
+            if let Source::List(agents, _) = &work.agents {
+                steps = steps.saturating_add(u32::try_from(agents.len()).unwrap_or(u32::MAX));
+                let fitting = agents
+                    .iter()
+                    .filter(|agent| self.times(number, **agent, &cap, 1) > 0);
+                queue = fitting.take(wanted).copied().collect();
+            }
+        } else if self.has_room(number, &cap) {
+            let mut buckets: Vec<usize> = buckets_with(&least).collect();
+            if is_fill {
+                buckets.reverse();
+            }
+            'all: for bucket in buckets {
+                let len = self.agents.bucket(bucket).len();
+                let from = self.random.below(len);
+                let list = self.agents.bucket(bucket);
+                for agent in list.iter().skip(from).chain(list.iter().take(from)) {
+                    steps = steps.saturating_add(1);
+                    if self.times(number, *agent, &cap, 1) > 0 {
+                        queue.push(*agent);
+                    }
+                    if queue.len() >= wanted {
+                        break 'all;
+                    }
+                }
+            }
+        }
+        self.steps = self.steps.saturating_add(steps);
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return;
+        };
+        found.turns.queue = queue.into();
+        found.turns.is_gathered = true;
+    }
+
+    /// Whether quotas leave anything for one instance; reservations may do without.
+    fn has_room(&mut self, number: u32, cap: &Cap) -> bool {
+        let entry = self.entry(number);
+        let Some(need) = &entry.need else {
+            return false;
+        };
+        let mut allowed = Amounts::unbounded(self.names.len());
+        cap.shrink(&mut allowed);
+        if allowed.contains(&need.plain) {
+            return true;
+        }
+        let role = self.claim(entry.claim).role_node;
+        if cap
+            .room
+            .as_ref()
+            .is_some_and(|room| !room.contains(&need.plain))
+        {
+            self.tree.mark_bound(role);
+        } else {
+            self.is_held_back = true;
+        }
+        self.agents.special().next().is_some()
+    }
+
+    /// How many instances of an entry an agent could take, at most so many.
+    pub(super) fn times(&self, number: u32, agent: u32, cap: &Cap, most: u32) -> u32 {
+        let (Some(found), entry) = (self.agents.try_get(agent), self.entry(number)) else {
+            return 0;
+        };
+        let (Some(known), Some(need)) = (&found.known, &entry.need) else {
+            return 0;
+        };
+        if !found.is_offerable() || self.is_kept_for_another_entry(agent, number) {
+            return 0;
+        }
+        let mut allowed = Amounts::unbounded(self.names.len());
+        cap.shrink(&mut allowed);
+        let most = most.min(entry.allowance(agent, &known.description).0);
+        let times = need.times(
+            &found.free,
+            &allowed,
+            self.taker(number),
+            &self.names,
+            u64::from(most),
+        );
+        if times == 0 || entry.failed_predicate(&known.description).is_some() {
+            return 0;
+        }
+        let exclusions = found.exclusions.as_ref();
+        if exclusions
+            .is_some_and(|exclusions| exclusions.refuse(number, entry.stamp, self.now, &found.free))
+        {
+            return 0;
+        }
+        u32::try_from(times).unwrap_or(u32::MAX)
+    }
+
+    fn taker(&self, number: u32) -> (&Role, Takes) {
+        let entry = self.entry(number);
+        (&self.claim(entry.claim).role, entry.demand.takes)
+    }
+
+    /// Grants some of an entry on the next agent of the queue that can take them.
+    fn grant_next(&mut self, claim: u32, number: u32) -> bool {
+        loop {
+            let wanted = self.entry(number).wanted();
+            let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+                return false;
+            };
+            let others = u32::try_from(found.turns.queue.len())
+                .unwrap_or(u32::MAX)
+                .max(1);
+            let Some(agent) = found.turns.queue.pop_front() else {
+                return false;
+            };
+            if wanted == 0 {
+                return false;
+            }
+            let fair = match self.options.placement {
+                Placement::Spread => wanted.div_ceil(others),
+                Placement::BinPack => wanted,
+            };
+            self.steps = self.steps.saturating_add(1);
+            if self.grant_shaped(number, agent, fair, true) > 0 {
+                if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+                    found.turns.is_progress = true;
+                }
+                self.refresh(claim);
+                return true;
+            }
+        }
+    }
+
+    /// Grants as many as fit, at most so many; how many that were.
+    fn grant_shaped(&mut self, number: u32, agent: u32, most: u32, is_merged: bool) -> u32 {
+        let entry = self.entry(number);
+        let claim = entry.claim;
+        let cap = self.cap(self.claim(claim).role_node, Order::Shaped);
+        let count = self.times(number, agent, &cap, most);
+        let mut allowed = Amounts::unbounded(self.names.len());
+        cap.shrink(&mut allowed);
+        let taken = self
+            .entry(number)
+            .need
+            .as_ref()
+            .filter(|_| count > 0)
+            .and_then(|need| {
+                let free = &self.agents.get(agent).free;
+                need.take(
+                    free,
+                    &allowed,
+                    self.taker(number),
+                    &self.names,
+                    u64::from(count),
+                )
+            });
+        let Some(bundle) = taken else { return 0 };
+        self.hold(claim, agent, bundle.clone(), true);
+        self.note(
+            Granted {
+                claim,
+                agent,
+                bundle,
+                is_any: false,
+                fit: (number, count),
+                more_fits: Vec::new(),
+            },
+            is_merged,
+        );
+        self.count_offered(number, agent, count);
+        count
+    }
+
+    /// Grants a gang on the agents of the queue, or nothing of it.
+    fn grant_gang(&mut self, claim: u32, number: u32) -> bool {
+        let entry = self.entry(number);
+        let (wanted, gang) = (entry.wanted(), entry.demand.gang.min(entry.wanted()));
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return false;
+        };
+        let queue: Vec<u32> = std::mem::take(&mut found.turns.queue).into();
+        let before = self.granted.len();
+        let mut missing = wanted;
+        let mut is_more = true;
+        while missing > 0 && std::mem::take(&mut is_more) {
+            let mut others = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+            for agent in &queue {
+                let fair = missing.div_ceil(others.max(1));
+                others = others.saturating_sub(1);
+                self.steps = self.steps.saturating_add(1);
+                let count = self.grant_shaped(number, *agent, fair.min(missing), false);
+                missing -= count;
+                is_more |= count > 0;
+            }
+        }
+        if gang > 0 && wanted - missing >= gang {
+            self.refresh(claim);
+            return true;
+        }
+        for undone in self.granted.split_off(before) {
+            self.undo(undone);
+        }
+        self.refresh(claim);
+        false
+    }
+
+    /// As if it had never been granted.
+    fn undo(&mut self, granted: Granted) {
+        let (number, count) = granted.fit;
+        self.unhold(granted.claim, granted.agent, &granted.bundle);
+        self.tree.uncount(self.claim(granted.claim).node);
+        let Some(entry) = self.entry_mut(number) else {
+            return;
+        };
+        entry.offered = entry.offered.saturating_sub(count);
+        let id = entry.demand.id.clone();
+        self.change_placed_at(granted.claim, &id, granted.agent, |placed| {
+            super::claims::Placed {
+                offered: placed.offered.saturating_sub(count),
+                ..placed
+            }
+        });
+        self.reopen(number);
+    }
+
+    /// Whether an agent is kept for an entry of another claim.
+    pub(super) fn is_kept_for_another(&self, agent: u32, claim: u32) -> bool {
+        let earmark = self.agents.get(agent).earmark;
+        earmark != NONE && self.entry(earmark).claim != claim
+    }
+
+    fn is_kept_for_another_entry(&self, agent: u32, number: u32) -> bool {
+        let earmark = self.agents.get(agent).earmark;
+        earmark != NONE && earmark != number
+    }
+}

@@ -1,0 +1,337 @@
+//! An agent goes to claims that take whatever is free: the first in order that can have it takes all that it may have, what
+//! is left goes to the next. Each claim is looked at once on an agent, in the order that was when the agent's turn came.
+
+use proffer_model::Resources;
+
+use super::Allocator;
+use super::amounts::Amounts;
+use super::bundle::{Bundle, offerable, shrunk};
+use super::run::{Granted, Work};
+use super::tree::{NONE, Order};
+
+/// What came of a look at a claim on an agent.
+enum Look {
+    Granted,
+    /// Nothing here, as long as no more is free and the claim stays the same.
+    Shut,
+    /// Nothing here and now.
+    NotHere,
+    /// Nothing anywhere in this run, but for agents with something special.
+    NotInRun,
+}
+
+/// How much of what is neither reserved nor revocable a claim may have more.
+#[derive(Clone, Debug)]
+pub(super) struct Cap {
+    /// By the limits of its role and those above; none: no limits.
+    pub(super) room: Option<Amounts>,
+    /// By what guarantees of others need; none: they need nothing.
+    pub(super) surplus: Option<Amounts>,
+}
+
+impl Cap {
+    pub(super) fn shrink(&self, amounts: &mut Amounts) {
+        for bound in self.room.iter().chain(&self.surplus) {
+            amounts.shrink_to(bound);
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        self.room.is_none() && self.surplus.is_none()
+    }
+}
+
+impl Allocator {
+    pub(super) fn visit(&mut self, work: &Work, agent: u32, order: Order) {
+        self.steps = self.steps.saturating_add(1);
+        let Some(found) = self
+            .agents
+            .try_get(agent)
+            .filter(|found| found.is_offerable())
+        else {
+            return;
+        };
+        if self.live.is_within(&found.shut) {
+            return;
+        }
+        if !found.is_common {
+            // What stood in the way of others' ordinary resources does not stand in the way of their reservations.
+            for claim in std::mem::take(&mut self.parked_in_run) {
+                self.unpark(claim);
+            }
+        }
+        let mut back = Vec::new();
+        self.parked
+            .take_without(&self.agents.get(agent).shut, &mut back);
+        for claim in back {
+            self.unpark(claim);
+        }
+        let (mut tried, mut granted) = (Vec::new(), Vec::new());
+        while !self.agents.get(agent).free.is_empty() {
+            let Some(claim) = self.next_any(work, order) else {
+                break;
+            };
+            self.steps = self.steps.saturating_add(1);
+            match self.look(claim, agent, order) {
+                Look::Granted => {
+                    granted.push(claim);
+                    if self.agents.get(agent).free.is_empty() {
+                        break;
+                    }
+                    tried.push(claim);
+                }
+                Look::Shut => {
+                    self.shut(claim, agent);
+                    self.parked.set(claim);
+                }
+                Look::NotHere => tried.push(claim),
+                Look::NotInRun => self.parked_in_run.push(claim),
+            }
+            let node = self.claim(claim).node;
+            let [_, shaped] = self.tree.takes_part(node);
+            self.tree.set_takes_part(node, false, shaped);
+        }
+        for claim in granted {
+            self.refresh(claim);
+        }
+        for claim in tried {
+            self.unpark(claim);
+        }
+    }
+
+    fn shut(&mut self, claim: u32, agent: u32) {
+        let found = self.agents.get_mut(agent);
+        if !found.shut.has(claim) {
+            found.shut.set(claim);
+            if let Some(Some(claim)) = self.claims.get_mut(claim as usize) {
+                claim.shut_at.push(agent);
+            }
+        }
+    }
+
+    fn look(&mut self, claim: u32, agent: u32, order: Order) -> Look {
+        let found = self.agents.get(agent);
+        if found.shut.has(claim) {
+            return Look::Shut;
+        }
+        if self.is_kept_for_another(agent, claim) {
+            return Look::NotHere;
+        }
+        let (role, is_common) = (self.claim(claim).role_node, found.is_common);
+        let cap = self.cap(role, order);
+        if order == Order::Guaranteed && self.tree.unmet(role).is_zero() {
+            return Look::NotInRun;
+        }
+        let mut is_shut = true;
+        let mut is_nowhere = is_common;
+        let mut place = 0;
+        while let Some(entry) = self.claim(claim).open_any.get(place).copied() {
+            place += 1;
+            match self.look_for(entry, agent, order, &cap) {
+                Look::Granted => return Look::Granted,
+                Look::Shut => is_nowhere = false,
+                Look::NotHere => (is_shut, is_nowhere) = (false, false),
+                Look::NotInRun => is_shut = false,
+            }
+        }
+        match (is_shut, is_nowhere) {
+            (true, _) => Look::Shut,
+            (_, true) => Look::NotInRun,
+            _ => Look::NotHere,
+        }
+    }
+
+    /// What a claim may have more of what is neither reserved nor revocable.
+    pub(super) fn cap(&self, role: u32, order: Order) -> Cap {
+        let mut surplus = self.surplus();
+        if let (true, Some(surplus)) = (order != Order::Any, &mut surplus) {
+            surplus.add(&self.tree.unmet(role));
+        }
+        Cap {
+            room: self.tree.room(role),
+            surplus,
+        }
+    }
+
+    /// Looks at an agent for one entry that takes whatever is free.
+    fn look_for(&mut self, number: u32, agent: u32, order: Order, cap: &Cap) -> Look {
+        let (found, entry) = (self.agents.get(agent), self.entry(number));
+        let Some(known) = &found.known else {
+            return Look::NotHere;
+        };
+        if !entry.demand.predicates.is_empty()
+            && entry.failed_predicate(&known.description).is_some()
+        {
+            return Look::Shut;
+        }
+        if !entry.together.is_empty() && entry.allowance(agent, &known.description).0 == 0 {
+            return Look::NotHere;
+        }
+        if let Some(exclusions) = &found.exclusions
+            && exclusions.refuse(number, entry.stamp, self.now, &found.free)
+        {
+            return Look::Shut;
+        }
+        if found.is_common && cap.is_none() && order == Order::Any {
+            if !passes(
+                self.least_of(number),
+                &found.free.plain,
+                !found.free.extra.is_empty(),
+            ) {
+                return Look::NotHere;
+            }
+            self.grant_whole(number, agent);
+            return Look::Granted;
+        }
+        self.look_for_part(number, agent, order, cap)
+    }
+
+    /// The same, where a part of what is free at most may go to the claim.
+    fn look_for_part(&mut self, number: u32, agent: u32, order: Order, cap: &Cap) -> Look {
+        let (found, entry) = (self.agents.get(agent), self.entry(number));
+        let claim = self.claim(entry.claim);
+        let (claim_number, role_node, is_common) = (entry.claim, claim.role_node, found.is_common);
+        let mut takes = entry.demand.takes;
+        takes.shared &= !found.is_shared_offered;
+        let mut allowed = Amounts::unbounded(self.names.len());
+        cap.shrink(&mut allowed);
+        let mut bundle = Bundle {
+            plain: found.free.plain.clone(),
+            extra: Resources::new(),
+        };
+        bundle.plain.shrink_to(&allowed);
+        let mut rest = allowed.minus(&bundle.plain);
+        let mut bounded = Resources::new();
+        if is_common {
+            bundle.extra.clone_from(&found.free.extra);
+        } else {
+            let part = offerable(
+                &found.free.extra,
+                &claim.role,
+                takes,
+                order == Order::Guaranteed,
+            );
+            bounded = shrunk(&part.bounded, &mut rest, &self.names);
+            bundle.extra = part.always;
+            super::bundle::add(&mut bundle.extra, &bounded);
+        }
+        let is_chopped = bundle.plain != found.free.plain;
+        if order == Order::Guaranteed && !self.is_progress(role_node, &bundle.plain, &bounded) {
+            return Look::NotHere;
+        }
+        let all = if is_common {
+            bundle.plain.clone()
+        } else {
+            bundle.all(&mut self.names)
+        };
+        let is_enough = passes(self.least_of(number), &all, !bundle.extra.is_empty());
+        let is_nowhere = is_chopped && is_common && !passes(self.least_of(number), &allowed, true);
+        if is_chopped {
+            self.note_bounds(role_node, agent, cap);
+        }
+        if !is_enough {
+            return if is_nowhere {
+                Look::NotInRun
+            } else {
+                Look::NotHere
+            };
+        }
+        let (found, entry) = (self.agents.get(agent), self.entry(number));
+        if let Some(exclusions) = &found.exclusions
+            && exclusions.refuse(number, entry.stamp, self.now, &bundle)
+        {
+            return Look::NotHere;
+        }
+        if super::bundle::has_shared(&bundle.extra) {
+            self.agents.get_mut(agent).is_shared_offered = true;
+        }
+        self.hold(claim_number, agent, bundle.clone(), true);
+        self.note_any(number, agent, bundle, order == Order::Guaranteed);
+        Look::Granted
+    }
+
+    /// Whether a guarantee comes nearer by it.
+    fn is_progress(&mut self, role: u32, plain: &Amounts, bounded: &Resources) -> bool {
+        let mut unmet = self.tree.unmet(role);
+        let charged = super::bundle::sums_of(bounded, &mut self.names).charged;
+        unmet.shrink_to(&plain.plus(&charged));
+        !unmet.is_zero()
+    }
+
+    /// Remembers what stood in the way, so that the claim is looked at again when it does no more.
+    fn note_bounds(&mut self, role: u32, agent: u32, cap: &Cap) {
+        let free = &self.agents.get(agent).free.plain;
+        let by_room = cap.room.as_ref().is_some_and(|room| !room.contains(free));
+        self.is_held_back |= cap
+            .surplus
+            .as_ref()
+            .is_some_and(|surplus| !surplus.contains(free));
+        if by_room {
+            self.tree.mark_bound(role);
+        }
+    }
+
+    fn least_of(&self, entry: u32) -> &[Amounts] {
+        self.entry(entry).least.as_ref().unwrap_or(&self.least)
+    }
+
+    fn grant_whole(&mut self, number: u32, agent: u32) {
+        let bundle = self.agents.get(agent).free.clone();
+        let claim = self.entry(number).claim;
+        self.hold_whole(claim, agent);
+        // In the pass for everybody a claim comes to an agent once: only what the pass before gave can grow.
+        let is_merged = !self.merged.is_empty();
+        self.note_any(number, agent, bundle, is_merged);
+    }
+
+    fn note_any(&mut self, number: u32, agent: u32, bundle: Bundle, is_merged: bool) {
+        let claim = self.entry(number).claim;
+        let grows = self.merged.contains_key(&(claim, agent, true));
+        let granted = Granted {
+            claim,
+            agent,
+            bundle,
+            is_any: true,
+            fit: (number, 1),
+            more_fits: Vec::new(),
+        };
+        self.note(granted, is_merged || grows);
+        if grows {
+            return;
+        }
+        self.count_offered(number, agent, 1);
+    }
+
+    /// More of an entry is on offer.
+    pub(super) fn count_offered(&mut self, number: u32, agent: u32, count: u32) {
+        let Some(entry) = self.entry_mut(number) else {
+            return;
+        };
+        entry.offered = entry.offered.saturating_add(count);
+        entry.waiting_since = None;
+        let is_wanted = entry.wanted() > 0;
+        let (claim, is_kept, is_any) = (entry.claim, entry.earmark != NONE, entry.is_any());
+        let is_counted = !is_any || !entry.together.is_empty();
+        if is_counted {
+            let id = entry.demand.id.clone();
+            self.change_placed_at(claim, &id, agent, |placed| super::claims::Placed {
+                offered: placed.offered.saturating_add(count),
+                ..placed
+            });
+        }
+        if is_kept {
+            self.stop_waiting(number);
+        }
+        if !is_wanted {
+            self.reopen(number);
+        }
+    }
+}
+
+/// Whether so much is at least one of these, and anything at all.
+fn passes(least: &[Amounts], all: &Amounts, has_extra: bool) -> bool {
+    if least.is_empty() {
+        return has_extra || !all.is_zero();
+    }
+    least.iter().any(|least| all.contains(least)) && (has_extra || !all.is_zero())
+}
