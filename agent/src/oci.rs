@@ -11,10 +11,11 @@ mod create;
 mod enter;
 mod find;
 mod overlay;
+mod places;
 mod seccomp;
 mod spec;
 mod system;
 
-pub(crate) use containers::{CGROUP_ROOT, Containers, cgroup_of, end_container};
+pub(crate) use containers::{CGROUP_ROOT, Containers, cgroup_of, end_container, remove_root};
 
 pub use contain::main as contain;

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::inbox::Inbox;
 use crate::limits::{IMAGE_LOADS_MAX, SIGNALS_MAX, START_PATIENCE, STARTS_MAX};
-use crate::oci::Containers;
+use crate::oci::{self, Containers};
 use crate::process::attach::{Attached, Connection, attach};
 use crate::supervisor::protocol::{READY, Said, kill_line};
 
@@ -88,7 +88,10 @@ impl Processes {
     /// Finds out what is there of a run of an earlier life, and stays attached to it if it runs.
     pub(crate) async fn recover(&self, run: RunId) -> Found {
         match attach(&self.shared.run_dir(run)).await {
-            Attached::Gone(found) => found,
+            Attached::Gone(found) => {
+                self.shared.remove_root(run);
+                found
+            }
             Attached::Alive { pid, connection } => {
                 let signals = self.shared.register(run);
                 let shared = self.shared.clone();
@@ -108,6 +111,7 @@ impl Processes {
 
     /// What is there of a run of an earlier life of the host: nothing runs, but it may have left word.
     pub(crate) fn recover_after_boot(&self, run: RunId) -> Found {
+        self.shared.remove_root(run);
         attach::read_exit(&self.shared.run_dir(run)).unwrap_or(Found::SupervisorLost)
     }
 
@@ -295,6 +299,13 @@ impl Shared {
             }
         };
         self.tell(event).await;
+        self.remove_root(run);
+    }
+
+    /// Of a container that has ended; nobody waits for it, and what this life does not get to the next one does.
+    fn remove_root(&self, run: RunId) {
+        let dir = self.run_dir(run);
+        drop(tokio::task::spawn_blocking(move || oci::remove_root(&dir)));
     }
 
     async fn tell(&self, event: Event) {

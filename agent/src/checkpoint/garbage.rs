@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::STALE;
 use super::read::is_left_over;
+use crate::removal::remove_all;
 
 /// The thread's end for its user. The thread ends when this is dropped.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl Garbage {
         let (wake, woken) = sync_channel(1);
         std::thread::Builder::new()
             .name("garbage".to_owned())
-            .spawn(move || remove_all(&runs_dir, &woken))?;
+            .spawn(move || remove_stale(&runs_dir, &woken))?;
         Ok(Self(wake))
     }
 
@@ -36,7 +37,7 @@ impl Garbage {
     }
 }
 
-fn remove_all(runs_dir: &Path, woken: &Receiver<()>) {
+fn remove_stale(runs_dir: &Path, woken: &Receiver<()>) {
     let mut reported = BTreeSet::new();
     loop {
         for path in stale(runs_dir) {
@@ -60,15 +61,14 @@ fn stale(runs_dir: &Path) -> Vec<PathBuf> {
 
 /// Removes a directory and all beneath it, also directories that their owner has closed to itself.
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    match remove_all(path) {
         // Not as root, who needs no permission, and whom a link in the right moment would lead astray.
         Err(error)
             if error.kind() == io::ErrorKind::PermissionDenied
                 && !nix::unistd::Uid::effective().is_root() =>
         {
             open_directories(path);
-            fs::remove_dir_all(path)
+            remove_all(path)
         }
         result => result,
     }

@@ -15,6 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const MOUNTS: &str = "/sys/fs/cgroup";
 /// The controllers that a container cannot do without.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// The hierarchies of version 1 that a container sees: by them programs find out what they may use.
+const SHOWN: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
 /// Control groups within one that are looked through, one in the other. Containers cannot make any.
 const DEPTH_MAX: u32 = 4;
 
@@ -48,6 +50,20 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// With version 1, the hierarchies that its container is to see and its directory in each, which may not be there yet.
+    /// Nothing with version 2, where it is the root of what its container mounts.
+    pub(crate) fn shown(&self) -> Vec<(&'static str, PathBuf)> {
+        if is_unified() {
+            return Vec::new();
+        }
+        let shown = SHOWN.into_iter().filter_map(|name| {
+            // Controllers that share a hierarchy have links to it by their names.
+            let hierarchy = Path::new(MOUNTS).join(name).canonicalize().ok()?;
+            Some((name, hierarchy.join(&self.path)))
+        });
+        shown.collect()
     }
 
     /// How many of its processes the kernel has killed because it used more memory than it may.

@@ -2,9 +2,9 @@
 //! whose supervisor is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +22,9 @@ use crate::limits::{
 };
 use crate::oci::cgroup::Cgroup;
 use crate::oci::spec::SANDBOX;
+use crate::oci::{create, overlay};
 use crate::process::{Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch};
+use crate::removal::remove_all;
 use crate::supervisor::protocol::{self, Contained, Launch};
 
 /// In the work directory.
@@ -139,6 +141,9 @@ impl Containers {
                 ..self.limits(spec)
             }),
         };
+        // Root of a container is root's user here: nobody may reach a set-user-id program that it leaves.
+        fs::set_permissions(dir, Permissions::from_mode(0o700))
+            .map_err(|error| failed(format!("its directory: {error}")))?;
         let held = self
             .collected
             .lock()
@@ -181,6 +186,16 @@ impl Containers {
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "images cannot be looked through"),
+        }
+    }
+}
+
+/// Removes what the container of this run has written to its root. Its sandbox and output stay. Blocks.
+pub(crate) fn remove_root(dir: &Path) {
+    for name in [overlay::UPPER, overlay::WORK, create::BOX] {
+        let path = dir.join(name);
+        if let Err(error) = remove_all(&path) {
+            tracing::warn!(path = %path.display(), %error, "what a container has left cannot be removed");
         }
     }
 }

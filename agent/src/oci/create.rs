@@ -24,11 +24,11 @@ use nix::unistd::execve;
 
 use crate::oci::cgroup::Cgroup;
 use crate::oci::seccomp::Filters;
-use crate::oci::{find, overlay, spec, system};
+use crate::oci::{find, overlay, places, spec, system};
 use crate::supervisor::protocol::Launch;
 
 /// In the run directory: where this process, and nobody else, has a file system for its own files and the root.
-const BOX: &str = "box";
+pub(super) const BOX: &str = "box";
 /// The container's name for the library, which keeps its files under it.
 const NAME: &str = "task";
 
@@ -44,6 +44,7 @@ pub(super) fn run(dir: &Path, launch: &Launch) -> Result<i32, String> {
         .map_err(|error| format!("its root cannot be mounted: {error}"))?;
     overlay::make_directory(&root, &container.directory)
         .map_err(|error| format!("its directory {}: {error}", container.directory))?;
+    places::prepare(&root)?;
     let config = spec::config(launch, container, dir, &root).to_string();
     fs::write(place.join("config.json"), config).map_err(|error| error.to_string())?;
 
@@ -140,6 +141,8 @@ impl Payload {
         system::default_sigpipe().map_err(|error| error.to_string())?;
         // No task without its supervisor: nobody could tell how it ended.
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
+        system::confine_sockets()
+            .map_err(|error| format!("its sockets cannot be confined: {error}"))?;
         filters
             .apply()
             .map_err(|error| format!("its system calls cannot be filtered: {error}"))?;

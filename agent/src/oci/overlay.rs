@@ -12,9 +12,9 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 
 /// What the container has written.
-const UPPER: &str = "upper";
+pub(super) const UPPER: &str = "upper";
 /// The kernel's own.
-const WORK: &str = "work";
+pub(super) const WORK: &str = "work";
 
 /// Mounts the overlay of these layers, the lowest first, at `root`; what is written to it goes to directories in `dir`.
 pub(super) fn mount_root(layers: &[&Path], dir: &Path, root: &Path) -> io::Result<()> {

@@ -3,12 +3,13 @@
 //! It shares the host's network, because its ports are resources of the host, and the host's users. Everything else is its
 //! own. What it may not see of `/proc` and `/sys` is what Docker hides.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use caps::Capability;
 use serde_json::{Value, json};
 
 use crate::limits::{CPU_PERIOD_US, CPU_QUOTA_MIN_US, CPU_SHARES_MIN};
+use crate::oci::cgroup::Cgroup;
 use crate::supervisor::protocol::{self, Contained, Launch};
 
 /// Where the task finds its sandbox.
@@ -43,15 +44,18 @@ const MASKED: [&str; 13] = [
     "/sys/firmware",
 ];
 /// What changes the host.
-const READONLY: [&str; 5] = [
+const READONLY: [&str; 6] = [
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
     "/proc/sys",
     "/proc/sysrq-trigger",
+    CGROUPS,
 ];
+/// Where the container finds what holds it.
+const CGROUPS: &str = "/sys/fs/cgroup";
 /// The host's files by which names are found, since the network is the host's.
-const HOST_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
+pub(super) const HOST_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
 /// The file `config.json`.
 pub(super) fn config(launch: &Launch, container: &Contained, dir: &Path, root: &Path) -> Value {
@@ -82,7 +86,7 @@ pub(super) fn config(launch: &Launch, container: &Contained, dir: &Path, root: &
             "noNewPrivileges": true,
         },
         "root": {"path": root, "readonly": false},
-        "mounts": mounts(dir),
+        "mounts": mounts(dir, &Cgroup::new(&container.cgroup).shown()),
         "linux": {
             "namespaces": namespaces(),
             "cgroupsPath": container.cgroup,
@@ -122,7 +126,7 @@ fn resources(container: &Contained) -> Value {
     })
 }
 
-fn mounts(dir: &Path) -> Vec<Value> {
+fn mounts(dir: &Path, cgroups: &[(&str, PathBuf)]) -> Vec<Value> {
     let own = |place: &str, kind: &str, options: &[&str]| json!({"destination": place, "type": kind, "source": kind, "options": options});
     let bound = |place: &str, source: &Path, options: &[&str]| json!({"destination": place, "type": "bind", "source": source, "options": options});
     let mut mounts = vec![
@@ -150,17 +154,30 @@ fn mounts(dir: &Path) -> Vec<Value> {
         ),
         own("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         own("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        own(
-            "/sys/fs/cgroup",
-            "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", "ro"],
-        ),
         bound(
             SANDBOX,
             &dir.join(protocol::SANDBOX),
             &["bind", "rw", "nosuid", "nodev"],
         ),
     ];
+    // Of version 1 only what is the container's, and each for itself: the library would mount all hierarchies, writable,
+    // and of those that hold no container the host's root.
+    let cgroup_kind = if cgroups.is_empty() {
+        "cgroup"
+    } else {
+        "tmpfs"
+    };
+    let options = if cgroups.is_empty() {
+        &["nosuid", "noexec", "nodev", "relatime", "ro"][..]
+    } else {
+        &["nosuid", "noexec", "nodev", "mode=755", "size=64k"][..]
+    };
+    mounts.push(own(CGROUPS, cgroup_kind, options));
+    mounts.extend(cgroups.iter().map(|(name, directory)| {
+        let place = format!("{CGROUPS}/{name}");
+        let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+        bound(&place, directory, &options)
+    }));
     let files = HOST_FILES.map(Path::new).into_iter();
     let files = files.filter(|file| file.is_file()).filter_map(|file| {
         let options = ["bind", "ro", "nosuid", "nodev", "noexec"];

@@ -29,6 +29,47 @@ pub(super) fn default_sigpipe() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps this process, and all that it starts, from sockets that have a name without a file and were made by others than
+/// those: they belong to the network, which is the host's, and some servers of the host obey whoever is root. Kernels
+/// before 6.12 cannot, and then nothing is done.
+pub(super) fn confine_sockets() -> io::Result<()> {
+    /// `landlock_ruleset_attr`: no rule for files or ports, and the scope.
+    static ATTRIBUTES: [u64; 3] = [0, 0, SCOPE_ABSTRACT_UNIX_SOCKET];
+    const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+    // SAFETY: the kernel reads the three words of the attributes, which live as long as the program.
+    let ruleset = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            &raw const ATTRIBUTES,
+            size_of_val(&ATTRIBUTES),
+            0_u32,
+        )
+    };
+    if ruleset < 0 {
+        return match io::Error::last_os_error() {
+            error if is_unknown(&error) => Ok(()),
+            error => Err(error),
+        };
+    }
+    // SAFETY: no pointers; the descriptor is the one that the kernel has just made.
+    let restricted = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0_u32) };
+    let result = match restricted {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    // SAFETY: nobody else has the descriptor.
+    unsafe { libc::syscall(libc::SYS_close, ruleset) };
+    result
+}
+
+/// Of a kernel that has no such rules, has them switched off, or knows less of them.
+fn is_unknown(error: &io::Error) -> bool {
+    let unknown = [libc::ENOSYS, libc::EOPNOTSUPP, libc::E2BIG, libc::ENOMSG];
+    error
+        .raw_os_error()
+        .is_some_and(|number| unknown.contains(&number))
+}
+
 /// Writes to a descriptor that this process has inherited, as far as it takes it.
 pub(super) fn write_to(descriptor: RawFd, bytes: &[u8]) {
     // SAFETY: the descriptor was open in the process that this one was cloned from, and nothing here closes it.
@@ -46,6 +87,7 @@ pub(super) fn prepare_entry(command: &mut Command, user: (u32, u32), filters: Fi
         setuid(Uid::from_raw(user.0))?;
         // After the user, which would take it back.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
+        confine_sockets()?;
         filters.apply()
     };
     // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock, and this process has one thread.
