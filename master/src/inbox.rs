@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proffer_master_core::effect::{After, Reply};
-use proffer_master_core::event::{Event, LinkId, RequestId, Seq, SessionId, StateCall};
+use proffer_master_core::event::{
+    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall,
+};
 use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::session::{self, Call};
 use proffer_model::{FrameworkId, Generation, Principal, Problem, code};
@@ -71,6 +73,13 @@ pub(crate) enum Ask {
     },
     /// Why demand is not met.
     Explain { framework: FrameworkId },
+    /// How the roles stand.
+    Roles,
+    /// A change of the cluster.
+    Operate {
+        principal: Principal,
+        call: OperatorCall,
+    },
 }
 
 impl Ask {
@@ -89,6 +98,12 @@ impl Ask {
                 call,
             },
             Self::Explain { framework } => Event::ExplainRequested { request, framework },
+            Self::Roles => Event::RolesRequested { request },
+            Self::Operate { principal, call } => Event::OperatorRequested {
+                request,
+                principal,
+                call,
+            },
         }
     }
 }

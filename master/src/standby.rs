@@ -14,11 +14,12 @@ use crate::standing::{Side, Standing};
 
 /// Calls that change nothing, and so may be passed on. Every other call of `Operator` is the leader's alone to take;
 /// `GetMaster` is about the master that was asked, and answered by it.
-const READS: [&str; 4] = [
+const READS: [&str; 5] = [
     "/proffer.v1.Operator/ListAgents",
     "/proffer.v1.Operator/ListFrameworks",
     "/proffer.v1.Operator/ListTasks",
     "/proffer.v1.Operator/ExplainDemand",
+    "/proffer.v1.Operator/ListRoles",
 ];
 
 /// On the API listener.
@@ -110,7 +111,20 @@ mod tests {
     /// Whoever adds a call decides whether it may be passed on.
     #[test]
     fn every_call_of_operators_is_known_to_be_a_read_or_not() {
-        let not_passed_on = ["GetMaster"];
+        let changes = [
+            "SetQuota",
+            "RemoveQuota",
+            "SetWeight",
+            "RemoveWeight",
+            "Reserve",
+            "Unreserve",
+            "CreateVolumes",
+            "DestroyVolumes",
+            "DeactivateAgent",
+            "ReactivateAgent",
+            "DrainAgent",
+        ];
+        let not_passed_on = changes.into_iter().chain(["GetMaster"]);
         let decided: BTreeSet<String> = READS
             .iter()
             .filter_map(|path| path.rsplit('/').next())

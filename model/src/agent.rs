@@ -34,6 +34,15 @@ pub struct FaultDomain {
     pub zone: String,
 }
 
+/// That an agent is to be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Since when, wall milliseconds.
+    pub since_wall_ms: u64,
+    /// From then, when there is a deadline.
+    pub deadline: Option<std::time::Duration>,
+}
+
 impl FaultDomain {
     /// Checks and wraps: both are given, of at most 200 bytes, without white space and control characters.
     pub fn new(region: &str, zone: &str) -> Result<Self, Problem> {

@@ -41,6 +41,18 @@ codes! {
     TASK_RESOURCES_NOT_OFFERED = "task.resources_not_offered", Conflict;
     /// A task with this id is live or unacknowledged.
     TASK_DUPLICATE = "task.duplicate", Conflict;
+    /// An operation names resources that its offers do not hold.
+    RESOURCES_NOT_OFFERED = "resources.not_offered", Conflict;
+    /// The resources are held by tasks, or not there.
+    RESOURCES_NOT_FREE = "resources.not_free", Conflict;
+    /// There is a volume of this id for the role on the agent.
+    VOLUME_EXISTS = "volume.exists", Conflict;
+    /// A task uses the volume.
+    VOLUME_IN_USE = "volume.in_use", Conflict;
+    /// A quota contradicts itself or the quota of a role above or beneath.
+    QUOTA_INVALID = "quota.invalid", Invalid;
+    /// More is guaranteed than the cluster has, or less is allowed than the role holds.
+    QUOTA_EXCEEDED = "quota.exceeded", Conflict;
     /// Another task of its group is refused.
     TASK_GROUP_REFUSED = "task.group_refused", Conflict;
     /// There is no such task.
@@ -71,6 +83,8 @@ codes! {
     AGENT_REFUSED = "agent.refused", Conflict;
     /// There is no such agent.
     AGENT_UNKNOWN = "agent.unknown", NotFound;
+    /// The agent is not connected.
+    AGENT_AWAY = "agent.away", Conflict;
     /// The agent's checkpoints cannot be read.
     AGENT_CHECKPOINT_DAMAGED = "agent.checkpoint_damaged", Internal;
     /// The version in the framework's state is not the one expected.

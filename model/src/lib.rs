@@ -19,6 +19,7 @@ pub mod leader;
 pub mod limits;
 pub mod link;
 pub mod offer;
+pub mod made;
 pub mod operation;
 pub mod problem;
 pub mod quantities;
@@ -33,7 +34,7 @@ pub mod task;
 pub mod time;
 pub mod token;
 
-pub use agent::{AgentDescription, AgentState, FaultDomain};
+pub use agent::{AgentDescription, AgentState, Drain, FaultDomain};
 pub use attribute::{AttributeValue, Attributes};
 pub use demand::{AtMost, Demand, DemandEntry, Exclusion, Key, Predicate, Shape, Takes};
 pub use epoch::{Epoch, Generation, Incarnation};

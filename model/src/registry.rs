@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::agent::AgentDescription;
+use crate::agent::{AgentDescription, Drain};
 use crate::framework::FrameworkDescription;
-use crate::id::{AgentId, FrameworkId, Principal, StateKey};
+use crate::id::{AgentId, FrameworkId, Principal, Role, StateKey};
+use crate::made::made_of;
+use crate::quota::{Quota, Weight};
+use crate::resources::Resources;
 
 /// One durable change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,56 @@ pub enum Operation {
         /// Which.
         key: StateKey,
     },
+    /// Resources of an agent have become others: reservations and volumes.
+    ConvertAgent {
+        /// Its id.
+        agent: AgentId,
+        /// What is gone.
+        from: Resources,
+        /// What is there instead.
+        to: Resources,
+    },
+    /// Nothing is offered of an agent any more.
+    DeactivateAgent {
+        /// Its id.
+        agent: AgentId,
+    },
+    /// An agent is to be empty.
+    DrainAgent {
+        /// Its id.
+        agent: AgentId,
+        /// Since when and until when.
+        drain: Drain,
+    },
+    /// An agent is neither deactivated nor drained any more.
+    ReactivateAgent {
+        /// Its id.
+        agent: AgentId,
+    },
+    /// What a role is guaranteed and limited to, with all beneath it.
+    SetQuota {
+        /// Which.
+        role: Role,
+        /// What.
+        quota: Quota,
+    },
+    /// A role has no quota any more.
+    RemoveQuota {
+        /// Which.
+        role: Role,
+    },
+    /// The weight of a role's share.
+    SetWeight {
+        /// Which.
+        role: Role,
+        /// How much.
+        weight: Weight,
+    },
+    /// A role has the common weight again.
+    RemoveWeight {
+        /// Which.
+        role: Role,
+    },
 }
 
 /// What the log adds up to.
@@ -74,6 +127,10 @@ pub struct Registry {
     pub completed: BTreeMap<FrameworkId, u64>,
     /// How many frameworks have been completed in all.
     pub completed_count: u64,
+    /// What operators guarantee roles and limit them to.
+    pub quotas: BTreeMap<Role, Quota>,
+    /// Weights of roles that are not the common one.
+    pub weights: BTreeMap<Role, Weight>,
 }
 
 /// A durable agent.
@@ -83,6 +140,25 @@ pub struct AgentEntry {
     pub description: AgentDescription,
     /// Since when it is unreachable, wall milliseconds.
     pub unreachable_since_wall_ms: Option<u64>,
+    /// Reservations and volumes that were made there; the agent does not know them.
+    pub made: Resources,
+    /// Whether an operator has deactivated it.
+    pub is_deactivated: bool,
+    /// Whether it is to be empty.
+    pub drain: Option<Drain>,
+}
+
+impl AgentEntry {
+    /// An agent that is new.
+    pub fn new(description: AgentDescription) -> Self {
+        Self {
+            description,
+            unreachable_since_wall_ms: None,
+            made: Resources::new(),
+            is_deactivated: false,
+            drain: None,
+        }
+    }
 }
 
 /// A durable framework.
@@ -115,29 +191,41 @@ impl Registry {
     pub fn apply(&mut self, operation: &Operation) {
         match operation {
             Operation::AdmitAgent { agent, description } => {
-                let since = self
-                    .agents
-                    .get(agent)
-                    .and_then(|entry| entry.unreachable_since_wall_ms);
-                let entry = AgentEntry {
-                    description: description.clone(),
-                    unreachable_since_wall_ms: since,
-                };
-                self.agents.insert(agent.clone(), entry);
+                let entry = self.agents.entry(agent.clone());
+                let entry = entry.or_insert_with(|| AgentEntry::new(description.clone()));
+                entry.description = description.clone();
             }
             Operation::MarkUnreachable {
                 agent,
                 since_wall_ms,
-            } => {
-                if let Some(entry) = self.agents.get_mut(agent) {
-                    entry.unreachable_since_wall_ms = Some(*since_wall_ms);
-                }
-            }
+            } => self.change_agent(agent, |entry| {
+                entry.unreachable_since_wall_ms = Some(*since_wall_ms);
+            }),
             Operation::MarkReachable { agent } => {
-                if let Some(entry) = self.agents.get_mut(agent) {
-                    entry.unreachable_since_wall_ms = None;
-                }
+                self.change_agent(agent, |entry| entry.unreachable_since_wall_ms = None);
             }
+            Operation::ConvertAgent { agent, from, to } => self.change_agent(agent, |entry| {
+                entry.made.subtract(from);
+                entry.made.add(&made_of(to));
+            }),
+            Operation::DeactivateAgent { agent } => {
+                self.change_agent(agent, |entry| entry.is_deactivated = true);
+            }
+            Operation::DrainAgent { agent, drain } => {
+                self.change_agent(agent, |entry| entry.drain = Some(*drain));
+            }
+            Operation::ReactivateAgent { agent } => self.change_agent(agent, |entry| {
+                entry.is_deactivated = false;
+                entry.drain = None;
+            }),
+            Operation::SetQuota { role, quota } => {
+                self.quotas.insert(role.clone(), quota.clone());
+            }
+            Operation::RemoveQuota { role } => drop(self.quotas.remove(role)),
+            Operation::SetWeight { role, weight } => {
+                self.weights.insert(role.clone(), *weight);
+            }
+            Operation::RemoveWeight { role } => drop(self.weights.remove(role)),
             Operation::AdmitFramework {
                 framework,
                 principal,
@@ -177,6 +265,12 @@ impl Registry {
                     entry.state.remove(key);
                 }
             }
+        }
+    }
+
+    fn change_agent(&mut self, agent: &AgentId, change: impl FnOnce(&mut AgentEntry)) {
+        if let Some(entry) = self.agents.get_mut(agent) {
+            change(entry);
         }
     }
 

@@ -14,6 +14,7 @@ mod offer;
 mod operation;
 mod operator;
 mod problem;
+mod quota;
 mod record;
 mod resources;
 mod run;
@@ -31,6 +32,7 @@ pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicat
 pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
 pub use offer::{decode_offer, encode_offer};
 pub use operator::{decode_agent_state, encode_agent_state};
+pub use quota::{decode_deadline, decode_quota, decode_weight, encode_drain, encode_quota};
 pub use problem::{decode_problem, encode_problem, problem_of, status_of};
 pub use record::{decode_batch, decode_snapshot, encode_batch, encode_snapshot};
 pub use resources::{

@@ -7,12 +7,17 @@
 use std::collections::BTreeMap;
 
 use proffer_model::registry::{AgentEntry, FrameworkEntry, Operation, Registry, StateEntry};
-use proffer_model::{Epoch, FrameworkDescription, FrameworkId, Principal, Problem, StateKey, code};
+use proffer_model::{
+    AgentId, Epoch, FrameworkDescription, FrameworkId, Principal, Problem, Quota, Resources, Role,
+    StateKey, Weight, code,
+};
 use prost::Message;
 
 use crate::agent_link::{decode_agent_description, encode_agent_description};
 use crate::fields::{decode_id, encode_duration, required};
 use crate::limits::STORE_SCHEMA;
+use crate::quota::{decode_drain, decode_quota, decode_weight, encode_drain, encode_quota};
+use crate::resources::{decode_resources, encode_resources};
 use crate::session::{decode_framework_description, texts};
 use crate::store::v1;
 use crate::store::v1::record::Operation as WireOperation;
@@ -44,6 +49,9 @@ pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
         description: Some(encode_agent_description(&entry.description)),
         // 0 says reachable; nothing became unreachable in the first millisecond of 1970.
         unreachable_since_wall_ms: entry.unreachable_since_wall_ms.map_or(0, |ms| ms.max(1)),
+        made: (!entry.made.is_empty()).then(|| encode_resources(&entry.made)),
+        is_deactivated: entry.is_deactivated,
+        drain: entry.drain.as_ref().map(encode_drain),
     });
     let frameworks = registry.frameworks.iter().map(encode_framework);
     let completed = registry.completed.iter();
@@ -57,6 +65,8 @@ pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
         frameworks: frameworks.collect(),
         completed: completed.collect(),
         completed_count: registry.completed_count,
+        quotas: registry.quotas.iter().map(encode_set_quota).collect(),
+        weights: registry.weights.iter().map(encode_set_weight).collect(),
     };
     snapshot.encode_to_vec()
 }
@@ -75,13 +85,7 @@ fn decode_registry(snapshot: v1::Snapshot) -> Result<Registry, Problem> {
     };
     for (i, agent) in snapshot.agents.into_iter().enumerate() {
         let within = |problem: Problem| problem.within(format_args!("agents[{i}]"));
-        let since = agent.unreachable_since_wall_ms;
-        let id = decode_id(&agent.agent_id, "agent_id").map_err(within)?;
-        let description = decode_agent(agent.description).map_err(within)?;
-        let entry = AgentEntry {
-            description,
-            unreachable_since_wall_ms: Some(since).filter(|ms| *ms > 0),
-        };
+        let (id, entry) = decode_snapshot_agent(agent).map_err(within)?;
         registry.agents.insert(id, entry);
     }
     for (i, framework) in snapshot.frameworks.into_iter().enumerate() {
@@ -94,7 +98,32 @@ fn decode_registry(snapshot: v1::Snapshot) -> Result<Registry, Problem> {
             .map_err(|problem| problem.within(format_args!("completed[{i}]")))?;
         registry.completed.insert(id, completed.order);
     }
+    for (i, set) in snapshot.quotas.into_iter().enumerate() {
+        let (role, quota) =
+            decode_set_quota(set).map_err(|problem| problem.within(format_args!("quotas[{i}]")))?;
+        registry.quotas.insert(role, quota);
+    }
+    for (i, set) in snapshot.weights.into_iter().enumerate() {
+        let (role, weight) = decode_set_weight(&set)
+            .map_err(|problem| problem.within(format_args!("weights[{i}]")))?;
+        registry.weights.insert(role, weight);
+    }
     Ok(registry)
+}
+
+fn decode_snapshot_agent(agent: v1::SnapshotAgent) -> Result<(AgentId, AgentEntry), Problem> {
+    let since = agent.unreachable_since_wall_ms;
+    let made = agent.made.map(decode_resources).transpose();
+    let entry = AgentEntry {
+        description: decode_agent(agent.description)?,
+        unreachable_since_wall_ms: Some(since).filter(|ms| *ms > 0),
+        made: made
+            .map_err(|problem| problem.within("made"))?
+            .unwrap_or_default(),
+        is_deactivated: agent.is_deactivated,
+        drain: agent.drain.map(decode_drain).transpose()?,
+    };
+    Ok((decode_id(&agent.agent_id, "agent_id")?, entry))
 }
 
 fn encode_record(operation: &Operation) -> v1::Record {
@@ -110,36 +139,93 @@ fn encode_record(operation: &Operation) -> v1::Record {
             agent_id: agent.to_string(),
             since_wall_ms: *since_wall_ms,
         }),
-        Operation::MarkReachable { agent } => WireOperation::MarkReachable(v1::MarkReachable {
-            agent_id: agent.to_string(),
-        }),
+        Operation::MarkReachable { agent } => {
+            let agent_id = agent.to_string();
+            WireOperation::MarkReachable(v1::MarkReachable { agent_id })
+        }
         Operation::AdmitFramework {
             framework,
             principal,
             description,
         } => WireOperation::AdmitFramework(encode_admission(framework, principal, description)),
         Operation::CompleteFramework { framework } => {
-            WireOperation::CompleteFramework(v1::CompleteFramework {
-                framework_id: framework.to_string(),
-            })
+            let framework_id = framework.to_string();
+            WireOperation::CompleteFramework(v1::CompleteFramework { framework_id })
         }
         Operation::PutState {
             framework,
             key,
             value,
-        } => WireOperation::PutState(v1::PutState {
-            framework_id: framework.to_string(),
-            key: key.to_string(),
-            value: value.clone(),
+        } => encode_put_state(framework, key, value),
+        Operation::DeleteState { framework, key } => encode_delete_state(framework, key),
+        Operation::ConvertAgent { agent, from, to } => encode_conversion(agent, from, to),
+        Operation::DeactivateAgent { agent } => {
+            let agent_id = agent.to_string();
+            WireOperation::DeactivateAgent(v1::DeactivateAgent { agent_id })
+        }
+        Operation::DrainAgent { agent, drain } => WireOperation::DrainAgent(v1::DrainAgent {
+            agent_id: agent.to_string(),
+            drain: Some(encode_drain(drain)),
         }),
-        Operation::DeleteState { framework, key } => WireOperation::DeleteState(v1::DeleteState {
-            framework_id: framework.to_string(),
-            key: key.to_string(),
-        }),
+        Operation::ReactivateAgent { agent } => {
+            let agent_id = agent.to_string();
+            WireOperation::ReactivateAgent(v1::ReactivateAgent { agent_id })
+        }
+        Operation::SetQuota { role, quota } => {
+            WireOperation::SetQuota(encode_set_quota((role, quota)))
+        }
+        Operation::RemoveQuota { role } => {
+            let role = role.to_string();
+            WireOperation::RemoveQuota(v1::RemoveQuota { role })
+        }
+        Operation::SetWeight { role, weight } => {
+            WireOperation::SetWeight(encode_set_weight((role, weight)))
+        }
+        Operation::RemoveWeight { role } => {
+            let role = role.to_string();
+            WireOperation::RemoveWeight(v1::RemoveWeight { role })
+        }
     };
     v1::Record {
         schema: STORE_SCHEMA,
         operation: Some(operation),
+    }
+}
+
+fn encode_put_state(framework: &FrameworkId, key: &StateKey, value: &[u8]) -> WireOperation {
+    WireOperation::PutState(v1::PutState {
+        framework_id: framework.to_string(),
+        key: key.to_string(),
+        value: value.to_vec(),
+    })
+}
+
+fn encode_delete_state(framework: &FrameworkId, key: &StateKey) -> WireOperation {
+    WireOperation::DeleteState(v1::DeleteState {
+        framework_id: framework.to_string(),
+        key: key.to_string(),
+    })
+}
+
+fn encode_conversion(agent: &AgentId, from: &Resources, to: &Resources) -> WireOperation {
+    WireOperation::ConvertAgent(v1::ConvertAgent {
+        agent_id: agent.to_string(),
+        from: Some(encode_resources(from)),
+        to: Some(encode_resources(to)),
+    })
+}
+
+fn encode_set_quota((role, quota): (&Role, &Quota)) -> v1::SetQuota {
+    v1::SetQuota {
+        role: role.to_string(),
+        quota: Some(encode_quota(quota)),
+    }
+}
+
+fn encode_set_weight((role, weight): (&Role, &Weight)) -> v1::SetWeight {
+    v1::SetWeight {
+        role: role.to_string(),
+        weight_milli: weight.0,
     }
 }
 
@@ -164,16 +250,7 @@ fn decode_record(record: v1::Record) -> Result<Operation, Problem> {
             let operation = agent.map(|agent| Operation::MarkReachable { agent });
             ("mark_reachable", operation)
         }
-        WireOperation::AdmitFramework(admit) => {
-            let operation = decode_admission(admit).map(|(framework, principal, description)| {
-                Operation::AdmitFramework {
-                    framework,
-                    principal,
-                    description,
-                }
-            });
-            ("admit_framework", operation)
-        }
+        WireOperation::AdmitFramework(admit) => ("admit_framework", decode_admit_framework(admit)),
         WireOperation::CompleteFramework(complete) => {
             let framework = decode_id(&complete.framework_id, "framework_id");
             let operation = framework.map(|framework| Operation::CompleteFramework { framework });
@@ -181,10 +258,82 @@ fn decode_record(record: v1::Record) -> Result<Operation, Problem> {
         }
         WireOperation::PutState(put) => ("put_state", decode_put_state(put)),
         WireOperation::DeleteState(delete) => ("delete_state", decode_delete_state(delete)),
+        WireOperation::ConvertAgent(convert) => ("convert_agent", decode_conversion(convert)),
+        WireOperation::DeactivateAgent(deactivate) => {
+            let agent = decode_id(&deactivate.agent_id, "agent_id");
+            let operation = agent.map(|agent| Operation::DeactivateAgent { agent });
+            ("deactivate_agent", operation)
+        }
+        WireOperation::DrainAgent(drain) => ("drain_agent", decode_drain_agent(drain)),
+        WireOperation::ReactivateAgent(reactivate) => {
+            let agent = decode_id(&reactivate.agent_id, "agent_id");
+            let operation = agent.map(|agent| Operation::ReactivateAgent { agent });
+            ("reactivate_agent", operation)
+        }
+        WireOperation::SetQuota(set) => {
+            let set = decode_set_quota(set);
+            let operation = set.map(|(role, quota)| Operation::SetQuota { role, quota });
+            ("set_quota", operation)
+        }
+        WireOperation::RemoveQuota(remove) => {
+            let role = decode_id(&remove.role, "role");
+            (
+                "remove_quota",
+                role.map(|role| Operation::RemoveQuota { role }),
+            )
+        }
+        WireOperation::SetWeight(set) => {
+            let set = decode_set_weight(&set);
+            let operation = set.map(|(role, weight)| Operation::SetWeight { role, weight });
+            ("set_weight", operation)
+        }
+        WireOperation::RemoveWeight(remove) => {
+            let role = decode_id(&remove.role, "role");
+            (
+                "remove_weight",
+                role.map(|role| Operation::RemoveWeight { role }),
+            )
+        }
     };
     decoded
         .map_err(|problem| problem.within(field))
         .map_err(as_store_problem)
+}
+
+fn decode_admit_framework(admit: v1::AdmitFramework) -> Result<Operation, Problem> {
+    let (framework, principal, description) = decode_admission(admit)?;
+    Ok(Operation::AdmitFramework {
+        framework,
+        principal,
+        description,
+    })
+}
+
+fn decode_conversion(convert: v1::ConvertAgent) -> Result<Operation, Problem> {
+    let decode = |resources, field: &str| {
+        decode_resources(required(resources, field)?).map_err(|problem| problem.within(field))
+    };
+    Ok(Operation::ConvertAgent {
+        agent: decode_id(&convert.agent_id, "agent_id")?,
+        from: decode(convert.from, "from")?,
+        to: decode(convert.to, "to")?,
+    })
+}
+
+fn decode_drain_agent(drain: v1::DrainAgent) -> Result<Operation, Problem> {
+    Ok(Operation::DrainAgent {
+        agent: decode_id(&drain.agent_id, "agent_id")?,
+        drain: decode_drain(required(drain.drain, "drain")?)?,
+    })
+}
+
+fn decode_set_quota(set: v1::SetQuota) -> Result<(Role, Quota), Problem> {
+    Ok((decode_id(&set.role, "role")?, decode_quota(set.quota)?))
+}
+
+fn decode_set_weight(set: &v1::SetWeight) -> Result<(Role, Weight), Problem> {
+    let weight = decode_weight(set.weight_milli)?;
+    Ok((decode_id(&set.role, "role")?, weight))
 }
 
 fn decode_admit_agent(admit: v1::AdmitAgent) -> Result<Operation, Problem> {

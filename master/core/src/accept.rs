@@ -16,6 +16,7 @@ use proffer_model::{
 
 use crate::core::Core;
 use crate::effect::{After, Fact, OfferEnd};
+use crate::frameworks::unknown;
 use crate::limits::{EXCLUSION_MIN, TASKS_PER_FRAMEWORK_MAX};
 use crate::tasks::Task;
 
@@ -31,13 +32,13 @@ struct Pot {
 }
 
 impl Core {
-    /// Does operations with offers of one agent and one role.
+    /// Does operations with offers of one agent and one role. Answers what must be durable before the results are told.
     pub(crate) fn on_accept(
         &mut self,
         framework: &FrameworkId,
         offers: &[OfferId],
         operations: Vec<Operation>,
-    ) -> Result<Vec<OperationResult>, Problem> {
+    ) -> Result<(Vec<OperationResult>, After), Problem> {
         let (agent, role) = match self.judge_offers(framework, offers) {
             Ok(found) => found,
             Err(problem) => {
@@ -77,7 +78,9 @@ impl Core {
             self.turn.record(Fact::TasksLaunched { framework, count });
         }
         self.triggers.agent_changed(&pot.agent);
-        Ok(results)
+        let known = self.agents.by_id.get(&pot.agent);
+        let made_in = known.map(|known| known.converted_in).unwrap_or_default();
+        Ok((results, self.turn.after(made_in)))
     }
 
     /// The one agent and role of all these offers, if all are the framework's and stand.
@@ -162,11 +165,24 @@ impl Core {
             | Operation::Create(_)
             | Operation::Destroy(_)
             | Operation::Grow { .. }
-            | Operation::Shrink { .. } => OperationResult::Refused(
-                Problem::new(code::FIELD_INVALID, "this master does launches alone")
-                    .hint("use a master of a later version"),
-            ),
+            | Operation::Shrink { .. } => match self.convert_offered(pot, &operation) {
+                Ok(()) => OperationResult::Done,
+                Err(problem) => OperationResult::Refused(problem.within(field_of(&operation))),
+            },
         }
+    }
+
+    /// Reservations and volumes, of what the pot holds.
+    fn convert_offered(&mut self, pot: &mut Pot, operation: &Operation) -> Result<(), Problem> {
+        let entry = self.registry.frameworks.get(&pot.framework);
+        let principal = entry.map(|entry| entry.principal.clone());
+        let principal = principal.ok_or_else(|| unknown(&pot.framework))?;
+        let offered = &pot.resources;
+        let conversion =
+            self.plan_conversion(&principal, &pot.role, &pot.agent, offered, operation)?;
+        pot.resources = conversion.apply(&pot.resources)?;
+        self.convert_agent(&pot.agent, &conversion);
+        Ok(())
     }
 
     /// All or none.
@@ -266,7 +282,11 @@ impl Core {
             spec: Box::new(spec),
             payer: Some(payer),
         };
-        self.send_agent(&pot.agent, message, After::Nothing);
+        // What it runs on may have been made only now.
+        let known = self.agents.by_id.get(&pot.agent);
+        let made_in = known.map(|known| known.converted_in).unwrap_or_default();
+        let after = self.turn.after(made_in);
+        self.send_agent(&pot.agent, message, after);
         Ok(incarnation)
     }
 
@@ -309,6 +329,20 @@ fn within(result: OperationResult, index: usize) -> OperationResult {
         ),
         OperationResult::Done => OperationResult::Done,
         OperationResult::Refused(problem) => OperationResult::Refused(problem.within(place(""))),
+    }
+}
+
+/// Its field in the call.
+fn field_of(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Launch(_) => "launch",
+        Operation::LaunchGroup(_) => "launch_group",
+        Operation::Reserve(_) => "reserve",
+        Operation::Unreserve(_) => "unreserve",
+        Operation::Create(_) => "create",
+        Operation::Destroy(_) => "destroy",
+        Operation::Grow { .. } => "grow",
+        Operation::Shrink { .. } => "shrink",
     }
 }
 

@@ -33,6 +33,12 @@ pub(crate) struct Agent {
     /// What runs there and is nobody's: of frameworks that are over, or older launches. Killed, and counted until gone.
     pub(crate) strays: BTreeMap<(FrameworkId, TaskId, Incarnation), Resources>,
     pub(crate) offers: BTreeSet<OfferId>,
+    /// What it has, with the reservations and volumes that were made there.
+    pub(crate) total: Resources,
+    /// What was made there and it has no resources for since it changed.
+    pub(crate) missing: Resources,
+    /// The batch with the last of what was made there.
+    pub(crate) converted_in: Seq,
     /// Held by its tasks and strays.
     pub(crate) used: Resources,
     /// In offers.
@@ -57,6 +63,9 @@ impl Agent {
             tasks: BTreeSet::new(),
             strays: BTreeMap::new(),
             offers: BTreeSet::new(),
+            total: Resources::new(),
+            missing: Resources::new(),
+            converted_in: Seq::default(),
             used: Resources::new(),
             offered: Resources::new(),
             resting: Vec::new(),
@@ -66,9 +75,9 @@ impl Agent {
         }
     }
 
-    /// What of `total` is neither used nor resting.
-    pub(crate) fn rested(&self, total: &Resources) -> Resources {
-        let mut rest = total.minus(&self.used);
+    /// What is neither used nor resting.
+    pub(crate) fn rested(&self) -> Resources {
+        let mut rest = self.total.minus(&self.used);
         for (_, ports) in &self.resting {
             rest.subtract(ports);
         }
@@ -200,26 +209,22 @@ impl Core {
 
     /// What may be offered of an agent now.
     pub(crate) fn free(&self, agent: &AgentId) -> Resources {
-        match (self.agents.by_id.get(agent), self.description(agent)) {
-            (Some(known), Some(is)) => known.rested(&is.resources).minus(&known.offered),
-            _ => Resources::new(),
-        }
+        let known = self.agents.by_id.get(agent);
+        known.map_or_else(Resources::new, |known| known.rested().minus(&known.offered))
     }
 
     /// What no task holds on an agent, offered or not, resting or not: exclusions end when this grows.
     pub(crate) fn unused(&self, agent: &AgentId) -> Option<Resources> {
         let known = self.agents.by_id.get(agent)?;
-        Some(self.description(agent)?.resources.minus(&known.used))
+        Some(known.total.minus(&known.used))
     }
 
     /// The scalars of all agents that are there or may come back: what shares are parts of.
     pub(crate) fn pool(&self) -> Resources {
         let mut pool = Resources::new();
-        for (id, agent) in &self.agents.by_id {
-            if agent.state != AgentState::Unreachable
-                && let Some(description) = self.description(id)
-            {
-                pool.add(&scalars_of(&description.resources));
+        for agent in self.agents.by_id.values() {
+            if agent.state != AgentState::Unreachable {
+                pool.add(&scalars_of(&agent.total));
             }
         }
         pool
@@ -368,6 +373,7 @@ impl Core {
             known.admitted_in = seq;
             self.agents.admitting.insert((seq, agent.clone()));
         }
+        self.retotal(agent);
         was_unreachable
     }
 

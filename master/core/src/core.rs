@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use proffer_model::made::total_with;
 use proffer_model::registry::{Operation, Registry};
 use proffer_model::{AgentState, ClusterId, Epoch, FrameworkId, Time};
 
@@ -63,6 +64,7 @@ impl Core {
             };
             let mut agent = Agent::new(now, state);
             agent.is_recovered = true;
+            (agent.total, agent.missing) = total_with(&entry.description.resources, &entry.made);
             agents.by_id.insert(id.clone(), agent);
         }
         let awaited = agents.by_id.iter();
@@ -128,6 +130,12 @@ impl Core {
             Event::ExplainRequested { request, framework } => {
                 self.on_explain_requested(request, &framework);
             }
+            Event::OperatorRequested {
+                request,
+                principal,
+                call,
+            } => self.on_operator_requested(request, &principal, call),
+            Event::RolesRequested { request } => self.on_roles_requested(request),
             Event::Persisted(seq) => self.on_persisted(seq),
             Event::TimerFired(key) => self.on_timer(key),
         }

@@ -7,10 +7,11 @@ use proffer_model::link::ToAgent;
 use proffer_model::registry::Operation;
 use proffer_model::session;
 use proffer_model::{
-    AgentDescription, AgentId, AgentState, DemandId, FrameworkDescription, FrameworkId, Port,
-    Principal, Problem, Resources, Role, StateKey, Status, TaskId, Time,
+    AgentDescription, AgentId, AgentState, DemandId, Drain, FrameworkDescription, FrameworkId,
+    Port, Principal, Problem, Resources, Role, StateKey, Status, TaskId, Time,
 };
 
+use crate::allocation::RoleRow;
 use crate::event::{LinkId, RequestId, Seq, SessionId, TimerKey};
 
 /// What must be durable before an effect may leave. The shell keeps one first-in-first-out queue per peer: what waits
@@ -109,6 +110,10 @@ pub enum Reply {
     States(BTreeMap<StateKey, (Vec<u8>, u64)>),
     /// Why demand is not met.
     Explained(Vec<Explanation>),
+    /// What an operator asked for is done.
+    Done,
+    /// How the roles stand, by path.
+    Roles(Vec<RoleRow>),
 }
 
 /// Why one demand entry is not met.
@@ -245,6 +250,14 @@ pub struct AgentRow {
     pub description: AgentDescription,
     /// Where it stands.
     pub state: AgentState,
+    /// What it has, with the reservations and volumes that were made there.
+    pub total: Resources,
+    /// Reservations and volumes that were made, and that it has no resources for since it changed.
+    pub missing: Resources,
+    /// Whether an operator has deactivated it.
+    pub is_deactivated: bool,
+    /// Whether it is to be empty.
+    pub drain: Option<Drain>,
     /// Held by tasks.
     pub used: Resources,
     /// In offers.

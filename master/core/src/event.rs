@@ -1,9 +1,14 @@
 //! All that can happen to a master, in the past tense: decoded, authenticated and validated before it gets here.
 //! Start reading the core here, then `effect.rs`, then `core.rs`.
 
+use std::time::Duration;
+
 use proffer_model::link::{Hello, ToMaster};
+use proffer_model::operation::Operation;
 use proffer_model::session::Call;
-use proffer_model::{FrameworkId, Generation, Principal, Problem, StateKey};
+use proffer_model::{
+    AgentId, FrameworkId, Generation, Principal, Problem, Quota, Role, StateKey, Weight,
+};
 
 /// One connection of an agent; numbered by the shell, never used again within a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +112,20 @@ pub enum Event {
         /// Whose demand.
         framework: FrameworkId,
     },
+    /// An operator asked for a change of the cluster.
+    OperatorRequested {
+        /// Where the reply goes.
+        request: RequestId,
+        /// Who asks.
+        principal: Principal,
+        /// What is asked.
+        call: OperatorCall,
+    },
+    /// An operator asked how the roles stand.
+    RolesRequested {
+        /// Where the reply goes.
+        request: RequestId,
+    },
     /// Every batch up to this one is durable.
     Persisted(Seq),
     /// A timer that was set has come.
@@ -141,5 +160,60 @@ pub enum StateCall {
     List {
         /// The prefix, may be empty.
         prefix: String,
+    },
+}
+
+/// What an operator may ask to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorCall {
+    /// Guarantees and limits what a role may hold with all beneath it.
+    SetQuota {
+        /// Which.
+        role: Role,
+        /// What.
+        quota: Quota,
+        /// More than the cluster has, or less than the role holds.
+        is_forced: bool,
+    },
+    /// No guarantee and no limit any more.
+    RemoveQuota {
+        /// Which.
+        role: Role,
+    },
+    /// The weight of a role's share.
+    SetWeight {
+        /// Which.
+        role: Role,
+        /// How much.
+        weight: Weight,
+    },
+    /// The common weight again.
+    RemoveWeight {
+        /// Which.
+        role: Role,
+    },
+    /// Reserves, unreserves, creates or destroys what is free on an agent.
+    Operate {
+        /// Where.
+        agent: AgentId,
+        /// What.
+        operation: Operation,
+    },
+    /// Nothing is offered of an agent any more.
+    DeactivateAgent {
+        /// Which.
+        agent: AgentId,
+    },
+    /// An agent is to be empty.
+    DrainAgent {
+        /// Which.
+        agent: AgentId,
+        /// From now.
+        deadline: Option<Duration>,
+    },
+    /// An agent is neither deactivated nor drained any more.
+    ReactivateAgent {
+        /// Which.
+        agent: AgentId,
     },
 }

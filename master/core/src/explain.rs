@@ -18,6 +18,16 @@ use crate::frameworks::unknown;
 type Failing = (String, String);
 
 impl Core {
+    pub(crate) fn on_roles_requested(&mut self, request: RequestId) {
+        let reply = Ok(Reply::Roles(Vec::new()));
+        let after = After::Nothing;
+        self.turn.push(Effect::Reply {
+            request,
+            reply,
+            after,
+        });
+    }
+
     pub(crate) fn on_explain_requested(&mut self, request: RequestId, framework: &FrameworkId) {
         let reply = self.explain(framework).map(Reply::Explained);
         let after = After::Nothing;
@@ -81,12 +91,12 @@ impl Core {
         if !accepts(entry, description) {
             return failing("predicate", "do not have the host or attributes asked for");
         }
-        let unused = description.resources.minus(&agent.used);
+        let unused = agent.total.minus(&agent.used);
         let excluded = entry.excluded.get(id);
         if excluded.is_some_and(|excluded| excluded.holds(self.turn.now, &unused)) {
             return failing("excluded", "are excluded by the framework for a while");
         }
-        let rested = agent.rested(&description.resources);
+        let rested = agent.rested();
         if let Some((name, words)) = lacking(&entry.entry.shape, &rested) {
             return (format!("insufficient_{name}"), words);
         }

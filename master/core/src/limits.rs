@@ -32,3 +32,5 @@ pub const EXCLUSION_MIN: Duration = Duration::from_secs(1);
 pub const EXCLUSION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Bytes of the cluster's id at the head of the ids that the master gives; the rest of a longer one is left out.
 pub const ID_HEAD_LEN_MAX: usize = 150;
+/// Roles with a quota, and roles with a weight of their own; a new one beyond is refused (`server.overloaded`).
+pub const ROLE_SETTINGS_MAX: usize = 10_000;

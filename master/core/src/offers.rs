@@ -184,7 +184,7 @@ impl Core {
     }
 
     /// Ends offers and tells their frameworks.
-    fn end_offers(&mut self, ids: Vec<OfferId>, how: OfferEnd) {
+    pub(crate) fn end_offers(&mut self, ids: Vec<OfferId>, how: OfferEnd) {
         let mut ended: BTreeMap<FrameworkId, Vec<OfferId>> = BTreeMap::new();
         for id in ids {
             if let Some(offer) = self.remove_offer(&id) {

@@ -24,6 +24,7 @@ impl Core {
 
     fn agent_row(&self, id: &AgentId) -> Option<Fact> {
         let agent = self.agents.by_id.get(id)?;
+        let entry = self.registry.agents.get(id)?;
         let is_live = |key: &&TaskKey| {
             let task = self.tasks.get(key);
             task.is_some_and(|task| !task.latest.is_terminal())
@@ -31,8 +32,12 @@ impl Core {
         let tasks = agent.tasks.iter().filter(is_live).count();
         Some(Fact::Agent(AgentRow {
             agent: id.clone(),
-            description: self.description(id)?.clone(),
+            description: entry.description.clone(),
             state: agent.state,
+            total: agent.total.clone(),
+            missing: agent.missing.clone(),
+            is_deactivated: entry.is_deactivated,
+            drain: entry.drain,
             used: agent.used.clone(),
             offered: agent.offered.clone(),
             tasks: u64::try_from(tasks).unwrap_or(u64::MAX),

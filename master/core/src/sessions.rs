@@ -66,8 +66,8 @@ impl Core {
             Call::Acknowledge { sequence } => self.on_acknowledge(session, &framework, sequence),
             Call::Teardown => self.on_teardown(session, request, &framework),
             call => {
-                let answer = self.answer(&framework, call);
-                self.send_answer(session, request, answer);
+                let (answer, after) = self.answer(&framework, call);
+                self.send_answer_after(session, request, answer, after);
             }
         }
     }
@@ -163,6 +163,16 @@ impl Core {
     }
 
     pub(crate) fn send_answer(&mut self, session: SessionId, request: u64, answer: Answer) {
+        self.send_answer_after(session, request, answer, After::Nothing);
+    }
+
+    fn send_answer_after(
+        &mut self,
+        session: SessionId,
+        request: u64,
+        answer: Answer,
+        after: After,
+    ) {
         if let Answer::Refused(problem) = &answer {
             let framework = self
                 .sessions
@@ -172,7 +182,7 @@ impl Core {
             let problem = problem.clone();
             self.turn.record(Fact::CallRefused { framework, problem });
         }
-        self.send_session(session, Event::Answered { request, answer }, After::Nothing);
+        self.send_session(session, Event::Answered { request, answer }, after);
     }
 
     /// Sends the status that is next in its task's queue, and remembers that its acknowledgement is for that.
@@ -208,16 +218,20 @@ impl Core {
         }
     }
 
-    fn answer(&mut self, framework: &FrameworkId, call: Call) -> Answer {
+    fn answer(&mut self, framework: &FrameworkId, call: Call) -> (Answer, After) {
+        let mut after = After::Nothing;
         let done = |result: Result<(), Problem>| match result {
             Ok(()) => Answer::Done,
             Err(problem) => Answer::Refused(problem),
         };
-        match call {
+        let answer = match call {
             Call::SetDemand(demand) => done(self.on_set_demand(framework, demand)),
             Call::Accept { offers, operations } => {
                 match self.on_accept(framework, &offers, operations) {
-                    Ok(results) => Answer::Accepted(results),
+                    Ok((results, made)) => {
+                        after = made;
+                        Answer::Accepted(results)
+                    }
                     Err(problem) => Answer::Refused(problem),
                 }
             }
@@ -243,7 +257,8 @@ impl Core {
             .hint("open another session to subscribe anew"))),
             // Taken by the caller, because they have no answer, or one that waits.
             Call::Acknowledge { .. } | Call::Teardown => Answer::Done,
-        }
+        };
+        (answer, after)
     }
 
     /// Everything up to a sequence is kept; a greater one than was ever sent counts as the last.

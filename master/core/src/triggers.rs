@@ -73,6 +73,11 @@ impl Triggers {
         self.claims.insert((framework.clone(), role.clone()));
     }
 
+    /// Everything is to be looked at.
+    pub(crate) fn sweep(&mut self) {
+        self.is_sweep = true;
+    }
+
     pub(crate) fn agent_is_back(&mut self, agent: &AgentId) {
         if let Some(recovery) = &mut self.recovery {
             recovery.agents.remove(agent);
@@ -225,7 +230,8 @@ impl Core {
     /// An agent, if anything may be offered of it.
     fn candidate<'a>(&'a self, id: &'a AgentId) -> Option<Candidate<'a>> {
         let agent = self.agents.by_id.get(id)?;
-        if agent.state != AgentState::Connected || !self.turn.is_durable(agent.admitted_in) {
+        let is_there = agent.state == AgentState::Connected && self.is_available(id);
+        if !is_there || !self.turn.is_durable(agent.admitted_in) {
             return None;
         }
         let free = self.free(id);

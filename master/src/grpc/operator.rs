@@ -1,15 +1,20 @@
-//! `Operator`: what operators and their tools see, from the view. Only why demand is not met is asked of the core.
+//! `Operator`: what operators and their tools see, from the view, and what they change. Why demand is not met and how roles
+//! stand is asked of the core.
 //!
 //! Commands and environments are in no row, so they cannot be shown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use proffer_master_core::allocation::RoleRow;
 use proffer_master_core::effect::{AgentRow, Explanation, FrameworkRow, Reply, TaskRow};
-use proffer_model::{AgentId, FrameworkId, Problem, TaskId};
+use proffer_master_core::event::OperatorCall;
+use proffer_model::operation::Operation;
+use proffer_model::{AgentId, FrameworkId, Problem, Resources, TaskId, code};
 use proffer_proto::{
-    encode_agent_state, encode_attributes, encode_leader, encode_port, encode_resources,
-    encode_status, status_of, v1,
+    decode_deadline, decode_quota, decode_resources, decode_weight, encode_agent_state,
+    encode_attributes, encode_drain, encode_leader, encode_port, encode_quantities, encode_quota,
+    encode_resources, encode_status, status_of, v1,
 };
 use proffer_server::auth::{Action, Object, authorize};
 use tonic::{Request, Response, Status};
@@ -43,6 +48,23 @@ impl OperatorService {
     async fn snapshot(&self) -> Result<Arc<Snapshot>, Status> {
         let (_, view) = self.term()?;
         view.snapshot().await.map_err(status_of)
+    }
+
+    /// Does a change of the cluster that the caller may make.
+    async fn operate<Q, R: Default>(
+        &self,
+        request: Request<Q>,
+        decode: impl FnOnce(Q) -> Result<OperatorCall, Problem> + Send,
+    ) -> Result<Response<R>, Status> {
+        let principal = principal_of(&request)?;
+        authorize(&principal, Action::Operate, Object::Cluster).map_err(status_of)?;
+        let (inbox, _) = self.term()?;
+        let call = decode(request.into_inner()).map_err(status_of)?;
+        let asked = Ask::Operate { principal, call };
+        match inbox.ask(asked).await.map_err(status_of)? {
+            Reply::Done => Ok(Response::new(R::default())),
+            other => Err(unexpected(&other)),
+        }
     }
 
     fn term(&self) -> Result<&(Inbox, View), Status> {
@@ -149,6 +171,164 @@ impl v1::operator_server::Operator for OperatorService {
         let entries = explanations.into_iter().map(encode_explanation).collect();
         Ok(Response::new(v1::ExplainDemandResponse { entries }))
     }
+
+    async fn list_roles(
+        &self,
+        request: Request<v1::ListRolesRequest>,
+    ) -> Result<Response<v1::ListRolesResponse>, Status> {
+        authorize_read(&request, Object::Cluster)?;
+        let (inbox, _) = self.term()?;
+        let reply = inbox.ask(Ask::Roles).await.map_err(status_of)?;
+        let Reply::Roles(rows) = reply else {
+            return Err(unexpected(&reply));
+        };
+        let roles = rows.iter().map(encode_role).collect();
+        Ok(Response::new(v1::ListRolesResponse { roles }))
+    }
+
+    async fn set_quota(
+        &self,
+        request: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        self.operate(request, |asked| {
+            Ok(OperatorCall::SetQuota {
+                role: decode_id(&asked.role, "role")?,
+                quota: decode_quota(asked.quota)?,
+                is_forced: asked.force,
+            })
+        })
+        .await
+    }
+
+    async fn remove_quota(
+        &self,
+        request: Request<v1::RemoveQuotaRequest>,
+    ) -> Result<Response<v1::RemoveQuotaResponse>, Status> {
+        self.operate(request, |asked| {
+            let role = decode_id(&asked.role, "role")?;
+            Ok(OperatorCall::RemoveQuota { role })
+        })
+        .await
+    }
+
+    async fn set_weight(
+        &self,
+        request: Request<v1::SetWeightRequest>,
+    ) -> Result<Response<v1::SetWeightResponse>, Status> {
+        self.operate(request, |asked| {
+            Ok(OperatorCall::SetWeight {
+                role: decode_id(&asked.role, "role")?,
+                weight: decode_weight(asked.weight_milli)?,
+            })
+        })
+        .await
+    }
+
+    async fn remove_weight(
+        &self,
+        request: Request<v1::RemoveWeightRequest>,
+    ) -> Result<Response<v1::RemoveWeightResponse>, Status> {
+        self.operate(request, |asked| {
+            let role = decode_id(&asked.role, "role")?;
+            Ok(OperatorCall::RemoveWeight { role })
+        })
+        .await
+    }
+
+    async fn reserve(
+        &self,
+        request: Request<v1::ReserveRequest>,
+    ) -> Result<Response<v1::ReserveResponse>, Status> {
+        self.operate(request, |asked| {
+            let resources = decode_some(asked.resources, "resources")?;
+            on_agent(&asked.agent_id, Operation::Reserve(resources))
+        })
+        .await
+    }
+
+    async fn unreserve(
+        &self,
+        request: Request<v1::UnreserveRequest>,
+    ) -> Result<Response<v1::UnreserveResponse>, Status> {
+        self.operate(request, |asked| {
+            let resources = decode_some(asked.resources, "resources")?;
+            on_agent(&asked.agent_id, Operation::Unreserve(resources))
+        })
+        .await
+    }
+
+    async fn create_volumes(
+        &self,
+        request: Request<v1::CreateVolumesRequest>,
+    ) -> Result<Response<v1::CreateVolumesResponse>, Status> {
+        self.operate(request, |asked| {
+            let volumes = decode_some(asked.volumes, "volumes")?;
+            on_agent(&asked.agent_id, Operation::Create(volumes))
+        })
+        .await
+    }
+
+    async fn destroy_volumes(
+        &self,
+        request: Request<v1::DestroyVolumesRequest>,
+    ) -> Result<Response<v1::DestroyVolumesResponse>, Status> {
+        self.operate(request, |asked| {
+            let volumes = decode_some(asked.volumes, "volumes")?;
+            on_agent(&asked.agent_id, Operation::Destroy(volumes))
+        })
+        .await
+    }
+
+    async fn deactivate_agent(
+        &self,
+        request: Request<v1::DeactivateAgentRequest>,
+    ) -> Result<Response<v1::DeactivateAgentResponse>, Status> {
+        self.operate(request, |asked| {
+            let agent = decode_id(&asked.agent_id, "agent_id")?;
+            Ok(OperatorCall::DeactivateAgent { agent })
+        })
+        .await
+    }
+
+    async fn reactivate_agent(
+        &self,
+        request: Request<v1::ReactivateAgentRequest>,
+    ) -> Result<Response<v1::ReactivateAgentResponse>, Status> {
+        self.operate(request, |asked| {
+            let agent = decode_id(&asked.agent_id, "agent_id")?;
+            Ok(OperatorCall::ReactivateAgent { agent })
+        })
+        .await
+    }
+
+    async fn drain_agent(
+        &self,
+        request: Request<v1::DrainAgentRequest>,
+    ) -> Result<Response<v1::DrainAgentResponse>, Status> {
+        self.operate(request, |asked| {
+            Ok(OperatorCall::DrainAgent {
+                agent: decode_id(&asked.agent_id, "agent_id")?,
+                deadline: decode_deadline(asked.deadline_ms)?,
+            })
+        })
+        .await
+    }
+}
+
+/// An operation on an agent.
+fn on_agent(agent_id: &str, operation: Operation) -> Result<OperatorCall, Problem> {
+    let agent = decode_id(agent_id, "agent_id")?;
+    Ok(OperatorCall::Operate { agent, operation })
+}
+
+/// Resources that must be given.
+fn decode_some(resources: Option<v1::Resources>, field: &str) -> Result<Resources, Problem> {
+    let resources = decode_resources(resources.unwrap_or_default());
+    let resources = resources.map_err(|problem| problem.within(field))?;
+    if resources.is_empty() {
+        return Err(Problem::new(code::FIELD_MISSING, "no resources are given").field(field));
+    }
+    Ok(resources)
 }
 
 fn authorize_read<T>(request: &Request<T>, object: Object<'_>) -> Result<(), Status> {
@@ -172,12 +352,15 @@ fn encode_agent(row: &AgentRow) -> v1::Agent {
         host: row.description.host.clone(),
         address: row.description.address.clone(),
         state: encode_agent_state(row.state).into(),
-        total: Some(encode_resources(&row.description.resources)),
+        total: Some(encode_resources(&row.total)),
         used: Some(encode_resources(&row.used)),
         offered: Some(encode_resources(&row.offered)),
         attributes: encode_attributes(&row.description.attributes),
         tasks: row.tasks,
         version: row.description.version.clone(),
+        deactivated: row.is_deactivated,
+        drain: row.drain.as_ref().map(encode_drain),
+        missing: (!row.missing.is_empty()).then(|| encode_resources(&row.missing)),
     }
 }
 
@@ -199,6 +382,19 @@ fn encode_framework(row: &FrameworkRow) -> v1::Framework {
         demand: row.demand,
         used: Some(encode_resources(&row.used)),
         failover_timeout_ms: u64::try_from(timeout_ms).unwrap_or(u64::MAX),
+    }
+}
+
+fn encode_role(row: &RoleRow) -> v1::Role {
+    v1::Role {
+        role: row.role.to_string(),
+        share_billionths: row.share_billionths,
+        weight_milli: row.weight.0,
+        quota: row.quota.as_ref().map(encode_quota),
+        held: Some(encode_quantities(&row.held)),
+        consumed: Some(encode_quantities(&row.consumed)),
+        reserved: Some(encode_quantities(&row.reserved)),
+        framework_ids: row.frameworks.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -236,5 +432,6 @@ fn encode_explanation(explanation: Explanation) -> v1::DemandExplanation {
         demand_id: explanation.demand.to_string(),
         wanted: explanation.wanted,
         obstacles: obstacles.collect(),
+        ..v1::DemandExplanation::default()
     }
 }

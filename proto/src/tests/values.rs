@@ -13,9 +13,9 @@ use proffer_model::registry;
 use proffer_model::session::{Answer, Call, Event, LaunchResult, OperationResult};
 use proffer_model::{
     AgentDescription, AttributeValue, Attributes, Check, CheckKind, Command, Demand, DemandEntry,
-    Epoch, Exclusion, Exit, Fit, FrameworkDescription, Generation, Incarnation, Offer, Port,
-    Predicate, Problem, Protocol, Reason, ResourceName, Resources, Secret, Shape, Status, TaskSpec,
-    TaskState, code,
+    Drain, Epoch, Exclusion, Exit, Fit, FrameworkDescription, Generation, Incarnation, Offer, Port,
+    Predicate, Problem, Protocol, Quota, Reason, ResourceName, Resources, Secret, Shape, Status,
+    TaskSpec, TaskState, Weight, code,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -198,7 +198,56 @@ pub(super) fn operation() -> impl Strategy<Value = registry::Operation> {
         }),
         (framework(), key())
             .prop_map(|(framework, key)| registry::Operation::DeleteState { framework, key }),
+        decision(),
     ]
+}
+
+/// What operators decide, and what operations make of resources.
+fn decision() -> impl Strategy<Value = registry::Operation> {
+    let agent = || select(vec!["a1", "a2"]).prop_map(parsed);
+    let role = || select(vec!["eng", "eng/web"]).prop_map(parsed);
+    prop_oneof![
+        (agent(), resources(), resources())
+            .prop_map(|(agent, from, to)| registry::Operation::ConvertAgent { agent, from, to }),
+        agent().prop_map(|agent| registry::Operation::DeactivateAgent { agent }),
+        (agent(), any::<u64>(), option::of(duration())).prop_map(
+            |(agent, since_wall_ms, deadline)| {
+                let drain = Drain {
+                    since_wall_ms,
+                    deadline,
+                };
+                registry::Operation::DrainAgent { agent, drain }
+            }
+        ),
+        agent().prop_map(|agent| registry::Operation::ReactivateAgent { agent }),
+        (role(), quota()).prop_map(|(role, quota)| registry::Operation::SetQuota { role, quota }),
+        role().prop_map(|role| registry::Operation::RemoveQuota { role }),
+        (role(), 1..u32::MAX).prop_map(|(role, milli)| {
+            let weight = Weight(milli);
+            registry::Operation::SetWeight { role, weight }
+        }),
+        role().prop_map(|role| registry::Operation::RemoveWeight { role }),
+    ]
+}
+
+fn quota() -> impl Strategy<Value = Quota> {
+    let amounts = || {
+        btree_map(
+            select(vec!["cpus", "mem"]).prop_map(parsed),
+            0..9_000u64,
+            0..3,
+        )
+    };
+    (amounts(), amounts()).prop_map(|(guarantees, limits)| {
+        let mut quota = Quota {
+            guarantees: guarantees.into_iter().collect(),
+            ..Quota::default()
+        };
+        for (name, milli) in limits {
+            quota.limits.set(name, milli);
+        }
+        quota
+    })
 }
 
 pub(super) fn identity() -> impl Strategy<Value = AgentIdentity> {

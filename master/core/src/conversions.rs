@@ -1,0 +1,179 @@
+//! Conversions: reservations and volumes, made by frameworks of what they are offered and by operators of what is free.
+//! What becomes of resources is the model's arithmetic; here is who may do it, and what it does to an agent.
+
+use proffer_model::made::{made_of, same_volumes, total_with};
+use proffer_model::operation::Operation;
+use proffer_model::problem::Code;
+use proffer_model::registry::Operation as Change;
+use proffer_model::resources::Conversion;
+use proffer_model::{AgentId, Principal, Problem, Resources, Role, code};
+
+use crate::core::Core;
+use crate::event::Seq;
+
+impl Core {
+    /// Judges a framework's operation on what it is offered.
+    pub(crate) fn plan_conversion(
+        &self,
+        principal: &Principal,
+        role: &Role,
+        agent: &AgentId,
+        offered: &Resources,
+        operation: &Operation,
+    ) -> Result<Conversion, Problem> {
+        self.check_store_keeps_up()?;
+        let known = self.agents.by_id.get(agent);
+        let known = known.ok_or_else(|| Problem::new(code::OFFER_GONE, "its agent is gone"))?;
+        let conversion = match operation {
+            Operation::Reserve(resources) => {
+                check_principals(resources, principal)?;
+                check_role(resources, role)?;
+                Conversion::reserve(resources)
+            }
+            Operation::Unreserve(resources) => {
+                check_made(resources)?;
+                Conversion::unreserve(resources)
+            }
+            Operation::Create(volumes) => {
+                check_creation(volumes, &known.total)?;
+                Conversion::create(volumes)
+            }
+            Operation::Destroy(volumes) => {
+                check_destruction(volumes, &known.used)?;
+                Conversion::destroy(volumes)
+            }
+            Operation::Grow { volume, milli } => Conversion::grow(offered, volume, *milli),
+            Operation::Shrink { volume, milli } => Conversion::shrink(offered, volume, *milli),
+            Operation::Launch(_) | Operation::LaunchGroup(_) => Err(Problem::new(
+                code::INTERNAL,
+                "a launch is no conversion of resources",
+            )),
+        }?;
+        if !offered.contains(&conversion.from) {
+            let message = "it is not among what is left of the offers";
+            let code = code::RESOURCES_NOT_OFFERED;
+            return Err(not_there(offered, &conversion.from, code, message));
+        }
+        Ok(conversion)
+    }
+
+    /// Makes it so: durable, and in the agent's total at once.
+    pub(crate) fn convert_agent(&mut self, agent: &AgentId, conversion: &Conversion) -> Seq {
+        let seq = self.persist(Change::ConvertAgent {
+            agent: agent.clone(),
+            from: conversion.from.clone(),
+            to: conversion.to.clone(),
+        });
+        self.retotal(agent);
+        if let Some(known) = self.agents.by_id.get_mut(agent) {
+            known.converted_in = seq;
+        }
+        self.turn.touch_agent(agent);
+        seq
+    }
+
+    /// Counts anew what an agent has, with all that was made there.
+    pub(crate) fn retotal(&mut self, agent: &AgentId) {
+        let (Some(known), Some(entry)) = (
+            self.agents.by_id.get_mut(agent),
+            self.registry.agents.get(agent),
+        ) else {
+            return;
+        };
+        (known.total, known.missing) = total_with(&entry.description.resources, &entry.made);
+    }
+}
+
+/// The same with the caller's principal in each topmost reservation that has none.
+pub(crate) fn stamped(resources: &Resources, principal: &Principal) -> Result<Resources, Problem> {
+    let mut out = Resources::new();
+    for (kind, amount) in resources.iter() {
+        let mut kind = kind.into_owned();
+        if let Some(top) = kind.reservations.last_mut() {
+            top.principal.get_or_insert_with(|| principal.clone());
+        }
+        out.insert(kind, amount.clone())?;
+    }
+    Ok(out)
+}
+
+/// The new reservation must say who makes it: what has no principal is the agent's configuration's.
+pub(crate) fn check_principals(
+    resources: &Resources,
+    principal: &Principal,
+) -> Result<(), Problem> {
+    for (kind, _) in resources.iter() {
+        let top = kind.reservations.last();
+        if top.is_none_or(|top| top.principal.as_ref() != Some(principal)) {
+            let message = format!("the new reservation of {} is not {principal}'s", kind.name);
+            return Err(Problem::new(code::RESERVATION_INVALID, message)
+                .field(kind.name.as_str())
+                .hint(format!(
+                    "put a reservation with the principal {principal} on top"
+                )));
+        }
+    }
+    Ok(())
+}
+
+/// A framework reserves for the role that it was offered the resources in.
+fn check_role(resources: &Resources, role: &Role) -> Result<(), Problem> {
+    for (kind, _) in resources.iter() {
+        if kind.reserved_to() != Some(role) {
+            let message = format!("{} is offered to role {role}", kind.name);
+            return Err(Problem::new(code::RESERVATION_INVALID, message)
+                .field(kind.name.as_str())
+                .hint("reserve for the role of the offer"));
+        }
+    }
+    Ok(())
+}
+
+/// What the agent's configuration reserves stays reserved.
+fn check_made(resources: &Resources) -> Result<(), Problem> {
+    if made_of(resources) == *resources {
+        return Ok(());
+    }
+    let message = "the agent's configuration made the reservation";
+    Err(Problem::new(code::RESERVATION_INVALID, message)
+        .hint("change the agent's configuration, or name the reservation with its principal"))
+}
+
+/// A volume's id is its own, for its role on its agent.
+pub(crate) fn check_creation(volumes: &Resources, total: &Resources) -> Result<(), Problem> {
+    let Some(kind) = same_volumes(volumes, total).next() else {
+        return Ok(());
+    };
+    let id = kind.volume().map(|volume| volume.id.to_string());
+    let message = format!("there is a volume {} already", id.unwrap_or_default());
+    Err(Problem::new(code::VOLUME_EXISTS, message)
+        .field(kind.name.as_str())
+        .hint("give the volume another id"))
+}
+
+pub(crate) fn check_destruction(volumes: &Resources, used: &Resources) -> Result<(), Problem> {
+    let Some(kind) = same_volumes(volumes, used).next() else {
+        return Ok(());
+    };
+    let id = kind.volume().map(|volume| volume.id.to_string());
+    let message = format!("a task uses volume {}", id.unwrap_or_default());
+    Err(Problem::new(code::VOLUME_IN_USE, message)
+        .field(kind.name.as_str())
+        .hint("end the task first"))
+}
+
+/// What of `needed` is not there, in a problem.
+pub(crate) fn not_there(
+    there: &Resources,
+    needed: &Resources,
+    code: Code,
+    message: &str,
+) -> Problem {
+    let (name, what) = match there.first_missing(needed) {
+        Some((kind, amount)) => (kind.name.to_string(), format!("{kind} {amount}")),
+        None => (String::new(), String::new()),
+    };
+    Problem::new(code, format!("{what}: {message}"))
+        .field(name)
+        .hint("name resources as they are, and no more than there is")
+}

@@ -1,0 +1,235 @@
+//! What operators ask: quota, weights, reservations, volumes, agents that nothing is offered of. What they decide is durable
+//! before it is answered, and in force at once.
+
+use std::time::Duration;
+
+use proffer_model::operation::Operation;
+use proffer_model::registry::{AgentEntry, Operation as Change};
+use proffer_model::resources::Conversion;
+use proffer_model::{
+    AgentId, AgentState, Drain, OfferId, Principal, Problem, Resources, Role, Weight, code,
+};
+
+use crate::conversions::{check_creation, check_destruction, check_principals, not_there, stamped};
+use crate::core::Core;
+use crate::effect::{Effect, Fact, OfferEnd, Reply};
+use crate::event::{OperatorCall, RequestId};
+use crate::limits::ROLE_SETTINGS_MAX;
+
+impl Core {
+    pub(crate) fn on_operator_requested(
+        &mut self,
+        request: RequestId,
+        principal: &Principal,
+        call: OperatorCall,
+    ) {
+        let reply = match call {
+            OperatorCall::SetQuota {
+                role,
+                quota,
+                is_forced,
+            } => self.set_quota(role, quota, is_forced),
+            OperatorCall::RemoveQuota { role } => self.remove_quota(role),
+            OperatorCall::SetWeight { role, weight } => self.set_weight(role, weight),
+            OperatorCall::RemoveWeight { role } => self.remove_weight(role),
+            OperatorCall::Operate { agent, operation } => {
+                self.operate_on_agent(principal, &agent, operation)
+            }
+            OperatorCall::DeactivateAgent { agent } => self.deactivate(&agent),
+            OperatorCall::DrainAgent { agent, deadline } => self.drain(&agent, deadline),
+            OperatorCall::ReactivateAgent { agent } => self.reactivate(&agent),
+        };
+        if let Err(problem) = &reply {
+            let (framework, problem) = (None, problem.clone());
+            self.turn.record(Fact::CallRefused { framework, problem });
+        }
+        let after = self.turn.after_everything();
+        self.turn.push(Effect::Reply {
+            request,
+            reply: reply.map(|()| Reply::Done),
+            after,
+        });
+    }
+
+    fn set_weight(&mut self, role: Role, weight: Weight) -> Result<(), Problem> {
+        self.check_store_keeps_up()?;
+        if self.registry.weights.get(&role) == Some(&weight) {
+            return Ok(());
+        }
+        let is_new = !self.registry.weights.contains_key(&role);
+        check_room(self.registry.weights.len(), is_new)?;
+        self.persist(Change::SetWeight { role, weight });
+        self.triggers.sweep();
+        Ok(())
+    }
+
+    fn remove_weight(&mut self, role: Role) -> Result<(), Problem> {
+        if self.registry.weights.contains_key(&role) {
+            self.check_store_keeps_up()?;
+            self.persist(Change::RemoveWeight { role });
+            self.triggers.sweep();
+        }
+        Ok(())
+    }
+
+    /// Reservations and volumes on what no task holds; offers that hold it are taken back first, as few as needed.
+    fn operate_on_agent(
+        &mut self,
+        principal: &Principal,
+        agent: &AgentId,
+        operation: Operation,
+    ) -> Result<(), Problem> {
+        self.check_store_keeps_up()?;
+        let known = self
+            .agents
+            .by_id
+            .get(agent)
+            .ok_or_else(|| unknown_agent(agent))?;
+        if !known.is_settled || known.state == AgentState::Unreachable {
+            let message = format!(
+                "agent {agent} is {}: what it runs is not known",
+                known.state
+            );
+            return Err(Problem::new(code::AGENT_AWAY, message)
+                .field("agent_id")
+                .hint("wait until it is connected"));
+        }
+        let conversion = match operation {
+            Operation::Reserve(resources) => {
+                let resources = stamped(&resources, principal)?;
+                check_principals(&resources, principal)?;
+                Conversion::reserve(&resources)
+            }
+            Operation::Unreserve(resources) => Conversion::unreserve(&resources),
+            Operation::Create(volumes) => {
+                check_creation(&volumes, &known.total)?;
+                Conversion::create(&volumes)
+            }
+            Operation::Destroy(volumes) => {
+                check_destruction(&volumes, &known.used)?;
+                Conversion::destroy(&volumes)
+            }
+            Operation::Launch(_)
+            | Operation::LaunchGroup(_)
+            | Operation::Grow { .. }
+            | Operation::Shrink { .. } => {
+                let message = "operators reserve, unreserve, create and destroy";
+                Err(Problem::new(code::FIELD_INVALID, message))
+            }
+        }?;
+        self.make_free(agent, &conversion.from)?;
+        self.convert_agent(agent, &conversion);
+        self.triggers.agent_changed(agent);
+        Ok(())
+    }
+
+    /// Takes offers back until this is free; none when even all of them would not do.
+    fn make_free(&mut self, agent: &AgentId, needed: &Resources) -> Result<(), Problem> {
+        let free = self.free(agent);
+        if free.contains(needed) {
+            return Ok(());
+        }
+        let Some(known) = self.agents.by_id.get(agent) else {
+            return Err(unknown_agent(agent));
+        };
+        let all = free.plus(&known.offered);
+        if !all.contains(needed) {
+            let message = "tasks hold it, or the agent does not have it as it is named";
+            return Err(not_there(&all, needed, code::RESOURCES_NOT_FREE, message));
+        }
+        let holding = |id: &OfferId| self.offers.standing.get(id).map(|offer| &offer.resources);
+        let alone = known
+            .offers
+            .iter()
+            .find(|id| holding(id).is_some_and(|resources| free.plus(resources).contains(needed)));
+        let mut taken: Vec<OfferId> = Vec::new();
+        if let Some(alone) = alone {
+            taken.push(alone.clone());
+        } else {
+            let mut sum = free;
+            for id in &known.offers {
+                if sum.contains(needed) {
+                    break;
+                }
+                let lacking = needed.minus(&sum);
+                if let Some(resources) = holding(id)
+                    && lacking.minus(resources) != lacking
+                {
+                    sum.add(resources);
+                    taken.push(id.clone());
+                }
+            }
+        }
+        self.end_offers(taken, OfferEnd::Rescinded);
+        Ok(())
+    }
+
+    fn deactivate(&mut self, agent: &AgentId) -> Result<(), Problem> {
+        self.check_store_keeps_up()?;
+        if !self.agent_entry(agent)?.is_deactivated {
+            let id = agent.clone();
+            self.persist(Change::DeactivateAgent { agent: id });
+            self.on_availability(agent);
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, agent: &AgentId, deadline: Option<Duration>) -> Result<(), Problem> {
+        self.check_store_keeps_up()?;
+        self.agent_entry(agent)?;
+        let drain = Drain {
+            since_wall_ms: self.turn.now.wall_ms,
+            deadline,
+        };
+        let id = agent.clone();
+        self.persist(Change::DrainAgent { agent: id, drain });
+        self.on_availability(agent);
+        Ok(())
+    }
+
+    fn reactivate(&mut self, agent: &AgentId) -> Result<(), Problem> {
+        self.check_store_keeps_up()?;
+        let entry = self.agent_entry(agent)?;
+        if entry.is_deactivated || entry.drain.is_some() {
+            let id = agent.clone();
+            self.persist(Change::ReactivateAgent { agent: id });
+            self.on_availability(agent);
+        }
+        Ok(())
+    }
+
+    /// An operator has said that an agent is to be offered of, or not.
+    fn on_availability(&mut self, agent: &AgentId) {
+        if !self.is_available(agent) {
+            self.end_offers_of_agent(agent, OfferEnd::Rescinded);
+        }
+        self.triggers.agent_changed(agent);
+        self.turn.touch_agent(agent);
+    }
+
+    /// Whether operators let anything be offered of it.
+    pub(crate) fn is_available(&self, agent: &AgentId) -> bool {
+        let entry = self.registry.agents.get(agent);
+        entry.is_some_and(|entry| !entry.is_deactivated && entry.drain.is_none())
+    }
+
+    fn agent_entry(&self, agent: &AgentId) -> Result<&AgentEntry, Problem> {
+        let entry = self.registry.agents.get(agent);
+        entry.ok_or_else(|| unknown_agent(agent))
+    }
+}
+
+/// Refuses a setting of a role that is new when there are too many.
+pub(crate) fn check_room(count: usize, is_new: bool) -> Result<(), Problem> {
+    if is_new && count >= ROLE_SETTINGS_MAX {
+        let message = format!("{ROLE_SETTINGS_MAX} roles are set already; the limit is reached");
+        return Err(Problem::new(code::OVERLOADED, message).hint("remove those not needed"));
+    }
+    Ok(())
+}
+
+fn unknown_agent(agent: &AgentId) -> Problem {
+    Problem::new(code::AGENT_UNKNOWN, format!("there is no agent {agent}"))
+        .field("agent_id")
+        .hint("list the agents")
+}

@@ -1,0 +1,234 @@
+//! Quota: what operators guarantee roles and limit them to, with all that is beneath them. Here is judged whether a quota
+//! makes sense; it is kept by the allocator.
+
+use proffer_model::registry::Operation as Change;
+use proffer_model::resources::format_milli;
+use proffer_model::{AgentState, Limits, Problem, Quantities, Quota, ResourceName, Role, code};
+
+use crate::core::Core;
+use crate::operators::check_room;
+
+impl Core {
+    pub(crate) fn set_quota(
+        &mut self,
+        role: Role,
+        quota: Quota,
+        is_forced: bool,
+    ) -> Result<(), Problem> {
+        self.check_store_keeps_up()?;
+        if self.registry.quotas.get(&role) == Some(&quota) {
+            return Ok(());
+        }
+        check_itself(&quota)?;
+        self.check_tree(&role, &quota)?;
+        if !is_forced {
+            self.check_capacity(&role, &quota)?;
+            self.check_consumed(&role, &quota.limits)?;
+        }
+        let is_new = !self.registry.quotas.contains_key(&role);
+        check_room(self.registry.quotas.len(), is_new)?;
+        self.persist(Change::SetQuota { role, quota });
+        self.triggers.sweep();
+        Ok(())
+    }
+
+    pub(crate) fn remove_quota(&mut self, role: Role) -> Result<(), Problem> {
+        if self.registry.quotas.contains_key(&role) {
+            self.check_store_keeps_up()?;
+            self.persist(Change::RemoveQuota { role });
+            self.triggers.sweep();
+        }
+        Ok(())
+    }
+
+    /// What is guaranteed beneath a role is part of what is guaranteed to it, and within its limits.
+    fn check_tree(&self, role: &Role, quota: &Quota) -> Result<(), Problem> {
+        let above = self.nearest_above(role);
+        if let Some(above) = above {
+            let beneath = self.guaranteed_beneath(&above, Some(role));
+            let with = beneath_with(beneath, &quota.guarantees);
+            if let Some(theirs) = self.registry.quotas.get(&above) {
+                check_within(&with, &theirs.guarantees, role, &above)?;
+            }
+        }
+        let beneath = self.guaranteed_beneath(role, None);
+        for (name, milli) in beneath.iter() {
+            if quota.guarantees.get(name) < milli {
+                let message = format!(
+                    "{} {name} is guaranteed to roles beneath {role}",
+                    format_milli(milli)
+                );
+                return Err(Problem::new(code::QUOTA_INVALID, message)
+                    .field(format!("quota.guarantees.{name}"))
+                    .hint("guarantee at least that, or lower theirs first"));
+            }
+        }
+        let mut next = role.parent();
+        while let Some(above) = next {
+            if let Some(theirs) = self.registry.quotas.get(&above) {
+                check_allowed(&quota.guarantees, &theirs.limits, &above)?;
+            }
+            next = above.parent();
+        }
+        Ok(())
+    }
+
+    /// All guarantees together are no more than the cluster has.
+    fn check_capacity(&self, role: &Role, quota: &Quota) -> Result<(), Problem> {
+        let mut capacity = Quantities::new();
+        for agent in self.agents.by_id.values() {
+            if agent.state != AgentState::Unreachable {
+                capacity.add(&agent.total.non_revocable().quantities());
+            }
+        }
+        let tops = self.registry.quotas.iter();
+        let tops = tops.filter(|(other, _)| *other != role && !role.holds(other));
+        let tops = tops.filter(|(other, _)| self.nearest_above(other).is_none());
+        let mut all = Quantities::new();
+        for (_, other) in tops {
+            all.add(&other.guarantees);
+        }
+        if self.nearest_above(role).is_none() {
+            all.add(&quota.guarantees);
+        }
+        let beyond = all
+            .iter()
+            .find(|(name, milli)| quota.guarantees.get(name) > 0 && capacity.get(name) < *milli);
+        let Some((name, milli)) = beyond else {
+            return Ok(());
+        };
+        let message = format!(
+            "{} {name} would be guaranteed in all; the cluster has {}",
+            format_milli(milli),
+            format_milli(capacity.get(name))
+        );
+        Err(Problem::new(code::QUOTA_EXCEEDED, message)
+            .field(format!("quota.guarantees.{name}"))
+            .hint("guarantee less, or force it if agents are to come"))
+    }
+
+    /// A limit is no less than what tasks of the role hold already; offers are taken back where they pass it.
+    fn check_consumed(&self, role: &Role, limits: &Limits) -> Result<(), Problem> {
+        let consumed = self.consumed_by_tasks(role);
+        let beyond = limits
+            .iter()
+            .find(|(name, most)| consumed.get(name) > *most);
+        let Some((name, most)) = beyond else {
+            return Ok(());
+        };
+        let message = format!(
+            "the role has {} {name} in tasks and reservations already; the limit is {}",
+            format_milli(consumed.get(name)),
+            format_milli(most)
+        );
+        Err(Problem::new(code::QUOTA_EXCEEDED, message)
+            .field(format!("quota.limits.{name}"))
+            .hint("give a greater limit, or force it: what runs is left alone"))
+    }
+
+    /// Reservations for a role and those beneath it, and what their tasks hold unreserved.
+    fn consumed_by_tasks(&self, role: &Role) -> Quantities {
+        let mut consumed = Quantities::new();
+        for (_, agent) in &self.agents.by_id {
+            for (kind, amount) in agent.total.special() {
+                if kind.reserved_to().is_some_and(|of| role.holds(of)) && !kind.is_revocable {
+                    let milli = amount.quantity(kind.is_shared);
+                    consumed.add(&std::iter::once((kind.name.clone(), milli)).collect());
+                }
+            }
+        }
+        for framework in self.frameworks.keys() {
+            let tasks = self.tasks.of(framework).map(|(_, task)| task);
+            for task in tasks.filter(|task| !task.latest.is_terminal() && role.holds(&task.role)) {
+                let held = task.resources.unreserved().non_revocable();
+                consumed.add(&held.quantities());
+            }
+        }
+        consumed
+    }
+
+    /// The nearest role above that has a quota.
+    fn nearest_above(&self, role: &Role) -> Option<Role> {
+        let mut next = role.parent();
+        while let Some(above) = next {
+            if self.registry.quotas.contains_key(&above) {
+                return Some(above);
+            }
+            next = above.parent();
+        }
+        None
+    }
+
+    /// What is guaranteed to the roles next beneath one, but for one of them and those that it would come between.
+    fn guaranteed_beneath(&self, role: &Role, except: Option<&Role>) -> Quantities {
+        let mut sum = Quantities::new();
+        for (other, quota) in &self.registry.quotas {
+            let is_beneath = role.holds(other) && other != role;
+            let is_nearest = is_beneath
+                && self
+                    .nearest_above(other)
+                    .is_none_or(|above| above == *role || !role.holds(&above));
+            let is_excepted = except.is_some_and(|except| except.holds(other));
+            if is_nearest && !is_excepted {
+                sum.add(&quota.guarantees);
+            }
+        }
+        sum
+    }
+}
+
+fn beneath_with(mut beneath: Quantities, more: &Quantities) -> Quantities {
+    beneath.add(more);
+    beneath
+}
+
+/// Nothing is guaranteed beyond the limit.
+fn check_itself(quota: &Quota) -> Result<(), Problem> {
+    for (name, most) in quota.limits.iter() {
+        let least = quota.guarantees.get(name);
+        if least > most {
+            let message = format!(
+                "{} {name} is guaranteed; the limit is {}",
+                format_milli(least),
+                format_milli(most)
+            );
+            return Err(Problem::new(code::QUOTA_INVALID, message)
+                .field(format!("quota.limits.{name}"))
+                .hint("give a limit that is not less than the guarantee"));
+        }
+    }
+    Ok(())
+}
+
+fn check_within(
+    all: &Quantities,
+    theirs: &Quantities,
+    role: &Role,
+    above: &Role,
+) -> Result<(), Problem> {
+    let beyond = |(name, milli): &(&ResourceName, u64)| theirs.get(name) < *milli;
+    let Some((name, milli)) = all.iter().find(beyond) else {
+        return Ok(());
+    };
+    let message = format!(
+        "with {role}, {} {name} is guaranteed beneath {above}, which is guaranteed {}",
+        format_milli(milli),
+        format_milli(theirs.get(name))
+    );
+    Err(Problem::new(code::QUOTA_INVALID, message)
+        .field(format!("quota.guarantees.{name}"))
+        .hint(format!("guarantee less, or raise {above}'s first")))
+}
+
+fn check_allowed(guarantees: &Quantities, limits: &Limits, above: &Role) -> Result<(), Problem> {
+    for (name, most) in limits.iter() {
+        let least = guarantees.get(name);
+        if least > most {
+            let message = format!("{above} may hold {} {name} at most", format_milli(most));
+            return Err(Problem::new(code::QUOTA_INVALID, message)
+                .field(format!("quota.guarantees.{name}"))
+                .hint(format!("guarantee less, or raise {above}'s limit first")));
+        }
+    }
+    Ok(())
+}

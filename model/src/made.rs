@@ -1,0 +1,145 @@
+//! What was made on agents since they said what they have: reservations and volumes. The master is their authority, not the
+//! agent, which knows its resources as they were configured.
+//!
+//! What is made can be told from what is configured: reservations of operations have a principal, and volumes are made by
+//! operations alone. So the original of a resource is found by undoing it, and nothing else has to be kept.
+
+use crate::problem::Problem;
+use crate::resource_kind::ResourceKind;
+use crate::resources::{Amount, Conversion, Resources};
+
+impl ResourceKind {
+    /// Whether an operation made it: it is a volume, or its topmost reservation has a principal.
+    pub fn is_made(&self) -> bool {
+        let top = self.reservations.last();
+        self.volume().is_some() || top.is_some_and(|top| top.principal.is_some())
+    }
+}
+
+/// What of these was made by operations.
+pub fn made_of(resources: &Resources) -> Resources {
+    let mut made = Resources::new();
+    for (kind, amount) in resources.special().filter(|(kind, _)| kind.is_made()) {
+        // Cannot be refused: it was resources already.
+        let _ = made.insert(kind.clone(), amount.clone());
+    }
+    made
+}
+
+/// What an agent has when these were made on it, and what of them it has no resources for.
+pub fn total_with(configured: &Resources, made: &Resources) -> (Resources, Resources) {
+    let (mut total, mut missing) = (configured.clone(), Resources::new());
+    for (kind, amount) in made.iter() {
+        let mut item = Resources::new();
+        let _ = item.insert(kind.into_owned(), amount.clone());
+        match original_of(&item) {
+            Ok(original) if total.contains(&original) => {
+                total.subtract(&original);
+                total.add(&item);
+            }
+            Ok(_) | Err(_) => missing.add(&item),
+        }
+    }
+    (total, missing)
+}
+
+/// One item as it was configured.
+fn original_of(item: &Resources) -> Result<Resources, Problem> {
+    let mut undone = item.clone();
+    if undone.volumes().next().is_some() {
+        undone = Conversion::destroy(&undone)?.to;
+    }
+    while undone.special().any(|(kind, _)| kind.is_made()) {
+        undone = Conversion::unreserve(&undone)?.to;
+    }
+    Ok(undone)
+}
+
+/// The volumes that are in both: of the same id and for the same role.
+pub fn same_volumes<'a>(
+    one: &'a Resources,
+    other: &'a Resources,
+) -> impl Iterator<Item = &'a ResourceKind> {
+    let is_same = |a: &ResourceKind, b: &ResourceKind| {
+        a.reserved_to() == b.reserved_to()
+            && a.volume().map(|volume| &volume.id) == b.volume().map(|volume| &volume.id)
+    };
+    let of_one = one.volumes().map(|(kind, _, _): (_, _, &Amount)| kind);
+    of_one.filter(move |kind| other.volumes().any(|(theirs, _, _)| is_same(kind, theirs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Principal, Role};
+    use crate::resource_kind::{Disk, Reservation, Volume};
+    use std::collections::BTreeMap;
+
+    fn r(text: &str) -> Resources {
+        text.parse().expect(text)
+    }
+
+    fn reservation(role: &str) -> Reservation {
+        Reservation {
+            role: Role::new(role).expect("a role"),
+            principal: Some(Principal::new("p").expect("a principal")),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn reserved(resources: &Resources, role: &str) -> Resources {
+        resources
+            .push_reservation(&reservation(role))
+            .expect("reservable")
+    }
+
+    fn volume(milli: u64) -> Resources {
+        let kind = ResourceKind {
+            name: crate::id::ResourceName::new("disk").expect("a name"),
+            reservations: vec![reservation("eng")],
+            disk: Some(Disk {
+                source: None,
+                volume: Some(Volume {
+                    id: "v".parse().expect("an id"),
+                    principal: None,
+                }),
+            }),
+            is_revocable: false,
+            is_shared: false,
+        };
+        let mut volume = Resources::new();
+        volume
+            .insert(kind, Amount::Scalar(milli))
+            .expect("a volume");
+        volume
+    }
+
+    #[test]
+    fn what_was_made_replaces_what_it_was_made_of() {
+        let configured = r("cpus:4;disk:100");
+        let twice = reserved(&reserved(&r("cpus:1"), "eng"), "eng/web");
+        let made = twice.plus(&volume(60_000));
+        let (total, missing) = total_with(&configured, &made);
+        assert_eq!(missing, Resources::new());
+        assert_eq!(total, r("cpus:3;disk:40").plus(&made));
+        assert_eq!(made_of(&total), made, "and it can be told from the rest");
+        assert_eq!(same_volumes(&total, &volume(1)).count(), 1);
+    }
+
+    #[test]
+    fn what_an_agent_has_no_more_resources_for_is_missing_and_the_rest_stays() {
+        let kept = reserved(&r("cpus:1"), "eng");
+        let made = kept.plus(&volume(60_000));
+        let (total, missing) = total_with(&r("cpus:4;disk:50"), &made);
+        assert_eq!(missing, volume(60_000));
+        assert_eq!(total, r("cpus:3;disk:50").plus(&kept));
+        let (total, missing) = total_with(&r("mem:1"), &made);
+        assert_eq!((total, missing), (r("mem:1"), made));
+    }
+
+    #[test]
+    fn a_reservation_of_the_configuration_is_not_made() {
+        let configured = r("cpus(eng):2;cpus:2");
+        assert_eq!(made_of(&configured), Resources::new());
+    }
+}
