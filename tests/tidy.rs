@@ -38,6 +38,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "leader",
             "sdk",
             "master",
+            // The allocator alone is measured by `bench`.
+            "master-core",
             "agent",
             "services",
             "discovery",

@@ -6,11 +6,13 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::bench::BenchVerb;
 use crate::dev::DevArgs;
 use crate::examples;
 use crate::hello::HelloArgs;
 use crate::output::{Format, OutputArgs};
 use crate::role::{Agent, DiscoveryArgs, Master, RoleArgs, Services};
+use crate::simulate::SimulateVerb;
 use crate::verbs::app::AppVerb;
 use crate::verbs::apply::ApplyArgs;
 use crate::verbs::list::{AgentsArgs, AppsArgs, FrameworksArgs, TasksArgs};
@@ -82,6 +84,13 @@ pub(crate) enum Command {
     #[command(after_help = examples::DISCOVERY)]
     Discovery(Box<DiscoveryArgs>),
 
+    /// Emulate agents, for trying a framework on a cluster of any size.
+    #[command(subcommand)]
+    Simulate(SimulateVerb),
+    /// Measure, and say on what.
+    #[command(subcommand)]
+    Bench(BenchVerb),
+
     /// Serve a small web page that names its instance: something to deploy on a first day.
     Hello(HelloArgs),
     /// Write the completions of a shell to standard output.
@@ -142,6 +151,8 @@ impl Command {
             Self::Frameworks(args) => args.output.output,
             Self::Masters(args) => args.output.output,
             Self::Version(args) => args.output,
+            Self::Simulate(verb) => verb.format(),
+            Self::Bench(verb) => verb.format(),
             Self::Dev(_)
             | Self::Master(_)
             | Self::Agent(_)
@@ -162,6 +173,8 @@ impl Command {
                 | Self::Agent(_)
                 | Self::Services(_)
                 | Self::Discovery(_)
+                | Self::Simulate(_)
+                | Self::Bench(_)
         )
     }
 }
@@ -173,6 +186,34 @@ mod tests {
     #[test]
     fn the_tree_is_sound() {
         tree().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_command_is_documented() {
+        fn check(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
+            const DOCUMENT: &str = include_str!("../../docs/cli.md");
+            for inner in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+                let name = inner.get_name();
+                let forms = [format!("{path} {name}"), format!("|{name}")];
+                let is_named = forms.iter().any(|form| {
+                    let mut places = DOCUMENT.match_indices(form.as_str());
+                    places.any(|(at, form)| {
+                        let rest = DOCUMENT.get(at + form.len()..).unwrap_or_default();
+                        !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-')
+                    })
+                });
+                if !is_named {
+                    missing.push(format!("{path} {name}"));
+                }
+                check(inner, name, missing);
+            }
+        }
+        let mut missing = Vec::new();
+        check(&tree(), "proffer", &mut missing);
+        assert!(
+            missing.is_empty(),
+            "docs/cli.md says nothing of {missing:?}"
+        );
     }
 
     #[test]

@@ -107,3 +107,20 @@ Examples:
   bash: proffer completions bash > ~/.local/share/bash-completion/completions/proffer
   zsh:  proffer completions zsh  > ~/.zfunc/_proffer   (with fpath+=~/.zfunc before compinit)
   fish: proffer completions fish > ~/.config/fish/completions/proffer.fish";
+
+/// Below `proffer simulate agents --help`.
+pub(crate) const SIMULATE_AGENTS: &str = "\
+Examples:
+  proffer simulate agents --count 1000 --task-duration 1s-5s --failure-rate 0.01
+  proffer simulate agents --count 200 --attributes rack:a --attributes rack:b
+  proffer simulate agents --master zk://zk1:2181,zk2:2181,zk3:2181/proffer -o json
+
+Whatever the agents are told to run, they only say that it runs: it ends after --task-duration, with
+code 0 or, as often as --failure-rate says, 1; a kill ends it at once; checks pass.";
+
+/// Below `proffer bench allocator --help`.
+pub(crate) const BENCH_ALLOCATOR: &str = "\
+Examples:
+  proffer bench allocator -o json
+  proffer bench allocator 10000x1000 --rounds 50
+  proffer bench allocator --grid mesos 1000x50 10000x1000";

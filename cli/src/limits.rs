@@ -51,3 +51,23 @@ pub(crate) const DEV_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) const LIST_LEN_MAX: usize = 512 * 1024 * 1024;
 /// Bytes of `dev`'s log at its start; a longer one is put aside as `log.1`.
 pub(crate) const DEV_LOG_LEN_MAX: u64 = 16 * 1024 * 1024;
+/// How often `simulate` says how far it is until all agents are registered …
+pub(crate) const SIMULATE_PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// … and how it stands afterwards.
+pub(crate) const SIMULATE_NEWS_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a benchmark waits for its own master to serve; then it fails.
+pub(crate) const BENCH_START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a benchmark waits for what it measures to be over; then it fails (`wait.timed_out`).
+pub(crate) const BENCH_WAIT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Between two looks at memory that is to settle.
+pub(crate) const BENCH_SETTLE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long memory may take to settle; then it is taken as it is.
+pub(crate) const BENCH_SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Lines of its master's log that a benchmark shows when that has ended.
+pub(crate) const BENCH_LOG_TAIL_LINES: usize = 5;
+/// Events of the allocator whose time is taken.
+pub(crate) const BENCH_EVENTS: usize = 1_000;
+/// How often each framework revives in a storm.
+pub(crate) const BENCH_REVIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// So many are wanted where demand is never to end.
+pub(crate) const BENCH_ENDLESS_DEMAND: u32 = 1_000_000;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod app_file;
+mod bench;
 mod command;
 mod connection;
 mod dev;
@@ -17,6 +18,7 @@ mod master_client;
 mod output;
 mod role;
 mod services_client;
+mod simulate;
 mod task;
 mod units;
 mod usage;
@@ -83,6 +85,7 @@ async fn run(command: Command, matches: &clap::ArgMatches) -> Outcome {
         Command::Services(args) => role::run(*args, matches, shutdown).await,
         Command::Discovery(args) => role::run_discovery(*args, matches, shutdown).await,
         Command::Hello(args) => hello::run(args, shutdown).await,
+        Command::Simulate(verb) => simulate::run(verb, shutdown).await,
         verb => interruptible(verb, shutdown).await,
     }
 }
@@ -112,6 +115,7 @@ async fn run_verb(verb: Command) -> Outcome {
         Command::Agents(args) => verbs::list::agents(args).await,
         Command::Frameworks(args) => verbs::list::frameworks(args).await,
         Command::Masters(args) => verbs::masters::run(args).await,
+        Command::Bench(verb) => bench::run(verb).await,
         Command::Version(args) => {
             let version = env!("CARGO_PKG_VERSION");
             args.output.show_text(&json!({ "version": version }), || {
@@ -130,6 +134,7 @@ async fn run_verb(verb: Command) -> Outcome {
         | Command::Services(_)
         | Command::Discovery(_)
         | Command::Hello(_)
+        | Command::Simulate(_)
         | Command::Supervise { .. } => Ok(()),
     }
 }

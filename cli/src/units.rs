@@ -52,6 +52,12 @@ pub(crate) fn resources_json(resources: Option<&v1::Resources>) -> Value {
     Value::Object(object)
 }
 
+/// So many in this time, in whole ones a second.
+pub(crate) fn per_second(count: u64, time: std::time::Duration) -> u64 {
+    let rate = u128::from(count) * 1_000_000 / time.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
 /// Milliseconds since 1970 UTC, by this host's clock.
 pub(crate) fn wall_ms() -> u64 {
     let since = SystemTime::now()

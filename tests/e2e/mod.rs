@@ -8,4 +8,5 @@ mod frameworks;
 mod python;
 mod roles;
 mod rolling;
+mod simulate;
 mod systemd;

@@ -1,0 +1,99 @@
+//! `proffer bench`: figures with their conditions, by one command each.
+//!
+//! `allocator` calls the allocator alone; the others run a master as a child process of this same binary, in a directory
+//! and on ports of its own, with emulated agents and a framework in this process. Whatever was measured says how: build,
+//! machine, load, and that agents are emulated.
+
+mod allocator;
+mod child;
+mod cluster;
+mod conditions;
+mod figures;
+mod grid;
+mod memory;
+mod register;
+mod reoffer;
+mod world;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::exit::Outcome;
+use crate::output::{Format, OutputArgs, Progress};
+use conditions::Conditions;
+use figures::Figures;
+
+/// `proffer bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchVerb {
+    /// Full cycles, single events and storms of the allocator alone.
+    #[command(after_help = crate::examples::BENCH_ALLOCATOR)]
+    Allocator(allocator::AllocatorArgs),
+    /// From the end of a task to the next offer of what it held, over real streams.
+    Reoffer(reoffer::ReofferArgs),
+    /// How fast agents register.
+    Register(register::RegisterArgs),
+    /// The master's private memory, for each agent and each running task.
+    Memory(memory::MemoryArgs),
+}
+
+impl BenchVerb {
+    fn output(&self) -> OutputArgs {
+        match self {
+            Self::Allocator(args) => args.output,
+            Self::Reoffer(args) => args.output,
+            Self::Register(args) => args.output,
+            Self::Memory(args) => args.output,
+        }
+    }
+
+    /// How results and errors are written.
+    pub(crate) fn format(&self) -> Format {
+        self.output().output
+    }
+}
+
+/// Measures and shows.
+pub(crate) async fn run(verb: BenchVerb) -> Outcome {
+    let format = verb.format();
+    let mut progress = Progress::new();
+    let conditions = Conditions::read();
+    if let Some(warning) = conditions.warning() {
+        progress.say(warning);
+    }
+    let (name, is_emulated, figures) = match verb {
+        BenchVerb::Allocator(args) => ("allocator", false, allocator::run(&args, &mut progress)?),
+        BenchVerb::Reoffer(args) => ("reoffer", true, reoffer::run(&args, &mut progress).await?),
+        BenchVerb::Register(args) => ("register", true, register::run(&args, &mut progress).await?),
+        BenchVerb::Memory(args) => ("memory", true, memory::run(&args, &mut progress).await?),
+    };
+    progress.clear();
+    show(
+        format,
+        name,
+        is_emulated,
+        &conditions,
+        &figures,
+        &mut progress,
+    )
+}
+
+fn show(
+    format: Format,
+    name: &str,
+    is_emulated: bool,
+    conditions: &Conditions,
+    figures: &Figures,
+    progress: &mut Progress,
+) -> Outcome {
+    let value = json!({
+        "benchmark": name,
+        "conditions": conditions.json(is_emulated),
+        "figures": figures.json(),
+    });
+    format.show(&value, || figures.rows())?;
+    if format == Format::Table {
+        progress.say(&conditions.line(is_emulated));
+    }
+    Ok(())
+}

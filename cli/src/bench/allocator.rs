@@ -1,0 +1,234 @@
+//! The allocator alone: full cycles with everything free, what a single event costs, and a storm of revivals.
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use proffer_master_core::allocation::Scope;
+use proffer_model::Problem;
+
+use super::figures::{Figure, Figures, Times, ms};
+use super::grid;
+use super::world::{Setting, Size, Want, World};
+use crate::exit::Outcome;
+use crate::limits::{BENCH_EVENTS, BENCH_REVIVE_INTERVAL};
+use crate::output::{OutputArgs, Progress};
+
+/// What frameworks want that want something of a shape: four fit an agent.
+const SHAPE: &str = "cpus:4;mem:16384";
+/// What takes most of an agent, so that nothing of [`SHAPE`] fits beside it.
+const MOST_OF_AN_AGENT: &str = "cpus:14;mem:60000";
+
+/// `proffer bench allocator`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AllocatorArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// How many agents and frameworks, as in 10000x1000 [default: 10000x1000 20000x2000 50000x1000; with --grid mesos
+    /// every pair of its].
+    #[arg(value_name = "AGENTSxFRAMEWORKS")]
+    sizes: Vec<Size>,
+    /// How often each cycle is measured.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    rounds: u32,
+    /// The grid of another program's own benchmarks instead: mesos.
+    #[arg(long, value_enum, value_name = "GRID")]
+    grid: Option<Grid>,
+}
+
+/// Whose benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Grid {
+    Mesos,
+}
+
+/// Measures.
+pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figures> {
+    let rounds = args.rounds.max(1);
+    if args.grid.is_some() {
+        return Ok(grid::run(&args.sizes, rounds, progress)?);
+    }
+    let usual = [(10_000, 1_000), (20_000, 2_000), (50_000, 1_000)];
+    let usual = usual.map(|(agents, frameworks)| Size { agents, frameworks });
+    let sizes = match args.sizes.as_slice() {
+        [] => &usual,
+        given => given,
+    };
+    let mut figures = Figures::default();
+    for size in sizes.iter().copied() {
+        for (case, want) in [
+            ("full_any", Want::Any),
+            ("full_shaped", Want::Shaped(SHAPE)),
+        ] {
+            progress.update(&format!("{case} {size}"));
+            let mut world = World::new(setting(size, want))?;
+            figures.push(full(case, size, &mut world, rounds));
+        }
+        progress.update(&format!("event {size}"));
+        figures.push(event(size)?);
+        progress.update(&format!("revive {size}"));
+        figures.push(revive(size)?);
+    }
+    Ok(figures)
+}
+
+/// Roles in a tree, quota for one top role in ten, twenty exclusions of each framework.
+fn setting(size: Size, want: Want) -> Setting {
+    Setting {
+        size,
+        want,
+        frameworks_per_role: 2,
+        quota_every: 10,
+        exclusions: 20,
+    }
+}
+
+/// One row; all cases have the same names, so that they make one table.
+struct Row<'a> {
+    case: &'a str,
+    size: Size,
+    times: Times,
+    offers: u64,
+    say: Duration,
+    core_share_milli: u64,
+}
+
+impl Row<'_> {
+    fn figures(self) -> Vec<(&'static str, Figure)> {
+        let samples = u64::try_from(self.times.len()).unwrap_or(u64::MAX);
+        vec![
+            ("case", Figure::Text(self.case.to_owned())),
+            ("agents", Figure::Count(u64::from(self.size.agents))),
+            ("frameworks", Figure::Count(u64::from(self.size.frameworks))),
+            ("samples", Figure::Count(samples)),
+            ("offers", Figure::Count(self.offers)),
+            ("cycle_p50_ms", ms(self.times.at(500))),
+            ("cycle_p99_ms", ms(self.times.at(990))),
+            ("cycle_max_ms", ms(self.times.at(1_000))),
+            ("offers_in_full_ms", ms(self.say)),
+            ("core_share_percent", Figure::Milli(self.core_share_milli)),
+        ]
+    }
+}
+
+/// Everything is free and everything is allocated.
+fn full(case: &str, size: Size, world: &mut World, rounds: u32) -> Vec<(&'static str, Figure)> {
+    let mut times = Times::default();
+    let (mut offers, mut say) = (0, Duration::ZERO);
+    for _ in 0..rounds {
+        let cycle = world.cycle(Scope::All);
+        times.push(cycle.run);
+        offers = cycle.offers;
+        say = cycle.say;
+        world.give_all_back();
+    }
+    Row {
+        case,
+        size,
+        times,
+        offers,
+        say,
+        core_share_milli: 0,
+    }
+    .figures()
+}
+
+/// Everything is on offer; one offer after the other comes back, and is allocated again.
+fn event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
+    let mut world = World::new(setting(size, Want::Shaped(SHAPE)))?;
+    world.cycle(Scope::All);
+    let mut times = Times::default();
+    let mut offers = 0;
+    for number in 0..BENCH_EVENTS {
+        if world.held.is_empty() {
+            break;
+        }
+        let place = (number * 7_919) % world.held.len();
+        let offer = world.held.swap_remove(place);
+        let begun = Instant::now();
+        world.give_back(&offer);
+        let given_back = begun.elapsed();
+        let cycle = world.cycle(Scope::Changed);
+        times.push(given_back + cycle.run);
+        offers += cycle.offers;
+    }
+    let row = Row {
+        case: "event",
+        size,
+        times,
+        offers,
+        say: Duration::ZERO,
+        core_share_milli: 0,
+    };
+    Ok(row.figures())
+}
+
+/// Every framework excludes a few agents and revives, once in five seconds, in a cluster where nothing fits any more.
+fn revive(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
+    let mut world = World::new(Setting {
+        exclusions: 0,
+        ..setting(size, Want::Shaped(SHAPE))
+    })?;
+    occupy(&mut world)?;
+    world.cycle(Scope::All);
+    let mut times = Times::default();
+    let mut offers = 0;
+    for place in 0..world.claims.len() {
+        let Some((framework, role)) = world.claims.get(place).cloned() else {
+            continue;
+        };
+        world.exclude_some(place, 20);
+        let begun = Instant::now();
+        world.allocator.clear_exclusions(&framework, &role);
+        let cleared = begun.elapsed();
+        let cycle = world.cycle(Scope::Changed);
+        times.push(cleared + cycle.run);
+        offers += cycle.offers;
+    }
+    let interval_us = BENCH_REVIVE_INTERVAL.as_micros().max(1);
+    let percent_milli = times.sum().as_micros() * 100_000 / interval_us;
+    let row = Row {
+        case: "revive",
+        size,
+        times,
+        offers,
+        say: Duration::ZERO,
+        core_share_milli: u64::try_from(percent_milli).unwrap_or(u64::MAX),
+    };
+    Ok(row.figures())
+}
+
+/// Someone holds most of every agent.
+fn occupy(world: &mut World) -> Result<(), Problem> {
+    let most = MOST_OF_AN_AGENT.parse()?;
+    for (number, (agent, _)) in world.agents.iter().enumerate() {
+        if let Some((framework, role)) = world.claims.get(number % world.claims.len().max(1)) {
+            world.allocator.allocate(framework, role, agent, &most);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_nonsense_is_refused() {
+        let size: Size = "10000x1000".parse().unwrap();
+        assert_eq!((size.agents, size.frameworks), (10_000, 1_000));
+        assert_eq!(size.to_string(), "10000x1000");
+        for bad in [
+            "",
+            "x",
+            "10",
+            "10x",
+            "0x1",
+            "1x0",
+            "-1x1",
+            "1x1x1",
+            "99999999999x1",
+        ] {
+            bad.parse::<Size>().expect_err(bad);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The grids of Mesos's own allocator benchmarks, so that figures stand beside figures: the same numbers of agents and
+//! frameworks, the same steps. Where Mesos repeats a step once for each framework, this does it a fixed number of times
+//! and gives the time of one.
+
+use std::time::{Duration, Instant};
+
+use proffer_master_core::allocation::Scope;
+use proffer_model::Problem;
+
+use super::figures::{Figure, Figures, Times, ms};
+use super::world::{Setting, Size, Want, World};
+use crate::output::Progress;
+
+/// Numbers of agents.
+const AGENTS: [u32; 6] = [1_000, 5_000, 10_000, 20_000, 30_000, 50_000];
+/// Numbers of frameworks.
+const FRAMEWORKS: [u32; 8] = [1, 50, 100, 200, 500, 1_000, 3_000, 6_000];
+/// Frameworks are suppressed in so many steps.
+const SUPPRESS_STEPS: usize = 5;
+
+/// Measures every case for each size.
+pub(super) fn run(
+    sizes: &[Size],
+    rounds: u32,
+    progress: &mut Progress,
+) -> Result<Figures, Problem> {
+    let all = AGENTS.into_iter().flat_map(|agents| {
+        let pairs = FRAMEWORKS.into_iter();
+        pairs.map(move |frameworks| Size { agents, frameworks })
+    });
+    let sizes: Vec<Size> = match sizes {
+        [] => all.collect(),
+        given => given.to_vec(),
+    };
+    let mut figures = Figures::default();
+    for size in sizes {
+        progress.update(&format!("grid {size}"));
+        add_and_update(size, &mut figures)?;
+        figures.push(row("decline", size, &decline(size, rounds)?));
+        figures.push(row("suppress", size, &suppress(size, SUPPRESS_STEPS)?));
+        figures.push(row("suppress_99_percent", size, &suppress(size, 1)?));
+        for (case, quota_every) in [("no_quota", 0), ("quota", 1)] {
+            figures.push(row(case, size, &cycles(size, quota_every, rounds)?));
+        }
+    }
+    Ok(figures)
+}
+
+/// One role for all frameworks, each of which takes whatever there is.
+fn setting(size: Size) -> Setting {
+    Setting {
+        size,
+        want: Want::Any,
+        frameworks_per_role: size.frameworks,
+        quota_every: 0,
+        exclusions: 0,
+    }
+}
+
+fn row(case: &str, size: Size, times: &Times) -> Vec<(&'static str, Figure)> {
+    vec![
+        ("case", Figure::Text(case.to_owned())),
+        ("agents", Figure::Count(u64::from(size.agents))),
+        ("frameworks", Figure::Count(u64::from(size.frameworks))),
+        (
+            "samples",
+            Figure::Count(u64::try_from(times.len()).unwrap_or(u64::MAX)),
+        ),
+        ("step_p50_ms", ms(times.at(500))),
+        ("step_max_ms", ms(times.at(1_000))),
+        ("total_ms", ms(times.sum())),
+    ]
+}
+
+/// Agents come one after the other and are allocated; then each says that it has changed.
+fn add_and_update(size: Size, figures: &mut Figures) -> Result<(), Problem> {
+    let mut world = World::empty()?;
+    world.add_frameworks(setting(size))?;
+    let begun = Instant::now();
+    for number in 0..size.agents {
+        world.add_agent(number)?;
+    }
+    let added = begun.elapsed() + world.cycle(Scope::Changed).run;
+    figures.push(row("add_agents", size, &Times::from_iter([added])));
+    let begun = Instant::now();
+    for (agent, description) in &world.agents {
+        let more = description.resources.plus(&"gpus:1".parse()?);
+        world.allocator.set_agent(agent, description, &more);
+    }
+    let updated = begun.elapsed() + world.cycle(Scope::Changed).run;
+    figures.push(row("update_agents", size, &Times::from_iter([updated])));
+    Ok(())
+}
+
+/// All is on offer, all is declined for ever, and again.
+fn decline(size: Size, rounds: u32) -> Result<Times, Problem> {
+    let mut world = World::new(setting(size))?;
+    let mut times = Times::default();
+    // With few frameworks everybody has declined everything soon, and then there is nothing more to measure.
+    let most = size.frameworks.saturating_mul(2).min(rounds);
+    for _ in 0..most {
+        let cycle = world.cycle(Scope::All);
+        times.push(cycle.run);
+        for offer in std::mem::take(&mut world.held) {
+            world.decline(&offer);
+        }
+    }
+    Ok(times)
+}
+
+/// A part of the frameworks wants nothing any more, all is given back, and again until nobody is left. With one step all
+/// but one in a hundred want nothing from the beginning.
+fn suppress(size: Size, steps: usize) -> Result<Times, Problem> {
+    let mut world = World::new(setting(size))?;
+    let mut times = Times::default();
+    let count = world.claims.len();
+    let part = match steps {
+        1 => count - count.div_ceil(100),
+        _ => count.div_ceil(steps),
+    };
+    for step in 0..steps {
+        let claims = world.claims.iter().skip(step * part).take(part);
+        let mut suppressed = Duration::ZERO;
+        for (framework, role) in claims {
+            let begun = Instant::now();
+            world.allocator.set_demand(framework, role, &[]);
+            suppressed += begun.elapsed();
+        }
+        let cycle = world.cycle(Scope::All);
+        times.push(suppressed + cycle.run);
+        world.give_all_back();
+    }
+    Ok(times)
+}
+
+/// Full cycles with two frameworks in each role, of which all or none have quota.
+fn cycles(size: Size, quota_every: u32, rounds: u32) -> Result<Times, Problem> {
+    let mut world = World::new(Setting {
+        frameworks_per_role: 2,
+        quota_every,
+        ..setting(size)
+    })?;
+    let mut times = Times::default();
+    for _ in 0..rounds {
+        times.push(world.cycle(Scope::All).run);
+        world.give_all_back();
+    }
+    Ok(times)
+}

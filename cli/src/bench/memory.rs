@@ -1,0 +1,146 @@
+//! The master's private memory for each connected agent and each running task, out of the growth of a child process.
+
+use std::time::Instant;
+
+use proffer_model::limits::ITEMS_PER_CALL_MAX;
+use proffer_model::session::Event;
+use proffer_model::{Offer, Problem, TaskState};
+use proffer_sdk::{Events, Handle};
+
+use super::child::{Master, Store, own_private_bytes, settled};
+use super::cluster::{Fleet, all_registered, connect, emulate, role, task, wanted, within};
+use super::figures::{Figure, Figures};
+use crate::exit::Outcome;
+use crate::limits::{BENCH_SETTLE_INTERVAL, BENCH_SETTLE_TIMEOUT};
+use crate::output::{OutputArgs, Progress};
+
+/// What every task holds.
+const SHAPE: &str = "cpus:0.1;mem:32";
+
+/// `proffer bench memory`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MemoryArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// How many agents; a row for each number.
+    #[arg(value_name = "AGENTS", default_values_t = [1_000, 20_000])]
+    agents: Vec<u32>,
+    /// How many tasks run in the end, by number of agents: so many on each.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    tasks_per_agent: u32,
+    /// How long the agents do nothing but heartbeat before their memory is taken.
+    #[arg(long, value_name = "D", default_value = "5s")]
+    heartbeat_for: proffer_server::config::DurationText,
+}
+
+/// Measures.
+pub(super) async fn run(args: &MemoryArgs, progress: &mut Progress) -> Outcome<Figures> {
+    let mut figures = Figures::default();
+    for count in args.agents.iter().copied() {
+        figures.push(of(args, count, progress).await?);
+    }
+    Ok(figures)
+}
+
+async fn of(
+    args: &MemoryArgs,
+    count: u32,
+    progress: &mut Progress,
+) -> Outcome<Vec<(&'static str, Figure)>> {
+    progress.update(&format!("registering {count} agents"));
+    let mut master = Master::start(Store::File).await?;
+    let empty = memory(&master).await?;
+    let fleet = Fleet {
+        count,
+        resources: "cpus:64;mem:65536",
+        task_duration: None,
+        witness: None,
+    };
+    let own_before = own_private_bytes()?;
+    let emulation = emulate(&master, fleet)?;
+    all_registered(&mut master, &emulation, count, Instant::now()).await?;
+    tokio::time::sleep(args.heartbeat_for.0).await;
+    let (idle, own_idle) = (memory(&master).await?, own_private_bytes()?);
+    let idle_counts = emulation.counts();
+    let tasks = count.saturating_mul(args.tasks_per_agent);
+    progress.update(&format!("launching {tasks} tasks"));
+    let (handle, mut events) = connect(&master)?;
+    let filling = fill(&handle, &mut events, tasks);
+    within(&mut master, "all tasks run", filling).await??;
+    let busy = memory(&master).await?;
+    let agents = u64::from(count).max(1);
+    let tasks = u64::from(tasks);
+    Ok(vec![
+        ("agents", Figure::Count(u64::from(count))),
+        (
+            "agents_per_connection",
+            Figure::Count(u64::from(emulation.agents_per_connection())),
+        ),
+        (
+            "registered",
+            Figure::Count(u64::from(idle_counts.registered)),
+        ),
+        ("links_ended", Figure::Count(idle_counts.links_ended)),
+        ("tasks", Figure::Count(tasks)),
+        ("empty_bytes", Figure::Count(empty)),
+        ("agents_bytes", Figure::Count(idle)),
+        ("tasks_bytes", Figure::Count(busy)),
+        (
+            "bytes_per_agent",
+            Figure::Count(idle.saturating_sub(empty) / agents),
+        ),
+        (
+            "bytes_per_task",
+            Figure::Count(busy.saturating_sub(idle) / tasks.max(1)),
+        ),
+        (
+            "emulator_bytes_per_agent",
+            Figure::Count(own_idle.saturating_sub(own_before) / agents),
+        ),
+    ])
+}
+
+/// The master's private memory once it no longer changes.
+async fn memory(master: &Master) -> Result<u64, Problem> {
+    let look = || master.private_bytes();
+    settled(look, BENCH_SETTLE_INTERVAL, BENCH_SETTLE_TIMEOUT).await
+}
+
+/// Launches so many tasks and returns when each has said that it runs.
+async fn fill(handle: &Handle, events: &mut Events, tasks: u32) -> Result<(), Problem> {
+    let (mut launched, mut running) = (0, 0);
+    while running < tasks
+        && let Some(received) = events.next().await
+    {
+        match received.event {
+            Event::Subscribed { .. } => {
+                handle.set_demand(role()?, wanted(tasks, SHAPE)?).await?;
+            }
+            Event::Offered(offers) => {
+                for offer in offers {
+                    launched += launch(handle, offer, launched, tasks - launched).await?;
+                }
+            }
+            Event::Updated(status) if status.state == TaskState::Running => running += 1,
+            _ => {}
+        }
+        handle.acknowledge(received.sequence);
+    }
+    Ok(())
+}
+
+/// Launches as many as the offer fits and are wanted; answers how many.
+async fn launch(handle: &Handle, offer: Offer, first: u32, wanted: u32) -> Result<u32, Problem> {
+    let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
+    let most = u32::try_from(ITEMS_PER_CALL_MAX).unwrap_or(u32::MAX);
+    let count = fits.min(wanted).min(most);
+    let specs = (first..first.saturating_add(count)).map(|number| task(u64::from(number), SHAPE));
+    let results = handle
+        .launch(vec![offer.id], specs.collect::<Result<_, _>>()?)
+        .await?;
+    // One that is refused ends the benchmark: what it would measure then is something else.
+    for result in results {
+        result.outcome?;
+    }
+    Ok(count)
+}

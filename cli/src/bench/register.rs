@@ -1,0 +1,64 @@
+//! How fast agents register: from the first connection until all are welcomed, over real streams.
+
+use std::time::Instant;
+
+use super::child::{Master, Store};
+use super::cluster::{Fleet, all_registered, emulate};
+use super::figures::{Figure, Figures, ms};
+use crate::exit::Outcome;
+use crate::output::{OutputArgs, Progress};
+use crate::units::per_second;
+
+/// `proffer bench register`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RegisterArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// How many agents; a row for each number.
+    #[arg(value_name = "AGENTS", default_values_t = [1_000, 10_000, 20_000])]
+    agents: Vec<u32>,
+    /// Where the master keeps that agents are admitted: file, with every batch on disk before the welcome, or memory.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "STORE",
+        hide_possible_values = true
+    )]
+    store: Store,
+}
+
+/// Measures.
+pub(super) async fn run(args: &RegisterArgs, progress: &mut Progress) -> Outcome<Figures> {
+    let mut figures = Figures::default();
+    for count in args.agents.iter().copied() {
+        progress.update(&format!("registering {count} agents"));
+        let mut master = Master::start(args.store).await?;
+        let begun = Instant::now();
+        let emulation = emulate(
+            &master,
+            Fleet {
+                count,
+                resources: "cpus:4;mem:8192",
+                task_duration: None,
+                witness: None,
+            },
+        )?;
+        let took = all_registered(&mut master, &emulation, count, begun).await?;
+        let counts = emulation.counts();
+        figures.push(vec![
+            ("agents", Figure::Count(u64::from(count))),
+            (
+                "agents_per_connection",
+                Figure::Count(u64::from(emulation.agents_per_connection())),
+            ),
+            ("duration_ms", ms(took)),
+            (
+                "agents_per_s",
+                Figure::Count(per_second(u64::from(count), took)),
+            ),
+            ("links_ended", Figure::Count(counts.links_ended)),
+        ]);
+    }
+    Ok(figures)
+}

@@ -1,0 +1,277 @@
+//! A cluster for the allocator alone: agents, frameworks in a tree of roles, quota, exclusions, and what is on offer.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use proffer_master_core::allocation::{Allocator, GrantedOffer, Options, Scope};
+use proffer_model::{
+    AgentDescription, AgentId, Attributes, DemandEntry, DemandId, FrameworkId, Limits, Problem,
+    Quantities, Quota, ResourceName, Resources, Role, Shape, Time, Weight, code,
+};
+
+/// So many agents and frameworks, as in `10000x1000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) agents: u32,
+    pub(super) frameworks: u32,
+}
+
+impl FromStr for Size {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let parse = || {
+            let (agents, frameworks) = text.split_once('x')?;
+            let size = Self {
+                agents: agents.parse().ok()?,
+                frameworks: frameworks.parse().ok()?,
+            };
+            (size.agents > 0 && size.frameworks > 0).then_some(size)
+        };
+        parse().ok_or_else(|| {
+            Problem::new(code::CONFIG_INVALID, format!("{text:?} is not a size"))
+                .hint("write agents and frameworks, as in 10000x1000")
+        })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.agents, self.frameworks)
+    }
+}
+
+/// What frameworks want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Whatever is free: Mesos's frameworks.
+    Any,
+    /// This, as often as the whole cluster holds it, by all frameworks together.
+    Shaped(&'static str),
+}
+
+/// What is in the world besides agents and frameworks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) size: Size,
+    pub(super) want: Want,
+    /// Frameworks of one role; roles are leaves of a tree, ten beneath each top.
+    pub(super) frameworks_per_role: u32,
+    /// Of so many top roles, one has a guarantee and a limit. 0: none.
+    pub(super) quota_every: u32,
+    /// Agents that each framework excludes.
+    pub(super) exclusions: usize,
+}
+
+/// What every agent has.
+const AGENT: &str = "cpus:16;mem:65536;disk:100000;ports:[31000-32000]";
+/// The name of every entry.
+const ENTRY: &str = "bench";
+/// Exclusions last longer than any benchmark.
+const FOR_EVER_NS: u64 = u64::MAX / 2;
+
+/// The world.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) allocator: Allocator,
+    pub(super) agents: Vec<(AgentId, AgentDescription)>,
+    /// Frameworks and their roles.
+    pub(super) claims: Vec<(FrameworkId, Role)>,
+    pub(super) entry: DemandId,
+    /// What is on offer.
+    pub(super) held: Vec<GrantedOffer>,
+    now: Time,
+}
+
+/// What a cycle took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cycle {
+    /// To decide.
+    pub(super) run: Duration,
+    /// To say the offers in full.
+    pub(super) say: Duration,
+    /// How many offers came of it.
+    pub(super) offers: u64,
+}
+
+impl World {
+    /// Everything is there and free, nothing was allocated yet.
+    pub(super) fn new(setting: Setting) -> Result<Self, Problem> {
+        let mut world = Self::empty()?;
+        world.add_frameworks(setting)?;
+        for number in 0..setting.size.agents {
+            world.add_agent(number)?;
+        }
+        for claim in 0..world.claims.len() {
+            world.exclude_some(claim, setting.exclusions);
+        }
+        Ok(world)
+    }
+
+    /// Nothing is there.
+    pub(super) fn empty() -> Result<Self, Problem> {
+        Ok(Self {
+            allocator: Allocator::new(Options::default()),
+            agents: Vec::new(),
+            claims: Vec::new(),
+            entry: DemandId::new(ENTRY)?,
+            held: Vec::new(),
+            now: Time {
+                mono_ns: 1_000_000_000,
+                wall_ms: 1_000,
+            },
+        })
+    }
+
+    pub(super) fn add_frameworks(&mut self, setting: Setting) -> Result<(), Problem> {
+        let per_role = setting.frameworks_per_role.max(1);
+        let roles = setting.size.frameworks.div_ceil(per_role);
+        for top in 0..roles.div_ceil(10) {
+            let role = Role::new(&format!("top-{top}"))?;
+            self.allocator
+                .set_weight(&role, Weight(1_000 + 500 * (top % 3)));
+            if setting.quota_every > 0 && top % setting.quota_every == 0 {
+                self.set_quota(&role, setting)?;
+            }
+        }
+        let entries = self.entries(setting)?;
+        for number in 0..setting.size.frameworks {
+            let leaf = number / per_role;
+            let role = Role::new(&format!("top-{}/leaf-{leaf}", leaf / 10))?;
+            let framework = FrameworkId::new(&format!("framework-{number}"))?;
+            self.allocator.set_framework_active(&framework, true);
+            self.allocator.set_demand(&framework, &role, &entries);
+            self.claims.push((framework, role));
+        }
+        Ok(())
+    }
+
+    /// A guarantee of a hundredth of the cluster, and a limit of half of it.
+    fn set_quota(&mut self, role: &Role, setting: Setting) -> Result<(), Problem> {
+        let (cpus, mem) = (ResourceName::new("cpus")?, ResourceName::new("mem")?);
+        let each: Resources = AGENT.parse()?;
+        let agents = u64::from(setting.size.agents);
+        let of = |name: &ResourceName, divisor: u64| each.scalar(name.as_str()) * agents / divisor;
+        let mut limits = Limits::new();
+        limits.set(cpus.clone(), of(&cpus, 2));
+        let guarantees = [(cpus.clone(), of(&cpus, 100)), (mem.clone(), of(&mem, 100))];
+        let quota = Quota {
+            guarantees: Quantities::from_iter(guarantees),
+            limits,
+        };
+        self.allocator.set_quota(role, Some(&quota));
+        Ok(())
+    }
+
+    pub(super) fn entries(&self, setting: Setting) -> Result<Vec<DemandEntry>, Problem> {
+        let (count, shape) = match setting.want {
+            Want::Any => (u32::MAX, None),
+            Want::Shaped(shape) => {
+                let shape: Resources = shape.parse()?;
+                let whole: Resources = AGENT.parse()?;
+                let fits = whole.scalar("cpus") / shape.scalar("cpus").max(1);
+                let all = fits * u64::from(setting.size.agents);
+                let each = all.div_ceil(u64::from(setting.size.frameworks));
+                (u32::try_from(each).unwrap_or(u32::MAX), Some(shape))
+            }
+        };
+        let mut entry = DemandEntry::new(
+            self.entry.clone(),
+            count,
+            shape.clone().unwrap_or_else(Resources::new),
+        );
+        if shape.is_none() {
+            entry.shape = Shape::Any { least: Vec::new() };
+        }
+        Ok(vec![entry])
+    }
+
+    pub(super) fn add_agent(&mut self, number: u32) -> Result<(), Problem> {
+        let id = AgentId::new(&format!("agent-{number}"))?;
+        let attributes: Attributes = format!("rack:r{};emulated:true", number % 40).parse()?;
+        let description = AgentDescription {
+            host: format!("host-{number}"),
+            address: format!("host-{number}:5051"),
+            resources: AGENT.parse()?,
+            attributes,
+            domain: None,
+            version: String::new(),
+        };
+        self.allocator
+            .add_agent(&id, &description, &description.resources);
+        self.agents.push((id, description));
+        Ok(())
+    }
+
+    /// This claim excludes so many agents, each claim others.
+    pub(super) fn exclude_some(&mut self, claim: usize, count: usize) {
+        let Some((framework, role)) = self.claims.get(claim) else {
+            return;
+        };
+        for number in 0..count {
+            let agent = (claim * 7_919 + number * 104_729) % self.agents.len().max(1);
+            if let Some((id, description)) = self.agents.get(agent) {
+                let (entry, all) = (&self.entry, &description.resources);
+                self.allocator
+                    .exclude(framework, role, entry, id, all, FOR_EVER_NS);
+            }
+        }
+    }
+
+    /// Allocates all that can be; what comes of it is held.
+    pub(super) fn cycle(&mut self, scope: Scope<'_>) -> Cycle {
+        let mut cycle = Cycle::default();
+        loop {
+            // Time passes, as it would.
+            self.now.mono_ns += 1_000_000;
+            let begun = Instant::now();
+            let run = self.allocator.run(self.now, scope, u32::MAX);
+            cycle.run += begun.elapsed();
+            let begun = Instant::now();
+            let before = self.held.len();
+            let offers = run
+                .grants
+                .iter()
+                .filter_map(|grant| self.allocator.offer_of(grant));
+            self.held.extend(offers);
+            cycle.say += begun.elapsed();
+            cycle.offers += u64::try_from(self.held.len() - before).unwrap_or_default();
+            if run.is_done || run.grants.is_empty() {
+                return cycle;
+            }
+        }
+    }
+
+    /// Everything on offer ends unused.
+    pub(super) fn give_all_back(&mut self) {
+        while let Some(offer) = self.held.pop() {
+            self.give_back(&offer);
+        }
+    }
+
+    /// An offer ends unused.
+    pub(super) fn give_back(&mut self, offer: &GrantedOffer) {
+        let (framework, role) = (&offer.framework, &offer.role);
+        self.allocator
+            .release(framework, role, &offer.agent, &offer.resources);
+        for fit in &offer.fits {
+            self.allocator
+                .count_down(framework, role, &fit.demand, &offer.agent, 0, fit.count);
+        }
+    }
+
+    /// An offer ends, and its agent is not wanted any more.
+    pub(super) fn decline(&mut self, offer: &GrantedOffer) {
+        self.give_back(offer);
+        let (framework, role) = (&offer.framework, &offer.role);
+        self.allocator.exclude(
+            framework,
+            role,
+            &self.entry,
+            &offer.agent,
+            &offer.resources,
+            FOR_EVER_NS,
+        );
+    }
+}
