@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use proffer_agent_core::limits::GARBAGE_DELAY_DEFAULT;
 use proffer_leader::Masters;
-use proffer_model::{Attributes, Problem, Resources, code};
+use proffer_model::{
+    Attributes, DiskSource, FaultDomain, Problem, Reservation, ResourceKind, Resources, code,
+};
 use proffer_server::auth::default_token_path;
 use proffer_server::config::{AttributesText, DurationText, ResourcesText, Text};
 use proffer_server::log::{self, Format};
@@ -36,13 +38,19 @@ pub struct Options {
     /// Address of the API for logs and metrics [default: 127.0.0.1:5051]
     #[arg(long, env = "PROFFER_AGENT_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// What the agent offers, as in cpus:4;mem:8192;ports:[31000-32000], mem and disk in MiB [default: what the host
-    /// has, less a reserve for itself]
+    /// What the agent offers, as in cpus:4;mem:8192;ports:[31000-32000], mem and disk in MiB, or as Mesos's JSON [default:
+    /// what the host has, less a reserve for itself]
     #[arg(long, env = "PROFFER_AGENT_RESOURCES", value_name = "RESOURCES")]
     pub resources: Option<ResourcesText>,
     /// What the agent says of itself, as in rack:a;zone:eu-1
     #[arg(long, env = "PROFFER_AGENT_ATTRIBUTES", value_name = "ATTRIBUTES")]
     pub attributes: Option<AttributesText>,
+    /// The region that the agent stands in, such as a data centre; with zone
+    #[arg(long, env = "PROFFER_AGENT_REGION", value_name = "NAME")]
+    pub region: Option<String>,
+    /// The zone of the region that the agent stands in, such as a rack: what fails together; with region
+    #[arg(long, env = "PROFFER_AGENT_ZONE", value_name = "NAME")]
+    pub zone: Option<String>,
     /// Where the agent keeps its files and tasks have their directories [default: /var/lib/proffer/agent]
     #[arg(long, env = "PROFFER_AGENT_WORK_DIR", value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
@@ -106,6 +114,8 @@ layered!(Options {
     listen,
     resources,
     attributes,
+    region,
+    zone,
     work_dir,
     host,
     advertise,
@@ -132,6 +142,8 @@ pub struct Config {
     pub resources: Option<Resources>,
     /// What the agent says of itself.
     pub attributes: Attributes,
+    /// Where it stands, when it says so.
+    pub domain: Option<FaultDomain>,
     /// Where the agent keeps its files.
     pub work_dir: PathBuf,
     /// Under which others reach its tasks; see [`Options::host`] when absent.
@@ -197,6 +209,7 @@ impl Config {
                 .attributes
                 .map(|Text(text)| text)
                 .unwrap_or_default(),
+            domain: domain(options.region.as_deref(), options.zone.as_deref())?,
             work_dir: options.work_dir.unwrap_or_else(|| WORK_DIR.into()),
             host: options.host,
             advertise: options.advertise,
@@ -265,7 +278,47 @@ fn check_cgroup_root(text: &str) -> Result<(), Problem> {
         .hint("give a path from the root of a hierarchy, such as /proffer"))
 }
 
-pub(crate) fn check_resources(resources: &Resources) -> Result<(), Problem> {
+pub(crate) fn domain(
+    region: Option<&str>,
+    zone: Option<&str>,
+) -> Result<Option<FaultDomain>, Problem> {
+    if region.is_none() && zone.is_none() {
+        return Ok(None);
+    }
+    FaultDomain::new(region.unwrap_or_default(), zone.unwrap_or_default()).map(Some)
+}
+
+/// What operations make at run time, no configuration makes: a start would make it again.
+fn check_kind(kind: &ResourceKind) -> Result<(), Problem> {
+    let has_maker = |reservation: &Reservation| reservation.principal.is_some();
+    let is_made = kind.reservations.iter().any(has_maker)
+        || kind.reservations.len() > 1
+        || kind.volume().is_some();
+    let source = kind.disk.as_ref().and_then(|disk| disk.source.as_ref());
+    let (what, hint) = match source {
+        _ if is_made => (
+            "is made while the cluster runs",
+            "give reservations to one role at most, such as disk(eng):64, and make the rest with operations",
+        ),
+        _ if kind.is_revocable => ("is not the agent's to give", "leave {REV} out"),
+        Some(DiskSource::Path { root } | DiskSource::Mount { root }) if !root.starts_with('/') => (
+            "has no directory",
+            "give an absolute path, such as disk@MOUNT:/mnt/a:1000",
+        ),
+        Some(DiskSource::Block { .. } | DiskSource::Raw { .. }) => (
+            "is a disk without a file system, which tasks here cannot use",
+            "give disks with a file system, such as disk@MOUNT:/mnt/a:1000",
+        ),
+        _ => return Ok(()),
+    };
+    Err(
+        Problem::new(code::RESOURCES_INVALID, format!("{kind} {what}"))
+            .field("resources")
+            .hint(hint),
+    )
+}
+
+fn check_resources(resources: &Resources) -> Result<(), Problem> {
     if let Some(port) = resources.range_set("ports").ranges().last()
         && port.end > u64::from(u16::MAX)
     {
@@ -273,6 +326,9 @@ pub(crate) fn check_resources(resources: &Resources) -> Result<(), Problem> {
         return Err(Problem::new(code::RESOURCES_INVALID, message)
             .field("resources")
             .hint("give ports up to 65535, such as ports:[31000-32000]"));
+    }
+    for (kind, _) in resources.special() {
+        check_kind(kind)?;
     }
     if resources.is_empty() {
         return Err(
@@ -320,6 +376,31 @@ mod tests {
     }
 
     #[test]
+    fn resources_may_be_text_or_json_and_reserved_to_one_role() {
+        let same = [
+            "resources = 'cpus:2;cpus(eng):2.5;disk@MOUNT:/mnt/a:100;zones:{a,b}'",
+            r#"resources = '''[
+                {"name": "cpus", "type": "SCALAR", "scalar": {"value": 2}},
+                {"name": "cpus", "type": "SCALAR", "scalar": {"value": 2.5}, "role": "eng"},
+                {"name": "disk", "type": "SCALAR", "scalar": {"value": 100},
+                 "disk": {"source": {"type": "MOUNT", "mount": {"root": "/mnt/a"}}}},
+                {"name": "zones", "type": "SET", "set": {"item": ["b", "a"]}}
+            ]'''"#,
+        ]
+        .map(|text| parse(&format!("token_file = '/t'\n{text}")).expect(text));
+        let [text, json] = same.map(|config| config.resources.expect("given"));
+        assert_eq!(text.scalar("cpus"), 4_500);
+        assert_eq!(text, json);
+    }
+
+    #[test]
+    fn an_agent_stands_in_a_zone_of_a_region() {
+        let config = parse("token_file = '/t'\nregion = 'eu-1'\nzone = 'b'").expect("both");
+        let domain = config.domain.expect("given");
+        assert_eq!((&*domain.region, &*domain.zone), ("eu-1", "b"));
+    }
+
+    #[test]
     fn every_wrong_value_is_refused_with_its_key_and_a_remedy() {
         let table = [
             ("listen", "listen = '0.0.0.0:5051'"),
@@ -334,6 +415,16 @@ mod tests {
             ("resources", "resources = 'cpus:-1'"),
             ("resources", "resources = 'ports:[1-5,4-9]'"),
             ("resources", "resources = 'ports:[31000-70000]'"),
+            ("resources", "resources = 'cpus:1;cpus(eng)(eng/web):1'"),
+            ("resources", "resources = 'cpus(eng,ops):1'"),
+            ("resources", "resources = 'disk(eng)[logs]:1'"),
+            ("resources", "resources = 'cpus{REV}:1'"),
+            ("resources", "resources = 'disk@MOUNT:100'"),
+            ("resources", "resources = 'disk@RAW(a):100'"),
+            ("resources", "resources = '[{\"name\": \"cpus\"}]'"),
+            ("zone", "region = 'eu-1'"),
+            ("region", "zone = 'b'"),
+            ("zone", "region = 'eu-1'\nzone = 'a b'"),
             ("attributes", "attributes = 'rack'"),
             ("host", "host = 'a b'"),
             ("host", "host = ''"),

@@ -227,7 +227,7 @@ fn describe(config: &Config, listen: SocketAddr) -> Result<AgentDescription, Pro
             .unwrap_or_else(|| listen.to_string()),
         resources,
         attributes: config.attributes.clone(),
-        domain: None,
+        domain: config.domain.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

@@ -62,14 +62,7 @@ impl RangeSet {
     fn coalesced(mut ranges: Vec<Range>) -> Self {
         ranges.sort_unstable();
         let mut out: Vec<Range> = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match out.last_mut() {
-                Some(last) if range.begin <= last.end.saturating_add(1) => {
-                    last.end = last.end.max(range.end)
-                }
-                _ => out.push(range),
-            }
-        }
+        ranges.into_iter().for_each(|range| join(&mut out, range));
         Self(out)
     }
 
@@ -97,31 +90,50 @@ impl RangeSet {
 
     /// Whether every number of `other` is here.
     pub fn contains(&self, other: &Self) -> bool {
-        other.minus(self).is_empty()
+        // Ranges that touch are one, so each of the other's is within one of these.
+        other.0.iter().all(|theirs| {
+            let mine = self.at(theirs.begin);
+            mine.is_some_and(|mine| mine.begin <= theirs.begin && theirs.end <= mine.end)
+        })
     }
 
     /// Whether the number is here.
     pub fn has(&self, number: u64) -> bool {
-        self.0.iter().any(|r| r.begin <= number && number <= r.end)
+        self.at(number).is_some_and(|range| range.begin <= number)
+    }
+
+    /// The first range that does not end before the number.
+    fn at(&self, number: u64) -> Option<&Range> {
+        self.0
+            .get(self.0.partition_point(|range| range.end < number))
     }
 
     /// The union.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
-        Self::coalesced(self.0.iter().chain(&other.0).copied().collect())
+        let (mut mine, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let mut out = Vec::with_capacity(self.0.len().saturating_add(other.0.len()));
+        while let Some(range) = match (mine.peek(), theirs.peek()) {
+            (Some(a), Some(b)) if b < a => theirs.next(),
+            (Some(_), _) => mine.next(),
+            (None, _) => theirs.next(),
+        } {
+            join(&mut out, *range);
+        }
+        Self(out)
     }
 
     /// What is here and not in `other`.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(self.0.len().saturating_add(other.0.len().min(1)));
+        let mut cuts = other.0.as_slice();
         for range in &self.0 {
             let mut begin = Some(range.begin);
-            for cut in other
-                .0
-                .iter()
-                .filter(|cut| cut.begin <= range.end && cut.end >= range.begin)
-            {
+            // Both are sorted: what ends before this range ends before those after it.
+            let passed = cuts.iter().take_while(|cut| cut.end < range.begin).count();
+            cuts = cuts.get(passed..).unwrap_or_default();
+            for cut in cuts.iter().take_while(|cut| cut.begin <= range.end) {
                 let Some(from) = begin else { break };
                 if cut.begin > from {
                     out.push(Range {
@@ -164,6 +176,16 @@ impl RangeSet {
             left -= take + 1;
         }
         Self(out)
+    }
+}
+
+/// Appends a range that begins no earlier than the last one, and is joined to it if they overlap or touch.
+fn join(out: &mut Vec<Range>, range: Range) {
+    match out.last_mut() {
+        Some(last) if range.begin <= last.end.saturating_add(1) => {
+            last.end = last.end.max(range.end);
+        }
+        _ => out.push(range),
     }
 }
 

@@ -162,7 +162,8 @@ impl ResourceKind {
     /// Refuses what no resource can be.
     pub(crate) fn check(&self, amount: &Amount) -> Result<(), Problem> {
         let refused = |field: &str, message: &str| {
-            Err(Problem::new(code::RESOURCES_INVALID, message).field(field))
+            let problem = Problem::new(code::RESOURCES_INVALID, message).field(field);
+            Err(problem.hint("write disk(eng)[logs]:64, disk@MOUNT:/mnt/a:100 or cpus{REV}:4"))
         };
         for (i, reservation) in self.reservations.iter().enumerate() {
             let above = i
@@ -183,6 +184,14 @@ impl ResourceKind {
                 .is_some_and(|source| !source.is_right())
             {
                 return refused("disk.source", "a path or an id is empty or too long");
+            }
+        }
+        if let Amount::Whole(pieces) = amount
+            && !self.may_repeat()
+        {
+            let copies: u64 = pieces.iter().map(|piece| u64::from(piece.copies)).sum();
+            if pieces.iter().len() > 1 || (copies > 1 && !self.is_shared) {
+                return refused("copies", "there is only one of it");
             }
         }
         if self.is_shared && self.volume().is_none() {

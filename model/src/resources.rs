@@ -67,6 +67,12 @@ impl Resources {
     /// Adds an amount as given by someone. The same kind twice is an error, but for what may be there several times: disks
     /// that do not divide and have no name, and copies of a shared volume.
     pub fn insert(&mut self, kind: ResourceKind, amount: Amount) -> Result<(), Problem> {
+        if matches!(amount, Amount::Whole(_)) && !kind.is_whole() {
+            let message = "only whole disks and volumes come in copies";
+            return Err(Problem::new(code::RESOURCES_INVALID, message)
+                .field(kind.name.as_str())
+                .hint("give the sum"));
+        }
         let (kind, amount) = kind.normalized(amount);
         self.check_given(&kind, &amount)
             .map_err(|problem| problem.within(&kind.name))?;

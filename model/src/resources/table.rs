@@ -57,12 +57,12 @@ impl<K: Ord + Clone> Table<K> {
     pub(super) fn add(&mut self, other: &Self) {
         let mut at = 0;
         for theirs in &other.0 {
-            at = self.skip_less(at, theirs);
-            match self.0.get_mut(at) {
-                Some(mine) if order(mine, theirs) == Ordering::Equal => mine.1.add(&theirs.1),
-                _ => self.0.insert(at, theirs.clone()),
+            let (place, is_same) = self.seek(at, theirs);
+            match self.0.get_mut(place) {
+                Some(mine) if is_same => mine.1.add(&theirs.1),
+                _ => self.0.insert(place, theirs.clone()),
             }
-            at += 1;
+            at = place + 1;
         }
     }
 
@@ -70,10 +70,9 @@ impl<K: Ord + Clone> Table<K> {
         let mut at = 0;
         let mut has_empty = false;
         for theirs in &other.0 {
-            at = self.skip_less(at, theirs);
-            if let Some(mine) = self.0.get_mut(at)
-                && order(mine, theirs) == Ordering::Equal
-            {
+            let (place, is_same) = self.seek(at, theirs);
+            at = place;
+            if let Some(mine) = self.0.get_mut(place).filter(|_| is_same) {
                 mine.1.subtract(&theirs.1);
                 has_empty |= mine.1.is_empty();
                 at += 1;
@@ -88,9 +87,9 @@ impl<K: Ord + Clone> Table<K> {
     pub(super) fn first_missing<'a>(&self, other: &'a Self) -> Option<&'a (K, Amount)> {
         let mut at = 0;
         other.0.iter().find(|theirs| {
-            at = self.skip_less(at, theirs);
-            let mine = self.0.get(at);
-            let mine = mine.filter(|mine| order(mine, theirs) == Ordering::Equal);
+            let (place, is_same) = self.seek(at, theirs);
+            at = place;
+            let mine = self.0.get(place).filter(|_| is_same);
             !mine.is_some_and(|mine| mine.1.contains(&theirs.1))
         })
     }
@@ -107,13 +106,14 @@ impl<K: Ord + Clone> Table<K> {
         })
     }
 
-    /// The first place from `at` on whose item is not less.
-    fn skip_less(&self, at: usize, theirs: &(K, Amount)) -> usize {
-        let rest = self.0.get(at..).unwrap_or_default();
-        let less = rest
-            .iter()
-            .take_while(|mine| order(mine, theirs) == Ordering::Less);
-        at + less.count()
+    /// The first place from `at` on whose item is not less, and whether it is the same kind.
+    fn seek(&self, mut at: usize, theirs: &(K, Amount)) -> (usize, bool) {
+        loop {
+            match self.0.get(at).map(|mine| order(mine, theirs)) {
+                Some(Ordering::Less) => at += 1,
+                found => return (at, found == Some(Ordering::Equal)),
+            }
+        }
     }
 }
 

@@ -393,6 +393,7 @@ fn a_bad_demand_is_refused() {
         (INVALID, "entries[0].shape.counts.ports", |d| {
             let counts = [("ports".to_owned(), 0)].into();
             d.entries[0].shape = Some(v1::Shape {
+                least: Vec::new(),
                 resources: None,
                 counts,
             });
@@ -421,6 +422,37 @@ fn a_bad_demand_is_refused() {
         (MISSING, "entries[0].excluded[0].agent_id", |d| {
             d.entries[0].excluded = vec![v1::Exclusion::default()];
         }),
+        (INVALID, "entries[0].gang", |d| d.entries[0].gang = 2),
+        (MISSING, "entries[0].at_most[0].count", |d| {
+            d.entries[0].at_most = vec![v1::AtMost::default()];
+        }),
+        (MISSING, "entries[0].at_most[0].of", |d| {
+            d.entries[0].at_most = vec![v1::AtMost { count: 1, of: None }];
+        }),
+        (MISSING, "entries[0].at_most[0].attribute", |d| {
+            let of = Some(v1::at_most::Of::Attribute(String::new()));
+            d.entries[0].at_most = vec![v1::AtMost { count: 1, of }];
+        }),
+        (MISSING, "entries[0].shape.least[0].scalars", |d| {
+            d.entries[0].shape = Some(v1::Shape {
+                least: vec![v1::Quantities::default()],
+                ..v1::Shape::default()
+            });
+        }),
+        (INVALID, "entries[0].shape.least[0].cpus", |d| {
+            let scalars = vec![scalar("cpus", 1), scalar("cpus", 2)];
+            d.entries[0].shape = Some(v1::Shape {
+                least: vec![v1::Quantities { scalars }],
+                ..v1::Shape::default()
+            });
+        }),
+        (INVALID, "entries[0].shape.least", |d| {
+            d.entries[0].shape = Some(v1::Shape {
+                least: vec![v1::Quantities::default()],
+                counts: [("ports".to_owned(), 1)].into(),
+                ..v1::Shape::default()
+            });
+        }),
     ];
     let good = || v1::SetDemand {
         role: "web".into(),
@@ -438,6 +470,102 @@ fn a_bad_demand_is_refused() {
         let decoded = decode_call(call(Call::SetDemand(demand)));
         assert_refused(decoded, code, &format!("set_demand.{field}"));
     }
+}
+
+#[test]
+fn resources_that_cannot_be_are_refused() {
+    let kinds = code::RESOURCES_INVALID.name;
+    let reserved = code::RESERVATION_INVALID.name;
+    let to = |role: &str| v1::Reservation {
+        role: role.into(),
+        ..v1::Reservation::default()
+    };
+    let good = || v1::SpecialResource {
+        name: "disk".into(),
+        reservations: vec![to("eng")],
+        disk: Some(v1::Disk {
+            volume: Some(v1::Volume {
+                id: "v".into(),
+                ..v1::Volume::default()
+            }),
+            ..v1::Disk::default()
+        }),
+        amount: Some(v1::special_resource::Amount::Milli(1)),
+        ..v1::SpecialResource::default()
+    };
+    let decode = |special| {
+        crate::decode_resources(v1::Resources {
+            special,
+            ..v1::Resources::default()
+        })
+    };
+    decode(vec![good()]).expect("a volume");
+    assert_refused(decode(vec![good(), good()]), kinds, "special[1].disk");
+    type Change<'a> = &'a dyn Fn(&mut v1::SpecialResource);
+    let rows: &[(&str, &str, Change<'_>)] = &[
+        (MISSING, "name", &|s| s.name.clear()),
+        (MISSING, "amount", &|s| s.amount = None),
+        (kinds, "disk", &|s| {
+            s.amount = Some(v1::special_resource::Amount::Milli(u64::MAX));
+        }),
+        (kinds, "cpus.disk", &|s| s.name = "cpus".into()),
+        (kinds, "disk.copies", &|s| s.copies = 2),
+        (kinds, "disk.shared", &|s| {
+            s.shared = true;
+            s.disk = None;
+        }),
+        (MISSING, "disk.volume.id", &|s| {
+            s.disk = Some(v1::Disk {
+                volume: Some(v1::Volume::default()),
+                ..v1::Disk::default()
+            });
+        }),
+        (MISSING, "reservations[1].role", &|s| {
+            s.reservations.push(to(""))
+        }),
+        (code::ID_INVALID.name, "reservations[1].role", &|s| {
+            s.reservations.push(to("eng/../web"));
+        }),
+        (reserved, "disk.reservations[1].role", &|s| {
+            s.reservations.push(to("ops"));
+        }),
+        (reserved, "disk.reservations[0].role", &|s| {
+            s.reservations = vec![to("*")]
+        }),
+    ];
+    for (code, field, change) in rows {
+        let mut special = good();
+        change(&mut special);
+        assert_refused(decode(vec![special]), code, &format!("special[0].{field}"));
+    }
+    let set = v1::Set {
+        name: "zones".into(),
+        items: vec!["a".into(), "a".into()],
+    };
+    let resources = v1::Resources {
+        sets: vec![set],
+        ..v1::Resources::default()
+    };
+    assert_refused(crate::decode_resources(resources), kinds, "zones");
+}
+
+#[test]
+fn a_domain_has_a_region_and_a_zone() {
+    let description = |region: &str, zone: &str| {
+        crate::decode_agent_description(v1::AgentDescription {
+            host: "h".into(),
+            address: "h:1".into(),
+            resources: Some(v1::Resources::default()),
+            domain: Some(v1::FaultDomain {
+                region: region.into(),
+                zone: zone.into(),
+            }),
+            ..v1::AgentDescription::default()
+        })
+    };
+    description("eu", "a").expect("both");
+    assert_refused(description("eu", ""), INVALID, "domain.zone");
+    assert_refused(description("", "a"), INVALID, "domain.region");
 }
 
 fn predicate(test: Test) -> v1::Predicate {

@@ -12,15 +12,15 @@ use proffer_model::ranges::RangeSet;
 use proffer_model::registry;
 use proffer_model::session::{Answer, Call, Event, LaunchResult, OperationResult};
 use proffer_model::{
-    AgentDescription, AttributeValue, Attributes, Check, CheckKind, Command, Demand, DemandEntry,
-    Drain, Epoch, Exclusion, Exit, Fit, FrameworkDescription, Generation, Incarnation, Offer, Port,
-    Predicate, Problem, Protocol, Quota, Reason, ResourceName, Resources, Secret, Shape, Status,
-    TaskSpec, TaskState, Weight, code,
+    AgentDescription, AtMost, AttributeValue, Attributes, Check, CheckKind, Command, Demand,
+    DemandEntry, Drain, Epoch, Exclusion, Exit, FaultDomain, Fit, FrameworkDescription, Generation,
+    Incarnation, Key, Offer, Port, Predicate, Problem, Protocol, Quantities, Quota, Reason,
+    ResourceName, Resources, Secret, Shape, Status, Takes, TaskSpec, TaskState, Weight, code,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 
 pub(super) fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
@@ -326,8 +326,9 @@ fn host() -> impl Strategy<Value = String> {
 fn resources() -> impl Strategy<Value = Resources> {
     let scalars = btree_map("s[a-z]{1,3}", 1u64..9_000, 0..3);
     let ranges = btree_map("r[a-z]{1,3}", btree_set(0u64..60, 1..9), 0..3);
-    (scalars, ranges).prop_map(|(scalars, ranges)| {
-        let mut out = Resources::new();
+    let special = subsequence(SPECIAL, 0..=SPECIAL.len());
+    (scalars, ranges, special).prop_map(|(scalars, ranges, special)| {
+        let mut out: Resources = special.join(";").parse().expect("good");
         for (name, milli) in scalars {
             out.insert_scalar(parsed(&name), milli).expect("new");
         }
@@ -337,6 +338,36 @@ fn resources() -> impl Strategy<Value = Resources> {
         }
         out
     })
+}
+
+/// One of each kind of what is not a number or ranges that everybody may have.
+const SPECIAL: &[&str] = &[
+    "cpus(eng):1.5",
+    "cpus(eng)(eng/web,ops,{team:a}):2",
+    "mem{REV}:3",
+    "ports(eng):[1-2]",
+    "zones:{a,b}",
+    "zones(eng):{\"a b\"}",
+    "disk(eng)[logs,ops]:64",
+    "disk(eng)[logs]<SHARED>:64<3>",
+    "disk@PATH:/mnt/a:10",
+    "disk@MOUNT:100<2>",
+    "disk@MOUNT:/mnt/b:100",
+    "disk@BLOCK(sda):100",
+    "disk@RAW:100",
+    "disk@RAW(a,fast):100",
+];
+
+fn quantities() -> impl Strategy<Value = Quantities> {
+    btree_map("[a-z]{1,3}", 1u64..9_000, 1..3).prop_map(|given| {
+        let given = given.into_iter();
+        given.map(|(name, milli)| (parsed(&name), milli)).collect()
+    })
+}
+
+fn domain() -> impl Strategy<Value = FaultDomain> {
+    ("[a-z0-9-]{1,6}", "[a-z0-9-]{1,6}")
+        .prop_map(|(region, zone)| FaultDomain::new(&region, &zone).expect("good"))
 }
 
 fn attributes() -> impl Strategy<Value = Attributes> {
@@ -364,9 +395,10 @@ fn framework_description() -> impl Strategy<Value = FrameworkDescription> {
 }
 
 fn agent_description() -> impl Strategy<Value = AgentDescription> {
-    (host(), host(), resources(), attributes(), text()).prop_map(
-        |(host, address, resources, attributes, version)| AgentDescription {
-            domain: None,
+    let place = (host(), host(), option::of(domain()));
+    (place, resources(), attributes(), text()).prop_map(
+        |((host, address, domain), resources, attributes, version)| AgentDescription {
+            domain,
             host,
             address,
             resources,
@@ -411,18 +443,41 @@ fn demand_entry() -> impl Strategy<Value = DemandEntry> {
         1u32..1_000_000,
         vec(predicate(), 0..3),
         vec(exclusion, 0..3),
+        vec(at_most(), 0..3),
+        (any::<u32>(), any::<u32>(), takes()),
     )
-        .prop_map(|(id, shape, count, predicates, excluded)| DemandEntry {
-            at_most: Vec::new(),
-            gang: 0,
-            priority: 0,
-            takes: proffer_model::Takes::default(),
-            id,
-            shape,
-            count,
-            predicates,
-            excluded,
-        })
+        .prop_map(
+            |(id, shape, count, predicates, excluded, at_most, rest)| DemandEntry {
+                at_most,
+                gang: rest.0 % (count + 1),
+                priority: rest.1,
+                takes: rest.2,
+                id,
+                shape,
+                count,
+                predicates,
+                excluded,
+            },
+        )
+}
+
+fn at_most() -> impl Strategy<Value = AtMost> {
+    let per = prop_oneof![
+        Just(Key::Agent),
+        Just(Key::Host),
+        Just(Key::Zone),
+        Just(Key::Region),
+        "[a-z]{1,4}".prop_map(|name| Key::Attribute(parsed(&name))),
+    ];
+    (1..u32::MAX, per).prop_map(|(count, per)| AtMost { count, per })
+}
+
+fn takes() -> impl Strategy<Value = Takes> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(revocable, shared, refined)| Takes {
+        revocable,
+        shared,
+        refined,
+    })
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -436,7 +491,10 @@ fn shape() -> impl Strategy<Value = Shape> {
                     .collect(),
             }
         });
-    prop_oneof![Just(Shape::Any { least: Vec::new() }), of]
+    prop_oneof![
+        vec(quantities(), 0..3).prop_map(|least| Shape::Any { least }),
+        of
+    ]
 }
 
 fn predicate() -> impl Strategy<Value = Predicate> {
