@@ -9,6 +9,7 @@
     reason = "a test says what it expected by failing"
 )]
 
+mod cases;
 mod e2e;
 mod faults;
 mod harness;
