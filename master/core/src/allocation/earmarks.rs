@@ -1,6 +1,8 @@
 //! Earmarks: an entry with a shape that has waited long keeps one agent from others, so that what its tasks leave adds up
 //! there. Without them a large shape starves behind small ones that take every sliver as it becomes free.
 
+use std::cmp::Reverse;
+
 use super::Allocator;
 use super::agents::{Agent, Known};
 use super::amounts::Amounts;
@@ -17,8 +19,15 @@ impl Allocator {
         if entry.waiting_since.is_none() && entry.earmark == NONE && entry.wanted() > 0 {
             entry.waiting_since = Some(now);
             let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-            self.waiting.insert((now.saturating_add(after), number));
+            self.wait_until(now.saturating_add(after), number);
         }
+    }
+
+    /// Of those that are due together, the largest shape comes first: small ones take what becomes free anyway.
+    fn wait_until(&mut self, due: u64, number: u32) {
+        let need = self.entry(number).need.as_ref();
+        let share = need.map_or(0, |need| self.tree.share_of(&need.plain));
+        self.waiting.insert((due, Reverse(share), number));
     }
 
     /// An entry waits no more: it has got something, or asks for something else, or is gone.
@@ -46,19 +55,16 @@ impl Allocator {
     }
 
     pub(super) fn next_earmark(&self) -> Option<u64> {
-        self.waiting.first().map(|(due, _)| *due)
+        self.waiting.first().map(|(due, ..)| *due)
     }
 
     /// Chooses an agent for each entry that has waited long enough.
     pub(super) fn make_due_earmarks(&mut self) {
         let after = u64::try_from(self.options.earmark_after.as_nanos()).unwrap_or(u64::MAX);
-        while let Some((due, number)) = self
-            .waiting
-            .first()
-            .copied()
-            .filter(|(due, _)| *due <= self.now)
-        {
-            self.waiting.remove(&(due, number));
+        while self.waiting.first().is_some_and(|(due, ..)| *due <= self.now) {
+            let Some((_, _, number)) = self.waiting.pop_first() else {
+                return;
+            };
             let Some(Some(entry)) = self.entries.get(number as usize) else {
                 continue;
             };
@@ -80,14 +86,13 @@ impl Allocator {
             };
             if since.saturating_add(after) > self.now {
                 // It got something meanwhile, and waits anew.
-                self.waiting.insert((since.saturating_add(after), number));
+                self.wait_until(since.saturating_add(after), number);
                 continue;
             }
             match self.choose_agent(number) {
                 Some(agent) => self.earmark(agent, number),
                 None => {
-                    self.waiting
-                        .insert((self.now.saturating_add(after.max(1)), number));
+                    self.wait_until(self.now.saturating_add(after.max(1)), number);
                 }
             }
         }
@@ -103,7 +108,7 @@ impl Allocator {
         let ends = self
             .now
             .saturating_add(after.max(1).saturating_mul(EARMARK_LASTS));
-        self.waiting.insert((ends, number));
+        self.wait_until(ends, number);
         self.touch_agent(agent);
     }
 

@@ -25,6 +25,7 @@ mod bits;
 mod bundle;
 mod claims;
 mod demand;
+mod double;
 mod earmarks;
 mod exclusions;
 mod held;
@@ -44,6 +45,7 @@ mod turns;
 mod types;
 mod visit;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::{
@@ -100,8 +102,8 @@ pub struct Allocator {
     parked_in_run: Vec<u32>,
     /// Claims with shapes for which nothing is left in this run.
     exhausted: Vec<u32>,
-    /// Entries that wait for an earmark, by when it is due.
-    waiting: BTreeSet<(u64, u32)>,
+    /// Entries that wait for an earmark, by when it is due, and the share that one instance is.
+    waiting: BTreeSet<(u64, Reverse<u64>, u32)>,
     earmarked: usize,
     work: Option<Work>,
     granted: Vec<Granted>,

@@ -66,7 +66,6 @@ impl Allocator {
         self.end_due_exclusions();
         self.make_due_earmarks();
         let is_done = self.work_off(scope, steps_max);
-        self.come_back();
         let next = self.next_end().into_iter().chain(self.next_earmark());
         Run {
             grants: self.grants(),

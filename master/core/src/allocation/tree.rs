@@ -5,14 +5,14 @@
 //! ordered by (share, allocations counted, path). Each inner node holds a tournament of its children for each of three
 //! orders, so that a change costs the way to the root.
 //!
-//! A share is the largest part of any scalar's total that is held, divided by the weight, as a fraction of 2^53: equal
-//! fractions are equal numbers, as they are as doubles.
+//! A share is the largest part of any scalar's total that is held, divided by the weight, as a double has it.
 
 use std::collections::BTreeMap;
 
 use proffer_model::{Quota, Role, Weight};
 
 use super::amounts::Amounts;
+use super::double::Double;
 use super::quota::{Guard, RoleState};
 use super::tournament::{Key, Tournament};
 
@@ -73,6 +73,8 @@ pub(super) struct Tree {
     roles: BTreeMap<Role, u32>,
     /// What there is of everything.
     pub(super) total: Amounts,
+    /// The same as doubles; nothing of the names that do not count for shares.
+    totals: Vec<Double>,
     /// Names that do not count for shares.
     excluded: Vec<usize>,
     /// Whether the total has changed since the shares were counted.
@@ -113,6 +115,7 @@ impl Tree {
             vacant: Vec::new(),
             roles: BTreeMap::new(),
             total: Amounts::default(),
+            totals: Vec::new(),
             excluded: Vec::new(),
             is_stale: false,
         }
@@ -396,6 +399,11 @@ impl Tree {
         if !std::mem::take(&mut self.is_stale) {
             return;
         }
+        let doubles = self.total.iter().map(|(name, milli)| {
+            let counts = !self.excluded.contains(&name);
+            if counts { Double::from_milli(milli) } else { Double::default() }
+        });
+        self.totals = doubles.collect();
         for node in (0..).take(self.nodes.len()) {
             self.recount_share(node);
         }
@@ -486,18 +494,24 @@ impl Tree {
 
     fn recount_share(&mut self, node: u32) {
         let found = self.node(node);
-        let share = share(&found.held, &self.total, &self.excluded, found.weight);
+        let share = share(&found.held, &self.totals, found.weight);
         self.node_mut(node).share = share;
     }
 
-    /// The share of a node before its weight, of 2^53.
-    pub(super) fn plain_share(&self, node: u32) -> u64 {
-        share(
-            &self.node(node).held,
-            &self.total,
-            &self.excluded,
-            WEIGHT_ONE,
-        )
+    /// The share of a node before its weight, in billionths.
+    pub(super) fn share_billionths(&self, node: u32) -> u64 {
+        let held = self.node(node).held.iter();
+        let parts = held.filter(|(name, _)| !self.excluded.contains(name));
+        let shares = parts.map(|(name, milli)| {
+            let total = u128::from(self.total.get(name).max(1));
+            u64::try_from(u128::from(milli) * 1_000_000_000 / total).unwrap_or(u64::MAX)
+        });
+        shares.max().unwrap_or(0)
+    }
+
+    /// The share that so much would be.
+    pub(super) fn share_of(&self, amounts: &Amounts) -> u64 {
+        share(amounts, &self.totals, WEIGHT_ONE)
     }
 
     fn key(&self, node: u32, order: Order) -> Key {
@@ -659,25 +673,16 @@ impl Tree {
     }
 }
 
-/// The largest part of a total that is held, divided by the weight, of 2^53.
-fn share(held: &Amounts, total: &Amounts, excluded: &[usize], weight: u32) -> u64 {
-    let (mut most, mut of) = (0u64, 1u64);
-    for (name, milli) in held.iter() {
-        if milli == 0 || (!excluded.is_empty() && excluded.contains(&name)) {
-            continue;
-        }
-        let all = total.get(name);
-        if all > 0 && u128::from(milli) * u128::from(of) > u128::from(most) * u128::from(all) {
-            (most, of) = (milli, all);
+/// The largest part of a total that is held, divided by the weight.
+fn share(held: &Amounts, totals: &[Double], weight: u32) -> u64 {
+    let mut most = Double::default();
+    for ((_, milli), total) in held.iter().zip(totals) {
+        if milli > 0 && *total != Double::default() {
+            most = most.max(Double::from_milli(milli).over(*total));
         }
     }
-    if most == 0 {
-        return 0;
+    if weight != WEIGHT_ONE {
+        most = most.over(Double::from_milli(u64::from(weight)));
     }
-    let fraction = if weight == WEIGHT_ONE {
-        (u128::from(most) << 53) / u128::from(of)
-    } else {
-        (u128::from(most) << 53) * u128::from(WEIGHT_ONE) / (u128::from(of) * u128::from(weight))
-    };
-    u64::try_from(fraction).unwrap_or(u64::MAX)
+    most.bits()
 }

@@ -1,1 +1,367 @@
-//! Properties of random histories.
+//! Properties of random histories: every call of the interface in any order, in many worlds. After each run all sums are
+//! counted from scratch, nothing is offered twice, limits are not passed by grants, and nothing that could be granted is
+//! left. And where fairness converges, it does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proffer_model::{
+    AtMost, DemandEntry, Key, Predicate, ResourceName, Resources, Shape, Takes, Weight,
+};
+
+use super::world::*;
+use crate::allocation::random::Random;
+use crate::allocation::{GrantedOffer, Options, Placement, Scope};
+
+const ROLES: [&str; 7] = ["*", "a", "a/x", "a/x/1", "a/y", "b", "c/z"];
+const TOTALS: [&str; 6] = [
+    "cpus:4;mem:4096;ports:[1-20]",
+    "cpus:2;mem:1024",
+    "cpus:8;mem:2048;gpus:2;disk:100;zones:{p,q}",
+    "cpus(a):2;mem(a):512;cpus:2;mem:2048;ports(b):[30-40]",
+    "cpus{REV}:6;cpus:1;mem:512",
+    "cpus:1;mem:64;widgets:5;gadgets:7;things:9;disk(a)[v1]:10",
+];
+
+/// An offer that has not come to its end, or what a task of it holds.
+#[derive(Clone, Debug)]
+struct Lease {
+    offer: GrantedOffer,
+    is_task: bool,
+}
+
+struct History {
+    world: World,
+    random: Random,
+    leases: Vec<Lease>,
+    agents: BTreeSet<String>,
+    /// Roles whose limits were set while they held more.
+    log: Vec<String>,
+}
+
+impl History {
+    fn new(seed: u64) -> Self {
+        let placement = if seed.is_multiple_of(3) { Placement::BinPack } else { Placement::Spread };
+        let options = Options { seed, placement, ..Options::default() };
+        Self {
+            world: World::with(options),
+            random: Random::new(seed ^ 0xabcd),
+            leases: Vec::new(),
+            agents: BTreeSet::new(),
+            log: Vec::new(),
+        }
+    }
+
+    fn one_of<'a>(&mut self, list: &[&'a str]) -> &'a str {
+        list[self.random.below(list.len())]
+    }
+
+    fn a_framework(&mut self) -> (String, &'static str) {
+        (format!("f{}", self.random.below(6)), self.one_of(&ROLES))
+    }
+
+    fn an_agent(&mut self) -> Option<String> {
+        let place = self.random.below(self.agents.len());
+        self.agents.iter().nth(place).cloned()
+    }
+
+    fn an_entry(&mut self, id: usize) -> DemandEntry {
+        let mut wanted = DemandEntry::new(entry(&format!("e{id}")), 1, Resources::new());
+        wanted.count = u32::try_from(1 + self.random.below(6)).unwrap();
+        wanted.priority = u32::try_from(self.random.below(3)).unwrap();
+        wanted.takes = Takes { revocable: self.random.below(2) == 0, ..Takes::default() };
+        if self.random.below(3) == 0 {
+            let least = ["cpus:0.5", "mem:1"][self.random.below(2)];
+            let least = if self.random.below(2) == 0 { vec![quantities(least)] } else { Vec::new() };
+            wanted.shape = Shape::Any { least };
+        } else {
+            let text = self.one_of(&["cpus:1;mem:64", "cpus:2", "mem:700", "cpus:1;gpus:1", "widgets:2", "unheard:1", "ports:[3-3]"]);
+            let mut counts = BTreeMap::new();
+            if self.random.below(4) == 0 {
+                counts.insert(ResourceName::new("ports").unwrap(), 2);
+            }
+            wanted.shape = Shape::Of { resources: r(text), counts };
+            wanted.gang = u32::try_from(self.random.below(3)).unwrap();
+        }
+        let rack = ResourceName::new("rack").unwrap();
+        if self.random.below(4) == 0 {
+            wanted.predicates.push(Predicate::Has(rack.clone()));
+        }
+        if self.random.below(4) == 0 {
+            let per = if self.random.below(2) == 0 { Key::Agent } else { Key::Attribute(rack) };
+            wanted.at_most.push(AtMost { count: 1, per });
+        }
+        wanted
+    }
+
+    fn set_agent(&mut self) {
+        let id = format!("A{}", self.random.below(8));
+        let (total, attributes) = (self.one_of(&TOTALS), self.one_of(&["", "rack:p", "rack:q"]));
+        self.log.push(format!("agent {id} {total}"));
+        let allocator = &mut self.world.allocator;
+        if self.agents.insert(id.clone()) {
+            allocator.add_agent(&agent(&id), &described(&id, attributes), &r(total));
+        } else {
+            allocator.set_agent(&agent(&id), &described(&id, attributes), &r(total));
+        }
+    }
+
+    fn set_demand(&mut self) {
+        let (id, path) = self.a_framework();
+        let entries: Vec<DemandEntry> = (0..self.random.below(4)).map(|i| self.an_entry(i)).collect();
+        self.log.push(format!("demand {id} {path} {entries:?}"));
+        self.world.demand(&id, path, &entries);
+    }
+
+    /// Something becomes of an offer, or a task of it ends.
+    fn end_lease(&mut self) {
+        if self.leases.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.leases.len());
+        let Lease { offer, is_task } = self.leases.swap_remove(at);
+        let choice = self.random.below(4);
+        self.log.push(format!("end {offer:?} {is_task} {choice}"));
+        let allocator = &mut self.world.allocator;
+        let (id, path, of) = (&offer.framework, &offer.role, &offer.agent);
+        if is_task {
+            allocator.release(id, path, of, &offer.resources);
+            for fit in offer.fits.iter().filter(|_| !offer.is_any) {
+                allocator.unplace(id, path, &fit.demand, of, fit.count);
+            }
+            return;
+        }
+        let is_accepted = choice == 0;
+        if !is_accepted {
+            allocator.release(id, path, of, &offer.resources);
+        }
+        for fit in &offer.fits {
+            let (launched, returned) = if is_accepted { (fit.count, 0) } else { (0, fit.count) };
+            allocator.count_down(id, path, &fit.demand, of, launched, returned);
+            if choice == 1 {
+                let until = self.world.now.mono_ns + 3_000_000_000;
+                allocator.exclude(id, path, &fit.demand, of, &offer.resources, until);
+            }
+        }
+        if is_accepted {
+            self.leases.push(Lease { offer, is_task: true });
+        }
+    }
+
+    fn decide(&mut self) {
+        let path = role(self.one_of(&ROLES));
+        match self.random.below(3) {
+            0 => self.world.allocator.set_weight(&path, Weight(u32::try_from(self.random.below(4)).unwrap() * 500)),
+            1 => self.world.allocator.set_quota(&path, None),
+            _ => {
+                let guarantees = self.one_of(&["", "cpus:1;mem:100", "cpus:3", "gadgets:3"]);
+                let limits = self.one_of(&["", "cpus:4;mem:4096", "cpus:5;novel:1"]);
+                self.log.push(format!("quota {path} {guarantees} {limits}"));
+                self.world.quota(path.as_str(), guarantees, limits);
+            }
+        }
+    }
+
+    fn operate(&mut self) {
+        let Some(of) = self.an_agent() else { return };
+        let (from, to) = match self.random.below(3) {
+            0 => ("cpus:1", "cpus(b):1"),
+            1 => ("cpus(b):1", "cpus:1"),
+            _ => ("mem:10", "mem(a/x):10"),
+        };
+        self.log.push(format!("operate {of} {from} {to}"));
+        let place = self.leases.iter().position(|lease| lease.offer.agent.as_str() == of && lease.offer.resources.contains(&r(from)));
+        let Some(place) = place.filter(|_| self.random.below(2) == 0) else {
+            let _ = self.world.allocator.convert_free(&agent(&of), &r(from), &r(to));
+            return;
+        };
+        let offer = &mut self.leases[place].offer;
+        self.world.allocator.convert(&offer.framework, &offer.role, &offer.agent, &r(from), &r(to));
+        offer.resources = offer.resources.minus(&r(from)).plus(&r(to));
+    }
+
+    fn step(&mut self) {
+        let (id, path) = self.a_framework();
+        match self.random.below(26) {
+            0..5 => self.set_agent(),
+            5..10 => self.set_demand(),
+            10..16 => self.end_lease(),
+            16 => self.decide(),
+            17 => self.operate(),
+            18 => {
+                let is_active = self.random.below(3) > 0;
+                self.log.push(format!("active {id} {is_active}"));
+                self.world.allocator.set_framework_active(&framework(&id), is_active);
+            }
+            19 => self.world.allocator.clear_exclusions(&framework(&id), &role(path)),
+            20 => self.set_active(),
+            21 => self.remove_something(),
+            22 => {
+                self.world.pass(1 + self.random.below(40) as u64);
+            }
+            23 => {
+                let excluded: BTreeSet<_> = [ResourceName::new("gpus").unwrap()].into_iter().take(self.random.below(2)).collect();
+                self.world.allocator.set_share_excluded(&excluded);
+            }
+            24 => self.find_running(&id, path),
+            _ => self.world.allocator.leave_role(&framework(&id), &role(path)),
+        }
+    }
+
+    fn set_active(&mut self) {
+        if let Some(of) = self.an_agent() {
+            let is_active = self.random.below(3) > 0;
+            self.log.push(format!("agent active {of} {is_active}"));
+            self.world.allocator.set_agent_active(&agent(&of), is_active);
+        }
+    }
+
+    fn remove_something(&mut self) {
+        if self.random.below(3) == 0 {
+            let (id, _) = self.a_framework();
+            self.log.push(format!("remove {id}"));
+            self.world.allocator.remove_framework(&framework(&id));
+            self.leases.retain(|lease| lease.offer.framework.as_str() != id);
+        } else if let Some(of) = self.an_agent() {
+            self.log.push(format!("remove {of}"));
+            self.world.allocator.remove_agent(&agent(&of));
+            self.agents.remove(&of);
+            self.leases.retain(|lease| lease.offer.agent.as_str() != of);
+        }
+    }
+
+    fn find_running(&mut self, id: &str, path: &str) {
+        let Some(of) = self.an_agent() else { return };
+        let resources = r("cpus:0.5;mem:32");
+        self.log.push(format!("running {id} {path} {of}"));
+        self.world.allocator.allocate(&framework(id), &role(path), &agent(&of), &resources);
+        self.world.allocator.place(&framework(id), &role(path), &entry("e0"), &agent(&of), 1);
+        let offer = GrantedOffer {
+            framework: framework(id),
+            role: role(path),
+            agent: agent(&of),
+            resources,
+            fits: Vec::new(),
+            is_any: true,
+        };
+        self.leases.push(Lease { offer, is_task: true });
+    }
+
+    /// Runs, and looks at what was granted.
+    fn run(&mut self) {
+        let before = self.consumed();
+        let scope_all = self.random.below(4) == 0;
+        let steps_max = [1, 5, u32::MAX][self.random.below(3)];
+        for call in 0.. {
+            assert!(call < 100_000, "a run never ends");
+            let scope = if scope_all { Scope::All } else { Scope::Changed };
+            let run = self.world.allocator.run(self.world.now, scope, steps_max);
+            for grant in &run.grants {
+                let offer = self.world.allocator.offer_of(grant).expect("granted just now");
+                assert!(!offer.resources.is_empty());
+                self.log.push(format!("granted {offer:?}"));
+                self.leases.push(Lease { offer, is_task: false });
+            }
+            self.world.allocator.check().unwrap();
+            if run.is_done {
+                break;
+            }
+        }
+        self.limits_hold(&before);
+        let again = self.world.allocator.run(self.world.now, Scope::Changed, u32::MAX);
+        assert!(again.grants.is_empty(), "nothing has changed since");
+        // Nothing useful is left: a look at everything finds nothing more.
+        let rest = self.world.allocator.run(self.world.now, Scope::All, u32::MAX);
+        let rest: Vec<_> = rest.grants.iter().filter_map(|grant| self.world.allocator.offer_of(grant)).collect();
+        for offer in &rest {
+            self.leases.push(Lease { offer: offer.clone(), is_task: false });
+        }
+        let last = self.log.len().saturating_sub(25);
+        assert!(rest.is_empty(), "left: {rest:?} after {:#?}", &self.log[last..]);
+    }
+
+    fn consumed(&self) -> BTreeMap<String, proffer_model::Quantities> {
+        let rows = self.world.allocator.role_rows().into_iter();
+        rows.map(|row| (row.role.to_string(), row.consumed)).collect()
+    }
+
+    /// No role passes a limit that it had not passed before.
+    fn limits_hold(&self, before: &BTreeMap<String, proffer_model::Quantities>) {
+        for row in self.world.allocator.role_rows() {
+            let Some(quota) = &row.quota else { continue };
+            for (name, most) in quota.limits.iter() {
+                let was = before.get(row.role.as_str()).map_or(0, |was| was.get(name));
+                assert!(row.consumed.get(name) <= most.max(was), "{} passes its limit of {name}", row.role);
+            }
+        }
+    }
+}
+
+fn play(seed: u64, steps: u32) {
+    let mut history = History::new(seed);
+    for _ in 0..steps {
+        for _ in 0..1 + history.random.below(3) {
+            history.step();
+        }
+        history.run();
+    }
+}
+
+#[test]
+fn random_histories_keep_all_promises() {
+    for seed in 0..300 {
+        let result = std::panic::catch_unwind(|| play(seed, 60));
+        assert!(result.is_ok(), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_same_calls_give_the_same_grants() {
+    let logs = [0, 1].map(|_| {
+        let mut history = History::new(42);
+        for _ in 0..100 {
+            history.step();
+            history.run();
+        }
+        history.log
+    });
+    assert_eq!(logs[0], logs[1]);
+}
+
+/// Tasks of one unit come and go on agents whose resources divide; guarantees are met, and the rest is shared by weight.
+#[test]
+fn shares_converge_to_weighted_max_min() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        let mut random = Random::new(seed);
+        for i in 0..10 {
+            world.agent(&format!("A{i}"), "cpus:12;mem:12288");
+        }
+        world.quota("g", "cpus:60;mem:61440", "");
+        world.weight("b", 2_000);
+        // `c` wants 10 of 120 and no more; `g` is guaranteed half; `a` and `b` share the rest, 50, as 1 to 2.
+        let wanted = [("fa", "a", 1_000), ("fb", "b", 1_000), ("fc", "c", 10), ("fg", "g", 60)];
+        for (id, path, count) in wanted {
+            world.demand(id, path, &[shaped("t", count, "cpus:1;mem:1024")]);
+        }
+        let mut running: Vec<(String, String, String)> = Vec::new();
+        for _ in 0..600 {
+            for offer in world.changed() {
+                for _ in 0..offer.fits.iter().map(|fit| fit.count).sum::<u32>() {
+                    running.push((offer.framework.to_string(), offer.role.to_string(), offer.agent.to_string()));
+                }
+            }
+            if running.len() == 120 {
+                let (id, path, of) = running.swap_remove(random.below(running.len()));
+                world.release(&id, &path, &of, "cpus:1;mem:1024");
+                world.allocator.count_down(&framework(&id), &role(&path), &entry("t"), &agent(&of), 0, 1);
+            }
+        }
+        for offer in world.changed() {
+            running.push((offer.framework.to_string(), offer.role.to_string(), offer.agent.to_string()));
+        }
+        let held = |id: &str| running.iter().filter(|(of, ..)| of == id).count();
+        assert_eq!((held("fc"), held("fg")), (10, 60), "{seed}");
+        assert!((16..=18).contains(&held("fa")), "{seed}: {}", held("fa"));
+        assert!((32..=34).contains(&held("fb")), "{seed}: {}", held("fb"));
+    }
+}
