@@ -48,9 +48,10 @@ pub(super) struct Placed {
 pub(super) struct Turns {
     /// The place of the entry it is at among the open ones.
     pub(super) at: usize,
+    /// The entry whose queue it is; none when it has to be gathered.
+    pub(super) of: Option<u32>,
     /// Agents that could take some of it, in the order in which they are asked.
     pub(super) queue: VecDeque<u32>,
-    pub(super) is_gathered: bool,
     /// Whether this queue has given anything.
     pub(super) is_progress: bool,
 }

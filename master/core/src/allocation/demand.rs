@@ -296,6 +296,9 @@ impl Allocator {
         }
         self.parked.unset(claim);
         self.tree.set_takes_part(node, any, shaped);
+        if let (false, Some(Some(found))) = (shaped, self.claims.get_mut(claim as usize)) {
+            found.turns = Turns::default();
+        }
     }
 
     /// What became of what an offer's fit held on an agent: so many were launched, so many are wanted again. For an entry of

@@ -197,7 +197,10 @@ impl Allocator {
                 found.is_changed = false;
             }
         }
-        self.changed_agents.clear();
+        // Also of those that nothing can be offered of now: they must be noticed when that has changed.
+        for agent in std::mem::take(&mut self.changed_agents) {
+            self.agents.get_mut(agent).is_changed = false;
+        }
     }
 
     /// Whether a claim with shapes looks at every agent in this piece of work.

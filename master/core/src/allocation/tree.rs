@@ -269,6 +269,7 @@ impl Tree {
         let children = std::mem::take(&mut self.node_mut(node).children);
         for (place, child) in (0..).zip(&children) {
             self.node_mut(*child).place = place;
+            self.recount_share(*child);
         }
         for order in ORDERS {
             let keys: Vec<Key> = children
@@ -565,9 +566,13 @@ impl Tree {
     pub(super) fn refresh(&mut self, from: u32) {
         let mut node = from;
         while node != ROOT {
-            self.recount_share(node);
+            let parent = self.node(node).parent;
+            // An only child is first whatever its share is.
+            if self.node(parent).children.len() > 1 {
+                self.recount_share(node);
+            }
             self.place(node);
-            node = self.node(node).parent;
+            node = parent;
         }
     }
 

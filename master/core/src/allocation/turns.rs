@@ -30,7 +30,7 @@ impl Allocator {
             if self.steps >= steps_max {
                 return false;
             }
-            if !found.turns.is_gathered {
+            if found.turns.of != Some(entry) {
                 self.gather(work, claim, entry);
                 continue;
             }
@@ -53,7 +53,7 @@ impl Allocator {
             return;
         };
         let is_progress = found.turns.is_progress;
-        found.turns.is_gathered = false;
+        found.turns.of = None;
         found.turns.is_progress = false;
         // An entry that wants nothing any more has left the list of the open ones by itself.
         if is_wanted && !is_progress {
@@ -78,15 +78,14 @@ impl Allocator {
             .need
             .as_ref()
             .map_or_else(Amounts::default, |need| need.plain.clone());
-        let least = if self.agents.special().next().is_some() {
-            Amounts::default()
-        } else {
-            least
-        };
         let cap = self.cap(self.claim(claim).role_node, Order::Shaped);
         let mut queue = Vec::new();
         let mut steps = 1u32;
-        if self.has_room(number, &cap) && !self.looks_everywhere(work, claim) {
+        // A gang may need agents that have not changed beside one that has.
+        let is_gang = self.entry(number).demand.gang > 1;
+        if !self.has_room(number, &cap) {
+            // Nothing is gathered.
+        } else if !is_gang && !self.looks_everywhere(work, claim) {
             if let Source::List(agents, _) = &work.agents {
                 steps = steps.saturating_add(u32::try_from(agents.len()).unwrap_or(u32::MAX));
                 let fitting = agents
@@ -94,7 +93,7 @@ impl Allocator {
                     .filter(|agent| self.times(number, **agent, &cap, 1) > 0);
                 queue = fitting.take(wanted).copied().collect();
             }
-        } else if self.has_room(number, &cap) {
+        } else {
             let mut buckets: Vec<usize> = buckets_with(&least).collect();
             if is_fill {
                 buckets.reverse();
@@ -119,7 +118,8 @@ impl Allocator {
             return;
         };
         found.turns.queue = queue.into();
-        found.turns.is_gathered = true;
+        found.turns.of = Some(number);
+        found.turns.is_progress = false;
     }
 
     /// Whether quotas leave anything for one instance; reservations may do without.
