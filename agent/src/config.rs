@@ -318,7 +318,7 @@ fn check_kind(kind: &ResourceKind) -> Result<(), Problem> {
     )
 }
 
-fn check_resources(resources: &Resources) -> Result<(), Problem> {
+pub(crate) fn check_resources(resources: &Resources) -> Result<(), Problem> {
     if let Some(port) = resources.range_set("ports").ranges().last()
         && port.end > u64::from(u16::MAX)
     {
