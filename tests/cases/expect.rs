@@ -157,7 +157,6 @@ fn is_met(expected: &[Expectation], made: &[Made]) -> bool {
             }
             Expectation::Offer(offer) => match rest.iter().position(|one| *one == offer) {
                 Some(at) => drop(rest.remove(at)),
-                // It may be part of totals too, which are taken out below: the same offer is never expected twice.
                 None => return false,
             },
             Expectation::OneOf(agents, offer) => floating.push((agents, offer)),

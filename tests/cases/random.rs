@@ -234,7 +234,7 @@ impl Script {
             rounds: 0,
             agents: Vec::new(),
             frameworks: Vec::new(),
-            has_quota: seed % 3 != 0,
+            has_quota: !seed.is_multiple_of(3),
             away: Vec::new(),
         }
     }

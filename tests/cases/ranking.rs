@@ -120,10 +120,10 @@ impl Ranking {
                 self.nodes.remove(path);
             } else if children == [dot.clone()] {
                 // Alone again: the client is a leaf, with the count of all that was beneath it.
-                if let Some(leaf) = self.nodes.remove(&dot) {
-                    if let Some(node) = self.nodes.get_mut(path) {
-                        node.role = leaf.role;
-                    }
+                if let Some(leaf) = self.nodes.remove(&dot)
+                    && let Some(node) = self.nodes.get_mut(path)
+                {
+                    node.role = leaf.role;
                 }
             }
         }

@@ -161,8 +161,8 @@ fn parse_step(verb: &str, rest: &[&str]) -> Result<Vec<Step>, String> {
             0 => return Err("the interval is 0".to_owned()),
             ns => Step::Interval(ns),
         },
-        ("minalloc", [rest @ ..]) if !rest.is_empty() => Step::Least(parse_least(&rest.join("|"))?),
-        ("share_excluded", [rest @ ..]) if !rest.is_empty() => Step::ShareExcluded(list(rest)),
+        ("minalloc", rest) if !rest.is_empty() => Step::Least(parse_least(&rest.join("|"))?),
+        ("share_excluded", rest) if !rest.is_empty() => Step::ShareExcluded(list(rest)),
         ("decline", [framework, agent, role, seconds, rest @ ..]) => Step::Decline {
             framework: framework_id(framework)?,
             agent: agent_id(agent)?,
