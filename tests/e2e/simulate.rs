@@ -220,7 +220,7 @@ fn wrong_simulations_and_benchmarks_are_refused_with_the_flag_and_a_remedy() {
             "master",
             &["simulate", "agents", "--master", "192.0.2.1:5060"],
         ),
-        ("AGENTSxFRAMEWORKS", &["bench", "allocator", "10"]),
+        ("10000x1000", &["bench", "allocator", "10"]),
     ];
     for (field, arguments) in table {
         let output = cluster.run(arguments);

@@ -18,6 +18,7 @@ pub(super) struct Fleet {
     pub(super) count: u32,
     pub(super) resources: &'static str,
     pub(super) task_duration: Option<Span>,
+    pub(super) agents_per_connection: Option<u32>,
     pub(super) witness: Option<Arc<dyn Witness>>,
 }
 
@@ -35,7 +36,7 @@ pub(super) fn emulate(master: &Master, fleet: Fleet) -> Result<Emulation, Proble
             duration: fleet.task_duration,
             failure_rate: Rate::default(),
         },
-        agents_per_connection: None,
+        agents_per_connection: fleet.agents_per_connection,
         witness: fleet.witness,
     })
 }

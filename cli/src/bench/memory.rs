@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use proffer_model::limits::ITEMS_PER_CALL_MAX;
 use proffer_model::session::Event;
-use proffer_model::{Offer, Problem, TaskState};
+use proffer_model::{Offer, Problem, TaskState, code};
 use proffer_sdk::{Events, Handle};
+use tokio::task::JoinSet;
 
 use super::child::{Master, Store, own_private_bytes, settled};
 use super::cluster::{Fleet, all_registered, connect, emulate, role, task, wanted, within};
@@ -16,6 +16,8 @@ use crate::output::{OutputArgs, Progress};
 
 /// What every task holds.
 const SHAPE: &str = "cpus:0.1;mem:32";
+/// Tasks that are launched with one call.
+const LAUNCHES_MAX: u32 = 1_000;
 
 /// `proffer bench memory`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,9 @@ pub(crate) struct MemoryArgs {
     /// How long the agents do nothing but heartbeat before their memory is taken.
     #[arg(long, value_name = "D", default_value = "5s")]
     heartbeat_for: proffer_server::config::DurationText,
+    /// How many agents share a connection [default: as few as the limit of open files allows].
+    #[arg(long, value_name = "K")]
+    agents_per_connection: Option<u32>,
 }
 
 /// Measures.
@@ -54,6 +59,7 @@ async fn of(
         count,
         resources: "cpus:64;mem:65536",
         task_duration: None,
+        agents_per_connection: args.agents_per_connection,
         witness: None,
     };
     let own_before = own_private_bytes()?;
@@ -106,9 +112,11 @@ async fn memory(master: &Master) -> Result<u64, Problem> {
     settled(look, BENCH_SETTLE_INTERVAL, BENCH_SETTLE_TIMEOUT).await
 }
 
-/// Launches so many tasks and returns when each has said that it runs.
+/// Launches so many tasks and returns when each has said that it runs. Offers are not taken one after the other: a large
+/// cluster has more of them than would be taken before they expire.
 async fn fill(handle: &Handle, events: &mut Events, tasks: u32) -> Result<(), Problem> {
-    let (mut launched, mut running) = (0, 0);
+    let (mut named, mut open, mut running) = (0, 0, 0);
+    let mut launches = JoinSet::new();
     while running < tasks
         && let Some(received) = events.next().await
     {
@@ -118,29 +126,36 @@ async fn fill(handle: &Handle, events: &mut Events, tasks: u32) -> Result<(), Pr
             }
             Event::Offered(offers) => {
                 for offer in offers {
-                    launched += launch(handle, offer, launched, tasks - launched).await?;
+                    let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
+                    let count = fits.min(tasks - open).min(LAUNCHES_MAX);
+                    launches.spawn(launch(handle.clone(), offer, named, count));
+                    named += u64::from(count);
+                    open += count;
                 }
             }
             Event::Updated(status) if status.state == TaskState::Running => running += 1,
             _ => {}
         }
         handle.acknowledge(received.sequence);
+        while let Some(Ok(refused)) = launches.try_join_next() {
+            open -= refused?;
+        }
+    }
+    if running < tasks {
+        let message = format!("the session ended when {running} of {tasks} tasks ran");
+        return Err(Problem::new(code::PEER_UNREACHABLE, message));
     }
     Ok(())
 }
 
-/// Launches as many as the offer fits and are wanted; answers how many.
-async fn launch(handle: &Handle, offer: Offer, first: u32, wanted: u32) -> Result<u32, Problem> {
-    let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
-    let most = u32::try_from(ITEMS_PER_CALL_MAX).unwrap_or(u32::MAX);
-    let count = fits.min(wanted).min(most);
-    let specs = (first..first.saturating_add(count)).map(|number| task(u64::from(number), SHAPE));
-    let results = handle
-        .launch(vec![offer.id], specs.collect::<Result<_, _>>()?)
-        .await?;
-    // One that is refused ends the benchmark: what it would measure then is something else.
-    for result in results {
-        result.outcome?;
-    }
-    Ok(count)
+/// Launches so many tasks; answers how many were refused, since their offer was gone.
+async fn launch(handle: Handle, offer: Offer, first: u64, count: u32) -> Result<u32, Problem> {
+    let specs = (first..first.saturating_add(u64::from(count))).map(|number| task(number, SHAPE));
+    let specs = specs.collect::<Result<_, _>>()?;
+    let results = match handle.launch(vec![offer.id], specs).await {
+        Err(problem) if problem.is(code::OFFER_GONE) => return Ok(count),
+        answered => answered?,
+    };
+    let refused = results.iter().filter(|result| result.outcome.is_err());
+    Ok(u32::try_from(refused.count()).unwrap_or(u32::MAX))
 }

@@ -26,6 +26,9 @@ pub(crate) struct RegisterArgs {
         hide_possible_values = true
     )]
     store: Store,
+    /// How many agents share a connection [default: as few as the limit of open files allows].
+    #[arg(long, value_name = "K")]
+    agents_per_connection: Option<u32>,
 }
 
 /// Measures.
@@ -41,6 +44,7 @@ pub(super) async fn run(args: &RegisterArgs, progress: &mut Progress) -> Outcome
                 count,
                 resources: "cpus:4;mem:8192",
                 task_duration: None,
+                agents_per_connection: args.agents_per_connection,
                 witness: None,
             },
         )?;

@@ -41,6 +41,9 @@ pub(crate) struct ReofferArgs {
     /// How long tasks run: with A agents, A tasks end in this time.
     #[arg(long, value_name = "D", default_value = "5s-15s")]
     task_duration: Span,
+    /// How many agents share a connection [default: as few as the limit of open files allows].
+    #[arg(long, value_name = "K")]
+    agents_per_connection: Option<u32>,
 }
 
 /// Measures.
@@ -54,6 +57,7 @@ pub(super) async fn run(args: &ReofferArgs, progress: &mut Progress) -> Outcome<
             count,
             resources: SHAPE,
             task_duration: Some(args.task_duration),
+            agents_per_connection: args.agents_per_connection,
             witness: Some(journal.clone()),
         };
         let emulation = emulate(&master, fleet)?;
