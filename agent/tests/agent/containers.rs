@@ -94,7 +94,7 @@ fn contained(bench: &Bench, id: &str, line: &str) -> TaskSpec {
     in_image(id, Command::Shell(line.to_owned()), &archive)
 }
 
-fn in_image(id: &str, command: Command, archive: &Path) -> TaskSpec {
+pub(crate) fn in_image(id: &str, command: Command, archive: &Path) -> TaskSpec {
     let image = Image::Archive(archive.to_str().unwrap().to_owned());
     TaskSpec {
         command,
@@ -105,7 +105,7 @@ fn in_image(id: &str, command: Command, archive: &Path) -> TaskSpec {
 }
 
 /// The control groups of this agent's containers, one for each hierarchy.
-fn cgroups(bench: &Bench) -> BTreeSet<PathBuf> {
+pub(crate) fn cgroups(bench: &Bench) -> BTreeSet<PathBuf> {
     use std::os::unix::fs::MetadataExt as _;
     let work = fs::metadata(bench.path().join("work")).unwrap();
     let agent = format!("proffer/{:x}-{:x}", work.dev(), work.ino());
@@ -119,7 +119,7 @@ fn cgroups(bench: &Bench) -> BTreeSet<PathBuf> {
     entries.filter(|path| path.is_dir()).collect()
 }
 
-fn mounts() -> String {
+pub(crate) fn mounts() -> String {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
     // Other programs of this host mount as they like.
     let lines = text
@@ -128,7 +128,7 @@ fn mounts() -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-fn output(bench: &Bench, name: &str) -> String {
+pub(crate) fn output(bench: &Bench, name: &str) -> String {
     fs::read_to_string(bench.run().join(name)).unwrap_or_default()
 }
 
@@ -245,7 +245,7 @@ async fn a_container_is_held_to_what_its_task_holds() {
 }
 
 /// No control group of a container, and no process of one: those would be in it.
-fn nothing_is_left(bench: &Bench) {
+pub(crate) fn nothing_is_left(bench: &Bench) {
     assert_eq!(cgroups(bench), BTreeSet::new());
 }
 
@@ -306,7 +306,7 @@ async fn a_fork_bomb_stays_in_its_container() {
     bench.stop().await;
 }
 
-async fn wait_for(is_so: impl Fn() -> bool) {
+pub(crate) async fn wait_for(is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "it does not come");
