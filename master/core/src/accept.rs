@@ -28,7 +28,15 @@ struct Pot {
     role: Role,
     agent: AgentId,
     resources: Resources,
-    fits: Vec<Fit>,
+    fits: Vec<PotFit>,
+}
+
+/// What of the demand the offers were made for.
+#[derive(Debug)]
+struct PotFit {
+    /// With what is not launched of it.
+    fit: Fit,
+    launched: u32,
 }
 
 impl Core {
@@ -53,10 +61,13 @@ impl Core {
             resources: Resources::new(),
             fits: Vec::new(),
         };
+        let mut taken = Vec::with_capacity(offers.len());
         for id in offers {
-            if let Some(offer) = self.remove_offer(id) {
+            if let Some(offer) = self.take_offer(id) {
                 pot.resources.add(&offer.resources);
-                pot.fits.push(offer.fit);
+                let fits = offer.fits.iter().cloned();
+                pot.fits.extend(fits.map(|fit| PotFit { fit, launched: 0 }));
+                taken.push(offer);
             }
         }
         let mut results = Vec::with_capacity(operations.len());
@@ -66,21 +77,39 @@ impl Core {
         }
         let launches = results.iter().flat_map(OperationResult::launches);
         let launched = launches.filter(|result| result.outcome.is_ok()).count();
-        if launched == 0 {
+        self.settle_pot(&pot);
+        let is_idle = results.iter().all(|result| match result {
+            OperationResult::Done => false,
+            result => result.launches().iter().all(|one| one.outcome.is_err()),
+        });
+        if is_idle {
             // Else a framework that is always refused would be offered the same again at once.
             let until = self.turn.now.after(EXCLUSION_MIN).mono_ns;
-            for fit in &pot.fits {
-                self.exclude(framework, &pot.role, &fit.demand, &pot.agent, until);
+            for offer in &taken {
+                self.exclude(offer, until);
             }
-        } else {
+        }
+        if launched > 0 {
             let framework = framework.clone();
             let count = u64::try_from(launched).unwrap_or(u64::MAX);
             self.turn.record(Fact::TasksLaunched { framework, count });
         }
-        self.triggers.agent_changed(&pot.agent);
+        self.triggers.changed();
         let known = self.agents.by_id.get(&pot.agent);
         let made_in = known.map(|known| known.converted_in).unwrap_or_default();
         Ok((results, self.turn.after(made_in)))
+    }
+
+    /// What the operations have left goes back.
+    fn settle_pot(&mut self, pot: &Pot) {
+        let (framework, role, agent) = (&pot.framework, &pot.role, &pot.agent);
+        self.allocator
+            .release(framework, role, agent, &pot.resources);
+        for PotFit { fit, launched } in &pot.fits {
+            let returned = fit.count;
+            self.allocator
+                .count_down(framework, role, &fit.demand, agent, *launched, returned);
+        }
     }
 
     /// The one agent and role of all these offers, if all are the framework's and stand.
@@ -181,6 +210,9 @@ impl Core {
         let conversion =
             self.plan_conversion(&principal, &pot.role, &pot.agent, offered, operation)?;
         pot.resources = conversion.apply(&pot.resources)?;
+        let (from, to) = (&conversion.from, &conversion.to);
+        self.allocator
+            .convert(&pot.framework, &pot.role, &pot.agent, from, to);
         self.convert_agent(&pot.agent, &conversion);
         Ok(())
     }
@@ -273,7 +305,12 @@ impl Core {
             wall_ms: self.turn.now.wall_ms,
         };
         let key = (pot.framework.clone(), spec.id.clone());
-        let task = Task::new(&spec, payer.clone(), pot.agent.clone(), status);
+        let mut task = Task::new(&spec, payer.clone(), pot.agent.clone(), status);
+        // What the offer held is the task's now, but for numbers, which are not there any more for the allocator.
+        task.is_held = true;
+        let numbers = spec.resources.non_scalars();
+        self.allocator
+            .release(&pot.framework, &pot.role, &pot.agent, &numbers);
         self.hold_task(&key, task);
         let message = ToAgent::Launch {
             epoch: self.epoch,
@@ -294,12 +331,13 @@ impl Core {
     fn count_down(&mut self, pot: &mut Pot, task: &Resources) -> Option<DemandId> {
         let demands = &mut self.frameworks.get_mut(&pot.framework)?.demands;
         let of_role = demands.get_mut(&pot.role)?;
-        let open = pot.fits.iter().filter(|fit| fit.count > 0);
-        let open: Vec<DemandId> = open.map(|fit| fit.demand.clone()).collect();
+        let open = pot.fits.iter().filter(|of| of.fit.count > 0);
+        let open: Vec<DemandId> = open.map(|of| of.fit.demand.clone()).collect();
         let demand = of_role.matching(&open, task)?;
         let mut fits = pot.fits.iter_mut();
-        if let Some(fit) = fits.find(|fit| fit.demand == demand && fit.count > 0) {
-            fit.count -= 1;
+        if let Some(of) = fits.find(|of| of.fit.demand == demand && of.fit.count > 0) {
+            of.fit.count -= 1;
+            of.launched += 1;
         }
         if let Some(entry) = of_role.entry_mut(&demand) {
             entry.remaining = entry.remaining.saturating_sub(1);

@@ -13,7 +13,7 @@ use proffer_model::{
     Resources, TaskId, Time, code, session,
 };
 
-use crate::amounts::{ports_of, scalars_of};
+use crate::amounts::ports_of;
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
@@ -90,6 +90,8 @@ impl Agent {
 pub(crate) struct Agents {
     pub(crate) by_id: BTreeMap<AgentId, Agent>,
     pub(crate) links: BTreeMap<LinkId, AgentId>,
+    /// Agents of the log that are neither back in this term nor declared unreachable.
+    pub(crate) awaited: BTreeSet<AgentId>,
     /// Links that were told to end and have not yet; what they still say is ignored.
     closing: BTreeSet<LinkId>,
     /// Admissions that are not durable yet.
@@ -116,6 +118,8 @@ impl Core {
         let agent = hello.agent.unwrap_or_else(|| self.fresh_agent_id());
         let was_unreachable = self.admit_agent(&agent, hello.description);
         self.replace_link(&agent, link);
+        self.sync_agent(&agent);
+        self.sync_tasks_of(&agent);
         let after = match self.agents.by_id.get(&agent) {
             Some(known) => self.turn.after(known.admitted_in),
             None => After::Nothing,
@@ -156,7 +160,7 @@ impl Core {
                 self.agents.admitting.insert((seq, agent));
                 break;
             }
-            self.triggers.agent_changed(&agent);
+            self.sync_agent(&agent);
         }
     }
 
@@ -173,7 +177,7 @@ impl Core {
             }
         }
         for agent in &rested {
-            self.triggers.agent_changed(agent);
+            self.sync_agent(agent);
         }
         let resting = self.agents.by_id.values().flat_map(|agent| &agent.resting);
         if let Some(next) = resting.map(|(until, _)| *until).min() {
@@ -197,6 +201,7 @@ impl Core {
             }
             self.set_rest_timer(until);
         }
+        self.sync_agent(agent);
     }
 
     /// What an agent says of itself.
@@ -219,17 +224,6 @@ impl Core {
         Some(known.total.minus(&known.used))
     }
 
-    /// The scalars of all agents that are there or may come back: what shares are parts of.
-    pub(crate) fn pool(&self) -> Resources {
-        let mut pool = Resources::new();
-        for agent in self.agents.by_id.values() {
-            if agent.state != AgentState::Unreachable {
-                pool.add(&scalars_of(&agent.total));
-            }
-        }
-        pool
-    }
-
     /// Counts anew what tasks and strays hold. Counted and not subtracted, because an agent may report tasks that overlap,
     /// and then the port that one of them gives up is still held by the other.
     pub(crate) fn recount_used(&mut self, agent: &AgentId) {
@@ -248,7 +242,7 @@ impl Core {
             used.add(stray);
         }
         known.used = used;
-        self.triggers.agent_changed(agent);
+        self.sync_agent(agent);
         self.turn.touch_agent(agent);
     }
 
@@ -421,6 +415,7 @@ impl Core {
         };
         let is_first = !std::mem::replace(&mut known.is_settled, true);
         if is_first && known.is_recovered {
+            self.await_no_more(agent);
             self.triggers.agent_is_back(agent);
             let sessions: Vec<_> = self.sessions.open.keys().copied().collect();
             for session in sessions {
@@ -440,7 +435,7 @@ impl Core {
         if known.state == AgentState::Suspect {
             known.state = AgentState::Connected;
             self.turn.touch_agent(agent);
-            self.triggers.agent_changed(agent);
+            self.sync_agent(agent);
             let agent = agent.clone();
             self.turn.record(Fact::AgentReturned { agent });
         }

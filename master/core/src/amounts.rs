@@ -1,14 +1,11 @@
-//! Arithmetic on resources that only the master needs: what a shape needs of an agent, and how large a share is.
+//! Arithmetic on resources that only the master needs: what a shape needs of an agent.
 
-use proffer_model::resources::format_milli;
 use proffer_model::resources::Amount;
+use proffer_model::resources::format_milli;
 use proffer_model::{RangeSet, ResourceKind, ResourceName, Resources, Shape};
 
 /// The range resource whose numbers rest after a task has held them.
 const PORTS: &str = "ports";
-
-/// Shares are counted in billionths, so that no float is needed.
-const WHOLE: u128 = 1_000_000_000;
 
 /// The scalars alone. Sums over agents are made of these: the same port on two agents is not the same port.
 pub(crate) fn scalars_of(resources: &Resources) -> Resources {
@@ -27,17 +24,6 @@ pub(crate) fn ports_of(resources: &Resources) -> Resources {
         let _ = ports.insert_ranges(name, resources.range_set(PORTS));
     }
     ports
-}
-
-/// The greatest part that is held of any scalar, in billionths.
-pub(crate) fn dominant_share(held: &Resources, total: &Resources) -> u64 {
-    let (held, total) = (held.quantities(), total.quantities());
-    let share = |(name, milli): (&ResourceName, u64)| {
-        let all = u128::from(total.get(name));
-        (u128::from(milli) * WHOLE).checked_div(all)
-    };
-    let greatest = held.iter().filter_map(share).max().unwrap_or(0);
-    u64::try_from(greatest).unwrap_or(u64::MAX)
 }
 
 /// How many of a shape are in `free`, at most `max`. Any shape: one, if there is a scalar (ports alone are no offer).
@@ -59,30 +45,6 @@ pub(crate) fn fit(shape: &Shape, free: &Resources, max: u32) -> u32 {
         fit = fit.min(left.count().checked_div(*count).unwrap_or(fit));
     }
     u32::try_from(fit).unwrap_or(max)
-}
-
-/// What `count` of a shape take of `free`: the smallest numbers where any will do. `count` must fit.
-pub(crate) fn take(shape: &Shape, free: &Resources, count: u32) -> Resources {
-    let Shape::Of { resources, counts } = shape else {
-        return free.clone();
-    };
-    let mut taken = Resources::new();
-    for (kind, need) in resources.iter() {
-        let need = match need {
-            Amount::Scalar(need) => Amount::Scalar(need.saturating_mul(u64::from(count))),
-            other => other.clone(),
-        };
-        // Cannot be refused: it fits into an agent, whose amounts were valid.
-        let _ = taken.insert(kind.into_owned(), need);
-    }
-    for (name, wanted) in counts {
-        let any = numbers(free, name).minus(&numbers(resources, name));
-        let mut more = Resources::new();
-        let wanted = wanted.saturating_mul(u64::from(count));
-        let _ = more.insert_ranges(name.clone(), any.first(wanted));
-        taken.add(&more);
-    }
-    taken
 }
 
 /// The numbers of a range resource that are for everybody.
@@ -140,27 +102,18 @@ mod tests {
 
     #[test]
     fn a_shape_fits_as_often_as_its_scarcest_resource() {
-        for (needs, ports, free, fits, takes) in [
-            ("cpus:1;mem:2", 0, "cpus:4;mem:5", 2, "cpus:2;mem:4"),
-            ("cpus:1", 2, "cpus:9;ports:[1-5]", 2, "cpus:2;ports:[1-4]"),
-            (
-                "cpus:1;ports:[3-3]",
-                2,
-                "cpus:9;ports:[1-9]",
-                1,
-                "cpus:1;ports:[1-3]",
-            ),
-            ("cpus:1;ports:[3-3]", 0, "cpus:9;ports:[4-9]", 0, ""),
-            ("gpus:1", 0, "cpus:9", 0, ""),
-            ("", 0, "cpus:1", 7, ""),
+        for (needs, ports, free, fits) in [
+            ("cpus:1;mem:2", 0, "cpus:4;mem:5", 2),
+            ("cpus:1", 2, "cpus:9;ports:[1-5]", 2),
+            ("cpus:1;ports:[3-3]", 2, "cpus:9;ports:[1-9]", 1),
+            ("cpus:1;ports:[3-3]", 0, "cpus:9;ports:[4-9]", 0),
+            ("gpus:1", 0, "cpus:9", 0),
+            ("", 0, "cpus:1", 7),
         ] {
             let (shape, free) = (shape(needs, ports), r(free));
             assert_eq!(fit(&shape, &free, 7), fits, "{needs} of {free}");
-            if fits > 0 {
-                assert_eq!(take(&shape, &free, fits), r(takes), "{needs} of {free}");
-            } else {
-                assert!(lacking(&shape, &free).is_some(), "{needs} of {free}");
-            }
+            let is_lacking = lacking(&shape, &free).is_some();
+            assert_eq!(is_lacking, fits == 0, "{needs} of {free}");
         }
     }
 
@@ -184,14 +137,5 @@ mod tests {
             let lack = lacking(&shape(needs, ports), &r(free)).expect(words);
             assert_eq!(lack.1, words);
         }
-    }
-
-    #[test]
-    fn the_dominant_share_is_the_greatest_one() {
-        assert_eq!(
-            dominant_share(&r("cpus:1;mem:5;gpus:1"), &r("cpus:4;mem:10")),
-            500_000_000
-        );
-        assert_eq!(dominant_share(&r("cpus:1"), &r("")), 0);
     }
 }

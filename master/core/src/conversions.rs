@@ -81,6 +81,7 @@ impl Core {
             return;
         };
         (known.total, known.missing) = total_with(&entry.description.resources, &entry.made);
+        self.sync_agent(agent);
     }
 }
 

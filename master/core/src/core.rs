@@ -1,13 +1,14 @@
 //! The core: one value, one function. This file only says what it consists of and which event goes where; each idea has a
 //! file of its own that adds its handlers to [`Core`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::made::total_with;
 use proffer_model::registry::{Operation, Registry};
 use proffer_model::{AgentState, ClusterId, Epoch, FrameworkId, Time};
 
 use crate::agents::{Agent, Agents};
+use crate::allocation::{Allocator, Options};
 use crate::config::Config;
 use crate::effect::{Effect, Effects};
 use crate::event::{Event, Seq, TimerKey};
@@ -35,6 +36,7 @@ pub struct Core {
     pub(crate) tasks: Tasks,
     pub(crate) offers: Offers,
     pub(crate) triggers: Triggers,
+    pub(crate) allocator: Allocator,
     pub(crate) silence: Silence,
     pub(crate) ids: Ids,
     pub(crate) turn: Turn,
@@ -69,8 +71,15 @@ impl Core {
         }
         let awaited = agents.by_id.iter();
         let awaited = awaited.filter(|(_, agent)| agent.state == AgentState::Recovering);
+        let awaited: BTreeSet<_> = awaited.map(|(id, _)| id.clone()).collect();
+        agents.awaited.clone_from(&awaited);
+        let [a, b, c, d, e, f, g, h, ..] = seed;
+        let options = Options {
+            seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            ..Options::default()
+        };
         let triggers = Triggers::new(
-            awaited.map(|(id, _)| id.clone()).collect(),
+            awaited,
             frameworks.keys().cloned().collect(),
             now.after(config.recovery_wait).mono_ns,
         );
@@ -86,6 +95,7 @@ impl Core {
             tasks: Tasks::default(),
             offers: Offers::default(),
             triggers,
+            allocator: Allocator::new(options),
             silence: Silence::default(),
             turn: Turn::default(),
         };
@@ -168,9 +178,14 @@ impl Core {
             self.start_failover(framework);
             self.turn.touch_framework(framework);
         }
-        for agent in self.agents.by_id.keys() {
+        let agents: Vec<_> = self.agents.by_id.keys().cloned().collect();
+        for agent in &agents {
+            self.sync_agent(agent);
             self.turn.touch_agent(agent);
         }
+        self.sync_quotas();
+        let weighted: Vec<_> = self.registry.weights.keys().cloned().collect();
+        weighted.iter().for_each(|role| self.sync_weight(role));
         let beat = self.turn.now.after(self.config.heartbeat_interval).mono_ns;
         self.set_timer_at(TimerKey::Silence, beat);
         self.set_timer_at(TimerKey::Heartbeat, beat);

@@ -1,13 +1,12 @@
 //! Demand: what each framework wants in each role, what of it is on offer, and which agents it does not want for a while.
 //!
-//! What is on offer counts as not wanted any more, until the offer ends; what is launched counts down for good. An
-//! exclusion that a decline made outlives a new demand as long as the entry asks for the same.
+//! What is on offer counts as not wanted any more, until the offer ends; what is launched counts down for good. The
+//! allocator counts the same, and keeps the exclusions.
 
 use std::collections::BTreeMap;
 
 use proffer_model::{
-    AgentId, Demand, DemandEntry, DemandId, FrameworkId, Generation, Problem, Resources, Role,
-    Shape, Time, code,
+    Demand, DemandEntry, DemandId, FrameworkId, Generation, Problem, Resources, Shape, code,
 };
 
 use crate::amounts::fit;
@@ -30,27 +29,6 @@ pub(crate) struct WantedEntry {
     pub(crate) remaining: u32,
     /// In offers that stand; may be more than remains, when the framework has lowered its demand.
     pub(crate) offered: u32,
-    pub(crate) excluded: BTreeMap<AgentId, Excluded>,
-}
-
-/// An agent that is not wanted for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Excluded {
-    /// By the monotonic clock.
-    pub(crate) until: u64,
-    /// What was unused there; more than that ends the exclusion. Absent: the agent was not known.
-    pub(crate) refused: Option<Resources>,
-}
-
-impl Excluded {
-    /// Whether it still holds, with so much unused on the agent.
-    pub(crate) fn holds(&self, now: Time, unused: &Resources) -> bool {
-        let is_grown = self
-            .refused
-            .as_ref()
-            .is_some_and(|refused| !refused.contains(unused));
-        now.mono_ns < self.until && !is_grown
-    }
 }
 
 impl WantedEntry {
@@ -107,18 +85,19 @@ impl Core {
             generation: demand.generation,
             ..RoleDemand::default()
         };
+        self.allocator
+            .set_demand(framework, &demand.role, &demand.entries);
+        let mut excluded = Vec::new();
         for entry in demand.entries {
-            let mut excluded = BTreeMap::new();
             for exclusion in &entry.excluded {
                 let until = now.after(exclusion.lasts.min(EXCLUSION_MAX)).mono_ns;
-                let refused = self.unused(&exclusion.agent);
-                excluded.insert(exclusion.agent.clone(), Excluded { until, refused });
+                let refused = self.unused(&exclusion.agent).unwrap_or_default();
+                excluded.push((entry.id.clone(), exclusion.agent.clone(), refused, until));
             }
             fresh.by_id.insert(entry.id.clone(), fresh.entries.len());
             fresh.entries.push(WantedEntry {
                 remaining: entry.count,
                 offered: 0,
-                excluded,
                 entry,
             });
         }
@@ -127,45 +106,25 @@ impl Core {
         };
         for offer in &known.offers {
             let standing = self.offers.standing.get(offer);
-            if let Some(standing) = standing.filter(|standing| standing.role == demand.role)
-                && let Some(entry) = fresh.entry_mut(&standing.fit.demand)
-            {
-                entry.offered = entry.offered.saturating_add(standing.fit.count);
+            if let Some(standing) = standing.filter(|standing| standing.role == demand.role) {
+                for fit in &standing.fits {
+                    if let Some(entry) = fresh.entry_mut(&fit.demand) {
+                        entry.offered = entry.offered.saturating_add(fit.count);
+                    }
+                }
             }
         }
-        if let Some(old) = known.demands.remove(&demand.role) {
-            keep_exclusions(old, &mut fresh, now);
-        }
+        known.demands.remove(&demand.role);
         if !fresh.entries.is_empty() || fresh.generation > Generation(0) {
             known.demands.insert(demand.role.clone(), fresh);
         }
-        self.triggers.claim_changed(framework, &demand.role);
+        for (entry, agent, refused, until) in excluded {
+            self.allocator
+                .exclude(framework, &demand.role, &entry, &agent, &refused, until);
+        }
+        self.triggers.changed();
         self.turn.touch_framework(framework);
         Ok(())
-    }
-
-    /// Excludes an agent for an entry.
-    pub(crate) fn exclude(
-        &mut self,
-        framework: &FrameworkId,
-        role: &Role,
-        demand: &DemandId,
-        agent: &AgentId,
-        until: u64,
-    ) {
-        let refused = self.unused(agent);
-        let demands = self
-            .frameworks
-            .get_mut(framework)
-            .map(|known| &mut known.demands);
-        let entry = demands
-            .and_then(|demands| demands.get_mut(role))
-            .and_then(|of_role| of_role.entry_mut(demand));
-        if let Some(entry) = entry {
-            entry
-                .excluded
-                .insert(agent.clone(), Excluded { until, refused });
-        }
     }
 
     fn judge_demand(&self, framework: &FrameworkId, demand: &Demand) -> Result<(), Problem> {
@@ -199,21 +158,5 @@ impl Core {
             }
         }
         Ok(())
-    }
-}
-
-/// What was declined stays declined, where the same is asked for; what the new demand says of an agent goes first.
-fn keep_exclusions(old: RoleDemand, fresh: &mut RoleDemand, now: Time) {
-    for was in old.entries {
-        let Some(is) = fresh.entry_mut(&was.entry.id) else {
-            continue;
-        };
-        if was.entry.shape == is.entry.shape && was.entry.predicates == is.entry.predicates {
-            for (agent, excluded) in was.excluded {
-                if excluded.until > now.mono_ns {
-                    is.excluded.entry(agent).or_insert(excluded);
-                }
-            }
-        }
     }
 }

@@ -8,7 +8,7 @@ use proffer_model::registry::Operation;
 use proffer_model::session;
 use proffer_model::{
     AgentDescription, AgentId, AgentState, DemandId, Drain, FrameworkDescription, FrameworkId,
-    Port, Principal, Problem, Resources, Role, StateKey, Status, TaskId, Time,
+    Limits, Port, Principal, Problem, Resources, Role, StateKey, Status, TaskId, Time,
 };
 
 use crate::allocation::RoleRow;
@@ -125,6 +125,14 @@ pub struct Explanation {
     pub demand: DemandId,
     /// How many are wanted and not offered.
     pub wanted: u32,
+    /// In offers that stand.
+    pub offered: u32,
+    /// The framework's dominant share in the role, in billionths.
+    pub share_billionths: u64,
+    /// How many others with demand come before it.
+    pub claims_before: u32,
+    /// What the quotas above it leave of what they bound.
+    pub headroom: Limits,
     /// How many agents fail, by the first thing that each fails; most first.
     pub obstacles: Vec<Obstacle>,
 }
@@ -132,8 +140,9 @@ pub struct Explanation {
 /// A reason that some agents fail by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// Stable: `agent_state`, `predicate`, `excluded`, `insufficient_<resource>`, `offered`; `waiting` for agents that fit
-    /// and will be offered, at the latest when a new term has recovered.
+    /// Stable: `agent_state`, `predicate`, `too_small_<resource>`, `excluded`, `at_most`, `insufficient_<resource>`, `offered`,
+    /// `below_least`, `earmarked`, `held_back_<resource>`, `limit_<resource>`; `waiting` for agents that fit and will be
+    /// offered, at the latest when a new term has recovered.
     pub reason: String,
     /// In words.
     pub message: String,

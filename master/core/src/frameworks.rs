@@ -82,6 +82,7 @@ impl Core {
         self.fence(&framework);
         let after = self.turn.after_everything();
         let generation = self.open_session(session, framework.clone());
+        self.sync_framework(&framework, true);
         let known = self.frameworks.entry(framework.clone()).or_default();
         known.session = Some(session);
         known.demands.clear();
@@ -115,6 +116,7 @@ impl Core {
         };
         known.session = None;
         self.end_offers_of_framework(framework, OfferEnd::Rescinded);
+        self.sync_framework(framework, false);
         if let Some(known) = self.frameworks.get_mut(framework) {
             known.demands.clear();
         }
@@ -285,6 +287,7 @@ impl Core {
             known.session = None;
         }
         self.end_offers_of_framework(framework, OfferEnd::Rescinded);
+        self.sync_framework(framework, false);
     }
 
     /// Sends again what earlier sessions have not acknowledged. It waits for whatever is being written, for it may rest on
@@ -330,6 +333,7 @@ impl Core {
             self.disown(key, Reason::FrameworkRemoved, after);
         }
         self.frameworks.remove(framework);
+        self.allocator.remove_framework(framework);
         let key = TimerKey::Failover(framework.clone());
         self.turn.push(Effect::CancelTimer { key });
         self.triggers.framework_is_back(framework);

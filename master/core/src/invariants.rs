@@ -24,7 +24,8 @@ impl Core {
         self.check_agents()?;
         self.check_tasks()?;
         self.check_frameworks()?;
-        self.check_sessions()
+        self.check_sessions()?;
+        self.allocator.check()
     }
 
     fn check_offers(&self) -> Result<(), String> {
@@ -119,6 +120,12 @@ impl Core {
             ensure!(
                 offered.is_empty() || total.is_some_and(|left| left.contains(&offered)),
                 "agent {id} offers no more than is left: {offered}"
+            );
+            let may_be_known = agent.state != AgentState::Unreachable;
+            let (told, free) = (self.allocator.free(id), self.free(id));
+            ensure!(
+                !may_be_known || told == free,
+                "the allocator knows what is free of agent {id}: {free}, not {told}"
             );
             let is_linked = agent
                 .link

@@ -1,14 +1,14 @@
 //! The master's pure core: every decision about agents, frameworks, offers and tasks; no clock, no randomness, no I/O.
 //!
 //! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `settlement`, `silence`;
-//! `frameworks`, `sessions`, `state`; `tasks`; `demand`, `triggers`, `allocator`, `offers`, `accept`, `explain`.
+//! `frameworks`, `sessions`, `state`; `tasks`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `accept`,
+//! `conversions`, `quota`, `operators`, `explain`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod accept;
 mod agents;
 pub mod allocation;
-mod allocator;
 mod amounts;
 pub mod config;
 mod conversions;
@@ -20,6 +20,7 @@ mod explain;
 mod frameworks;
 mod ids;
 mod invariants;
+mod ledger;
 pub mod limits;
 mod offers;
 mod operators;

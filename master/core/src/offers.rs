@@ -7,7 +7,7 @@ use std::time::Duration;
 use proffer_model::session::Event;
 use proffer_model::{AgentId, Fit, FrameworkId, Offer, OfferId, Resources, Role};
 
-use crate::allocator::Grant;
+use crate::allocation::GrantedOffer;
 use crate::amounts::scalars_of;
 use crate::core::Core;
 use crate::effect::{After, Fact, OfferEnd};
@@ -21,7 +21,9 @@ pub(crate) struct StandingOffer {
     pub(crate) role: Role,
     pub(crate) agent: AgentId,
     pub(crate) resources: Resources,
-    pub(crate) fit: Fit,
+    pub(crate) fits: Vec<Fit>,
+    /// Everything that was free, and not a shape.
+    pub(crate) is_any: bool,
     /// By the monotonic clock.
     pub(crate) expires_at: u64,
 }
@@ -36,7 +38,7 @@ pub(crate) struct Offers {
 
 impl Core {
     /// Makes offers of the allocator's grants and sends them, in as few events for each framework as may be.
-    pub(crate) fn make_offers(&mut self, grants: Vec<Grant>) {
+    pub(crate) fn make_offers(&mut self, grants: Vec<GrantedOffer>) {
         let mut by_framework: BTreeMap<FrameworkId, Vec<Offer>> = BTreeMap::new();
         for grant in grants {
             let framework = grant.framework.clone();
@@ -93,8 +95,7 @@ impl Core {
         let mut declined = 0;
         for id in self.owned(framework, offers) {
             if let Some(offer) = self.remove_offer(&id) {
-                let demand = offer.fit.demand;
-                self.exclude(framework, &offer.role, &demand, &offer.agent, until);
+                self.exclude(&offer, until);
                 declined += 1;
             }
         }
@@ -108,7 +109,22 @@ impl Core {
         }
     }
 
-    fn make_offer(&mut self, grant: Grant) -> Option<Offer> {
+    /// Excludes the agent of an offer for what the offer was made for.
+    pub(crate) fn exclude(&mut self, offer: &StandingOffer, until: u64) {
+        // What was refused of everything; of a shape, whatever is there until more is.
+        let refused = match offer.is_any {
+            true => Some(offer.resources.clone()),
+            false => self.unused(&offer.agent),
+        };
+        let refused = refused.unwrap_or_default();
+        let (framework, role, agent) = (&offer.framework, &offer.role, &offer.agent);
+        for fit in &offer.fits {
+            self.allocator
+                .exclude(framework, role, &fit.demand, agent, &refused, until);
+        }
+    }
+
+    fn make_offer(&mut self, grant: GrantedOffer) -> Option<Offer> {
         let id = self.ids.offer();
         let lease = if grant.is_any {
             self.config.any_offer_lease
@@ -129,8 +145,12 @@ impl Core {
         usage.offered.add(&scalars_of(&grant.resources));
         usage.granted += 1;
         let demand = framework.demands.get_mut(&grant.role);
-        if let Some(entry) = demand.and_then(|demand| demand.entry_mut(&grant.fit.demand)) {
-            entry.offered = entry.offered.saturating_add(grant.fit.count);
+        if let Some(demand) = demand {
+            for fit in &grant.fits {
+                if let Some(entry) = demand.entry_mut(&fit.demand) {
+                    entry.offered = entry.offered.saturating_add(fit.count);
+                }
+            }
         }
         let offer = Offer {
             id: id.clone(),
@@ -140,7 +160,7 @@ impl Core {
             address: description.address.clone(),
             attributes: description.attributes.clone(),
             resources: grant.resources.clone(),
-            fits: vec![grant.fit.clone()],
+            fits: grant.fits.clone(),
             expires_after: lease,
         };
         self.turn.touch_agent(&grant.agent);
@@ -152,7 +172,8 @@ impl Core {
             role: grant.role,
             agent: grant.agent,
             resources: grant.resources,
-            fit: grant.fit,
+            fits: grant.fits,
+            is_any: grant.is_any,
             expires_at,
         };
         self.offers.standing.insert(id, standing);
@@ -161,6 +182,19 @@ impl Core {
 
     /// Takes an offer out of every index and sum. What it held may be offered anew.
     pub(crate) fn remove_offer(&mut self, id: &OfferId) -> Option<StandingOffer> {
+        let offer = self.take_offer(id)?;
+        let (framework, role, agent) = (&offer.framework, &offer.role, &offer.agent);
+        self.allocator
+            .release(framework, role, agent, &offer.resources);
+        for fit in &offer.fits {
+            self.allocator
+                .count_down(framework, role, &fit.demand, agent, 0, fit.count);
+        }
+        Some(offer)
+    }
+
+    /// Takes an offer out of every index and sum but the allocator's: what it held is still held by the framework.
+    pub(crate) fn take_offer(&mut self, id: &OfferId) -> Option<StandingOffer> {
         let offer = self.offers.standing.remove(id)?;
         self.offers.expiries.remove(&(offer.expires_at, id.clone()));
         if let Some(agent) = self.agents.by_id.get_mut(&offer.agent) {
@@ -172,12 +206,15 @@ impl Core {
             let usage = framework.usage.entry(offer.role.clone()).or_default();
             usage.offered.subtract(&scalars_of(&offer.resources));
             let demand = framework.demands.get_mut(&offer.role);
-            if let Some(entry) = demand.and_then(|demand| demand.entry_mut(&offer.fit.demand)) {
-                entry.offered = entry.offered.saturating_sub(offer.fit.count);
+            if let Some(demand) = demand {
+                for fit in &offer.fits {
+                    if let Some(entry) = demand.entry_mut(&fit.demand) {
+                        entry.offered = entry.offered.saturating_sub(fit.count);
+                    }
+                }
             }
         }
-        self.triggers.agent_changed(&offer.agent);
-        self.triggers.claim_changed(&offer.framework, &offer.role);
+        self.triggers.changed();
         self.turn.touch_agent(&offer.agent);
         self.turn.touch_framework(&offer.framework);
         Some(offer)

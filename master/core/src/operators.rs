@@ -58,16 +58,19 @@ impl Core {
         }
         let is_new = !self.registry.weights.contains_key(&role);
         check_room(self.registry.weights.len(), is_new)?;
-        self.persist(Change::SetWeight { role, weight });
-        self.triggers.sweep();
+        let (of, change) = (role.clone(), Change::SetWeight { role, weight });
+        self.persist(change);
+        // Offers that stand are let be: the order of what is offered next is what weights are for.
+        self.sync_weight(&of);
         Ok(())
     }
 
     fn remove_weight(&mut self, role: Role) -> Result<(), Problem> {
         if self.registry.weights.contains_key(&role) {
             self.check_store_keeps_up()?;
+            let of = role.clone();
             self.persist(Change::RemoveWeight { role });
-            self.triggers.sweep();
+            self.sync_weight(&of);
         }
         Ok(())
     }
@@ -119,7 +122,6 @@ impl Core {
         }?;
         self.make_free(agent, &conversion.from)?;
         self.convert_agent(agent, &conversion);
-        self.triggers.agent_changed(agent);
         Ok(())
     }
 
@@ -203,7 +205,7 @@ impl Core {
         if !self.is_available(agent) {
             self.end_offers_of_agent(agent, OfferEnd::Rescinded);
         }
-        self.triggers.agent_changed(agent);
+        self.sync_agent(agent);
         self.turn.touch_agent(agent);
     }
 

@@ -1,11 +1,16 @@
 //! Quota: what operators guarantee roles and limit them to, with all that is beneath them. Here is judged whether a quota
 //! makes sense; it is kept by the allocator.
 
+use std::collections::BTreeMap;
+
 use proffer_model::registry::Operation as Change;
 use proffer_model::resources::format_milli;
-use proffer_model::{AgentState, Limits, Problem, Quantities, Quota, ResourceName, Role, code};
+use proffer_model::{
+    AgentId, AgentState, Limits, OfferId, Problem, Quantities, Quota, ResourceName, Role, code,
+};
 
 use crate::core::Core;
+use crate::effect::OfferEnd;
 use crate::operators::check_room;
 
 impl Core {
@@ -27,7 +32,10 @@ impl Core {
         }
         let is_new = !self.registry.quotas.contains_key(&role);
         check_room(self.registry.quotas.len(), is_new)?;
+        let of = role.clone();
         self.persist(Change::SetQuota { role, quota });
+        self.sync_quota(&of);
+        self.make_room(&of);
         self.triggers.sweep();
         Ok(())
     }
@@ -35,10 +43,56 @@ impl Core {
     pub(crate) fn remove_quota(&mut self, role: Role) -> Result<(), Problem> {
         if self.registry.quotas.contains_key(&role) {
             self.check_store_keeps_up()?;
+            let of = role.clone();
             self.persist(Change::RemoveQuota { role });
+            self.sync_quota(&of);
             self.triggers.sweep();
         }
         Ok(())
+    }
+
+    /// Takes offers back for a quota that was set: the role's own that pass its limits, and those of others, agent by agent,
+    /// until the guarantee can be met and each of the role's frameworks can be offered an agent.
+    fn make_room(&mut self, role: &Role) {
+        let Some(quota) = self.registry.quotas.get(role).cloned() else {
+            return;
+        };
+        let mut consumed = self.consumed_by_tasks(role);
+        let mut taken = Vec::new();
+        let mut of_others: BTreeMap<&AgentId, Vec<(&OfferId, Quantities)>> = BTreeMap::new();
+        for (id, offer) in &self.offers.standing {
+            let amounts = offer.resources.unreserved().non_revocable().quantities();
+            if !role.holds(&offer.role) {
+                let of_agent = of_others.entry(&offer.agent).or_default();
+                of_agent.push((id, amounts));
+                continue;
+            }
+            let mut with = consumed.clone();
+            with.add(&amounts);
+            if quota.limits.allow(&with) {
+                consumed = with;
+            } else {
+                taken.push(id.clone());
+            }
+        }
+        let mut lacking = quota.guarantees;
+        lacking.subtract(&consumed);
+        let frameworks = self.frameworks.values();
+        let wanting = frameworks.filter(|known| known.demands.keys().any(|of| role.holds(of)));
+        let (wanting, mut visited) = (wanting.count(), 0);
+        if !lacking.is_empty() {
+            for offers in of_others.into_values() {
+                if lacking.is_empty() && visited >= wanting {
+                    break;
+                }
+                visited += 1;
+                for (id, amounts) in offers {
+                    lacking.subtract(&amounts);
+                    taken.push(id.clone());
+                }
+            }
+        }
+        self.end_offers(taken, OfferEnd::Rescinded);
     }
 
     /// What is guaranteed beneath a role is part of what is guaranteed to it, and within its limits.

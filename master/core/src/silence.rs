@@ -69,6 +69,7 @@ impl Core {
         }
         known.state = AgentState::Suspect;
         self.end_offers_of_agent(agent, OfferEnd::Rescinded);
+        self.sync_agent(agent);
         self.turn.touch_agent(agent);
         let agent = agent.clone();
         self.turn.record(Fact::AgentSuspected { agent });
@@ -135,6 +136,9 @@ impl Core {
                 reported += 1;
             }
         }
+        self.await_no_more(agent);
+        self.sync_tasks_of(agent);
+        self.sync_agent(agent);
         self.turn.touch_agent(agent);
         let agent = agent.clone();
         self.turn.record(Fact::AgentUnreachable {

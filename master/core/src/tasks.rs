@@ -33,10 +33,6 @@ pub(crate) struct Task {
     /// Who pays. Of a task whose agent does not know it, the framework's first role.
     pub(crate) role: Role,
     /// The entry of its framework's demand that it was launched for.
-    #[expect(
-        dead_code,
-        reason = "kept for the limits of an entry, which the allocator learns next"
-    )]
     pub(crate) demand: Option<DemandId>,
     pub(crate) agent: AgentId,
     pub(crate) incarnation: Incarnation,
@@ -60,6 +56,8 @@ pub(crate) struct Task {
     pub(crate) is_delivered: bool,
     /// Whether its framework's usage counts it.
     is_charged: bool,
+    /// Whether the allocator knows what it holds as held.
+    pub(crate) is_held: bool,
 }
 
 impl Task {
@@ -84,6 +82,7 @@ impl Task {
             kill: None,
             is_delivered: false,
             is_charged: false,
+            is_held: false,
         }
     }
 }
@@ -229,8 +228,13 @@ impl Core {
         if is_live && let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.live_tasks += 1;
         }
+        let has_numbers = !task.resources.non_scalars().is_empty();
         self.tasks.insert(key, task);
         self.charge(key);
+        self.sync_task(key);
+        if is_live && has_numbers {
+            self.sync_agent(&agent);
+        }
         self.turn.touch_agent(&agent);
         self.touch_task(key);
     }
@@ -238,6 +242,7 @@ impl Core {
     /// Takes a task out of the table, with all that is queued for it.
     pub(crate) fn forget_task(&mut self, key: &TaskKey) -> Option<Task> {
         self.set_charged(key, false);
+        self.set_held(key, false);
         let task = self.tasks.remove(key)?;
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.unacknowledged = framework.unacknowledged.saturating_sub(task.queue.len());
@@ -268,6 +273,7 @@ impl Core {
             framework.live_tasks -= 1;
         }
         self.charge(key);
+        self.sync_task(key);
         self.rest_ports(&agent, &held);
         self.recount_used(&agent);
         self.touch_task(key);

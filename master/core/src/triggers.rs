@@ -4,20 +4,22 @@
 //! A new term waits until most of the agents and frameworks of the log are back, because the first to come back would
 //! else get what others still hold a share in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use proffer_model::{AgentId, AgentState, FrameworkId, Resources, Role, Time};
+use proffer_model::{AgentId, FrameworkId, Time};
 
-use crate::allocator::{Candidate, Claim, Input, Plan, allocate};
+use crate::allocation::Scope;
 use crate::core::Core;
 use crate::event::TimerKey;
+use crate::limits::ALLOCATION_STEPS_MAX;
 
 /// What has changed since the last allocation, and when the next one is due.
 #[derive(Debug)]
 pub(crate) struct Triggers {
-    agents: BTreeSet<AgentId>,
-    claims: BTreeSet<(FrameworkId, Role)>,
+    is_changed: bool,
     is_sweep: bool,
+    /// An allocation stopped because it had taken long enough, and goes on; whether it was one of everything.
+    under_way: Option<bool>,
     last_at: Option<Time>,
     sweep_at: u64,
     timer_at: Option<u64>,
@@ -51,9 +53,9 @@ impl Triggers {
             until,
         };
         Self {
-            agents: BTreeSet::new(),
-            claims: BTreeSet::new(),
+            is_changed: false,
             is_sweep: true,
+            under_way: None,
             last_at: None,
             sweep_at: 0,
             timer_at: None,
@@ -61,16 +63,9 @@ impl Triggers {
         }
     }
 
-    /// More or less of this agent may be offered.
-    pub(crate) fn agent_changed(&mut self, agent: &AgentId) {
-        if !self.agents.contains(agent) {
-            self.agents.insert(agent.clone());
-        }
-    }
-
-    /// More or something else is wanted.
-    pub(crate) fn claim_changed(&mut self, framework: &FrameworkId, role: &Role) {
-        self.claims.insert((framework.clone(), role.clone()));
+    /// Something that the allocator was told may let it give more.
+    pub(crate) fn changed(&mut self) {
+        self.is_changed = true;
     }
 
     /// Everything is to be looked at.
@@ -96,7 +91,7 @@ impl Triggers {
     }
 
     fn is_idle(&self) -> bool {
-        !self.is_sweep && self.agents.is_empty() && self.claims.is_empty()
+        !self.is_sweep && !self.is_changed && self.under_way.is_none()
     }
 }
 
@@ -135,116 +130,48 @@ impl Core {
         if !self.triggers.is_idle() {
             let coalesce = self.config.allocation_coalesce;
             let last = self.triggers.last_at;
-            if let Some(last) = last.filter(|last| now.since(*last) < coalesce) {
+            let is_new = self.triggers.under_way.is_none();
+            if let Some(last) = last.filter(|last| is_new && now.since(*last) < coalesce) {
                 self.set_allocate_timer(last.after(coalesce).mono_ns);
                 return;
             }
             self.allocate_now();
         }
-        self.set_allocate_timer(self.triggers.sweep_at);
+        match self.triggers.under_way {
+            Some(_) => self.set_allocate_timer(now.mono_ns),
+            None => self.set_allocate_timer(self.triggers.sweep_at),
+        }
     }
 
+    /// Gives what can be given, for so long as a step may take. What is left goes on in the next step.
     fn allocate_now(&mut self) {
         let now = self.turn.now;
-        if self.triggers.is_sweep {
-            self.triggers.sweep_at = now.after(self.config.allocation_sweep).mono_ns;
-        }
-        let claims = self.claims();
-        let is_wanted = !claims.is_empty();
-        let plan = if is_wanted {
-            allocate(self.allocation_input(claims))
-        } else {
-            Plan::default()
+        let triggers = &mut self.triggers;
+        let is_sweep = triggers.under_way.unwrap_or(triggers.is_sweep);
+        let scope = match is_sweep {
+            true => Scope::All,
+            false => Scope::Changed,
         };
-        if is_wanted {
+        let run = self.allocator.run(now, scope, ALLOCATION_STEPS_MAX);
+        if run.steps > 0 {
             // Where nothing is wanted there was nothing to do: the first demand after it is served at once.
-            self.triggers.last_at = Some(now);
+            triggers.last_at = Some(now);
         }
-        self.triggers.is_sweep = false;
-        self.triggers.agents.clear();
-        self.triggers.claims.clear();
-        if let Some(at) = plan.look_again_at {
-            self.triggers.sweep_at = self.triggers.sweep_at.min(at);
-        }
-        self.make_offers(plan.grants);
-    }
-
-    /// What is wanted and not on offer.
-    fn claims(&self) -> Vec<Claim<'_>> {
-        let mut claims = Vec::new();
-        for (id, framework) in &self.frameworks {
-            if framework.session.is_none() {
-                continue;
-            }
-            for (role, demand) in &framework.demands {
-                let entries = demand.entries.iter().filter(|entry| entry.wanted() > 0);
-                let entries: Vec<_> = entries.collect();
-                if entries.is_empty() {
-                    continue;
-                }
-                let usage = framework.usage.get(role);
-                let key = (id.clone(), role.clone());
-                claims.push(Claim {
-                    framework: id,
-                    role,
-                    entries,
-                    held: usage
-                        .map(|of| of.used.plus(&of.offered))
-                        .unwrap_or_default(),
-                    granted: usage.map_or(0, |usage| usage.granted),
-                    is_changed: self.triggers.is_sweep || self.triggers.claims.contains(&key),
-                });
+        triggers.under_way = (!run.is_done).then_some(is_sweep);
+        if run.is_done {
+            triggers.is_changed = false;
+            if is_sweep {
+                triggers.is_sweep = false;
+                triggers.sweep_at = now.after(self.config.allocation_sweep).mono_ns;
             }
         }
-        claims
-    }
-
-    /// What the allocator looks at. Agents that have not changed are only needed by claims that have.
-    fn allocation_input<'a>(&'a self, claims: Vec<Claim<'a>>) -> Input<'a> {
-        let mut held_by_role: BTreeMap<&Role, Resources> = BTreeMap::new();
-        for framework in self.frameworks.values() {
-            for (role, usage) in &framework.usage {
-                let held = held_by_role.entry(role).or_default();
-                held.add(&usage.used);
-                held.add(&usage.offered);
-            }
+        if let Some(at) = run.look_again_at {
+            triggers.sweep_at = triggers.sweep_at.min(at);
         }
-        let needs_all = claims.iter().any(|claim| claim.is_changed);
-        let agents: Vec<&AgentId> = if needs_all {
-            self.agents.by_id.keys().collect()
-        } else {
-            self.triggers.agents.iter().collect()
-        };
-        Input {
-            now: self.turn.now,
-            pool: self.pool(),
-            held_by_role,
-            candidates: agents
-                .into_iter()
-                .filter_map(|id| self.candidate(id))
-                .collect(),
-            claims,
-        }
-    }
-
-    /// An agent, if anything may be offered of it.
-    fn candidate<'a>(&'a self, id: &'a AgentId) -> Option<Candidate<'a>> {
-        let agent = self.agents.by_id.get(id)?;
-        let is_there = agent.state == AgentState::Connected && self.is_available(id);
-        if !is_there || !self.turn.is_durable(agent.admitted_in) {
-            return None;
-        }
-        let free = self.free(id);
-        if free.is_empty() {
-            return None;
-        }
-        Some(Candidate {
-            id,
-            description: self.description(id)?,
-            free,
-            unused: self.unused(id)?,
-            is_changed: self.triggers.is_sweep || self.triggers.agents.contains(id),
-        })
+        let offers = run.grants.iter();
+        let offers = offers.filter_map(|grant| self.allocator.offer_of(grant));
+        let offers = offers.collect();
+        self.make_offers(offers);
     }
 
     fn set_allocate_timer(&mut self, at: u64) {

@@ -13,8 +13,8 @@ use proffer_model::operation::Operation;
 use proffer_model::{AgentId, FrameworkId, Problem, Resources, TaskId, code};
 use proffer_proto::{
     decode_deadline, decode_quota, decode_resources, decode_weight, encode_agent_state,
-    encode_attributes, encode_drain, encode_leader, encode_port, encode_quantities, encode_quota,
-    encode_resources, encode_status, status_of, v1,
+    encode_attributes, encode_drain, encode_leader, encode_limits, encode_port, encode_quantities,
+    encode_quota, encode_resources, encode_status, status_of, v1,
 };
 use proffer_server::auth::{Action, Object, authorize};
 use tonic::{Request, Response, Status};
@@ -432,6 +432,9 @@ fn encode_explanation(explanation: Explanation) -> v1::DemandExplanation {
         demand_id: explanation.demand.to_string(),
         wanted: explanation.wanted,
         obstacles: obstacles.collect(),
-        ..v1::DemandExplanation::default()
+        offered: explanation.offered,
+        share_billionths: explanation.share_billionths,
+        claims_before: explanation.claims_before,
+        headroom: Some(encode_limits(&explanation.headroom)),
     }
 }

@@ -4,6 +4,7 @@
 mod agents;
 mod frameworks;
 mod offers;
+mod operators;
 mod random;
 mod silence;
 mod state;

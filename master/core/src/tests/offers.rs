@@ -390,7 +390,7 @@ fn predicates_and_exclusions_are_heeded_and_everything_is_explained() {
     assert_eq!(
         why,
         [
-            ("insufficient_cpus", "2 agents have less than 2 cpus free"),
+            ("too_small_cpus", "2 agents have less than 2 cpus in all"),
             ("agent_state", "1 agent is suspect"),
             (
                 "excluded",

@@ -16,8 +16,9 @@ use proffer_model::{
     Reason, ResourceName, Resources, Shape, Status, TaskId, TaskSpec, TaskState, Time,
 };
 
+use crate::allocation::RoleRow;
 use crate::effect::{After, Effect, Effects, Fact, Reply};
-use crate::event::{Event, LinkId, RequestId, Seq, SessionId, StateCall, TimerKey};
+use crate::event::{Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, TimerKey};
 use crate::{Config, Core};
 
 pub(super) struct World {
@@ -395,9 +396,13 @@ impl World {
 
     /// Sets the demand when no allocation is coalesced, so that offers come in the same step.
     pub(super) fn demand(&mut self, session: SessionId, entries: Vec<DemandEntry>) {
+        self.demand_in(session, "*", entries);
+    }
+
+    pub(super) fn demand_in(&mut self, session: SessionId, role: &str, entries: Vec<DemandEntry>) {
         self.pass_ms(20);
         let generation = Generation(self.fresh());
-        let role = "*".parse().expect("a role");
+        let role = role.parse().expect("a role");
         let demand = Demand {
             role,
             generation,
@@ -590,6 +595,29 @@ impl World {
             call,
         });
         self.replies[&request].0.clone()
+    }
+
+    pub(super) fn operator(&mut self, call: OperatorCall) -> Result<(), Problem> {
+        let request = RequestId(self.fresh());
+        let principal = principal("p");
+        self.step(Event::OperatorRequested {
+            request,
+            principal,
+            call,
+        });
+        match self.replies[&request].0.clone()? {
+            Reply::Done => Ok(()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn roles(&mut self) -> Vec<RoleRow> {
+        let request = RequestId(self.fresh());
+        self.step(Event::RolesRequested { request });
+        match self.replies[&request].0.clone() {
+            Ok(Reply::Roles(rows)) => rows,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(super) fn explain(&mut self, framework: &FrameworkId) -> Vec<(String, String)> {

@@ -1,0 +1,137 @@
+//! What the allocator is told: what of each agent it may give, who holds what, what operators have decided.
+//!
+//! Numbers and items (ports) that tasks hold or that rest are not there at all for it, and neither is what strays hold:
+//! an agent may report tasks that overlap, and then what one of them gives up is still held by the other. All else it
+//! knows as held.
+
+use proffer_model::{AgentId, AgentState, FrameworkId, Limits, Quota, Resources, Role, Weight};
+
+use crate::core::Core;
+use crate::tasks::TaskKey;
+
+impl Core {
+    /// Tells it how an agent is now.
+    pub(crate) fn sync_agent(&mut self, agent: &AgentId) {
+        let (Some(known), Some(entry)) = (
+            self.agents.by_id.get(agent),
+            self.registry.agents.get(agent),
+        ) else {
+            return;
+        };
+        self.triggers.changed();
+        if known.state == AgentState::Unreachable {
+            self.allocator.remove_agent(agent);
+            return;
+        }
+        let mut total = known.total.clone();
+        total.subtract(&known.used.non_scalars());
+        for stray in known.strays.values() {
+            total.subtract(stray);
+        }
+        for (_, ports) in &known.resting {
+            total.subtract(ports);
+        }
+        let is_active = known.state == AgentState::Connected
+            && !entry.is_deactivated
+            && entry.drain.is_none()
+            && self.turn.is_durable(known.admitted_in);
+        self.allocator.add_agent(agent, &entry.description, &total);
+        self.allocator.set_agent_active(agent, is_active);
+    }
+
+    /// Tells it whether a task holds what it holds: while it is not terminal, on an agent that is not unreachable.
+    pub(crate) fn sync_task(&mut self, key: &TaskKey) {
+        let is_held = self.tasks.get(key).is_some_and(|task| {
+            let agent = self.agents.by_id.get(&task.agent);
+            let is_there = agent.is_some_and(|agent| agent.state != AgentState::Unreachable);
+            is_there && !task.latest.is_terminal()
+        });
+        self.set_held(key, is_held);
+    }
+
+    pub(crate) fn set_held(&mut self, key: &TaskKey, is_held: bool) {
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
+        if std::mem::replace(&mut task.is_held, is_held) == is_held {
+            return;
+        }
+        let held = countable(&task.resources);
+        let (role, agent) = (&task.role, &task.agent);
+        let allocator = &mut self.allocator;
+        if is_held {
+            allocator.allocate(&key.0, role, agent, &held);
+        } else {
+            allocator.release(&key.0, role, agent, &held);
+        }
+        match (&task.demand, is_held) {
+            (Some(demand), true) => allocator.place(&key.0, role, demand, agent, 1),
+            (Some(demand), false) => allocator.unplace(&key.0, role, demand, agent, 1),
+            (None, _) => {}
+        }
+        self.triggers.changed();
+    }
+
+    /// Tells it of all tasks of an agent.
+    pub(crate) fn sync_tasks_of(&mut self, agent: &AgentId) {
+        let known = self.agents.by_id.get(agent);
+        let tasks: Vec<TaskKey> = known
+            .into_iter()
+            .flat_map(|known| known.tasks.iter().cloned())
+            .collect();
+        tasks.iter().for_each(|key| self.sync_task(key));
+    }
+
+    /// Tells it that a framework wants nothing any more, or may be offered to again.
+    pub(crate) fn sync_framework(&mut self, framework: &FrameworkId, is_active: bool) {
+        let known = self.frameworks.get(framework);
+        let roles = known.into_iter().flat_map(|known| known.demands.keys());
+        let roles: Vec<Role> = roles.cloned().collect();
+        for role in &roles {
+            self.allocator.set_demand(framework, role, &[]);
+        }
+        self.allocator.set_framework_active(framework, is_active);
+        self.triggers.changed();
+    }
+
+    /// Tells it the quota of a role. While agents of the log are still to come back, what a limited role holds there is not
+    /// known: it is offered nothing of what is limited.
+    pub(crate) fn sync_quota(&mut self, role: &Role) {
+        let Some(quota) = self.registry.quotas.get(role) else {
+            self.allocator.set_quota(role, None);
+            return;
+        };
+        let mut quota: Quota = quota.clone();
+        if !self.agents.awaited.is_empty() {
+            let names: Vec<_> = quota.limits.iter().map(|(name, _)| name.clone()).collect();
+            quota.limits = Limits::new();
+            names.into_iter().for_each(|name| quota.limits.set(name, 0));
+        }
+        self.allocator.set_quota(role, Some(&quota));
+        self.triggers.changed();
+    }
+
+    pub(crate) fn sync_quotas(&mut self) {
+        let roles: Vec<Role> = self.registry.quotas.keys().cloned().collect();
+        roles.iter().for_each(|role| self.sync_quota(role));
+    }
+
+    pub(crate) fn sync_weight(&mut self, role: &Role) {
+        let weight = self.registry.weights.get(role).copied();
+        let weight: Weight = weight.unwrap_or_default();
+        self.allocator.set_weight(role, weight);
+        self.triggers.sweep();
+    }
+
+    /// An agent of the log is back, or is not awaited any more.
+    pub(crate) fn await_no_more(&mut self, agent: &AgentId) {
+        if self.agents.awaited.remove(agent) && self.agents.awaited.is_empty() {
+            self.sync_quotas();
+        }
+    }
+}
+
+/// What of resources the allocator counts as held by tasks.
+pub(crate) fn countable(resources: &Resources) -> Resources {
+    resources.minus(&resources.non_scalars())
+}

@@ -1,0 +1,269 @@
+//! What operators ask, reservations and volumes of frameworks, quota, and what a new term knows of all that.
+
+use proffer_model::operation::{Operation, OperationResult};
+use proffer_model::{
+    FrameworkDescription, Limits, OfferId, Problem, Quantities, Quota, Resources, Weight, code,
+};
+
+use super::world::{World, describe_framework, principal, r, spec, want};
+use crate::event::{OperatorCall, SessionId};
+
+fn quota(guarantees: &str, limits: &str) -> Quota {
+    let mut bounds = Limits::new();
+    let limits: Quantities = r(limits).quantities();
+    for (name, milli) in limits.iter() {
+        bounds.set(name.clone(), milli);
+    }
+    Quota {
+        guarantees: r(guarantees).quantities(),
+        limits: bounds,
+    }
+}
+
+/// The same, reserved by the caller on top of what there is.
+fn reserved(resources: &Resources, role: &str) -> Resources {
+    let reservation = proffer_model::resource_kind::Reservation {
+        role: role.parse().expect("a role"),
+        principal: Some(principal("p")),
+        labels: Default::default(),
+    };
+    resources.push_reservation(&reservation).expect("reserved")
+}
+
+fn volume(role: &str, id: &str, size: &str) -> Resources {
+    let (kind, amount) = {
+        let disk = reserved(&r(size), role);
+        let (kind, amount) = disk.iter().next().expect("disk");
+        (kind.into_owned(), amount.clone())
+    };
+    let kind = proffer_model::ResourceKind {
+        disk: Some(proffer_model::resource_kind::Disk {
+            source: None,
+            volume: Some(proffer_model::resource_kind::Volume {
+                id: id.parse().expect("an id"),
+                principal: Some(principal("p")),
+            }),
+        }),
+        ..kind
+    };
+    let mut volume = Resources::new();
+    volume.insert(kind, amount).expect("a volume");
+    volume
+}
+
+fn set_quota(world: &mut World, role: &str, quota: Quota, is_forced: bool) -> Result<(), Problem> {
+    let role = role.parse().expect("a role");
+    world.operator(OperatorCall::SetQuota {
+        role,
+        quota,
+        is_forced,
+    })
+}
+
+fn framework_in(world: &mut World, role: &str) -> SessionId {
+    let description = FrameworkDescription {
+        roles: vec![role.parse().expect("a role")],
+        ..describe_framework()
+    };
+    world.subscribe_as("p", None, description)
+}
+
+fn one_offer(world: &mut World, session: SessionId) -> (OfferId, Resources) {
+    let offers = world.offers(session);
+    let offer = offers.last().expect("an offer");
+    (offer.id.clone(), offer.resources.clone())
+}
+
+#[test]
+fn a_quota_must_make_sense() {
+    let mut world = World::new();
+    world.agent("a", "cpus:10;mem:100");
+    set_quota(&mut world, "eng", quota("cpus:6", "cpus:8"), false).expect("a quota");
+    set_quota(&mut world, "eng/web", quota("cpus:4", ""), false).expect("within eng's");
+    let rows = [
+        (
+            "ops",
+            quota("cpus:2", "cpus:1"),
+            code::QUOTA_INVALID,
+            "quota.limits.cpus",
+        ),
+        (
+            "eng/db",
+            quota("cpus:3", ""),
+            code::QUOTA_INVALID,
+            "quota.guarantees.cpus",
+        ),
+        (
+            "eng/web/x",
+            quota("cpus:5", ""),
+            code::QUOTA_INVALID,
+            "quota.guarantees.cpus",
+        ),
+        (
+            "eng",
+            quota("cpus:3", ""),
+            code::QUOTA_INVALID,
+            "quota.guarantees.cpus",
+        ),
+        (
+            "ops",
+            quota("cpus:5", ""),
+            code::QUOTA_EXCEEDED,
+            "quota.guarantees.cpus",
+        ),
+    ];
+    for (role, bad, code, field) in rows {
+        let problem = set_quota(&mut world, role, bad, false).expect_err(role);
+        assert_eq!(
+            (problem.code.as_ref(), problem.field.as_str()),
+            (code.name, field),
+            "{role}"
+        );
+        assert!(!problem.hint.is_empty(), "{role}");
+    }
+    set_quota(&mut world, "ops", quota("cpus:5", ""), true).expect("forced");
+    assert_eq!(world.written.quotas.len(), 3, "and it is durable");
+}
+
+#[test]
+fn a_limit_takes_offers_back_and_is_kept_by_a_new_term() {
+    let mut world = World::new();
+    world.agent("a", "cpus:8");
+    let session = framework_in(&mut world, "eng");
+    world.demand_in(session, "eng", vec![want("w", 8, "cpus:1", 0)]);
+    let (id, resources) = one_offer(&mut world, session);
+    assert_eq!(resources, r("cpus:8"));
+    set_quota(&mut world, "eng", quota("", "cpus:3"), false).expect("a limit");
+    assert_eq!(world.rescinded(session), [id]);
+    world.pass_ms(20);
+    assert_eq!(one_offer(&mut world, session).1, r("cpus:3"));
+    let mut next = World::term(2, world.written.clone());
+    let weight = Weight(2_000);
+    let role = "eng".parse().expect("a role");
+    next.operator(OperatorCall::SetWeight { role, weight })
+        .expect("a weight");
+    let rows = next.roles();
+    let eng = rows.iter().find(|row| row.role.as_str() == "eng");
+    let eng = eng.expect("a row");
+    assert_eq!(eng.quota.as_ref(), Some(&quota("", "cpus:3")));
+    assert_eq!(eng.weight, weight);
+}
+
+#[test]
+fn a_framework_reserves_makes_a_volume_and_launches_in_one_accept() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;mem:64;disk:100");
+    let agent = world.welcomed(link);
+    let session = framework_in(&mut world, "eng");
+    world.demand_in(
+        session,
+        "eng",
+        vec![want("w", 1, "cpus:4;mem:64;disk:100", 0)],
+    );
+    let (id, _) = one_offer(&mut world, session);
+    world.orders(link);
+    let data = volume("eng", "v", "disk:60");
+    let mut task = spec("t", "cpus:1;mem:32");
+    task.resources.add(&data);
+    let operations = vec![
+        Operation::Reserve(reserved(&r("disk:80"), "ops")),
+        Operation::Reserve(reserved(&r("disk:80"), "eng")),
+        Operation::Create(data.clone()),
+        Operation::Create(data.clone()),
+        Operation::launch(task),
+        Operation::Destroy(data.clone()),
+        Operation::Unreserve(reserved(&r("disk:20"), "eng")),
+    ];
+    let results = world.operate(session, &[&id], operations).expect("judged");
+    let told: Vec<String> = results
+        .iter()
+        .map(|result| match result {
+            OperationResult::Refused(problem) => format!("{} {}", problem.code, problem.field),
+            OperationResult::Done => "done".to_owned(),
+            result => format!("launched {}", result.launches()[0].outcome.is_ok()),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "reservation.invalid operations[0].reserve.disk",
+            "done",
+            "done",
+            "volume.exists operations[3].create.disk",
+            "launched true",
+            "volume.in_use operations[5].destroy.disk",
+            "done",
+        ]
+    );
+    assert_eq!(world.written.agents[&agent].made, data, "and it is durable");
+    assert_eq!(world.orders(link).len(), 1);
+    let next = World::term(2, world.written.clone());
+    let total = &next.core.agents.by_id[&agent].total;
+    assert_eq!(*total, r("cpus:4;mem:64;disk:40").plus(&data));
+}
+
+#[test]
+fn an_operator_takes_no_more_offers_back_than_a_reservation_needs() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let [small, large] = [1, 3].map(|cpus| {
+        let session = world.framework();
+        let needs = format!("cpus:{cpus}");
+        world.demand(session, vec![want("w", 1, &needs, 0)]);
+        session
+    });
+    let reserve = |cpus: &str| OperatorCall::Operate {
+        agent: agent.clone(),
+        operation: Operation::Reserve(reserved(&r(cpus), "eng")),
+    };
+    let problem = world.operator(reserve("cpus:5")).expect_err("too much");
+    assert!(problem.is(code::RESOURCES_NOT_FREE), "{problem}");
+    assert!(world.rescinded(small).is_empty() && world.rescinded(large).is_empty());
+    world.operator(reserve("cpus:2")).expect("reserved");
+    assert_eq!(world.rescinded(large).len(), 1);
+    assert!(world.rescinded(small).is_empty());
+    world.pass_ms(20);
+    assert!(world.offers(large).len() < 2, "two cpus are eng's now");
+    let unreserve = OperatorCall::Operate {
+        agent: agent.clone(),
+        operation: Operation::Unreserve(reserved(&r("cpus:2"), "eng")),
+    };
+    world.operator(unreserve).expect("unreserved");
+    world.pass_ms(20);
+    assert_eq!(one_offer(&mut world, large).1, r("cpus:3"));
+    assert!(world.written.agents[&agent].made.is_empty());
+}
+
+#[test]
+fn nothing_is_offered_of_a_drained_agent_until_it_is_reactivated() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    world.demand(session, vec![want("w", 1, "cpus:1", 0)]);
+    for call in [
+        OperatorCall::DrainAgent {
+            agent: agent.clone(),
+            deadline: None,
+        },
+        OperatorCall::DeactivateAgent {
+            agent: agent.clone(),
+        },
+    ] {
+        let before = world.offers(session).len();
+        world.operator(call).expect("done");
+        assert!(!world.rescinded(session).is_empty());
+        world.pass_ms(6_000);
+        assert_eq!(world.offers(session).len(), before, "nothing new");
+        let agent = agent.clone();
+        world
+            .operator(OperatorCall::ReactivateAgent { agent })
+            .expect("done");
+        world.pass_ms(20);
+        assert_eq!(world.offers(session).len(), before + 1);
+    }
+    let unknown = "nobody".parse().expect("an id");
+    let problem = world.operator(OperatorCall::DeactivateAgent { agent: unknown });
+    assert!(problem.expect_err("unknown").is(code::AGENT_UNKNOWN));
+}
