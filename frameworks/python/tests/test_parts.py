@@ -15,8 +15,15 @@ class Parts(unittest.TestCase):
         ports = [(part.begin, part.end) for part in read.ranges[0].ranges]
         self.assertEqual(ports, [(31000, 31005), (31010, 31010)])
 
+    def test_resources_may_be_sets_and_reserved_to_a_role(self):
+        read = proffer.resources("zones:{a, b};cpus(eng/web):1.5;ports(eng):[1-2]")
+        self.assertEqual(list(read.sets[0].items), ["a", "b"])
+        special = [(one.name, one.reservations[0].role, one.WhichOneof("amount")) for one in read.special]
+        self.assertEqual(special, [("cpus", "eng/web", "milli"), ("ports", "eng", "ranges")])
+        self.assertEqual(read.special[0].milli, 1500)
+
     def test_bad_resources_are_refused(self):
-        for bad in ["cpus", "cpus:", ":1", "cpus:0.0001", "cpus:-1", "cpus:nan", "cpus:inf", "ports:[1-x]", "ports:[]"]:
+        for bad in ["cpus", "cpus:", ":1", "cpus:0.0001", "cpus:-1", "cpus:nan", "cpus:inf", "ports:[1-x]", "ports:[]", "cpus(eng:1", "(eng):1"]:
             with self.assertRaises(proffer.ProfferError, msg=bad) as raised:
                 proffer.resources(bad)
             self.assertEqual(raised.exception.code, "resources.invalid")
