@@ -198,6 +198,10 @@ impl Allocator {
             });
             fresh.offered = offered;
         }
+        if old.is_some_and(|old| self.entry(old).least.is_some()) {
+            self.own_least -= 1;
+        }
+        self.own_least += usize::from(fresh.least.is_some());
         self.entries[number as usize] = Some(fresh);
         self.recount_together(number);
         number
@@ -205,6 +209,7 @@ impl Allocator {
 
     fn remove_entry(&mut self, entry: u32) {
         self.stop_waiting(entry);
+        self.own_least -= usize::from(self.entry(entry).least.is_some());
         self.entries[entry as usize] = None;
         self.entries_vacant.push(entry);
     }
@@ -277,6 +282,10 @@ impl Allocator {
             }
             Err(place) if is_wanted && is_active => open.insert(place, number),
             Ok(_) | Err(_) => return,
+        }
+        // What shut the other entries out says nothing of this one.
+        if is_any && is_wanted && self.claim(claim).entries.len() > 1 {
+            self.open_shut(claim);
         }
         self.take_part(claim);
     }
@@ -443,8 +452,12 @@ impl Allocator {
 
     /// An agent says something else of itself.
     pub(super) fn recount_placed(&mut self) {
-        for entry in (0..).take(self.entries.len()) {
-            self.recount_together(entry);
+        for number in (0..).take(self.entries.len()) {
+            self.recount_together(number);
+            let entry = self.entries.get(number as usize).and_then(Option::as_ref);
+            if let Some(entry) = entry.filter(|entry| !entry.together.is_empty()) {
+                self.touch_claim(entry.claim);
+            }
         }
     }
 

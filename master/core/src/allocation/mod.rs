@@ -80,6 +80,8 @@ pub struct Allocator {
     claims_vacant: Vec<u32>,
     entries: Vec<Option<Entry>>,
     entries_vacant: Vec<u32>,
+    /// Entries that say themselves what an offer holds at least.
+    own_least: usize,
     /// Stamps are never used twice, so that an exclusion of an entry that is gone is not one of its successor.
     stamp: u32,
     frameworks: BTreeMap<FrameworkId, Framework>,
@@ -147,6 +149,7 @@ impl Allocator {
             claims_vacant: Vec::new(),
             entries: Vec::new(),
             entries_vacant: Vec::new(),
+            own_least: 0,
             stamp: 0,
             frameworks: BTreeMap::new(),
             tree,
@@ -273,6 +276,8 @@ impl Allocator {
         let claim = self.claim_of(framework, role);
         self.hold(claim, number, bundle, true);
         self.refresh(claim);
+        // What a guarantee needs may have become less by it.
+        self.is_more_free = true;
     }
 
     /// A framework holds this no more. Excludes nothing and counts nothing.

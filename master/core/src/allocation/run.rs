@@ -339,11 +339,13 @@ impl Allocator {
         Some(self.available.minus(self.tree.required()?))
     }
 
+    /// Whether there is enough beyond what guarantees need that somebody might take it.
     fn has_surplus(&self) -> bool {
-        let surplus = self.surplus();
-        surplus.is_none_or(|surplus| {
-            self.least.is_empty() || self.least.iter().any(|least| surplus.contains(least))
-        })
+        let Some(surplus) = self.surplus() else {
+            return true;
+        };
+        let is_enough = self.least.is_empty() || self.least.iter().any(|least| surplus.contains(least));
+        is_enough || (self.own_least > 0 && !surplus.is_zero())
     }
 
     /// All that was left out for a while takes part again.
@@ -400,32 +402,33 @@ impl Allocator {
         })
     }
 
-    /// Notes a grant; one to the same claim of the same agent in the same run becomes larger.
-    pub(super) fn note(&mut self, granted: Granted, is_merged: bool) {
+    /// Notes a grant; one to the same claim of the same agent in the same run becomes larger. Whether it is for an entry
+    /// that it was not for before, or for more instances.
+    pub(super) fn note(&mut self, granted: Granted, is_merged: bool) -> bool {
         let key = (granted.claim, granted.agent, granted.is_any);
-        if is_merged && let Some(index) = self.merged.get(&key) {
-            if let Some(before) = self.granted.get_mut(*index as usize) {
-                before.bundle.add(&granted.bundle);
-                before.add_fit(granted.fit);
-                return;
-            }
+        let before = self.merged.get(&key).filter(|_| is_merged).copied();
+        if let Some(before) = before.and_then(|index| self.granted.get_mut(index as usize)) {
+            before.bundle.add(&granted.bundle);
+            return before.add_fit(granted.fit);
         }
         if is_merged {
             let index = u32::try_from(self.granted.len()).unwrap_or(u32::MAX);
             self.merged.insert(key, index);
         }
         self.granted.push(granted);
+        true
     }
 }
 
 impl Granted {
     /// An offer to an entry of any shape counts once, however often it grew.
-    fn add_fit(&mut self, fit: (u32, u32)) {
+    fn add_fit(&mut self, fit: (u32, u32)) -> bool {
         let mut fits = std::iter::once(&mut self.fit).chain(&mut self.more_fits);
         match fits.find(|(entry, _)| *entry == fit.0) {
             Some(known) if !self.is_any => known.1 = known.1.saturating_add(fit.1),
-            Some(_) => {}
+            Some(_) => return false,
             None => self.more_fits.push(fit),
         }
+        true
     }
 }

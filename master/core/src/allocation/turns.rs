@@ -130,14 +130,16 @@ impl Allocator {
         };
         let mut allowed = Amounts::unbounded(self.names.len());
         cap.shrink(&mut allowed);
-        if allowed.contains(&need.plain) {
+        let at_once = entry.demand.gang.clamp(1, entry.wanted().max(1));
+        let least = need.plain.times(u64::from(at_once));
+        if allowed.contains(&least) {
             return true;
         }
         let role = self.claim(entry.claim).role_node;
         if cap
             .room
             .as_ref()
-            .is_some_and(|room| !room.contains(&need.plain))
+            .is_some_and(|room| !room.contains(&least))
         {
             self.tree.mark_bound(role);
         } else {

@@ -118,21 +118,33 @@ impl Allocator {
             return Look::NotHere;
         }
         let (role, is_common) = (self.claim(claim).role_node, found.is_common);
-        let cap = self.cap(role, order);
+        let mut cap = self.cap(role, order);
         if order == Order::Guaranteed && self.tree.unmet(role).is_zero() {
             return Look::NotInRun;
         }
+        let mut is_granted = false;
         let mut is_shut = true;
         let mut is_nowhere = is_common;
         let mut place = 0;
         while let Some(entry) = self.claim(claim).open_any.get(place).copied() {
-            place += 1;
             match self.look_for(entry, agent, order, &cap) {
+                // One entry may take what another does not.
+                Look::Granted if !self.agents.get(agent).free.is_empty() => {
+                    is_granted = true;
+                    cap = self.cap(role, order);
+                }
                 Look::Granted => return Look::Granted,
                 Look::Shut => is_nowhere = false,
                 Look::NotHere => (is_shut, is_nowhere) = (false, false),
                 Look::NotInRun => is_shut = false,
             }
+            // An entry that wants nothing any more has left the list by itself.
+            if self.claim(claim).open_any.get(place) == Some(&entry) {
+                place += 1;
+            }
+        }
+        if is_granted {
+            return Look::Granted;
         }
         match (is_shut, is_nowhere) {
             (true, _) => Look::Shut,
@@ -286,7 +298,7 @@ impl Allocator {
 
     fn note_any(&mut self, number: u32, agent: u32, bundle: Bundle, is_merged: bool) {
         let claim = self.entry(number).claim;
-        let grows = self.merged.contains_key(&(claim, agent, true));
+        let is_merged = is_merged || self.claim(claim).entries.len() > 1;
         let granted = Granted {
             claim,
             agent,
@@ -295,11 +307,9 @@ impl Allocator {
             fit: (number, 1),
             more_fits: Vec::new(),
         };
-        self.note(granted, is_merged || grows);
-        if grows {
-            return;
+        if self.note(granted, is_merged) {
+            self.count_offered(number, agent, 1);
         }
-        self.count_offered(number, agent, 1);
     }
 
     /// More of an entry is on offer.
