@@ -157,7 +157,7 @@ mod tests {
             domain: None,
             version: "0".into(),
         };
-        Fact::Agent(proffer_master_core::effect::AgentRow {
+        Fact::Agent(Box::new(proffer_master_core::effect::AgentRow {
             agent: format!("a{number}").parse().expect("id"),
             description,
             state: proffer_model::AgentState::Connected,
@@ -168,7 +168,7 @@ mod tests {
             used: proffer_model::Resources::new(),
             offered: proffer_model::Resources::new(),
             tasks: 0,
-        })
+        }))
     }
 
     #[tokio::test]

@@ -154,7 +154,7 @@ pub struct Obstacle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// An agent's row.
-    Agent(AgentRow),
+    Agent(Box<AgentRow>),
     /// A framework's row.
     Framework(FrameworkRow),
     /// A framework is over.

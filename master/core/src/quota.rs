@@ -183,7 +183,7 @@ impl Core {
     /// Reservations for a role and those beneath it, and what their tasks hold unreserved.
     fn consumed_by_tasks(&self, role: &Role) -> Quantities {
         let mut consumed = Quantities::new();
-        for (_, agent) in &self.agents.by_id {
+        for agent in self.agents.by_id.values() {
             for (kind, amount) in agent.total.special() {
                 if kind.reserved_to().is_some_and(|of| role.holds(of)) && !kind.is_revocable {
                     let milli = amount.quantity(kind.is_shared);

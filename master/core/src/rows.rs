@@ -30,7 +30,7 @@ impl Core {
             task.is_some_and(|task| !task.latest.is_terminal())
         };
         let tasks = agent.tasks.iter().filter(is_live).count();
-        Some(Fact::Agent(AgentRow {
+        Some(Fact::Agent(Box::new(AgentRow {
             agent: id.clone(),
             description: entry.description.clone(),
             state: agent.state,
@@ -41,7 +41,7 @@ impl Core {
             used: agent.used.clone(),
             offered: agent.offered.clone(),
             tasks: u64::try_from(tasks).unwrap_or(u64::MAX),
-        }))
+        })))
     }
 
     fn framework_row(&self, id: &FrameworkId) -> Option<Fact> {

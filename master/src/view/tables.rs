@@ -51,7 +51,7 @@ impl Tables {
     /// Takes a fact in; those that are no rows change nothing.
     pub(crate) fn apply(&mut self, fact: Fact) {
         match fact {
-            Fact::Agent(row) => self.put_agent(row),
+            Fact::Agent(row) => self.put_agent(*row),
             Fact::Framework(row) => self.put_framework(row),
             Fact::FrameworkGone { framework } => self.on_framework_gone(framework),
             Fact::Task(row) => self.put_task(row),
