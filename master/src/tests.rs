@@ -489,3 +489,58 @@ async fn a_master_that_was_deposed_ends_and_says_so() {
     let problem = master.ended().await.expect_err("deposed");
     assert!(problem.is(code::STORE_DEPOSED), "{problem}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_set_quota_and_drain_agents_and_refusals_name_the_field() {
+    let master = Master::start("memory").await;
+    let mut agent = peers::Agent::connect(&master).await;
+    let agent_id = agent.hello("", Vec::new()).await.agent_id;
+    let mut operator = master.operator().await;
+    let cpus = |milli| v1::Quantities {
+        scalars: vec![v1::Scalar {
+            name: "cpus".into(),
+            milli,
+        }],
+    };
+    let quota = |guaranteed, limit| v1::SetQuotaRequest {
+        role: "eng".into(),
+        quota: Some(v1::Quota {
+            guarantees: Some(cpus(guaranteed)),
+            limits: Some(cpus(limit)),
+        }),
+        force: false,
+    };
+    let bad = operator.set_quota(quota(2_000, 1_000)).await;
+    let problem = problem_of(&bad.expect_err("it contradicts itself"));
+    assert!(problem.is(code::QUOTA_INVALID), "{problem}");
+    assert_eq!(problem.field, "quota.limits.cpus");
+    operator.set_quota(quota(0, 1_000)).await.expect("a quota");
+    let weight = v1::SetWeightRequest {
+        role: "eng".into(),
+        weight_milli: 0,
+    };
+    let problem = problem_of(&operator.set_weight(weight).await.expect_err("nothing"));
+    assert_eq!(problem.field, "weight_milli");
+    let roles = operator.list_roles(v1::ListRolesRequest {}).await;
+    let roles = roles.expect("roles").into_inner().roles;
+    let eng = roles.iter().find(|role| role.role == "eng");
+    let limits = eng.and_then(|role| role.quota.as_ref()?.limits.clone());
+    assert_eq!(limits, Some(cpus(1_000)));
+
+    let drain = v1::DrainAgentRequest {
+        agent_id,
+        deadline_ms: Some(60_000),
+    };
+    operator.drain_agent(drain).await.expect("marked");
+    let agents = operator.list_agents(v1::ListAgentsRequest {}).await;
+    let agents = agents.expect("agents").into_inner().agents;
+    let deadline = agents[0].drain.as_ref().and_then(|drain| drain.deadline_ms);
+    assert_eq!(deadline, Some(60_000));
+    let reserve = v1::ReserveRequest {
+        agent_id: "nobody".into(),
+        resources: agents[0].total.clone(),
+    };
+    let problem = problem_of(&operator.reserve(reserve).await.expect_err("unknown"));
+    assert!(problem.is(code::AGENT_UNKNOWN), "{problem}");
+    master.stop().await;
+}
