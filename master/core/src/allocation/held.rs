@@ -187,6 +187,15 @@ impl Allocator {
         for (role, amounts) in less {
             self.tree
                 .set_reserved(role, |reserved| reserved.subtract(amounts));
+            // The role itself may be gone with its last reservation.
+            let mut above = Some(role.clone());
+            while let Some(here) = above {
+                if let Some(node) = self.tree.find(&here) {
+                    self.on_less_held(node);
+                    break;
+                }
+                above = here.parent();
+            }
         }
     }
 

@@ -101,14 +101,20 @@ impl super::tree::Tree {
         room
     }
 
-    /// What guarantees of a role and of those above it still need, of each name the most.
+    /// What guarantees of a role and of those above it still need, of each name the most. What a role above needs is not
+    /// this one's as far as it is needed for guarantees of others beneath it.
     pub(super) fn unmet(&self, role: u32) -> Amounts {
         let mut unmet = Amounts::default();
         let mut node = role;
+        let mut on_the_way = Amounts::default();
         while node != super::tree::NONE {
-            if let Some(here) = self.state(node).and_then(RoleState::unmet) {
-                unmet.grow_to(&here);
+            let state = self.state(node);
+            let guard = state.and_then(|state| state.guard.as_ref());
+            if let Some(here) = state.and_then(RoleState::unmet) {
+                let others = guard.map(|guard| guard.beneath.minus(&on_the_way));
+                unmet.grow_to(&others.map_or(here.clone(), |others| here.minus(&others)));
             }
+            on_the_way = guard.map_or_else(Amounts::default, |guard| guard.need.clone());
             node = self.node(node).parent;
         }
         unmet

@@ -313,7 +313,7 @@ fn play(seed: u64, steps: u32) {
 
 #[test]
 fn random_histories_keep_all_promises() {
-    for seed in 0..2000 {
+    for seed in 0..300 {
         let result = std::panic::catch_unwind(|| play(seed, 60));
         assert!(result.is_ok(), "seed {seed}");
     }
