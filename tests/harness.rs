@@ -366,6 +366,40 @@ impl Drop for Cluster {
         for (pid, _) in processes(self.dir.path()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
+        let entries = fs::read_dir(self.dir.path()).into_iter().flatten();
+        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+            remove_cgroups(&entry.path());
+        }
+    }
+}
+
+/// Removes the control groups of the agent with this work directory, which was killed and so has left them.
+fn remove_cgroups(work_dir: &Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(metadata) = fs::metadata(work_dir) else {
+        return;
+    };
+    let name = format!("proffer/{:x}-{:x}", metadata.dev(), metadata.ino());
+    let inner = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let mut hierarchies = inner(Path::new("/sys/fs/cgroup"));
+    hierarchies.push(PathBuf::from("/sys/fs/cgroup"));
+    let begun = Instant::now();
+    for dir in hierarchies.iter().map(|hierarchy| hierarchy.join(&name)) {
+        // What was killed is in them until it has ended.
+        while dir.exists() && begun.elapsed() < PATIENCE {
+            for group in inner(&dir) {
+                let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+                for pid in text.lines().flat_map(str::parse) {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                let _ = fs::remove_dir(&group);
+            }
+            let _ = fs::remove_dir(&dir);
+        }
     }
 }
 

@@ -87,6 +87,12 @@ fn is_alive(pid: i32) -> bool {
     kill(Pid::from_raw(pid), None).is_ok()
 }
 
+/// Those that run.
+fn running(cluster: &Cluster) -> BTreeSet<i32> {
+    let all = first_processes(cluster).into_iter();
+    all.filter(|pid| is_alive(*pid)).collect()
+}
+
 /// Removes apps and waits until nothing of their containers runs.
 fn remove(cluster: &Cluster, apps: &[&str]) {
     for app in apps {
@@ -146,6 +152,39 @@ fn an_image_is_run_served_scaled_logged_and_replaced() {
         (healthy.len() == 2 && healthy.is_disjoint(&after)).then_some(())
     });
     remove(&cluster, &["web"]);
+}
+
+#[test]
+fn containers_outlive_kill_9_of_their_agent_and_leave_nothing_when_they_end() {
+    let mut cluster = started();
+    cluster.deploy(&app(
+        &cluster,
+        "/web",
+        &json!({"cmd": "exec sleep 1000", "instances": 2}),
+    ));
+    let before = eventually("both run", || {
+        Some(running(&cluster)).filter(|pids| pids.len() == 2)
+    });
+    cluster.kill("agent");
+    let master = cluster.address(1);
+    cluster.start_agent("agent", 0, &master);
+    let agent = cluster.port(10);
+    eventually("the agent has found them", || {
+        let answer = http(agent, "GET", "/health", &[], "")?;
+        (answer.json()["tasks"] == 2).then_some(())
+    });
+    assert_eq!(running(&cluster), before);
+    remove(&cluster, &["web"]);
+    eventually("nothing is left of their roots", || {
+        let runs = fs::read_dir(cluster.path("agent/runs")).ok()?.flatten();
+        let parts = runs.flat_map(|run| ["upper", "work", "box"].map(|part| run.path().join(part)));
+        (!parts.into_iter().any(|part| part.exists())).then_some(())
+    });
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
+    assert!(
+        !mounts.contains(&cluster.path("agent").display().to_string()),
+        "{mounts}"
+    );
 }
 
 #[test]
