@@ -43,8 +43,6 @@ pub(super) struct Agent {
     pub(super) known: Option<Box<Known>>,
     /// The entry that it is kept for.
     pub(super) earmark: u32,
-    bucket: u32,
-    place: u32,
     pub(super) is_active: bool,
     /// Everybody may have all of the extra.
     pub(super) is_common: bool,
@@ -65,8 +63,6 @@ impl Agent {
             shut: Bits::default(),
             known: None,
             earmark: NONE,
-            bucket: NONE,
-            place: 0,
             is_active: false,
             is_common: true,
             is_changed: false,
@@ -156,7 +152,7 @@ impl Agents {
     }
 
     pub(super) fn remove(&mut self, agent: u32) {
-        self.index.remove(&mut self.list, agent);
+        self.index.remove(agent);
         self.special.remove(&agent);
         if let Some(known) = self.get_mut(agent).known.take() {
             self.numbers.remove(&known.id);
@@ -167,7 +163,7 @@ impl Agents {
 
     /// Puts an agent where it belongs in the index after what is free, or whether it is active, has changed.
     pub(super) fn reindex(&mut self, agent: u32) {
-        self.index.place(&mut self.list, agent);
+        self.index.place(&self.list, agent);
         let found = self.get(agent);
         if !found.is_common && found.is_offerable() {
             self.special.insert(agent);
@@ -182,7 +178,7 @@ impl Agents {
 
     /// The next agent of the index that a cursor comes to, in a random order among those with about as much free.
     pub(super) fn next_free(&mut self, cursor: &mut Cursor, random: &mut Random) -> Option<u32> {
-        self.index.next(&mut self.list, cursor, random)
+        self.index.next(cursor, random)
     }
 
     pub(super) fn bucket(&self, bucket: usize) -> &[u32] {
@@ -200,6 +196,8 @@ const CLASSES: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct FreeIndex {
     buckets: Vec<Vec<u32>>,
+    /// Where each agent is: its bucket, and its place there.
+    slots: Vec<(u32, u32)>,
     len: usize,
 }
 
@@ -261,57 +259,63 @@ impl FreeIndex {
         self.len
     }
 
-    fn place(&mut self, agents: &mut [Agent], agent: u32) {
+    /// All of it, those with the most first.
+    pub(super) fn list(&self) -> Vec<u32> {
+        let mut list = Vec::with_capacity(self.len);
+        for bucket in self.buckets.iter().rev() {
+            list.extend_from_slice(bucket);
+        }
+        list
+    }
+
+    fn place(&mut self, agents: &[Agent], agent: u32) {
         let Some(found) = agents.get(agent as usize) else {
             return;
         };
         let bucket = if found.is_offerable() {
             let all = found.free_all();
-            class_of_cpus(all.get(CPUS)) * CLASSES + class_of_mem(all.get(MEM))
+            let class = class_of_cpus(all.get(CPUS)) * CLASSES + class_of_mem(all.get(MEM));
+            u32::try_from(class).unwrap_or(NONE)
         } else {
-            NONE as usize
+            NONE
         };
-        if found.bucket as usize == bucket {
+        if self.slots.len() <= agent as usize {
+            self.slots.resize(agents.len(), (NONE, 0));
+        }
+        if self.slots[agent as usize].0 == bucket {
             return;
         }
-        self.remove(agents, agent);
-        if bucket == NONE as usize {
+        self.remove(agent);
+        if bucket == NONE {
             return;
         }
         if self.buckets.is_empty() {
             self.buckets.resize_with(CLASSES * CLASSES, Vec::new);
         }
-        if let (Some(list), Some(found)) =
-            (self.buckets.get_mut(bucket), agents.get_mut(agent as usize))
-        {
-            found.bucket = u32::try_from(bucket).unwrap_or(NONE);
-            found.place = u32::try_from(list.len()).unwrap_or(NONE);
-            list.push(agent);
-            self.len += 1;
-        }
+        let list = &mut self.buckets[bucket as usize];
+        self.slots[agent as usize] = (bucket, u32::try_from(list.len()).unwrap_or(NONE));
+        list.push(agent);
+        self.len += 1;
     }
 
-    fn remove(&mut self, agents: &mut [Agent], agent: u32) {
-        let found = &mut agents[agent as usize];
-        let (bucket, place) = (std::mem::replace(&mut found.bucket, NONE), found.place);
+    fn remove(&mut self, agent: u32) {
+        let Some(slot) = self.slots.get_mut(agent as usize) else {
+            return;
+        };
+        let (bucket, place) = std::mem::replace(slot, (NONE, 0));
         let Some(list) = self.buckets.get_mut(bucket as usize) else {
             return;
         };
         list.swap_remove(place as usize);
         self.len -= 1;
         if let Some(moved) = list.get(place as usize) {
-            agents[*moved as usize].place = place;
+            self.slots[*moved as usize].1 = place;
         }
     }
 
     /// Goes down through each bucket, so that what is taken out of it or put into it meanwhile moves nothing that is still
     /// to come.
-    fn next(
-        &mut self,
-        agents: &mut [Agent],
-        cursor: &mut Cursor,
-        random: &mut Random,
-    ) -> Option<u32> {
+    fn next(&mut self, cursor: &mut Cursor, random: &mut Random) -> Option<u32> {
         loop {
             let len = self.buckets.get(cursor.bucket).map_or(0, Vec::len);
             let before = cursor.before.map_or(len, |before| before.min(len));
@@ -320,7 +324,7 @@ impl FreeIndex {
                 let (chosen, last) = (random.below(before), before - 1);
                 list.swap(chosen, last);
                 for place in [chosen, last] {
-                    agents[list[place] as usize].place = u32::try_from(place).unwrap_or(NONE);
+                    self.slots[list[place] as usize].1 = u32::try_from(place).unwrap_or(NONE);
                 }
                 cursor.before = Some(last);
                 return list.get(last).copied();

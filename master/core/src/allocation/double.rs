@@ -25,7 +25,11 @@ impl Double {
         let (rest, exponent) = Self::quotient(rest, 1_000).parts();
         // The rest is rest * 2^exponent with an exponent below zero, so that the sum is exact as an integer.
         let shift = exponent.unsigned_abs();
-        Self::rounded((u128::from(whole) << shift) + u128::from(rest), exponent, false)
+        Self::rounded(
+            (u128::from(whole) << shift) + u128::from(rest),
+            exponent,
+            false,
+        )
     }
 
     /// The quotient of two doubles; of nothing, nothing.
@@ -59,13 +63,19 @@ impl Double {
         let len = 128 - integer.leading_zeros();
         let (mut mantissa, mut exponent) = if len <= MANTISSA_BITS + 1 {
             let shift = MANTISSA_BITS + 1 - len;
-            (integer << shift, exponent - i32::try_from(shift).unwrap_or(0))
+            (
+                integer << shift,
+                exponent - i32::try_from(shift).unwrap_or(0),
+            )
         } else {
             let shift = len - MANTISSA_BITS - 1;
             let (kept, half) = (integer >> shift, 1u128 << (shift - 1));
             let rest = integer & ((1 << shift) - 1);
             let is_up = rest > half || (rest == half && (is_inexact || kept & 1 == 1));
-            (kept + u128::from(is_up), exponent + i32::try_from(shift).unwrap_or(0))
+            (
+                kept + u128::from(is_up),
+                exponent + i32::try_from(shift).unwrap_or(0),
+            )
         };
         if mantissa == u128::from(HIDDEN) << 1 {
             mantissa >>= 1;

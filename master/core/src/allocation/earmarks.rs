@@ -61,7 +61,11 @@ impl Allocator {
     /// Chooses an agent for each entry that has waited long enough.
     pub(super) fn make_due_earmarks(&mut self) {
         let after = u64::try_from(self.options.earmark_after.as_nanos()).unwrap_or(u64::MAX);
-        while self.waiting.first().is_some_and(|(due, ..)| *due <= self.now) {
+        while self
+            .waiting
+            .first()
+            .is_some_and(|(due, ..)| *due <= self.now)
+        {
             let Some((_, _, number)) = self.waiting.pop_first() else {
                 return;
             };

@@ -108,6 +108,9 @@ pub struct Allocator {
     waiting: BTreeSet<(u64, Reverse<u64>, u32)>,
     earmarked: usize,
     work: Option<Work>,
+    /// Lists of claims that a visit uses.
+    tried: Vec<u32>,
+    served: Vec<u32>,
     granted: Vec<Granted>,
     merged: BTreeMap<(u32, u32, bool), u32>,
     now: u64,
@@ -166,6 +169,8 @@ impl Allocator {
             waiting: BTreeSet::new(),
             earmarked: 0,
             work: None,
+            tried: Vec::new(),
+            served: Vec::new(),
             granted: Vec::new(),
             merged: BTreeMap::new(),
             now: 0,

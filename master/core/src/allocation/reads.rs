@@ -326,7 +326,9 @@ impl Allocator {
             }
             let takes_part = self.tree.takes_part(claim.node);
             // In the middle of a run, some are left out for a while.
-            if self.work.is_none() && takes_part != [!claim.open_any.is_empty(), !claim.open_shaped.is_empty()] {
+            if self.work.is_none()
+                && takes_part != [!claim.open_any.is_empty(), !claim.open_shaped.is_empty()]
+            {
                 return Err(format!("{} takes part wrongly", claim.framework));
             }
         }

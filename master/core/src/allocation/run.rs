@@ -118,19 +118,18 @@ impl Allocator {
                 Some(self.work_on(agents, false))
             }
             Scope::All => {
-                let agents = self
-                    .agents
-                    .iter()
-                    .filter(|(_, agent, _)| agent.is_offerable());
-                let agents = agents.map(|(number, ..)| number).collect();
                 self.forget_changes();
+                for agent in self.agents.special().collect::<Vec<_>>() {
+                    self.agents.get_mut(agent).is_shared_offered = false;
+                }
+                let agents = self.agents.index.list();
                 Some(self.work_on(agents, true))
             }
         }
     }
 
     fn work_on(&mut self, mut agents: Vec<u32>, is_all: bool) -> Work {
-        for agent in &agents {
+        for agent in agents.iter().filter(|_| !is_all) {
             let found = self.agents.get_mut(*agent);
             found.is_changed = false;
             found.is_shared_offered = false;
@@ -344,7 +343,8 @@ impl Allocator {
         let Some(surplus) = self.surplus() else {
             return true;
         };
-        let is_enough = self.least.is_empty() || self.least.iter().any(|least| surplus.contains(least));
+        let is_enough =
+            self.least.is_empty() || self.least.iter().any(|least| surplus.contains(least));
         is_enough || (self.own_least > 0 && !surplus.is_zero())
     }
 

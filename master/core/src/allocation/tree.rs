@@ -61,6 +61,8 @@ pub(super) struct Node {
     orders: [Tournament; 3],
     /// Of claims: in which orders they take part.
     takes_part: [bool; 2],
+    /// Of groups: left out of the order of those that take anything.
+    is_hidden: bool,
     /// Whether a guarantee holds here: of this role, of one above, or, of roles, of one beneath.
     is_guarded: bool,
 }
@@ -95,6 +97,7 @@ impl Node {
             children: Vec::new(),
             orders: Default::default(),
             takes_part: [false; 2],
+            is_hidden: false,
             is_guarded: false,
         }
     }
@@ -402,7 +405,11 @@ impl Tree {
         }
         let doubles = self.total.iter().map(|(name, milli)| {
             let counts = !self.excluded.contains(&name);
-            if counts { Double::from_milli(milli) } else { Double::default() }
+            if counts {
+                Double::from_milli(milli)
+            } else {
+                Double::default()
+            }
         });
         self.totals = doubles.collect();
         for node in (0..).take(self.nodes.len()) {
@@ -524,7 +531,10 @@ impl Tree {
                 Order::Guaranteed => found.takes_part[0] && found.is_guarded,
                 Order::Shaped => found.takes_part[1],
             },
-            Kind::Group => found.orders[order as usize].first().is_some(),
+            Kind::Group => {
+                let is_hidden = found.is_hidden && order != Order::Shaped;
+                !is_hidden && found.orders[order as usize].first().is_some()
+            }
             Kind::Role(state) => {
                 found.orders[order as usize].first().is_some()
                     && (order != Order::Guaranteed || self.is_served_first(found.parent, state))
@@ -552,10 +562,18 @@ impl Tree {
         }
     }
 
+    /// Leaves all claims of a role that take anything out of the order, or no more.
+    pub(super) fn set_hidden(&mut self, claim: u32, is_hidden: bool) {
+        let group = self.node(claim).parent;
+        self.node_mut(group).is_hidden = is_hidden;
+        self.reorder(group);
+    }
+
     /// Whether a claim takes part in an order of those that take whatever is free.
     pub(super) fn is_in(&self, claim: u32, order: Order) -> bool {
         let found = self.node(claim);
-        found.takes_part[0] && (order != Order::Guaranteed || found.is_guarded)
+        let is_hidden = self.node(found.parent).is_hidden;
+        found.takes_part[0] && !is_hidden && (order != Order::Guaranteed || found.is_guarded)
     }
 
     pub(super) fn takes_part(&self, claim: u32) -> [bool; 2] {

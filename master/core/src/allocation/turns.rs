@@ -136,11 +136,7 @@ impl Allocator {
             return true;
         }
         let role = self.claim(entry.claim).role_node;
-        if cap
-            .room
-            .as_ref()
-            .is_some_and(|room| !room.contains(&least))
-        {
+        if cap.room.as_ref().is_some_and(|room| !room.contains(&least)) {
             self.tree.mark_bound(role);
         } else {
             self.is_held_back = true;

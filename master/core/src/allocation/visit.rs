@@ -16,6 +16,8 @@ enum Look {
     Shut,
     /// Nothing here and now.
     NotHere,
+    /// Nothing here and now for any claim of the role: quotas leave less of it than an offer holds.
+    NotForRole,
     /// Nothing anywhere in this run, but for agents with something special.
     NotInRun,
 }
@@ -66,7 +68,9 @@ impl Allocator {
         for claim in back {
             self.unpark(claim);
         }
-        let (mut tried, mut granted) = (Vec::new(), Vec::new());
+        let mut tried = std::mem::take(&mut self.tried);
+        let mut granted = std::mem::take(&mut self.served);
+        let mut hidden = Vec::new();
         while !self.agents.get(agent).free.is_empty() {
             let Some(claim) = self.next_any(work, order) else {
                 break;
@@ -85,18 +89,28 @@ impl Allocator {
                     self.parked.set(claim);
                 }
                 Look::NotHere => tried.push(claim),
+                Look::NotForRole => {
+                    let node = self.claim(claim).node;
+                    self.tree.set_hidden(node, true);
+                    hidden.push(node);
+                    continue;
+                }
                 Look::NotInRun => self.parked_in_run.push(claim),
             }
             let node = self.claim(claim).node;
             let [_, shaped] = self.tree.takes_part(node);
             self.tree.set_takes_part(node, false, shaped);
         }
-        for claim in granted {
+        for node in hidden {
+            self.tree.set_hidden(node, false);
+        }
+        for claim in granted.drain(..) {
             self.refresh(claim);
         }
-        for claim in tried {
+        for claim in tried.drain(..) {
             self.unpark(claim);
         }
+        (self.tried, self.served) = (tried, granted);
     }
 
     fn shut(&mut self, claim: u32, agent: u32) {
@@ -136,6 +150,7 @@ impl Allocator {
                 Look::Granted => return Look::Granted,
                 Look::Shut => is_nowhere = false,
                 Look::NotHere => (is_shut, is_nowhere) = (false, false),
+                Look::NotForRole => return Look::NotForRole,
                 Look::NotInRun => is_shut = false,
             }
             // An entry that wants nothing any more has left the list by itself.
@@ -229,7 +244,11 @@ impl Allocator {
         }
         let is_chopped = bundle.plain != found.free.plain;
         if order == Order::Guaranteed && !self.is_progress(role_node, &bundle.plain, &bounded) {
-            return Look::NotHere;
+            return if is_common {
+                Look::NotForRole
+            } else {
+                Look::NotHere
+            };
         }
         let all = if is_common {
             bundle.plain.clone()
@@ -242,10 +261,12 @@ impl Allocator {
             self.note_bounds(role_node, agent, cap);
         }
         if !is_enough {
-            return if is_nowhere {
-                Look::NotInRun
-            } else {
-                Look::NotHere
+            // Claims that all take the same, and want as much at least, fail alike.
+            let is_alike = is_common && is_chopped && self.own_least == 0;
+            return match (is_nowhere, is_alike) {
+                (true, _) => Look::NotInRun,
+                (_, true) => Look::NotForRole,
+                _ => Look::NotHere,
             };
         }
         let (found, entry) = (self.agents.get(agent), self.entry(number));

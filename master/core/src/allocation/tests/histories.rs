@@ -40,8 +40,16 @@ struct History {
 
 impl History {
     fn new(seed: u64) -> Self {
-        let placement = if seed.is_multiple_of(3) { Placement::BinPack } else { Placement::Spread };
-        let options = Options { seed, placement, ..Options::default() };
+        let placement = if seed.is_multiple_of(3) {
+            Placement::BinPack
+        } else {
+            Placement::Spread
+        };
+        let options = Options {
+            seed,
+            placement,
+            ..Options::default()
+        };
         Self {
             world: World::with(options),
             random: Random::new(seed ^ 0xabcd),
@@ -68,18 +76,36 @@ impl History {
         let mut wanted = DemandEntry::new(entry(&format!("e{id}")), 1, Resources::new());
         wanted.count = u32::try_from(1 + self.random.below(6)).unwrap();
         wanted.priority = u32::try_from(self.random.below(3)).unwrap();
-        wanted.takes = Takes { revocable: self.random.below(2) == 0, ..Takes::default() };
+        wanted.takes = Takes {
+            revocable: self.random.below(2) == 0,
+            ..Takes::default()
+        };
         if self.random.below(3) == 0 {
             let least = ["cpus:0.5", "mem:1"][self.random.below(2)];
-            let least = if self.random.below(2) == 0 { vec![quantities(least)] } else { Vec::new() };
+            let least = if self.random.below(2) == 0 {
+                vec![quantities(least)]
+            } else {
+                Vec::new()
+            };
             wanted.shape = Shape::Any { least };
         } else {
-            let text = self.one_of(&["cpus:1;mem:64", "cpus:2", "mem:700", "cpus:1;gpus:1", "widgets:2", "unheard:1", "ports:[3-3]"]);
+            let text = self.one_of(&[
+                "cpus:1;mem:64",
+                "cpus:2",
+                "mem:700",
+                "cpus:1;gpus:1",
+                "widgets:2",
+                "unheard:1",
+                "ports:[3-3]",
+            ]);
             let mut counts = BTreeMap::new();
             if self.random.below(4) == 0 {
                 counts.insert(ResourceName::new("ports").unwrap(), 2);
             }
-            wanted.shape = Shape::Of { resources: r(text), counts };
+            wanted.shape = Shape::Of {
+                resources: r(text),
+                counts,
+            };
             wanted.gang = u32::try_from(self.random.below(3)).unwrap();
         }
         let rack = ResourceName::new("rack").unwrap();
@@ -87,7 +113,11 @@ impl History {
             wanted.predicates.push(Predicate::Has(rack.clone()));
         }
         if self.random.below(4) == 0 {
-            let per = if self.random.below(2) == 0 { Key::Agent } else { Key::Attribute(rack) };
+            let per = if self.random.below(2) == 0 {
+                Key::Agent
+            } else {
+                Key::Attribute(rack)
+            };
             wanted.at_most.push(AtMost { count: 1, per });
         }
         wanted
@@ -107,7 +137,9 @@ impl History {
 
     fn set_demand(&mut self) {
         let (id, path) = self.a_framework();
-        let entries: Vec<DemandEntry> = (0..self.random.below(4)).map(|i| self.an_entry(i)).collect();
+        let entries: Vec<DemandEntry> = (0..self.random.below(4))
+            .map(|i| self.an_entry(i))
+            .collect();
         self.log.push(format!("demand {id} {path} {entries:?}"));
         self.world.demand(&id, path, &entries);
     }
@@ -135,7 +167,11 @@ impl History {
             allocator.release(id, path, of, &offer.resources);
         }
         for fit in &offer.fits {
-            let (launched, returned) = if is_accepted { (fit.count, 0) } else { (0, fit.count) };
+            let (launched, returned) = if is_accepted {
+                (fit.count, 0)
+            } else {
+                (0, fit.count)
+            };
             allocator.count_down(id, path, &fit.demand, of, launched, returned);
             if choice == 1 {
                 let until = self.world.now.mono_ns + 3_000_000_000;
@@ -143,14 +179,20 @@ impl History {
             }
         }
         if is_accepted {
-            self.leases.push(Lease { offer, is_task: true });
+            self.leases.push(Lease {
+                offer,
+                is_task: true,
+            });
         }
     }
 
     fn decide(&mut self) {
         let path = role(self.one_of(&ROLES));
         match self.random.below(3) {
-            0 => self.world.allocator.set_weight(&path, Weight(u32::try_from(self.random.below(4)).unwrap() * 500)),
+            0 => self.world.allocator.set_weight(
+                &path,
+                Weight(u32::try_from(self.random.below(4)).unwrap() * 500),
+            ),
             1 => self.world.allocator.set_quota(&path, None),
             _ => {
                 let guarantees = self.one_of(&["", "cpus:1;mem:100", "cpus:3", "gadgets:3"]);
@@ -169,13 +211,24 @@ impl History {
             _ => ("mem:10", "mem(a/x):10"),
         };
         self.log.push(format!("operate {of} {from} {to}"));
-        let place = self.leases.iter().position(|lease| lease.offer.agent.as_str() == of && lease.offer.resources.contains(&r(from)));
+        let place = self.leases.iter().position(|lease| {
+            lease.offer.agent.as_str() == of && lease.offer.resources.contains(&r(from))
+        });
         let Some(place) = place.filter(|_| self.random.below(2) == 0) else {
-            let _ = self.world.allocator.convert_free(&agent(&of), &r(from), &r(to));
+            let _ = self
+                .world
+                .allocator
+                .convert_free(&agent(&of), &r(from), &r(to));
             return;
         };
         let offer = &mut self.leases[place].offer;
-        self.world.allocator.convert(&offer.framework, &offer.role, &offer.agent, &r(from), &r(to));
+        self.world.allocator.convert(
+            &offer.framework,
+            &offer.role,
+            &offer.agent,
+            &r(from),
+            &r(to),
+        );
         offer.resources = offer.resources.minus(&r(from)).plus(&r(to));
     }
 
@@ -190,20 +243,31 @@ impl History {
             18 => {
                 let is_active = self.random.below(3) > 0;
                 self.log.push(format!("active {id} {is_active}"));
-                self.world.allocator.set_framework_active(&framework(&id), is_active);
+                self.world
+                    .allocator
+                    .set_framework_active(&framework(&id), is_active);
             }
-            19 => self.world.allocator.clear_exclusions(&framework(&id), &role(path)),
+            19 => self
+                .world
+                .allocator
+                .clear_exclusions(&framework(&id), &role(path)),
             20 => self.set_active(),
             21 => self.remove_something(),
             22 => {
                 self.world.pass(1 + self.random.below(40) as u64);
             }
             23 => {
-                let excluded: BTreeSet<_> = [ResourceName::new("gpus").unwrap()].into_iter().take(self.random.below(2)).collect();
+                let excluded: BTreeSet<_> = [ResourceName::new("gpus").unwrap()]
+                    .into_iter()
+                    .take(self.random.below(2))
+                    .collect();
                 self.world.allocator.set_share_excluded(&excluded);
             }
             24 => self.find_running(&id, path),
-            _ => self.world.allocator.leave_role(&framework(&id), &role(path)),
+            _ => self
+                .world
+                .allocator
+                .leave_role(&framework(&id), &role(path)),
         }
     }
 
@@ -211,7 +275,9 @@ impl History {
         if let Some(of) = self.an_agent() {
             let is_active = self.random.below(3) > 0;
             self.log.push(format!("agent active {of} {is_active}"));
-            self.world.allocator.set_agent_active(&agent(&of), is_active);
+            self.world
+                .allocator
+                .set_agent_active(&agent(&of), is_active);
         }
     }
 
@@ -220,7 +286,8 @@ impl History {
             let (id, _) = self.a_framework();
             self.log.push(format!("remove {id}"));
             self.world.allocator.remove_framework(&framework(&id));
-            self.leases.retain(|lease| lease.offer.framework.as_str() != id);
+            self.leases
+                .retain(|lease| lease.offer.framework.as_str() != id);
         } else if let Some(of) = self.an_agent() {
             self.log.push(format!("remove {of}"));
             self.world.allocator.remove_agent(&agent(&of));
@@ -233,8 +300,12 @@ impl History {
         let Some(of) = self.an_agent() else { return };
         let resources = r("cpus:0.5;mem:32");
         self.log.push(format!("running {id} {path} {of}"));
-        self.world.allocator.allocate(&framework(id), &role(path), &agent(&of), &resources);
-        self.world.allocator.place(&framework(id), &role(path), &entry("e0"), &agent(&of), 1);
+        self.world
+            .allocator
+            .allocate(&framework(id), &role(path), &agent(&of), &resources);
+        self.world
+            .allocator
+            .place(&framework(id), &role(path), &entry("e0"), &agent(&of), 1);
         let offer = GrantedOffer {
             framework: framework(id),
             role: role(path),
@@ -243,7 +314,10 @@ impl History {
             fits: Vec::new(),
             is_any: true,
         };
-        self.leases.push(Lease { offer, is_task: true });
+        self.leases.push(Lease {
+            offer,
+            is_task: true,
+        });
     }
 
     /// Runs, and looks at what was granted.
@@ -253,13 +327,24 @@ impl History {
         let steps_max = [1, 5, u32::MAX][self.random.below(3)];
         for call in 0.. {
             assert!(call < 100_000, "a run never ends");
-            let scope = if scope_all { Scope::All } else { Scope::Changed };
+            let scope = if scope_all {
+                Scope::All
+            } else {
+                Scope::Changed
+            };
             let run = self.world.allocator.run(self.world.now, scope, steps_max);
             for grant in &run.grants {
-                let offer = self.world.allocator.offer_of(grant).expect("granted just now");
+                let offer = self
+                    .world
+                    .allocator
+                    .offer_of(grant)
+                    .expect("granted just now");
                 assert!(!offer.resources.is_empty());
                 self.log.push(format!("granted {offer:?}"));
-                self.leases.push(Lease { offer, is_task: false });
+                self.leases.push(Lease {
+                    offer,
+                    is_task: false,
+                });
             }
             self.world.allocator.check().unwrap();
             if run.is_done {
@@ -267,26 +352,54 @@ impl History {
             }
         }
         self.limits_hold(&before);
-        let again = self.world.allocator.run(self.world.now, Scope::Changed, u32::MAX);
+        let again = self
+            .world
+            .allocator
+            .run(self.world.now, Scope::Changed, u32::MAX);
         // A look at everything is one look: what an earmark that ended in it had kept is left to the next.
-        assert!(scope_all || again.grants.is_empty(), "nothing has changed since");
+        assert!(
+            scope_all || again.grants.is_empty(),
+            "nothing has changed since"
+        );
         for grant in &again.grants {
-            let offer = self.world.allocator.offer_of(grant).expect("granted just now");
-            self.leases.push(Lease { offer, is_task: false });
+            let offer = self
+                .world
+                .allocator
+                .offer_of(grant)
+                .expect("granted just now");
+            self.leases.push(Lease {
+                offer,
+                is_task: false,
+            });
         }
         // Nothing useful is left: a look at everything finds nothing more.
-        let rest = self.world.allocator.run(self.world.now, Scope::All, u32::MAX);
-        let rest: Vec<_> = rest.grants.iter().filter_map(|grant| self.world.allocator.offer_of(grant)).collect();
+        let rest = self
+            .world
+            .allocator
+            .run(self.world.now, Scope::All, u32::MAX);
+        let rest: Vec<_> = rest
+            .grants
+            .iter()
+            .filter_map(|grant| self.world.allocator.offer_of(grant))
+            .collect();
         for offer in &rest {
-            self.leases.push(Lease { offer: offer.clone(), is_task: false });
+            self.leases.push(Lease {
+                offer: offer.clone(),
+                is_task: false,
+            });
         }
         let last = self.log.len().saturating_sub(25);
-        assert!(rest.is_empty(), "left: {rest:?} after {:#?}", &self.log[last..]);
+        assert!(
+            rest.is_empty(),
+            "left: {rest:?} after {:#?}",
+            &self.log[last..]
+        );
     }
 
     fn consumed(&self) -> BTreeMap<String, proffer_model::Quantities> {
         let rows = self.world.allocator.role_rows().into_iter();
-        rows.map(|row| (row.role.to_string(), row.consumed)).collect()
+        rows.map(|row| (row.role.to_string(), row.consumed))
+            .collect()
     }
 
     /// No role passes a limit that it had not passed before.
@@ -295,7 +408,11 @@ impl History {
             let Some(quota) = &row.quota else { continue };
             for (name, most) in quota.limits.iter() {
                 let was = before.get(row.role.as_str()).map_or(0, |was| was.get(name));
-                assert!(row.consumed.get(name) <= most.max(was), "{} passes its limit of {name}", row.role);
+                assert!(
+                    row.consumed.get(name) <= most.max(was),
+                    "{} passes its limit of {name}",
+                    row.role
+                );
             }
         }
     }
@@ -344,7 +461,12 @@ fn shares_converge_to_weighted_max_min() {
         world.quota("g", "cpus:60;mem:61440", "");
         world.weight("b", 2_000);
         // `c` wants 10 of 120 and no more; `g` is guaranteed half; `a` and `b` share the rest, 50, as 1 to 2.
-        let wanted = [("fa", "a", 1_000), ("fb", "b", 1_000), ("fc", "c", 10), ("fg", "g", 60)];
+        let wanted = [
+            ("fa", "a", 1_000),
+            ("fb", "b", 1_000),
+            ("fc", "c", 10),
+            ("fg", "g", 60),
+        ];
         for (id, path, count) in wanted {
             world.demand(id, path, &[shaped("t", count, "cpus:1;mem:1024")]);
         }
@@ -352,17 +474,32 @@ fn shares_converge_to_weighted_max_min() {
         for _ in 0..600 {
             for offer in world.changed() {
                 for _ in 0..offer.fits.iter().map(|fit| fit.count).sum::<u32>() {
-                    running.push((offer.framework.to_string(), offer.role.to_string(), offer.agent.to_string()));
+                    running.push((
+                        offer.framework.to_string(),
+                        offer.role.to_string(),
+                        offer.agent.to_string(),
+                    ));
                 }
             }
             if running.len() == 120 {
                 let (id, path, of) = running.swap_remove(random.below(running.len()));
                 world.release(&id, &path, &of, "cpus:1;mem:1024");
-                world.allocator.count_down(&framework(&id), &role(&path), &entry("t"), &agent(&of), 0, 1);
+                world.allocator.count_down(
+                    &framework(&id),
+                    &role(&path),
+                    &entry("t"),
+                    &agent(&of),
+                    0,
+                    1,
+                );
             }
         }
         for offer in world.changed() {
-            running.push((offer.framework.to_string(), offer.role.to_string(), offer.agent.to_string()));
+            running.push((
+                offer.framework.to_string(),
+                offer.role.to_string(),
+                offer.agent.to_string(),
+            ));
         }
         let held = |id: &str| running.iter().filter(|(of, ..)| of == id).count();
         assert_eq!((held("fc"), held("fg")), (10, 60), "{seed}");
