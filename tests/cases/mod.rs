@@ -9,6 +9,7 @@ mod compile;
 mod expect;
 mod model;
 mod play;
+mod portion;
 mod random;
 mod ranking;
 mod real;
