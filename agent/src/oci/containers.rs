@@ -213,7 +213,8 @@ pub(crate) fn end_container(cgroup: &str) {
             tracing::error!(cgroup, "what is left of a container cannot be ended");
             return;
         }
-        std::thread::sleep(KILL_REST_INTERVAL);
+        // Nothing says when the last process of it has ended.
+        std::thread::park_timeout(KILL_REST_INTERVAL);
     }
 }
 
