@@ -49,7 +49,7 @@ fn every_seed_keeps_every_promise() {
         ("links cut", 150),
         ("sessions cut", 150),
         ("tasks ended", 5_000),
-        ("unreachable", 20),
+        ("unreachable", 15),
         ("memories lost", 100),
     ];
     for ((name, floor), count) in floors.iter().zip(seen) {
