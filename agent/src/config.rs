@@ -189,7 +189,7 @@ impl Config {
         if let Some(host) = &options.host {
             check_host(host)?;
         }
-        if let Some(Text(resources)) = &options.resources {
+        if let Some(ResourcesText(resources)) = &options.resources {
             check_resources(resources)?;
         }
         if let Some(level) = &options.log_level {
@@ -204,7 +204,7 @@ impl Config {
         Ok(Self {
             masters,
             listen: address,
-            resources: options.resources.map(|Text(resources)| resources),
+            resources: options.resources.map(|ResourcesText(resources)| resources),
             attributes: options
                 .attributes
                 .map(|Text(text)| text)

@@ -10,7 +10,6 @@
 mod amount;
 mod conversion;
 mod items;
-mod json;
 mod milli;
 mod name;
 mod parse;

@@ -15,5 +15,6 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod resources_json;
 pub mod shutdown;
 pub mod sse;

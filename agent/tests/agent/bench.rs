@@ -13,7 +13,7 @@ use proffer_model::{
 };
 use proffer_proto::v1::agent_link_server::{AgentLink, AgentLinkServer};
 use proffer_proto::{decode_to_master, encode_to_agent, v1};
-use proffer_server::config::{DurationText, Text};
+use proffer_server::config::DurationText;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -132,7 +132,7 @@ impl Bench {
         let options = Options {
             master: Some(vec![self.master.to_string()]),
             listen: Some("127.0.0.1:0".parse().unwrap()),
-            resources: Some(Text("cpus:4;mem:1000".parse().unwrap())),
+            resources: Some("cpus:4;mem:1000".parse().unwrap()),
             work_dir: Some(self.path().join("work")),
             supervisor_program: Some(self.supervisor.clone()),
             task_user: self.task_user.clone(),

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use proffer_discovery::haproxy::Haproxy;
 use proffer_model::{Problem, RangeSet, ResourceName, Resources, code};
-use proffer_server::config::Text;
+use proffer_server::config::ResourcesText;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +96,7 @@ async fn start_agent(setting: &Setting<'_>, shutdown: CancellationToken) -> Resu
     let options = proffer_agent::Options {
         master: Some(vec![Ports::on_loopback(setting.ports.cluster).to_string()]),
         listen: Some(Ports::on_loopback(setting.ports.agent)),
-        resources: Some(Text(resources(setting.data, setting.ports)?)),
+        resources: Some(ResourcesText(resources(setting.data, setting.ports)?)),
         work_dir: Some(work_dir),
         insecure_allow_unauthenticated: Some(setting.insecure_allow_unauthenticated),
         ..proffer_agent::Options::default()

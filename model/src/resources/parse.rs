@@ -1,5 +1,5 @@
 //! Resources from text: `cpus:4;mem:8192;ports:[31000-32000];zones:{a,b}`, and what `print.rs` writes of reservations,
-//! disks and volumes. A text that begins with `[` is JSON (`json.rs`).
+//! disks and volumes.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ use super::{ResourceName, Resources};
 impl FromStr for Resources {
     type Err = Problem;
 
-    /// Reads Mesos's text form, `cpus:4;mem:8192;ports:[31000-32000]`, or its JSON.
+    /// Reads Mesos's text form, `cpus:4;mem:8192;ports:[31000-32000]`.
     fn from_str(text: &str) -> Result<Self, Problem> {
         if text.len() > RESOURCES_TEXT_LEN_MAX {
             let message = format!(
@@ -26,9 +26,6 @@ impl FromStr for Resources {
                 text.len()
             );
             return Err(Problem::new(code::FIELD_TOO_LONG, message).hint("give fewer resources"));
-        }
-        if text.trim_start().starts_with('[') {
-            return Self::from_json(text);
         }
         let mut cursor = Cursor { rest: text };
         let mut resources = Self::new();

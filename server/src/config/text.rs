@@ -9,12 +9,11 @@ use proffer_model::time::{format_duration, parse_duration};
 use proffer_model::{Attributes, Problem, Resources};
 use serde::de::{self, Deserialize, Deserializer};
 
-/// A value of the model that is written as text, such as `Text<Resources>`. For clap as it stands, since it has `FromStr`.
+use crate::resources_json::read_resources;
+
+/// A value of the model that is written as text, such as `Text<Attributes>`. For clap as it stands, since it has `FromStr`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text<T>(pub T);
-
-/// Resources as in `cpus:4;mem:8192;ports:[31000-32000]`.
-pub type ResourcesText = Text<Resources>;
 
 /// Attributes as in `rack:a;zone:eu-1`.
 pub type AttributesText = Text<Attributes>;
@@ -34,6 +33,32 @@ impl<T: fmt::Display> fmt::Display for Text<T> {
 }
 
 impl<'de, T: FromStr<Err = Problem>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_text(deserializer)
+    }
+}
+
+/// Resources as in `cpus:4;mem:8192;ports:[31000-32000]`, or JSON when it begins with `[`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResourcesText(pub Resources);
+
+impl FromStr for ResourcesText {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let is_json = text.trim_start().starts_with('[');
+        let read = if is_json { read_resources } else { str::parse };
+        read(text).map(Self)
+    }
+}
+
+impl fmt::Display for ResourcesText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for ResourcesText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize_text(deserializer)
     }

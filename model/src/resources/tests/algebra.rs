@@ -148,9 +148,8 @@ proptest! {
     }
 
     #[test]
-    fn text_and_json_survive_a_round_trip(resources in given()) {
+    fn text_survives_a_round_trip(resources in given()) {
         prop_assert_eq!(&r(&resources.to_string()), &resources);
-        prop_assert_eq!(&r(&resources.to_json()), &resources);
     }
 
     #[test]
@@ -159,11 +158,8 @@ proptest! {
     }
 
     #[test]
-    fn no_damaged_text_panics(items in prop::collection::vec(one_item(), 1..5), is_json: bool, cuts in prop::collection::vec((any::<Index>(), select(&["", "(", "\"", "\\", ";", "é", "[", "}", "<", ":", "9"][..])), 1..4)) {
+    fn no_damaged_text_panics(items in prop::collection::vec(one_item(), 1..5), cuts in prop::collection::vec((any::<Index>(), select(&["", "(", "\"", "\\", ";", "é", "[", "}", "<", ":", "9"][..])), 1..4)) {
         let mut text = items.join(";");
-        if is_json && let Ok(resources) = text.parse::<Resources>() {
-            text = resources.to_json();
-        }
         for (at, with) in cuts {
             let mut chars: Vec<String> = text.chars().map(String::from).collect();
             if !chars.is_empty() {

@@ -7,17 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use proffer_model::limits::{ENTRIES_MAX, RANGES_MAX, RESOURCES_TEXT_LEN_MAX};
+use proffer_model::resources::{Amount, ItemSet, Pieces, format_milli, parse_milli};
+use proffer_model::{
+    Disk, DiskSource, Problem, Range, RangeSet, Reservation, ResourceKind, ResourceName, Resources,
+    Volume, code,
+};
 use serde::{Deserialize, Serialize};
-
-use crate::code;
-use crate::limits::{ENTRIES_MAX, RANGES_MAX};
-use crate::problem::Problem;
-use crate::ranges::{Range, RangeSet};
-use crate::resource_kind::{Disk, DiskSource, Reservation, ResourceKind, Volume};
-
-use super::amount::{Amount, ItemSet, Pieces};
-use super::milli::{format_milli, parse_milli};
-use super::{ResourceName, Resources};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -142,50 +138,54 @@ struct JsonPersistence {
     principal: Option<String>,
 }
 
-impl Resources {
-    /// Reads a JSON list as Mesos's agents take it; the problem names the item and its field.
-    pub fn from_json(text: &str) -> Result<Self, Problem> {
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let given: Vec<JsonResource> =
-            serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-                let path = error.path().to_string();
-                let field = if path == "." { String::new() } else { path };
-                let message = error.into_inner().to_string();
-                Problem::new(code::RESOURCES_INVALID, message)
-                    .field(field)
-                    .hint(HINT)
-            })?;
-        reader
-            .end()
-            .map_err(|error| Problem::new(code::RESOURCES_INVALID, error.to_string()).hint(HINT))?;
-        let mut out = Self::new();
-        for (i, resource) in given.into_iter().enumerate() {
-            let read = resource.read();
-            let (kind, amount) = read.map_err(|problem| problem.within(format_args!("[{i}]")))?;
-            out.insert(kind, amount)
-                .map_err(|problem| problem.within(format_args!("[{i}]")))?;
-        }
-        Ok(out)
+/// Reads a JSON list as Mesos's agents take it; the problem names the item and its field.
+pub fn read_resources(text: &str) -> Result<Resources, Problem> {
+    if text.len() > RESOURCES_TEXT_LEN_MAX {
+        let message = format!(
+            "{} bytes; the limit is {RESOURCES_TEXT_LEN_MAX}",
+            text.len()
+        );
+        return Err(Problem::new(code::FIELD_TOO_LONG, message).hint("give fewer resources"));
     }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let given: Vec<JsonResource> =
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." { String::new() } else { path };
+            let message = error.into_inner().to_string();
+            Problem::new(code::RESOURCES_INVALID, message)
+                .field(field)
+                .hint(HINT)
+        })?;
+    reader
+        .end()
+        .map_err(|error| Problem::new(code::RESOURCES_INVALID, error.to_string()).hint(HINT))?;
+    let mut out = Resources::new();
+    for (i, resource) in given.into_iter().enumerate() {
+        let read = resource.read();
+        let inserted = read.and_then(|(kind, amount)| out.insert(kind, amount));
+        inserted.map_err(|problem| problem.within(format_args!("[{i}]")))?;
+    }
+    Ok(out)
+}
 
-    /// Writes what [`from_json`](Self::from_json) reads.
-    pub fn to_json(&self) -> String {
-        let mut list = Vec::new();
-        for (kind, amount) in self.iter() {
-            match amount {
-                Amount::Whole(pieces) => list.extend(pieces.iter().map(|piece| {
-                    let copies = (piece.copies != 1).then_some(piece.copies);
-                    JsonResource {
-                        copies,
-                        ..write(&kind, &Amount::Scalar(piece.milli))
-                    }
-                })),
-                _ => list.push(write(&kind, amount)),
-            }
+/// Writes what [`read_resources`] reads.
+pub fn write_resources(resources: &Resources) -> String {
+    let mut list = Vec::new();
+    for (kind, amount) in resources.iter() {
+        match amount {
+            Amount::Whole(pieces) => list.extend(pieces.iter().map(|piece| {
+                let copies = (piece.copies != 1).then_some(piece.copies);
+                JsonResource {
+                    copies,
+                    ..write(&kind, &Amount::Scalar(piece.milli))
+                }
+            })),
+            _ => list.push(write(&kind, amount)),
         }
-        // Cannot fail: only texts and numbers, in structs.
-        serde_json::to_string(&list).unwrap_or_default()
     }
+    // Cannot fail: only texts and numbers, in structs.
+    serde_json::to_string(&list).unwrap_or_default()
 }
 
 const HINT: &str = r#"write [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 4}}]"#;
@@ -290,7 +290,7 @@ impl JsonDisk {
     fn read(self) -> Result<Disk, Problem> {
         let read = |persistence: JsonPersistence| {
             let principal = persistence.principal.map(|text| text.parse()).transpose();
-            Ok(Volume {
+            Ok::<_, Problem>(Volume {
                 id: persistence.id.parse().map_err(within("persistence.id"))?,
                 principal: principal.map_err(within("persistence.principal"))?,
             })
@@ -435,4 +435,123 @@ fn invalid(field: &str, message: &str) -> Problem {
 
 fn within(field: &'static str) -> impl Fn(Problem) -> Problem {
     move |problem| problem.within(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select, subsequence};
+
+    fn r(text: &str) -> Resources {
+        text.parse().expect(text)
+    }
+
+    /// One of each kind.
+    const ALL: &[&str] = &[
+        "cpus:0.25",
+        "mem:1000000000",
+        "ports:[1-2, 5-5]",
+        "zones:{a,\"b c\"}",
+        "cpus(eng):1.5",
+        "cpus(eng)(eng/web,ops,{team:a}):2",
+        "mem{REV}:3.001",
+        "ports(eng):[1-2]",
+        "disk(eng)[logs,ops]:64",
+        "disk(eng)[data]<SHARED>:64<3>",
+        "disk@PATH:/mnt/a:10",
+        "disk@MOUNT:100<2>",
+        "disk@MOUNT:/mnt/b:100",
+        "disk@BLOCK(sda):100",
+        "disk@RAW:100",
+        "disk@RAW(a,fast):100",
+    ];
+
+    #[test]
+    fn what_mesos_writes_is_read() {
+        for (text, same) in [
+            (
+                r#"[{"name":"cpus","type":"SCALAR","scalar":{"value":0.5},"role":"eng"}]"#,
+                "cpus(eng):0.5",
+            ),
+            (
+                r#" [{"name":"disk","type":"SCALAR","scalar":{"value":2048.0},"role":"*",
+                    "disk":{"source":{"type":"MOUNT","mount":{"root":"/mnt/a"}}}}]"#,
+                "disk@MOUNT:/mnt/a:2048",
+            ),
+            (
+                r#"[{"name":"disk","type":"SCALAR","scalar":{"value":64},
+                    "reservations":[{"type":"DYNAMIC","role":"eng","principal":"ops"}],
+                    "disk":{"persistence":{"id":"logs"},"volume":{"container_path":"p","mode":"RW"}}}]"#,
+                "disk(eng,ops)[logs]:64",
+            ),
+        ] {
+            assert_eq!(read_resources(text), Ok(r(same)), "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_json_names_the_item_and_the_field() {
+        let invalid = code::RESOURCES_INVALID;
+        let cpus = |value: &str, rest: &str| {
+            let scalar = format!(r#""scalar":{{"value":{value}}}"#);
+            format!(r#"[{{"name":"cpus","type":"SCALAR",{scalar}{rest}}}]"#)
+        };
+        for (text, code, field) in [
+            ("[{}]".to_owned(), invalid, "[0]"),
+            ("[".to_owned(), invalid, ""),
+            ("[] x".to_owned(), invalid, ""),
+            (cpus("-1", ""), invalid, "[0].scalar.value"),
+            (cpus("1e300", ""), invalid, "[0].scalar.value"),
+            (cpus("0.00001", ""), invalid, "[0].scalar.value"),
+            (cpus("NaN", ""), invalid, "[0].scalar.value"),
+            (cpus("1", r#","set":{"item":[]}"#), invalid, "[0].type"),
+            (cpus("1", r#","copies":2"#), invalid, "[0].cpus"),
+            (
+                cpus("1", r#","provider_id":{}"#),
+                invalid,
+                "[0].provider_id",
+            ),
+            (
+                cpus("1", r#","disk":{"persistence":{"id":"v"}}"#),
+                invalid,
+                "[0].cpus.disk",
+            ),
+            (
+                cpus("1", r#","role":"a/""#),
+                code::ID_INVALID,
+                "[0].reservations[0].role",
+            ),
+            (
+                cpus("1", r#","role":"a","reservations":[{"role":"b"}]"#),
+                invalid,
+                "[0].role",
+            ),
+        ] {
+            let problem = read_resources(&text).expect_err(&text);
+            let found = (problem.code.as_ref(), problem.field.as_str());
+            assert_eq!(found, (code.name, field), "{text}: {problem}");
+            assert!(
+                !problem.hint.is_empty() || problem.is(code::ID_INVALID),
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn json_survives_a_round_trip(items in subsequence(ALL, 0..=ALL.len())) {
+            let resources = r(&items.join(";"));
+            prop_assert_eq!(read_resources(&write_resources(&resources)), Ok(resources));
+        }
+
+        #[test]
+        fn no_damaged_json_panics(at in any::<Index>(), with in select(&["", "\"", "{", "]", ",", "9", "é"][..])) {
+            let text = write_resources(&r(&ALL.join(";")));
+            let mut chars: Vec<String> = text.chars().map(String::from).collect();
+            let at = at.index(chars.len());
+            chars[at] = with.to_owned();
+            let _ = read_resources(&chars.concat());
+        }
+    }
 }
