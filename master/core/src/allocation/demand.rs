@@ -500,12 +500,17 @@ impl Allocator {
             refused.plain.grow_to(&free.plain);
             refused.extra = refused.extra.plus(&free.extra.minus(&refused.extra));
         }
-        let of_agent = self
-            .agents
-            .get_mut(agent)
+        let claim = found.claim;
+        let found = self.agents.get_mut(agent);
+        // Claims with one entry are shut out at once; others when they are found to be.
+        let is_shut = is_any && refused.contains(&found.free) && until_mono_ns > self.now;
+        let of_agent = found
             .exclusions
             .get_or_insert_with(Box::<Exclusions>::default);
         of_agent.insert(entry, stamp, refused, until_mono_ns);
+        if is_shut && self.claim(claim).entries.len() == 1 {
+            self.shut(claim, agent);
+        }
         let end = End {
             until: until_mono_ns,
             agent,

@@ -242,7 +242,7 @@ impl Allocator {
                 let Some(agent) = self.next_agent(work) else {
                     break;
                 };
-                self.visit(work, agent, order);
+                self.visit(work, agent, next, order);
             }
             self.begin_pass(work);
         }
@@ -259,7 +259,7 @@ impl Allocator {
         if !self.parked.is_within(&Default::default()) {
             return true;
         }
-        if self.parked_in_run.is_empty() {
+        if self.parked_in_run.is_empty() || self.agents.special().next().is_none() {
             return false;
         }
         if work.special.is_none() && matches!(work.agents, Source::Index(_)) {
@@ -404,20 +404,33 @@ impl Allocator {
 
     /// Notes a grant; one to the same claim of the same agent in the same run becomes larger. Whether it is for an entry
     /// that it was not for before, or for more instances.
-    pub(super) fn note(&mut self, granted: Granted, is_merged: bool) -> bool {
+    pub(super) fn note(&mut self, granted: Granted, merge: Merge) -> bool {
         let key = (granted.claim, granted.agent, granted.is_any);
-        let before = self.merged.get(&key).filter(|_| is_merged).copied();
-        if let Some(before) = before.and_then(|index| self.granted.get_mut(index as usize)) {
+        if merge != Merge::Never
+            && let Some(index) = self.merged.get(&key)
+            && let Some(before) = self.granted.get_mut(*index as usize)
+        {
             before.bundle.add(&granted.bundle);
             return before.add_fit(granted.fit);
         }
-        if is_merged {
+        if merge == Merge::Often {
             let index = u32::try_from(self.granted.len()).unwrap_or(u32::MAX);
             self.merged.insert(key, index);
         }
         self.granted.push(granted);
         true
     }
+}
+
+/// Whether a grant may become one with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// It stands by itself.
+    Never,
+    /// With one before it; none comes after it.
+    Last,
+    /// With others before and after it.
+    Often,
 }
 
 impl Granted {

@@ -75,8 +75,8 @@ pub(super) struct Tree {
     roles: BTreeMap<Role, u32>,
     /// What there is of everything.
     pub(super) total: Amounts,
-    /// The same as doubles; nothing of the names that do not count for shares.
-    totals: Vec<Double>,
+    /// The same, and as doubles; nothing of the names that do not count for shares.
+    totals: Vec<(u64, Double)>,
     /// Names that do not count for shares.
     excluded: Vec<usize>,
     /// Whether the total has changed since the shares were counted.
@@ -404,12 +404,12 @@ impl Tree {
             return;
         }
         let doubles = self.total.iter().map(|(name, milli)| {
-            let counts = !self.excluded.contains(&name);
-            if counts {
-                Double::from_milli(milli)
+            let counted = if self.excluded.contains(&name) {
+                0
             } else {
-                Double::default()
-            }
+                milli
+            };
+            (counted, Double::from_milli(counted))
         });
         self.totals = doubles.collect();
         for node in (0..).take(self.nodes.len()) {
@@ -697,12 +697,24 @@ impl Tree {
 }
 
 /// The largest part of a total that is held, divided by the weight.
-fn share(held: &Amounts, totals: &[Double], weight: u32) -> u64 {
+fn share(held: &Amounts, totals: &[(u64, Double)], weight: u32) -> u64 {
+    // Of whole numbers, which doubles hold exactly, the larger fraction is not the smaller double: one division is enough.
+    let (mut whole, mut of) = (0u64, (1u64, Double::default()));
     let mut most = Double::default();
-    for ((_, milli), total) in held.iter().zip(totals) {
-        if milli > 0 && *total != Double::default() {
-            most = most.max(Double::from_milli(milli).over(*total));
+    for ((_, milli), (total, double)) in held.iter().zip(totals) {
+        if milli == 0 || *total == 0 {
+            continue;
         }
+        if milli.is_multiple_of(1_000) && total.is_multiple_of(1_000) {
+            if u128::from(milli) * u128::from(of.0) > u128::from(whole) * u128::from(*total) {
+                (whole, of) = (milli, (*total, *double));
+            }
+        } else {
+            most = most.max(Double::from_milli(milli).over(*double));
+        }
+    }
+    if whole > 0 {
+        most = most.max(Double::from_milli(whole).over(of.1));
     }
     if weight != WEIGHT_ONE {
         most = most.over(Double::from_milli(u64::from(weight)));

@@ -10,7 +10,7 @@ use proffer_model::{Role, Takes};
 use super::Allocator;
 use super::agents::buckets_with;
 use super::amounts::Amounts;
-use super::run::{Granted, Source, Work};
+use super::run::{Granted, Merge, Source, Work};
 use super::tree::{NONE, Order};
 use super::types::Placement;
 use super::visit::Cap;
@@ -247,7 +247,11 @@ impl Allocator {
                 fit: (number, count),
                 more_fits: Vec::new(),
             },
-            is_merged,
+            if is_merged {
+                Merge::Often
+            } else {
+                Merge::Never
+            },
         );
         self.count_offered(number, agent, count);
         count

@@ -6,7 +6,8 @@ use proffer_model::Resources;
 use super::Allocator;
 use super::amounts::Amounts;
 use super::bundle::{Bundle, offerable, shrunk};
-use super::run::{Granted, Work};
+use super::limits::SHUT_AT_MIN;
+use super::run::{Granted, Merge, Work};
 use super::tree::{NONE, Order};
 
 /// What came of a look at a claim on an agent.
@@ -44,7 +45,8 @@ impl Cap {
 }
 
 impl Allocator {
-    pub(super) fn visit(&mut self, work: &Work, agent: u32, order: Order) {
+    /// `next` is the claim that was first in order before, when there was one.
+    pub(super) fn visit(&mut self, work: &Work, agent: u32, next: Option<u32>, order: Order) {
         self.steps = self.steps.saturating_add(1);
         let Some(found) = self
             .agents
@@ -56,15 +58,14 @@ impl Allocator {
         if self.live.is_within(&found.shut) {
             return;
         }
+        let mut back = Vec::new();
         if !found.is_common {
             // What stood in the way of others' ordinary resources does not stand in the way of their reservations.
-            for claim in std::mem::take(&mut self.parked_in_run) {
-                self.unpark(claim);
-            }
+            back = std::mem::take(&mut self.parked_in_run);
         }
-        let mut back = Vec::new();
         self.parked
             .take_without(&self.agents.get(agent).shut, &mut back);
+        let mut next = next.filter(|_| back.is_empty());
         for claim in back {
             self.unpark(claim);
         }
@@ -72,7 +73,7 @@ impl Allocator {
         let mut granted = std::mem::take(&mut self.served);
         let mut hidden = Vec::new();
         while !self.agents.get(agent).free.is_empty() {
-            let Some(claim) = self.next_any(work, order) else {
+            let Some(claim) = next.take().or_else(|| self.next_any(work, order)) else {
                 break;
             };
             self.steps = self.steps.saturating_add(1);
@@ -113,13 +114,21 @@ impl Allocator {
         (self.tried, self.served) = (tried, granted);
     }
 
-    fn shut(&mut self, claim: u32, agent: u32) {
+    /// Notes that a claim can be offered nothing of an agent.
+    pub(super) fn shut(&mut self, claim: u32, agent: u32) {
+        let agents = self.agents.len();
         let found = self.agents.get_mut(agent);
-        if !found.shut.has(claim) {
-            found.shut.set(claim);
-            if let Some(Some(claim)) = self.claims.get_mut(claim as usize) {
-                claim.shut_at.push(agent);
+        if found.shut.has(claim) {
+            return;
+        }
+        found.shut.set(claim);
+        if let Some(Some(claim)) = self.claims.get_mut(claim as usize) {
+            // Agents whose bits were cleared meanwhile are in it twice.
+            if claim.shut_at.len() > 2 * agents + SHUT_AT_MIN {
+                claim.shut_at.sort_unstable();
+                claim.shut_at.dedup();
             }
+            claim.shut_at.push(agent);
         }
     }
 
@@ -279,7 +288,9 @@ impl Allocator {
             self.agents.get_mut(agent).is_shared_offered = true;
         }
         self.hold(claim_number, agent, bundle.clone(), true);
-        self.note_any(number, agent, bundle, order == Order::Guaranteed);
+        let is_alone = order == Order::Any && self.claim(claim_number).entries.len() == 1;
+        let merge = if is_alone { Merge::Last } else { Merge::Often };
+        self.note_any(number, agent, bundle, merge);
         Look::Granted
     }
 
@@ -312,23 +323,19 @@ impl Allocator {
         let bundle = self.agents.get(agent).free.clone();
         let claim = self.entry(number).claim;
         self.hold_whole(claim, agent);
-        // In the pass for everybody a claim comes to an agent once: only what the pass before gave can grow.
-        let is_merged = !self.merged.is_empty();
-        self.note_any(number, agent, bundle, is_merged);
+        self.note_any(number, agent, bundle, Merge::Last);
     }
 
-    fn note_any(&mut self, number: u32, agent: u32, bundle: Bundle, is_merged: bool) {
-        let claim = self.entry(number).claim;
-        let is_merged = is_merged || self.claim(claim).entries.len() > 1;
+    fn note_any(&mut self, number: u32, agent: u32, bundle: Bundle, merge: Merge) {
         let granted = Granted {
-            claim,
+            claim: self.entry(number).claim,
             agent,
             bundle,
             is_any: true,
             fit: (number, 1),
             more_fits: Vec::new(),
         };
-        if self.note(granted, is_merged) {
+        if self.note(granted, merge) {
             self.count_offered(number, agent, 1);
         }
     }
