@@ -53,6 +53,8 @@ codes! {
     QUOTA_INVALID = "quota.invalid", Invalid;
     /// More is guaranteed than the cluster has, or less is allowed than the role holds.
     QUOTA_EXCEEDED = "quota.exceeded", Conflict;
+    /// Nothing names the role.
+    ROLE_UNKNOWN = "role.unknown", NotFound;
     /// Another task of its group is refused.
     TASK_GROUP_REFUSED = "task.group_refused", Conflict;
     /// There is no such task.

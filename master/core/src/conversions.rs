@@ -131,7 +131,7 @@ fn check_role(resources: &Resources, role: &Role) -> Result<(), Problem> {
 }
 
 /// What the agent's configuration reserves stays reserved.
-fn check_made(resources: &Resources) -> Result<(), Problem> {
+pub(crate) fn check_made(resources: &Resources) -> Result<(), Problem> {
     if made_of(resources) == *resources {
         return Ok(());
     }

@@ -10,7 +10,9 @@ use proffer_model::{
     AgentId, AgentState, Drain, OfferId, Principal, Problem, Resources, Role, Weight, code,
 };
 
-use crate::conversions::{check_creation, check_destruction, check_principals, not_there, stamped};
+use crate::conversions::{
+    check_creation, check_destruction, check_made, check_principals, not_there, stamped,
+};
 use crate::core::Core;
 use crate::effect::{Effect, Fact, OfferEnd, Reply};
 use crate::event::{OperatorCall, RequestId};
@@ -103,7 +105,10 @@ impl Core {
                 check_principals(&resources, principal)?;
                 Conversion::reserve(&resources)
             }
-            Operation::Unreserve(resources) => Conversion::unreserve(&resources),
+            Operation::Unreserve(resources) => {
+                check_made(&resources)?;
+                Conversion::unreserve(&resources)
+            }
             Operation::Create(volumes) => {
                 check_creation(&volumes, &known.total)?;
                 Conversion::create(&volumes)
