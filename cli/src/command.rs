@@ -13,11 +13,14 @@ use crate::hello::HelloArgs;
 use crate::output::{Format, OutputArgs};
 use crate::role::{Agent, DiscoveryArgs, Master, RoleArgs, Services};
 use crate::simulate::SimulateVerb;
+use crate::verbs::agent::AgentVerb;
 use crate::verbs::app::AppVerb;
 use crate::verbs::apply::ApplyArgs;
 use crate::verbs::list::{AgentsArgs, AppsArgs, FrameworksArgs, TasksArgs};
 use crate::verbs::logs::LogsArgs;
 use crate::verbs::masters::MastersArgs;
+use crate::verbs::reserve::{ReserveArgs, UnreserveArgs, VolumeVerb};
+use crate::verbs::roles::{QuotaVerb, RoleVerb, RolesArgs, WeightVerb};
 use crate::verbs::run::RunArgs;
 use crate::verbs::why::WhyArgs;
 
@@ -56,7 +59,7 @@ pub(crate) enum Command {
     /// Show what the instances of an app, or a task, have written.
     #[command(after_help = examples::LOGS)]
     Logs(LogsArgs),
-    /// Explain why an app does not have all its instances.
+    /// Explain why an app misses instances, why a framework is offered nothing, or how a task stands.
     #[command(after_help = examples::WHY)]
     Why(WhyArgs),
 
@@ -71,12 +74,34 @@ pub(crate) enum Command {
     #[command(after_help = examples::MASTERS)]
     Masters(MastersArgs),
 
+    /// List roles as a tree: share, weight, quota, what they consume.
+    #[command(after_help = examples::ROLES)]
+    Roles(RolesArgs),
+    /// Show one role.
+    #[command(subcommand)]
+    Role(RoleVerb),
+    /// Guarantee resources to roles and limit them.
+    #[command(subcommand, after_help = examples::QUOTA)]
+    Quota(QuotaVerb),
+    /// Say how much roles get beside one another.
+    #[command(subcommand, after_help = examples::WEIGHT)]
+    Weight(WeightVerb),
+    /// Reserve resources of an agent for a role.
+    #[command(after_help = examples::RESERVE)]
+    Reserve(ReserveArgs),
+    /// Take a reservation away.
+    #[command(after_help = examples::UNRESERVE)]
+    Unreserve(UnreserveArgs),
+    /// Make and destroy persistent volumes.
+    #[command(subcommand, after_help = examples::VOLUME)]
+    Volume(VolumeVerb),
+
     /// Run the master: offers the agents' resources to frameworks.
     #[command(after_help = examples::MASTER)]
     Master(Box<RoleArgs<Master>>),
-    /// Run an agent: offers this host's resources and runs tasks on it.
+    /// Run an agent: offers this host's resources and runs tasks on it. Or show one, or take one out of use.
     #[command(after_help = examples::AGENT)]
-    Agent(Box<RoleArgs<Agent>>),
+    Agent(Box<AgentCommand>),
     /// Run the service framework: keeps apps alive, with Marathon's REST API.
     #[command(after_help = examples::SERVICES)]
     Services(Box<RoleArgs<Services>>),
@@ -109,6 +134,16 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+/// The role, or a verb about an agent that runs somewhere.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct AgentCommand {
+    #[command(flatten)]
+    pub(crate) role: RoleArgs<Agent>,
+    #[command(subcommand)]
+    pub(crate) verb: Option<AgentVerb>,
 }
 
 /// The whole command line; where a help text depends on the role, with its name in it.
@@ -150,12 +185,22 @@ impl Command {
             Self::Agents(args) => args.output.output,
             Self::Frameworks(args) => args.output.output,
             Self::Masters(args) => args.output.output,
+            Self::Roles(args) => args.output.output,
+            Self::Role(verb) => verb.format(),
+            Self::Quota(verb) => verb.format(),
+            Self::Weight(verb) => verb.format(),
+            Self::Reserve(args) => args.output.output,
+            Self::Unreserve(args) => args.output.output,
+            Self::Volume(verb) => verb.format(),
+            Self::Agent(command) => command
+                .verb
+                .as_ref()
+                .map_or(Format::Table, AgentVerb::format),
             Self::Version(args) => args.output,
             Self::Simulate(verb) => verb.format(),
             Self::Bench(verb) => verb.format(),
             Self::Dev(_)
             | Self::Master(_)
-            | Self::Agent(_)
             | Self::Services(_)
             | Self::Discovery(_)
             | Self::Hello(_)
@@ -166,16 +211,16 @@ impl Command {
 
     /// Whether it serves many at once and is worth a thread for each processor.
     pub(crate) fn is_server(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Dev(_)
-                | Self::Master(_)
-                | Self::Agent(_)
-                | Self::Services(_)
-                | Self::Discovery(_)
-                | Self::Simulate(_)
-                | Self::Bench(_)
-        )
+            | Self::Master(_)
+            | Self::Services(_)
+            | Self::Discovery(_)
+            | Self::Simulate(_)
+            | Self::Bench(_) => true,
+            Self::Agent(command) => command.verb.is_none(),
+            _ => false,
+        }
     }
 }
 

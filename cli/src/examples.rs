@@ -62,7 +62,12 @@ Examples:
 /// Below `proffer why --help`.
 pub(crate) const WHY: &str = "\
 Examples:
-  proffer why web";
+  proffer why web                     an app: what its missing instances wait for
+  proffer why services                a framework, by name or id: what it wants and is not offered
+  proffer why 218758a._app.1          a task, by a part of its id: how it stands, how it ended
+
+For demand that waits: the first thing that each agent fails by and on how many, what the quota
+leaves, and how many others come first.";
 
 /// Below `proffer tasks --help`.
 pub(crate) const TASKS: &str = "\
@@ -76,6 +81,58 @@ Examples:
   proffer masters --master 10.0.0.1:5050,10.0.0.2:5050,10.0.0.3:5050
   proffer masters --master zk://zk1:2181,zk2:2181,zk3:2181/proffer -o json";
 
+/// Below `proffer roles --help`.
+pub(crate) const ROLES: &str = "\
+Examples:
+  proffer roles
+  proffer roles -o json
+
+SHARE is what the role holds of that resource of the cluster of which it holds most. CONSUMED counts
+against the quota: what is reserved for the role, and what it holds of what is not reserved.";
+
+/// Below `proffer quota --help`.
+pub(crate) const QUOTA: &str = "\
+Examples:
+  proffer quota set eng --guarantee cpus:10,mem:8192 --limit cpus:20
+  proffer quota set batch --limit cpus:4         never more, whatever is free
+  proffer quota show eng/web                     all that bound it: its own, eng's
+  proffer quota rm batch
+
+A quota is for a role with all beneath it. `set` replaces it as a whole: what is not named any more
+is not guaranteed or limited any more. Tasks are never ended for a quota; offers are taken back.";
+
+/// Below `proffer weight --help`.
+pub(crate) const WEIGHT: &str = "\
+Examples:
+  proffer weight set eng 2.5
+  proffer weight rm eng
+
+Weights order what is offered next; offers that stand and tasks that run stay as they are.";
+
+/// Below `proffer reserve --help`.
+pub(crate) const RESERVE: &str = "\
+Examples:
+  proffer reserve host-7 --role eng 'cpus:2;mem:1024'
+  proffer reserve host-7 --role eng 'disk:10240' --label why=database
+  proffer reserve host-7 --role eng/web 'cpus(eng):1'   of what is reserved for eng already
+
+Offers that hold it are taken back; what tasks hold is refused. Done when this returns.";
+
+/// Below `proffer unreserve --help`.
+pub(crate) const UNRESERVE: &str = "\
+Examples:
+  proffer unreserve host-7 --role eng 'cpus:2;mem:1024'
+
+What tasks hold is refused, and disk of which a volume is made. `proffer agent show` lists what is
+reserved.";
+
+/// Below `proffer volume --help`.
+pub(crate) const VOLUME: &str = "\
+Examples:
+  proffer reserve host-7 --role db 'disk:10240'
+  proffer volume create host-7 --role db --id data --size 4096
+  proffer volume rm host-7 --id data                    and all that is in it";
+
 /// Below `proffer master --help`.
 pub(crate) const MASTER: &str = "\
 Examples:
@@ -86,7 +143,11 @@ Examples:
 pub(crate) const AGENT: &str = "\
 Examples:
   proffer agent --resources 'cpus:4;mem:8192;ports:[31000-32000]' --attributes 'rack:a'
-  proffer agent --config config/agent.toml --check-config";
+  proffer agent --config config/agent.toml --check-config
+  proffer agent show host-7                  what it has, for whom it is reserved, what is used
+  proffer agent deactivate host-7            nothing is offered of it any more; what runs goes on
+  proffer agent drain host-7 --deadline 2h   the same, marked as to be empty; ends no task
+  proffer agent reactivate host-7";
 
 /// Below `proffer services --help`.
 pub(crate) const SERVICES: &str = "\

@@ -14,6 +14,8 @@ pub(crate) const APPS_PER_APPLY_MAX: usize = 1_000;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one unary answer of a server may take; then it counts as not reachable.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a change waits for a master that leads; then `master.not_leading`.
+pub(crate) const LEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long `run` and `apply` wait for healthy instances unless `--timeout` says otherwise; then exit code 6.
 pub(crate) const WAIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 /// How often a waiting command looks, at first …
@@ -30,7 +32,7 @@ pub(crate) const LOG_CHUNKS_QUEUED_MAX: usize = 64;
 pub(crate) const LOG_STREAMS_MAX: usize = 100;
 /// Characters of a name or a message that a table shows even where the terminal is too narrow for them.
 pub(crate) const CELL_WIDTH_MIN: usize = 24;
-/// Characters that a part of a task's id must have to name the task; a shorter one names none.
+/// Characters that a part of a task's or agent's id must have to name it; a shorter one names none.
 pub(crate) const TASK_PART_LEN_MIN: usize = 4;
 /// Instances of an app that end one after the other, none of them having become ready, before `run` and `apply` give up
 /// waiting (`app.failing`), unless `--timeout` says how long they are to wait. About five seconds of the usual backoff.

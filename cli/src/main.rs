@@ -6,6 +6,7 @@
 
 mod app_file;
 mod bench;
+mod change;
 mod command;
 mod connection;
 mod dev;
@@ -13,9 +14,11 @@ mod escape;
 mod examples;
 mod exit;
 mod hello;
+mod inventory;
 mod limits;
 mod master_client;
 mod output;
+mod quantities;
 mod role;
 mod services_client;
 mod simulate;
@@ -81,7 +84,9 @@ async fn run(command: Command, matches: &clap::ArgMatches) -> Outcome {
     match command {
         Command::Dev(args) => dev::run(args, shutdown).await,
         Command::Master(args) => role::run(*args, matches, shutdown).await,
-        Command::Agent(args) => role::run(*args, matches, shutdown).await,
+        Command::Agent(command) if command.verb.is_none() => {
+            role::run(command.role, matches, shutdown).await
+        }
         Command::Services(args) => role::run(*args, matches, shutdown).await,
         Command::Discovery(args) => role::run_discovery(*args, matches, shutdown).await,
         Command::Hello(args) => hello::run(args, shutdown).await,
@@ -115,6 +120,17 @@ async fn run_verb(verb: Command) -> Outcome {
         Command::Agents(args) => verbs::list::agents(args).await,
         Command::Frameworks(args) => verbs::list::frameworks(args).await,
         Command::Masters(args) => verbs::masters::run(args).await,
+        Command::Roles(args) => verbs::roles::roles(args).await,
+        Command::Role(verb) => verbs::roles::role(verb).await,
+        Command::Quota(verb) => verbs::roles::quota(verb).await,
+        Command::Weight(verb) => verbs::roles::weight(verb).await,
+        Command::Reserve(args) => verbs::reserve::reserve(args).await,
+        Command::Unreserve(args) => verbs::reserve::unreserve(args).await,
+        Command::Volume(verb) => verbs::reserve::volume(verb).await,
+        Command::Agent(command) => match command.verb {
+            Some(verb) => verbs::agent::run(verb).await,
+            None => Ok(()),
+        },
         Command::Bench(verb) => bench::run(verb).await,
         Command::Version(args) => {
             let version = env!("CARGO_PKG_VERSION");
@@ -130,7 +146,6 @@ async fn run_verb(verb: Command) -> Outcome {
         // Handled before: these never get here.
         Command::Dev(_)
         | Command::Master(_)
-        | Command::Agent(_)
         | Command::Services(_)
         | Command::Discovery(_)
         | Command::Hello(_)

@@ -6,6 +6,7 @@ use proffer_proto::v1;
 use proffer_proto::v1::operator_client::OperatorClient;
 use tonic::{Response, Status};
 
+use crate::change::Change;
 use crate::connection::{AuthorizedChannel, ClientArgs, with_token_hint};
 use crate::limits::CALL_TIMEOUT;
 
@@ -53,6 +54,45 @@ impl MasterClient {
         };
         Ok(answer(self.operator.list_tasks(request)).await?.tasks)
     }
+
+    /// Every role that something is known of, and those above them, by path.
+    pub(crate) async fn roles(&mut self) -> Result<Vec<v1::Role>, Problem> {
+        let call = self.operator.list_roles(v1::ListRolesRequest {});
+        Ok(answer(call).await?.roles)
+    }
+
+    /// What a framework wants and has not been offered, and why.
+    pub(crate) async fn explain(
+        &mut self,
+        framework_id: &str,
+    ) -> Result<Vec<v1::DemandExplanation>, Problem> {
+        let request = v1::ExplainDemandRequest {
+            framework_id: framework_id.to_owned(),
+        };
+        Ok(answer(self.operator.explain_demand(request)).await?.entries)
+    }
+
+    /// Asks this very master for a change; only the leader makes it.
+    pub(crate) async fn change(&mut self, change: Change) -> Result<(), Problem> {
+        let operator = &mut self.operator;
+        match change {
+            Change::SetQuota(asked) => done(operator.set_quota(asked)).await,
+            Change::RemoveQuota(asked) => done(operator.remove_quota(asked)).await,
+            Change::SetWeight(asked) => done(operator.set_weight(asked)).await,
+            Change::RemoveWeight(asked) => done(operator.remove_weight(asked)).await,
+            Change::Reserve(asked) => done(operator.reserve(asked)).await,
+            Change::Unreserve(asked) => done(operator.unreserve(asked)).await,
+            Change::CreateVolumes(asked) => done(operator.create_volumes(asked)).await,
+            Change::DestroyVolumes(asked) => done(operator.destroy_volumes(asked)).await,
+            Change::DeactivateAgent(asked) => done(operator.deactivate_agent(asked)).await,
+            Change::ReactivateAgent(asked) => done(operator.reactivate_agent(asked)).await,
+            Change::DrainAgent(asked) => done(operator.drain_agent(asked)).await,
+        }
+    }
+}
+
+async fn done<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<(), Problem> {
+    answer(call).await.map(drop)
 }
 
 async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Problem> {

@@ -241,6 +241,16 @@ impl ServicesClient {
         self.read(&format!("/v1/why{}", path_of(id)?)).await
     }
 
+    /// The id that the master has given the services, when they have one.
+    pub(crate) async fn framework_id(&self) -> Result<Option<String>, Problem> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Info {
+            framework_id: Option<String>,
+        }
+        Ok(self.read::<Info>("/v2/info").await?.framework_id)
+    }
+
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
         let body = self.call(Method::GET, path, None).await?;
         serde_json::from_slice(&body).map_err(|error| {

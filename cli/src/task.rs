@@ -2,6 +2,16 @@
 
 use proffer_proto::v1;
 
+use crate::limits::TASK_PART_LEN_MIN;
+
+/// Whether a name is a part of an id, long enough to be meant as one; `…` stands for what a table has left out.
+pub(crate) fn is_part(name: &str, id: &str) -> bool {
+    match name.split_once('…') {
+        Some((begin, end)) => id.starts_with(begin) && id.ends_with(end),
+        None => name.len() >= TASK_PART_LEN_MIN && id.contains(name),
+    }
+}
+
 /// Whether the services made the task for this app. They name tasks after the app's path from its end, as in DNS:
 /// `/prod/web` has tasks called `web.prod`.
 pub(crate) fn is_of_app(task: &v1::Task, app: &str) -> bool {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use proffer_model::resources::format_milli;
 use proffer_model::{Problem, code};
-use proffer_proto::v1;
+use proffer_proto::{decode_resources, encode_resources, v1};
 use serde_json::{Map, Number, Value, json};
 
 /// Thousandths as a number of JSON.
@@ -23,23 +23,51 @@ pub(crate) fn format_number(number: &Number) -> String {
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// The thousandths of a scalar, 0 when absent.
+/// The thousandths of a scalar, reserved ones and volumes included; 0 when absent.
 pub(crate) fn scalar_milli(resources: Option<&v1::Resources>, name: &str) -> u64 {
-    resources
-        .and_then(|resources| resources.scalars.iter().find(|scalar| scalar.name == name))
-        .map_or(0, |scalar| scalar.milli)
+    let Some(resources) = resources else { return 0 };
+    let ordinary = resources.scalars.iter();
+    let ordinary = ordinary.filter(|scalar| scalar.name == name);
+    let special = resources.special.iter();
+    let special = special.filter(|special| special.name == name);
+    let ordinary = ordinary.map(|scalar| scalar.milli);
+    ordinary
+        .chain(special.map(special_milli))
+        .fold(0, u64::saturating_add)
 }
 
-/// Resources for programs.
+/// The thousandths of one that is not ordinary; what is shared counts once.
+fn special_milli(special: &v1::SpecialResource) -> u64 {
+    let copies = match special.shared {
+        true => 1,
+        false => u64::from(special.copies.max(1)),
+    };
+    match &special.amount {
+        Some(v1::special_resource::Amount::Milli(milli)) => milli.saturating_mul(copies),
+        _ => 0,
+    }
+}
+
+/// The key under which an amount stands in JSON: with its unit, where it has one.
+pub(crate) fn key_of(name: &str) -> String {
+    match name {
+        "mem" => "mem_mib".to_owned(),
+        "disk" => "disk_mib".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Resources for programs: how much there is of each, whoever it is reserved for.
 pub(crate) fn resources_json(resources: Option<&v1::Resources>) -> Value {
+    // What cannot be decoded is of a newer master; what is ordinary in it can be shown.
+    let flat = resources.and_then(|all| {
+        let whole = decode_resources(all.clone()).ok()?;
+        Some(encode_resources(&whole.flattened()))
+    });
+    let resources = flat.as_ref().or(resources);
     let mut object = Map::new();
     for scalar in resources.into_iter().flat_map(|r| &r.scalars) {
-        let key = match scalar.name.as_str() {
-            "mem" => "mem_mib",
-            "disk" => "disk_mib",
-            name => name,
-        };
-        object.insert(key.to_owned(), number_of_milli(scalar.milli));
+        object.insert(key_of(&scalar.name), number_of_milli(scalar.milli));
     }
     for set in resources.into_iter().flat_map(|r| &r.ranges) {
         let ranges: Vec<Value> = set

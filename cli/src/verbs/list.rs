@@ -103,7 +103,8 @@ fn task_rows(tasks: &[v1::Task]) -> Rows {
     rows
 }
 
-fn task_json(task: &v1::Task) -> Value {
+/// A task for programs.
+pub(crate) fn task_json(task: &v1::Task) -> Value {
     let status = task.status.clone().unwrap_or_default();
     let (exit_code, exit_signal) = match status.exit {
         Some(v1::status::Exit::ExitCode(code)) => (Some(code), None),
@@ -143,7 +144,8 @@ pub(crate) async fn agents(args: AgentsArgs) -> Outcome {
     args.output.output.show(&values, || agent_rows(&agents))
 }
 
-fn agent_rows(agents: &[v1::Agent]) -> Rows {
+/// How agents stand, one a row.
+pub(crate) fn agent_rows(agents: &[v1::Agent]) -> Rows {
     let mut rows = Rows::new(&[
         Column::Id("AGENT"),
         Column::Text("HOST"),
@@ -172,7 +174,7 @@ fn agent_rows(agents: &[v1::Agent]) -> Rows {
             agent.id.clone(),
             agent.host.clone(),
             agent.address.clone(),
-            agent_state_word(agent.state()).to_owned(),
+            agent_state(agent),
             agent.tasks.to_string(),
             part("cpus"),
             part("mem"),
@@ -182,7 +184,8 @@ fn agent_rows(agents: &[v1::Agent]) -> Rows {
     rows
 }
 
-fn agent_json(agent: &v1::Agent) -> Value {
+/// An agent for programs.
+pub(crate) fn agent_json(agent: &v1::Agent) -> Value {
     json!({
         "id": agent.id,
         "host": agent.host,
@@ -196,7 +199,35 @@ fn agent_json(agent: &v1::Agent) -> Value {
         "total": resources_json(agent.total.as_ref()),
         "used": resources_json(agent.used.as_ref()),
         "offered": resources_json(agent.offered.as_ref()),
+        "deactivated": agent.deactivated,
+        "drain": agent.drain.as_ref().map(|drain| json!({
+            "since_wall_ms": drain.since_wall_ms,
+            "deadline_ms": drain.deadline_ms,
+        })),
+        "missing": agent.missing.as_ref().map(|missing| resources_json(Some(missing))),
     })
+}
+
+/// How it stands, and what operators have decided about it: `connected, draining (30m left)`.
+pub(crate) fn agent_state(agent: &v1::Agent) -> String {
+    let mut state = agent_state_word(agent.state()).to_owned();
+    if agent.deactivated {
+        state += ", deactivated";
+    }
+    if let Some(drain) = &agent.drain {
+        state += match agent.tasks {
+            0 => ", drained",
+            _ => ", draining",
+        };
+        if let Some(deadline) = drain.deadline_ms {
+            let (end, now) = (drain.since_wall_ms.saturating_add(deadline), wall_ms());
+            state += &match end > now {
+                true => format!(" ({} left)", format_age(end, now)),
+                false => " (overdue)".to_owned(),
+            };
+        }
+    }
+    state
 }
 
 fn agent_state_word(state: v1::AgentState) -> &'static str {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::connection::{ClientArgs, with_token_hint};
 use crate::escape::{self, TerminalFilter};
 use crate::exit::Outcome;
-use crate::limits::{LOG_CHUNKS_QUEUED_MAX, LOG_LINE_LEN_MAX, LOG_STREAMS_MAX, TASK_PART_LEN_MIN};
+use crate::limits::{LOG_CHUNKS_QUEUED_MAX, LOG_LINE_LEN_MAX, LOG_STREAMS_MAX};
 use crate::master_client::MasterClient;
 use crate::output::{self, Format, OutputArgs, Progress};
 use crate::task;
@@ -135,13 +135,9 @@ async fn find(master: &mut MasterClient, name: &str) -> Result<Vec<v1::Task>, Pr
 }
 
 /// The task of which this is a part of the id; `…` stands for what a table has left out.
-fn the_one_like(tasks: Vec<v1::Task>, name: &str) -> Result<v1::Task, Problem> {
-    let (begin, end) = name.split_once('…').unwrap_or(("", name));
-    let is_like = |id: &str| match name.contains('…') {
-        true => id.starts_with(begin) && id.ends_with(end),
-        false => name.len() >= TASK_PART_LEN_MIN && id.contains(name),
-    };
-    let mut like: Vec<v1::Task> = tasks.into_iter().filter(|task| is_like(&task.id)).collect();
+pub(crate) fn the_one_like(tasks: Vec<v1::Task>, name: &str) -> Result<v1::Task, Problem> {
+    let is_like = |task: &v1::Task| task::is_part(name, &task.id);
+    let mut like: Vec<v1::Task> = tasks.into_iter().filter(is_like).collect();
     // Of one id, the last incarnation.
     like.sort_by(|a, b| (&a.id, incarnation_of(a)).cmp(&(&b.id, incarnation_of(b))));
     let is_one = like

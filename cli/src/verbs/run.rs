@@ -197,13 +197,13 @@ fn map_of(pairs: &[(String, String)]) -> Value {
         .into()
 }
 
-fn parse_pair(text: &str) -> Result<(String, String), Problem> {
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), Problem> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         // The text may be a secret whose name was forgotten: it is not repeated.
         _ => Err(
             Problem::new(code::FIELD_INVALID, "there is no NAME= in front")
-                .hint("write NAME=VALUE, such as --env GREETING=hello"),
+                .hint("write NAME=VALUE, such as GREETING=hello"),
         ),
     }
 }

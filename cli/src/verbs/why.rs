@@ -1,22 +1,31 @@
-//! `proffer why APP`: why an app does not have all its instances, in the services' and the master's own words.
+//! `proffer why APP|FRAMEWORK|TASK`: why an app does not have all its instances, why a framework is not offered what it
+//! wants, or how a task stands, in the services' and the master's own words.
 //!
 //! Decides nothing: the reasons are made where the decisions are. Here they become sentences.
 
+use proffer_model::{Problem, code};
+use proffer_proto::v1;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::connection::ClientArgs;
 use crate::escape;
 use crate::exit::Outcome;
+use crate::master_client::MasterClient;
 use crate::output::OutputArgs;
+use crate::quantities::{format_quantities, format_share, quantities_json, share_percent};
 use crate::services_client::ServicesClient;
-use crate::units;
+use crate::task;
+use crate::units::{self, count_of, format_age, wall_ms};
+use crate::verbs::list::task_json;
+use crate::verbs::logs::the_one_like;
 
 /// `proffer why`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WhyArgs {
-    /// The app, such as /web or web.
-    app: String,
+    /// An app such as /web or web, a framework's id or name, or a task's id, or a part of an id that no other has.
+    #[arg(value_name = "APP|FRAMEWORK|TASK")]
+    name: String,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -52,10 +61,99 @@ struct Obstacle {
     message: String,
 }
 
-/// Explains.
+/// Explains: an app if there is one of that name, else a framework, else a task.
 pub(crate) async fn run(args: WhyArgs) -> Outcome {
-    let answer = ServicesClient::new(&args.client)?.why(&args.app).await?;
-    args.output.output.show_text(&answer, || in_words(&answer))
+    let services = ServicesClient::new(&args.client)?;
+    let format = args.output.output;
+    let of_apps = match services.why(&args.name).await {
+        Ok(mut answer) => {
+            let entries = entries_of_app(&args.client, &services, &answer).await;
+            if let (Value::Object(object), Some(entries)) = (&mut answer, &entries) {
+                let entries = entries.iter().map(entry_json);
+                object.insert("demand".to_owned(), entries.collect());
+            }
+            let entries = entries.unwrap_or_default();
+            return format.show_text(&answer, || in_words(&answer, &entries));
+        }
+        Err(problem) => problem,
+    };
+    if args.name.starts_with('/') {
+        return Err(of_apps.into());
+    }
+    // A cluster may do without services: then the name is of something that the master knows.
+    let is_none = of_apps.is(code::APP_UNKNOWN) || of_apps.is(code::PEER_UNREACHABLE);
+    if !is_none && !of_apps.is(code::APP_INVALID) && !of_apps.is(code::ID_INVALID) {
+        return Err(of_apps.into());
+    }
+    let mut master = MasterClient::connect(&args.client).await?;
+    if let Some(framework) = framework_like(master.frameworks().await?, &args.name)? {
+        let entries = master.explain(&framework.id).await?;
+        let value = framework_json(&framework, &entries);
+        return format.show_text(&value, || framework_in_words(&framework, &entries));
+    }
+    let tasks = master.tasks("").await?;
+    if let Ok(task) = the_one_like(tasks, &args.name) {
+        return format.show_text(&task_json(&task), || task_in_words(&task, wall_ms()));
+    }
+    if of_apps.is(code::PEER_UNREACHABLE) {
+        return Err(of_apps.into());
+    }
+    let message = format!("there is no app, framework or task {}", args.name);
+    Err(Problem::new(code::APP_UNKNOWN, message)
+        .hint("`proffer apps`, `proffer frameworks` and `proffer tasks --all` list what there is")
+        .into())
+}
+
+/// What the master says of an app's demand, when instances wait for offers and the master can be asked.
+async fn entries_of_app(
+    client: &ClientArgs,
+    services: &ServicesClient,
+    answer: &Value,
+) -> Option<Vec<v1::DemandExplanation>> {
+    let explanation = read(answer);
+    if !explanation.reasons.iter().any(|r| r.reason == "offers") {
+        return None;
+    }
+    let framework = services.framework_id().await.ok()??;
+    let mut master = MasterClient::connect(client).await.ok()?;
+    let mut entries = master.explain(&framework).await.ok()?;
+    // The services name an entry after the app and its version.
+    let flat = explanation.app.trim_start_matches('/').replace('/', "_");
+    entries.retain(|entry| {
+        let name = entry.demand_id.rsplit_once('.').map(|(name, _)| name);
+        name == Some(flat.as_str())
+    });
+    Some(entries)
+}
+
+/// The framework that is called so, if any.
+fn framework_like(
+    frameworks: Vec<v1::Framework>,
+    name: &str,
+) -> Result<Option<v1::Framework>, Problem> {
+    let is_it: [&dyn Fn(&v1::Framework) -> bool; 3] = [
+        &|framework| framework.id == name,
+        &|framework| framework.name == name,
+        &|framework| task::is_part(name, &framework.id),
+    ];
+    for is_it in is_it {
+        let like: Vec<&v1::Framework> = frameworks.iter().filter(|f| is_it(f)).collect();
+        match like.as_slice() {
+            [] => {}
+            [framework] => return Ok(Some((*framework).clone())),
+            several => {
+                let ids: Vec<&str> = several.iter().take(5).map(|f| f.id.as_str()).collect();
+                let message = format!(
+                    "{} frameworks are {name}: {}",
+                    several.len(),
+                    ids.join(", ")
+                );
+                return Err(Problem::new(code::FRAMEWORK_UNKNOWN, message)
+                    .hint("name one by its id; `proffer frameworks` lists them"));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The reason that matters most, for the progress line of a command that waits.
@@ -72,7 +170,7 @@ fn read(answer: &Value) -> Explanation {
     Explanation::deserialize(answer).unwrap_or_default()
 }
 
-fn in_words(answer: &Value) -> String {
+fn in_words(answer: &Value, entries: &[v1::DemandExplanation]) -> String {
     let explanation = read(answer);
     let Explanation {
         app,
@@ -94,16 +192,129 @@ fn in_words(answer: &Value) -> String {
             reason.message
         ));
         if reason.reason == "offers" {
-            lines.extend(
-                explanation
-                    .agents
-                    .iter()
-                    .map(|obstacle| format!("  - {}", obstacle.message)),
-            );
+            let agents = explanation.agents.iter();
+            lines.extend(agents.map(|obstacle| format!("  - {}", obstacle.message)));
+            lines.extend(entries.iter().flat_map(standing_in_words));
         }
     }
+    one_a_line(&lines)
+}
+
+fn framework_in_words(framework: &v1::Framework, entries: &[v1::DemandExplanation]) -> String {
+    let mut lines = vec![format!(
+        "framework {} ({}): {}, {}",
+        framework.name,
+        framework.id,
+        count_of(framework.tasks, "task"),
+        count_of(framework.offers, "offer"),
+    )];
+    if !framework.connected {
+        lines.push("- it has no session: nothing is offered to it until it is back".to_owned());
+    }
+    if entries.is_empty() {
+        lines.push(match framework.offers {
+            0 => "it asks for nothing that it does not have".to_owned(),
+            _ => "all that it asks for is on offer to it".to_owned(),
+        });
+    }
+    for entry in entries {
+        lines.push(format!(
+            "- {} of {} wanted in role {} and not offered, {} on offer",
+            entry.wanted, entry.demand_id, entry.role, entry.offered
+        ));
+        let obstacles = entry.obstacles.iter();
+        lines.extend(obstacles.map(|obstacle| format!("  - {}", obstacle.message)));
+        lines.extend(standing_in_words(entry));
+    }
+    one_a_line(&lines)
+}
+
+/// What the quota leaves, and who comes first.
+fn standing_in_words(entry: &v1::DemandExplanation) -> Vec<String> {
+    let mut lines = Vec::new();
+    let headroom = format_quantities(entry.headroom.as_ref());
+    if !headroom.is_empty() {
+        let role = &entry.role;
+        lines.push(format!(
+            "  - the quota leaves role {role} no more than {headroom}"
+        ));
+    }
+    let share = format_share(entry.share_billionths);
+    let before = match entry.claims_before {
+        0 => "nobody else with demand comes first".to_owned(),
+        1 => "1 other with demand comes first".to_owned(),
+        others => format!("{others} others with demand come first"),
+    };
+    let role = &entry.role;
+    lines.push(format!(
+        "  - it has {share} of the cluster in role {role}: {before}"
+    ));
+    lines
+}
+
+fn task_in_words(task: &v1::Task, now_ms: u64) -> String {
+    let status = task.status.clone().unwrap_or_default();
+    let mut first = format!(
+        "task {}: {} for {} on {}",
+        task.id,
+        task::state_word(status.state()),
+        format_age(now_ms, status.wall_ms),
+        task.host
+    );
+    match status.healthy {
+        Some(true) => first += ", healthy",
+        Some(false) => first += ", unhealthy",
+        None => {}
+    }
+    let mut lines = vec![first];
+    let reason = task::reason_word(status.reason());
+    if !reason.is_empty() || !status.message.is_empty() {
+        let parts = [reason.replace('_', " "), status.message];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        lines.push(format!("- {}", parts.join(": ")));
+    }
+    lines.push(format!("- it is of framework {}", task.framework_id));
+    if !task::has_ended(task) {
+        return one_a_line(&lines);
+    }
+    lines.push(format!("- `proffer logs {}` shows what it wrote", task.id));
+    one_a_line(&lines)
+}
+
+fn one_a_line(lines: &[String]) -> String {
     let lines: Vec<String> = lines.iter().map(|line| escape::line(line)).collect();
     lines.join("\n")
+}
+
+fn framework_json(framework: &v1::Framework, entries: &[v1::DemandExplanation]) -> Value {
+    json!({
+        "framework_id": framework.id,
+        "name": framework.name,
+        "connected": framework.connected,
+        "tasks": framework.tasks,
+        "offers": framework.offers,
+        "demand": entries.iter().map(entry_json).collect::<Value>(),
+    })
+}
+
+fn entry_json(entry: &v1::DemandExplanation) -> Value {
+    let obstacles = entry.obstacles.iter().map(|obstacle| {
+        json!({
+            "reason": obstacle.reason,
+            "message": obstacle.message,
+            "agents": obstacle.agents,
+        })
+    });
+    json!({
+        "role": entry.role,
+        "demand_id": entry.demand_id,
+        "wanted": entry.wanted,
+        "offered": entry.offered,
+        "agents": obstacles.collect::<Value>(),
+        "quota_headroom": quantities_json(entry.headroom.as_ref()),
+        "share_percent": share_percent(entry.share_billionths),
+        "claims_before": entry.claims_before,
+    })
 }
 
 #[cfg(test)]
@@ -111,6 +322,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn entry() -> v1::DemandExplanation {
+        v1::DemandExplanation {
+            role: "eng".to_owned(),
+            demand_id: "huge.1".to_owned(),
+            wanted: 2,
+            obstacles: vec![v1::Obstacle {
+                reason: "limit_cpus".to_owned(),
+                message: "2 agents fit, but eng is at its limit of cpus".to_owned(),
+                agents: 2,
+            }],
+            offered: 1,
+            share_billionths: 250_000_000,
+            claims_before: 3,
+            headroom: Some(v1::Quantities {
+                scalars: vec![v1::Scalar {
+                    name: "cpus".to_owned(),
+                    milli: 0,
+                }],
+            }),
+        }
+    }
 
     #[test]
     fn reasons_become_sentences() {
@@ -122,8 +355,10 @@ mod tests {
         let expected = "\
 /huge: 2 wanted, 0 running, 0 healthy
 - 2 instances: no offer yet
-  - 1 agent has less than 64 cpus free";
-        assert_eq!(in_words(&answer), expected);
+  - 1 agent has less than 64 cpus free
+  - the quota leaves role eng no more than cpus:0
+  - it has 25% of the cluster in role eng: 3 others with demand come first";
+        assert_eq!(in_words(&answer, &[entry()]), expected);
         assert_eq!(
             in_one_line(&answer).as_deref(),
             Some("no offer yet: 1 agent has less than 64 cpus free")
@@ -133,9 +368,65 @@ mod tests {
     #[test]
     fn nothing_missing_and_nonsense_are_no_trouble() {
         let fine = json!({"app": "/a", "wanted": 1, "running": 1, "healthy": 1, "reasons": []});
-        assert!(in_words(&fine).ends_with("nothing is missing"));
+        assert!(in_words(&fine, &[]).ends_with("nothing is missing"));
         for odd in [json!(null), json!([1]), json!({"reasons": "x"})] {
             assert_eq!(in_one_line(&odd), None);
         }
+    }
+
+    #[test]
+    fn frameworks_are_told_what_stands_in_the_way() {
+        let framework = v1::Framework {
+            id: "8f31-f1-1".to_owned(),
+            name: "batch".to_owned(),
+            tasks: 1,
+            ..v1::Framework::default()
+        };
+        let expected = "\
+framework batch (8f31-f1-1): 1 task, 0 offers
+- it has no session: nothing is offered to it until it is back
+- 2 of huge.1 wanted in role eng and not offered, 1 on offer
+  - 2 agents fit, but eng is at its limit of cpus
+  - the quota leaves role eng no more than cpus:0
+  - it has 25% of the cluster in role eng: 3 others with demand come first";
+        assert_eq!(framework_in_words(&framework, &[entry()]), expected);
+        let text = framework_in_words(&framework, &[]);
+        assert!(text.ends_with("it asks for nothing that it does not have"));
+        let value = framework_json(&framework, &[entry()]);
+        assert_eq!(
+            value["demand"][0]["quota_headroom"]["cpus"].to_string(),
+            "0"
+        );
+        assert_eq!(value["demand"][0]["share_percent"].to_string(), "25");
+        for name in ["batch", "8f31-f1-1", "31-f1"] {
+            let found = framework_like(vec![framework.clone()], name).unwrap();
+            assert_eq!(found.unwrap().id, framework.id, "{name}");
+        }
+        let twins = vec![framework.clone(), framework.clone()];
+        framework_like(twins, "batch").unwrap_err();
+        assert_eq!(framework_like(vec![framework], "other").unwrap(), None);
+    }
+
+    #[test]
+    fn tasks_say_how_they_stand() {
+        let task = v1::Task {
+            id: "t1".to_owned(),
+            host: "h".to_owned(),
+            framework_id: "f".to_owned(),
+            status: Some(v1::Status {
+                state: v1::TaskState::Failed.into(),
+                message: "exited with code 3".to_owned(),
+                wall_ms: 1_000,
+                ..v1::Status::default()
+            }),
+            ..v1::Task::default()
+        };
+        let text = task_in_words(&task, 6_000);
+        assert!(text.starts_with("task t1: failed for 5s on h\n"), "{text}");
+        assert!(text.contains("- exited with code 3\n"), "{text}");
+        assert!(
+            text.ends_with("`proffer logs t1` shows what it wrote"),
+            "{text}"
+        );
     }
 }

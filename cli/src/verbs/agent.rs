@@ -1,0 +1,356 @@
+//! `proffer agent show|deactivate|reactivate|drain AGENT`: one agent, and taking it out of use.
+//!
+//! The master decides; here an agent is found by what people call it, and shown as it stands afterwards.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use proffer_model::resources::Amount;
+use proffer_model::time::parse_duration;
+use proffer_model::{Problem, ResourceKind, Role, code};
+use proffer_proto::v1;
+use serde_json::{Map, Value, json};
+
+use crate::change::Change;
+use crate::connection::ClientArgs;
+use crate::escape;
+use crate::exit::Outcome;
+use crate::inventory::Inventory;
+use crate::master_client::MasterClient;
+use crate::output::{Column, Format, OutputArgs, Progress, Rows, terminal_width};
+use crate::task;
+use crate::units::{count_of, key_of, number_of_milli};
+use crate::verbs::list::{agent_json, agent_rows, agent_state};
+
+/// One agent.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentVerb {
+    /// Show one agent: what it has, for whom it is reserved, and what is used.
+    Show(AgentArgs),
+    /// Offer nothing of an agent any more; what runs there goes on.
+    Deactivate(AgentArgs),
+    /// Offer of an agent again: takes deactivation and the mark of a drain away.
+    Reactivate(AgentArgs),
+    /// Mark an agent as one that is to be empty: nothing is offered of it any more. Ends no task.
+    Drain(DrainArgs),
+}
+
+/// Which agent.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AgentArgs {
+    /// The agent's id, a part of it that no other has, or its host when that has one agent.
+    agent: String,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Which agent, and until when.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrainArgs {
+    /// When it is to be empty, from now, such as 2h. Shown to operators and kept; nothing is done about it yet.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    deadline: Option<Duration>,
+    #[command(flatten)]
+    agent: AgentArgs,
+}
+
+impl AgentVerb {
+    /// How the result is written.
+    pub(crate) fn format(&self) -> Format {
+        self.agent().output.output
+    }
+
+    fn agent(&self) -> &AgentArgs {
+        match self {
+            Self::Show(args) | Self::Deactivate(args) | Self::Reactivate(args) => args,
+            Self::Drain(args) => &args.agent,
+        }
+    }
+}
+
+/// Shows or changes it.
+pub(crate) async fn run(verb: AgentVerb) -> Outcome {
+    let AgentArgs {
+        agent,
+        output,
+        client,
+    } = verb.agent();
+    let found = find(client, agent).await?;
+    let agent_id = found.id.clone();
+    let change = match &verb {
+        AgentVerb::Show(_) => return show(&found, *output),
+        AgentVerb::Deactivate(_) => {
+            Change::DeactivateAgent(v1::DeactivateAgentRequest { agent_id })
+        }
+        AgentVerb::Reactivate(_) => {
+            Change::ReactivateAgent(v1::ReactivateAgentRequest { agent_id })
+        }
+        AgentVerb::Drain(args) => Change::DrainAgent(v1::DrainAgentRequest {
+            agent_id,
+            deadline_ms: args.deadline.map(milliseconds),
+        }),
+    };
+    let mut master = change.make(client).await?;
+    let after = one_of(master.agents().await?, &found.id)?;
+    if matches!(verb, AgentVerb::Deactivate(_) | AgentVerb::Drain(_)) && after.tasks > 0 {
+        let tasks = count_of(after.tasks, "task");
+        Progress::new().say(&format!(
+            "{tasks} there: nothing ends them, they run until they end or their frameworks end them"
+        ));
+    }
+    let rows = || agent_rows(std::slice::from_ref(&after));
+    output.output.show(&agent_json(&after), rows)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The agent that is called so.
+pub(crate) async fn find(client: &ClientArgs, name: &str) -> Result<v1::Agent, Problem> {
+    one_of(MasterClient::connect(client).await?.agents().await?, name)
+}
+
+/// By its id, its host, or a part of its id.
+fn one_of(agents: Vec<v1::Agent>, name: &str) -> Result<v1::Agent, Problem> {
+    let refused = |message: String| {
+        let problem = Problem::new(code::AGENT_UNKNOWN, message);
+        Err(problem.hint("`proffer agents` lists the agents"))
+    };
+    let is_it: [&dyn Fn(&v1::Agent) -> bool; 3] = [
+        &|agent| agent.id == name,
+        &|agent| agent.host == name,
+        &|agent| task::is_part(name, &agent.id),
+    ];
+    for is_it in is_it {
+        let like: Vec<&v1::Agent> = agents.iter().filter(|agent| is_it(agent)).collect();
+        match like.as_slice() {
+            [] => {}
+            [agent] => return Ok((*agent).clone()),
+            several => {
+                let ids: Vec<&str> = several.iter().take(5).map(|a| a.id.as_str()).collect();
+                let count = several.len();
+                return refused(format!("{count} agents are {name}: {}", ids.join(", ")));
+            }
+        }
+    }
+    refused(format!("there is no agent {name}"))
+}
+
+/// As the master lists it.
+fn show(agent: &v1::Agent, output: OutputArgs) -> Outcome {
+    let inventory = Inventory::of(agent)?;
+    let value = described_json(agent, &inventory);
+    let text = || describe(agent, &inventory, terminal_width());
+    output.output.show_text(&value, text)
+}
+
+/// Shows how one stands after a change by the master that made it.
+pub(crate) async fn show_after(
+    mut master: MasterClient,
+    agent_id: &str,
+    output: OutputArgs,
+) -> Outcome {
+    show(&one_of(master.agents().await?, agent_id)?, output)
+}
+
+fn describe(agent: &v1::Agent, inventory: &Inventory, width: Option<usize>) -> String {
+    let attributes: Vec<String> = agent
+        .attributes
+        .iter()
+        .map(|attribute| format!("{}:{}", attribute.name, attribute.value))
+        .collect();
+    let missing = v1_text(agent.missing.as_ref());
+    let lines = [
+        ("agent", agent.id.clone()),
+        ("host", agent.host.clone()),
+        ("address", agent.address.clone()),
+        ("state", agent_state(agent)),
+        ("version", agent.version.clone()),
+        ("attributes", attributes.join(" ")),
+        ("tasks", agent.tasks.to_string()),
+        // Made there, and the agent has no resources for it any more.
+        ("missing", missing),
+    ];
+    let lines = lines.iter().filter(|(_, value)| !value.is_empty());
+    let lines = lines.map(|(name, value)| format!("{name:<10} {}\n", escape::line(value)));
+    let text: String = lines.collect();
+    text + "\n" + &resource_rows(inventory).render(width)
+}
+
+fn v1_text(resources: Option<&v1::Resources>) -> String {
+    let decoded = resources.and_then(|all| proffer_proto::decode_resources(all.clone()).ok());
+    decoded.map_or_else(String::new, |all| all.to_string())
+}
+
+/// A row for each thing that is not the same as another: reserved ones apart, each volume.
+fn resource_rows(inventory: &Inventory) -> Rows {
+    let mut rows = Rows::new(&[
+        Column::Text("RESOURCE"),
+        Column::Text("ROLE"),
+        Column::Text("VOLUME"),
+        Column::Text("AMOUNT"),
+        Column::Text("USED"),
+        Column::Text("OFFERED"),
+        Column::Message("EXACTLY"),
+    ]);
+    for (kind, amount) in inventory.total.iter() {
+        let part = |of: &proffer_model::Resources| {
+            let amount = of.amount(&kind);
+            amount.map_or_else(|| "-".to_owned(), ToString::to_string)
+        };
+        let exactly = match kind.is_plain() {
+            true => String::new(),
+            false => kind.to_string(),
+        };
+        rows.push([
+            kind.name.to_string(),
+            kind.reserved_to().map_or("*", Role::as_str).to_owned(),
+            kind.volume()
+                .map_or_else(|| "-".to_owned(), |volume| volume.id.to_string()),
+            amount.to_string(),
+            part(&inventory.used),
+            part(&inventory.offered),
+            exactly,
+        ]);
+    }
+    rows
+}
+
+fn described_json(agent: &v1::Agent, inventory: &Inventory) -> Value {
+    let mut value = agent_json(agent);
+    if let Value::Object(object) = &mut value {
+        let items = inventory.total.special();
+        let items = items.map(|(kind, amount)| item_json(kind, amount, inventory));
+        object.insert("special".to_owned(), items.collect());
+    }
+    value
+}
+
+/// What is reserved, revocable, on another disk or a volume, for programs.
+fn item_json(kind: &ResourceKind, amount: &Amount, inventory: &Inventory) -> Value {
+    let reservations: Value = kind
+        .reservations
+        .iter()
+        .map(|reservation| {
+            json!({
+                "role": reservation.role.as_str(),
+                "principal": reservation.principal.as_ref().map(|who| who.as_str()),
+                "labels": reservation.labels,
+            })
+        })
+        .collect();
+    let used = inventory.used.amount(kind);
+    let mut object = Map::new();
+    object.insert("name".to_owned(), json!(kind.name.as_str()));
+    object.insert(
+        "role".to_owned(),
+        json!(kind.reserved_to().map(Role::as_str)),
+    );
+    object.insert("reservations".to_owned(), reservations);
+    let volume = kind.volume().map(|volume| volume.id.as_str());
+    object.insert("volume_id".to_owned(), json!(volume));
+    object.insert("revocable".to_owned(), json!(kind.is_revocable));
+    object.insert("shared".to_owned(), json!(kind.is_shared));
+    object.insert("exactly".to_owned(), json!(format!("{kind}:{amount}")));
+    let key = key_of(kind.name.as_str());
+    object.insert(key.clone(), amount_json(amount, kind.is_shared));
+    if let Some(used) = used {
+        let used = amount_json(used, kind.is_shared);
+        object.insert(format!("used_{key}"), used);
+    }
+    Value::Object(object)
+}
+
+fn amount_json(amount: &Amount, is_shared: bool) -> Value {
+    match amount {
+        Amount::Scalar(_) | Amount::Whole(_) => number_of_milli(amount.quantity(is_shared)),
+        Amount::Ranges(set) => set
+            .ranges()
+            .iter()
+            .map(|range| json!({ "begin": range.begin, "end": range.end }))
+            .collect(),
+        Amount::Set(items) => items.iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_proto::encode_resources;
+
+    use super::*;
+
+    fn agent(id: &str, host: &str) -> v1::Agent {
+        v1::Agent {
+            id: id.to_owned(),
+            host: host.to_owned(),
+            ..v1::Agent::default()
+        }
+    }
+
+    #[test]
+    fn an_agent_is_called_by_id_host_or_part_of_an_id() {
+        let agents = || {
+            vec![
+                agent("8f31-a1-1", "east"),
+                agent("8f31-a1-2", "west"),
+                agent("8f31-a1-3", "west"),
+            ]
+        };
+        for (name, id) in [
+            ("8f31-a1-2", "8f31-a1-2"),
+            ("east", "8f31-a1-1"),
+            ("a1-3", "8f31-a1-3"),
+            ("8f…-3", "8f31-a1-3"),
+        ] {
+            assert_eq!(one_of(agents(), name).unwrap().id, id, "{name}");
+        }
+        for name in ["west", "8f31", "-3", "north", ""] {
+            let problem = one_of(agents(), name).unwrap_err();
+            assert!(problem.is(code::AGENT_UNKNOWN), "{name}: {problem}");
+        }
+        let problem = one_of(agents(), "west").unwrap_err();
+        assert!(
+            problem.message.contains("8f31-a1-2, 8f31-a1-3"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn reserved_resources_and_volumes_stand_apart() {
+        let resources = |text: &str| {
+            let resources: proffer_model::Resources = text.parse().unwrap();
+            Some(encode_resources(&resources))
+        };
+        let agent = v1::Agent {
+            total: resources("cpus:2;cpus(eng,ops):4;disk(eng,ops)[v]:64"),
+            used: resources("cpus(eng,ops):1"),
+            deactivated: true,
+            state: v1::AgentState::Connected.into(),
+            ..agent("a", "h")
+        };
+        let inventory = Inventory::of(&agent).unwrap();
+        let text = describe(&agent, &inventory, None);
+        assert!(text.contains("connected, deactivated"), "{text}");
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        for row in [
+            vec!["cpus", "*", "-", "2", "-", "-"],
+            vec!["cpus", "eng", "-", "4", "1", "-", "cpus(eng,ops)"],
+            vec!["disk", "eng", "v", "64", "-", "-", "disk(eng,ops)[v]"],
+        ] {
+            assert!(rows.contains(&row), "{row:?} in {text}");
+        }
+        let value = described_json(&agent, &inventory);
+        assert_eq!(value["total"]["cpus"].to_string(), "6");
+        assert_eq!(value["special"][0]["cpus"].to_string(), "4");
+        assert_eq!(value["special"][0]["used_cpus"].to_string(), "1");
+        assert_eq!(value["special"][0]["reservations"][0]["principal"], "ops");
+        assert_eq!(value["special"][1]["volume_id"], "v");
+        assert_eq!(value["special"][1]["disk_mib"].to_string(), "64");
+    }
+}

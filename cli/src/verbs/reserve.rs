@@ -1,0 +1,253 @@
+//! `proffer reserve`, `unreserve`, `volume create`, `volume rm`: what operators do to what is free on an agent.
+//!
+//! People say how much of what; here it is found in what the agent has, because the master wants it exactly
+//! ([`crate::inventory`]). Whether it may be is the master's to say.
+
+use clap::Subcommand;
+use proffer_model::resources::parse_milli;
+use proffer_model::{DiskSource, Problem, Resources, Role, VolumeId, code};
+use proffer_proto::{encode_resources, v1};
+
+use crate::change::Change;
+use crate::connection::ClientArgs;
+use crate::exit::Outcome;
+use crate::inventory::Inventory;
+use crate::output::{Format, OutputArgs};
+use crate::verbs::agent::{find, show_after};
+use crate::verbs::run::parse_pair;
+
+/// Where, for whom, and how the result is written.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReserveArgs {
+    /// The agent's id, a part of it that no other has, or its host when that has one agent.
+    agent: String,
+    /// What, such as 'cpus:2;mem:1024;ports:[31000-31010]'; of what is reserved already, 'cpus(eng):2'.
+    resources: Resources,
+    /// For which role; beneath the one that it is reserved for already.
+    #[arg(long)]
+    role: Role,
+    /// What to remember with the reservation; may be given several times.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_pair)]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// The same the other way round.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnreserveArgs {
+    /// The agent's id, a part of it that no other has, or its host when that has one agent.
+    agent: String,
+    /// What, such as 'cpus:2;mem:1024'.
+    resources: Resources,
+    /// For which role it is reserved.
+    #[arg(long)]
+    role: Role,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Persistent volumes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeVerb {
+    /// Make a volume of disk that is reserved for a role; what tasks write there stays when they have ended.
+    Create(CreateArgs),
+    /// Destroy a volume that no task uses, with all that is in it.
+    Rm(RemoveArgs),
+}
+
+/// Which volume to make.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CreateArgs {
+    /// The agent's id, a part of it that no other has, or its host when that has one agent.
+    agent: String,
+    /// Whose reserved disk it is made of.
+    #[arg(long)]
+    role: Role,
+    /// The volume's id, of which a role has one on an agent.
+    #[arg(long)]
+    id: VolumeId,
+    /// How large it is, in MiB.
+    #[arg(long, value_name = "MIB", value_parser = parse_milli, allow_negative_numbers = true)]
+    size: u64,
+    /// On which disk, such as PATH:/ssd or MOUNT:/mnt/a [default: the agent's own]
+    #[arg(long, value_name = "DISK", value_parser = parse_source)]
+    disk: Option<DiskSource>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Which volume to destroy.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveArgs {
+    /// The agent's id, a part of it that no other has, or its host when that has one agent.
+    agent: String,
+    /// The volume's id.
+    #[arg(long)]
+    id: VolumeId,
+    /// Whose it is, where several roles have one of this id.
+    #[arg(long)]
+    role: Option<Role>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+impl VolumeVerb {
+    /// How the result is written.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Create(args) => args.output.output,
+            Self::Rm(args) => args.output.output,
+        }
+    }
+}
+
+/// Reserves.
+pub(crate) async fn reserve(args: ReserveArgs) -> Outcome {
+    let labels = args.labels.into_iter().collect();
+    let what = |inventory: &Inventory| {
+        let resources = given(&args.resources)?;
+        inventory.to_reserve(resources, &args.role, &labels)
+    };
+    let change = |agent_id, resources| {
+        Change::Reserve(v1::ReserveRequest {
+            agent_id,
+            resources,
+        })
+    };
+    convert(&args.client, &args.agent, args.output, what, change).await
+}
+
+/// Takes reservations away.
+pub(crate) async fn unreserve(args: UnreserveArgs) -> Outcome {
+    let what = |inventory: &Inventory| {
+        let resources = given(&args.resources)?;
+        inventory.to_unreserve(resources, &args.role)
+    };
+    let change = |agent_id, resources| {
+        Change::Unreserve(v1::UnreserveRequest {
+            agent_id,
+            resources,
+        })
+    };
+    convert(&args.client, &args.agent, args.output, what, change).await
+}
+
+/// Makes or destroys a volume.
+pub(crate) async fn volume(verb: VolumeVerb) -> Outcome {
+    match verb {
+        VolumeVerb::Create(args) => {
+            let disk = args.disk.as_ref();
+            let what =
+                |inventory: &Inventory| inventory.to_create(&args.role, &args.id, args.size, disk);
+            let change = |agent_id, volumes| {
+                Change::CreateVolumes(v1::CreateVolumesRequest { agent_id, volumes })
+            };
+            convert(&args.client, &args.agent, args.output, what, change).await
+        }
+        VolumeVerb::Rm(args) => {
+            let what = |inventory: &Inventory| inventory.volume(&args.id, args.role.as_ref());
+            let change = |agent_id, volumes| {
+                Change::DestroyVolumes(v1::DestroyVolumesRequest { agent_id, volumes })
+            };
+            convert(&args.client, &args.agent, args.output, what, change).await
+        }
+    }
+}
+
+/// Finds what is meant on the agent, has the master change it, and shows the agent as it is then.
+async fn convert(
+    client: &ClientArgs,
+    agent: &str,
+    output: OutputArgs,
+    what: impl FnOnce(&Inventory) -> Result<Resources, Problem>,
+    change: impl FnOnce(String, Option<v1::Resources>) -> Change,
+) -> Outcome {
+    let agent = find(client, agent).await?;
+    let resources = what(&Inventory::of(&agent)?)?;
+    let change = change(agent.id.clone(), Some(encode_resources(&resources)));
+    let master = change.make(client).await.map_err(with_own_hint)?;
+    show_after(master, &agent.id, output).await
+}
+
+/// The master says what is not free; where to look is the command line's to say.
+fn with_own_hint(problem: Problem) -> Problem {
+    if problem.is(code::RESOURCES_NOT_FREE) {
+        return problem
+            .hint("`proffer agent show AGENT` lists what it has, for whom, and what tasks use");
+    }
+    problem
+}
+
+fn given(resources: &Resources) -> Result<&Resources, Problem> {
+    match resources.is_empty() {
+        false => Ok(resources),
+        true => Err(Problem::new(code::FIELD_MISSING, "no resources are given")
+            .field("resources")
+            .hint("write 'cpus:2;mem:1024'")),
+    }
+}
+
+/// A disk of its own, as it stands in the text form of resources.
+fn parse_source(text: &str) -> Result<DiskSource, Problem> {
+    let resources: Resources = format!("disk@{text}:1").parse()?;
+    let mut kinds = resources.iter().map(|(kind, _)| kind);
+    let source = kinds.next().and_then(|kind| kind.disk.clone()?.source);
+    match (source, kinds.next()) {
+        (Some(source), None) => Ok(source),
+        _ => Err(
+            Problem::new(code::RESOURCES_INVALID, format!("{text:?} is no disk"))
+                .hint("write PATH:/dir or MOUNT:/dir"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::command::{Cli, Command};
+
+    #[test]
+    fn disks_are_named_as_in_resources() {
+        let path = |root: &str| DiskSource::Path {
+            root: root.to_owned(),
+        };
+        assert_eq!(parse_source("PATH:/ssd").unwrap(), path("/ssd"));
+        for wrong in ["", "ssd", "PATH:/a:1;cpus"] {
+            parse_source(wrong).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn wrong_reservations_are_refused_before_anything_is_asked() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let line = "proffer reserve a cpus:2;mem:64 --role eng --label why=test --label k=v";
+        match Cli::try_parse_from(words(line)).unwrap().command {
+            Command::Reserve(args) => assert_eq!(args.labels.len(), 2),
+            other => panic!("{other:?}"),
+        }
+        for line in [
+            "proffer reserve a cpus:2",
+            "proffer reserve a cpus:-2 --role eng",
+            "proffer reserve a cpus:2 --role eng/",
+            "proffer reserve a cpus:2 --role eng --label why",
+            "proffer unreserve a --role eng",
+            "proffer volume create a --role eng --id v",
+            "proffer volume create a --role eng --id a/b --size 5",
+            "proffer volume create a --role eng --id v --size 5g",
+            "proffer volume rm a",
+        ] {
+            assert!(Cli::try_parse_from(words(line)).is_err(), "{line}");
+        }
+    }
+}
