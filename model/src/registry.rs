@@ -230,20 +230,7 @@ impl Registry {
                 framework,
                 principal,
                 description,
-            } => {
-                let old = self.frameworks.remove(framework);
-                let (state, revision) = old
-                    .map(|entry| (entry.state, entry.revision))
-                    .unwrap_or_default();
-                let (principal, description) = (principal.clone(), description.clone());
-                let entry = FrameworkEntry {
-                    principal,
-                    description,
-                    state,
-                    revision,
-                };
-                self.frameworks.insert(framework.clone(), entry);
-            }
+            } => self.admit_framework(framework, principal, description),
             Operation::CompleteFramework { framework } => self.complete(framework),
             Operation::PutState {
                 framework,
@@ -266,6 +253,26 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// A framework that is known already keeps its state.
+    fn admit_framework(
+        &mut self,
+        framework: &FrameworkId,
+        principal: &Principal,
+        description: &FrameworkDescription,
+    ) {
+        let old = self.frameworks.remove(framework);
+        let (state, revision) = old
+            .map(|entry| (entry.state, entry.revision))
+            .unwrap_or_default();
+        let entry = FrameworkEntry {
+            principal: principal.clone(),
+            description: description.clone(),
+            state,
+            revision,
+        };
+        self.frameworks.insert(framework.clone(), entry);
     }
 
     fn change_agent(&mut self, agent: &AgentId, change: impl FnOnce(&mut AgentEntry)) {

@@ -4,7 +4,9 @@
 
 use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX};
 use proffer_model::link::{AgentTask, Hello, Payer, ToAgent, ToMaster};
-use proffer_model::{AgentDescription, Epoch, FaultDomain, Generation, Incarnation, Problem};
+use proffer_model::{
+    AgentDescription, Epoch, FaultDomain, FrameworkId, Generation, Incarnation, Problem, TaskSpec,
+};
 
 use crate::fields::{
     decode_duration, decode_host, decode_id, decode_list, decode_optional_id, decode_text,
@@ -76,12 +78,7 @@ pub fn encode_to_agent(message: &ToAgent) -> v1::ToAgent {
             spec,
             payer,
         } => {
-            let launch = v1::LaunchTask {
-                framework_id: framework.to_string(),
-                incarnation: incarnation.0,
-                spec: Some(encode_task_spec(spec)),
-                payer: payer.as_ref().map(encode_payer),
-            };
+            let launch = encode_launch(framework, *incarnation, spec, payer.as_ref());
             (*epoch, AgentMessage::Launch(launch))
         }
         ToAgent::Kill {
@@ -121,6 +118,20 @@ pub fn encode_to_agent(message: &ToAgent) -> v1::ToAgent {
     v1::ToAgent {
         epoch: epoch.0,
         message: Some(message),
+    }
+}
+
+fn encode_launch(
+    framework: &FrameworkId,
+    incarnation: Incarnation,
+    spec: &TaskSpec,
+    payer: Option<&Payer>,
+) -> v1::LaunchTask {
+    v1::LaunchTask {
+        framework_id: framework.to_string(),
+        incarnation: incarnation.0,
+        spec: Some(encode_task_spec(spec)),
+        payer: payer.map(encode_payer),
     }
 }
 

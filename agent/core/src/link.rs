@@ -93,9 +93,7 @@ impl Core {
                 generation: _,
                 heartbeat_interval,
             } => self.on_welcome(now, agent, cluster, epoch, heartbeat_interval, effects),
-            ToAgent::Heartbeat { epoch } => {
-                self.may_command(epoch, effects);
-            }
+            ToAgent::Heartbeat { epoch } => drop(self.may_command(epoch, effects)),
             ToAgent::Launch {
                 epoch,
                 framework,

@@ -127,6 +127,18 @@ impl Core {
                 !may_be_known || told == free,
                 "the allocator knows what is free of agent {id}: {free}, not {told}"
             );
+            let entry = self.registry.agents.get(id);
+            let is_durable = entry.is_some_and(|is| is.unreachable_since_wall_ms.is_some());
+            ensure!(
+                is_durable == (agent.state == AgentState::Unreachable),
+                "agent {id} is unreachable in the log and in memory alike"
+            );
+        }
+        self.check_links()
+    }
+
+    fn check_links(&self) -> Result<(), String> {
+        for (id, agent) in &self.agents.by_id {
             let is_linked = agent
                 .link
                 .is_none_or(|link| self.agents.links.get(&link) == Some(id));
@@ -134,12 +146,6 @@ impl Core {
             ensure!(
                 agent.state != AgentState::Connected || agent.link.is_some(),
                 "agent {id} is connected by a link"
-            );
-            let entry = self.registry.agents.get(id);
-            let is_durable = entry.is_some_and(|is| is.unreachable_since_wall_ms.is_some());
-            ensure!(
-                is_durable == (agent.state == AgentState::Unreachable),
-                "agent {id} is unreachable in the log and in memory alike"
             );
         }
         for (link, id) in &self.agents.links {
