@@ -94,6 +94,10 @@ impl Double {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::float_arithmetic,
+    reason = "what integers compute here is held against the processor's own doubles"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -457,7 +457,7 @@ fn an_entry_that_has_waited_keeps_an_agent() {
     world.demand("large", "b", &[shaped("l", 1, "cpus:4;mem:64")]);
     assert!(world.changed().is_empty());
     let due = world.last.look_again_at.expect("an earmark is due");
-    assert_eq!(due, Duration::from_secs(30).as_nanos() as u64);
+    assert_eq!(u128::from(due), Duration::from_secs(30).as_nanos());
     world.pass(30);
     assert!(world.changed().is_empty());
     for ended in 1..=4 {
