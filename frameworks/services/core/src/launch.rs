@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::limits::{DEMAND_COUNT_MAX, KILL_GRACE_DEFAULT};
+use proffer_model::resources::Amount;
 use proffer_model::session::{Call, Operation};
 use proffer_model::{
-    DemandEntry, DemandId, Offer, Port, RangeSet, ResourceName, Resources, Shape, TaskSpec, Time,
+    DemandEntry, DemandId, Offer, Port, RangeSet, ResourceKind, ResourceName, Resources, Shape,
+    TaskSpec, Time,
 };
 
 use crate::app::{App, AppSpec};
@@ -78,9 +80,9 @@ fn fixed_ports(spec: &AppSpec) -> BTreeSet<u64> {
     }
 }
 
-/// The resources and host ports of one more instance out of what is left; none if they are not there.
+/// The resources and host ports of one more instance out of what is left; none if they are not there. What is reserved goes
+/// first: the rest can be offered to everybody.
 fn carve(spec: &AppSpec, left: &Resources) -> Option<(Resources, Vec<u16>)> {
-    let mut resources = scalars_of(spec)?;
     let ports: Vec<u16> = if spec.require_ports {
         spec.ports.iter().map(|port| port.number).collect()
     } else {
@@ -94,11 +96,35 @@ fn carve(spec: &AppSpec, left: &Resources) -> Option<(Resources, Vec<u16>)> {
     if ports.len() != spec.ports.len() {
         return None;
     }
+    let mut wanted = scalars_of(spec)?;
     let set = RangeSet::from_numbers(ports.iter().copied().map(u64::from));
-    resources
+    wanted
         .insert_ranges(ResourceName::new(PORTS).ok()?, set)
         .ok()?;
-    left.contains(&resources).then_some((resources, ports))
+    let mut resources = Resources::new();
+    for (name, amount) in wanted.ordinary() {
+        let mut rest = amount.clone();
+        let kinds = left.special().map(|(kind, _)| kind.clone());
+        let kinds =
+            kinds.filter(|kind| kind.name == *name && !kind.is_whole() && !kind.is_revocable);
+        for kind in kinds.chain([ResourceKind::plain(name.clone())]) {
+            let mut asked = Resources::new();
+            asked.insert(kind.clone(), rest).ok()?;
+            let lacking = asked.minus(left);
+            resources.add(&asked.minus(&lacking));
+            rest = match lacking.amount(&kind) {
+                Some(amount) => amount.clone(),
+                None => Amount::Scalar(0),
+            };
+            if rest.is_empty() {
+                break;
+            }
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+    }
+    Some((resources, ports))
 }
 
 impl Core {

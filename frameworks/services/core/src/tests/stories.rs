@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proffer_model::{Problem, Reason, Secret, TaskState, code};
+use proffer_model::{Problem, Reason, Resources, Secret, TaskState, code};
 
 use super::world::{World, app, patch, unknown};
 use crate::app::{AppPatch, Fraction, Unreachable};
@@ -39,6 +39,27 @@ fn a_new_app_starts_and_its_deployment_succeeds() {
     assert_eq!(succeeded(&world), 1);
     assert!(world.acknowledged > 0);
     assert!(world.demand.is_empty());
+}
+
+#[test]
+fn what_is_reserved_for_the_role_is_used_and_used_first() {
+    let mut world = World::new();
+    world.offered = "cpus(eng,ops):0.15;cpus:1;cpus{REV}:9;mem(eng,ops):128;mem:100000;\
+                     disk(eng,ops)[v]:9;ports:[80-80,31000-31000];ports(eng):[31001-31001]";
+    world.create(patch("/web", 2)).expect("created");
+    world.offer();
+    let specs = world.tasks.values().map(|live| &live.spec.resources);
+    let all = specs.fold(Resources::new(), |all, one| all.plus(one));
+    let expected =
+        "cpus(eng,ops):0.15;cpus:0.05;mem(eng,ops):128;mem:128;ports:[80-80,31000-31000]";
+    assert_eq!(all, expected.parse().expect("good"), "{all}");
+    world.settle();
+    assert_eq!(world.running().len(), 2);
+    let mut short = World::new();
+    short.offered = "cpus(eng,ops):0.05;cpus:0.04;mem:1000;ports:[80-80]";
+    short.create(patch("/web", 1)).expect("created");
+    short.offer();
+    assert!(short.tasks.is_empty(), "a part is not enough");
 }
 
 #[test]

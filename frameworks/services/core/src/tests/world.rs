@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) acknowledged: u64,
     /// Launches that the master refuses from now on.
     pub(super) refuses: Option<proffer_model::Problem>,
+    /// What each offer holds.
+    pub(super) offered: &'static str,
     /// Running tasks that were told to end.
     pub(super) kills: usize,
     /// How many things the program still does before it dies, once.
@@ -86,6 +88,7 @@ impl World {
             notices: Vec::new(),
             acknowledged: 0,
             refuses: None,
+            offered: "cpus:100;mem:100000;disk:1000;ports:[80-81,31000-31999]",
             kills: 0,
             dies_after: None,
             is_dead: false,
@@ -353,9 +356,7 @@ impl World {
             host: format!("host-{name}"),
             address: "127.0.0.1:5051".into(),
             attributes: Attributes::default(),
-            resources: "cpus:100;mem:100000;disk:1000;ports:[80-81,31000-31999]"
-                .parse()
-                .expect("good"),
+            resources: self.offered.parse().expect("good"),
             fits: self
                 .demand
                 .iter()
