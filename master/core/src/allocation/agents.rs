@@ -37,6 +37,8 @@ pub(super) struct Agent {
     pub(super) extra_sums: Option<Box<Sums>>,
     pub(super) holdings: Vec<Holding>,
     pub(super) exclusions: Option<Box<Exclusions>>,
+    /// A bit, of 64, for each claim that may have refused it or be shut out of it: most have nothing to do with it.
+    concerned: u64,
     /// Claims that nothing can be offered here as long as no more is free and nothing of theirs changes.
     pub(super) shut: Bits,
     /// None: the slot is vacant.
@@ -60,6 +62,7 @@ impl Agent {
             extra_sums: None,
             holdings: Vec::new(),
             exclusions: None,
+            concerned: 0,
             shut: Bits::default(),
             known: None,
             earmark: NONE,
@@ -74,6 +77,15 @@ impl Agent {
     /// Whether anything can be offered of it.
     pub(super) fn is_offerable(&self) -> bool {
         self.is_active && self.known.is_some() && !self.free.is_empty()
+    }
+
+    /// Whether a claim may have refused it or be shut out of it.
+    pub(super) fn concerns(&self, claim: u32) -> bool {
+        self.concerned & (1 << (claim & 63)) != 0
+    }
+
+    pub(super) fn note_concerned(&mut self, claim: u32) {
+        self.concerned |= 1 << (claim & 63);
     }
 
     pub(super) fn holding(&mut self, claim: u32) -> &mut Bundle {
@@ -122,6 +134,11 @@ impl Agents {
 
     pub(super) fn get_mut(&mut self, agent: u32) -> &mut Agent {
         &mut self.list[agent as usize]
+    }
+
+    /// Reads a little of an agent that is looked at soon, so that the rest of it is on its way.
+    pub(super) fn expect(&self, agent: u32) {
+        std::hint::black_box(self.list.get(agent as usize).map(|agent| agent.is_active));
     }
 
     pub(super) fn try_get(&self, agent: u32) -> Option<&Agent> {

@@ -10,10 +10,24 @@ use proffer_model::{Limits, Quantities, ResourceName};
 const HEAD: usize = 6;
 
 /// How much of each scalar. A tail may end in zeros.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Amounts {
     head: [u64; HEAD],
     tail: Box<[u64]>,
+}
+
+impl Clone for Amounts {
+    fn clone(&self) -> Self {
+        let tail = if self.tail.is_empty() {
+            Box::default()
+        } else {
+            self.tail.clone()
+        };
+        Self {
+            head: self.head,
+            tail,
+        }
+    }
 }
 
 impl PartialEq for Amounts {

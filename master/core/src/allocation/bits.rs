@@ -2,7 +2,11 @@
 
 /// A set of small numbers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Bits(Vec<u64>);
+pub(super) struct Bits {
+    words: Vec<u64>,
+    /// How many there are.
+    len: u32,
+}
 
 fn place(number: u32) -> (usize, u64) {
     ((number >> 6) as usize, 1 << (number & 63))
@@ -11,44 +15,56 @@ fn place(number: u32) -> (usize, u64) {
 impl Bits {
     pub(super) fn has(&self, number: u32) -> bool {
         let (word, bit) = place(number);
-        self.0.get(word).is_some_and(|found| found & bit != 0)
+        self.words.get(word).is_some_and(|found| found & bit != 0)
     }
 
     pub(super) fn set(&mut self, number: u32) {
         let (word, bit) = place(number);
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
         }
-        self.0[word] |= bit;
+        self.len += u32::from(self.words[word] & bit == 0);
+        self.words[word] |= bit;
     }
 
     pub(super) fn unset(&mut self, number: u32) {
         let (word, bit) = place(number);
-        if let Some(found) = self.0.get_mut(word) {
+        if let Some(found) = self.words.get_mut(word) {
+            self.len -= u32::from(*found & bit != 0);
             *found &= !bit;
         }
     }
 
     /// Nothing is in it any more.
     pub(super) fn clear(&mut self) {
-        self.0.fill(0);
+        self.words.fill(0);
+        self.len = 0;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Whether nothing is in it that is not in `other` too.
     pub(super) fn is_within(&self, other: &Self) -> bool {
-        let others = other.0.iter().chain(std::iter::repeat(&0));
-        self.0
-            .iter()
-            .zip(others)
-            .all(|(mine, theirs)| mine & !theirs == 0)
+        if self.len > other.len {
+            return false;
+        }
+        let others = other.words.iter().chain(std::iter::repeat(&0));
+        let mut pairs = self.words.iter().zip(others);
+        pairs.all(|(mine, theirs)| mine & !theirs == 0)
     }
 
     /// Takes out what is not in `kept` and appends it to `out`.
     pub(super) fn take_without(&mut self, kept: &Self, out: &mut Vec<u32>) {
-        let keep = kept.0.iter().copied().chain(std::iter::repeat(0));
-        for (index, (word, keep)) in (0u32..).zip(self.0.iter_mut().zip(keep)) {
+        for (index, word) in (0u32..).zip(&mut self.words) {
+            if *word == 0 {
+                continue;
+            }
+            let keep = kept.words.get(index as usize).copied().unwrap_or(0);
             let mut taken = *word & !keep;
             *word &= keep;
+            self.len -= taken.count_ones();
             while taken != 0 {
                 out.push(index * 64 + taken.trailing_zeros());
                 taken &= taken - 1;

@@ -9,7 +9,7 @@ use proffer_model::{ResourceKind, Resources, Role, Takes};
 use super::amounts::{Amounts, Names};
 
 /// Resources: a vector of ordinary scalars, and the rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Bundle {
     pub(super) plain: Amounts,
     /// Has no ordinary scalars.
@@ -32,6 +32,20 @@ pub(super) struct Offerable {
     pub(super) always: Resources,
     /// As much as quota leaves: scalars that are neither reserved nor revocable, on disks of their own.
     pub(super) bounded: Resources,
+}
+
+impl Clone for Bundle {
+    fn clone(&self) -> Self {
+        let extra = if self.extra.is_empty() {
+            Resources::new()
+        } else {
+            self.extra.clone()
+        };
+        Self {
+            plain: self.plain.clone(),
+            extra,
+        }
+    }
 }
 
 impl Bundle {

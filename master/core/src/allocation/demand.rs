@@ -508,6 +508,7 @@ impl Allocator {
             .exclusions
             .get_or_insert_with(Box::<Exclusions>::default);
         of_agent.insert(entry, stamp, refused, until_mono_ns);
+        found.note_concerned(claim);
         if is_shut && self.claim(claim).entries.len() == 1 {
             self.shut(claim, agent);
         }

@@ -256,7 +256,7 @@ impl Allocator {
 
     /// Whether a claim that is left out for now may take part at one of the agents that are still to come.
     fn may_come_back(&mut self, work: &mut Work) -> bool {
-        if !self.parked.is_within(&Default::default()) {
+        if !self.parked.is_empty() {
             return true;
         }
         if self.parked_in_run.is_empty() || self.agents.special().next().is_none() {
@@ -300,6 +300,9 @@ impl Allocator {
             Source::List(agents, done) => {
                 let agent = agents.get(*done).copied();
                 *done += 1;
+                if let Some(soon) = agents.get(*done) {
+                    self.agents.expect(*soon);
+                }
                 agent
             }
             Source::Index(cursor) => self.agents.next_free(cursor, &mut self.random),

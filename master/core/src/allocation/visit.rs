@@ -39,8 +39,9 @@ impl Cap {
         }
     }
 
-    fn is_none(&self) -> bool {
-        self.room.is_none() && self.surplus.is_none()
+    fn allows(&self, amounts: &Amounts) -> bool {
+        let mut bounds = self.room.iter().chain(&self.surplus);
+        bounds.all(|bound| bound.contains(amounts))
     }
 }
 
@@ -122,6 +123,7 @@ impl Allocator {
             return;
         }
         found.shut.set(claim);
+        found.note_concerned(claim);
         if let Some(Some(claim)) = self.claims.get_mut(claim as usize) {
             // Agents whose bits were cleared meanwhile are in it twice.
             if claim.shut_at.len() > 2 * agents + SHUT_AT_MIN {
@@ -134,7 +136,7 @@ impl Allocator {
 
     fn look(&mut self, claim: u32, agent: u32, order: Order) -> Look {
         let found = self.agents.get(agent);
-        if found.shut.has(claim) {
+        if found.concerns(claim) && found.shut.has(claim) {
             return Look::Shut;
         }
         if self.is_kept_for_another(agent, claim) {
@@ -203,12 +205,13 @@ impl Allocator {
         if !entry.together.is_empty() && entry.allowance(agent, &known.description).0 == 0 {
             return Look::NotHere;
         }
-        if let Some(exclusions) = &found.exclusions
+        if found.concerns(entry.claim)
+            && let Some(exclusions) = &found.exclusions
             && exclusions.refuse(number, entry.stamp, self.now, &found.free)
         {
             return Look::Shut;
         }
-        if found.is_common && cap.is_none() && order == Order::Any {
+        if found.is_common && order == Order::Any && cap.allows(&found.free.plain) {
             if !passes(
                 self.least_of(number),
                 &found.free.plain,
