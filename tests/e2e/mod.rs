@@ -5,6 +5,7 @@ mod containers;
 mod dev;
 mod failover;
 mod frameworks;
+mod operators;
 mod python;
 mod roles;
 mod rolling;
