@@ -323,9 +323,13 @@ impl Allocator {
     ) {
         let settled = launched.saturating_add(returned);
         let found = self.find_entry(framework, role, entry);
-        if found.is_none_or(|found| {
-            !self.entry(found).is_any() || !self.entry(found).together.is_empty()
-        }) {
+        let is_counted = found.is_none_or(|found| {
+            let entry = self.entry(found);
+            !entry.is_any()
+                || !entry.together.is_empty()
+                || self.is_placed(entry.claim, &entry.demand.id)
+        });
+        if is_counted {
             self.change_placed(framework, role, entry, agent, |placed| Placed {
                 offered: placed.offered.saturating_sub(settled),
                 launched: placed.launched.saturating_add(launched),
@@ -343,7 +347,30 @@ impl Allocator {
         }
     }
 
+    /// How many of an entry are in offers that stand: a demand that is replaced may say again what one before it said, or
+    /// say it of another shape.
+    pub fn set_offered(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        entry: &DemandId,
+        offered: u32,
+    ) {
+        let Some(number) = self.find_entry(framework, role, entry) else {
+            return;
+        };
+        if let Some(entry) = self.entry_mut(number)
+            && std::mem::replace(&mut entry.offered, offered) != offered
+        {
+            self.reopen(number);
+        }
+    }
+
     // ---- where instances are
+
+    fn is_placed(&self, claim: u32, entry: &DemandId) -> bool {
+        self.claim(claim).placed.contains_key(entry)
+    }
 
     /// So many tasks that were launched for an entry are there: found running.
     pub fn place(

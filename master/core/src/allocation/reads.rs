@@ -61,6 +61,12 @@ impl Allocator {
             .unwrap_or_default()
     }
 
+    /// How many of an entry are wanted and neither launched nor on offer.
+    pub fn wanted(&self, framework: &FrameworkId, role: &Role, entry: &DemandId) -> Option<u32> {
+        let number = self.find_entry(framework, role, entry)?;
+        Some(self.entry(number).wanted())
+    }
+
     /// Why an entry is not offered anything: how many agents fail by what first. Looks at every agent.
     pub fn explain(
         &self,

@@ -25,6 +25,16 @@ pub(super) struct Work {
     pass: Pass,
     /// Every claim with shapes looks at every agent; otherwise the few do, and the others at the agents of the list.
     is_all: bool,
+    /// The kind of scope that it is a part of.
+    asked: Option<Asked>,
+}
+
+/// The kinds of scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Changed,
+    Agents,
+    All,
 }
 
 /// Which agents are looked at.
@@ -87,11 +97,23 @@ impl Allocator {
 
     /// Whether all is done.
     fn work_off(&mut self, scope: Scope<'_>, steps_max: u32) -> bool {
-        let mut is_begun = self.work.is_some();
+        // What was begun for another scope is done first, and is not what was asked for now.
+        let asked = match scope {
+            Scope::Changed => Asked::Changed,
+            Scope::Agents(_) => Asked::Agents,
+            Scope::All => Asked::All,
+        };
+        let mut is_begun = self
+            .work
+            .as_ref()
+            .is_some_and(|work| work.asked == Some(asked));
         loop {
             if self.work.is_none() {
                 self.work = self.next_work(scope, is_begun);
                 is_begun = true;
+                if let Some(work) = &mut self.work {
+                    work.asked = Some(asked);
+                }
             }
             let Some(mut work) = self.work.take() else {
                 return true;
@@ -142,6 +164,7 @@ impl Allocator {
             few: None,
             pass: Pass::Guaranteed,
             is_all,
+            asked: None,
         }
     }
 
@@ -180,6 +203,7 @@ impl Allocator {
             few: is_few.then_some(claims),
             pass: Pass::Guaranteed,
             is_all: !is_few,
+            asked: None,
         })
     }
 
