@@ -32,8 +32,8 @@ pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicat
 pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
 pub use offer::{decode_offer, encode_offer};
 pub use operator::{decode_agent_state, encode_agent_state};
-pub use quota::{decode_deadline, decode_quota, decode_weight, encode_drain, encode_quota};
 pub use problem::{decode_problem, encode_problem, problem_of, status_of};
+pub use quota::{decode_deadline, decode_quota, decode_weight, encode_drain, encode_quota};
 pub use record::{decode_batch, decode_snapshot, encode_batch, encode_snapshot};
 pub use resources::{
     decode_attributes, decode_limits, decode_quantities, decode_resources, encode_attributes,
