@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 
 use proffer_model::link::{Payer, ToAgent};
 use proffer_model::operation::{LaunchResult, Operation, OperationResult};
-use proffer_model::resources::Amount;
+use proffer_model::resources::{Amount, Pieces};
 use proffer_model::{
     AgentId, DemandId, Fit, FrameworkId, Incarnation, OfferId, Problem, Reason, Resources, Role,
     Status, TaskId, TaskSpec, TaskState, code,
 };
 
+use crate::amounts::exclusive;
 use crate::core::Core;
 use crate::effect::{After, Fact, OfferEnd};
 use crate::frameworks::unknown;
@@ -70,6 +71,7 @@ impl Core {
                 taken.push(offer);
             }
         }
+        self.merge_copies(&mut pot);
         let mut results = Vec::with_capacity(operations.len());
         for (i, operation) in operations.into_iter().enumerate() {
             let result = self.operate(&mut pot, operation);
@@ -98,6 +100,24 @@ impl Core {
         let known = self.agents.by_id.get(&pot.agent);
         let made_in = known.map(|known| known.converted_in).unwrap_or_default();
         Ok((results, self.turn.after(made_in)))
+    }
+
+    /// One copy of a shared volume is as good as those of several offers.
+    fn merge_copies(&mut self, pot: &mut Pot) {
+        for (kind, amount) in pot.resources.shared().special() {
+            let Amount::Whole(pieces) = amount else {
+                continue;
+            };
+            for piece in pieces.iter().filter(|piece| piece.copies > 1) {
+                let mut copies = Resources::new();
+                let more = Amount::Whole(Pieces::new(piece.milli, piece.copies - 1));
+                // Cannot be refused: it was resources already.
+                let _ = copies.insert(kind.clone(), more);
+                pot.resources.subtract(&copies);
+                self.allocator
+                    .release(&pot.framework, &pot.role, &pot.agent, &copies);
+            }
+        }
     }
 
     /// What the operations have left goes back.
@@ -210,6 +230,9 @@ impl Core {
         let conversion =
             self.plan_conversion(&principal, &pot.role, &pot.agent, offered, operation)?;
         pot.resources = conversion.apply(&pot.resources)?;
+        if let Operation::Destroy(volumes) = operation {
+            self.rescind_volumes(&pot.agent, volumes);
+        }
         let (from, to) = (&conversion.from, &conversion.to);
         self.allocator
             .convert(&pot.framework, &pot.role, &pot.agent, from, to);
@@ -246,7 +269,7 @@ impl Core {
         for spec in specs {
             let result = self.judge_launch(pot, spec, &seen, &left);
             if result.is_ok() {
-                left.subtract(&spec.resources);
+                left.subtract(&exclusive(&spec.resources));
                 seen.insert(&spec.id);
             }
             judged.push(result);
@@ -287,7 +310,13 @@ impl Core {
             let message = "this leadership term has launched 2^32 tasks";
             Problem::new(code::OVERLOADED, message).hint("restart the leading master")
         })?;
-        pot.resources.subtract(&spec.resources);
+        pot.resources.subtract(&exclusive(&spec.resources));
+        let shared = spec.resources.shared();
+        if !shared.is_empty() {
+            // The copy that was offered is there for the next task, and goes back in the end.
+            self.allocator
+                .allocate(&pot.framework, &pot.role, &pot.agent, &shared);
+        }
         let payer = Payer {
             role: pot.role.clone(),
             demand: self.count_down(pot, &spec.resources),

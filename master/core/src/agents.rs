@@ -13,7 +13,7 @@ use proffer_model::{
     Resources, TaskId, Time, code, session,
 };
 
-use crate::amounts::ports_of;
+use crate::amounts::{exclusive, ports_of};
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
@@ -77,7 +77,7 @@ impl Agent {
 
     /// What is neither used nor resting.
     pub(crate) fn rested(&self) -> Resources {
-        let mut rest = self.total.minus(&self.used);
+        let mut rest = self.total.minus(&exclusive(&self.used));
         for (_, ports) in &self.resting {
             rest.subtract(ports);
         }
@@ -215,13 +215,15 @@ impl Core {
     /// What may be offered of an agent now.
     pub(crate) fn free(&self, agent: &AgentId) -> Resources {
         let known = self.agents.by_id.get(agent);
-        known.map_or_else(Resources::new, |known| known.rested().minus(&known.offered))
+        known.map_or_else(Resources::new, |known| {
+            known.rested().minus(&exclusive(&known.offered))
+        })
     }
 
     /// What no task holds on an agent, offered or not, resting or not: exclusions end when this grows.
     pub(crate) fn unused(&self, agent: &AgentId) -> Option<Resources> {
         let known = self.agents.by_id.get(agent)?;
-        Some(known.total.minus(&known.used))
+        Some(known.total.minus(&exclusive(&known.used)))
     }
 
     /// Counts anew what tasks and strays hold. Counted and not subtracted, because an agent may report tasks that overlap,

@@ -1,5 +1,7 @@
 //! Arithmetic on resources that only the master needs: what a shape needs of an agent.
 
+use std::borrow::Cow;
+
 use proffer_model::resources::Amount;
 use proffer_model::resources::format_milli;
 use proffer_model::{RangeSet, ResourceKind, ResourceName, Resources, Shape};
@@ -24,6 +26,14 @@ pub(crate) fn ports_of(resources: &Resources) -> Resources {
         let _ = ports.insert_ranges(name, resources.range_set(PORTS));
     }
     ports
+}
+
+/// What nobody else may have while it is held: all but shared volumes.
+pub(crate) fn exclusive(resources: &Resources) -> Cow<'_, Resources> {
+    match resources.special().any(|(kind, _)| kind.is_shared) {
+        true => Cow::Owned(resources.non_shared()),
+        false => Cow::Borrowed(resources),
+    }
 }
 
 /// How many of a shape are in `free`, at most `max`. Any shape: one, if there is a scalar (ports alone are no offer).

@@ -1,14 +1,17 @@
 //! Conversions: reservations and volumes, made by frameworks of what they are offered and by operators of what is free.
 //! What becomes of resources is the model's arithmetic; here is who may do it, and what it does to an agent.
 
+use proffer_model::limits::RESOURCE_KINDS_MAX;
 use proffer_model::made::{made_of, same_volumes, total_with};
 use proffer_model::operation::Operation;
 use proffer_model::problem::Code;
 use proffer_model::registry::Operation as Change;
 use proffer_model::resources::Conversion;
-use proffer_model::{AgentId, Principal, Problem, Resources, Role, code};
+use proffer_model::{AgentId, OfferId, Principal, Problem, Resources, Role, code};
 
+use crate::agents::Agent;
 use crate::core::Core;
+use crate::effect::OfferEnd;
 use crate::event::Seq;
 
 impl Core {
@@ -35,7 +38,7 @@ impl Core {
                 Conversion::unreserve(resources)
             }
             Operation::Create(volumes) => {
-                check_creation(volumes, &known.total)?;
+                check_creation(volumes, known)?;
                 Conversion::create(volumes)
             }
             Operation::Destroy(volumes) => {
@@ -54,7 +57,59 @@ impl Core {
             let code = code::RESOURCES_NOT_OFFERED;
             return Err(not_there(offered, &conversion.from, code, message));
         }
+        self.check_outcome(agent, &conversion)?;
         Ok(conversion)
+    }
+
+    /// Whether an agent has afterwards what it should: what is missing there does not come back by it, and there are no more
+    /// kinds than can be written down.
+    pub(crate) fn check_outcome(
+        &self,
+        agent: &AgentId,
+        conversion: &Conversion,
+    ) -> Result<(), Problem> {
+        let (Some(known), Some(entry)) = (
+            self.agents.by_id.get(agent),
+            self.registry.agents.get(agent),
+        ) else {
+            return Ok(());
+        };
+        let Conversion { from, to } = conversion;
+        if !known.total.contains(from) {
+            // It will be refused for that.
+            return Ok(());
+        }
+        let expected = known.total.minus(from).plus(to);
+        let made = entry.made.minus(from).plus(&made_of(to));
+        let count = |resources: &Resources| resources.special().count();
+        let is_more = count(&expected) > count(&known.total) || count(&made) > count(&entry.made);
+        if is_more && count(&expected).max(count(&made)) > RESOURCE_KINDS_MAX {
+            let message = format!(
+                "the agent has {RESOURCE_KINDS_MAX} kinds of reserved resources, disks and volumes; the limit is reached"
+            );
+            return Err(Problem::new(code::OVERLOADED, message)
+                .hint("give what belongs together the same reservation"));
+        }
+        if total_with(&entry.description.resources, &made).0 != expected {
+            let message =
+                "what the agent has had no resources for since it changed would take its place";
+            return Err(Problem::new(code::RESERVATION_INVALID, message)
+                .hint("give the agent its resources back first"));
+        }
+        Ok(())
+    }
+
+    /// Takes back the offers that hold one of these volumes: several may hold a shared one.
+    pub(crate) fn rescind_volumes(&mut self, agent: &AgentId, volumes: &Resources) {
+        let Some(known) = self.agents.by_id.get(agent) else {
+            return;
+        };
+        let holds = |id: &&OfferId| {
+            let offer = self.offers.standing.get(*id);
+            offer.is_some_and(|offer| same_volumes(volumes, &offer.resources).next().is_some())
+        };
+        let taken = known.offers.iter().filter(holds).cloned().collect();
+        self.end_offers(taken, OfferEnd::Rescinded);
     }
 
     /// Makes it so: durable, and in the agent's total at once.
@@ -141,8 +196,17 @@ pub(crate) fn check_made(resources: &Resources) -> Result<(), Problem> {
 }
 
 /// A volume's id is its own, for its role on its agent.
-pub(crate) fn check_creation(volumes: &Resources, total: &Resources) -> Result<(), Problem> {
-    let Some(kind) = same_volumes(volumes, total).next() else {
+pub(crate) fn check_creation(volumes: &Resources, agent: &Agent) -> Result<(), Problem> {
+    let there = agent.total.plus(&agent.missing);
+    let new = volumes.volumes().zip(1..);
+    let twice = new.filter_map(|((kind, volume, _), next)| {
+        let mut later = volumes.volumes().skip(next);
+        let is_same = later.any(|(other, same, _)| {
+            same.id == volume.id && other.reserved_to() == kind.reserved_to()
+        });
+        is_same.then_some(kind)
+    });
+    let Some(kind) = same_volumes(volumes, &there).chain(twice).next() else {
         return Ok(());
     };
     let id = kind.volume().map(|volume| volume.id.to_string());

@@ -114,6 +114,11 @@ impl Core {
                 }
             }
         }
+        for entry in &fresh.entries {
+            let (id, offered) = (&entry.entry.id, entry.offered);
+            self.allocator
+                .set_offered(framework, &demand.role, id, offered);
+        }
         known.demands.remove(&demand.role);
         if !fresh.entries.is_empty() || fresh.generation > Generation(0) {
             known.demands.insert(demand.role.clone(), fresh);

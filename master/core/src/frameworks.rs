@@ -78,12 +78,19 @@ impl Core {
         }
         let is_new = framework.is_none();
         let framework = framework.unwrap_or_else(|| self.fresh_framework_id());
+        let left = self.roles_left(&framework, &description);
         self.admit_framework(&framework, principal, description);
         self.fence(&framework);
         let after = self.turn.after_everything();
         let generation = self.open_session(session, framework.clone());
         self.sync_framework(&framework, true);
         let known = self.frameworks.entry(framework.clone()).or_default();
+        for role in &left {
+            self.allocator.leave_role(&framework, role);
+        }
+        known
+            .usage
+            .retain(|role, usage| !left.contains(role) || !usage.used.is_empty());
         known.session = Some(session);
         known.demands.clear();
         if known.failover_at.take().is_some() {
@@ -266,6 +273,22 @@ impl Core {
                 description,
             });
         }
+    }
+
+    /// The roles that it was in, or had something in, and is in no more: nothing is kept of them that is not held.
+    fn roles_left(
+        &self,
+        framework: &FrameworkId,
+        description: &FrameworkDescription,
+    ) -> BTreeSet<Role> {
+        let entry = self.registry.frameworks.get(framework);
+        let before = entry.into_iter().flat_map(|entry| &entry.description.roles);
+        let known = self.frameworks.get(framework);
+        let had = known.into_iter().flat_map(|known| known.usage.keys());
+        let all = before.chain(had);
+        all.filter(|role| !description.roles.contains(role))
+            .cloned()
+            .collect()
     }
 
     /// The session that spoke for the framework so far does not any more.

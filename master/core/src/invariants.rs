@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use proffer_model::{AgentState, Resources, TaskState};
+use proffer_model::made::total_with;
+use proffer_model::{AgentState, FrameworkId, Resources, TaskState};
 
-use crate::amounts::scalars_of;
+use crate::amounts::{exclusive, scalars_of};
 use crate::core::Core;
 
 /// Fails with the sentence when the condition does not hold.
@@ -116,11 +117,18 @@ impl Core {
                 "no number of agent {id} is used and offered"
             );
             // What an agent that has shrunk or reported too much uses beyond what it has is not offered, and no more.
-            let total = self.description(id).map(|is| is.resources.minus(&used));
+            let left = agent.total.minus(&exclusive(&used));
             ensure!(
-                offered.is_empty() || total.is_some_and(|left| left.contains(&offered)),
+                left.contains(&exclusive(&offered)),
                 "agent {id} offers no more than is left: {offered}"
             );
+            for offer in &agent.offers {
+                let held = self.offers.standing.get(offer);
+                ensure!(
+                    held.is_some_and(|offer| agent.total.contains(&offer.resources)),
+                    "offer {offer} is of what agent {id} has"
+                );
+            }
             let may_be_known = agent.state != AgentState::Unreachable;
             let (told, free) = (self.allocator.free(id), self.free(id));
             ensure!(
@@ -128,6 +136,12 @@ impl Core {
                 "the allocator knows what is free of agent {id}: {free}, not {told}"
             );
             let entry = self.registry.agents.get(id);
+            let logged = entry.map(|is| total_with(&is.description.resources, &is.made));
+            ensure!(
+                logged == Some((agent.total.clone(), agent.missing.clone())),
+                "agent {id} has what the log says: {}",
+                agent.total
+            );
             let is_durable = entry.is_some_and(|is| is.unreachable_since_wall_ms.is_some());
             ensure!(
                 is_durable == (agent.state == AgentState::Unreachable),
@@ -230,6 +244,7 @@ impl Core {
                     "framework {id} counts what {role} is offered"
                 );
             }
+            self.check_demands(id)?;
             let entry = self.registry.frameworks.get(id);
             let state = entry.into_iter().flat_map(|entry| &entry.state);
             let len: usize = state
@@ -243,6 +258,23 @@ impl Core {
                 framework.session.is_some() != framework.failover_at.is_some(),
                 "framework {id} has a session or waits for one"
             );
+        }
+        Ok(())
+    }
+
+    /// The allocator counts what is wanted as the core does.
+    fn check_demands(&self, id: &FrameworkId) -> Result<(), String> {
+        let demands = self.frameworks.get(id).map(|known| &known.demands);
+        for (role, demand) in demands.into_iter().flatten() {
+            for wanted in &demand.entries {
+                let entry = &wanted.entry.id;
+                let told = self.allocator.wanted(id, role, entry);
+                ensure!(
+                    told == Some(wanted.wanted()),
+                    "framework {id} wants {} of {entry}, not {told:?}",
+                    wanted.wanted()
+                );
+            }
         }
         Ok(())
     }

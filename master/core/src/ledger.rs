@@ -6,6 +6,7 @@
 
 use proffer_model::{AgentId, AgentState, FrameworkId, Limits, Quota, Resources, Role, Weight};
 
+use crate::amounts::exclusive;
 use crate::core::Core;
 use crate::tasks::TaskKey;
 
@@ -26,7 +27,7 @@ impl Core {
         let mut total = known.total.clone();
         total.subtract(&known.used.non_scalars());
         for stray in known.strays.values() {
-            total.subtract(stray);
+            total.subtract(&exclusive(stray));
         }
         for (_, ports) in &known.resting {
             total.subtract(ports);

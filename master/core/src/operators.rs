@@ -110,7 +110,7 @@ impl Core {
                 Conversion::unreserve(&resources)
             }
             Operation::Create(volumes) => {
-                check_creation(&volumes, &known.total)?;
+                check_creation(&volumes, known)?;
                 Conversion::create(&volumes)
             }
             Operation::Destroy(volumes) => {
@@ -125,7 +125,9 @@ impl Core {
                 Err(Problem::new(code::FIELD_INVALID, message))
             }
         }?;
+        self.check_outcome(agent, &conversion)?;
         self.make_free(agent, &conversion.from)?;
+        self.rescind_volumes(agent, &conversion.from);
         self.convert_agent(agent, &conversion);
         Ok(())
     }

@@ -22,6 +22,8 @@ pub(crate) struct Triggers {
     under_way: Option<bool>,
     last_at: Option<Time>,
     sweep_at: u64,
+    /// When an exclusion ends, or something has waited long enough: the allocator knows where that is.
+    look_at: u64,
     timer_at: Option<u64>,
     /// What a new term still waits for.
     recovery: Option<Recovery>,
@@ -58,6 +60,7 @@ impl Triggers {
             under_way: None,
             last_at: None,
             sweep_at: 0,
+            look_at: u64::MAX,
             timer_at: None,
             recovery: (!is_empty).then_some(recovery),
         }
@@ -127,6 +130,9 @@ impl Core {
         if now.mono_ns >= self.triggers.sweep_at {
             self.triggers.is_sweep = true;
         }
+        if now.mono_ns >= self.triggers.look_at {
+            self.triggers.is_changed = true;
+        }
         if !self.triggers.is_idle() {
             let coalesce = self.config.allocation_coalesce;
             let last = self.triggers.last_at;
@@ -139,7 +145,10 @@ impl Core {
         }
         match self.triggers.under_way {
             Some(_) => self.set_allocate_timer(now.mono_ns),
-            None => self.set_allocate_timer(self.triggers.sweep_at),
+            None => {
+                let next = self.triggers.sweep_at.min(self.triggers.look_at);
+                self.set_allocate_timer(next);
+            }
         }
     }
 
@@ -148,6 +157,10 @@ impl Core {
         let now = self.turn.now;
         let triggers = &mut self.triggers;
         let is_sweep = triggers.under_way.unwrap_or(triggers.is_sweep);
+        if is_sweep && triggers.under_way.is_none() {
+            // What changes while it is under way may be where it has been already, and is looked at after it.
+            triggers.is_changed = false;
+        }
         let scope = match is_sweep {
             true => Scope::All,
             false => Scope::Changed,
@@ -159,15 +172,14 @@ impl Core {
         }
         triggers.under_way = (!run.is_done).then_some(is_sweep);
         if run.is_done {
-            triggers.is_changed = false;
             if is_sweep {
                 triggers.is_sweep = false;
                 triggers.sweep_at = now.after(self.config.allocation_sweep).mono_ns;
+            } else {
+                triggers.is_changed = false;
             }
         }
-        if let Some(at) = run.look_again_at {
-            triggers.sweep_at = triggers.sweep_at.min(at);
-        }
+        triggers.look_at = run.look_again_at.unwrap_or(u64::MAX);
         let offers = run.grants.iter();
         let offers = offers.filter_map(|grant| self.allocator.offer_of(grant));
         let offers = offers.collect();

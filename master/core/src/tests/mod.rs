@@ -6,6 +6,7 @@ mod frameworks;
 mod offers;
 mod operators;
 mod random;
+mod random_making;
 mod silence;
 mod state;
 mod tasks;

@@ -8,22 +8,23 @@ use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
 use proffer_model::registry::Registry;
 use proffer_model::session::{Call, Event as Told, Operation};
 use proffer_model::{
-    AgentId, ClusterId, Demand, DemandEntry, Epoch, Exclusion, FrameworkId, Generation,
-    Incarnation, OfferId, Shape, StateKey, TaskState, Time,
+    AgentId, ClusterId, Demand, DemandEntry, Epoch, Exclusion, FrameworkDescription, FrameworkId,
+    Generation, Incarnation, Offer, OfferId, Shape, StateKey, TaskState, Time,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
+use super::random_making::{made, operations, operator_call, role};
 use super::world::{describe, describe_framework, principal, spec, status, want};
 use crate::effect::{Effect, Effects};
 use crate::event::{Event, LinkId, RequestId, Seq, SessionId, StateCall, TimerKey};
 use crate::{Config, Core};
 
 const RESOURCES: [&str; 4] = [
-    "cpus:4;mem:8;ports:[1-6]",
-    "cpus:2;ports:[1-3]",
+    "cpus:4;mem:8;disk:9;ports:[1-6]",
+    "cpus:2;cpus(eng):1;disk(eng):4;ports:[1-3]",
     "cpus:1",
-    "cpus:1;mem:1;ports:[2-4]",
+    "cpus:1;mem:1;disk:2;ports:[2-4]",
 ];
 
 /// What happens next, in small numbers; what they name is found in the world as it is then, or is foreign.
@@ -49,7 +50,9 @@ struct Launched {
 struct Seen {
     agents: Vec<AgentId>,
     frameworks: Vec<FrameworkId>,
-    offers: Vec<OfferId>,
+    offers: Vec<Offer>,
+    /// Who was offered something last.
+    offered_to: Option<SessionId>,
     launched: Vec<Launched>,
     generations: Vec<Generation>,
     timers: Vec<TimerKey>,
@@ -75,7 +78,12 @@ impl Seen {
                 Effect::SendSession { session, event, .. } => self.note_told(*session, event),
                 Effect::CloseLink { link } => self.links.retain(|open| open != link),
                 Effect::CloseSession { session } => self.sessions.retain(|open| open != session),
-                Effect::Persist { seq, .. } => self.written = *seq,
+                Effect::Persist {
+                    seq, operations, ..
+                } => {
+                    self.written = *seq;
+                    self.kinds.extend(operations.iter().filter_map(made));
+                }
                 Effect::SetTimer { key, .. } => self.timers.push(key.clone()),
                 _ => {}
             }
@@ -123,8 +131,8 @@ impl Seen {
             }
             Told::Offered(offers) => {
                 self.kinds.insert("offered");
-                self.offers
-                    .extend(offers.iter().map(|offer| offer.id.clone()));
+                self.offers.extend(offers.iter().cloned());
+                self.offered_to = Some(session);
             }
             Told::Rescinded(_) => drop(self.kinds.insert("rescinded")),
             Told::AgentSettled(_) => drop(self.kinds.insert("settled")),
@@ -196,24 +204,24 @@ impl Seen {
     }
 
     fn demand(&self, Happening { a, b, c, .. }: Happening) -> Call {
-        let mut entry = want("w", u32::from(b % 6), "cpus:1", u64::from(c % 2));
+        let count = u32::from(b % 6 * u8::from(c < 170));
+        let mut entry = want("w", count, "cpus:1", u64::from(c % 2));
         if let Some(agent) = pick(&self.agents, c).filter(|_| c.is_multiple_of(7)) {
             let lasts = Duration::from_secs(u64::from(c));
             entry.excluded.push(Exclusion { agent, lasts });
         }
         let other = want("x", u32::from(c % 4), "cpus:0.5;mem:1", 0);
         let other = match a % 3 {
-            0 => DemandEntry {
+            0 | 2 => DemandEntry {
                 shape: Shape::Any { least: Vec::new() },
                 ..other
             },
             _ => other,
         };
-        let role = if c == 9 { "eng" } else { "*" }.parse().expect("a role");
         let generation = Generation(self.count * u64::from(b > 9));
         let entries = vec![entry, other];
         Call::SetDemand(Demand {
-            role,
+            role: if a > 80 { role(a / 3 % 4) } else { role(0) },
             generation,
             entries,
         })
@@ -221,15 +229,11 @@ impl Seen {
 
     fn call(&self, happening: Happening) -> Call {
         let Happening { a, b, c, .. } = happening;
-        let newest = self
-            .offers
-            .iter()
-            .rev()
-            .take(1 + usize::from(b % 40 == 0))
-            .cloned();
-        let mut offers: Vec<OfferId> = newest.collect();
+        let newest = self.offers.iter().rev();
+        let newest = newest.take(1 + usize::from(b % 40 == 0));
+        let mut offers: Vec<OfferId> = newest.map(|offer| offer.id.clone()).collect();
         if c > 240 {
-            offers.extend(pick(&self.offers, c));
+            offers.extend(pick(&self.offers, c).map(|offer| offer.id));
         }
         match a % 16 {
             0..=3 => self.demand(happening),
@@ -241,7 +245,12 @@ impl Seen {
                 };
                 let ids = (0..=c % 3).map(|i| format!("t{}", b.wrapping_add(i) % 12));
                 let launches = ids.map(|id| Operation::launch(spec(&id, needs)));
-                let operations = launches.collect();
+                let launches: Vec<Operation> = launches.collect();
+                let operations = match b % 2 {
+                    0 => operations(self.offers.last(), [b, c, b ^ c]),
+                    _ => Vec::new(),
+                };
+                let operations = operations.into_iter().chain(launches).collect();
                 Call::Accept { offers, operations }
             }
             9 => Call::Decline {
@@ -310,7 +319,20 @@ impl Seen {
         }
     }
 
-    fn event(&mut self, happening: Happening) -> Event {
+    fn operator(&self, core: &Core, Happening { a, b, c, .. }: Happening) -> Event {
+        let foreign = || AgentId::new("foreign").expect("an id");
+        let late = self.agents.len().saturating_sub(4);
+        let agent = pick(&self.agents[late..], c).unwrap_or_else(foreign);
+        let known = core.agents.by_id.get(&agent);
+        let total = known.map(|known| known.total.clone()).unwrap_or_default();
+        Event::OperatorRequested {
+            request: RequestId(self.count),
+            principal: principal("p"),
+            call: operator_call(agent, &total, [a, b, c]),
+        }
+    }
+
+    fn event(&mut self, core: &Core, happening: Happening) -> Event {
         let Happening { what, a, b, c } = happening;
         let fresh = 1_000 + self.count;
         let session = pick(&self.sessions, b).unwrap_or(SessionId(u64::from(b)));
@@ -324,7 +346,7 @@ impl Seen {
                 link: LinkId(fresh),
                 hello: self.hello(happening),
             },
-            2..=8 => self.update(happening).unwrap_or(heartbeat),
+            2..=6 => self.update(happening).unwrap_or(heartbeat),
             9..=11 => heartbeat,
             12 => {
                 self.links.retain(|open| *open != link);
@@ -336,11 +358,18 @@ impl Seen {
                 request: self.count,
                 call: Call::Subscribe {
                     framework: Some(self.framework(b)).filter(|_| self.frameworks.len() > 2),
-                    description: describe_framework(),
+                    description: FrameworkDescription {
+                        roles: (0..=a % 4).map(role).collect(),
+                        ..describe_framework()
+                    },
                 },
             },
             14..=24 => Event::CallReceived {
-                session: if c == 99 { SessionId(fresh) } else { session },
+                session: match self.offered_to {
+                    _ if c == 99 => SessionId(fresh),
+                    Some(last) if !a.is_multiple_of(4) => last,
+                    _ => session,
+                },
                 principal: principal("p"),
                 request: self.count,
                 call: self.call(Happening {
@@ -360,6 +389,7 @@ impl Seen {
                 request: RequestId(self.count),
                 framework: self.framework(b),
             },
+            7 | 8 | 30 => self.operator(core, happening),
             _ => Event::TimerFired(pick(&self.timers, b).unwrap_or(TimerKey::Silence)),
         }
     }
@@ -411,7 +441,7 @@ fn run(history: &[(Happening, u16)]) -> Outcome {
             (seen.written, seen.links, seen.sessions) = (Seq(0), Vec::new(), Vec::new());
             core = begin(epoch, &log, now, &mut effects);
         } else {
-            let event = seen.event(*happening);
+            let event = seen.event(&core, *happening);
             core.step(now, event, &mut effects);
         }
         for effect in &effects {
@@ -438,7 +468,7 @@ fn any_history(len: usize) -> impl Strategy<Value = Vec<(Happening, u16)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn invariants_hold_whatever_happens(history in any_history(400)) {
@@ -459,7 +489,7 @@ proptest! {
 fn random_histories_reach_every_corner() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut kinds = BTreeSet::new();
-    for _ in 0..30 {
+    for _ in 0..120 {
         let history = any_history(400)
             .new_tree(&mut runner)
             .expect("a history")
@@ -468,15 +498,21 @@ fn random_histories_reach_every_corner() {
     }
     let corners = [
         "acknowledge",
+        "created",
+        "destroyed",
+        "drained",
         "dropped",
         "kill",
         "launch",
         "lost",
         "offered",
         "refused agent",
+        "quota",
         "rescinded",
+        "reserved",
         "settled",
         "unreachable",
+        "unreserved",
         "updated",
     ];
     assert_eq!(kinds, BTreeSet::from(corners));
