@@ -136,9 +136,18 @@ impl Agents {
         &mut self.list[agent as usize]
     }
 
-    /// Reads a little of an agent that is looked at soon, so that the rest of it is on its way.
-    pub(super) fn expect(&self, agent: u32) {
-        std::hint::black_box(self.list.get(agent as usize).map(|agent| agent.is_active));
+    /// Reads a little of agents that are looked at soon. They lie anywhere in memory, and the processor fetches them side by
+    /// side; met one by one, each is waited for.
+    pub(super) fn expect<'a>(&self, agents: impl Iterator<Item = &'a u32>) {
+        let mut sum = 0u64;
+        for agent in agents.filter_map(|agent| self.try_get(*agent)) {
+            let kept = agent.holdings.first().map_or(0, |holding| holding.claim);
+            sum = sum
+                .wrapping_add(agent.free.plain.get(CPUS))
+                .wrapping_add(u64::from(kept))
+                .wrapping_add(u64::from(agent.earmark));
+        }
+        std::hint::black_box(sum);
     }
 
     pub(super) fn try_get(&self, agent: u32) -> Option<&Agent> {

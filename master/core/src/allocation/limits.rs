@@ -15,3 +15,5 @@ pub(super) const EARMARK_LASTS: u64 = 10;
 /// Agents where a claim was shut out are kept in a list; when it is longer than this and twice as long as there are agents,
 /// those that are in it twice are taken out.
 pub(super) const SHUT_AT_MIN: usize = 64;
+/// Agents that are fetched from memory side by side.
+pub(super) const EXPECTED_TOGETHER: usize = 16;

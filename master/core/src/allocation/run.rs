@@ -10,7 +10,7 @@ use super::Allocator;
 use super::agents::Cursor;
 use super::amounts::Amounts;
 use super::bundle::Bundle;
-use super::limits::FEW_CLAIMS_MAX;
+use super::limits::{EXPECTED_TOGETHER, FEW_CLAIMS_MAX};
 use super::tree::Order;
 use super::types::{Grant, GrantedOffer, Run, Scope};
 
@@ -324,8 +324,9 @@ impl Allocator {
             Source::List(agents, done) => {
                 let agent = agents.get(*done).copied();
                 *done += 1;
-                if let Some(soon) = agents.get(*done) {
-                    self.agents.expect(*soon);
+                if done.is_multiple_of(EXPECTED_TOGETHER) {
+                    let soon = agents.iter().skip(*done).take(EXPECTED_TOGETHER);
+                    self.agents.expect(soon);
                 }
                 agent
             }
