@@ -10,4 +10,5 @@ mod random_making;
 mod silence;
 mod state;
 mod tasks;
+mod volumes;
 mod world;

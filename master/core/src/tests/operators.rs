@@ -267,3 +267,75 @@ fn nothing_is_offered_of_a_drained_agent_until_it_is_reactivated() {
     let problem = world.operator(OperatorCall::DeactivateAgent { agent: unknown });
     assert!(problem.expect_err("unknown").is(code::AGENT_UNKNOWN));
 }
+
+#[test]
+fn a_guarantee_takes_others_offers_back_and_no_more_than_it_needs() {
+    let mut world = World::new();
+    for host in ["a", "b", "c"] {
+        world.agent(host, "cpus:4");
+    }
+    let others = framework_in(&mut world, "ops");
+    world.demand_in(others, "ops", vec![want("w", 3, "cpus:4", 0)]);
+    world.pass_ms(20);
+    assert_eq!(world.offers(others).len(), 3);
+    set_quota(&mut world, "eng", quota("cpus:6", ""), false).expect("a guarantee");
+    assert_eq!(world.rescinded(others).len(), 2, "two agents have six cpus");
+    let session = framework_in(&mut world, "eng");
+    world.demand_in(session, "eng", vec![want("w", 6, "cpus:1", 0)]);
+    world.pass_ms(20);
+    let offered = world.offers(session).into_iter();
+    let offered = offered.fold(Resources::new(), |all, offer| all.plus(&offer.resources));
+    assert_eq!(offered, r("cpus:6"), "what was taken back is held for it");
+}
+
+#[test]
+fn a_limited_role_waits_until_all_agents_of_the_log_are_back() {
+    let mut world = World::new();
+    let agents = ["a", "b"].map(|host| {
+        let link = world.agent(host, "cpus:4");
+        world.welcomed(link)
+    });
+    set_quota(&mut world, "eng", quota("", "cpus:3"), false).expect("a limit");
+    let mut next = World::term(2, world.written.clone());
+    next.returns(&agents[0], "a", "cpus:4", Vec::new());
+    let limited = framework_in(&mut next, "eng");
+    next.demand_in(limited, "eng", vec![want("w", 4, "cpus:1", 0)]);
+    let free = framework_in(&mut next, "ops");
+    next.demand_in(free, "ops", vec![want("w", 1, "cpus:1", 0)]);
+    next.pass_s(11);
+    assert_eq!(
+        next.offers(free).len(),
+        1,
+        "a role without limits goes ahead"
+    );
+    assert!(next.offers(limited).is_empty(), "what it holds on b counts");
+    next.returns(&agents[1], "b", "cpus:4", Vec::new());
+    next.pass_ms(20);
+    let offered = next.offers(limited).into_iter();
+    let offered = offered.fold(Resources::new(), |all, offer| all.plus(&offer.resources));
+    assert_eq!(offered, r("cpus:3"));
+}
+
+#[test]
+fn roles_that_a_framework_has_left_are_not_kept() {
+    let mut world = World::new();
+    world.agent("a", "cpus:4");
+    let session = framework_in(&mut world, "eng");
+    let (framework, _) = world.subscribed(session);
+    world.demand_in(session, "eng", vec![want("w", 1, "cpus:1", 0)]);
+    for role in ["a", "b", "c/d"] {
+        let description = FrameworkDescription {
+            roles: vec![role.parse().expect("a role")],
+            ..describe_framework()
+        };
+        let session = world.subscribe_as("p", Some(framework.clone()), description);
+        world.demand_in(session, role, vec![want("w", 1, "cpus:1", 0)]);
+        world.pass_ms(20);
+        assert_eq!(world.offers(session).len(), 1, "{role}");
+    }
+    let rows = world.roles();
+    let rows: Vec<&str> = rows.iter().map(|row| row.role.as_str()).collect();
+    assert!(!rows.contains(&"eng") && !rows.contains(&"a"), "{rows:?}");
+    assert!(rows.contains(&"c/d"), "{rows:?}");
+    assert_eq!(world.core.frameworks[&framework].usage.len(), 1);
+}

@@ -52,7 +52,9 @@ fn part(of: &Resources, milli: u64) -> Resources {
 }
 
 fn reserved(of: &Resources, role: &Role, label: u8) -> Resources {
-    let label = label.is_multiple_of(5).then(|| ("l".to_owned(), label.to_string()));
+    let label = label
+        .is_multiple_of(5)
+        .then(|| ("l".to_owned(), label.to_string()));
     let reservation = Reservation {
         role: role.clone(),
         principal: Some(principal("p")),

@@ -1,0 +1,218 @@
+//! Volumes: grown and shrunk in an accept, shared by tasks and offers, made anew, and how many kinds of things there may be.
+
+use proffer_model::limits::RESOURCE_KINDS_MAX;
+use proffer_model::operation::{Operation, OperationResult};
+use proffer_model::resource_kind::{Disk, Reservation, ResourceKind, Volume};
+use proffer_model::resources::Amount;
+use proffer_model::{
+    AgentId, DemandEntry, FrameworkDescription, Resources, Shape, TaskState, VolumeId, code,
+};
+
+use super::world::{World, describe_framework, principal, r, spec, status, want};
+use crate::event::{OperatorCall, SessionId};
+
+fn reserved(text: &str, label: Option<usize>) -> Resources {
+    let label = label.map(|label| ("label".to_owned(), label.to_string()));
+    let reservation = Reservation {
+        role: "eng".parse().expect("a role"),
+        principal: Some(principal("p")),
+        labels: label.into_iter().collect(),
+    };
+    r(text).push_reservation(&reservation).expect("reserved")
+}
+
+fn volume(id: &str, size: u64, is_shared: bool) -> Resources {
+    let disk = reserved("disk:1", None);
+    let (kind, _) = disk.iter().next().expect("disk");
+    let volume = Volume {
+        id: id.parse().expect("an id"),
+        principal: Some(principal("p")),
+    };
+    let kind = ResourceKind {
+        disk: Some(Disk {
+            source: None,
+            volume: Some(volume),
+        }),
+        is_shared,
+        ..kind.into_owned()
+    };
+    let mut volume = Resources::new();
+    let inserted = volume.insert(kind, Amount::Scalar(size * 1_000));
+    inserted.expect("a volume");
+    volume
+}
+
+fn on(id: &str, cpus: &str, volume: &Resources) -> proffer_model::TaskSpec {
+    let mut task = spec(id, cpus);
+    task.resources.add(volume);
+    task
+}
+
+fn framework(world: &mut World, wanted: u32) -> SessionId {
+    let description = FrameworkDescription {
+        roles: vec!["eng".parse().expect("a role")],
+        ..describe_framework()
+    };
+    let session = world.subscribe_as("p", None, description);
+    let any = DemandEntry {
+        shape: Shape::Any { least: Vec::new() },
+        ..want("any", wanted, "", 0)
+    };
+    world.demand_in(session, "eng", vec![any]);
+    session
+}
+
+fn told(results: &[OperationResult]) -> Vec<String> {
+    let one = |result: &OperationResult| match result {
+        OperationResult::Refused(problem) => problem.code.to_string(),
+        OperationResult::Done => "done".to_owned(),
+        result => match &result.launches()[0].outcome {
+            Ok(_) => "launched".to_owned(),
+            Err(problem) => problem.code.to_string(),
+        },
+    };
+    results.iter().map(one).collect()
+}
+
+fn accept(world: &mut World, session: SessionId, operations: Vec<Operation>) -> Vec<String> {
+    let offer = world.offers(session).last().expect("an offer").id.clone();
+    let results = world.operate(session, &[&offer], operations);
+    told(&results.expect("judged"))
+}
+
+fn operate(world: &mut World, agent: &AgentId, operation: Operation) -> Result<(), String> {
+    let agent = agent.clone();
+    let done = world.operator(OperatorCall::Operate { agent, operation });
+    done.map_err(|problem| problem.code.to_string())
+}
+
+/// What a new term knows of an agent.
+fn in_a_new_term(world: &World, agent: &AgentId) -> Resources {
+    let next = World::term(9, world.written.clone());
+    next.core.agents.by_id[agent].total.clone()
+}
+
+#[test]
+fn a_volume_grows_and_shrinks_in_an_accept_and_in_the_log() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;disk:100");
+    let agent = world.welcomed(link);
+    let session = framework(&mut world, 1);
+    let id: VolumeId = "v".parse().expect("an id");
+    let grow = |milli| Operation::Grow {
+        volume: id.clone(),
+        milli,
+    };
+    let shrink = |milli| Operation::Shrink {
+        volume: id.clone(),
+        milli,
+    };
+    let operations = vec![
+        Operation::Reserve(reserved("disk:50", None)),
+        Operation::Create(volume("v", 20, false)),
+        grow(10_000),
+        grow(21_000),
+        grow(u64::MAX),
+        shrink(5_000),
+        shrink(25_000),
+        Operation::launch(on("t", "cpus:1", &volume("v", 25, false))),
+        grow(1_000),
+    ];
+    let done = accept(&mut world, session, operations);
+    let (gone, bad) = ("resources.not_offered", "volume.invalid");
+    let unknown = "volume.unknown";
+    let too_much = "resources.invalid";
+    assert_eq!(
+        done,
+        [
+            "done", "done", "done", gone, too_much, "done", bad, "launched", unknown
+        ]
+    );
+    let total = r("cpus:4;disk:50").plus(&reserved("disk:25", None));
+    let total = total.plus(&volume("v", 25, false));
+    assert_eq!(world.core.agents.by_id[&agent].total, total);
+    assert_eq!(in_a_new_term(&world, &agent), total);
+}
+
+#[test]
+fn tasks_share_a_volume_and_nobody_is_offered_one_that_is_destroyed() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;mem:64;disk:100");
+    let agent = world.welcomed(link);
+    let shared = volume("v", 20, true);
+    let reserve = Operation::Reserve(reserved("disk:20", None));
+    operate(&mut world, &agent, reserve).expect("reserved");
+    operate(&mut world, &agent, Operation::Create(shared.clone())).expect("made");
+    let first = framework(&mut world, 1);
+    let launches = ["t1", "t2"].map(|id| Operation::launch(on(id, "cpus:1", &shared)));
+    let done = accept(&mut world, first, launches.to_vec());
+    assert_eq!(done, ["launched", "launched"]);
+    // It is offered to others while it is in use.
+    let holds = |world: &World, session| {
+        let offers = world.offers(session);
+        offers.iter().any(|offer| offer.resources.contains(&shared))
+    };
+    let second = framework(&mut world, 1);
+    world.pass_ms(20);
+    assert!(holds(&world, second), "while tasks use it");
+    let third = framework(&mut world, 1);
+    let destroy = || Operation::Destroy(shared.clone());
+    let refused = operate(&mut world, &agent, destroy());
+    assert_eq!(refused, Err(code::VOLUME_IN_USE.name.to_owned()));
+    let (framework, _) = world.subscribed(first);
+    let launched = world.core.tasks.of(&framework);
+    let launched: Vec<_> = launched
+        .map(|(id, task)| (id.to_string(), task.incarnation))
+        .collect();
+    for (id, incarnation) in launched {
+        let ended = status(&id, incarnation, 1, TaskState::Finished);
+        world.updates(link, &framework, ended);
+        world.pass_ms(20);
+    }
+    assert!(holds(&world, third), "while the second has it in an offer");
+    operate(&mut world, &agent, destroy()).expect("nobody uses it");
+    for session in [second, third] {
+        assert_eq!(world.rescinded(session).len(), 1, "it is gone");
+    }
+    let total = r("cpus:4;mem:64;disk:80").plus(&reserved("disk:20", None));
+    assert_eq!(in_a_new_term(&world, &agent), total);
+}
+
+#[test]
+fn a_volume_has_its_id_alone_even_while_its_agent_lacks_it() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;disk:100");
+    let agent = world.welcomed(link);
+    let large = volume("v", 80, false);
+    let reserve = Operation::Reserve(reserved("disk:80", None));
+    operate(&mut world, &agent, reserve).expect("reserved");
+    operate(&mut world, &agent, Operation::Create(large.clone())).expect("made");
+    world.returns(&agent, "a", "cpus:4;disk:50", Vec::new());
+    assert_eq!(world.core.agents.by_id[&agent].missing, large);
+    let reserve = Operation::Reserve(reserved("disk:20", None));
+    operate(&mut world, &agent, reserve).expect("reserved");
+    let small = volume("v", 20, false);
+    let refused = operate(&mut world, &agent, Operation::Create(small));
+    assert_eq!(refused, Err(code::VOLUME_EXISTS.name.to_owned()));
+    let twice = volume("w", 10, false).plus(&volume("w", 10, true));
+    let refused = operate(&mut world, &agent, Operation::Create(twice));
+    assert_eq!(refused, Err(code::VOLUME_EXISTS.name.to_owned()));
+}
+
+#[test]
+fn an_agent_has_no_more_kinds_than_can_be_written_down() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let labels = 0..RESOURCE_KINDS_MAX;
+    let all = labels.fold(Resources::new(), |all, label| {
+        all.plus(&reserved("cpus:0.001", Some(label)))
+    });
+    operate(&mut world, &agent, Operation::Reserve(all)).expect("there is room");
+    let more = reserved("cpus:0.001", Some(RESOURCE_KINDS_MAX));
+    let refused = operate(&mut world, &agent, Operation::Reserve(more));
+    assert_eq!(refused, Err(code::OVERLOADED.name.to_owned()));
+    let known = reserved("cpus:0.001", Some(1));
+    operate(&mut world, &agent, Operation::Reserve(known.clone())).expect("no new kind");
+    operate(&mut world, &agent, Operation::Unreserve(known)).expect("fewer is well");
+}
