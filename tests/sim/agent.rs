@@ -147,7 +147,9 @@ impl World {
         if let Some(link) = it.link.take() {
             self.cut_link(link)?;
         }
-        let down = 50 * MS + self.random.below(10 * SECOND);
+        // Now and then so long that it counts as unreachable.
+        let most = if self.random.one_in(10) { 60 } else { 10 };
+        let down = 50 * MS + self.random.below(most * SECOND);
         self.after(down, Happening::AgentStarts { host });
         Ok(())
     }
