@@ -19,11 +19,14 @@ pub(crate) fn scalars_of(resources: &Resources) -> Resources {
     scalars
 }
 
-/// The ports alone.
+/// The ports alone, each as it is reserved.
 pub(crate) fn ports_of(resources: &Resources) -> Resources {
     let mut ports = Resources::new();
-    if let Ok(name) = ResourceName::new(PORTS) {
-        let _ = ports.insert_ranges(name, resources.range_set(PORTS));
+    for (kind, amount) in resources.iter() {
+        if kind.name.as_str() == PORTS && matches!(amount, Amount::Ranges(_)) {
+            // Cannot be refused: it was resources already.
+            let _ = ports.insert(kind.into_owned(), amount.clone());
+        }
     }
     ports
 }

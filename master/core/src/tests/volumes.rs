@@ -216,3 +216,25 @@ fn an_agent_has_no_more_kinds_than_can_be_written_down() {
     operate(&mut world, &agent, Operation::Reserve(known.clone())).expect("no new kind");
     operate(&mut world, &agent, Operation::Unreserve(known)).expect("fewer is well");
 }
+
+#[test]
+fn reserved_ports_rest_as_others_do() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;ports:[1-9]");
+    let agent = world.welcomed(link);
+    let ports = reserved("ports:[1-9]", None);
+    operate(&mut world, &agent, Operation::Reserve(ports.clone())).expect("reserved");
+    let session = framework(&mut world, 5);
+    let held = reserved("ports:[3-4]", None);
+    let launch = Operation::launch(on("t", "cpus:1", &held));
+    assert_eq!(accept(&mut world, session, vec![launch]), ["launched"]);
+    let (framework, _) = world.subscribed(session);
+    let task = world.core.tasks.of(&framework).next();
+    let incarnation = task.expect("a task").1.incarnation;
+    let ended = status("t", incarnation, 1, TaskState::Finished);
+    world.updates(link, &framework, ended);
+    let rested = |world: &World| world.core.agents.by_id[&agent].rested();
+    assert_eq!(rested(&world), r("cpus:4").plus(&ports.minus(&held)));
+    world.pass_s(600);
+    assert_eq!(rested(&world), r("cpus:4").plus(&ports));
+}
