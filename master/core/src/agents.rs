@@ -13,7 +13,7 @@ use proffer_model::{
     Resources, TaskId, Time, code, session,
 };
 
-use crate::amounts::{exclusive, ports_of};
+use crate::amounts::{exclusive, ports_of, strip_numbers};
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
@@ -78,6 +78,7 @@ impl Agent {
     /// What is neither used nor resting.
     pub(crate) fn rested(&self) -> Resources {
         let mut rest = self.total.minus(&exclusive(&self.used));
+        strip_numbers(&mut rest, &self.used);
         for (_, ports) in &self.resting {
             rest.subtract(ports);
         }

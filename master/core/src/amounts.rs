@@ -39,6 +39,24 @@ pub(crate) fn exclusive(resources: &Resources) -> Cow<'_, Resources> {
     }
 }
 
+/// Takes the numbers that are used out of what is left, however they are reserved by now: an agent may have been given
+/// reservations while tasks held numbers.
+pub(crate) fn strip_numbers(left: &mut Resources, used: &Resources) {
+    let is_plain = |of: &Resources| of.special().next().is_none();
+    if is_plain(left) && is_plain(used) {
+        return;
+    }
+    let mut overlap = Resources::new();
+    for (kind, amount) in left.iter() {
+        if let Amount::Ranges(numbers) = amount {
+            let both = numbers.intersection(&used.range_set(kind.name.as_str()));
+            // Cannot be refused: it was resources already.
+            let _ = overlap.insert(kind.into_owned(), Amount::Ranges(both));
+        }
+    }
+    left.subtract(&overlap);
+}
+
 /// How many of a shape are in `free`, at most `max`. Any shape: one, if there is a scalar (ports alone are no offer).
 pub(crate) fn fit(shape: &Shape, free: &Resources, max: u32) -> u32 {
     let Shape::Of { resources, counts } = shape else {

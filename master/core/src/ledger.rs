@@ -6,7 +6,7 @@
 
 use proffer_model::{AgentId, AgentState, FrameworkId, Limits, Quota, Resources, Role, Weight};
 
-use crate::amounts::exclusive;
+use crate::amounts::{exclusive, strip_numbers};
 use crate::core::Core;
 use crate::tasks::TaskKey;
 
@@ -26,6 +26,7 @@ impl Core {
         }
         let mut total = known.total.clone();
         total.subtract(&known.used.non_scalars());
+        strip_numbers(&mut total, &known.used);
         for stray in known.strays.values() {
             total.subtract(&exclusive(stray));
         }

@@ -238,3 +238,27 @@ fn reserved_ports_rest_as_others_do() {
     world.pass_s(600);
     assert_eq!(rested(&world), r("cpus:4").plus(&ports));
 }
+
+#[test]
+fn numbers_that_a_task_holds_are_not_offered_as_reserved_ones() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;ports:[1-3]");
+    let agent = world.welcomed(link);
+    let session = framework(&mut world, 1);
+    let launch = Operation::launch(spec("t", "cpus:1;ports:[2-2]"));
+    assert_eq!(accept(&mut world, session, vec![launch]), ["launched"]);
+    let (framework, _) = world.subscribed(session);
+    let task = world.core.tasks.of(&framework).next();
+    let incarnation = task.expect("a task").1.incarnation;
+    let runs = proffer_model::link::AgentTask {
+        framework,
+        spec: spec("t", "cpus:1;ports:[2-2]"),
+        incarnation,
+        status: status("t", incarnation, 1, TaskState::Running),
+        acknowledged: 0,
+        payer: None,
+    };
+    world.returns(&agent, "a", "cpus:4;ports(eng):[1-3]", vec![runs]);
+    let rested = world.core.agents.by_id[&agent].rested();
+    assert_eq!(rested, r("cpus:3;ports(eng):[1-1,3-3]"));
+}
