@@ -156,10 +156,10 @@ impl Core {
                     .hint("name each offer once"));
             }
             let (agent, role) = *first.get_or_insert((&offer.agent, &offer.role));
-            let (what, whose) = if *agent != offer.agent {
-                ("agent", "agent")
+            let what = if *agent != offer.agent {
+                "agent"
             } else if *role != offer.role {
-                ("role", "role")
+                "role"
             } else {
                 continue;
             };
@@ -167,7 +167,7 @@ impl Core {
             return Err(Problem::new(code::OFFER_MIXED, message)
                 .field(field)
                 .hint(format!(
-                    "accept the offers of each {whose} in a call of their own"
+                    "accept the offers of each {what} in a call of their own"
                 )));
         }
         first
@@ -295,7 +295,8 @@ impl Core {
         if self.tasks.count_of(&pot.framework) + seen.len() >= TASKS_PER_FRAMEWORK_MAX {
             let most = TASKS_PER_FRAMEWORK_MAX;
             let message = format!("the framework has {most} tasks; the limit is reached");
-            return Err(Problem::new(code::OVERLOADED, message));
+            return Err(Problem::new(code::OVERLOADED, message)
+                .hint("acknowledge the last statuses of tasks that have ended, or end some"));
         }
         if !self.ids.may_launch(seen.len() + 1) {
             let message = "this leadership term has launched 2^32 tasks";
