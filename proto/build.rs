@@ -1,13 +1,14 @@
 //! Compiles the .proto files in pure Rust, so that building needs no `protoc`.
 use std::path::PathBuf;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "proffer/v1/common.proto",
     "proffer/v1/scheduler.proto",
     "proffer/v1/state.proto",
     "proffer/v1/agent_link.proto",
     "proffer/v1/operator.proto",
     "proffer/v1/tasks.proto",
+    "proffer/v1/executor.proto",
     "proffer/v1/leadership.proto",
     "proffer/store/v1/store.proto",
     "proffer/checkpoint/v1/checkpoint.proto",

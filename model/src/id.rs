@@ -144,6 +144,8 @@ ids! {
     StateKey, "state key", validate_key;
     /// The id of a persistent volume, chosen by who makes it.
     VolumeId, "volume id", validate_id;
+    /// An executor, named by its framework; unique within it on an agent.
+    ExecutorId, "executor id", validate_id;
 }
 
 impl Role {

@@ -40,8 +40,8 @@ pub use demand::{AtMost, Demand, DemandEntry, Exclusion, Key, Predicate, Shape, 
 pub use epoch::{Epoch, Generation, Incarnation};
 pub use framework::FrameworkDescription;
 pub use id::{
-    AgentId, ClusterId, DemandId, FrameworkId, OfferId, Principal, ResourceName, Role, StateKey,
-    TaskId, VolumeId,
+    AgentId, ClusterId, DemandId, ExecutorId, FrameworkId, OfferId, Principal, ResourceName, Role,
+    StateKey, TaskId, VolumeId,
 };
 pub use leader::Leader;
 pub use offer::{Fit, Offer};
@@ -54,7 +54,7 @@ pub use resource_kind::{Disk, DiskSource, Reservation, ResourceKind, Volume};
 pub use resources::Resources;
 pub use secret::Secret;
 pub use task::{
-    Check, CheckKind, Command, Container, Exit, Image, Port, Protocol, Reason, Status, TaskSpec,
-    TaskState,
+    Check, CheckKind, Command, Container, ExecutorSpec, Exit, Image, Port, Protocol, Reason,
+    Status, TaskSpec, TaskState, VolumeMount,
 };
 pub use time::Time;

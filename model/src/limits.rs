@@ -57,6 +57,12 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 pub const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(3);
 /// The longest kill grace that is taken; a longer one is refused.
 pub const KILL_GRACE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Mounts of persistent volumes of one task; more are refused (`field.too_long`).
+pub const VOLUMES_MAX: usize = 64;
+/// From Shutdown to SIGKILL of an executor that does not say otherwise (Mesos: executor_shutdown_grace_period).
+pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// Bytes of one message between a framework and an executor; a longer one is refused (`field.too_long`).
+pub const EXECUTOR_MESSAGE_LEN_MAX: usize = 64 * 1024;
 /// Checks of one task; more are refused.
 pub const CHECKS_MAX: usize = 8;
 /// From probe to probe of a check, at least; a shorter interval is refused.

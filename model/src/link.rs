@@ -1,13 +1,15 @@
 //! What an agent and the leader say to one another over the link. Every message carries the sender's epoch: the agent
 //! persists a greater one before it obeys and refuses a smaller one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::AgentDescription;
 use crate::epoch::{Epoch, Generation, Incarnation};
-use crate::id::{AgentId, ClusterId, DemandId, FrameworkId, Role, TaskId};
+use crate::id::{AgentId, ClusterId, DemandId, ExecutorId, FrameworkId, Role, TaskId, VolumeId};
 use crate::problem::Problem;
-use crate::task::{Status, TaskSpec};
+use crate::task::{ExecutorSpec, Reason, Status, TaskSpec};
 
 /// What an agent tells the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,26 @@ pub enum ToMaster {
     },
     /// Nothing, but alive.
     Heartbeat,
+    /// An executor was started, or is no more.
+    ExecutorChanged {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        executor: ExecutorId,
+        /// Whether it is no more.
+        is_ended: bool,
+        /// How, for people.
+        message: String,
+    },
+    /// Bytes of an executor for its framework; at most once.
+    Message {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which executor's.
+        executor: ExecutorId,
+        /// The bytes.
+        data: Vec<u8>,
+    },
 }
 
 /// An agent's registration.
@@ -40,6 +62,19 @@ pub struct Hello {
     pub description: AgentDescription,
     /// Every task that is live, or whose last status is not acknowledged.
     pub tasks: Vec<AgentTask>,
+    /// Every executor that lives.
+    pub executors: Vec<AgentExecutor>,
+}
+
+/// An executor as its agent knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentExecutor {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// What.
+    pub spec: Arc<ExecutorSpec>,
+    /// Who pays.
+    pub payer: Option<Payer>,
 }
 
 /// A task as its agent knows it.
@@ -57,6 +92,8 @@ pub struct AgentTask {
     pub acknowledged: u64,
     /// Who pays; absent of a launch that was checkpointed before agents kept it.
     pub payer: Option<Payer>,
+    /// The first task of the group that it was launched in, if it was in one.
+    pub group: Option<TaskId>,
 }
 
 /// Who pays for a launch. The agent keeps it for the next leader.
@@ -131,5 +168,61 @@ pub enum ToAgent {
     Heartbeat {
         /// The term.
         epoch: Epoch,
+    },
+    /// Start all of these, or none: where one cannot be, every one is answered with ERROR.
+    LaunchGroup {
+        /// The term.
+        epoch: Epoch,
+        /// Whose.
+        framework: FrameworkId,
+        /// Who pays.
+        payer: Option<Payer>,
+        /// In their order, each with its launch; the first one's id is the group's.
+        tasks: Vec<(Incarnation, TaskSpec)>,
+    },
+    /// Change a task without restarting it; what is absent stays.
+    UpdateTask {
+        /// The term.
+        epoch: Epoch,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which task.
+        task: TaskId,
+        /// Which launch.
+        incarnation: Incarnation,
+        /// All labels that it is to have.
+        labels: Option<BTreeMap<String, String>>,
+        /// SIGTERM to SIGKILL.
+        grace: Option<Duration>,
+    },
+    /// Bytes for an executor; at most once.
+    Message {
+        /// The term.
+        epoch: Epoch,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// Ask an executor to end, with its tasks.
+    ShutdownExecutor {
+        /// The term.
+        epoch: Epoch,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        executor: ExecutorId,
+        /// Why, for the statuses of its tasks.
+        reason: Reason,
+    },
+    /// Every persistent volume that is to be on the agent, with the role of its reservation; after `Welcome`, and after
+    /// each change. What else is there is garbage.
+    Volumes {
+        /// The term.
+        epoch: Epoch,
+        /// All.
+        volumes: Vec<(VolumeId, Role)>,
     },
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 /// The class of a failure: who has to do something about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +50,8 @@ pub struct Problem {
     pub message: String,
     /// What to do about it: one sentence, empty when the message says it all.
     pub hint: String,
+    /// When to try again, at the earliest; absent: it is not a matter of time.
+    pub retry_after: Option<Duration>,
 }
 
 impl Problem {
@@ -60,6 +63,7 @@ impl Problem {
             field: String::new(),
             message: message.into(),
             hint: String::new(),
+            retry_after: None,
         }
     }
 
@@ -74,6 +78,13 @@ impl Problem {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
+        self
+    }
+
+    /// The same, to be tried again after this time.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
         self
     }
 

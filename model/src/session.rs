@@ -3,16 +3,17 @@
 //! Calls carry a request id and get one [`Answer`]; events carry a sequence, and one acknowledgement covers all up to it.
 //! An acknowledgement says that the framework has *kept* what it was told; only then may the agent forget it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::demand::Demand;
 use crate::epoch::{Epoch, Generation};
 use crate::framework::FrameworkDescription;
-use crate::id::{AgentId, ClusterId, FrameworkId, OfferId, TaskId};
+use crate::id::{AgentId, ClusterId, ExecutorId, FrameworkId, OfferId, TaskId};
 use crate::offer::Offer;
 pub use crate::operation::{LaunchResult, Operation, OperationResult};
 use crate::problem::Problem;
-use crate::task::Status;
+use crate::task::{Reason, Status};
 
 /// What a framework asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub enum Call {
         framework: Option<FrameworkId>,
         /// What it says of itself; replaces what it said before.
         description: FrameworkDescription,
+        /// Whether it waits until the active session ends, instead of taking over from it.
+        stand_by: bool,
+        /// What was acknowledged last: in the same term only what came after it is told again.
+        resume: Option<Resume>,
     },
     /// Replaces the demand of one role.
     SetDemand(Demand),
@@ -59,6 +64,40 @@ pub enum Call {
     },
     /// Ends the framework: all its tasks are killed and its id is spent.
     Teardown,
+    /// Changes a task that runs, without restarting it. What is absent stays.
+    UpdateTask {
+        /// The task.
+        task: TaskId,
+        /// All labels that it is to have.
+        labels: Option<BTreeMap<String, String>>,
+        /// SIGTERM to SIGKILL.
+        grace: Option<Duration>,
+    },
+    /// Bytes for an executor; at most once.
+    SendMessage {
+        /// Where it runs.
+        agent: AgentId,
+        /// Which.
+        executor: ExecutorId,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// Asks an executor to end, with its tasks.
+    ShutdownExecutor {
+        /// Where it runs.
+        agent: AgentId,
+        /// Which.
+        executor: ExecutorId,
+    },
+}
+
+/// What a framework acknowledged last, so that it is told only what came after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// In which term.
+    pub epoch: Epoch,
+    /// Up to which sequence.
+    pub sequence: u64,
 }
 
 /// The answer to a call.
@@ -87,7 +126,20 @@ pub enum Event {
         generation: Generation,
         /// How often the master is heard from at least.
         heartbeat_interval: Duration,
+        /// Whether the tail after what was acknowledged follows, and no snapshot.
+        is_resumed: bool,
     },
+    /// Instead of `Subscribed`, until the active session ends.
+    StandingBy {
+        /// The framework.
+        framework: FrameworkId,
+        /// The cluster.
+        cluster: ClusterId,
+        /// How often the master is heard from at least.
+        heartbeat_interval: Duration,
+    },
+    /// After `Subscribed`, unless it is resumed: every task's status has been told, and what follows is new.
+    SnapshotEnded,
     /// The answer to the call with that request id.
     Answered {
         /// The call's request id.
@@ -108,4 +160,31 @@ pub enum Event {
     Closed(Problem),
     /// Nothing, but alive.
     Heartbeat,
+    /// Bytes of an executor; at most once.
+    Message {
+        /// Where it runs.
+        agent: AgentId,
+        /// Which.
+        executor: ExecutorId,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// An executor is no more; its tasks' statuses come on their own.
+    ExecutorEnded {
+        /// Where it ran.
+        agent: AgentId,
+        /// Which.
+        executor: ExecutorId,
+        /// How, for people.
+        message: String,
+    },
+    /// Resources are wanted back: at the deadline these tasks are killed, unless the framework ends them first.
+    Reclaim {
+        /// Which.
+        tasks: Vec<TaskId>,
+        /// Why; the reason of the statuses that follow.
+        reason: Reason,
+        /// From now; absent: they are never killed.
+        deadline: Option<Duration>,
+    },
 }

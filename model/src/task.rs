@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::epoch::Incarnation;
-use crate::id::{AgentId, TaskId};
+use crate::id::{AgentId, ExecutorId, TaskId, VolumeId};
 use crate::resources::Resources;
 use crate::secret::Secret;
 
@@ -34,6 +34,13 @@ pub struct TaskSpec {
     pub kill_grace: Duration,
     /// What it sees of the host; absent: all of it, as a process of the host.
     pub container: Option<Container>,
+    /// The framework's own executor, which runs it; absent: the agent itself does. Then, and only then, the command is
+    /// [`Command::Data`].
+    pub executor: Option<std::sync::Arc<ExecutorSpec>>,
+    /// Where it finds the persistent volumes that are among its resources.
+    pub volumes: Vec<VolumeMount>,
+    /// It is killed when it has run so long; absent: never.
+    pub completion: Option<Duration>,
 }
 
 impl TaskSpec {
@@ -51,8 +58,39 @@ impl TaskSpec {
             checks: Vec::new(),
             kill_grace: crate::limits::KILL_GRACE_DEFAULT,
             container: None,
+            executor: None,
+            volumes: Vec::new(),
+            completion: None,
         }
     }
+}
+
+/// A framework's program that runs tasks on an agent. Tasks of one framework that name the same id on one agent share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorSpec {
+    /// Unique in its framework on an agent; the same id must always mean the same spec.
+    pub id: ExecutorId,
+    /// Held once, while it lives, besides what its tasks hold.
+    pub resources: Resources,
+    /// What to run: a shell line or a program.
+    pub command: Command,
+    /// Its environment; values are secrets, hidden in every view.
+    pub environment: BTreeMap<String, Secret>,
+    /// The user to run as; the agent's default when absent.
+    pub user: Option<String>,
+    /// From the word to end to SIGKILL.
+    pub shutdown_grace: Duration,
+}
+
+/// Where a task finds a persistent volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMount {
+    /// Which; among the task's resources.
+    pub volume: VolumeId,
+    /// Relative to its sandbox, or absolute in a container.
+    pub path: String,
+    /// Whether it may only read.
+    pub is_read_only: bool,
 }
 
 /// What to run.
@@ -64,6 +102,8 @@ pub enum Command {
     Exec(Vec<String>),
     /// The image's entrypoint with these arguments; without any, with the image's own. Only with a container.
     Image(Vec<String>),
+    /// Bytes that its executor understands. Only with an executor.
+    Data(Vec<u8>),
 }
 
 /// A container of its own for a task.
@@ -240,6 +280,16 @@ pub enum Reason {
     OutOfMemory,
     /// Its image cannot be read, is not allowed, or is for another machine.
     ImageFailed,
+    /// It ran as long as it may.
+    DeadlinePassed,
+    /// Its agent was to be empty, and the deadline for that passed.
+    AgentDrained,
+    /// Its executor ended before it did.
+    ExecutorEnded,
+    /// Another task of its group did not end well.
+    GroupEnded,
+    /// Its volume, or the place for it, cannot be had.
+    VolumeFailed,
 }
 
 impl fmt::Display for Reason {
@@ -260,6 +310,11 @@ impl fmt::Display for Reason {
             Self::HealthChanged => "health_changed",
             Self::OutOfMemory => "out_of_memory",
             Self::ImageFailed => "image_failed",
+            Self::DeadlinePassed => "deadline_passed",
+            Self::AgentDrained => "agent_drained",
+            Self::ExecutorEnded => "executor_ended",
+            Self::GroupEnded => "group_ended",
+            Self::VolumeFailed => "volume_failed",
         })
     }
 }

@@ -2,21 +2,25 @@
 //!
 //! The envelope of what the leader says carries the epoch. A refusal has none to obey, so it is written as 0.
 
-use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX};
-use proffer_model::link::{AgentTask, Hello, Payer, ToAgent, ToMaster};
+use std::sync::Arc;
+
+use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX, TEXT_LEN_MAX};
+use proffer_model::link::{AgentExecutor, AgentTask, Hello, Payer, ToAgent, ToMaster};
 use proffer_model::{
-    AgentDescription, Epoch, FaultDomain, FrameworkId, Generation, Incarnation, Problem, TaskSpec,
+    AgentDescription, Epoch, ExecutorId, FaultDomain, FrameworkId, Generation, Incarnation,
+    Problem, TaskSpec,
 };
 
+use crate::executor::{decode_data, decode_executor, encode_executor};
 use crate::fields::{
-    decode_duration, decode_host, decode_id, decode_list, decode_optional_id, decode_text,
+    clipped, decode_duration, decode_host, decode_id, decode_list, decode_optional_id, decode_text,
     encode_duration, missing, required,
 };
 use crate::problem::{decode_problem, encode_problem};
 use crate::resources::{decode_attributes, decode_resources, encode_attributes, encode_resources};
 use crate::task::{
-    decode_reason, decode_status, decode_task_spec, decode_task_state, encode_reason,
-    encode_status, encode_task_spec, encode_task_state,
+    decode_labels, decode_reason, decode_status, decode_task_spec, decode_task_state,
+    encode_reason, encode_status, encode_task_spec, encode_task_state,
 };
 use crate::v1;
 use crate::v1::to_agent::Message as AgentMessage;
@@ -36,6 +40,22 @@ pub fn encode_to_master(message: &ToMaster) -> v1::ToMaster {
             latest: encode_task_state(*latest).into(),
         }),
         ToMaster::Heartbeat => MasterMessage::Heartbeat(v1::LinkHeartbeat {}),
+        ToMaster::ExecutorChanged {
+            framework,
+            executor,
+            is_ended,
+            message,
+        } => MasterMessage::Executor(v1::ExecutorChanged {
+            framework_id: framework.to_string(),
+            executor_id: executor.to_string(),
+            ended: *is_ended,
+            message: clipped(message, TEXT_LEN_MAX),
+        }),
+        ToMaster::Message {
+            framework,
+            executor,
+            data,
+        } => MasterMessage::ExecutorMessage(encode_message(framework, executor, data)),
     };
     v1::ToMaster {
         message: Some(message),
@@ -48,6 +68,16 @@ pub fn decode_to_master(message: v1::ToMaster) -> Result<ToMaster, Problem> {
         MasterMessage::Hello(hello) => ("hello", decode_hello(hello).map(ToMaster::Hello)),
         MasterMessage::Updated(updated) => ("updated", decode_updated(updated)),
         MasterMessage::Heartbeat(v1::LinkHeartbeat {}) => ("heartbeat", Ok(ToMaster::Heartbeat)),
+        MasterMessage::Executor(changed) => ("executor", decode_executor_changed(changed)),
+        MasterMessage::ExecutorMessage(message) => {
+            let decoded = decode_message(message);
+            let decoded = decoded.map(|(framework, executor, data)| ToMaster::Message {
+                framework,
+                executor,
+                data,
+            });
+            ("executor_message", decoded)
+        }
     };
     decoded.map_err(|problem| problem.within(field))
 }
@@ -114,6 +144,68 @@ pub fn encode_to_agent(message: &ToAgent) -> v1::ToAgent {
             (*epoch, AgentMessage::Acknowledge(acknowledge))
         }
         ToAgent::Heartbeat { epoch } => (*epoch, AgentMessage::Heartbeat(v1::LinkHeartbeat {})),
+        ToAgent::LaunchGroup {
+            epoch,
+            framework,
+            payer,
+            tasks,
+        } => {
+            let group = v1::LaunchGroupOfTasks {
+                framework_id: framework.to_string(),
+                payer: payer.as_ref().map(encode_payer),
+                tasks: tasks.iter().map(encode_grouped).collect(),
+            };
+            (*epoch, AgentMessage::LaunchGroup(group))
+        }
+        ToAgent::UpdateTask {
+            epoch,
+            framework,
+            task,
+            incarnation,
+            labels,
+            grace,
+        } => {
+            let update = v1::UpdateAgentTask {
+                framework_id: framework.to_string(),
+                task_id: task.to_string(),
+                incarnation: incarnation.0,
+                labels: labels.clone().map(|labels| v1::Labels { labels }),
+                kill_grace_ms: grace.map(encode_duration),
+            };
+            (*epoch, AgentMessage::UpdateTask(update))
+        }
+        ToAgent::Message {
+            epoch,
+            framework,
+            executor,
+            data,
+        } => {
+            let message = encode_message(framework, executor, data);
+            (*epoch, AgentMessage::ExecutorMessage(message))
+        }
+        ToAgent::ShutdownExecutor {
+            epoch,
+            framework,
+            executor,
+            reason,
+        } => {
+            let shutdown = v1::ShutdownAgentExecutor {
+                framework_id: framework.to_string(),
+                executor_id: executor.to_string(),
+                reason: encode_reason(*reason).into(),
+            };
+            (*epoch, AgentMessage::ShutdownExecutor(shutdown))
+        }
+        ToAgent::Volumes { epoch, volumes } => {
+            let volumes = volumes.iter().map(|(volume, role)| v1::AgentVolume {
+                volume_id: volume.to_string(),
+                role: role.to_string(),
+            });
+            let volumes = v1::AgentVolumes {
+                volumes: volumes.collect(),
+            };
+            (*epoch, AgentMessage::Volumes(volumes))
+        }
     };
     v1::ToAgent {
         epoch: epoch.0,
@@ -151,6 +243,22 @@ pub fn decode_to_agent(message: v1::ToAgent) -> Result<ToAgent, Problem> {
         AgentMessage::Heartbeat(v1::LinkHeartbeat {}) => {
             ("heartbeat", Ok(ToAgent::Heartbeat { epoch }))
         }
+        AgentMessage::LaunchGroup(group) => ("launch_group", decode_launch_group(epoch, group)),
+        AgentMessage::UpdateTask(update) => ("update_task", decode_update(epoch, update)),
+        AgentMessage::ExecutorMessage(message) => {
+            let decoded = decode_message(message);
+            let decoded = decoded.map(|(framework, executor, data)| ToAgent::Message {
+                epoch,
+                framework,
+                executor,
+                data,
+            });
+            ("executor_message", decoded)
+        }
+        AgentMessage::ShutdownExecutor(shutdown) => {
+            ("shutdown_executor", decode_shutdown(epoch, shutdown))
+        }
+        AgentMessage::Volumes(volumes) => ("volumes", decode_volumes(epoch, volumes)),
     };
     decoded.map_err(|problem| problem.within(field))
 }
@@ -213,6 +321,7 @@ fn encode_hello(hello: &Hello) -> v1::Hello {
         epoch: hello.epoch.0,
         description: Some(encode_agent_description(&hello.description)),
         tasks: hello.tasks.iter().map(encode_agent_task).collect(),
+        executors: hello.executors.iter().map(encode_agent_executor).collect(),
     }
 }
 
@@ -225,6 +334,12 @@ fn decode_hello(hello: v1::Hello) -> Result<Hello, Problem> {
         description: decode_agent_description(description)
             .map_err(|problem| problem.within("description"))?,
         tasks: decode_list(hello.tasks, "tasks", ITEMS_PER_CALL_MAX, decode_agent_task)?,
+        executors: decode_list(
+            hello.executors,
+            "executors",
+            ITEMS_PER_CALL_MAX,
+            decode_agent_executor,
+        )?,
     })
 }
 
@@ -236,7 +351,114 @@ fn encode_agent_task(task: &AgentTask) -> v1::AgentTask {
         status: Some(encode_status(&task.status)),
         acknowledged: task.acknowledged,
         payer: task.payer.as_ref().map(encode_payer),
+        group: task
+            .group
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
+}
+
+fn encode_agent_executor(executor: &AgentExecutor) -> v1::AgentExecutor {
+    v1::AgentExecutor {
+        framework_id: executor.framework.to_string(),
+        spec: Some(encode_executor(&executor.spec)),
+        payer: executor.payer.as_ref().map(encode_payer),
+    }
+}
+
+fn decode_agent_executor(executor: v1::AgentExecutor) -> Result<AgentExecutor, Problem> {
+    let spec = decode_executor(required(executor.spec, "spec")?);
+    Ok(AgentExecutor {
+        framework: decode_id(&executor.framework_id, "framework_id")?,
+        spec: Arc::new(spec.map_err(|problem| problem.within("spec"))?),
+        payer: decode_payer(executor.payer)?,
+    })
+}
+
+fn decode_executor_changed(changed: v1::ExecutorChanged) -> Result<ToMaster, Problem> {
+    Ok(ToMaster::ExecutorChanged {
+        framework: decode_id(&changed.framework_id, "framework_id")?,
+        executor: decode_id(&changed.executor_id, "executor_id")?,
+        is_ended: changed.ended,
+        message: decode_text(changed.message, "message")?,
+    })
+}
+
+fn encode_message(framework: &FrameworkId, executor: &ExecutorId, data: &[u8]) -> v1::AgentMessage {
+    v1::AgentMessage {
+        framework_id: framework.to_string(),
+        executor_id: executor.to_string(),
+        data: data.to_vec(),
+    }
+}
+
+fn decode_message(
+    message: v1::AgentMessage,
+) -> Result<(FrameworkId, ExecutorId, Vec<u8>), Problem> {
+    Ok((
+        decode_id(&message.framework_id, "framework_id")?,
+        decode_id(&message.executor_id, "executor_id")?,
+        decode_data(message.data)?,
+    ))
+}
+
+fn encode_grouped((incarnation, spec): &(Incarnation, TaskSpec)) -> v1::GroupedTask {
+    v1::GroupedTask {
+        incarnation: incarnation.0,
+        spec: Some(encode_task_spec(spec)),
+    }
+}
+
+fn decode_launch_group(epoch: Epoch, group: v1::LaunchGroupOfTasks) -> Result<ToAgent, Problem> {
+    if group.tasks.is_empty() {
+        return Err(missing("tasks"));
+    }
+    let decode = |task: v1::GroupedTask| {
+        let spec = decode_task_spec(required(task.spec, "spec")?);
+        let spec = spec.map_err(|problem| problem.within("spec"))?;
+        Ok((decode_incarnation(task.incarnation)?, spec))
+    };
+    Ok(ToAgent::LaunchGroup {
+        epoch,
+        framework: decode_id(&group.framework_id, "framework_id")?,
+        payer: decode_payer(group.payer)?,
+        tasks: decode_list(group.tasks, "tasks", ITEMS_PER_CALL_MAX, decode)?,
+    })
+}
+
+fn decode_update(epoch: Epoch, update: v1::UpdateAgentTask) -> Result<ToAgent, Problem> {
+    let (labels, grace) = (update.labels, update.kill_grace_ms);
+    Ok(ToAgent::UpdateTask {
+        epoch,
+        framework: decode_id(&update.framework_id, "framework_id")?,
+        task: decode_id(&update.task_id, "task_id")?,
+        incarnation: decode_incarnation(update.incarnation)?,
+        labels: labels
+            .map(|labels| decode_labels(labels.labels))
+            .transpose()?,
+        grace: grace
+            .map(|ms| decode_duration(ms, "kill_grace_ms", KILL_GRACE_MAX))
+            .transpose()?,
+    })
+}
+
+fn decode_shutdown(epoch: Epoch, shutdown: v1::ShutdownAgentExecutor) -> Result<ToAgent, Problem> {
+    Ok(ToAgent::ShutdownExecutor {
+        epoch,
+        framework: decode_id(&shutdown.framework_id, "framework_id")?,
+        executor: decode_id(&shutdown.executor_id, "executor_id")?,
+        reason: decode_reason(shutdown.reason, "reason")?,
+    })
+}
+
+fn decode_volumes(epoch: Epoch, volumes: v1::AgentVolumes) -> Result<ToAgent, Problem> {
+    let decode = |volume: v1::AgentVolume| {
+        let role = decode_id(&volume.role, "role")?;
+        Ok((decode_id(&volume.volume_id, "volume_id")?, role))
+    };
+    let volumes = decode_list(volumes.volumes, "volumes", ITEMS_PER_CALL_MAX, decode)?;
+    Ok(ToAgent::Volumes { epoch, volumes })
 }
 
 /// Who pays, for the wire.
@@ -272,6 +494,7 @@ fn decode_agent_task(task: v1::AgentTask) -> Result<AgentTask, Problem> {
         status: decode_status(status).map_err(|problem| problem.within("status"))?,
         acknowledged: task.acknowledged,
         payer: decode_payer(task.payer)?,
+        group: decode_optional_id(&task.group, "group")?,
     })
 }
 

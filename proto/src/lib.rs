@@ -7,6 +7,7 @@
 
 mod agent_link;
 mod demand;
+mod executor;
 mod fields;
 mod leader;
 mod limits;
@@ -29,6 +30,7 @@ pub use agent_link::{
     encode_to_agent, encode_to_master,
 };
 pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};
+pub use executor::{decode_executor, encode_executor};
 pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
 pub use offer::{decode_offer, encode_offer};
 pub use operator::{decode_agent_state, encode_agent_state};

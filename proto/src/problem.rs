@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proffer_model::limits::TEXT_LEN_MAX;
@@ -12,7 +13,7 @@ use proffer_model::{Kind, Problem, code};
 use prost::Message;
 use tonic::{Code, Status};
 
-use crate::fields::clipped;
+use crate::fields::{clipped, encode_duration};
 use crate::limits::STATUS_TEXT_LEN_MAX;
 use crate::v1;
 
@@ -62,6 +63,7 @@ pub fn decode_problem(problem: v1::Problem) -> Problem {
         field: problem.field,
         message: problem.message,
         hint: problem.hint,
+        retry_after: problem.retry_after_ms.map(Duration::from_millis),
     }
 }
 
@@ -152,6 +154,7 @@ fn encode_clipped(problem: &Problem, max: usize) -> v1::Problem {
         field: clipped(&problem.field, max),
         message: clipped(&problem.message, max),
         hint: clipped(&problem.hint, max),
+        retry_after_ms: problem.retry_after.map(encode_duration),
     }
 }
 

@@ -5,14 +5,15 @@
 
 use proffer_model::limits::{
     DURATION_MAX, FAILOVER_TIMEOUT_DEFAULT, FAILOVER_TIMEOUT_MAX, ITEMS_PER_CALL_MAX,
-    KILL_GRACE_MAX, ROLES_MAX,
+    KILL_GRACE_MAX, ROLES_MAX, TEXT_LEN_MAX,
 };
-use proffer_model::session::{Answer, Call, Event};
+use proffer_model::session::{Answer, Call, Event, Resume};
 use proffer_model::{Epoch, FrameworkDescription, Generation, Problem};
 
 use crate::demand::{decode_demand, encode_demand};
+use crate::executor::decode_data;
 use crate::fields::{
-    decode_duration, decode_id, decode_ids, decode_list, decode_optional_id, decode_text,
+    clipped, decode_duration, decode_id, decode_ids, decode_list, decode_optional_id, decode_text,
     encode_duration, missing, required,
 };
 use crate::offer::{decode_offer, encode_offer};
@@ -21,7 +22,7 @@ use crate::operation::{
     encode_operation_result,
 };
 use crate::problem::{decode_problem, encode_problem};
-use crate::task::{decode_status, encode_status};
+use crate::task::{decode_labels, decode_reason, decode_status, encode_reason, encode_status};
 use crate::v1;
 use crate::v1::answered::Answer as WireAnswer;
 use crate::v1::session_call::Call as WireCall;
@@ -33,6 +34,8 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
         Call::Subscribe {
             framework,
             description,
+            stand_by,
+            resume,
         } => WireCall::Subscribe(v1::Subscribe {
             framework_id: framework
                 .as_ref()
@@ -41,6 +44,11 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
             name: description.name.clone(),
             roles: texts(&description.roles),
             failover_timeout_ms: Some(encode_duration(description.failover_timeout)),
+            stand_by: *stand_by,
+            resume: resume.map(|resume| v1::Resume {
+                epoch: resume.epoch.0,
+                sequence: resume.sequence,
+            }),
         }),
         Call::SetDemand(demand) => WireCall::SetDemand(encode_demand(demand)),
         Call::Accept { offers, operations } => WireCall::Accept(v1::Accept {
@@ -65,9 +73,34 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
             task_ids: texts(tasks),
         }),
         Call::Teardown => WireCall::Teardown(v1::Teardown {}),
+        Call::UpdateTask {
+            task,
+            labels,
+            grace,
+        } => WireCall::UpdateTask(v1::UpdateTask {
+            task_id: task.to_string(),
+            labels: labels.clone().map(|labels| v1::Labels { labels }),
+            kill_grace_ms: grace.map(encode_duration),
+        }),
+        Call::SendMessage {
+            agent,
+            executor,
+            data,
+        } => WireCall::SendMessage(v1::SendMessage {
+            agent_id: agent.to_string(),
+            executor_id: executor.to_string(),
+            data: data.clone(),
+        }),
+        Call::ShutdownExecutor { agent, executor } => {
+            WireCall::ShutdownExecutor(v1::ShutdownExecutor {
+                agent_id: agent.to_string(),
+                executor_id: executor.to_string(),
+            })
+        }
     };
     v1::SessionCall {
         request_id: request,
+        epoch: None,
         call: Some(call),
     }
 }
@@ -87,6 +120,9 @@ pub fn decode_call(call: v1::SessionCall) -> Result<(u64, Call), Problem> {
         }
         WireCall::Reconcile(reconcile) => ("reconcile", decode_reconcile(reconcile)),
         WireCall::Teardown(v1::Teardown {}) => ("teardown", Ok(Call::Teardown)),
+        WireCall::UpdateTask(update) => ("update_task", decode_update_task(update)),
+        WireCall::SendMessage(message) => ("send_message", decode_send_message(message)),
+        WireCall::ShutdownExecutor(shutdown) => ("shutdown_executor", decode_shutdown(shutdown)),
     };
     let call = decoded.map_err(|problem| problem.within(field))?;
     Ok((request, call))
@@ -102,11 +138,50 @@ pub fn encode_event(sequence: u64, epoch: Epoch, event: &Event) -> v1::SessionEv
             epoch: _,
             generation,
             heartbeat_interval,
+            is_resumed,
         } => WireEvent::Subscribed(v1::Subscribed {
             framework_id: framework.to_string(),
             cluster_id: cluster.to_string(),
             generation: generation.0,
             heartbeat_interval_ms: encode_duration(*heartbeat_interval),
+            resumed: *is_resumed,
+        }),
+        Event::StandingBy {
+            framework,
+            cluster,
+            heartbeat_interval,
+        } => WireEvent::StandingBy(v1::StandingBy {
+            framework_id: framework.to_string(),
+            cluster_id: cluster.to_string(),
+            heartbeat_interval_ms: encode_duration(*heartbeat_interval),
+        }),
+        Event::SnapshotEnded => WireEvent::SnapshotEnded(v1::SnapshotEnded {}),
+        Event::Message {
+            agent,
+            executor,
+            data,
+        } => WireEvent::Message(v1::ExecutorMessage {
+            agent_id: agent.to_string(),
+            executor_id: executor.to_string(),
+            data: data.clone(),
+        }),
+        Event::ExecutorEnded {
+            agent,
+            executor,
+            message,
+        } => WireEvent::ExecutorEnded(v1::ExecutorEnded {
+            agent_id: agent.to_string(),
+            executor_id: executor.to_string(),
+            message: clipped(message, TEXT_LEN_MAX),
+        }),
+        Event::Reclaim {
+            tasks,
+            reason,
+            deadline,
+        } => WireEvent::Reclaim(v1::Reclaim {
+            task_ids: texts(tasks),
+            reason: encode_reason(*reason).into(),
+            deadline_ms: deadline.map(encode_duration),
         }),
         Event::Answered { request, answer } => WireEvent::Answered(v1::Answered {
             request_id: *request,
@@ -153,6 +228,13 @@ pub fn decode_event(event: v1::SessionEvent) -> Result<(u64, Epoch, Event), Prob
         }
         WireEvent::Closed(problem) => ("closed", Ok(Event::Closed(decode_problem(problem)))),
         WireEvent::Heartbeat(v1::Heartbeat {}) => ("heartbeat", Ok(Event::Heartbeat)),
+        WireEvent::StandingBy(standing) => ("standing_by", decode_standing_by(standing)),
+        WireEvent::SnapshotEnded(v1::SnapshotEnded {}) => {
+            ("snapshot_ended", Ok(Event::SnapshotEnded))
+        }
+        WireEvent::Message(message) => ("message", decode_message(message)),
+        WireEvent::ExecutorEnded(ended) => ("executor_ended", decode_executor_ended(ended)),
+        WireEvent::Reclaim(reclaim) => ("reclaim", decode_reclaim(reclaim)),
     };
     let event = decoded.map_err(|problem| problem.within(field))?;
     Ok((sequence, epoch, event))
@@ -191,6 +273,11 @@ fn decode_subscribe(subscribe: v1::Subscribe) -> Result<Call, Problem> {
             subscribe.roles,
             subscribe.failover_timeout_ms,
         )?,
+        stand_by: subscribe.stand_by,
+        resume: subscribe.resume.map(|resume| Resume {
+            epoch: Epoch(resume.epoch),
+            sequence: resume.sequence,
+        }),
     })
 }
 
@@ -245,6 +332,74 @@ fn decode_subscribed(epoch: Epoch, subscribed: v1::Subscribed) -> Result<Event, 
         epoch,
         generation: Generation(subscribed.generation),
         heartbeat_interval: decode_duration(interval_ms, "heartbeat_interval_ms", DURATION_MAX)?,
+        is_resumed: subscribed.resumed,
+    })
+}
+
+fn decode_standing_by(standing: v1::StandingBy) -> Result<Event, Problem> {
+    let interval_ms = standing.heartbeat_interval_ms;
+    if interval_ms == 0 {
+        return Err(missing("heartbeat_interval_ms"));
+    }
+    Ok(Event::StandingBy {
+        framework: decode_id(&standing.framework_id, "framework_id")?,
+        cluster: decode_id(&standing.cluster_id, "cluster_id")?,
+        heartbeat_interval: decode_duration(interval_ms, "heartbeat_interval_ms", DURATION_MAX)?,
+    })
+}
+
+fn decode_update_task(update: v1::UpdateTask) -> Result<Call, Problem> {
+    let (labels, grace) = (update.labels, update.kill_grace_ms);
+    Ok(Call::UpdateTask {
+        task: decode_id(&update.task_id, "task_id")?,
+        labels: labels
+            .map(|labels| decode_labels(labels.labels))
+            .transpose()?,
+        grace: grace
+            .map(|ms| decode_duration(ms, "kill_grace_ms", KILL_GRACE_MAX))
+            .transpose()?,
+    })
+}
+
+fn decode_send_message(message: v1::SendMessage) -> Result<Call, Problem> {
+    Ok(Call::SendMessage {
+        agent: decode_id(&message.agent_id, "agent_id")?,
+        executor: decode_id(&message.executor_id, "executor_id")?,
+        data: decode_data(message.data)?,
+    })
+}
+
+fn decode_shutdown(shutdown: v1::ShutdownExecutor) -> Result<Call, Problem> {
+    Ok(Call::ShutdownExecutor {
+        agent: decode_id(&shutdown.agent_id, "agent_id")?,
+        executor: decode_id(&shutdown.executor_id, "executor_id")?,
+    })
+}
+
+fn decode_message(message: v1::ExecutorMessage) -> Result<Event, Problem> {
+    Ok(Event::Message {
+        agent: decode_id(&message.agent_id, "agent_id")?,
+        executor: decode_id(&message.executor_id, "executor_id")?,
+        data: decode_data(message.data)?,
+    })
+}
+
+fn decode_executor_ended(ended: v1::ExecutorEnded) -> Result<Event, Problem> {
+    Ok(Event::ExecutorEnded {
+        agent: decode_id(&ended.agent_id, "agent_id")?,
+        executor: decode_id(&ended.executor_id, "executor_id")?,
+        message: decode_text(ended.message, "message")?,
+    })
+}
+
+fn decode_reclaim(reclaim: v1::Reclaim) -> Result<Event, Problem> {
+    let deadline = reclaim.deadline_ms;
+    Ok(Event::Reclaim {
+        tasks: decode_ids(reclaim.task_ids, "task_ids", ITEMS_PER_CALL_MAX)?,
+        reason: decode_reason(reclaim.reason, "reason")?,
+        deadline: deadline
+            .map(|ms| decode_duration(ms, "deadline_ms", DURATION_MAX))
+            .transpose()?,
     })
 }
 

@@ -16,6 +16,7 @@ use proffer_model::{
 };
 use prost::Message;
 
+use crate::executor::{decode_mounts, decode_task_executor, encode_executor, encode_mount};
 use crate::fields::{
     check_count, clipped, decode_duration, decode_id, decode_list, decode_optional_id,
     decode_port_number, decode_system_text, decode_text, encode_duration, invalid, missing,
@@ -34,22 +35,23 @@ pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
         Command::Image(arguments) => v1::task_spec::Command::Image(v1::ImageCommand {
             arguments: arguments.clone(),
         }),
+        Command::Data(data) => v1::task_spec::Command::Data(data.clone()),
     };
-    let environment = spec.environment.iter();
     v1::TaskSpec {
         id: spec.id.to_string(),
         name: spec.name.clone(),
         resources: Some(encode_resources(&spec.resources)),
         command: Some(command),
-        environment: environment
-            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-            .collect(),
+        environment: encode_environment(&spec.environment),
         user: spec.user.clone().unwrap_or_default(),
         labels: spec.labels.clone(),
         ports: spec.ports.iter().map(encode_port).collect(),
         checks: spec.checks.iter().map(encode_check).collect(),
         kill_grace_ms: Some(encode_duration(spec.kill_grace)),
         container: spec.container.as_ref().map(encode_container),
+        executor: spec.executor.as_deref().map(encode_executor),
+        volumes: spec.volumes.iter().map(encode_mount).collect(),
+        completion_ms: spec.completion.map(encode_duration),
     }
 }
 
@@ -70,11 +72,14 @@ pub fn decode_task_spec(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
         None => KILL_GRACE_DEFAULT,
     };
     let container = spec.container.map(decode_container).transpose()?;
+    let command = decode_command(spec.command, container.is_some())?;
+    let completion = spec.completion_ms;
     Ok(TaskSpec {
         id: decode_id(&spec.id, "id")?,
         name: decode_text(spec.name, "name")?,
         resources,
-        command: decode_command(spec.command, container.is_some())?,
+        executor: decode_task_executor(spec.executor, &command)?,
+        command,
         environment: decode_environment(spec.environment)?,
         user: Some(decode_system_text(spec.user, "user")?).filter(|user| !user.is_empty()),
         labels: decode_labels(spec.labels)?,
@@ -82,6 +87,10 @@ pub fn decode_task_spec(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
         checks: decode_list(spec.checks, "checks", CHECKS_MAX, decode_check)?,
         kill_grace,
         container,
+        volumes: decode_mounts(spec.volumes)?,
+        completion: completion
+            .map(|ms| decode_duration(ms, "completion_ms", DURATION_MAX))
+            .transpose()?,
     })
 }
 
@@ -170,6 +179,11 @@ pub fn encode_reason(reason: Reason) -> v1::Reason {
         Reason::HealthChanged => v1::Reason::HealthChanged,
         Reason::OutOfMemory => v1::Reason::OutOfMemory,
         Reason::ImageFailed => v1::Reason::ImageFailed,
+        Reason::DeadlinePassed => v1::Reason::DeadlinePassed,
+        Reason::AgentDrained => v1::Reason::AgentDrained,
+        Reason::ExecutorEnded => v1::Reason::ExecutorEnded,
+        Reason::GroupEnded => v1::Reason::GroupEnded,
+        Reason::VolumeFailed => v1::Reason::VolumeFailed,
     }
 }
 
@@ -192,6 +206,11 @@ pub fn decode_reason(number: i32, field: &str) -> Result<Reason, Problem> {
         v1::Reason::HealthChanged => Reason::HealthChanged,
         v1::Reason::OutOfMemory => Reason::OutOfMemory,
         v1::Reason::ImageFailed => Reason::ImageFailed,
+        v1::Reason::DeadlinePassed => Reason::DeadlinePassed,
+        v1::Reason::AgentDrained => Reason::AgentDrained,
+        v1::Reason::ExecutorEnded => Reason::ExecutorEnded,
+        v1::Reason::GroupEnded => Reason::GroupEnded,
+        v1::Reason::VolumeFailed => Reason::VolumeFailed,
     })
 }
 
@@ -292,13 +311,8 @@ fn decode_command(
     };
     match command {
         v1::task_spec::Command::Shell(line) => decode_shell(line).map(Command::Shell),
-        v1::task_spec::Command::Exec(exec) => {
-            let arguments = decode_arguments(exec.arguments, "exec.arguments")?;
-            match arguments.first() {
-                Some(program) if !program.is_empty() => Ok(Command::Exec(arguments)),
-                _ => Err(missing("exec.arguments[0]").hint("give the program to run first")),
-            }
-        }
+        v1::task_spec::Command::Exec(exec) => decode_program(exec.arguments).map(Command::Exec),
+        v1::task_spec::Command::Data(data) => Ok(Command::Data(data)),
         v1::task_spec::Command::Image(_) if !has_container => {
             Err(missing("container").hint("give the container whose image says what to run"))
         }
@@ -308,7 +322,17 @@ fn decode_command(
     }
 }
 
-fn decode_shell(line: String) -> Result<String, Problem> {
+/// A program and its arguments.
+pub(crate) fn decode_program(arguments: Vec<String>) -> Result<Vec<String>, Problem> {
+    let arguments = decode_arguments(arguments, "exec.arguments")?;
+    match arguments.first() {
+        Some(program) if !program.is_empty() => Ok(arguments),
+        _ => Err(missing("exec.arguments[0]").hint("give the program to run first")),
+    }
+}
+
+/// A line for the shell.
+pub(crate) fn decode_shell(line: String) -> Result<String, Problem> {
     if line.trim().is_empty() {
         return Err(missing("shell").hint("give the line that /bin/sh is to run"));
     }
@@ -342,7 +366,18 @@ fn decode_container(container: v1::Container) -> Result<Container, Problem> {
     Ok(Container { image })
 }
 
-fn decode_environment(
+/// An environment, for the wire. Carries secrets.
+pub(crate) fn encode_environment(
+    environment: &BTreeMap<String, Secret>,
+) -> BTreeMap<String, String> {
+    let environment = environment.iter();
+    environment
+        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+        .collect()
+}
+
+/// An environment, from the wire.
+pub(crate) fn decode_environment(
     environment: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, Secret>, Problem> {
     check_count(environment.len(), "environment", ENTRIES_MAX)?;
@@ -364,7 +399,10 @@ fn decode_environment(
     environment.into_iter().map(decode).collect()
 }
 
-fn decode_labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Problem> {
+/// Labels, from the wire.
+pub(crate) fn decode_labels(
+    labels: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Problem> {
     check_count(labels.len(), "labels", ENTRIES_MAX)?;
     let decode = |(name, value): (String, String)| {
         let name = decode_text(name, "labels")?;

@@ -199,6 +199,9 @@ fn spec(id: TaskId, port: u64) -> TaskSpec {
         checks: Vec::new(),
         kill_grace: Duration::from_secs(3),
         container: None,
+        executor: None,
+        volumes: Vec::new(),
+        completion: None,
     }
 }
 

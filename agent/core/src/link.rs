@@ -47,6 +47,7 @@ impl Core {
             status: task.updates.latest().clone(),
             acknowledged: task.updates.acknowledged(),
             payer: task.payer.clone(),
+            group: None,
         });
         let hello = Hello {
             agent: self.identity.agent.clone(),
@@ -54,6 +55,7 @@ impl Core {
             epoch: self.identity.epoch,
             description: self.settings.description.clone(),
             tasks: tasks.collect(),
+            executors: Vec::new(),
         };
         effects.push(Effect::Send {
             link: id,
@@ -141,6 +143,12 @@ impl Core {
                     self.on_acknowledge(now, framework, task, incarnation, number, effects);
                 }
             }
+            // Not obeyed yet.
+            ToAgent::LaunchGroup { .. }
+            | ToAgent::UpdateTask { .. }
+            | ToAgent::Message { .. }
+            | ToAgent::ShutdownExecutor { .. }
+            | ToAgent::Volumes { .. } => {}
         }
     }
 

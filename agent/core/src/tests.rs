@@ -55,6 +55,9 @@ fn spec(id: &str) -> TaskSpec {
         checks: Vec::new(),
         kill_grace: Duration::from_secs(3),
         container: None,
+        executor: None,
+        volumes: Vec::new(),
+        completion: None,
     }
 }
 

@@ -272,6 +272,7 @@ fn arguments(command: &proffer_model::Command, image: &ImageConfig) -> Result<Ve
             };
             [image.entrypoint.as_slice(), own].concat()
         }
+        Command::Data(_) => return Err("only its executor knows what to do".to_owned()),
     };
     if arguments.is_empty() {
         return Err("its image does not say what to run, and the task has no command".to_owned());

@@ -167,6 +167,7 @@ impl Programs {
                 Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
                 Command::Exec(arguments) => arguments.clone(),
                 Command::Image(_) => return Err("the task has no image".to_owned()),
+                Command::Data(_) => return Err("only its executor knows what to do".to_owned()),
             },
             environment: self.environment(&sandbox, spec).into_iter().collect(),
             user: user.map(|user| (user.uid, user.gid)),
@@ -260,6 +261,9 @@ mod tests {
             checks: Vec::new(),
             kill_grace: Duration::ZERO,
             container: None,
+            executor: None,
+            volumes: Vec::new(),
+            completion: None,
         }
     }
 

@@ -44,6 +44,9 @@ pub(crate) fn shell(id: &str, line: &str) -> TaskSpec {
         checks: Vec::new(),
         kill_grace: Duration::from_secs(3),
         container: None,
+        executor: None,
+        volumes: Vec::new(),
+        completion: None,
     }
 }
 

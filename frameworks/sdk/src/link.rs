@@ -109,11 +109,15 @@ async fn await_subscribed(events: &mut Streaming<v1::SessionEvent>) -> Result<(u
                 request: SUBSCRIBE_REQUEST,
                 answer: Answer::Refused(problem),
             } => return Err(Ended::Refused(problem)),
-            Event::Answered { .. } | Event::Heartbeat => {}
+            Event::Answered { .. } | Event::Heartbeat | Event::StandingBy { .. } => {}
             Event::Offered(_)
             | Event::Rescinded(_)
             | Event::Updated(_)
-            | Event::AgentSettled(_) => return Err(Ended::Broken(out_of_order())),
+            | Event::AgentSettled(_)
+            | Event::SnapshotEnded
+            | Event::Message { .. }
+            | Event::ExecutorEnded { .. }
+            | Event::Reclaim { .. } => return Err(Ended::Broken(out_of_order())),
         }
     }
 }
@@ -125,6 +129,7 @@ fn read_subscribed(event: &Event, found: &Found) -> Result<(Duration, Session), 
         epoch,
         generation,
         heartbeat_interval,
+        is_resumed: _,
     } = event
     else {
         return Err(Ended::Broken(out_of_order()));

@@ -55,6 +55,8 @@ impl Memory {
         Call::Subscribe {
             framework: self.framework.clone(),
             description: self.description.clone(),
+            stand_by: false,
+            resume: None,
         }
     }
 

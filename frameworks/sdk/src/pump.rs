@@ -158,9 +158,17 @@ impl<'a> Pump<'a> {
             Event::Heartbeat => {}
             Event::Answered { request, answer } => self.on_answered(request, answer),
             Event::Closed(problem) => return Err(Ended::Refused(problem)),
-            Event::Subscribed { .. } => return Err(Ended::Broken(out_of_order())),
+            Event::Subscribed { .. } | Event::StandingBy { .. } => {
+                return Err(Ended::Broken(out_of_order()));
+            }
             Event::Updated(status) => self.on_updated(number, status),
-            Event::Offered(_) | Event::Rescinded(_) | Event::AgentSettled(_) => {
+            Event::Offered(_)
+            | Event::Rescinded(_)
+            | Event::AgentSettled(_)
+            | Event::SnapshotEnded
+            | Event::Message { .. }
+            | Event::ExecutorEnded { .. }
+            | Event::Reclaim { .. } => {
                 let sequence = self.memory.sequence_of(number);
                 self.backlog.push_back(Received { sequence, event });
             }

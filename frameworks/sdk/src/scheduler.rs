@@ -111,7 +111,13 @@ pub async fn drive(
                 last = Some(problem);
                 Ok(())
             }
-            Event::Answered { .. } | Event::Heartbeat => Ok(()),
+            Event::Answered { .. }
+            | Event::Heartbeat
+            | Event::StandingBy { .. }
+            | Event::SnapshotEnded
+            | Event::Message { .. }
+            | Event::ExecutorEnded { .. }
+            | Event::Reclaim { .. } => Ok(()),
         };
         match handled {
             Ok(()) => handle.acknowledge(sequence),

@@ -168,7 +168,14 @@ impl<M: Master> Driver<M> {
                 self.step(Event::Updated { sequence, status }, effects)
             }
             session::Event::AgentSettled(agent) => self.step(Event::AgentSettled(agent), effects),
-            session::Event::Answered { .. } | session::Event::Heartbeat => {}
+            // Services have no executors; what is reclaimed is told by its statuses.
+            session::Event::Answered { .. }
+            | session::Event::Heartbeat
+            | session::Event::StandingBy { .. }
+            | session::Event::SnapshotEnded
+            | session::Event::Message { .. }
+            | session::Event::ExecutorEnded { .. }
+            | session::Event::Reclaim { .. } => {}
         }
         Ok(())
     }

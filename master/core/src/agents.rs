@@ -136,7 +136,9 @@ impl Core {
         };
         match message {
             ToMaster::Hello(_) => self.close_link(link),
-            ToMaster::Heartbeat => self.hear(&agent),
+            ToMaster::Heartbeat | ToMaster::ExecutorChanged { .. } | ToMaster::Message { .. } => {
+                self.hear(&agent)
+            }
             ToMaster::Updated {
                 framework,
                 status,

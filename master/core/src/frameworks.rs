@@ -103,6 +103,7 @@ impl Core {
             epoch: self.epoch,
             generation,
             heartbeat_interval: self.config.heartbeat_interval,
+            is_resumed: false,
         };
         self.send_session(session, subscribed, after);
         self.send_answer(session, request, Answer::Done);

@@ -49,6 +49,8 @@ impl Core {
                 Call::Subscribe {
                     framework,
                     description,
+                    stand_by: _,
+                    resume: _,
                 } => {
                     self.on_subscribe(session, principal, request, framework, description);
                 }
@@ -249,6 +251,12 @@ impl Core {
             Call::Reconcile { tasks } => {
                 self.on_reconcile(framework, tasks);
                 Answer::Done
+            }
+            Call::UpdateTask { .. } | Call::SendMessage { .. } | Call::ShutdownExecutor { .. } => {
+                done(Err(Problem::new(
+                    code::ROUTE_UNKNOWN,
+                    "this master does not do that yet",
+                )))
             }
             Call::Subscribe { .. } => done(Err(Problem::new(
                 code::SESSION_ORDER,

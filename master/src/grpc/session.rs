@@ -44,6 +44,13 @@ impl SchedulerService {
 impl v1::scheduler_server::Scheduler for SchedulerService {
     type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionEvent, Status>> + Send>>;
 
+    async fn call(
+        &self,
+        _: Request<v1::CallRequest>,
+    ) -> Result<Response<v1::CallResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn session(
         &self,
         request: Request<Streaming<v1::SessionCall>>,

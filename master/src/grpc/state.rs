@@ -45,6 +45,15 @@ impl StateService {
 
 #[tonic::async_trait]
 impl v1::framework_state_server::FrameworkState for StateService {
+    type WatchStream = tokio_stream::Empty<Result<v1::WatchStateResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchStateRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn get(
         &self,
         request: Request<v1::GetStateRequest>,

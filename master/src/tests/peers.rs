@@ -288,6 +288,8 @@ pub(super) fn subscribe(framework_id: &str) -> Call {
         name: "web".into(),
         roles: vec!["*".into()],
         failover_timeout_ms: None,
+        stand_by: false,
+        resume: None,
     })
 }
 
@@ -331,7 +333,11 @@ impl Framework {
         let request_id = self.last_request;
         let call = Some(call);
         self.calls
-            .send(v1::SessionCall { request_id, call })
+            .send(v1::SessionCall {
+                request_id,
+                epoch: None,
+                call,
+            })
             .await
             .expect("open");
         request_id
@@ -519,6 +525,7 @@ pub(super) fn running(
         status: Some(status),
         acknowledged: 0,
         payer: None,
+        group: String::new(),
     }
 }
 

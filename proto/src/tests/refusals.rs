@@ -72,6 +72,7 @@ fn good_task() -> v1::TaskSpec {
 fn call(call: Call) -> v1::SessionCall {
     v1::SessionCall {
         request_id: 7,
+        epoch: None,
         call: Some(call),
     }
 }

@@ -6,16 +6,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
-use proffer_model::link::{AgentTask, Hello, Payer, ToAgent, ToMaster};
+use proffer_model::link::{AgentExecutor, AgentTask, Hello, Payer, ToAgent, ToMaster};
 use proffer_model::operation::Operation;
 use proffer_model::ranges::RangeSet;
 use proffer_model::registry;
-use proffer_model::session::{Answer, Call, Event, LaunchResult, OperationResult};
+use proffer_model::session::{Answer, Call, Event, LaunchResult, OperationResult, Resume};
 use proffer_model::{
     AgentDescription, AtMost, AttributeValue, Attributes, Check, CheckKind, Command, Demand,
-    DemandEntry, Drain, Epoch, Exclusion, Exit, FaultDomain, Fit, FrameworkDescription, Generation,
-    Incarnation, Key, Offer, Port, Predicate, Problem, Protocol, Quantities, Quota, Reason,
-    ResourceName, Resources, Secret, Shape, Status, Takes, TaskSpec, TaskState, Weight, code,
+    DemandEntry, Drain, Epoch, Exclusion, ExecutorSpec, Exit, FaultDomain, Fit,
+    FrameworkDescription, Generation, Incarnation, Key, Offer, Port, Predicate, Problem, Protocol,
+    Quantities, Quota, Reason, ResourceName, Resources, Secret, Shape, Status, Takes, TaskSpec,
+    TaskState, Weight, code,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -24,12 +25,40 @@ use proptest::sample::{select, subsequence};
 
 pub(super) fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
-        (option::of(id()), framework_description()).prop_map(|(framework, description)| {
-            Call::Subscribe {
-                framework,
-                description,
+        (
+            option::of(id()),
+            framework_description(),
+            any::<bool>(),
+            option::of((epoch(), any::<u64>()))
+        )
+            .prop_map(|(framework, description, stand_by, resume)| {
+                Call::Subscribe {
+                    framework,
+                    description,
+                    stand_by,
+                    resume: resume.map(|(epoch, sequence)| Resume { epoch, sequence }),
+                }
+            }),
+        (
+            id(),
+            option::of(btree_map("[a-z.]{1,6}", text(), 0..3)),
+            option::of(duration())
+        )
+            .prop_map(|(task, labels, grace)| {
+                Call::UpdateTask {
+                    task,
+                    labels,
+                    grace,
+                }
+            }),
+        (id(), id(), vec(any::<u8>(), 0..9)).prop_map(|(agent, executor, data)| {
+            Call::SendMessage {
+                agent,
+                executor,
+                data,
             }
         }),
+        (id(), id()).prop_map(|(agent, executor)| Call::ShutdownExecutor { agent, executor }),
         demand().prop_map(Call::SetDemand),
         (ids(1), vec(act(), 0..4)).prop_map(|(offers, mut operations)| {
             let mut seen = std::collections::BTreeSet::new();
@@ -51,19 +80,27 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
 }
 
 pub(super) fn event() -> impl Strategy<Value = (Epoch, Event)> {
-    let subscribed = (epoch(), id(), id(), any::<u64>(), positive_duration()).prop_map(
-        |(epoch, framework, cluster, generation, heartbeat_interval)| {
-            let generation = Generation(generation);
-            let event = Event::Subscribed {
-                framework,
-                cluster,
-                epoch,
-                generation,
-                heartbeat_interval,
-            };
-            (epoch, event)
-        },
-    );
+    let subscribed = (
+        epoch(),
+        id(),
+        id(),
+        any::<(u64, bool)>(),
+        positive_duration(),
+    )
+        .prop_map(
+            |(epoch, framework, cluster, (generation, is_resumed), heartbeat_interval)| {
+                let generation = Generation(generation);
+                let event = Event::Subscribed {
+                    framework,
+                    cluster,
+                    epoch,
+                    generation,
+                    heartbeat_interval,
+                    is_resumed,
+                };
+                (epoch, event)
+            },
+        );
     let other = prop_oneof![
         (any::<u64>(), answer()).prop_map(|(request, answer)| Event::Answered { request, answer }),
         vec(offer(), 0..3).prop_map(Event::Offered),
@@ -83,14 +120,18 @@ pub(super) fn to_master() -> impl Strategy<Value = ToMaster> {
         epoch(),
         agent_description(),
         vec(agent_task(), 0..3),
+        vec(agent_executor(), 0..3),
     )
-        .prop_map(|(agent, cluster, epoch, description, tasks)| Hello {
-            agent,
-            cluster,
-            epoch,
-            description,
-            tasks,
-        });
+        .prop_map(
+            |(agent, cluster, epoch, description, tasks, executors)| Hello {
+                executors,
+                agent,
+                cluster,
+                epoch,
+                description,
+                tasks,
+            },
+        );
     prop_oneof![
         hello.prop_map(ToMaster::Hello),
         (id(), status(), state()).prop_map(|(framework, status, latest)| ToMaster::Updated {
@@ -409,9 +450,15 @@ fn agent_description() -> impl Strategy<Value = AgentDescription> {
 }
 
 fn agent_task() -> impl Strategy<Value = AgentTask> {
-    let launch = (id(), task_spec(), incarnation(), option::of(payer()));
+    let launch = (
+        id(),
+        task_spec(),
+        incarnation(),
+        option::of(payer()),
+        option::of(id()),
+    );
     (launch, status(), any::<u64>()).prop_map(|(launch, status, acknowledged)| {
-        let (framework, spec, incarnation, payer) = launch;
+        let (framework, spec, incarnation, payer, group) = launch;
         AgentTask {
             framework,
             spec,
@@ -419,8 +466,41 @@ fn agent_task() -> impl Strategy<Value = AgentTask> {
             status,
             acknowledged,
             payer,
+            group,
         }
     })
+}
+
+fn agent_executor() -> impl Strategy<Value = AgentExecutor> {
+    (id(), executor(), option::of(payer())).prop_map(|(framework, spec, payer)| AgentExecutor {
+        framework,
+        spec: spec.into(),
+        payer,
+    })
+}
+
+fn executor() -> impl Strategy<Value = ExecutorSpec> {
+    let command = prop_oneof![
+        "[a-z]{1,9}".prop_map(Command::Shell),
+        vec("[a-z]{1,9}", 1..3).prop_map(Command::Exec),
+    ];
+    (
+        id(),
+        resources(),
+        command,
+        option::of("[a-z]{1,9}"),
+        duration(),
+    )
+        .prop_map(
+            |(id, resources, command, user, shutdown_grace)| ExecutorSpec {
+                id,
+                resources,
+                command,
+                environment: [].into(),
+                user,
+                shutdown_grace,
+            },
+        )
 }
 
 fn demand() -> impl Strategy<Value = Demand> {
@@ -717,6 +797,9 @@ fn task_spec() -> impl Strategy<Value = TaskSpec> {
                     checks,
                     kill_grace: grace,
                     container: None,
+                    executor: None,
+                    volumes: Vec::new(),
+                    completion: None,
                 }
             },
         )

@@ -70,7 +70,10 @@ impl Stage {
         let said = self.said().into_iter();
         said.filter_map(|message| match message {
             ToMaster::Updated { status, .. } => Some(status.state),
-            ToMaster::Hello(_) | ToMaster::Heartbeat => None,
+            ToMaster::Hello(_)
+            | ToMaster::Heartbeat
+            | ToMaster::ExecutorChanged { .. }
+            | ToMaster::Message { .. } => None,
         })
         .collect()
     }

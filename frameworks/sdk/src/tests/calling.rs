@@ -27,6 +27,9 @@ fn spec(id: &str) -> TaskSpec {
         checks: vec![],
         kill_grace: Duration::from_secs(1),
         container: None,
+        executor: None,
+        volumes: Vec::new(),
+        completion: None,
     }
 }
 
@@ -112,6 +115,8 @@ async fn what_the_sdk_does_itself_is_not_for_authors() {
             roles: vec![role()],
             failover_timeout: Duration::ZERO,
         },
+        stand_by: false,
+        resume: None,
     };
     let problem = within(handle.call(subscribe)).await.expect_err("refused");
     assert!(problem.is(code::SESSION_ORDER), "{problem}");

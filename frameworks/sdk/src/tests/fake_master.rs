@@ -172,6 +172,7 @@ impl FakeSession {
             epoch: self.epoch,
             generation: Generation(generation),
             heartbeat_interval: heartbeat,
+            is_resumed: false,
         })
         .await;
     }
@@ -216,6 +217,13 @@ struct SchedulerService {
 #[tonic::async_trait]
 impl Scheduler for SchedulerService {
     type SessionStream = ReceiverStream<Result<v1::SessionEvent, Status>>;
+
+    async fn call(
+        &self,
+        _: Request<v1::CallRequest>,
+    ) -> Result<Response<v1::CallResponse>, Status> {
+        Err(Status::unimplemented("not needed here"))
+    }
 
     async fn session(
         &self,
@@ -271,6 +279,15 @@ impl StateTable {
 
 #[tonic::async_trait]
 impl FrameworkState for StateService {
+    type WatchStream = ReceiverStream<Result<v1::WatchStateResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchStateRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not needed here"))
+    }
+
     async fn get(
         &self,
         request: Request<v1::GetStateRequest>,

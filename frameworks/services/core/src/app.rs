@@ -289,6 +289,8 @@ fn command_in(
 ) -> Option<Command> {
     match (given.or(kept), has_container) {
         (Some(Command::Shell(line)), _) => Some(Command::Shell(line)),
+        // No app can say so.
+        (Some(Command::Data(_)), _) => None,
         (Some(Command::Exec(arguments) | Command::Image(arguments)), true) => {
             Some(Command::Image(arguments))
         }
@@ -342,6 +344,7 @@ fn validate_command(spec: &AppSpec, problems: &mut Vec<Problem>) {
         Command::Exec(arguments) | Command::Image(arguments) => {
             ("args", arguments.iter().map(String::as_str).collect())
         }
+        Command::Data(_) => ("cmd", Vec::new()),
     };
     let is_of_image = matches!(spec.command, Command::Image(_));
     if !is_of_image && texts.first().is_none_or(|text| text.trim().is_empty()) {
@@ -464,6 +467,7 @@ fn texts_len(spec: &AppSpec) -> usize {
         Command::Exec(arguments) | Command::Image(arguments) => {
             arguments.iter().map(|text| written_len(text)).sum()
         }
+        Command::Data(data) => data.len(),
     };
     let env: usize = spec
         .env

@@ -268,5 +268,8 @@ fn task_of(app: &App, instance: &Instance, resources: Resources) -> TaskSpec {
             .collect(),
         kill_grace: spec.kill_grace.unwrap_or(KILL_GRACE_DEFAULT),
         container: spec.container.as_ref().map(AppContainer::of_task),
+        executor: None,
+        volumes: Vec::new(),
+        completion: None,
     }
 }

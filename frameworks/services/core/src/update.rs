@@ -265,7 +265,13 @@ impl Core {
 /// or a launch that never arrived, do not.
 fn is_fault_of_app(status: &Status) -> bool {
     match status.reason {
-        Reason::CheckFailed | Reason::OutOfMemory | Reason::ImageFailed => true,
+        Reason::CheckFailed
+        | Reason::OutOfMemory
+        | Reason::ImageFailed
+        | Reason::DeadlinePassed
+        | Reason::ExecutorEnded
+        | Reason::GroupEnded
+        | Reason::VolumeFailed => true,
         Reason::None | Reason::Exited | Reason::LaunchFailed | Reason::HealthChanged => {
             status.state != TaskState::Killed
         }
@@ -276,6 +282,7 @@ fn is_fault_of_app(status: &Status) -> bool {
         | Reason::NeverDelivered
         | Reason::SupervisorLost
         | Reason::HostRestarted
+        | Reason::AgentDrained
         | Reason::Reconciled => matches!(
             status.state,
             TaskState::Failed | TaskState::Finished | TaskState::Error
@@ -310,6 +317,11 @@ fn describe_end(status: &Status, mem_milli: Option<u64>) -> String {
         | Reason::SupervisorLost
         | Reason::HostRestarted
         | Reason::Reconciled
+        | Reason::DeadlinePassed
+        | Reason::AgentDrained
+        | Reason::ExecutorEnded
+        | Reason::GroupEnded
+        | Reason::VolumeFailed
         | Reason::HealthChanged => said,
     }
 }

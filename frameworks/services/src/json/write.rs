@@ -58,6 +58,7 @@ pub(crate) fn spec_json(
     match &spec.command {
         Command::Shell(line) => map.insert("cmd".into(), json!(line)),
         Command::Image(arguments) if arguments.is_empty() => None,
+        Command::Data(_) => None,
         Command::Exec(arguments) | Command::Image(arguments) => {
             map.insert("args".into(), json!(arguments))
         }

@@ -71,7 +71,9 @@ pub(crate) async fn list(State(api): State<Api>, request: Request) -> Result<Res
         let spec = &row.app.spec;
         let command = match &spec.command {
             proffer_model::Command::Shell(line) => Some(line.as_str()),
-            proffer_model::Command::Exec(_) | proffer_model::Command::Image(_) => None,
+            proffer_model::Command::Exec(_)
+            | proffer_model::Command::Image(_)
+            | proffer_model::Command::Data(_) => None,
         };
         if matches(command, parameters.first("cmd"))
             && matches(Some(spec.id.as_str()), parameters.first("id"))
@@ -449,6 +451,11 @@ fn parse_selector(text: &str) -> Result<Vec<Term>, Problem> {
         rest = after.trim();
     }
     Ok(terms)
+}
+
+/// How many terms a selector has; for `parsers.rs`.
+pub(crate) fn count_terms(text: &str) -> Result<usize, Problem> {
+    parse_selector(text).map(|terms| terms.len())
 }
 
 /// Up to the first comma that is not in parentheses, and what follows it.

@@ -61,6 +61,7 @@ fn agents_that_must_not_join_are_refused_with_a_remedy() {
         epoch: Epoch(epoch),
         description: describe(host, "cpus:4"),
         tasks: Vec::new(),
+        executors: Vec::new(),
     };
     for (bad, problem) in [
         (hello(None, "other", 0, "b"), code::AGENT_CLUSTER_CHANGED),
@@ -244,6 +245,7 @@ fn a_second_hello_ends_the_link_and_messages_of_dead_links_do_nothing() {
         epoch: Epoch(0),
         description: describe("a", "cpus:4"),
         tasks: Vec::new(),
+        executors: Vec::new(),
     };
     world.step(Event::LinkMessage {
         link,

@@ -38,6 +38,8 @@ fn the_first_call_is_subscribe_and_only_the_first() {
     let late = Call::Subscribe {
         framework: None,
         description: describe_framework(),
+        stand_by: false,
+        resume: None,
     };
     let principal = principal("p");
     world.step(Event::CallReceived {

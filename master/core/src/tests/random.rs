@@ -114,7 +114,12 @@ impl Seen {
             ToAgent::Kill { .. } => drop(self.kinds.insert("kill")),
             ToAgent::Acknowledge { .. } => drop(self.kinds.insert("acknowledge")),
             ToAgent::Refused(_) => drop(self.kinds.insert("refused agent")),
-            ToAgent::Heartbeat { .. } => {}
+            ToAgent::LaunchGroup { .. }
+            | ToAgent::UpdateTask { .. }
+            | ToAgent::Message { .. }
+            | ToAgent::ShutdownExecutor { .. }
+            | ToAgent::Volumes { .. }
+            | ToAgent::Heartbeat { .. } => {}
         }
     }
 
@@ -142,7 +147,14 @@ impl Seen {
                 TaskState::Lost => "lost",
                 _ => "updated",
             })),
-            Told::Closed(_) | Told::Answered { .. } | Told::Heartbeat => {}
+            Told::Closed(_)
+            | Told::Answered { .. }
+            | Told::Heartbeat
+            | Told::StandingBy { .. }
+            | Told::SnapshotEnded
+            | Told::Message { .. }
+            | Told::ExecutorEnded { .. }
+            | Told::Reclaim { .. } => {}
         }
     }
 
@@ -185,6 +197,7 @@ impl Seen {
                 status: status(&launch.task, launch.incarnation, u64::from(c % 5), state),
                 acknowledged: u64::from(c % 3),
                 payer: None,
+                group: None,
                 spec,
                 incarnation: launch.incarnation,
             }
@@ -199,6 +212,7 @@ impl Seen {
                 RESOURCES[usize::from(c % 4)],
             ),
             tasks: tasks.collect(),
+            executors: Vec::new(),
             agent,
         }
     }
@@ -362,6 +376,8 @@ impl Seen {
                         roles: (0..=a % 4).map(role).collect(),
                         ..describe_framework()
                     },
+                    stand_by: false,
+                    resume: None,
                 },
             },
             14..=24 => Event::CallReceived {

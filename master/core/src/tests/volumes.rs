@@ -257,6 +257,7 @@ fn numbers_that_a_task_holds_are_not_offered_as_reserved_ones() {
         status: status("t", incarnation, 1, TaskState::Running),
         acknowledged: 0,
         payer: None,
+        group: None,
     };
     world.returns(&agent, "a", "cpus:4;ports(eng):[1-3]", vec![runs]);
     let rested = world.core.agents.by_id[&agent].rested();

@@ -62,6 +62,9 @@ pub(super) fn spec(id: &str, resources: &str) -> TaskSpec {
         checks: Vec::new(),
         kill_grace: Duration::from_secs(3),
         container: None,
+        executor: None,
+        volumes: Vec::new(),
+        completion: None,
     }
 }
 
@@ -283,6 +286,7 @@ impl World {
             epoch: Epoch(0),
             description: describe(host, resources),
             tasks: Vec::new(),
+            executors: Vec::new(),
         })
     }
 
@@ -300,6 +304,7 @@ impl World {
             epoch: Epoch(1),
             description: describe(host, resources),
             tasks,
+            executors: Vec::new(),
         })
     }
 
@@ -342,6 +347,8 @@ impl World {
         let call = Call::Subscribe {
             framework,
             description,
+            stand_by: false,
+            resume: None,
         };
         let principal = principal(name);
         self.step(Event::CallReceived {
@@ -665,5 +672,6 @@ pub(super) fn reported(
         incarnation,
         acknowledged: number,
         payer: None,
+        group: None,
     }
 }

@@ -212,7 +212,12 @@ impl World {
             Call::Kill { task, .. } => self.kill(&task),
             Call::Acknowledge { sequence } => self.acknowledged = sequence,
             Call::Reconcile { tasks } => self.reconcile(tasks),
-            Call::Decline { .. } | Call::Subscribe { .. } | Call::Teardown => {}
+            Call::Decline { .. }
+            | Call::Subscribe { .. }
+            | Call::Teardown
+            | Call::UpdateTask { .. }
+            | Call::SendMessage { .. }
+            | Call::ShutdownExecutor { .. } => {}
         }
         Answer::Done
     }

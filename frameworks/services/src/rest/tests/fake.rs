@@ -262,6 +262,7 @@ impl Services {
             epoch: Epoch(1),
             generation: Generation(1),
             heartbeat_interval: Duration::from_secs(1),
+            is_resumed: false,
         })
         .await;
     }
