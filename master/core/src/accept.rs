@@ -71,6 +71,7 @@ impl Core {
                 taken.push(offer);
             }
         }
+        self.widen_window(framework, taken.len());
         self.merge_copies(&mut pot);
         let mut results = Vec::with_capacity(operations.len());
         for (i, operation) in operations.into_iter().enumerate() {
@@ -186,6 +187,8 @@ impl Core {
             given += u64::from(self.remove_offer(&id).is_some());
         }
         if given > 0 {
+            // Offers that are named are looked at, and that is what the window is about.
+            self.widen_window(framework, usize::try_from(given).unwrap_or(usize::MAX));
             let (framework, count, how) = (framework.clone(), given, OfferEnd::Declined);
             self.turn.record(Fact::OffersEnded {
                 framework,
@@ -358,9 +361,9 @@ impl Core {
     }
 
     /// Counts a launch down from the demand that its offers were made for. Answers which entry that is.
-    fn count_down(&mut self, pot: &mut Pot, task: &Resources) -> Option<DemandId> {
-        let demands = &mut self.frameworks.get_mut(&pot.framework)?.demands;
-        let of_role = demands.get_mut(&pot.role)?;
+    fn count_down(&self, pot: &mut Pot, task: &Resources) -> Option<DemandId> {
+        let demands = &self.frameworks.get(&pot.framework)?.demands;
+        let of_role = demands.get(&pot.role)?;
         let open = pot.fits.iter().filter(|of| of.fit.count > 0);
         let open: Vec<DemandId> = open.map(|of| of.fit.demand.clone()).collect();
         let demand = of_role.matching(&open, task)?;
@@ -368,9 +371,6 @@ impl Core {
         if let Some(of) = fits.find(|of| of.fit.demand == demand && of.fit.count > 0) {
             of.fit.count -= 1;
             of.launched += 1;
-        }
-        if let Some(entry) = of_role.entry_mut(&demand) {
-            entry.remaining = entry.remaining.saturating_sub(1);
         }
         Some(demand)
     }

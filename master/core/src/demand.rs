@@ -1,7 +1,7 @@
 //! Demand: what each framework wants in each role, what of it is on offer, and which agents it does not want for a while.
 //!
 //! What is on offer counts as not wanted any more, until the offer ends; what is launched counts down for good. The
-//! allocator counts the same, and keeps the exclusions.
+//! allocator counts that, and keeps the exclusions.
 
 use std::collections::BTreeMap;
 
@@ -13,45 +13,15 @@ use crate::amounts::fit;
 use crate::core::Core;
 use crate::limits::EXCLUSION_MAX;
 
-/// All that a framework wants in one role.
+/// All that a framework wants in one role. What of it is launched and on offer is the allocator's to count.
 #[derive(Debug, Default)]
 pub(crate) struct RoleDemand {
     pub(crate) generation: Generation,
-    pub(crate) entries: Vec<WantedEntry>,
+    pub(crate) entries: Vec<DemandEntry>,
     by_id: BTreeMap<DemandId, usize>,
 }
 
-/// One kind of thing wanted.
-#[derive(Debug)]
-pub(crate) struct WantedEntry {
-    pub(crate) entry: DemandEntry,
-    /// Wanted and not launched.
-    pub(crate) remaining: u32,
-    /// In offers that stand; may be more than remains, when the framework has lowered its demand.
-    pub(crate) offered: u32,
-}
-
-impl WantedEntry {
-    /// How many are to be offered.
-    pub(crate) fn wanted(&self) -> u32 {
-        self.remaining.saturating_sub(self.offered)
-    }
-}
-
 impl RoleDemand {
-    pub(crate) fn entry_mut(&mut self, id: &DemandId) -> Option<&mut WantedEntry> {
-        let index = *self.by_id.get(id)?;
-        self.entries.get_mut(index)
-    }
-
-    /// How many are to be offered, of all entries together.
-    pub(crate) fn wanted(&self) -> u64 {
-        self.entries
-            .iter()
-            .map(|entry| u64::from(entry.wanted()))
-            .sum()
-    }
-
     /// Which of these fits a task with such resources counts for: the first whose shape the task fills exactly in
     /// scalars, else the first that holds it, else the first.
     pub(crate) fn matching(&self, fits: &[DemandId], task: &Resources) -> Option<DemandId> {
@@ -60,7 +30,7 @@ impl RoleDemand {
                 .by_id
                 .get(id)
                 .and_then(|index| self.entries.get(*index));
-            entry.map(|entry| &entry.entry.shape)
+            entry.map(|entry| &entry.shape)
         };
         let is_exact = |id: &&DemandId| matches!(shape(id), Some(Shape::Of { resources, .. }) if resources.quantities() == task.quantities());
         let is_held = |id: &&DemandId| shape(id).is_some_and(|shape| fit(shape, task, 1) > 0);
@@ -95,27 +65,23 @@ impl Core {
                 excluded.push((entry.id.clone(), exclusion.agent.clone(), refused, until));
             }
             fresh.by_id.insert(entry.id.clone(), fresh.entries.len());
-            fresh.entries.push(WantedEntry {
-                remaining: entry.count,
-                offered: 0,
-                entry,
-            });
+            fresh.entries.push(entry);
         }
         let Some(known) = self.frameworks.get_mut(framework) else {
             return Ok(());
         };
-        for offer in &known.offers {
+        let mut offered: BTreeMap<&DemandId, u32> = BTreeMap::new();
+        for offer in known.offers.iter() {
             let standing = self.offers.standing.get(offer);
             if let Some(standing) = standing.filter(|standing| standing.role == demand.role) {
                 for fit in &standing.fits {
-                    if let Some(entry) = fresh.entry_mut(&fit.demand) {
-                        entry.offered = entry.offered.saturating_add(fit.count);
-                    }
+                    let count = offered.entry(&fit.demand).or_default();
+                    *count = count.saturating_add(fit.count);
                 }
             }
         }
-        for entry in &fresh.entries {
-            let (id, offered) = (&entry.entry.id, entry.offered);
+        for id in fresh.entries.iter().map(|entry| &entry.id) {
+            let offered = offered.get(id).copied().unwrap_or(0);
             self.allocator
                 .set_offered(framework, &demand.role, id, offered);
         }

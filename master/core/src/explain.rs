@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use proffer_model::resources::format_milli;
-use proffer_model::{AgentState, FrameworkId, Key, Limits, Problem, ResourceName, Role, Shape};
+use proffer_model::{
+    AgentState, DemandEntry, FrameworkId, Key, Limits, Problem, ResourceName, Role, Shape,
+};
 
 use crate::allocation;
 use crate::amounts::lacking;
 use crate::core::Core;
-use crate::demand::WantedEntry;
 use crate::effect::{After, Effect, Explanation, Obstacle, Reply};
 use crate::event::RequestId;
-use crate::frameworks::unknown;
+use crate::frameworks::{Framework, unknown};
 
 impl Core {
     pub(crate) fn on_roles_requested(&mut self, request: RequestId) {
@@ -47,9 +48,10 @@ impl Core {
             .ok_or_else(|| unknown(framework))?;
         let mut explanations = Vec::new();
         for (role, demand) in &known.demands {
-            for entry in demand.entries.iter().filter(|entry| entry.wanted() > 0) {
-                let found = self.allocator.explain(framework, role, &entry.entry.id);
-                explanations.extend(found.map(|found| self.explanation(role, entry, found)));
+            for entry in &demand.entries {
+                let found = self.allocator.explain(framework, role, &entry.id);
+                let found = found.filter(|found| found.wanted > 0);
+                explanations.extend(found.map(|found| self.explanation(known, role, entry, found)));
             }
         }
         Ok(explanations)
@@ -57,8 +59,9 @@ impl Core {
 
     fn explanation(
         &self,
+        known: &Framework,
         role: &Role,
-        entry: &WantedEntry,
+        entry: &DemandEntry,
         found: allocation::Explanation,
     ) -> Explanation {
         let mut headroom = Limits::new();
@@ -68,20 +71,21 @@ impl Core {
         }
         Explanation {
             role: role.clone(),
-            demand: entry.entry.id.clone(),
-            wanted: entry.wanted(),
-            offered: entry.offered,
+            demand: entry.id.clone(),
+            wanted: found.wanted,
+            offered: found.offered,
             share_billionths: found.share_billionths,
             claims_before: found.claims_before,
             headroom,
-            obstacles: self.obstacles(entry, &found.agents),
+            obstacles: self.obstacles(known, entry, &found.agents),
         }
     }
 
     /// Most agents first; of equals, by reason.
     fn obstacles(
         &self,
-        entry: &WantedEntry,
+        known: &Framework,
+        entry: &DemandEntry,
         counted: &BTreeMap<allocation::Obstacle, u32>,
     ) -> Vec<Obstacle> {
         let mut in_offers = self.agents_with_it_in_offers(entry);
@@ -102,7 +106,7 @@ impl Core {
                 let words = "have what is needed in offers that stand";
                 obstacles.extend(told("offered".to_owned(), words, offered));
             }
-            let (reason, words) = self.words(entry, obstacle);
+            let (reason, words) = self.words(known, entry, obstacle);
             obstacles.extend(told(reason, &words, agents));
         }
         obstacles.sort_by(|a: &Obstacle, b| {
@@ -134,12 +138,12 @@ impl Core {
     }
 
     /// How many agents would have what one instance needs, if it were not in offers.
-    fn agents_with_it_in_offers(&self, entry: &WantedEntry) -> u32 {
-        let shape = &entry.entry.shape;
+    fn agents_with_it_in_offers(&self, entry: &DemandEntry) -> u32 {
+        let shape = &entry.shape;
         let agents = self.agents.by_id.iter();
         let with = agents.filter(|(id, agent)| {
             let is_accepted = self.description(id).is_some_and(|description| {
-                let mut predicates = entry.entry.predicates.iter();
+                let mut predicates = entry.predicates.iter();
                 predicates.all(|predicate| predicate.accepts(description))
             });
             is_accepted
@@ -151,7 +155,12 @@ impl Core {
     }
 
     /// A reason, and the rest of the sentence that begins with how many agents.
-    fn words(&self, entry: &WantedEntry, obstacle: &allocation::Obstacle) -> (String, String) {
+    fn words(
+        &self,
+        known: &Framework,
+        entry: &DemandEntry,
+        obstacle: &allocation::Obstacle,
+    ) -> (String, String) {
         use allocation::Obstacle as Why;
         let one = |reason: &str, words: &str| (reason.to_owned(), words.to_owned());
         match obstacle {
@@ -164,7 +173,7 @@ impl Core {
             ),
             Why::Excluded => one("excluded", "are excluded by the framework for a while"),
             Why::AtMost(place) => {
-                let bound = entry.entry.at_most.get(*place);
+                let bound = entry.at_most.get(*place);
                 let words = bound.map_or_else(String::new, |bound| {
                     let where_ = match &bound.per {
                         Key::Agent => "there".to_owned(),
@@ -189,6 +198,14 @@ impl Core {
                 format!("limit_{name}"),
                 format!("fit, but {role} is at its limit of {name}"),
             ),
+            Why::Window => (
+                "window".to_owned(),
+                format!(
+                    "fit, but wait until the framework answers some of its {} offers: while others wait it may have {}",
+                    known.offers.len(),
+                    known.window.most
+                ),
+            ),
             Why::Turn if self.triggers.is_recovering() => one(
                 "waiting",
                 "fit, but wait until more of the cluster is back after a change of leader",
@@ -199,15 +216,15 @@ impl Core {
 }
 
 /// Whether it is numbers: those that tasks hold are not there for the allocator.
-fn is_of_numbers(entry: &WantedEntry, name: &ResourceName) -> bool {
-    let Shape::Of { resources, counts } = &entry.entry.shape else {
+fn is_of_numbers(entry: &DemandEntry, name: &ResourceName) -> bool {
+    let Shape::Of { resources, counts } = &entry.shape else {
         return false;
     };
     counts.contains_key(name) || !resources.range_set(name.as_str()).is_empty()
 }
 
-fn not_free(entry: &WantedEntry, name: &ResourceName) -> (String, String) {
-    let words = match &entry.entry.shape {
+fn not_free(entry: &DemandEntry, name: &ResourceName) -> (String, String) {
+    let words = match &entry.shape {
         Shape::Of { resources, counts } if is_of_numbers(entry, name) => match counts.get(name) {
             Some(count) => format!("have fewer than {count} {name} free"),
             None => {
@@ -223,8 +240,8 @@ fn not_free(entry: &WantedEntry, name: &ResourceName) -> (String, String) {
 }
 
 /// How much one instance needs of a scalar, in words.
-fn needed(entry: &WantedEntry, name: &ResourceName) -> String {
-    let Shape::Of { resources, .. } = &entry.entry.shape else {
+fn needed(entry: &DemandEntry, name: &ResourceName) -> String {
+    let Shape::Of { resources, .. } = &entry.shape else {
         return format!("any {name}");
     };
     match resources.scalar(name.as_str()) {

@@ -18,6 +18,7 @@ use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{Seq, SessionId, TimerKey};
 use crate::limits::{BATCHES_PENDING_MAX, FRAMEWORKS_MAX};
 use crate::tasks::TaskKey;
+use crate::windows::OfferWindow;
 
 /// What the master knows about a framework besides what stands in the registry.
 #[derive(Debug, Default)]
@@ -27,7 +28,10 @@ pub(crate) struct Framework {
     pub(crate) failover_at: Option<u64>,
     pub(crate) demands: BTreeMap<Role, RoleDemand>,
     pub(crate) offers: BTreeSet<OfferId>,
-    pub(crate) usage: BTreeMap<Role, Usage>,
+    /// How many offers it may have out while others wait.
+    pub(crate) window: OfferWindow,
+    /// What its tasks hold in each role; scalars alone.
+    pub(crate) used: BTreeMap<Role, Resources>,
     /// Statuses in its tasks' queues.
     pub(crate) unacknowledged: usize,
     /// Tasks that are not terminal.
@@ -36,17 +40,6 @@ pub(crate) struct Framework {
     pub(crate) state_len: usize,
     /// The batch with its last change of state.
     pub(crate) state_in: Seq,
-}
-
-/// What a framework has in one role; scalars alone.
-#[derive(Debug, Default)]
-pub(crate) struct Usage {
-    /// Held by tasks.
-    pub(crate) used: Resources,
-    /// In offers.
-    pub(crate) offered: Resources,
-    /// How many offers it was made in this term: who got fewer goes first among equals.
-    pub(crate) granted: u64,
 }
 
 impl Framework {
@@ -89,8 +82,8 @@ impl Core {
             self.allocator.leave_role(&framework, role);
         }
         known
-            .usage
-            .retain(|role, usage| !left.contains(role) || !usage.used.is_empty());
+            .used
+            .retain(|role, used| !left.contains(role) || !used.is_empty());
         known.session = Some(session);
         known.demands.clear();
         if known.failover_at.take().is_some() {
@@ -111,6 +104,7 @@ impl Core {
             self.repeat_unacknowledged(session, &framework);
             self.repeat_settled(session);
         }
+        self.reset_window(&framework);
         self.triggers.framework_is_back(&framework);
         self.turn.touch_framework(&framework);
         self.turn
@@ -285,7 +279,7 @@ impl Core {
         let entry = self.registry.frameworks.get(framework);
         let before = entry.into_iter().flat_map(|entry| &entry.description.roles);
         let known = self.frameworks.get(framework);
-        let had = known.into_iter().flat_map(|known| known.usage.keys());
+        let had = known.into_iter().flat_map(|known| known.used.keys());
         let all = before.chain(had);
         all.filter(|role| !description.roles.contains(role))
             .cloned()

@@ -221,29 +221,22 @@ impl Core {
                 u64::try_from(live) == Ok(framework.live_tasks),
                 "framework {id} counts its live tasks"
             );
-            for (role, usage) in &framework.usage {
-                let (mut used, mut offered) = (Resources::new(), Resources::new());
+            for (role, counted) in &framework.used {
+                let mut used = Resources::new();
                 let holds = |task: &&crate::tasks::Task| {
                     !task.latest.is_terminal() && task.status.state != TaskState::Unreachable
                 };
                 for task in tasks().filter(holds).filter(|task| task.role == *role) {
                     used.add(&scalars_of(&task.resources));
                 }
-                for offer in framework
-                    .offers
-                    .iter()
-                    .filter_map(|id| self.offers.standing.get(id))
-                {
-                    if offer.role == *role {
-                        offered.add(&scalars_of(&offer.resources));
-                    }
-                }
-                ensure!(used == usage.used, "framework {id} counts what {role} uses");
-                ensure!(
-                    offered == usage.offered,
-                    "framework {id} counts what {role} is offered"
-                );
+                ensure!(used == *counted, "framework {id} counts what {role} uses");
             }
+            ensure!(
+                usize::try_from(self.allocator.offers_out(id)) == Ok(framework.offers.len()),
+                "the allocator counts {} offers of framework {id}, not {}",
+                self.allocator.offers_out(id),
+                framework.offers.len()
+            );
             self.check_demands(id)?;
             let entry = self.registry.frameworks.get(id);
             let state = entry.into_iter().flat_map(|entry| &entry.state);
@@ -262,17 +255,25 @@ impl Core {
         Ok(())
     }
 
-    /// The allocator counts what is wanted as the core does.
+    /// The allocator counts what is on offer of each entry as the offers say.
     fn check_demands(&self, id: &FrameworkId) -> Result<(), String> {
-        let demands = self.frameworks.get(id).map(|known| &known.demands);
-        for (role, demand) in demands.into_iter().flatten() {
-            for wanted in &demand.entries {
-                let entry = &wanted.entry.id;
-                let told = self.allocator.wanted(id, role, entry);
+        let Some(known) = self.frameworks.get(id) else {
+            return Ok(());
+        };
+        let offers = known.offers.iter();
+        let offers: Vec<_> = offers
+            .filter_map(|id| self.offers.standing.get(id))
+            .collect();
+        for (role, demand) in &known.demands {
+            for entry in demand.entries.iter().map(|entry| &entry.id) {
+                let of_role = offers.iter().filter(|offer| offer.role == *role);
+                let fits = of_role.flat_map(|offer| &offer.fits);
+                let fits = fits.filter(|fit| fit.demand == *entry);
+                let offered: u32 = fits.map(|fit| fit.count).sum();
+                let told = self.allocator.offered(id, role, entry);
                 ensure!(
-                    told == Some(wanted.wanted()),
-                    "framework {id} wants {} of {entry}, not {told:?}",
-                    wanted.wanted()
+                    told == Some(offered),
+                    "framework {id} is offered {offered} of {entry}, not {told:?}"
                 );
             }
         }

@@ -1,7 +1,7 @@
 //! The master's pure core: every decision about agents, frameworks, offers and tasks; no clock, no randomness, no I/O.
 //!
 //! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `settlement`, `silence`;
-//! `frameworks`, `sessions`, `state`; `tasks`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `accept`,
+//! `frameworks`, `sessions`, `state`; `tasks`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
 //! `conversions`, `quota`, `operators`, `explain`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -35,6 +35,7 @@ mod tasks;
 mod tests;
 mod triggers;
 mod turn;
+mod windows;
 
 pub use config::Config;
 pub use core::Core;

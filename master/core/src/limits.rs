@@ -18,6 +18,11 @@ pub const STATE_KEYS_MAX: usize = 100_000;
 pub const STATE_LIST_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Batches that wait to become durable; writes that somebody asked for are refused beyond (`server.overloaded`).
 pub const BATCHES_PENDING_MAX: u64 = 1_000;
+/// Offers that a framework may have out while others wait, when it answers them; more are not made until it answers some.
+/// About as many as a framework can judge within the lease of an offer for a shape.
+pub const OFFER_WINDOW_MAX: u32 = 1_000;
+/// The same for a framework that lets all its offers expire: what others wait for is kept from them by one offer at most.
+pub const OFFER_WINDOW_MIN: u32 = 1;
 /// Offers in one event; more are sent in several. Ten thousand agents with their attributes would not fit one message, and
 /// whoever cannot read it comes back to the same offers.
 pub const OFFERS_PER_EVENT_MAX: usize = 100;

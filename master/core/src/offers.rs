@@ -8,7 +8,6 @@ use proffer_model::session::Event;
 use proffer_model::{AgentId, Fit, FrameworkId, Offer, OfferId, Resources, Role};
 
 use crate::allocation::GrantedOffer;
-use crate::amounts::scalars_of;
 use crate::core::Core;
 use crate::effect::{After, Fact, OfferEnd};
 use crate::event::TimerKey;
@@ -25,6 +24,7 @@ pub(crate) struct StandingOffer {
     /// Everything that was free, and not a shape.
     pub(crate) is_any: bool,
     /// By the monotonic clock.
+    pub(crate) made_at: u64,
     pub(crate) expires_at: u64,
 }
 
@@ -39,21 +39,25 @@ pub(crate) struct Offers {
 impl Core {
     /// Makes offers of the allocator's grants and sends them, in as few events for each framework as may be.
     pub(crate) fn make_offers(&mut self, grants: Vec<GrantedOffer>) {
-        let mut by_framework: BTreeMap<FrameworkId, Vec<Offer>> = BTreeMap::new();
+        let mut by_framework: BTreeMap<FrameworkId, (Vec<Offer>, After)> = BTreeMap::new();
         for grant in grants {
-            let framework = grant.framework.clone();
-            if let Some(offer) = self.make_offer(grant) {
-                by_framework.entry(framework).or_default().push(offer);
-            }
+            let Some((offer, after)) = self.make_offer(&grant) else {
+                self.take_back(&grant);
+                continue;
+            };
+            let fresh = || (Vec::new(), After::Nothing);
+            let of = by_framework.entry(grant.framework).or_insert_with(fresh);
+            of.0.push(offer);
+            of.1 = of.1.max(after);
         }
-        for (framework, offers) in by_framework {
+        for (framework, (offers, after)) in by_framework {
             self.turn.record(Fact::OffersSent {
                 framework: framework.clone(),
                 count: count(offers.len()),
             });
             for offers in offers.chunks(OFFERS_PER_EVENT_MAX) {
                 let event = Event::Offered(offers.to_vec());
-                self.tell(&framework, event, After::Nothing);
+                self.tell(&framework, event, after);
             }
         }
         self.set_expiry_timer();
@@ -65,6 +69,15 @@ impl Core {
         let now = self.turn.now.mono_ns;
         let expired = self.offers.expiries.iter().take_while(|(at, _)| *at <= now);
         let expired: Vec<OfferId> = expired.map(|(_, id)| id.clone()).collect();
+        let mut late: BTreeMap<FrameworkId, u64> = BTreeMap::new();
+        for offer in expired.iter().filter_map(|id| self.offers.standing.get(id)) {
+            let made_at = late.entry(offer.framework.clone()).or_default();
+            *made_at = offer.made_at.max(*made_at);
+        }
+        for (framework, made_at) in late {
+            let out = self.allocator.offers_out(&framework);
+            self.halve_window(&framework, made_at, out);
+        }
         self.end_offers(expired, OfferEnd::Expired);
         self.set_expiry_timer();
     }
@@ -100,7 +113,9 @@ impl Core {
             }
         }
         if declined > 0 {
-            let (framework, count, how) = (framework.clone(), declined, OfferEnd::Declined);
+            self.widen_window(framework, declined);
+            let (framework, how) = (framework.clone(), OfferEnd::Declined);
+            let count = count(declined);
             self.turn.record(Fact::OffersEnded {
                 framework,
                 count,
@@ -124,7 +139,8 @@ impl Core {
         }
     }
 
-    fn make_offer(&mut self, grant: GrantedOffer) -> Option<Offer> {
+    /// Makes an offer, and answers what must be durable before it may leave: what it holds may have been reserved only now.
+    fn make_offer(&mut self, grant: &GrantedOffer) -> Option<(Offer, After)> {
         let id = self.ids.offer();
         let lease = if grant.is_any {
             self.config.any_offer_lease
@@ -138,20 +154,10 @@ impl Core {
             .map(|entry| &entry.description)?;
         let agent = self.agents.by_id.get_mut(&grant.agent)?;
         let framework = self.frameworks.get_mut(&grant.framework)?;
+        let after = self.turn.after(agent.converted_in);
         agent.offered.add(&grant.resources);
         agent.offers.insert(id.clone());
         framework.offers.insert(id.clone());
-        let usage = framework.usage.entry(grant.role.clone()).or_default();
-        usage.offered.add(&scalars_of(&grant.resources));
-        usage.granted += 1;
-        let demand = framework.demands.get_mut(&grant.role);
-        if let Some(demand) = demand {
-            for fit in &grant.fits {
-                if let Some(entry) = demand.entry_mut(&fit.demand) {
-                    entry.offered = entry.offered.saturating_add(fit.count);
-                }
-            }
-        }
         let offer = Offer {
             id: id.clone(),
             role: grant.role.clone(),
@@ -168,16 +174,29 @@ impl Core {
         let expires_at = self.turn.now.after(lease).mono_ns;
         self.offers.expiries.insert((expires_at, id.clone()));
         let standing = StandingOffer {
-            framework: grant.framework,
-            role: grant.role,
-            agent: grant.agent,
-            resources: grant.resources,
-            fits: grant.fits,
+            framework: grant.framework.clone(),
+            role: grant.role.clone(),
+            agent: grant.agent.clone(),
+            resources: grant.resources.clone(),
+            fits: grant.fits.clone(),
             is_any: grant.is_any,
+            made_at: self.turn.now.mono_ns,
             expires_at,
         };
         self.offers.standing.insert(id, standing);
-        Some(offer)
+        Some((offer, after))
+    }
+
+    /// A grant of which no offer can be made is held by nobody: it is as if the offer had been rescinded at once.
+    fn take_back(&mut self, grant: &GrantedOffer) {
+        let (framework, role, agent) = (&grant.framework, &grant.role, &grant.agent);
+        self.allocator.end_offer(framework);
+        self.allocator
+            .release(framework, role, agent, &grant.resources);
+        for fit in &grant.fits {
+            self.allocator
+                .count_down(framework, role, &fit.demand, agent, 0, fit.count);
+        }
     }
 
     /// Takes an offer out of every index and sum. What it held may be offered anew.
@@ -203,17 +222,8 @@ impl Core {
         }
         if let Some(framework) = self.frameworks.get_mut(&offer.framework) {
             framework.offers.remove(id);
-            let usage = framework.usage.entry(offer.role.clone()).or_default();
-            usage.offered.subtract(&scalars_of(&offer.resources));
-            let demand = framework.demands.get_mut(&offer.role);
-            if let Some(demand) = demand {
-                for fit in &offer.fits {
-                    if let Some(entry) = demand.entry_mut(&fit.demand) {
-                        entry.offered = entry.offered.saturating_sub(fit.count);
-                    }
-                }
-            }
         }
+        self.allocator.end_offer(&offer.framework);
         self.triggers.changed();
         self.turn.touch_agent(&offer.agent);
         self.turn.touch_framework(&offer.framework);

@@ -48,8 +48,8 @@ impl Core {
         let framework = self.frameworks.get(id)?;
         let entry = self.registry.frameworks.get(id)?;
         let mut used = proffer_model::Resources::new();
-        for usage in framework.usage.values() {
-            used.add(&usage.used);
+        for of_role in framework.used.values() {
+            used.add(of_role);
         }
         Some(Fact::Framework(FrameworkRow {
             framework: id.clone(),
@@ -58,11 +58,7 @@ impl Core {
             is_connected: framework.session.is_some(),
             tasks: framework.live_tasks,
             offers: u64::try_from(framework.offers.len()).unwrap_or(u64::MAX),
-            demand: framework
-                .demands
-                .values()
-                .map(|demand| demand.wanted())
-                .sum(),
+            demand: self.allocator.wanted_in_all(id),
             used,
         }))
     }

@@ -54,7 +54,7 @@ pub(crate) struct Task {
     kill: Option<Option<Duration>>,
     /// Whether its agent has ever said that it has it.
     pub(crate) is_delivered: bool,
-    /// Whether its framework's usage counts it.
+    /// Whether it counts among what its framework uses.
     is_charged: bool,
     /// Whether the allocator knows what it holds as held.
     pub(crate) is_held: bool,
@@ -453,7 +453,7 @@ impl Core {
         self.send_agent(agent, message, After::Nothing);
     }
 
-    /// Counts a task in its framework's usage, or not any more: a terminal or unreachable task is not counted.
+    /// Counts a task among what its framework uses, or not any more: a terminal or unreachable task is not counted.
     fn charge(&mut self, key: &TaskKey) {
         let holds =
             |task: &Task| !task.latest.is_terminal() && task.status.state != TaskState::Unreachable;
@@ -471,7 +471,7 @@ impl Core {
             return;
         }
         task.is_charged = is_charged;
-        let used = &mut framework.usage.entry(task.role.clone()).or_default().used;
+        let used = framework.used.entry(task.role.clone()).or_default();
         let amount = scalars_of(&task.resources);
         if is_charged {
             used.add(&amount);

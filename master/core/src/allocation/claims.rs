@@ -28,6 +28,10 @@ pub(super) struct Claim {
     pub(super) open_shaped: Vec<u32>,
     pub(super) is_active: bool,
     pub(super) is_changed: bool,
+    /// The window of its framework.
+    pub(super) window: u32,
+    /// Whether any of its entries wants something, also while it is closed.
+    pub(super) wants: bool,
     /// Agents where it was shut out.
     pub(super) shut_at: Vec<u32>,
     /// What of its shapes is where: on offer, and launched.

@@ -39,6 +39,7 @@ impl Allocator {
         for claim in found.claims.into_values() {
             self.remove_claim(claim);
         }
+        self.windows.remove(found.window);
     }
 
     /// A framework is in a role no more: as if it had never been, unless it still holds something there.
@@ -61,6 +62,7 @@ impl Allocator {
     }
 
     fn remove_claim(&mut self, claim: u32) {
+        self.set_wants(claim, false);
         self.end_exclusions(claim);
         let holders = self
             .agents
@@ -84,10 +86,12 @@ impl Allocator {
         self.claims_vacant.push(claim);
     }
 
-    fn framework_mut(&mut self, framework: &FrameworkId) -> &mut Framework {
+    pub(super) fn framework_mut(&mut self, framework: &FrameworkId) -> &mut Framework {
+        let windows = &mut self.windows;
         let fresh = || Framework {
             is_active: true,
             claims: Default::default(),
+            window: windows.insert(framework),
         };
         self.frameworks
             .entry(framework.clone())
@@ -107,7 +111,7 @@ impl Allocator {
         let node = self.tree.add_claim(role_node, claim, framework.as_str());
         let found = self.framework_mut(framework);
         found.claims.insert(role.clone(), claim);
-        let is_active = found.is_active;
+        let (is_active, window) = (found.is_active, found.window);
         self.claims[claim as usize] = Some(Claim {
             framework: framework.clone(),
             role: role.clone(),
@@ -119,6 +123,8 @@ impl Allocator {
             open_shaped: Vec::new(),
             is_active,
             is_changed: false,
+            window,
+            wants: false,
             shut_at: Vec::new(),
             placed: Default::default(),
             turns: Turns::default(),
@@ -249,7 +255,12 @@ impl Allocator {
             .iter()
             .copied()
             .filter(|entry| is_active && self.entry(*entry).wanted() > 0);
-        let (any, shaped) = open.partition(|entry| self.entry(*entry).is_any());
+        let (mut any, mut shaped): (Vec<u32>, Vec<u32>) =
+            open.partition(|entry| self.entry(*entry).is_any());
+        self.set_wants(claim, !(any.is_empty() && shaped.is_empty()));
+        if self.is_closed(claim) {
+            (any, shaped) = Default::default();
+        }
         if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
             (found.open_any, found.open_shaped) = (any, shaped);
         }
@@ -261,6 +272,10 @@ impl Allocator {
         let entry = self.entry(number);
         let (claim, rank, is_wanted) = (entry.claim, entry.rank, entry.wanted() > 0);
         let (is_any, is_active) = (entry.is_any(), self.claim(claim).is_active);
+        if self.is_closed(claim) {
+            self.recount_open(claim);
+            return;
+        }
         let found = self.claim(claim);
         let open = if is_any {
             &found.open_any
@@ -283,6 +298,8 @@ impl Allocator {
             Err(place) if is_wanted && is_active => open.insert(place, number),
             Ok(_) | Err(_) => return,
         }
+        let wants = !(found.open_any.is_empty() && found.open_shaped.is_empty());
+        self.set_wants(claim, wants);
         // What shut the other entries out says nothing of this one.
         if is_any && is_wanted && self.claim(claim).entries.len() > 1 {
             self.open_shut(claim);

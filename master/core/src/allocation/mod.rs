@@ -9,6 +9,7 @@
 //! The life of a grant, as the caller sees it:
 //! - accepted: [`Allocator::convert`] for each operation that changed what is held; [`Allocator::release`] of what no task
 //!   took; [`Allocator::count_down`] of each of its fits, with what was launched and what was not.
+//! - however it ends: [`Allocator::end_offer`], once for each grant.
 //! - declined: `release`, then `count_down` with nothing launched, then [`Allocator::exclude`] of each of its fits.
 //! - rescinded or expired: `release`, then `count_down` with nothing launched.
 //! - a task of it ends: `release` of what the task held, and [`Allocator::unplace`] of the entry that it was launched for.
@@ -44,6 +45,7 @@ mod tree;
 mod turns;
 mod types;
 mod visit;
+mod windows;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +63,7 @@ use exclusions::Ends;
 use random::Random;
 use run::{Granted, Work};
 use tree::Tree;
+use windows::Windows;
 
 pub use sorter::Sorter;
 pub use types::{
@@ -85,6 +88,7 @@ pub struct Allocator {
     /// Stamps are never used twice, so that an exclusion of an entry that is gone is not one of its successor.
     stamp: u32,
     frameworks: BTreeMap<FrameworkId, Framework>,
+    windows: Windows,
     tree: Tree,
     ends: Ends,
     random: Random,
@@ -122,6 +126,8 @@ pub struct Allocator {
 struct Framework {
     is_active: bool,
     claims: BTreeMap<Role, u32>,
+    /// How many of its offers may be out.
+    window: u32,
 }
 
 impl Allocator {
@@ -155,6 +161,7 @@ impl Allocator {
             own_least: 0,
             stamp: 0,
             frameworks: BTreeMap::new(),
+            windows: Windows::default(),
             tree,
             ends: Ends::default(),
             available: Amounts::default(),

@@ -67,6 +67,22 @@ impl Allocator {
         Some(self.entry(number).wanted())
     }
 
+    /// How many of an entry are in offers that stand.
+    pub fn offered(&self, framework: &FrameworkId, role: &Role, entry: &DemandId) -> Option<u32> {
+        let number = self.find_entry(framework, role, entry)?;
+        Some(self.entry(number).offered)
+    }
+
+    /// How many a framework wants of all its entries together that are neither launched nor on offer.
+    pub fn wanted_in_all(&self, framework: &FrameworkId) -> u64 {
+        let claims = self.frameworks.get(framework);
+        let claims = claims.into_iter().flat_map(|found| found.claims.values());
+        let entries = claims.flat_map(|claim| &self.claim(*claim).entries);
+        entries
+            .map(|entry| u64::from(self.entry(*entry).wanted()))
+            .fold(0, u64::saturating_add)
+    }
+
     /// Why an entry is not offered anything: how many agents fail by what first. Looks at every agent.
     pub fn explain(
         &self,
@@ -151,9 +167,13 @@ impl Allocator {
         if self.is_kept_for_another(agent, entry.claim) {
             return Obstacle::Earmarked;
         }
-        match &entry.need {
+        let obstacle = match &entry.need {
             Some(need) => self.obstacle_to_shape(number, need, found, cap),
             None => self.obstacle_to_any(number, found, cap),
+        };
+        match obstacle {
+            Obstacle::Turn if self.is_closed(entry.claim) => Obstacle::Window,
+            obstacle => obstacle,
         }
     }
 
@@ -283,7 +303,8 @@ impl Allocator {
         differs("the total", &total, &self.tree.total)?;
         differs("what is available", &available, &self.available)?;
         self.check_tree(&held, &reserved)?;
-        self.check_entries()
+        self.check_entries()?;
+        self.check_windows()
     }
 
     fn check_tree(
@@ -318,7 +339,8 @@ impl Allocator {
     }
 
     fn check_entries(&self) -> Result<(), String> {
-        for claim in self.claims.iter().flatten() {
+        for (number, claim) in (0..).zip(&self.claims) {
+            let Some(claim) = claim else { continue };
             for entry in &claim.entries {
                 let entry = self.entry(*entry);
                 let is_listed = claim
@@ -326,7 +348,8 @@ impl Allocator {
                     .iter()
                     .chain(&claim.open_shaped)
                     .any(|open| std::ptr::eq(self.entry(*open), entry));
-                if is_listed != (claim.is_active && entry.wanted() > 0) {
+                let is_open = claim.is_active && !self.is_closed(number);
+                if is_listed != (is_open && entry.wanted() > 0) {
                     return Err(format!("the entry {} is listed wrongly", entry.demand.id));
                 }
             }

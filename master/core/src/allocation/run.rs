@@ -73,6 +73,7 @@ impl Allocator {
         self.granted.clear();
         self.merged.clear();
         self.tree.settle();
+        self.settle_windows();
         self.end_due_exclusions();
         self.make_due_earmarks();
         let is_done = self.work_off(scope, steps_max);
@@ -445,6 +446,7 @@ impl Allocator {
             let index = u32::try_from(self.granted.len()).unwrap_or(u32::MAX);
             self.merged.insert(key, index);
         }
+        self.count_offer(granted.claim);
         self.granted.push(granted);
         true
     }

@@ -40,6 +40,7 @@ impl Allocator {
                 self.grant_next(claim, entry)
             };
             if is_granted {
+                self.settle_windows();
                 return true;
             }
             self.end_of_queue(claim, entry);
@@ -295,6 +296,7 @@ impl Allocator {
         let (number, count) = granted.fit;
         self.unhold(granted.claim, granted.agent, &granted.bundle);
         self.tree.uncount(self.claim(granted.claim).node);
+        self.uncount_offer(granted.claim);
         let Some(entry) = self.entry_mut(number) else {
             return;
         };

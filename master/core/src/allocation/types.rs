@@ -147,6 +147,8 @@ pub enum Obstacle {
     HeldBack(ResourceName),
     /// The role, or one above it, is at its limit in this.
     Limit(Role, ResourceName),
+    /// It would fit, but so many offers of the framework's are out that it waits until one ends: others wait too.
+    Window,
     /// Nothing of the agent's own: others are before it in the order, or as many at once as a gang wants do not fit, or it
     /// is about to be offered.
     Turn,

@@ -102,7 +102,9 @@ impl Allocator {
             let node = self.claim(claim).node;
             let [_, shaped] = self.tree.takes_part(node);
             self.tree.set_takes_part(node, false, shaped);
+            self.settle_windows();
         }
+        self.settle_windows();
         for node in hidden {
             self.tree.set_hidden(node, false);
         }

@@ -100,8 +100,8 @@ fn frameworks_share_alike() {
     for session in &sessions {
         world.demand(*session, vec![want("w", 6, "cpus:1", 0)]);
     }
-    // The first took all; what it leaves is shared from then on.
-    world.pass_s(61);
+    // The first took all; what it lets expire is shared.
+    world.pass_s(6);
     let offered = |world: &World, session| -> usize {
         let standing = world.core.offers.standing.values();
         let (framework, _) = world.subscribed(session);

@@ -313,8 +313,8 @@ fn a_reported_task_is_charged_to_who_pays_for_it() {
     let tasks = vec![launched("t1", Some(payer.clone())), launched("t2", None)];
     let agent = "c-a0-1".parse().expect("an id");
     world.returns(&agent, "a", "cpus:4", tasks);
-    let usage = &world.core.frameworks[&framework].usage;
-    assert_eq!(usage[&payer.role].used, r("cpus:1"));
-    assert_eq!(usage[&unknown].used, r("cpus:1"), "its first role pays");
+    let used = &world.core.frameworks[&framework].used;
+    assert_eq!(used[&payer.role], r("cpus:1"));
+    assert_eq!(used[&unknown], r("cpus:1"), "its first role pays");
     world.drain(session);
 }
