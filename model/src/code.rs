@@ -57,6 +57,10 @@ codes! {
     ROLE_UNKNOWN = "role.unknown", NotFound;
     /// Another task of its group is refused.
     TASK_GROUP_REFUSED = "task.group_refused", Conflict;
+    /// The executor runs with another spec, or the tasks of a group have several.
+    EXECUTOR_CONFLICT = "executor.conflict", Conflict;
+    /// There is no such executor, or it has ended.
+    EXECUTOR_UNKNOWN = "executor.unknown", NotFound;
     /// There is no such task.
     TASK_UNKNOWN = "task.unknown", NotFound;
     /// The offer was rescinded, accepted, declined or has expired.

@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod code;
 pub mod demand;
 pub mod epoch;
+pub mod executor;
 pub mod framework;
 pub mod id;
 pub mod leader;
@@ -54,7 +55,7 @@ pub use resource_kind::{Disk, DiskSource, Reservation, ResourceKind, Volume};
 pub use resources::Resources;
 pub use secret::Secret;
 pub use task::{
-    Check, CheckKind, Command, Container, ExecutorSpec, Exit, Image, Port, Protocol, Reason,
-    Status, TaskSpec, TaskState, VolumeMount,
+    Check, CheckAnswer, CheckKind, CheckResult, Command, Container, ExecutorSpec, Exit, Image,
+    Port, Protocol, Reason, Status, TaskSpec, TaskState, VolumeMount,
 };
 pub use time::Time;

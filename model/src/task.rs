@@ -328,6 +328,26 @@ pub enum Exit {
     Signal(i32),
 }
 
+/// What a check of a task said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckResult {
+    /// Its place in the spec.
+    pub check: u32,
+    /// What it said; absent when there was no answer in time.
+    pub answer: Option<CheckAnswer>,
+}
+
+/// The answer to a probe of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckAnswer {
+    /// The code of an HTTP answer.
+    Http(u16),
+    /// Whether a connection was made.
+    Tcp(bool),
+    /// How the command ended.
+    Exit(i32),
+}
+
 /// One observation of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -349,6 +369,8 @@ pub struct Status {
     pub exit: Option<Exit>,
     /// What the checks say; absent without checks or before their first result.
     pub healthy: Option<bool>,
+    /// What each check said last, in the order of the spec; those without a result yet are left out.
+    pub checks: Vec<CheckResult>,
     /// When, by the clock of whoever made it, in milliseconds since 1970 UTC.
     pub wall_ms: u64,
 }

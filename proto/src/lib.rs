@@ -8,6 +8,7 @@
 mod agent_link;
 mod demand;
 mod executor;
+mod executor_session;
 mod fields;
 mod leader;
 mod limits;
@@ -31,6 +32,9 @@ pub use agent_link::{
 };
 pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};
 pub use executor::{decode_executor, encode_executor};
+pub use executor_session::{
+    decode_executor_call, decode_executor_event, encode_executor_call, encode_executor_event,
+};
 pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
 pub use offer::{decode_offer, encode_offer};
 pub use operator::{decode_agent_state, encode_agent_state};

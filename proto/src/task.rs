@@ -11,8 +11,8 @@ use proffer_model::limits::{
 };
 use proffer_model::time::format_duration;
 use proffer_model::{
-    Check, CheckKind, Command, Container, Exit, Image, Incarnation, Port, Problem, Protocol,
-    Reason, Resources, Secret, Status, TaskSpec, TaskState, code,
+    Check, CheckAnswer, CheckKind, CheckResult, Command, Container, Exit, Image, Incarnation, Port,
+    Problem, Protocol, Reason, Resources, Secret, Status, TaskSpec, TaskState, code,
 };
 use prost::Message;
 
@@ -56,13 +56,17 @@ pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
 }
 
 /// What to run, from the wire, checked as far as it can be without knowing the cluster.
-pub fn decode_task_spec(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
-    let len = spec.encoded_len();
-    if len > TASK_SPEC_LEN_MAX {
-        let message = format!("the task has {len} bytes; the limit is {TASK_SPEC_LEN_MAX}");
-        return Err(Problem::new(code::FIELD_TOO_LONG, message)
-            .hint("let the task fetch what is large when it starts"));
-    }
+pub fn decode_task_spec(mut spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
+    check_len(&spec)?;
+    let executor = spec.executor.take();
+    let mut spec = decode_task_spec_of_executor(spec)?;
+    spec.executor = decode_task_executor(executor, &spec.command)?;
+    Ok(spec)
+}
+
+/// What an executor is told to run: without the executor itself.
+pub(crate) fn decode_task_spec_of_executor(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
+    check_len(&spec)?;
     let resources = required(spec.resources, "resources")?;
     let resources = decode_resources(resources).map_err(|problem| problem.within("resources"))?;
     let ports = decode_list(spec.ports, "ports", ENTRIES_MAX, decode_port)?;
@@ -78,7 +82,7 @@ pub fn decode_task_spec(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
         id: decode_id(&spec.id, "id")?,
         name: decode_text(spec.name, "name")?,
         resources,
-        executor: decode_task_executor(spec.executor, &command)?,
+        executor: None,
         command,
         environment: decode_environment(spec.environment)?,
         user: Some(decode_system_text(spec.user, "user")?).filter(|user| !user.is_empty()),
@@ -92,6 +96,16 @@ pub fn decode_task_spec(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
             .map(|ms| decode_duration(ms, "completion_ms", DURATION_MAX))
             .transpose()?,
     })
+}
+
+fn check_len(spec: &v1::TaskSpec) -> Result<(), Problem> {
+    let len = spec.encoded_len();
+    if len <= TASK_SPEC_LEN_MAX {
+        return Ok(());
+    }
+    let message = format!("the task has {len} bytes; the limit is {TASK_SPEC_LEN_MAX}");
+    Err(Problem::new(code::FIELD_TOO_LONG, message)
+        .hint("let the task fetch what is large when it starts"))
 }
 
 /// A status for the wire; a message longer than `TEXT_LEN_MAX` is cut.
@@ -114,6 +128,7 @@ pub fn encode_status(status: &Status) -> v1::Status {
         }),
         healthy: status.healthy,
         wall_ms: status.wall_ms,
+        checks: status.checks.iter().map(encode_result).collect(),
     }
 }
 
@@ -133,6 +148,36 @@ pub fn decode_status(status: v1::Status) -> Result<Status, Problem> {
         }),
         healthy: status.healthy,
         wall_ms: status.wall_ms,
+        checks: decode_list(status.checks, "checks", CHECKS_MAX, decode_result)?,
+    })
+}
+
+fn encode_result(result: &CheckResult) -> v1::CheckResult {
+    let answer = result.answer.map(|answer| match answer {
+        CheckAnswer::Http(code) => v1::check_result::Answer::HttpCode(code.into()),
+        CheckAnswer::Tcp(connected) => v1::check_result::Answer::Connected(connected),
+        CheckAnswer::Exit(code) => v1::check_result::Answer::ExitCode(code),
+    });
+    v1::CheckResult {
+        check: result.check,
+        answer,
+    }
+}
+
+fn decode_result(result: v1::CheckResult) -> Result<CheckResult, Problem> {
+    let answer = match result.answer {
+        None => None,
+        Some(v1::check_result::Answer::HttpCode(code)) => {
+            let code = u16::try_from(code);
+            let wrong = |_| invalid("http_code", "this is no code of HTTP");
+            Some(CheckAnswer::Http(code.map_err(wrong)?))
+        }
+        Some(v1::check_result::Answer::Connected(is)) => Some(CheckAnswer::Tcp(is)),
+        Some(v1::check_result::Answer::ExitCode(code)) => Some(CheckAnswer::Exit(code)),
+    };
+    Ok(CheckResult {
+        check: result.check,
+        answer,
     })
 }
 

@@ -386,6 +386,7 @@ impl Core {
             message: cut(message),
             exit,
             healthy,
+            checks: Vec::new(),
             wall_ms: now.wall_ms,
         };
         let entry = Entry::Made(status.clone());

@@ -63,6 +63,7 @@ impl Core {
             message: refusal.unwrap_or_default(),
             exit: None,
             healthy: None,
+            checks: Vec::new(),
             wall_ms: now.wall_ms,
         };
         if self.tasks.len() >= TASKS_MAX {

@@ -27,6 +27,7 @@ pub(crate) fn status(number: u64) -> Status {
         message: String::new(),
         exit: None,
         healthy: None,
+        checks: Vec::new(),
         wall_ms: 0,
     }
 }

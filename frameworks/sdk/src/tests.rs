@@ -52,6 +52,7 @@ fn status(id: &str, number: u64, state: TaskState) -> Event {
         message: String::new(),
         exit: None,
         healthy: None,
+        checks: Vec::new(),
         wall_ms: 0,
     })
 }

@@ -145,6 +145,7 @@ mod tests {
             message: String::new(),
             exit: None,
             healthy: None,
+            checks: Vec::new(),
             wall_ms: 0,
         }
     }

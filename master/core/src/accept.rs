@@ -335,6 +335,7 @@ impl Core {
             message: String::new(),
             exit: None,
             healthy: None,
+            checks: Vec::new(),
             wall_ms: self.turn.now.wall_ms,
         };
         let key = (pot.framework.clone(), spec.id.clone());

@@ -572,6 +572,7 @@ impl Core {
                     message: say.message.clone(),
                     exit: None,
                     healthy: None,
+                    checks: Vec::new(),
                     wall_ms: self.turn.now.wall_ms,
                 }
             }
@@ -592,6 +593,7 @@ impl Core {
             message: say.message,
             exit: None,
             healthy: task.status.healthy,
+            checks: task.status.checks.clone(),
             wall_ms: self.turn.now.wall_ms,
         }
     }

@@ -274,6 +274,7 @@ mod tests {
             message: String::new(),
             exit: None,
             healthy: None,
+            checks: Vec::new(),
             wall_ms: 0,
         };
         Fact::Task(TaskRow {

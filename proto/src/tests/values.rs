@@ -12,11 +12,11 @@ use proffer_model::ranges::RangeSet;
 use proffer_model::registry;
 use proffer_model::session::{Answer, Call, Event, LaunchResult, OperationResult, Resume};
 use proffer_model::{
-    AgentDescription, AtMost, AttributeValue, Attributes, Check, CheckKind, Command, Demand,
-    DemandEntry, Drain, Epoch, Exclusion, ExecutorSpec, Exit, FaultDomain, Fit,
-    FrameworkDescription, Generation, Incarnation, Key, Offer, Port, Predicate, Problem, Protocol,
-    Quantities, Quota, Reason, ResourceName, Resources, Secret, Shape, Status, Takes, TaskSpec,
-    TaskState, Weight, code,
+    AgentDescription, AtMost, AttributeValue, Attributes, Check, CheckAnswer, CheckKind,
+    CheckResult, Command, Demand, DemandEntry, Drain, Epoch, Exclusion, ExecutorSpec, Exit,
+    FaultDomain, Fit, FrameworkDescription, Generation, Incarnation, Key, Offer, Port, Predicate,
+    Problem, Protocol, Quantities, Quota, Reason, ResourceName, Resources, Secret, Shape, Status,
+    Takes, TaskSpec, TaskState, Weight, code,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -682,6 +682,12 @@ fn status() -> impl Strategy<Value = Status> {
     ]);
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
     let health = option::of(any::<bool>());
+    let answer = option::of(prop_oneof![
+        any::<u16>().prop_map(CheckAnswer::Http),
+        any::<bool>().prop_map(CheckAnswer::Tcp),
+        any::<i32>().prop_map(CheckAnswer::Exit),
+    ]);
+    let answers = vec(answer, 0..3);
     (
         id(),
         option::of(id()),
@@ -690,7 +696,7 @@ fn status() -> impl Strategy<Value = Status> {
         reason(),
         text(),
         exit,
-        health,
+        (health, answers),
     )
         .prop_map(
             |(
@@ -701,7 +707,7 @@ fn status() -> impl Strategy<Value = Status> {
                 reason,
                 message,
                 exit,
-                healthy,
+                (healthy, answers),
             )| {
                 Status {
                     task,
@@ -713,6 +719,11 @@ fn status() -> impl Strategy<Value = Status> {
                     message,
                     exit,
                     healthy,
+                    checks: answers
+                        .into_iter()
+                        .zip(0..)
+                        .map(|(answer, check)| CheckResult { check, answer })
+                        .collect(),
                     wall_ms,
                 }
             },

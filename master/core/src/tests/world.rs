@@ -653,6 +653,7 @@ pub(super) fn status(id: &str, incarnation: Incarnation, number: u64, state: Tas
         message: String::new(),
         exit: None,
         healthy: None,
+        checks: Vec::new(),
         wall_ms: 0,
     }
 }

@@ -533,6 +533,7 @@ fn status_of(task: &TaskId, live: &Live) -> Status {
         message: String::new(),
         exit: None,
         healthy: None,
+        checks: Vec::new(),
         wall_ms: 1_700_000_000_000,
     }
 }
@@ -548,6 +549,7 @@ pub(super) fn unknown(task: &TaskId) -> Status {
         message: String::new(),
         exit: None,
         healthy: None,
+        checks: Vec::new(),
         wall_ms: 1_700_000_000_000,
     }
 }

@@ -339,6 +339,7 @@ impl Services {
                 message: String::new(),
                 exit: None,
                 healthy: None,
+                checks: Vec::new(),
                 wall_ms: 1_700_000_000_000,
             }))
             .await;
