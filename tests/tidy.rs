@@ -45,6 +45,21 @@ const ARROWS: &[(&str, &[&str])] = &[
             "discovery",
         ],
     ),
+    // What is asserted of the parsers of all of them.
+    (
+        "proffer-parsers",
+        &[
+            "model",
+            "proto",
+            "server",
+            "leader",
+            "master",
+            "agent",
+            "services",
+            "services-core",
+            "discovery",
+        ],
+    ),
 ];
 
 /// Packages in the lock file; a dependency too many is noticed here.

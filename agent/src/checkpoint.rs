@@ -5,7 +5,7 @@
 //! of `statuses` was never promised to anyone and is cut off; any other damage is an error that names the file. A run that
 //! is no more is renamed at once and removed in time.
 
-mod frame;
+pub(crate) mod frame;
 mod garbage;
 mod read;
 mod write;

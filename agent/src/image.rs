@@ -11,6 +11,7 @@ mod digest;
 mod error;
 mod manifest;
 mod merged;
+pub(crate) mod parsers;
 mod source;
 mod store;
 mod stream;

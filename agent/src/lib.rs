@@ -16,6 +16,8 @@ mod link;
 mod logs;
 mod metrics;
 mod oci;
+#[doc(hidden)]
+pub mod parsers;
 mod probe;
 mod process;
 mod procfs;

@@ -2,10 +2,11 @@
 
 mod tail;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proffer_agent_core::RunId;
 use proffer_model::{FrameworkId, Incarnation, Principal, Problem, TaskId, code};
 use proffer_proto::{status_of, v1};
@@ -161,6 +162,12 @@ impl Reading {
             sleep(LOGS_FOLLOW_INTERVAL).await;
         }
     }
+}
+
+/// What there is of the output `stdout` of a run now, or its last lines; for `parsers.rs`.
+pub(crate) fn read_output(run_dir: &Path, lines: Option<u32>) -> std::io::Result<Vec<Bytes>> {
+    let mut tail = Tail::open(run_dir, protocol::STDOUT, lines)?;
+    std::iter::from_fn(|| tail.next_chunk().transpose()).collect()
 }
 
 async fn blocking<T: Send + 'static>(

@@ -16,6 +16,8 @@ mod inbox;
 pub mod limits;
 mod metrics;
 mod outbox;
+#[doc(hidden)]
+pub mod parsers;
 mod pass_on;
 mod running;
 mod standby;

@@ -13,7 +13,7 @@ use proffer_leader::{SessionError, ZooKeeperUrl};
 use proffer_model::{ClusterId, Epoch, Problem, code};
 
 pub mod file;
-mod frame;
+pub(crate) mod frame;
 pub mod log;
 pub mod memory;
 #[cfg(test)]

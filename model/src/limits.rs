@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const ID_LEN_MAX: usize = 200;
 /// Bytes of any other text in a message (a command, a label, a message of a status); a longer one is refused.
 pub const TEXT_LEN_MAX: usize = 64 * 1024;
+/// Bytes of each text of a problem that is told; of a longer one the middle is left out.
+pub const PROBLEM_TEXT_LEN_MAX: usize = 2 * 1024;
 /// Entries of a map or list of small things (environment, labels, attributes); more are refused.
 pub const ENTRIES_MAX: usize = 1_000;
 /// Ranges in one range resource as given; more are refused.

@@ -7,6 +7,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::limits::PROBLEM_TEXT_LEN_MAX;
+
+/// Stands for what is left out.
+const ELLIPSIS: &str = "…";
+
 /// The class of a failure: who has to do something about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -61,7 +66,7 @@ impl Problem {
             code: Cow::Borrowed(code.name),
             kind: code.kind,
             field: String::new(),
-            message: message.into(),
+            message: bounded(message.into()),
             hint: String::new(),
             retry_after: None,
         }
@@ -70,14 +75,14 @@ impl Problem {
     /// The same, about this field.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
-        self.field = field.into();
+        self.field = bounded(field.into());
         self
     }
 
     /// The same, with this advice.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
+        self.hint = bounded(hint.into());
         self
     }
 
@@ -90,15 +95,15 @@ impl Problem {
 
     /// The same, with `outer` before the field: how a decoder of a part becomes one of the whole.
     #[must_use]
-    pub fn within(mut self, outer: impl fmt::Display) -> Self {
-        self.field = if self.field.is_empty() {
+    pub fn within(self, outer: impl fmt::Display) -> Self {
+        let field = if self.field.is_empty() {
             outer.to_string()
         } else if self.field.starts_with('[') {
             format!("{outer}{}", self.field)
         } else {
             format!("{outer}.{}", self.field)
         };
-        self
+        self.field(field)
     }
 
     /// Whether this is the problem with that code.
@@ -124,10 +129,39 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// A text of a problem that somebody can read: of one that repeats a long input, the beginning and the end.
+fn bounded(text: String) -> String {
+    if text.len() <= PROBLEM_TEXT_LEN_MAX {
+        return text;
+    }
+    let half = PROBLEM_TEXT_LEN_MAX / 2 - ELLIPSIS.len();
+    let begin = text.get(..text.floor_char_boundary(half));
+    let end = text.get(text.ceil_char_boundary(text.len() - half)..);
+    [begin.unwrap_or_default(), ELLIPSIS, end.unwrap_or_default()].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::code;
+
+    #[test]
+    fn a_long_input_is_not_repeated_in_full() {
+        let long = "ä".repeat(PROBLEM_TEXT_LEN_MAX);
+        let problem = Problem::new(code::ID_INVALID, format!("{long:?} is no id"))
+            .field(&*long)
+            .hint(&*long)
+            .within(&long);
+        assert!(problem.message.starts_with("\"ää") && problem.message.ends_with("ä\" is no id"));
+        assert!(problem.message.contains("ä…ä"), "{}", problem.message);
+        for text in [&problem.field, &problem.message, &problem.hint] {
+            let len = text.len();
+            assert!(
+                (PROBLEM_TEXT_LEN_MAX - 16..=PROBLEM_TEXT_LEN_MAX).contains(&len),
+                "{len}"
+            );
+        }
+    }
 
     #[test]
     fn within_builds_the_path_of_the_field() {

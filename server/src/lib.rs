@@ -15,6 +15,8 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+#[doc(hidden)]
+pub mod parsers;
 pub mod resources_json;
 pub mod shutdown;
 pub mod sse;

@@ -7,7 +7,7 @@ const HEAD_LEN: usize = 8;
 
 /// What a file holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Records<'a> {
+pub(crate) enum Records<'a> {
     /// Whole records, and how many bytes they are; what follows is torn.
     Good {
         /// Their contents.
@@ -23,7 +23,7 @@ pub(super) enum Records<'a> {
 }
 
 /// One record.
-pub(super) fn encode(content: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(content: &[u8]) -> Vec<u8> {
     let len = u32::try_from(content.len())
         .unwrap_or(u32::MAX)
         .to_le_bytes();
@@ -32,7 +32,7 @@ pub(super) fn encode(content: &[u8]) -> Vec<u8> {
 }
 
 /// All records of a file.
-pub(super) fn decode(bytes: &[u8]) -> Records<'_> {
+pub(crate) fn decode(bytes: &[u8]) -> Records<'_> {
     let mut contents = Vec::new();
     let mut offset = 0;
     while let Some(content) = record_at(bytes, offset) {
@@ -51,7 +51,7 @@ pub(super) fn decode(bytes: &[u8]) -> Records<'_> {
 }
 
 /// The content of a file that is one record.
-pub(super) fn decode_one(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn decode_one(bytes: &[u8]) -> Option<&[u8]> {
     record_at(bytes, 0).filter(|content| HEAD_LEN + content.len() == bytes.len())
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn resolve_user(layers: &[PathBuf], user: &str) -> Result<User, Image
     })
 }
 
-fn resolve(
+pub(super) fn resolve(
     user: &str,
     list: impl Fn(&'static str) -> Result<Vec<u8>, UserFault>,
 ) -> Result<User, UserFault> {

@@ -85,7 +85,8 @@ pub async fn frontends(master_socket: &Path) -> Result<BTreeSet<String>, Problem
     Ok(names.map(|(name, _)| name.to_owned()).collect())
 }
 
-fn parse_processes(answer: &str) -> Option<Processes> {
+/// Reads the answer to `show proc`.
+pub fn parse_processes(answer: &str) -> Option<Processes> {
     let mut found = Processes::default();
     let mut is_current = true;
     for line in answer.lines() {

@@ -11,6 +11,8 @@ mod json;
 mod limits;
 mod master;
 mod metrics;
+#[doc(hidden)]
+pub mod parsers;
 mod rest;
 mod running;
 mod store;

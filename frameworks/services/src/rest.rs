@@ -13,6 +13,8 @@ mod tasks;
 mod tests;
 mod why;
 
+pub(crate) use apps::count_terms;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -14,6 +14,8 @@ mod knock;
 mod lease;
 mod limits;
 mod masters;
+#[doc(hidden)]
+pub mod parsers;
 mod roll;
 mod session;
 mod url;

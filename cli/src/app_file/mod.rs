@@ -90,7 +90,7 @@ fn read_text(path: &Path) -> Result<(String, String), Problem> {
     Err(Problem::new(code::FIELD_TOO_LONG, message))
 }
 
-fn parse(name: &str, path: &Path, text: &str) -> Result<Vec<AppDefinition>, Problem> {
+pub(crate) fn parse(name: &str, path: &Path, text: &str) -> Result<Vec<AppDefinition>, Problem> {
     let documents = match language_of(path, text) {
         Language::Json => vec![parse_json(name, text)?],
         Language::Toml => vec![parse_toml(name, text)?],
