@@ -119,6 +119,10 @@ pub(crate) fn parse_utc_ms(text: &str) -> Option<u64> {
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let mut time = time.splitn(3, ':').map(|part| part.parse::<u64>().ok());
     let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    // A leap second is there before it counts.
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
     let fraction: String = fraction.chars().chain("00".chars()).take(3).collect();
     // The year begins in March here, so that a leap day is its last.
     let (year, month) = if month > 2 {
@@ -194,6 +198,7 @@ mod tests {
             ("2026-11-21T05:43:48.531Z", Some(1_795_239_828_531)),
             ("2026-11-21T05:43:48", None),
             ("2026-13-21T05:43:48Z", None),
+            ("2026-11-21T18446744073709551615:00:00Z", None),
             ("now", None),
         ] {
             assert_eq!(parse_utc_ms(text), ms, "{text}");

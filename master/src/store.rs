@@ -309,6 +309,19 @@ fn entry_name(number: u64) -> String {
     format!("{number:020}")
 }
 
+/// The first entry that is missing between a snapshot and the last one; what is stored may have any numbers.
+fn first_missing(upto: u64, numbers: &[u64]) -> Option<u64> {
+    let mut before = upto;
+    for number in numbers {
+        let expected = before.saturating_add(1);
+        if *number != expected {
+            return Some(expected);
+        }
+        before = expected;
+    }
+    None
+}
+
 fn chunk_name(upto: u64, index: usize) -> String {
     format!("{upto:020}.{index}")
 }

@@ -20,7 +20,8 @@ use proffer_model::{ClusterId, Epoch};
 
 use super::frame::{self, Parsed};
 use super::{
-    Contents, Entry, NAME_LEN, Snapshot, Store, StoreError, chunk_name, entry_name, new_cluster_id,
+    Contents, Entry, NAME_LEN, Snapshot, Store, StoreError, chunk_name, entry_name, first_missing,
+    new_cluster_id,
 };
 use crate::limits::{ENTRY_LEN_MAX, STORE_FILE_LEN_MAX};
 
@@ -150,13 +151,14 @@ impl Store for FileStore {
             Some(upto) => Some(self.read_snapshot(upto)?),
             None => None,
         };
-        let first = snapshot.as_ref().map_or(0, |snapshot| snapshot.upto) + 1;
+        let upto = snapshot.as_ref().map_or(0, |snapshot| snapshot.upto);
+        let numbers = self.log.numbers()?;
+        if let Some(missing) = first_missing(upto, &numbers) {
+            let missing = self.log.path.join(entry_name(missing));
+            return Err(StoreError::damaged(missing.display(), "it is missing"));
+        }
         let mut entries = Vec::new();
-        for (expected, number) in (first..).zip(self.log.numbers()?) {
-            if number != expected {
-                let missing = self.log.path.join(entry_name(expected));
-                return Err(StoreError::damaged(missing.display(), "it is missing"));
-            }
+        for number in numbers {
             let bytes = self.log.read(&entry_name(number))?.1;
             entries.push(Entry { number, bytes });
         }
@@ -281,7 +283,8 @@ impl Directory {
 
     /// The files whose names are [`entry_name`]s, in order.
     fn numbers(&self) -> Result<Vec<u64>, StoreError> {
-        let is_ours = |name: &&String| name.len() == NAME_LEN;
+        let is_digits = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        let is_ours = |name: &&String| name.len() == NAME_LEN && is_digits(name);
         Ok(self
             .names()?
             .iter()

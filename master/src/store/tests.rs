@@ -32,6 +32,26 @@ fn entry(directory: &Path, number: u64) -> PathBuf {
 }
 
 #[test]
+fn numbers_up_to_the_last_there_is_are_looked_at() {
+    for (upto, numbers, missing) in [
+        (0, &[] as &[u64], None),
+        (0, &[1, 2, 3], None),
+        (5, &[6, 8], Some(7)),
+        (5, &[8], Some(6)),
+        (u64::MAX - 1, &[u64::MAX], None),
+        (0, &[u64::MAX], Some(1)),
+    ] {
+        assert_eq!(first_missing(upto, numbers), missing, "{upto}, {numbers:?}");
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    drop(FileStore::open(directory.path()).expect("open"));
+    let last = directory.path().join(format!("snapshot/{:020}", u64::MAX));
+    fs::write(last, frame::encode(b"0 0")).expect("a snapshot up to the last number");
+    let mut store = FileStore::open(directory.path()).expect("open");
+    assert!(store.read().expect("read").entries.is_empty());
+}
+
+#[test]
 fn a_directory_is_for_one_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let first = FileStore::open(directory.path()).expect("first");

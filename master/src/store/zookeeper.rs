@@ -20,7 +20,8 @@ use proffer_model::{ClusterId, Epoch};
 
 use super::frame::{self, Parsed};
 use super::{
-    Contents, Entry, NAME_LEN, Snapshot, Store, StoreError, chunk_name, entry_name, new_cluster_id,
+    Contents, Entry, NAME_LEN, Snapshot, Store, StoreError, chunk_name, entry_name, first_missing,
+    new_cluster_id,
 };
 use crate::limits::{ENTRY_LEN_MAX, ZOOKEEPER_CALL_PATHS, ZOOKEEPER_LOSSES_MAX};
 
@@ -99,11 +100,9 @@ impl Store for ZooKeeperStore {
         let upto = snapshot.as_ref().map_or(0, |snapshot| snapshot.upto);
         let mut numbers = numbers(&self.tree.names("log")?);
         numbers.retain(|number| *number > upto);
-        for (expected, number) in (upto.saturating_add(1)..).zip(&numbers) {
-            if *number != expected {
-                let missing = self.tree.path(&format!("log/{}", entry_name(expected)));
-                return Err(StoreError::damaged(missing, "it is missing"));
-            }
+        if let Some(missing) = first_missing(upto, &numbers) {
+            let missing = self.tree.path(&format!("log/{}", entry_name(missing)));
+            return Err(StoreError::damaged(missing, "it is missing"));
         }
         let names = numbers
             .iter()
