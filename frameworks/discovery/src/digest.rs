@@ -23,7 +23,7 @@ impl Digest {
 
     /// Reads the 16 digits.
     pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 16)
+        (text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .then(|| u64::from_str_radix(text, 16).ok().map(Self))
             .flatten()
     }
@@ -46,5 +46,6 @@ mod tests {
         assert_eq!(digest.to_string(), "af63dc4c8601ec8c");
         assert_eq!(Digest::parse("af63dc4c8601ec8c"), Some(digest));
         assert_eq!(Digest::parse("af63"), None);
+        assert_eq!(Digest::parse("+f63dc4c8601ec8c"), None);
     }
 }

@@ -99,7 +99,8 @@ pub struct InstanceId(pub u128);
 impl InstanceId {
     /// Reads 32 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(Self))?
+        let is_digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_digits.then(|| u128::from_str_radix(text, 16).ok().map(Self))?
     }
 
     /// The id with its app's name, `prod_web.instance-<32 hex>`.
@@ -133,10 +134,9 @@ impl DeploymentId {
     /// Reads the form of a UUID.
     pub fn parse(text: &str) -> Option<Self> {
         let digits: String = text.split('-').collect();
-        if digits.len() != 32 || text.len() != 36 {
-            return None;
-        }
-        u128::from_str_radix(&digits, 16).ok().map(Self)
+        let id = u128::from_str_radix(&digits, 16).ok().map(Self)?;
+        // With dashes elsewhere it would be another name of the same.
+        id.to_string().eq_ignore_ascii_case(text).then_some(id)
     }
 }
 
@@ -259,6 +259,7 @@ mod tests {
         assert_eq!(InstanceId::of_name(task.as_str()), Some(id));
         assert_eq!(InstanceId::of_name(&id.full(&app)), Some(id));
         assert_eq!(InstanceId::of_name("else"), None);
+        assert_eq!(InstanceId::parse("+0000000000000000000000000000abc"), None);
         let app = AppId::new("/a/b").expect("good");
         assert_eq!(
             id.task(&app).expect("fits").as_str(),
@@ -284,7 +285,13 @@ mod tests {
         let id = DeploymentId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
         assert_eq!(id.to_string(), "01234567-89ab-cdef-0123-456789abcdef");
         assert_eq!(DeploymentId::parse(&id.to_string()), Some(id));
-        assert_eq!(DeploymentId::parse("x"), None);
+        for bad in [
+            "x",
+            "01234567-89ab-cde9ab-cdef-0789abcdef",
+            "+1234567-89ab-cdef-0123-456789abcdef",
+        ] {
+            assert_eq!(DeploymentId::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]
