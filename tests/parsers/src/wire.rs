@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 
 use proffer_model::limits::TEXT_LEN_MAX;
+use proffer_model::link::ToAgent;
 use proffer_model::registry::Registry;
 use proffer_model::session::Event;
 use proffer_model::{Epoch, Problem, code};
@@ -90,7 +91,7 @@ messages! {
     /// What an agent says.
     to_master, ".proffer.v1.ToMaster", decode_to_master, encode_to_master;
     /// What an agent is told.
-    to_agent, ".proffer.v1.ToAgent", decode_to_agent, encode_to_agent;
+    to_agent, ".proffer.v1.ToAgent", decode_to_agent_once_sent, encode_to_agent;
     /// A checkpoint: who the agent is.
     checkpoint_identity, ".proffer.checkpoint.v1.AgentIdentity", decode_agent_identity, encode_agent_identity;
     /// A checkpoint: a run.
@@ -105,6 +106,14 @@ fn decode_event_once_sent(event: v1::SessionEvent) -> Result<(u64, Epoch, Event)
             decode_event(encode_event(sequence, epoch, &event))
         }
         event => Ok((sequence, epoch, event)),
+    }
+}
+
+/// The same for what an agent is told.
+fn decode_to_agent_once_sent(message: v1::ToAgent) -> Result<ToAgent, Problem> {
+    match decode_to_agent(message)? {
+        refused @ ToAgent::Refused(_) => decode_to_agent(encode_to_agent(&refused)),
+        other => Ok(other),
     }
 }
 

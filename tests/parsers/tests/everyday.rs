@@ -1,4 +1,7 @@
 //! Every parser in every test run: its corpus, and some thousand mutations of it from one seed.
+//!
+//! `PROFFER_FUZZ_SECONDS` is for a longer look without a fuzzer: so long for each target, from a seed of its own
+//! (`PROFFER_FUZZ_SEED`).
 
 #![allow(
     clippy::expect_used,
@@ -74,10 +77,15 @@ fn check(name: &str) {
         run(target, &format!("corpus/{name}/{file}"), input);
     }
     let inputs: Vec<Vec<u8>> = corpus.into_iter().map(|(_, input)| input).collect();
-    let mut random = Random::new(SEED);
+    let given = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let mut random = Random::new(given("PROFFER_FUZZ_SEED").unwrap_or(SEED));
+    let (count_max, time_max) = match given("PROFFER_FUZZ_SECONDS") {
+        Some(seconds) => (usize::MAX, Duration::from_secs(seconds)),
+        None => (MUTATIONS, TIME_MAX),
+    };
     let begun = Instant::now();
-    for number in 0..MUTATIONS {
-        if begun.elapsed() > TIME_MAX {
+    for number in 0..count_max {
+        if begun.elapsed() > time_max {
             break;
         }
         let input = mutate(&inputs, &mut random);
