@@ -148,6 +148,8 @@ impl Driver {
                 self.write(Write::Change(seq, change)).await;
             }
             Effect::RemoveRun(run) => self.write(Write::Remove(run)).await,
+            // Not kept yet.
+            Effect::KeepVolumes(_) => {}
             Effect::Send {
                 link,
                 message,

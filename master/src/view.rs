@@ -165,6 +165,7 @@ mod tests {
             missing: proffer_model::Resources::new(),
             is_deactivated: false,
             drain: None,
+            drain_ends_wall_ms: None,
             used: proffer_model::Resources::new(),
             offered: proffer_model::Resources::new(),
             tasks: 0,

@@ -41,6 +41,10 @@ pub struct Drain {
     pub since_wall_ms: u64,
     /// From then, when there is a deadline.
     pub deadline: Option<std::time::Duration>,
+    /// What was left of the deadline when this was written: the next leader goes on with that.
+    pub left: Option<std::time::Duration>,
+    /// Nothing was left on it: it may be switched off.
+    pub is_drained: bool,
 }
 
 impl FaultDomain {

@@ -217,12 +217,23 @@ pub enum ToAgent {
         /// Why, for the statuses of its tasks.
         reason: Reason,
     },
-    /// Every persistent volume that is to be on the agent, with the role of its reservation; after `Welcome`, and after
-    /// each change. What else is there is garbage.
+    /// Every persistent volume that is to be on the agent; after `Welcome`, and after each change. What else is there is
+    /// garbage.
     Volumes {
         /// The term.
         epoch: Epoch,
         /// All.
-        volumes: Vec<(VolumeId, Role)>,
+        volumes: Vec<AgentVolume>,
     },
+}
+
+/// A persistent volume of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AgentVolume {
+    /// Unique on the agent within its role.
+    pub id: VolumeId,
+    /// Whose reservation it is made of.
+    pub role: Role,
+    /// Tells it from earlier volumes of the same id and role; never used again on the agent.
+    pub number: u64,
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::agent::{AgentDescription, Drain};
 use crate::framework::FrameworkDescription;
-use crate::id::{AgentId, FrameworkId, Principal, Role, StateKey};
+use crate::id::{AgentId, FrameworkId, Principal, Role, StateKey, VolumeId};
 use crate::made::made_of;
 use crate::quota::{Quota, Weight};
 use crate::resources::Resources;
@@ -146,6 +146,8 @@ pub struct AgentEntry {
     pub is_deactivated: bool,
     /// Whether it is to be empty.
     pub drain: Option<Drain>,
+    /// The numbers of the volumes that were made there.
+    pub volumes: VolumeNumbers,
 }
 
 impl AgentEntry {
@@ -157,6 +159,37 @@ impl AgentEntry {
             made: Resources::new(),
             is_deactivated: false,
             drain: None,
+            volumes: VolumeNumbers::default(),
+        }
+    }
+}
+
+/// What tells the volumes of an agent from earlier ones of the same id and role, of which the agent may still have the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeNumbers {
+    /// Of those that are there.
+    pub numbers: BTreeMap<(Role, VolumeId), u64>,
+    /// The greatest that was ever given; they begin with 1.
+    pub last: u64,
+}
+
+impl VolumeNumbers {
+    /// Gives numbers to volumes that have none, and forgets those of volumes that are no more.
+    pub fn follow(&mut self, made: &Resources) {
+        let named = made.volumes().filter_map(|(kind, volume, _)| {
+            let role = kind.reserved_to()?;
+            Some((role.clone(), volume.id.clone()))
+        });
+        let before = std::mem::take(&mut self.numbers);
+        for key in named {
+            if self.numbers.contains_key(&key) {
+                continue;
+            }
+            let number = before.get(&key).copied().unwrap_or_else(|| {
+                self.last += 1;
+                self.last
+            });
+            self.numbers.insert(key, number);
         }
     }
 }
@@ -207,6 +240,7 @@ impl Registry {
             Operation::ConvertAgent { agent, from, to } => self.change_agent(agent, |entry| {
                 entry.made.subtract(from);
                 entry.made.add(&made_of(to));
+                entry.volumes.follow(&entry.made);
             }),
             Operation::DeactivateAgent { agent } => {
                 self.change_agent(agent, |entry| entry.is_deactivated = true);

@@ -178,11 +178,12 @@ pub enum Event {
         /// How, for people.
         message: String,
     },
-    /// Resources are wanted back: at the deadline these tasks are killed, unless the framework ends them first.
+    /// Resources are wanted back: at the deadline these tasks are killed, unless the framework ends them first. Told again to
+    /// each session, and by each leader; what was told last counts.
     Reclaim {
         /// Which.
         tasks: Vec<TaskId>,
-        /// Why; the reason of the statuses that follow.
+        /// Why; the reason of the statuses that follow. [`Reason::None`]: these are not wanted back any more.
         reason: Reason,
         /// From now; absent: they are never killed.
         deadline: Option<Duration>,

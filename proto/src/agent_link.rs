@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX, TEXT_LEN_MAX};
-use proffer_model::link::{AgentExecutor, AgentTask, Hello, Payer, ToAgent, ToMaster};
+use proffer_model::link::{AgentExecutor, AgentTask, AgentVolume, Hello, Payer, ToAgent, ToMaster};
 use proffer_model::{
     AgentDescription, Epoch, ExecutorId, FaultDomain, FrameworkId, Generation, Incarnation,
     Problem, TaskSpec,
@@ -197,13 +197,7 @@ pub fn encode_to_agent(message: &ToAgent) -> v1::ToAgent {
             (*epoch, AgentMessage::ShutdownExecutor(shutdown))
         }
         ToAgent::Volumes { epoch, volumes } => {
-            let volumes = volumes.iter().map(|(volume, role)| v1::AgentVolume {
-                volume_id: volume.to_string(),
-                role: role.to_string(),
-            });
-            let volumes = v1::AgentVolumes {
-                volumes: volumes.collect(),
-            };
+            let volumes = encode_agent_volumes(volumes);
             (*epoch, AgentMessage::Volumes(volumes))
         }
     };
@@ -453,12 +447,43 @@ fn decode_shutdown(epoch: Epoch, shutdown: v1::ShutdownAgentExecutor) -> Result<
 }
 
 fn decode_volumes(epoch: Epoch, volumes: v1::AgentVolumes) -> Result<ToAgent, Problem> {
-    let decode = |volume: v1::AgentVolume| {
-        let role = decode_id(&volume.role, "role")?;
-        Ok((decode_id(&volume.volume_id, "volume_id")?, role))
-    };
-    let volumes = decode_list(volumes.volumes, "volumes", ITEMS_PER_CALL_MAX, decode)?;
+    let volumes = decode_agent_volumes(volumes)?;
     Ok(ToAgent::Volumes { epoch, volumes })
+}
+
+/// The volumes of an agent, for the wire and its file.
+pub fn encode_agent_volumes(volumes: &[AgentVolume]) -> v1::AgentVolumes {
+    v1::AgentVolumes {
+        volumes: volumes.iter().map(encode_agent_volume).collect(),
+    }
+}
+
+/// The volumes of an agent, from the wire.
+pub fn decode_agent_volumes(volumes: v1::AgentVolumes) -> Result<Vec<AgentVolume>, Problem> {
+    decode_list(
+        volumes.volumes,
+        "volumes",
+        ITEMS_PER_CALL_MAX,
+        decode_agent_volume,
+    )
+}
+
+/// A volume of an agent, for the wire.
+pub(crate) fn encode_agent_volume(volume: &AgentVolume) -> v1::AgentVolume {
+    v1::AgentVolume {
+        volume_id: volume.id.to_string(),
+        role: volume.role.to_string(),
+        number: volume.number,
+    }
+}
+
+/// A volume of an agent, from the wire.
+pub(crate) fn decode_agent_volume(volume: v1::AgentVolume) -> Result<AgentVolume, Problem> {
+    Ok(AgentVolume {
+        id: decode_id(&volume.volume_id, "volume_id")?,
+        role: decode_id(&volume.role, "role")?,
+        number: volume.number,
+    })
 }
 
 /// Who pays, for the wire.

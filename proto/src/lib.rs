@@ -10,6 +10,7 @@ mod demand;
 mod executor;
 mod executor_session;
 mod fields;
+mod kept_volume;
 mod leader;
 mod limits;
 mod offer;
@@ -27,13 +28,16 @@ mod task;
 mod tests;
 
 pub use agent_link::{
-    decode_agent_description, decode_to_agent, decode_to_master, encode_agent_description,
-    encode_to_agent, encode_to_master,
+    decode_agent_description, decode_agent_volumes, decode_to_agent, decode_to_master,
+    encode_agent_description, encode_agent_volumes, encode_to_agent, encode_to_master,
 };
 pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};
 pub use executor::{decode_executor, encode_executor};
 pub use executor_session::{
     decode_executor_call, decode_executor_event, encode_executor_call, encode_executor_event,
+};
+pub use kept_volume::{
+    decode_kept_volume, decode_volume_list, encode_kept_volume, encode_volume_list,
 };
 pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
 pub use offer::{decode_offer, encode_offer};

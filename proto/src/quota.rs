@@ -43,6 +43,9 @@ pub fn encode_drain(drain: &Drain) -> v1::Drain {
     v1::Drain {
         since_wall_ms: drain.since_wall_ms,
         deadline_ms: drain.deadline.map(encode_duration),
+        left_ms: drain.left.map(encode_duration),
+        drained: drain.is_drained,
+        ends_wall_ms: None,
     }
 }
 
@@ -51,6 +54,9 @@ pub(crate) fn decode_drain(drain: v1::Drain) -> Result<Drain, Problem> {
     Ok(Drain {
         since_wall_ms: drain.since_wall_ms,
         deadline: decode_deadline(drain.deadline_ms)?,
+        // Records of the version before did not say: all of it.
+        left: decode_deadline(drain.left_ms.or(drain.deadline_ms))?,
+        is_drained: drain.drained,
     })
 }
 

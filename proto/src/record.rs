@@ -6,14 +6,19 @@
 
 use std::collections::BTreeMap;
 
-use proffer_model::registry::{AgentEntry, FrameworkEntry, Operation, Registry, StateEntry};
+use proffer_model::link::AgentVolume;
+use proffer_model::registry::{
+    AgentEntry, FrameworkEntry, Operation, Registry, StateEntry, VolumeNumbers,
+};
 use proffer_model::{
     AgentId, Epoch, FrameworkDescription, FrameworkId, Principal, Problem, Quota, Resources, Role,
     StateKey, Weight, code,
 };
 use prost::Message;
 
-use crate::agent_link::{decode_agent_description, encode_agent_description};
+use crate::agent_link::{
+    decode_agent_description, decode_agent_volume, encode_agent_description, encode_agent_volume,
+};
 use crate::fields::{decode_id, encode_duration, required};
 use crate::limits::STORE_SCHEMA;
 use crate::quota::{decode_drain, decode_quota, decode_weight, encode_drain, encode_quota};
@@ -52,6 +57,8 @@ pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
         made: (!entry.made.is_empty()).then(|| encode_resources(&entry.made)),
         is_deactivated: entry.is_deactivated,
         drain: entry.drain.as_ref().map(encode_drain),
+        volumes: encode_volume_numbers(&entry.volumes),
+        volume_number_last: entry.volumes.last,
     });
     let frameworks = registry.frameworks.iter().map(encode_framework);
     let completed = registry.completed.iter();
@@ -114,16 +121,38 @@ fn decode_registry(snapshot: v1::Snapshot) -> Result<Registry, Problem> {
 fn decode_snapshot_agent(agent: v1::SnapshotAgent) -> Result<(AgentId, AgentEntry), Problem> {
     let since = agent.unreachable_since_wall_ms;
     let made = agent.made.map(decode_resources).transpose();
+    let made = made
+        .map_err(|problem| problem.within("made"))?
+        .unwrap_or_default();
+    let mut volumes = VolumeNumbers {
+        numbers: BTreeMap::new(),
+        last: agent.volume_number_last,
+    };
+    for volume in agent.volumes {
+        let AgentVolume { id, role, number } = decode_agent_volume(volume)?;
+        volumes.numbers.insert((role, id), number);
+    }
+    // Those of before there were numbers.
+    volumes.follow(&made);
     let entry = AgentEntry {
         description: decode_agent(agent.description)?,
         unreachable_since_wall_ms: Some(since).filter(|ms| *ms > 0),
-        made: made
-            .map_err(|problem| problem.within("made"))?
-            .unwrap_or_default(),
+        made,
         is_deactivated: agent.is_deactivated,
         drain: agent.drain.map(decode_drain).transpose()?,
+        volumes,
     };
     Ok((decode_id(&agent.agent_id, "agent_id")?, entry))
+}
+
+fn encode_volume_numbers(volumes: &VolumeNumbers) -> Vec<crate::v1::AgentVolume> {
+    let numbers = volumes.numbers.iter();
+    let volumes = numbers.map(|((role, id), number)| AgentVolume {
+        id: id.clone(),
+        role: role.clone(),
+        number: *number,
+    });
+    volumes.map(|volume| encode_agent_volume(&volume)).collect()
 }
 
 fn encode_record(operation: &Operation) -> v1::Record {

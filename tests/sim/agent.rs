@@ -280,6 +280,7 @@ impl World {
                 }
                 Effect::CloseLink(link) => self.cut_link(link.0)?,
                 Effect::RunCheck { .. } => return Err("a check of a task without checks".into()),
+                Effect::KeepVolumes(_) => {}
                 Effect::Record(fact) => self.note(format!("agent {host}: {}", brief(&fact))),
                 gated @ (Effect::Send { .. }
                 | Effect::SignalContainer { .. }

@@ -152,7 +152,7 @@ impl Core {
     ) {
         self.container_gone(run);
         let word = Word {
-            reason: (reason == Reason::ImageFailed).then_some(reason),
+            reason: matches!(reason, Reason::ImageFailed | Reason::VolumeFailed).then_some(reason),
             message,
             exit: None,
         };

@@ -80,6 +80,8 @@ pub enum Effect {
     CancelTimer(TimerKey),
     /// Remove a run's directory, after all checkpoints before this.
     RemoveRun(RunId),
+    /// These persistent volumes are to be there, and no others. Happens before what comes after it.
+    KeepVolumes(Vec<proffer_model::link::AgentVolume>),
     /// Make a fact known: to the view, the log, the metrics.
     Record(Fact),
 }

@@ -91,7 +91,7 @@ pub enum Event {
     ContainerFailed {
         /// Which.
         run: RunId,
-        /// Because of its image, or of anything else.
+        /// Because of its image, of a volume, or of anything else.
         reason: Reason,
         /// Why, for people.
         message: String,

@@ -147,8 +147,12 @@ impl Core {
             ToAgent::LaunchGroup { .. }
             | ToAgent::UpdateTask { .. }
             | ToAgent::Message { .. }
-            | ToAgent::ShutdownExecutor { .. }
-            | ToAgent::Volumes { .. } => {}
+            | ToAgent::ShutdownExecutor { .. } => {}
+            ToAgent::Volumes { epoch, volumes } => {
+                if self.may_command(epoch, effects) {
+                    effects.push(Effect::KeepVolumes(volumes));
+                }
+            }
         }
     }
 

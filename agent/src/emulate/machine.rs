@@ -193,6 +193,8 @@ impl Machine {
             Effect::RemoveRun(run) => {
                 self.fates.remove(&run);
             }
+            // Emulated tasks write nothing.
+            Effect::KeepVolumes(_) => {}
             Effect::Record(fact) => self.record(fact),
         }
         None

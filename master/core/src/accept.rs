@@ -288,6 +288,7 @@ impl Core {
         seen: &BTreeSet<&TaskId>,
         left: &Resources,
     ) -> Result<(), Problem> {
+        proffer_model::mount::check_mounts(spec)?;
         let key = (pot.framework.clone(), spec.id.clone());
         if self.tasks.get(&key).is_some() || seen.contains(&spec.id) {
             let message = format!("task {} is live or not acknowledged to its end", spec.id);

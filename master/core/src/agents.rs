@@ -409,12 +409,16 @@ impl Core {
             generation: known.generation,
             heartbeat_interval: self.config.heartbeat_interval,
         };
+        let volumes_after = after.max(self.turn.after(known.converted_in));
         self.send_agent(agent, message, after);
+        self.send_volumes(agent, volumes_after);
     }
 
     /// The first time in a term, frameworks learn that they know now all that runs there.
     fn on_agent_settled(&mut self, agent: &AgentId, after: After) {
         self.recount_used(agent);
+        // Before the frameworks learn that they know all that runs there.
+        self.reclaim_drained(agent, after);
         let Some(known) = self.agents.by_id.get_mut(agent) else {
             return;
         };

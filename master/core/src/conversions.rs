@@ -13,6 +13,7 @@ use crate::agents::Agent;
 use crate::core::Core;
 use crate::effect::OfferEnd;
 use crate::event::Seq;
+use crate::volumes::changes_volumes;
 
 impl Core {
     /// Judges a framework's operation on what it is offered.
@@ -125,6 +126,10 @@ impl Core {
             // The same as counted anew, which takes longer.
             known.total = known.total.minus(&conversion.from).plus(&conversion.to);
             known.converted_in = seq;
+        }
+        if changes_volumes(conversion) {
+            let after = self.turn.after(seq);
+            self.send_volumes(agent, after);
         }
         self.sync_agent(agent);
         self.turn.touch_agent(agent);

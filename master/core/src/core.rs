@@ -10,11 +10,13 @@ use proffer_model::{AgentState, ClusterId, Epoch, FrameworkId, Time};
 use crate::agents::{Agent, Agents};
 use crate::allocation::{Allocator, Options};
 use crate::config::Config;
+use crate::drain::Drains;
 use crate::effect::{Effect, Effects};
 use crate::event::{Event, Seq, TimerKey};
 use crate::frameworks::Framework;
 use crate::ids::Ids;
 use crate::offers::Offers;
+use crate::reclaim::Reclaims;
 use crate::sessions::Sessions;
 use crate::silence::Silence;
 use crate::tasks::Tasks;
@@ -38,6 +40,8 @@ pub struct Core {
     pub(crate) triggers: Triggers,
     pub(crate) allocator: Allocator,
     pub(crate) silence: Silence,
+    pub(crate) drains: Drains,
+    pub(crate) reclaims: Reclaims,
     pub(crate) ids: Ids,
     pub(crate) turn: Turn,
 }
@@ -97,6 +101,8 @@ impl Core {
             triggers,
             allocator: Allocator::new(options),
             silence: Silence::default(),
+            drains: Drains::default(),
+            reclaims: Reclaims::default(),
             turn: Turn::default(),
         };
         core.turn.now = now;
@@ -183,6 +189,7 @@ impl Core {
             self.sync_agent(agent);
             self.turn.touch_agent(agent);
         }
+        self.begin_drains();
         self.sync_quotas();
         let weighted: Vec<_> = self.registry.weights.keys().cloned().collect();
         weighted.iter().for_each(|role| self.sync_weight(role));
@@ -204,10 +211,13 @@ impl Core {
                 self.set_timer_at(TimerKey::Heartbeat, beat);
             }
             TimerKey::PortRest => self.on_port_rest(),
+            TimerKey::Drain => self.on_drain_timer(),
+            TimerKey::Reclaim => self.on_reclaim_due(),
         }
     }
 
     fn end_step(&mut self, effects: &mut Effects) {
+        self.mark_drained();
         self.allocate_if_due();
         self.record_rows();
         self.turn.finish(effects);

@@ -8,7 +8,7 @@ use proffer_model::registry::Operation;
 use proffer_model::session;
 use proffer_model::{
     AgentDescription, AgentId, AgentState, DemandId, Drain, FrameworkDescription, FrameworkId,
-    Limits, Port, Principal, Problem, Resources, Role, StateKey, Status, TaskId, Time,
+    Limits, Port, Principal, Problem, Reason, Resources, Role, StateKey, Status, TaskId, Time,
 };
 
 use crate::allocation::RoleRow;
@@ -181,6 +181,20 @@ pub enum Fact {
         /// How many of its tasks were reported.
         tasks: u64,
     },
+    /// Tasks of a framework are wanted back.
+    Reclaimed {
+        /// Whose.
+        framework: FrameworkId,
+        /// How many.
+        count: u64,
+        /// Why.
+        reason: Reason,
+    },
+    /// Nothing is left on an agent that was to be empty.
+    AgentDrained {
+        /// Which.
+        agent: AgentId,
+    },
     /// Agents fell silent together, so none is declared unreachable until some are back or time has passed.
     LossHeld {
         /// How many are silent.
@@ -267,6 +281,8 @@ pub struct AgentRow {
     pub is_deactivated: bool,
     /// Whether it is to be empty.
     pub drain: Option<Drain>,
+    /// When what is left there is killed, if it is, wall milliseconds.
+    pub drain_ends_wall_ms: Option<u64>,
     /// Held by tasks.
     pub used: Resources,
     /// In offers.

@@ -41,6 +41,10 @@ pub enum TimerKey {
     Heartbeat,
     /// Freed ports have rested.
     PortRest,
+    /// Writes down what is left of the deadlines of drains.
+    Drain,
+    /// The time of tasks that are wanted back is over.
+    Reclaim,
 }
 
 /// What happened.

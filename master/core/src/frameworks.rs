@@ -102,6 +102,7 @@ impl Core {
         self.send_answer(session, request, Answer::Done);
         if !is_new {
             self.repeat_unacknowledged(session, &framework);
+            self.repeat_reclaims(session, &framework);
             self.repeat_settled(session);
         }
         self.reset_window(&framework);

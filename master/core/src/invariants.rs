@@ -26,6 +26,7 @@ impl Core {
         self.check_tasks()?;
         self.check_frameworks()?;
         self.check_sessions()?;
+        self.check_reclaims()?;
         self.allocator.check()
     }
 

@@ -26,6 +26,13 @@ pub const OFFER_WINDOW_MIN: u32 = 1;
 /// Offers in one event; more are sent in several. Ten thousand agents with their attributes would not fit one message, and
 /// whoever cannot read it comes back to the same offers.
 pub const OFFERS_PER_EVENT_MAX: usize = 100;
+/// Tasks in one event about what is wanted back; more are told in several.
+pub const RECLAIM_TASKS_PER_EVENT_MAX: usize = 1_000;
+/// How often, at the least, what is left of a drain's deadline is written down: a twentieth of the deadline. A new leader's
+/// comes later by at most that.
+pub const DRAIN_KEEP_INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// How often at the most.
+pub const DRAIN_KEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Ports that are freed within such a step rest until its end together: an agent whose tasks come and go has at most one
 /// set of them for each step of `port_rest`, and the timer comes at most once in each.
 pub const PORT_REST_STEP: Duration = Duration::from_secs(1);

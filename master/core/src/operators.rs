@@ -1,13 +1,11 @@
 //! What operators ask: quota, weights, reservations, volumes, agents that nothing is offered of. What they decide is durable
 //! before it is answered, and in force at once.
 
-use std::time::Duration;
-
 use proffer_model::operation::Operation;
 use proffer_model::registry::{AgentEntry, Operation as Change};
 use proffer_model::resources::Conversion;
 use proffer_model::{
-    AgentId, AgentState, Drain, OfferId, Principal, Problem, Resources, Role, Weight, code,
+    AgentId, AgentState, OfferId, Principal, Problem, Resources, Role, Weight, code,
 };
 
 use crate::conversions::{
@@ -183,32 +181,20 @@ impl Core {
         Ok(())
     }
 
-    fn drain(&mut self, agent: &AgentId, deadline: Option<Duration>) -> Result<(), Problem> {
-        self.check_store_keeps_up()?;
-        self.agent_entry(agent)?;
-        let drain = Drain {
-            since_wall_ms: self.turn.now.wall_ms,
-            deadline,
-        };
-        let id = agent.clone();
-        self.persist(Change::DrainAgent { agent: id, drain });
-        self.on_availability(agent);
-        Ok(())
-    }
-
     fn reactivate(&mut self, agent: &AgentId) -> Result<(), Problem> {
         self.check_store_keeps_up()?;
         let entry = self.agent_entry(agent)?;
         if entry.is_deactivated || entry.drain.is_some() {
             let id = agent.clone();
             self.persist(Change::ReactivateAgent { agent: id });
+            self.end_drain(agent);
             self.on_availability(agent);
         }
         Ok(())
     }
 
     /// An operator has said that an agent is to be offered of, or not.
-    fn on_availability(&mut self, agent: &AgentId) {
+    pub(crate) fn on_availability(&mut self, agent: &AgentId) {
         if !self.is_available(agent) {
             self.end_offers_of_agent(agent, OfferEnd::Rescinded);
         }
@@ -222,7 +208,7 @@ impl Core {
         entry.is_some_and(|entry| !entry.is_deactivated && entry.drain.is_none())
     }
 
-    fn agent_entry(&self, agent: &AgentId) -> Result<&AgentEntry, Problem> {
+    pub(crate) fn agent_entry(&self, agent: &AgentId) -> Result<&AgentEntry, Problem> {
         let entry = self.registry.agents.get(agent);
         entry.ok_or_else(|| unknown_agent(agent))
     }

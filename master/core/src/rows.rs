@@ -38,6 +38,7 @@ impl Core {
             missing: agent.missing.clone(),
             is_deactivated: entry.is_deactivated,
             drain: entry.drain,
+            drain_ends_wall_ms: self.drain_ends_wall_ms(id),
             used: agent.used.clone(),
             offered: agent.offered.clone(),
             tasks: u64::try_from(tasks).unwrap_or(u64::MAX),

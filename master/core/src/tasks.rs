@@ -19,6 +19,7 @@ use crate::amounts::scalars_of;
 use crate::core::Core;
 use crate::effect::After;
 use crate::limits::UNACKNOWLEDGED_MAX;
+use crate::reclaim::Wanted;
 
 /// A task's name within the cluster.
 pub(crate) type TaskKey = (FrameworkId, TaskId);
@@ -50,8 +51,10 @@ pub(crate) struct Task {
     announced: u64,
     /// A number that was not taken and must come again before greater ones are taken.
     pub(crate) skipped: Option<u64>,
-    /// A kill that was asked for, with its grace; repeated when the agent registers anew.
-    kill: Option<Option<Duration>>,
+    /// A kill that was asked for; repeated when the agent registers anew.
+    pub(crate) kill: Option<KillWish>,
+    /// Whether what it holds is wanted back.
+    pub(crate) wanted: Option<Wanted>,
     /// Whether its agent has ever said that it has it.
     pub(crate) is_delivered: bool,
     /// Whether it counts among what its framework uses.
@@ -80,11 +83,21 @@ impl Task {
             announced: 0,
             skipped: None,
             kill: None,
+            wanted: None,
             is_delivered: false,
             is_charged: false,
             is_held: false,
         }
     }
+}
+
+/// That a task is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KillWish {
+    /// SIGTERM to SIGKILL; absent: the task's own.
+    pub(crate) grace: Option<Duration>,
+    /// Why, for its statuses.
+    pub(crate) reason: Reason,
 }
 
 /// All tasks.
@@ -243,6 +256,7 @@ impl Core {
     pub(crate) fn forget_task(&mut self, key: &TaskKey) -> Option<Task> {
         self.set_charged(key, false);
         self.set_held(key, false);
+        self.forget_wanted(key);
         let task = self.tasks.remove(key)?;
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.unacknowledged = framework.unacknowledged.saturating_sub(task.queue.len());
@@ -254,6 +268,7 @@ impl Core {
         if !task.latest.is_terminal() {
             self.recount_used(&task.agent);
         }
+        self.turn.touch_agent(&task.agent);
         self.turn.touch_framework(&key.0);
         Some(task)
     }
@@ -274,6 +289,7 @@ impl Core {
         }
         self.charge(key);
         self.sync_task(key);
+        self.forget_wanted(key);
         self.rest_ports(&agent, &held);
         self.recount_used(&agent);
         self.touch_task(key);
@@ -369,7 +385,8 @@ impl Core {
     pub(crate) fn on_kill(&mut self, key: &TaskKey, grace: Option<Duration>) {
         match self.tasks.get_mut(key) {
             Some(task) if !task.latest.is_terminal() => {
-                task.kill = Some(grace);
+                let reason = Reason::KillRequested;
+                task.kill = Some(KillWish { grace, reason });
                 self.repeat_kill(key, After::Nothing);
             }
             _ => {
@@ -384,16 +401,9 @@ impl Core {
         let Some(task) = self.tasks.get(key) else {
             return;
         };
-        if let Some(grace) = task.kill {
+        if let Some(KillWish { grace, reason }) = task.kill {
             let (agent, incarnation) = (task.agent.clone(), task.incarnation);
-            self.kill_at(
-                &agent,
-                key,
-                incarnation,
-                grace,
-                Reason::KillRequested,
-                after,
-            );
+            self.kill_at(&agent, key, incarnation, grace, reason, after);
         }
     }
 

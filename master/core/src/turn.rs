@@ -89,6 +89,10 @@ impl Turn {
         }
     }
 
+    pub(crate) fn is_agent_touched(&self, agent: &AgentId) -> bool {
+        self.touched.agents.contains(agent)
+    }
+
     pub(crate) fn touch_framework(&mut self, framework: &FrameworkId) {
         if !self.touched.frameworks.contains(framework) {
             self.touched.frameworks.insert(framework.clone());

@@ -359,7 +359,12 @@ fn encode_agent(row: &AgentRow) -> v1::Agent {
         tasks: row.tasks,
         version: row.description.version.clone(),
         deactivated: row.is_deactivated,
-        drain: row.drain.as_ref().map(encode_drain),
+        drain: row.drain.as_ref().map(|drain| v1::Drain {
+            // What runs there against all expectation, such as of a copied directory, is not passed over.
+            drained: drain.is_drained && row.tasks == 0,
+            ends_wall_ms: row.drain_ends_wall_ms,
+            ..encode_drain(drain)
+        }),
         missing: (!row.missing.is_empty()).then(|| encode_resources(&row.missing)),
     }
 }

@@ -18,6 +18,14 @@ pub(crate) fn log(fact: &Fact) {
         Fact::AgentUnreachable { agent, tasks } => {
             tracing::warn!(%agent, tasks, "an agent is unreachable");
         }
+        Fact::AgentDrained { agent } => tracing::info!(%agent, "an agent is drained"),
+        Fact::Reclaimed {
+            framework,
+            count,
+            reason,
+        } => {
+            tracing::info!(%framework, count, %reason, "tasks are wanted back");
+        }
         Fact::LossHeld { silent, agents } => {
             tracing::warn!(
                 silent,
@@ -86,6 +94,8 @@ pub(crate) fn count(fact: &Fact, metrics: &ClusterMetrics) {
         | Fact::AgentSuspected { .. }
         | Fact::AgentReturned { .. }
         | Fact::AgentUnreachable { .. }
+        | Fact::AgentDrained { .. }
+        | Fact::Reclaimed { .. }
         | Fact::LossHeld { .. }
         | Fact::AgentRefused { .. }
         | Fact::FrameworkSubscribed { .. }

@@ -58,6 +58,8 @@ impl Tables {
             Fact::AgentSuspected { .. }
             | Fact::AgentReturned { .. }
             | Fact::AgentUnreachable { .. }
+            | Fact::AgentDrained { .. }
+            | Fact::Reclaimed { .. }
             | Fact::LossHeld { .. }
             | Fact::AgentRefused { .. }
             | Fact::FrameworkSubscribed { .. }

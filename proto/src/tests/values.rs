@@ -256,6 +256,8 @@ fn decision() -> impl Strategy<Value = registry::Operation> {
                 let drain = Drain {
                     since_wall_ms,
                     deadline,
+                    left: deadline.map(|deadline| Duration::from_secs(deadline.as_secs())),
+                    is_drained: since_wall_ms % 2 == 0,
                 };
                 registry::Operation::DrainAgent { agent, drain }
             }

@@ -2,6 +2,7 @@
 //! every step.
 
 mod agents;
+mod drains;
 mod frameworks;
 mod offers;
 mod operators;

@@ -1,15 +1,18 @@
 //! Volumes: grown and shrunk in an accept, shared by tasks and offers, made anew, and how many kinds of things there may be.
 
 use proffer_model::limits::RESOURCE_KINDS_MAX;
+use proffer_model::link::ToAgent;
 use proffer_model::operation::{Operation, OperationResult};
 use proffer_model::resource_kind::{Disk, Reservation, ResourceKind, Volume};
 use proffer_model::resources::Amount;
 use proffer_model::{
-    AgentId, DemandEntry, FrameworkDescription, Resources, Shape, TaskState, VolumeId, code,
+    AgentId, DemandEntry, FrameworkDescription, Resources, Shape, TaskState, VolumeId, VolumeMount,
+    code,
 };
 
 use super::world::{World, describe_framework, principal, r, spec, status, want};
-use crate::event::{OperatorCall, SessionId};
+use crate::effect::After;
+use crate::event::{LinkId, OperatorCall, SessionId};
 
 fn reserved(text: &str, label: Option<usize>) -> Resources {
     let label = label.map(|label| ("label".to_owned(), label.to_string()));
@@ -262,4 +265,81 @@ fn numbers_that_a_task_holds_are_not_offered_as_reserved_ones() {
     world.returns(&agent, "a", "cpus:4;ports(eng):[1-3]", vec![runs]);
     let rested = world.core.agents.by_id[&agent].rested();
     assert_eq!(rested, r("cpus:3;ports(eng):[1-1,3-3]"));
+}
+
+/// The volumes that an agent was told last, if it was since the last time: id, role and number.
+fn listed(world: &mut World, link: LinkId) -> Option<Vec<(String, String, u64)>> {
+    let orders = world.orders(link).into_iter().rev();
+    orders.into_iter().find_map(|order| match order {
+        ToAgent::Volumes { volumes, .. } => {
+            let volumes = volumes.into_iter();
+            let named = volumes.map(|of| (of.id.to_string(), of.role.to_string(), of.number));
+            Some(named.collect())
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn an_agent_is_told_its_volumes_and_a_new_one_of_the_same_id_is_another() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;disk:100");
+    let agent = world.welcomed(link);
+    assert_eq!(listed(&mut world, link), Some(Vec::new()), "first of all");
+    let is = |numbers: &[(&str, u64)]| -> Option<Vec<(String, String, u64)>> {
+        let named = numbers.iter();
+        let named = named.map(|(id, number)| ((*id).to_owned(), "eng".to_owned(), *number));
+        Some(named.collect())
+    };
+    let (v, w) = (volume("v", 10, false), volume("w", 10, false));
+    let reserve = Operation::Reserve(reserved("disk:40", None));
+    operate(&mut world, &agent, reserve).expect("reserved");
+    assert_eq!(listed(&mut world, link), None, "no volume has changed");
+    world.is_writing = false;
+    operate(&mut world, &agent, Operation::Create(v.clone())).expect("made");
+    let (_, said, after) = world.ordered.last().expect("an order").clone();
+    assert!(matches!(said, ToAgent::Volumes { .. }), "{said:?}");
+    assert!(after > After::Nothing, "not before it is durable");
+    world.is_writing = true;
+    world.write();
+    assert_eq!(listed(&mut world, link), is(&[("v", 1)]));
+    operate(&mut world, &agent, Operation::Create(w)).expect("made");
+    assert_eq!(listed(&mut world, link), is(&[("v", 1), ("w", 2)]));
+    operate(&mut world, &agent, Operation::Destroy(v.clone())).expect("destroyed");
+    operate(&mut world, &agent, Operation::Create(v)).expect("made");
+    assert_eq!(listed(&mut world, link), is(&[("v", 3), ("w", 2)]));
+    let mut next = World::term(2, world.written.clone());
+    let back = next.returns(&agent, "a", "cpus:4", Vec::new());
+    let also_without_disk = listed(&mut next, back);
+    assert_eq!(also_without_disk, is(&[("v", 3), ("w", 2)]));
+}
+
+#[test]
+fn a_task_finds_only_volumes_that_are_its_own() {
+    let mut world = World::new();
+    world.agent("a", "cpus:4;disk:100");
+    let session = framework(&mut world, 1);
+    let v = volume("v", 10, false);
+    let mut stranger = on("a", "cpus:1", &Resources::new());
+    stranger.volumes.push(VolumeMount {
+        volume: "v".parse().expect("an id"),
+        path: "data".to_owned(),
+        is_read_only: false,
+    });
+    let mut owner = on("b", "cpus:1", &v);
+    owner.volumes.clone_from(&stranger.volumes);
+    let operations = vec![
+        Operation::Reserve(reserved("disk:10", None)),
+        Operation::Create(v),
+        Operation::launch(stranger),
+        Operation::launch(owner),
+    ];
+    let offer = world.offers(session).last().expect("an offer").id.clone();
+    let results = world.operate(session, &[&offer], operations);
+    let results = results.expect("judged");
+    let refused = &results[2].launches()[0].outcome;
+    let problem = refused.as_ref().expect_err("refused");
+    assert!(problem.is(code::VOLUME_UNKNOWN), "{problem}");
+    assert_eq!(problem.field, "operations[2].launch.volumes[0].volume_id");
+    assert_eq!(told(&results)[3], "launched");
 }
