@@ -6,7 +6,7 @@ use std::future::{Future, ready};
 use std::time::Duration;
 
 use proffer_model::session::Event;
-use proffer_model::{AgentId, Offer, OfferId, Problem, Status, code};
+use proffer_model::{AgentId, Offer, OfferId, Problem, Reason, Status, TaskId, code};
 
 use crate::events::{Events, Received};
 use crate::framework::Framework;
@@ -74,6 +74,20 @@ pub trait Scheduler: Send {
         ready(Ok(()))
     }
 
+    /// Resources are wanted back: at the deadline these tasks are killed with this reason, without one never. Start others
+    /// elsewhere, or end them when it suits; what is not done is done at the deadline. Told again in each session; what was
+    /// told last counts, and [`Reason::None`] says that they are not wanted back any more.
+    fn on_reclaim(
+        &mut self,
+        handle: &Handle,
+        tasks: Vec<TaskId>,
+        reason: Reason,
+        deadline: Option<Duration>,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = (handle, tasks, reason, deadline);
+        ready(Ok(()))
+    }
+
     /// The session has ended; another one follows unless this was the last event.
     fn on_closed(&mut self, problem: &Problem) -> impl Future<Output = ()> + Send {
         let _ = problem;
@@ -116,8 +130,12 @@ pub async fn drive(
             | Event::StandingBy { .. }
             | Event::SnapshotEnded
             | Event::Message { .. }
-            | Event::ExecutorEnded { .. }
-            | Event::Reclaim { .. } => Ok(()),
+            | Event::ExecutorEnded { .. } => Ok(()),
+            Event::Reclaim {
+                tasks,
+                reason,
+                deadline,
+            } => scheduler.on_reclaim(handle, tasks, reason, deadline).await,
         };
         match handled {
             Ok(()) => handle.acknowledge(sequence),

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use proffer_model::session::{self, Answer, Call};
-use proffer_model::{FrameworkId, Problem, Time};
+use proffer_model::{FrameworkId, Problem, Reason, Time};
 use proffer_server::clock;
 use proffer_server::notify::Pulse;
 use proffer_services_core::core::Core;
@@ -168,14 +168,22 @@ impl<M: Master> Driver<M> {
                 self.step(Event::Updated { sequence, status }, effects)
             }
             session::Event::AgentSettled(agent) => self.step(Event::AgentSettled(agent), effects),
-            // Services have no executors; what is reclaimed is told by its statuses.
+            session::Event::Reclaim {
+                tasks,
+                reason,
+                deadline: _,
+            } => {
+                // Replacing begins at once, so how long there is does not matter.
+                let is_wanted = reason != Reason::None;
+                self.step(Event::Reclaimed { tasks, is_wanted }, effects);
+            }
+            // Services have no executors.
             session::Event::Answered { .. }
             | session::Event::Heartbeat
             | session::Event::StandingBy { .. }
             | session::Event::SnapshotEnded
             | session::Event::Message { .. }
-            | session::Event::ExecutorEnded { .. }
-            | session::Event::Reclaim { .. } => {}
+            | session::Event::ExecutorEnded { .. } => {}
         }
         Ok(())
     }

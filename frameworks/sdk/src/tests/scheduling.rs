@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event};
-use proffer_model::{Offer, OfferId, Problem, Resources, Status, code};
+use proffer_model::{Offer, OfferId, Problem, Reason, Resources, Status, TaskId, code};
 
 use super::fake_master::{FakeMaster, within};
 use super::{options, task, updated};
@@ -29,6 +29,28 @@ impl Scheduler for Two {
             2 => handle.teardown().await,
             _ => Ok(()),
         }
+    }
+}
+
+/// Ends what is wanted back, and the framework when nothing is any more.
+struct Giving;
+
+impl Scheduler for Giving {
+    async fn on_reclaim(
+        &mut self,
+        handle: &Handle,
+        tasks: Vec<TaskId>,
+        reason: Reason,
+        deadline: Option<Duration>,
+    ) -> Result<(), Problem> {
+        if reason == Reason::None {
+            return handle.teardown().await;
+        }
+        assert_eq!(deadline, Some(Duration::from_secs(60)));
+        for task in tasks {
+            handle.kill(task, deadline).await?;
+        }
+        Ok(())
     }
 }
 
@@ -78,6 +100,39 @@ async fn handlers_run_in_order_over_sessions_until_the_framework_is_torn_down() 
         }
     };
     session.answer(request, Answer::Done).await;
+    let completed = Problem::new(code::FRAMEWORK_COMPLETED, "torn down");
+    session.send(Event::Closed(completed)).await;
+    within(running).await.expect("no panic").expect("torn down");
+}
+
+#[tokio::test]
+async fn what_is_wanted_back_comes_to_its_handler() {
+    let mut master = FakeMaster::start().await;
+    let running = tokio::spawn(run(options(&[master.address]), Giving));
+    let mut session = master.subscribed(1, 1).await;
+    for reason in [Reason::AgentDrained, Reason::None] {
+        let deadline = (reason != Reason::None).then_some(Duration::from_secs(60));
+        let tasks = vec![task("a")];
+        session
+            .send(Event::Reclaim {
+                tasks,
+                reason,
+                deadline,
+            })
+            .await;
+        let request = loop {
+            match session.call().await {
+                (request, Call::Kill { task: of, .. }) => {
+                    assert_eq!((of, reason), (task("a"), Reason::AgentDrained));
+                    break request;
+                }
+                (request, Call::Teardown) => break request,
+                (_, Call::Acknowledge { .. }) => {}
+                (_, call) => panic!("{call:?}"),
+            }
+        };
+        session.answer(request, Answer::Done).await;
+    }
     let completed = Problem::new(code::FRAMEWORK_COMPLETED, "torn down");
     session.send(Event::Closed(completed)).await;
     within(running).await.expect("no panic").expect("torn down");

@@ -19,7 +19,7 @@ use crate::instance::{Instance, Phase};
 use crate::limits::{
     DEMAND_INTERVAL, INSTANCES_WITHOUT_REST_MAX, PLAN_REST_PER_INSTANCE, SWEEP_INTERVAL,
 };
-use crate::plan::{Census, plan};
+use crate::plan::{Census, plan, without_gap};
 use crate::port::ServicePortRange;
 
 /// How the framework is set up.
@@ -81,6 +81,8 @@ pub struct Core {
     pub(crate) ids: IdSource,
     pub(crate) is_loaded: bool,
     pub(crate) session: Option<FrameworkId>,
+    /// How many sessions there have been.
+    pub(crate) session_number: u64,
     pub(crate) apps: BTreeMap<AppId, AppEntry>,
     pub(crate) instances: BTreeMap<InstanceId, Arc<Instance>>,
     pub(crate) tasks: BTreeMap<TaskId, InstanceId>,
@@ -111,6 +113,7 @@ impl Core {
             settings,
             is_loaded: false,
             session: None,
+            session_number: 0,
             apps: BTreeMap::new(),
             instances: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl Core {
             Event::Updated { sequence, status } => self.on_updated(now, sequence, status),
             Event::Answered { call, answer } => self.on_answered(now, call, answer),
             Event::AgentSettled(agent) => self.on_agent_settled(&agent),
+            Event::Reclaimed { tasks, is_wanted } => self.on_reclaimed(&tasks, is_wanted),
             Event::ApiCalled {
                 request,
                 origin,
@@ -241,7 +245,12 @@ impl Core {
             return self.want(now, id, 0);
         }
         let census = self.census(now, &app);
-        let moves = plan(&census, app.spec.upgrade);
+        let upgrade = match app.deployment {
+            Some(_) => app.spec.upgrade,
+            // What is not of the present configuration is then only what is wanted back.
+            None => without_gap(census.target, app.spec.upgrade),
+        };
+        let moves = plan(&census, upgrade);
         // Nobody is ended on the word of an instance that has not been heard of since the program started: what seems to be
         // one too many may be the only one that is reachable.
         let is_known = self.ids_of(id).iter().all(|i| {
@@ -259,9 +268,11 @@ impl Core {
         self.finish_deployment(now, id);
     }
 
-    /// Whether the instance is of the configuration that the app is on its way to. Without a deployment all are good.
+    /// Whether the instance is one that stays: of the configuration that the app is on its way to (without a deployment all
+    /// are good), and where it may stay.
     fn is_new(app: &App, instance: &Instance) -> bool {
-        app.deployment.is_none() || instance.config == app.last_config
+        (app.deployment.is_none() || instance.config == app.last_config)
+            && !instance.memory.is_wanted_back()
     }
 
     /// Whether the instance is unreachable for so long that it is replaced.

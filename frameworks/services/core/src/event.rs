@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use proffer_model::session::Answer;
-use proffer_model::{AgentId, FrameworkId, Offer, OfferId, Status};
+use proffer_model::{AgentId, FrameworkId, Offer, OfferId, Status, TaskId};
 
 use crate::app::{App, AppPatch};
 use crate::id::{AppId, DeploymentId, InstanceId};
@@ -61,8 +61,15 @@ pub enum Event {
         /// The answer.
         answer: Answer,
     },
-    /// This agent has said all that it runs.
+    /// This agent has said all that it runs. What is wanted back there has been told before.
     AgentSettled(AgentId),
+    /// The resources of these tasks are wanted back, such as those on an agent that is to be empty.
+    Reclaimed {
+        /// Which.
+        tasks: Vec<TaskId>,
+        /// Whether they are; otherwise they are not any more.
+        is_wanted: bool,
+    },
     /// The REST API was called.
     ApiCalled {
         /// Where the reply goes.

@@ -102,6 +102,15 @@ pub struct Memory {
     pub status_number: u64,
     /// Since when it is unreachable or on its way up.
     pub since: Time,
+    /// In which session it was last said that its resources are wanted back, if they are.
+    pub wanted_back_in: Option<u64>,
+}
+
+impl Memory {
+    /// Whether its resources are wanted back: it is replaced, and ended when the replacement is healthy.
+    pub fn is_wanted_back(&self) -> bool {
+        self.wanted_back_in.is_some()
+    }
 }
 
 impl Instance {

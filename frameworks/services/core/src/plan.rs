@@ -4,7 +4,7 @@
 //! Marathon's `TaskReplaceActor` (minimum health `ceil(n·H)`, capacity `floor(n·(1+O))`, one more when both are equal), and
 //! mends one deadlock of it: old instances that are unhealthy make room when nothing else can.
 
-use crate::app::Upgrade;
+use crate::app::{Fraction, Upgrade};
 
 /// How many instances of an app there are, of which kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,19 @@ pub fn bounds(target: u32, upgrade: Upgrade) -> (u32, u32) {
     // With nothing to spare on either side no move would be possible.
     let guard = u32::from(least == most && target > 0);
     (least, most.saturating_add(guard))
+}
+
+/// How instances are replaced that are wanted back: the others first, whatever gap the app allows when it is updated. Only
+/// an app that may never have one more than it wants has a gap then, as it does in its updates.
+pub fn without_gap(target: u32, upgrade: Upgrade) -> Upgrade {
+    let (_, most) = bounds(target, upgrade);
+    if most <= target {
+        return upgrade;
+    }
+    Upgrade {
+        minimum_health: Fraction::ONE,
+        ..upgrade
+    }
 }
 
 /// The next moves.
@@ -102,7 +115,6 @@ fn old_to_end(census: &Census, least: u32, most: u32, present: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::Fraction;
     use proptest::prelude::*;
 
     fn upgrade(minimum: u32, over: u32) -> Upgrade {
@@ -215,6 +227,43 @@ mod tests {
             ..stuck
         };
         assert_eq!(plan(&room, upgrade(50, 0)).launch, 5);
+    }
+
+    #[test]
+    fn what_is_wanted_back_is_replaced_without_a_gap_unless_one_more_is_forbidden() {
+        for (target, given, expected) in [
+            (3, upgrade(100, 100), upgrade(100, 100)),
+            (3, upgrade(50, 100), upgrade(100, 100)),
+            (3, upgrade(0, 40), upgrade(100, 40)),
+            (3, upgrade(100, 0), upgrade(100, 0)),
+            (3, upgrade(50, 0), upgrade(50, 0)),
+            (1, upgrade(0, 0), upgrade(0, 0)),
+        ] {
+            let used = without_gap(target, given);
+            assert_eq!(used, expected, "{target} {given:?}");
+            // The rest stays where it is.
+            let (staying, leaving) = (target - 1, 1);
+            let census = Census {
+                target,
+                new: staying,
+                new_healthy: staying,
+                old: leaving,
+                old_healthy: leaving,
+                dying: 0,
+            };
+            let moves = plan(&census, used);
+            let is_replaced_first = moves.launch == 1 && moves.end_old == 0;
+            let is_ended_first = moves.launch == 0 && moves.end_old == 1;
+            let has_gap = used.minimum_health != Fraction::ONE;
+            assert!(
+                if has_gap {
+                    is_ended_first
+                } else {
+                    is_replaced_first
+                },
+                "{moves:?}"
+            );
+        }
     }
 
     proptest! {

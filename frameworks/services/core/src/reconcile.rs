@@ -55,6 +55,7 @@ impl Core {
     /// Begins with the master anew: nothing that was under way is known to it.
     pub(crate) fn on_session_opened(&mut self, now: Time, framework: FrameworkId) {
         self.session = Some(framework);
+        self.session_number += 1;
         self.pending.clear();
         self.renew_demand();
         self.demand_may_leave_at = None;
@@ -78,10 +79,42 @@ impl Core {
     /// An agent has said all that it runs: asks about instances there that nobody has confirmed, or that are not up. The
     /// launch of these may have died with the master that took it, and no agent will ever speak of them.
     pub(crate) fn on_agent_settled(&mut self, agent: &AgentId) {
+        self.forget_wanted_back(agent);
         let is_open =
             |instance: &Instance| !instance.memory.is_confirmed || instance.phase < Phase::Running;
         let tasks = self.askable(|instance| instance.agent == *agent && is_open(instance));
         self.ask_about(tasks);
+    }
+
+    /// The resources of these tasks are wanted back, or are not any more. A condemned instance ends anyway.
+    pub(crate) fn on_reclaimed(&mut self, tasks: &[TaskId], is_wanted: bool) {
+        let wanted = is_wanted.then_some(self.session_number);
+        for task in tasks {
+            if let Some(id) = self.tasks.get(task).copied() {
+                self.set_wanted_back(id, wanted);
+            }
+        }
+    }
+
+    /// What was wanted back on an agent before, and was not said again, is not any more.
+    fn forget_wanted_back(&mut self, agent: &AgentId) {
+        let number = self.session_number;
+        let is_old = |instance: &Instance| {
+            let said_in = instance.memory.wanted_back_in;
+            instance.agent == *agent && said_in.is_some_and(|said_in| said_in != number)
+        };
+        let instances = self.instances.iter();
+        let old = instances.filter(|(_, instance)| is_old(instance));
+        for id in old.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.set_wanted_back(id, None);
+        }
+    }
+
+    fn set_wanted_back(&mut self, id: InstanceId, wanted: Option<u64>) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            Arc::make_mut(instance).memory.wanted_back_in = wanted;
+            self.touched.insert(instance.app.clone());
+        }
     }
 
     /// Asks about everything: by id, so that unknown ones are answered too, and about all, so that strange ones show.

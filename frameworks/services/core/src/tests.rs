@@ -3,6 +3,7 @@
 mod containers;
 mod crashes;
 mod definitions;
+mod drains;
 mod large;
 mod random;
 mod stories;

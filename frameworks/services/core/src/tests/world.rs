@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) now: Time,
     pub(super) tasks: BTreeMap<TaskId, Live>,
     pub(super) cut: BTreeSet<AgentId>,
+    /// Nothing is offered of these.
+    pub(super) drained: BTreeSet<AgentId>,
     pub(super) demand: Vec<DemandEntry>,
     pub(super) notices: Vec<Notice>,
     pub(super) acknowledged: u64,
@@ -84,6 +86,7 @@ impl World {
             },
             tasks: BTreeMap::new(),
             cut: BTreeSet::new(),
+            drained: BTreeSet::new(),
             demand: Vec::new(),
             notices: Vec::new(),
             acknowledged: 0,
@@ -347,10 +350,11 @@ impl World {
     pub(super) fn offer(&mut self) {
         self.run_inbox();
         let names = ["a", "b"];
-        let Some(name) = names
-            .into_iter()
-            .find(|name| !self.cut.contains(&agent(name)))
-        else {
+        let Some(name) = names.into_iter().find(|name| {
+            [&self.cut, &self.drained]
+                .iter()
+                .all(|out| !out.contains(&agent(name)))
+        }) else {
             return;
         };
         self.count += 1;
@@ -394,7 +398,7 @@ impl World {
                     .get(task)
                     .is_some_and(|live| !live.spec.checks.is_empty());
                 self.set(task, TaskState::Running, has_checks.then_some(true));
-            } else if !self.demand.is_empty() && self.cut.len() < 2 {
+            } else if !self.demand.is_empty() && self.cut.len() + self.drained.len() < 2 {
                 self.offer();
             } else {
                 return;
