@@ -4,6 +4,8 @@
 //! What is made can be told from what is configured: reservations of operations have a principal, and volumes are made by
 //! operations alone. So the original of a resource is found by undoing it, and nothing else has to be kept.
 
+use std::collections::BTreeMap;
+
 use crate::problem::Problem;
 use crate::resource_kind::ResourceKind;
 use crate::resources::{Amount, Conversion, Resources};
@@ -28,19 +30,48 @@ pub fn made_of(resources: &Resources) -> Resources {
 
 /// What an agent has when these were made on it, and what of them it has no resources for.
 pub fn total_with(configured: &Resources, made: &Resources) -> (Resources, Resources) {
-    let (mut total, mut missing) = (configured.clone(), Resources::new());
+    if made.is_empty() {
+        return (configured.clone(), Resources::new());
+    }
+    // By kind, and not as resources: of a thousand kinds each is found by itself, and nothing is moved.
+    let all = configured.iter();
+    let mut left: BTreeMap<ResourceKind, Amount> = all
+        .map(|(kind, amount)| (kind.into_owned(), amount.clone()))
+        .collect();
+    let mut missing = Resources::new();
     for (kind, amount) in made.iter() {
         let mut item = Resources::new();
+        // Cannot be refused, here and below: it was resources already.
         let _ = item.insert(kind.into_owned(), amount.clone());
-        match original_of(&item) {
-            Ok(original) if total.contains(&original) => {
-                total.subtract(&original);
-                total.add(&item);
-            }
-            Ok(_) | Err(_) => missing.add(&item),
+        if !take(&mut left, &item) {
+            missing.add(&item);
         }
     }
+    let mut total = Resources::new();
+    for (kind, amount) in left {
+        if !amount.is_empty() {
+            let _ = total.insert(kind, amount);
+        }
+    }
+    total.add(&made.minus(&missing));
     (total, missing)
+}
+
+/// Takes what an item was made of out of what is left, if it is all there.
+fn take(left: &mut BTreeMap<ResourceKind, Amount>, item: &Resources) -> bool {
+    let Ok(original) = original_of(item) else {
+        return false;
+    };
+    let is_there = original.iter().all(|(kind, amount)| {
+        let mine = left.get(&*kind);
+        mine.is_some_and(|mine| mine.contains(amount))
+    });
+    for (kind, amount) in original.iter().filter(|_| is_there) {
+        if let Some(mine) = left.get_mut(&*kind) {
+            mine.subtract(amount);
+        }
+    }
+    is_there
 }
 
 /// One item as it was configured.
@@ -73,7 +104,6 @@ mod tests {
     use super::*;
     use crate::id::{Principal, Role};
     use crate::resource_kind::{Disk, Reservation, Volume};
-    use std::collections::BTreeMap;
 
     fn r(text: &str) -> Resources {
         text.parse().expect(text)
@@ -135,6 +165,29 @@ mod tests {
         assert_eq!(total, r("cpus:3;disk:50").plus(&kept));
         let (total, missing) = total_with(&r("mem:1"), &made);
         assert_eq!((total, missing), (r("mem:1"), made));
+    }
+
+    #[test]
+    fn what_is_made_of_the_same_adds_up() {
+        let labelled = |n: u32| {
+            let mut reservation = reservation("eng");
+            reservation.labels.insert("n".to_owned(), n.to_string());
+            let cpu = r("cpus:1;ports:[1-1]").push_reservation(&reservation);
+            cpu.expect("reservable")
+        };
+        let [one, two, three] = [1, 2, 3].map(labelled);
+        let cpus = |of: &Resources| of.scalar("cpus");
+        let made = one.plus(&two).plus(&three);
+        let (total, missing) = total_with(&r("cpus:2;ports:[1-9]"), &made);
+        assert_eq!((cpus(&total), cpus(&missing)), (2_000, 1_000));
+        assert_eq!(
+            total.range_set("ports"),
+            r("ports:[1-9]").range_set("ports")
+        );
+        let ports = missing
+            .iter()
+            .filter(|(kind, _)| kind.name.as_str() == "ports");
+        assert_eq!(ports.count(), 2, "a number is there once");
     }
 
     #[test]

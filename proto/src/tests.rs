@@ -1,5 +1,7 @@
 //! Every value of the model survives the wire, no bytes break a decoder, and bad input is named by code and field.
 
+mod given;
+mod old;
 mod refusals;
 mod values;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proffer_leader::Masters;
-use proffer_model::limits::{FAILOVER_TIMEOUT_DEFAULT, FAILOVER_TIMEOUT_MAX};
+use proffer_model::limits::{FAILOVER_TIMEOUT_DEFAULT, FAILOVER_TIMEOUT_MAX, ID_LEN_MAX};
 use proffer_model::{Problem, Role, Secret, code};
 use proffer_server::auth::default_token_path;
 use proffer_server::config::{DurationText, Text};
@@ -15,6 +15,9 @@ use serde::Deserialize;
 
 /// The masters unless `master` says otherwise.
 const MASTER: &str = "127.0.0.1:5050";
+
+/// The framework's name unless `name` says otherwise.
+const NAME: &str = "services";
 
 /// What may be given, by flag, environment variable or in the file.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -33,6 +36,9 @@ pub struct Options {
     /// The file with the local token
     #[arg(long, env = "PROFFER_SERVICES_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// What people call this framework, to tell it from others of its kind [default: services]
+    #[arg(long, env = "PROFFER_SERVICES_NAME", value_name = "NAME")]
+    pub name: Option<String>,
     /// The role that pays for all apps [default: *]
     #[arg(long, env = "PROFFER_SERVICES_ROLE", value_name = "ROLE")]
     pub role: Option<String>,
@@ -82,6 +88,7 @@ proffer_server::layered!(Options {
     listen,
     work_dir,
     token_file,
+    name,
     role,
     failover_timeout,
     local_port_min,
@@ -102,6 +109,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub work_dir: PathBuf,
     pub token_file: PathBuf,
+    pub name: String,
     pub role: Role,
     pub failover_timeout: Duration,
     pub service_ports: ServicePortRange,
@@ -123,6 +131,13 @@ impl Config {
                     .map(|()| parsed.to_string())
             })
             .map_err(|problem| problem.within("master"))?;
+        let name = options.name.unwrap_or_else(|| NAME.to_owned());
+        if name.is_empty() || name.len() > ID_LEN_MAX || name.contains(char::is_control) {
+            let message = format!(
+                "{name:?} is empty, has more than {ID_LEN_MAX} bytes, or control characters"
+            );
+            return Err(wrong("name", message, "give a short name such as shop"));
+        }
         let role = options.role.as_deref().unwrap_or("*");
         let role = Role::new(role).map_err(|problem| {
             wrong("role", problem.message, "give * or a path such as eng/web")
@@ -166,6 +181,7 @@ impl Config {
                 .work_dir
                 .unwrap_or_else(|| PathBuf::from("/var/lib/proffer/services")),
             token_file,
+            name,
             role,
             failover_timeout,
             service_ports,
@@ -195,6 +211,7 @@ mod tests {
         };
         let config = Config::from_options(options).expect("good");
         assert_eq!(config.masters_shown, "127.0.0.1:5050");
+        assert_eq!(config.name, "services");
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(
             (config.service_ports.begin, config.service_ports.end),
@@ -224,6 +241,13 @@ mod tests {
                     ..token()
                 },
                 "master[1]",
+            ),
+            (
+                Options {
+                    name: Some(String::new()),
+                    ..token()
+                },
+                "name",
             ),
             (
                 Options {

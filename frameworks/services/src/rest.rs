@@ -63,6 +63,7 @@ pub(crate) struct Info {
     /// `host:port` where this API is reached.
     pub(crate) address: String,
     pub(crate) port: u16,
+    pub(crate) name: String,
     pub(crate) role: String,
     pub(crate) masters: String,
     pub(crate) local_port_min: u16,

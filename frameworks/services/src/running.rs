@@ -64,12 +64,12 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         token: Some(token.secret().clone()),
         framework_id: identity.load()?,
         description: FrameworkDescription {
-            name: "services".to_owned(),
+            name: config.name.clone(),
             roles: vec![config.role.clone()],
             failover_timeout: config.failover_timeout,
         },
         insecure_allow_plaintext: config.insecure_allow_plaintext,
-        ..ConnectOptions::new(masters, "services", [config.role.clone()])
+        ..ConnectOptions::new(masters, &config.name, [config.role.clone()])
     };
     let (handle, events) = Framework::connect(options).map_err(as_named_here)?;
     let master = Arc::new(SdkMaster::new(handle));
@@ -195,6 +195,7 @@ pub(crate) fn assemble<M: Master>(
     let info = Info {
         address: address.to_string(),
         port: address.port(),
+        name: config.name.clone(),
         role: config.role.to_string(),
         masters: config.masters_shown.clone(),
         local_port_min: config.service_ports.begin,

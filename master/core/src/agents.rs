@@ -13,7 +13,7 @@ use proffer_model::{
     Resources, TaskId, Time, code, session,
 };
 
-use crate::amounts::{exclusive, ports_of, strip_numbers};
+use crate::amounts::{displaced, exclusive, ports_of, strip_numbers};
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
@@ -78,11 +78,21 @@ impl Agent {
     /// What is neither used nor resting.
     pub(crate) fn rested(&self) -> Resources {
         let mut rest = self.total.minus(&exclusive(&self.used));
+        rest.subtract(&self.displaced());
         strip_numbers(&mut rest, &self.used);
         for (_, ports) in &self.resting {
             rest.subtract(ports);
         }
         rest
+    }
+
+    /// What is not used as it is there, but as it was before.
+    pub(crate) fn displaced(&self) -> Resources {
+        if self.total.contains(&self.used) {
+            return Resources::new();
+        }
+        let left = self.total.minus(&exclusive(&self.used));
+        displaced(&self.total, &self.used, &left)
     }
 }
 

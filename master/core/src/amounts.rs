@@ -1,7 +1,9 @@
 //! Arithmetic on resources that only the master needs: what a shape needs of an agent.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use proffer_model::resource_kind::DiskSource;
 use proffer_model::resources::Amount;
 use proffer_model::resources::format_milli;
 use proffer_model::{RangeSet, ResourceKind, ResourceName, Resources, Shape};
@@ -55,6 +57,46 @@ pub(crate) fn strip_numbers(left: &mut Resources, used: &Resources) {
         }
     }
     left.subtract(&overlap);
+}
+
+/// What of `left` must not be given to anybody: tasks hold more of a name than there is of it as they hold it, because their
+/// agent has lost reservations or resources meanwhile. Taken from what is ordinary first, then from what is reserved; a
+/// disk of its own stands for itself, and so does what is revocable. Volumes stay: somebody's data is there.
+pub(crate) fn displaced(total: &Resources, used: &Resources, left: &Resources) -> Resources {
+    let mut owed: BTreeMap<Place, u64> = BTreeMap::new();
+    for (kind, amount) in used.iter() {
+        let there = total
+            .amount(&kind)
+            .map_or(0, |amount| amount.quantity(true));
+        let beyond = amount.quantity(kind.is_shared).saturating_sub(there);
+        if beyond > 0 {
+            let sum = owed.entry(place(&kind)).or_default();
+            *sum = sum.saturating_add(beyond);
+        }
+    }
+    let mut displaced = Resources::new();
+    for (kind, amount) in left.iter() {
+        let Some(owed) = owed.get_mut(&place(&kind)).filter(|owed| **owed > 0) else {
+            continue;
+        };
+        let part = match amount {
+            Amount::Scalar(milli) => Amount::Scalar((*owed).min(*milli)),
+            Amount::Whole(_) if kind.volume().is_none() => amount.clone(),
+            Amount::Whole(_) | Amount::Ranges(_) | Amount::Set(_) => continue,
+        };
+        *owed = owed.saturating_sub(part.quantity(kind.is_shared));
+        // Cannot be refused: it was resources already.
+        let _ = displaced.insert(kind.into_owned(), part);
+    }
+    displaced
+}
+
+/// What is the same thing on the host, whoever it is reserved for.
+type Place = (ResourceName, Option<DiskSource>, bool);
+
+fn place(kind: &ResourceKind) -> Place {
+    let source = kind.disk.as_ref().and_then(|disk| disk.source.clone());
+    (kind.name.clone(), source, kind.is_revocable)
 }
 
 /// How many of a shape are in `free`, at most `max`. Any shape: one, if there is a scalar (ports alone are no offer).

@@ -201,7 +201,7 @@ impl Core {
             Why::Window => (
                 "window".to_owned(),
                 format!(
-                    "fit, but wait until the framework answers some of its {} offers: while others wait it may have {}",
+                    "fit, but wait until the framework answers what it has (offers out: {}, at most while others wait: {})",
                     known.offers.len(),
                     known.window.most
                 ),

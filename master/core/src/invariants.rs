@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use proffer_model::made::total_with;
-use proffer_model::{AgentState, FrameworkId, Resources, TaskState};
+use proffer_model::{AgentState, FrameworkId, ResourceKind, ResourceName, Resources, TaskState};
 
 use crate::amounts::{exclusive, scalars_of};
 use crate::core::Core;
@@ -123,6 +123,19 @@ impl Core {
                 left.contains(&exclusive(&offered)),
                 "agent {id} offers no more than is left: {offered}"
             );
+            let free = self.free(id).plus(&exclusive(&offered));
+            for name in agent.total.quantities().iter().map(|(name, _)| name) {
+                let [total, used, free] = [&agent.total, &used, &free].map(|of| {
+                    let all = of.iter().filter(|(kind, _)| is_divided(kind, name));
+                    all.fold(0, |sum: u64, (_, amount)| {
+                        sum.saturating_add(amount.quantity(false))
+                    })
+                });
+                ensure!(
+                    free <= total.saturating_sub(used),
+                    "agent {id} gives no more {name} than tasks leave: {free} of {total}, {used} used"
+                );
+            }
             for offer in &agent.offers {
                 let held = self.offers.standing.get(offer);
                 ensure!(
@@ -297,6 +310,11 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Whether it is a part of what an agent has of a name, for whomever: no disk of its own, no volume, not revocable.
+fn is_divided(kind: &ResourceKind, name: &ResourceName) -> bool {
+    kind.name == *name && kind.disk.is_none() && !kind.is_revocable
 }
 
 /// Whether no number of a range resource is in both.

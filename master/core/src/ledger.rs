@@ -2,7 +2,8 @@
 //!
 //! Numbers and items (ports) that tasks hold or that rest are not there at all for it, and neither is what strays hold:
 //! an agent may report tasks that overlap, and then what one of them gives up is still held by the other. All else it
-//! knows as held.
+//! knows as held. What tasks hold that their agent does not have any more as they hold it is not there either, in
+//! whatever form it is there now.
 
 use proffer_model::{AgentId, AgentState, FrameworkId, Limits, Quota, Resources, Role, Weight};
 
@@ -30,6 +31,7 @@ impl Core {
         for stray in known.strays.values() {
             total.subtract(&exclusive(stray));
         }
+        total.subtract(&known.displaced());
         for (_, ports) in &known.resting {
             total.subtract(ports);
         }

@@ -8,6 +8,7 @@ use proffer_model::{
     AgentId, AgentState, OfferId, Principal, Problem, Resources, Role, Weight, code,
 };
 
+use crate::amounts::exclusive;
 use crate::conversions::{
     check_creation, check_destruction, check_made, check_principals, not_there, stamped,
 };
@@ -141,8 +142,21 @@ impl Core {
         };
         let all = free.plus(&known.offered);
         if !all.contains(needed) {
-            let message = "tasks hold it, or the agent does not have it as it is named";
-            return Err(not_there(&all, needed, code::RESOURCES_NOT_FREE, message));
+            let unused = known.total.minus(&exclusive(&known.used));
+            let (there, message) = if !known.total.contains(needed) {
+                (
+                    &known.total,
+                    "the agent does not have so much of it by that name",
+                )
+            } else if !unused.contains(needed) {
+                (&unused, "tasks hold too much of it")
+            } else {
+                (
+                    &all,
+                    "it rests because a task held it until now, or a task holds it by another name",
+                )
+            };
+            return Err(not_there(there, needed, code::RESOURCES_NOT_FREE, message));
         }
         let holding = |id: &OfferId| self.offers.standing.get(id).map(|offer| &offer.resources);
         let alone = known

@@ -25,6 +25,8 @@ pub(crate) struct Triggers {
     /// When an exclusion ends, or something has waited long enough: the allocator knows where that is.
     look_at: u64,
     timer_at: Option<u64>,
+    /// How much of an allocation one step does at most.
+    pub(crate) steps_max: u32,
     /// What a new term still waits for.
     recovery: Option<Recovery>,
 }
@@ -62,6 +64,7 @@ impl Triggers {
             sweep_at: 0,
             look_at: u64::MAX,
             timer_at: None,
+            steps_max: ALLOCATION_STEPS_MAX,
             recovery: (!is_empty).then_some(recovery),
         }
     }
@@ -165,7 +168,7 @@ impl Core {
             true => Scope::All,
             false => Scope::Changed,
         };
-        let run = self.allocator.run(now, scope, ALLOCATION_STEPS_MAX);
+        let run = self.allocator.run(now, scope, triggers.steps_max);
         if run.steps > 0 {
             // Where nothing is wanted there was nothing to do: the first demand after it is served at once.
             triggers.last_at = Some(now);
@@ -173,6 +176,8 @@ impl Core {
         triggers.under_way = (!run.is_done).then_some(is_sweep);
         if run.is_done {
             if is_sweep {
+                // What was opened by the sweep itself, because others have got what they waited for.
+                triggers.is_changed = true;
                 triggers.is_sweep = false;
                 triggers.sweep_at = now.after(self.config.allocation_sweep).mono_ns;
             } else {

@@ -51,7 +51,7 @@ fn good_check() -> v1::Check {
     }
 }
 
-fn good_task() -> v1::TaskSpec {
+pub(super) fn good_task() -> v1::TaskSpec {
     v1::TaskSpec {
         id: "web.1".into(),
         resources: Some(v1::Resources {
@@ -78,7 +78,11 @@ fn call(call: Call) -> v1::SessionCall {
 }
 
 #[track_caller]
-fn assert_refused<T: std::fmt::Debug>(decoded: Result<T, Problem>, code: &str, field: &str) {
+pub(super) fn assert_refused<T: std::fmt::Debug>(
+    decoded: Result<T, Problem>,
+    code: &str,
+    field: &str,
+) {
     let problem = decoded.expect_err(field);
     assert_eq!(
         (problem.code.as_ref(), problem.field.as_str()),

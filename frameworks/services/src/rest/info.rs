@@ -114,7 +114,7 @@ pub(crate) async fn info(State(api): State<Api>) -> Response {
         "frameworkId": framework.map(|id| id.to_string()),
         "marathon_config": {
             "master": info.masters,
-            "framework_name": "services",
+            "framework_name": info.name,
             "mesos_role": info.role,
             "failover_timeout": info.failover_timeout_secs,
             "local_port_min": info.local_port_min,

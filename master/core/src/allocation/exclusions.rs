@@ -143,6 +143,12 @@ impl Ends {
         }
     }
 
+    /// How many there are, ended or not.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// The next one that has ended by now, when there is one.
     pub(super) fn pop_until(&mut self, now: u64) -> Option<End> {
         let next = self.heap.peek().filter(|Reverse(end)| end.until <= now);

@@ -3,4 +3,5 @@
 mod cases;
 mod histories;
 mod steps;
+mod windows;
 mod world;

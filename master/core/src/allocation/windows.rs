@@ -156,6 +156,13 @@ impl Allocator {
         }
     }
 
+    /// Whether anything may be offered to a framework.
+    #[cfg(test)]
+    pub(super) fn is_active(&self, framework: &FrameworkId) -> bool {
+        let found = self.frameworks.get(framework);
+        found.is_some_and(|found| found.is_active)
+    }
+
     /// How many of a framework's offers are out.
     pub fn offers_out(&self, framework: &FrameworkId) -> u32 {
         let found = self.frameworks.get(framework);

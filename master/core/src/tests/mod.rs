@@ -4,12 +4,15 @@
 mod agents;
 mod drains;
 mod frameworks;
+mod input;
 mod offers;
 mod operators;
 mod random;
 mod random_making;
 mod silence;
 mod state;
+mod sweeps;
 mod tasks;
 mod volumes;
+mod windows;
 mod world;

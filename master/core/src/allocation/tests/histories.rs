@@ -34,6 +34,7 @@ struct History {
     random: Random,
     leases: Vec<Lease>,
     agents: BTreeSet<String>,
+    windows: BTreeMap<String, u32>,
     /// Roles whose limits were set while they held more.
     log: Vec<String>,
 }
@@ -55,6 +56,7 @@ impl History {
             random: Random::new(seed ^ 0xabcd),
             leases: Vec::new(),
             agents: BTreeSet::new(),
+            windows: BTreeMap::new(),
             log: Vec::new(),
         }
     }
@@ -163,6 +165,7 @@ impl History {
             return;
         }
         let is_accepted = choice == 0;
+        allocator.end_offer(id);
         if !is_accepted {
             allocator.release(id, path, of, &offer.resources);
         }
@@ -234,7 +237,7 @@ impl History {
 
     fn step(&mut self) {
         let (id, path) = self.a_framework();
-        match self.random.below(26) {
+        match self.random.below(27) {
             0..5 => self.set_agent(),
             5..10 => self.set_demand(),
             10..16 => self.end_lease(),
@@ -264,11 +267,63 @@ impl History {
                 self.world.allocator.set_share_excluded(&excluded);
             }
             24 => self.find_running(&id, path),
+            25 => self.set_window(&id),
             _ => self
                 .world
                 .allocator
                 .leave_role(&framework(&id), &role(path)),
         }
+    }
+
+    fn set_window(&mut self, id: &str) {
+        let most = [None, Some(1), Some(2), Some(4)][self.random.below(4)];
+        self.log.push(format!("window {id} {most:?}"));
+        let of = framework(id);
+        self.world.allocator.set_window(&of, most);
+        self.windows.insert(id.to_owned(), most.unwrap_or(u32::MAX));
+    }
+
+    /// How many offers are out of each framework, as the leases say.
+    fn out(&self) -> BTreeMap<String, u32> {
+        let mut out = BTreeMap::new();
+        for lease in self.leases.iter().filter(|lease| !lease.is_task) {
+            *out.entry(lease.offer.framework.to_string()).or_default() += 1;
+        }
+        out
+    }
+
+    /// Nobody who had as many out as the window says was offered anything while others waited all the time.
+    fn windows_hold(&self, before: &BTreeMap<String, u32>, waiting_before: &BTreeSet<String>) {
+        let waiting = self.waiting();
+        for (id, out) in self.out() {
+            let of = framework(&id);
+            assert_eq!(
+                self.world.allocator.offers_out(&of),
+                out,
+                "{id} counts its offers"
+            );
+            let most = self.windows.get(&id).copied().unwrap_or(u32::MAX);
+            let had = before.get(&id).copied().unwrap_or(0);
+            let mut others = waiting
+                .intersection(waiting_before)
+                .filter(|other| **other != id);
+            if others.next().is_some() && out > had {
+                assert!(
+                    had < most,
+                    "{id} had {had} out, {most} at most, and has {out}"
+                );
+            }
+        }
+    }
+
+    /// Frameworks that want something.
+    fn waiting(&self) -> BTreeSet<String> {
+        let all = (0..6).map(|i| format!("f{i}"));
+        let allocator = &self.world.allocator;
+        all.filter(|id| {
+            allocator.is_active(&framework(id)) && allocator.wanted_in_all(&framework(id)) > 0
+        })
+        .collect()
     }
 
     fn set_active(&mut self) {
@@ -286,12 +341,17 @@ impl History {
             let (id, _) = self.a_framework();
             self.log.push(format!("remove {id}"));
             self.world.allocator.remove_framework(&framework(&id));
+            self.windows.remove(&id);
             self.leases
                 .retain(|lease| lease.offer.framework.as_str() != id);
         } else if let Some(of) = self.an_agent() {
             self.log.push(format!("remove {of}"));
             self.world.allocator.remove_agent(&agent(&of));
             self.agents.remove(&of);
+            let lost = self.leases.iter().filter(|lease| !lease.is_task);
+            for lease in lost.filter(|lease| lease.offer.agent.as_str() == of) {
+                self.world.allocator.end_offer(&lease.offer.framework);
+            }
             self.leases.retain(|lease| lease.offer.agent.as_str() != of);
         }
     }
@@ -342,6 +402,7 @@ impl History {
     /// Runs, and looks at what was granted.
     fn run(&mut self) {
         let before = self.consumed();
+        let (out, waiting) = (self.out(), self.waiting());
         let scope_all = self.random.below(4) == 0;
         let scope = if scope_all {
             Scope::All
@@ -361,6 +422,7 @@ impl History {
         }
         if !is_interrupted {
             self.limits_hold(&before);
+            self.windows_hold(&out, &waiting);
         }
         let again = self.run_once(Scope::Changed, u32::MAX).1;
         // A look at everything is one look: what an earmark that ended in it had kept is left to the next, as is what

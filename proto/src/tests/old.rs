@@ -1,0 +1,87 @@
+//! What older versions have written is read for ever: their bytes, made by hand, lack the fields that came later.
+
+use proffer_model::Resources;
+use prost::Message;
+
+use super::refusals::good_task;
+use crate::{checkpoint, decode_batch, decode_run, decode_snapshot, decode_to_master, v1};
+
+/// One field of a message: bytes with their length.
+fn bytes(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut field = vec![(number << 3) | 2];
+    prost::encoding::encode_varint(content.len() as u64, &mut field);
+    field.extend_from_slice(content);
+    field
+}
+
+/// One field of a message: a number.
+fn number(number: u8, value: u64) -> Vec<u8> {
+    let mut field = vec![number << 3];
+    prost::encoding::encode_varint(value, &mut field);
+    field
+}
+
+/// An agent as it was described before agents had domains.
+fn description() -> Vec<u8> {
+    let description = v1::AgentDescription {
+        host: "h".into(),
+        address: "h:1".into(),
+        resources: Some(v1::Resources::default()),
+        ..v1::AgentDescription::default()
+    };
+    description.encode_to_vec()
+}
+
+fn good_spec() -> Vec<u8> {
+    good_task().encode_to_vec()
+}
+
+#[test]
+fn a_store_from_before_reservations_quotas_and_drains_is_read() {
+    let agent = [bytes(1, b"a1"), bytes(2, &description()), number(3, 9)].concat();
+    let snapshot = [number(1, 1), bytes(2, &agent), number(5, 3)].concat();
+    let registry = decode_snapshot(&snapshot).expect("an old snapshot");
+    let (id, entry) = registry.agents.iter().next().expect("an agent");
+    assert_eq!(id.as_str(), "a1");
+    assert_eq!(entry.unreachable_since_wall_ms, Some(9));
+    assert_eq!(
+        (&entry.made, entry.is_deactivated, entry.drain),
+        (&Resources::new(), false, None)
+    );
+    assert!(registry.quotas.is_empty() && registry.weights.is_empty());
+    assert_eq!(registry.completed_count, 3);
+    let admit = [bytes(1, b"a1"), bytes(2, &description())].concat();
+    let record = [number(1, 1), bytes(2, &admit)].concat();
+    let batch = [number(1, 4), bytes(2, &record)].concat();
+    let (epoch, operations) = decode_batch(&batch).expect("an old batch");
+    assert_eq!((epoch.0, operations.len()), (4, 1));
+}
+
+#[test]
+fn a_task_from_before_it_was_written_down_who_pays_is_read() {
+    let run = [bytes(1, b"f1"), number(2, 7), bytes(3, &good_spec())].concat();
+    let run = checkpoint::v1::Run::decode(run.as_slice()).expect("bytes");
+    let run = decode_run(run).expect("an old checkpoint");
+    assert_eq!((run.framework.as_str(), run.payer), ("f1", None));
+    let status = v1::Status {
+        task_id: "web.1".into(),
+        incarnation: 7,
+        number: 1,
+        state: v1::TaskState::Running.into(),
+        ..v1::Status::default()
+    };
+    let task = [
+        bytes(1, b"f1"),
+        bytes(2, &good_spec()),
+        number(3, 7),
+        bytes(4, &status.encode_to_vec()),
+    ];
+    let hello = [bytes(4, &description()), bytes(5, &task.concat())].concat();
+    let message = bytes(1, &hello);
+    let message = v1::ToMaster::decode(message.as_slice()).expect("bytes");
+    let message = decode_to_master(message).expect("an old agent's hello");
+    let proffer_model::link::ToMaster::Hello(hello) = message else {
+        panic!("a hello");
+    };
+    assert_eq!(hello.tasks[0].payer, None);
+}
