@@ -148,8 +148,7 @@ impl Driver {
                 self.write(Write::Change(seq, change)).await;
             }
             Effect::RemoveRun(run) => self.write(Write::Remove(run)).await,
-            // Not kept yet.
-            Effect::KeepVolumes(_) => {}
+            Effect::KeepVolumes(volumes) => self.processes.keep_volumes(volumes),
             Effect::Send {
                 link,
                 message,

@@ -27,6 +27,7 @@ mod running;
 pub mod supervisor;
 mod timers;
 mod view;
+mod volumes;
 
 pub use config::{Config, Options};
 pub use host::resources as host_resources;

@@ -125,5 +125,7 @@ pub const IMAGE_ARCHIVES_KNOWN_MAX: usize = 8;
 /// An archive that was changed less than this before it was read is not remembered: another change in the same tick of
 /// the file system's clock would go unseen.
 pub const IMAGE_ARCHIVE_SETTLE_TIME: Duration = Duration::from_secs(2);
+/// How often, at the least, volumes that are no more are looked at, and removed when they have been kept long enough.
+pub const VOLUMES_LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Bytes of all images on disk that are kept for later starts; above it, images that no task uses go.
 pub const IMAGES_LEN_MAX: u64 = 10 * 1024 * 1024 * 1024;

@@ -6,6 +6,7 @@
 
 mod attach;
 mod launch;
+mod mount;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,8 +27,11 @@ use crate::limits::{IMAGE_LOADS_MAX, SIGNALS_MAX, START_PATIENCE, STARTS_MAX};
 use crate::oci::{self, Containers};
 use crate::process::attach::{Attached, Connection, attach};
 use crate::supervisor::protocol::{READY, Said, kill_line};
+use crate::volumes::Volumes;
 
-pub(crate) use launch::{Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch};
+pub(crate) use launch::{
+    Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch, make_sandbox,
+};
 
 /// SIGTERM, as Linux numbers it everywhere.
 const SIGTERM: i32 = 15;
@@ -44,6 +48,7 @@ pub(crate) struct Processes {
 struct Shared {
     runs_dir: PathBuf,
     programs: Programs,
+    volumes: Volumes,
     /// Or why this agent runs none.
     containers: Result<Arc<Containers>, String>,
     inbox: Inbox,
@@ -59,13 +64,14 @@ impl Processes {
     /// None yet. `ended` ends the agent's part of all; the containers run on.
     pub(crate) fn new(
         runs_dir: PathBuf,
-        programs: Programs,
+        (programs, volumes): (Programs, Volumes),
         containers: Result<Containers, String>,
         (inbox, ended): (Inbox, CancellationToken),
     ) -> Self {
         let shared = Shared {
             runs_dir,
             programs,
+            volumes,
             containers: containers.map(Arc::new),
             inbox,
             starts: Semaphore::new(STARTS_MAX),
@@ -83,6 +89,11 @@ impl Processes {
     pub(crate) fn start(&self, run: RunId, spec: Arc<TaskSpec>) {
         let shared = self.shared.clone();
         self.spawn(async move { shared.start(run, &spec).await });
+    }
+
+    /// These volumes are to be here, and no others.
+    pub(crate) fn keep_volumes(&self, volumes: Vec<proffer_model::link::AgentVolume>) {
+        self.shared.volumes.keep(volumes);
     }
 
     /// Finds out what is there of a run of an earlier life, and stays attached to it if it runs.
@@ -161,7 +172,7 @@ impl Shared {
     async fn start(&self, run: RunId, spec: &TaskSpec) {
         let dir = self.run_dir(run);
         let said = match &spec.container {
-            None => Ok(()),
+            None => self.mount(&dir, spec).await,
             Some(container) => self.load(run, &dir, spec, container).await,
         };
         let said = match said {
@@ -218,9 +229,23 @@ impl Shared {
         // The semaphore is never closed.
         let _permit = self.loads.acquire().await;
         let (dir, spec, container) = (dir.to_owned(), spec.clone(), container.clone());
-        let work = move || containers.prepare(run, &dir, &spec, &container);
+        let volumes = self.volumes.clone();
+        let work = move || containers.prepare(run, &dir, &spec, &container, &volumes);
         let prepared = tokio::task::spawn_blocking(work).await;
         prepared.unwrap_or_else(|error| Err((Reason::ImageFailed, error.to_string())))
+    }
+
+    /// Gives a process its volumes, which can take long.
+    async fn mount(&self, dir: &Path, spec: &TaskSpec) -> Result<(), (Reason, String)> {
+        if spec.volumes.is_empty() {
+            return Ok(());
+        }
+        let (programs, volumes) = (self.programs.clone(), self.volumes.clone());
+        let (dir, spec) = (dir.to_owned(), spec.clone());
+        let work = move || programs.mount(&dir, &spec, &volumes);
+        let mounted = tokio::task::spawn_blocking(work).await;
+        let mounted = mounted.unwrap_or_else(|error| Err(error.to_string()));
+        mounted.map_err(|message| (Reason::VolumeFailed, message))
     }
 
     /// Starts the supervisor and waits until it listens, or has ended.

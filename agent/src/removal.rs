@@ -14,19 +14,30 @@ use rustix::io::Errno;
 
 /// Removes a directory and all in it; that it is not there is as good. Not for directories that others still fill.
 pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
-    let top = match open(rustix::fs::CWD, path) {
-        Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR | Errno::LOOP) => return fs::remove_file(path),
-        opened => opened?,
-    };
+    match open(rustix::fs::CWD, path) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOTDIR | Errno::LOOP) => fs::remove_file(path),
+        opened => {
+            empty(&opened?)?;
+            fs::remove_dir(path)
+        }
+    }
+}
+
+/// Removes all that is in a directory, which stays.
+pub(crate) fn remove_contents(path: &Path) -> io::Result<()> {
+    empty(&open(rustix::fs::CWD, path)?)
+}
+
+fn empty(top: &OwnedFd) -> io::Result<()> {
     let mut moved = 0;
     loop {
-        let directories = remove_files(&top)?;
+        let directories = remove_files(top)?;
         if directories.is_empty() {
-            return fs::remove_dir(path);
+            return Ok(());
         }
         for name in directories {
-            remove_directory(&top, &name, &mut moved)?;
+            remove_directory(top, &name, &mut moved)?;
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::probe::{Commands, Prober};
 use crate::process::{Processes, Programs};
 use crate::record::Recorder;
 use crate::view::View;
+use crate::volumes::Volumes;
 
 /// An agent that runs.
 #[derive(Debug)]
@@ -88,10 +89,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let view = View::default();
     let (inbox, inputs) = inbox();
     let runs_dir = checkpoints.runs_dir();
+    let work_dir = runs_dir.parent().unwrap_or(&runs_dir);
+    let volumes = Volumes::open(work_dir, &description.resources, config.keep_ended)?;
     let commands = Commands::new(runs_dir.clone(), &programs.supervisor);
     let containers = containers(&config, &runs_dir, &programs);
     let no_containers = containers.as_ref().err().cloned();
     let signals = (inbox.clone(), ended.clone());
+    let programs = (programs, volumes);
     let processes = Processes::new(runs_dir.clone(), programs, containers, signals);
     let recovered = recover(&checkpoints, &processes).await?;
     let settings = Settings {

@@ -13,6 +13,12 @@ const FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 /// Each volume is among the task's resources, once; none is inside of another. A process finds them in its own directory
 /// alone, and may always write.
 pub fn check_mounts(spec: &TaskSpec) -> Result<(), Problem> {
+    if spec.executor.is_some() && !spec.volumes.is_empty() {
+        let message = "a task of an executor has no place of its own for volumes";
+        return Err(Problem::new(code::VOLUME_INVALID, message)
+            .field("volumes")
+            .hint("let the agent run the task that needs them"));
+    }
     for (i, mount) in spec.volumes.iter().enumerate() {
         check_mount(spec, mount).map_err(|problem| problem.within(format!("volumes[{i}]")))?;
         let mut earlier = spec.volumes.iter().take(i);
@@ -147,6 +153,21 @@ mod tests {
             let said = said.err().map_or_else(String::new, |problem| problem.field);
             assert_eq!(said, field, "{mounts:?}");
         }
+    }
+
+    #[test]
+    fn a_task_of_an_executor_mounts_nothing() {
+        let mut spec = spec(&[("v", "data", false)], false);
+        spec.executor = Some(std::sync::Arc::new(crate::task::ExecutorSpec {
+            id: "e".parse().expect("an id"),
+            resources: crate::Resources::new(),
+            command: Command::Shell("true".to_owned()),
+            environment: std::collections::BTreeMap::new(),
+            user: None,
+            shutdown_grace: std::time::Duration::ZERO,
+        }));
+        let problem = check_mounts(&spec).expect_err("refused");
+        assert_eq!(problem.field, "volumes");
     }
 
     #[test]

@@ -23,9 +23,12 @@ use crate::limits::{
 use crate::oci::cgroup::Cgroup;
 use crate::oci::spec::SANDBOX;
 use crate::oci::{create, overlay};
-use crate::process::{Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch};
+use crate::process::{
+    Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch, make_sandbox,
+};
 use crate::removal::remove_all;
-use crate::supervisor::protocol::{self, Contained, Launch};
+use crate::supervisor::protocol::{self, Contained, Launch, Mount};
+use crate::volumes::{self, Taker, Volumes};
 
 /// In the work directory.
 const IMAGES: &str = "images";
@@ -109,6 +112,7 @@ impl Containers {
         dir: &Path,
         spec: &TaskSpec,
         container: &Container,
+        volumes: &Volumes,
     ) -> Result<(), (Reason, String)> {
         let bad_image = |message: String| (Reason::ImageFailed, message);
         let failed = |message: String| (Reason::LaunchFailed, message);
@@ -118,6 +122,11 @@ impl Containers {
         let user = spec.user.as_ref().unwrap_or(&image.config.user);
         let user = image::resolve_user(&image.layers, user)
             .map_err(|error| bad_image(error.to_string()))?;
+        let owner = (user.uid, user.gid);
+        make_sandbox(&dir.join(protocol::SANDBOX), Some(owner))
+            .map_err(|error| failed(format!("its sandbox: {error}")))?;
+        let mounts =
+            mounts(dir, spec, volumes, owner).map_err(|message| (Reason::VolumeFailed, message))?;
         let layers = image
             .layers
             .iter()
@@ -137,6 +146,7 @@ impl Containers {
                 layers: layers
                     .ok_or_else(|| failed("the path of its image is not UTF-8".into()))?,
                 cgroup: format!("{}/{run}", self.cgroup),
+                mounts,
                 stop_signal: image.config.stop_signal.filter(|signal| *signal != SIGTERM),
                 ..self.limits(spec)
             }),
@@ -148,7 +158,7 @@ impl Containers {
             .collected
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        keep_launch(dir, &launch, Some((user.uid, user.gid))).map_err(failed)?;
+        keep_launch(dir, &launch, Some(owner)).map_err(failed)?;
         drop(image);
         let is_due = held.elapsed() > IMAGES_COLLECT_INTERVAL;
         drop(held);
@@ -256,6 +266,38 @@ fn check_overlay(program: &Path, work_dir: &Path) -> Result<(), String> {
         Ok((false, _)) => Err(format!("{} does not make containers", program.display())),
         Err(error) => Err(format!("{}: {error}", program.display())),
     }
+}
+
+/// The task's volumes, and where they are mounted; the error is for people. What is to be in the sandbox has its place there
+/// before the container is made, so that nothing is made there on the way of others.
+fn mounts(
+    dir: &Path,
+    spec: &TaskSpec,
+    volumes: &Volumes,
+    owner: (u32, u32),
+) -> Result<Vec<Mount>, String> {
+    let taker = Taker {
+        user: owner,
+        is_container: true,
+    };
+    let given = volumes.hand_over(spec, taker)?;
+    let mounts = given.into_iter().map(|volume| {
+        let place = if volume.path.starts_with('/') {
+            volume.path
+        } else {
+            let sandbox = dir.join(protocol::SANDBOX);
+            volumes::make_beneath(&sandbox, &volume.path, Some(owner))
+                .map_err(|error| format!("{} in its sandbox: {error}", volume.path))?;
+            format!("{SANDBOX}/{}", volume.path)
+        };
+        let source = volume.source.to_str().map(str::to_owned);
+        Ok(Mount {
+            is_read_only: volume.is_read_only,
+            place,
+            source: source.ok_or("the path of its volume is not UTF-8")?,
+        })
+    });
+    mounts.collect()
 }
 
 /// What to run; the error is for people.

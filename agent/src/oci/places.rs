@@ -10,7 +10,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::oci::spec::HOST_FILES;
+use crate::oci::spec::{HOST_FILES, SANDBOX};
+use crate::volumes::make_beneath;
 
 /// They must be directories themselves: what of them is hidden is found by these names.
 const DIRECTORIES: [&str; 3] = ["proc", "dev", "sys"];
@@ -29,6 +30,23 @@ pub(super) fn prepare(root: &Path) -> Result<(), String> {
     }
     for path in HOST_FILES {
         prepare_file(&root, path).map_err(|error| format!("{path} of its image: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory at each of these paths. A link of the image on the way is a mistake: where it leads was not looked at.
+/// The error is for people.
+pub(super) fn prepare_volumes<'a>(
+    root: &Path,
+    places: impl Iterator<Item = &'a str>,
+) -> Result<(), String> {
+    for place in places {
+        // That is in a directory of the host, and prepared.
+        if place.starts_with(&format!("{SANDBOX}/")) {
+            continue;
+        }
+        let made = make_beneath(root, place, None);
+        made.map_err(|error| format!("{place} in its image, where its volume is to be: {error}"))?;
     }
     Ok(())
 }
@@ -76,6 +94,23 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_volume_is_not_mounted_where_a_link_of_the_image_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("srv")).unwrap();
+        symlink("/proc", root.join("data")).unwrap();
+        symlink("../../outside", root.join("srv/data")).unwrap();
+        fs::write(root.join("file"), "").unwrap();
+        prepare_volumes(&root, ["/srv/a/b", "/mnt/proffer/sandbox/x"].into_iter()).unwrap();
+        assert!(root.join("srv/a/b").is_dir() && !root.join("mnt").exists());
+        for place in ["/data", "/data/x", "/srv/data/x", "/file", "/file/x"] {
+            let said = prepare_volumes(&root, [place].into_iter()).unwrap_err();
+            assert!(said.contains("is not a directory"), "{place}: {said}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn mistakes_are_said_and_the_rest_is_put_right_inside() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::limits::{CPU_PERIOD_US, CPU_QUOTA_MIN_US, CPU_SHARES_MIN};
 use crate::oci::cgroup::Cgroup;
-use crate::supervisor::protocol::{self, Contained, Launch};
+use crate::supervisor::protocol::{self, Contained, Launch, Mount};
 
 /// Where the task finds its sandbox.
 pub(crate) const SANDBOX: &str = "/mnt/proffer/sandbox";
@@ -86,7 +86,7 @@ pub(super) fn config(launch: &Launch, container: &Contained, dir: &Path, root: &
             "noNewPrivileges": true,
         },
         "root": {"path": root, "readonly": false},
-        "mounts": mounts(dir, &Cgroup::new(&container.cgroup).shown()),
+        "mounts": mounts(dir, &Cgroup::new(&container.cgroup).shown(), &container.mounts),
         "linux": {
             "namespaces": namespaces(),
             "cgroupsPath": container.cgroup,
@@ -126,7 +126,7 @@ fn resources(container: &Contained) -> Value {
     })
 }
 
-fn mounts(dir: &Path, cgroups: &[(&str, PathBuf)]) -> Vec<Value> {
+fn mounts(dir: &Path, cgroups: &[(&str, PathBuf)], volumes: &[Mount]) -> Vec<Value> {
     let own = |place: &str, kind: &str, options: &[&str]| json!({"destination": place, "type": kind, "source": kind, "options": options});
     let bound = |place: &str, source: &Path, options: &[&str]| json!({"destination": place, "type": "bind", "source": source, "options": options});
     let mut mounts = vec![
@@ -184,6 +184,12 @@ fn mounts(dir: &Path, cgroups: &[(&str, PathBuf)]) -> Vec<Value> {
         Some(bound(file.to_str()?, file, &options))
     });
     mounts.extend(files);
+    // After the sandbox, in which some are. None is above or beneath any of the others.
+    mounts.extend(volumes.iter().map(|volume| {
+        let mode = if volume.is_read_only { "ro" } else { "rw" };
+        let options = ["bind", mode, "nosuid", "nodev"];
+        bound(&volume.place, Path::new(&volume.source), &options)
+    }));
     mounts
 }
 

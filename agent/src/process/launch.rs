@@ -57,7 +57,7 @@ impl TaskUser {
 
     /// Whether this user can pass through the directory and all above it, by their permissions; the error is for people.
     /// The path is absolute and without links.
-    fn check_reach(self, dir: &Path) -> Result<(), String> {
+    pub(super) fn check_reach(self, dir: &Path) -> Result<(), String> {
         for dir in dir.ancestors() {
             let metadata =
                 fs::metadata(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -69,7 +69,7 @@ impl TaskUser {
             if metadata.mode() & bit == 0 {
                 let (dir, uid) = (dir.display(), self.uid);
                 return Err(format!(
-                    "user {uid} cannot reach its sandbox: it may not pass through {dir} \
+                    "user {uid} cannot reach its directory: it may not pass through {dir} \
                      (chmod o+x {dir}, or another work_dir, lets it)"
                 ));
             }
@@ -211,7 +211,8 @@ pub(crate) fn keep_launch(
     write(dir, &bytes).map_err(|error| format!("its launch file: {error}"))
 }
 
-fn make_sandbox(sandbox: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+/// Makes the sandbox, of this user; that it is there is as good.
+pub(crate) fn make_sandbox(sandbox: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(sandbox) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}

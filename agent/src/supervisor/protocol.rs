@@ -89,6 +89,40 @@ pub struct Contained {
     pub processes_max: u64,
     /// `stop-signal`: what is sent instead of SIGTERM.
     pub stop_signal: Option<i32>,
+    /// `mount`: `rw` or `ro`, a space, the place in the container, a line's end, the directory on the host.
+    pub mounts: Vec<Mount>,
+}
+
+/// A directory of the host in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Whether the task may only read.
+    pub is_read_only: bool,
+    /// Where in the container, absolute; without control characters.
+    pub place: String,
+    /// Which directory, absolute.
+    pub source: String,
+}
+
+impl Mount {
+    fn encode(&self) -> String {
+        let mode = if self.is_read_only { "ro" } else { "rw" };
+        format!("mount={mode} {}\n{}", self.place, self.source)
+    }
+
+    fn decode(value: &str) -> Option<Self> {
+        let (place, source) = value.split_once('\n')?;
+        let (mode, place) = place.split_once(' ')?;
+        Some(Self {
+            is_read_only: match mode {
+                "ro" => true,
+                "rw" => false,
+                _ => return None,
+            },
+            place: place.to_owned(),
+            source: source.to_owned(),
+        })
+    }
 }
 
 impl Contained {
@@ -107,6 +141,7 @@ impl Contained {
             self.stop_signal
                 .map(|signal| format!("stop-signal={signal}")),
         );
+        fields.extend(self.mounts.iter().map(Mount::encode));
     }
 
     /// Takes a field in; nothing if its value is damaged. Unknown names are passed over.
@@ -123,6 +158,7 @@ impl Contained {
             "cpu-limit-milli" => self.cpu_limit_milli = value.parse().ok()?,
             "processes-max" => self.processes_max = value.parse().ok()?,
             "stop-signal" => self.stop_signal = Some(value.parse().ok()?),
+            "mount" => self.mounts.push(Mount::decode(value)?),
             _ => {}
         }
         Some(())
@@ -296,6 +332,7 @@ mod tests {
                 cpu_limit_milli: 8,
                 processes_max: 9,
                 stop_signal: Some(3),
+                mounts: Vec::new(),
             }),
             ..Launch::default()
         };
@@ -304,6 +341,26 @@ mod tests {
         assert_eq!(Launch::decode(&bytes), Some(launch));
         let fields = bytes.split(|byte| *byte == 0);
         assert_eq!(fields.filter(|field| field.starts_with(b"arg=")).count(), 0);
+    }
+
+    #[test]
+    fn mounts_of_a_container_have_the_bytes_of_version_1() {
+        let mount = |is_read_only, place: &str, source: &str| Mount {
+            is_read_only,
+            place: place.to_owned(),
+            source: source.to_owned(),
+        };
+        let mut read = Launch::decode(CONTAINER_V1).expect("good");
+        let container = read.container.as_mut().expect("one");
+        container.mounts = vec![mount(false, "/a b", "/v\n/1"), mount(true, "/c", "/v/2")];
+        let more = b"mount=rw /a b\n/v\n/1\0mount=ro /c\n/v/2\0";
+        let written = [CONTAINER_V1, &more[..]].concat();
+        assert_eq!(read.encode().as_deref(), Some(&written[..]));
+        assert_eq!(Launch::decode(&written), Some(read));
+        for bad in ["mount=rw\0", "mount=xx /a\n/b\0", "mount=rw /a\0"] {
+            let bytes = [CONTAINER_V1, bad.as_bytes()].concat();
+            assert_eq!(Launch::decode(&bytes), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proffer_agent::{Config, Options, Running};
-use proffer_model::link::{Hello, ToAgent, ToMaster};
+use proffer_model::link::{AgentVolume, Hello, ToAgent, ToMaster};
 use proffer_model::{
     AgentId, ClusterId, Command, Epoch, FrameworkId, Generation, Incarnation, Problem, Reason,
     Secret, Status, TaskId, TaskSpec, TaskState,
@@ -135,7 +135,7 @@ impl Bench {
         let options = Options {
             master: Some(vec![self.master.to_string()]),
             listen: Some("127.0.0.1:0".parse().unwrap()),
-            resources: Some("cpus:4;mem:1000".parse().unwrap()),
+            resources: Some("cpus:4;mem:1000;disk:1000".parse().unwrap()),
             work_dir: Some(self.path().join("work")),
             supervisor_program: Some(self.supervisor.clone()),
             task_user: self.task_user.clone(),
@@ -198,6 +198,19 @@ impl Bench {
             payer: None,
         })
         .await;
+    }
+
+    /// Names the agent's volumes, with their numbers; all are of role `eng`.
+    pub(crate) async fn name_volumes(&mut self, volumes: &[(&str, u64)]) {
+        let volumes = volumes.iter().map(|(id, number)| AgentVolume {
+            id: id.parse().unwrap(),
+            role: "eng".parse().unwrap(),
+            number: *number,
+        });
+        let volumes = volumes.collect();
+        let link = self.link.as_mut().unwrap();
+        let epoch = EPOCH;
+        link.send(ToAgent::Volumes { epoch, volumes }).await;
     }
 
     pub(crate) async fn kill(&mut self, task: &str, incarnation: u64, grace: Duration) {

@@ -86,7 +86,7 @@ fn image_with(dir: &Path, name: &str, config: &str) -> PathBuf {
 }
 
 /// A task that runs a line of shell in a container with 64 MB and half a processor.
-fn contained(bench: &Bench, id: &str, line: &str) -> TaskSpec {
+pub(crate) fn contained(bench: &Bench, id: &str, line: &str) -> TaskSpec {
     let archive = bench.path().join("busybox.tar");
     if !archive.exists() {
         image(bench.path());

@@ -12,3 +12,4 @@ mod hostile;
 mod launches;
 mod logs;
 mod recovery;
+mod volumes;
