@@ -13,7 +13,7 @@ use crate::master_client::MasterClient;
 /// One change.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    /// Guarantees and limits a role.
+    /// Guarantees and limits a role. A side of the quota that is not there stays as it is.
     SetQuota(v1::SetQuotaRequest),
     /// Takes a role's quota away.
     RemoveQuota(v1::RemoveQuotaRequest),

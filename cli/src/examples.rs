@@ -95,11 +95,13 @@ pub(crate) const QUOTA: &str = "\
 Examples:
   proffer quota set eng --guarantee cpus:10,mem:8192 --limit cpus:20
   proffer quota set batch --limit cpus:4         never more, whatever is free
+  proffer quota set eng --limit none             the guarantee stays, the limit goes
   proffer quota show eng/web                     all that bound it: its own, eng's
   proffer quota rm batch
 
-A quota is for a role with all beneath it. `set` replaces it as a whole: what is not named any more
-is not guaranteed or limited any more. Tasks are never ended for a quota; offers are taken back.";
+A quota is for a role with all beneath it. Of guarantee and limit, the one that `set` does not name
+stays; the one that it names is what is given and nothing else. Tasks are never ended for a quota;
+offers are taken back.";
 
 /// Below `proffer weight --help`.
 pub(crate) const WEIGHT: &str = "\

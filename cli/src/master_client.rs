@@ -74,6 +74,10 @@ impl MasterClient {
 
     /// Asks this very master for a change; only the leader makes it.
     pub(crate) async fn change(&mut self, change: Change) -> Result<(), Problem> {
+        let change = match change {
+            Change::SetQuota(asked) => Change::SetQuota(self.completed(asked).await?),
+            change => change,
+        };
         let operator = &mut self.operator;
         match change {
             Change::SetQuota(asked) => done(operator.set_quota(asked)).await,
@@ -88,6 +92,24 @@ impl MasterClient {
             Change::ReactivateAgent(asked) => done(operator.reactivate_agent(asked)).await,
             Change::DrainAgent(asked) => done(operator.drain_agent(asked)).await,
         }
+    }
+
+    /// The same with the sides of the quota that it does not name as they are now. Two operators who change the two sides of
+    /// one role's quota in the same moment may undo one another.
+    async fn completed(
+        &mut self,
+        mut asked: v1::SetQuotaRequest,
+    ) -> Result<v1::SetQuotaRequest, Problem> {
+        let mut quota = asked.quota.take().unwrap_or_default();
+        if quota.guarantees.is_none() || quota.limits.is_none() {
+            let mut roles = self.roles().await?.into_iter();
+            let known = roles.find(|role| role.role == asked.role);
+            let before = known.and_then(|role| role.quota).unwrap_or_default();
+            quota.guarantees = quota.guarantees.or(before.guarantees);
+            quota.limits = quota.limits.or(before.limits);
+        }
+        asked.quota = Some(quota);
+        Ok(asked)
     }
 }
 

@@ -172,6 +172,14 @@ fn quotas_limit_and_hold_back_and_why_says_so_also_after_a_kill_of_the_master() 
         &["quota", "set", "eng", "--limit", "cpus:1", "--force"],
     );
 
+    // A side that is not named stays, and one that is can be taken away.
+    let set = tell(&cluster, &["quota", "set", "eng", "--guarantee", "cpus:1"]);
+    assert_eq!(set[0]["quota"]["limit"], json!({ "cpus": 1 }));
+    assert_eq!(set[0]["quota"]["guarantee"], json!({ "cpus": 1 }));
+    let set = tell(&cluster, &["quota", "set", "eng", "--guarantee", "none"]);
+    assert_eq!(set[0]["quota"]["limit"], json!({ "cpus": 1 }));
+    assert_eq!(set[0]["quota"]["guarantee"], json!({}));
+
     let before = tell(&cluster, &["quota", "show", "eng/web"]);
     restart_master(&mut cluster, 2);
     let after = tell(&cluster, &["quota", "show", "eng/web"]);

@@ -42,7 +42,7 @@ pub(crate) enum RoleVerb {
 pub(crate) enum QuotaVerb {
     /// List the quotas: all, or those that bound one role, its own, those above and those beneath.
     Show(ShowArgs),
-    /// Set the quota of a role; what was set before is replaced as a whole.
+    /// Set the quota of a role: of guarantee and limit, what is not named stays as it is.
     Set(SetArgs),
     /// Take the quota of a role away: nothing guaranteed, no limit.
     Rm(RoleArgs),
@@ -83,11 +83,12 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("quota").required(true).multiple(true))]
 pub(crate) struct SetArgs {
-    /// What is held back for the role and those beneath it while they have less, such as cpus:10,mem:8192.
-    #[arg(long, value_name = "AMOUNTS", group = "quota", value_parser = parse_quantities)]
+    /// What is held back for the role and those beneath it while they have less, such as cpus:10,mem:8192; none: nothing
+    /// any more.
+    #[arg(long, value_name = "AMOUNTS", group = "quota", value_parser = parse_guarantee)]
     guarantee: Option<Quantities>,
-    /// The most that they may hold together, such as cpus:20; what is not named is not bounded.
-    #[arg(long, value_name = "AMOUNTS", group = "quota", value_parser = parse_limits)]
+    /// The most that they may hold together, such as cpus:20; what is not named is not bounded; none: nothing is.
+    #[arg(long, value_name = "AMOUNTS", group = "quota", value_parser = parse_limit)]
     limit: Option<Limits>,
     /// Set it although more is guaranteed than the cluster has, or the role holds more than the limit already.
     #[arg(long)]
@@ -172,13 +173,10 @@ pub(crate) async fn quota(verb: QuotaVerb) -> Outcome {
     let (args, change) = match verb {
         QuotaVerb::Show(args) => return show_quotas(args).await,
         QuotaVerb::Set(args) => {
-            let quota = Quota {
-                guarantees: args.guarantee.unwrap_or_default(),
-                limits: args.limit.unwrap_or_default(),
-            };
+            let quota = encode_sides(args.guarantee, args.limit);
             let change = Change::SetQuota(v1::SetQuotaRequest {
                 role: args.of.role.to_string(),
-                quota: Some(encode_quota(&quota)),
+                quota: Some(quota),
                 force: args.force,
             });
             (args.of, change)
@@ -189,6 +187,35 @@ pub(crate) async fn quota(verb: QuotaVerb) -> Outcome {
         }
     };
     make(change, &args).await
+}
+
+/// The sides that are named; one that is not is not there.
+fn encode_sides(guarantee: Option<Quantities>, limit: Option<Limits>) -> v1::Quota {
+    let (guarantees, limits) = (guarantee.is_some(), limit.is_some());
+    let both = encode_quota(&Quota {
+        guarantees: guarantee.unwrap_or_default(),
+        limits: limit.unwrap_or_default(),
+    });
+    v1::Quota {
+        guarantees: guarantees.then(|| both.guarantees.unwrap_or_default()),
+        limits: limits.then(|| both.limits.unwrap_or_default()),
+    }
+}
+
+/// Amounts, or `none`.
+fn parse_guarantee(text: &str) -> Result<Quantities, Problem> {
+    match text {
+        "none" => Ok(Quantities::default()),
+        text => parse_quantities(text),
+    }
+}
+
+/// Bounds, or `none`.
+fn parse_limit(text: &str) -> Result<Limits, Problem> {
+    match text {
+        "none" => Ok(Limits::default()),
+        text => parse_limits(text),
+    }
 }
 
 /// Changes weights.
@@ -485,6 +512,7 @@ eng-x           1     0%  -                  -       -         -";
         for line in [
             "proffer quota set eng --limit cpus:1",
             "proffer quota set eng/web --guarantee cpus:1,mem:2 --limit cpus:0 --force",
+            "proffer quota set eng --guarantee none --limit none",
             "proffer weight set eng 0.5",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));

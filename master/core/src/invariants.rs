@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use proffer_model::made::total_with;
-use proffer_model::{AgentState, FrameworkId, ResourceKind, ResourceName, Resources, TaskState};
+use proffer_model::{
+    AgentState, FrameworkId, Quantities, ResourceKind, ResourceName, Resources, TaskState,
+};
 
 use crate::amounts::{exclusive, scalars_of};
 use crate::core::Core;
@@ -123,8 +125,13 @@ impl Core {
                 left.contains(&exclusive(&offered)),
                 "agent {id} offers no more than is left: {offered}"
             );
-            let free = self.free(id).plus(&exclusive(&offered));
-            for name in agent.total.quantities().iter().map(|(name, _)| name) {
+            // Where tasks hold what is there as they hold it, the sums above say it all.
+            let names = match agent.total.contains(&used) {
+                true => Quantities::new(),
+                false => agent.total.quantities(),
+            };
+            for (name, _) in names.iter() {
+                let free = self.free(id).plus(&exclusive(&offered));
                 let [total, used, free] = [&agent.total, &used, &free].map(|of| {
                     let all = of.iter().filter(|(kind, _)| is_divided(kind, name));
                     all.fold(0, |sum: u64, (_, amount)| {
