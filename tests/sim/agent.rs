@@ -1,6 +1,6 @@
 //! A simulated host: a disk, processes that outlive the agent, and the agent's core while it is up.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,22 +9,36 @@ use proffer_agent_core::effect::{After, Change, Effect, Entry, Fact, Signal};
 use proffer_agent_core::event::{
     Ended, Event, Found, Identity, LinkId, RecoveredRun, RunId, Seq, TimerKey,
 };
-use proffer_model::{AgentDescription, Attributes, Exit, TaskSpec};
+use proffer_model::link::ToAgent;
+use proffer_model::{AgentDescription, Attributes, Exit, TaskSpec, TaskState};
 
-use super::world::{Breakage, Happening, MS, SECOND, World};
+use super::breakage::Breakage;
+use super::coverage::Seen;
+use super::network::Parcel;
+use super::process::Who;
+use super::story::tell;
+use super::world::{Happening, Input, MS, Outcome, SECOND, World};
+
+const AUDIT_INTERVAL: u64 = 50;
 
 /// A process as the host knows it.
 struct Process {
     spec: Arc<TaskSpec>,
     exit: Option<Exit>,
+    /// It went with its host, and nobody knows how.
+    is_gone: bool,
 }
 
 pub(super) struct Host {
-    number: usize,
-    is_growing: bool,
-    pub(super) life: u64,
     core: Option<Core>,
     link: Option<u64>,
+    /// Links that were given up; a broken agent still listens to them.
+    old_links: BTreeSet<u64>,
+    is_connecting: bool,
+    next_master: usize,
+    /// The newest leader that was heard of, and its epoch.
+    leader: (u64, usize),
+    boots: u64,
     identity: Identity,
     runs: BTreeMap<RunId, RecoveredRun>,
     processes: BTreeMap<RunId, Process>,
@@ -34,16 +48,19 @@ pub(super) struct Host {
     durable: u64,
     waiting: VecDeque<(u64, Effect)>,
     timers: BTreeMap<TimerKey, u64>,
+    steps: u64,
 }
 
 impl Host {
-    pub(super) fn new(number: usize, is_growing: bool) -> Self {
+    pub(super) fn new(number: usize) -> Self {
         Self {
-            number,
-            is_growing,
-            life: 0,
             core: None,
             link: None,
+            old_links: BTreeSet::new(),
+            is_connecting: false,
+            next_master: number,
+            leader: (0, 0),
+            boots: 1,
             identity: Identity::default(),
             runs: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -53,166 +70,263 @@ impl Host {
             durable: 0,
             waiting: VecDeque::new(),
             timers: BTreeMap::new(),
+            steps: 0,
         }
     }
 
-    pub(super) fn is_up(&self) -> bool {
-        self.core.is_some()
+    pub(super) fn is_writing(&self) -> bool {
+        !self.writing.is_empty()
     }
 
     /// No process runs and every status is acknowledged.
     pub(super) fn is_quiet(&self) -> bool {
-        self.processes
-            .values()
-            .all(|process| process.exit.is_some())
+        let is_over = |process: &Process| process.exit.is_some() || process.is_gone;
+        self.processes.values().all(is_over)
             && self.runs.values().all(|run| {
                 run.acknowledged >= run.statuses.last().map_or(0, |status| status.number)
             })
     }
 
-    pub(super) fn jitter(&self) -> u64 {
-        (self.number as u64 + 1) * 37 * MS
+    pub(super) fn live(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
+        let processes = self.processes.values();
+        let live = processes.filter(|process| process.exit.is_none() && !process.is_gone);
+        live.map(|process| &process.spec)
     }
 
-    /// A growing host is given more now and then before its agent is started again, up to twice what it had.
-    fn cpus(&self) -> u64 {
-        let more = if self.is_growing { self.life / 4 } else { 0 };
-        (4 + more).min(8)
+    pub(super) fn describe(&self) -> String {
+        let runs: Vec<String> = self
+            .runs
+            .values()
+            .map(|run| {
+                let last = run.statuses.last();
+                let state = last.map_or("?".to_owned(), |status| status.state.to_string());
+                format!("{} {state} acknowledged {}", run.spec.id, run.acknowledged)
+            })
+            .collect();
+        format!(
+            "agent {:?} epoch {} link {:?} core {} runs: {}",
+            self.identity.agent.as_ref().map(ToString::to_string),
+            self.identity.epoch,
+            self.link,
+            self.core.is_some(),
+            runs.join("; ")
+        )
     }
+}
 
-    fn settings(&self) -> Settings {
-        let description = AgentDescription {
-            host: format!("host{}", self.number),
-            address: format!("host{}:5051", self.number),
-            resources: format!("cpus:{};mem:4000;ports:[31000-31099]", self.cpus())
-                .parse()
-                .expect("good resources"),
-            attributes: Attributes::default(),
-            domain: None,
-            version: "sim".into(),
-        };
-        let seed = (self.number as u64) << 32 | self.life;
-        Settings {
-            description,
-            seed,
-            garbage_delay: Duration::from_secs(30),
-        }
+/// A growing host is given more now and then before its agent is started again, up to twice what it had.
+fn cpus(world: &World, n: usize) -> u64 {
+    let life = world.processes[&Who::Agent(n)].life;
+    let more = if world.faults.grows { life / 4 } else { 0 };
+    (4 + more).min(8)
+}
+
+fn settings(world: &World, n: usize) -> Settings {
+    let resources = format!("cpus:{};mem:4000;ports:[31000-31099]", cpus(world, n));
+    let description = AgentDescription {
+        host: format!("host{n}"),
+        address: format!("host{n}:5051"),
+        resources: resources.parse().expect("good resources"),
+        attributes: Attributes::default(),
+        domain: None,
+        version: "sim".into(),
+    };
+    let number = u64::try_from(n).expect("small");
+    Settings {
+        description,
+        seed: number << 32 | world.processes[&Who::Agent(n)].life,
+        garbage_delay: Duration::from_secs(30),
     }
 }
 
 impl World {
-    pub(super) fn agent_starts(&mut self, host: usize) -> Result<(), String> {
-        let forgets = self.faults.breakage == Some(Breakage::AgentForgets);
-        let starts_twice = self.faults.breakage == Some(Breakage::AgentStartsTwice);
-        let it = &mut self.hosts[host];
-        it.life += 1;
-        it.core = Some(Core::new(it.settings()));
+    pub(super) fn agent_starts(&mut self, n: usize) -> Outcome {
+        let settings = settings(self, n);
+        let (forgets, twice, rewrites) = (
+            self.is_broken(Breakage::AgentForgets),
+            self.is_broken(Breakage::AgentStartsTwice),
+            self.is_broken(Breakage::TerminalRewritten),
+        );
+        let it = &mut self.hosts[n];
+        it.core = Some(Core::new(settings));
         let mut runs: Vec<RecoveredRun> = it.runs.values().cloned().collect();
         for run in &mut runs {
             run.found = match it.processes.get(&run.run) {
                 None => Found::NeverStarted,
-                Some(_) if starts_twice => Found::NeverStarted,
+                Some(_) if twice => Found::NeverStarted,
                 Some(Process {
                     exit: Some(exit), ..
                 }) => Found::Exited(Ended::from(*exit)),
-                Some(Process { exit: None, .. }) => Found::Running { pid: 1 },
+                Some(Process { is_gone: true, .. }) => Found::SupervisorLost,
+                Some(_) => Found::Running { pid: 1 },
             };
+            if rewrites
+                && let Some(last) = run.statuses.last_mut()
+                && last.state.is_terminal()
+            {
+                last.state = match last.state {
+                    TaskState::Finished => TaskState::Failed,
+                    _ => TaskState::Finished,
+                };
+            }
         }
         if forgets {
             runs.clear();
         }
-        let (identity, boot, life) = (it.identity.clone(), "boot".to_owned(), it.life);
-        self.note(format!("agent {host}: starts with {} runs", runs.len()));
-        self.agent_event(
-            host,
-            life,
+        let (identity, boot) = (it.identity.clone(), format!("boot{}", it.boots));
+        tell!(self, "{}starts with {} runs", Who::Agent(n), runs.len());
+        self.step_agent(
+            n,
             Event::Recovered {
                 identity,
                 boot,
                 runs,
             },
         )?;
-        self.after(MS, Happening::AgentConnects { host, life });
+        self.agent_looks_for_leader(n, MS);
         Ok(())
     }
 
-    pub(super) fn agent_crashes(&mut self, host: usize) -> Result<(), String> {
-        let it = &mut self.hosts[host];
-        it.life += 1;
+    /// The agent's process is no more. Of what was being written some may be on the disk.
+    pub(super) fn agent_dies(&mut self, n: usize) {
+        let kept = self.random.index(self.hosts[n].writing.len() + 1);
+        let it = &mut self.hosts[n];
+        if it.writing.len() > kept {
+            self.seen.count(Seen::WritesLost);
+        }
+        if kept > 0 {
+            self.seen.count(Seen::WritesPartlyKept);
+        }
+        let written: Vec<Change> = it.writing.drain(..kept).map(|(_, change)| change).collect();
+        written.into_iter().for_each(|change| write(it, change));
         it.core = None;
+        it.link = None;
+        it.old_links.clear();
+        it.is_connecting = false;
         it.writing.clear();
         it.waiting.clear();
         it.timers.clear();
         it.durable = 0;
-        if let Some(link) = it.link.take() {
-            self.cut_link(link)?;
-        }
-        // Now and then so long that it counts as unreachable.
-        let most = if self.random.one_in(10) { 60 } else { 10 };
-        let down = 50 * MS + self.random.below(most * SECOND);
-        self.after(down, Happening::AgentStarts { host });
-        Ok(())
     }
 
-    pub(super) fn agent_connects(&mut self, host: usize, life: u64) -> Result<(), String> {
-        let it = &self.hosts[host];
-        if it.life != life || !it.is_up() || it.link.is_some() {
-            return Ok(());
+    /// The whole host goes: its processes too.
+    pub(super) fn host_restarts(&mut self, n: usize) {
+        self.hosts[n].boots += 1;
+        for process in self.hosts[n].processes.values_mut() {
+            if process.exit.is_none() && !process.is_gone {
+                process.is_gone = true;
+                self.checks.on_gone(&process.spec.id);
+            }
         }
-        if !self.master.is_up() {
-            self.after(
-                100 * MS + self.hosts[host].jitter(),
-                Happening::AgentConnects { host, life },
-            );
-            return Ok(());
-        }
-        self.connections += 1;
-        let link = self.connections;
-        let connection = self.connection(host);
-        self.links.insert(link, connection);
-        self.hosts[host].link = Some(link);
-        self.agent_event(host, life, Event::LinkOpened(LinkId(link)))
     }
 
-    pub(super) fn agent_event(
-        &mut self,
-        host: usize,
-        life: u64,
-        event: Event,
-    ) -> Result<(), String> {
-        let (now, is_audit) = (self.time(), self.is_audit());
-        let it = &mut self.hosts[host];
-        if life != it.life {
-            return Ok(());
+    fn agent_looks_for_leader(&mut self, n: usize, wait: u64) {
+        let jitter = self.random.below(100 * MS);
+        self.input_after(wait + jitter, Who::Agent(n), Input::LooksForLeader);
+    }
+
+    pub(super) fn agent_connects(&mut self, n: usize) {
+        let it = &mut self.hosts[n];
+        if it.core.is_none() || it.link.is_some() || it.is_connecting {
+            return;
         }
-        match &event {
-            Event::TimerFired(key) => match it.timers.get(key) {
-                Some(at) if *at <= now.mono_ns => {
-                    it.timers.remove(key);
-                }
-                _ => return Ok(()),
+        it.is_connecting = true;
+        let master = it.next_master % self.masters.len();
+        it.next_master += 1;
+        self.connect(Who::Agent(n), master, "agent");
+    }
+
+    pub(super) fn agent_opened(&mut self, n: usize, connection: u64) -> Outcome {
+        self.hosts[n].is_connecting = false;
+        self.hosts[n].link = Some(connection);
+        self.step_agent(n, Event::LinkOpened(LinkId(connection)))
+    }
+
+    pub(super) fn agent_not_opened(&mut self, n: usize) {
+        self.hosts[n].is_connecting = false;
+        self.agent_looks_for_leader(n, 50 * MS);
+    }
+
+    pub(super) fn agent_lost(&mut self, n: usize, connection: u64) -> Outcome {
+        self.hosts[n].old_links.remove(&connection);
+        if self.hosts[n].link == Some(connection) {
+            self.hosts[n].link = None;
+            self.agent_looks_for_leader(n, 50 * MS);
+        }
+        self.step_agent(n, Event::LinkClosed(LinkId(connection)))
+    }
+
+    /// A master says that it leads.
+    pub(super) fn agent_hears_of_leader(&mut self, n: usize, epoch: u64, master: usize) {
+        let it = &mut self.hosts[n];
+        if epoch <= it.leader.0 || it.core.is_none() {
+            return;
+        }
+        it.leader = (epoch, master);
+        it.next_master = master + 1;
+        if !it.is_connecting {
+            it.is_connecting = true;
+            self.connect(Who::Agent(n), master, "agent");
+        }
+    }
+
+    pub(super) fn agent_hears(&mut self, n: usize, connection: u64, parcel: Parcel) -> Outcome {
+        let Parcel::ToAgent(mut message) = parcel else {
+            return Err("an agent hears what is not for it".into());
+        };
+        let it = &self.hosts[n];
+        let mut link = connection;
+        if it.link != Some(connection) {
+            if !self.is_broken(Breakage::OldEpochObeyed) {
+                return Ok(());
+            }
+            let current = it.identity.epoch;
+            if let (ToAgent::Launch { epoch, .. } | ToAgent::Kill { epoch, .. }, Some(now)) =
+                (&mut message, it.link)
+            {
+                *epoch = current;
+                link = now;
+            }
+        }
+        self.step_agent(
+            n,
+            Event::LinkMessage {
+                link: LinkId(link),
+                message,
             },
-            Event::LinkClosed(link) if it.link == Some(link.0) => it.link = None,
-            Event::LinkClosed(_) => return Ok(()),
-            _ => {}
+        )
+    }
+
+    pub(super) fn on_agent_timer(&mut self, n: usize, key: TimerKey) -> Outcome {
+        let now = self.time(Who::Agent(n));
+        match self.hosts[n].timers.get(&key) {
+            Some(at) if *at <= now.mono_ns => {
+                self.hosts[n].timers.remove(&key);
+                self.step_agent(n, Event::TimerFired(key))
+            }
+            _ => Ok(()),
         }
+    }
+
+    pub(super) fn step_agent(&mut self, n: usize, event: Event) -> Outcome {
+        let now = self.time(Who::Agent(n));
+        let it = &mut self.hosts[n];
         let Some(core) = &mut it.core else {
             return Ok(());
         };
         let mut effects = Vec::new();
         core.step(now, event, &mut effects);
-        if is_audit {
+        it.steps += 1;
+        if it.steps.is_multiple_of(AUDIT_INTERVAL) {
             core.check_invariants()
-                .map_err(|fault| format!("agent {host}: {fault}"))?;
+                .map_err(|fault| format!("agent {n}: {fault}"))?;
         }
-        self.agent_effects(host, effects)
+        self.agent_effects(n, effects)
     }
 
-    pub(super) fn agent_stored(&mut self, host: usize, life: u64, seq: u64) -> Result<(), String> {
-        let it = &mut self.hosts[host];
-        if life != it.life {
-            return Ok(());
-        }
+    /// What was written is on the disk.
+    pub(super) fn agent_written(&mut self, n: usize, seq: u64) -> Outcome {
+        let it = &mut self.hosts[n];
         while it.writing.front().is_some_and(|(number, _)| *number <= seq) {
             let Some((_, change)) = it.writing.pop_front() else {
                 break;
@@ -220,13 +334,18 @@ impl World {
             write(it, change);
         }
         it.durable = seq;
-        self.release_agent(host)?;
-        self.agent_event(host, life, Event::Persisted(Seq(seq)))
+        self.release_agent(n)?;
+        self.step_agent(n, Event::Persisted(Seq(seq)))
     }
 
-    fn agent_effects(&mut self, host: usize, effects: Vec<Effect>) -> Result<(), String> {
-        let is_broken = self.faults.breakage == Some(Breakage::AgentVisibleBeforeDurable);
-        let mut last = self.hosts[host].durable + self.hosts[host].writing.len() as u64;
+    fn agent_effects(&mut self, n: usize, effects: Vec<Effect>) -> Outcome {
+        let who = Who::Agent(n);
+        let is_broken = self.is_broken(Breakage::AgentVisibleBeforeDurable);
+        let mut last = self.hosts[n]
+            .writing
+            .back()
+            .map_or(self.hosts[n].durable, |(seq, _)| *seq);
+        let mut recorded = Vec::new();
         for effect in effects {
             let after = match &effect {
                 Effect::Send {
@@ -243,59 +362,100 @@ impl World {
             match effect {
                 Effect::Persist { seq, change } => {
                     last = seq.0;
-                    let wait = MS / 10 + self.random.below(self.faults.persist_ms_max * MS);
-                    let it = &mut self.hosts[host];
-                    it.written_at = (self.now + wait).max(it.written_at + 1);
-                    it.writing.push_back((seq.0, change));
-                    let (wait, life) = (it.written_at - self.now, it.life);
-                    self.after(
-                        wait,
-                        Happening::AgentStored {
-                            host,
-                            life,
-                            seq: seq.0,
-                        },
-                    );
+                    self.judge_change(n, &change)?;
+                    if matches!(change, Change::Run { .. }) {
+                        recorded.push(seq);
+                    }
+                    self.write_later(n, seq.0, change);
                 }
                 Effect::SetTimer { key, at } => {
-                    let it = &mut self.hosts[host];
-                    it.timers.insert(key, at.mono_ns);
-                    let (life, wait) = (it.life, at.mono_ns.saturating_sub(self.now));
-                    self.after(
-                        wait,
-                        Happening::Agent {
-                            host,
-                            life,
-                            event: Event::TimerFired(key),
-                        },
-                    );
+                    let when = self.processes[&who].clock.when(at.mono_ns);
+                    if self.hosts[n].timers.insert(key, at.mono_ns) != Some(at.mono_ns) {
+                        self.input_at(when, who, Input::AgentTimer(key));
+                    }
                 }
                 Effect::CancelTimer(key) => {
-                    self.hosts[host].timers.remove(&key);
+                    self.hosts[n].timers.remove(&key);
                 }
                 Effect::StartContainer { run, spec } => {
-                    let (life, wait) = (self.hosts[host].life, MS + self.random.below(30 * MS));
-                    self.hosts[host].specs.insert(run, spec);
-                    self.after(wait, Happening::ContainerStarts { host, life, run });
+                    let wait = MS + self.random.below(30 * MS);
+                    self.hosts[n].specs.insert(run, spec);
+                    self.input_after(wait, who, Input::ContainerStarts(run));
                 }
-                Effect::CloseLink(link) => self.cut_link(link.0)?,
-                Effect::RunCheck { .. } => return Err("a check of a task without checks".into()),
-                Effect::KeepVolumes(_) => {}
-                Effect::Record(fact) => self.note(format!("agent {host}: {}", brief(&fact))),
+                Effect::CloseLink(link) => self.agent_closes(n, link.0),
+                Effect::Record(fact) => self.on_agent_fact(n, &fact),
                 gated @ (Effect::Send { .. }
                 | Effect::SignalContainer { .. }
                 | Effect::RemoveRun(_)) => {
                     let after = if is_broken { 0 } else { after };
-                    self.hosts[host].waiting.push_back((after, gated));
+                    self.hosts[n].waiting.push_back((after, gated));
                 }
+                // No task has a volume.
+                Effect::KeepVolumes(_) => {}
+                other => return Err(format!("the simulation has no {other:?}")),
             }
         }
-        self.release_agent(host)
+        self.release_agent(n)?;
+        if self.is_broken(Breakage::StartedBeforeRecorded) {
+            for seq in recorded {
+                self.step_agent(n, Event::Persisted(seq))?;
+            }
+        }
+        Ok(())
     }
 
-    fn release_agent(&mut self, host: usize) -> Result<(), String> {
+    fn write_later(&mut self, n: usize, seq: u64, change: Change) {
+        let wait = MS / 10 + self.random.below(self.faults.disk_ms_max * MS);
+        let it = &mut self.hosts[n];
+        it.written_at = (self.now + wait).max(it.written_at + 1);
+        it.writing.push_back((seq, change));
+        let when = it.written_at;
+        self.input_at(when, Who::Agent(n), Input::Written(seq));
+    }
+
+    /// A change that will be durable must be one that may be made.
+    fn judge_change(&mut self, n: usize, change: &Change) -> Outcome {
+        match change {
+            Change::Run {
+                incarnation, spec, ..
+            } => {
+                let obeyed = self.hosts[n].obeyed();
+                self.checks
+                    .on_recorded(n, &spec.id, incarnation.0 >> 32, obeyed)
+            }
+            Change::Entry {
+                run,
+                entry: Entry::Acknowledged(number),
+            } => {
+                let spec = self.hosts[n].core_run(*run);
+                self.checks.on_forgotten(spec.as_ref(), *number)
+            }
+            Change::Identity(_) | Change::Entry { .. } => Ok(()),
+        }
+    }
+
+    fn agent_closes(&mut self, n: usize, link: u64) {
+        if self.is_broken(Breakage::OldEpochObeyed) {
+            self.hosts[n].old_links.insert(link);
+        } else {
+            self.close(Who::Agent(n), link, false);
+        }
+        if self.hosts[n].link == Some(link) {
+            self.hosts[n].link = None;
+            self.agent_looks_for_leader(n, 50 * MS);
+        }
+    }
+
+    fn on_agent_fact(&mut self, n: usize, fact: &Fact) {
+        if matches!(fact, Fact::StatusesResent { .. }) {
+            self.seen.count(Seen::StatusRepeated);
+        }
+        tell!(self, "{}{}", Who::Agent(n), brief(fact));
+    }
+
+    fn release_agent(&mut self, n: usize) -> Outcome {
         loop {
-            let it = &mut self.hosts[host];
+            let it = &mut self.hosts[n];
             if it
                 .waiting
                 .front()
@@ -305,17 +465,17 @@ impl World {
             }
             match it.waiting.pop_front() {
                 Some((_, Effect::Send { link, message, .. })) => {
-                    self.send_to_master(link.0, message)
+                    self.send(Who::Agent(n), link.0, Parcel::ToMaster(message));
                 }
                 Some((_, Effect::SignalContainer { run, signal, .. })) => {
-                    self.signal(host, run, signal)?
+                    self.signal(n, run, signal)?
                 }
                 Some((_, Effect::RemoveRun(run))) => {
                     let process = it.processes.remove(&run);
                     it.runs.remove(&run);
                     it.specs.remove(&run);
-                    if process.is_some_and(|process| process.exit.is_none()) {
-                        return Err(format!("agent {host} removes run {run}, which runs"));
+                    if process.is_some_and(|process| process.exit.is_none() && !process.is_gone) {
+                        return Err(format!("agent {n} removes run {run}, which runs"));
                     }
                 }
                 _ => return Ok(()),
@@ -323,106 +483,116 @@ impl World {
         }
     }
 
-    pub(super) fn container_starts(
-        &mut self,
-        host: usize,
-        life: u64,
-        run: RunId,
-    ) -> Result<(), String> {
-        let it = &mut self.hosts[host];
-        let Some(spec) = it.specs.get(&run).cloned() else {
+    pub(super) fn container_starts(&mut self, n: usize, run: RunId) -> Outcome {
+        let Some(spec) = self.hosts[n].specs.get(&run).cloned() else {
             return Ok(());
         };
-        if life != it.life {
-            return Ok(());
-        }
-        if !it.runs.contains_key(&run) {
+        let Some(kept) = self.hosts[n].runs.get(&run) else {
             return Err(format!(
-                "agent {host} starts {} before its checkpoint is durable",
+                "agent {n} starts {} before its checkpoint is durable",
                 spec.id
             ));
-        }
-        it.processes.insert(
-            run,
-            Process {
-                spec: Arc::clone(&spec),
-                exit: None,
-            },
-        );
-        let live = it
-            .processes
-            .values()
-            .filter(|process| process.exit.is_none());
-        let resources = live.map(|process| &process.spec.resources);
+        };
+        let incarnation = kept.incarnation;
+        let process = Process {
+            spec: Arc::clone(&spec),
+            exit: None,
+            is_gone: false,
+        };
+        self.hosts[n].processes.insert(run, process);
+        let live: Vec<_> = self.hosts[n]
+            .live()
+            .map(|spec| spec.resources.clone())
+            .collect();
         self.checks
-            .on_started(&spec.id, host, it.cpus(), resources)?;
-        self.note(format!("agent {host}: {} runs", spec.id));
-        let wait = 50 * MS + self.random.below(60 * SECOND);
+            .on_started(&spec.id, incarnation, n, cpus(self, n), &live)?;
+        self.seen.count(Seen::TaskStarted);
+        self.check_quota()?;
+        tell!(self, "{}{} runs", Who::Agent(n), spec.id);
+        let (wait, exit) = self.fate(&spec);
+        self.after(wait, Happening::ProcessEnds { host: n, run, exit });
+        if self.is_broken(Breakage::KilledUnasked) && self.random.one_in(5) {
+            self.signal(n, run, Signal::Kill)?;
+        }
+        self.step_agent(n, Event::ContainerStarted { run, pid: 1 })
+    }
+
+    /// How long a process runs and how it ends: its first letter says what kind of task it is.
+    fn fate(&mut self, spec: &TaskSpec) -> (u64, Exit) {
+        let wait = match spec.id.as_str().as_bytes().first() {
+            Some(b's') => 100 * SECOND + self.random.below(2_000 * SECOND),
+            Some(b'g') => SECOND + self.random.below(20 * SECOND),
+            _ => 50 * MS + self.random.below(40 * SECOND),
+        };
         let exit = if self.random.one_in(10) {
             Exit::Code(1)
         } else {
             Exit::Code(0)
         };
-        self.after(wait, Happening::ProcessEnds { host, run, exit });
-        if self.faults.breakage == Some(Breakage::Killed) && self.random.one_in(5) {
-            self.signal(host, run, Signal::Kill)?;
-        }
-        self.agent_event(host, life, Event::ContainerStarted { run, pid: 1 })
+        (wait, exit)
     }
 
     /// A process outlives its agent: whoever is there then learns of its end, or finds it at recovery.
-    pub(super) fn process_ends(
-        &mut self,
-        host: usize,
-        run: RunId,
-        exit: Exit,
-    ) -> Result<(), String> {
-        let it = &mut self.hosts[host];
-        let Some(process) = it
-            .processes
-            .get_mut(&run)
-            .filter(|process| process.exit.is_none())
-        else {
+    pub(super) fn process_ends(&mut self, n: usize, run: RunId, exit: Exit) -> Outcome {
+        let Some(process) = self.hosts[n].processes.get_mut(&run) else {
             return Ok(());
         };
+        if process.exit.is_some() || process.is_gone {
+            return Ok(());
+        }
         process.exit = Some(exit);
-        let (task, life) = (process.spec.id.clone(), it.life);
-        self.note(format!("agent {host}: {task} ends with {exit:?}"));
-        self.agent_event(
-            host,
-            life,
-            Event::ContainerExited {
-                run,
-                ended: exit.into(),
-            },
-        )
+        let task = process.spec.id.clone();
+        self.checks.on_ended(&task);
+        tell!(self, "{}{task} ends with {exit:?}", Who::Agent(n));
+        self.input_after(0, Who::Agent(n), Input::ContainerExited(run, exit));
+        Ok(())
     }
 
-    fn signal(&mut self, host: usize, run: RunId, signal: Signal) -> Result<(), String> {
-        let Some(process) = self.hosts[host]
-            .processes
-            .get(&run)
-            .filter(|process| process.exit.is_none())
+    fn signal(&mut self, n: usize, run: RunId, signal: Signal) -> Outcome {
+        let process = self.hosts[n].processes.get(&run);
+        let Some(process) = process.filter(|process| process.exit.is_none() && !process.is_gone)
         else {
             return Ok(());
         };
         self.checks.on_signalled(&process.spec.id)?;
+        self.seen.count(Seen::TaskKilled);
         let (number, heeds) = match signal {
             Signal::Terminate => (15, !self.random.one_in(4)),
             Signal::Kill => (9, true),
         };
         if heeds {
             let wait = self.random.below(200 * MS);
-            self.after(
-                wait,
-                Happening::ProcessEnds {
-                    host,
-                    run,
-                    exit: Exit::Signal(number),
-                },
-            );
+            let exit = Exit::Signal(number);
+            self.after(wait, Happening::ProcessEnds { host: n, run, exit });
         }
         Ok(())
+    }
+}
+
+impl Host {
+    /// The greatest epoch that it has obeyed, durable or about to be.
+    fn obeyed(&self) -> u64 {
+        let writing = self.writing.iter().filter_map(|(_, change)| match change {
+            Change::Identity(identity) => Some(identity.epoch.0),
+            _ => None,
+        });
+        writing.chain([self.identity.epoch.0]).max().unwrap_or(0)
+    }
+
+    /// The task and launch of a run, durable or about to be.
+    fn core_run(&self, run: RunId) -> Option<(proffer_model::TaskId, u64)> {
+        if let Some(kept) = self.runs.get(&run) {
+            return Some((kept.spec.id.clone(), kept.incarnation.0));
+        }
+        self.writing.iter().find_map(|(_, change)| match change {
+            Change::Run {
+                run: of,
+                spec,
+                incarnation,
+                ..
+            } if *of == run => Some((spec.id.clone(), incarnation.0)),
+            _ => None,
+        })
     }
 }
 
@@ -436,20 +606,18 @@ fn write(host: &mut Host, change: Change) {
             spec,
             payer,
             status,
+            ..
         } => {
-            let spec = TaskSpec::clone(&spec);
-            let (statuses, acknowledged, kill, found) =
-                (vec![status], 0, None, Found::NeverStarted);
             let fresh = RecoveredRun {
                 run,
                 framework,
                 incarnation,
-                spec,
+                spec: TaskSpec::clone(&spec),
                 payer,
-                statuses,
-                acknowledged,
-                kill,
-                found,
+                statuses: vec![status],
+                acknowledged: 0,
+                kill: None,
+                found: Found::NeverStarted,
             };
             host.runs.insert(run, fresh);
         }

@@ -1,33 +1,234 @@
-//! The promises, checked as they are kept or broken. They know only what can be seen from outside the cores.
+//! The promises, checked as they are kept or broken. They know only what can be seen from outside the cores; the numbers
+//! are the promises' (docs/simulation.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proffer_model::{Incarnation, Resources, Status, TaskId, TaskState};
+use proffer_model::session::Answer;
+use proffer_model::{
+    AgentId, FrameworkId, Incarnation, Offer, OfferId, OperationResult, Resources, Status, TaskId,
+    TaskState,
+};
 
-use super::framework::Framework;
+use super::ensemble::Entry;
+use super::world::{Outcome, SECOND};
+
+/// How long after an agent was last heard it may still be offered of: suspicion, the look at silence, and a little.
+const OFFER_SILENCE_MAX: u64 = 8 * SECOND;
+/// What may wait for one peer.
+const QUEUE_LEN_MAX: usize = 10_000;
 
 #[derive(Default)]
 pub(super) struct Checks {
+    terms: BTreeMap<u64, usize>,
+    hosts: BTreeMap<AgentId, usize>,
+    owners: BTreeMap<FrameworkId, String>,
     started: BTreeSet<TaskId>,
+    /// Started and not ended.
+    alive: BTreeSet<TaskId>,
+    /// They went with their hosts.
+    gone: BTreeSet<TaskId>,
     to_kill: BTreeSet<TaskId>,
     /// The newest status of each task, as its framework knows it.
     seen: BTreeMap<TaskId, Status>,
-    /// What agents said, by number.
-    told: BTreeMap<TaskId, BTreeMap<u64, Status>>,
+    /// Tasks that are launched again after that.
+    again: BTreeSet<TaskId>,
+    /// What agents said, by launch and number.
+    told: BTreeMap<(TaskId, Incarnation), BTreeMap<u64, Status>>,
+    /// What must be durable when a request is granted.
+    promised: BTreeMap<u64, String>,
+    fenced: BTreeSet<u64>,
+    accepting: BTreeMap<u64, Vec<OfferId>>,
+    accepted: BTreeSet<OfferId>,
 }
 
 impl Checks {
-    /// A task is started at most once, and an agent never runs more than it has.
-    pub(super) fn on_started<'a>(
+    /// S1: a term has one master.
+    pub(super) fn on_term(&mut self, epoch: u64, master: usize) -> Outcome {
+        match self.terms.insert(epoch, master) {
+            None => Ok(()),
+            Some(other) => Err(format!(
+                "term {epoch} is master {other}'s and master {master}'s"
+            )),
+        }
+    }
+
+    /// S1: who leads no more promises nothing.
+    pub(super) fn on_promise(&self, epoch: u64, newest: u64) -> Outcome {
+        match epoch == newest {
+            true => Ok(()),
+            false => Err(format!(
+                "a master of term {epoch} promises something in term {newest}"
+            )),
+        }
+    }
+
+    /// S6: the log is written by one term after the other.
+    pub(super) fn on_entry(&self, entry: &Entry, last: Option<&Entry>) -> Outcome {
+        let before = last.map_or(0, |last| last.epoch);
+        let is_good = match entry.operations.is_empty() {
+            true => entry.epoch > before,
+            false => entry.epoch == before,
+        };
+        match is_good {
+            true => Ok(()),
+            false => Err(format!(
+                "an entry of term {} comes after one of term {before}",
+                entry.epoch
+            )),
+        }
+    }
+
+    /// S6: when this request is granted, that is durable.
+    pub(super) fn on_asked(&mut self, request: u64, operation: String) {
+        self.promised.insert(request, operation);
+    }
+
+    pub(super) fn on_reply(&mut self, request: u64, durable: &BTreeSet<String>) -> Outcome {
+        match self.promised.remove(&request) {
+            Some(operation) if !durable.contains(&operation) => Err(format!(
+                "request {request} is granted, and not durable: {operation}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn on_accept(&mut self, request: u64, offers: &[OfferId]) {
+        self.accepting.insert(request, offers.to_vec());
+    }
+
+    /// A call of a session that another has overtaken.
+    pub(super) fn on_fenced(&mut self, request: u64) {
+        self.fenced.insert(request);
+    }
+
+    /// S2: an offer is accepted once. S13: who is fenced is not obeyed.
+    pub(super) fn on_answer(&mut self, request: u64, answer: &Answer) -> Outcome {
+        if self.fenced.contains(&request) {
+            return Err(format!(
+                "call {request} of a fenced session is answered {answer:?}"
+            ));
+        }
+        let offers = self.accepting.remove(&request).unwrap_or_default();
+        let Answer::Accepted(results) = answer else {
+            return Ok(());
+        };
+        let mut launches = results.iter().flat_map(OperationResult::launches);
+        if launches.any(|launch| launch.outcome.is_ok()) {
+            for offer in offers {
+                if !self.accepted.insert(offer.clone()) {
+                    return Err(format!("offer {offer} is accepted twice"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// S2: nothing is offered of an agent that is not there.
+    pub(super) fn on_offer(&self, offer: &Offer, heard: Option<u64>, now: u64) -> Outcome {
+        match heard {
+            Some(at) if at + OFFER_SILENCE_MAX >= now => Ok(()),
+            _ => Err(format!(
+                "agent {} is offered, and was last heard at {heard:?}",
+                offer.agent
+            )),
+        }
+    }
+
+    /// An agent's id is one host's.
+    pub(super) fn on_welcome(&mut self, agent: &AgentId, host: usize) -> Outcome {
+        match self.hosts.insert(agent.clone(), host) {
+            Some(other) if other != host => {
+                Err(format!("agent {agent} is host {other}'s and host {host}'s"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn host_of(&self, agent: &AgentId) -> Option<usize> {
+        self.hosts.get(agent).copied()
+    }
+
+    pub(super) fn agents(&self) -> Vec<AgentId> {
+        self.hosts.keys().cloned().collect()
+    }
+
+    /// S13: a framework is its owner's.
+    pub(super) fn is_allowed(&mut self, principal: &str, framework: &FrameworkId) -> Outcome {
+        let owner = self
+            .owners
+            .entry(framework.clone())
+            .or_insert_with(|| principal.to_owned());
+        match owner == principal {
+            true => Ok(()),
+            false => Err(format!(
+                "{principal} has taken {owner}'s framework {framework}"
+            )),
+        }
+    }
+
+    /// S16: nothing is queued without bound.
+    pub(super) fn on_queues(&self, longest: usize) -> Outcome {
+        match longest <= QUEUE_LEN_MAX {
+            true => Ok(()),
+            false => Err(format!("{longest} messages wait for one peer")),
+        }
+    }
+
+    /// S1: an agent records no launch of a term before the one that it has obeyed.
+    pub(super) fn on_recorded(
+        &self,
+        host: usize,
+        task: &TaskId,
+        epoch: u64,
+        obeyed: u64,
+    ) -> Outcome {
+        match epoch >= obeyed {
+            true => Ok(()),
+            false => Err(format!(
+                "agent {host} has obeyed term {obeyed} and records {task} of term {epoch}"
+            )),
+        }
+    }
+
+    /// S5: an agent forgets a status when its framework has kept it, or knows its end.
+    pub(super) fn on_forgotten(&self, launch: Option<&(TaskId, u64)>, number: u64) -> Outcome {
+        let Some((task, incarnation)) = launch else {
+            return Ok(());
+        };
+        let key = (task.clone(), Incarnation(*incarnation));
+        let kept = self.told.get(&key).and_then(|told| told.keys().next_back());
+        let is_over = self
+            .seen
+            .get(task)
+            .is_some_and(|status| status.state.is_terminal());
+        match is_over || kept.is_some_and(|kept| *kept >= number) {
+            true => Ok(()),
+            false => Err(format!(
+                "{task} #{number} is forgotten by its agent, and {kept:?} was kept"
+            )),
+        }
+    }
+
+    /// A framework launches a task: of one that it has launched before, it was told that it was never started.
+    pub(super) fn on_launch_asked(&mut self, task: &TaskId) {
+        if self.seen.contains_key(task) {
+            self.again.insert(task.clone());
+        }
+    }
+
+    /// S3: a task is started at most once. S2: an agent never runs more than it has.
+    pub(super) fn on_started(
         &mut self,
         task: &TaskId,
+        incarnation: Incarnation,
         host: usize,
         cpus: u64,
-        live: impl Iterator<Item = &'a Resources>,
-    ) -> Result<(), String> {
+        live: &[Resources],
+    ) -> Outcome {
         if !self.started.insert(task.clone()) {
             return Err(format!("{task} is started twice"));
         }
+        self.alive.insert(task.clone());
         let mut used = Resources::new();
         let mut ports = 0;
         for resources in live {
@@ -42,12 +243,34 @@ impl Checks {
             .get(task)
             .filter(|status| status.state.is_terminal())
         {
-            return Err(format!(
-                "{task} is started after it was reported {}",
-                status.state
-            ));
+            let is_newer = status.incarnation < incarnation && self.again.contains(task);
+            if !is_newer {
+                return Err(format!(
+                    "{task} is started after it was reported {}",
+                    status.state
+                ));
+            }
         }
         Ok(())
+    }
+
+    /// S8: what a framework gives up, for its agent has settled and its master does not know it, does not run.
+    pub(super) fn on_given_up(&self, task: &TaskId) -> Outcome {
+        match self.alive.contains(task) {
+            true => Err(format!(
+                "{task} runs, its agent is said to have settled, and nobody knows of it"
+            )),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn on_ended(&mut self, task: &TaskId) {
+        self.alive.remove(task);
+    }
+
+    pub(super) fn on_gone(&mut self, task: &TaskId) {
+        self.alive.remove(task);
+        self.gone.insert(task.clone());
     }
 
     /// The framework wants this task to end.
@@ -55,80 +278,117 @@ impl Checks {
         self.to_kill.insert(task.clone());
     }
 
-    /// Nothing ends a task that its framework wants to run.
-    pub(super) fn on_signalled(&self, task: &TaskId) -> Result<(), String> {
+    /// S7, S8: nothing ends a task that its framework wants to run.
+    pub(super) fn on_signalled(&self, task: &TaskId) -> Outcome {
         match self.to_kill.contains(task) {
             true => Ok(()),
             false => Err(format!("{task} is told to end, and its framework wants it")),
         }
     }
 
-    /// States never move backwards, but out of unreachable; a terminal state is final. What was told already may be told
-    /// again, word for word: answers whether the status was new.
+    /// S4, S5: states never move backwards, but out of unreachable; a terminal state is final; none is left out. What was
+    /// told already may be told again, word for word: answers whether the status was new.
     pub(super) fn on_status(&mut self, status: &Status) -> Result<bool, String> {
         let task = &status.task;
-        let told = self.told.entry(task.clone()).or_default();
-        if status.number > 0 {
-            if let Some(before) = told.get(&status.number) {
-                return match before == status {
-                    true => Ok(false),
-                    false => Err(format!(
-                        "{task} #{} was {before:?} and is {status:?}",
-                        status.number
-                    )),
-                };
-            }
-            if told
-                .last_key_value()
-                .is_some_and(|(last, _)| last + 1 != status.number)
-            {
-                return Err(format!(
-                    "{task} #{} comes after {:?}",
-                    status.number,
-                    told.keys()
-                ));
-            }
-            told.insert(status.number, status.clone());
+        let before = self.seen.get(task).cloned();
+        let is_of_unknown = status.incarnation == Incarnation(0);
+        if !self.is_next(status)? {
+            return Ok(false);
         }
-        if let Some(before) = self.seen.get(task) {
+        if let Some(before) = &before {
+            if status.incarnation < before.incarnation && !is_of_unknown {
+                return Ok(false);
+            }
+            let is_same = status.incarnation == before.incarnation || is_of_unknown;
+            let is_repeated = is_same && before.state.is_terminal() && before.state == status.state;
+            if is_repeated && !self.again.contains(task) {
+                return Ok(false);
+            }
             let is_back = status.state < before.state && before.state != TaskState::Unreachable;
             let is_changed_end = before.state.is_terminal() && status.state != before.state;
-            if is_back || is_changed_end {
+            if is_same
+                && (is_back || is_changed_end)
+                && !(is_of_unknown && self.again.contains(task))
+            {
                 return Err(format!(
                     "{task} goes from {} to {}",
                     before.state, status.state
                 ));
             }
         }
-        if matches!(status.state, TaskState::Running | TaskState::Finished)
-            && !self.started.contains(task)
-        {
-            return Err(format!(
-                "{task} is reported {} and was never started",
-                status.state
-            ));
+        self.check_truth(status, before.as_ref())?;
+        if !is_of_unknown || status.state.is_terminal() {
+            self.seen.insert(task.clone(), status.clone());
+            self.again.remove(task);
         }
-        if status.state == TaskState::Lost
-            && status.incarnation != Incarnation(0)
-            && self.started.contains(task)
-        {
-            return Err(format!(
-                "{task} is reported lost, and its end is on its host's disk"
-            ));
-        }
-        self.seen.insert(task.clone(), status.clone());
         Ok(true)
     }
 
-    /// Everything that ran was reported to its end.
-    pub(super) fn at_end(&self, framework: &Framework) -> Result<(), String> {
-        let open = self
-            .started
+    /// Whether it is the next of what its agent says, rather than a repetition.
+    fn is_next(&mut self, status: &Status) -> Result<bool, String> {
+        if status.number == 0 {
+            return Ok(true);
+        }
+        let (task, number) = (&status.task, status.number);
+        let told = self
+            .told
+            .entry((task.clone(), status.incarnation))
+            .or_default();
+        if let Some(before) = told.get(&number) {
+            return match before == status {
+                true => Ok(false),
+                false => Err(format!("{task} #{number} was {before:?} and is {status:?}")),
+            };
+        }
+        let last = told.keys().next_back().copied().unwrap_or(0);
+        if number != last + 1 {
+            return Err(format!("{task} #{number} comes after #{last}"));
+        }
+        told.insert(number, status.clone());
+        Ok(true)
+    }
+
+    /// S3, S8: what ran is not reported as never started, nor as lost while its host has it.
+    fn check_truth(&self, status: &Status, before: Option<&Status>) -> Outcome {
+        let (task, state) = (&status.task, status.state);
+        let is_started = self.started.contains(task);
+        if matches!(state, TaskState::Running | TaskState::Finished) && !is_started {
+            return Err(format!("{task} is reported {state} and was never started"));
+        }
+        let is_over = before.is_some_and(|before| before.state.is_terminal());
+        let is_kept = is_started && !self.gone.contains(task) && !is_over;
+        if matches!(state, TaskState::Lost | TaskState::Dropped) && is_kept {
+            return Err(format!(
+                "{task} is reported {state}, and it, or its end, is on its host"
+            ));
+        }
+        Ok(())
+    }
+
+    /// S2: a role holds no more than its limit. Looked at while no agent was given up, whose tasks do not count.
+    pub(super) fn on_running(&self, letter: char, cpus_max: u64) -> Outcome {
+        let running = self
+            .alive
             .iter()
-            .find(|task| !self.seen.get(*task).is_some_and(|s| s.state.is_terminal()));
-        match open {
+            .filter(|task| task.as_str().starts_with(letter))
+            .count();
+        match u64::try_from(running).expect("small") <= cpus_max {
+            true => Ok(()),
+            false => Err(format!(
+                "{running} tasks of a role run that may hold {cpus_max} processors"
+            )),
+        }
+    }
+
+    /// S5, S8: everything that ran was reported to its end.
+    pub(super) fn at_end(&self) -> Outcome {
+        let is_open = |task: &&TaskId| {
+            let status = self.seen.get(*task);
+            !status.is_some_and(|status| status.state.is_terminal())
+        };
+        match self.started.iter().find(is_open) {
             Some(task) => Err(format!("{task} ran and its end was never reported")),
-            None => framework.at_end(),
+            None => Ok(()),
         }
     }
 }

@@ -1,344 +1,666 @@
-//! The simulated framework: wants so many tasks run to a good end, keeps what it is told, and acknowledges it.
+//! A simulated framework, as the SDK would have it: finds the leader, subscribes, asks what became of its tasks, keeps what
+//! it is told, acknowledges that, and says how much it still wants. What it wants is `wants.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use proffer_model::session::{Answer, Call, Event, Operation, OperationResult};
+use proffer_master_core::event::StateCall;
+use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{
-    Command, Demand, DemandEntry, DemandId, FrameworkDescription, FrameworkId, Generation,
-    Incarnation, Offer, RangeSet, ResourceName, Resources, Role, Shape, Status, TaskId, TaskSpec,
-    TaskState,
+    AgentId, FrameworkDescription, FrameworkId, Generation, Incarnation, Offer, Operation,
+    OperationResult, Problem, StateKey, Status, TaskId, TaskState, code,
 };
 
-use super::world::{Happening, MS, World};
+use super::coverage::Seen;
+use super::network::{Asked, Parcel};
+use super::process::Who;
+use super::story::tell;
+use super::wants::Wants;
+use super::world::{Input, MS, Outcome, SECOND, World};
+
+/// Whoever has nothing to ask for here.
+pub(super) const STRANGER: &str = "stranger";
+/// Silence after which another master is looked for.
+const SILENCE_MAX: u64 = 5 * SECOND;
 
 pub(super) struct Framework {
-    id: Option<FrameworkId>,
-    wanted: u64,
-    done: u64,
-    named: u64,
-    generation: u64,
-    request: u64,
-    /// Tasks that are not known to have ended.
-    open: BTreeMap<TaskId, TaskState>,
+    pub(super) wants: Wants,
+    pub(super) id: Option<FrameworkId>,
+    connection: Option<u64>,
+    is_connecting: bool,
+    is_subscribed: bool,
+    next_master: usize,
+    leader: (u64, usize),
+    generation: Generation,
+    demand_generation: u64,
+    heard_at: u64,
+    /// Connections whose session another has overtaken, or soon will have.
+    overtaken: BTreeSet<u64>,
     /// Accepts whose answer has not come, and their tasks.
     asked: BTreeMap<u64, Vec<TaskId>>,
-    session: Option<u64>,
+    /// Agents that have settled, as this session was told.
+    settled: BTreeSet<AgentId>,
     /// It has lost its memory once: what it runs it learns from what it is told.
     is_forgetful: bool,
+    processed: u64,
+    is_acknowledgement_due: bool,
+    unary: Option<u64>,
+    put: Option<Put>,
+    puts: u64,
+    version: u64,
+}
+
+/// A write of its state whose answer has not come.
+#[derive(Clone)]
+struct Put {
+    request: u64,
+    value: Vec<u8>,
+    expected: u64,
+}
+
+pub(super) enum FrameworkInput {
+    Looks,
+    Tick,
+    OvertakenCalls { connection: u64 },
+    AcknowledgementDue { connection: u64 },
 }
 
 impl Framework {
-    pub(super) fn new(wanted: u64) -> Self {
+    pub(super) fn new(number: usize, wants: Wants) -> Self {
         Self {
+            wants,
             id: None,
-            wanted,
-            done: 0,
-            named: 0,
-            generation: 0,
-            request: 0,
-            open: BTreeMap::new(),
+            connection: None,
+            is_connecting: false,
+            is_subscribed: false,
+            next_master: number,
+            leader: (0, 0),
+            generation: Generation(0),
+            demand_generation: 0,
+            heard_at: 0,
+            overtaken: BTreeSet::new(),
             asked: BTreeMap::new(),
-            session: None,
+            settled: BTreeSet::new(),
             is_forgetful: false,
+            processed: 0,
+            is_acknowledgement_due: false,
+            unary: None,
+            put: None,
+            puts: 0,
+            version: 0,
         }
     }
 
-    /// It is started anew and has kept its id and its counts, but not what it runs.
-    pub(super) fn forget(&mut self) {
-        self.open.clear();
-        self.asked.clear();
-        self.is_forgetful = true;
+    pub(super) fn describe(&self) -> String {
+        format!(
+            "{:?} connection {:?} subscribed {} {}",
+            self.id.as_ref().map(ToString::to_string),
+            self.connection,
+            self.is_subscribed,
+            self.wants.describe()
+        )
+    }
+}
+
+impl World {
+    pub(super) fn framework_starts(&mut self, n: usize) {
+        self.framework_looks(n, MS);
+        self.input_after(
+            SECOND,
+            Who::Framework(n),
+            Input::Framework(FrameworkInput::Tick),
+        );
+    }
+
+    pub(super) fn framework_dies(&mut self, n: usize) {
+        let it = &mut self.frameworks[n];
+        (it.connection, it.unary, it.is_connecting, it.is_subscribed) = (None, None, false, false);
+        it.is_acknowledgement_due = false;
+        it.overtaken.clear();
+        it.asked.clear();
+    }
+
+    /// It has kept its id and its counts, but not what it runs.
+    pub(super) fn framework_forgets(&mut self, n: usize) {
+        self.seen.count(Seen::MemoryLost);
+        tell!(self, "fault: framework {n} loses its memory");
+        self.frameworks[n].wants.forget();
+        self.frameworks[n].is_forgetful = true;
+    }
+
+    /// Another session of it connects while the one that it has is still there.
+    pub(super) fn framework_is_overtaken(&mut self, n: usize) {
+        let it = &mut self.frameworks[n];
+        let Some(old) = it.connection.filter(|_| it.is_subscribed) else {
+            return;
+        };
+        self.seen.count(Seen::FrameworkOvertaken);
+        tell!(
+            self,
+            "fault: framework {n} has another session beside {old}"
+        );
+        let it = &mut self.frameworks[n];
+        it.overtaken.insert(old);
+        (it.connection, it.is_subscribed) = (None, false);
+        it.next_master = it.leader.1;
+        self.framework_looks(n, 0);
+        let calls = FrameworkInput::OvertakenCalls { connection: old };
+        self.input_after(MS, Who::Framework(n), Input::Framework(calls));
+    }
+
+    fn framework_looks(&mut self, n: usize, wait: u64) {
+        let jitter = self.random.below(100 * MS);
+        self.input_after(
+            wait + jitter,
+            Who::Framework(n),
+            Input::Framework(FrameworkInput::Looks),
+        );
+    }
+
+    pub(super) fn on_framework(&mut self, n: usize, input: FrameworkInput) -> Outcome {
+        match input {
+            FrameworkInput::Looks => {
+                let it = &mut self.frameworks[n];
+                if it.connection.is_some() || it.is_connecting {
+                    return Ok(());
+                }
+                it.is_connecting = true;
+                let master = it.next_master % self.masters.len();
+                it.next_master += 1;
+                let principal = it.wants.principal();
+                self.connect(Who::Framework(n), master, principal);
+            }
+            FrameworkInput::Tick => self.framework_ticks(n),
+            FrameworkInput::OvertakenCalls { connection } => {
+                if self.frameworks[n].overtaken.contains(&connection) {
+                    self.overtaken_calls(n, connection);
+                }
+            }
+            FrameworkInput::AcknowledgementDue { connection } => {
+                let it = &mut self.frameworks[n];
+                it.is_acknowledgement_due = false;
+                let sequence = it.processed;
+                if it.connection == Some(connection) {
+                    self.call(n, connection, Call::Acknowledge { sequence });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn framework_hears_of_leader(&mut self, n: usize, epoch: u64, master: usize) {
+        let it = &mut self.frameworks[n];
+        if epoch <= it.leader.0 {
+            return;
+        }
+        it.leader = (epoch, master);
+        it.next_master = master;
+        if let Some(old) = it.connection.take() {
+            it.is_subscribed = false;
+            self.close(Who::Framework(n), old, false);
+        }
+        self.framework_looks(n, 0);
+    }
+
+    pub(super) fn framework_opened(&mut self, n: usize, connection: u64) {
+        let now = self.now;
+        let it = &mut self.frameworks[n];
+        if it.unary == Some(connection) {
+            self.put_again(n);
+            return;
+        }
+        it.is_connecting = false;
+        if let Some(old) = it.connection.replace(connection) {
+            self.close(Who::Framework(n), old, false);
+        }
+        let it = &mut self.frameworks[n];
+        (it.heard_at, it.is_subscribed, it.processed) = (now, false, 0);
+        let description = FrameworkDescription {
+            name: it.wants.name().into(),
+            roles: vec![it.wants.role()],
+            failover_timeout: Duration::from_secs(100_000),
+        };
+        let framework = it.id.clone();
+        self.call(
+            n,
+            connection,
+            Call::Subscribe {
+                framework,
+                description,
+                resume: None,
+                stand_by: false,
+            },
+        );
+    }
+
+    pub(super) fn framework_not_opened(&mut self, n: usize, connection: u64) {
+        let it = &mut self.frameworks[n];
+        if it.unary == Some(connection) {
+            it.unary = None;
+            return;
+        }
+        it.is_connecting = false;
+        self.framework_looks(n, 100 * MS);
+    }
+
+    pub(super) fn framework_lost(&mut self, n: usize, connection: u64) {
+        let it = &mut self.frameworks[n];
+        it.overtaken.remove(&connection);
+        if it.unary == Some(connection) {
+            it.unary = None;
+        }
+        if it.connection == Some(connection) {
+            (it.connection, it.is_subscribed) = (None, false);
+            self.framework_looks(n, 50 * MS);
+        }
+    }
+
+    /// Calls, perhaps twice: as whoever did not hear whether the first one left.
+    fn call(&mut self, n: usize, connection: u64, call: Call) -> u64 {
+        self.requests += 1;
+        let request = self.requests;
+        let is_repeatable = matches!(
+            call,
+            Call::Accept { .. } | Call::Kill { .. } | Call::Decline { .. }
+        );
+        if is_repeatable && self.random.one_in(self.faults.repeat) {
+            self.seen.count(Seen::CallRepeated);
+            self.requests += 1;
+            let parcel = Parcel::Call {
+                request,
+                call: call.clone(),
+            };
+            self.send(Who::Framework(n), connection, parcel);
+            let parcel = Parcel::Call {
+                request: self.requests,
+                call,
+            };
+            self.send(Who::Framework(n), connection, parcel);
+            return request;
+        }
+        self.send(
+            Who::Framework(n),
+            connection,
+            Parcel::Call { request, call },
+        );
+        request
+    }
+
+    pub(super) fn framework_hears(&mut self, n: usize, connection: u64, parcel: Parcel) -> Outcome {
+        match parcel {
+            Parcel::Event { sequence, event } => {
+                if self.frameworks[n].overtaken.contains(&connection) {
+                    if matches!(event, Event::Closed(_)) {
+                        self.frameworks[n].overtaken.remove(&connection);
+                        self.close(Who::Framework(n), connection, false);
+                    }
+                    return Ok(());
+                }
+                if self.frameworks[n].connection != Some(connection) {
+                    return Ok(());
+                }
+                self.framework_event(n, connection, sequence, event)
+            }
+            Parcel::Reply { request, reply } => {
+                self.framework_reply(n, request, *reply);
+                Ok(())
+            }
+            _ => Err("a framework hears what is not for it".into()),
+        }
+    }
+
+    fn framework_event(
+        &mut self,
+        n: usize,
+        connection: u64,
+        sequence: u64,
+        event: Event,
+    ) -> Outcome {
+        self.frameworks[n].heard_at = self.now;
+        let is_kept = !matches!(event, Event::Heartbeat | Event::Answered { .. });
+        match event {
+            Event::Subscribed {
+                framework,
+                epoch,
+                generation,
+                ..
+            } => {
+                let it = &mut self.frameworks[n];
+                if it.id.as_ref().is_some_and(|id| *id != framework) {
+                    return Err(format!("framework {n} is {framework} now"));
+                }
+                if epoch.0 < it.leader.0 {
+                    self.framework_leaves(n, connection);
+                    return Ok(());
+                }
+                (it.id, it.is_subscribed, it.generation) = (Some(framework), true, generation);
+                it.leader.0 = epoch.0;
+                // Answers that did not come never will: reconciliation tells what became of those tasks.
+                it.asked.clear();
+                it.settled.clear();
+                self.reconcile(n, connection, None);
+                self.call_demand(n);
+            }
+            Event::Answered { request, answer } => self.on_answered(n, request, &answer),
+            Event::Offered(offers) => self.on_offers(n, connection, &offers),
+            // Others' tasks may have the names that a vandal asks about.
+            Event::Updated(_) if self.frameworks[n].wants.is_vandal() => {}
+            Event::Updated(status) => self.on_updated(n, connection, &status)?,
+            Event::AgentSettled(agent) => {
+                self.seen.count(Seen::AgentSettled);
+                self.frameworks[n].settled.insert(agent.clone());
+                self.reconcile(n, connection, Some(&agent));
+                self.call_demand(n);
+            }
+            Event::Closed(problem) => {
+                tell!(self, "{}is closed: {problem}", Who::Framework(n));
+                if problem.is(code::FRAMEWORK_COMPLETED) || problem.is(code::FRAMEWORK_UNKNOWN) {
+                    return Err(format!("framework {n} is not known any more: {problem}"));
+                }
+                self.framework_leaves(n, connection);
+                return Ok(());
+            }
+            _ => {}
+        }
+        if is_kept {
+            self.acknowledge(n, connection, sequence);
+        }
+        Ok(())
+    }
+
+    fn framework_leaves(&mut self, n: usize, connection: u64) {
+        self.close(Who::Framework(n), connection, false);
+        let it = &mut self.frameworks[n];
+        (it.connection, it.is_subscribed) = (None, false);
+        self.framework_looks(n, 100 * MS);
+    }
+
+    fn acknowledge(&mut self, n: usize, connection: u64, sequence: u64) {
+        let wait = self.random.below(self.faults.acknowledge_ms_max * MS);
+        let it = &mut self.frameworks[n];
+        it.processed = sequence;
+        if it.wants.is_vandal() {
+            return;
+        }
+        if wait == 0 {
+            self.call(n, connection, Call::Acknowledge { sequence });
+        } else if !std::mem::replace(&mut it.is_acknowledgement_due, true) {
+            let due = FrameworkInput::AcknowledgementDue { connection };
+            self.input_after(wait, Who::Framework(n), Input::Framework(due));
+        }
     }
 
     /// Asks how its tasks stand: those that it knows of, and whatever there is if there may be more.
-    fn reconcile(&self) -> Vec<Call> {
-        let mut calls = Vec::new();
-        if self.is_forgetful {
-            calls.push(Call::Reconcile { tasks: Vec::new() });
+    fn reconcile(&mut self, n: usize, connection: u64, agent: Option<&AgentId>) {
+        let it = &self.frameworks[n];
+        let tasks = it.wants.open_on(agent);
+        if it.is_forgetful && agent.is_none() {
+            self.call(n, connection, Call::Reconcile { tasks: Vec::new() });
         }
-        if !self.open.is_empty() {
-            let tasks = self.open.keys().cloned().collect();
-            calls.push(Call::Reconcile { tasks });
-        }
-        calls
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.done >= self.wanted && self.open.is_empty()
-    }
-
-    pub(super) fn pending(&self) -> String {
-        let some: Vec<String> = self
-            .open
-            .iter()
-            .take(5)
-            .map(|(task, state)| format!("{task} {state}"))
-            .collect();
-        format!(
-            "{} of {} done, {} open: {}",
-            self.done,
-            self.wanted,
-            self.open.len(),
-            some.join(", ")
-        )
-    }
-
-    pub(super) fn at_end(&self) -> Result<(), String> {
-        match self.is_done() {
-            true => Ok(()),
-            false => Err(self.pending()),
+        if !tasks.is_empty() {
+            self.call(n, connection, Call::Reconcile { tasks });
         }
     }
 
-    /// What is missing, as the whole demand; generations grow across sessions.
-    fn demand(&mut self) -> Call {
-        self.generation += 1;
-        let missing = self
-            .wanted
-            .saturating_sub(self.done + self.open.len() as u64);
-        let counts = [(ResourceName::new("ports").expect("a good name"), 1)].into();
-        let resources = "cpus:1;mem:100".parse().expect("good resources");
-        let entry = DemandEntry {
-            id: DemandId::new("work").expect("a good name"),
-            shape: Shape::Of { resources, counts },
-            count: u32::try_from(missing).expect("small"),
-            predicates: Vec::new(),
-            at_most: Vec::new(),
-            gang: 0,
-            priority: 0,
-            takes: proffer_model::Takes::default(),
-            excluded: Vec::new(),
+    pub(super) fn call_demand(&mut self, n: usize) {
+        let it = &mut self.frameworks[n];
+        let Some(connection) = it.connection.filter(|_| it.is_subscribed) else {
+            return;
         };
-        let entries = if missing == 0 {
-            Vec::new()
-        } else {
-            vec![entry]
-        };
-        Call::SetDemand(Demand {
-            role: role(),
-            generation: Generation(self.generation),
-            entries,
-        })
+        it.demand_generation += 1;
+        let demand = it.wants.demand(it.demand_generation);
+        self.call(n, connection, Call::SetDemand(demand));
     }
 
-    /// Takes an offer for as many tasks as it fits.
-    fn accept(&mut self, offer: &Offer) -> Call {
-        let missing = self
-            .wanted
-            .saturating_sub(self.done + self.open.len() as u64);
-        let fits: u64 = offer.fits.iter().map(|fit| u64::from(fit.count)).sum();
-        let ports: Vec<u64> = offer.resources.range_set("ports").numbers().collect();
-        let mut operations = Vec::new();
-        for port in ports
-            .into_iter()
-            .take(usize::try_from(fits.min(missing)).expect("small"))
-        {
-            self.named += 1;
-            let task = TaskId::new(&format!("t{:04}", self.named)).expect("a good name");
-            self.open.insert(task.clone(), TaskState::Staging);
-            operations.push(Operation::launch(spec(task, port)));
+    fn on_offers(&mut self, n: usize, connection: u64, offers: &[Offer]) {
+        if self.frameworks[n].wants.is_vandal() {
+            return;
         }
-        Call::Accept {
-            offers: vec![offer.id.clone()],
-            operations,
+        for offer in offers {
+            if self.random.one_in(8) {
+                self.seen.count(Seen::OfferDeclined);
+                let exclude_for = Duration::from_millis(self.random.below(3_000));
+                let offers = vec![offer.id.clone()];
+                self.call(
+                    n,
+                    connection,
+                    Call::Decline {
+                        offers,
+                        exclude_for,
+                    },
+                );
+                continue;
+            }
+            let epoch = self.frameworks[n].leader.0;
+            let operations = self.frameworks[n].wants.take(offer, epoch, &mut self.seen);
+            let tasks = operations.iter().flat_map(Operation::tasks);
+            let tasks: Vec<TaskId> = tasks.map(|spec| spec.id.clone()).collect();
+            tasks
+                .iter()
+                .for_each(|task| self.checks.on_launch_asked(task));
+            let offers = vec![offer.id.clone()];
+            let request = self.call(n, connection, Call::Accept { offers, operations });
+            self.frameworks[n].asked.insert(request, tasks);
         }
     }
 
-    fn on_answer(&mut self, request: u64, answer: &Answer) {
-        let Some(tasks) = self.asked.remove(&request) else {
+    fn on_answered(&mut self, n: usize, request: u64, answer: &Answer) {
+        let it = &mut self.frameworks[n];
+        let Some(tasks) = it.asked.remove(&request) else {
             return;
         };
         match answer {
             Answer::Accepted(results) => {
                 let launches = results.iter().flat_map(OperationResult::launches);
                 for result in launches.filter(|result| result.outcome.is_err()) {
-                    self.open.remove(&result.task);
+                    it.wants.not_launched(&result.task);
                 }
             }
-            Answer::Refused(_) => tasks.iter().for_each(|task| {
-                self.open.remove(task);
-            }),
+            Answer::Refused(_) => tasks.iter().for_each(|task| it.wants.not_launched(task)),
             Answer::Done => {}
         }
+        self.call_demand(n);
     }
 
-    fn on_status(&mut self, status: &Status) {
-        if !status.state.is_terminal() {
-            let is_found = self.is_forgetful && status.incarnation != Incarnation(0);
-            if is_found || self.open.contains_key(&status.task) {
-                self.open.insert(status.task.clone(), status.state);
-            }
-        } else if self.open.remove(&status.task).is_some() && status.state == TaskState::Finished {
-            self.done += 1;
-        }
-    }
-}
-
-fn role() -> Role {
-    Role::new("*").expect("a good name")
-}
-
-fn spec(id: TaskId, port: u64) -> TaskSpec {
-    let mut resources: Resources = "cpus:1;mem:100".parse().expect("good resources");
-    resources
-        .insert_ranges(
-            ResourceName::new("ports").expect("a good name"),
-            RangeSet::from_numbers([port]),
-        )
-        .expect("new");
-    TaskSpec {
-        name: id.to_string(),
-        id,
-        resources,
-        command: Command::Shell("work".into()),
-        environment: BTreeMap::new(),
-        user: None,
-        labels: BTreeMap::new(),
-        ports: Vec::new(),
-        checks: Vec::new(),
-        kill_grace: Duration::from_secs(3),
-        container: None,
-        executor: None,
-        volumes: Vec::new(),
-        completion: None,
-    }
-}
-
-impl World {
-    pub(super) fn session_connects(&mut self) -> Result<(), String> {
-        if !self.sessions.is_empty() {
+    fn on_updated(&mut self, n: usize, connection: u64, status: &Status) -> Outcome {
+        let text = format!("{} #{} {}", status.task, status.number, status.state);
+        tell!(
+            self,
+            "{}{text} ({}), of {}",
+            Who::Framework(n),
+            status.reason,
+            status.incarnation.0
+        );
+        let mut asked = self.frameworks[n].asked.values().flatten();
+        if status.incarnation == Incarnation(0) && asked.any(|task| *task == status.task) {
+            // That was said of it before the launch that is asked for now.
             return Ok(());
         }
-        if !self.master.is_up() {
-            self.after(150 * MS, Happening::SessionConnects);
+        let it = &mut self.frameworks[n];
+        if it.wants.is_not_there(status, it.leader.0, &it.settled) {
+            self.checks.on_given_up(&status.task)?;
+            self.frameworks[n].wants.not_launched(&status.task);
+            self.call_demand(n);
             return Ok(());
         }
-        self.connections += 1;
-        let session = self.connections;
-        let connection = self.connection(0);
-        self.sessions.insert(session, connection);
-        self.framework.session = Some(session);
-        let description = FrameworkDescription {
-            name: "sim".into(),
-            roles: vec![role()],
-            failover_timeout: Duration::from_secs(100_000),
-        };
-        let framework = self.framework.id.clone();
-        self.call(Call::Subscribe {
-            framework,
-            description,
-        });
-        Ok(())
-    }
-
-    fn call(&mut self, call: Call) -> u64 {
-        self.framework.request += 1;
-        let request = self.framework.request;
-        if let Some(session) = self.framework.session {
-            self.send_call(session, request, call);
-        }
-        request
-    }
-
-    pub(super) fn framework_event(
-        &mut self,
-        session: u64,
-        sequence: u64,
-        event: Event,
-    ) -> Result<(), String> {
-        if !self.sessions.contains_key(&session) {
-            return Ok(());
-        }
-        match event {
-            Event::Subscribed { framework, .. } => {
-                if self
-                    .framework
-                    .id
-                    .as_ref()
-                    .is_some_and(|id| *id != framework)
-                {
-                    return Err(format!("the framework is {framework} now"));
-                }
-                self.framework.id = Some(framework);
-                // Answers that did not come never will: reconciliation tells what became of those tasks.
-                self.framework.asked.clear();
-                for call in self.framework.reconcile() {
-                    self.call(call);
-                }
-                self.call_demand();
-            }
-            Event::Answered { request, answer } => {
-                self.framework.on_answer(request, &answer);
-                if matches!(answer, Answer::Accepted(_) | Answer::Refused(_)) {
-                    self.call_demand();
-                }
-            }
-            Event::Offered(offers) => self.on_offers(&offers),
-            Event::Updated(status) => self.on_status(&status)?,
-            Event::AgentSettled(_) => {
-                for call in self.framework.reconcile() {
-                    self.call(call);
-                }
-            }
-            Event::Rescinded(_) | Event::Heartbeat => {}
-            Event::Closed(problem) => self.note(format!("framework: closed: {problem}")),
-        }
-        self.call(Call::Acknowledge { sequence });
-        Ok(())
-    }
-
-    fn call_demand(&mut self) {
-        let demand = self.framework.demand();
-        self.call(demand);
-    }
-
-    fn on_offers(&mut self, offers: &[Offer]) {
-        for offer in offers {
-            if self.random.one_in(8) {
-                let exclude_for = Duration::from_millis(self.random.below(3_000));
-                self.call(Call::Decline {
-                    offers: vec![offer.id.clone()],
-                    exclude_for,
-                });
-                continue;
-            }
-            let accept = self.framework.accept(offer);
-            let Call::Accept { operations, .. } = &accept else {
-                continue;
-            };
-            let tasks = operations.iter().flat_map(Operation::tasks);
-            let tasks = tasks.map(|spec| spec.id.clone()).collect();
-            let request = self.call(accept);
-            self.framework.asked.insert(request, tasks);
-        }
-    }
-
-    fn on_status(&mut self, status: &Status) -> Result<(), String> {
-        self.note(format!(
-            "framework: {} {} ({})",
-            status.task, status.state, status.reason
-        ));
         if !self.checks.on_status(status)? {
             return Ok(());
         }
-        if status.state.is_terminal() {
-            self.tally(4);
-        }
-        if status.state == TaskState::Unreachable {
-            self.tally(5);
-        }
-        self.framework.on_status(status);
-        if status.state == TaskState::Running && self.random.one_in(12) {
-            self.checks.on_kill_wanted(&status.task);
-            self.call(Call::Kill {
-                task: status.task.clone(),
-                grace: None,
-            });
+        self.count_status(status);
+        let it = &mut self.frameworks[n];
+        let may_find = it.is_forgetful && status.incarnation != Incarnation(0);
+        it.wants.on_status(status, may_find, self.now);
+        if status.state == TaskState::Running && it.wants.kills_some() && self.random.one_in(12) {
+            self.kill_task(n, connection, &status.task);
         }
         if status.state.is_terminal() {
-            self.call_demand();
+            self.call_demand(n);
         }
         Ok(())
+    }
+
+    fn count_status(&mut self, status: &Status) {
+        match status.state {
+            TaskState::Unreachable => self.seen.count(Seen::TaskUnreachable),
+            TaskState::Dropped => self.seen.count(Seen::TaskDropped),
+            state if state.is_terminal() => self.seen.count(Seen::TaskEnded),
+            _ => {}
+        }
+    }
+
+    fn kill_task(&mut self, n: usize, connection: u64, task: &TaskId) {
+        self.checks.on_kill_wanted(task);
+        let task = task.clone();
+        self.call(n, connection, Call::Kill { task, grace: None });
+    }
+
+    fn framework_ticks(&mut self, n: usize) {
+        self.input_after(
+            SECOND,
+            Who::Framework(n),
+            Input::Framework(FrameworkInput::Tick),
+        );
+        let is_over = self.is_over();
+        self.frameworks[n].wants.give_up(self.now);
+        let has_more = self.frameworks[n].wants.grow(is_over, &mut self.random);
+        let it = &self.frameworks[n];
+        if let Some(connection) = it.connection {
+            if it.heard_at + SILENCE_MAX < self.now {
+                tell!(self, "{}hears nothing", Who::Framework(n));
+                self.framework_leaves(n, connection);
+            } else if it.is_subscribed {
+                if has_more {
+                    self.call_demand(n);
+                }
+                if self.random.one_in(20) {
+                    self.reconcile(n, connection, None);
+                }
+                if is_over {
+                    for task in self.frameworks[n].wants.to_end() {
+                        self.kill_task(n, connection, &task);
+                    }
+                } else if self.frameworks[n].wants.is_vandal() {
+                    self.vandalize(n, connection);
+                }
+            }
+        }
+        if self.frameworks[n].id.is_some() && self.random.one_in(5) {
+            self.put(n);
+        }
+    }
+
+    /// A session that was overtaken goes on as if nothing had happened. Before the master knows, what it says counts.
+    fn overtaken_calls(&mut self, n: usize, connection: u64) {
+        let again = FrameworkInput::OvertakenCalls { connection };
+        let wait = MS + self.random.below(20 * MS);
+        self.input_after(wait, Who::Framework(n), Input::Framework(again));
+        let sequence = self.random.below(1_000);
+        self.call(
+            n,
+            connection,
+            Call::Acknowledge {
+                sequence: sequence.min(self.frameworks[n].processed / 2),
+            },
+        );
+        let running = self.frameworks[n].wants.running();
+        if running.is_empty() {
+            return;
+        }
+        let task = running[self.random.index(running.len())].clone();
+        let is_fenced = self.is_fenced(connection);
+        if !is_fenced {
+            self.checks.on_kill_wanted(&task);
+        }
+        self.call(n, connection, Call::Kill { task, grace: None });
+    }
+
+    /// Writes its state, and asks as somebody else for it.
+    fn put(&mut self, n: usize) {
+        let it = &mut self.frameworks[n];
+        if it.put.is_none() {
+            it.puts += 1;
+            it.put = Some(Put {
+                request: 0,
+                value: format!("{n}-{}", it.puts).into_bytes(),
+                expected: it.version,
+            });
+        }
+        if it.unary.is_none() {
+            let (master, is_stranger) = (it.leader.1, self.random.one_in(4));
+            let principal = if is_stranger {
+                STRANGER
+            } else {
+                self.frameworks[n].wants.principal()
+            };
+            let unary = self.connect(Who::Framework(n), master, principal);
+            self.frameworks[n].unary = Some(unary);
+        } else {
+            self.put_again(n);
+        }
+    }
+
+    fn put_again(&mut self, n: usize) {
+        self.requests += 1;
+        let request = self.requests;
+        let it = &mut self.frameworks[n];
+        let (Some(unary), Some(framework), Some(put)) = (it.unary, it.id.clone(), it.put.as_mut())
+        else {
+            return;
+        };
+        if put.request > 0 {
+            self.seen.count(Seen::RequestRepeated);
+        }
+        put.request = request;
+        let key = StateKey::new("progress").expect("a good name");
+        let (value, expected) = (put.value.clone(), Some(put.expected));
+        let operation = proffer_model::registry::Operation::PutState {
+            framework: framework.clone(),
+            key: key.clone(),
+            value: value.clone(),
+        };
+        self.checks.on_asked(request, format!("{operation:?}"));
+        let call = StateCall::Put {
+            key,
+            value,
+            expected,
+        };
+        let generation = it.generation;
+        let asked = Asked::State {
+            framework,
+            generation,
+            call,
+        };
+        self.send(Who::Framework(n), unary, Parcel::Ask { request, asked });
+    }
+
+    fn framework_reply(
+        &mut self,
+        n: usize,
+        request: u64,
+        reply: Result<proffer_master_core::effect::Reply, Problem>,
+    ) {
+        let unary = self.frameworks[n].unary.take();
+        if let Some(unary) = unary {
+            self.close(Who::Framework(n), unary, false);
+        }
+        let it = &mut self.frameworks[n];
+        if it.put.as_ref().is_none_or(|put| put.request != request) {
+            return;
+        }
+        match reply {
+            Ok(proffer_master_core::effect::Reply::Written { version }) => {
+                self.seen.count(Seen::StateWritten);
+                (it.version, it.put) = (version, None);
+            }
+            Ok(_) => it.put = None,
+            Err(problem) => {
+                self.seen.count(Seen::StateRefused);
+                // Perhaps it was done when it was asked the first time.
+                if problem.is(code::STATE_VERSION) {
+                    it.version += 1;
+                    it.put = None;
+                }
+            }
+        }
     }
 }

@@ -1,576 +1,487 @@
-//! Time, the queue of what will happen, the network and the faults.
+//! Time, the queue of what will happen, and who it happens to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use proffer_agent_core::event::Event as AgentEvent;
-use proffer_master_core::event::{Event as MasterEvent, LinkId, SessionId};
-use proffer_model::link::{ToAgent, ToMaster};
-use proffer_model::session::{Call, Event as SessionEvent};
-use proffer_model::{Principal, Time};
+use proffer_agent_core::event::{Event as AgentEvent, RunId, TimerKey};
+use proffer_model::session::Call;
+use proffer_model::{Exit, Time};
 
 use super::agent::Host;
 use super::checks::Checks;
-use super::framework::Framework;
-use super::master::Master;
+use super::coverage::{Coverage, Seen};
+use super::ensemble::{Calling, Ensemble};
+use super::faults::Faults;
+use super::framework::{Framework, FrameworkInput};
+use super::master::{Master, MasterInput};
+use super::network::{Network, Parcel};
+use super::operator::{Operator, QUOTA_CPUS};
+use super::process::{Process, Who};
+use super::random::Random;
+use super::story::{Story, tell};
+use super::wants::{Kind, Wants};
 
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MS;
-/// Steps from one full count of a core to the next.
-const AUDIT_INTERVAL: u64 = 50;
-/// What a failing seed shows.
-const LOG_LINES: usize = 400;
+/// Faults come until then, and more is wanted.
+pub(super) const FAULTS_END: u64 = 600 * SECOND;
+/// By then everything must have come to its end.
+const END: u64 = 1_500 * SECOND;
+const MASTERS: usize = 3;
 
-/// A rule broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Breakage {
-    /// Effects of the master leave before what they promise is durable.
-    MasterVisibleBeforeDurable,
-    /// Effects of an agent leave before what they promise is durable.
-    AgentVisibleBeforeDurable,
-    /// An agent forgets its runs when it restarts.
-    AgentForgets,
-    /// An agent starts again what runs.
-    AgentStartsTwice,
-    /// The network delivers statuses to the framework in reverse.
-    Reordered,
-    /// An agent kills a task that nobody wants killed.
-    Killed,
-}
+/// What a world does, or why a promise is broken.
+pub(super) type Outcome = Result<(), String>;
 
-impl Breakage {
-    pub(super) const ALL: [Self; 6] = [
-        Self::MasterVisibleBeforeDurable,
-        Self::AgentVisibleBeforeDurable,
-        Self::AgentForgets,
-        Self::AgentStartsTwice,
-        Self::Reordered,
-        Self::Killed,
-    ];
-}
-
-/// How often what goes wrong: one in so many opportunities, one opportunity each 100 ms. 0: never.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Faults {
-    master_crash: u64,
-    agent_crash: u64,
-    link_cut: u64,
-    session_cut: u64,
-    freeze: u64,
-    /// Of cut sessions, how many end with the framework's memory. Only some seeds have it; in those, hosts grow too.
-    pub(super) memory_loss: u64,
-    pub(super) persist_ms_max: u64,
-    pub(super) breakage: Option<Breakage>,
-}
-
-impl Faults {
-    /// The rates are drawn too (swarm testing): some seeds have no crashes at all, some little else.
-    pub(super) fn drawn(seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0x5eed);
-        let mut rate = |often: u64| {
-            if random.below(4) == 0 {
-                0
-            } else {
-                often + random.below(often * 4)
-            }
-        };
-        Self {
-            master_crash: rate(60),
-            agent_crash: rate(40),
-            link_cut: rate(30),
-            session_cut: rate(30),
-            freeze: rate(150),
-            memory_loss: if seed % 5 == 4 { 4 } else { 0 },
-            persist_ms_max: 1 + random.below(60),
-            breakage: None,
-        }
-    }
-}
-
-impl Faults {
-    /// The same, with a rule broken. What a master says too early only shows if it dies before that is durable.
-    pub(super) fn with(self, breakage: Breakage) -> Self {
-        let broken = Self {
-            breakage: Some(breakage),
-            ..self
-        };
-        match breakage {
-            Breakage::MasterVisibleBeforeDurable => Self {
-                master_crash: 20,
-                persist_ms_max: 2_000,
-                ..broken
-            },
-            _ => broken,
-        }
-    }
-}
-
-/// A small generator (xorshift64*), good enough for faults and the same everywhere.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        random.next();
-        random
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 11) % limit.max(1)
-    }
-
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
-        n > 0 && self.below(n) == 0
-    }
-}
-
-/// What will happen. A life is one run of a program; what was meant for an earlier one is lost.
+/// What will happen.
 pub(super) enum Happening {
-    Master {
+    /// Something comes to a process; lost if that is in another life by then.
+    To {
+        who: Who,
         life: u64,
-        event: MasterEvent,
+        input: Box<Input>,
     },
-    /// All batches up to this are in the store.
-    MasterStored {
+    Connects {
+        connection: u64,
+    },
+    AtEnsemble(Box<Calling>),
+    Ping {
+        master: usize,
         life: u64,
-        seq: u64,
+        session: u64,
+        sent_ns: u64,
     },
-    MasterStarts,
-    Agent {
-        host: usize,
-        life: u64,
-        event: AgentEvent,
+    SessionDue {
+        session: u64,
     },
-    AgentStored {
-        host: usize,
-        life: u64,
-        seq: u64,
-    },
-    AgentStarts {
-        host: usize,
-    },
-    AgentConnects {
-        host: usize,
-        life: u64,
-    },
-    ContainerStarts {
-        host: usize,
-        life: u64,
-        run: proffer_agent_core::event::RunId,
+    SessionEnds {
+        session: u64,
     },
     ProcessEnds {
         host: usize,
-        run: proffer_agent_core::event::RunId,
-        exit: proffer_model::Exit,
+        run: RunId,
+        exit: Exit,
     },
-    ToMaster {
-        link: u64,
-        message: ToMaster,
+    Starts {
+        who: Who,
     },
-    ToAgent {
-        link: u64,
-        message: ToAgent,
-    },
-    LinkEndsAtAgent {
-        host: usize,
+    Thaws {
+        who: Who,
         life: u64,
-        link: u64,
-    },
-    SessionConnects,
-    ToFramework {
-        session: u64,
-        sequence: u64,
-        event: SessionEvent,
-    },
-    CallArrives {
-        session: u64,
-        request: u64,
-        call: Call,
+        frozen: u64,
     },
     Faults,
 }
 
-/// A link or session; messages in one direction arrive in order.
-pub(super) struct Connection {
-    pub(super) host: usize,
-    pub(super) has_said_hello: bool,
-    forth: u64,
-    back: u64,
-    frozen_until: u64,
+/// What comes to a process.
+pub(super) enum Input {
+    Opened {
+        connection: u64,
+    },
+    NotOpened {
+        connection: u64,
+    },
+    Arrived {
+        connection: u64,
+        parcel: Parcel,
+    },
+    Closed {
+        connection: u64,
+    },
+    /// What was read from a connection and waited for the core, whatever has become of the connection.
+    Called {
+        connection: u64,
+        principal: &'static str,
+        request: u64,
+        call: Call,
+    },
+    LeaderIs {
+        epoch: u64,
+        master: usize,
+    },
+    Master(MasterInput),
+    LooksForLeader,
+    AgentTimer(TimerKey),
+    Written(u64),
+    ContainerStarts(RunId),
+    ContainerExited(RunId, Exit),
+    Framework(FrameworkInput),
+    OperatorTick,
 }
 
 pub(super) struct World {
     pub(super) now: u64,
+    pub(super) step: u64,
     pub(super) random: Random,
     pub(super) faults: Faults,
+    pub(super) story: Story,
+    pub(super) seen: Coverage,
     pub(super) checks: Checks,
-    pub(super) master: Master,
+    pub(super) processes: BTreeMap<Who, Process>,
+    pub(super) network: Network,
+    pub(super) ensemble: Ensemble,
+    pub(super) masters: Vec<Master>,
     pub(super) hosts: Vec<Host>,
-    pub(super) framework: Framework,
-    pub(super) links: BTreeMap<u64, Connection>,
-    pub(super) sessions: BTreeMap<u64, Connection>,
-    /// How many links and sessions there have been.
-    pub(super) connections: u64,
+    pub(super) frameworks: Vec<Framework>,
+    pub(super) operator: Operator,
+    /// How many terms and calls there have been.
+    pub(super) terms: u64,
+    pub(super) requests: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     order: u64,
-    steps: u64,
-    log: VecDeque<String>,
-    keeps_all: bool,
-    digest: u64,
-    counts: [u64; 7],
 }
 
-const FAULTS_END: u64 = 600 * SECOND;
-const END: u64 = 1_500 * SECOND;
-
 impl World {
-    pub(super) fn new(seed: u64, faults: Faults) -> Self {
+    pub(super) fn new(seed: u64, faults: Faults, story: Story) -> Self {
         let mut random = Random::new(seed);
-        let hosts = (0..3 + usize::try_from(random.below(4)).expect("small"))
-            .map(|number| Host::new(number, faults.memory_loss > 0))
+        let hosts = 3 + random.index(4);
+        let kinds = [Kind::Batch, Kind::Spread, Kind::Gang, Kind::Vandal];
+        let kinds = kinds
+            .into_iter()
+            .filter(|kind| *kind != Kind::Vandal || faults.has_vandal);
+        let frameworks: Vec<Framework> = kinds
+            .enumerate()
+            .map(|(n, kind)| Framework::new(n, Wants::new(kind)))
             .collect();
         let mut world = Self {
             now: SECOND,
+            step: 0,
             random,
             faults,
+            story,
+            seen: Coverage::default(),
             checks: Checks::default(),
-            master: Master::default(),
-            hosts,
-            framework: Framework::new(300),
-            links: BTreeMap::new(),
-            sessions: BTreeMap::new(),
-            connections: 0,
+            processes: BTreeMap::new(),
+            network: Network::default(),
+            ensemble: Ensemble::default(),
+            masters: (0..MASTERS).map(|_| Master::default()).collect(),
+            hosts: (0..hosts).map(Host::new).collect(),
+            frameworks,
+            operator: Operator::default(),
+            terms: 0,
+            requests: 0,
             queue: BTreeMap::new(),
             order: 0,
-            steps: 0,
-            log: VecDeque::new(),
-            keeps_all: std::env::var_os("PROFFER_SIM_SEED").is_some(),
-            digest: seed,
-            counts: [0; 7],
         };
-        world.after(0, Happening::MasterStarts);
-        for host in 0..world.hosts.len() {
-            world.after(0, Happening::AgentStarts { host });
+        let masters = (0..MASTERS).map(Who::Master);
+        let hosts = (0..hosts).map(Who::Agent);
+        let frameworks = (0..world.frameworks.len()).map(Who::Framework);
+        let all = masters
+            .chain(hosts)
+            .chain(frameworks)
+            .chain([Who::Operator]);
+        for who in all {
+            world.processes.insert(who, Process::default());
+            world.after(0, Happening::Starts { who });
         }
-        world.after(10 * MS, Happening::SessionConnects);
+        let ensemble = Process {
+            is_up: true,
+            ..Process::default()
+        };
+        world.processes.insert(Who::Ensemble, ensemble);
+        world.draw_clocks();
         world.after(SECOND, Happening::Faults);
         world
     }
 
-    pub(super) fn time(&self) -> Time {
-        Time {
-            mono_ns: self.now,
-            wall_ms: 1_700_000_000_000 + self.now / MS,
-        }
+    pub(super) fn time(&self, who: Who) -> Time {
+        self.processes[&who].clock.time(self.now)
     }
 
-    /// Whether the cores count everything anew now: it costs more than the step.
-    pub(super) fn is_audit(&mut self) -> bool {
-        self.steps += 1;
-        self.steps.is_multiple_of(AUDIT_INTERVAL)
+    /// Faults are over, and no more is wanted.
+    pub(super) fn is_over(&self) -> bool {
+        self.now > FAULTS_END
     }
 
-    pub(super) fn after(&mut self, wait: u64, happening: Happening) {
-        self.order += 1;
-        self.queue.insert((self.now + wait, self.order), happening);
-    }
-
-    fn at(&mut self, when: u64, happening: Happening) {
+    pub(super) fn at(&mut self, when: u64, happening: Happening) {
         self.order += 1;
         self.queue
             .insert((when.max(self.now), self.order), happening);
     }
 
-    /// Until the framework has what it wants and faults are over, or a promise is broken.
-    pub(super) fn run(&mut self) -> Result<(), String> {
-        loop {
-            if self.now > FAULTS_END && self.framework.is_done() && self.is_quiet() {
-                return self.checks.at_end(&self.framework);
-            }
-            let Some((&(when, order), _)) = self.queue.first_key_value() else {
-                return Err("nothing will ever happen again".into());
-            };
-            if when > END {
-                return Err(format!(
-                    "not done long after the faults: {}",
-                    self.framework.pending()
-                ));
-            }
+    pub(super) fn after(&mut self, wait: u64, happening: Happening) {
+        self.at(self.now + wait, happening);
+    }
+
+    pub(super) fn input_at(&mut self, when: u64, who: Who, input: Input) {
+        let life = self.processes[&who].life;
+        let input = Box::new(input);
+        self.at(when, Happening::To { who, life, input });
+    }
+
+    pub(super) fn input_after(&mut self, wait: u64, who: Who, input: Input) {
+        self.input_at(self.now + wait, who, input);
+    }
+
+    pub(super) fn input_of_life_after(&mut self, wait: u64, who: Who, life: u64, input: Input) {
+        let input = Box::new(input);
+        self.after(wait, Happening::To { who, life, input });
+    }
+
+    /// Until everybody has what they want and faults are over, or a promise is broken, or that step.
+    pub(super) fn run(&mut self, last_step: u64) -> Outcome {
+        while let Some(((when, _), happening)) = self.queue.pop_first() {
             self.now = when;
-            if let Some(happening) = self.queue.remove(&(when, order)) {
-                self.happen(happening)?;
+            self.step += 1;
+            self.happen(happening)?;
+            if self.step >= last_step {
+                return Err(format!("this is step {last_step}"));
+            }
+            if self.now > END {
+                return Err("not everything has come to its end".into());
+            }
+            if self.step.is_multiple_of(64) && self.is_done() {
+                return self.checks.at_end();
             }
         }
+        Err("nothing happens any more".into())
     }
 
-    /// Whether every agent has been told that its statuses were kept, and no process is left.
-    fn is_quiet(&self) -> bool {
-        self.hosts.iter().all(Host::is_quiet)
+    fn is_done(&self) -> bool {
+        self.is_over()
+            && self
+                .frameworks
+                .iter()
+                .all(|framework| framework.wants.is_done())
+            && self.hosts.iter().all(Host::is_quiet)
+            && self.operator_is_done()
     }
 
-    fn happen(&mut self, happening: Happening) -> Result<(), String> {
+    fn happen(&mut self, happening: Happening) -> Outcome {
         match happening {
-            Happening::Master { life, event } => self.master_event(life, event),
-            Happening::MasterStored { life, seq } => self.master_stored(life, seq),
-            Happening::MasterStarts => self.master_starts(),
-            Happening::Agent { host, life, event } => self.agent_event(host, life, event),
-            Happening::AgentStored { host, life, seq } => self.agent_stored(host, life, seq),
-            Happening::AgentStarts { host } => self.agent_starts(host),
-            Happening::AgentConnects { host, life } => self.agent_connects(host, life),
-            Happening::ContainerStarts { host, life, run } => {
-                self.container_starts(host, life, run)
-            }
-            Happening::ProcessEnds { host, run, exit } => self.process_ends(host, run, exit),
-            Happening::ToMaster { link, message } => self.deliver_to_master(link, message),
-            Happening::ToAgent { link, message } => {
-                let Some(connection) = self.links.get(&link) else {
+            Happening::To { who, life, input } => {
+                let Some(process) = self.processes.get_mut(&who) else {
                     return Ok(());
                 };
-                let (host, life) = (connection.host, self.hosts[connection.host].life);
-                let link = proffer_agent_core::event::LinkId(link);
-                self.agent_event(host, life, AgentEvent::LinkMessage { link, message })
+                if process.life != life {
+                    return Ok(());
+                }
+                if process.is_frozen {
+                    process.inbox.push_back(*input);
+                    return Ok(());
+                }
+                self.take_in(who, *input)
             }
-            Happening::LinkEndsAtAgent { host, life, link } => {
-                self.after(
-                    50 * MS + self.hosts[host].jitter(),
-                    Happening::AgentConnects { host, life },
-                );
-                self.agent_event(
-                    host,
-                    life,
-                    AgentEvent::LinkClosed(proffer_agent_core::event::LinkId(link)),
-                )
+            Happening::Connects { connection } => {
+                self.connects(connection);
+                Ok(())
             }
-            Happening::SessionConnects => self.session_connects(),
-            Happening::ToFramework {
+            Happening::AtEnsemble(calling) => self.call_arrives_at_ensemble(*calling),
+            Happening::Ping {
+                master,
+                life,
                 session,
-                sequence,
-                event,
-            } => self.framework_event(session, sequence, event),
-            Happening::CallArrives {
-                session,
-                request,
-                call,
-            } => self.call_arrives(session, request, call),
+                sent_ns,
+            } => {
+                self.ping_arrives(master, life, session, sent_ns);
+                Ok(())
+            }
+            Happening::SessionDue { session } => {
+                self.session_due(session);
+                Ok(())
+            }
+            Happening::SessionEnds { session } => {
+                self.end_session(session);
+                Ok(())
+            }
+            Happening::ProcessEnds { host, run, exit } => self.process_ends(host, run, exit),
+            Happening::Starts { who } => self.starts(who),
+            Happening::Thaws { who, life, frozen } => self.thaws(who, life, frozen),
             Happening::Faults => self.draw_faults(),
         }
     }
 
-    fn deliver_to_master(&mut self, link: u64, message: ToMaster) -> Result<(), String> {
-        let Some(connection) = self.links.get_mut(&link) else {
-            return Ok(());
-        };
-        let link = LinkId(link);
-        let event = match message {
-            ToMaster::Hello(hello) if !connection.has_said_hello => {
-                connection.has_said_hello = true;
-                MasterEvent::LinkOpened { link, hello }
-            }
-            message => MasterEvent::LinkMessage { link, message },
-        };
-        self.master_event(self.master.life, event)
-    }
-
-    fn call_arrives(&mut self, session: u64, request: u64, call: Call) -> Result<(), String> {
-        if !self.sessions.contains_key(&session) {
-            return Ok(());
+    fn starts(&mut self, who: Who) -> Outcome {
+        if let Some(process) = self.processes.get_mut(&who) {
+            process.is_up = true;
         }
-        let principal = Principal::new("local").expect("a good name");
-        let event = MasterEvent::CallReceived {
-            session: SessionId(session),
-            principal,
-            request,
-            call,
-        };
-        self.master_event(self.master.life, event)
-    }
-
-    pub(super) fn connection(&self, host: usize) -> Connection {
-        Connection {
-            host,
-            has_said_hello: false,
-            forth: self.now,
-            back: self.now,
-            frozen_until: 0,
-        }
-    }
-
-    /// When a message sent now over that link towards the master (or back) arrives: in order, after a frozen time.
-    fn arrival(&mut self, is_link: bool, id: u64, is_forth: bool) -> Option<u64> {
-        let delay = self.random.below(3 * MS) + MS / 10;
-        let table = if is_link {
-            &mut self.links
-        } else {
-            &mut self.sessions
-        };
-        let connection = table.get_mut(&id)?;
-        let last = if is_forth {
-            &mut connection.forth
-        } else {
-            &mut connection.back
-        };
-        *last = (self.now + delay)
-            .max(*last + 1)
-            .max(connection.frozen_until);
-        Some(*last)
-    }
-
-    pub(super) fn send_to_master(&mut self, link: u64, message: ToMaster) {
-        if let Some(when) = self.arrival(true, link, true) {
-            self.at(when, Happening::ToMaster { link, message });
-        }
-    }
-
-    pub(super) fn send_to_agent(&mut self, link: u64, message: ToAgent) {
-        if let Some(when) = self.arrival(true, link, false) {
-            self.at(when, Happening::ToAgent { link, message });
-        }
-    }
-
-    pub(super) fn send_to_framework(&mut self, session: u64, sequence: u64, event: SessionEvent) {
-        if let Some(mut when) = self.arrival(false, session, false) {
-            let is_status = matches!(event, SessionEvent::Updated(_));
-            if self.faults.breakage == Some(Breakage::Reordered) && is_status {
-                when += 5 * MS - (sequence % 5) * MS;
-            }
-            self.at(
-                when,
-                Happening::ToFramework {
-                    session,
-                    sequence,
-                    event,
-                },
-            );
-        }
-    }
-
-    pub(super) fn send_call(&mut self, session: u64, request: u64, call: Call) {
-        if let Some(when) = self.arrival(false, session, true) {
-            self.at(
-                when,
-                Happening::CallArrives {
-                    session,
-                    request,
-                    call,
-                },
-            );
-        }
-    }
-
-    /// Both ends learn of it; what is on its way is lost.
-    pub(super) fn cut_link(&mut self, link: u64) -> Result<(), String> {
-        let Some(connection) = self.links.remove(&link) else {
-            return Ok(());
-        };
-        let (host, life) = (connection.host, self.hosts[connection.host].life);
-        let wait = self.random.below(20 * MS);
-        self.after(wait, Happening::LinkEndsAtAgent { host, life, link });
-        match connection.has_said_hello {
-            true => self.master_event(
-                self.master.life,
-                MasterEvent::LinkClosed { link: LinkId(link) },
-            ),
-            false => Ok(()),
-        }
-    }
-
-    pub(super) fn cut_session(&mut self, session: u64) -> Result<(), String> {
-        if self.sessions.remove(&session).is_none() {
-            return Ok(());
-        }
-        let wait = 20 * MS + self.random.below(200 * MS);
-        self.after(wait, Happening::SessionConnects);
-        self.master_event(
-            self.master.life,
-            MasterEvent::SessionClosed {
-                session: SessionId(session),
-            },
-        )
-    }
-
-    fn draw_faults(&mut self) -> Result<(), String> {
-        if self.now > FAULTS_END {
-            return Ok(());
-        }
-        self.after(100 * MS, Happening::Faults);
-        if self.random.one_in(self.faults.master_crash) && self.master.is_up() {
-            self.count(0, "fault: the master is killed");
-            self.master_crashes();
-        }
-        let host = usize::try_from(self.random.below(self.hosts.len() as u64)).expect("small");
-        if self.random.one_in(self.faults.agent_crash) && self.hosts[host].is_up() {
-            self.count(1, &format!("fault: agent {host} is killed"));
-            self.agent_crashes(host)?;
-        }
-        if self.random.one_in(self.faults.link_cut)
-            && let Some(link) = self.links.keys().next().copied()
-        {
-            self.count(2, &format!("fault: link {link} is cut"));
-            self.cut_link(link)?;
-        }
-        if self.random.one_in(self.faults.session_cut)
-            && let Some(session) = self.sessions.keys().next().copied()
-        {
-            self.count(3, &format!("fault: session {session} is cut"));
-            if self.random.one_in(self.faults.memory_loss) {
-                self.count(6, "fault: the framework loses its memory");
-                self.framework.forget();
-            }
-            self.cut_session(session)?;
-        }
-        if self.random.one_in(self.faults.freeze) {
-            let wait = self.random.below(20 * SECOND);
-            let until = self.now + wait;
-            let nth = usize::try_from(self.random.below(self.links.len() as u64)).expect("small");
-            if let Some((link, connection)) = self.links.iter_mut().nth(nth) {
-                connection.frozen_until = until;
-                let line = format!("fault: link {link} is frozen for {} ms", wait / MS);
-                self.note(line);
-            }
+        match who {
+            Who::Master(n) => self.master_starts(n),
+            Who::Agent(n) => self.agent_starts(n)?,
+            Who::Framework(n) => self.framework_starts(n),
+            Who::Operator => self.input_after(SECOND, who, Input::OperatorTick),
+            Who::Ensemble => {}
         }
         Ok(())
     }
 
-    pub(super) fn note(&mut self, line: String) {
-        for byte in line.bytes() {
-            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    fn thaws(&mut self, who: Who, life: u64, frozen: u64) -> Outcome {
+        let Some(process) = self
+            .processes
+            .get_mut(&who)
+            .filter(|process| process.life == life)
+        else {
+            return Ok(());
+        };
+        process.is_frozen = false;
+        tell!(self, "{who}goes on");
+        if let Who::Master(n) = who {
+            self.term_thaws(n, frozen);
         }
-        if self.log.len() == LOG_LINES && !self.keeps_all {
-            self.log.pop_front();
+        // All in its order, and before anything that comes now.
+        while let Some(process) = self.processes.get_mut(&who)
+            && process.life == life
+            && let Some(input) = process.inbox.pop_front()
+        {
+            self.take_in(who, input)?;
         }
-        self.log.push_back(format!(
-            "{:>10.3}s {line}",
-            std::time::Duration::from_nanos(self.now).as_secs_f64()
-        ));
+        Ok(())
     }
 
-    pub(super) fn tally(&mut self, which: usize) {
-        self.counts[which] += 1;
+    fn take_in(&mut self, who: Who, input: Input) -> Outcome {
+        match (who, input) {
+            (_, Input::Arrived { connection, parcel }) => {
+                if !self.is_open(who, connection) {
+                    return Ok(());
+                }
+                match who {
+                    Who::Master(n) => self.master_hears(n, connection, parcel),
+                    Who::Agent(n) => self.agent_hears(n, connection, parcel),
+                    Who::Framework(n) => self.framework_hears(n, connection, parcel),
+                    Who::Operator => self.operator_hears(parcel),
+                    Who::Ensemble => Ok(()),
+                }
+            }
+            (_, Input::Closed { connection }) => self.hears_closed(who, connection),
+            (
+                Who::Master(n),
+                Input::Called {
+                    connection,
+                    principal,
+                    request,
+                    call,
+                },
+            ) => self.hears_call(n, connection, principal, request, call),
+            (Who::Agent(n), Input::Opened { connection }) => self.agent_opened(n, connection),
+            (Who::Agent(n), Input::NotOpened { connection }) => {
+                self.hears_end(who, connection);
+                self.agent_not_opened(n);
+                Ok(())
+            }
+            (Who::Agent(n), Input::LooksForLeader) => {
+                self.agent_connects(n);
+                Ok(())
+            }
+            (Who::Agent(n), Input::LeaderIs { epoch, master }) => {
+                self.agent_hears_of_leader(n, epoch, master);
+                Ok(())
+            }
+            (Who::Agent(n), Input::AgentTimer(key)) => self.on_agent_timer(n, key),
+            (Who::Agent(n), Input::Written(seq)) => self.agent_written(n, seq),
+            (Who::Agent(n), Input::ContainerStarts(run)) => self.container_starts(n, run),
+            (Who::Agent(n), Input::ContainerExited(run, exit)) => {
+                let ended = exit.into();
+                self.step_agent(n, AgentEvent::ContainerExited { run, ended })
+            }
+            (Who::Framework(n), Input::Opened { connection }) => {
+                self.framework_opened(n, connection);
+                Ok(())
+            }
+            (Who::Framework(n), Input::NotOpened { connection }) => {
+                self.hears_end(who, connection);
+                self.framework_not_opened(n, connection);
+                Ok(())
+            }
+            (Who::Framework(n), Input::LeaderIs { epoch, master }) => {
+                self.framework_hears_of_leader(n, epoch, master);
+                Ok(())
+            }
+            (Who::Framework(n), Input::Framework(input)) => self.on_framework(n, input),
+            (Who::Operator, Input::Opened { .. }) => {
+                self.operator_asks();
+                Ok(())
+            }
+            (Who::Operator, Input::NotOpened { connection }) => {
+                self.hears_end(who, connection);
+                self.operator_lost(connection);
+                Ok(())
+            }
+            (Who::Operator, Input::OperatorTick) => {
+                self.operator_ticks();
+                Ok(())
+            }
+            (Who::Master(n), Input::Master(input)) => self.on_master(n, input),
+            _ => Err(format!("{who}: that is not for it")),
+        }
     }
 
-    fn count(&mut self, which: usize, line: &str) {
-        self.tally(which);
-        self.note(line.to_owned());
+    fn hears_closed(&mut self, who: Who, connection: u64) -> Outcome {
+        let known = self.network.connections.get(&connection);
+        let Some((client, was_known)) = known.map(|of| (of.client, of.is_known)) else {
+            return Ok(());
+        };
+        if let (Who::Master(_), Some(lane)) = (who, self.network.lanes.get(&connection))
+            && *lane >= self.now
+        {
+            let when = *lane + 1;
+            self.input_at(when, who, Input::Closed { connection });
+            return Ok(());
+        }
+        if !self.hears_end(who, connection) {
+            return Ok(());
+        }
+        match who {
+            Who::Master(n) => self.master_loses(n, connection, client, was_known),
+            Who::Agent(n) => self.agent_lost(n, connection),
+            Who::Framework(n) => {
+                self.framework_lost(n, connection);
+                Ok(())
+            }
+            Who::Operator => {
+                self.operator_lost(connection);
+                Ok(())
+            }
+            Who::Ensemble => Ok(()),
+        }
     }
 
-    pub(super) fn tail(&self) -> String {
-        self.log.iter().cloned().collect::<Vec<_>>().join("\n")
+    /// A master leads: most of those who can hear of it do, sooner or later.
+    pub(super) fn announce(&mut self, master: usize) {
+        let Some(epoch) = self.masters[master].term.as_ref().map(|term| term.epoch) else {
+            return;
+        };
+        let places: Vec<Who> = self.processes.keys().copied().collect();
+        for who in places {
+            if !matches!(who, Who::Agent(_) | Who::Framework(_)) || self.random.one_in(4) {
+                continue;
+            }
+            let wait = self.transit(Who::Master(master), who) + self.random.below(SECOND / 2);
+            self.input_after(wait, who, Input::LeaderIs { epoch, master });
+        }
     }
 
-    /// A number that differs when anything in the story does.
-    pub(super) fn digest(&self) -> u64 {
-        self.digest
+    /// Whether a master knows that another session speaks for the framework.
+    pub(super) fn is_fenced(&self, connection: u64) -> bool {
+        let mut terms = self
+            .masters
+            .iter()
+            .filter_map(|master| master.term.as_deref());
+        terms.any(|term| term.is_fenced(connection))
     }
 
-    /// Master crashes, agent crashes, links cut, sessions cut, tasks ended, tasks reported unreachable,
-    /// memories lost.
-    pub(super) fn coverage(&self) -> [u64; 7] {
-        self.counts
+    pub(super) fn check_quota(&mut self) -> Outcome {
+        if !self.operator.has_quota || self.seen.of(Seen::AgentUnreachable) > 0 {
+            return Ok(());
+        }
+        if self.checks.on_running('b', QUOTA_CPUS - 1).is_err() {
+            self.seen.count(Seen::QuotaReached);
+        }
+        self.checks.on_running('b', QUOTA_CPUS)
+    }
+
+    /// How all stand, for whoever replays a seed.
+    pub(super) fn describe(&self) -> String {
+        let mut lines = Vec::new();
+        for (who, process) in &self.processes {
+            let what = match who {
+                Who::Master(n) => self.masters[*n].describe(),
+                Who::Agent(n) => self.hosts[*n].describe(),
+                Who::Framework(n) => self.frameworks[*n].describe(),
+                Who::Operator | Who::Ensemble => String::new(),
+            };
+            lines.push(format!(
+                "{who}life {} up {} frozen {} {what}",
+                process.life, process.is_up, process.is_frozen
+            ));
+        }
+        lines.join("\n")
     }
 }

@@ -1,0 +1,136 @@
+//! Rules broken on purpose, in what is simulated around the cores. The checkers are worth what they catch.
+
+use super::faults::Faults;
+use super::world::World;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Breakage {
+    /// Effects of a master leave before what they promise is durable.
+    MasterVisibleBeforeDurable,
+    /// A master does not look at its lease before it answers.
+    LeaseUnchecked,
+    /// A new leader does not raise the epoch.
+    EpochNotRaised,
+    /// A master writes again in a new session what it could not in the last.
+    StoreRetriedAcrossSessions,
+    /// A master does not hear that an agent's link has ended, and still believes in it.
+    LostAgentOffered,
+    /// A session that another has overtaken is obeyed.
+    FencedSessionObeyed,
+    /// A new leader says at once that all agents have settled.
+    SettledTooEarly,
+    /// Statuses are acknowledged to agents that no framework has kept.
+    AcknowledgedUnkept,
+    /// A launch goes to two agents, under two incarnations.
+    LaunchSentTwice,
+    /// A new leader forgets the quotas.
+    QuotaPassed,
+    /// An agent obeys what an earlier leader had sent.
+    OldEpochObeyed,
+    /// Effects of an agent happen before what they rest on is durable.
+    AgentVisibleBeforeDurable,
+    /// An agent starts a task before it has recorded it.
+    StartedBeforeRecorded,
+    /// An agent forgets its runs when it restarts.
+    AgentForgets,
+    /// An agent starts again what runs.
+    AgentStartsTwice,
+    /// How a task ended is something else after a restart of its agent.
+    TerminalRewritten,
+    /// An agent kills a task that nobody wants killed.
+    KilledUnasked,
+    /// The network delivers statuses in another order.
+    Reordered,
+}
+
+impl Breakage {
+    /// With the number of seeds within which each must be noticed.
+    pub(super) const ALL: [(Self, u64); 18] = [
+        (Self::MasterVisibleBeforeDurable, 10),
+        (Self::LeaseUnchecked, 10),
+        (Self::EpochNotRaised, 10),
+        (Self::StoreRetriedAcrossSessions, 10),
+        (Self::LostAgentOffered, 10),
+        (Self::FencedSessionObeyed, 10),
+        (Self::SettledTooEarly, 10),
+        (Self::AcknowledgedUnkept, 10),
+        (Self::LaunchSentTwice, 10),
+        (Self::QuotaPassed, 10),
+        (Self::OldEpochObeyed, 10),
+        (Self::AgentVisibleBeforeDurable, 10),
+        (Self::StartedBeforeRecorded, 10),
+        (Self::AgentForgets, 10),
+        (Self::AgentStartsTwice, 10),
+        (Self::TerminalRewritten, 10),
+        (Self::KilledUnasked, 10),
+        (Self::Reordered, 10),
+    ];
+
+    /// The faults under which this rule matters.
+    pub(super) fn provoked(self, faults: Faults) -> Faults {
+        let broken = Faults {
+            breakage: Some(self),
+            ..faults
+        };
+        match self {
+            Self::MasterVisibleBeforeDurable => Faults {
+                master_kill: 100,
+                store_ms_max: 500,
+                ..broken
+            },
+            Self::LeaseUnchecked => Faults {
+                partition: 40,
+                master_freeze: 60,
+                ..broken
+            },
+            Self::EpochNotRaised | Self::QuotaPassed => Faults {
+                master_kill: 100,
+                ..broken
+            },
+            Self::SettledTooEarly => Faults {
+                master_kill: 100,
+                agent_freeze: 30,
+                partition: 60,
+                ..broken
+            },
+            Self::StoreRetriedAcrossSessions => Faults {
+                partition: 40,
+                store_ms_max: 200,
+                master_freeze: 60,
+                ..broken
+            },
+            Self::LostAgentOffered
+            | Self::AgentVisibleBeforeDurable
+            | Self::AgentForgets
+            | Self::AgentStartsTwice
+            | Self::StartedBeforeRecorded
+            | Self::TerminalRewritten => Faults {
+                agent_kill: 60,
+                disk_ms_max: 200,
+                ..broken
+            },
+            Self::FencedSessionObeyed => Faults {
+                overtake: 60,
+                ..broken
+            },
+            Self::AcknowledgedUnkept => Faults {
+                framework_kill: 60,
+                acknowledge_ms_max: 2_000,
+                ..broken
+            },
+            Self::OldEpochObeyed => Faults {
+                partition: 40,
+                master_freeze: 60,
+                slow_message: 50,
+                ..broken
+            },
+            Self::LaunchSentTwice | Self::KilledUnasked | Self::Reordered => broken,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn is_broken(&self, breakage: Breakage) -> bool {
+        self.faults.breakage == Some(breakage)
+    }
+}

@@ -1,0 +1,148 @@
+//! What the seeds have gone through: a fault or a state that never comes proves nothing.
+
+use std::collections::BTreeMap;
+
+/// What is counted. Without a floor are what sessions make so rare that chance decides: [`Seen::WriterDeposed`] and
+/// [`Seen::RaiseLost`], which the fault suite provokes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Seen {
+    MasterKilled,
+    MasterFrozen,
+    AgentKilled,
+    AgentFrozen,
+    HostRestarted,
+    FrameworkKilled,
+    FrameworkFrozen,
+    FrameworkOvertaken,
+    MemoryLost,
+    ConnectionBroken,
+    ConnectionBrokenSilently,
+    MessageSlow,
+    Partition,
+    PartitionOneWay,
+    EnsembleHungUp,
+    EnsembleAway,
+    ClockSet,
+    WritesLost,
+    WritesPartlyKept,
+    CallRepeated,
+    RequestRepeated,
+    Term,
+    TermEndedByLease,
+    TermEndedByExpiry,
+    WriterDeposed,
+    RaiseLost,
+    AnswerLostDone,
+    AnswerLostUndone,
+    SessionExpired,
+    BatchesTogether,
+    AgentUnreachable,
+    AgentReturned,
+    AgentSettled,
+    TaskStarted,
+    TaskEnded,
+    TaskUnreachable,
+    TaskDropped,
+    TaskRelaunched,
+    TaskKilled,
+    StatusRepeated,
+    GangLaunched,
+    SpreadLaunched,
+    OfferDeclined,
+    OfferGone,
+    FencedCall,
+    StrangerRefused,
+    QuotaSet,
+    QuotaReached,
+    OperatorDone,
+    OperatorRefused,
+    AgentDrained,
+    Reserved,
+    StateWritten,
+    StateRefused,
+    VandalCall,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Coverage(BTreeMap<Seen, u64>);
+
+impl Coverage {
+    pub(super) fn count(&mut self, what: Seen) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn of(&self, what: Seen) -> u64 {
+        self.0.get(&what).copied().unwrap_or(0)
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(*what).or_default() += count;
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let counts: Vec<String> = self
+            .0
+            .iter()
+            .map(|(what, count)| format!("{what:?} {count}"))
+            .collect();
+        counts.join(", ")
+    }
+}
+
+/// How often each must have come in a whole run of the seeds: about half of what they have.
+pub(super) const FLOORS: [(Seen, u64); 52] = [
+    (Seen::MasterKilled, 800),
+    (Seen::MasterFrozen, 700),
+    (Seen::AgentKilled, 1_000),
+    (Seen::AgentFrozen, 800),
+    (Seen::HostRestarted, 200),
+    (Seen::FrameworkKilled, 1_000),
+    (Seen::FrameworkFrozen, 500),
+    (Seen::FrameworkOvertaken, 600),
+    (Seen::MemoryLost, 100),
+    (Seen::ConnectionBroken, 2_000),
+    (Seen::ConnectionBrokenSilently, 100),
+    (Seen::MessageSlow, 3_000),
+    (Seen::Partition, 200),
+    (Seen::PartitionOneWay, 200),
+    (Seen::EnsembleHungUp, 1_000),
+    (Seen::EnsembleAway, 100),
+    (Seen::ClockSet, 100),
+    (Seen::WritesLost, 40),
+    (Seen::WritesPartlyKept, 30),
+    (Seen::CallRepeated, 2_000),
+    (Seen::RequestRepeated, 20_000),
+    (Seen::Term, 1_000),
+    (Seen::TermEndedByLease, 700),
+    (Seen::AnswerLostDone, 30),
+    (Seen::AnswerLostUndone, 30),
+    (Seen::SessionExpired, 1_000),
+    (Seen::BatchesTogether, 300),
+    (Seen::AgentUnreachable, 200),
+    (Seen::AgentReturned, 4_000),
+    (Seen::AgentSettled, 30_000),
+    (Seen::TaskStarted, 20_000),
+    (Seen::TaskEnded, 20_000),
+    (Seen::TaskUnreachable, 1_000),
+    (Seen::TaskDropped, 60),
+    (Seen::TaskRelaunched, 200),
+    (Seen::TaskKilled, 6_000),
+    (Seen::StatusRepeated, 100),
+    (Seen::GangLaunched, 5_000),
+    (Seen::SpreadLaunched, 900),
+    (Seen::OfferDeclined, 3_000),
+    (Seen::OfferGone, 4_000),
+    (Seen::FencedCall, 6_000),
+    (Seen::StrangerRefused, 5_000),
+    (Seen::QuotaSet, 40),
+    (Seen::QuotaReached, 2_000),
+    (Seen::OperatorDone, 10_000),
+    (Seen::OperatorRefused, 400),
+    (Seen::AgentDrained, 900),
+    (Seen::Reserved, 2_000),
+    (Seen::StateWritten, 10_000),
+    (Seen::StateRefused, 5_000),
+    (Seen::VandalCall, 20_000),
+];

@@ -1,0 +1,378 @@
+//! What the simulated frameworks want: a batch that grows, a service spread over agents, gangs that start together. And a
+//! vandal, who calls whatever there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proffer_model::demand::Key;
+use proffer_model::session::Call;
+use proffer_model::{
+    AgentId, AtMost, Command, Demand, DemandEntry, DemandId, Generation, Incarnation, Offer,
+    OfferId, Operation, RangeSet, ResourceName, Resources, Role, Shape, Status, TaskId, TaskSpec,
+    TaskState,
+};
+
+use super::coverage::{Coverage, Seen};
+use super::network::Parcel;
+use super::process::Who;
+use super::random::Random;
+use super::world::{SECOND, World};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Batch,
+    Spread,
+    Gang,
+    Vandal,
+}
+
+const GANG: u64 = 3;
+const SPREAD: u64 = 3;
+const GIVES_UP_AFTER: u64 = 60 * SECOND;
+
+pub(super) struct Wants {
+    kind: Kind,
+    wanted: u64,
+    done: u64,
+    named: u64,
+    /// Tasks that are not known to have ended.
+    open: BTreeMap<TaskId, Known>,
+    /// Tasks that were never started, to be launched again.
+    again: BTreeSet<TaskId>,
+}
+
+struct Known {
+    state: TaskState,
+    agent: Option<AgentId>,
+    /// The term in which its launch was asked for.
+    epoch: u64,
+    /// Whether its agent has ever said something of it.
+    is_launched: bool,
+    /// When it was first said to be on an agent that is unreachable.
+    unreachable_at: Option<u64>,
+}
+
+impl Wants {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            wanted: 0,
+            done: 0,
+            named: 0,
+            open: BTreeMap::new(),
+            again: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn is_vandal(&self) -> bool {
+        self.kind == Kind::Vandal
+    }
+
+    pub(super) fn kills_some(&self) -> bool {
+        self.kind == Kind::Batch
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Batch => "batch",
+            Kind::Spread => "spread",
+            Kind::Gang => "gang",
+            Kind::Vandal => "vandal",
+        }
+    }
+
+    pub(super) fn principal(&self) -> &'static str {
+        self.name()
+    }
+
+    pub(super) fn role(&self) -> Role {
+        let name = match self.kind {
+            Kind::Batch => "batch/jobs",
+            Kind::Spread => "web",
+            Kind::Gang => "*",
+            Kind::Vandal => "vandal",
+        };
+        Role::new(name).expect("a good name")
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let open = self.open.iter().take(8);
+        let open: Vec<String> = open
+            .map(|(task, known)| format!("{task} {}", known.state))
+            .collect();
+        format!(
+            "{:?}: {} of {} done, {} open: {}; again: {:?}",
+            self.kind,
+            self.done,
+            self.wanted,
+            self.open.len(),
+            open.join(", "),
+            self.again
+        )
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.open.clear();
+        self.again.clear();
+    }
+
+    /// More is wanted as time goes, until it is over. Answers whether that has changed.
+    pub(super) fn grow(&mut self, is_over: bool, random: &mut Random) -> bool {
+        let before = self.wanted;
+        match self.kind {
+            Kind::Batch if !is_over && random.one_in(4) => self.wanted += 1,
+            Kind::Vandal if is_over => self.wanted = 0,
+            Kind::Spread => self.wanted = if is_over { 0 } else { SPREAD },
+            Kind::Gang
+                if !is_over && self.missing() == 0 && self.open.is_empty() && random.one_in(10) =>
+            {
+                self.wanted += GANG;
+            }
+            _ => {}
+        }
+        self.wanted != before
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.missing() == 0 && self.open.is_empty()
+    }
+
+    fn missing(&self) -> u64 {
+        let open = u64::try_from(self.open.len()).expect("small");
+        match self.kind {
+            Kind::Spread => self.wanted.saturating_sub(open),
+            _ => self.wanted.saturating_sub(self.done + open),
+        }
+    }
+
+    /// What is to be ended because it is over.
+    pub(super) fn to_end(&self) -> Vec<TaskId> {
+        match self.kind {
+            Kind::Spread => self.open.keys().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn running(&self) -> Vec<TaskId> {
+        let running = self
+            .open
+            .iter()
+            .filter(|(_, known)| known.state == TaskState::Running);
+        running.map(|(task, _)| task.clone()).collect()
+    }
+
+    /// Tasks that are not known to have ended; of one agent, those that may be there.
+    pub(super) fn open_on(&self, agent: Option<&AgentId>) -> Vec<TaskId> {
+        let may_be = |known: &&Known| {
+            agent.is_none() || known.agent.is_none() || known.agent.as_ref() == agent
+        };
+        let open = self.open.iter().filter(|(_, known)| may_be(known));
+        open.map(|(task, _)| task.clone()).collect()
+    }
+
+    /// What is missing, as the whole demand.
+    pub(super) fn demand(&self, generation: u64) -> Demand {
+        let missing = self.missing();
+        let counts = [(ResourceName::new("ports").expect("a good name"), 1)].into();
+        let resources = "cpus:1;mem:100".parse().expect("good resources");
+        let count = u32::try_from(missing).expect("small");
+        let mut entry = DemandEntry::new(
+            DemandId::new("work").expect("a good name"),
+            count,
+            Resources::new(),
+        );
+        entry.shape = Shape::Of { resources, counts };
+        match self.kind {
+            Kind::Spread => {
+                entry.at_most = vec![AtMost {
+                    count: 1,
+                    per: Key::Agent,
+                }]
+            }
+            Kind::Gang => entry.gang = count,
+            Kind::Batch | Kind::Vandal => {}
+        }
+        Demand {
+            role: self.role(),
+            generation: Generation(generation),
+            entries: if missing == 0 {
+                Vec::new()
+            } else {
+                vec![entry]
+            },
+        }
+    }
+
+    /// Takes an offer for as many tasks as it fits.
+    pub(super) fn take(
+        &mut self,
+        offer: &Offer,
+        epoch: u64,
+        seen: &mut Coverage,
+    ) -> Vec<Operation> {
+        let fits: u64 = offer.fits.iter().map(|fit| u64::from(fit.count)).sum();
+        let count = usize::try_from(fits.min(self.missing())).expect("small");
+        let ports: Vec<u64> = offer
+            .resources
+            .range_set("ports")
+            .numbers()
+            .take(count)
+            .collect();
+        let mut operations = Vec::new();
+        for port in ports {
+            let task = match self.again.pop_first() {
+                Some(task) => {
+                    seen.count(Seen::TaskRelaunched);
+                    task
+                }
+                None => self.fresh_name(),
+            };
+            let known = Known {
+                state: TaskState::Staging,
+                agent: Some(offer.agent.clone()),
+                epoch,
+                is_launched: false,
+                unreachable_at: None,
+            };
+            self.open.insert(task.clone(), known);
+            operations.push(Operation::launch(spec(task, port)));
+        }
+        match self.kind {
+            Kind::Gang if !operations.is_empty() => seen.count(Seen::GangLaunched),
+            Kind::Spread if !operations.is_empty() => seen.count(Seen::SpreadLaunched),
+            _ => {}
+        }
+        operations
+    }
+
+    fn fresh_name(&mut self) -> TaskId {
+        self.named += 1;
+        let letter = self.name().get(..1).unwrap_or_default();
+        TaskId::new(&format!("{letter}{:04}", self.named)).expect("a good name")
+    }
+
+    /// The launch was refused.
+    pub(super) fn not_launched(&mut self, task: &TaskId) {
+        self.open.remove(task);
+        self.again.insert(task.clone());
+    }
+
+    /// Whether a task is nowhere: its master, who knows all that it did in this term and all that settled agents run, knows
+    /// nothing of it.
+    pub(super) fn is_not_there(
+        &self,
+        status: &Status,
+        epoch: u64,
+        settled: &BTreeSet<AgentId>,
+    ) -> bool {
+        let is_nowhere = |known: &Known| {
+            let is_settled = known
+                .agent
+                .as_ref()
+                .is_some_and(|agent| settled.contains(agent));
+            is_settled || (!known.is_launched && known.epoch == epoch)
+        };
+        status.incarnation == Incarnation(0) && self.open.get(&status.task).is_some_and(is_nowhere)
+    }
+
+    /// Launches that no agent has ever said something of, on agents that are unreachable for long: others take their place.
+    pub(super) fn give_up(&mut self, now: u64) {
+        let is_late = |at: u64| at + GIVES_UP_AFTER < now;
+        self.open
+            .retain(|_, known| known.is_launched || !known.unreachable_at.is_some_and(is_late));
+    }
+
+    pub(super) fn on_status(&mut self, status: &Status, may_find: bool, now: u64) {
+        if !status.state.is_terminal() {
+            if may_find {
+                self.open.entry(status.task.clone()).or_insert(Known {
+                    state: status.state,
+                    agent: status.agent.clone(),
+                    epoch: 0,
+                    is_launched: true,
+                    unreachable_at: None,
+                });
+            }
+            if let Some(known) = self.open.get_mut(&status.task) {
+                known.state = status.state;
+                known.unreachable_at = match status.state {
+                    TaskState::Unreachable => known.unreachable_at.or(Some(now)),
+                    _ => None,
+                };
+                known.is_launched |= status.number > 0;
+            }
+            return;
+        }
+        let Some(known) = self.open.remove(&status.task) else {
+            return;
+        };
+        let was_never_there = !known.is_launched
+            && status.state == TaskState::Lost
+            && status.incarnation == Incarnation(0);
+        if status.state == TaskState::Dropped || was_never_there {
+            self.again.insert(status.task.clone());
+        }
+        if status.state == TaskState::Finished {
+            self.done += 1;
+        }
+    }
+}
+
+fn spec(id: TaskId, port: u64) -> TaskSpec {
+    let mut resources: Resources = "cpus:1;mem:100".parse().expect("good resources");
+    let ports = ResourceName::new("ports").expect("a good name");
+    resources
+        .insert_ranges(ports, RangeSet::from_numbers([port]))
+        .expect("new");
+    TaskSpec {
+        kill_grace: Duration::from_secs(3),
+        ..TaskSpec::new(id, Command::Shell("work".into()), resources)
+    }
+}
+
+impl World {
+    /// Calls that make no sense, of somebody who is who they say.
+    pub(super) fn vandalize(&mut self, n: usize, connection: u64) {
+        self.seen.count(Seen::VandalCall);
+        let task = TaskId::new("b0001").expect("a good name");
+        let offer = OfferId::new("nothing").expect("a good name");
+        let call = match self.random.below(8) {
+            0 => Call::Acknowledge { sequence: u64::MAX },
+            1 => Call::Kill {
+                task,
+                grace: Some(Duration::MAX),
+            },
+            2 => Call::Accept {
+                offers: vec![offer.clone(), offer],
+                operations: Vec::new(),
+            },
+            3 => Call::Accept {
+                offers: Vec::new(),
+                operations: vec![Operation::launch(spec(task, 1))],
+            },
+            4 => Call::Decline {
+                offers: vec![offer],
+                exclude_for: Duration::MAX,
+            },
+            5 => Call::Reconcile {
+                tasks: vec![task.clone(), task],
+            },
+            6 => {
+                let mut demand = self.frameworks[n].wants.demand(u64::MAX);
+                demand.role = Role::new("batch/jobs").expect("a good name");
+                Call::SetDemand(demand)
+            }
+            _ => {
+                self.frameworks[n].wants.wanted = self.random.below(100);
+                self.call_demand(n);
+                return;
+            }
+        };
+        self.requests += 1;
+        let parcel = Parcel::Call {
+            request: self.requests,
+            call,
+        };
+        self.send(Who::Framework(n), connection, parcel);
+    }
+}
