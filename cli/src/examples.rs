@@ -148,7 +148,7 @@ Examples:
   proffer agent --config config/agent.toml --check-config
   proffer agent show host-7                  what it has, for whom it is reserved, what is used
   proffer agent deactivate host-7            nothing is offered of it any more; what runs goes on
-  proffer agent drain host-7 --deadline 2h   the same, marked as to be empty; ends no task
+  proffer agent drain host-7 --deadline 2h --wait   its tasks move away; what is left after 2h is killed
   proffer agent reactivate host-7";
 
 /// Below `proffer services --help`.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod containers;
 mod dev;
+mod drains;
 mod failover;
 mod frameworks;
 mod operators;
@@ -11,3 +12,4 @@ mod roles;
 mod rolling;
 mod simulate;
 mod systemd;
+mod volumes;

@@ -431,8 +431,8 @@ fn what_tasks_hold_is_neither_reserved_nor_unreserved() {
 fn agents_are_taken_out_of_use_and_back_also_after_a_kill_of_the_master() {
     let mut cluster = Cluster::new();
     cluster.start_master();
-    start_agent(&mut cluster, "one", 0, "cpus:4;mem:4096");
-    start_agent(&mut cluster, "two", 1, "cpus:4;mem:4096");
+    start_agent(&mut cluster, "one", 0, "cpus:8;mem:4096");
+    start_agent(&mut cluster, "two", 1, "cpus:8;mem:4096");
     start_services(&mut cluster, "services", "eng", 2);
     let agents = connected(&cluster, 2);
     cluster.deploy(&app("/web", 4));
@@ -445,22 +445,24 @@ fn agents_are_taken_out_of_use_and_back_also_after_a_kill_of_the_master() {
     let (there, elsewhere) = (on(&cluster, &agents[0]), on(&cluster, &agents[1]));
     assert!(there > 0, "instances spread: {there} and {elsewhere}");
 
-    let drained = tell(
-        &cluster,
-        &["agent", "drain", &agents[0], "--deadline", "2h"],
-    );
-    assert_eq!(drained["drain"]["deadline_ms"], 7_200_000, "{drained}");
-    let table = cluster.run(&["agents"]).stdout;
-    let table = String::from_utf8_lossy(&table).into_owned();
-    assert!(
-        table.contains("connected, draining (1") && table.contains("m left)"),
-        "{table}"
-    );
     let note = cluster.run(&["agent", "deactivate", &agents[1]]);
     let said = String::from_utf8_lossy(&note.stderr).into_owned();
     assert!(
         note.status.success() && said.contains("nothing ends them"),
         "{said}"
+    );
+    // There is nowhere to go, so all stay where they are.
+    let drained = tell(
+        &cluster,
+        &["agent", "drain", &agents[0], "--deadline", "2h"],
+    );
+    assert_eq!(drained["drain"]["deadline_ms"], 7_200_000, "{drained}");
+    assert_eq!(drained["drain"]["drained"], false, "{drained}");
+    let table = cluster.run(&["agents"]).stdout;
+    let table = String::from_utf8_lossy(&table).into_owned();
+    assert!(
+        table.contains("connected, draining (1") && table.contains("m left)"),
+        "{table}"
     );
 
     let scaled = cluster.run(&["app", "scale", "web", "6", "--no-wait"]);
@@ -481,17 +483,19 @@ fn agents_are_taken_out_of_use_and_back_also_after_a_kill_of_the_master() {
         .collect();
     assert_eq!(messages, ["1 agent is deactivated", "1 agent is drained"]);
     let shown = tell(&cluster, &["agent", "show", &agents[0]]);
-    assert_eq!(shown["drain"], drained["drain"], "{shown}");
+    assert_eq!(shown["drain"]["deadline_ms"], 7_200_000, "{shown}");
+    assert_eq!(shown["drain"]["drained"], false, "{shown}");
+    let ends = |shown: &Value| shown["drain"]["ends_wall_ms"].as_u64().expect("a time");
+    assert!(ends(&shown) >= ends(&drained), "{shown}: never earlier");
     assert_eq!(shown["deactivated"], false, "{shown}");
 
     let back = tell(&cluster, &["agent", "reactivate", &agents[1]]);
     assert_eq!(back["deactivated"], false, "{back}");
-    all_run(&cluster, "web", 6);
-    assert_eq!(
-        on(&cluster, &agents[0]),
-        there,
-        "nothing new is where a drain is"
-    );
+    eventually("all have moved, and the agent is drained", || {
+        let is_there = on(&cluster, &agents[0]) == 0 && on(&cluster, &agents[1]) == 6;
+        let shown = ask(&cluster, &["agent", "show", &agents[0]])?;
+        (is_there && shown["drain"]["drained"] == true).then_some(())
+    });
     let back = tell(&cluster, &["agent", "reactivate", &agents[0]]);
     assert_eq!(back["drain"], Value::Null, "{back}");
     // Done already is done.

@@ -2,12 +2,12 @@
 //!
 //! The master decides; here an agent is found by what people call it, and shown as it stands afterwards.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use proffer_model::resources::Amount;
-use proffer_model::time::parse_duration;
-use proffer_model::{Problem, ResourceKind, Role, code};
+use proffer_model::time::{format_duration, parse_duration};
+use proffer_model::{Kind, Problem, ResourceKind, Role, code};
 use proffer_proto::v1;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,7 @@ use crate::output::{Column, Format, OutputArgs, Progress, Rows, terminal_width};
 use crate::task;
 use crate::units::{count_of, key_of, number_of_milli};
 use crate::verbs::list::{agent_json, agent_rows, agent_state};
+use crate::wait::Pause;
 
 /// One agent.
 #[derive(Debug, Subcommand)]
@@ -29,9 +30,10 @@ pub(crate) enum AgentVerb {
     Show(AgentArgs),
     /// Offer nothing of an agent any more; what runs there goes on.
     Deactivate(AgentArgs),
-    /// Offer of an agent again: takes deactivation and the mark of a drain away.
+    /// Offer of an agent again: takes deactivation away, and ends a drain.
     Reactivate(AgentArgs),
-    /// Mark an agent as one that is to be empty: nothing is offered of it any more. Ends no task.
+    /// Empty an agent: nothing is offered of it any more, and its frameworks are asked to move their tasks. Only a deadline
+    /// kills what is left. It stays drained until it is reactivated.
     Drain(DrainArgs),
 }
 
@@ -49,9 +51,15 @@ pub(crate) struct AgentArgs {
 /// Which agent, and until when.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DrainArgs {
-    /// When it is to be empty, from now, such as 2h. Shown to operators and kept; nothing is done about it yet.
+    /// Kill what is left there after this time, such as 2h, each task with its own grace. Without it nothing is ever killed.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     deadline: Option<Duration>,
+    /// Wait until nothing is left there. Ctrl-C ends the waiting, not the drain.
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait; then the exit code is 6 [default: as long as it takes]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait")]
+    timeout: Option<Duration>,
     #[command(flatten)]
     agent: AgentArgs,
 }
@@ -93,15 +101,76 @@ pub(crate) async fn run(verb: AgentVerb) -> Outcome {
         }),
     };
     let mut master = change.make(client).await?;
-    let after = one_of(master.agents().await?, &found.id)?;
-    if matches!(verb, AgentVerb::Deactivate(_) | AgentVerb::Drain(_)) && after.tasks > 0 {
+    let mut after = one_of(master.agents().await?, &found.id)?;
+    let mut progress = Progress::new();
+    if after.tasks > 0 {
         let tasks = count_of(after.tasks, "task");
-        Progress::new().say(&format!(
-            "{tasks} there: nothing ends them, they run until they end or their frameworks end them"
-        ));
+        match &verb {
+            AgentVerb::Deactivate(_) => progress.say(&format!(
+                "{tasks} there: nothing ends them, they run until they end or their frameworks end them"
+            )),
+            AgentVerb::Drain(args) => progress.say(&match args.deadline {
+                Some(deadline) => format!(
+                    "{tasks} there: their frameworks are asked to move them; what is left after {} is killed",
+                    format_duration(deadline)
+                ),
+                None => format!(
+                    "{tasks} there: their frameworks are asked to move them; without a deadline nothing is ever killed"
+                ),
+            }),
+            AgentVerb::Show(_) | AgentVerb::Reactivate(_) => {}
+        }
+    }
+    if let AgentVerb::Drain(args) = &verb
+        && args.wait
+    {
+        after = until_drained(client, after, args.timeout, &mut progress).await?;
     }
     let rows = || agent_rows(std::slice::from_ref(&after));
     output.output.show(&agent_json(&after), rows)
+}
+
+/// Waits until nothing is left on an agent, and returns it. While nobody leads it waits on.
+async fn until_drained(
+    client: &ClientArgs,
+    mut agent: v1::Agent,
+    timeout: Option<Duration>,
+    progress: &mut Progress,
+) -> Outcome<v1::Agent> {
+    let (start, mut pause) = (Instant::now(), Pause::new());
+    loop {
+        let drain = agent.drain.clone().ok_or_else(|| {
+            let message = format!(
+                "agent {} is reactivated: nobody drains it any more",
+                agent.id
+            );
+            Problem::new(code::AGENT_UNKNOWN, message)
+        })?;
+        if drain.drained {
+            progress.clear();
+            return Ok(agent);
+        }
+        let state = match agent.tasks {
+            0 => "no task runs there; what ended is not acknowledged yet".to_owned(),
+            tasks => format!("{} there", count_of(tasks, "task")),
+        };
+        let text = format!("{}: {}, {state}", agent.host, agent_state(&agent));
+        progress.update(&text);
+        if let Some(timeout) = timeout.filter(|timeout| start.elapsed() >= *timeout) {
+            let message = format!("{text}, after {}", format_duration(timeout));
+            return Err(Problem::new(code::WAIT_TIMED_OUT, message)
+                .hint("the drain goes on; `proffer agents` shows how far it is")
+                .into());
+        }
+        pause.next().await;
+        match find(client, &agent.id).await {
+            Ok(found) => agent = found,
+            Err(problem) if problem.kind == Kind::Unavailable => {
+                progress.update(&format!("{}: {}", agent.host, problem.message));
+            }
+            Err(problem) => return Err(problem.into()),
+        }
+    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

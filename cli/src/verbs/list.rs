@@ -203,6 +203,8 @@ pub(crate) fn agent_json(agent: &v1::Agent) -> Value {
         "drain": agent.drain.as_ref().map(|drain| json!({
             "since_wall_ms": drain.since_wall_ms,
             "deadline_ms": drain.deadline_ms,
+            "ends_wall_ms": drain.ends_wall_ms,
+            "drained": drain.drained,
         })),
         "missing": agent.missing.as_ref().map(|missing| resources_json(Some(missing))),
     })
@@ -215,12 +217,12 @@ pub(crate) fn agent_state(agent: &v1::Agent) -> String {
         state += ", deactivated";
     }
     if let Some(drain) = &agent.drain {
-        state += match agent.tasks {
-            0 => ", drained",
-            _ => ", draining",
+        state += match drain.drained {
+            true => ", drained",
+            false => ", draining",
         };
-        if let Some(deadline) = drain.deadline_ms {
-            let (end, now) = (drain.since_wall_ms.saturating_add(deadline), wall_ms());
+        if let Some(end) = drain.ends_wall_ms.filter(|_| !drain.drained) {
+            let now = wall_ms();
             state += &match end > now {
                 true => format!(" ({} left)", format_age(end, now)),
                 false => " (overdue)".to_owned(),
