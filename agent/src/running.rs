@@ -89,13 +89,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let view = View::default();
     let (inbox, inputs) = inbox();
     let runs_dir = checkpoints.runs_dir();
-    let work_dir = runs_dir.parent().unwrap_or(&runs_dir);
-    let volumes = Volumes::open(work_dir, &description.resources, config.keep_ended)?;
     let commands = Commands::new(runs_dir.clone(), &programs.supervisor);
     let containers = containers(&config, &runs_dir, &programs);
     let no_containers = containers.as_ref().err().cloned();
     let signals = (inbox.clone(), ended.clone());
-    let programs = (programs, volumes);
+    let programs = with_volumes(programs, &config, &runs_dir, &description)?;
     let processes = Processes::new(runs_dir.clone(), programs, containers, signals);
     let recovered = recover(&checkpoints, &processes).await?;
     let settings = Settings {
@@ -147,6 +145,18 @@ fn containers(config: &Config, runs_dir: &Path, programs: &Programs) -> Result<C
         tracing::info!(why, "this agent runs no containers");
     }
     containers
+}
+
+/// The volumes that are kept, beside the programs of the tasks that they are for.
+fn with_volumes(
+    programs: Programs,
+    config: &Config,
+    runs_dir: &Path,
+    description: &AgentDescription,
+) -> Result<(Programs, Volumes), Problem> {
+    let work_dir = runs_dir.parent().unwrap_or(runs_dir);
+    let volumes = Volumes::open(work_dir, &description.resources, config.keep_ended)?;
+    Ok((programs, volumes))
 }
 
 /// Says what the agent offers, and how dangerously.

@@ -1,3 +1,5 @@
+//! Volumes on real directories: whose they are, what outlives what, and where a disk is mounted.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::thread;
