@@ -1,4 +1,8 @@
-//! The agent's files: `lock`, `agent` (who it is) and `runs/<16 hex>/{task,statuses}` beneath the work directory.
+//! The agent's files: `lock`, `agent` (who it is) and `runs/<16 hex>/{task,statuses}` beneath the work directory; of an
+//! executor `executor` instead of `task`.
+//!
+//! The runs of a group are made whole under other names first; then `group` names them, which is the moment from which all
+//! of them are there: whatever ends the agent, the next one goes on giving them their names.
 //!
 //! `agent` and `task` are replaced or made whole, with write, fsync, rename, fsync of the directory. `statuses` is
 //! appended to. A run directory appears by a rename, so that it always has both files. What a crash has torn at the end
@@ -24,6 +28,8 @@ const LOCK: &str = "lock";
 const AGENT: &str = "agent";
 const RUNS: &str = "runs";
 const TASK: &str = "task";
+const EXECUTOR: &str = "executor";
+const GROUP: &str = "group";
 const STATUSES: &str = "statuses";
 /// Appended to the name of a run directory that is being made.
 const FRESH: &str = ".new";

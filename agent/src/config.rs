@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proffer_agent_core::limits::GARBAGE_DELAY_DEFAULT;
+use proffer_agent_core::limits::{EXECUTOR_WAIT_DEFAULT, GARBAGE_DELAY_DEFAULT};
 use proffer_leader::Masters;
 use proffer_model::{
     Attributes, DiskSource, FaultDomain, Problem, Reservation, ResourceKind, Resources, code,
@@ -77,6 +77,9 @@ pub struct Options {
     /// How long the directory of an ended task is kept for its logs [default: 1h]
     #[arg(long, env = "PROFFER_AGENT_KEEP_ENDED", value_name = "DURATION")]
     pub keep_ended: Option<DurationText>,
+    /// How long an executor of a framework may be without a session before it is ended [default: 60s]
+    #[arg(long, env = "PROFFER_AGENT_EXECUTOR_WAIT", value_name = "DURATION")]
+    pub executor_wait: Option<DurationText>,
     /// File with the token of this host, made when it is not there [default: as PROFFER_TOKEN_FILE says, or this
     /// user's]
     #[arg(long, env = "PROFFER_AGENT_TOKEN_FILE", value_name = "FILE")]
@@ -124,6 +127,7 @@ layered!(Options {
     cgroup_root,
     cpu_hard_limit,
     keep_ended,
+    executor_wait,
     token_file,
     insecure_allow_unauthenticated,
     insecure_allow_plaintext,
@@ -160,6 +164,8 @@ pub struct Config {
     pub cpu_hard_limit: bool,
     /// How long the directory of an ended task is kept.
     pub keep_ended: Duration,
+    /// How long an executor of a framework may be without a session.
+    pub executor_wait: Duration,
     /// The file with the token of this host.
     pub token_file: PathBuf,
     /// Whether programs on this host may call without a token.
@@ -201,6 +207,7 @@ impl Config {
         check_cgroup_root(&cgroup_root)?;
         let token_file = options.token_file.map_or_else(default_token_path, Ok);
         let keep_ended = options.keep_ended.map(|DurationText(keep)| keep);
+        let executor_wait = options.executor_wait.map(|DurationText(wait)| wait);
         Ok(Self {
             masters,
             listen: address,
@@ -218,6 +225,7 @@ impl Config {
             cgroup_root,
             cpu_hard_limit: options.cpu_hard_limit.unwrap_or(true),
             keep_ended: keep_ended.unwrap_or(GARBAGE_DELAY_DEFAULT),
+            executor_wait: executor_wait.unwrap_or(EXECUTOR_WAIT_DEFAULT),
             token_file: token_file.map_err(|problem| problem.field("token_file"))?,
             insecure_allow_unauthenticated: options
                 .insecure_allow_unauthenticated
@@ -434,6 +442,7 @@ mod tests {
             ("cgroup_root", "cgroup_root = '/'"),
             ("cgroup_root", "cgroup_root = '/a/../b'"),
             ("keep_ended", "keep_ended = '1'"),
+            ("executor_wait", "executor_wait = 'soon'"),
             ("log_level", "log_level = 'agent=loud'"),
             ("nonsense", "nonsense = 1"),
         ];

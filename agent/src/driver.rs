@@ -3,11 +3,14 @@
 //! What waits for a checkpoint waits here, in order. Heartbeats wait for nothing, so a slow disk does not look like a
 //! dead agent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use proffer_agent_core::{After, Core, Effect, Effects, Event, LinkId, RunId, Seq, Signal};
+use proffer_agent_core::{
+    After, Core, Effect, Effects, Event, LinkId, RunId, Seq, SessionId, Signal,
+};
 use proffer_model::Time;
+use proffer_model::executor::ExecutorEvent;
 use proffer_model::link::ToMaster;
 use proffer_server::clock;
 use proffer_server::notify::Pulse;
@@ -16,10 +19,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{Write, Writer};
+use crate::executors::Subscriber;
 use crate::inbox::{Input, Outbox};
-use crate::limits::WAITING_MAX;
+use crate::limits::{OUTBOX_MESSAGES_MAX, WAITING_MAX};
 use crate::probe::Prober;
-use crate::process::Processes;
+use crate::process::{Processes, Program};
 use crate::record::Recorder;
 use crate::timers::Timers;
 
@@ -36,6 +40,7 @@ pub(crate) struct Driver {
     recorder: Recorder,
     timers: Timers,
     link: Option<(LinkId, Outbox)>,
+    executors: BTreeMap<SessionId, Subscriber>,
     /// What waits for a checkpoint, in order.
     waiting: VecDeque<(Seq, Deed)>,
     written: Seq,
@@ -47,6 +52,8 @@ pub(crate) struct Driver {
 enum Deed {
     Send(LinkId, Box<ToMaster>),
     Signal(RunId, Signal),
+    Executor(SessionId, Box<ExecutorEvent>),
+    CloseExecutor(SessionId),
 }
 
 impl Driver {
@@ -65,6 +72,7 @@ impl Driver {
             recorder,
             timers: Timers::default(),
             link: None,
+            executors: BTreeMap::new(),
             waiting: VecDeque::new(),
             written: Seq(0),
             durable: Seq(0),
@@ -108,14 +116,20 @@ impl Driver {
     async fn take(&mut self, input: Input) {
         match input {
             Input::Event(event) => {
-                if let Event::LinkClosed(link) = *event {
-                    self.forget_link(link);
+                match *event {
+                    Event::LinkClosed(link) => self.forget_link(link),
+                    Event::ExecutorLeft { session, .. } => self.forget_executor(session),
+                    _ => {}
                 }
                 self.step(*event).await;
             }
             Input::Link(link, outbox) => {
                 self.link = Some((link, outbox));
                 self.step(Event::LinkOpened(link)).await;
+            }
+            Input::Executor(session, subscriber, event) => {
+                self.executors.insert(session, subscriber);
+                self.step(*event).await;
             }
         }
     }
@@ -160,7 +174,32 @@ impl Driver {
                 self.when_durable(after, Deed::Signal(run, signal));
             }
             Effect::CloseLink(link) => self.forget_link(link),
-            Effect::StartContainer { run, spec } => self.processes.start(run, spec),
+            Effect::StartContainer { run, spec } => {
+                self.processes.start(run, Program::Task(spec));
+            }
+            Effect::StartExecutor {
+                run,
+                framework,
+                spec,
+                agent,
+            } => {
+                let executor = Program::Executor {
+                    framework,
+                    spec,
+                    agent,
+                };
+                self.processes.start(run, executor);
+            }
+            Effect::AwaitExecutor { run } => self.processes.await_executor(run),
+            Effect::LeaveExecutor { run } => self.processes.leave_executor(run),
+            Effect::SendExecutor {
+                session,
+                event,
+                after,
+            } => self.when_durable(after, Deed::Executor(session, Box::new(event))),
+            Effect::CloseExecutor { session } => {
+                self.when_durable(After::Seq(Seq(0)), Deed::CloseExecutor(session));
+            }
             Effect::RunCheck {
                 run,
                 check,
@@ -204,10 +243,25 @@ impl Driver {
     fn perform(&mut self, deed: Deed) {
         match deed {
             Deed::Signal(run, signal) => self.processes.signal(run, signal),
+            Deed::CloseExecutor(session) => self.forget_executor(session),
+            Deed::Executor(session, event) => {
+                let subscriber = self.executors.get(&session);
+                if subscriber.is_some_and(|subscriber| !subscriber.send(&event)) {
+                    // It reads too slowly, or is gone: the next session begins with all that counts.
+                    self.forget_executor(session);
+                }
+            }
             Deed::Send(link, message) => {
                 let Some((_, outbox)) = self.link.as_ref().filter(|(id, _)| *id == link) else {
                     return;
                 };
+                let waiting = outbox.messages.max_capacity() - outbox.messages.capacity();
+                if matches!(*message, ToMaster::Message { .. }) && waiting >= OUTBOX_MESSAGES_MAX {
+                    tracing::debug!(
+                        "a message of an executor is left out: the master reads slowly"
+                    );
+                    return;
+                }
                 if outbox.messages.try_send(*message).is_err() {
                     // The master reads too slowly, or is gone: the next link begins with all that counts.
                     self.close_link();
@@ -227,6 +281,12 @@ impl Driver {
     fn forget_link(&mut self, link: LinkId) {
         if self.link.as_ref().is_some_and(|(id, _)| *id == link) {
             self.close_link();
+        }
+    }
+    /// Ends a session of an executor; it then says that it has ended.
+    fn forget_executor(&mut self, session: SessionId) {
+        if let Some(subscriber) = self.executors.remove(&session) {
+            subscriber.close();
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What reaches the driver, from every part of the shell: one bounded queue.
 
-use proffer_agent_core::{Event, LinkId};
+use proffer_agent_core::{Event, LinkId, SessionId};
 use proffer_model::link::ToMaster;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::executors::Subscriber;
 use crate::limits::INBOX_MAX;
 
 /// A connection to a master, as the driver holds it.
@@ -23,6 +24,8 @@ pub(crate) enum Input {
     Event(Box<Event>),
     /// A connection to a master is open.
     Link(LinkId, Outbox),
+    /// An executor has subscribed, which is the event.
+    Executor(SessionId, Subscriber, Box<Event>),
 }
 
 /// The sending end.
@@ -44,5 +47,10 @@ impl Inbox {
     /// Passes a new connection on.
     pub(crate) async fn open(&self, link: LinkId, outbox: Outbox) {
         let _ = self.0.send(Input::Link(link, outbox)).await;
+    }
+    /// Passes a new session of an executor on.
+    pub(crate) async fn subscribe(&self, session: SessionId, subscriber: Subscriber, event: Event) {
+        let input = Input::Executor(session, subscriber, Box::new(event));
+        let _ = self.0.send(input).await;
     }
 }

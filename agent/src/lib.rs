@@ -8,6 +8,7 @@ mod checkpoint;
 pub mod config;
 mod driver;
 pub mod emulate;
+mod executors;
 mod host;
 mod image;
 mod inbox;

@@ -54,6 +54,25 @@ pub const ATTACH_INTERVAL: Duration = Duration::from_millis(10);
 /// Signals for one container that wait to be sent; further ones are dropped, since SIGKILL is repeated.
 pub const SIGNALS_MAX: usize = 16;
 
+/// Connections of one executor; further ones are let go at once.
+pub const EXECUTOR_CONNECTIONS_MAX: usize = 16;
+/// Streams at once on one connection of an executor; further ones wait at its end.
+pub const EXECUTOR_STREAMS_MAX: u32 = 8;
+/// Bytes of the headers of one stream of an executor; larger ones end it.
+pub const EXECUTOR_HEADERS_LEN_MAX: u32 = 16 * 1024;
+/// Bytes of one call of an executor; a larger one closes its session (`field.too_long`). Room for what it says of all tasks
+/// that an agent takes when it subscribes.
+pub const EXECUTOR_CALL_LEN_MAX: usize = 8 * 1024 * 1024;
+/// Events that wait for one executor; at it, its session ends, and it begins anew.
+pub const EXECUTOR_EVENTS_MAX: usize = 1_024;
+/// Events that wait for one executor while messages of its framework are still sent to it; at it, they are left out.
+pub const EXECUTOR_MESSAGES_MAX: usize = 64;
+/// How long a session may take until its first call; then it is closed (`session.order`).
+pub const EXECUTOR_FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages to the master that wait for the network while those of executors to their frameworks are still sent; at it,
+/// those are left out.
+pub const OUTBOX_MESSAGES_MAX: usize = 64;
+
 /// Images that are loaded for containers at once; further ones wait.
 pub const IMAGE_LOADS_MAX: usize = 32;
 /// How often, at most, images that no task uses are looked for; they are when a container starts.

@@ -52,7 +52,7 @@ impl TasksService {
         )?;
         let task: TaskId = decode_id(&request.task_id, "task_id")?;
         let incarnation = (request.incarnation > 0).then_some(Incarnation(request.incarnation));
-        let run = self.view.find(&framework, &task, incarnation).ok_or_else(|| {
+        let (run, output) = self.view.find(&framework, &task, incarnation).ok_or_else(|| {
             Problem::new(code::TASK_UNKNOWN, format!("this agent has no task {task}"))
                 .field("task_id")
                 .hint("ask the agent that ran it; the output of ended tasks is kept for a while only")
@@ -73,7 +73,7 @@ impl TasksService {
             .hint("try again later")
         })?;
         Ok(Reading {
-            path: self.runs_dir.join(run.to_string()),
+            path: self.runs_dir.join(output.to_string()),
             run,
             name,
             tail_lines: request.tail_lines,

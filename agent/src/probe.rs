@@ -14,7 +14,7 @@ use hyper::Request;
 use hyper::header::{HOST, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use proffer_agent_core::{Event, RunId};
-use proffer_model::CheckKind;
+use proffer_model::{CheckAnswer, CheckKind};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -25,6 +25,15 @@ use crate::inbox::Inbox;
 use crate::limits::PROBES_MAX;
 
 pub(crate) use command::Commands;
+
+/// A check that did not pass.
+#[derive(Debug)]
+struct Failed {
+    /// For people.
+    why: String,
+    /// What the task answered, if it did.
+    answer: Option<CheckAnswer>,
+}
 
 /// Makes checks.
 #[derive(Clone, Debug)]
@@ -67,10 +76,13 @@ impl Prober {
             // The semaphore is never closed.
             let _permit = prober.permits.acquire().await;
             let result = timeout(limit, prober.find_out(run, &kind)).await;
-            let failure = match result {
-                Ok(Ok(())) => None,
-                Ok(Err(why)) => Some(why),
-                Err(_) => Some(format!("no answer within {} ms", limit.as_millis())),
+            let (failure, answer) = match result {
+                Ok(Ok(answer)) => (None, Some(answer)),
+                Ok(Err(failed)) => (Some(failed.why), failed.answer),
+                Err(_) => {
+                    let why = format!("no answer within {} ms", limit.as_millis());
+                    (Some(why), None)
+                }
             };
             prober
                 .inbox
@@ -78,6 +90,7 @@ impl Prober {
                     run,
                     check,
                     failure,
+                    answer,
                 })
                 .await;
         };
@@ -89,15 +102,18 @@ impl Prober {
         });
     }
 
-    async fn find_out(&self, run: RunId, kind: &CheckKind) -> Result<(), String> {
+    async fn find_out(&self, run: RunId, kind: &CheckKind) -> Result<CheckAnswer, Failed> {
         match kind {
-            CheckKind::Tcp { port } => {
-                let stream = connect(&self.hosts, *port).await;
-                stream.map(drop).map_err(|error| error.to_string())
-            }
+            CheckKind::Tcp { port } => match connect(&self.hosts, *port).await {
+                Ok(_) => Ok(CheckAnswer::Tcp(true)),
+                Err(error) => Err(Failed {
+                    why: error.to_string(),
+                    answer: Some(CheckAnswer::Tcp(false)),
+                }),
+            },
             CheckKind::Http { port, path } => {
                 let stream = connect(&self.hosts, *port).await;
-                get(stream.map_err(|error| error.to_string())?, *port, path).await
+                get(stream.map_err(unanswered)?, *port, path).await
             }
             CheckKind::Command { shell } => self.commands.probe(run, shell).await,
         }
@@ -122,10 +138,10 @@ async fn connect(hosts: &[String], port: u16) -> io::Result<TcpStream> {
     Err(first.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-async fn get(stream: TcpStream, port: u16, path: &str) -> Result<(), String> {
+async fn get(stream: TcpStream, port: u16, path: &str) -> Result<CheckAnswer, Failed> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(unanswered)?;
     let request = Request::get(path)
         .header(HOST, format!("127.0.0.1:{port}"))
         .header(
@@ -133,19 +149,30 @@ async fn get(stream: TcpStream, port: u16, path: &str) -> Result<(), String> {
             concat!("proffer-agent/", env!("CARGO_PKG_VERSION")),
         )
         .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
+        .map_err(unanswered)?;
     let mut answer = pin!(sender.send_request(request));
     let answer = tokio::select! {
         answer = &mut answer => answer,
         // The connection may end with the answer; without one, waiting for it is an error.
         _ = connection => answer.await,
     };
-    let answer = answer.map_err(|error| error.to_string())?;
+    let answer = answer.map_err(unanswered)?;
     let status = answer.status();
+    let answer = CheckAnswer::Http(status.as_u16());
     if status.is_success() || status.is_redirection() {
-        return Ok(());
+        return Ok(answer);
     }
-    Err(format!("answered {}", status.as_u16()))
+    Err(Failed {
+        why: format!("answered {}", status.as_u16()),
+        answer: Some(answer),
+    })
+}
+
+fn unanswered(error: impl std::fmt::Display) -> Failed {
+    Failed {
+        why: error.to_string(),
+        answer: None,
+    }
 }
 
 #[cfg(test)]
@@ -176,7 +203,7 @@ mod tests {
         (prober, events)
     }
 
-    async fn http(port: u16) -> Result<(), String> {
+    async fn http(port: u16) -> Result<CheckAnswer, Failed> {
         let kind = CheckKind::Http {
             port,
             path: "/up?a=1".to_owned(),
@@ -210,8 +237,9 @@ mod tests {
         let tcp = CheckKind::Tcp { port };
         prober.find_out(RunId(1), &tcp).await.unwrap();
         drop(listener);
-        let why = prober.find_out(RunId(1), &tcp).await.unwrap_err();
-        assert!(why.contains("refused"), "{why}");
+        let failed = prober.find_out(RunId(1), &tcp).await.unwrap_err();
+        assert!(failed.why.contains("refused"), "{failed:?}");
+        assert_eq!(failed.answer, Some(CheckAnswer::Tcp(false)));
     }
 
     #[tokio::test]
@@ -254,6 +282,7 @@ mod tests {
                     Event::CheckFinished {
                         run: RunId(100),
                         failure: None,
+                        answer: Some(CheckAnswer::Tcp(true)),
                         ..
                     }
                 );
@@ -290,7 +319,8 @@ mod tests {
                     Event::CheckFinished {
                         run: RunId(1),
                         check: 0,
-                        failure
+                        failure,
+                        answer: None,
                     }
                 );
             }

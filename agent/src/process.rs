@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use proffer_agent_core::{Ended, Event, Found, RunId, Signal};
-use proffer_model::{Container, Reason, TaskSpec};
+use proffer_model::{AgentId, Container, ExecutorSpec, FrameworkId, Reason, TaskSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, mpsc};
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::executors::Executors;
 use crate::inbox::Inbox;
 use crate::limits::{IMAGE_LOADS_MAX, SIGNALS_MAX, START_PATIENCE, STARTS_MAX};
 use crate::oci::{self, Containers};
@@ -38,6 +39,22 @@ const SIGTERM: i32 = 15;
 /// SIGKILL, as Linux numbers it everywhere.
 const SIGKILL: i32 = 9;
 
+/// What is to be started.
+#[derive(Clone, Debug)]
+pub(crate) enum Program {
+    /// A task.
+    Task(Arc<TaskSpec>),
+    /// An executor of a framework.
+    Executor {
+        /// Whose.
+        framework: FrameworkId,
+        /// What.
+        spec: Arc<ExecutorSpec>,
+        /// Where.
+        agent: Option<AgentId>,
+    },
+}
+
 /// All containers of this agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Processes {
@@ -51,6 +68,7 @@ struct Shared {
     volumes: Volumes,
     /// Or why this agent runs none.
     containers: Result<Arc<Containers>, String>,
+    executors: Executors,
     inbox: Inbox,
     starts: Semaphore,
     loads: Semaphore,
@@ -68,11 +86,13 @@ impl Processes {
         containers: Result<Containers, String>,
         (inbox, ended): (Inbox, CancellationToken),
     ) -> Self {
+        let executors = Executors::new(runs_dir.clone(), inbox.clone(), ended.clone());
         let shared = Shared {
             runs_dir,
             programs,
             volumes,
             containers: containers.map(Arc::new),
+            executors,
             inbox,
             starts: Semaphore::new(STARTS_MAX),
             loads: Semaphore::new(IMAGE_LOADS_MAX),
@@ -86,9 +106,21 @@ impl Processes {
     }
 
     /// Starts a container; what becomes of it comes as events.
-    pub(crate) fn start(&self, run: RunId, spec: Arc<TaskSpec>) {
+    pub(crate) fn start(&self, run: RunId, program: Program) {
         let shared = self.shared.clone();
-        self.spawn(async move { shared.start(run, &spec).await });
+        self.spawn(async move { shared.start(run, &program).await });
+    }
+
+    /// Lets an executor that runs subscribe. When that cannot be, it is missed like one that does not want to.
+    pub(crate) fn await_executor(&self, run: RunId) {
+        if let Err(why) = self.shared.executors.listen(run) {
+            tracing::error!(%run, why, "an executor cannot subscribe");
+        }
+    }
+
+    /// An executor is no more.
+    pub(crate) fn leave_executor(&self, run: RunId) {
+        self.shared.executors.leave(run);
     }
 
     /// These volumes are to be here, and no others.
@@ -148,6 +180,7 @@ impl Processes {
     pub(crate) async fn join(&self) {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        self.shared.executors.join().await;
         if let Ok(containers) = &self.shared.containers {
             containers.close();
         }
@@ -169,20 +202,20 @@ impl Shared {
         self.runs_dir.join(run.to_string())
     }
 
-    async fn start(&self, run: RunId, spec: &TaskSpec) {
+    async fn start(&self, run: RunId, program: &Program) {
         let dir = self.run_dir(run);
-        let said = match &spec.container {
-            None => self.mount(&dir, spec).await,
-            Some(container) => self.load(run, &dir, spec, container).await,
+        let said = match program {
+            Program::Task(spec) => match &spec.container {
+                None => self.mount(&dir, spec).await,
+                Some(container) => self.load(run, &dir, spec, container).await,
+            },
+            Program::Executor { .. } => Ok(()),
         };
         let said = match said {
             Ok(()) => {
                 // The semaphore is never closed.
                 let _permit = self.starts.acquire().await;
-                let prepared = match spec.container {
-                    None => self.programs.prepare(&dir, spec),
-                    Some(_) => Ok(()),
-                };
+                let prepared = self.prepare(run, &dir, program);
                 let begun = match prepared {
                     Ok(()) => self.supervise(&dir).await,
                     Err(message) => Err(message),
@@ -211,6 +244,25 @@ impl Shared {
                 .await;
             }
             Attached::Gone(found) => self.tell_gone(run, found).await,
+        }
+    }
+
+    /// Makes what a supervisor needs; what is loaded has been prepared.
+    fn prepare(&self, run: RunId, dir: &Path, program: &Program) -> Result<(), String> {
+        match program {
+            Program::Task(spec) if spec.container.is_some() => Ok(()),
+            Program::Task(spec) => self.programs.prepare(dir, spec),
+            Program::Executor {
+                framework,
+                spec,
+                agent,
+            } => {
+                let agent = agent.as_ref();
+                self.programs
+                    .prepare_executor(dir, framework, spec, agent)?;
+                // Before it is started, so that it finds it.
+                self.executors.listen(run)
+            }
         }
     }
 

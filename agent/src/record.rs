@@ -88,6 +88,21 @@ impl Recorder {
                 self.metrics.refusals.inc();
                 tracing::info!(%framework, %task, why = message, "a launch is refused");
             }
+            Fact::Executor {
+                run,
+                framework,
+                executor,
+                state,
+                message,
+            } => {
+                tracing::info!(%framework, %executor, %run, ?state, why = message, "executor");
+            }
+            Fact::ExecutorRefused { run, problem } => {
+                tracing::info!(%run, %problem, "an executor's session is closed");
+            }
+            Fact::OrderIgnored { framework, name } => {
+                tracing::debug!(%framework, name, "an order is about what is not there");
+            }
             Fact::KillIgnored {
                 framework,
                 task,

@@ -2,6 +2,7 @@
 //!
 //! What can be wrong from outside is found before anything is changed. When an agent ends, its containers run on.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -99,6 +100,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let settings = Settings {
         seed: seed()?,
         garbage_delay: config.keep_ended,
+        executor_wait: config.executor_wait,
         description: description.clone(),
     };
     let prober = Prober::new(&description.host, commands, inbox.clone(), ended.clone());
@@ -250,25 +252,29 @@ fn describe(config: &Config, listen: SocketAddr) -> Result<AgentDescription, Pro
 async fn recover(checkpoints: &Checkpoints, processes: &Processes) -> Result<Event, Problem> {
     let identity = checkpoints.read_identity()?;
     let boot = host::boot_id()?;
-    let mut runs = checkpoints.read_runs()?;
+    let (mut runs, mut executors) = checkpoints.read_runs()?;
     let is_same_boot = identity.boot.is_empty() || identity.boot == boot;
-    for run in &mut runs {
-        run.found = if is_same_boot {
-            processes.recover(run.run).await
+    // A task of an executor has no process that the agent knows.
+    let own = runs.iter_mut().filter(|run| run.executor.is_none());
+    let found = own.map(|run| (run.run, &mut run.found));
+    let of_executors = executors.iter_mut().map(|it| (it.run, &mut it.found));
+    let mut alive = BTreeSet::new();
+    for (run, found) in found.chain(of_executors) {
+        *found = if is_same_boot {
+            processes.recover(run).await
         } else {
-            processes.recover_after_boot(run.run)
+            processes.recover_after_boot(run)
         };
+        if matches!(found, Found::Running { .. }) {
+            alive.insert(run);
+        }
     }
-    let alive = runs
-        .iter()
-        .filter(|run| matches!(run.found, Found::Running { .. }));
-    processes
-        .end_others(alive.map(|run| run.run).collect())
-        .await;
+    processes.end_others(alive).await;
     Ok(Event::Recovered {
         identity,
         boot,
         runs,
+        executors,
     })
 }
 

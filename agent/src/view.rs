@@ -57,20 +57,21 @@ impl View {
             .count()
     }
 
-    /// The run of a launch, or of the latest of its task.
+    /// The run of a launch, or of the latest of its task, and the run that its output is in.
     pub(crate) fn find(
         &self,
         framework: &FrameworkId,
         task: &TaskId,
         incarnation: Option<Incarnation>,
-    ) -> Option<RunId> {
+    ) -> Option<(RunId, RunId)> {
         let rows = self.rows();
         let of_task = rows
             .rows
             .values()
             .filter(|row| row.framework == *framework && row.status.task == *task);
         let wanted = of_task.filter(|row| incarnation.is_none_or(|it| it == row.incarnation));
-        wanted.max_by_key(|row| row.incarnation).map(|row| row.run)
+        let latest = wanted.max_by_key(|row| row.incarnation)?;
+        Some((latest.run, latest.output))
     }
 
     /// Whether a run has ended; one that is gone has.

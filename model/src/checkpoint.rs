@@ -2,12 +2,13 @@
 //!
 //! The wire form is `proffer-proto`'s; where the files stand and how they are written safely is the agent's.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::epoch::{Epoch, Incarnation};
-use crate::id::{AgentId, ClusterId, FrameworkId};
+use crate::id::{AgentId, ClusterId, FrameworkId, TaskId};
 use crate::link::Payer;
-use crate::task::{Reason, Status, TaskSpec};
+use crate::task::{ExecutorSpec, Reason, Status, TaskSpec};
 
 /// Who the agent is, from registration to registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +34,35 @@ pub struct Run {
     pub spec: TaskSpec,
     /// Who pays; absent where it was not kept yet.
     pub payer: Option<Payer>,
+    /// The group that it was launched in: its first task.
+    pub group: Option<(TaskId, Incarnation)>,
+    /// The run of the executor that it is in; absent when it has a process of its own.
+    pub executor: Option<u64>,
+}
+
+/// One start of a framework's executor, written before it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorRun {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// What.
+    pub spec: ExecutorSpec,
+    /// Who pays; absent where it is not known.
+    pub payer: Option<Payer>,
 }
 
 /// One thing that is written about a run, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusEntry {
     /// The agent made this status.
-    Made(Status),
+    Made {
+        /// Which.
+        status: Status,
+        /// The executor's own number of it; 0 when no executor made it.
+        said: u64,
+        /// When, in nanoseconds since the host was started; 0 where it was not kept.
+        boot_ns: u64,
+    },
     /// The framework has kept all statuses up to this number.
     Acknowledged(u64),
     /// The task was told to end.
@@ -48,5 +71,12 @@ pub enum StatusEntry {
         grace: Duration,
         /// Why.
         reason: Reason,
+    },
+    /// The task was changed without a restart; what is absent stayed.
+    Changed {
+        /// All labels that it has.
+        labels: Option<BTreeMap<String, String>>,
+        /// SIGTERM to SIGKILL.
+        grace: Option<Duration>,
     },
 }

@@ -50,8 +50,8 @@ pub use resources::{
     encode_limits, encode_quantities, encode_resources,
 };
 pub use run::{
-    decode_agent_identity, decode_run, decode_status_entry, encode_agent_identity, encode_run,
-    encode_status_entry,
+    decode_agent_identity, decode_executor_run, decode_run, decode_status_entry,
+    encode_agent_identity, encode_executor_run, encode_run, encode_status_entry,
 };
 pub use session::{decode_call, decode_event, encode_call, encode_event};
 pub use special::{decode_reservation, encode_reservation};

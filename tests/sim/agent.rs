@@ -136,6 +136,7 @@ fn settings(world: &World, n: usize) -> Settings {
         description,
         seed: number << 32 | world.processes[&Who::Agent(n)].life,
         garbage_delay: Duration::from_secs(30),
+        executor_wait: Duration::from_secs(30),
     }
 }
 
@@ -181,6 +182,7 @@ impl World {
                 identity,
                 boot,
                 runs,
+                executors: Vec::new(),
             },
         )?;
         self.agent_looks_for_leader(n, MS);
@@ -363,7 +365,7 @@ impl World {
                 Effect::Persist { seq, change } => {
                     last = seq.0;
                     self.judge_change(n, &change)?;
-                    if matches!(change, Change::Run { .. }) {
+                    if matches!(change, Change::Run(_)) {
                         recorded.push(seq);
                     }
                     self.write_later(n, seq.0, change);
@@ -416,12 +418,10 @@ impl World {
     /// A change that will be durable must be one that may be made.
     fn judge_change(&mut self, n: usize, change: &Change) -> Outcome {
         match change {
-            Change::Run {
-                incarnation, spec, ..
-            } => {
+            Change::Run(made) => {
                 let obeyed = self.hosts[n].obeyed();
-                self.checks
-                    .on_recorded(n, &spec.id, incarnation.0 >> 32, obeyed)
+                let epoch = made.incarnation.0 >> 32;
+                self.checks.on_recorded(n, &made.spec.id, epoch, obeyed)
             }
             Change::Entry {
                 run,
@@ -430,7 +430,8 @@ impl World {
                 let spec = self.hosts[n].core_run(*run);
                 self.checks.on_forgotten(spec.as_ref(), *number)
             }
-            Change::Identity(_) | Change::Entry { .. } => Ok(()),
+            // Nobody launches groups or executors here yet.
+            _ => Ok(()),
         }
     }
 
@@ -585,12 +586,9 @@ impl Host {
             return Some((kept.spec.id.clone(), kept.incarnation.0));
         }
         self.writing.iter().find_map(|(_, change)| match change {
-            Change::Run {
-                run: of,
-                spec,
-                incarnation,
-                ..
-            } if *of == run => Some((spec.id.clone(), incarnation.0)),
+            Change::Run(made) if made.run == run => {
+                Some((made.spec.id.clone(), made.incarnation.0))
+            }
             _ => None,
         })
     }
@@ -599,38 +597,16 @@ impl Host {
 fn write(host: &mut Host, change: Change) {
     match change {
         Change::Identity(identity) => host.identity = identity,
-        Change::Run {
-            run,
-            framework,
-            incarnation,
-            spec,
-            payer,
-            status,
-            ..
-        } => {
-            let fresh = RecoveredRun {
-                run,
-                framework,
-                incarnation,
-                spec: TaskSpec::clone(&spec),
-                payer,
-                statuses: vec![status],
-                acknowledged: 0,
-                kill: None,
-                found: Found::NeverStarted,
-            };
-            host.runs.insert(run, fresh);
+        Change::Run(made) => {
+            host.runs.insert(made.run, RecoveredRun::new(made));
         }
         Change::Entry { run, entry } => {
-            let Some(kept) = host.runs.get_mut(&run) else {
-                return;
-            };
-            match entry {
-                Entry::Made(status) => kept.statuses.push(status),
-                Entry::Acknowledged(number) => kept.acknowledged = number,
-                Entry::Kill { grace, reason } => kept.kill = Some((grace, reason)),
+            if let Some(kept) = host.runs.get_mut(&run) {
+                kept.take(entry);
             }
         }
+        // Nobody launches groups or executors here yet.
+        _ => {}
     }
 }
 

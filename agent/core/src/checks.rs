@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use proffer_model::{Check, CheckKind, Reason, Time};
+use proffer_model::{Check, CheckAnswer, CheckKind, CheckResult, Reason, Time};
 
 use crate::core::Core;
 use crate::effect::{Effect, Effects};
@@ -28,6 +28,8 @@ pub(crate) struct Health {
 struct CheckState {
     /// The last result that counts.
     passed: Option<bool>,
+    /// What the last probe was answered, if there has been one; and whether it was answered.
+    said: Option<Option<CheckAnswer>>,
     has_passed_once: bool,
     failures: u32,
     /// Failures that did not count.
@@ -60,6 +62,16 @@ impl Health {
         all.then_some(true)
     }
 
+    /// What each check said last.
+    pub(crate) fn results(&self) -> Vec<CheckResult> {
+        let checks = (0..).zip(&self.checks);
+        let results = checks.filter_map(|(check, state)| {
+            let answer = state.said?;
+            Some(CheckResult { check, answer })
+        });
+        results.collect()
+    }
+
     /// When a check is due again: after its interval, or sooner while its failures do not count.
     fn next_probe(&self, index: usize, spec: &Check) -> Time {
         let Some(check) = self.checks.get(index) else {
@@ -78,10 +90,17 @@ impl Health {
     }
 
     /// Takes a result in; answers how many failures in a row count now.
-    fn finish(&mut self, now: Time, index: usize, spec: &Check, passed: bool) -> Option<u32> {
+    fn finish(
+        &mut self,
+        now: Time,
+        index: usize,
+        spec: &Check,
+        (passed, answer): (bool, Option<CheckAnswer>),
+    ) -> Option<u32> {
         let started = self.started?;
         let check = self.checks.get_mut(index).filter(|c| c.is_running)?;
         check.is_running = false;
+        check.said = Some(answer);
         if passed {
             check.passed = Some(true);
             check.has_passed_once = true;
@@ -168,7 +187,7 @@ impl Core {
         now: Time,
         run: RunId,
         index: usize,
-        failure: Option<&str>,
+        (failure, answer): (Option<&str>, Option<CheckAnswer>),
         effects: &mut Effects,
     ) {
         let Some(task) = self.tasks.get_mut(&run) else {
@@ -178,7 +197,8 @@ impl Core {
         let Some(check) = spec.checks.get(index) else {
             return;
         };
-        let Some(failures) = task.health.finish(now, index, check, failure.is_none()) else {
+        let result = (failure.is_none(), answer);
+        let Some(failures) = task.health.finish(now, index, check, result) else {
             return;
         };
         let at = task.health.next_probe(index, check).max(now);

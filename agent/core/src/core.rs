@@ -4,17 +4,19 @@
 //! Everything waits for its own checkpoint and checkpoints are in order, so nothing is done or said that an agent which
 //! restarts would not know of.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::{
-    AgentDescription, Exit, FrameworkId, Incarnation, Reason, Resources, Status, TaskId, TaskState,
-    Time,
+    AgentDescription, ExecutorId, Exit, FrameworkId, Incarnation, Reason, Resources, Status,
+    TaskId, TaskState, Time,
 };
 
+use crate::changes::ran;
 use crate::effect::{After, Change, Effect, Effects, Entry, Fact, Signal, TaskRow};
 use crate::event::{Ended, Event, Identity, RunId, Seq, TimerKey};
+use crate::executor::Executor;
 use crate::garbage::Garbage;
 use crate::limits::STATUS_MESSAGE_LEN_MAX;
 use crate::link::Link;
@@ -30,6 +32,8 @@ pub struct Settings {
     pub seed: u64,
     /// How long the directory of an ended and acknowledged task is kept.
     pub garbage_delay: Duration,
+    /// How long an executor may be without a session; then it is told to end.
+    pub executor_wait: Duration,
 }
 
 /// The agent's state.
@@ -41,7 +45,12 @@ pub struct Core {
     pub(crate) tasks: BTreeMap<RunId, Task>,
     /// Runs by task and incarnation.
     pub(crate) index: BTreeMap<(FrameworkId, TaskId), BTreeMap<Incarnation, RunId>>,
-    /// Held by tasks that have not ended.
+    pub(crate) executors: BTreeMap<RunId, Executor>,
+    /// The starts of executors that have not ended.
+    pub(crate) live_executors: BTreeMap<(FrameworkId, ExecutorId), RunId>,
+    /// While a group is being ended.
+    pub(crate) is_group_ending: bool,
+    /// Held by tasks and executors that have not ended.
     pub(crate) used: Resources,
     /// Runs whose checkpoint is being written, in order.
     pub(crate) recording: VecDeque<(Seq, RunId)>,
@@ -65,6 +74,9 @@ impl Core {
             link: None,
             tasks: BTreeMap::new(),
             index: BTreeMap::new(),
+            executors: BTreeMap::new(),
+            live_executors: BTreeMap::new(),
+            is_group_ending: false,
             used: Resources::new(),
             recording: VecDeque::new(),
             garbage: VecDeque::new(),
@@ -82,7 +94,8 @@ impl Core {
                 identity,
                 boot,
                 runs,
-            } => self.on_recovered(now, identity, boot, runs, effects),
+                executors,
+            } => self.on_recovered(now, identity, boot, (runs, executors), effects),
             Event::LinkOpened(link) => self.on_link_opened(now, link, effects),
             Event::LinkMessage { link, message } => {
                 self.on_link_message(now, link, message, effects)
@@ -105,7 +118,27 @@ impl Core {
                 run,
                 check,
                 failure,
-            } => self.on_check_finished(now, run, check, failure.as_deref(), effects),
+                answer,
+            } => {
+                let result = (failure.as_deref(), answer);
+                self.on_check_finished(now, run, check, result, effects);
+            }
+            Event::ExecutorSubscribed {
+                run,
+                session,
+                subscription,
+            } => self.on_executor_subscribed(now, run, session, subscription, effects),
+            Event::ExecutorSaid {
+                run,
+                session,
+                status,
+            } => self.on_executor_said(now, run, session, status, effects),
+            Event::ExecutorMessage { run, session, data } => {
+                self.on_executor_message(run, session, data, effects);
+            }
+            Event::ExecutorLeft { run, session } => {
+                self.on_executor_left(now, run, session, effects);
+            }
             Event::TimerFired(key) => self.on_timer(now, key, effects),
         }
     }
@@ -116,16 +149,27 @@ impl Core {
             TimerKey::Resend(run) => self.on_resend_due(now, run, effects),
             TimerKey::Grace(run) => self.on_grace_over(now, run, effects),
             TimerKey::Check(run, index) => self.on_check_due(now, run, index, effects),
+            TimerKey::Completion(run) => self.on_completion_due(now, run, effects),
+            TimerKey::Executor(run) => self.on_executor_timer(now, run, effects),
             TimerKey::Garbage => self.collect(now, effects),
         }
     }
 
     fn on_persisted(&mut self, now: Time, seq: Seq, effects: &mut Effects) {
+        let mut executors = BTreeSet::new();
         while let Some((needed, run)) = self.recording.front().copied()
             && needed <= seq
         {
             self.recording.pop_front();
+            if self.executors.contains_key(&run) {
+                self.start_executor(now, run, effects);
+            }
+            let task = self.tasks.get(&run);
+            executors.extend(task.and_then(|task| task.executor));
             self.apply(now, run, Input::Recorded, "", effects);
+        }
+        for run in executors {
+            self.deliver(run, effects);
         }
     }
 
@@ -140,6 +184,7 @@ impl Core {
             task.pid = Some(pid);
             self.apply(now, run, Input::Started, "", effects);
         }
+        self.on_executor_started(now, run, pid, effects);
     }
 
     pub(crate) fn on_container_failed(
@@ -151,6 +196,7 @@ impl Core {
         effects: &mut Effects,
     ) {
         self.container_gone(run);
+        self.on_executor_gone(now, run, message, effects);
         let word = Word {
             reason: matches!(reason, Reason::ImageFailed | Reason::VolumeFailed).then_some(reason),
             message,
@@ -178,6 +224,7 @@ impl Core {
         if is_out_of_memory {
             message = self.explain_memory(run, ended.exit);
         }
+        self.on_executor_gone(now, run, &message, effects);
         let word = Word {
             reason: is_out_of_memory.then_some(Reason::OutOfMemory),
             message: &message,
@@ -189,6 +236,7 @@ impl Core {
 
     pub(crate) fn on_supervisor_lost(&mut self, now: Time, run: RunId, effects: &mut Effects) {
         self.container_gone(run);
+        self.on_executor_gone(now, run, "its supervisor ended", effects);
         self.apply(now, run, Input::SupervisorLost, "", effects);
         self.discard_if_over(now, run, effects);
     }
@@ -260,22 +308,24 @@ impl Core {
             Step::Ignore | Step::Mark | Step::Stop | Step::Hasten => {}
             Step::Start => {
                 task.phase = Phase::Starting;
-                effects.push(Effect::StartContainer {
-                    run,
-                    spec: task.spec.clone(),
-                });
+                // Its executor is told when it is there.
+                if task.executor.is_none() {
+                    let spec = task.spec.clone();
+                    effects.push(Effect::StartContainer { run, spec });
+                }
             }
             Step::Run => {
                 task.phase = Phase::Running;
-                task.running_since_ms = Some(now.wall_ms);
+                task.running_since = Some(now);
                 let state = TaskState::Running;
                 self.report(now, run, state, Reason::None, "", None, effects);
                 self.begin_checks(now, run, Duration::ZERO, effects);
+                self.await_completion(now, run, effects);
             }
             Step::Resume => {
-                let since_ms = task.running_since_ms.unwrap_or(now.wall_ms);
-                let ago = Duration::from_millis(now.wall_ms.saturating_sub(since_ms));
+                let ago = task.running_since.map_or(Duration::ZERO, |it| ran(it, now));
                 self.begin_checks(now, run, ago, effects);
+                self.await_completion(now, run, effects);
             }
             Step::StopNow => self.stop(now, run, effects),
             Step::Destroy => self.destroy(now, run, effects),
@@ -348,9 +398,12 @@ impl Core {
         task.phase = Phase::Ended;
         let held: Arc<_> = task.spec.clone();
         self.used.subtract(&held.resources);
+        task.word.waiting = None;
         effects.push(Effect::CancelTimer(TimerKey::Grace(run)));
+        effects.push(Effect::CancelTimer(TimerKey::Completion(run)));
         self.report(now, run, state, reason, message, exit, effects);
         self.end_checks(run, effects);
+        self.end_group(now, run, effects);
     }
 
     /// Makes the next status of a run: kept, then sent, then sent again until it is acknowledged.
@@ -372,9 +425,12 @@ impl Core {
             return;
         };
         let latest = task.updates.latest();
-        let healthy = match state {
-            TaskState::Running => task.health.verdict(),
-            _ => latest.healthy,
+        let (healthy, checks) = match (task.executor, state) {
+            (Some(_), _) => (task.word.healthy, Vec::new()),
+            (None, TaskState::Running) => (task.health.verdict(), task.health.results()),
+            (None, _) if task.phase == Phase::Running => (latest.healthy, task.health.results()),
+            // Whatever its checks still say is not about it.
+            (None, _) => (latest.healthy, latest.checks.clone()),
         };
         let status = Status {
             task: task.spec.id.clone(),
@@ -386,10 +442,14 @@ impl Core {
             message: cut(message),
             exit,
             healthy,
-            checks: Vec::new(),
+            checks,
             wall_ms: now.wall_ms,
         };
-        let entry = Entry::Made(status.clone());
+        let entry = Entry::Made {
+            status: status.clone(),
+            said: task.word.taken,
+            boot_ns: now.mono_ns,
+        };
         let seq = self.persist(Change::Entry { run, entry }, effects);
         if let Some(task) = self.tasks.get_mut(&run) {
             task.seq = seq;
@@ -413,6 +473,7 @@ impl Core {
         if let Some(task) = self.tasks.get(&run) {
             effects.push(Effect::Record(Fact::Task(TaskRow {
                 run,
+                output: task.executor.unwrap_or(run),
                 framework: task.framework.clone(),
                 incarnation: task.incarnation,
                 status: task.updates.latest().clone(),

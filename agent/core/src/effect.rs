@@ -1,16 +1,18 @@
 //! All that an agent can do, in the imperative. An effect that promises something, or that cannot be taken back, says
 //! what must be durable before it happens.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proffer_model::executor::ExecutorEvent;
 use proffer_model::link::{Payer, ToMaster};
 use proffer_model::{
-    AgentId, CheckKind, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Reason, Status,
-    TaskId, TaskSpec, Time,
+    AgentId, CheckKind, ClusterId, Epoch, ExecutorId, ExecutorSpec, FrameworkId, Incarnation,
+    Problem, Reason, Status, TaskId, TaskSpec, Time,
 };
 
-use crate::event::{Identity, LinkId, RunId, Seq, TimerKey};
+use crate::event::{Identity, LinkId, RunId, Seq, SessionId, TimerKey};
 
 /// What must be durable before an effect may happen. The shell keeps effects that wait in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +50,41 @@ pub enum Effect {
         run: RunId,
         /// What.
         spec: Arc<TaskSpec>,
+    },
+    /// Start an executor and let it subscribe; one of the `Container…` events follows.
+    StartExecutor {
+        /// Which.
+        run: RunId,
+        /// Whose.
+        framework: FrameworkId,
+        /// What.
+        spec: Arc<ExecutorSpec>,
+        /// Where.
+        agent: Option<AgentId>,
+    },
+    /// Let an executor that was found running subscribe again.
+    AwaitExecutor {
+        /// Which.
+        run: RunId,
+    },
+    /// Let an executor subscribe no more; sessions end.
+    LeaveExecutor {
+        /// Which.
+        run: RunId,
+    },
+    /// Send to an executor. When it does not take it, its session ends and it comes back; messages are left out.
+    SendExecutor {
+        /// Over which session.
+        session: SessionId,
+        /// What.
+        event: ExecutorEvent,
+        /// When it may leave.
+        after: After,
+    },
+    /// End a session after all that was sent.
+    CloseExecutor {
+        /// Which.
+        session: SessionId,
     },
     /// Tell the container's process group to end.
     SignalContainer {
@@ -92,19 +129,19 @@ pub enum Change {
     /// The file `agent` is replaced.
     Identity(Identity),
     /// A run directory is made, with the task and its first status.
-    Run {
+    Run(NewRun),
+    /// The same for each task of a group: all are made or none.
+    Group(Vec<NewRun>),
+    /// A run directory is made for an executor.
+    Executor {
         /// Its name.
         run: RunId,
         /// Whose.
         framework: FrameworkId,
-        /// Which launch.
-        incarnation: Incarnation,
         /// What.
-        spec: Arc<TaskSpec>,
+        spec: Arc<ExecutorSpec>,
         /// Who pays.
         payer: Option<Payer>,
-        /// Its first status.
-        status: Status,
     },
     /// A line is appended to a run's file `statuses`.
     Entry {
@@ -115,19 +152,54 @@ pub enum Change {
     },
 }
 
+/// A launch to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRun {
+    /// The name of its directory.
+    pub run: RunId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Which launch.
+    pub incarnation: Incarnation,
+    /// What.
+    pub spec: Arc<TaskSpec>,
+    /// Who pays.
+    pub payer: Option<Payer>,
+    /// The group that it is launched in: its first task.
+    pub group: Option<(TaskId, Incarnation)>,
+    /// The start of the executor that it is in; absent when it has a process of its own.
+    pub executor: Option<RunId>,
+    /// Its first status.
+    pub status: Status,
+}
+
 /// A line of the file `statuses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A status was made.
-    Made(Status),
+    Made {
+        /// Which.
+        status: Status,
+        /// The greatest number of its executor's that it rests on.
+        said: u64,
+        /// When, by the monotonic clock.
+        boot_ns: u64,
+    },
     /// All statuses up to this number are acknowledged.
     Acknowledged(u64),
-    /// The task is to end.
+    /// The task is to end; of an executor: it is to end with all its tasks.
     Kill {
         /// SIGTERM to SIGKILL.
         grace: Duration,
         /// Why.
         reason: Reason,
+    },
+    /// The task is changed without a restart; what is absent stays.
+    Changed {
+        /// All labels that it is to have.
+        labels: Option<BTreeMap<String, String>>,
+        /// SIGTERM to SIGKILL.
+        grace: Option<Duration>,
     },
 }
 
@@ -187,6 +259,33 @@ pub enum Fact {
         /// Why, for people.
         message: String,
     },
+    /// An executor stands otherwise.
+    Executor {
+        /// Its directory.
+        run: RunId,
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        executor: ExecutorId,
+        /// How it stands.
+        state: ExecutorState,
+        /// Why, for people.
+        message: String,
+    },
+    /// An executor broke a rule, and its session is closed.
+    ExecutorRefused {
+        /// Which.
+        run: RunId,
+        /// Why.
+        problem: Problem,
+    },
+    /// A message, a change or a shutdown was about something that is not there.
+    OrderIgnored {
+        /// Whose.
+        framework: FrameworkId,
+        /// The task or executor.
+        name: String,
+    },
     /// A kill was about a launch that is not known, or no more.
     KillIgnored {
         /// Whose.
@@ -212,11 +311,28 @@ pub enum Fact {
     },
 }
 
+/// How an executor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExecutorState {
+    /// Its process is being started.
+    Starting,
+    /// Its process runs, and it has no session.
+    Running,
+    /// It has a session.
+    Subscribed,
+    /// It was told to end.
+    Ending,
+    /// It is no more.
+    Ended,
+}
+
 /// What is shown of a task. Its command and environment are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRow {
     /// Its directory.
     pub run: RunId,
+    /// The directory with its output: its executor's, if it has one.
+    pub output: RunId,
     /// Whose.
     pub framework: FrameworkId,
     /// Which launch.

@@ -4,16 +4,24 @@
 use std::fmt;
 use std::time::Duration;
 
+use proffer_model::executor::{ExecutorStatus, Subscription};
 use proffer_model::link::{Payer, ToAgent};
 use proffer_model::{
-    AgentId, ClusterId, Epoch, Exit, FrameworkId, Incarnation, Reason, Status, TaskSpec,
+    AgentId, CheckAnswer, ClusterId, Epoch, ExecutorSpec, Exit, FrameworkId, Incarnation, Reason,
+    Status, TaskId, TaskSpec, TaskState, Time,
 };
+
+use crate::effect::{Entry, NewRun};
 
 /// One connection to a master; numbered by the shell, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId(pub u64);
 
-/// One launch on this agent and its directory, `runs/<16 hex>`; drawn by the core, never used again.
+/// One session of an executor; numbered by the shell, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// One launch on this agent, or one start of an executor, and its directory, `runs/<16 hex>`; drawn by the core, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunId(pub u64);
 
@@ -38,6 +46,10 @@ pub enum TimerKey {
     Grace(RunId),
     /// A check is due, by its place in the spec.
     Check(RunId, usize),
+    /// A task has run as long as it may.
+    Completion(RunId),
+    /// An executor has had its time to subscribe; of one that has ended: to be heard to the end.
+    Executor(RunId),
     /// The oldest garbage has been kept long enough.
     Garbage,
 }
@@ -66,6 +78,8 @@ pub enum Event {
         boot: String,
         /// All runs, in any order.
         runs: Vec<RecoveredRun>,
+        /// All starts of executors, in any order.
+        executors: Vec<RecoveredExecutor>,
     },
     /// A connection to a master is open; it has heard nothing yet.
     LinkOpened(LinkId),
@@ -116,6 +130,42 @@ pub enum Event {
         check: usize,
         /// Nothing when it passed, otherwise why not, for people.
         failure: Option<String>,
+        /// What the task answered; absent when it did not in time.
+        answer: Option<CheckAnswer>,
+    },
+    /// An executor that has shown its token has begun a session.
+    ExecutorSubscribed {
+        /// Which executor.
+        run: RunId,
+        /// The session.
+        session: SessionId,
+        /// What it runs.
+        subscription: Subscription,
+    },
+    /// An executor has said what has become of a task.
+    ExecutorSaid {
+        /// Which executor.
+        run: RunId,
+        /// In which session.
+        session: SessionId,
+        /// What.
+        status: ExecutorStatus,
+    },
+    /// An executor has bytes for its framework.
+    ExecutorMessage {
+        /// Which executor.
+        run: RunId,
+        /// In which session.
+        session: SessionId,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// A session of an executor has ended.
+    ExecutorLeft {
+        /// Which executor.
+        run: RunId,
+        /// Which session.
+        session: SessionId,
     },
     /// A timer that was set has come.
     TimerFired(TimerKey),
@@ -152,12 +202,86 @@ pub struct RecoveredRun {
     pub spec: TaskSpec,
     /// Who pays.
     pub payer: Option<Payer>,
+    /// The group that it was launched in: its first task.
+    pub group: Option<(TaskId, Incarnation)>,
+    /// The start of the executor that it is in.
+    pub executor: Option<RunId>,
+    /// The greatest number of its executor's that was taken.
+    pub said: u64,
+    /// When it was first said to run; monotonic time 0 where that was not kept.
+    pub running_since: Option<Time>,
     /// Every status that was made, in order; at least one.
     pub statuses: Vec<Status>,
     /// All statuses up to this number are acknowledged.
     pub acknowledged: u64,
     /// The latest wish to end it: grace and reason.
     pub kill: Option<(Duration, Reason)>,
+    /// What is really there.
+    pub found: Found,
+}
+
+impl RecoveredRun {
+    /// A launch as it was made.
+    pub fn new(made: NewRun) -> Self {
+        Self {
+            run: made.run,
+            framework: made.framework,
+            incarnation: made.incarnation,
+            spec: (*made.spec).clone(),
+            payer: made.payer,
+            group: made.group,
+            executor: made.executor,
+            said: 0,
+            running_since: None,
+            statuses: vec![made.status],
+            acknowledged: 0,
+            kill: None,
+            found: Found::NeverStarted,
+        }
+    }
+
+    /// Takes in a line of its file `statuses`.
+    pub fn take(&mut self, entry: Entry) {
+        match entry {
+            Entry::Made {
+                status,
+                said,
+                boot_ns,
+            } => {
+                if status.state == TaskState::Running && self.running_since.is_none() {
+                    self.running_since = Some(Time {
+                        mono_ns: boot_ns,
+                        wall_ms: status.wall_ms,
+                    });
+                }
+                self.said = self.said.max(said);
+                self.statuses.push(status);
+            }
+            Entry::Acknowledged(number) => self.acknowledged = number,
+            Entry::Kill { grace, reason } => self.kill = Some((grace, reason)),
+            Entry::Changed { labels, grace } => {
+                if let Some(labels) = labels {
+                    self.spec.labels = labels;
+                }
+                self.spec.kill_grace = grace.unwrap_or(self.spec.kill_grace);
+            }
+        }
+    }
+}
+
+/// The run directory of an executor as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredExecutor {
+    /// Which.
+    pub run: RunId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// What.
+    pub spec: ExecutorSpec,
+    /// Who pays.
+    pub payer: Option<Payer>,
+    /// The wish to end it: grace and reason.
+    pub end: Option<(Duration, Reason)>,
     /// What is really there.
     pub found: Found,
 }

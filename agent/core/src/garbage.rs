@@ -6,6 +6,7 @@ use proffer_model::Time;
 use crate::core::Core;
 use crate::effect::{Effect, Effects, Fact};
 use crate::event::{RunId, TimerKey};
+use crate::executor::{Executor, ExecutorPhase};
 use crate::limits::GARBAGE_RUNS_MAX;
 
 /// A run that is no task any more.
@@ -31,6 +32,25 @@ impl Core {
         self.remember(key.0, key.1, task.incarnation);
         effects.push(Effect::CancelTimer(TimerKey::Resend(run)));
         effects.push(Effect::CancelTimer(TimerKey::Grace(run)));
+        self.keep_for_a_while(now, run, ended_ms, effects);
+        if let Some(of) = task.executor {
+            if let Some(executor) = self.executors.get_mut(&of) {
+                executor.tasks.remove(&run);
+            }
+            self.discard_executor(now, of, effects);
+        }
+    }
+
+    /// An executor that is no more becomes garbage when its last task has: that one's output is there.
+    pub(crate) fn discard_executor(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        let is_over = |it: &Executor| it.phase == ExecutorPhase::Ended && it.tasks.is_empty();
+        if self.executors.get(&run).is_some_and(is_over) {
+            self.executors.remove(&run);
+            self.keep_for_a_while(now, run, now.wall_ms, effects);
+        }
+    }
+
+    fn keep_for_a_while(&mut self, now: Time, run: RunId, ended_ms: u64, effects: &mut Effects) {
         let age_ms = now.wall_ms.saturating_sub(ended_ms);
         let left = self
             .settings

@@ -3,6 +3,7 @@
 use proffer_model::Resources;
 
 use crate::core::Core;
+use crate::executor::ExecutorPhase;
 use crate::tasks::Phase;
 
 impl Core {
@@ -17,7 +18,7 @@ impl Core {
                     task.phase, latest.state
                 ));
             }
-            if task.phase == Phase::Running && task.pid.is_none() {
+            if task.phase == Phase::Running && task.pid.is_none() && task.executor.is_none() {
                 return Err(format!("run {run}: running without a process"));
             }
             if task.phase == Phase::Killing && task.kill.is_none() {
@@ -34,6 +35,7 @@ impl Core {
                 used.add(&task.spec.resources);
             }
         }
+        self.check_executors(&mut used)?;
         if used != self.used {
             return Err(format!("used is {} but adds up to {used}", self.used));
         }
@@ -43,6 +45,36 @@ impl Core {
                 "{indexed} in the index, {} tasks",
                 self.tasks.len()
             ));
+        }
+        Ok(())
+    }
+    fn check_executors(&self, used: &mut Resources) -> Result<(), String> {
+        let mut live = 0;
+        for (run, executor) in &self.executors {
+            let key = (executor.framework.clone(), executor.spec.id.clone());
+            if executor.phase == ExecutorPhase::Ended {
+                if executor.session.is_some() || executor.tasks.is_empty() {
+                    return Err(format!("executor {run}: ended, but kept"));
+                }
+            } else if self.live_executors.get(&key) == Some(run) {
+                used.add(&executor.spec.resources);
+                live += 1;
+            } else {
+                return Err(format!("executor {run}: not in the index"));
+            }
+            for task_run in &executor.tasks {
+                let task = self.tasks.get(task_run);
+                let task = task.filter(|task| task.executor == Some(*run));
+                let Some(task) = task else {
+                    return Err(format!("executor {run}: {task_run} is not its task"));
+                };
+                if executor.phase == ExecutorPhase::Ended && task.phase != Phase::Ended {
+                    return Err(format!("run {task_run}: outlives its executor"));
+                }
+            }
+        }
+        if live != self.live_executors.len() {
+            return Err(format!("{live} executors live, not as many as indexed"));
         }
         Ok(())
     }

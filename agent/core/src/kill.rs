@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use proffer_model::executor::ExecutorEvent;
 use proffer_model::{FrameworkId, Incarnation, Reason, TaskId, TaskState, Time};
 
 use crate::core::Core;
@@ -56,7 +57,13 @@ impl Core {
         let Some(task) = self.tasks.get_mut(&run) else {
             return;
         };
-        let step = step(task.phase, Input::KillAsked);
+        // Its executor has not heard of it, and will not.
+        let is_unsent =
+            task.executor.is_some() && task.phase == Phase::Starting && !task.word.is_sent;
+        let step = match is_unsent {
+            true => Step::Killed,
+            false => step(task.phase, Input::KillAsked),
+        };
         match step {
             Step::Killed => {
                 let message = "ended before it was started";
@@ -69,10 +76,11 @@ impl Core {
                     reason,
                     deadline: None,
                 });
+                let has_executor = task.executor.is_some();
                 self.keep_kill(run, grace, reason, effects);
                 self.report(now, run, TaskState::Killing, reason, message, None, effects);
                 self.end_checks(run, effects);
-                if step == Step::Stop {
+                if step == Step::Stop || has_executor {
                     self.stop(now, run, effects);
                 }
             }
@@ -101,11 +109,15 @@ impl Core {
         };
         let deadline = now.after(kill.grace);
         kill.deadline = Some(deadline);
-        effects.push(Effect::SignalContainer {
-            run,
-            signal: Signal::Terminate,
-            after: After::Seq(task.seq),
-        });
+        if task.executor.is_some() {
+            self.repeat_kill(now, run, effects);
+        } else {
+            effects.push(Effect::SignalContainer {
+                run,
+                signal: Signal::Terminate,
+                after: After::Seq(task.seq),
+            });
+        }
         effects.push(Effect::SetTimer {
             key: TimerKey::Grace(run),
             at: deadline,
@@ -137,12 +149,51 @@ impl Core {
             });
         }
         self.keep_kill(run, grace, reason, effects);
+        self.repeat_kill(now, run, effects);
+    }
+
+    /// An executor has come back that has a task that is to end: it is told again.
+    pub(crate) fn stop_again(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        let kill = self.tasks.get(&run).and_then(|task| task.kill.as_ref());
+        match kill.and_then(|kill| kill.deadline) {
+            Some(_) => self.repeat_kill(now, run, effects),
+            None => self.stop(now, run, effects),
+        }
+    }
+
+    /// Tells the executor of a task, if it has one with a session, that the task is to end, with what is left of its grace.
+    pub(crate) fn repeat_kill(&self, now: Time, run: RunId, effects: &mut Effects) {
+        let Some(task) = self.tasks.get(&run) else {
+            return;
+        };
+        let executor = task.executor.and_then(|run| self.executors.get(&run));
+        let session = executor.and_then(|executor| executor.session);
+        if let (Some(session), Some(kill)) = (session, &task.kill) {
+            let left = kill.deadline.map(|deadline| deadline.since(now));
+            effects.push(Effect::SendExecutor {
+                session,
+                event: ExecutorEvent::Kill {
+                    task: task.spec.id.clone(),
+                    incarnation: task.incarnation,
+                    grace: left.unwrap_or(kill.grace),
+                },
+                after: After::Seq(task.seq),
+            });
+        }
     }
 
     pub(crate) fn on_grace_over(&mut self, now: Time, run: RunId, effects: &mut Effects) {
         let Some(task) = self.tasks.get(&run) else {
-            return;
+            return self.on_executor_grace_over(now, run, effects);
         };
+        if task.executor.is_some() && task.phase == Phase::Killing {
+            // What it makes of it is its executor's; it is reminded.
+            self.repeat_kill(now, run, effects);
+            effects.push(Effect::SetTimer {
+                key: TimerKey::Grace(run),
+                at: now.after(KILL_RETRY_INTERVAL),
+            });
+        }
         // A task that has ended has no kill to carry on, unless its container was found where none should be.
         if task.pid.is_none() {
             return;

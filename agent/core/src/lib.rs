@@ -3,24 +3,34 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod changes;
 mod checks;
 pub mod core;
 pub mod effect;
 pub mod event;
+mod executor;
 mod garbage;
+mod group;
 mod invariants;
 mod kill;
 mod launch;
 pub mod limits;
 mod link;
 mod recovery;
+mod sessions;
 mod task;
 pub mod tasks;
 mod updates;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::core::{Core, Settings};
-pub use crate::effect::{After, Change, Effect, Effects, Entry, Fact, Signal, TaskRow};
-pub use crate::event::{Ended, Event, Found, Identity, LinkId, RecoveredRun, RunId, Seq, TimerKey};
+pub use crate::effect::{
+    After, Change, Effect, Effects, Entry, ExecutorState, Fact, NewRun, Signal, TaskRow,
+};
+pub use crate::event::{
+    Ended, Event, Found, Identity, LinkId, RecoveredExecutor, RecoveredRun, RunId, Seq, SessionId,
+    TimerKey,
+};

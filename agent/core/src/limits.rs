@@ -31,3 +31,8 @@ pub const KILL_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 pub const LINK_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// The shortest heartbeat interval that is obeyed; a leader that asks for less gets this.
 pub const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// How long an executor may be without a session, after it was started, has lost one, or its agent was restarted, unless
+/// configured otherwise; then it is told to end (Mesos: `EXECUTOR_REGISTRATION_TIMEOUT`).
+pub const EXECUTOR_WAIT_DEFAULT: Duration = Duration::from_secs(60);
+/// How long the session of an executor whose process has ended is listened to; then what it has not said is not awaited.
+pub const EXECUTOR_LAST_WORDS_WAIT: Duration = Duration::from_secs(5);

@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
-use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
+use proffer_model::link::{AgentExecutor, AgentTask, Hello, ToAgent, ToMaster};
 use proffer_model::{
     AgentId, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Status, TaskId, Time, code,
 };
 
+use crate::changes::ChangeOrder;
 use crate::core::Core;
 use crate::effect::{After, Change, Effect, Effects, Entry, Fact};
 use crate::event::{Identity, LinkId, RunId, TimerKey};
@@ -47,7 +48,14 @@ impl Core {
             status: task.updates.latest().clone(),
             acknowledged: task.updates.acknowledged(),
             payer: task.payer.clone(),
-            group: None,
+            group: task.group.as_ref().map(|(first, _)| first.clone()),
+        });
+        let executors = self.live_executors.values();
+        let executors = executors.filter_map(|run| self.executors.get(run));
+        let executors = executors.map(|executor| AgentExecutor {
+            framework: executor.framework.clone(),
+            spec: executor.spec.clone(),
+            payer: executor.payer.clone(),
         });
         let hello = Hello {
             agent: self.identity.agent.clone(),
@@ -55,7 +63,7 @@ impl Core {
             epoch: self.identity.epoch,
             description: self.settings.description.clone(),
             tasks: tasks.collect(),
-            executors: Vec::new(),
+            executors: executors.collect(),
         };
         effects.push(Effect::Send {
             link: id,
@@ -105,9 +113,9 @@ impl Core {
             } => {
                 let order = LaunchOrder {
                     framework,
-                    incarnation,
-                    spec: *spec,
                     payer,
+                    group: None,
+                    tasks: vec![(incarnation, *spec)],
                 };
                 if self.may_command(epoch, effects) {
                     self.on_launch(now, order, effects);
@@ -143,11 +151,63 @@ impl Core {
                     self.on_acknowledge(now, framework, task, incarnation, number, effects);
                 }
             }
+            ToAgent::LaunchGroup {
+                epoch,
+                framework,
+                payer,
+                tasks,
+            } => {
+                let first = tasks.first();
+                let order = LaunchOrder {
+                    framework,
+                    payer,
+                    group: first.map(|(incarnation, spec)| (spec.id.clone(), *incarnation)),
+                    tasks,
+                };
+                if self.may_command(epoch, effects) {
+                    self.on_launch(now, order, effects);
+                }
+            }
+            ToAgent::UpdateTask {
+                epoch,
+                framework,
+                task,
+                incarnation,
+                labels,
+                grace,
+            } => {
+                let order = ChangeOrder {
+                    framework,
+                    task,
+                    incarnation,
+                    labels,
+                    grace,
+                };
+                if self.may_command(epoch, effects) {
+                    self.on_update_task(order, effects);
+                }
+            }
+            ToAgent::Message {
+                epoch,
+                framework,
+                executor,
+                data,
+            } => {
+                if self.may_command(epoch, effects) {
+                    self.on_framework_message(framework, executor, data, effects);
+                }
+            }
+            ToAgent::ShutdownExecutor {
+                epoch,
+                framework,
+                executor,
+                reason,
+            } => {
+                if self.may_command(epoch, effects) {
+                    self.on_shutdown_executor(now, framework, executor, reason, effects);
+                }
+            }
             // Not obeyed yet.
-            ToAgent::LaunchGroup { .. }
-            | ToAgent::UpdateTask { .. }
-            | ToAgent::Message { .. }
-            | ToAgent::ShutdownExecutor { .. } => {}
             ToAgent::Volumes { epoch, volumes } => {
                 if self.may_command(epoch, effects) {
                     effects.push(Effect::KeepVolumes(volumes));
@@ -330,6 +390,7 @@ impl Core {
         if is_unsaid {
             self.say_health(now, run, "", effects);
         }
+        self.say_waiting(now, run, effects);
     }
 
     /// Sends one status if the agent is registered; answers whether it was.
@@ -350,6 +411,18 @@ impl Core {
             after: After::Seq(task.seq),
         });
         true
+    }
+
+    /// Says something to the leader, if there is one that knows the agent.
+    pub(crate) fn tell_master(&self, message: ToMaster, after: After, effects: &mut Effects) {
+        if let Some(link) = self.link.as_ref().filter(|link| link.epoch.is_some()) {
+            let link = link.id;
+            effects.push(Effect::Send {
+                link,
+                message,
+                after,
+            });
+        }
     }
 
     /// Sends a status that is not kept: for what is beyond the agent's limits.

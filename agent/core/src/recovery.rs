@@ -1,8 +1,9 @@
-//! Recovery: the checkpoints of an earlier life, compared with what is really there, become tasks again.
+//! Recovery: the checkpoints of an earlier life, compared with what is really there, become tasks and executors again.
 //!
 //! There is no second state machine: each run takes the phase that its last status says, and what was found of it goes
 //! through the same table as if it had just happened. What ended is checkpointed before the new boot id is, so a crash
-//! in between finds the same again.
+//! in between finds the same again. Of the tasks of an executor nothing is found: the executor says what they are when it
+//! subscribes.
 
 use std::sync::Arc;
 
@@ -10,10 +11,14 @@ use proffer_model::{Reason, TaskState, Time};
 
 use crate::core::Core;
 use crate::effect::{Change, Effect, Effects, Fact};
-use crate::event::{Found, Identity, RecoveredRun, RunId};
-use crate::task::{Kill, Task};
+use crate::event::{Found, Identity, RecoveredExecutor, RecoveredRun, RunId};
+use crate::executor::{Executor, ExecutorPhase};
+use crate::task::{Kill, Task, Word};
 use crate::tasks::{Input, Phase};
 use crate::updates::Updates;
+
+/// What was read.
+type Recovered = (Vec<RecoveredRun>, Vec<RecoveredExecutor>);
 
 impl Core {
     pub(crate) fn on_recovered(
@@ -21,7 +26,7 @@ impl Core {
         now: Time,
         identity: Identity,
         boot: String,
-        mut runs: Vec<RecoveredRun>,
+        (mut runs, mut executors): Recovered,
         effects: &mut Effects,
     ) {
         let is_new_boot = !identity.boot.is_empty() && identity.boot != boot;
@@ -29,37 +34,69 @@ impl Core {
         self.identity = Identity { boot, ..identity };
         // In the order in which they were launched, so that a recovery repeats itself exactly.
         runs.sort_by_key(|run| (run.incarnation, run.run));
-        let (mut running, mut ended, mut started) = (0, 0, 0);
+        // Of several starts of one executor, the one that lives or is still to be comes last, and is the one that counts.
+        executors.sort_by_key(|executor| (rank(&executor.found), executor.run));
+        let mut found_executors = Vec::with_capacity(executors.len());
+        for recovered in executors {
+            found_executors.push((recovered.run, recovered.found.clone()));
+            self.adopt_executor(recovered);
+        }
+        let mut found = Vec::with_capacity(runs.len());
         for recovered in runs {
-            let run = recovered.run;
-            let found = recovered.found.clone();
-            if !self.adopt(recovered) {
-                continue;
+            let (run, was_found) = (recovered.run, recovered.found.clone());
+            if self.adopt(recovered) {
+                let is_live = |task: &Task| task.phase != Phase::Ended;
+                let was_live = self.tasks.get(&run).is_some_and(is_live);
+                found.push((run, was_found, was_live));
             }
-            let was_live = self
-                .tasks
-                .get(&run)
-                .is_some_and(|task| task.phase != Phase::Ended);
-            self.take_in(now, run, found, is_new_boot, effects);
-            let Some(task) = self.tasks.get(&run) else {
+        }
+        // Groups are ended when it is known of each task what it is.
+        self.is_group_ending = true;
+        for (run, was_found, _) in &found {
+            self.take_in(now, *run, was_found.clone(), is_new_boot, effects);
+        }
+        for (run, was_found) in found_executors {
+            self.take_in_executor(now, run, was_found, is_new_boot, effects);
+        }
+        self.is_group_ending = false;
+        self.settle_recovered(now, &found, effects);
+        if has_changed {
+            self.persist(Change::Identity(self.identity.clone()), effects);
+        }
+    }
+
+    /// Says what has become of all, and goes on with it.
+    fn settle_recovered(
+        &mut self,
+        now: Time,
+        found: &[(RunId, Found, bool)],
+        effects: &mut Effects,
+    ) {
+        let (mut running, mut ended, mut started) = (0, 0, 0);
+        for (run, _, was_live) in found {
+            // One that ended in the last moment of the life before may have left its group behind.
+            self.end_group(now, *run, effects);
+            let Some(task) = self.tasks.get(run) else {
                 continue;
             };
             match task.phase {
                 Phase::Running | Phase::Killing => running += 1,
                 Phase::Starting | Phase::Recording => started += 1,
-                Phase::Ended => ended += u64::from(was_live),
-            }
-            let ended_ms = task.updates.latest().wall_ms;
-            let is_over = task.updates.is_settled() && task.pid.is_none();
-            self.record_row(run, effects);
-            if is_over {
-                self.discard(now, run, ended_ms, effects);
-            } else {
-                self.await_acknowledgement(now, run, effects);
+                Phase::Ended => ended += u64::from(*was_live),
             }
         }
-        if has_changed {
-            self.persist(Change::Identity(self.identity.clone()), effects);
+        for (run, _, _) in found {
+            let Some(task) = self.tasks.get(run) else {
+                continue;
+            };
+            let ended_ms = task.updates.latest().wall_ms;
+            let is_over = task.updates.is_settled() && task.pid.is_none();
+            self.record_row(*run, effects);
+            if is_over {
+                self.discard(now, *run, ended_ms, effects);
+            } else {
+                self.await_acknowledgement(now, *run, effects);
+            }
         }
         effects.push(Effect::Record(Fact::Recovered {
             running,
@@ -70,11 +107,6 @@ impl Core {
 
     /// Makes a task of what was checkpointed; answers false for a checkpoint without a status, which the shell refuses.
     fn adopt(&mut self, recovered: RecoveredRun) -> bool {
-        let running_since_ms = recovered
-            .statuses
-            .iter()
-            .find(|status| status.state == TaskState::Running)
-            .map(|status| status.wall_ms);
         let Some(updates) = Updates::recovered(recovered.statuses, recovered.acknowledged) else {
             return false;
         };
@@ -97,6 +129,13 @@ impl Core {
             reason,
             deadline: None,
         });
+        let word = Word {
+            taken: recovered.said,
+            healthy: updates.latest().healthy,
+            waiting: None,
+            // It may have been, and the executor will say.
+            is_sent: true,
+        };
         let task = Task {
             framework: recovered.framework,
             incarnation: recovered.incarnation,
@@ -107,11 +146,33 @@ impl Core {
             updates,
             health: Default::default(),
             pid: None,
-            running_since_ms,
+            running_since: recovered.running_since,
+            group: recovered.group,
+            executor: recovered.executor,
+            word,
             seq: self.seq,
         };
         self.insert_task(recovered.run, task);
         true
+    }
+
+    fn adopt_executor(&mut self, recovered: RecoveredExecutor) {
+        let executor = Executor {
+            framework: recovered.framework,
+            spec: Arc::new(recovered.spec),
+            payer: recovered.payer,
+            phase: ExecutorPhase::Starting,
+            session: None,
+            tasks: Default::default(),
+            pid: None,
+            end: recovered.end.map(|(grace, reason)| Kill {
+                grace,
+                reason,
+                deadline: None,
+            }),
+            seq: self.seq,
+        };
+        self.insert_executor(recovered.run, executor);
     }
 
     /// Puts what was found through the table.
@@ -134,6 +195,11 @@ impl Core {
             self.set_phase(run, Phase::Starting);
             self.ask_kill(now, run, grace, reason, "", effects);
         }
+        let executor = self.tasks.get(&run).and_then(|task| task.executor);
+        if let Some(executor) = executor {
+            self.take_in_of_executor(now, run, executor, is_new_boot, effects);
+            return;
+        }
         match found {
             Found::Exited(ended) => self.on_container_exited(now, run, ended, effects),
             _ if is_new_boot => self.apply(now, run, Input::HostRestarted, "", effects),
@@ -146,9 +212,73 @@ impl Core {
         }
     }
 
+    /// A task of an executor: what it is, the executor will say.
+    fn take_in_of_executor(
+        &mut self,
+        now: Time,
+        run: RunId,
+        executor: RunId,
+        is_new_boot: bool,
+        effects: &mut Effects,
+    ) {
+        if is_new_boot {
+            self.apply(now, run, Input::HostRestarted, "", effects);
+        } else if !self.executors.contains_key(&executor) {
+            self.end_with_executor(now, run, None, "its directory is gone", effects);
+        } else if self
+            .tasks
+            .get(&run)
+            .is_some_and(|task| task.phase == Phase::Running)
+        {
+            self.await_completion(now, run, effects);
+        }
+    }
+
+    fn take_in_executor(
+        &mut self,
+        now: Time,
+        run: RunId,
+        found: Found,
+        is_new_boot: bool,
+        effects: &mut Effects,
+    ) {
+        let has_work = self.executors.get(&run).is_some_and(|executor| {
+            let mut tasks = executor.tasks.iter();
+            tasks.any(|run| {
+                let task = self.tasks.get(run);
+                task.is_some_and(|task| task.phase != Phase::Ended)
+            })
+        });
+        match found {
+            _ if is_new_boot => self.executor_over(now, run, "its host was restarted", effects),
+            Found::Running { pid } => {
+                effects.push(Effect::AwaitExecutor { run });
+                self.on_executor_started(now, run, pid, effects);
+            }
+            // A crash left it without its first task, or all have ended meanwhile.
+            Found::NeverStarted if !has_work => {
+                self.executor_over(now, run, "it was not started", effects);
+            }
+            Found::NeverStarted => self.start_executor(now, run, effects),
+            Found::Exited(ended) => self.on_container_exited(now, run, ended, effects),
+            Found::Failed { message } => {
+                self.on_container_failed(now, run, Reason::LaunchFailed, &message, effects);
+            }
+            Found::SupervisorLost => self.on_supervisor_lost(now, run, effects),
+        }
+    }
+
     fn set_phase(&mut self, run: RunId, phase: Phase) {
         if let Some(task) = self.tasks.get_mut(&run) {
             task.phase = phase;
         }
+    }
+}
+
+fn rank(found: &Found) -> u8 {
+    match found {
+        Found::Running { .. } => 2,
+        Found::NeverStarted => 1,
+        Found::Failed { .. } | Found::Exited(_) | Found::SupervisorLost => 0,
     }
 }

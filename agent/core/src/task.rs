@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proffer_model::executor::ExecutorStatus;
 use proffer_model::link::Payer;
-use proffer_model::{FrameworkId, Incarnation, Reason, TaskSpec, Time};
+use proffer_model::{FrameworkId, Incarnation, Reason, TaskId, TaskSpec, Time};
 
 use crate::checks::Health;
-use crate::event::Seq;
+use crate::event::{RunId, Seq};
 use crate::tasks::Phase;
 use crate::updates::Updates;
 
@@ -24,8 +25,14 @@ pub(crate) struct Task {
     pub(crate) health: Health,
     /// Its process, while it is known to run.
     pub(crate) pid: Option<u32>,
-    /// When it was first said to run, by the wall clock.
-    pub(crate) running_since_ms: Option<u64>,
+    /// When it was first said to run; monotonic time 0 where that was not kept.
+    pub(crate) running_since: Option<Time>,
+    /// The group that it was launched in: its first task.
+    pub(crate) group: Option<(TaskId, Incarnation)>,
+    /// The start of the executor that it is in; absent when it has a process of its own.
+    pub(crate) executor: Option<RunId>,
+    /// What its executor has said.
+    pub(crate) word: Word,
     /// The last checkpoint of this run: what is said of it may leave after that.
     pub(crate) seq: Seq,
 }
@@ -37,4 +44,17 @@ pub(crate) struct Kill {
     pub(crate) reason: Reason,
     /// When SIGKILL follows; absent while there is nothing to signal.
     pub(crate) deadline: Option<Time>,
+}
+
+/// What the executor of a run has said of it, and was told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Word {
+    /// The greatest number that was taken.
+    pub(crate) taken: u64,
+    /// What it said last of the task's health.
+    pub(crate) healthy: Option<bool>,
+    /// Said, but no change of state, while too many statuses wait for an acknowledgement; only the newest counts.
+    pub(crate) waiting: Option<ExecutorStatus>,
+    /// The executor was told to launch it, or may have been.
+    pub(crate) is_sent: bool,
 }

@@ -1,6 +1,9 @@
 //! The core from outside: events in, effects out. `Agent` keeps every checkpoint as the shell would, so that a crash at
 //! any point is one call.
 
+mod checks;
+mod executors;
+mod groups;
 mod recovery;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -8,9 +11,9 @@ use std::time::Duration;
 
 use proffer_model::link::{Payer, ToAgent, ToMaster};
 use proffer_model::{
-    AgentDescription, AgentId, Attributes, Check, CheckKind, ClusterId, Command, DemandId, Epoch,
-    Exit, FrameworkId, Generation, Incarnation, Reason, Role, Status, TaskId, TaskSpec, TaskState,
-    Time,
+    AgentDescription, AgentId, Attributes, Check, CheckAnswer, CheckKind, CheckResult, ClusterId,
+    Command, DemandId, Epoch, Exit, FrameworkId, Generation, Incarnation, Reason, Role, Status,
+    TaskId, TaskSpec, TaskState, Time,
 };
 
 use crate::limits::RESEND_DELAY_MIN;
@@ -89,6 +92,7 @@ fn settings() -> Settings {
         },
         seed: 42,
         garbage_delay: Duration::from_secs(3600),
+        executor_wait: Duration::from_secs(60),
     }
 }
 
@@ -100,6 +104,7 @@ struct Agent {
     writing: VecDeque<(Seq, Change)>,
     identity: Identity,
     runs: BTreeMap<RunId, RecoveredRun>,
+    executors: BTreeMap<RunId, RecoveredExecutor>,
     timers: BTreeMap<TimerKey, Time>,
     /// All effects but checkpoints and timers, since the test last took them.
     done: Vec<Effect>,
@@ -117,6 +122,7 @@ impl Agent {
             writing: VecDeque::new(),
             identity: Identity::default(),
             runs: BTreeMap::new(),
+            executors: BTreeMap::new(),
             timers: BTreeMap::new(),
             done: Vec::new(),
             links: 0,
@@ -147,6 +153,7 @@ impl Agent {
                 }
                 Effect::RemoveRun(run) => {
                     self.runs.remove(&run);
+                    self.executors.remove(&run);
                     self.done.push(effect);
                 }
                 other => self.done.push(other),
@@ -162,38 +169,39 @@ impl Agent {
             last = Some(seq);
             match change {
                 Change::Identity(identity) => self.identity = identity,
-                Change::Run {
+                Change::Run(made) => self.keep(made),
+                Change::Group(runs) => runs.into_iter().for_each(|made| self.keep(made)),
+                Change::Executor {
                     run,
                     framework,
-                    incarnation,
                     spec,
                     payer,
-                    status,
                 } => {
-                    let kept = RecoveredRun {
+                    let kept = RecoveredExecutor {
                         run,
                         framework,
-                        incarnation,
                         spec: (*spec).clone(),
                         payer,
-                        statuses: vec![status],
-                        acknowledged: 0,
-                        kill: None,
+                        end: None,
                         found: Found::NeverStarted,
                     };
-                    assert!(self.runs.insert(run, kept).is_none());
+                    assert!(self.executors.insert(run, kept).is_none());
                 }
-                Change::Entry { run, entry } => {
-                    let kept = self.runs.get_mut(&run).unwrap();
-                    match entry {
-                        Entry::Made(status) => kept.statuses.push(status),
-                        Entry::Acknowledged(number) => kept.acknowledged = number,
-                        Entry::Kill { grace, reason } => kept.kill = Some((grace, reason)),
-                    }
-                }
+                Change::Entry { run, entry } => match self.executors.get_mut(&run) {
+                    Some(kept) => match entry {
+                        Entry::Kill { grace, reason } => kept.end = Some((grace, reason)),
+                        other => panic!("{other:?} of an executor"),
+                    },
+                    None => self.runs.get_mut(&run).unwrap().take(entry),
+                },
             }
         }
         last
+    }
+
+    fn keep(&mut self, made: NewRun) {
+        let kept = RecoveredRun::new(made);
+        assert!(self.runs.insert(kept.run, kept).is_none());
     }
 
     fn persist(&mut self) {
@@ -217,6 +225,7 @@ impl Agent {
             identity,
             boot: boot.to_owned(),
             runs,
+            executors: self.executors.values().cloned().collect(),
         });
         self.persist();
     }
@@ -583,123 +592,6 @@ fn statuses_are_sent_again_until_they_are_acknowledged() {
     agent.acknowledge("t", 1, 2);
     agent.pass(Duration::from_secs(3600));
     assert!(agent.story().is_empty());
-}
-
-#[test]
-fn failures_count_after_the_grace_or_the_first_success_and_kill_at_their_limit() {
-    for (passes_first, wait_s) in [(false, 20), (true, 0)] {
-        let mut agent = Agent::registered();
-        let run = agent.run(1, checked_spec("t"));
-        agent.acknowledge("t", 1, 2);
-        agent.pass(Duration::from_secs(1));
-        let mut expected = vec!["check 0"];
-        let result = |passed: bool| Event::CheckFinished {
-            run,
-            check: 0,
-            failure: (!passed).then(|| "refused".to_owned()),
-        };
-        agent.story();
-        agent.step(result(passes_first));
-        if passes_first {
-            assert_eq!(agent.story(), ["3 running health_changed healthy=true"]);
-            agent.acknowledge("t", 1, 3);
-            expected.push("4 running health_changed healthy=false");
-        } else {
-            expected.push("3 running health_changed healthy=false");
-        }
-        for _ in 0..wait_s / 5 - i32::from(!passes_first && wait_s > 0) {
-            agent.pass(Duration::from_secs(5));
-            agent.step(result(false));
-            assert_eq!(
-                agent.story(),
-                ["check 0"],
-                "inside the grace nothing counts"
-            );
-        }
-        agent.pass(Duration::from_secs(5));
-        agent.step(result(false));
-        agent.persist();
-        assert_eq!(agent.story(), expected);
-        agent.acknowledge(
-            "t",
-            1,
-            4.min(agent.runs[&run].statuses.last().unwrap().number),
-        );
-        agent.pass(Duration::from_secs(5));
-        agent.step(result(false));
-        assert_eq!(agent.story(), ["check 0"]);
-        agent.pass(Duration::from_secs(5));
-        agent.step(result(false));
-        agent.persist();
-        let story = agent.story();
-        assert_eq!(story[0], "check 0");
-        assert!(
-            story[1].ends_with("killing check_failed healthy=false"),
-            "{story:?}"
-        );
-        assert_eq!(story[2], "signal Terminate");
-        agent.step(Event::ContainerExited {
-            run,
-            ended: Exit::Signal(15).into(),
-        });
-        assert!(agent.story()[0].ends_with("killed check_failed healthy=false"));
-    }
-}
-
-#[test]
-fn a_check_is_repeated_soon_until_it_passes_or_counts() {
-    let mut agent = Agent::registered();
-    let run = agent.run(1, checked_spec("t"));
-    let failure = || Some("refused".to_owned());
-    let mut waits_ms = Vec::new();
-    for passes in [
-        false, false, false, false, false, false, false, false, true, false,
-    ] {
-        let at = agent.timers[&TimerKey::Check(run, 0)];
-        waits_ms.push(at.since(agent.now).as_millis());
-        agent.pass(at.since(agent.now));
-        let failure = if passes { None } else { failure() };
-        agent.step(Event::CheckFinished {
-            run,
-            check: 0,
-            failure,
-        });
-    }
-    assert_eq!(
-        waits_ms,
-        [1000, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]
-    );
-}
-
-#[test]
-fn health_that_flaps_while_nobody_acknowledges_is_merged() {
-    let mut agent = Agent::registered();
-    let run = agent.run(1, checked_spec("t"));
-    for round in 0..100 {
-        agent.pass(Duration::from_secs(5));
-        let failure = (round % 2 == 1).then(|| "refused".to_owned());
-        agent.step(Event::CheckFinished {
-            run,
-            check: 0,
-            failure,
-        });
-        agent.persist();
-    }
-    let made = agent.runs[&run].statuses.clone();
-    assert_eq!(made.len(), limits::STATUSES_UNACKNOWLEDGED_MAX);
-    assert_eq!(made.last().unwrap().healthy, Some(false));
-    agent.pass(Duration::from_secs(5));
-    agent.step(Event::CheckFinished {
-        run,
-        check: 0,
-        failure: None,
-    });
-    agent.persist();
-    agent.acknowledge("t", 1, 1);
-    assert_eq!(
-        agent.runs[&run].statuses.last().unwrap().healthy,
-        Some(true)
-    );
 }
 
 #[test]

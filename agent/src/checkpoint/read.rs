@@ -4,16 +4,17 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use proffer_agent_core::{Found, Identity, RecoveredRun, RunId};
+use proffer_agent_core::{Entry, Found, Identity, NewRun, RecoveredExecutor, RecoveredRun, RunId};
 use proffer_model::checkpoint::StatusEntry;
 use proffer_model::{Problem, code};
 use proffer_proto::checkpoint::v1;
-use proffer_proto::{decode_agent_identity, decode_run, decode_status_entry};
+use proffer_proto::{decode_agent_identity, decode_executor_run, decode_run, decode_status_entry};
 use prost::Message as _;
 
 use super::frame::{self, Records};
-use super::{AGENT, Checkpoints, FRESH, RUNS, STALE, STATUSES, TASK};
+use super::{AGENT, Checkpoints, EXECUTOR, FRESH, GROUP, RUNS, STALE, STATUSES, TASK};
 
 impl Checkpoints {
     /// Who the agent was; the default before its first start. Errors: `file.failed`, `agent.checkpoint_damaged`.
@@ -39,12 +40,14 @@ impl Checkpoints {
         })
     }
 
-    /// All runs, as if none had ever been started: what is really there is for the containerizer to find out. What a
-    /// crash has left half made is removed. Errors: `file.failed`, `agent.checkpoint_damaged`.
-    pub(crate) fn read_runs(&self) -> Result<Vec<RecoveredRun>, Problem> {
+    /// All runs and executors, as if none had ever been started: what is really there is for the containerizer to find out.
+    /// What a crash has left half made is removed, and a group that was promised is completed. Errors: `file.failed`,
+    /// `agent.checkpoint_damaged`.
+    pub(crate) fn read_runs(&self) -> Result<(Vec<RecoveredRun>, Vec<RecoveredExecutor>), Problem> {
+        self.complete_group()?;
         let runs_dir = self.dir.join(RUNS);
         let entries = fs::read_dir(&runs_dir).map_err(|error| unreadable(&runs_dir, &error))?;
-        let mut runs = Vec::new();
+        let (mut runs, mut executors) = (Vec::new(), Vec::new());
         for entry in entries {
             let path = entry.map_err(|error| unreadable(&runs_dir, &error))?.path();
             if is_left_over(&path, FRESH) {
@@ -52,12 +55,32 @@ impl Checkpoints {
             } else if is_left_over(&path, STALE) {
                 // Removed by the thread that removes such.
             } else if let Some(run) = path.file_name().and_then(parse_run) {
-                runs.push(read_run(run, &path)?);
+                if path.join(EXECUTOR).is_file() {
+                    executors.push(read_executor(run, &path)?);
+                } else {
+                    runs.push(read_run(run, &path)?);
+                }
             } else {
                 tracing::warn!(path = %path.display(), "a file that is not the agent's is among its runs");
             }
         }
-        Ok(runs)
+        Ok((runs, executors))
+    }
+
+    /// Goes on where an earlier life was giving the runs of a group their names.
+    fn complete_group(&self) -> Result<(), Problem> {
+        let path = self.dir.join(GROUP);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unreadable(&path, &error)),
+        };
+        let content = frame::decode_one(&bytes).ok_or_else(|| damaged(&path, "is not whole"))?;
+        let group =
+            v1::MadeGroup::decode(content).map_err(|error| damaged(&path, &error.to_string()))?;
+        let runs: Vec<RunId> = group.runs.into_iter().map(RunId).collect();
+        self.name_group(&runs)
+            .map_err(|error| unreadable(&path, &error))
     }
 }
 
@@ -80,29 +103,63 @@ fn read_run(run: RunId, dir: &Path) -> Result<RecoveredRun, Problem> {
     let content = frame::decode_one(&bytes).ok_or_else(|| damaged(&path, "is not whole"))?;
     let message = v1::Run::decode(content).map_err(|error| damaged(&path, &error.to_string()))?;
     let kept = decode_run(message).map_err(|problem| damaged(&path, &problem.to_string()))?;
-    let mut recovered = RecoveredRun {
+    let path = dir.join(STATUSES);
+    let mut entries = read_entries(&path)?.into_iter().map(entry_of);
+    let Some(Entry::Made { status, .. }) = entries.next() else {
+        return Err(damaged(&path, "holds no status"));
+    };
+    let mut recovered = RecoveredRun::new(NewRun {
         run,
         framework: kept.framework,
         incarnation: kept.incarnation,
+        spec: Arc::new(kept.spec),
+        payer: kept.payer,
+        group: kept.group,
+        executor: kept.executor.map(RunId),
+        status,
+    });
+    entries.for_each(|entry| recovered.take(entry));
+    Ok(recovered)
+}
+
+fn read_executor(run: RunId, dir: &Path) -> Result<RecoveredExecutor, Problem> {
+    let path = dir.join(EXECUTOR);
+    let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+    let content = frame::decode_one(&bytes).ok_or_else(|| damaged(&path, "is not whole"))?;
+    let message =
+        v1::ExecutorRun::decode(content).map_err(|error| damaged(&path, &error.to_string()))?;
+    let kept =
+        decode_executor_run(message).map_err(|problem| damaged(&path, &problem.to_string()))?;
+    let entries = read_entries(&dir.join(STATUSES))?;
+    let end = entries.into_iter().find_map(|entry| match entry {
+        StatusEntry::Kill { grace, reason } => Some((grace, reason)),
+        _ => None,
+    });
+    Ok(RecoveredExecutor {
+        run,
+        framework: kept.framework,
         spec: kept.spec,
         payer: kept.payer,
-        statuses: Vec::new(),
-        acknowledged: 0,
-        kill: None,
+        end,
         found: Found::NeverStarted,
-    };
-    let path = dir.join(STATUSES);
-    for entry in read_entries(&path)? {
-        match entry {
-            StatusEntry::Made(status) => recovered.statuses.push(status),
-            StatusEntry::Acknowledged(number) => recovered.acknowledged = number,
-            StatusEntry::Kill { grace, reason } => recovered.kill = Some((grace, reason)),
-        }
+    })
+}
+
+fn entry_of(entry: StatusEntry) -> Entry {
+    match entry {
+        StatusEntry::Made {
+            status,
+            said,
+            boot_ns,
+        } => Entry::Made {
+            status,
+            said,
+            boot_ns,
+        },
+        StatusEntry::Acknowledged(number) => Entry::Acknowledged(number),
+        StatusEntry::Kill { grace, reason } => Entry::Kill { grace, reason },
+        StatusEntry::Changed { labels, grace } => Entry::Changed { labels, grace },
     }
-    if recovered.statuses.is_empty() {
-        return Err(damaged(&path, "holds no status"));
-    }
-    Ok(recovered)
 }
 
 fn read_entries(path: &PathBuf) -> Result<Vec<StatusEntry>, Problem> {

@@ -8,20 +8,22 @@ use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use proffer_agent_core::{Change, Entry, Identity, RunId, Seq};
-use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
+use proffer_agent_core::{Change, Entry, Identity, NewRun, RunId, Seq};
+use proffer_model::checkpoint::{AgentIdentity, ExecutorRun, Run, StatusEntry};
 use proffer_model::link::Payer;
-use proffer_model::{FrameworkId, Incarnation, Problem, Status, TaskSpec, code};
-use proffer_proto::{encode_agent_identity, encode_run, encode_status_entry};
+use proffer_model::{ExecutorSpec, FrameworkId, Problem, code};
+use proffer_proto::checkpoint::v1::MadeGroup;
+use proffer_proto::{encode_agent_identity, encode_executor_run, encode_run, encode_status_entry};
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 
 use super::garbage::Garbage;
 use super::{
-    AGENT, Checkpoints, FRESH, RUNS, STALE, STATUSES, TASK, frame, open_private, open_to_pass,
+    AGENT, Checkpoints, EXECUTOR, FRESH, GROUP, RUNS, STALE, STATUSES, TASK, frame, open_private,
+    open_to_pass,
 };
 use crate::limits::{WRITE_BATCH_MAX, WRITE_RETRY_INTERVAL, WRITES_MAX};
 
@@ -100,19 +102,19 @@ fn write_all(
 enum Step {
     Identity(Identity),
     Make(NewRun, Vec<Entry>),
+    MakeGroup(Vec<NewRun>),
+    MakeExecutor(NewExecutor),
     Append(RunId, Vec<Entry>),
     Sync,
     Remove(RunId),
 }
 
 #[derive(Debug)]
-struct NewRun {
+struct NewExecutor {
     run: RunId,
     framework: FrameworkId,
-    incarnation: Incarnation,
-    spec: Arc<TaskSpec>,
+    spec: Arc<ExecutorSpec>,
     payer: Option<Payer>,
-    status: Status,
 }
 
 /// Puts a batch's entries of one run together, so that they share a record and a sync. Nothing moves across a change of
@@ -128,28 +130,29 @@ fn plan(batch: impl Iterator<Item = Write>) -> Vec<Step> {
                 steps.push(Step::Identity(identity));
                 places.clear();
             }
+            Write::Change(_, Change::Run(made)) => {
+                places.insert(made.run, steps.len());
+                is_unsynced = true;
+                steps.push(Step::Make(made, Vec::new()));
+            }
+            // Synced by itself; what follows it is appended.
+            Write::Change(_, Change::Group(runs)) => steps.push(Step::MakeGroup(runs)),
             Write::Change(
                 _,
-                Change::Run {
+                Change::Executor {
                     run,
                     framework,
-                    incarnation,
                     spec,
                     payer,
-                    status,
                 },
             ) => {
-                places.insert(run, steps.len());
                 is_unsynced = true;
-                let made = NewRun {
+                steps.push(Step::MakeExecutor(NewExecutor {
                     run,
                     framework,
-                    incarnation,
                     spec,
                     payer,
-                    status,
-                };
-                steps.push(Step::Make(made, Vec::new()));
+                }));
             }
             Write::Change(_, Change::Entry { run, entry }) => {
                 let place = *places.entry(run).or_insert(steps.len());
@@ -173,6 +176,8 @@ impl Checkpoints {
         match step {
             Step::Identity(identity) => self.write_identity(identity),
             Step::Make(made, entries) => self.make_run(made, entries),
+            Step::MakeGroup(runs) => self.make_group(runs),
+            Step::MakeExecutor(made) => self.make_executor(made),
             Step::Append(run, entries) => self.append(*run, entries),
             Step::Sync => sync_dir(&self.dir.join(RUNS)),
             Step::Remove(run) => {
@@ -203,24 +208,103 @@ impl Checkpoints {
             // An earlier attempt got so far.
             return Ok(());
         }
-        let fresh = self.dir.join(RUNS).join(format!("{}{FRESH}", made.run));
-        if fs::exists(&fresh)? {
-            fs::remove_dir_all(&fresh)?;
+        fs::rename(self.prepare_run(made, entries)?, &dir)
+    }
+
+    /// Makes the run directories of a group: all are there, or none is. Each is durable under its other name before the
+    /// file that names them is, and that one before they get their names.
+    fn make_group(&self, runs: &[NewRun]) -> io::Result<()> {
+        let runs_dir = self.dir.join(RUNS);
+        if !fs::exists(self.dir.join(GROUP))? {
+            for made in runs {
+                if !fs::exists(self.run_dir(made.run))? {
+                    self.prepare_run(made, &[])?;
+                }
+            }
+            sync_dir(&runs_dir)?;
+            let group = MadeGroup {
+                runs: runs.iter().map(|made| made.run.0).collect(),
+            };
+            let fresh = self.dir.join(format!("{GROUP}{FRESH}"));
+            write_file(&fresh, &frame::encode(&group.encode_to_vec()))?;
+            fs::rename(&fresh, self.dir.join(GROUP))?;
+            sync_dir(&self.dir)?;
         }
-        DirBuilder::new().mode(0o700).create(&fresh)?;
-        open_to_pass(&fresh)?;
+        let runs: Vec<RunId> = runs.iter().map(|made| made.run).collect();
+        self.name_group(&runs)
+    }
+
+    /// Gives the runs of a group their names; an earlier attempt may have got anywhere.
+    pub(super) fn name_group(&self, runs: &[RunId]) -> io::Result<()> {
+        let runs_dir = self.dir.join(RUNS);
+        for run in runs {
+            match fs::rename(self.fresh_dir(*run), self.run_dir(*run)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        sync_dir(&runs_dir)?;
+        match fs::remove_file(self.dir.join(GROUP)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Else a crash might bring it back when another group's has been written.
+        sync_dir(&self.dir)
+    }
+
+    /// Makes all of a run directory but its name.
+    fn prepare_run(&self, made: &NewRun, entries: &[Entry]) -> io::Result<PathBuf> {
         let content = encode_run(&Run {
             framework: made.framework.clone(),
             incarnation: made.incarnation,
             spec: (*made.spec).clone(),
             payer: made.payer.clone(),
+            group: made.group.clone(),
+            executor: made.executor.map(|run| run.0),
         });
-        write_file(&fresh.join(TASK), &frame::encode(&content.encode_to_vec()))?;
-        let first = Entry::Made(made.status.clone());
+        let first = Entry::Made {
+            status: made.status.clone(),
+            said: 0,
+            boot_ns: 0,
+        };
         let record = encode_entries(std::iter::once(&first).chain(entries));
-        write_file(&fresh.join(STATUSES), &record)?;
+        self.prepare_dir(made.run, (TASK, &content.encode_to_vec()), &record)
+    }
+
+    fn make_executor(&self, made: &NewExecutor) -> io::Result<()> {
+        let dir = self.run_dir(made.run);
+        if fs::exists(&dir)? {
+            return Ok(());
+        }
+        let content = encode_executor_run(&ExecutorRun {
+            framework: made.framework.clone(),
+            spec: (*made.spec).clone(),
+            payer: made.payer.clone(),
+        });
+        let fresh = self.prepare_dir(made.run, (EXECUTOR, &content.encode_to_vec()), &[])?;
+        fs::rename(fresh, &dir)
+    }
+
+    fn prepare_dir(
+        &self,
+        run: RunId,
+        (name, content): (&str, &[u8]),
+        record: &[u8],
+    ) -> io::Result<PathBuf> {
+        let fresh = self.fresh_dir(run);
+        if fs::exists(&fresh)? {
+            fs::remove_dir_all(&fresh)?;
+        }
+        DirBuilder::new().mode(0o700).create(&fresh)?;
+        open_to_pass(&fresh)?;
+        write_file(&fresh.join(name), &frame::encode(content))?;
+        write_file(&fresh.join(STATUSES), record)?;
         sync_dir(&fresh)?;
-        fs::rename(&fresh, &dir)
+        Ok(fresh)
+    }
+
+    fn fresh_dir(&self, run: RunId) -> PathBuf {
+        self.dir.join(RUNS).join(format!("{run}{FRESH}"))
     }
 
     /// A run whose files are gone has no next life, so it is not written on.
@@ -264,11 +348,23 @@ fn encode_entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
     let mut content = Vec::new();
     for entry in entries {
         let entry = match entry {
-            Entry::Made(status) => StatusEntry::Made(status.clone()),
+            Entry::Made {
+                status,
+                said,
+                boot_ns,
+            } => StatusEntry::Made {
+                status: status.clone(),
+                said: *said,
+                boot_ns: *boot_ns,
+            },
             Entry::Acknowledged(number) => StatusEntry::Acknowledged(*number),
             Entry::Kill { grace, reason } => StatusEntry::Kill {
                 grace: *grace,
                 reason: *reason,
+            },
+            Entry::Changed { labels, grace } => StatusEntry::Changed {
+                labels: labels.clone(),
+                grace: *grace,
             },
         };
         content.extend(encode_status_entry(&entry).encode_length_delimited_to_vec());

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use proffer_agent_core::limits::EXECUTOR_WAIT_DEFAULT;
 use proffer_agent_core::{
     Change, Core, Effect, Effects, Event, Fact, Identity, LinkId, RunId, Settings, Signal, TimerKey,
 };
-use proffer_model::{AgentDescription, AgentId, Exit, TaskSpec, Time};
+use proffer_model::{AgentDescription, AgentId, Exit, Reason, TaskSpec, Time};
 use std::time::Duration;
 
 use super::Shared;
@@ -61,6 +62,7 @@ impl Machine {
                 description,
                 seed,
                 garbage_delay: Duration::ZERO,
+                executor_wait: EXECUTOR_WAIT_DEFAULT,
             }),
             timers: Timers::default(),
             shared,
@@ -80,6 +82,7 @@ impl Machine {
             identity,
             boot,
             runs: Vec::new(),
+            executors: Vec::new(),
         };
         machine.step(now, recovered);
         machine
@@ -148,15 +151,16 @@ impl Machine {
     fn act(&mut self, now: Time, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Persist { seq, change } => {
-                if let Change::Run {
-                    run,
-                    incarnation,
-                    spec,
-                    ..
-                } = change
-                {
-                    let fate = self.shared.fates.of(&spec.id, incarnation);
-                    self.fates.insert(run, fate);
+                let runs = match change {
+                    Change::Run(made) => vec![made],
+                    Change::Group(runs) => runs,
+                    Change::Identity(_) | Change::Executor { .. } | Change::Entry { .. } => {
+                        Vec::new()
+                    }
+                };
+                for made in runs {
+                    let fate = self.shared.fates.of(&made.spec.id, made.incarnation);
+                    self.fates.insert(made.run, fate);
                 }
                 return Some(Event::Persisted(seq));
             }
@@ -174,6 +178,17 @@ impl Machine {
                 }
             }
             Effect::StartContainer { run, spec } => return Some(self.start(now, run, spec)),
+            Effect::StartExecutor { run, .. } => {
+                return Some(Event::ContainerFailed {
+                    run,
+                    reason: Reason::LaunchFailed,
+                    message: "emulated agents run no executors".to_owned(),
+                });
+            }
+            Effect::AwaitExecutor { .. }
+            | Effect::LeaveExecutor { .. }
+            | Effect::SendExecutor { .. }
+            | Effect::CloseExecutor { .. } => {}
             Effect::SignalContainer { run, signal, .. } => {
                 let number = match signal {
                     Signal::Terminate => SIGNALS.0,
@@ -186,6 +201,7 @@ impl Machine {
                     run,
                     check,
                     failure: None,
+                    answer: None,
                 });
             }
             Effect::SetTimer { key, at } => self.timers.set(key, at),
@@ -248,6 +264,9 @@ impl Machine {
             | Fact::LinkSilent
             | Fact::LaunchRepeated { .. }
             | Fact::LaunchRefused { .. }
+            | Fact::Executor { .. }
+            | Fact::ExecutorRefused { .. }
+            | Fact::OrderIgnored { .. }
             | Fact::KillIgnored { .. }
             | Fact::AcknowledgementIgnored { .. } => {}
         }

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use proffer_agent_core::RunId;
+use proffer_model::CheckAnswer;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
+use super::Failed;
 use crate::limits::{CHECK_LINE_CHARS_MAX, CHECK_OUTPUT_LEN_MAX};
 use crate::supervisor::check;
 
@@ -35,8 +37,9 @@ impl Commands {
     }
 
     /// Runs a line; the error is why the task is not healthy.
-    pub(super) async fn probe(&self, run: RunId, line: &str) -> Result<(), String> {
-        let cannot = |error| format!("the command of the check cannot be run: {error}");
+    pub(super) async fn probe(&self, run: RunId, line: &str) -> Result<CheckAnswer, Failed> {
+        let cannot =
+            |error| super::unanswered(format!("the command of the check cannot be run: {error}"));
         let mut child = Command::new(&self.supervisor)
             .args(["supervise", check::FLAG, "--run-dir"])
             .arg(self.runs_dir.join(run.to_string()))
@@ -55,10 +58,12 @@ impl Commands {
         };
         let status = child.wait().await.map_err(cannot)?;
         drop(held);
-        if status.success() {
-            return Ok(());
+        let answer = status.code().map(CheckAnswer::Exit);
+        if let (true, Some(answer)) = (status.success(), answer) {
+            return Ok(answer);
         }
-        Err(describe(status, &output))
+        let why = describe(status, &output);
+        Err(Failed { why, answer })
     }
 }
 

@@ -7,8 +7,9 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User};
-use proffer_model::{Command, Problem, TaskSpec, code};
+use proffer_model::{AgentId, Command, ExecutorSpec, FrameworkId, Problem, Secret, TaskSpec, code};
 
+use crate::executors::Executors;
 use crate::host;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::supervisor::protocol::{self, Launch};
@@ -141,9 +142,9 @@ impl Programs {
         })
     }
 
-    /// The user of this task; nothing when it is the agent's own.
-    fn user(&self, spec: &TaskSpec) -> Result<Option<TaskUser>, String> {
-        let Some(name) = &spec.user else {
+    /// The user of a task or executor; nothing when it is the agent's own.
+    fn user(&self, name: Option<&str>) -> Result<Option<TaskUser>, String> {
+        let Some(name) = name else {
             return Ok(self.user);
         };
         let user = TaskUser::find(name)?;
@@ -159,17 +160,55 @@ impl Programs {
     /// Makes the sandbox and writes the file `launch`: from then on a supervisor may start it. The error is for people
     /// and names no value of the environment.
     pub(super) fn prepare(&self, dir: &Path, spec: &TaskSpec) -> Result<(), String> {
-        let user = self.user(spec)?;
+        let mut environment = self.environment(&dir.join(protocol::SANDBOX), &spec.environment);
+        environment.insert(TASK_VARIABLE.to_owned(), spec.id.to_string());
+        self.keep(dir, spec.user.as_deref(), &spec.command, environment)
+    }
+
+    /// The same for an executor, which finds its agent in its environment.
+    pub(super) fn prepare_executor(
+        &self,
+        dir: &Path,
+        framework: &FrameworkId,
+        spec: &ExecutorSpec,
+        agent: Option<&AgentId>,
+    ) -> Result<(), String> {
+        let token = Executors::token(dir).map_err(|error| format!("its token: {error}"))?;
+        let mut environment = self.environment(&dir.join(protocol::SANDBOX), &spec.environment);
+        let own = [
+            (
+                "PROFFER_EXECUTOR_SOCKET",
+                Executors::socket(dir).display().to_string(),
+            ),
+            ("PROFFER_EXECUTOR_TOKEN", token.secret().expose().to_owned()),
+            ("PROFFER_FRAMEWORK_ID", framework.to_string()),
+            ("PROFFER_EXECUTOR_ID", spec.id.to_string()),
+            (
+                "PROFFER_AGENT_ID",
+                agent.map(ToString::to_string).unwrap_or_default(),
+            ),
+        ];
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        self.keep(dir, spec.user.as_deref(), &spec.command, environment)
+    }
+
+    fn keep(
+        &self,
+        dir: &Path,
+        user: Option<&str>,
+        command: &Command,
+        environment: BTreeMap<String, String>,
+    ) -> Result<(), String> {
+        let user = self.user(user)?;
         user.map_or(Ok(()), |user| user.check_reach(dir))?;
-        let sandbox = dir.join(protocol::SANDBOX);
         let launch = Launch {
-            arguments: match &spec.command {
+            arguments: match command {
                 Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
                 Command::Exec(arguments) => arguments.clone(),
                 Command::Image(_) => return Err("the task has no image".to_owned()),
                 Command::Data(_) => return Err("only its executor knows what to do".to_owned()),
             },
-            environment: self.environment(&sandbox, spec).into_iter().collect(),
+            environment: environment.into_iter().collect(),
             user: user.map(|user| (user.uid, user.gid)),
             output_bytes_max: OUTPUT_BYTES_MAX,
             open_files: self.open_files,
@@ -178,20 +217,26 @@ impl Programs {
         keep_launch(dir, &launch, launch.user)
     }
 
-    /// The whole environment: what the spec says, and what Proffer adds.
-    fn environment(&self, sandbox: &Path, spec: &TaskSpec) -> BTreeMap<String, String> {
+    /// The environment: what the spec says, and what Proffer adds to every one.
+    fn environment(
+        &self,
+        sandbox: &Path,
+        given: &BTreeMap<String, Secret>,
+    ) -> BTreeMap<String, String> {
         let sandbox = sandbox.display().to_string();
         let mut environment = BTreeMap::from([
             ("PATH".to_owned(), PATH.to_owned()),
             ("HOME".to_owned(), sandbox.clone()),
         ]);
-        let given = spec.environment.iter();
-        environment.extend(given.map(|(name, value)| (name.clone(), value.expose().to_owned())));
+        environment.extend(
+            given
+                .iter()
+                .map(|(name, value)| (name.clone(), value.expose().to_owned())),
+        );
         if let (Some(path), Some(folder)) = (environment.get_mut("PATH"), &self.folder) {
             path.push(':');
             path.push_str(folder);
         }
-        environment.insert(TASK_VARIABLE.to_owned(), spec.id.to_string());
         environment.insert(SANDBOX_VARIABLE.to_owned(), sandbox);
         environment
     }
@@ -242,7 +287,7 @@ fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use std::time::Duration;
 
-    use proffer_model::{Resources, Secret, TaskId};
+    use proffer_model::{Resources, TaskId};
 
     use super::*;
 
@@ -282,14 +327,13 @@ mod tests {
     fn a_task_gets_what_it_asked_for_and_where_it_is() {
         let environment = programs().environment(
             Path::new("/w/runs/1/sandbox"),
-            &spec(&[("A", "b"), ("PATH", "/x"), ("PROFFER_SANDBOX", "/etc")]),
+            &spec(&[("A", "b"), ("PATH", "/x"), ("PROFFER_SANDBOX", "/etc")]).environment,
         );
         let expected = [
             ("A", "b"),
             ("HOME", "/w/runs/1/sandbox"),
             ("PATH", "/x:/opt/proffer"),
             ("PROFFER_SANDBOX", "/w/runs/1/sandbox"),
-            ("PROFFER_TASK_ID", "web.1"),
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(environment, BTreeMap::from(expected));

@@ -59,6 +59,7 @@ pub(crate) struct Bench {
     pub(crate) supervisor: PathBuf,
     pub(crate) task_user: Option<String>,
     pub(crate) keep_ended: Option<Duration>,
+    pub(crate) executor_wait: Option<Duration>,
     pub(crate) link: Option<Link>,
 }
 
@@ -116,6 +117,7 @@ impl Bench {
             supervisor: env!("CARGO_BIN_EXE_proffer-supervise").into(),
             task_user: None,
             keep_ended: None,
+            executor_wait: None,
             link: None,
         }
     }
@@ -140,6 +142,7 @@ impl Bench {
             supervisor_program: Some(self.supervisor.clone()),
             task_user: self.task_user.clone(),
             keep_ended: self.keep_ended.map(DurationText),
+            executor_wait: self.executor_wait.map(DurationText),
             token_file: Some(self.path().join("token")),
             ..Options::default()
         };

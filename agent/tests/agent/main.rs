@@ -8,6 +8,7 @@
 mod bench;
 mod checks;
 mod containers;
+mod executors;
 mod hostile;
 mod launches;
 mod logs;

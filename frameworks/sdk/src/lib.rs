@@ -36,6 +36,7 @@
 
 mod driver;
 mod events;
+pub mod executor;
 mod framework;
 mod handle;
 mod limits;

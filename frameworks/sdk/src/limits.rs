@@ -27,3 +27,7 @@ pub(crate) const TASKS_REMEMBERED_MAX: usize = 500_000;
 pub(crate) const ENDED_TASKS_REMEMBERED_MAX: usize = 10_000;
 /// Bytes of a token file that are read; a longer one is refused.
 pub(crate) const TOKEN_FILE_LEN_MAX: u64 = 4_096;
+/// Calls of an executor that wait for its session: further messages are left out, further statuses wait with their task.
+pub(crate) const EXECUTOR_CALLS_MAX: usize = 64;
+/// From a session of an executor that broke, or could not be begun, to the next attempt.
+pub(crate) const EXECUTOR_RETRY_INTERVAL: Duration = Duration::from_millis(100);

@@ -305,19 +305,35 @@ pub(super) fn identity() -> impl Strategy<Value = AgentIdentity> {
 }
 
 pub(super) fn run() -> impl Strategy<Value = Run> {
-    (id(), incarnation(), task_spec(), option::of(payer())).prop_map(
-        |(framework, incarnation, spec, payer)| Run {
+    let group = option::of((id(), incarnation()));
+    let executor = option::of(1..u64::MAX);
+    let launch = (id(), incarnation(), task_spec(), option::of(payer()));
+    (launch, group, executor).prop_map(
+        |((framework, incarnation, spec, payer), group, executor)| Run {
             framework,
             incarnation,
             spec,
             payer,
+            group,
+            executor,
         },
     )
 }
 
 pub(super) fn status_entry() -> impl Strategy<Value = StatusEntry> {
     prop_oneof![
-        status().prop_map(StatusEntry::Made),
+        (status(), any::<u64>(), any::<u64>()).prop_map(|(status, said, boot_ns)| {
+            StatusEntry::Made {
+                status,
+                said,
+                boot_ns,
+            }
+        }),
+        (
+            option::of(btree_map("[a-z.]{1,6}", text(), 0..3)),
+            option::of(duration())
+        )
+            .prop_map(|(labels, grace)| StatusEntry::Changed { labels, grace }),
         any::<u64>().prop_map(StatusEntry::Acknowledged),
         (duration(), reason()).prop_map(|(grace, reason)| StatusEntry::Kill { grace, reason }),
     ]

@@ -1,0 +1,239 @@
+//! The service that executors of frameworks talk to: one socket for each, in its run directory.
+//!
+//! The socket belongs to the user that the executor runs as, with mode 0600; who connects is asked of the kernel besides,
+//! and every session shows the token that only its executor was given. So neither other users nor other tasks of the same
+//! user get in. What is said is decoded here; all decisions are the core's.
+
+mod session;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use nix::unistd::{Gid, Uid};
+use proffer_agent_core::{RunId, SessionId};
+use proffer_model::token::{TOKEN_LEN, format_token};
+use proffer_proto::v1::executor_server::ExecutorServer;
+use proffer_server::auth::LocalToken;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::inbox::Inbox;
+use crate::limits::{
+    ATTACH_INTERVAL, EXECUTOR_CALL_LEN_MAX, EXECUTOR_CONNECTIONS_MAX, EXECUTOR_HEADERS_LEN_MAX,
+    EXECUTOR_STREAMS_MAX,
+};
+use crate::supervisor::protocol;
+use session::Sessions;
+
+pub(crate) use session::Subscriber;
+
+/// The socket, in the run directory.
+const SOCKET: &str = "agent.sock";
+/// The token, in the run directory; only the agent's user can read it.
+const TOKEN: &str = "token";
+/// Bytes of a socket's path that the kernel takes.
+const SOCKET_PATH_LEN_MAX: usize = 107;
+
+/// All executors' sockets.
+#[derive(Clone, Debug)]
+pub(crate) struct Executors {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    runs_dir: PathBuf,
+    inbox: Inbox,
+    sessions: AtomicU64,
+    listening: Mutex<BTreeMap<RunId, CancellationToken>>,
+    tasks: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl Executors {
+    /// None yet; `ended` ends all.
+    pub(crate) fn new(runs_dir: PathBuf, inbox: Inbox, ended: CancellationToken) -> Self {
+        let shared = Shared {
+            runs_dir,
+            inbox,
+            sessions: AtomicU64::new(0),
+            listening: Mutex::new(BTreeMap::new()),
+            tasks: TaskTracker::new(),
+            ended,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Where an executor connects.
+    pub(crate) fn socket(dir: &Path) -> PathBuf {
+        dir.join(SOCKET)
+    }
+
+    /// The token of an executor, made when there is none yet.
+    pub(crate) fn token(dir: &Path) -> io::Result<LocalToken> {
+        let path = dir.join(TOKEN);
+        match fs::File::open(&path) {
+            Ok(mut file) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text)?;
+                let token = proffer_model::token::parse_token(&text);
+                return token.map(LocalToken::new).map_err(io::Error::other);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut bytes = [0; TOKEN_LEN];
+        getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+        let token = format_token(bytes);
+        let fresh = dir.join(format!("{TOKEN}.new"));
+        let mut options = fs::OpenOptions::new();
+        options.create(true).truncate(true).write(true).mode(0o600);
+        let mut file = options.open(&fresh)?;
+        writeln!(file, "{}", token.expose())?;
+        fs::rename(&fresh, &path)?;
+        Ok(LocalToken::new(token))
+    }
+
+    /// Listens for an executor whose sandbox is made. The error is for people.
+    pub(crate) fn listen(&self, run: RunId) -> Result<(), String> {
+        let dir = self.shared.runs_dir.join(run.to_string());
+        let socket = Self::socket(&dir);
+        let len = socket.as_os_str().len();
+        if len > SOCKET_PATH_LEN_MAX {
+            return Err(format!(
+                "the path of its socket has {len} bytes, and {SOCKET_PATH_LEN_MAX} are the limit: \
+                 the agent needs a shorter work_dir"
+            ));
+        }
+        let failed = |error: io::Error| format!("its socket: {error}");
+        let token = Self::token(&dir).map_err(|error| format!("its token: {error}"))?;
+        // The sandbox is of the user that it runs as.
+        let sandbox = fs::metadata(dir.join(protocol::SANDBOX));
+        let owner = sandbox.map_err(|error| format!("its sandbox: {error}"))?;
+        let listener = bind(&socket, owner.uid(), owner.gid()).map_err(failed)?;
+        let door = Door {
+            run,
+            uid: owner.uid(),
+            token,
+            shared: self.shared.clone(),
+            ended: self.shared.ended.child_token(),
+        };
+        let listening = &self.shared.listening;
+        let mut listening = listening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = listening.insert(run, door.ended.clone()) {
+            old.cancel();
+        }
+        self.shared.tasks.spawn(serve(listener, door));
+        Ok(())
+    }
+
+    /// Listens for it no more, and ends its sessions.
+    pub(crate) fn leave(&self, run: RunId) {
+        let listening = &self.shared.listening;
+        let mut listening = listening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ended) = listening.remove(&run) {
+            ended.cancel();
+        }
+        // With its directory it goes anyway.
+        let _ = fs::remove_file(self.shared.runs_dir.join(run.to_string()).join(SOCKET));
+    }
+
+    /// Waits until all has ended, after `ended`.
+    pub(crate) async fn join(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+fn bind(socket: &Path, uid: u32, gid: u32) -> io::Result<UnixListener> {
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+    if uid != Uid::effective().as_raw() {
+        nix::unistd::chown(socket, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    Ok(listener)
+}
+
+/// Whom one socket is for.
+#[derive(Debug)]
+pub(crate) struct Door {
+    run: RunId,
+    uid: u32,
+    token: LocalToken,
+    shared: Arc<Shared>,
+    ended: CancellationToken,
+}
+
+impl Door {
+    fn next_session(&self) -> SessionId {
+        SessionId(self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// Takes connections until it is ended; they end with it.
+async fn serve(listener: UnixListener, door: Door) {
+    let door = Arc::new(door);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = door.ended.cancelled() => return,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if connections.len() < EXECUTOR_CONNECTIONS_MAX => {
+                    connections.spawn(converse(stream, door.clone()));
+                }
+                Ok(_) => tracing::debug!(run = %door.run, "an executor has too many connections"),
+                Err(error) => {
+                    // Out of files or memory: it does not pass by trying again at once.
+                    tracing::warn!(run = %door.run, %error, "an executor's connection cannot be taken");
+                    sleep(ATTACH_INTERVAL).await;
+                }
+            },
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, door: Arc<Door>) {
+    let peer = stream.peer_cred().map(|peer| peer.uid()).ok();
+    let service = ExecutorServer::new(Sessions::new(door, peer))
+        .max_decoding_message_size(EXECUTOR_CALL_LEN_MAX);
+    let router = Routes::new(service).into_axum_router();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let router = router.clone();
+        async move {
+            let answer: Result<_, Infallible> = tower::ServiceExt::oneshot(router, request).await;
+            answer
+        }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(EXECUTOR_STREAMS_MAX)
+        .max_header_list_size(EXECUTOR_HEADERS_LEN_MAX);
+    let served = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "an executor's connection ended");
+    }
+}
