@@ -124,6 +124,11 @@ impl Resources {
         sum.check()
     }
 
+    /// Adds to an ordinary scalar, in thousandths, what is known to be right.
+    pub fn add_scalar(&mut self, name: ResourceName, milli: u64) {
+        self.ordinary.add_one(name, Amount::Scalar(milli));
+    }
+
     /// Adds one amount to what is there of its kind.
     fn put(&mut self, kind: ResourceKind, amount: Amount) {
         let (kind, amount) = kind.normalized(amount);

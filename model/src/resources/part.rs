@@ -65,6 +65,16 @@ impl Resources {
         }
     }
 
+    /// All but the ordinary scalars of these names.
+    #[must_use]
+    pub fn without_scalars(&self, is_left_out: impl Fn(&ResourceName) -> bool) -> Self {
+        let ordinary = &self.ordinary;
+        Self {
+            ordinary: ordinary.filtered(|name, amount| is_no_scalar(amount) || !is_left_out(name)),
+            special: self.special.clone(),
+        }
+    }
+
     /// The persistent volumes, each with its kind.
     pub fn volumes(&self) -> impl Iterator<Item = (&ResourceKind, &Volume, &Amount)> {
         self.special()

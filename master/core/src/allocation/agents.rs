@@ -1,6 +1,7 @@
 //! The agents: what each has, what of it is free, who holds the rest; and an index of those that have something free.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use proffer_model::{AgentDescription, AgentId, Role};
 
@@ -8,15 +9,9 @@ use super::amounts::{Amounts, CPUS, MEM};
 use super::bits::Bits;
 use super::bundle::{Bundle, Sums};
 use super::exclusions::Exclusions;
+use super::holdings::Holdings;
 use super::random::Random;
 use super::tree::NONE;
-
-/// What a claim holds of an agent.
-#[derive(Clone, Debug)]
-pub(super) struct Holding {
-    pub(super) claim: u32,
-    pub(super) bundle: Bundle,
-}
 
 /// What is looked at seldom.
 #[derive(Debug)]
@@ -29,13 +24,14 @@ pub(super) struct Known {
     pub(super) reserved: Vec<(Role, Amounts)>,
 }
 
-/// An agent.
+/// An agent, in four lines of the processor's cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Agent {
     pub(super) free: Bundle,
     /// The scalars of what is free beside the ordinary ones; none: none.
     pub(super) extra_sums: Option<Box<Sums>>,
-    pub(super) holdings: Vec<Holding>,
+    pub(super) holdings: Holdings,
     pub(super) exclusions: Option<Box<Exclusions>>,
     /// A bit, of 64, for each claim that may have refused it or be shut out of it: most have nothing to do with it.
     concerned: u64,
@@ -60,7 +56,7 @@ impl Agent {
         Self {
             free: Bundle::default(),
             extra_sums: None,
-            holdings: Vec::new(),
+            holdings: Holdings::default(),
             exclusions: None,
             concerned: 0,
             shut: Bits::default(),
@@ -88,21 +84,6 @@ impl Agent {
         self.concerned |= 1 << (claim & 63);
     }
 
-    pub(super) fn holding(&mut self, claim: u32) -> &mut Bundle {
-        let found = self
-            .holdings
-            .iter()
-            .position(|holding| holding.claim == claim);
-        let index = found.unwrap_or_else(|| {
-            self.holdings.push(Holding {
-                claim,
-                bundle: Bundle::default(),
-            });
-            self.holdings.len() - 1
-        });
-        &mut self.holdings[index].bundle
-    }
-
     /// The scalars of all that is free.
     pub(super) fn free_all(&self) -> Amounts {
         match &self.extra_sums {
@@ -112,12 +93,19 @@ impl Agent {
     }
 }
 
+/// Agents are found by their ids a few times for each offer, among tens of thousands.
+#[allow(
+    clippy::disallowed_types,
+    reason = "it is never gone through, and the hash is the same in every process"
+)]
+type Numbers = std::collections::HashMap<AgentId, u32, BuildHasherDefault<DefaultHasher>>;
+
 /// The agents, by number.
 #[derive(Debug, Default)]
 pub(super) struct Agents {
     list: Vec<Agent>,
     vacant: Vec<u32>,
-    numbers: BTreeMap<AgentId, u32>,
+    numbers: Numbers,
     /// Those that have something free that is not for everybody.
     special: BTreeSet<u32>,
     pub(super) index: FreeIndex,
@@ -141,11 +129,13 @@ impl Agents {
     pub(super) fn expect<'a>(&self, agents: impl Iterator<Item = &'a u32>) {
         let mut sum = 0u64;
         for agent in agents.filter_map(|agent| self.try_get(*agent)) {
-            let kept = agent.holdings.first().map_or(0, |holding| holding.claim);
+            let holder = agent.holdings.iter().next().map(|holding| holding.claim);
+            let is_any = agent.exclusions.is_some() | agent.extra_sums.is_some();
             sum = sum
                 .wrapping_add(agent.free.plain.get(CPUS))
-                .wrapping_add(u64::from(kept))
-                .wrapping_add(u64::from(agent.earmark));
+                .wrapping_add(u64::from(holder.unwrap_or(agent.earmark)))
+                .wrapping_add(agent.concerned)
+                .wrapping_add(u64::from(is_any | agent.is_active | agent.shut.is_empty()));
         }
         std::hint::black_box(sum);
     }
@@ -221,6 +211,8 @@ const CLASSES: usize = 16;
 /// Agents with something free, by how much of cpus and of memory: classes of powers of two.
 #[derive(Debug, Default)]
 pub(super) struct FreeIndex {
+    /// How often an agent was put in or taken out.
+    pub(super) version: u64,
     buckets: Vec<Vec<u32>>,
     /// Where each agent is: its bucket, and its place there.
     slots: Vec<(u32, u32)>,
@@ -285,13 +277,11 @@ impl FreeIndex {
         self.len
     }
 
-    /// All of it, those with the most first.
+    /// All of it, by number.
     pub(super) fn list(&self) -> Vec<u32> {
-        let mut list = Vec::with_capacity(self.len);
-        for bucket in self.buckets.iter().rev() {
-            list.extend_from_slice(bucket);
-        }
-        list
+        let all = (0..).zip(&self.slots);
+        let free = all.filter(|(_, (bucket, _))| *bucket != NONE);
+        free.map(|(agent, _)| agent).collect()
     }
 
     fn place(&mut self, agents: &[Agent], agent: u32) {
@@ -311,6 +301,7 @@ impl FreeIndex {
         if self.slots[agent as usize].0 == bucket {
             return;
         }
+        self.version += 1;
         self.remove(agent);
         if bucket == NONE {
             return;

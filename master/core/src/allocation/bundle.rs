@@ -4,16 +4,17 @@
 //! The only file that knows what kinds of resources there are.
 
 use proffer_model::resources::{Amount, Pieces};
-use proffer_model::{ResourceKind, Resources, Role, Takes};
+use proffer_model::{ResourceKind, ResourceName, Resources, Role, Takes};
 
 use super::amounts::{Amounts, Names};
+use super::extra::Extra;
 
 /// Resources: a vector of ordinary scalars, and the rest.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bundle {
     pub(super) plain: Amounts,
     /// Has no ordinary scalars.
-    pub(super) extra: Resources,
+    pub(super) extra: Extra,
 }
 
 /// What the scalars of an extra come to.
@@ -34,20 +35,6 @@ pub(super) struct Offerable {
     pub(super) bounded: Resources,
 }
 
-impl Clone for Bundle {
-    fn clone(&self) -> Self {
-        let extra = if self.extra.is_empty() {
-            Resources::new()
-        } else {
-            self.extra.clone()
-        };
-        Self {
-            plain: self.plain.clone(),
-            extra,
-        }
-    }
-}
-
 impl Bundle {
     /// Gives new names their numbers.
     pub(super) fn new(resources: &Resources, names: &mut Names) -> Self {
@@ -64,37 +51,40 @@ impl Bundle {
 
     /// Ordinary scalars without a number stay among the rest, so that nobody has them.
     pub(super) fn of_known(resources: &Resources, names: &Names) -> Self {
+        Self::like(resources, names, &Extra::default())
+    }
+
+    /// The same; where the rest is what is expected, that is shared and nothing is copied.
+    pub(super) fn like(resources: &Resources, names: &Names, expected: &Extra) -> Self {
         let mut plain = Amounts::default();
-        let mut ordinary = Resources::new();
         for (name, amount) in resources.ordinary() {
             if let (Amount::Scalar(milli), Some(number)) = (amount, names.find(name)) {
                 plain.set(number, *milli);
-                put(
-                    &mut ordinary,
-                    &ResourceKind::plain(name.clone()),
-                    amount.clone(),
-                );
             }
         }
-        let is_all = resources.special().next().is_none()
-            && ordinary.ordinary().count() == resources.ordinary().count();
-        let extra = if is_all {
-            Resources::new()
+        let is_rest = |name: &ResourceName, amount: &Amount| {
+            !matches!(amount, Amount::Scalar(_)) || names.find(name).is_none()
+        };
+        let rest = resources
+            .ordinary()
+            .filter(|(name, amount)| is_rest(name, amount));
+        let is_expected =
+            expected.ordinary().eq(rest) && expected.special().eq(resources.special());
+        let extra = if is_expected {
+            expected.clone()
         } else {
-            resources.minus(&ordinary)
+            resources
+                .without_scalars(|name| names.find(name).is_some())
+                .into()
         };
         Self { plain, extra }
     }
 
     pub(super) fn resources(&self, names: &Names) -> Resources {
-        let mut resources = self.extra.clone();
+        let mut resources = Resources::clone(&self.extra);
         for (number, milli) in self.plain.iter().filter(|(_, milli)| *milli > 0) {
             if let Some(name) = names.name(number) {
-                put(
-                    &mut resources,
-                    &ResourceKind::plain(name.clone()),
-                    Amount::Scalar(milli),
-                );
+                resources.add_scalar(name.clone(), milli);
             }
         }
         resources
@@ -105,21 +95,18 @@ impl Bundle {
     }
 
     pub(super) fn contains(&self, other: &Self) -> bool {
-        self.plain.contains(&other.plain)
-            && (other.extra.is_empty() || self.extra.contains(&other.extra))
+        self.plain.contains(&other.plain) && self.extra.contains(&other.extra)
     }
 
     pub(super) fn add(&mut self, other: &Self) {
         self.plain.add(&other.plain);
-        add(&mut self.extra, &other.extra);
+        self.extra.add(&other.extra);
     }
 
     /// Takes away; of shared volumes, copies.
     pub(super) fn subtract(&mut self, other: &Self) {
         self.plain.subtract(&other.plain);
-        if !other.extra.is_empty() {
-            self.extra.subtract(&other.extra);
-        }
+        self.extra.subtract(&other.extra);
     }
 
     /// All scalars, of every kind.
@@ -133,15 +120,6 @@ impl Bundle {
 fn put(resources: &mut Resources, kind: &ResourceKind, amount: Amount) {
     // What was taken from resources that stand can be put together again: it is never refused.
     let _ = resources.insert(kind.clone(), amount);
-}
-
-/// Adds, when there is anything to add.
-pub(super) fn add(extra: &mut Resources, other: &Resources) {
-    if extra.is_empty() {
-        extra.clone_from(other);
-    } else if !other.is_empty() {
-        extra.add(other);
-    }
 }
 
 /// Whether everybody may have all of it: it holds nothing but ordinary numbers and items.
@@ -271,6 +249,10 @@ fn cut(milli: u64, left: &mut u64) -> u64 {
 }
 
 /// What only one can hold at a time: everything but shared volumes, which stay free while they are held.
-pub(super) fn exclusive(extra: &Resources) -> Resources {
-    extra.non_shared()
+pub(super) fn exclusive(extra: &Extra) -> Extra {
+    if has_shared(extra) {
+        extra.non_shared().into()
+    } else {
+        extra.clone()
+    }
 }

@@ -1,5 +1,6 @@
 //! Claims: what a framework wants and holds in one role; and their entries.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -11,33 +12,34 @@ use super::amounts::{Amounts, Names};
 use super::shape::Need;
 use super::tree::NONE;
 
-/// What a framework wants and holds in a role.
+/// What a framework wants and holds in a role. What every grant looks at stands first, together.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Claim {
-    pub(super) framework: FrameworkId,
-    pub(super) role: Role,
     /// Its place in the tree.
     pub(super) node: u32,
     /// The place of its role.
     pub(super) role_node: u32,
-    /// Greater priorities first, then in the framework's order.
-    pub(super) entries: Vec<u32>,
-    pub(super) by_id: BTreeMap<DemandId, u32>,
-    /// Those of them that want something: that take whatever is free, and that have a shape.
-    pub(super) open_any: Vec<u32>,
-    pub(super) open_shaped: Vec<u32>,
     pub(super) is_active: bool,
     pub(super) is_changed: bool,
-    /// The window of its framework.
-    pub(super) window: u32,
     /// Whether any of its entries wants something, also while it is closed.
     pub(super) wants: bool,
-    /// Agents where it was shut out.
-    pub(super) shut_at: Vec<u32>,
-    /// What of its shapes is where: on offer, and launched.
-    pub(super) placed: BTreeMap<DemandId, BTreeMap<u32, Placed>>,
+    /// The window of its framework.
+    pub(super) window: u32,
+    /// Of its entries, those that want something: that take whatever is free, and that have a shape.
+    pub(super) open_any: Vec<u32>,
+    pub(super) open_shaped: Vec<u32>,
+    /// Greater priorities first, then in the framework's order.
+    pub(super) entries: Vec<u32>,
     /// Where its turns in this run have got to.
     pub(super) turns: Turns,
+    pub(super) framework: FrameworkId,
+    pub(super) role: Role,
+    pub(super) by_id: BTreeMap<DemandId, u32>,
+    /// Agents where it was shut out.
+    pub(super) shut_at: Vec<u32>,
+    /// What of its entries that are gone is where.
+    pub(super) placed: BTreeMap<DemandId, BTreeMap<u32, Placed>>,
 }
 
 /// Instances of an entry on an agent.
@@ -45,6 +47,40 @@ pub(super) struct Claim {
 pub(super) struct Placed {
     pub(super) offered: u32,
     pub(super) launched: u32,
+}
+
+impl Placed {
+    pub(super) fn sum(self) -> u32 {
+        self.offered.saturating_add(self.launched)
+    }
+}
+
+/// Changes what is on one agent; what it was and is.
+pub(super) fn change_one(
+    placed: &mut BTreeMap<u32, Placed>,
+    agent: u32,
+    change: impl Fn(Placed) -> Placed,
+) -> (Placed, Placed) {
+    let nothing = Placed::default();
+    match placed.entry(agent) {
+        Slot::Vacant(slot) => {
+            let after = change(nothing);
+            if after != nothing {
+                slot.insert(after);
+            }
+            (nothing, after)
+        }
+        Slot::Occupied(mut slot) => {
+            let before = *slot.get();
+            let after = change(before);
+            if after == nothing {
+                slot.remove();
+            } else {
+                slot.insert(after);
+            }
+            (before, after)
+        }
+    }
 }
 
 /// Where a claim with shapes has got to in a run.
@@ -58,31 +94,56 @@ pub(super) struct Turns {
     pub(super) queue: VecDeque<u32>,
     /// Whether this queue has given anything.
     pub(super) is_progress: bool,
+    /// The look for agents that the queue is to be made of, while it is not at its end.
+    pub(super) look: Option<Box<Gathering>>,
 }
 
-/// One kind of thing wanted.
+/// A look for agents on which some of an entry would fit.
 #[derive(Debug)]
+pub(super) struct Gathering {
+    pub(super) entry: u32,
+    /// The buckets of the index that are still to be looked through, the next one last; none: a list of agents is.
+    pub(super) buckets: Option<Vec<usize>>,
+    /// Where the look through this bucket begins, and how many were looked at in it, or in the list.
+    pub(super) from: usize,
+    pub(super) seen: usize,
+    /// The index's when it began.
+    pub(super) version: u64,
+    pub(super) found: VecDeque<u32>,
+    /// How many instances those could take, each by itself; counted of gangs, of others one for each.
+    pub(super) room: u32,
+    /// Of gangs with bounds: how many of those that were found are where agents have the same of something.
+    pub(super) together: Vec<BTreeMap<Together, u32>>,
+}
+
+/// One kind of thing wanted. What every grant looks at stands first, together.
+#[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Entry {
     pub(super) claim: u32,
     /// Its place among the claim's entries.
     pub(super) rank: u32,
-    pub(super) demand: Arc<DemandEntry>,
-    /// None: whatever is free.
-    pub(super) need: Option<Need>,
-    /// Of those that take whatever is free: an offer holds one of these. None: what is configured.
-    pub(super) least: Option<Vec<Amounts>>,
     /// Wanted and not launched.
     pub(super) remaining: u32,
     /// On offer; may be more than remains, when the framework has lowered its demand.
     pub(super) offered: u32,
     /// Exclusions of another stamp have ended.
     pub(super) stamp: u32,
+    /// The agent that is kept for it.
+    pub(super) earmark: u32,
+    pub(super) has_predicates: bool,
+    pub(super) has_bounds: bool,
+    /// Of those that take whatever is free: an offer holds one of these. None: what is configured.
+    pub(super) least: Option<Vec<Amounts>>,
+    /// None: whatever is free.
+    pub(super) need: Option<Need>,
+    pub(super) demand: Arc<DemandEntry>,
+    /// What of it is where: on offer, and launched.
+    pub(super) placed: BTreeMap<u32, Placed>,
     /// How many are where agents have the same of something, for each bound of the entry.
     pub(super) together: Vec<BTreeMap<Together, u32>>,
     /// Since when it has wanted what nothing was there for.
     pub(super) waiting_since: Option<u64>,
-    /// The agent that is kept for it.
-    pub(super) earmark: u32,
 }
 
 /// What agents have the same of.
@@ -98,12 +159,15 @@ impl Entry {
         let mut entry = Self {
             claim,
             rank: 0,
+            has_predicates: !demand.predicates.is_empty(),
+            has_bounds: !demand.at_most.is_empty(),
             demand: Arc::new(demand.clone()),
             need: None,
             least: None,
             remaining: demand.count,
             offered: 0,
             stamp,
+            placed: BTreeMap::new(),
             together: vec![BTreeMap::new(); demand.at_most.len()],
             waiting_since: None,
             earmark: NONE,
@@ -154,6 +218,31 @@ impl Entry {
             }
         }
         allowed
+    }
+
+    /// Counts one instance more on an agent that is thought of, beside others that are, when its bounds leave room for it.
+    pub(super) fn count_beside(
+        &self,
+        beside: &mut [BTreeMap<Together, u32>],
+        agent: u32,
+        description: &AgentDescription,
+    ) -> bool {
+        let bounds = self.demand.at_most.iter().zip(&self.together);
+        let keys = self.demand.at_most.iter();
+        let keys: Vec<Together> = keys
+            .map(|bound| together(&bound.per, agent, description))
+            .collect();
+        let of = |counts: &BTreeMap<Together, u32>, key| counts.get(key).copied().unwrap_or(0);
+        let mut all = bounds.zip(beside.iter()).zip(&keys);
+        let has_room = all.all(|(((bound, there), beside), key)| {
+            of(there, key).saturating_add(of(beside, key)) < bound.count
+        });
+        if has_room {
+            for (counts, key) in beside.iter_mut().zip(keys) {
+                *counts.entry(key).or_default() += 1;
+            }
+        }
+        has_room
     }
 
     /// Counts more or fewer instances on an agent.

@@ -3,7 +3,7 @@
 use proffer_model::{AgentId, DemandEntry, DemandId, FrameworkId, Resources, Role};
 
 use super::bundle::Bundle;
-use super::claims::{Claim, Entry, Placed, Turns};
+use super::claims::{Claim, Entry, Placed, Turns, change_one};
 use super::exclusions::{End, Exclusions};
 use super::tree::NONE;
 use super::{Allocator, Framework};
@@ -51,7 +51,7 @@ impl Allocator {
         if self
             .agents
             .iter()
-            .any(|(_, agent, _)| agent.holdings.iter().any(|held| held.claim == claim))
+            .any(|(_, agent, _)| agent.holdings.of(claim).is_some())
         {
             return;
         }
@@ -67,10 +67,10 @@ impl Allocator {
         let holders = self
             .agents
             .iter()
-            .filter(|(_, agent, _)| agent.holdings.iter().any(|holding| holding.claim == claim));
+            .filter(|(_, agent, _)| agent.holdings.of(claim).is_some());
         for agent in holders.map(|(agent, ..)| agent).collect::<Vec<_>>() {
-            let bundle = self.agents.get_mut(agent).holding(claim).clone();
-            self.unhold(claim, agent, &bundle);
+            let held = self.agents.get(agent).holdings.of(claim).cloned();
+            self.unhold(claim, agent, &held.unwrap_or_default());
             self.on_more_free(agent);
         }
         let found = self.claim(claim);
@@ -113,21 +113,21 @@ impl Allocator {
         found.claims.insert(role.clone(), claim);
         let (is_active, window) = (found.is_active, found.window);
         self.claims[claim as usize] = Some(Claim {
-            framework: framework.clone(),
-            role: role.clone(),
             node,
             role_node,
-            entries: Vec::new(),
-            by_id: Default::default(),
-            open_any: Vec::new(),
-            open_shaped: Vec::new(),
             is_active,
             is_changed: false,
             window,
             wants: false,
+            open_any: Vec::new(),
+            open_shaped: Vec::new(),
+            entries: Vec::new(),
+            turns: Turns::default(),
+            framework: framework.clone(),
+            role: role.clone(),
+            by_id: Default::default(),
             shut_at: Vec::new(),
             placed: Default::default(),
-            turns: Turns::default(),
         });
         claim
     }
@@ -197,12 +197,15 @@ impl Allocator {
                 })
             }
         };
+        let gone = self.claims[claim as usize].as_mut();
+        let gone = gone.and_then(|claim| claim.placed.remove(&demand.id));
+        let before = old.and_then(|old| self.entry_mut(old));
+        fresh.placed = match before {
+            Some(before) => std::mem::take(&mut before.placed),
+            None => gone.unwrap_or_default(),
+        };
         if old.is_none() && !fresh.is_any() {
-            let placed = self.claim(claim).placed.get(&demand.id);
-            let offered = placed.map_or(0, |placed| {
-                placed.values().map(|placed| placed.offered).sum()
-            });
-            fresh.offered = offered;
+            fresh.offered = fresh.placed.values().map(|placed| placed.offered).sum();
         }
         if old.is_some_and(|old| self.entry(old).least.is_some()) {
             self.own_least -= 1;
@@ -215,9 +218,17 @@ impl Allocator {
 
     fn remove_entry(&mut self, entry: u32) {
         self.stop_waiting(entry);
-        self.own_least -= usize::from(self.entry(entry).least.is_some());
-        self.entries[entry as usize] = None;
+        let Some(gone) = self.entries[entry as usize].take() else {
+            return;
+        };
+        self.own_least -= usize::from(gone.least.is_some());
         self.entries_vacant.push(entry);
+        if let (false, Some(Some(claim))) = (
+            gone.placed.is_empty(),
+            self.claims.get_mut(gone.claim as usize),
+        ) {
+            claim.placed.insert(gone.demand.id.clone(), gone.placed);
+        }
     }
 
     fn next_stamp(&mut self) -> u32 {
@@ -342,15 +353,16 @@ impl Allocator {
         let found = self.find_entry(framework, role, entry);
         let is_counted = found.is_none_or(|found| {
             let entry = self.entry(found);
-            !entry.is_any()
-                || !entry.together.is_empty()
-                || self.is_placed(entry.claim, &entry.demand.id)
+            !entry.is_any() || entry.has_bounds || !entry.placed.is_empty()
         });
-        if is_counted {
-            self.change_placed(framework, role, entry, agent, |placed| Placed {
-                offered: placed.offered.saturating_sub(settled),
-                launched: placed.launched.saturating_add(launched),
-            });
+        let change = |placed: Placed| Placed {
+            offered: placed.offered.saturating_sub(settled),
+            launched: placed.launched.saturating_add(launched),
+        };
+        match (found, self.agents.find(agent)) {
+            (Some(found), Some(agent)) if is_counted => self.change_placed_of(found, agent, change),
+            (None, _) => self.change_placed(framework, role, entry, agent, change),
+            (Some(_), _) => {}
         }
         let Some(number) = found else { return };
         if let Some(entry) = self.entry_mut(number) {
@@ -384,10 +396,6 @@ impl Allocator {
     }
 
     // ---- where instances are
-
-    fn is_placed(&self, claim: u32, entry: &DemandId) -> bool {
-        self.claim(claim).placed.contains_key(entry)
-    }
 
     /// So many tasks that were launched for an entry are there: found running.
     pub fn place(
@@ -437,37 +445,30 @@ impl Allocator {
         else {
             return;
         };
-        self.change_placed_at(claim, entry, agent, change);
+        if let Some(number) = self.claim(claim).by_id.get(entry).copied() {
+            self.change_placed_of(number, agent, change);
+        } else if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+            let gone = found.placed.entry(entry.clone()).or_default();
+            change_one(gone, agent, change);
+            if gone.is_empty() {
+                found.placed.remove(entry);
+            }
+        }
     }
 
-    pub(super) fn change_placed_at(
+    /// Changes how many of an entry are on an agent.
+    pub(super) fn change_placed_of(
         &mut self,
-        claim: u32,
-        id: &DemandId,
+        number: u32,
         agent: u32,
         change: impl Fn(Placed) -> Placed,
     ) {
-        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+        let Some(Some(entry)) = self.entries.get_mut(number as usize) else {
             return;
         };
-        let of_entry = found.placed.entry(id.clone()).or_default();
-        let before = of_entry.get(&agent).copied().unwrap_or_default();
-        let after = change(before);
-        if after == Placed::default() {
-            of_entry.remove(&agent);
-        } else {
-            of_entry.insert(agent, after);
-        }
-        if of_entry.is_empty() {
-            found.placed.remove(id);
-        }
-        let entry = found.by_id.get(id).copied();
-        let Some(Some(entry)) = entry.and_then(|entry| self.entries.get_mut(entry as usize)) else {
-            return;
-        };
-        if let (false, Some(known)) = (entry.together.is_empty(), &self.agents.get(agent).known) {
-            let sum = |placed: Placed| placed.offered.saturating_add(placed.launched);
-            entry.count_together(agent, &known.description, sum(before), sum(after));
+        let (before, after) = change_one(&mut entry.placed, agent, change);
+        if let (true, Some(known)) = (entry.has_bounds, &self.agents.get(agent).known) {
+            entry.count_together(agent, &known.description, before.sum(), after.sum());
         }
     }
 
@@ -479,19 +480,16 @@ impl Allocator {
         for counts in &mut entry.together {
             counts.clear();
         }
-        let claim = self
-            .claims
-            .get(entry.claim as usize)
-            .and_then(Option::as_ref);
-        let Some(placed) = claim.and_then(|claim| claim.placed.get(&entry.demand.id)) else {
+        if !entry.has_bounds {
             return;
-        };
-        for (agent, placed) in placed {
+        }
+        let placed = std::mem::take(&mut entry.placed);
+        for (agent, placed) in &placed {
             if let Some(known) = &self.agents.get(*agent).known {
-                let there = placed.offered.saturating_add(placed.launched);
-                entry.count_together(*agent, &known.description, 0, there);
+                entry.count_together(*agent, &known.description, 0, placed.sum());
             }
         }
+        entry.placed = placed;
     }
 
     /// An agent says something else of itself.
@@ -512,6 +510,9 @@ impl Allocator {
                 placed.remove(&agent);
             }
             claim.placed.retain(|_, placed| !placed.is_empty());
+        }
+        for entry in self.entries.iter_mut().flatten() {
+            entry.placed.remove(&agent);
         }
         self.recount_placed();
     }
@@ -538,11 +539,14 @@ impl Allocator {
         };
         let found = self.entry(entry);
         let (stamp, is_any) = (found.stamp, found.is_any());
-        let mut refused = Bundle::of_known(refused, &self.names);
+        let expected = &self.agents.get(agent).free.extra;
+        let mut refused = Bundle::like(refused, &self.names, expected);
         if !is_any {
             let free = &self.agents.get(agent).free;
             refused.plain.grow_to(&free.plain);
-            refused.extra = refused.extra.plus(&free.extra.minus(&refused.extra));
+            if !refused.extra.contains(&free.extra) {
+                refused.extra = refused.extra.plus(&free.extra.minus(&refused.extra)).into();
+            }
         }
         let claim = found.claim;
         let found = self.agents.get_mut(agent);
@@ -594,8 +598,8 @@ impl Allocator {
         }
     }
 
-    /// Exclusions that have ended by now: their agents are looked at again.
-    pub(super) fn end_due_exclusions(&mut self) {
+    /// Exclusions that have ended by now: their agents are looked at again. False: the steps are used up before.
+    pub(super) fn end_due_exclusions(&mut self, steps_max: u32) -> bool {
         while let Some(end) = self.ends.pop_until(self.now) {
             self.steps = self.steps.saturating_add(1);
             if !stands(&self.entries, &end) || self.agents.try_get(end.agent).is_none() {
@@ -604,7 +608,11 @@ impl Allocator {
             let claim = self.entry(end.entry).claim;
             self.agents.get_mut(end.agent).shut.unset(claim);
             self.touch_agent(end.agent);
+            if self.steps >= steps_max {
+                return false;
+            }
         }
+        true
     }
 
     pub(super) fn next_end(&mut self) -> Option<u64> {

@@ -58,16 +58,20 @@ impl Allocator {
         self.waiting.first().map(|(due, ..)| *due)
     }
 
-    /// Chooses an agent for each entry that has waited long enough.
-    pub(super) fn make_due_earmarks(&mut self) {
+    /// Chooses an agent for each entry that has waited long enough; false: the steps are used up before. To choose is to look
+    /// at all agents, in one go.
+    pub(super) fn make_due_earmarks(&mut self, steps_max: u32) -> bool {
         let after = u64::try_from(self.options.earmark_after.as_nanos()).unwrap_or(u64::MAX);
         while self
             .waiting
             .first()
             .is_some_and(|(due, ..)| *due <= self.now)
         {
+            if self.steps >= steps_max {
+                return false;
+            }
             let Some((_, _, number)) = self.waiting.pop_first() else {
-                return;
+                break;
             };
             let Some(Some(entry)) = self.entries.get(number as usize) else {
                 continue;
@@ -100,6 +104,7 @@ impl Allocator {
                 }
             }
         }
+        true
     }
 
     fn earmark(&mut self, agent: u32, number: u32) {

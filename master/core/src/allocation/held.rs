@@ -3,107 +3,79 @@
 use proffer_model::Resources;
 
 use super::Allocator;
-use super::amounts::Amounts;
+use super::amounts::{Amounts, Names};
 use super::bundle::{self, Bundle, Sums, sums_of};
+use super::extra::Extra;
 use super::tree::NONE;
 
 impl Allocator {
     /// A claim holds more of an agent. `is_counted`: as one allocation more.
     pub(super) fn hold(&mut self, claim: u32, agent: u32, bundle: Bundle, is_counted: bool) {
-        let sums = self.held_sums(claim, agent, &bundle, false);
+        let before = self.agents.get(agent).holdings.of(claim);
+        let sums = sums_between(before.map(|held| &held.extra), &bundle, &mut self.names);
         self.take_free(agent, &bundle);
-        self.agents.get_mut(agent).holding(claim).add(&bundle);
         let node = self.claim(claim).node;
-        if is_counted {
-            self.tree.allocate(node, &sums.all, &sums.charged);
-        } else {
-            self.tree.enlarge(node, &sums.all, &sums.charged);
+        match (is_counted, &sums) {
+            (true, Some(sums)) => self.tree.allocate(node, &sums.all, &sums.charged),
+            (true, None) => self.tree.allocate(node, &bundle.plain, &bundle.plain),
+            (false, Some(sums)) => self.tree.enlarge(node, &sums.all, &sums.charged),
+            (false, None) => self.tree.enlarge(node, &bundle.plain, &bundle.plain),
         }
+        self.agents.get_mut(agent).holdings.give(claim, bundle);
     }
 
-    /// All that is free goes to a claim: the same as [`Allocator::hold`], and nothing is copied.
-    pub(super) fn hold_whole(&mut self, claim: u32, agent: u32) {
-        let found = self.agents.get_mut(agent);
-        let bundle = std::mem::take(&mut found.free);
+    /// All that is free goes to a claim: the same as [`Allocator::hold`], and only what it answers is copied: what went.
+    pub(super) fn hold_whole(&mut self, claim: u32, agent: u32) -> Bundle {
         let node = self.claims[claim as usize]
             .as_ref()
             .map_or(NONE, |claim| claim.node);
+        let found = self.agents.get_mut(agent);
+        let bundle = std::mem::take(&mut found.free);
+        found.holdings.give(claim, bundle.clone());
         self.available.subtract(&bundle.plain);
         self.tree.allocate(node, &bundle.plain, &bundle.plain);
-        let holding = found
-            .holdings
-            .iter_mut()
-            .find(|holding| holding.claim == claim);
-        match holding {
-            Some(holding) => holding.bundle.add(&bundle),
-            None => found
-                .holdings
-                .push(super::agents::Holding { claim, bundle }),
-        }
         self.agents.reindex(agent);
+        bundle
     }
 
     /// A claim holds less of an agent; no more goes than it holds. Answers what went.
     pub(super) fn unhold(&mut self, claim: u32, agent: u32, bundle: &Bundle) -> Bundle {
-        let holding = self.agents.get_mut(agent).holding(claim);
-        let mut gone = bundle.clone();
-        if !holding.contains(bundle) {
-            let mut rest = holding.clone();
-            rest.subtract(bundle);
-            gone = holding.clone();
-            gone.subtract(&rest);
-        }
-        holding.subtract(&gone);
-        let sums = self.held_sums(claim, agent, &gone, true);
+        let Some(gone) = self.agents.get_mut(agent).holdings.take_back(claim, bundle) else {
+            return Bundle::default();
+        };
+        let left = self.agents.get(agent).holdings.of(claim);
+        let sums = sums_between(left.map(|held| &held.extra), &gone, &mut self.names);
         let node = self.claim(claim).node;
-        self.tree.release(node, &sums.all, &sums.charged);
+        match &sums {
+            Some(sums) => self.tree.release(node, &sums.all, &sums.charged),
+            None => self.tree.release(node, &gone.plain, &gone.plain),
+        }
         let found = self.agents.get_mut(agent);
-        found.holdings.retain(|holding| !holding.bundle.is_empty());
-        if found.is_overheld || !gone.extra.is_empty() {
+        if found.is_overheld || !bundle::is_common(&gone.extra) {
             self.recount_free(agent);
         } else {
-            found.free.plain.add(&gone.plain);
+            found.free.add(&gone);
             self.available.add(&gone.plain);
             self.agents.reindex(agent);
         }
         gone
     }
 
-    /// What a change of a holding changes of its claim's sums: shared volumes count once, however many copies are held.
-    /// `is_done`: the holding has changed already, by taking `bundle` away.
-    fn held_sums(&mut self, claim: u32, agent: u32, bundle: &Bundle, is_done: bool) -> Sums {
-        let mut sums = Sums {
-            all: bundle.plain.clone(),
-            charged: bundle.plain.clone(),
-        };
-        if bundle.extra.special().next().is_none() {
-            return sums;
-        }
-        let less = self.agents.get_mut(agent).holding(claim).extra.clone();
-        let more = less.plus(&bundle.extra);
-        debug_assert!(is_done || !bundle.is_empty());
-        let (more, less) = (
-            sums_of(&more, &mut self.names),
-            sums_of(&less, &mut self.names),
-        );
-        sums.all.add(&more.all.minus(&less.all));
-        sums.charged.add(&more.charged.minus(&less.charged));
-        sums
-    }
-
     fn take_free(&mut self, agent: u32, bundle: &Bundle) {
         let found = self.agents.get_mut(agent);
         let is_there = found.free.plain.contains(&bundle.plain);
-        if !is_there || !bundle.extra.is_empty() {
+        let is_common =
+            bundle::is_common(&bundle.extra) && found.free.extra.contains(&bundle.extra);
+        if !is_there || !is_common {
             // What is about to be held is not yet: it is taken from the free by hand.
+            let exclusive = bundle::exclusive(&bundle.extra);
             let mut free = found.free.clone();
-            found.is_overheld |=
-                !is_there || !free.extra.contains(&bundle::exclusive(&bundle.extra));
+            found.is_overheld |= !is_there || !free.extra.contains(&exclusive);
             free.plain.subtract(&bundle.plain);
-            free.extra.subtract(&bundle::exclusive(&bundle.extra));
+            free.extra.subtract(&exclusive);
             self.set_free(agent, free);
         } else {
-            found.free.plain.subtract(&bundle.plain);
+            found.free.subtract(bundle);
             self.available.subtract(&bundle.plain);
             self.agents.reindex(agent);
         }
@@ -114,9 +86,9 @@ impl Allocator {
         let found = self.agents.get(agent);
         let Some(known) = &found.known else { return };
         let mut held = Bundle::default();
-        for holding in &found.holdings {
+        for holding in found.holdings.iter() {
             held.plain.add(&holding.bundle.plain);
-            bundle::add(&mut held.extra, &bundle::exclusive(&holding.bundle.extra));
+            held.extra.add(&bundle::exclusive(&holding.bundle.extra));
         }
         let mut free = known.total.clone();
         let is_overheld = !free.contains(&held);
@@ -157,6 +129,12 @@ impl Allocator {
 
     /// What there is of an agent has changed, with what is reserved of it.
     pub(super) fn set_total(&mut self, agent: u32, total: Bundle, resources: &Resources) {
+        let mut total = total;
+        if total.extra == self.usual_extra {
+            total.extra.clone_from(&self.usual_extra);
+        } else {
+            self.usual_extra.clone_from(&total.extra);
+        }
         let all = total.all(&mut self.names);
         let reserved = bundle::reserved_of(resources, &mut self.names);
         let Some(known) = self.agents.get_mut(agent).known.as_mut() else {
@@ -234,4 +212,20 @@ impl Allocator {
             }
         }
     }
+}
+
+/// What a bundle changes of its claim's sums, beside one whose extra the claim holds there too: shared volumes count once,
+/// however many copies are held. None: the sums change by its vector alone.
+fn sums_between(beside: Option<&Extra>, bundle: &Bundle, names: &mut Names) -> Option<Sums> {
+    if bundle::is_common(&bundle.extra) {
+        return None;
+    }
+    let less = beside.cloned().unwrap_or_default();
+    let mut more = less.clone();
+    more.add(&bundle.extra);
+    let (more, less) = (sums_of(&more, names), sums_of(&less, names));
+    Some(Sums {
+        all: bundle.plain.plus(&more.all.minus(&less.all)),
+        charged: bundle.plain.plus(&more.charged.minus(&less.charged)),
+    })
 }

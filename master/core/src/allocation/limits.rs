@@ -15,5 +15,8 @@ pub(super) const EARMARK_LASTS: u64 = 10;
 /// Agents where a claim was shut out are kept in a list; when it is longer than this and twice as long as there are agents,
 /// those that are in it twice are taken out.
 pub(super) const SHUT_AT_MIN: usize = 64;
+/// Agents with numbers beside each other that are looked at together when all are, because they lie together in memory; of
+/// fewer than the square of this, the order is random in every way.
+pub(super) const NEIGHBOURS: usize = 32;
 /// Agents that are fetched from memory side by side.
 pub(super) const EXPECTED_TOGETHER: usize = 16;

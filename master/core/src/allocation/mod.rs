@@ -29,7 +29,9 @@ mod demand;
 mod double;
 mod earmarks;
 mod exclusions;
+mod extra;
 mod held;
+mod holdings;
 mod limits;
 mod problem;
 mod quota;
@@ -60,6 +62,7 @@ use bits::Bits;
 use bundle::Bundle;
 use claims::{Claim, Entry};
 use exclusions::Ends;
+use extra::Extra;
 use random::Random;
 use run::{Granted, Work};
 use tree::Tree;
@@ -79,6 +82,8 @@ pub struct Allocator {
     /// How many names there were when what is said in numbers was last said.
     names_known: usize,
     agents: Agents,
+    /// What the agent that was told of last has besides ordinary scalars: the next one has mostly the same.
+    usual_extra: Extra,
     claims: Vec<Option<Claim>>,
     claims_vacant: Vec<u32>,
     entries: Vec<Option<Entry>>,
@@ -116,7 +121,6 @@ pub struct Allocator {
     tried: Vec<u32>,
     served: Vec<u32>,
     granted: Vec<Granted>,
-    merged: BTreeMap<(u32, u32, bool), u32>,
     now: u64,
     steps: u32,
 }
@@ -154,6 +158,7 @@ impl Allocator {
             names,
             options,
             agents: Agents::default(),
+            usual_extra: Extra::default(),
             claims: Vec::new(),
             claims_vacant: Vec::new(),
             entries: Vec::new(),
@@ -179,7 +184,6 @@ impl Allocator {
             tried: Vec::new(),
             served: Vec::new(),
             granted: Vec::new(),
-            merged: BTreeMap::new(),
             now: 0,
             steps: 0,
         }
@@ -259,7 +263,7 @@ impl Allocator {
         let Some(number) = self.agents.find(agent) else {
             return;
         };
-        for holding in self.agents.get(number).holdings.clone() {
+        for holding in self.agents.get(number).holdings.clone().iter() {
             self.unhold(holding.claim, number, &holding.bundle);
             self.refresh(holding.claim);
             self.on_less_held(self.claim(holding.claim).role_node);
@@ -305,7 +309,9 @@ impl Allocator {
         else {
             return;
         };
-        let bundle = Bundle::of_known(resources, &self.names);
+        let held = self.agents.get(number).holdings.of(claim);
+        let expected = held.map(|held| held.extra.clone()).unwrap_or_default();
+        let bundle = Bundle::like(resources, &self.names, &expected);
         self.unhold(claim, number, &bundle);
         self.refresh(claim);
         self.on_less_held(self.claim(claim).role_node);

@@ -73,7 +73,7 @@ impl RoleState {
 
     /// Counts the need anew; it before and now, when there is a guarantee here or beneath.
     pub(super) fn recount_need(&mut self) -> Option<(Amounts, Amounts)> {
-        let unmet = self.unmet();
+        let unmet = self.guard.as_ref().and_then(|_| self.unmet());
         let guard = self.guard.as_mut()?;
         let mut need = guard.beneath.clone();
         if let Some(unmet) = unmet {
@@ -90,7 +90,8 @@ impl super::tree::Tree {
         let mut room: Option<Amounts> = None;
         let mut node = role;
         while node != super::tree::NONE {
-            if let Some(here) = self.state(node).and_then(RoleState::room) {
+            let state = self.state(node).filter(|_| self.node(node).is_limited);
+            if let Some(here) = state.and_then(RoleState::room) {
                 match &mut room {
                     Some(room) => room.shrink_to(&here),
                     None => room = Some(here),

@@ -283,7 +283,7 @@ impl Allocator {
                 reserved.entry(role).or_default().add(&amounts);
             }
             let mut all = agent.free.clone();
-            for holding in &agent.holdings {
+            for holding in agent.holdings.iter() {
                 let sums = sums_of(&holding.bundle.extra, &mut names);
                 let of_claim = held.entry(holding.claim).or_default();
                 of_claim.0.add(&holding.bundle.plain.plus(&sums.all));
@@ -292,9 +292,9 @@ impl Allocator {
                 let exclusive = bundle::exclusive(&holding.bundle.extra);
                 let numbers = all.extra.non_scalars();
                 if numbers.minus(&exclusive.non_scalars()) != numbers {
-                    return Err(format!("{} has {exclusive} free that is held", known.id));
+                    return Err(format!("{} has {} free that is held", known.id, *exclusive));
                 }
-                bundle::add(&mut all.extra, &exclusive);
+                all.extra.add(&exclusive);
             }
             if !agent.is_overheld && all != known.total {
                 return Err(format!("{}: free and held are not its total", known.id));

@@ -10,8 +10,8 @@ use super::Allocator;
 use super::agents::Cursor;
 use super::amounts::Amounts;
 use super::bundle::Bundle;
-use super::limits::{EXPECTED_TOGETHER, FEW_CLAIMS_MAX};
-use super::tree::Order;
+use super::limits::{EXPECTED_TOGETHER, FEW_CLAIMS_MAX, NEIGHBOURS};
+use super::tree::{NONE, Order};
 use super::types::{Grant, GrantedOffer, Run, Scope};
 
 /// What is to be done, and what of it is done.
@@ -63,6 +63,31 @@ pub(super) struct Granted {
     pub(super) is_any: bool,
     pub(super) fit: (u32, u32),
     pub(super) more_fits: Vec<(u32, u32)>,
+    /// Grants that come after it may become one with it.
+    is_open: bool,
+    /// An open one of the other kind, to the same claim of the same agent, that was granted before.
+    before: u32,
+}
+
+impl Granted {
+    pub(super) fn new(
+        claim: u32,
+        agent: u32,
+        bundle: Bundle,
+        is_any: bool,
+        fit: (u32, u32),
+    ) -> Self {
+        Self {
+            claim,
+            agent,
+            bundle,
+            is_any,
+            fit,
+            more_fits: Vec::new(),
+            is_open: false,
+            before: NONE,
+        }
+    }
 }
 
 impl Allocator {
@@ -71,12 +96,10 @@ impl Allocator {
         self.now = now.mono_ns;
         self.steps = 0;
         self.granted.clear();
-        self.merged.clear();
         self.tree.settle();
         self.settle_windows();
-        self.end_due_exclusions();
-        self.make_due_earmarks();
-        let is_done = self.work_off(scope, steps_max);
+        let is_in_time = self.end_due_exclusions(steps_max) & self.make_due_earmarks(steps_max);
+        let is_done = self.work_off(scope, steps_max) && is_in_time;
         let next = self.next_end().into_iter().chain(self.next_earmark());
         Run {
             grants: self.grants(),
@@ -157,7 +180,7 @@ impl Allocator {
             found.is_changed = false;
             found.is_shared_offered = false;
         }
-        self.random.shuffle(&mut agents);
+        self.random.shuffle_blocks(&mut agents, NEIGHBOURS);
         let agents = Source::List(agents, 0);
         Work {
             agents,
@@ -271,7 +294,7 @@ impl Allocator {
             }
             self.begin_pass(work);
         }
-        while self.tree.first(Order::Shaped).is_some() {
+        while self.next_shaped(work).is_some() {
             if self.steps >= steps_max || !self.turn(work, steps_max) {
                 return false;
             }
@@ -305,7 +328,7 @@ impl Allocator {
         match &mut work.agents {
             Source::List(agents, done) => {
                 if work.pass == Pass::Any && *done > 0 {
-                    self.random.shuffle(agents);
+                    self.random.shuffle_blocks(agents, NEIGHBOURS);
                 }
                 *done = 0;
             }
@@ -340,6 +363,11 @@ impl Allocator {
         let Some(few) = &work.few else {
             return self.tree.first(order);
         };
+        self.first_of(few, order)
+    }
+
+    /// The first in order of a few claims.
+    pub(super) fn first_of(&self, few: &[u32], order: Order) -> Option<u32> {
         let taking_part = few.iter().copied().filter(|claim| {
             let found = self.claims.get(*claim as usize).and_then(Option::as_ref);
             found.is_some_and(|found| self.tree.is_in(found.node, order))
@@ -352,7 +380,7 @@ impl Allocator {
 
     /// Whether a claim with shapes is before the next one that takes whatever is free.
     fn is_shaped_next(&self, work: &Work, next: u32) -> bool {
-        let Some(shaped) = self.tree.first(Order::Shaped) else {
+        let Some(shaped) = self.next_shaped(work) else {
             return false;
         };
         work.pass == Pass::Any
@@ -433,20 +461,29 @@ impl Allocator {
 
     /// Notes a grant; one to the same claim of the same agent in the same run becomes larger. Whether it is for an entry
     /// that it was not for before, or for more instances.
-    pub(super) fn note(&mut self, granted: Granted, merge: Merge) -> bool {
-        let key = (granted.claim, granted.agent, granted.is_any);
+    pub(super) fn note(&mut self, mut granted: Granted, merge: Merge) -> bool {
+        let (claim, agent) = (granted.claim, granted.agent);
         if merge != Merge::Never
-            && let Some(index) = self.merged.get(&key)
-            && let Some(before) = self.granted.get_mut(*index as usize)
+            && let Some(noted) = self.agents.get_mut(agent).holdings.noted(claim)
         {
-            before.bundle.add(&granted.bundle);
-            return before.add_fit(granted.fit);
+            // What was noted in a run before stands for nothing, and is known by that.
+            let mut index = *noted;
+            while let Some(before) = self.granted.get_mut(index as usize)
+                && (before.claim, before.agent, before.is_open) == (claim, agent, true)
+            {
+                if before.is_any == granted.is_any {
+                    before.bundle.add(&granted.bundle);
+                    return before.add_fit(granted.fit);
+                }
+                granted.before = index;
+                index = before.before;
+            }
+            if merge == Merge::Often {
+                granted.is_open = true;
+                *noted = u32::try_from(self.granted.len()).unwrap_or(NONE);
+            }
         }
-        if merge == Merge::Often {
-            let index = u32::try_from(self.granted.len()).unwrap_or(u32::MAX);
-            self.merged.insert(key, index);
-        }
-        self.count_offer(granted.claim);
+        self.count_offer(claim);
         self.granted.push(granted);
         true
     }

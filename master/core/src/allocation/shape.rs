@@ -10,6 +10,7 @@ use proffer_model::{RangeSet, ResourceKind, ResourceName, Resources, Role, Shape
 
 use super::amounts::{Amounts, Names};
 use super::bundle::Bundle;
+use super::extra::Extra;
 
 /// What one instance needs.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Need {
     /// Ordinary scalars.
     pub(super) plain: Amounts,
     /// Numbers and items that must be exactly these, and things of other kinds.
-    pub(super) exact: Resources,
+    pub(super) exact: Extra,
     /// So many numbers of each, whichever.
     pub(super) counts: BTreeMap<ResourceName, u64>,
 }
@@ -84,6 +85,14 @@ impl Need {
         names: &Names,
         count: u64,
     ) -> Option<Bundle> {
+        if self.is_plain() && super::bundle::is_common(&free.extra) {
+            let plain = self.plain.times(count);
+            let is_there = free.plain.contains(&plain) && room.contains(&plain);
+            return is_there.then(|| Bundle {
+                plain,
+                extra: Extra::default(),
+            });
+        }
         let (role, takes) = of;
         let mut left = free.extra.clone();
         let mut taken = Bundle::default();
@@ -153,13 +162,16 @@ fn put(resources: &mut Resources, kind: &ResourceKind, amount: Amount) {
 }
 
 fn take_reserved(
-    left: &mut Resources,
+    left: &mut Extra,
     role: &Role,
     takes: Takes,
     names: &Names,
     missing: &mut Amounts,
-    taken: &mut Resources,
+    taken: &mut Extra,
 ) {
+    if super::bundle::is_common(left) {
+        return;
+    }
     let mut part = Resources::new();
     for (kind, amount) in left
         .special()
@@ -174,17 +186,13 @@ fn take_reserved(
             put(&mut part, kind, Amount::Scalar(used));
         }
     }
+    let part = part.into();
     left.subtract(&part);
     taken.add(&part);
 }
 
 /// So many numbers of one name, those for the role first, then those for everybody.
-fn take_numbers(
-    left: &mut Resources,
-    role: &Role,
-    name: &ResourceName,
-    wanted: u64,
-) -> Option<Resources> {
+fn take_numbers(left: &mut Extra, role: &Role, name: &ResourceName, wanted: u64) -> Option<Extra> {
     let mut part = Resources::new();
     let mut missing = wanted;
     let of_role = left.special().filter(|(kind, _)| {
@@ -205,6 +213,7 @@ fn take_numbers(
             put(&mut part, &kind, Amount::Ranges(first));
         }
     }
+    let part = part.into();
     left.subtract(&part);
     (missing == 0).then_some(part)
 }

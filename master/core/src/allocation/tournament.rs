@@ -17,74 +17,66 @@ impl Key {
 /// Keys by place, and the first of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tournament {
-    keys: Vec<Key>,
-    /// Winners of the matches: of 1 that of all; of n those of 2n and 2n + 1. As many as keys; 0 is not used.
-    winners: Vec<u32>,
+    /// Who won each match: of 1 that of all; of n those of 2n and 2n + 1; the second half are the entrants. 0 is not used.
+    slots: Vec<Slot>,
+}
+
+/// Two that play against each other lie in one line of the processor's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    key: Key,
+    place: u32,
 }
 
 impl Tournament {
     /// Begins anew with these.
     pub(super) fn rebuild(&mut self, keys: impl Iterator<Item = Key>) {
-        self.keys.clear();
-        self.keys.extend(keys);
-        let size = self.keys.len().next_power_of_two().max(2);
-        self.keys.resize(size, Key::ABSENT);
-        self.winners.clear();
-        self.winners.resize(size, 0);
+        let keys: Vec<Key> = keys.collect();
+        let size = keys.len().next_power_of_two().max(2);
+        let absent = std::iter::repeat(Key::ABSENT);
+        let entrants = (0..).zip(keys.into_iter().chain(absent)).take(size);
+        self.slots.clear();
+        self.slots.resize(
+            size,
+            Slot {
+                key: Key::ABSENT,
+                place: 0,
+            },
+        );
+        self.slots
+            .extend(entrants.map(|(place, key)| Slot { key, place }));
         for slot in (1..size).rev() {
-            self.winners[slot] = self.play(slot);
+            self.slots[slot] = self.winner(2 * slot);
         }
     }
 
-    fn entrant(&self, slot: usize) -> u32 {
-        let size = self.keys.len();
-        if slot < size {
-            self.winners[slot]
-        } else {
-            u32::try_from(slot - size).unwrap_or(u32::MAX)
-        }
-    }
-
-    fn play(&self, slot: usize) -> u32 {
-        let (left, right) = (self.entrant(2 * slot), self.entrant(2 * slot + 1));
-        if self.keys[right as usize] < self.keys[left as usize] {
-            right
-        } else {
-            left
-        }
-    }
-
-    pub(super) fn get(&self, place: u32) -> Key {
-        self.keys
-            .get(place as usize)
-            .copied()
-            .unwrap_or(Key::ABSENT)
+    /// Of two that play against each other. Which one it is cannot be foretold, so it is computed and not branched upon.
+    fn winner(&self, left: usize) -> Slot {
+        let is_right = self.slots[left + 1].key < self.slots[left].key;
+        self.slots[left + usize::from(is_right)]
     }
 
     /// Changes one key.
     pub(super) fn set(&mut self, place: u32, key: Key) {
-        let Some(found) = self.keys.get_mut(place as usize) else {
+        let mut slot = self.slots.len() / 2 + place as usize;
+        let Some(found) = self.slots.get_mut(slot).filter(|found| found.key != key) else {
             return;
         };
-        if *found == key {
-            return;
-        }
-        *found = key;
-        let mut slot = (self.keys.len() + place as usize) / 2;
-        while slot > 0 {
-            let (before, after) = (self.winners[slot], self.play(slot));
-            if before == after && after != place {
+        found.key = key;
+        while slot > 1 {
+            let winner = self.winner(slot & !1);
+            slot /= 2;
+            if self.slots[slot] == winner {
                 return;
             }
-            self.winners[slot] = after;
-            slot /= 2;
+            self.slots[slot] = winner;
         }
     }
 
     /// The place of the first, when any takes part.
     pub(super) fn first(&self) -> Option<u32> {
-        let first = *self.winners.get(1)?;
-        (self.get(first) != Key::ABSENT).then_some(first)
+        let first = self.slots.get(1)?;
+        (first.key != Key::ABSENT).then_some(first.place)
     }
 }
 

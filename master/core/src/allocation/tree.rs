@@ -43,28 +43,43 @@ pub(super) enum Kind {
     Vacant,
 }
 
-/// A place in the tree.
+/// A place in the tree. Every grant looks at those from a claim to the root, so they are small; what is looked at less often
+/// is in boxes.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) parent: u32,
-    path: String,
     /// Its place among its parent's children.
     place: u32,
-    weight: u32,
     /// All that is held here and beneath, of every kind.
     pub(super) held: Amounts,
     /// Allocations counted here and beneath; never less.
     count: u64,
     share: u64,
-    children: Vec<u32>,
-    orders: [Tournament; 3],
+    weight: u32,
+    /// The child that is first in each order; NONE: none takes part.
+    firsts: [u32; 3],
+    /// In which of its parent's orders it takes part.
+    is_in: [bool; 3],
     /// Of claims: in which orders they take part.
     takes_part: [bool; 2],
     /// Of groups: left out of the order of those that take anything.
     is_hidden: bool,
     /// Whether a guarantee holds here: of this role, of one above, or, of roles, of one beneath.
     is_guarded: bool,
+    /// Of roles: whether they have limits.
+    pub(super) is_limited: bool,
+    /// Whether it has more than one child.
+    has_siblings_beneath: bool,
+    branch: Box<Branch>,
+}
+
+/// What is known of a node besides: its name and its children.
+#[derive(Debug, Default)]
+struct Branch {
+    path: String,
+    children: Vec<u32>,
+    orders: [Tournament; 3],
 }
 
 /// The roles, their groups and their claims.
@@ -88,18 +103,27 @@ impl Node {
         Self {
             kind,
             parent,
-            path,
             place: 0,
-            weight: WEIGHT_ONE,
             held: Amounts::default(),
             count: 0,
             share: 0,
-            children: Vec::new(),
-            orders: Default::default(),
+            weight: WEIGHT_ONE,
+            firsts: [NONE; 3],
+            is_in: [false; 3],
             takes_part: [false; 2],
             is_hidden: false,
             is_guarded: false,
+            is_limited: false,
+            has_siblings_beneath: false,
+            branch: Box::new(Branch {
+                path,
+                ..Branch::default()
+            }),
         }
+    }
+
+    fn children(&self) -> &[u32] {
+        &self.branch.children
     }
 
     pub(super) fn role_state(&self) -> Option<&RoleState> {
@@ -107,6 +131,15 @@ impl Node {
             Kind::Role(state) => Some(state),
             Kind::Group | Kind::Claim(_) | Kind::Vacant => None,
         }
+    }
+}
+
+impl Branch {
+    /// The child that is first in an order; NONE: none takes part.
+    fn first(&self, order: usize) -> u32 {
+        let place = self.orders[order].first();
+        let child = place.and_then(|place| self.children.get(place as usize));
+        child.copied().unwrap_or(NONE)
     }
 }
 
@@ -180,7 +213,7 @@ impl Tree {
         let group = match self.group(role) {
             Some(group) => group,
             None => {
-                let path = format!("{}/.", self.node(role).path);
+                let path = format!("{}/.", self.node(role).branch.path);
                 let group = self.insert(Kind::Group, role, path);
                 let is_covered = self.state(role).is_some_and(|state| state.is_covered);
                 self.node_mut(group).is_guarded = is_covered;
@@ -194,7 +227,7 @@ impl Tree {
 
     /// The group of a role that has claims.
     pub(super) fn group(&self, role: u32) -> Option<u32> {
-        let children = &self.node(role).children;
+        let children = self.node(role).children();
         children
             .iter()
             .copied()
@@ -208,7 +241,7 @@ impl Tree {
         self.walk_up(group, |above| above.held.subtract(&held));
         self.remove(node);
         let mut above = group;
-        if self.node(group).children.is_empty() {
+        if self.node(group).children().is_empty() {
             above = self.node(group).parent;
             self.remove(group);
         }
@@ -221,7 +254,7 @@ impl Tree {
         let mut role = role;
         while role != ROOT {
             let node = self.node(role);
-            let is_used = !node.children.is_empty()
+            let is_used = !node.children().is_empty()
                 || node.weight != WEIGHT_ONE
                 || node.role_state().is_none_or(RoleState::is_used);
             if is_used {
@@ -239,8 +272,8 @@ impl Tree {
     }
 
     fn insert(&mut self, kind: Kind, parent: u32, path: String) -> u32 {
-        let children = &self.nodes[parent as usize].children;
-        let at = children.partition_point(|child| self.node(*child).path < path);
+        let children = self.node(parent).children();
+        let at = children.partition_point(|child| self.node(*child).branch.path < path);
         let fresh = Node::new(kind, parent, path);
         let node = match self.vacant.pop() {
             Some(node) => {
@@ -252,7 +285,7 @@ impl Tree {
                 u32::try_from(self.nodes.len() - 1).unwrap_or(NONE)
             }
         };
-        self.node_mut(parent).children.insert(at, node);
+        self.node_mut(parent).branch.children.insert(at, node);
         self.replay(parent);
         node
     }
@@ -260,6 +293,7 @@ impl Tree {
     fn remove(&mut self, node: u32) {
         let parent = self.node(node).parent;
         self.node_mut(parent)
+            .branch
             .children
             .retain(|child| *child != node);
         *self.node_mut(node) = Node::new(Kind::Vacant, NONE, String::new());
@@ -269,19 +303,28 @@ impl Tree {
 
     /// Numbers the children of a node and plays all its tournaments.
     fn replay(&mut self, node: u32) {
-        let children = std::mem::take(&mut self.node_mut(node).children);
-        for (place, child) in (0..).zip(&children) {
+        let mut branch = std::mem::take(&mut self.node_mut(node).branch);
+        for (place, child) in (0..).zip(&branch.children) {
             self.node_mut(*child).place = place;
             self.recount_share(*child);
         }
         for order in ORDERS {
-            let keys: Vec<Key> = children
+            let index = order as usize;
+            let keys: Vec<Key> = branch
+                .children
                 .iter()
-                .map(|child| self.key(*child, order))
+                .map(|child| {
+                    let key = self.key(*child, order);
+                    self.node_mut(*child).is_in[index] = key != Key::ABSENT;
+                    key
+                })
                 .collect();
-            self.node_mut(node).orders[order as usize].rebuild(keys.into_iter());
+            branch.orders[index].rebuild(keys.into_iter());
+            self.node_mut(node).firsts[index] = branch.first(index);
         }
-        self.node_mut(node).children = children;
+        let found = self.node_mut(node);
+        found.has_siblings_beneath = branch.children.len() > 1;
+        found.branch = branch;
     }
 
     fn walk_up(&mut self, from: u32, mut change: impl FnMut(&mut Node)) {
@@ -383,6 +426,7 @@ impl Tree {
             state.limits = is_limited.then_some(amounts.1);
             state.guarantee = guarantee;
         }
+        self.node_mut(node).is_limited = is_limited;
         self.reguard();
         self.prune(node);
     }
@@ -423,11 +467,11 @@ impl Tree {
         let mut order = vec![ROOT];
         let mut next = 0;
         while let Some(node) = order.get(next).copied() {
-            order.extend_from_slice(&self.node(node).children);
+            order.extend_from_slice(self.node(node).children());
             next += 1;
         }
         for node in order.into_iter().rev() {
-            if !self.node(node).children.is_empty() {
+            if !self.node(node).children().is_empty() {
                 self.replay(node);
             }
         }
@@ -456,10 +500,10 @@ impl Tree {
                 }
             });
         }
+        self.mark_guarded(ROOT, false);
         for role in &guaranteed {
             self.recount_needs(*role);
         }
-        self.mark_guarded(ROOT, false);
         self.replay_all();
     }
 
@@ -475,7 +519,8 @@ impl Tree {
             if let Kind::Role(state) = &mut found.kind {
                 state.is_covered = is_covered;
             }
-            stack.extend(found.children.iter().map(|child| (*child, is_covered)));
+            let children = found.branch.children.iter();
+            stack.extend(children.map(|child| (*child, is_covered)));
         }
     }
 
@@ -484,6 +529,10 @@ impl Tree {
         let mut node = role;
         while node != NONE {
             let parent = self.node(node).parent;
+            if !self.node(node).is_guarded {
+                node = parent;
+                continue;
+            }
             let change = self.state_mut(node).and_then(RoleState::recount_need);
             if let Some((before, after)) = change.filter(|(before, after)| before != after)
                 && parent != NONE
@@ -533,10 +582,10 @@ impl Tree {
             },
             Kind::Group => {
                 let is_hidden = found.is_hidden && order != Order::Shaped;
-                !is_hidden && found.orders[order as usize].first().is_some()
+                !is_hidden && found.firsts[order as usize] != NONE
             }
             Kind::Role(state) => {
-                found.orders[order as usize].first().is_some()
+                found.firsts[order as usize] != NONE
                     && (order != Order::Guaranteed || self.is_served_first(found.parent, state))
             }
             Kind::Vacant => false,
@@ -569,10 +618,13 @@ impl Tree {
         self.reorder(group);
     }
 
-    /// Whether a claim takes part in an order of those that take whatever is free.
+    /// Whether a claim takes part in an order.
     pub(super) fn is_in(&self, claim: u32, order: Order) -> bool {
         let found = self.node(claim);
         let is_hidden = self.node(found.parent).is_hidden;
+        if order == Order::Shaped {
+            return found.takes_part[1];
+        }
         found.takes_part[0] && !is_hidden && (order != Order::Guaranteed || found.is_guarded)
     }
 
@@ -586,7 +638,7 @@ impl Tree {
         while node != ROOT {
             let parent = self.node(node).parent;
             // An only child is first whatever its share is.
-            if self.node(parent).children.len() > 1 {
+            if self.node(parent).has_siblings_beneath {
                 self.recount_share(node);
             }
             self.place(node);
@@ -611,14 +663,29 @@ impl Tree {
         let is_guarded = self.node(node).is_guarded;
         let mut is_news = false;
         for order in ORDERS {
-            if order == Order::Guaranteed && !is_guarded {
+            let index = order as usize;
+            let was_in = self.node(node).is_in[index];
+            if order == Order::Guaranteed && !is_guarded && !was_in {
                 continue;
             }
             let key = self.key(node, order);
-            let tournament = &mut self.node_mut(parent).orders[order as usize];
-            let before = tournament.first();
-            tournament.set(place, key);
-            is_news |= before.is_none() != tournament.first().is_none();
+            let is_in = key != Key::ABSENT;
+            if !is_in && !was_in {
+                continue;
+            }
+            self.node_mut(node).is_in[index] = is_in;
+            let above = self.node_mut(parent);
+            // An only child has nobody to play against; when others come, all is played anew.
+            let first = if above.has_siblings_beneath {
+                above.branch.orders[index].set(place, key);
+                above.branch.first(index)
+            } else if is_in {
+                node
+            } else {
+                NONE
+            };
+            is_news |= (above.firsts[index] == NONE) != (first == NONE);
+            above.firsts[index] = first;
         }
         is_news
     }
@@ -631,8 +698,10 @@ impl Tree {
             if let Kind::Claim(claim) = found.kind {
                 return Some(claim);
             }
-            let place = found.orders[order as usize].first()?;
-            node = *found.children.get(place as usize)?;
+            node = found.firsts[order as usize];
+            if node == NONE {
+                return None;
+            }
         }
     }
 
@@ -671,7 +740,7 @@ impl Tree {
             if let Kind::Claim(claim) = found.kind {
                 claims.push(claim);
             }
-            stack.extend(found.children.iter().rev());
+            stack.extend(found.children().iter().rev());
         }
         claims
     }
@@ -685,7 +754,7 @@ impl Tree {
             if let Kind::Claim(claim) = found.kind {
                 claims.push(claim);
             }
-            let mut children = found.children.clone();
+            let mut children = found.children().to_vec();
             children.sort_by_key(|child| {
                 let child = self.node(*child);
                 (child.share, child.count, child.place)

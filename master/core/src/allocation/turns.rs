@@ -5,11 +5,14 @@
 //! or, when filling up is wanted, as many as fit on the fullest. To find `r` agents is enough: with as many, one on each is
 //! fair. So a look through the index ends after `r` agents that fit, however many there are.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use proffer_model::{Role, Takes};
 
 use super::Allocator;
 use super::agents::buckets_with;
 use super::amounts::Amounts;
+use super::claims::Gathering;
 use super::run::{Granted, Merge, Source, Work};
 use super::tree::{NONE, Order};
 use super::types::Placement;
@@ -18,7 +21,7 @@ use super::visit::Cap;
 impl Allocator {
     /// The next claim with shapes takes its turn, or has nothing to take any more; false: the steps are used up before.
     pub(super) fn turn(&mut self, work: &Work, steps_max: u32) -> bool {
-        let Some(claim) = self.tree.first(Order::Shaped) else {
+        let Some(claim) = self.next_shaped(work) else {
             return true;
         };
         loop {
@@ -31,7 +34,9 @@ impl Allocator {
                 return false;
             }
             if found.turns.of != Some(entry) {
-                self.gather(work, claim, entry);
+                if !self.gather(work, claim, entry, steps_max) {
+                    return false;
+                }
                 continue;
             }
             let is_granted = if self.entry(entry).demand.gang > 1 {
@@ -45,6 +50,14 @@ impl Allocator {
             }
             self.end_of_queue(claim, entry);
         }
+    }
+
+    /// The claim with shapes that is next; when only a few look at the index, one of them.
+    pub(super) fn next_shaped(&self, work: &Work) -> Option<u32> {
+        let (Some(few), Source::Index(_)) = (&work.few, &work.agents) else {
+            return self.tree.first(Order::Shaped);
+        };
+        self.first_of(few, Order::Shaped)
     }
 
     /// Nothing is left in the queue: once more when it has given something, else the next entry.
@@ -70,57 +83,138 @@ impl Allocator {
         self.exhausted.push(claim);
     }
 
-    /// Finds agents on which some of an entry would fit.
-    fn gather(&mut self, work: &Work, claim: u32, number: u32) {
-        let is_fill = self.options.placement == Placement::BinPack;
-        let entry = self.entry(number);
-        let wanted = usize::try_from(entry.wanted()).unwrap_or(usize::MAX);
-        let least = entry
-            .need
-            .as_ref()
-            .map_or_else(Amounts::default, |need| need.plain.clone());
+    /// Finds agents on which some of an entry would fit; false: the steps are used up before.
+    fn gather(&mut self, work: &Work, claim: u32, number: u32, steps_max: u32) -> bool {
         let cap = self.cap(self.claim(claim).role_node, Order::Shaped);
-        let mut queue = Vec::new();
-        let mut steps = 1u32;
-        // A gang may need agents that have not changed beside one that has.
-        let is_gang = self.entry(number).demand.gang > 1;
-        if !self.has_room(number, &cap) {
-            // Nothing is gathered.
-        } else if !is_gang && !self.looks_everywhere(work, claim) {
-            if let Source::List(agents, _) = &work.agents {
-                steps = steps.saturating_add(u32::try_from(agents.len()).unwrap_or(u32::MAX));
-                let fitting = agents
-                    .iter()
-                    .filter(|agent| self.times(number, **agent, &cap, 1) > 0);
-                queue = fitting.take(wanted).copied().collect();
-            }
+        let begun = self.claims[claim as usize].as_mut();
+        let begun = begun.and_then(|claim| claim.turns.look.take());
+        let begun = begun.filter(|look| look.entry == number);
+        let mut look = match begun {
+            Some(begun) => *begun,
+            None => self.gathering(work, claim, number),
+        };
+        // Where quotas leave nothing, nothing is gathered.
+        let is_done = !self.has_room(number, &cap)
+            || self.look_through(work, &mut look, &self.allowed(&cap), steps_max);
+        let entry = self.entry(number);
+        let gang = entry.demand.gang.min(entry.wanted());
+        // Others have moved meanwhile, and perhaps past the place where this look was: it is done again in the next run.
+        let is_moved = look.version != self.agents.index.version;
+        let is_torn = is_done && is_moved && look.buckets.is_some();
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return true;
+        };
+        if is_done {
+            self.steps = self.steps.saturating_add(1);
+            // A gang that does not fit is not tried.
+            found.turns.queue = match look.room < gang {
+                true => VecDeque::new(),
+                false => look.found,
+            };
+            found.turns.of = Some(number);
+            found.turns.is_progress = false;
         } else {
-            let mut buckets: Vec<usize> = buckets_with(&least).collect();
-            if is_fill {
+            found.turns.look = Some(Box::new(look));
+        }
+        if is_torn {
+            self.touch_claim(claim);
+        }
+        is_done
+    }
+
+    /// Begins to find agents.
+    fn gathering(&self, work: &Work, claim: u32, number: u32) -> Gathering {
+        let entry = self.entry(number);
+        // A gang may need agents that have not changed beside one that has.
+        let is_everywhere = entry.demand.gang > 1 || self.looks_everywhere(work, claim);
+        let is_listed = !is_everywhere && matches!(work.agents, Source::List(..));
+        let buckets = (!is_listed).then(|| {
+            let least = entry.need.as_ref().map(|need| &need.plain);
+            let mut buckets: Vec<usize> =
+                buckets_with(least.unwrap_or(&Amounts::default())).collect();
+            buckets.retain(|bucket| !self.agents.bucket(*bucket).is_empty());
+            if self.options.placement != Placement::BinPack {
                 buckets.reverse();
             }
-            'all: for bucket in buckets {
-                let len = self.agents.bucket(bucket).len();
-                let from = self.random.below(len);
-                let list = self.agents.bucket(bucket);
-                for agent in list.iter().skip(from).chain(list.iter().take(from)) {
-                    steps = steps.saturating_add(1);
-                    if self.times(number, *agent, &cap, 1) > 0 {
-                        queue.push(*agent);
-                    }
-                    if queue.len() >= wanted {
-                        break 'all;
-                    }
-                }
+            buckets
+        });
+        let is_bounded_gang = entry.demand.gang > 1 && entry.has_bounds;
+        Gathering {
+            entry: number,
+            buckets: buckets
+                .filter(|_| is_everywhere)
+                .or((!is_listed).then(Vec::new)),
+            from: 0,
+            seen: 0,
+            version: self.agents.index.version,
+            found: VecDeque::new(),
+            room: 0,
+            together: match is_bounded_gang {
+                true => vec![BTreeMap::new(); entry.together.len()],
+                false => Vec::new(),
+            },
+        }
+    }
+
+    /// Goes on with a look for agents; whether it is at its end: as many were found as are wanted, or all were looked at.
+    fn look_through(
+        &mut self,
+        work: &Work,
+        look: &mut Gathering,
+        allowed: &Amounts,
+        steps_max: u32,
+    ) -> bool {
+        let number = look.entry;
+        let entry = self.entry(number);
+        let wanted = usize::try_from(entry.wanted()).unwrap_or(usize::MAX);
+        let most = match entry.demand.gang > 1 {
+            true => entry.wanted(),
+            false => 1,
+        };
+        while look.found.len() < wanted {
+            let list = match (&look.buckets, &work.agents) {
+                (None, Source::List(agents, _)) => agents,
+                (Some(buckets), _) => match buckets.last() {
+                    Some(bucket) => self.agents.bucket(*bucket),
+                    None => return true,
+                },
+                (None, Source::Index(_)) => return true,
+            };
+            if look.seen == 0 && look.buckets.is_some() {
+                look.from = self.random.below(list.len());
+            }
+            let Some(place) =
+                (look.seen < list.len()).then(|| (look.from + look.seen) % list.len())
+            else {
+                match &mut look.buckets {
+                    Some(buckets) => buckets.pop(),
+                    None => return true,
+                };
+                look.seen = 0;
+                continue;
+            };
+            if self.steps >= steps_max {
+                return false;
+            }
+            let agent = list[place];
+            self.steps = self.steps.saturating_add(1);
+            look.seen += 1;
+            let times = self.times(number, agent, allowed, most);
+            if times > 0 && self.fits_beside(look, agent) {
+                look.found.push_back(agent);
+                look.room = look.room.saturating_add(times);
             }
         }
-        self.steps = self.steps.saturating_add(steps);
-        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
-            return;
-        };
-        found.turns.queue = queue.into();
-        found.turns.of = Some(number);
-        found.turns.is_progress = false;
+        true
+    }
+
+    /// Whether the bounds of a gang leave room for an agent beside those that were found.
+    fn fits_beside(&self, look: &mut Gathering, agent: u32) -> bool {
+        let (entry, known) = (self.entry(look.entry), &self.agents.get(agent).known);
+        look.together.is_empty()
+            || known.as_ref().is_some_and(|known| {
+                entry.count_beside(&mut look.together, agent, &known.description)
+            })
     }
 
     /// Whether quotas leave anything for one instance; reservations may do without.
@@ -129,8 +223,7 @@ impl Allocator {
         let Some(need) = &entry.need else {
             return false;
         };
-        let mut allowed = Amounts::unbounded(self.names.len());
-        cap.shrink(&mut allowed);
+        let allowed = self.allowed(cap);
         let at_once = entry.demand.gang.clamp(1, entry.wanted().max(1));
         let least = need.plain.times(u64::from(at_once));
         if allowed.contains(&least) {
@@ -145,8 +238,14 @@ impl Allocator {
         self.agents.special().next().is_some()
     }
 
+    fn allowed(&self, cap: &Cap) -> Amounts {
+        let mut allowed = Amounts::unbounded(self.names.len());
+        cap.shrink(&mut allowed);
+        allowed
+    }
+
     /// How many instances of an entry an agent could take, at most so many.
-    pub(super) fn times(&self, number: u32, agent: u32, cap: &Cap, most: u32) -> u32 {
+    fn times(&self, number: u32, agent: u32, allowed: &Amounts, most: u32) -> u32 {
         let (Some(found), entry) = (self.agents.try_get(agent), self.entry(number)) else {
             return 0;
         };
@@ -156,20 +255,26 @@ impl Allocator {
         if !found.is_offerable() || self.is_kept_for_another_entry(agent, number) {
             return 0;
         }
-        let mut allowed = Amounts::unbounded(self.names.len());
-        cap.shrink(&mut allowed);
-        let most = most.min(entry.allowance(agent, &known.description).0);
+        let most = match entry.has_bounds {
+            true => most.min(entry.allowance(agent, &known.description).0),
+            false => most,
+        };
         let times = need.times(
             &found.free,
-            &allowed,
+            allowed,
             self.taker(number),
             &self.names,
             u64::from(most),
         );
-        if times == 0 || entry.failed_predicate(&known.description).is_some() {
+        if times == 0
+            || (entry.has_predicates && entry.failed_predicate(&known.description).is_some())
+        {
             return 0;
         }
-        let exclusions = found.exclusions.as_ref();
+        let exclusions = found
+            .exclusions
+            .as_ref()
+            .filter(|_| found.concerns(entry.claim));
         if exclusions
             .is_some_and(|exclusions| exclusions.refuse(number, entry.stamp, self.now, &found.free))
         {
@@ -219,9 +324,8 @@ impl Allocator {
         let entry = self.entry(number);
         let claim = entry.claim;
         let cap = self.cap(self.claim(claim).role_node, Order::Shaped);
-        let count = self.times(number, agent, &cap, most);
-        let mut allowed = Amounts::unbounded(self.names.len());
-        cap.shrink(&mut allowed);
+        let allowed = self.allowed(&cap);
+        let count = self.times(number, agent, &allowed, most);
         let taken = self
             .entry(number)
             .need
@@ -240,14 +344,7 @@ impl Allocator {
         let Some(bundle) = taken else { return 0 };
         self.hold(claim, agent, bundle.clone(), true);
         self.note(
-            Granted {
-                claim,
-                agent,
-                bundle,
-                is_any: false,
-                fit: (number, count),
-                more_fits: Vec::new(),
-            },
+            Granted::new(claim, agent, bundle, false, (number, count)),
             if is_merged {
                 Merge::Often
             } else {
@@ -301,12 +398,9 @@ impl Allocator {
             return;
         };
         entry.offered = entry.offered.saturating_sub(count);
-        let id = entry.demand.id.clone();
-        self.change_placed_at(granted.claim, &id, granted.agent, |placed| {
-            super::claims::Placed {
-                offered: placed.offered.saturating_sub(count),
-                ..placed
-            }
+        self.change_placed_of(number, granted.agent, |placed| super::claims::Placed {
+            offered: placed.offered.saturating_sub(count),
+            ..placed
         });
         self.reopen(number);
     }

@@ -6,6 +6,7 @@ use proffer_model::Resources;
 use super::Allocator;
 use super::amounts::Amounts;
 use super::bundle::{Bundle, offerable, shrunk};
+use super::extra::Extra;
 use super::limits::SHUT_AT_MIN;
 use super::run::{Granted, Merge, Work};
 use super::tree::{NONE, Order};
@@ -199,12 +200,10 @@ impl Allocator {
         let Some(known) = &found.known else {
             return Look::NotHere;
         };
-        if !entry.demand.predicates.is_empty()
-            && entry.failed_predicate(&known.description).is_some()
-        {
+        if entry.has_predicates && entry.failed_predicate(&known.description).is_some() {
             return Look::Shut;
         }
-        if !entry.together.is_empty() && entry.allowance(agent, &known.description).0 == 0 {
+        if entry.has_bounds && entry.allowance(agent, &known.description).0 == 0 {
             return Look::NotHere;
         }
         if found.concerns(entry.claim)
@@ -238,7 +237,7 @@ impl Allocator {
         cap.shrink(&mut allowed);
         let mut bundle = Bundle {
             plain: found.free.plain.clone(),
-            extra: Resources::new(),
+            extra: Extra::default(),
         };
         bundle.plain.shrink_to(&allowed);
         let mut rest = allowed.minus(&bundle.plain);
@@ -253,8 +252,7 @@ impl Allocator {
                 order == Order::Guaranteed,
             );
             bounded = shrunk(&part.bounded, &mut rest, &self.names);
-            bundle.extra = part.always;
-            super::bundle::add(&mut bundle.extra, &bounded);
+            bundle.extra = part.always.plus(&bounded).into();
         }
         let is_chopped = bundle.plain != found.free.plain;
         if order == Order::Guaranteed && !self.is_progress(role_node, &bundle.plain, &bounded) {
@@ -325,21 +323,14 @@ impl Allocator {
     }
 
     fn grant_whole(&mut self, number: u32, agent: u32) {
-        let bundle = self.agents.get(agent).free.clone();
         let claim = self.entry(number).claim;
-        self.hold_whole(claim, agent);
+        let bundle = self.hold_whole(claim, agent);
         self.note_any(number, agent, bundle, Merge::Last);
     }
 
     fn note_any(&mut self, number: u32, agent: u32, bundle: Bundle, merge: Merge) {
-        let granted = Granted {
-            claim: self.entry(number).claim,
-            agent,
-            bundle,
-            is_any: true,
-            fit: (number, 1),
-            more_fits: Vec::new(),
-        };
+        let claim = self.entry(number).claim;
+        let granted = Granted::new(claim, agent, bundle, true, (number, 1));
         if self.note(granted, merge) {
             self.count_offered(number, agent, 1);
         }
@@ -353,11 +344,10 @@ impl Allocator {
         entry.offered = entry.offered.saturating_add(count);
         entry.waiting_since = None;
         let is_wanted = entry.wanted() > 0;
-        let (claim, is_kept, is_any) = (entry.claim, entry.earmark != NONE, entry.is_any());
-        let is_counted = !is_any || !entry.together.is_empty();
+        let (is_kept, is_any) = (entry.earmark != NONE, entry.is_any());
+        let is_counted = !is_any || entry.has_bounds;
         if is_counted {
-            let id = entry.demand.id.clone();
-            self.change_placed_at(claim, &id, agent, |placed| super::claims::Placed {
+            self.change_placed_of(number, agent, |placed| super::claims::Placed {
                 offered: placed.offered.saturating_add(count),
                 ..placed
             });

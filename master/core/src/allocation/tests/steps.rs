@@ -1,6 +1,9 @@
 //! What an event costs, in steps and not in time: not more with more agents.
 
+use proffer_model::{DemandEntry, Predicate};
+
 use super::world::*;
+use crate::allocation::Scope;
 
 /// The steps of the last run.
 fn steps(world: &mut World) -> u32 {
@@ -70,6 +73,35 @@ fn revival_costs_nothing_when_nothing_is_free() {
             .clear_exclusions(&framework("idle"), &role("r"));
         vec![first, steps(&mut world)]
     });
+}
+
+#[test]
+fn to_look_through_the_index_is_cut_into_steps() {
+    let gang = |count| DemandEntry {
+        gang: count,
+        ..shaped("gang", count, "cpus:1;mem:64")
+    };
+    let nowhere = DemandEntry {
+        predicates: vec![Predicate::Host("nowhere".to_owned())],
+        ..shaped("nowhere", 1, "cpus:1;mem:64")
+    };
+    // The first two fit nowhere; of the last, as much as is wanted is granted at once.
+    for (entry, granted, steps_max) in [(gang(900), 0, 50), (nowhere, 0, 50), (gang(40), 40, 90)] {
+        let mut world = refused(400, 2);
+        world.demand("g", "s", &[entry]);
+        let (mut calls, mut count) = (0, 0);
+        loop {
+            let run = world.allocator.run(world.now, Scope::Changed, 50);
+            assert!(run.steps <= steps_max + 2, "{} steps", run.steps);
+            count += run.grants.len();
+            calls += 1;
+            if run.is_done {
+                break;
+            }
+        }
+        assert_eq!(count, granted);
+        assert!(granted > 0 || calls >= 400 / 50, "{calls} calls");
+    }
 }
 
 #[test]
