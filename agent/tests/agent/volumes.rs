@@ -1,7 +1,7 @@
 //! Persistent volumes with real tasks: as processes and in containers, over restarts of the agent, and never another's.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use proffer_model::{Reason, TaskId, TaskSpec, TaskState, VolumeMount};
 
@@ -31,7 +31,7 @@ impl Runner {
         let mut bench = Bench::new().await;
         bench.task_user = task_user.map(str::to_owned);
         // Others must pass through to their sandboxes.
-        let open = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o711));
+        let open = fs::Permissions::from_mode(0o711);
         fs::set_permissions(bench.path(), open).unwrap();
         bench.start().await;
         Self { bench, launches: 0 }

@@ -139,7 +139,7 @@ async fn until_drained(
 ) -> Outcome<v1::Agent> {
     let (start, mut pause) = (Instant::now(), Pause::new());
     loop {
-        let drain = agent.drain.clone().ok_or_else(|| {
+        let drain = agent.drain.ok_or_else(|| {
             let message = format!(
                 "agent {} is reactivated: nobody drains it any more",
                 agent.id
