@@ -62,6 +62,16 @@ pub struct Options {
         value_name = "DURATION"
     )]
     pub unreachable_after: Option<DurationText>,
+    /// Calls that one framework may make in a second; those above it are refused for now [default: 10000]
+    #[arg(long, env = "PROFFER_MASTER_CALLS_PER_SECOND", value_name = "COUNT")]
+    pub calls_per_second: Option<u64>,
+    /// Operations that the accepts of one framework may hold in a second; those above it are refused for now [default: 100000]
+    #[arg(
+        long,
+        env = "PROFFER_MASTER_OPERATIONS_PER_SECOND",
+        value_name = "COUNT"
+    )]
+    pub operations_per_second: Option<u64>,
     /// File with the token of this host, made when it is not there [default: as PROFFER_TOKEN_FILE says, or this
     /// user's]
     #[arg(long, env = "PROFFER_MASTER_TOKEN_FILE", value_name = "FILE")]
@@ -103,6 +113,8 @@ layered!(Options {
     session_timeout,
     suspect_after,
     unreachable_after,
+    calls_per_second,
+    operations_per_second,
     token_file,
     insecure_allow_unauthenticated,
     insecure_allow_plaintext,
@@ -173,6 +185,10 @@ impl Config {
         if let Some(DurationText(unreachable_after)) = options.unreachable_after {
             core.unreachable_after = unreachable_after;
         }
+        core.calls_per_second = options.calls_per_second.unwrap_or(core.calls_per_second);
+        core.operations_per_second = options
+            .operations_per_second
+            .unwrap_or(core.operations_per_second);
         core.validate()?;
         if let Some(level) = &options.log_level {
             log::check_level(level)?;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use proffer_master_core::Core;
 use proffer_master_core::effect::{Effect, Effects, Fact};
-use proffer_master_core::event::{Event, LinkId, Seq, SessionId};
+use proffer_master_core::event::{Event, LinkId, Seq, SessionId, WatchId};
 use proffer_model::link::ToAgent;
 use proffer_model::{Problem, Time};
 use proffer_server::clock;
 use proffer_server::notify::Pulse;
 
-use crate::inbox::{Lanes, LinkInput, Numbered, Requests, SessionInput, Turn};
+use crate::inbox::{Lanes, LinkInput, Numbered, Requests, SessionInput, Turn, Watched};
 use crate::limits::{STALL_MIN, STALL_SETTLE, VIEW_RETRY_INTERVAL};
 use crate::metrics::DriverMetrics;
 use crate::outbox::Peers;
@@ -36,6 +36,7 @@ pub(crate) struct Driver {
     tenure: Tenure,
     links: Peers<LinkId, ToAgent>,
     sessions: Peers<SessionId, Numbered>,
+    watches: Peers<WatchId, Watched>,
     requests: Requests,
     timers: Timers,
     /// Timers do not fire before this moment.
@@ -62,6 +63,7 @@ impl Driver {
             tenure,
             links: Peers::new(),
             sessions: Peers::new(),
+            watches: Peers::new(),
             requests: Requests::default(),
             timers: Timers::default(),
             timers_held_until_ns: 0,
@@ -86,6 +88,7 @@ impl Driver {
             tenure,
             links,
             sessions,
+            watches,
             requests,
             writer,
             feed,
@@ -93,7 +96,7 @@ impl Driver {
         } = self;
         // First the connections, which learn it from their outboxes; the store may take a while.
         tenure.end();
-        drop((lanes, links, sessions, requests));
+        drop((lanes, links, sessions, watches, requests));
         writer.finish();
         feed.finish();
         ended
@@ -230,6 +233,27 @@ impl Driver {
                 self.sessions.remove(session);
                 Event::SessionClosed { session }
             }
+            SessionInput::WatchOpened {
+                watch,
+                principal,
+                framework,
+                generation,
+                prefix,
+                outbox,
+            } => {
+                self.watches.open(watch, outbox);
+                Event::WatchOpened {
+                    watch,
+                    principal,
+                    framework,
+                    generation,
+                    prefix,
+                }
+            }
+            SessionInput::WatchClosed { watch } => {
+                self.watches.remove(watch);
+                Event::WatchClosed { watch }
+            }
         };
         self.step(now, event, effects);
     }
@@ -265,6 +289,12 @@ impl Driver {
                 "a framework reads too slowly and is disconnected"
             );
         }
+        for watch in self.watches.flush(self.durable) {
+            tracing::warn!(
+                watch = watch.0,
+                "a watch of a framework's state reads too slowly and is ended"
+            );
+        }
         Ok(())
     }
 
@@ -289,6 +319,19 @@ impl Driver {
                 reply,
                 after,
             } => self.requests.answer(request, reply, after, self.durable),
+            Effect::SendWatch {
+                watch,
+                change,
+                after,
+            } => self.watches.send(watch, Ok(change), after),
+            Effect::CloseWatch {
+                watch,
+                problem,
+                after,
+            } => {
+                self.watches.send(watch, Err(problem), after);
+                self.watches.close(watch);
+            }
             Effect::SetTimer { key, at } => self.timers.set(key, at),
             Effect::CancelTimer { key } => self.timers.cancel(&key),
             Effect::Record(fact) => self.facts.push(fact),

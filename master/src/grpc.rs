@@ -81,19 +81,21 @@ impl Connection {
         }
     }
 
-    /// What is sent: everything from `mail`, encoded, until that ends. What waits when leadership is lost is not sent any
-    /// more.
+    /// What is sent: everything from `mail`, encoded, until that ends, or with the first that is a refusal. What waits when
+    /// leadership is lost is not sent any more. `overrun` is told to a peer that reads too slowly.
     fn sending<T, W>(
         self,
         mail: Mail<T>,
-        encode: impl Fn(T) -> W + Send + 'static,
+        overrun: impl Fn() -> Problem + Send + 'static,
+        encode: impl Fn(T) -> Result<W, Problem> + Send + 'static,
     ) -> impl Stream<Item = Result<W, Status>> + Send
     where
         T: Send + 'static,
         W: Send + 'static,
     {
-        struct Sending<T, E> {
+        struct Sending<T, O, E> {
             mail: Mail<T>,
+            overrun: O,
             encode: E,
             why: Arc<OnceLock<Problem>>,
             tenure: Tenure,
@@ -102,6 +104,7 @@ impl Connection {
         }
         let sending = Sending {
             mail,
+            overrun,
             encode,
             why: self.why,
             tenure: self.tenure,
@@ -111,7 +114,7 @@ impl Connection {
             let mut sending = sending?;
             let next = tokio::select! {
                 biased;
-                () = sending.mail.is_overrun.cancelled() => Err(Some(overrun())),
+                () = sending.mail.is_overrun.cancelled() => Err(Some((sending.overrun)())),
                 message = sending.mail.receiver.recv() => {
                     message.ok_or_else(|| sending.why.get().cloned())
                 }
@@ -122,7 +125,10 @@ impl Connection {
                 next => next,
             };
             match next {
-                Ok(message) => Some((Ok((sending.encode)(message)), Some(sending))),
+                Ok(message) => Some(match (sending.encode)(message) {
+                    Ok(encoded) => (Ok(encoded), Some(sending)),
+                    Err(problem) => (Err(status_of(problem)), None),
+                }),
                 Err(Some(problem)) => Some((Err(status_of(problem)), None)),
                 Err(None) => None,
             }
@@ -158,7 +164,7 @@ mod tests {
             connection.refuse(problem);
         }
         let ended = connection.ended.clone();
-        let results: Vec<_> = connection.sending(mail, |message| message).collect().await;
+        let results: Vec<_> = connection.sending(mail, overrun, Ok).collect().await;
         assert!(ended.is_cancelled(), "the reading half is ended too");
         let code = |status: &Status| problem_of(status).code.into_owned();
         let end = results
@@ -186,7 +192,7 @@ mod tests {
         let (_outbox, mail) = outbox::<u32>(1);
         let connection = Connection::new(&mail, Tenure::forever());
         let ended = connection.ended.clone();
-        drop(connection.sending(mail, |message| message));
+        drop(connection.sending(mail, overrun, Ok::<u32, Problem>));
         assert!(ended.is_cancelled());
     }
 
@@ -197,7 +203,7 @@ mod tests {
         peers.open('a', outbox);
         let connection = Connection::new(&mail, Tenure::forever());
         let ended = connection.ended.clone();
-        let _unread = connection.sending(mail, |message| message);
+        let _unread = connection.sending(mail, overrun, Ok::<u32, Problem>);
         (0..2).for_each(|message| peers.send('a', message, After::Nothing));
         assert_eq!(peers.flush(Seq(0)), ['a']);
         assert!(ended.is_cancelled());

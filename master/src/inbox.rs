@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use proffer_master_core::effect::{After, Reply};
+use proffer_master_core::effect::{After, Reply, StateChange};
 use proffer_master_core::event::{
-    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall,
+    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, WatchId,
 };
 use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::session::{self, Call};
@@ -56,7 +56,21 @@ pub(crate) enum SessionInput {
     },
     /// It ended.
     Closed { session: SessionId },
+    /// It watches a framework's state.
+    WatchOpened {
+        watch: WatchId,
+        principal: Principal,
+        framework: FrameworkId,
+        generation: Generation,
+        prefix: String,
+        outbox: Outbox<Watched>,
+    },
+    /// A watch ended.
+    WatchClosed { watch: WatchId },
 }
+
+/// What a watch is told: a change, or why it ends.
+pub(crate) type Watched = Result<StateChange, Problem>;
 
 /// An event of a session with its sequence.
 pub(crate) type Numbered = (u64, session::Event);
@@ -70,6 +84,13 @@ pub(crate) enum Ask {
         framework: FrameworkId,
         generation: Generation,
         call: StateCall,
+    },
+    /// A framework's call without a session.
+    Call {
+        principal: Principal,
+        framework: FrameworkId,
+        number: u64,
+        call: Call,
     },
     /// Why demand is not met.
     Explain { framework: FrameworkId },
@@ -95,6 +116,18 @@ impl Ask {
                 principal,
                 framework,
                 generation,
+                call,
+            },
+            Self::Call {
+                principal,
+                framework,
+                number,
+                call,
+            } => Event::FrameworkCalled {
+                request,
+                principal,
+                framework,
+                number,
                 call,
             },
             Self::Explain { framework } => Event::ExplainRequested { request, framework },

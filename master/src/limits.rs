@@ -41,8 +41,13 @@ pub const TURN_EVENTS_MAX: usize = 256;
 pub const LINK_OUTBOX_LEN: usize = 32 * 1024;
 /// Events that wait to be sent to one session; a slower session is ended with `session.overloaded`.
 pub const SESSION_OUTBOX_LEN: usize = 256 * 1024;
-/// Sessions that are open at once; more are refused (`server.overloaded`).
-pub const SESSIONS_MAX: usize = 10_000;
+/// Sessions that are open at once, active or standing by; more are refused (`server.overloaded`). Twice as many as there may
+/// be frameworks.
+pub const SESSIONS_MAX: usize = 20_000;
+/// Watches of frameworks' state that are open at once; more are refused (`server.overloaded`).
+pub const STATE_WATCHES_MAX: usize = 20_000;
+/// Changes that wait to be sent to one such watch; a slower one is ended with `session.overloaded`.
+pub const WATCH_OUTBOX_LEN: usize = 4 * 1024;
 /// Links that are open at once; more are refused (`server.overloaded`).
 pub const LINKS_MAX: usize = 60_000;
 /// How long a connection may take to its first message; then it is closed.

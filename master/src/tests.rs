@@ -2,6 +2,7 @@
 
 mod leadership;
 mod peers;
+mod sessions;
 mod stage;
 
 use std::io::{Read, Write};

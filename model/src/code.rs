@@ -61,6 +61,8 @@ codes! {
     EXECUTOR_CONFLICT = "executor.conflict", Conflict;
     /// There is no such executor, or it has ended.
     EXECUTOR_UNKNOWN = "executor.unknown", NotFound;
+    /// The task has ended.
+    TASK_ENDED = "task.ended", Conflict;
     /// There is no such task.
     TASK_UNKNOWN = "task.unknown", NotFound;
     /// The offer was rescinded, accepted, declined or has expired.
@@ -79,6 +81,10 @@ codes! {
     SESSION_FENCED = "session.fenced", Conflict;
     /// The session reads too slowly or sends too much.
     SESSION_OVERLOADED = "session.overloaded", Exhausted;
+    /// The call is of another leadership term.
+    SESSION_STALE_EPOCH = "session.stale_epoch", Conflict;
+    /// The framework calls more often than it may.
+    SESSION_RATE_LIMITED = "session.rate_limited", Exhausted;
     /// A generation that is not newer than the last one.
     GENERATION_STALE = "generation.stale", Conflict;
     /// The call is of an earlier leadership term.

@@ -43,8 +43,10 @@ pub const PREDICATE_DEPTH_MAX: usize = 16;
 pub const ITEMS_PER_CALL_MAX: usize = 10_000;
 /// Bytes of one gRPC message; a larger one ends its stream.
 pub const MESSAGE_LEN_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of one task's spec on the wire; a larger one is refused. Agents send all of theirs when they register.
+/// Bytes of one task's spec on the wire, without its labels; a larger one is refused. Agents send all of theirs when they register.
 pub const TASK_SPEC_LEN_MAX: usize = 256 * 1024;
+/// Bytes of the names and values of one task's labels, besides its spec; more are refused (`field.too_long`).
+pub const LABELS_LEN_MAX: usize = 64 * 1024;
 /// Bytes of one value of a framework's state; a larger one is refused (`state.too_large`).
 pub const STATE_VALUE_LEN_MAX: usize = 256 * 1024;
 /// Bytes of all values of one framework's state; a write that would pass it is refused (`state.too_large`).

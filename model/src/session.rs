@@ -28,6 +28,8 @@ pub enum Call {
         stand_by: bool,
         /// What was acknowledged last: in the same term only what came after it is told again.
         resume: Option<Resume>,
+        /// Whether the id is the framework's own choice, to be registered when there is none of it yet.
+        create: bool,
     },
     /// Replaces the demand of one role.
     SetDemand(Demand),

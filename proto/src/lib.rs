@@ -53,7 +53,7 @@ pub use run::{
     decode_agent_identity, decode_executor_run, decode_run, decode_status_entry,
     encode_agent_identity, encode_executor_run, encode_run, encode_status_entry,
 };
-pub use session::{decode_call, decode_event, encode_call, encode_event};
+pub use session::{decode_call, decode_event, encode_answered, encode_call, encode_event};
 pub use special::{decode_reservation, encode_reservation};
 pub use task::{
     decode_check, decode_port, decode_reason, decode_status, decode_task_spec, decode_task_state,

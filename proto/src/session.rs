@@ -36,6 +36,7 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
             description,
             stand_by,
             resume,
+            create,
         } => WireCall::Subscribe(v1::Subscribe {
             framework_id: framework
                 .as_ref()
@@ -49,6 +50,7 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
                 epoch: resume.epoch.0,
                 sequence: resume.sequence,
             }),
+            create: *create,
         }),
         Call::SetDemand(demand) => WireCall::SetDemand(encode_demand(demand)),
         Call::Accept { offers, operations } => WireCall::Accept(v1::Accept {
@@ -183,10 +185,9 @@ pub fn encode_event(sequence: u64, epoch: Epoch, event: &Event) -> v1::SessionEv
             reason: encode_reason(*reason).into(),
             deadline_ms: deadline.map(encode_duration),
         }),
-        Event::Answered { request, answer } => WireEvent::Answered(v1::Answered {
-            request_id: *request,
-            answer: Some(encode_answer(answer)),
-        }),
+        Event::Answered { request, answer } => {
+            WireEvent::Answered(encode_answered(*request, answer))
+        }
         Event::Offered(offers) => WireEvent::Offered(v1::Offered {
             offers: offers.iter().map(encode_offer).collect(),
         }),
@@ -278,6 +279,7 @@ fn decode_subscribe(subscribe: v1::Subscribe) -> Result<Call, Problem> {
             epoch: Epoch(resume.epoch),
             sequence: resume.sequence,
         }),
+        create: subscribe.create,
     })
 }
 
@@ -401,6 +403,14 @@ fn decode_reclaim(reclaim: v1::Reclaim) -> Result<Event, Problem> {
             .map(|ms| decode_duration(ms, "deadline_ms", DURATION_MAX))
             .transpose()?,
     })
+}
+
+/// The answer to the call with this request id, for the wire.
+pub fn encode_answered(request: u64, answer: &Answer) -> v1::Answered {
+    v1::Answered {
+        request_id: request,
+        answer: Some(encode_answer(answer)),
+    }
 }
 
 fn encode_answer(answer: &Answer) -> WireAnswer {

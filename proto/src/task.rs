@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::limits::{
     CHECK_INTERVAL_MIN, CHECK_TIMEOUT_MIN, CHECKS_MAX, DURATION_MAX, ENTRIES_MAX,
-    KILL_GRACE_DEFAULT, KILL_GRACE_MAX, TASK_SPEC_LEN_MAX, TEXT_LEN_MAX,
+    KILL_GRACE_DEFAULT, KILL_GRACE_MAX, LABELS_LEN_MAX, TASK_SPEC_LEN_MAX, TEXT_LEN_MAX,
 };
 use proffer_model::time::format_duration;
 use proffer_model::{
@@ -57,7 +57,10 @@ pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
 
 /// What to run, from the wire, checked as far as it can be without knowing the cluster.
 pub fn decode_task_spec(mut spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
+    // Labels may be changed later, and the agent must be able to say the whole again: they have a limit of their own.
+    let labels = std::mem::take(&mut spec.labels);
     check_len(&spec)?;
+    spec.labels = labels;
     let executor = spec.executor.take();
     let mut spec = decode_task_spec_of_executor(spec)?;
     spec.executor = decode_task_executor(executor, &spec.command)?;
@@ -70,7 +73,8 @@ pub fn decode_task_spec(mut spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
 }
 
 /// What an executor is told to run: without the executor itself.
-pub(crate) fn decode_task_spec_of_executor(spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
+pub(crate) fn decode_task_spec_of_executor(mut spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
+    let labels = std::mem::take(&mut spec.labels);
     check_len(&spec)?;
     let resources = required(spec.resources, "resources")?;
     let resources = decode_resources(resources).map_err(|problem| problem.within("resources"))?;
@@ -91,7 +95,7 @@ pub(crate) fn decode_task_spec_of_executor(spec: v1::TaskSpec) -> Result<TaskSpe
         command,
         environment: decode_environment(spec.environment)?,
         user: Some(decode_system_text(spec.user, "user")?).filter(|user| !user.is_empty()),
-        labels: decode_labels(spec.labels)?,
+        labels: decode_labels(labels)?,
         ports,
         checks: decode_list(spec.checks, "checks", CHECKS_MAX, decode_check)?,
         kill_grace,
@@ -454,6 +458,16 @@ pub(crate) fn decode_labels(
     labels: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, Problem> {
     check_count(labels.len(), "labels", ENTRIES_MAX)?;
+    let len: usize = labels
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if len > LABELS_LEN_MAX {
+        let message = format!("the labels have {len} bytes; the limit is {LABELS_LEN_MAX}");
+        return Err(Problem::new(code::FIELD_TOO_LONG, message)
+            .field("labels")
+            .hint("keep what is large elsewhere"));
+    }
     let decode = |(name, value): (String, String)| {
         let name = decode_text(name, "labels")?;
         if name.is_empty() {

@@ -229,6 +229,7 @@ impl World {
                 description,
                 resume: None,
                 stand_by: false,
+                create: false,
             },
         );
     }

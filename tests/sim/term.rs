@@ -469,6 +469,8 @@ impl World {
             Effect::Record(fact) => {
                 self.on_fact(n, &fact)?;
             }
+            // Nobody here watches state.
+            Effect::SendWatch { .. } | Effect::CloseWatch { .. } => {}
         }
         Ok(())
     }

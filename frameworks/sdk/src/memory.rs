@@ -57,6 +57,7 @@ impl Memory {
             description: self.description.clone(),
             stand_by: false,
             resume: None,
+            create: false,
         }
     }
 

@@ -10,7 +10,7 @@ use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::registry::{AgentEntry, Operation};
 use proffer_model::{
     AgentDescription, AgentId, AgentState, FrameworkId, Generation, Incarnation, OfferId, Problem,
-    Resources, TaskId, Time, code, session,
+    Resources, TaskId, Time, code,
 };
 
 use crate::amounts::{displaced, exclusive, ports_of, strip_numbers};
@@ -436,11 +436,7 @@ impl Core {
         if is_first && known.is_recovered {
             self.await_no_more(agent);
             self.triggers.agent_is_back(agent);
-            let sessions: Vec<_> = self.sessions.open.keys().copied().collect();
-            for session in sessions {
-                let event = session::Event::AgentSettled(agent.clone());
-                self.send_session(session, event, after);
-            }
+            self.tell_settled(agent, after);
         }
     }
 

@@ -38,6 +38,10 @@ pub struct Config {
     pub loss_percent: u64,
     /// How long nobody is declared unreachable while so many are silent.
     pub loss_hold: Duration,
+    /// Calls that a framework may make in a second, of its session and without one; those above it are refused for now.
+    pub calls_per_second: u64,
+    /// Operations that the accepts of a framework may hold in a second, each task of a group one; the same.
+    pub operations_per_second: u64,
 }
 
 impl Default for Config {
@@ -58,6 +62,8 @@ impl Default for Config {
             loss_min: 3,
             loss_percent: 5,
             loss_hold: Duration::from_secs(600),
+            calls_per_second: 10_000,
+            operations_per_second: 100_000,
         }
     }
 }
@@ -105,6 +111,14 @@ impl Config {
                 return wrong(field, "it is more than 100", "give a percentage");
             }
         }
+        for (field, rate) in [
+            ("calls_per_second", self.calls_per_second),
+            ("operations_per_second", self.operations_per_second),
+        ] {
+            if rate == 0 {
+                return wrong(field, "it is 0", "give a number of 1 or more");
+            }
+        }
         Ok(())
     }
 }
@@ -144,6 +158,13 @@ mod tests {
                 "allocation_sweep",
                 Config {
                     allocation_sweep: zero,
+                    ..good.clone()
+                },
+            ),
+            (
+                "calls_per_second",
+                Config {
+                    calls_per_second: 0,
                     ..good.clone()
                 },
             ),

@@ -1,7 +1,7 @@
 //! The core: one value, one function. This file only says what it consists of and which event goes where; each idea has a
 //! file of its own that adds its handlers to [`Core`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proffer_model::made::total_with;
 use proffer_model::registry::{Operation, Registry};
@@ -12,7 +12,7 @@ use crate::allocation::{Allocator, Options};
 use crate::config::Config;
 use crate::drain::Drains;
 use crate::effect::{Effect, Effects};
-use crate::event::{Event, Seq, TimerKey};
+use crate::event::{Event, Seq, TimerKey, WatchId};
 use crate::frameworks::Framework;
 use crate::ids::Ids;
 use crate::offers::Offers;
@@ -22,6 +22,7 @@ use crate::silence::Silence;
 use crate::tasks::Tasks;
 use crate::triggers::Triggers;
 use crate::turn::Turn;
+use crate::watches::Watch;
 
 /// A master's whole knowledge in one leadership term. Built when leadership is won, dropped when it is lost.
 #[derive(Debug)]
@@ -35,6 +36,12 @@ pub struct Core {
     pub(crate) agents: Agents,
     pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
     pub(crate) sessions: Sessions,
+    /// How many results of answered calls are remembered, of all frameworks.
+    pub(crate) answer_results: usize,
+    /// Of frameworks' state.
+    pub(crate) watches: BTreeMap<WatchId, Watch>,
+    /// Those that are not up to date, in turn.
+    pub(crate) watches_behind: VecDeque<WatchId>,
     pub(crate) tasks: Tasks,
     pub(crate) offers: Offers,
     pub(crate) triggers: Triggers,
@@ -96,6 +103,9 @@ impl Core {
             agents,
             frameworks,
             sessions: Sessions::default(),
+            answer_results: 0,
+            watches: BTreeMap::new(),
+            watches_behind: VecDeque::new(),
             tasks: Tasks::default(),
             offers: Offers::default(),
             triggers,
@@ -143,6 +153,21 @@ impl Core {
             } => {
                 self.on_state_requested(request, &principal, &framework, generation, call);
             }
+            Event::FrameworkCalled {
+                request,
+                principal,
+                framework,
+                number,
+                call,
+            } => self.on_framework_called(request, &principal, &framework, number, call),
+            Event::WatchOpened {
+                watch,
+                principal,
+                framework,
+                generation,
+                prefix,
+            } => self.on_watch_opened(watch, &principal, &framework, generation, prefix),
+            Event::WatchClosed { watch } => self.on_watch_closed(watch),
             Event::ExplainRequested { request, framework } => {
                 self.on_explain_requested(request, &framework);
             }
@@ -213,11 +238,14 @@ impl Core {
             TimerKey::PortRest => self.on_port_rest(),
             TimerKey::Drain => self.on_drain_timer(),
             TimerKey::Reclaim => self.on_reclaim_due(),
+            TimerKey::Snapshots => self.continue_snapshots(),
+            TimerKey::Watches => self.continue_watches(),
         }
     }
 
     fn end_step(&mut self, effects: &mut Effects) {
         self.mark_drained();
+        self.promote_standbys();
         self.allocate_if_due();
         self.record_rows();
         self.turn.finish(effects);

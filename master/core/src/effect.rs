@@ -12,7 +12,7 @@ use proffer_model::{
 };
 
 use crate::allocation::RoleRow;
-use crate::event::{LinkId, RequestId, Seq, SessionId, TimerKey};
+use crate::event::{LinkId, RequestId, Seq, SessionId, TimerKey, WatchId};
 
 /// What must be durable before an effect may leave. The shell keeps one first-in-first-out queue per peer: what waits
 /// holds back what comes after it.
@@ -73,6 +73,24 @@ pub enum Effect {
         /// When it may leave.
         after: After,
     },
+    /// Tell a watch of a framework's state.
+    SendWatch {
+        /// Which.
+        watch: WatchId,
+        /// What.
+        change: StateChange,
+        /// When it may leave.
+        after: After,
+    },
+    /// End a watch after all that was sent to it, with this problem.
+    CloseWatch {
+        /// Which.
+        watch: WatchId,
+        /// Why.
+        problem: Problem,
+        /// When it may leave.
+        after: After,
+    },
     /// Set or move a timer.
     SetTimer {
         /// Which.
@@ -87,6 +105,27 @@ pub enum Effect {
     },
     /// Make a fact known: to the view, the log, the metrics.
     Record(Fact),
+}
+
+/// What a watch of a framework's state is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateChange {
+    /// A key has this value.
+    Put {
+        /// The key.
+        key: StateKey,
+        /// Its value.
+        value: Vec<u8>,
+        /// Its version.
+        version: u64,
+    },
+    /// A key is gone.
+    Deleted {
+        /// The key.
+        key: StateKey,
+    },
+    /// All that was there at first has been told.
+    UpToDate,
 }
 
 /// The answer to a unary call.
@@ -108,6 +147,8 @@ pub enum Reply {
     Deleted,
     /// Keys with their values and versions, by key.
     States(BTreeMap<StateKey, (Vec<u8>, u64)>),
+    /// A framework's call is done, with what is known of tasks: of Reconcile, and of Kill of one that is not live.
+    Called(Vec<Status>),
     /// Why demand is not met.
     Explained(Vec<Explanation>),
     /// What an operator asked for is done.

@@ -22,6 +22,10 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
+/// One watch of a framework's state; numbered by the shell, never used again within a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WatchId(pub u64);
+
 /// The number of a commit batch; grows by one from 1 within a term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seq(pub u64);
@@ -45,6 +49,10 @@ pub enum TimerKey {
     Drain,
     /// The time of tasks that are wanted back is over.
     Reclaim,
+    /// Tells on in the snapshots that go on.
+    Snapshots,
+    /// Tells on to the watches of state that are not up to date.
+    Watches,
 }
 
 /// What happened.
@@ -70,7 +78,7 @@ pub enum Event {
         link: LinkId,
     },
     /// A framework called. The first call of a session must be Subscribe: it is told `Subscribed`, then `Answered` with
-    /// Done. A first call that is refused is `Answered` so, then the session is `Closed` with the same problem.
+    /// Done; one that stands by is told so first. A first call that is refused is `Answered` so, then the session is `Closed` with the same problem.
     CallReceived {
         /// The connection.
         session: SessionId,
@@ -108,6 +116,38 @@ pub enum Event {
         generation: Generation,
         /// What is asked.
         call: StateCall,
+    },
+    /// A framework called without a session: Kill, Reconcile, Teardown, UpdateTask, SendMessage or ShutdownExecutor; others are
+    /// refused.
+    FrameworkCalled {
+        /// Where the reply goes.
+        request: RequestId,
+        /// Who calls.
+        principal: Principal,
+        /// For which framework.
+        framework: FrameworkId,
+        /// The call's request id; 0: it is not to be remembered.
+        number: u64,
+        /// What.
+        call: Call,
+    },
+    /// A framework wants to see its state as it changes: told, or closed with the reason.
+    WatchOpened {
+        /// The connection.
+        watch: WatchId,
+        /// Who watches.
+        principal: Principal,
+        /// Whose state.
+        framework: FrameworkId,
+        /// The generation of the session that the caller holds.
+        generation: Generation,
+        /// Keys that begin with this.
+        prefix: String,
+    },
+    /// The connection of a watch has ended.
+    WatchClosed {
+        /// The connection.
+        watch: WatchId,
     },
     /// An operator asked why a framework's demand is not met.
     ExplainRequested {

@@ -86,6 +86,15 @@ impl Ids {
     }
 }
 
+/// Whether an id is of the shape that masters give to frameworks, of whichever cluster and term: nobody else may choose it.
+pub(crate) fn is_given(framework: &FrameworkId) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let mut parts = framework.as_str().rsplitn(3, '-');
+    let (count, epoch) = (parts.next(), parts.next());
+    let epoch = epoch.and_then(|epoch| epoch.strip_prefix('f'));
+    count.is_some_and(is_number) && epoch.is_some_and(is_number)
+}
+
 #[expect(
     clippy::expect_used,
     reason = "made of a valid id's head, letters and digits, and shorter than the limit"
@@ -143,7 +152,12 @@ mod tests {
         let cluster = ClusterId::new(&"ä".repeat(100)).expect("an id");
         let mut ids = Ids::new(&cluster, Epoch(7), [3; 32]);
         assert!(ids.agent().as_str().ends_with("-a7-1"));
-        assert!(ids.framework().as_str().ends_with("-f7-1"));
+        let given = ids.framework();
+        assert!(given.as_str().ends_with("-f7-1"));
+        assert!(is_given(&given));
+        for chosen in ["my-batch", "my-f-1", "f7", "f7-", "a-f7-1b", "x-7-1"] {
+            assert!(!is_given(&chosen.parse().expect(chosen)), "{chosen}");
+        }
         assert_ne!(ids.offer(), ids.offer());
         assert!(ids.generation() < ids.generation());
         assert!(

@@ -315,6 +315,85 @@ impl Core {
                 session.framework
             );
         }
+        for (id, waits) in &self.sessions.standing_by {
+            let framework = self.frameworks.get(&waits.framework);
+            ensure!(
+                framework.is_some_and(|known| known.standbys.contains(id)),
+                "session {id:?} stands by for its framework"
+            );
+        }
+        let waiting: usize = self
+            .frameworks
+            .values()
+            .map(|known| known.standbys.len())
+            .sum();
+        ensure!(
+            waiting == self.sessions.standing_by.len(),
+            "frameworks know no other sessions that stand by"
+        );
+        ensure!(
+            self.frameworks
+                .values()
+                .all(|known| known.session.is_some() || known.standbys.is_empty()),
+            "no session stands by for a framework without one"
+        );
+        self.check_answers()?;
+        self.check_tellings()
+    }
+
+    fn check_answers(&self) -> Result<(), String> {
+        let counted = self.frameworks.values();
+        let counted = counted.map(|known| known.answers.results() + known.unary_answers.results());
+        ensure!(
+            counted.sum::<usize>() == self.answer_results,
+            "what is remembered of answers is counted"
+        );
+        for (id, watch) in &self.watches {
+            let known = self.frameworks.get(&watch.framework);
+            ensure!(
+                known.is_some_and(|known| known.watches.contains(id) && known.session.is_some()),
+                "watch {id:?} is of an active generation"
+            );
+        }
+        let watches: usize = self
+            .frameworks
+            .values()
+            .map(|known| known.watches.len())
+            .sum();
+        ensure!(
+            watches == self.watches.len(),
+            "frameworks know no other watches"
+        );
+        Ok(())
+    }
+
+    /// Of what is queued for a task nothing is told twice in a session, and what can be resumed leaves nothing out.
+    fn check_tellings(&self) -> Result<(), String> {
+        for (id, known) in &self.frameworks {
+            let open = known
+                .session
+                .and_then(|session| self.sessions.open.get(&session));
+            let telling = open.map_or(&known.telling, |open| &open.telling);
+            let mut outstanding = std::collections::BTreeMap::new();
+            for launch in telling.outstanding.values() {
+                *outstanding.entry(launch).or_insert(0usize) += 1;
+            }
+            for (task, of) in self.tasks.of(id) {
+                let told = outstanding.get(&(task.clone(), of.incarnation)).copied();
+                let told = told.unwrap_or(0);
+                ensure!(
+                    told <= of.queue.len(),
+                    "task {task} is not told {told} statuses of {}",
+                    of.queue.len()
+                );
+                let is_told = open.is_some() && !telling.will_tell(task);
+                ensure!(
+                    !(is_told || telling.is_whole()) || told == of.queue.len(),
+                    "task {task} has told {told} of its {} statuses",
+                    of.queue.len()
+                );
+            }
+        }
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! The master's pure core: every decision about agents, frameworks, offers and tasks; no clock, no randomness, no I/O.
 //!
 //! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `settlement`, `silence`;
-//! `frameworks`, `sessions`, `state`; `tasks`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
+//! `frameworks`, `sessions`, `subscriptions`, `telling`, `calls`, `answers`, `rates`, `state`, `watches`; `tasks`,
+//! `updates`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
 //! `conversions`, `quota`, `operators`, `explain`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -10,6 +11,8 @@ mod accept;
 mod agents;
 pub mod allocation;
 mod amounts;
+mod answers;
+mod calls;
 pub mod config;
 mod conversions;
 pub mod core;
@@ -26,18 +29,23 @@ pub mod limits;
 mod offers;
 mod operators;
 mod quota;
+mod rates;
 mod reclaim;
 mod rows;
 mod sessions;
 mod settlement;
 mod silence;
 mod state;
+mod subscriptions;
 mod tasks;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod triggers;
 mod turn;
+mod updates;
 mod volumes;
+mod watches;
 mod windows;
 
 pub use config::Config;

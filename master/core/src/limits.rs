@@ -11,6 +11,28 @@ pub const TASKS_PER_FRAMEWORK_MAX: usize = 1_000_000;
 /// Statuses of one framework that it has not acknowledged. One more closes its session (`session.overloaded`), or, without
 /// a session, is left with its agent, which sends it again.
 pub const UNACKNOWLEDGED_MAX: usize = 100_000;
+/// Sessions of one framework that stand by; one more is refused (`server.overloaded`).
+pub const STANDBYS_MAX: usize = 16;
+/// Tasks that one step tells of in snapshots; the next step tells on. About a millisecond.
+pub const SNAPSHOT_TASKS_PER_STEP: usize = 1_000;
+/// Between two such steps, so that who reads as fast as can be expected is not overrun by a snapshot of a million tasks.
+pub const SNAPSHOT_STEP_INTERVAL: Duration = Duration::from_millis(10);
+/// Answers of one framework that are remembered, so that a call which is repeated is not done again; the oldest are forgotten.
+pub const ANSWERS_MAX: usize = 1_000;
+/// Results in them, of one framework; the oldest answers are forgotten, but never the last.
+pub const ANSWER_RESULTS_MAX: usize = 10_000;
+/// The same of all frameworks; beyond it each keeps its last answer alone. About 100 MB.
+pub const ANSWER_RESULTS_TOTAL_MAX: usize = 1_000_000;
+/// How long an answer is remembered.
+pub const ANSWERS_REMEMBERED_FOR: Duration = Duration::from_secs(600);
+/// Statuses in one answer to a call without a session; more are refused (`field.too_long`).
+pub const STATUSES_MAX: usize = 10_000;
+/// Bytes of their texts; more are refused (`field.too_long`), because they would not fit one message.
+pub const STATUSES_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Watches of one framework's state; one more is refused (`server.overloaded`).
+pub const WATCHES_MAX: usize = 8;
+/// Bytes of keys and values that one step tells watches of what is there; the next step tells on.
+pub const WATCH_STEP_LEN: usize = 1024 * 1024;
 /// Keys of one framework's state; a write of a new one beyond is refused (`state.too_large`).
 pub const STATE_KEYS_MAX: usize = 100_000;
 /// Bytes of keys and values in one list of a framework's state; a longer one is refused (`state.too_large`), because it

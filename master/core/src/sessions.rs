@@ -1,36 +1,42 @@
-//! Sessions: the numbered events of a framework's connection, what of them is acknowledged, and which call goes where.
+//! Sessions: the numbered events of a framework's connections, and which call goes where.
 //!
-//! Only active sessions stand in the table. A session whose first call does not make it active is closed at once; calls
-//! of closed ones that are still on their way are ignored.
+//! A framework has at most one active session; others may stand by. What the active one is told is numbered; what others
+//! are told (that they stand by, heartbeats, refusals) has the number 0, for it is no part of what a framework is told.
+//! A session whose first call is refused is closed at once; calls of closed ones that are still on their way are ignored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proffer_model::session::{Answer, Call, Event};
-use proffer_model::{
-    FrameworkId, Generation, Incarnation, Principal, Problem, Status, TaskId, code,
-};
+use proffer_model::{FrameworkId, Generation, Principal, Problem, code};
 
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact};
 use crate::event::SessionId;
-use crate::tasks::TaskKey;
+use crate::subscriptions::{StandBy, Subscription};
+use crate::telling::Telling;
 
 /// An active session.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) framework: FrameworkId,
     pub(crate) generation: Generation,
-    /// Of the last event.
-    sequence: u64,
-    /// By sequence: the launches whose oldest queued status an event was. Per task in the order of its queue.
-    outstanding: BTreeMap<u64, (TaskId, Incarnation)>,
+    /// What it was told, with its number.
+    pub(crate) telling: Telling,
 }
 
-/// All active sessions.
+/// All sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
+    /// The active ones.
     pub(crate) open: BTreeMap<SessionId, Session>,
+    /// Those that wait until the active one of their framework ends.
+    pub(crate) standing_by: BTreeMap<SessionId, StandBy>,
+    /// Told to end and not ended yet; what they still say is ignored.
     closing: BTreeSet<SessionId>,
+    /// Those that are being told a snapshot, in turn.
+    pub(crate) snapshots: VecDeque<SessionId>,
+    /// Frameworks that have lost their active session in this step.
+    pub(crate) unspoken: BTreeSet<FrameworkId>,
 }
 
 impl Core {
@@ -45,32 +51,13 @@ impl Core {
             return;
         }
         let Some(open) = self.sessions.open.get(&session) else {
-            match call {
-                Call::Subscribe {
-                    framework,
-                    description,
-                    stand_by: _,
-                    resume: _,
-                } => {
-                    self.on_subscribe(session, principal, request, framework, description);
-                }
-                _ => {
-                    let problem =
-                        Problem::new(code::SESSION_ORDER, "the session is not subscribed")
-                            .hint("make Subscribe the first call of a session");
-                    self.refuse_session(session, request, problem);
-                }
-            }
+            self.on_call_of_inactive(session, principal, request, call);
             return;
         };
         let framework = open.framework.clone();
         match call {
             Call::Acknowledge { sequence } => self.on_acknowledge(session, &framework, sequence),
-            Call::Teardown => self.on_teardown(session, request, &framework),
-            call => {
-                let (answer, after) = self.answer(&framework, call);
-                self.send_answer_after(session, request, answer, after);
-            }
+            call => self.on_session_call(session, &framework, request, call),
         }
     }
 
@@ -78,7 +65,9 @@ impl Core {
         if self.sessions.closing.contains(&session) {
             return;
         }
-        if self.sessions.open.contains_key(&session) {
+        let is_known = self.sessions.open.contains_key(&session)
+            || self.sessions.standing_by.contains_key(&session);
+        if is_known {
             self.send_answer(session, request, Answer::Refused(problem));
         } else {
             self.refuse_session(session, request, problem);
@@ -87,8 +76,9 @@ impl Core {
 
     pub(crate) fn on_session_closed(&mut self, session: SessionId) {
         self.sessions.closing.remove(&session);
-        if let Some(closed) = self.sessions.open.remove(&session) {
-            self.on_framework_disconnected(&closed.framework);
+        self.forget_standby(session);
+        if let Some(framework) = self.end_session(session) {
+            self.on_framework_disconnected(&framework);
         }
     }
 
@@ -97,22 +87,37 @@ impl Core {
         &mut self,
         session: SessionId,
         framework: FrameworkId,
+        telling: Telling,
     ) -> Generation {
         let generation = self.ids.generation();
         let open = Session {
             framework,
             generation,
-            sequence: 0,
-            outstanding: BTreeMap::new(),
+            telling,
         };
         self.sessions.open.insert(session, open);
         generation
     }
 
-    /// Ends an active session after telling it why.
+    /// A session is active no more: what it was told stands with its framework, whose session it may still seem to be.
+    pub(crate) fn end_session(&mut self, session: SessionId) -> Option<FrameworkId> {
+        let ended = self.sessions.open.remove(&session)?;
+        self.sessions.snapshots.retain(|told| *told != session);
+        if let Some(known) = self.frameworks.get_mut(&ended.framework) {
+            known.telling = ended.telling.pause();
+        }
+        let message = "the generation's session is over";
+        let problem = Problem::new(code::SESSION_FENCED, message)
+            .hint("watch anew with the generation of the active session");
+        self.close_watches(&ended.framework, &problem, After::Nothing);
+        Some(ended.framework)
+    }
+
+    /// Ends a session after telling it why.
     pub(crate) fn close_session(&mut self, session: SessionId, problem: Problem, after: After) {
         self.send_session(session, Event::Closed(problem), after);
-        self.sessions.open.remove(&session);
+        self.end_session(session);
+        self.forget_standby(session);
         self.sessions.closing.insert(session);
         self.turn.push(Effect::CloseSession { session });
     }
@@ -125,32 +130,29 @@ impl Core {
             problem: problem.clone(),
         });
         let answer = Answer::Refused(problem.clone());
-        let events = [Event::Answered { request, answer }, Event::Closed(problem)];
         let after = self.turn.after_everything();
-        for (sequence, event) in (1..).zip(events) {
-            self.turn.push(Effect::SendSession {
-                session,
-                sequence,
-                event,
-                after,
-            });
-        }
-        self.sessions.closing.insert(session);
-        self.turn.push(Effect::CloseSession { session });
+        self.send_session(session, Event::Answered { request, answer }, after);
+        self.close_session(session, problem, after);
     }
 
-    /// Sends an event under the session's next number.
+    /// Sends an event under the next number of what the framework is told; to a session that is not active, under none.
     pub(crate) fn send_session(&mut self, session: SessionId, event: Event, after: After) {
-        if let Some(open) = self.sessions.open.get_mut(&session) {
-            open.sequence += 1;
-            let sequence = open.sequence;
-            self.turn.push(Effect::SendSession {
-                session,
-                sequence,
-                event,
-                after,
-            });
+        if self.sessions.closing.contains(&session) {
+            return;
         }
+        let sequence = match self.sessions.open.get_mut(&session) {
+            Some(open) => {
+                open.telling.sequence += 1;
+                open.telling.sequence
+            }
+            None => 0,
+        };
+        self.turn.push(Effect::SendSession {
+            session,
+            sequence,
+            event,
+            after,
+        });
     }
 
     /// Sends to a framework, if it has a session.
@@ -168,7 +170,7 @@ impl Core {
         self.send_answer_after(session, request, answer, After::Nothing);
     }
 
-    fn send_answer_after(
+    pub(crate) fn send_answer_after(
         &mut self,
         session: SessionId,
         request: u64,
@@ -187,40 +189,57 @@ impl Core {
         self.send_session(session, Event::Answered { request, answer }, after);
     }
 
-    /// Sends the status that is next in its task's queue, and remembers that its acknowledgement is for that.
-    pub(crate) fn send_status(
-        &mut self,
-        session: SessionId,
-        task: &TaskId,
-        incarnation: Incarnation,
-        status: Status,
-        after: After,
-    ) {
-        self.send_session(session, Event::Updated(status), after);
-        if let Some(open) = self.sessions.open.get_mut(&session) {
-            open.outstanding
-                .insert(open.sequence, (task.clone(), incarnation));
-        }
-    }
-
-    /// What was sent of a launch is not awaited any more: its queue begins anew.
-    pub(crate) fn forget_outstanding(&mut self, key: &TaskKey, incarnation: Incarnation) {
-        let session = self.frameworks.get(&key.0).and_then(|known| known.session);
-        if let Some(open) = session.and_then(|session| self.sessions.open.get_mut(&session)) {
-            open.outstanding
-                .retain(|_, (task, of)| *task != key.1 || *of != incarnation);
-        }
-    }
-
     /// Says to every session that the master is there.
     pub(crate) fn beat_sessions(&mut self) {
-        let sessions: Vec<SessionId> = self.sessions.open.keys().copied().collect();
-        for session in sessions {
+        let active = self.sessions.open.keys();
+        let all = active.chain(self.sessions.standing_by.keys());
+        let all: Vec<SessionId> = all.copied().collect();
+        for session in all {
             self.send_session(session, Event::Heartbeat, After::Nothing);
         }
     }
 
-    fn answer(&mut self, framework: &FrameworkId, call: Call) -> (Answer, After) {
+    /// Only Subscribe makes a session active, or lets it stand by.
+    fn on_call_of_inactive(
+        &mut self,
+        session: SessionId,
+        principal: Principal,
+        request: u64,
+        call: Call,
+    ) {
+        if self.sessions.standing_by.contains_key(&session) {
+            if !matches!(call, Call::Acknowledge { .. }) {
+                let problem = Problem::new(code::SESSION_ORDER, "the session stands by")
+                    .hint("call when it has become active, which Subscribed says");
+                self.send_answer(session, request, Answer::Refused(problem));
+            }
+            return;
+        }
+        let Call::Subscribe {
+            framework,
+            description,
+            stand_by,
+            resume,
+            create,
+        } = call
+        else {
+            let problem = Problem::new(code::SESSION_ORDER, "the session is not subscribed")
+                .hint("make Subscribe the first call of a session");
+            self.refuse_session(session, request, problem);
+            return;
+        };
+        let subscription = Subscription {
+            request,
+            principal,
+            description,
+            resume,
+            create,
+        };
+        self.on_subscribe(session, framework, subscription, stand_by);
+    }
+
+    /// Does a call and answers what must be durable before the answer may leave.
+    pub(crate) fn answer(&mut self, framework: &FrameworkId, call: Call) -> (Answer, After) {
         let mut after = After::Nothing;
         let done = |result: Result<(), Problem>| match result {
             Ok(()) => Answer::Done,
@@ -252,37 +271,23 @@ impl Core {
                 self.on_reconcile(framework, tasks);
                 Answer::Done
             }
-            Call::UpdateTask { .. } | Call::SendMessage { .. } | Call::ShutdownExecutor { .. } => {
-                done(Err(Problem::new(
-                    code::ROUTE_UNKNOWN,
-                    "this master does not do that yet",
-                )))
-            }
+            Call::UpdateTask {
+                task,
+                labels,
+                grace,
+            } => done(self.on_update_task(framework, &task, labels, grace)),
+            Call::SendMessage { .. } | Call::ShutdownExecutor { .. } => done(Err(Problem::new(
+                code::ROUTE_UNKNOWN,
+                "this master does not do that yet",
+            ))),
             Call::Subscribe { .. } => done(Err(Problem::new(
                 code::SESSION_ORDER,
                 "the session is subscribed already",
             )
             .hint("open another session to subscribe anew"))),
-            // Taken by the caller, because they have no answer, or one that waits.
+            // Taken by the caller: it has no answer, or ends the framework.
             Call::Acknowledge { .. } | Call::Teardown => Answer::Done,
         };
         (answer, after)
-    }
-
-    /// Everything up to a sequence is kept; a greater one than was ever sent counts as the last.
-    fn on_acknowledge(&mut self, session: SessionId, framework: &FrameworkId, sequence: u64) {
-        let Some(open) = self.sessions.open.get_mut(&session) else {
-            return;
-        };
-        let mut kept: BTreeMap<(TaskId, Incarnation), usize> = BTreeMap::new();
-        while let Some(oldest) = open.outstanding.first_entry() {
-            if *oldest.key() > sequence {
-                break;
-            }
-            *kept.entry(oldest.remove()).or_default() += 1;
-        }
-        for ((task, incarnation), count) in kept {
-            self.on_kept(&(framework.clone(), task), incarnation, count);
-        }
     }
 }

@@ -176,6 +176,7 @@ impl Core {
             self.report(key, returned(state), after);
         }
         self.repeat_kill(key, after);
+        self.repeat_update(key, after);
     }
 
     /// A task that only the agent knows, of a framework that exists.

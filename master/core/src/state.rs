@@ -9,9 +9,9 @@ use proffer_model::registry::{FrameworkEntry, Operation};
 use proffer_model::{FrameworkId, Generation, Principal, Problem, StateKey, code, limits};
 
 use crate::core::Core;
-use crate::effect::{Effect, Fact, Reply};
+use crate::effect::{Effect, Fact, Reply, StateChange};
 use crate::event::{RequestId, StateCall};
-use crate::frameworks::{completed, unknown};
+use crate::frameworks::unknown;
 use crate::limits::{STATE_KEYS_MAX, STATE_LIST_LEN_MAX};
 
 impl Core {
@@ -25,6 +25,7 @@ impl Core {
     ) {
         let reply = self
             .judge_caller(principal, framework, generation)
+            .and_then(|()| self.admit_call(framework, None))
             .and_then(|()| match call {
                 StateCall::Get { key } => self.read(framework, &key),
                 StateCall::List { prefix } => self.list(framework, &prefix),
@@ -51,24 +52,13 @@ impl Core {
     }
 
     /// Only the holder of the active session may touch the state.
-    fn judge_caller(
+    pub(crate) fn judge_caller(
         &self,
         principal: &Principal,
         framework: &FrameworkId,
         generation: Generation,
     ) -> Result<(), Problem> {
-        let Some(entry) = self.registry.frameworks.get(framework) else {
-            let is_completed = self.registry.completed.contains_key(framework);
-            return Err(if is_completed {
-                completed(framework)
-            } else {
-                unknown(framework)
-            });
-        };
-        if entry.principal != *principal {
-            let message = format!("framework {framework} is owned by another principal");
-            return Err(Problem::new(code::FRAMEWORK_FOREIGN, message));
-        }
+        self.judge_owner(principal, framework)?;
         let session = self
             .frameworks
             .get(framework)
@@ -158,6 +148,14 @@ impl Core {
                 .field("value")
                 .hint("delete keys that are not needed"));
         }
+        let change = |version| StateChange::Put {
+            key: key.clone(),
+            value: value.clone(),
+            version,
+        };
+        let change = self
+            .is_watched(framework)
+            .then(|| change(entry.revision + 1));
         self.change_state(
             framework,
             new_len,
@@ -167,6 +165,9 @@ impl Core {
                 value,
             },
         );
+        if let Some(change) = change {
+            self.tell_watches(framework, &change);
+        }
         let version = self.entry(framework)?.revision;
         Ok(Reply::Written { version })
     }
@@ -192,9 +193,10 @@ impl Core {
                 now_len - old_len,
                 Operation::DeleteState {
                     framework: framework.clone(),
-                    key,
+                    key: key.clone(),
                 },
             );
+            self.tell_watches(framework, &StateChange::Deleted { key });
         }
         Ok(Reply::Deleted)
     }

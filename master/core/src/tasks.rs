@@ -7,6 +7,7 @@
 //! the terminal status is acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use proffer_model::link::{Payer, ToAgent};
@@ -18,8 +19,10 @@ use proffer_model::{
 use crate::amounts::scalars_of;
 use crate::core::Core;
 use crate::effect::After;
+use crate::event::SessionId;
 use crate::limits::UNACKNOWLEDGED_MAX;
 use crate::reclaim::Wanted;
+use crate::updates::Update;
 
 /// A task's name within the cluster.
 pub(crate) type TaskKey = (FrameworkId, TaskId);
@@ -55,6 +58,8 @@ pub(crate) struct Task {
     pub(crate) kill: Option<KillWish>,
     /// Whether what it holds is wanted back.
     pub(crate) wanted: Option<Wanted>,
+    /// What its framework has changed of it in this term.
+    pub(crate) update: Option<Box<Update>>,
     /// Whether its agent has ever said that it has it.
     pub(crate) is_delivered: bool,
     /// Whether it counts among what its framework uses.
@@ -84,6 +89,7 @@ impl Task {
             skipped: None,
             kill: None,
             wanted: None,
+            update: None,
             is_delivered: false,
             is_charged: false,
             is_held: false,
@@ -158,6 +164,18 @@ impl Tasks {
 
     pub(crate) fn of(&self, framework: &FrameworkId) -> impl Iterator<Item = (&TaskId, &Task)> {
         self.by_framework.get(framework).into_iter().flatten()
+    }
+
+    /// The ids of a framework's tasks after this one, in order.
+    pub(crate) fn after<'a>(
+        &'a self,
+        framework: &FrameworkId,
+        last: Option<&'a TaskId>,
+    ) -> impl Iterator<Item = &'a TaskId> {
+        let first = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let of = self.by_framework.get(framework).into_iter();
+        of.flat_map(move |of| of.range((first, Bound::Unbounded)))
+            .map(|(task, _)| task)
     }
 
     pub(crate) fn of_mut(
@@ -326,18 +344,26 @@ impl Core {
         else {
             return;
         };
-        // Without a session, of the master's own only the newest matters: flapping agents must not fill memory.
-        if framework.session.is_none()
-            && status.number == 0
-            && task.queue.back().is_some_and(|last| last.number == 0)
-        {
-            task.queue.pop_back();
-            framework.unacknowledged -= 1;
+        let (session, incarnation) = (framework.session, task.incarnation);
+        let is_own = status.number == 0;
+        if session.is_none() {
+            // Of the master's own only the newest matters then: flapping agents must not fill memory.
+            if is_own
+                && framework.telling.is_replaceable(&key.1)
+                && let Some(last) = task.queue.back_mut()
+            {
+                *last = status;
+                return;
+            }
+            framework.telling.note_untold(&key.1, incarnation, is_own);
         }
         task.queue.push_back(status.clone());
         framework.unacknowledged += 1;
-        let (session, incarnation) = (framework.session, task.incarnation);
-        if let Some(session) = session {
+        let told_later = |session: &SessionId| {
+            let open = self.sessions.open.get(session);
+            open.is_some_and(|open| open.telling.will_tell(&key.1))
+        };
+        if let Some(session) = session.filter(|session| !told_later(session)) {
             self.send_status(session, &key.1, incarnation, status, after);
         }
     }
@@ -376,23 +402,32 @@ impl Core {
         if number > 0 {
             self.acknowledge_to_agent(&agent, key, incarnation, number);
         }
-        if kept.iter().any(|status| status.state.is_terminal()) {
-            self.forget_task(key);
+        if kept.iter().any(|status| status.state.is_terminal())
+            && let Some(task) = self.forget_task(key)
+            && !task.queue.is_empty()
+        {
+            self.forget_outstanding(key, incarnation);
         }
     }
 
     /// The framework asks for a task's end.
     pub(crate) fn on_kill(&mut self, key: &TaskKey, grace: Option<Duration>) {
+        if !self.kill(key, grace) {
+            let unknown = self.say_of_unknown();
+            self.answer_status(key, unknown.as_ref());
+        }
+    }
+
+    /// Asks for a task's end; whether there is a live one.
+    pub(crate) fn kill(&mut self, key: &TaskKey, grace: Option<Duration>) -> bool {
         match self.tasks.get_mut(key) {
             Some(task) if !task.latest.is_terminal() => {
                 let reason = Reason::KillRequested;
                 task.kill = Some(KillWish { grace, reason });
                 self.repeat_kill(key, After::Nothing);
+                true
             }
-            _ => {
-                let unknown = self.say_of_unknown();
-                self.answer_status(key, unknown.as_ref());
-            }
+            _ => false,
         }
     }
 
@@ -491,7 +526,7 @@ impl Core {
         self.turn.touch_framework(&key.0);
     }
 
-    fn touch_task(&mut self, key: &TaskKey) {
+    pub(crate) fn touch_task(&mut self, key: &TaskKey) {
         self.turn.touch_task(key);
         self.turn.touch_framework(&key.0);
     }
@@ -530,7 +565,7 @@ impl Core {
 
     /// What is said of a task that is not in the table: nothing while an agent that may run it has not come back yet in this
     /// term; an unreachable one may run it still.
-    fn say_of_unknown(&self) -> Option<Say> {
+    pub(crate) fn say_of_unknown(&self) -> Option<Say> {
         let unsettled = |state| {
             let mut agents = self.agents.by_id.values();
             agents.any(|agent| !agent.is_settled && agent.state == state)
@@ -545,50 +580,64 @@ impl Core {
         })
     }
 
-    /// An answer to a question: not queued, for it can be asked again. Of a task whose agent has more to say, that is the
-    /// answer, unless the agent is unreachable.
+    /// An answer to a question: not queued, for it can be asked again. None of a task whose agent has more to say, which is
+    /// the answer then, unless the agent is unreachable; nor of one that may be known yet.
+    pub(crate) fn status_of(&self, key: &TaskKey, unknown: Option<&Say>) -> Option<Status> {
+        let Some(task) = self.tasks.get(key) else {
+            return unknown.map(|say| self.unknown_status(key, say));
+        };
+        let is_left_to_agent = task.is_awaited() && !self.is_agent_unreachable(task);
+        (!is_left_to_agent).then(|| self.known_status(key, task))
+    }
+
+    /// How a task stands that waits for no acknowledgement. Of one whose agent has more to say only that it is there: what
+    /// is known is ahead of what will be told.
+    pub(crate) fn known_status(&self, key: &TaskKey, task: &Task) -> Status {
+        if !task.is_awaited() {
+            let say = reconciled(task.status.state, &task.status.message);
+            let exit = task.status.exit;
+            return Status {
+                exit,
+                ..self.own_status(key, task, say)
+            };
+        }
+        let say = if self.is_agent_unreachable(task) {
+            reconciled(TaskState::Unreachable, "its agent is unreachable")
+        } else {
+            reconciled(TaskState::Staging, "its agent will say how it stands")
+        };
+        self.own_status(key, task, say)
+    }
+
+    fn is_agent_unreachable(&self, task: &Task) -> bool {
+        let agent = self.agents.by_id.get(&task.agent);
+        agent.is_some_and(|agent| agent.state == AgentState::Unreachable)
+    }
+
+    fn unknown_status(&self, key: &TaskKey, say: &Say) -> Status {
+        Status {
+            task: key.1.clone(),
+            incarnation: Incarnation(0),
+            agent: None,
+            number: 0,
+            state: say.state,
+            reason: say.reason,
+            message: say.message.clone(),
+            exit: None,
+            healthy: None,
+            checks: Vec::new(),
+            wall_ms: self.turn.now.wall_ms,
+        }
+    }
+
     fn answer_status(&mut self, key: &TaskKey, unknown: Option<&Say>) {
         let Some(session) = self.frameworks.get(&key.0).and_then(|known| known.session) else {
             return;
         };
-        let status = match self.tasks.get(key) {
-            Some(task) if task.is_awaited() => {
-                let agent = self.agents.by_id.get(&task.agent);
-                if agent.is_none_or(|agent| agent.state != AgentState::Unreachable) {
-                    return;
-                }
-                let say = reconciled(TaskState::Unreachable, "its agent is unreachable");
-                self.own_status(key, task, say)
-            }
-            Some(task) => {
-                let say = reconciled(task.status.state, &task.status.message);
-                let exit = task.status.exit;
-                Status {
-                    exit,
-                    ..self.own_status(key, task, say)
-                }
-            }
-            None => {
-                let Some(say) = unknown else {
-                    return;
-                };
-                Status {
-                    task: key.1.clone(),
-                    incarnation: Incarnation(0),
-                    agent: None,
-                    number: 0,
-                    state: say.state,
-                    reason: say.reason,
-                    message: say.message.clone(),
-                    exit: None,
-                    healthy: None,
-                    checks: Vec::new(),
-                    wall_ms: self.turn.now.wall_ms,
-                }
-            }
-        };
-        let after = self.turn.after_everything();
-        self.send_session(session, session::Event::Updated(status), after);
+        if let Some(status) = self.status_of(key, unknown) {
+            let after = self.turn.after_everything();
+            self.send_session(session, session::Event::Updated(status), after);
+        }
     }
 
     /// A status in the master's own name.

@@ -18,7 +18,7 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Connection, principal_of};
+use super::{Connection, overrun, principal_of};
 use crate::inbox::{Inbox, LinkInput, overloaded};
 use crate::limits::{AGENT_DESCRIPTION_LEN_MAX, FIRST_MESSAGE_TIMEOUT, LINK_OUTBOX_LEN, LINKS_MAX};
 use crate::outbox::{Outbox, outbox};
@@ -60,7 +60,7 @@ impl v1::agent_link_server::AgentLink for AgentLinkService {
             _place: place,
         };
         tokio::spawn(reader.run(outbox, request.into_inner()));
-        let messages = connection.sending(mail, |message| encode_to_agent(&message));
+        let messages = connection.sending(mail, overrun, |message| Ok(encode_to_agent(&message)));
         Ok(Response::new(Box::pin(messages)))
     }
 }

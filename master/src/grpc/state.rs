@@ -1,26 +1,35 @@
 //! `FrameworkState`: a framework's durable values, asked of the core, which knows whose they are and what is current.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use bytes::Bytes;
-use proffer_master_core::effect::Reply;
-use proffer_master_core::event::StateCall;
+use futures::Stream;
+use proffer_master_core::effect::{Reply, StateChange};
+use proffer_master_core::event::{StateCall, WatchId};
 use proffer_model::{FrameworkId, Generation, Principal, Problem, StateKey, code};
 use proffer_proto::{status_of, v1};
 use proffer_server::auth::{Action, Object, authorize};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::{decode_id, principal_of};
-use crate::inbox::{Ask, Inbox};
+use super::{Connection, decode_id, overrun, principal_of};
+use crate::inbox::{Ask, Inbox, SessionInput, overloaded};
+use crate::limits::{STATE_WATCHES_MAX, WATCH_OUTBOX_LEN};
+use crate::outbox::outbox;
 
 /// The service.
 #[derive(Debug)]
 pub(crate) struct StateService {
     inbox: Inbox,
+    places: Arc<Semaphore>,
 }
 
 impl StateService {
     /// For one term.
     pub(crate) fn new(inbox: Inbox) -> Self {
-        Self { inbox }
+        let places = Arc::new(Semaphore::new(STATE_WATCHES_MAX));
+        Self { inbox, places }
     }
 
     async fn ask(
@@ -45,13 +54,43 @@ impl StateService {
 
 #[tonic::async_trait]
 impl v1::framework_state_server::FrameworkState for StateService {
-    type WatchStream = tokio_stream::Empty<Result<v1::WatchStateResponse, Status>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchStateResponse, Status>> + Send>>;
 
     async fn watch(
         &self,
-        _: Request<v1::WatchStateRequest>,
+        request: Request<v1::WatchStateRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let principal = principal_of(&request)?;
+        let asked = request.into_inner();
+        let framework: FrameworkId =
+            decode_id(&asked.framework_id, "framework_id").map_err(status_of)?;
+        let object = Object::Framework(Some(&framework));
+        authorize(&principal, Action::RunFramework, object).map_err(status_of)?;
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| status_of(overloaded("too many watches are open")))?;
+        let (outbox, mail) = outbox(WATCH_OUTBOX_LEN);
+        let watch = WatchId(self.inbox.next_id());
+        let connection = Connection::new(&mail, self.inbox.tenure.clone());
+        let opened = SessionInput::WatchOpened {
+            watch,
+            principal,
+            framework,
+            generation: Generation(asked.generation),
+            prefix: asked.prefix,
+            outbox,
+        };
+        let lane = self.inbox.sessions.clone();
+        let listening = connection.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            // When the term is over, nobody needs to know.
+            if lane.send(opened).await.is_ok() {
+                listening.is_over().await;
+                let _ = lane.send(SessionInput::WatchClosed { watch }).await;
+            }
+        });
+        let changes = connection.sending(mail, overrun, |watched| watched.map(encode_change));
+        Ok(Response::new(Box::pin(changes)))
     }
 
     async fn get(
@@ -130,6 +169,22 @@ impl v1::framework_state_server::FrameworkState for StateService {
         };
         let entries = states.into_iter().map(entry).collect();
         Ok(Response::new(v1::ListStateResponse { entries }))
+    }
+}
+
+fn encode_change(change: StateChange) -> v1::WatchStateResponse {
+    use v1::watch_state_response::Change;
+    let change = match change {
+        StateChange::Put {
+            key,
+            value,
+            version,
+        } => Change::Put(encode_entry(key.to_string(), value, version)),
+        StateChange::Deleted { key } => Change::Deleted(key.to_string()),
+        StateChange::UpToDate => Change::UpToDate(true),
+    };
+    v1::WatchStateResponse {
+        change: Some(change),
     }
 }
 

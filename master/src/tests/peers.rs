@@ -154,6 +154,11 @@ impl Master {
         v1::operator_client::OperatorClient::with_interceptor(channel, self.bearer())
     }
 
+    pub(super) async fn scheduler(&self) -> v1::scheduler_client::SchedulerClient<Authorized> {
+        let channel = self.channel(self.listen()).await;
+        v1::scheduler_client::SchedulerClient::with_interceptor(channel, self.bearer())
+    }
+
     pub(super) async fn state(
         &self,
     ) -> v1::framework_state_client::FrameworkStateClient<Authorized> {
@@ -290,6 +295,7 @@ pub(super) fn subscribe(framework_id: &str) -> Call {
         failover_timeout_ms: None,
         stand_by: false,
         resume: None,
+        create: false,
     })
 }
 
@@ -329,13 +335,18 @@ impl Framework {
     }
 
     pub(super) async fn call(&mut self, call: Call) -> u64 {
+        self.send(None, call).await
+    }
+
+    /// Calls for this term; answers the request id.
+    pub(super) async fn send(&mut self, epoch: Option<u64>, call: Call) -> u64 {
         self.last_request += 1;
         let request_id = self.last_request;
         let call = Some(call);
         self.calls
             .send(v1::SessionCall {
                 request_id,
-                epoch: None,
+                epoch,
                 call,
             })
             .await

@@ -29,14 +29,16 @@ pub(super) fn call() -> impl Strategy<Value = Call> {
             option::of(id()),
             framework_description(),
             any::<bool>(),
-            option::of((epoch(), any::<u64>()))
+            option::of((epoch(), any::<u64>())),
+            any::<bool>()
         )
-            .prop_map(|(framework, description, stand_by, resume)| {
+            .prop_map(|(framework, description, stand_by, resume, create)| {
                 Call::Subscribe {
                     framework,
                     description,
                     stand_by,
                     resume: resume.map(|(epoch, sequence)| Resume { epoch, sequence }),
+                    create,
                 }
             }),
         (

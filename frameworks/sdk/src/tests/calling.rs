@@ -117,6 +117,7 @@ async fn what_the_sdk_does_itself_is_not_for_authors() {
         },
         stand_by: false,
         resume: None,
+        create: false,
     };
     let problem = within(handle.call(subscribe)).await.expect_err("refused");
     assert!(problem.is(code::SESSION_ORDER), "{problem}");

@@ -40,6 +40,7 @@ fn the_first_call_is_subscribe_and_only_the_first() {
         description: describe_framework(),
         stand_by: false,
         resume: None,
+        create: false,
     };
     let principal = principal("p");
     world.step(Event::CallReceived {

@@ -2,6 +2,7 @@
 //! every step.
 
 mod agents;
+mod calls;
 mod drains;
 mod frameworks;
 mod input;
@@ -9,10 +10,13 @@ mod offers;
 mod operators;
 mod random;
 mod random_making;
+mod sessions;
 mod silence;
 mod state;
 mod sweeps;
+mod task_table;
 mod tasks;
 mod volumes;
+mod watches;
 mod windows;
 mod world;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
 use proffer_model::registry::Registry;
-use proffer_model::session::{Call, Event as Told, Operation};
+use proffer_model::session::{Call, Event as Told, Operation, Resume};
 use proffer_model::{
     AgentId, ClusterId, Demand, DemandEntry, Epoch, Exclusion, FrameworkDescription, FrameworkId,
     Generation, Incarnation, Offer, OfferId, Shape, StateKey, TaskState, Time,
@@ -17,7 +17,7 @@ use proptest::strategy::ValueTree as _;
 use super::random_making::{made, operations, operator_call, role};
 use super::world::{describe, describe_framework, principal, spec, status, want};
 use crate::effect::{Effect, Effects};
-use crate::event::{Event, LinkId, RequestId, Seq, SessionId, StateCall, TimerKey};
+use crate::event::{Event, LinkId, RequestId, Seq, SessionId, StateCall, TimerKey, WatchId};
 use crate::{Config, Core};
 
 const RESOURCES: [&str; 4] = [
@@ -128,8 +128,12 @@ impl Seen {
             Told::Subscribed {
                 framework,
                 generation,
+                is_resumed,
                 ..
             } => {
+                if *is_resumed {
+                    self.kinds.insert("resumed");
+                }
                 self.frameworks.push(framework.clone());
                 self.generations.push(*generation);
                 self.sessions.push(session);
@@ -140,6 +144,7 @@ impl Seen {
                 self.offered_to = Some(session);
             }
             Told::Rescinded(_) => drop(self.kinds.insert("rescinded")),
+            Told::StandingBy { .. } => drop(self.kinds.insert("standing by")),
             Told::AgentSettled(_) => drop(self.kinds.insert("settled")),
             Told::Updated(of) => drop(self.kinds.insert(match of.state {
                 TaskState::Unreachable => "unreachable",
@@ -150,7 +155,6 @@ impl Seen {
             Told::Closed(_)
             | Told::Answered { .. }
             | Told::Heartbeat
-            | Told::StandingBy { .. }
             | Told::SnapshotEnded
             | Told::Message { .. }
             | Told::ExecutorEnded { .. }
@@ -214,6 +218,63 @@ impl Seen {
             tasks: tasks.collect(),
             executors: Vec::new(),
             agent,
+        }
+    }
+
+    fn subscribe(&self, Happening { a, b, c, .. }: Happening) -> Call {
+        let chosen = FrameworkId::new("chosen").expect("an id");
+        let known = Some(self.framework(b)).filter(|_| self.frameworks.len() > 2);
+        let resume = Resume {
+            epoch: Epoch(1 + u64::from(c % 2)),
+            sequence: u64::from(a) * u64::from(c % 8),
+        };
+        Call::Subscribe {
+            framework: if b > 230 { Some(chosen) } else { known },
+            description: FrameworkDescription {
+                roles: (0..=a % 4).map(role).collect(),
+                ..describe_framework()
+            },
+            stand_by: c.is_multiple_of(3),
+            resume: Some(resume).filter(|_| c % 4 > 1),
+            create: b > 230,
+        }
+    }
+
+    /// A call without a session, or a watch.
+    fn unary(&self, Happening { a, b, c, .. }: Happening) -> Event {
+        let framework = self.frameworks.last().cloned();
+        let framework = framework.unwrap_or(self.framework(255));
+        let task = spec(&format!("t{}", b % 12), "").id;
+        let call = match c % 8 {
+            0 => {
+                return Event::WatchClosed {
+                    watch: WatchId(u64::from(b % 16)),
+                };
+            }
+            1 | 2 => {
+                return Event::WatchOpened {
+                    watch: WatchId(self.count),
+                    principal: principal("p"),
+                    framework,
+                    generation: self.generations.last().copied().unwrap_or_default(),
+                    prefix: String::new(),
+                };
+            }
+            3 | 4 => Call::UpdateTask {
+                task,
+                labels: Some([("a".to_owned(), a.to_string())].into()),
+                grace: None,
+            },
+            5 => Call::Reconcile { tasks: Vec::new() },
+            6 if a > 230 => Call::Teardown,
+            _ => Call::Kill { task, grace: None },
+        };
+        Event::FrameworkCalled {
+            request: RequestId(self.count),
+            principal: principal("p"),
+            framework,
+            number: u64::from(a % 3),
+            call,
         }
     }
 
@@ -370,15 +431,7 @@ impl Seen {
                 session: SessionId(fresh),
                 principal: principal("p"),
                 request: self.count,
-                call: Call::Subscribe {
-                    framework: Some(self.framework(b)).filter(|_| self.frameworks.len() > 2),
-                    description: FrameworkDescription {
-                        roles: (0..=a % 4).map(role).collect(),
-                        ..describe_framework()
-                    },
-                    stand_by: false,
-                    resume: None,
-                },
+                call: self.subscribe(happening),
             },
             14..=24 => Event::CallReceived {
                 session: match self.offered_to {
@@ -387,7 +440,12 @@ impl Seen {
                     _ => session,
                 },
                 principal: principal("p"),
-                request: self.count,
+                // Now and then one that was used, or none.
+                request: if b.is_multiple_of(9) {
+                    u64::from(c % 4)
+                } else {
+                    10 + self.count
+                },
                 call: self.call(Happening {
                     a: c,
                     b: a,
@@ -401,6 +459,7 @@ impl Seen {
             }
             26 => self.state(happening),
             27 | 28 => Event::Persisted(if c > 250 { Seq(u64::MAX) } else { self.written }),
+            29 if a > 60 => self.unary(happening),
             29 => Event::ExplainRequested {
                 request: RequestId(self.count),
                 framework: self.framework(b),
@@ -526,7 +585,9 @@ fn random_histories_reach_every_corner() {
         "quota",
         "rescinded",
         "reserved",
+        "resumed",
         "settled",
+        "standing by",
         "unreachable",
         "unreserved",
         "updated",

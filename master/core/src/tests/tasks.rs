@@ -204,7 +204,7 @@ fn a_framework_that_does_not_acknowledge_is_closed_and_hears_everything_later_in
         session: run.session,
     });
     run.session = run.world.resubscribe(&run.framework);
-    assert!(run.heard().is_empty());
+    assert_eq!(run.heard(), [(TaskState::Staging, 0)], "it is there");
     run.says(most + 1, TaskState::Finished);
     assert!(run.heard().is_empty(), "the oldest goes first");
     run.says(1, TaskState::Running);

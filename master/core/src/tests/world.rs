@@ -17,8 +17,10 @@ use proffer_model::{
 };
 
 use crate::allocation::RoleRow;
-use crate::effect::{After, Effect, Effects, Fact, Reply};
-use crate::event::{Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, TimerKey};
+use crate::effect::{After, Effect, Effects, Fact, Reply, StateChange};
+use crate::event::{
+    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, TimerKey, WatchId,
+};
 use crate::{Config, Core};
 
 pub(super) struct World {
@@ -27,6 +29,8 @@ pub(super) struct World {
     pub(super) told: Vec<(SessionId, Told, After)>,
     pub(super) ordered: Vec<(LinkId, ToAgent, After)>,
     pub(super) replies: BTreeMap<RequestId, (Result<Reply, Problem>, After)>,
+    pub(super) watched: Vec<(WatchId, Result<StateChange, Problem>, After)>,
+    closed_watches: BTreeSet<WatchId>,
     pub(super) facts: Vec<Fact>,
     pub(super) closed_sessions: BTreeSet<SessionId>,
     pub(super) closed_links: BTreeSet<LinkId>,
@@ -141,6 +145,8 @@ impl World {
             told: Vec::new(),
             ordered: Vec::new(),
             replies: BTreeMap::new(),
+            watched: Vec::new(),
+            closed_watches: BTreeSet::new(),
             facts: Vec::new(),
             closed_sessions: BTreeSet::new(),
             closed_links: BTreeSet::new(),
@@ -197,8 +203,10 @@ impl World {
                         !self.closed_sessions.contains(&session),
                         "closed: {event:?}"
                     );
-                    let last = self.sequences.insert(session, sequence).unwrap_or(0);
-                    assert_eq!(sequence, last + 1, "sequences have no gap");
+                    if sequence > 0 {
+                        let last = self.sequences.insert(session, sequence);
+                        assert!(last.is_none_or(|last| sequence == last + 1), "no gap");
+                    }
                     self.told.push((session, event, after));
                 }
                 Effect::CloseSession { session } => {
@@ -222,6 +230,22 @@ impl World {
                     after,
                 } => {
                     assert!(self.replies.insert(request, (reply, after)).is_none());
+                }
+                Effect::SendWatch {
+                    watch,
+                    change,
+                    after,
+                } => {
+                    assert!(!self.closed_watches.contains(&watch), "closed: {change:?}");
+                    self.watched.push((watch, Ok(change), after));
+                }
+                Effect::CloseWatch {
+                    watch,
+                    problem,
+                    after,
+                } => {
+                    assert!(self.closed_watches.insert(watch), "closed once");
+                    self.watched.push((watch, Err(problem), after));
                 }
                 Effect::SetTimer { key, at } => {
                     self.timers.insert(key, at.mono_ns);
@@ -349,6 +373,7 @@ impl World {
             description,
             stand_by: false,
             resume: None,
+            create: false,
         };
         let principal = principal(name);
         self.step(Event::CallReceived {
@@ -602,6 +627,55 @@ impl World {
             call,
         });
         self.replies[&request].0.clone()
+    }
+
+    /// A call without a session.
+    pub(super) fn unary(
+        &mut self,
+        framework: &FrameworkId,
+        number: u64,
+        call: Call,
+    ) -> Result<Vec<Status>, Problem> {
+        let request = RequestId(self.fresh());
+        let (principal, framework) = (principal("p"), framework.clone());
+        self.step(Event::FrameworkCalled {
+            request,
+            principal,
+            framework,
+            number,
+            call,
+        });
+        match self.replies[&request].0.clone()? {
+            Reply::Called(statuses) => Ok(statuses),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Makes the first call of a new session.
+    pub(super) fn opens(&mut self, name: &str, call: Call) -> SessionId {
+        let session = SessionId(self.fresh());
+        let request = self.fresh();
+        let principal = principal(name);
+        self.step(Event::CallReceived {
+            session,
+            principal,
+            request,
+            call,
+        });
+        session
+    }
+
+    /// The answer to a call with this request id, and what else was told in the step.
+    pub(super) fn numbered(&mut self, session: SessionId, request: u64, call: Call) -> Vec<Told> {
+        self.drain(session);
+        let principal = principal("p");
+        self.step(Event::CallReceived {
+            session,
+            principal,
+            request,
+            call,
+        });
+        self.drain(session)
     }
 
     pub(super) fn operator(&mut self, call: OperatorCall) -> Result<(), Problem> {

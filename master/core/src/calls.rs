@@ -1,0 +1,204 @@
+//! Calls: what a framework asks for, in its session or without one, each judged, done once, and answered.
+
+use proffer_model::session::{Answer, Call, Event};
+use proffer_model::{FrameworkId, Principal, Problem, Status, TaskId, code};
+
+use crate::answers::{Recall, Scope, mistaken, outline};
+use crate::core::Core;
+use crate::effect::{After, Effect, Fact, Reply};
+use crate::event::{RequestId, SessionId};
+use crate::frameworks::{completed, unknown};
+use crate::limits::{STATUSES_LEN_MAX, STATUSES_MAX};
+
+impl Core {
+    /// A call of an active session that is to be answered.
+    pub(crate) fn on_session_call(
+        &mut self,
+        session: SessionId,
+        framework: &FrameworkId,
+        request: u64,
+        call: Call,
+    ) {
+        let admitted = self.admit_call(framework, Some(&call));
+        let (answer, after) = match (
+            admitted,
+            self.recall(framework, Scope::Session, request, &call),
+        ) {
+            (Err(problem), _) => (Answer::Refused(problem), After::Nothing),
+            (Ok(()), Recall::Repeated(answer)) => (answer, self.turn.after_everything()),
+            (Ok(()), Recall::Mistaken) => (Answer::Refused(mistaken(request)), After::Nothing),
+            (Ok(()), Recall::New) if matches!(call, Call::Teardown) => {
+                self.end_framework(framework, Some((session, request)));
+                return;
+            }
+            (Ok(()), Recall::New) => {
+                let kept = outline(&call).filter(|_| request > 0);
+                let (answer, after) = self.answer(framework, call);
+                self.remember(framework, Scope::Session, request, kept, &answer);
+                (answer, after)
+            }
+        };
+        self.send_answer_after(session, request, answer, after);
+    }
+
+    /// A call without a session.
+    pub(crate) fn on_framework_called(
+        &mut self,
+        request: RequestId,
+        principal: &Principal,
+        framework: &FrameworkId,
+        number: u64,
+        call: Call,
+    ) {
+        let reply = self
+            .judge_owner(principal, framework)
+            .and_then(|()| judge_unary(&call))
+            .and_then(|()| self.admit_call(framework, Some(&call)))
+            .and_then(|()| self.answer_unary(framework, number, call));
+        if let Err(problem) = &reply {
+            let (framework, problem) = (Some(framework.clone()), problem.clone());
+            self.turn.record(Fact::CallRefused { framework, problem });
+        }
+        let after = self.turn.after_everything();
+        self.turn.push(Effect::Reply {
+            request,
+            reply,
+            after,
+        });
+    }
+
+    /// Only who made a framework may speak for it.
+    pub(crate) fn judge_owner(
+        &self,
+        principal: &Principal,
+        framework: &FrameworkId,
+    ) -> Result<(), Problem> {
+        match self.registry.frameworks.get(framework) {
+            Some(entry) if entry.principal == *principal => Ok(()),
+            Some(_) => {
+                let message = format!("framework {framework} is owned by another principal");
+                Err(Problem::new(code::FRAMEWORK_FOREIGN, message))
+            }
+            None if self.registry.completed.contains_key(framework) => Err(completed(framework)),
+            None => Err(unknown(framework)),
+        }
+    }
+
+    /// Ends a framework and all its sessions; the one that asked is answered first.
+    fn end_framework(&mut self, framework: &FrameworkId, asked: Option<(SessionId, u64)>) {
+        let known = self.frameworks.get(framework);
+        let session = known.and_then(|known| known.session);
+        self.complete(framework);
+        let after = self.turn.after_everything();
+        if let Some((session, request)) = asked {
+            let answer = Answer::Done;
+            self.send_session(session, Event::Answered { request, answer }, after);
+        }
+        if let Some(session) = session {
+            self.close_session(session, completed(framework), after);
+        }
+    }
+
+    fn answer_unary(
+        &mut self,
+        framework: &FrameworkId,
+        number: u64,
+        call: Call,
+    ) -> Result<Reply, Problem> {
+        let mut statuses = Vec::new();
+        let answer = match (self.recall(framework, Scope::Unary, number, &call), call) {
+            (Recall::Repeated(answer), _) => answer,
+            (Recall::Mistaken, _) => return Err(mistaken(number)),
+            (Recall::New, Call::Teardown) => {
+                self.end_framework(framework, None);
+                Answer::Done
+            }
+            (Recall::New, Call::Reconcile { tasks }) => {
+                statuses = self.statuses_of(framework, tasks)?;
+                Answer::Done
+            }
+            (Recall::New, Call::Kill { task, grace }) => {
+                let kept = outline(&Call::Kill {
+                    task: task.clone(),
+                    grace,
+                });
+                let key = (framework.clone(), task);
+                if !self.kill(&key, grace) {
+                    let unknown = self.say_of_unknown();
+                    statuses.extend(self.status_of(&key, unknown.as_ref()));
+                }
+                self.remember(framework, Scope::Unary, number, kept, &Answer::Done);
+                Answer::Done
+            }
+            (Recall::New, call) => {
+                let kept = outline(&call);
+                let (answer, _) = self.answer(framework, call);
+                self.remember(framework, Scope::Unary, number, kept, &answer);
+                answer
+            }
+        };
+        match answer {
+            Answer::Done | Answer::Accepted(_) => Ok(Reply::Called(statuses)),
+            Answer::Refused(problem) => Err(problem),
+        }
+    }
+
+    /// How these tasks stand, or all, as far as one answer can hold them.
+    fn statuses_of(
+        &self,
+        framework: &FrameworkId,
+        tasks: Vec<TaskId>,
+    ) -> Result<Vec<Status>, Problem> {
+        let known = self.tasks.count_of(framework);
+        if tasks.is_empty() && known > STATUSES_MAX {
+            return Err(too_many(&format!("there are {known} tasks")));
+        }
+        let tasks = match tasks.is_empty() {
+            true => self.tasks.after(framework, None).cloned().collect(),
+            false => tasks,
+        };
+        let unknown = self.say_of_unknown();
+        let mut len = 0;
+        let mut statuses = Vec::new();
+        for task in tasks {
+            let status = self.status_of(&(framework.clone(), task), unknown.as_ref());
+            if let Some(status) = status {
+                len += status.message.len() + status.task.as_str().len();
+                statuses.push(status);
+            }
+            if len > STATUSES_LEN_MAX {
+                return Err(too_many("their messages are long"));
+            }
+        }
+        Ok(statuses)
+    }
+}
+
+/// Calls that only a session makes.
+fn judge_unary(call: &Call) -> Result<(), Problem> {
+    let name = match call {
+        Call::Subscribe { .. } => "subscribe",
+        Call::SetDemand(_) => "set_demand",
+        Call::Accept { .. } => "accept",
+        Call::Decline { .. } => "decline",
+        Call::Acknowledge { .. } => "acknowledge",
+        Call::Kill { .. }
+        | Call::Reconcile { .. }
+        | Call::Teardown
+        | Call::UpdateTask { .. }
+        | Call::SendMessage { .. }
+        | Call::ShutdownExecutor { .. } => return Ok(()),
+    };
+    Err(
+        Problem::new(code::SESSION_ORDER, "only a session calls this")
+            .field(format!("call.{name}"))
+            .hint("open a session with Scheduler.Session"),
+    )
+}
+
+fn too_many(why: &str) -> Problem {
+    let message = format!("{why}; one answer holds {STATUSES_MAX} statuses");
+    Problem::new(code::FIELD_TOO_LONG, message)
+        .field("call.reconcile.task_ids")
+        .hint("name fewer tasks, or reconcile in a session")
+}

@@ -1,0 +1,314 @@
+//! What a framework was told in this term and has not acknowledged, and how a session that comes later goes on with it.
+//!
+//! The sequence of a framework's events goes on over all its sessions of a term. So an acknowledgement means the same in
+//! whichever session it comes, and a session that names the last sequence it has kept is told only what came after it.
+//! Everyone else is told a snapshot: what waits to be acknowledged, and of every other task how it stands.
+//!
+//! The subtle thing: statuses are told in the order of their task's queue. While a snapshot goes on, a new status of a task
+//! that it has not come to yet waits in that queue.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proffer_model::session::{Event, Resume};
+use proffer_model::{AgentId, Epoch, FrameworkId, Incarnation, Status, TaskId};
+
+use crate::core::Core;
+use crate::effect::After;
+use crate::event::{SessionId, TimerKey};
+use crate::limits::{SNAPSHOT_STEP_INTERVAL, SNAPSHOT_TASKS_PER_STEP};
+use crate::tasks::TaskKey;
+
+/// Stands with the session while there is one, with its framework else.
+#[derive(Debug, Default)]
+pub(crate) struct Telling {
+    /// Of the last event.
+    pub(crate) sequence: u64,
+    /// Everything up to this is kept.
+    pub(crate) acknowledged: u64,
+    /// By sequence: the launches whose oldest queued status an event was, or will be. Per task in the order of its queue.
+    pub(crate) outstanding: BTreeMap<u64, (TaskId, Incarnation)>,
+    /// From this sequence on it can be resumed: all tasks had been told by then, and every status since is outstanding
+    /// unless it was acknowledged.
+    whole_from: Option<u64>,
+    /// A snapshot goes on: all tasks up to this one are told.
+    snapshot: Option<Option<TaskId>>,
+    /// Tasks whose newest status is the master's own and came while there was no session: a newer one takes its place.
+    replaceable: BTreeSet<TaskId>,
+}
+
+impl Telling {
+    /// Whether what this asks for can be told.
+    pub(crate) fn can_resume(&self, resume: Option<Resume>, epoch: Epoch) -> Option<u64> {
+        let resume = resume.filter(|resume| resume.epoch == epoch)?;
+        let is_known = |from: u64| (from..=self.sequence).contains(&resume.sequence);
+        self.whole_from
+            .is_some_and(is_known)
+            .then_some(resume.sequence)
+    }
+
+    /// Whether it can be resumed at some sequence.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole_from.is_some()
+    }
+
+    /// The session has ended. A snapshot that was cut short has to begin anew.
+    pub(crate) fn pause(mut self) -> Self {
+        if self.snapshot.take().is_some() {
+            self.give_up();
+        }
+        self
+    }
+
+    /// Something that was told is not kept any more: whoever comes next needs a snapshot.
+    pub(crate) fn give_up(&mut self) {
+        self.whole_from = None;
+        self.outstanding.clear();
+        self.replaceable.clear();
+    }
+
+    /// Whether a snapshot will tell the task, which therefore is not told yet.
+    pub(crate) fn will_tell(&self, task: &TaskId) -> bool {
+        let reached = self.snapshot.as_ref();
+        reached.is_some_and(|reached| reached.as_ref().is_none_or(|reached| task > reached))
+    }
+
+    /// A status was put into a task's queue while there is no session.
+    pub(crate) fn note_untold(&mut self, task: &TaskId, incarnation: Incarnation, is_own: bool) {
+        if is_own {
+            self.replaceable.insert(task.clone());
+        } else {
+            self.replaceable.remove(task);
+        }
+        if self.whole_from.is_some() {
+            self.sequence += 1;
+            let launch = (task.clone(), incarnation);
+            self.outstanding.insert(self.sequence, launch);
+        }
+    }
+
+    /// Whether the newest status in a task's queue may be replaced by another of the master's own.
+    pub(crate) fn is_replaceable(&self, task: &TaskId) -> bool {
+        self.replaceable.contains(task)
+    }
+
+    /// What was told of a launch is not awaited any more.
+    pub(crate) fn forget(&mut self, task: &TaskId, incarnation: Incarnation) {
+        self.replaceable.remove(task);
+        self.outstanding
+            .retain(|_, (told, of)| told != task || *of != incarnation);
+    }
+
+    /// Everything up to a sequence is kept: how many of each launch's oldest statuses that were.
+    pub(crate) fn keep(&mut self, sequence: u64) -> BTreeMap<(TaskId, Incarnation), usize> {
+        self.acknowledged = self.acknowledged.max(sequence.min(self.sequence));
+        let mut kept: BTreeMap<(TaskId, Incarnation), usize> = BTreeMap::new();
+        while let Some(oldest) = self.outstanding.first_entry() {
+            if *oldest.key() > sequence {
+                break;
+            }
+            *kept.entry(oldest.remove()).or_default() += 1;
+        }
+        kept
+    }
+}
+
+impl Core {
+    /// Everything up to a sequence is kept; a greater one than was ever sent counts as the last.
+    pub(crate) fn on_acknowledge(
+        &mut self,
+        session: SessionId,
+        framework: &FrameworkId,
+        sequence: u64,
+    ) {
+        let Some(open) = self.sessions.open.get_mut(&session) else {
+            return;
+        };
+        for ((task, incarnation), count) in open.telling.keep(sequence) {
+            self.on_kept(&(framework.clone(), task), incarnation, count);
+        }
+    }
+
+    /// Sends the status that is next in its task's queue, and remembers that its acknowledgement is for that.
+    pub(crate) fn send_status(
+        &mut self,
+        session: SessionId,
+        task: &TaskId,
+        incarnation: Incarnation,
+        status: Status,
+        after: After,
+    ) {
+        self.send_session(session, Event::Updated(status), after);
+        if let Some(open) = self.sessions.open.get_mut(&session) {
+            let launch = (task.clone(), incarnation);
+            open.telling
+                .outstanding
+                .insert(open.telling.sequence, launch);
+        }
+    }
+
+    /// What was sent of a launch is not awaited any more: its queue begins anew.
+    pub(crate) fn forget_outstanding(&mut self, key: &TaskKey, incarnation: Incarnation) {
+        if let Some(telling) = self.telling_mut(&key.0) {
+            telling.forget(&key.1, incarnation);
+        }
+    }
+
+    /// Wherever it stands.
+    pub(crate) fn telling_mut(&mut self, framework: &FrameworkId) -> Option<&mut Telling> {
+        let known = self.frameworks.get_mut(framework)?;
+        match known.session {
+            Some(session) => {
+                let open = self.sessions.open.get_mut(&session)?;
+                Some(&mut open.telling)
+            }
+            None => Some(&mut known.telling),
+        }
+    }
+
+    /// Tells again, in its order and under new numbers, what was told after this sequence and is not acknowledged.
+    /// It waits for whatever is being written, for it may rest on that.
+    pub(crate) fn tell_tail(&mut self, session: SessionId, framework: &FrameworkId, sequence: u64) {
+        self.on_acknowledge(session, framework, sequence);
+        let Some(open) = self.sessions.open.get_mut(&session) else {
+            return;
+        };
+        open.telling.replaceable.clear();
+        let tail = std::mem::take(&mut open.telling.outstanding);
+        let after = self.turn.after_everything();
+        let mut told: BTreeMap<(TaskId, Incarnation), usize> = BTreeMap::new();
+        for (task, incarnation) in tail.into_values() {
+            let key = (framework.clone(), task.clone());
+            let known = self.tasks.get(&key);
+            let known = known.filter(|known| known.incarnation == incarnation);
+            let index = told.entry((task.clone(), incarnation)).or_default();
+            let status = known.and_then(|known| known.queue.get(*index)).cloned();
+            *index += 1;
+            if let Some(status) = status {
+                self.send_status(session, &task, incarnation, status, after);
+            }
+        }
+        self.conclude_telling(session, framework);
+    }
+
+    /// Begins to tell how all tasks stand; what is left after the first piece follows by a timer.
+    pub(crate) fn begin_snapshot(&mut self, session: SessionId) {
+        if let Some(open) = self.sessions.open.get_mut(&session) {
+            open.telling.give_up();
+            open.telling.snapshot = Some(None);
+        }
+        let mut budget = SNAPSHOT_TASKS_PER_STEP;
+        if !self.tell_snapshot_piece(session, &mut budget) {
+            self.sessions.snapshots.push_back(session);
+            self.set_snapshot_timer();
+        }
+    }
+
+    /// The next pieces of the snapshots that go on, each in its turn.
+    pub(crate) fn continue_snapshots(&mut self) {
+        let mut budget = SNAPSHOT_TASKS_PER_STEP;
+        while budget > 0
+            && let Some(session) = self.sessions.snapshots.pop_front()
+        {
+            if !self.tell_snapshot_piece(session, &mut budget) {
+                self.sessions.snapshots.push_back(session);
+            }
+        }
+        if !self.sessions.snapshots.is_empty() {
+            self.set_snapshot_timer();
+        }
+    }
+
+    fn set_snapshot_timer(&mut self) {
+        let next = self.turn.now.after(SNAPSHOT_STEP_INTERVAL).mono_ns;
+        self.set_timer_at(TimerKey::Snapshots, next);
+    }
+
+    /// Tells some tasks of a snapshot. Answers whether nothing is left of it.
+    fn tell_snapshot_piece(&mut self, session: SessionId, budget: &mut usize) -> bool {
+        let Some(open) = self.sessions.open.get(&session) else {
+            return true;
+        };
+        let Some(reached) = open.telling.snapshot.clone() else {
+            return true;
+        };
+        let framework = open.framework.clone();
+        let tasks: Vec<TaskId> = self
+            .tasks
+            .after(&framework, reached.as_ref())
+            .take(*budget + 1)
+            .cloned()
+            .collect();
+        let has_more = tasks.len() > *budget;
+        let after = self.turn.after_everything();
+        for task in tasks.into_iter().take(*budget) {
+            *budget -= 1;
+            self.tell_task(session, &framework, &task, after);
+            if let Some(open) = self.sessions.open.get_mut(&session) {
+                open.telling.snapshot = Some(Some(task));
+            }
+        }
+        if has_more {
+            return false;
+        }
+        if let Some(open) = self.sessions.open.get_mut(&session) {
+            open.telling.snapshot = None;
+        }
+        self.conclude_telling(session, &framework);
+        self.send_session(session, Event::SnapshotEnded, after);
+        if let Some(open) = self.sessions.open.get_mut(&session) {
+            open.telling.whole_from = Some(open.telling.sequence);
+        }
+        true
+    }
+
+    /// An agent has settled. Who is being told a snapshot hears it at its end, after the agent's tasks.
+    pub(crate) fn tell_settled(&mut self, agent: &AgentId, after: After) {
+        let sessions = self.sessions.open.iter();
+        let sessions = sessions.filter(|(_, open)| open.telling.snapshot.is_none());
+        let sessions: Vec<_> = sessions.map(|(session, _)| *session).collect();
+        for session in sessions {
+            self.send_session(session, Event::AgentSettled(agent.clone()), after);
+        }
+    }
+
+    /// What waits to be acknowledged of a task; when nothing does, how it stands.
+    fn tell_task(
+        &mut self,
+        session: SessionId,
+        framework: &FrameworkId,
+        task: &TaskId,
+        after: After,
+    ) {
+        let key = (framework.clone(), task.clone());
+        let Some(known) = self.tasks.get(&key) else {
+            return;
+        };
+        if known.queue.is_empty() {
+            let status = self.known_status(&key, known);
+            self.send_session(session, Event::Updated(status), after);
+            return;
+        }
+        for status in known.queue.clone() {
+            self.send_status(session, task, status.incarnation, status, after);
+        }
+    }
+
+    /// Tells what comes after the statuses, whether they were a tail or a snapshot.
+    fn conclude_telling(&mut self, session: SessionId, framework: &FrameworkId) {
+        self.repeat_reclaims(session, framework);
+        self.repeat_settled(session);
+    }
+
+    /// Tells a session that came late which agents have settled in this term.
+    fn repeat_settled(&mut self, session: SessionId) {
+        let after = self.turn.after_everything();
+        let agents = self.agents.by_id.iter();
+        let settled: Vec<_> = agents
+            .filter(|(_, agent)| agent.is_recovered && agent.is_settled)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for agent in settled {
+            self.send_session(session, Event::AgentSettled(agent), after);
+        }
+    }
+}
