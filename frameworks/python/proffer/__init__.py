@@ -16,6 +16,7 @@ or when after a change of leader all agents have said what they run.
 from proffer import v1
 from proffer.framework import Framework, Scheduler, run
 from proffer.limits import CALL_TIMEOUT
+from proffer.offers import Remainder, fits, ports
 from proffer.parts import demand, is_terminal, resources, shell_task, state_name
 from proffer.problem import ProfferError, Unreachable
 from proffer.state import State
@@ -25,12 +26,15 @@ __all__ = [
     "CALL_TIMEOUT",
     "Framework",
     "ProfferError",
+    "Remainder",
     "Scheduler",
     "State",
     "Unreachable",
     "demand",
     "find_token",
+    "fits",
     "is_terminal",
+    "ports",
     "resources",
     "run",
     "shell_task",

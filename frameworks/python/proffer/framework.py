@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import itertools
 import logging
 import os
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,23 @@ class Scheduler:
     async def on_agent_settled(self, framework: Framework, agent_id: str) -> None:
         """After a change of leader, this agent has said all that it runs."""
 
+    async def on_snapshot_ended(self, framework: Framework) -> None:
+        """Every task that the master knows has been told; what follows is new. Not in a session that resumes another."""
+
+    async def on_reclaim(self, framework: Framework, reclaim: v1.Reclaim) -> None:
+        """Resources are wanted back: at the deadline these tasks are killed, without one never. Start others elsewhere, or end
+        them when it suits. Told again in each session; what was told last counts, and without a reason they are not wanted
+        back any more."""
+
+    async def on_message(self, framework: Framework, message: v1.ExecutorMessage) -> None:
+        """An executor of the framework says something. At most once."""
+
+    async def on_executor_ended(self, framework: Framework, ended: v1.ExecutorEnded) -> None:
+        """An executor is no more; what became of its tasks comes as statuses."""
+
+    async def on_standing_by(self, framework: Framework) -> None:
+        """Another process of the framework is active; when it ends, `on_subscribed` follows here. Nothing can be called yet."""
+
 
 class Framework:
     """A framework's connection to its cluster."""
@@ -71,6 +89,8 @@ class Framework:
         roles: Sequence[str] = ("*",),
         *,
         framework_id: str = "",
+        create: bool = False,
+        stand_by: bool = False,
         id_file: str | os.PathLike[str] | None = None,
         token: str | None = None,
         failover_timeout: float | None = None,
@@ -78,8 +98,9 @@ class Framework:
         insecure_allow_plaintext: bool = False,
     ) -> None:
         """`masters` is a list of host:port, or one text with commas; any of them may lead. To go on as the same framework
-        after a restart, give its `framework_id`, or an `id_file` that the SDK reads and writes. Without a `token` that of
-        this host is looked for. `failover_timeout` says for how many seconds the framework is kept without a session, a
+        after a restart, give its `framework_id`, or an `id_file` that the SDK reads and writes. With `create` the id is of
+        your own choice: whoever comes first registers it. With `stand_by` the program waits while another one is active as
+        this framework, instead of taking over from it: start it twice. Without a `token` that of this host is looked for. `failover_timeout` says for how many seconds the framework is kept without a session, a
         week unless given. `insecure_allow_plaintext` lets the token travel in clear text to masters beyond this host."""
         self._allow_plaintext = insecure_allow_plaintext
         self._masters = parse_masters(masters, insecure_allow_plaintext)
@@ -87,7 +108,12 @@ class Framework:
         self._id_file = Path(id_file) if id_file else None
         if self._id_file and self._id_file.exists():
             framework_id = self._id_file.read_text().strip()
-        self._subscribe = v1.Subscribe(framework_id=framework_id, name=name, roles=roles)
+        if (create or stand_by) and not framework_id:
+            hint = "give framework_id, of your own choice with create"
+            raise ProfferError("config.invalid", "framework_id", "which framework it is must be known", hint)
+        self._subscribe = v1.Subscribe(framework_id=framework_id, name=name, roles=roles, stand_by=stand_by)
+        if create:
+            self._subscribe.create = True
         if failover_timeout is not None:
             self._subscribe.failover_timeout_ms = round(failover_timeout * 1000)
         self._call_timeout = call_timeout
@@ -96,6 +122,7 @@ class Framework:
         self._cluster_id = ""
         self._epoch = 0
         self._session: Session | None = None
+        self._requests = itertools.count(1)
         self._to_ask = asyncio.Event()
         self._is_leaving = False
         self._wait = BACKOFF_FIRST
@@ -112,7 +139,7 @@ class Framework:
         is_logged = False
         try:
             while True:
-                session, problem = await self._connect()
+                session, problem = await self._connect(scheduler)
                 if session:
                     is_logged = False
                     problem = await self._serve(session, scheduler)
@@ -136,9 +163,10 @@ class Framework:
             # The next session begins with it.
             pass
         except ProfferError:
+            # Another one may have replaced it meanwhile.
             if self._demands.get(role) is wanted:
                 del self._demands[role]
-            raise
+                raise
 
     async def launch(self, offers: Sequence[v1.Offer], tasks: Sequence[v1.TaskSpec]) -> dict[str, ProfferError]:
         """Launches tasks with offers of one agent and one role; what the tasks leave of them goes back. Answers with those that
@@ -199,6 +227,22 @@ class Framework:
         grace_ms = None if grace is None else round(grace * 1000)
         await self._call(kill=v1.Kill(task_id=task_id, grace_ms=grace_ms))
 
+    async def update_task(
+        self, task_id: str, labels: Mapping[str, str] | None = None, kill_grace: float | None = None
+    ) -> None:
+        """Changes a task that runs, without restarting it: all of its labels, or its time from SIGTERM to SIGKILL."""
+        grace_ms = None if kill_grace is None else round(kill_grace * 1000)
+        wanted = None if labels is None else v1.Labels(labels=labels)
+        await self._call(update_task=v1.UpdateTask(task_id=task_id, labels=wanted, kill_grace_ms=grace_ms))
+
+    async def send_message(self, agent_id: str, executor_id: str, data: bytes) -> None:
+        """Sends at most 64 KiB to an executor, which gets it at most once: have it answer what matters."""
+        await self._call(send_message=v1.SendMessage(agent_id=agent_id, executor_id=executor_id, data=data))
+
+    async def shutdown_executor(self, agent_id: str, executor_id: str) -> None:
+        """Asks an executor to end, with its tasks."""
+        await self._call(shutdown_executor=v1.ShutdownExecutor(agent_id=agent_id, executor_id=executor_id))
+
     def settle(self, task_ids: Iterable[str]) -> set[str]:
         """Answers which of these may be launched now. Of the others the SDK asks the master what became of them until it
         knows: they come as statuses, `lost` when no agent knows them."""
@@ -219,17 +263,38 @@ class Framework:
         return self._session
 
     async def _call(self, on_answer: OnAnswer | None = None, **call: object) -> v1.Answered:
-        session = self._active()
-        try:
-            answered = await asyncio.wait_for(session.send(on_answer, **call), self._call_timeout)
-        except asyncio.TimeoutError:
-            session.end(Unreachable(f"a call had no answer within {self._call_timeout:g} s"))
-            raise Unreachable("the call had no answer") from None
-        if answered.HasField("refused"):
-            raise decode_problem(answered.refused)
-        return answered
+        return await self._call_in(self._active(), on_answer, **call)
 
-    async def _connect(self) -> tuple[Session | None, ProfferError]:
+    async def _call_in(self, session: Session, on_answer: OnAnswer | None = None, **call: object) -> v1.Answered:
+        """Calls in this session. What is above the rate was not done, and is called again when the master says, in time."""
+        clock = asyncio.get_running_loop()
+        give_up_at = clock.time() + self._call_timeout
+        while True:
+            try:
+                answered = await asyncio.wait_for(session.send(on_answer, **call), self._call_timeout)
+            except asyncio.TimeoutError:
+                session.end(Unreachable(f"a call had no answer within {self._call_timeout:g} s"))
+                raise Unreachable("the call had no answer") from None
+            if not answered.HasField("refused"):
+                return answered
+            problem = decode_problem(answered.refused)
+            wait = problem.retry_after or 0
+            if problem.code != "session.rate_limited" or clock.time() + wait > give_up_at:
+                raise problem
+            log.debug("called too often; trying again in %s s", wait)
+            await asyncio.sleep(wait)
+
+    async def _insist(self, session: Session, **call: object) -> None:
+        """A call of the SDK's own."""
+        try:
+            await self._call_in(session, **call)
+        except Unreachable:
+            # The next session does it anew.
+            pass
+        except ProfferError as problem:
+            log.warning("the master refused what the SDK called by itself: %s", problem)
+
+    async def _connect(self, scheduler: Scheduler) -> tuple[Session | None, ProfferError]:
         """One round through the masters, beginning with the one that led last; raises what would be refused again."""
         candidates, tried = list(self._masters), set[str]()
         problem: ProfferError = Unreachable("no master is given")
@@ -239,9 +304,9 @@ class Framework:
                 continue
             tried.add(master)
             token, missing = self._find_token()
-            session = Session(master, token)
+            session = Session(master, token, self._requests)
             try:
-                await session.open(self._subscribe)
+                await session.open(self._subscribe, lambda: scheduler.on_standing_by(self))
                 self._believe(session)
                 self._masters.sort(key=lambda known: known != master)
                 return session, problem
@@ -265,7 +330,9 @@ class Framework:
         kinds = {v1.PROBLEM_KIND_INVALID, v1.PROBLEM_KIND_FORBIDDEN}
         if self._token:
             kinds.add(v1.PROBLEM_KIND_UNAUTHENTICATED)
-        return problem.kind in kinds or problem.code in _FINAL
+        # Who stands by takes nothing away from the one that took over.
+        is_waiting = self._subscribe.stand_by and problem.code == "session.fenced"
+        return not is_waiting and (problem.kind in kinds or problem.code in _FINAL)
 
     def _believe(self, session: Session) -> None:
         """Refuses a master of another cluster, or of an earlier term; otherwise goes on as what it says."""
@@ -291,6 +358,9 @@ class Framework:
         """Answers why the session ended, if another one may follow."""
         log.info("subscribed to %s as %s, epoch %s", session.master, self.id, session.epoch)
         self._session = session
+        self._tasks.session_begun(session.subscribed.resumed)
+        if self._subscribe.resume.epoch != session.epoch:
+            self._subscribe.ClearField("resume")
         background = [
             asyncio.create_task(session.receive(self._check_epoch)),
             asyncio.create_task(self._keep_asking(session)),
@@ -303,6 +373,8 @@ class Framework:
                 raise
             session.end(problem)
         finally:
+            # A cancellation that meets an answer may be lost; the end of the session is not.
+            session.end(Unreachable("the session was left"))
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
@@ -315,12 +387,11 @@ class Framework:
         return why
 
     async def _handle_events(self, session: Session, scheduler: Scheduler) -> None:
-        for role, wanted in self._demands.items():
+        for role, wanted in list(self._demands.items()):
             wanted.generation += 1
-            session.send(set_demand=wanted)
-        if self._tasks.has_history:
-            session.send(reconcile=v1.Reconcile())
-        self._to_ask.set()
+            await self._insist(session, set_demand=wanted)
+        if session.subscribed.resumed:
+            self._to_ask.set()
         if self._is_leaving:
             await self.teardown()
         await scheduler.on_subscribed(self)
@@ -337,26 +408,45 @@ class Framework:
         elif kind == "agent_settled":
             self._to_ask.set()
             await scheduler.on_agent_settled(self, event.agent_settled.agent_id)
+        elif kind == "snapshot_ended":
+            # What it did not tell is asked for.
+            self._to_ask.set()
+            await scheduler.on_snapshot_ended(self)
+            self._acknowledge(session, event)
+        elif kind == "reclaim":
+            await scheduler.on_reclaim(self, event.reclaim)
+        elif kind == "message":
+            await scheduler.on_message(self, event.message)
+        elif kind == "executor_ended":
+            await scheduler.on_executor_ended(self, event.executor_ended)
         elif kind == "updated":
             worth = self._tasks.weigh(event.updated)
             log.debug("%s is %s: %s", event.updated.task_id, state_name(event.updated.state), worth.value)
             if worth is Worth.NEWS:
                 await scheduler.on_update(self, event.updated)
             elif worth is Worth.REVENANT:
-                session.send(kill=v1.Kill(task_id=event.updated.task_id))
-            # Everything before it has been handled too.
-            session.send(acknowledge=v1.Acknowledge(sequence=event.sequence))
+                await self._insist(session, kill=v1.Kill(task_id=event.updated.task_id))
+            self._acknowledge(session, event)
+
+    def _acknowledge(self, session: Session, event: v1.SessionEvent) -> None:
+        # Everything before it has been handled too.
+        session.send(acknowledge=v1.Acknowledge(sequence=event.sequence))
+        self._subscribe.resume.epoch, self._subscribe.resume.sequence = session.epoch, event.sequence
 
     async def _keep_asking(self, session: Session) -> None:
         """Asks about tasks of unknown fate: at the beginning, when an agent has settled, and now and then."""
-        while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._to_ask.wait(), ASK_INTERVAL)
+        clock = asyncio.get_running_loop()
+        while not session.ended:
+            timer = clock.call_later(ASK_INTERVAL, self._to_ask.set)
+            try:
+                await self._to_ask.wait()
+            finally:
+                timer.cancel()
             await asyncio.sleep(ASK_DELAY)
             self._to_ask.clear()
             tasks = self._tasks.open()
             for first in range(0, len(tasks), IDS_PER_CALL_MAX):
-                session.send(reconcile=v1.Reconcile(task_ids=tasks[first : first + IDS_PER_CALL_MAX]))
+                await self._insist(session, reconcile=v1.Reconcile(task_ids=tasks[first : first + IDS_PER_CALL_MAX]))
 
 
 def run(scheduler: Scheduler, masters: str | Sequence[str], name: str, **options: Any) -> None:

@@ -19,13 +19,23 @@ _CODES = {
 class ProfferError(Exception):
     """A refusal. `docs/errors.md` lists the codes; they do not change."""
 
-    def __init__(self, code: str, field: str, message: str, hint: str = "", kind: int = v1.PROBLEM_KIND_INVALID) -> None:
+    def __init__(
+        self,
+        code: str,
+        field: str,
+        message: str,
+        hint: str = "",
+        kind: int = v1.PROBLEM_KIND_INVALID,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(code, field, message, hint)
         self.code = code
         self.field = field
         self.message = message
         self.hint = hint
         self.kind = kind
+        # In how many seconds to try again, at the earliest; None: it is not a matter of time.
+        self.retry_after = retry_after
         # Where the leading master is, if the one that refused said so.
         self.leader = ""
 
@@ -43,7 +53,8 @@ class Unreachable(ProfferError):
 
 def decode_problem(problem: v1.Problem) -> ProfferError:
     """A refusal as the master wrote it."""
-    return ProfferError(problem.code, problem.field, problem.message, problem.hint, problem.kind)
+    retry_after = problem.retry_after_ms / 1000 if problem.HasField("retry_after_ms") else None
+    return ProfferError(problem.code, problem.field, problem.message, problem.hint, problem.kind, retry_after)
 
 
 def problem_of(error: grpc.aio.AioRpcError) -> ProfferError:

@@ -7,7 +7,7 @@ a slow reader, unless calls wait for their answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import grpc
 
@@ -34,12 +34,26 @@ _OPTIONS = (
 )
 
 OnAnswer = Callable[[v1.Answered], None]
+OnStandingBy = Callable[[], Awaitable[None]]
+
+# What goes to the handlers.
+_FOR_HANDLERS = {
+    "offered",
+    "rescinded",
+    "updated",
+    "agent_settled",
+    "snapshot_ended",
+    "message",
+    "executor_ended",
+    "reclaim",
+}
 
 
 class Session:
     """A stream and what waits on it."""
 
-    def __init__(self, master: str, token: str | None) -> None:
+    def __init__(self, master: str, token: str | None, requests: Iterator[int]) -> None:
+        """`requests` gives the ids of calls: a session that resumes another must not use its ids again."""
         self.master = master
         self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.channel = grpc.aio.insecure_channel(master, options=_OPTIONS)
@@ -53,17 +67,18 @@ class Session:
         self._outgoing: asyncio.Queue[v1.SessionCall] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._waiting: dict[int, tuple[asyncio.Future[v1.Answered], OnAnswer | None]] = {}
-        self._request_last = 0
+        self._requests = requests
         self._moved = asyncio.Event()
 
-    async def open(self, subscribe: v1.Subscribe) -> None:
-        """Connects and subscribes; what the master refuses, or that there is none, is raised."""
+    async def open(self, subscribe: v1.Subscribe, on_standing_by: OnStandingBy) -> None:
+        """Connects and subscribes, and waits for as long as another session is active; what the master refuses, or that there
+        is none, is raised."""
         await self._connect()
         self._stream = v1.SchedulerStub(self.channel).Session(metadata=self.metadata)
         self._writer = asyncio.create_task(self._write())
         self.send(subscribe=subscribe)
         try:
-            await asyncio.wait_for(self._await_subscribed(), SUBSCRIBE_TIMEOUT)
+            await self._await_subscribed(on_standing_by)
         except asyncio.TimeoutError:
             raise Unreachable(f"the master at {self.master} does not answer") from None
         except grpc.aio.AioRpcError as error:
@@ -73,8 +88,7 @@ class Session:
         """Sends a call; the future is its answer, or fails when the session ends first. `on_answer` is called before any
         event that follows the answer is handled."""
         answer: asyncio.Future[v1.Answered] = asyncio.get_running_loop().create_future()
-        self._request_last += 1
-        message = v1.SessionCall(request_id=self._request_last, **call)  # type: ignore[arg-type]
+        message = v1.SessionCall(request_id=next(self._requests), **call)  # type: ignore[arg-type]
         problem = self.ended and _broken(self.ended)
         if len(self._waiting) >= CALLS_PENDING_MAX:
             problem = ProfferError("server.overloaded", "", f"{CALLS_PENDING_MAX} calls wait for their answers")
@@ -84,7 +98,7 @@ class Session:
             _fail(answer, problem)
             return answer
         if not message.HasField("acknowledge"):
-            self._waiting[self._request_last] = (answer, on_answer)
+            self._waiting[message.request_id] = (answer, on_answer)
         self._outgoing.put_nowait(message)
         self._moved.set()
         return answer
@@ -133,7 +147,7 @@ class Session:
 
     @property
     def _silence_max(self) -> float:
-        return HEARTBEATS_MISSED_MAX * max(self.subscribed.heartbeat_interval_ms, 100) / 1000
+        return _silence_max(self.subscribed.heartbeat_interval_ms)
 
     async def _connect(self) -> None:
         state = self.channel.get_state(try_to_connect=True)
@@ -157,10 +171,14 @@ class Session:
             raise Unreachable("the master closed the session")
         return event
 
-    async def _await_subscribed(self) -> None:
+    async def _await_subscribed(self, on_standing_by: OnStandingBy) -> None:
+        silence_max = SUBSCRIBE_TIMEOUT
         while not self.subscribed.framework_id:
-            event = await self._read()
-            if event.HasField("subscribed"):
+            event = await asyncio.wait_for(self._read(), silence_max)
+            if event.HasField("standing_by"):
+                silence_max = max(_silence_max(event.standing_by.heartbeat_interval_ms), SUBSCRIBE_TIMEOUT)
+                await on_standing_by()
+            elif event.HasField("subscribed"):
                 self.subscribed, self.epoch = event.subscribed, event.epoch
             elif event.HasField("closed"):
                 raise decode_problem(event.closed)
@@ -178,10 +196,14 @@ class Session:
         elif kind == "closed":
             self.is_refused = True
             raise decode_problem(event.closed)
-        elif kind in ("offered", "rescinded", "updated", "agent_settled"):
+        elif kind in _FOR_HANDLERS:
             self.events.put_nowait(event)
             if self.events.qsize() > BACKLOG_MAX:
                 raise Unreachable(f"{BACKLOG_MAX} events wait for their handlers")
+
+
+def _silence_max(heartbeat_interval_ms: int) -> float:
+    return HEARTBEATS_MISSED_MAX * max(heartbeat_interval_ms, 100) / 1000
 
 
 def _fail(answer: asyncio.Future[v1.Answered], problem: ProfferError) -> None:

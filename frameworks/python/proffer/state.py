@@ -7,16 +7,13 @@ Every call carries the generation of the session: where another process has take
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 
 from proffer import v1
 from proffer.problem import ProfferError, Unreachable, problem_of
 from proffer.session import Session
-
-T = TypeVar("T")
 
 
 class State:
@@ -48,12 +45,33 @@ class State:
         """All keys that begin with this, with their values, in order."""
         return list((await self._call("List", v1.ListStateRequest(prefix=prefix))).entries)
 
+    async def watch(self, prefix: str = "") -> AsyncIterator[v1.WatchStateResponse]:
+        """What is there now, then `up_to_date`, then each change, in order: `put` or `deleted`. It never ends of itself, and
+        raises when the session does: `session.fenced`, or `Unreachable`. Begin it anew in the next session."""
+        request, stub, session = self._prepare(v1.WatchStateRequest(prefix=prefix))
+        try:
+            async for change in stub.Watch(request, metadata=session.metadata):
+                yield change
+        except grpc.aio.AioRpcError as error:
+            raise problem_of(error) from None
+        raise Unreachable("the master ended the watch")
+
     async def _call(self, method: str, request):  # type: ignore[no-untyped-def]
+        clock = asyncio.get_running_loop()
+        give_up_at = clock.time() + self._call_timeout
+        while True:
+            request, stub, session = self._prepare(request)
+            try:
+                return await getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
+            except grpc.aio.AioRpcError as error:
+                problem = problem_of(error)
+            # Above the rate nothing was done.
+            if problem.code != "session.rate_limited" or clock.time() + (problem.retry_after or 0) > give_up_at:
+                raise problem
+            await asyncio.sleep(problem.retry_after or 0)
+
+    def _prepare(self, request):  # type: ignore[no-untyped-def]
         session = self._session()
         request.framework_id = session.subscribed.framework_id
         request.generation = session.subscribed.generation
-        stub = v1.FrameworkStateStub(session.channel)
-        try:
-            return await getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
-        except grpc.aio.AioRpcError as error:
-            raise problem_of(error) from None
+        return request, v1.FrameworkStateStub(session.channel), session

@@ -47,7 +47,7 @@ class Tasks:
         self._ended: dict[str, None] = {}
         # In a call that has no answer yet, with the incarnation of the launch before it.
         self._flying: dict[str, int] = {}
-        # Launched or told to be there, in this session.
+        # Launched or told to be there, in this session or one that it resumed.
         self._live: set[str] = set()
         # Launched in an earlier session, and nobody knows what became of them; as above, or 0.
         self._open: dict[str, int] = {}
@@ -73,11 +73,15 @@ class Tasks:
         self._flying.pop(task, None)
 
     def session_ended(self) -> None:
-        """Nothing is certain any more of what has not ended."""
-        self._open.update(dict.fromkeys(self._live, 0))
+        """What was in a call that has no answer may have been launched, or not."""
         self._open.update(self._flying)
         self._flying.clear()
-        self._live.clear()
+
+    def session_begun(self, is_resumed: bool) -> None:
+        """Unless all that happened meanwhile is told, nothing is certain any more of what has not ended."""
+        if not is_resumed:
+            self._open.update(dict.fromkeys(self._live, 0))
+            self._live.clear()
 
     def settle(self, tasks: Iterable[str]) -> set[str]:
         """Those of these that may be launched now; the others' fate is asked for, if it is not known."""

@@ -62,6 +62,7 @@ class Played:
         self.epoch = epoch
         call = await self.call("subscribe")
         await self.send(subscribed=v1.Subscribed(framework_id="f", cluster_id="c", heartbeat_interval_ms=1000))
+        await self.send(snapshot_ended=v1.SnapshotEnded())
         return call.subscribe
 
     async def offer(self):
@@ -126,12 +127,14 @@ class Driver(unittest.IsolatedAsyncioTestCase):
             await played.subscribe()
             for number in (1, 2, 3):
                 await played.tell(RUNNING, 1, number)
+            await played.call("acknowledge")
             acknowledged = (await played.call("acknowledge")).acknowledge.sequence
-            order.append(f"acknowledged {acknowledged - 1}")
+            order.append(f"acknowledged {acknowledged - 2}")
             self.assertIs(await played.context.read(), grpc.aio.EOF, "nothing later is acknowledged")
 
         async def second(played):
             self.assertEqual((await played.subscribe()).framework_id, "f")
+            await played.call("acknowledge")
             for number in (2, 3):
                 await played.tell(RUNNING, 1, number)
                 await played.call("acknowledge")

@@ -1,0 +1,255 @@
+"""What authors use for their own tests, and with it what sessions do that stand by, resume, and are told to slow down."""
+
+import asyncio
+import unittest
+
+import proffer
+from proffer import v1
+from proffer.testing import FakeMaster
+
+RUNNING, FINISHED, LOST = v1.TASK_STATE_RUNNING, v1.TASK_STATE_FINISHED, v1.TASK_STATE_LOST
+
+
+class Writer(proffer.Scheduler):
+    """Launches `t` once and writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    async def on_standing_by(self, framework):
+        self.told.append("standing by")
+
+    async def on_subscribed(self, framework):
+        self.told.append("subscribed")
+
+    async def on_snapshot_ended(self, framework):
+        self.told.append("snapshot")
+
+    async def on_offers(self, framework, offers):
+        await framework.launch(offers, [proffer.shell_task("t", "true", "cpus:1")])
+
+    async def on_update(self, framework, status):
+        self.told.append(proffer.state_name(status.state))
+        if status.state == FINISHED:
+            await framework.teardown()
+
+    async def on_reclaim(self, framework, reclaim):
+        self.told.append(("reclaim", list(reclaim.task_ids)))
+        await framework.kill(reclaim.task_ids[0])
+
+    async def on_message(self, framework, message):
+        self.told.append(message.data)
+        await framework.send_message(message.agent_id, message.executor_id, b"back")
+
+    async def on_executor_ended(self, framework, ended):
+        self.told.append(ended.message)
+
+
+class Sessions(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self):
+        self.master = await self.enterAsyncContext(FakeMaster())
+        self.author = Writer()
+
+    def run_framework(self, author=None, **options):
+        self.framework = self.master.framework("test", **options)
+        running = asyncio.create_task(self.framework.run(author or self.author))
+        self.addAsyncCleanup(self.stop, running)
+        return running
+
+    async def stop(self, running):
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    async def finish(self, session, running):
+        await session.tell("t", FINISHED)
+        await session.finish()
+        await self.master.within(running)
+
+    async def test_a_task_is_launched_and_followed_to_its_end(self):
+        running = self.run_framework()
+        session = await self.master.session()
+        offer = await session.offer("cpus:4;mem:64")
+        (task,) = await session.launches()
+        self.assertEqual((task.id, offer.agent_id), ("t", "agent-1"))
+        await session.acknowledged(await session.tell("t", RUNNING))
+        await self.finish(session, running)
+        self.assertEqual(self.author.told, ["subscribed", "snapshot", "running", "finished"])
+
+    async def test_one_that_stands_by_waits_and_goes_on_under_the_chosen_id(self):
+        running = self.run_framework(framework_id="mine", create=True, stand_by=True)
+        session = await self.master.opened()
+        subscribe = session.subscribe
+        self.assertEqual((subscribe.framework_id, subscribe.create, subscribe.stand_by), ("mine", True, True))
+        await session.stand_by()
+        await session.send(heartbeat=v1.Heartbeat())
+        await session.accept()
+        await session.send(snapshot_ended=v1.SnapshotEnded())
+        await session.call("acknowledge")
+        self.assertEqual(self.author.told, ["standing by", "subscribed", "snapshot"])
+        # Fenced, it stands by again.
+        await session.refuse("session.fenced", v1.PROBLEM_KIND_CONFLICT)
+        session = await self.master.opened()
+        await session.stand_by()
+        await session.accept()
+        await self.finish(session, running)
+
+    async def test_standing_by_needs_an_id(self):
+        for options in ({"stand_by": True}, {"create": True}):
+            with self.assertRaises(proffer.ProfferError) as raised:
+                self.master.framework("test", **options)
+            self.assertEqual(raised.exception.field, "framework_id")
+
+    async def test_a_session_resumes_where_the_author_was(self):
+        running = self.run_framework()
+        session = await self.master.session()
+        self.assertFalse(session.subscribe.HasField("resume"))
+        await session.offer("cpus:4")
+        await session.launches()
+        sequence = await session.tell("t", RUNNING)
+        await session.acknowledged(sequence)
+        session.end()
+        session = await self.master.session(is_resumed=True)
+        resume = session.subscribe.resume
+        self.assertEqual((resume.epoch, resume.sequence), (1, sequence))
+        self.assertFalse(self.framework._tasks.open(), "what is resumed is not asked for")
+        session.end()
+        # Another term: a snapshot, and what it does not tell is asked for by name.
+        self.master.epoch = 2
+        session = await self.master.session()
+        call = await session.call("reconcile")
+        self.assertEqual(list(call.reconcile.task_ids), ["t"])
+        await session.done(call)
+        await session.tell("t", LOST, incarnation=0, number=0)
+        await session.offer("cpus:4")
+        await session.launches()
+        await self.finish(session, running)
+        self.assertEqual(self.author.told.count("running"), 1)
+
+    async def test_request_ids_go_on_over_sessions(self):
+        self.run_framework()
+        seen = set()
+        for _ in range(2):
+            session = await self.master.session()
+            await session.offer("cpus:1")
+            call = await session.call("accept")
+            self.assertNotIn(call.request_id, seen)
+            seen.add(call.request_id)
+            session.end()
+
+    async def test_a_call_above_the_rate_is_made_again_when_the_master_says(self):
+        running = self.run_framework()
+        session = await self.master.session()
+        await session.offer("cpus:4")
+        call = await session.call("accept")
+        begun = asyncio.get_running_loop().time()
+        limited = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=200)
+        await session.answer(call, refused=limited)
+        (task,) = await session.launches()
+        self.assertGreaterEqual(asyncio.get_running_loop().time() - begun, 0.2)
+        self.assertEqual(task.id, "t")
+        await self.finish(session, running)
+
+    async def test_a_rate_is_told_when_it_would_take_too_long(self):
+        refused = asyncio.get_running_loop().create_future()
+
+        class Hasty(Writer):
+            async def on_subscribed(self, framework):
+                try:
+                    await framework.set_demand("*", proffer.demand("work", 1, "cpus:1"))
+                except proffer.ProfferError as problem:
+                    refused.set_result(problem)
+
+        self.run_framework(Hasty(), call_timeout=1.0)
+        session = await self.master.session()
+        limited = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=60_000)
+        await session.answer(await session.call("set_demand"), refused=limited)
+        problem = await self.master.within(refused)
+        self.assertEqual((problem.code, problem.retry_after), ("session.rate_limited", 60))
+
+    async def test_reclaims_messages_and_ends_of_executors_are_told(self):
+        self.run_framework()
+        session = await self.master.session()
+        await session.send(reclaim=v1.Reclaim(task_ids=["t"], reason=v1.REASON_AGENT_DRAINED, deadline_ms=9))
+        self.assertEqual((await session.call("kill")).kill.task_id, "t")
+        await session.send(answered=v1.Answered(request_id=0, done=v1.Done()))
+        self.assertEqual(self.author.told[2:], [("reclaim", ["t"])])
+
+    async def test_an_executor_is_answered(self):
+        self.run_framework()
+        session = await self.master.session()
+        await session.send(message=v1.ExecutorMessage(agent_id="a", executor_id="e", data=b"there"))
+        call = await session.call("send_message")
+        self.assertEqual((call.send_message.executor_id, call.send_message.data), ("e", b"back"))
+        await session.done(call)
+        await session.send(executor_ended=v1.ExecutorEnded(agent_id="a", executor_id="e", message="over"))
+        await session.acknowledged(await session.tell("t", RUNNING))
+        self.assertEqual(self.author.told[2:], [b"there", "over", "running"])
+
+    async def test_state_is_kept_and_watched(self):
+        seen, told = [], asyncio.Event()
+
+        class Keeping(Writer):
+            async def on_subscribed(self, framework):
+                await framework.state.put("kept/a", b"1", expected_version=0)
+                with unheard.assertRaises(proffer.ProfferError) as raised:
+                    await framework.state.put("kept/a", b"2", expected_version=0)
+                unheard.assertEqual(raised.exception.code, "state.version")
+                unheard.assertIsNone(await framework.state.get("kept/b"))
+                self.watching = asyncio.create_task(self.watch(framework))
+
+            async def watch(self, framework):
+                async for change in framework.state.watch("kept/"):
+                    seen.append(change.WhichOneof("change"))
+                    if seen[-1] == "up_to_date":
+                        await framework.state.put("other", b"")
+                        await framework.state.delete("kept/a")
+                    if seen[-1] == "deleted":
+                        told.set()
+
+        unheard = self
+        author = Keeping()
+        self.run_framework(author)
+        await self.master.session()
+        await self.master.within(told.wait())
+        author.watching.cancel()
+        self.assertEqual(seen, ["put", "up_to_date", "deleted"])
+
+
+class Offers(unittest.TestCase):
+    def offer(self, text):
+        return v1.Offer(resources=proffer.resources(text), fits=[v1.Fit(demand_id="work", count=2)])
+
+    def test_how_often_something_fits(self):
+        offer = self.offer("cpus:2;mem:100;ports:[1-5]")
+        for needs, count in [("cpus:0.5", 4), ("cpus:0.5;mem:40", 2), ("gpus:1", 0), ("cpus:2.001", 0), ("", 0)]:
+            self.assertEqual(proffer.fits(offer, needs), count, needs)
+        self.assertEqual(proffer.Remainder(offer).fits("cpus:0.1", ports=2), 2)
+        self.assertEqual(proffer.fits(offer, v1.DemandEntry(id="work")), 2)
+        self.assertEqual(proffer.fits(offer, v1.DemandEntry(id="other")), 0)
+
+    def test_an_offer_is_cut_up(self):
+        left = proffer.Remainder(self.offer("cpus:1;mem:100;ports:[7,9-10,12]"))
+        first = left.take("cpus:0.4", ports=2)
+        self.assertEqual(proffer.ports(first), [7, 9])
+        self.assertEqual([(one.name, one.milli) for one in first.scalars], [("cpus", 400)])
+        self.assertEqual(proffer.ports(left.take("cpus:0.4", ports=2)), [10, 12])
+        self.assertIsNone(left.take("cpus:0.4"))
+        self.assertIsNone(left.take("cpus:0.1", ports=1))
+        self.assertEqual(left.amount("cpus"), 200)
+
+    def test_what_is_reserved_goes_first_and_says_so(self):
+        left = proffer.Remainder(self.offer("cpus:1;cpus(eng):0.5;ports(eng):[20-21];ports:[1-2]"))
+        self.assertEqual(left.fits("cpus:0.5"), 3)
+        taken = left.take("cpus:0.7", ports=3)
+        self.assertEqual(proffer.ports(taken), [1, 20, 21])
+        reserved = [one.milli for one in taken.special if one.name == "cpus"]
+        self.assertEqual((reserved, taken.scalars[0].milli), ([500], 200))
+
+    def test_volumes_and_revocable_resources_are_left_alone(self):
+        offer = self.offer("cpus(eng):1")
+        offer.resources.special[0].revocable = True
+        self.assertIsNone(proffer.Remainder(offer).take("cpus:1"))
+
+
+if __name__ == "__main__":
+    unittest.main()
