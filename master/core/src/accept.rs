@@ -243,48 +243,93 @@ impl Core {
         Ok(())
     }
 
-    /// All or none.
+    /// All or none, by one message.
     fn launch_group(&mut self, pot: &mut Pot, specs: Vec<TaskSpec>) -> Vec<LaunchResult> {
         let judged = self.judge_launches(pot, &specs);
-        let is_good = judged.iter().all(Result::is_ok);
+        if judged.iter().all(Result::is_ok) {
+            return self.launch_together(pot, specs);
+        }
         let mut results = Vec::with_capacity(specs.len());
         for (i, (spec, judged)) in specs.into_iter().zip(judged).enumerate() {
-            let task = spec.id.clone();
-            let outcome = match judged {
-                Err(problem) => Err(problem),
-                Ok(()) if is_good => self.launch(pot, spec),
-                Ok(()) => {
-                    let message = "another task of its group is refused";
-                    Err(Problem::new(code::TASK_GROUP_REFUSED, message)
-                        .hint("mend the other task, and launch the group anew"))
-                }
-            };
+            let outcome = judged.and_then(|()| {
+                let message = "another task of its group is refused";
+                Err(Problem::new(code::TASK_GROUP_REFUSED, message)
+                    .hint("mend the other task, and launch the group anew"))
+            });
             let outcome = outcome.map_err(|problem| problem.within(format!("tasks[{i}]")));
+            let task = spec.id;
             results.push(LaunchResult { task, outcome });
         }
+        results
+    }
+
+    /// Does the launch of a group that was judged good. It counts as one of the demand.
+    fn launch_together(&mut self, pot: &mut Pot, specs: Vec<TaskSpec>) -> Vec<LaunchResult> {
+        let mut all = Resources::new();
+        specs.iter().for_each(|spec| all.add(&spec.resources));
+        let payer = Payer {
+            role: pot.role.clone(),
+            demand: self.count_down(pot, &all),
+        };
+        let (mut results, mut tasks) = (Vec::new(), Vec::new());
+        for mut spec in specs {
+            let task = spec.id.clone();
+            let of_task = Payer {
+                role: payer.role.clone(),
+                demand: payer.demand.clone().filter(|_| tasks.is_empty()),
+            };
+            let outcome = self.hold_launch(pot, &mut spec, of_task);
+            tasks.extend(outcome.as_ref().ok().map(|it| (*it, spec)));
+            results.push(LaunchResult { task, outcome });
+        }
+        let message = ToAgent::LaunchGroup {
+            epoch: self.epoch,
+            framework: pot.framework.clone(),
+            payer: Some(payer),
+            tasks,
+        };
+        self.send_launch(pot, message);
         results
     }
 
     /// Whether each of these could be launched, one after the other.
     fn judge_launches(&self, pot: &Pot, specs: &[TaskSpec]) -> Vec<Result<(), Problem>> {
         let (mut left, mut seen) = (pot.resources.clone(), BTreeSet::new());
+        let first = specs.first().and_then(|spec| spec.executor.as_ref());
+        let fresh = first.map(|spec| self.judge_executor(&pot.framework, &pot.agent, spec));
+        let mut is_fresh = matches!(fresh, Some(Ok(true)));
         let mut judged = Vec::with_capacity(specs.len());
         for spec in specs {
-            let result = self.judge_launch(pot, spec, &seen, &left);
+            let mut needs = spec.resources.clone();
+            if let (true, Some(executor)) = (is_fresh, &spec.executor) {
+                needs.add(&executor.resources);
+            }
+            let result = match &fresh {
+                _ if spec.executor.as_ref() != first => {
+                    let message = "the tasks of a group name several executors";
+                    Err(Problem::new(code::EXECUTOR_CONFLICT, message)
+                        .field("executor")
+                        .hint("give all tasks of a group the same executor, or none"))
+                }
+                Some(Err(problem)) => Err(problem.clone()),
+                _ => self.judge_launch(pot, spec, &needs, &seen, &left),
+            };
             if result.is_ok() {
-                left.subtract(&exclusive(&spec.resources));
+                left.subtract(&exclusive(&needs));
                 seen.insert(&spec.id);
+                is_fresh = false;
             }
             judged.push(result);
         }
         judged
     }
 
-    /// Whether a task could be launched after those that were seen, with what is left.
+    /// Whether a task could be launched after those that were seen, with what is left. `needs` is also its executor's.
     fn judge_launch(
         &self,
         pot: &Pot,
         spec: &TaskSpec,
+        needs: &Resources,
         seen: &BTreeSet<&TaskId>,
         left: &Resources,
     ) -> Result<(), Problem> {
@@ -306,11 +351,34 @@ impl Core {
             let message = "this leadership term has launched 2^32 tasks";
             return Err(Problem::new(code::OVERLOADED, message).hint("restart the leading master"));
         }
-        check_holds(left, &spec.resources)
+        check_holds(left, needs)
     }
 
     /// Does a launch that was judged good.
-    fn launch(&mut self, pot: &mut Pot, spec: TaskSpec) -> Result<Incarnation, Problem> {
+    fn launch(&mut self, pot: &mut Pot, mut spec: TaskSpec) -> Result<Incarnation, Problem> {
+        let payer = Payer {
+            role: pot.role.clone(),
+            demand: self.count_down(pot, &spec.resources),
+        };
+        let incarnation = self.hold_launch(pot, &mut spec, payer.clone())?;
+        let message = ToAgent::Launch {
+            epoch: self.epoch,
+            framework: pot.framework.clone(),
+            incarnation,
+            spec: Box::new(spec),
+            payer: Some(payer),
+        };
+        self.send_launch(pot, message);
+        Ok(incarnation)
+    }
+
+    /// Takes what a launch needs out of the pot, for it and for its executor if that is new.
+    fn hold_launch(
+        &mut self,
+        pot: &mut Pot,
+        spec: &mut TaskSpec,
+        payer: Payer,
+    ) -> Result<Incarnation, Problem> {
         let incarnation = self.ids.incarnation().ok_or_else(|| {
             let message = "this leadership term has launched 2^32 tasks";
             Problem::new(code::OVERLOADED, message).hint("restart the leading master")
@@ -322,10 +390,13 @@ impl Core {
             self.allocator
                 .allocate(&pot.framework, &pot.role, &pot.agent, &shared);
         }
-        let payer = Payer {
-            role: pot.role.clone(),
-            demand: self.count_down(pot, &spec.resources),
-        };
+        if let Some(executor) = spec.executor.take() {
+            let (framework, role, agent) = (&pot.framework, &pot.role, &pot.agent);
+            if matches!(self.judge_executor(framework, agent, &executor), Ok(true)) {
+                pot.resources.subtract(&exclusive(&executor.resources));
+            }
+            spec.executor = Some(self.share_executor(framework, role, agent, executor));
+        }
         let status = Status {
             task: spec.id.clone(),
             incarnation,
@@ -340,26 +411,22 @@ impl Core {
             wall_ms: self.turn.now.wall_ms,
         };
         let key = (pot.framework.clone(), spec.id.clone());
-        let mut task = Task::new(&spec, payer.clone(), pot.agent.clone(), status);
+        let mut task = Task::new(spec, payer, pot.agent.clone(), status);
         // What the offer held is the task's now, but for numbers, which are not there any more for the allocator.
         task.is_held = true;
         let numbers = spec.resources.non_scalars();
         self.allocator
             .release(&pot.framework, &pot.role, &pot.agent, &numbers);
         self.hold_task(&key, task);
-        let message = ToAgent::Launch {
-            epoch: self.epoch,
-            framework: pot.framework.clone(),
-            incarnation,
-            spec: Box::new(spec),
-            payer: Some(payer),
-        };
+        Ok(incarnation)
+    }
+
+    fn send_launch(&mut self, pot: &Pot, message: ToAgent) {
         // What it runs on may have been made only now.
         let known = self.agents.by_id.get(&pot.agent);
         let made_in = known.map(|known| known.converted_in).unwrap_or_default();
         let after = self.turn.after(made_in);
         self.send_agent(&pot.agent, message, after);
-        Ok(incarnation)
     }
 
     /// Counts a launch down from the demand that its offers were made for. Answers which entry that is.

@@ -5,18 +5,20 @@
 //! another host is it a copy of the agent's directory, and refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::registry::{AgentEntry, Operation};
 use proffer_model::{
-    AgentDescription, AgentId, AgentState, FrameworkId, Generation, Incarnation, OfferId, Problem,
-    Resources, TaskId, Time, code,
+    AgentDescription, AgentId, AgentState, ExecutorSpec, FrameworkId, Generation, Incarnation,
+    OfferId, Problem, Resources, TaskId, Time, code,
 };
 
 use crate::amounts::{displaced, exclusive, ports_of, strip_numbers};
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
+use crate::executors::{ExecutorKey, HeldExecutor};
 use crate::limits::{AGENTS_MAX, PORT_REST_STEP};
 use crate::tasks::TaskKey;
 
@@ -32,6 +34,10 @@ pub(crate) struct Agent {
     pub(crate) tasks: BTreeSet<TaskKey>,
     /// What runs there and is nobody's: of frameworks that are over, or older launches. Killed, and counted until gone.
     pub(crate) strays: BTreeMap<(FrameworkId, TaskId, Incarnation), Resources>,
+    /// Executors of frameworks that live there.
+    pub(crate) executors: BTreeMap<ExecutorKey, HeldExecutor>,
+    /// Those of frameworks that are over. Told to end, and counted until gone.
+    pub(crate) stray_executors: BTreeMap<ExecutorKey, Arc<ExecutorSpec>>,
     pub(crate) offers: BTreeSet<OfferId>,
     /// What it has, with the reservations and volumes that were made there.
     pub(crate) total: Resources,
@@ -39,7 +45,7 @@ pub(crate) struct Agent {
     pub(crate) missing: Resources,
     /// The batch with the last of what was made there.
     pub(crate) converted_in: Seq,
-    /// Held by its tasks and strays.
+    /// Held by its tasks, executors and strays.
     pub(crate) used: Resources,
     /// In offers.
     pub(crate) offered: Resources,
@@ -62,6 +68,8 @@ impl Agent {
             heard_at: now,
             tasks: BTreeSet::new(),
             strays: BTreeMap::new(),
+            executors: BTreeMap::new(),
+            stray_executors: BTreeMap::new(),
             offers: BTreeSet::new(),
             total: Resources::new(),
             missing: Resources::new(),
@@ -136,6 +144,7 @@ impl Core {
             None => After::Nothing,
         };
         self.welcome(&agent, after);
+        self.settle_executors(&agent, hello.executors, after);
         self.settle(&agent, hello.tasks, was_unreachable, after);
         self.on_agent_settled(&agent, after);
     }
@@ -146,8 +155,23 @@ impl Core {
         };
         match message {
             ToMaster::Hello(_) => self.close_link(link),
-            ToMaster::Heartbeat | ToMaster::ExecutorChanged { .. } | ToMaster::Message { .. } => {
-                self.hear(&agent)
+            ToMaster::Heartbeat => self.hear(&agent),
+            ToMaster::ExecutorChanged {
+                framework,
+                executor,
+                is_ended,
+                message,
+            } => {
+                self.hear(&agent);
+                self.on_executor_changed(&agent, (framework, executor), is_ended, message);
+            }
+            ToMaster::Message {
+                framework,
+                executor,
+                data,
+            } => {
+                self.hear(&agent);
+                self.on_executor_message(&agent, (framework, executor), data);
             }
             ToMaster::Updated {
                 framework,
@@ -255,6 +279,12 @@ impl Core {
         }
         for stray in known.strays.values() {
             used.add(stray);
+        }
+        for executor in known.executors.values() {
+            used.add(&executor.spec.resources);
+        }
+        for stray in known.stray_executors.values() {
+            used.add(&stray.resources);
         }
         known.used = used;
         self.sync_agent(agent);

@@ -111,7 +111,11 @@ impl Core {
         }
         let agents = self.drains.under_way.keys();
         let touched = agents.filter(|id| self.turn.is_agent_touched(id));
-        let empty: Vec<AgentId> = touched.filter(|id| self.is_empty(id)).cloned().collect();
+        let touched: Vec<AgentId> = touched.cloned().collect();
+        for agent in &touched {
+            self.end_idle_executors(agent);
+        }
+        let empty: Vec<AgentId> = touched.into_iter().filter(|id| self.is_empty(id)).collect();
         for agent in empty {
             self.drains.under_way.remove(&agent);
             let entry = self.registry.agents.get(&agent);
@@ -184,7 +188,11 @@ impl Core {
     fn is_empty(&self, agent: &AgentId) -> bool {
         let known = self.agents.by_id.get(agent);
         known.is_some_and(|known| {
-            known.is_settled && known.tasks.is_empty() && known.strays.is_empty()
+            known.is_settled
+                && known.tasks.is_empty()
+                && known.strays.is_empty()
+                && known.executors.is_empty()
+                && known.stray_executors.is_empty()
         })
     }
 

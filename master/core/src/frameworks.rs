@@ -170,6 +170,7 @@ impl Core {
         for key in &tasks {
             self.disown(key, Reason::FrameworkRemoved, after);
         }
+        self.disown_executors(framework, after);
         self.close_standbys(framework, after);
         self.close_watches(framework, &completed(framework), after);
         self.forget_all_answers(framework);

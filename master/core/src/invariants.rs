@@ -114,6 +114,9 @@ impl Core {
                 }
             }
             agent.strays.values().for_each(|stray| used.add(stray));
+            let executors = agent.executors.values().map(|executor| &executor.spec);
+            let executors = executors.chain(agent.stray_executors.values());
+            executors.for_each(|spec| used.add(&spec.resources));
             ensure!(used == agent.used, "agent {id} counts what is used");
             ensure!(
                 are_disjoint(&used, &offered),
@@ -249,6 +252,13 @@ impl Core {
                 };
                 for task in tasks().filter(holds).filter(|task| task.role == *role) {
                     used.add(&scalars_of(&task.resources));
+                }
+                let agents = self.agents.by_id.values();
+                let executors = agents.flat_map(|agent| &agent.executors);
+                for (key, executor) in executors {
+                    if key.0 == *id && executor.role == *role && executor.is_held {
+                        used.add(&scalars_of(&executor.spec.resources));
+                    }
                 }
                 ensure!(used == *counted, "framework {id} counts what {role} uses");
             }

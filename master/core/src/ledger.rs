@@ -32,6 +32,9 @@ impl Core {
             total.subtract(&exclusive(stray));
         }
         total.subtract(&known.displaced());
+        for stray in known.stray_executors.values() {
+            total.subtract(&exclusive(&stray.resources));
+        }
         for (_, ports) in &known.resting {
             total.subtract(ports);
         }
@@ -76,7 +79,7 @@ impl Core {
         self.triggers.changed();
     }
 
-    /// Tells it of all tasks of an agent.
+    /// Tells it of all tasks and executors of an agent.
     pub(crate) fn sync_tasks_of(&mut self, agent: &AgentId) {
         let known = self.agents.by_id.get(agent);
         let tasks: Vec<TaskKey> = known
@@ -84,6 +87,7 @@ impl Core {
             .flat_map(|known| known.tasks.iter().cloned())
             .collect();
         tasks.iter().for_each(|key| self.sync_task(key));
+        self.sync_executors_of(agent);
     }
 
     /// Tells it that a framework wants nothing any more, or may be offered to again.

@@ -20,6 +20,7 @@ mod demand;
 mod drain;
 pub mod effect;
 pub mod event;
+mod executors;
 mod explain;
 mod frameworks;
 mod ids;

@@ -276,10 +276,14 @@ impl Core {
                 labels,
                 grace,
             } => done(self.on_update_task(framework, &task, labels, grace)),
-            Call::SendMessage { .. } | Call::ShutdownExecutor { .. } => done(Err(Problem::new(
-                code::ROUTE_UNKNOWN,
-                "this master does not do that yet",
-            ))),
+            Call::SendMessage {
+                agent,
+                executor,
+                data,
+            } => done(self.on_send_message(framework, &agent, executor, data)),
+            Call::ShutdownExecutor { agent, executor } => {
+                done(self.on_shutdown_executor(framework, &agent, executor))
+            }
             Call::Subscribe { .. } => done(Err(Problem::new(
                 code::SESSION_ORDER,
                 "the session is subscribed already",

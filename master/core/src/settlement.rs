@@ -193,9 +193,13 @@ impl Core {
         };
         let first = entry.description.roles.first();
         let unknown = first.cloned().map(|role| Payer { role, demand: None });
-        let Some(payer) = reported.payer.clone().or(unknown) else {
+        let Some(mut payer) = reported.payer.clone().or(unknown) else {
             return;
         };
+        // A group counts as its first task.
+        if reported.group.as_ref().is_some_and(|first| *first != key.1) {
+            payer.demand = None;
+        }
         let status = reported.status.clone();
         let (state, is_told) = (status.state, status.number <= reported.acknowledged);
         let mut task = Task::new(&reported.spec, payer, agent.clone(), status);

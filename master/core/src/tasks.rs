@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::link::{Payer, ToAgent};
 use proffer_model::{
-    AgentId, AgentState, DemandId, FrameworkId, Incarnation, Port, Reason, Resources, Role, Status,
-    TaskId, TaskSpec, TaskState, session,
+    AgentId, AgentState, DemandId, ExecutorSpec, FrameworkId, Incarnation, Port, Reason, Resources,
+    Role, Status, TaskId, TaskSpec, TaskState, session,
 };
 
 use crate::amounts::scalars_of;
@@ -40,6 +41,8 @@ pub(crate) struct Task {
     pub(crate) demand: Option<DemandId>,
     pub(crate) agent: AgentId,
     pub(crate) incarnation: Incarnation,
+    /// The framework's own executor that it is in.
+    pub(crate) executor: Option<Arc<ExecutorSpec>>,
     /// What its framework was told last, or is about to be.
     pub(crate) status: Status,
     /// May be later than the status.
@@ -80,6 +83,7 @@ impl Task {
             demand: payer.demand,
             agent,
             incarnation: status.incarnation,
+            executor: spec.executor.clone(),
             latest: status.state,
             status,
             queue: VecDeque::new(),

@@ -3,6 +3,7 @@
 
 mod agents;
 mod calls;
+mod executors;
 mod drains;
 mod frameworks;
 mod input;

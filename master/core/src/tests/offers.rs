@@ -486,5 +486,5 @@ fn a_group_is_launched_as_a_whole_or_not_at_all() {
             "b1 task.duplicate operations[2].launch_group.tasks[1].id",
         ]
     );
-    assert_eq!(world.orders(link).len(), 2, "two were sent to the agent");
+    assert_eq!(world.orders(link).len(), 1, "it was sent in one message");
 }
