@@ -3,8 +3,8 @@
 
 mod agents;
 mod calls;
-mod executors;
 mod drains;
+mod executors;
 mod frameworks;
 mod input;
 mod offers;
