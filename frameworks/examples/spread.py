@@ -1,0 +1,97 @@
+"""Keeps so many copies of a line of shell running, at most one on an agent (or in a zone), and starts anew what ends.
+
+    python frameworks/examples/spread.py --master 127.0.0.1:5050 --name web --copies 3 --command 'exec sleep 1000'
+
+Start it twice: one is active, the other stands by and goes on when the first ends, however that ends. How often each copy
+was started stands in the framework's state, so nothing is lost with the program. Copies run on when no program is left;
+with --copies 0 the framework is torn down, and they end.
+"""
+
+import argparse
+
+import proffer
+
+NEEDS = "cpus:0.1;mem:32"
+
+
+class Spread(proffer.Scheduler):
+    def __init__(self, copies, command, each):
+        self.command, self.each = command, each
+        self.slots = [f"copy-{number}" for number in range(copies)]
+        self.starts = {}  # How often each copy was started: its task's id ends with it.
+        self.waiting = set()  # Copies that do not run.
+
+    async def on_standing_by(self, framework):
+        print("standing by", flush=True)
+
+    async def on_subscribed(self, framework):
+        print("active", flush=True)
+        if not self.slots:
+            return await framework.teardown()
+        entries = await framework.state.list("starts/")
+        self.starts = {entry.key.removeprefix("starts/"): int(entry.value) for entry in entries}
+        # What was never started may be started; of the others their statuses say what became of them.
+        self.waiting = {slot for slot in self.slots if slot not in self.starts}
+        free = framework.settle(self.task_id(slot) for slot in self.slots if slot in self.starts)
+        self.waiting |= {self.slot(task_id) for task_id in free}
+        await self.go_on(framework)
+
+    async def on_offers(self, framework, offers):
+        for offer in offers:
+            if not self.waiting:
+                await framework.decline([offer])
+                continue
+            slot = self.waiting.pop()
+            self.starts[slot] = self.starts.get(slot, 0) + 1
+            # Durable before the launch: whoever goes on asks about this start, and makes no second one.
+            await framework.state.put(f"starts/{slot}", str(self.starts[slot]).encode())
+            task = proffer.shell_task(self.task_id(slot), self.command, NEEDS, {"COPY": slot})
+            for problem in (await framework.launch([offer], [task])).values():
+                print(slot, problem, flush=True)
+                self.waiting.add(slot)
+        await self.go_on(framework)
+
+    async def on_update(self, framework, status):
+        slot = self.slot(status.task_id)
+        if slot not in self.slots or status.task_id != self.task_id(slot):
+            return  # Of an earlier start.
+        print(status.task_id, proffer.state_name(status.state), status.message, flush=True)
+        if proffer.is_terminal(status.state):
+            self.waiting.add(slot)
+            await self.go_on(framework)
+
+    async def on_reclaim(self, framework, reclaim):
+        # There is nothing to lose here, so they move at once.
+        if reclaim.reason:
+            for task_id in reclaim.task_ids:
+                await framework.kill(task_id)
+
+    async def go_on(self, framework):
+        wanted = proffer.demand("copy", len(self.waiting), NEEDS)
+        for entry in wanted:  # The master counts those that run, too.
+            limit = proffer.v1.AtMost(count=1)
+            getattr(limit, self.each).SetInParent()
+            entry.at_most.append(limit)
+        await framework.set_demand("*", wanted)
+
+    def task_id(self, slot):
+        return f"{slot}-{self.starts.get(slot, 0)}"
+
+    def slot(self, task_id):
+        return task_id.rpartition("-")[0]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--master", default="127.0.0.1:5050", help="host:port, several with commas")
+    parser.add_argument("--name", default="spread", help="the framework's name, and its id")
+    parser.add_argument("--copies", type=int, default=3, help="how many")
+    parser.add_argument("--each", choices=["agent", "zone"], default="agent", help="what has at most one")
+    parser.add_argument("--command", default="exec sleep 1000", help="the line of shell")
+    options = parser.parse_args()
+    spread = Spread(options.copies, options.command, options.each)
+    proffer.run(spread, options.master, options.name, framework_id=options.name, create=True, stand_by=True)
+
+
+if __name__ == "__main__":
+    main()
