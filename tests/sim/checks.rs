@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::session::Answer;
 use proffer_model::{
-    AgentId, FrameworkId, Incarnation, Offer, OfferId, OperationResult, Resources, Status, TaskId,
-    TaskState,
+    AgentId, FrameworkId, Incarnation, Offer, OfferId, OperationResult, Reason, Resources, Status,
+    TaskId, TaskState,
 };
 
 use super::ensemble::Entry;
@@ -292,7 +292,11 @@ impl Checks {
         let task = &status.task;
         let before = self.seen.get(task).cloned();
         let is_of_unknown = status.incarnation == Incarnation(0);
-        if !self.is_next(status)? {
+        // A snapshot names every task, also one whose agent has more to say; it stands no worse for that.
+        let is_named = status.number == 0
+            && status.state == TaskState::Staging
+            && status.reason == Reason::Reconciled;
+        if !self.is_next(status)? || (is_named && before.is_some()) {
             return Ok(false);
         }
         if let Some(before) = &before {
