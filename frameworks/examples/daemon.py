@@ -39,7 +39,8 @@ class Daemon(proffer.Scheduler):
                 await framework.decline([offer], exclude_for=1)
 
     async def on_update(self, framework, status):
-        print(status.task_id, proffer.state_name(status.state), status.message, flush=True)
+        if status.incarnation:  # Without one, no agent has ever heard of it.
+            print(status.task_id, proffer.state_name(status.state), status.message, flush=True)
 
 
 def main():

@@ -16,7 +16,7 @@ use tonic::metadata::AsciiMetadataValue;
 
 use crate::events::Received;
 use crate::framework::bearer;
-use crate::handle::{Active, Request, no_session};
+use crate::handle::{Active, Request, Session, no_session};
 use crate::link::{Ended, Link, open};
 use crate::memory::Memory;
 use crate::pump::{Author, Pump};
@@ -47,6 +47,8 @@ pub(crate) struct Driver {
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: mpsc::Sender<Received>,
     pub(crate) acknowledged: watch::Receiver<u64>,
+    /// The session that the author has left last.
+    pub(crate) left: watch::Receiver<Option<Session>>,
     pub(crate) active: watch::Sender<Option<Active>>,
 }
 
@@ -92,10 +94,11 @@ impl Driver {
     async fn connect(&mut self, found: &Found) -> Result<(Link, bool), Ended> {
         let subscribe = self.memory.subscribe();
         let has_history = self.memory.has_history();
+        let (request, sequence) = (self.memory.next_request(), self.memory.next_sequence());
         let opening = async {
             let (bearer, missing) = self.token.find().await;
             let opened = tokio::select! {
-                opened = open(found, bearer, &subscribe) => opened,
+                opened = open(found, bearer, (request, &subscribe), &self.events, sequence) => opened,
                 () = self.finder.superseded(found.term.as_ref()) => Err(Ended::Broken(superseded())),
             };
             opened.map_err(|ended| explain_missing_token(ended, missing))
@@ -129,14 +132,20 @@ impl Driver {
             cluster: session.cluster.clone(),
             epoch: session.epoch,
         };
+        let own = session.clone();
+        let mut left = self.left.clone();
         let author = Author {
             requests: &mut self.requests,
             acknowledged: &mut self.acknowledged,
             events: &self.events,
         };
         let overtaken = async {
-            self.finder.superseded(Some(&term)).await;
-            superseded()
+            tokio::select! {
+                () = self.finder.superseded(Some(&term)) => superseded(),
+                Ok(_) = left.wait_for(|left| left.as_ref() == Some(&own)) => {
+                    Problem::new(code::PEER_UNREACHABLE, "the author has left the session")
+                }
+            }
         };
         Pump::new(&mut self.memory, link, has_history)
             .run(author, pin!(overtaken))
@@ -156,6 +165,7 @@ impl Driver {
             return false;
         };
         match problem.kind {
+            Kind::Conflict if self.memory.stands_by() && problem.is(code::SESSION_FENCED) => false,
             Kind::Invalid | Kind::Forbidden => true,
             Kind::Unauthenticated => matches!(self.token, Token::Given(_)),
             Kind::NotFound

@@ -40,7 +40,14 @@ impl Framework {
             Some(token) => Token::Given(bearer(token.expose())?),
             None => Token::OfThisHost,
         };
-        let memory = Memory::new(options.framework_id, options.description);
+        if (options.create || options.stand_by) && options.framework_id.is_none() {
+            let message = "which framework it is must be known to choose its id or to stand by";
+            return Err(Problem::new(code::CONFIG_INVALID, message)
+                .field("framework_id")
+                .hint("give an id, of your own choice with create"));
+        }
+        let memory = Memory::new(options.framework_id, options.description)
+            .choosing(options.create, options.stand_by);
         decode_call(encode_call(0, &memory.subscribe()))?;
         let finder = Finder::start(FinderOptions {
             masters,
@@ -54,6 +61,7 @@ impl Framework {
         let (events, events_received) = mpsc::channel(EVENTS_QUEUED_MAX);
         let (acknowledged, acknowledged_received) = watch::channel(0);
         let (active, active_received) = watch::channel(None);
+        let (left, left_received) = watch::channel(None);
         let driver = Driver {
             finder,
             token,
@@ -61,12 +69,14 @@ impl Framework {
             requests: requests_received,
             events,
             acknowledged: acknowledged_received,
+            left: left_received,
             active,
         };
         let task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
         let handle = Handle {
             requests,
             acknowledged: Arc::new(acknowledged),
+            left: Arc::new(left),
             active: active_received,
             call_timeout: options.call_timeout,
         };

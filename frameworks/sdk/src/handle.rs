@@ -4,6 +4,7 @@
 //! no session, when the session breaks first, or when the answer takes too long. In the last two cases it is not known
 //! whether the call was carried out; the author decides, with what the statuses of the next session say.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,8 +16,8 @@ use futures::future::BoxFuture;
 use proffer_model::session::{Answer, Call, LaunchResult, Operation, OperationResult};
 use proffer_model::time::format_duration;
 use proffer_model::{
-    ClusterId, Demand, DemandEntry, Epoch, FrameworkId, Generation, OfferId, Problem, Role, TaskId,
-    TaskSpec, code,
+    AgentId, ClusterId, Demand, DemandEntry, Epoch, ExecutorId, FrameworkId, Generation, OfferId,
+    Problem, Role, TaskId, TaskSpec, code,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -96,6 +97,7 @@ pub(crate) struct Request {
 pub struct Handle {
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) acknowledged: Arc<watch::Sender<u64>>,
+    pub(crate) left: Arc<watch::Sender<Option<Session>>>,
     pub(crate) active: watch::Receiver<Option<Active>>,
     pub(crate) call_timeout: Duration,
 }
@@ -209,6 +211,51 @@ impl Handle {
             *last = sequence.max(*last);
             is_later
         });
+    }
+
+    /// Leaves this session, if it is still the active one, and begins another: what was not acknowledged is told again. For
+    /// whoever could not keep what they were told.
+    pub fn leave(&self, session: Session) {
+        self.left.send_replace(Some(session));
+    }
+
+    /// Changes a task that runs, without restarting it: all of its labels, or its time from SIGTERM to SIGKILL.
+    pub async fn update_task(
+        &self,
+        task: TaskId,
+        labels: Option<BTreeMap<String, String>>,
+        grace: Option<Duration>,
+    ) -> Result<(), Problem> {
+        self.done(Call::UpdateTask {
+            task,
+            labels,
+            grace,
+        })
+        .await
+    }
+
+    /// Sends at most 64 KiB to an executor, which gets it at most once: have it answer what matters.
+    pub async fn send_message(
+        &self,
+        agent: AgentId,
+        executor: ExecutorId,
+        data: Vec<u8>,
+    ) -> Result<(), Problem> {
+        self.done(Call::SendMessage {
+            agent,
+            executor,
+            data,
+        })
+        .await
+    }
+
+    /// Asks an executor to end, with its tasks.
+    pub async fn shutdown_executor(
+        &self,
+        agent: AgentId,
+        executor: ExecutorId,
+    ) -> Result<(), Problem> {
+        self.done(Call::ShutdownExecutor { agent, executor }).await
     }
 
     /// The durable state that the master keeps for the framework.

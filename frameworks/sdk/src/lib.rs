@@ -57,5 +57,5 @@ pub use handle::{Connection, Handle, PendingAnswer, Session};
 pub use options::ConnectOptions;
 pub use proffer_model::{self as model, session};
 pub use scheduler::{Scheduler, drive, run};
-pub use state::{Expected, State, Stored};
+pub use state::{Expected, State, StateChange, Stored};
 pub use token::find_local_token;

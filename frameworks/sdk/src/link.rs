@@ -14,11 +14,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Request, Streaming};
 
+use crate::events::Received;
 use crate::handle::{Active, Session};
-use crate::limits::{CALLS_OUTGOING_MAX, SUBSCRIBE_TIMEOUT};
-
-/// The request id of the first call; later ones are greater.
-pub(crate) const SUBSCRIBE_REQUEST: u64 = 1;
+use crate::limits::{CALLS_OUTGOING_MAX, HEARTBEATS_MISSED_MAX, SUBSCRIBE_TIMEOUT};
 
 /// How a session ended, or why there is none.
 #[derive(Debug)]
@@ -45,25 +43,16 @@ pub(crate) struct Link {
     pub(crate) active: Active,
 }
 
-/// Subscribes with a master.
+/// Subscribes with a master; waits for as long as another session is active, which the author is told.
 pub(crate) async fn open(
     found: &Found,
     bearer: Option<AsciiMetadataValue>,
-    subscribe: &Call,
-) -> Result<Link, Ended> {
-    let opening = open_unbounded(found, bearer, subscribe);
-    timeout(SUBSCRIBE_TIMEOUT, opening)
-        .await
-        .unwrap_or_else(|_| Err(Ended::Broken(unreachable(found, "it does not answer"))))
-}
-
-async fn open_unbounded(
-    found: &Found,
-    bearer: Option<AsciiMetadataValue>,
-    subscribe: &Call,
+    (request_id, subscribe): (u64, &Call),
+    author: &mpsc::Sender<Received>,
+    sequence: u64,
 ) -> Result<Link, Ended> {
     let (calls, outgoing) = mpsc::channel(CALLS_OUTGOING_MAX);
-    let first = encode_call(SUBSCRIBE_REQUEST, subscribe);
+    let first = encode_call(request_id, subscribe);
     // The channel is new and has room.
     let _ = calls.try_send(first);
     let mut request = Request::new(ReceiverStream::new(outgoing));
@@ -74,11 +63,30 @@ async fn open_unbounded(
     let mut client = SchedulerClient::new(found.channel.clone())
         .max_decoding_message_size(MESSAGE_LEN_MAX)
         .max_encoding_message_size(MESSAGE_LEN_MAX);
-    let response = client.session(request).await;
+    let response = timeout(SUBSCRIBE_TIMEOUT, client.session(request)).await;
     let mut events = response
+        .map_err(|_| Ended::Broken(unreachable(found, "it does not answer")))?
         .map_err(|status| Ended::Refused(problem_of(&status)))?
         .into_inner();
-    let (sequence, subscribed) = await_subscribed(&mut events).await?;
+    let mut silence_max = SUBSCRIBE_TIMEOUT;
+    let (sequence, subscribed) = loop {
+        let awaiting = await_subscribed(&mut events, request_id);
+        let told = timeout(silence_max, awaiting).await;
+        match told.map_err(|_| Ended::Broken(unreachable(found, "it is silent")))?? {
+            (number, event @ Event::Subscribed { .. }) => break (number, event),
+            (_, event) => {
+                if let Event::StandingBy {
+                    heartbeat_interval, ..
+                } = &event
+                {
+                    let silence = heartbeat_interval.saturating_mul(HEARTBEATS_MISSED_MAX);
+                    silence_max = silence.max(SUBSCRIBE_TIMEOUT);
+                    // It fails only when nobody listens any more.
+                    let _ = author.send(Received { sequence, event }).await;
+                }
+            }
+        }
+    };
     let (heartbeat_interval, session) = read_subscribed(&subscribed, found)?;
     Ok(Link {
         calls,
@@ -94,8 +102,12 @@ async fn open_unbounded(
     })
 }
 
-/// Reads up to `Subscribed`; a refusal may come as an answer, as `Closed` or as the stream's status.
-async fn await_subscribed(events: &mut Streaming<v1::SessionEvent>) -> Result<(u64, Event), Ended> {
+/// Reads `Subscribed`, or what says that it is waited for; a refusal may come as an answer, as `Closed` or as the stream's
+/// status.
+async fn await_subscribed(
+    events: &mut Streaming<v1::SessionEvent>,
+    request_id: u64,
+) -> Result<(u64, Event), Ended> {
     loop {
         let message = events.message().await;
         let event = message
@@ -103,13 +115,15 @@ async fn await_subscribed(events: &mut Streaming<v1::SessionEvent>) -> Result<(u
             .ok_or_else(|| Ended::Broken(closed()))?;
         let (sequence, _, event) = decode_event(event).map_err(Ended::Broken)?;
         match event {
-            Event::Subscribed { .. } => return Ok((sequence, event)),
+            Event::Subscribed { .. } | Event::StandingBy { .. } | Event::Heartbeat => {
+                return Ok((sequence, event));
+            }
             Event::Closed(problem) => return Err(Ended::Refused(problem)),
             Event::Answered {
-                request: SUBSCRIBE_REQUEST,
+                request,
                 answer: Answer::Refused(problem),
-            } => return Err(Ended::Refused(problem)),
-            Event::Answered { .. } | Event::Heartbeat | Event::StandingBy { .. } => {}
+            } if request == request_id => return Err(Ended::Refused(problem)),
+            Event::Answered { .. } => {}
             Event::Offered(_)
             | Event::Rescinded(_)
             | Event::Updated(_)
@@ -129,7 +143,7 @@ fn read_subscribed(event: &Event, found: &Found) -> Result<(Duration, Session), 
         epoch,
         generation,
         heartbeat_interval,
-        is_resumed: _,
+        ..
     } = event
     else {
         return Err(Ended::Broken(out_of_order()));

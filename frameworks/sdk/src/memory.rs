@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use proffer_model::limits::ROLES_MAX;
-use proffer_model::session::Call;
+use proffer_model::session::{Call, Resume};
 use proffer_model::{
     ClusterId, Demand, Epoch, FrameworkDescription, FrameworkId, Generation, Problem, Role, code,
 };
@@ -18,6 +18,12 @@ use crate::told::Told;
 pub(crate) struct Memory {
     framework: Option<FrameworkId>,
     description: FrameworkDescription,
+    create: bool,
+    stand_by: bool,
+    /// What was acknowledged last.
+    resume: Option<Resume>,
+    /// The last request id: a session that resumes another must not use its ids again.
+    request_last: u64,
     term: Option<(ClusterId, Epoch)>,
     demands: BTreeMap<Role, Demand>,
     /// The author's sequence of the last event of earlier sessions.
@@ -39,6 +45,10 @@ impl Memory {
         Self {
             framework,
             description,
+            create: false,
+            stand_by: false,
+            resume: None,
+            request_last: 0,
             term: None,
             demands: BTreeMap::new(),
             sequence_base: 0,
@@ -50,14 +60,46 @@ impl Memory {
         }
     }
 
+    /// The id is the author's own choice; it waits while another session is active.
+    pub(crate) fn choosing(mut self, create: bool, stand_by: bool) -> Self {
+        self.create = create;
+        self.stand_by = stand_by;
+        self
+    }
+
+    /// Whether it waits while another session is active: then none is taken over, and being fenced is no end.
+    pub(crate) fn stands_by(&self) -> bool {
+        self.stand_by
+    }
+
+    /// An id for the next call.
+    pub(crate) fn next_request(&mut self) -> u64 {
+        self.request_last = self.request_last.saturating_add(1);
+        self.request_last
+    }
+
+    /// This number of the session is about to be acknowledged.
+    pub(crate) fn acknowledges(&mut self, sequence: u64) {
+        self.resume = self.term.as_ref().map(|(_, epoch)| Resume {
+            epoch: *epoch,
+            sequence,
+        });
+    }
+
+    /// Whether a demand is still the latest of its role.
+    pub(crate) fn is_latest(&self, demand: &Demand) -> bool {
+        let kept = self.demands.get(&demand.role);
+        kept.is_some_and(|kept| kept.generation == demand.generation)
+    }
+
     /// The first call of a session.
     pub(crate) fn subscribe(&self) -> Call {
         Call::Subscribe {
             framework: self.framework.clone(),
             description: self.description.clone(),
-            stand_by: false,
-            resume: None,
-            create: false,
+            stand_by: self.stand_by,
+            resume: self.resume,
+            create: self.create,
         }
     }
 

@@ -16,8 +16,13 @@ pub struct ConnectOptions {
     /// The bearer token. When absent, the token file of this host is looked for at each connection, by the same rule as
     /// the servers' ([`proffer_model::token::TokenPlace`]); without such a file the master is asked without a token.
     pub token: Option<Secret>,
-    /// The id from an earlier session, kept by the author, to go on as the same framework; absent: a new framework.
+    /// The id from an earlier session, kept by the author, to go on as the same framework; or with `create` one of their own
+    /// choice; absent: a new framework.
     pub framework_id: Option<FrameworkId>,
+    /// Whether the id is the author's own choice: whoever comes first with it registers it.
+    pub create: bool,
+    /// Whether to wait while another program is active as this framework, instead of taking over from it: start it twice.
+    pub stand_by: bool,
     /// What the framework says of itself.
     pub description: FrameworkDescription,
     /// Whether an event is acknowledged when the next one is asked for. Right for frameworks that keep nothing: a status
@@ -40,6 +45,8 @@ impl ConnectOptions {
             masters: masters.into_iter().map(Into::into).collect(),
             token: None,
             framework_id: None,
+            create: false,
+            stand_by: false,
             description: FrameworkDescription {
                 name: name.into(),
                 roles: roles.into_iter().collect(),

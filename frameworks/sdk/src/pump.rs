@@ -4,13 +4,13 @@
 //! reading, so that the master sees a slow reader, unless calls wait: an author who awaits an answer before they take the
 //! next event would otherwise wait for themselves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::time::format_duration;
-use proffer_model::{Generation, Kind, Problem, Role, Status as ModelStatus, code};
+use proffer_model::{Kind, Problem, Status as ModelStatus, code};
 use proffer_proto::{decode_event, encode_call, problem_of, v1};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -21,8 +21,9 @@ use crate::events::Received;
 use crate::handle::{Reply, Request};
 use crate::limits::{
     BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX, HEARTBEATS_MISSED_MAX,
+    RATE_WAIT_MAX,
 };
-use crate::link::{Ended, Link, SUBSCRIBE_REQUEST, closed, out_of_order};
+use crate::link::{Ended, Link, closed, out_of_order};
 use crate::memory::Memory;
 use crate::told::Worth;
 
@@ -40,8 +41,9 @@ pub(crate) struct Pump<'a> {
     events: Streaming<v1::SessionEvent>,
     silence_max: Duration,
     heard: Instant,
-    request_last: u64,
     waiting: BTreeMap<u64, Waiting>,
+    /// Calls that were above the rate, by when they are called again.
+    delayed: BTreeSet<(Instant, u64)>,
     outgoing: VecDeque<v1::SessionCall>,
     backlog: VecDeque<Received>,
 }
@@ -50,8 +52,7 @@ pub(crate) struct Pump<'a> {
 struct Waiting {
     /// Where the answer goes; none for calls that the SDK makes itself.
     reply: Option<Reply>,
-    /// Which demand it was, if it was one.
-    demand: Option<(Role, Generation)>,
+    call: Call,
 }
 
 impl<'a> Pump<'a> {
@@ -59,6 +60,13 @@ impl<'a> Pump<'a> {
     /// author has been told `Subscribed`.
     pub(crate) fn new(memory: &'a mut Memory, link: Link, has_history: bool) -> Self {
         let demands = memory.renewed_demands();
+        let is_resumed = matches!(
+            link.subscribed,
+            Event::Subscribed {
+                is_resumed: true,
+                ..
+            }
+        );
         let mut pump = Self {
             memory,
             calls: link.calls,
@@ -67,16 +75,17 @@ impl<'a> Pump<'a> {
                 .heartbeat_interval
                 .saturating_mul(HEARTBEATS_MISSED_MAX),
             heard: Instant::now(),
-            request_last: SUBSCRIBE_REQUEST,
             waiting: BTreeMap::new(),
+            delayed: BTreeSet::new(),
             outgoing: VecDeque::new(),
             backlog: VecDeque::new(),
         };
         for demand in demands {
-            pump.enqueue(&Call::SetDemand(demand), None);
+            pump.enqueue(Call::SetDemand(demand), None);
         }
-        if has_history {
-            pump.enqueue(&Call::Reconcile { tasks: vec![] }, None);
+        // What is resumed is told on its own.
+        if has_history && !is_resumed {
+            pump.enqueue(Call::Reconcile { tasks: vec![] }, None);
         }
         pump
     }
@@ -111,6 +120,8 @@ impl<'a> Pump<'a> {
                 self.heard = Instant::now();
             }
             let silent_at = self.heard + self.silence_max;
+            let delayed = self.delayed.first().copied();
+            let due_at = delayed.map_or(silent_at, |(due_at, _)| due_at);
             tokio::select! {
                 message = self.events.message(), if may_read => {
                     if let Err(ended) = self.on_message(message) {
@@ -132,6 +143,7 @@ impl<'a> Pump<'a> {
                         permit.send(received);
                     }
                 }
+                () = sleep_until(due_at), if delayed.is_some() => self.call_again(delayed),
                 () = sleep_until(silent_at) => return Ended::Broken(silent(self.silence_max)),
             }
         }
@@ -196,26 +208,30 @@ impl<'a> Pump<'a> {
                 task: status.task,
                 grace: None,
             };
-            self.enqueue(&kill, None);
+            self.enqueue(kill, None);
         }
-        if let Some(sequence) = self.memory.skips(sequence) {
-            let acknowledge = encode_call(0, &Call::Acknowledge { sequence });
-            self.outgoing.push_back(acknowledge);
-        }
+        let kept = self.memory.skips(sequence);
+        self.acknowledge(kept);
     }
 
     fn on_answered(&mut self, request: u64, answer: Answer) {
         let Some(waiting) = self.waiting.remove(&request) else {
             return;
         };
+        if let Some(wait) = rate_wait(&answer) {
+            // Nothing of it was done.
+            self.delayed.insert((Instant::now() + wait, request));
+            self.waiting.insert(request, waiting);
+            return;
+        }
         let answer = match answer {
             Answer::Refused(problem) => Err(problem),
             Answer::Done | Answer::Accepted(_) => Ok(answer),
         };
-        if let (Err(problem), Some((role, generation))) = (&answer, &waiting.demand) {
+        if let (Err(problem), Call::SetDemand(demand)) = (&answer, &waiting.call) {
             // Sending it again would be refused again.
             if matches!(problem.kind, Kind::Invalid | Kind::Forbidden) {
-                self.memory.forget_demand(role, *generation);
+                self.memory.forget_demand(&demand.role, demand.generation);
             }
         }
         match (waiting.reply, answer) {
@@ -226,6 +242,28 @@ impl<'a> Pump<'a> {
                 tracing::warn!(%problem, "the master refused what the SDK called by itself");
             }
             (None, Ok(_)) => {}
+        }
+    }
+
+    /// The time for a call that was above the rate has come.
+    fn call_again(&mut self, delayed: Option<(Instant, u64)>) {
+        let Some(due @ (_, request)) = delayed else {
+            return;
+        };
+        self.delayed.remove(&due);
+        let Some(waiting) = self.waiting.get(&request) else {
+            return;
+        };
+        if waiting.reply.as_ref().is_some_and(Reply::is_closed) {
+            self.waiting.remove(&request);
+            return;
+        }
+        match &waiting.call {
+            // A later one has said more.
+            Call::SetDemand(demand) if !self.memory.is_latest(demand) => {
+                self.on_answered(request, Answer::Done);
+            }
+            call => self.outgoing.push_back(encode_call(request, call)),
         }
     }
 
@@ -250,7 +288,7 @@ impl<'a> Pump<'a> {
             other => Ok(other),
         };
         match call {
-            Ok(call) => self.enqueue(&call, Some(request.reply)),
+            Ok(call) => self.enqueue(call, Some(request.reply)),
             Err(problem) => {
                 let _ = request.reply.send(Err(problem));
             }
@@ -258,21 +296,22 @@ impl<'a> Pump<'a> {
     }
 
     fn on_acknowledged(&mut self, sequence: u64) {
-        if let Some(sequence) = self.memory.acknowledgeable(sequence) {
+        let kept = self.memory.acknowledgeable(sequence);
+        self.acknowledge(kept);
+    }
+
+    fn acknowledge(&mut self, kept: Option<u64>) {
+        if let Some(sequence) = kept {
+            self.memory.acknowledges(sequence);
             let acknowledge = encode_call(0, &Call::Acknowledge { sequence });
             self.outgoing.push_back(acknowledge);
         }
     }
 
-    fn enqueue(&mut self, call: &Call, reply: Option<Reply>) {
-        let request = self.request_last.saturating_add(1);
-        let message = encode_call(request, call);
-        let demand = match call {
-            Call::SetDemand(demand) => Some((demand.role.clone(), demand.generation)),
-            _ => None,
-        };
-        let waiting = Waiting { reply, demand };
-        self.request_last = request;
+    fn enqueue(&mut self, call: Call, reply: Option<Reply>) {
+        let request = self.memory.next_request();
+        let message = encode_call(request, &call);
+        let waiting = Waiting { reply, call };
         self.waiting.insert(request, waiting);
         match message.encoded_len() {
             // It would end the stream.
@@ -282,6 +321,15 @@ impl<'a> Pump<'a> {
             _ => self.outgoing.push_back(message),
         }
     }
+}
+
+/// How long to wait before a call that was above the rate is called again; none: the author is told.
+fn rate_wait(answer: &Answer) -> Option<Duration> {
+    let Answer::Refused(problem) = answer else {
+        return None;
+    };
+    let wait = problem.retry_after?;
+    (problem.is(code::SESSION_RATE_LIMITED) && wait <= RATE_WAIT_MAX).then_some(wait)
 }
 
 fn broken(why: &Problem) -> Problem {

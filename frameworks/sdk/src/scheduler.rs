@@ -6,7 +6,7 @@ use std::future::{Future, ready};
 use std::time::Duration;
 
 use proffer_model::session::Event;
-use proffer_model::{AgentId, Offer, OfferId, Problem, Reason, Status, TaskId, code};
+use proffer_model::{AgentId, ExecutorId, Offer, OfferId, Problem, Reason, Status, TaskId, code};
 
 use crate::events::{Events, Received};
 use crate::framework::Framework;
@@ -16,8 +16,8 @@ use crate::options::ConnectOptions;
 /// How long an agent is not offered again when nobody handles its offers.
 const EXCLUDE_UNHANDLED: Duration = Duration::from_secs(60);
 
-/// What an author decides. A handler that fails ends [`run`], unless it fails with `peer.unreachable`: then the session
-/// broke under it, which the next events will tell.
+/// What an author decides. A handler that fails ends [`run`], unless it fails with `peer.unreachable`: then the session is
+/// begun anew, and what was not acknowledged is told again.
 pub trait Scheduler: Send {
     /// A session has begun; offers of an earlier one are void. The place to say what is wanted.
     fn on_subscribed(
@@ -88,6 +88,44 @@ pub trait Scheduler: Send {
         ready(Ok(()))
     }
 
+    /// Every task that the master knows has been told; what follows is new. Not in a session that resumes another.
+    fn on_snapshot_ended(
+        &mut self,
+        handle: &Handle,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = handle;
+        ready(Ok(()))
+    }
+
+    /// An executor of the framework says something; at most once.
+    fn on_message(
+        &mut self,
+        handle: &Handle,
+        agent: AgentId,
+        executor: ExecutorId,
+        data: Vec<u8>,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = (handle, agent, executor, data);
+        ready(Ok(()))
+    }
+
+    /// An executor is no more; what became of its tasks comes as statuses. The text is for people.
+    fn on_executor_ended(
+        &mut self,
+        handle: &Handle,
+        agent: AgentId,
+        executor: ExecutorId,
+        message: String,
+    ) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = (handle, agent, executor, message);
+        ready(Ok(()))
+    }
+
+    /// Another program is active as this framework; when it ends, `on_subscribed` follows here. Nothing can be called yet.
+    fn on_standing_by(&mut self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+
     /// The session has ended; another one follows unless this was the last event.
     fn on_closed(&mut self, problem: &Problem) -> impl Future<Output = ()> + Send {
         let _ = problem;
@@ -109,42 +147,76 @@ pub async fn drive(
     mut scheduler: impl Scheduler,
 ) -> Result<(), Problem> {
     let mut last = None;
+    // The session of which a handler could not keep something: nothing more of it is handled or acknowledged.
+    let mut is_left = false;
     while let Some(Received { sequence, event }) = events.next().await {
-        let handled = match event {
-            // A session that is over already needs no beginning; its end follows.
-            Event::Subscribed { .. } => match handle.session() {
-                Some(session) => scheduler.on_subscribed(handle, session).await,
-                None => Ok(()),
-            },
-            Event::Offered(offers) => scheduler.on_offers(handle, offers).await,
-            Event::Rescinded(offers) => scheduler.on_rescinded(handle, offers).await,
-            Event::Updated(status) => scheduler.on_update(handle, status).await,
-            Event::AgentSettled(agent) => scheduler.on_agent_settled(handle, agent).await,
-            Event::Closed(problem) => {
-                scheduler.on_closed(&problem).await;
-                last = Some(problem);
-                Ok(())
-            }
-            Event::Answered { .. }
-            | Event::Heartbeat
-            | Event::StandingBy { .. }
-            | Event::SnapshotEnded
-            | Event::Message { .. }
-            | Event::ExecutorEnded { .. } => Ok(()),
-            Event::Reclaim {
-                tasks,
-                reason,
-                deadline,
-            } => scheduler.on_reclaim(handle, tasks, reason, deadline).await,
-        };
-        match handled {
+        if let Event::Closed(problem) = event {
+            scheduler.on_closed(&problem).await;
+            last = Some(problem);
+            continue;
+        }
+        if matches!(event, Event::Subscribed { .. }) {
+            is_left = false;
+        }
+        if is_left {
+            continue;
+        }
+        let session = handle.session();
+        match handle_event(handle, &mut scheduler, event).await {
             Ok(()) => handle.acknowledge(sequence),
-            Err(problem) if problem.is(code::PEER_UNREACHABLE) => {}
+            Err(problem) if problem.is(code::PEER_UNREACHABLE) => {
+                is_left = true;
+                if let Some(session) = session {
+                    handle.leave(session);
+                }
+            }
             Err(problem) => return Err(problem),
         }
     }
     match last {
         Some(problem) if !problem.is(code::FRAMEWORK_COMPLETED) => Err(problem),
         _ => Ok(()),
+    }
+}
+
+async fn handle_event(
+    handle: &Handle,
+    scheduler: &mut impl Scheduler,
+    event: Event,
+) -> Result<(), Problem> {
+    match event {
+        // A session that is over already needs no beginning; its end follows.
+        Event::Subscribed { .. } => match handle.session() {
+            Some(session) => scheduler.on_subscribed(handle, session).await,
+            None => Ok(()),
+        },
+        Event::Offered(offers) => scheduler.on_offers(handle, offers).await,
+        Event::Rescinded(offers) => scheduler.on_rescinded(handle, offers).await,
+        Event::Updated(status) => scheduler.on_update(handle, status).await,
+        Event::AgentSettled(agent) => scheduler.on_agent_settled(handle, agent).await,
+        Event::SnapshotEnded => scheduler.on_snapshot_ended(handle).await,
+        Event::Message {
+            agent,
+            executor,
+            data,
+        } => scheduler.on_message(handle, agent, executor, data).await,
+        Event::ExecutorEnded {
+            agent,
+            executor,
+            message,
+        } => {
+            let telling = scheduler.on_executor_ended(handle, agent, executor, message);
+            telling.await
+        }
+        Event::Reclaim {
+            tasks,
+            reason,
+            deadline,
+        } => scheduler.on_reclaim(handle, tasks, reason, deadline).await,
+        Event::StandingBy { .. } => {
+            scheduler.on_standing_by().await;
+            Ok(())
+        }
+        Event::Answered { .. } | Event::Heartbeat | Event::Closed(_) => Ok(()),
     }
 }

@@ -5,9 +5,11 @@
 //! (`session.fenced`): two processes of one framework cannot overwrite each other.
 
 use std::fmt;
+use std::future::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use proffer_model::limits::{MESSAGE_LEN_MAX, STATE_TOTAL_LEN_MAX};
 use proffer_model::time::format_duration;
 use proffer_model::{Problem, StateKey, code};
@@ -40,6 +42,17 @@ pub struct Stored {
     pub value: Bytes,
     /// Grows with each write; never 0.
     pub version: u64,
+}
+
+/// What [`State::watch`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateChange {
+    /// A key's value: at first of every key that there is.
+    Put(Stored),
+    /// The key is gone.
+    Deleted(StateKey),
+    /// All that was there at the beginning has been told.
+    UpToDate,
 }
 
 /// Reads and writes the framework's state, through the session that is active at each call. Without one, a call fails with
@@ -122,6 +135,24 @@ impl State {
         response.entries.into_iter().map(decode_stored).collect()
     }
 
+    /// What is there now, then each change when it is durable, in order. It never ends of itself: its last item says why it
+    /// ended, such as `session.fenced`. Begin it anew in the next session.
+    pub async fn watch(
+        &self,
+        prefix: &str,
+    ) -> Result<impl Stream<Item = Result<StateChange, Problem>> + Send + Unpin + use<>, Problem>
+    {
+        let active = self.active()?;
+        let message = v1::WatchStateRequest {
+            framework_id: active.session.framework.to_string(),
+            generation: active.session.generation.0,
+            prefix: prefix.to_owned(),
+        };
+        let mut client = client(&active);
+        let changes = self.answer(client.watch(active.request(message))).await?;
+        Ok(changes.filter_map(|change| ready(decode_change(change))))
+    }
+
     fn active(&self) -> Result<Active, Problem> {
         self.active.borrow().clone().ok_or_else(no_session)
     }
@@ -164,6 +195,22 @@ fn client(active: &Active) -> FrameworkStateClient<Channel> {
     FrameworkStateClient::new(active.channel.clone())
         .max_decoding_message_size(2 * STATE_TOTAL_LEN_MAX)
         .max_encoding_message_size(MESSAGE_LEN_MAX)
+}
+
+/// None of a kind that is not known.
+fn decode_change(
+    change: Result<v1::WatchStateResponse, Status>,
+) -> Option<Result<StateChange, Problem>> {
+    use v1::watch_state_response::Change;
+    let change = match change {
+        Ok(change) => change.change?,
+        Err(status) => return Some(Err(problem_of(&status))),
+    };
+    Some(match change {
+        Change::Put(entry) => decode_stored(entry).map(StateChange::Put),
+        Change::Deleted(key) => StateKey::new(&key).map(StateChange::Deleted),
+        Change::UpToDate(_) => Ok(StateChange::UpToDate),
+    })
 }
 
 fn decode_stored(entry: v1::StateEntry) -> Result<Stored, Problem> {

@@ -4,6 +4,7 @@ mod calling;
 mod fake_master;
 mod finding;
 mod keeping;
+mod lasting;
 mod scheduling;
 
 use std::net::SocketAddr;

@@ -164,6 +164,29 @@ impl FakeSession {
             panic!("the first call is {call:?}");
         };
         self.framework = framework;
+        self.begin(request, epoch, generation, (heartbeat, false))
+            .await;
+    }
+
+    /// Makes it active, after its subscription was read.
+    pub(super) async fn subscribed(&mut self, request: u64, epoch: u64, generation: u64) {
+        let heartbeat = (PATIENCE, false);
+        self.begin(request, epoch, generation, heartbeat).await;
+    }
+
+    /// As `subscribed`, going on where an earlier session was.
+    pub(super) async fn resumed(&mut self, request: u64, epoch: u64, generation: u64) {
+        self.begin(request, epoch, generation, (PATIENCE, true))
+            .await;
+    }
+
+    async fn begin(
+        &mut self,
+        request: u64,
+        epoch: u64,
+        generation: u64,
+        (heartbeat, is_resumed): (Duration, bool),
+    ) {
         self.epoch = Epoch(epoch);
         self.answer(request, Answer::Done).await;
         self.send(Event::Subscribed {
@@ -172,7 +195,7 @@ impl FakeSession {
             epoch: self.epoch,
             generation: Generation(generation),
             heartbeat_interval: heartbeat,
-            is_resumed: false,
+            is_resumed,
         })
         .await;
     }
@@ -181,6 +204,17 @@ impl FakeSession {
     pub(super) async fn call(&mut self) -> (u64, Call) {
         let call = within(self.calls.message()).await.expect("no error");
         decode_call(call.expect("the session is open")).expect("a good call")
+    }
+
+    /// The next call, or none when the framework has gone.
+    pub(super) async fn call_if_any(&mut self) -> Option<(u64, Call)> {
+        let call = within(self.calls.message()).await.ok().flatten()?;
+        Some(decode_call(call).expect("a good call"))
+    }
+
+    /// The sequence of the last event.
+    pub(super) fn sent(&self) -> u64 {
+        self.sequence
     }
 
     /// Waits until the framework has gone.
@@ -283,9 +317,21 @@ impl FrameworkState for StateService {
 
     async fn watch(
         &self,
-        _: Request<v1::WatchStateRequest>,
+        request: Request<v1::WatchStateRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("not needed here"))
+        use v1::watch_state_response::Change;
+        let request = request.into_inner();
+        drop(self.table(request.generation)?);
+        // A change, and then the end of the generation.
+        let (changes, received) = mpsc::channel(3);
+        let gone = Change::Deleted(request.prefix + "a");
+        for change in [Change::UpToDate(true), gone] {
+            let change = Some(change);
+            let _ = changes.try_send(Ok(v1::WatchStateResponse { change }));
+        }
+        let over = Problem::new(code::SESSION_FENCED, "another generation");
+        let _ = changes.try_send(Err(status_of(over)));
+        Ok(Response::new(ReceiverStream::new(received)))
     }
 
     async fn get(

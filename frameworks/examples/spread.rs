@@ -1,0 +1,169 @@
+//! Keeps so many copies of a shell line running, at most one on an agent, and starts anew what ends.
+//!
+//!     cargo run -p proffer-sdk --example spread -- 127.0.0.1:5050 web 3 'exec sleep 1000'
+//!
+//! Start it twice: one is active, the other stands by and goes on when the first ends, however that ends. How often each
+//! copy was started stands in the framework's state, so nothing is lost with the program. Copies run on when no program is
+//! left; with 0 copies the framework is torn down, and they end.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::collections::BTreeMap;
+
+use proffer_sdk::model::{
+    AgentId, AtMost, Command, DemandEntry, DemandId, FrameworkId, Key, Offer, OfferId, Problem,
+    Reason, Role, StateKey, Status, TaskId, TaskSpec, code,
+};
+use proffer_sdk::{ConnectOptions, Expected, Handle, Scheduler, Session, run};
+
+const RESOURCES: &str = "cpus:0.1;mem:32";
+
+/// One copy.
+#[derive(Default)]
+struct Copied {
+    /// How often it was started: its task's id ends with it.
+    starts: u64,
+    /// Whether it does not run.
+    is_waiting: bool,
+}
+
+struct Spread {
+    command: String,
+    copies: BTreeMap<String, Copied>,
+}
+
+impl Scheduler for Spread {
+    async fn on_standing_by(&mut self) {
+        println!("standing by");
+    }
+
+    async fn on_subscribed(&mut self, handle: &Handle, _: Session) -> Result<(), Problem> {
+        println!("active");
+        if self.copies.is_empty() {
+            return handle.teardown().await;
+        }
+        for (name, copy) in &mut self.copies {
+            let stored = handle.state().get(&key(name)?).await?;
+            let text = stored.map(|stored| String::from_utf8_lossy(&stored.value).into_owned());
+            copy.starts = text.and_then(|text| text.parse().ok()).unwrap_or_default();
+            // What was never started may be started; of the others a status says what became of them.
+            copy.is_waiting = copy.starts == 0;
+        }
+        self.ask(handle).await?;
+        self.demand(handle).await
+    }
+
+    async fn on_agent_settled(&mut self, handle: &Handle, _: AgentId) -> Result<(), Problem> {
+        self.ask(handle).await
+    }
+
+    async fn on_offers(&mut self, handle: &Handle, offers: Vec<Offer>) -> Result<(), Problem> {
+        for offer in offers {
+            self.start_one(handle, offer.id).await?;
+        }
+        self.demand(handle).await
+    }
+
+    async fn on_update(&mut self, handle: &Handle, status: Status) -> Result<(), Problem> {
+        for (name, copy) in &mut self.copies {
+            // Others are of earlier starts.
+            if status.task == task(name, copy.starts)? {
+                println!("{} {} {}", status.task, status.state, status.message);
+                copy.is_waiting = status.state.is_terminal();
+            }
+        }
+        self.demand(handle).await
+    }
+
+    async fn on_reclaim(
+        &mut self,
+        handle: &Handle,
+        tasks: Vec<TaskId>,
+        reason: Reason,
+        _: Option<std::time::Duration>,
+    ) -> Result<(), Problem> {
+        // There is nothing to lose here, so they move at once.
+        for task in tasks.into_iter().filter(|_| reason != Reason::None) {
+            handle.kill(task, None).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Spread {
+    /// Of a task that nobody knows there is only a status when it is asked for by name.
+    async fn ask(&self, handle: &Handle) -> Result<(), Problem> {
+        let started = self.copies.iter().filter(|(_, copy)| !copy.is_waiting);
+        let tasks = started.map(|(name, copy)| task(name, copy.starts));
+        let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
+        match tasks.is_empty() {
+            true => Ok(()),
+            false => handle.reconcile(tasks).await,
+        }
+    }
+
+    async fn start_one(&mut self, handle: &Handle, offer: OfferId) -> Result<(), Problem> {
+        let waiting = self.copies.iter_mut().find(|(_, copy)| copy.is_waiting);
+        let Some((name, copy)) = waiting else {
+            return handle.decline(vec![offer], std::time::Duration::ZERO).await;
+        };
+        copy.is_waiting = false;
+        copy.starts += 1;
+        // Durable before the launch: whoever goes on asks about this start, and makes no second one.
+        let starts = copy.starts.to_string();
+        let state = handle.state();
+        state.put(&key(name)?, starts, Expected::Anything).await?;
+        let line = Command::Shell(self.command.clone());
+        let spec = TaskSpec::new(task(name, copy.starts)?, line, RESOURCES.parse()?);
+        for result in handle.launch(vec![offer], vec![spec]).await? {
+            if let Err(problem) = result.outcome {
+                println!("{name} {problem}");
+                copy.is_waiting = true;
+            }
+        }
+        Ok(())
+    }
+
+    async fn demand(&self, handle: &Handle) -> Result<(), Problem> {
+        let waiting = self.copies.values().filter(|copy| copy.is_waiting).count();
+        let count = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let mut entry = DemandEntry::new(DemandId::new("copy")?, count, RESOURCES.parse()?);
+        // The master counts those that run, too.
+        entry.at_most = vec![AtMost {
+            count: 1,
+            per: Key::Agent,
+        }];
+        let entries = Vec::from_iter((count > 0).then_some(entry));
+        handle.set_demand(Role::new("*")?, entries).await
+    }
+}
+
+fn key(name: &str) -> Result<StateKey, Problem> {
+    StateKey::new(&format!("starts/{name}"))
+}
+
+fn task(name: &str, starts: u64) -> Result<TaskId, Problem> {
+    TaskId::new(&format!("{name}-{starts}"))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Problem> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [master, name, copies, command] = arguments.as_slice() else {
+        let usage = "usage: spread MASTER NAME COPIES COMMAND";
+        return Err(Problem::new(code::FIELD_MISSING, usage));
+    };
+    let copies = copies.parse::<u32>().unwrap_or_default();
+    let copies = (0..copies).map(|number| (format!("copy-{number}"), Copied::default()));
+    let options = ConnectOptions {
+        framework_id: Some(FrameworkId::new(name)?),
+        create: true,
+        stand_by: true,
+        ..ConnectOptions::new([master], name, [Role::new("*")?])
+    };
+    let spread = Spread {
+        command: command.clone(),
+        copies: copies.collect(),
+    };
+    run(options, spread).await
+}

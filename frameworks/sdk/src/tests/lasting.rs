@@ -1,0 +1,224 @@
+//! What outlasts a session: standing by, resuming, calls that were above the rate, handlers that could not keep something.
+
+use std::time::Duration;
+
+use proffer_model::session::{Answer, Call, Event, Resume};
+use proffer_model::{ClusterId, Epoch, FrameworkId, Generation, Problem, Status, TaskState, code};
+
+use super::fake_master::{FakeMaster, FakeSession, within};
+use super::{connect, next, options, role, status, task, updated};
+use crate::{Framework, Handle, Scheduler, StateChange, run};
+
+fn standing_by() -> Event {
+    Event::StandingBy {
+        framework: FrameworkId::new("f").unwrap(),
+        cluster: ClusterId::new("c").unwrap(),
+        heartbeat_interval: Duration::from_secs(5),
+    }
+}
+
+async fn next_of(session: &mut FakeSession, wanted: impl Fn(&Call) -> bool) -> (u64, Call) {
+    loop {
+        let (request, call) = session.call().await;
+        if wanted(&call) {
+            return (request, call);
+        }
+        if !matches!(call, Call::Acknowledge { .. }) {
+            session.answer(request, Answer::Done).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_stands_by_waits_under_the_chosen_id_and_again_when_it_is_fenced() {
+    let mut master = FakeMaster::start().await;
+    let mut options = options(&[master.address]);
+    options.framework_id = FrameworkId::new("f").ok();
+    options.create = true;
+    options.stand_by = true;
+    let (_handle, mut events) = Framework::connect(options).expect("good options");
+    for generation in [1, 2] {
+        let mut session = master.session().await;
+        let (request, call) = session.call().await;
+        let Call::Subscribe {
+            framework,
+            stand_by: true,
+            create: true,
+            ..
+        } = call
+        else {
+            panic!("{call:?}");
+        };
+        assert_eq!(framework, FrameworkId::new("f").ok());
+        session.send_of(3, standing_by()).await;
+        assert_eq!(next(&mut events).await, standing_by());
+        session.send(Event::Heartbeat).await;
+        session.subscribed(request, 3, generation).await;
+        assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+        let fenced = Problem::new(code::SESSION_FENCED, "another one");
+        session.send(Event::Closed(fenced)).await;
+        assert!(matches!(next(&mut events).await, Event::Closed(_)));
+    }
+    // And so on: it is not over.
+    master.session().await;
+}
+
+#[tokio::test]
+async fn standing_by_and_choosing_need_an_id() {
+    for (create, stand_by) in [(true, false), (false, true)] {
+        let mut options = options(&["127.0.0.1:1".parse().unwrap()]);
+        (options.create, options.stand_by) = (create, stand_by);
+        let problem = Framework::connect(options).expect_err("no id");
+        assert_eq!(problem.field, "framework_id", "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_resumes_at_what_was_acknowledged_and_uses_no_request_id_again() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(4, 1).await;
+    next(&mut events).await;
+    let kept = session.send(updated("a")).await;
+    handle.acknowledge(within(events.next()).await.expect("a").sequence);
+    next_of(&mut session, |call| {
+        matches!(call, Call::Acknowledge { .. })
+    })
+    .await;
+    let waiting = within(handle.send(Call::Teardown)).await.expect("sent");
+    let (used, _) = next_of(&mut session, |call| *call == Call::Teardown).await;
+    session.send(updated("b")).await;
+    drop(session);
+    within(waiting).await.expect_err("the session broke");
+
+    let mut session = master.session().await;
+    let (request, call) = session.call().await;
+    assert!(request > used, "{request} after {used}");
+    let Call::Subscribe { resume, .. } = call else {
+        panic!("{call:?}");
+    };
+    let expected = Resume {
+        epoch: Epoch(4),
+        sequence: kept,
+    };
+    assert_eq!(resume, Some(expected));
+    session.resumed(request, 4, 2).await;
+    while !matches!(next(&mut events).await, Event::Subscribed { .. }) {}
+    let reconciled = within(handle.set_demand(role(), vec![]));
+    let (answered, (request, call)) = tokio::join!(reconciled, async {
+        let (request, call) = session.call().await;
+        session.answer(request, Answer::Done).await;
+        (request, call)
+    });
+    answered.expect("a session");
+    assert!(request > used);
+    assert!(
+        matches!(call, Call::SetDemand(_)),
+        "nothing is asked: {call:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_call_above_the_rate_is_called_again_when_the_master_says() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    next(&mut events).await;
+    let limited = |wait| {
+        let problem = Problem::new(code::SESSION_RATE_LIMITED, "too often");
+        Answer::Refused(problem.retry_after(wait))
+    };
+    let kill = within(handle.kill(task("a"), None));
+    let playing = async {
+        let (first, call) = session.call().await;
+        let begun = tokio::time::Instant::now();
+        session
+            .answer(first, limited(Duration::from_millis(80)))
+            .await;
+        let again = session.call().await;
+        assert_eq!(again, (first, call), "the same call");
+        assert!(begun.elapsed() >= Duration::from_millis(80));
+        session.answer(first, Answer::Done).await;
+        session
+    };
+    let (killed, mut session) = tokio::join!(kill, playing);
+    killed.expect("done in the end");
+    let kill = within(handle.kill(task("a"), None));
+    let (killed, ()) = tokio::join!(kill, async {
+        let (request, _) = session.call().await;
+        session
+            .answer(request, limited(Duration::from_secs(99)))
+            .await;
+    });
+    let problem = killed.expect_err("too long to wait");
+    assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
+}
+
+/// Cannot keep the first status when it is told for the first time.
+struct Forgetful(u32);
+
+impl Scheduler for Forgetful {
+    async fn on_update(&mut self, handle: &Handle, status: Status) -> Result<(), Problem> {
+        self.0 += 1;
+        match self.0 {
+            1 => Err(Problem::new(
+                code::PEER_UNREACHABLE,
+                "the author's database",
+            )),
+            _ if status.task == task("b") => handle.teardown().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_past_a_handler_that_could_not_keep_it() {
+    let mut master = FakeMaster::start().await;
+    let running = tokio::spawn(run(options(&[master.address]), Forgetful(0)));
+    let mut session = master.subscribed(1, 1).await;
+    let beginning = session.sent();
+    session.send(updated("a")).await;
+    session.send(updated("b")).await;
+    // It leaves, and has acknowledged nothing of both.
+    while let Some((_, call)) = session.call_if_any().await {
+        if let Call::Acknowledge { sequence } = call {
+            assert!(sequence <= beginning, "{sequence}");
+        }
+    }
+    let mut session = master.subscribed(1, 2).await;
+    for id in ["a", "b"] {
+        session.send(status(id, 1, TaskState::Running)).await;
+    }
+    let (request, _) = next_of(&mut session, |call| *call == Call::Teardown).await;
+    session.answer(request, Answer::Done).await;
+    let over = Problem::new(code::FRAMEWORK_COMPLETED, "torn down");
+    session.send(Event::Closed(over)).await;
+    within(running).await.expect("no panic").expect("torn down");
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_is_there_and_each_change() {
+    use futures::StreamExt;
+    use proffer_model::StateKey;
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    master.state.lock().unwrap().generation = 1;
+    let _session = master.subscribed(1, 1).await;
+    next(&mut events).await;
+    assert_eq!(
+        handle.session().expect("a session").generation,
+        Generation(1)
+    );
+    let mut changes = within(handle.state().watch("kept/"))
+        .await
+        .expect("watched");
+    let mut seen = Vec::new();
+    while let Some(change) = within(changes.next()).await {
+        seen.push(change);
+    }
+    let key = StateKey::new("kept/a").unwrap();
+    assert_eq!(seen[0], Ok(StateChange::UpToDate));
+    assert_eq!(seen[1], Ok(StateChange::Deleted(key)));
+    let problem = seen[2].as_ref().expect_err("the generation is over");
+    assert!(problem.is(code::SESSION_FENCED), "{problem}");
+}
