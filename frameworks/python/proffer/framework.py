@@ -125,6 +125,7 @@ class Framework:
         self._requests = itertools.count(1)
         self._to_ask = asyncio.Event()
         self._is_leaving = False
+        self._has_stood_by = False
         self._wait = BACKOFF_FIRST
         # The durable values that the master keeps for the framework.
         self.state = State(self._active, call_timeout)
@@ -148,7 +149,9 @@ class Framework:
                 await asyncio.sleep(random.uniform(self._wait / 2, self._wait))
                 self._wait = min(self._wait * 2, BACKOFF_MAX)
         except ProfferError as problem:
-            if not (self._is_leaving and problem.code == "framework.completed"):
+            # The one that was active may have torn it down.
+            is_over = self._is_leaving or self._has_stood_by
+            if not (is_over and problem.code == "framework.completed"):
                 raise
 
     async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
@@ -306,7 +309,7 @@ class Framework:
             token, missing = self._find_token()
             session = Session(master, token, self._requests)
             try:
-                await session.open(self._subscribe, lambda: scheduler.on_standing_by(self))
+                await session.open(self._subscribe, lambda: self._stand_by(scheduler))
                 self._believe(session)
                 self._masters.sort(key=lambda known: known != master)
                 return session, problem
@@ -318,6 +321,10 @@ class Framework:
                 with contextlib.suppress(ProfferError):
                     candidates[:0] = parse_masters(error.leader, self._allow_plaintext)
         return None, problem
+
+    async def _stand_by(self, scheduler: Scheduler) -> None:
+        self._has_stood_by = True
+        await scheduler.on_standing_by(self)
 
     def _find_token(self) -> tuple[str | None, ProfferError | None]:
         try:

@@ -93,6 +93,21 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         await session.accept()
         await self.finish(session, running)
 
+    async def test_one_that_stands_by_ends_when_the_active_one_has_torn_the_framework_down(self):
+        running = self.run_framework(framework_id="mine", create=True, stand_by=True)
+        session = await self.master.opened()
+        await session.stand_by()
+        await session.refuse("framework.completed", v1.PROBLEM_KIND_CONFLICT)
+        await self.master.within(running)
+        self.assertEqual(self.author.told, ["standing by"])
+
+    async def test_an_id_that_is_spent_is_told(self):
+        running = self.run_framework(framework_id="mine", create=True)
+        await (await self.master.opened()).refuse("framework.completed", v1.PROBLEM_KIND_CONFLICT)
+        with self.assertRaises(proffer.ProfferError) as raised:
+            await self.master.within(running)
+        self.assertEqual(raised.exception.code, "framework.completed")
+
     async def test_standing_by_needs_an_id(self):
         for options in ({"stand_by": True}, {"create": True}):
             with self.assertRaises(proffer.ProfferError) as raised:
