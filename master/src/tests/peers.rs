@@ -508,7 +508,7 @@ pub(super) fn hello(agent_id: &str, tasks: Vec<v1::AgentTask>) -> v1::Hello {
     }
 }
 
-fn status(task_id: &str, incarnation: u64, state: v1::TaskState) -> v1::Status {
+pub(super) fn status(task_id: &str, incarnation: u64, state: v1::TaskState) -> v1::Status {
     v1::Status {
         task_id: task_id.into(),
         incarnation,
@@ -587,7 +587,7 @@ impl Agent {
                 .expect("a message");
             self.epoch = message.epoch;
             match message.message.expect("a message") {
-                v1::to_agent::Message::Heartbeat(_) => {}
+                v1::to_agent::Message::Heartbeat(_) | v1::to_agent::Message::Volumes(_) => {}
                 other => return other,
             }
         }
@@ -611,10 +611,16 @@ impl Agent {
         incarnation: u64,
         state: v1::TaskState,
     ) {
+        self.report_numbered(framework_id, status(task_id, incarnation, state))
+            .await;
+    }
+
+    /// Says a status with a number of its own.
+    pub(super) async fn report_numbered(&mut self, framework_id: &str, status: v1::Status) {
         let updated = v1::TaskUpdated {
             framework_id: framework_id.into(),
-            status: Some(status(task_id, incarnation, state)),
-            latest: state.into(),
+            latest: status.state,
+            status: Some(status),
         };
         self.say(v1::to_master::Message::Updated(updated)).await;
     }

@@ -5,7 +5,7 @@ use proffer_proto::{problem_of, v1};
 use v1::session_call::Call;
 use v1::session_event::Event;
 
-use super::peers::{Framework, Master, launched, soon, subscribe};
+use super::peers::{Framework, Master, launched, soon, status, subscribe};
 
 fn subscribing(framework_id: &str, change: impl FnOnce(&mut v1::Subscribe)) -> Call {
     match subscribe(framework_id) {
@@ -60,10 +60,12 @@ async fn a_framework_that_is_started_twice_under_a_name_is_one_and_goes_on_when_
 async fn a_session_resumes_and_a_call_of_another_term_is_refused() {
     let master = Master::start("memory").await;
     let mut cast = launched(&master, "task-1").await;
-    for state in [v1::TaskState::Starting, v1::TaskState::Running] {
-        cast.agent
-            .report(&cast.framework_id, "task-1", cast.incarnation, state)
-            .await;
+    for (number, state) in [(1, v1::TaskState::Starting), (2, v1::TaskState::Running)] {
+        let status = v1::Status {
+            number,
+            ..status("task-1", cast.incarnation, state)
+        };
+        cast.agent.report_numbered(&cast.framework_id, status).await;
     }
     let (sequence, first) = cast.framework.status().await;
     assert_eq!(first.state(), v1::TaskState::Starting);
