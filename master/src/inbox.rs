@@ -24,6 +24,10 @@ use crate::tenure::Tenure;
 
 /// From an agent's connection.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages; a box for each would cost more than the few others"
+)]
 pub(crate) enum LinkInput {
     /// It said who it is.
     Opened {

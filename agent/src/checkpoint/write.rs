@@ -29,6 +29,10 @@ use crate::limits::{WRITE_BATCH_MAX, WRITE_RETRY_INTERVAL, WRITES_MAX};
 
 /// What is to be written.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are changes; a box for each would cost more than the few others"
+)]
 pub(crate) enum Write {
     /// A checkpoint.
     Change(Seq, Change),

@@ -113,6 +113,10 @@ struct Called {
 }
 
 /// What a link has come to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, on the stack"
+)]
 enum Happened {
     Found(Found, Turn),
     Opened(Result<Streaming<v1::ToAgent>, Problem>),

@@ -30,7 +30,7 @@ fn started_group(agent: &mut Agent, names: &[&str]) -> Vec<RunId> {
                 .core
                 .run_of(
                     &framework(),
-                    &TaskId::new(*name).unwrap(),
+                    &TaskId::new(name).unwrap(),
                     Incarnation(1 + position(names, name)),
                 )
                 .unwrap()

@@ -385,12 +385,7 @@ fn a_snapshot_tells_every_task_once() {
     cast.says(2, "open", 2, TaskState::Killing);
     cast.breaks();
     cast.session = cast.world.resubscribe(&cast.framework);
-    let reasons: Vec<_> = cast
-        .world
-        .statuses(cast.session)
-        .into_iter()
-        .map(|(task, state, reason, number)| (task, state, reason, number))
-        .collect();
+    let reasons = cast.world.statuses(cast.session);
     let told = |task: &str, state, reason, number| (task.to_owned(), state, reason, number);
     assert_eq!(
         reasons,
