@@ -68,5 +68,6 @@ pub const EXCLUSION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 pub const ID_HEAD_LEN_MAX: usize = 150;
 /// Roles with a quota, and roles with a weight of their own; a new one beyond is refused (`server.overloaded`).
 pub const ROLE_SETTINGS_MAX: usize = 10_000;
-/// Looks at a claim on an agent in one step of an allocation, about; it goes on in the next step. About a millisecond.
-pub const ALLOCATION_STEPS_MAX: u32 = 10_000;
+/// Looks at a claim on an agent in one step of an allocation, about; it goes on in the next step. A grant counts as eight.
+/// About a millisecond.
+pub const ALLOCATION_STEPS_MAX: u32 = 2_500;

@@ -15,6 +15,8 @@ pub(super) const EARMARK_LASTS: u64 = 10;
 /// Agents where a claim was shut out are kept in a list; when it is longer than this and twice as long as there are agents,
 /// those that are in it twice are taken out.
 pub(super) const SHUT_AT_MIN: usize = 64;
+/// A grant, with the offer that is made of it, costs as much as so many looks.
+pub(super) const GRANT_STEPS: u32 = 8;
 /// Agents with numbers beside each other that are looked at together when all are, because they lie together in memory; of
 /// fewer than the square of this, the order is random in every way.
 pub(super) const NEIGHBOURS: usize = 32;

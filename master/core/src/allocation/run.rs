@@ -10,7 +10,7 @@ use super::Allocator;
 use super::agents::Cursor;
 use super::amounts::Amounts;
 use super::bundle::Bundle;
-use super::limits::{EXPECTED_TOGETHER, FEW_CLAIMS_MAX, NEIGHBOURS};
+use super::limits::{EXPECTED_TOGETHER, FEW_CLAIMS_MAX, GRANT_STEPS, NEIGHBOURS};
 use super::tree::{NONE, Order};
 use super::types::{Grant, GrantedOffer, Run, Scope};
 
@@ -484,6 +484,7 @@ impl Allocator {
             }
         }
         self.count_offer(claim);
+        self.steps = self.steps.saturating_add(GRANT_STEPS);
         self.granted.push(granted);
         true
     }

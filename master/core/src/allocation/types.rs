@@ -69,7 +69,7 @@ pub struct Run {
     pub is_done: bool,
     /// When to run again though nothing changes: an exclusion ends, or an earmark is due. By the monotonic clock.
     pub look_again_at: Option<u64>,
-    /// Looks at a claim on an agent, and the like: what the run cost.
+    /// Looks at a claim on an agent, and the like: what the run cost. A grant counts as several.
     pub steps: u32,
 }
 
