@@ -87,7 +87,11 @@ fn to_look_through_the_index_is_cut_into_steps() {
         ..shaped("nowhere", 1, "cpus:1;mem:64")
     };
     // The first two fit nowhere; of the last, as much as is wanted is granted at once.
-    for (entry, granted, steps_max) in [(gang(900), 0, 50), (nowhere, 0, 50), (gang(40), 40, 90 + 40 * GRANT_STEPS)] {
+    for (entry, granted, steps_max) in [
+        (gang(900), 0, 50),
+        (nowhere, 0, 50),
+        (gang(40), 40, 90 + 40 * GRANT_STEPS),
+    ] {
         let mut world = refused(400, 2);
         world.demand("g", "s", &[entry]);
         let (mut calls, mut count) = (0, 0);
