@@ -35,6 +35,8 @@ use world::World;
 const SEEDS: u64 = 200;
 /// Threads that run seeds; each seed is one thread's.
 const THREADS: usize = 2;
+/// Tests that they are spread over.
+const PARTS: u64 = 4;
 
 /// How a seed went.
 struct Run {
@@ -84,39 +86,30 @@ fn explain(seed: u64, faults: Faults) -> String {
     format!("seed {seed}, {:?}\n{}\n{hint}", faults, told.text)
 }
 
-#[test]
-fn every_seed_keeps_every_promise() {
-    if let Some(seed) = number("PROFFER_SIM_SEED") {
-        let told = run(seed, Faults::drawn(seed), Story::told(true));
-        println!("{}\n{}", told.text, told.seen.text());
-        assert!(told.failure.is_none(), "seed {seed}: {:?}", told.failure);
-        return;
-    }
-    let seeds = number("PROFFER_SIM_SEEDS").unwrap_or(SEEDS);
-    let first = number("PROFFER_SIM_FIRST").unwrap_or(0);
-    let (next, all) = (
-        AtomicU64::new(first),
-        Mutex::new((Coverage::default(), 0, 0, Vec::new())),
-    );
+/// Runs seeds in two threads, each seed in one of them, and tells the story of the first that fails.
+fn run_seeds(first: u64, seeds: u64) -> Coverage {
+    let next = AtomicU64::new(first);
+    let all = Mutex::new((Coverage::default(), 0, 0, Vec::new()));
     let begun = Instant::now();
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                return;
+            }
+            let ran = run(seed, Faults::drawn(seed), Story::silent());
+            let mut all = all.lock().expect("no thread has panicked");
+            all.0.add(&ran.seen);
+            all.1 += ran.simulated_ns;
+            all.2 += ran.steps;
+            if let Some(failure) = ran.failure {
+                all.3.push((seed, failure));
+            }
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        return;
-                    }
-                    let ran = run(seed, Faults::drawn(seed), Story::silent());
-                    let mut all = all.lock().expect("no thread has panicked");
-                    all.0.add(&ran.seen);
-                    all.1 += ran.simulated_ns;
-                    all.2 += ran.steps;
-                    if let Some(failure) = ran.failure {
-                        all.3.push((seed, failure));
-                    }
-                }
-            });
+            scope.spawn(work);
         }
     });
     let (seen, simulated_ns, steps, mut failures) =
@@ -137,20 +130,58 @@ fn every_seed_keeps_every_promise() {
         }
         panic!("{}", explain(*seed, Faults::drawn(*seed)));
     }
-    if seeds >= SEEDS {
-        check_floors(&seen);
+    seen
+}
+
+/// One part of the seeds, so that none takes long where much else runs; what is chosen instead is the first part's.
+fn part(nth: u64) {
+    let chosen = [number("PROFFER_SIM_SEED"), number("PROFFER_SIM_SEEDS")];
+    match (nth, chosen) {
+        (0, [Some(seed), _]) => {
+            let told = run(seed, Faults::drawn(seed), Story::told(true));
+            println!("{}\n{}", told.text, told.seen.text());
+            assert!(told.failure.is_none(), "seed {seed}: {:?}", told.failure);
+        }
+        (0, [None, Some(seeds)]) => {
+            run_seeds(number("PROFFER_SIM_FIRST").unwrap_or(0), seeds);
+        }
+        (_, [None, None]) => {
+            let seeds = SEEDS / PARTS;
+            check_floors(&run_seeds(nth * seeds, seeds));
+        }
+        _ => {}
     }
 }
 
-/// A fault that is never exercised proves nothing.
+/// A fault that is never exercised proves nothing. A part has to have a quarter of its share.
 fn check_floors(seen: &Coverage) {
     for (what, floor) in FLOORS {
-        let count = seen.of(what);
+        let (count, floor) = (seen.of(what), floor.div_ceil(4 * PARTS));
         assert!(
             count >= floor,
             "{what:?}: {count}; at least {floor} are wanted"
         );
     }
+}
+
+#[test]
+fn every_seed_keeps_every_promise() {
+    part(0);
+}
+
+#[test]
+fn every_seed_of_the_second_part_keeps_every_promise() {
+    part(1);
+}
+
+#[test]
+fn every_seed_of_the_third_part_keeps_every_promise() {
+    part(2);
+}
+
+#[test]
+fn every_seed_of_the_last_part_keeps_every_promise() {
+    part(3);
 }
 
 #[test]
