@@ -25,6 +25,8 @@ struct Copied {
     starts: u64,
     /// Whether it does not run.
     is_waiting: bool,
+    /// Whether this session has said how it stands.
+    is_heard: bool,
 }
 
 struct Spread {
@@ -48,6 +50,7 @@ impl Scheduler for Spread {
             copy.starts = text.and_then(|text| text.parse().ok()).unwrap_or_default();
             // What was never started may be started; of the others a status says what became of them.
             copy.is_waiting = copy.starts == 0;
+            copy.is_heard = copy.is_waiting;
         }
         self.ask(handle).await?;
         self.demand(handle).await
@@ -70,6 +73,7 @@ impl Scheduler for Spread {
             if status.task == task(name, copy.starts)? {
                 println!("{} {} {}", status.task, status.state, status.message);
                 copy.is_waiting = status.state.is_terminal();
+                copy.is_heard = true;
             }
         }
         self.demand(handle).await
@@ -93,8 +97,8 @@ impl Scheduler for Spread {
 impl Spread {
     /// Of a task that nobody knows there is only a status when it is asked for by name.
     async fn ask(&self, handle: &Handle) -> Result<(), Problem> {
-        let started = self.copies.iter().filter(|(_, copy)| !copy.is_waiting);
-        let tasks = started.map(|(name, copy)| task(name, copy.starts));
+        let unheard = self.copies.iter().filter(|(_, copy)| !copy.is_heard);
+        let tasks = unheard.map(|(name, copy)| task(name, copy.starts));
         let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
         match tasks.is_empty() {
             true => Ok(()),

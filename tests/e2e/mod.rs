@@ -6,6 +6,7 @@ mod dev;
 mod drains;
 mod failover;
 mod frameworks;
+mod guide;
 mod operators;
 mod python;
 mod roles;
