@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use proffer_master_core::allocation::Scope;
+use proffer_master_core::limits::ALLOCATION_STEPS_MAX;
 use proffer_model::Problem;
+use proffer_model::resources::format_milli;
 
 use super::figures::{Figure, Figures, Times, ms};
 use super::grid;
-use super::world::{Setting, Size, Want, World};
+use super::world::{Setting, Size, Special, Want, World};
 use crate::exit::Outcome;
 use crate::limits::{BENCH_EVENTS, BENCH_REVIVE_INTERVAL};
 use crate::output::{OutputArgs, Progress};
@@ -26,7 +28,7 @@ pub(crate) struct AllocatorArgs {
     /// How many agents and frameworks, as in 10000x1000 [default: 10000x1000 20000x2000 50000x1000; with --grid mesos
     /// every pair of its].
     #[arg(value_name = "AGENTSxFRAMEWORKS")]
-    sizes: Vec<Size>,
+    sizes: Vec<String>,
     /// How often each cycle is measured.
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: u32,
@@ -44,12 +46,14 @@ enum Grid {
 /// Measures.
 pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figures> {
     let rounds = args.rounds.max(1);
+    let given: Result<Vec<Size>, Problem> = args.sizes.iter().map(|text| text.parse()).collect();
+    let given = given?;
     if args.grid.is_some() {
-        return Ok(grid::run(&args.sizes, rounds, progress)?);
+        return Ok(grid::run(&given, rounds, progress)?);
     }
     let usual = [(10_000, 1_000), (20_000, 2_000), (50_000, 1_000)];
     let usual = usual.map(|(agents, frameworks)| Size { agents, frameworks });
-    let sizes = match args.sizes.as_slice() {
+    let sizes = match given.as_slice() {
         [] => &usual,
         given => given,
     };
@@ -61,14 +65,29 @@ pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figu
         ] {
             progress.update(&format!("{case} {size}"));
             let mut world = World::new(setting(size, want))?;
-            figures.push(full(case, size, &mut world, rounds));
+            push(&mut figures, full(case, size, &mut world, rounds), progress);
         }
         progress.update(&format!("event {size}"));
-        figures.push(event(size)?);
+        push(&mut figures, event(size)?, progress);
         progress.update(&format!("revive {size}"));
-        figures.push(revive(size)?);
+        push(&mut figures, revive(size)?, progress);
     }
     Ok(figures)
+}
+
+/// Adds a row, and says it at once: what comes after it may take minutes.
+pub(super) fn push(
+    figures: &mut Figures,
+    row: Vec<(&'static str, Figure)>,
+    progress: &mut Progress,
+) {
+    let cells = row.iter().map(|(name, figure)| match figure {
+        Figure::Count(count) => format!("{name} {count}"),
+        Figure::Milli(milli) => format!("{name} {}", format_milli(*milli)),
+        Figure::Text(text) => format!("{name} {text}"),
+    });
+    progress.say(&cells.collect::<Vec<_>>().join(", "));
+    figures.push(row);
 }
 
 /// Roles in a tree, quota for one top role in ten, twenty exclusions of each framework.
@@ -79,6 +98,7 @@ fn setting(size: Size, want: Want) -> Setting {
         frameworks_per_role: 2,
         quota_every: 10,
         exclusions: 20,
+        special: Special::Nothing,
     }
 }
 
@@ -89,6 +109,7 @@ struct Row<'a> {
     times: Times,
     offers: u64,
     say: Duration,
+    longest: Duration,
     core_share_milli: u64,
 }
 
@@ -104,6 +125,7 @@ impl Row<'_> {
             ("cycle_p50_ms", ms(self.times.at(500))),
             ("cycle_p99_ms", ms(self.times.at(990))),
             ("cycle_max_ms", ms(self.times.at(1_000))),
+            ("step_max_ms", ms(self.longest)),
             ("offers_in_full_ms", ms(self.say)),
             ("core_share_percent", Figure::Milli(self.core_share_milli)),
         ]
@@ -121,12 +143,17 @@ fn full(case: &str, size: Size, world: &mut World, rounds: u32) -> Vec<(&'static
         say = cycle.say;
         world.give_all_back();
     }
+    // As a master does it: in steps, so that what comes meanwhile need not wait.
+    let longest = world
+        .cycle_in_steps(Scope::All, ALLOCATION_STEPS_MAX)
+        .longest;
     Row {
         case,
         size,
         times,
         offers,
         say,
+        longest,
         core_share_milli: 0,
     }
     .figures()
@@ -137,7 +164,7 @@ fn event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
     let mut world = World::new(setting(size, Want::Shaped(SHAPE)))?;
     world.cycle(Scope::All);
     let mut times = Times::default();
-    let mut offers = 0;
+    let (mut offers, mut longest) = (0, Duration::ZERO);
     for number in 0..BENCH_EVENTS {
         if world.held.is_empty() {
             break;
@@ -149,6 +176,7 @@ fn event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         let given_back = begun.elapsed();
         let cycle = world.cycle(Scope::Changed);
         times.push(given_back + cycle.run);
+        longest = longest.max(cycle.longest);
         offers += cycle.offers;
     }
     let row = Row {
@@ -157,6 +185,7 @@ fn event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         times,
         offers,
         say: Duration::ZERO,
+        longest,
         core_share_milli: 0,
     };
     Ok(row.figures())
@@ -171,7 +200,7 @@ fn revive(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
     occupy(&mut world)?;
     world.cycle(Scope::All);
     let mut times = Times::default();
-    let mut offers = 0;
+    let (mut offers, mut longest) = (0, Duration::ZERO);
     for place in 0..world.claims.len() {
         let Some((framework, role)) = world.claims.get(place).cloned() else {
             continue;
@@ -182,6 +211,7 @@ fn revive(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         let cleared = begun.elapsed();
         let cycle = world.cycle(Scope::Changed);
         times.push(cleared + cycle.run);
+        longest = longest.max(cycle.longest);
         offers += cycle.offers;
     }
     let interval_us = BENCH_REVIVE_INTERVAL.as_micros().max(1);
@@ -192,6 +222,7 @@ fn revive(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         times,
         offers,
         say: Duration::ZERO,
+        longest,
         core_share_milli: u64::try_from(percent_milli).unwrap_or(u64::MAX),
     };
     Ok(row.figures())
@@ -228,7 +259,8 @@ mod tests {
             "1x1x1",
             "99999999999x1",
         ] {
-            bad.parse::<Size>().expect_err(bad);
+            let problem = bad.parse::<Size>().expect_err(bad);
+            assert_eq!(problem.field, "sizes", "{bad}");
         }
     }
 }

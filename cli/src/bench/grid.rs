@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use proffer_master_core::allocation::Scope;
 use proffer_model::Problem;
 
+use super::allocator::push;
 use super::figures::{Figure, Figures, Times, ms};
-use super::world::{Setting, Size, Want, World};
+use super::world::{Setting, Size, Special, Want, World};
 use crate::output::Progress;
 
 /// Numbers of agents.
@@ -17,6 +18,16 @@ const AGENTS: [u32; 6] = [1_000, 5_000, 10_000, 20_000, 30_000, 50_000];
 const FRAMEWORKS: [u32; 8] = [1, 50, 100, 200, 500, 1_000, 3_000, 6_000];
 /// Frameworks are suppressed in so many steps.
 const SUPPRESS_STEPS: usize = 5;
+/// What agents have of which everything is declined.
+const DECLINED: [(&str, Special); 5] = [
+    ("decline", Special::Nothing),
+    ("volumes", Special::Volumes { own: 4, shared: 0 }),
+    ("shared_volumes", Special::Volumes { own: 0, shared: 4 }),
+    ("mixed_volumes", Special::Volumes { own: 2, shared: 2 }),
+    ("labels", Special::Labels(4)),
+];
+/// So many roles reserve on one agent.
+const RESERVING_ROLES: [u32; 3] = [50, 100, 200];
 
 /// Measures every case for each size.
 pub(super) fn run(
@@ -35,13 +46,29 @@ pub(super) fn run(
     let mut figures = Figures::default();
     for size in sizes {
         progress.update(&format!("grid {size}"));
-        add_and_update(size, &mut figures)?;
-        figures.push(row("decline", size, &decline(size, rounds)?));
-        figures.push(row("suppress", size, &suppress(size, SUPPRESS_STEPS)?));
-        figures.push(row("suppress_99_percent", size, &suppress(size, 1)?));
-        for (case, quota_every) in [("no_quota", 0), ("quota", 1)] {
-            figures.push(row(case, size, &cycles(size, quota_every, rounds)?));
+        let mut say = |row| push(&mut figures, row, progress);
+        for (case, times) in add_and_update(size)? {
+            say(row(case, size, &times));
         }
+        say(row("backlog", size, &backlog(size)?));
+        for (case, special) in DECLINED {
+            say(row(case, size, &decline(size, special, rounds)?));
+        }
+        say(row("suppress", size, &suppress(size, SUPPRESS_STEPS)?));
+        say(row("suppress_99_percent", size, &suppress(size, 1)?));
+        for (case, quota_every) in [("no_quota", 0), ("quota", 1)] {
+            say(row(case, size, &cycles(size, quota_every, rounds)?));
+        }
+        say(row("metrics", size, &metrics(size, rounds)?));
+    }
+    for roles in RESERVING_ROLES {
+        let size = Size {
+            agents: 1,
+            frameworks: roles,
+        };
+        progress.update(&format!("update_allocation {size}"));
+        let row = row("update_allocation", size, &update_allocation(size)?);
+        push(&mut figures, row, progress);
     }
     Ok(figures)
 }
@@ -54,6 +81,7 @@ fn setting(size: Size) -> Setting {
         frameworks_per_role: size.frameworks,
         quota_every: 0,
         exclusions: 0,
+        special: Special::Nothing,
     }
 }
 
@@ -66,14 +94,14 @@ fn row(case: &str, size: Size, times: &Times) -> Vec<(&'static str, Figure)> {
             "samples",
             Figure::Count(u64::try_from(times.len()).unwrap_or(u64::MAX)),
         ),
-        ("step_p50_ms", ms(times.at(500))),
-        ("step_max_ms", ms(times.at(1_000))),
+        ("round_p50_ms", ms(times.at(500))),
+        ("round_max_ms", ms(times.at(1_000))),
         ("total_ms", ms(times.sum())),
     ]
 }
 
 /// Agents come one after the other and are allocated; then each says that it has changed.
-fn add_and_update(size: Size, figures: &mut Figures) -> Result<(), Problem> {
+fn add_and_update(size: Size) -> Result<[(&'static str, Times); 2], Problem> {
     let mut world = World::empty()?;
     world.add_frameworks(setting(size))?;
     let begun = Instant::now();
@@ -81,20 +109,84 @@ fn add_and_update(size: Size, figures: &mut Figures) -> Result<(), Problem> {
         world.add_agent(number)?;
     }
     let added = begun.elapsed() + world.cycle(Scope::Changed).run;
-    figures.push(row("add_agents", size, &Times::from_iter([added])));
     let begun = Instant::now();
     for (agent, description) in &world.agents {
         let more = description.resources.plus(&"gpus:1".parse()?);
         world.allocator.set_agent(agent, description, &more);
     }
     let updated = begun.elapsed() + world.cycle(Scope::Changed).run;
-    figures.push(row("update_agents", size, &Times::from_iter([updated])));
-    Ok(())
+    let of = |time| Times::from_iter([time]);
+    Ok([("add_agents", of(added)), ("update_agents", of(updated))])
+}
+
+/// Agents come one after the other, and each is allocated before the next one comes: nothing is done together.
+fn backlog(size: Size) -> Result<Times, Problem> {
+    let mut world = World::empty()?;
+    world.add_frameworks(setting(size))?;
+    let mut times = Times::default();
+    for number in 0..size.agents {
+        let begun = Instant::now();
+        world.add_agent(number)?;
+        let added = begun.elapsed();
+        times.push(added + world.cycle(Scope::Changed).run);
+    }
+    Ok(times)
+}
+
+/// All that is to be said of the roles, when all is on offer.
+fn metrics(size: Size, rounds: u32) -> Result<Times, Problem> {
+    let mut world = World::new(Setting {
+        frameworks_per_role: 2,
+        ..setting(size)
+    })?;
+    world.cycle(Scope::All);
+    let rows = || {
+        let begun = Instant::now();
+        std::hint::black_box(world.allocator.role_rows());
+        begun.elapsed()
+    };
+    Ok((0..rounds).map(|_| rows()).collect())
+}
+
+/// As many roles as frameworks hold a part of one agent; one after the other reserves it for itself, in four kinds.
+fn update_allocation(size: Size) -> Result<Times, Problem> {
+    const PART: [(&str, u32); 4] = [("cpus", 1), ("mem", 64), ("disk", 64), ("gpus", 1)];
+    let mut world = World::empty()?;
+    world.add_frameworks(Setting {
+        frameworks_per_role: 1,
+        ..setting(size)
+    })?;
+    world.add_agent(0)?;
+    let text = |times: u32, role: &str| {
+        let part = |(name, amount): &(&str, u32)| format!("{name}{role}:{}", amount * times);
+        PART.iter().map(part).collect::<Vec<_>>().join(";")
+    };
+    let Some((agent, description)) = world.agents.first() else {
+        return Ok(Times::default());
+    };
+    let total = text(size.frameworks, "").parse()?;
+    world.allocator.set_agent(agent, description, &total);
+    let from = text(1, "").parse()?;
+    for (framework, role) in &world.claims {
+        world.allocator.allocate(framework, role, agent, &from);
+    }
+    let mut times = Times::default();
+    for (framework, role) in &world.claims {
+        let to = text(1, &format!("({role})")).parse()?;
+        let begun = Instant::now();
+        let allocator = &mut world.allocator;
+        allocator.convert(framework, role, agent, &from, &to);
+        times.push(begun.elapsed());
+    }
+    Ok(times)
 }
 
 /// All is on offer, all is declined for ever, and again.
-fn decline(size: Size, rounds: u32) -> Result<Times, Problem> {
-    let mut world = World::new(setting(size))?;
+fn decline(size: Size, special: Special, rounds: u32) -> Result<Times, Problem> {
+    let mut world = World::new(Setting {
+        special,
+        ..setting(size)
+    })?;
     let mut times = Times::default();
     // With few frameworks everybody has declined everything soon, and then there is nothing more to measure.
     let most = size.frameworks.saturating_mul(2).min(rounds);

@@ -31,7 +31,8 @@ impl FromStr for Size {
         };
         parse().ok_or_else(|| {
             Problem::new(code::CONFIG_INVALID, format!("{text:?} is not a size"))
-                .hint("write agents and frameworks, as in 10000x1000")
+                .field("sizes")
+                .hint("write how many agents, x, and how many frameworks, as in 10000x1000")
         })
     }
 }
@@ -62,10 +63,44 @@ pub(super) struct Setting {
     pub(super) quota_every: u32,
     /// Agents that each framework excludes.
     pub(super) exclusions: usize,
+    /// What agents have besides.
+    pub(super) special: Special,
+}
+
+/// What is reserved on every agent, for the role of the first frameworks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Special {
+    Nothing,
+    /// So many persistent volumes, and so many that tasks share.
+    Volumes {
+        own: u32,
+        shared: u32,
+    },
+    /// So many reservations, each with a label that no other has.
+    Labels(u32),
+}
+
+impl Special {
+    fn text(self, agent: u32) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Volumes { own, shared } => {
+                let own = (0..own).map(|n| format!(";disk({FIRST_ROLE})[v{n}]:64"));
+                let shared = (0..shared).map(|n| format!(";disk({FIRST_ROLE})[s{n}]<SHARED>:64"));
+                own.chain(shared).collect()
+            }
+            Self::Labels(count) => {
+                let of = |n| format!(";cpus({FIRST_ROLE},ops,{{key:a{agent}-{n}}}):1");
+                (0..count).map(of).collect()
+            }
+        }
+    }
 }
 
 /// What every agent has.
 const AGENT: &str = "cpus:16;mem:65536;disk:100000;ports:[31000-32000]";
+/// The role of the first frameworks.
+const FIRST_ROLE: &str = "top-0/leaf-0";
 /// The name of every entry.
 const ENTRY: &str = "bench";
 /// Exclusions last longer than any benchmark.
@@ -81,6 +116,7 @@ pub(super) struct World {
     pub(super) entry: DemandId,
     /// What is on offer.
     pub(super) held: Vec<GrantedOffer>,
+    special: Special,
     now: Time,
 }
 
@@ -93,12 +129,15 @@ pub(super) struct Cycle {
     pub(super) say: Duration,
     /// How many offers came of it.
     pub(super) offers: u64,
+    /// The longest of its steps, to say its offers included.
+    pub(super) longest: Duration,
 }
 
 impl World {
     /// Everything is there and free, nothing was allocated yet.
     pub(super) fn new(setting: Setting) -> Result<Self, Problem> {
         let mut world = Self::empty()?;
+        world.special = setting.special;
         world.add_frameworks(setting)?;
         for number in 0..setting.size.agents {
             world.add_agent(number)?;
@@ -117,6 +156,7 @@ impl World {
             claims: Vec::new(),
             entry: DemandId::new(ENTRY)?,
             held: Vec::new(),
+            special: Special::Nothing,
             now: Time {
                 mono_ns: 1_000_000_000,
                 wall_ms: 1_000,
@@ -193,7 +233,7 @@ impl World {
         let description = AgentDescription {
             host: format!("host-{number}"),
             address: format!("host-{number}:5051"),
-            resources: AGENT.parse()?,
+            resources: format!("{AGENT}{}", self.special.text(number)).parse()?,
             attributes,
             domain: None,
             version: String::new(),
@@ -219,15 +259,20 @@ impl World {
         }
     }
 
-    /// Allocates all that can be; what comes of it is held.
+    /// Allocates all that can be, in one step; what comes of it is held.
     pub(super) fn cycle(&mut self, scope: Scope<'_>) -> Cycle {
+        self.cycle_in_steps(scope, u32::MAX)
+    }
+
+    /// Allocates all that can be, in steps as a master does it; what comes of it is held.
+    pub(super) fn cycle_in_steps(&mut self, scope: Scope<'_>, steps_max: u32) -> Cycle {
         let mut cycle = Cycle::default();
         loop {
             // Time passes, as it would.
             self.now.mono_ns += 1_000_000;
             let begun = Instant::now();
-            let run = self.allocator.run(self.now, scope, u32::MAX);
-            cycle.run += begun.elapsed();
+            let run = self.allocator.run(self.now, scope, steps_max);
+            let ran = begun.elapsed();
             let begun = Instant::now();
             let before = self.held.len();
             let offers = run
@@ -235,9 +280,12 @@ impl World {
                 .iter()
                 .filter_map(|grant| self.allocator.offer_of(grant));
             self.held.extend(offers);
-            cycle.say += begun.elapsed();
+            let said = begun.elapsed();
+            cycle.run += ran;
+            cycle.say += said;
+            cycle.longest = cycle.longest.max(ran + said);
             cycle.offers += u64::try_from(self.held.len() - before).unwrap_or_default();
-            if run.is_done || run.grants.is_empty() {
+            if run.is_done {
                 return cycle;
             }
         }
