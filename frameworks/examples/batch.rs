@@ -1,13 +1,18 @@
 //! The smallest useful scheduler: runs a shell line so many times, each time as a task of its own, and says how they ended.
 //! It goes on when the leading master is lost; what a lost master never passed on is launched again, nothing else is.
+//! With the path of an executor, such as the example `executor`, the tasks are run by that, one process on each agent.
 //!
 //!     cargo run -p proffer-sdk --example batch -- 127.0.0.1:5050 10 'echo "done by $PROFFER_TASK_ID"'
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use proffer_sdk::model::{
-    Command, DemandEntry, DemandId, Incarnation, Offer, Problem, Role, Status, TaskId, TaskSpec,
-    TaskState, code,
+    Command, DemandEntry, DemandId, ExecutorId, ExecutorSpec, Incarnation, Offer, Problem,
+    Resources, Role, Status, TaskId, TaskSpec, TaskState, code,
 };
 use proffer_sdk::{ConnectOptions, Framework, Handle, session::Event};
 
@@ -15,12 +20,18 @@ const RESOURCES: &str = "cpus:0.1;mem:32";
 
 #[tokio::main]
 async fn main() -> Result<(), Problem> {
-    let usage = || Problem::new(code::FIELD_MISSING, "usage: batch MASTER COUNT COMMAND");
+    let usage = || {
+        Problem::new(
+            code::FIELD_MISSING,
+            "usage: batch MASTER COUNT COMMAND [EXECUTOR]",
+        )
+    };
     let mut arguments = std::env::args().skip(1);
     let master = arguments.next().ok_or_else(usage)?;
     let count = arguments.next().and_then(|text| text.parse().ok());
     let mut waiting: u32 = count.ok_or_else(usage)?;
     let command = arguments.next().ok_or_else(usage)?;
+    let executor = arguments.next().map(executor).transpose()?;
     let options = ConnectOptions::new([master], "batch", [Role::new("*")?]);
     let (handle, mut events) = Framework::connect(options)?;
     // Tasks whose end is not known, and names for those to come.
@@ -41,7 +52,8 @@ async fn main() -> Result<(), Problem> {
                 for offer in offers {
                     let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
                     let taken = names.by_ref().take(fits.min(waiting) as usize).collect();
-                    waiting -= launch(&handle, offer, taken, &command, &mut open).await?;
+                    waiting -=
+                        launch(&handle, offer, taken, (&command, &executor), &mut open).await?;
                 }
             }
             Event::Updated(status) if status.state.is_terminal() => {
@@ -75,12 +87,12 @@ async fn launch(
     handle: &Handle,
     offer: Offer,
     names: Vec<String>,
-    command: &str,
+    work: (&str, &Option<Arc<ExecutorSpec>>),
     open: &mut Vec<TaskId>,
 ) -> Result<u32, Problem> {
     let specs: Vec<TaskSpec> = names
         .iter()
-        .map(|name| task(name, command))
+        .map(|name| task(name, work))
         .collect::<Result<_, _>>()?;
     open.extend(specs.iter().map(|spec| spec.id.clone()));
     let mut launched = u32::try_from(specs.len()).unwrap_or(u32::MAX);
@@ -120,11 +132,26 @@ async fn demand(handle: &Handle, count: u32) -> Result<(), Problem> {
         .await
 }
 
-fn task(name: &str, command: &str) -> Result<TaskSpec, Problem> {
-    let id = TaskId::new(name)?;
-    Ok(TaskSpec::new(
-        id,
-        Command::Shell(command.into()),
-        RESOURCES.parse()?,
-    ))
+fn task(
+    name: &str,
+    (command, executor): (&str, &Option<Arc<ExecutorSpec>>),
+) -> Result<TaskSpec, Problem> {
+    let command = match executor {
+        None => Command::Shell(command.into()),
+        Some(_) => Command::Data(command.into()),
+    };
+    let mut spec = TaskSpec::new(TaskId::new(name)?, command, RESOURCES.parse()?);
+    spec.executor.clone_from(executor);
+    Ok(spec)
+}
+
+fn executor(program: String) -> Result<Arc<ExecutorSpec>, Problem> {
+    Ok(Arc::new(ExecutorSpec {
+        id: ExecutorId::new("shells")?,
+        resources: Resources::new(),
+        command: Command::Exec(vec![program]),
+        environment: BTreeMap::new(),
+        user: None,
+        shutdown_grace: Duration::from_secs(5),
+    }))
 }

@@ -1,6 +1,6 @@
 //! The example frameworks, run as their authors would.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::harness::{Cluster, eventually};
 
@@ -50,4 +50,57 @@ fn the_batch_example_runs_its_tasks_to_the_end_on_every_agent() {
         !String::from_utf8_lossy(&frameworks.stdout).contains("\"batch\""),
         "it is torn down"
     );
+}
+
+#[test]
+fn a_batch_in_executors_survives_kills_of_its_agents_and_of_the_master_and_runs_each_task_once() {
+    let mut cluster = Cluster::new();
+    let (api, link) = (cluster.address(0), cluster.address(1));
+    let agents = ["one", "two"];
+    cluster.start_master();
+    for (number, agent) in (0..).zip(agents) {
+        cluster.start_agent(agent, number, &link);
+    }
+    let examples = std::path::Path::new(env!("CARGO_BIN_EXE_proffer")).with_file_name("examples");
+    let (out, gate) = (cluster.path("out"), cluster.path("gate"));
+    let line = format!(
+        "echo \"$PROFFER_TASK_ID\" >> {}; while ! [ -e {} ]; do sleep 0.1; done",
+        out.display(),
+        gate.display()
+    );
+    let batch = Command::new(examples.join("batch"))
+        .args([&api, "50", &line])
+        .arg(examples.join("executor"))
+        .env("PROFFER_TOKEN_FILE", cluster.path("token"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example is built");
+    let ran = || {
+        let text = std::fs::read_to_string(&out).unwrap_or_default();
+        let mut ran: Vec<String> = text.lines().map(str::to_owned).collect();
+        ran.sort();
+        ran
+    };
+    eventually("all tasks run", || (ran().len() == 50).then_some(()));
+    for (number, agent) in (0..).zip(agents) {
+        cluster.kill(agent);
+        cluster.start_agent(agent, number, &link);
+    }
+    cluster.kill("master");
+    cluster.start_master();
+    eventually("both agents are connected", || {
+        let output = cluster.run(&["agents", "-o", "json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text.matches("\"connected\"").count() == 2).then_some(())
+    });
+    std::fs::write(&gate, "").expect("a file");
+    let output = batch.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}{why}");
+    assert_eq!(said.matches(" finished ").count(), 50, "{said}");
+    let (mut once, all) = (ran(), ran());
+    once.dedup();
+    assert_eq!((once.len(), all.len()), (50, 50), "each task ran once");
 }
