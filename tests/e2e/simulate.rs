@@ -246,7 +246,7 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
         (
             &["allocator", "--grid", "mesos", "20x4", "--rounds", "2"],
             false,
-            &["case", "frameworks", "step_p50_ms"],
+            &["case", "frameworks", "round_p50_ms"],
         ),
         (
             &["register", "5", "3"],
