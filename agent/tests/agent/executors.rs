@@ -620,3 +620,134 @@ async fn a_task_is_ended_when_it_has_run_as_long_as_it_may_also_by_the_next_agen
     let last = bench.until(TaskState::Killed).await.pop().unwrap();
     assert_eq!(last.reason, Reason::DeadlinePassed);
 }
+
+/// The status of this task with this state; all before it, of any task, are acknowledged.
+async fn until(bench: &mut Bench, task: &str, state: TaskState) -> Status {
+    loop {
+        let status = bench.status().await;
+        bench.acknowledge(&status).await;
+        if status.task.as_str() == task && status.state == state {
+            return status;
+        }
+    }
+}
+
+/// Asks the example executor something, and answers what it says; again when the question met a broken session.
+async fn ask(bench: &mut Bench) -> String {
+    loop {
+        let question = ToAgent::Message {
+            epoch: Epoch(1),
+            framework: framework(),
+            executor: ExecutorId::new("e").unwrap(),
+            data: b"so far".to_vec(),
+        };
+        let link = bench.link.as_mut().unwrap();
+        link.send(question).await;
+        let answer = async {
+            loop {
+                if let ToMaster::Message { data, .. } = link.receive().await {
+                    return String::from_utf8(data).unwrap();
+                }
+            }
+        };
+        if let Ok(answer) = timeout(Duration::from_secs(1), answer).await {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_executor_runs_tasks_through_restarts_of_its_agent_and_dies_with_them() {
+    let programs = std::env::current_exe().unwrap();
+    let programs = programs.ancestors().nth(2).unwrap();
+    let program = programs.join("examples/executor");
+    let spec = ExecutorSpec {
+        command: Command::Exec(vec![program.to_str().unwrap().to_owned()]),
+        ..(*executor("")).clone()
+    };
+    let spec = Arc::new(spec);
+    let task = |id: &str, line: &str| TaskSpec {
+        command: Command::Data(line.as_bytes().to_vec()),
+        executor: Some(spec.clone()),
+        ..shell(id, "")
+    };
+    let mut bench = Bench::started().await;
+    bench
+        .launch(1, task("t", "echo $$ > t.pid; exec sleep 1000"))
+        .await;
+    until(&mut bench, "t", TaskState::Running).await;
+    bench.launch(2, task("short", "exit 3")).await;
+    let status = until(&mut bench, "short", TaskState::Failed).await;
+    assert_eq!(status.exit, Some(proffer_model::Exit::Code(3)));
+    // What ends while there is no agent is told by the next one.
+    bench
+        .launch(3, task("waits", "while ! [ -e go ]; do sleep 0.01; done"))
+        .await;
+    until(&mut bench, "waits", TaskState::Running).await;
+    let run = bench
+        .runs()
+        .into_iter()
+        .find(|run| run.join("executor").exists())
+        .unwrap();
+    for restart in 0..2 {
+        bench.stop().await;
+        if restart == 0 {
+            std::fs::write(run.join("sandbox/go"), "").unwrap();
+        }
+        bench.start().await;
+        assert_eq!(bench.hello().executors.len(), 1);
+        if restart == 0 {
+            until(&mut bench, "waits", TaskState::Finished).await;
+        }
+        assert_eq!(ask(&mut bench).await, "so far: 3 tasks");
+    }
+    // A group stands or falls together there too, and a kill reaches it.
+    let group = ["a", "b"].map(|id| task(id, "exec sleep 1000"));
+    bench
+        .link
+        .as_mut()
+        .unwrap()
+        .send(ToAgent::LaunchGroup {
+            epoch: Epoch(1),
+            framework: framework(),
+            payer: None,
+            tasks: (11..).map(Incarnation).zip(group).collect(),
+        })
+        .await;
+    for id in ["a", "b"] {
+        until(&mut bench, id, TaskState::Running).await;
+    }
+    bench.kill("a", 11, Duration::from_secs(5)).await;
+    let mut killed = BTreeMap::new();
+    while killed.len() < 2 {
+        let status = bench.status().await;
+        bench.acknowledge(&status).await;
+        if status.state == TaskState::Killed {
+            killed.insert(status.task.to_string(), status.reason);
+        }
+    }
+    assert_eq!(
+        (killed["a"], killed["b"]),
+        (Reason::KillRequested, Reason::GroupEnded)
+    );
+    // Its death is the death of what it runs, and of nothing else.
+    let pid = lines(&run.join("sandbox/t.pid"), 1).await.remove(0);
+    bench.launch(20, shell("other", "sleep 1000")).await;
+    until(&mut bench, "other", TaskState::Running).await;
+    let text = std::fs::read_to_string(run.join("pid")).unwrap();
+    let executor = text
+        .lines()
+        .find_map(|line| line.strip_prefix("task "))
+        .unwrap();
+    let executor = executor.split(' ').next().unwrap();
+    let status = std::process::Command::new("kill")
+        .args(["-9", executor])
+        .status();
+    assert!(status.unwrap().success());
+    let status = until(&mut bench, "t", TaskState::Failed).await;
+    assert_eq!(status.reason, Reason::ExecutorEnded);
+    ended(&mut bench).await;
+    assert!(!is_alive(&pid), "its supervisor leaves nothing");
+    bench.kill("other", 20, Duration::ZERO).await;
+    until(&mut bench, "other", TaskState::Killed).await;
+}
