@@ -311,7 +311,7 @@ impl Cluster {
         for (pid, environment) in processes(self.dir.path()) {
             if let Some(task) = environment
                 .split('\0')
-                .find_map(|entry| entry.strip_prefix("MESOS_TASK_ID="))
+                .find_map(|entry| entry.strip_prefix("PROFFER_TASK_ID="))
             {
                 pids.entry(task.to_owned()).or_default().insert(pid);
             }
