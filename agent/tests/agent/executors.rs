@@ -140,8 +140,8 @@ impl Place {
         let entries = entries.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let environment: BTreeMap<String, String> = entries.collect();
         Self {
-            socket: environment["PROFFER_EXECUTOR_SOCKET"].clone().into(),
-            token: environment["PROFFER_EXECUTOR_TOKEN"].clone(),
+            socket: environment.get("PROFFER_EXECUTOR_SOCKET").unwrap().into(),
+            token: environment.get("PROFFER_EXECUTOR_TOKEN").unwrap().clone(),
             run,
             environment,
         }
@@ -151,7 +151,7 @@ impl Place {
         let mut session = Session::open(self, &self.token).await.unwrap();
         let tasks = tasks
             .iter()
-            .map(|id| (TaskId::new(*id).unwrap(), Incarnation(1)));
+            .map(|id| (TaskId::new(id).unwrap(), Incarnation(1)));
         let subscription = Subscription {
             unacknowledged,
             tasks: tasks.collect(),
