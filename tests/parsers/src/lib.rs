@@ -3,6 +3,7 @@
 //! A function asserts, beyond that nothing panics, that what is accepted keeps to its limits, that it is written and read
 //! back as the same, and that a refusal says what is wrong. `tests/everyday.rs` runs each over its corpus and over
 //! mutations of it, in every test run; `tests/fuzz/run` gives them to libFuzzer. A new parser gets its function here.
+#![forbid(unsafe_code)]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

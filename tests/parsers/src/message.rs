@@ -272,10 +272,16 @@ pub(crate) fn has_field(message: &str, path: &str) -> bool {
         let name = part.split('[').next().unwrap_or_default();
         // Behind a map or a value that has a form of its own.
         let Some(message) = at else { return true };
-        let is_by_name = matches!(message.name(), "Resources" | "Quantities" | "Attribute");
+        // What is wrong with a resource is told by its name, which may be that of a field too.
+        if matches!(
+            message.name(),
+            "Resources" | "SpecialResource" | "Quantities" | "Attribute"
+        ) {
+            return true;
+        }
         let Some(field) = message.field.iter().find(|field| field.name() == name) else {
             // None of several that there must be one of: then their name together is told.
-            return is_by_name || message.oneof_decl.iter().any(|one| one.name() == name);
+            return message.oneof_decl.iter().any(|one| one.name() == name);
         };
         at = match field.r#type() {
             Type::Message => {
