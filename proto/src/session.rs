@@ -8,7 +8,9 @@ use proffer_model::limits::{
     KILL_GRACE_MAX, ROLES_MAX, TEXT_LEN_MAX,
 };
 use proffer_model::session::{Answer, Call, Event, Resume};
-use proffer_model::{Epoch, FrameworkDescription, Generation, Problem};
+use proffer_model::{
+    AgentId, Epoch, ExecutorId, FrameworkDescription, FrameworkId, Generation, Problem,
+};
 
 use crate::demand::{decode_demand, encode_demand};
 use crate::executor::decode_data;
@@ -38,19 +40,10 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
             resume,
             create,
         } => WireCall::Subscribe(v1::Subscribe {
-            framework_id: framework
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            name: description.name.clone(),
-            roles: texts(&description.roles),
-            failover_timeout_ms: Some(encode_duration(description.failover_timeout)),
             stand_by: *stand_by,
-            resume: resume.map(|resume| v1::Resume {
-                epoch: resume.epoch.0,
-                sequence: resume.sequence,
-            }),
+            resume: resume.map(encode_resume),
             create: *create,
+            ..encode_subscriber(framework.as_ref(), description)
         }),
         Call::SetDemand(demand) => WireCall::SetDemand(encode_demand(demand)),
         Call::Accept { offers, operations } => WireCall::Accept(v1::Accept {
@@ -104,6 +97,27 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
         request_id: request,
         epoch: None,
         call: Some(call),
+    }
+}
+
+fn encode_resume(resume: Resume) -> v1::Resume {
+    v1::Resume {
+        epoch: resume.epoch.0,
+        sequence: resume.sequence,
+    }
+}
+
+/// Who subscribes, and nothing of how.
+fn encode_subscriber(
+    framework: Option<&FrameworkId>,
+    description: &FrameworkDescription,
+) -> v1::Subscribe {
+    v1::Subscribe {
+        framework_id: framework.map(ToString::to_string).unwrap_or_default(),
+        name: description.name.clone(),
+        roles: texts(&description.roles),
+        failover_timeout_ms: Some(encode_duration(description.failover_timeout)),
+        ..v1::Subscribe::default()
     }
 }
 
@@ -162,20 +176,12 @@ pub fn encode_event(sequence: u64, epoch: Epoch, event: &Event) -> v1::SessionEv
             agent,
             executor,
             data,
-        } => WireEvent::Message(v1::ExecutorMessage {
-            agent_id: agent.to_string(),
-            executor_id: executor.to_string(),
-            data: data.clone(),
-        }),
+        } => WireEvent::Message(encode_message(agent, executor, data)),
         Event::ExecutorEnded {
             agent,
             executor,
             message,
-        } => WireEvent::ExecutorEnded(v1::ExecutorEnded {
-            agent_id: agent.to_string(),
-            executor_id: executor.to_string(),
-            message: clipped(message, TEXT_LEN_MAX),
-        }),
+        } => WireEvent::ExecutorEnded(encode_executor_ended(agent, executor, message)),
         Event::Reclaim {
             tasks,
             reason,
@@ -205,6 +211,26 @@ pub fn encode_event(sequence: u64, epoch: Epoch, event: &Event) -> v1::SessionEv
         sequence,
         epoch: epoch.0,
         event: Some(event),
+    }
+}
+
+fn encode_executor_ended(
+    agent: &AgentId,
+    executor: &ExecutorId,
+    message: &str,
+) -> v1::ExecutorEnded {
+    v1::ExecutorEnded {
+        agent_id: agent.to_string(),
+        executor_id: executor.to_string(),
+        message: clipped(message, TEXT_LEN_MAX),
+    }
+}
+
+fn encode_message(agent: &AgentId, executor: &ExecutorId, data: &[u8]) -> v1::ExecutorMessage {
+    v1::ExecutorMessage {
+        agent_id: agent.to_string(),
+        executor_id: executor.to_string(),
+        data: data.to_vec(),
     }
 }
 
