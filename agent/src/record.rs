@@ -73,13 +73,6 @@ impl Recorder {
                 tracing::info!(%problem, "the link is refused");
             }
             Fact::LinkSilent => tracing::info!("the leader is silent, and the link is closed"),
-            Fact::LaunchRepeated {
-                framework,
-                task,
-                incarnation,
-            } => {
-                tracing::debug!(%framework, %task, %incarnation, "a launch is not new");
-            }
             Fact::LaunchRefused {
                 framework,
                 task,
@@ -88,38 +81,10 @@ impl Recorder {
                 self.metrics.refusals.inc();
                 tracing::info!(%framework, %task, why = message, "a launch is refused");
             }
-            Fact::Executor {
-                run,
-                framework,
-                executor,
-                state,
-                message,
-            } => {
-                tracing::info!(%framework, %executor, %run, ?state, why = message, "executor");
-            }
-            Fact::ExecutorRefused { run, problem } => {
-                tracing::info!(%run, %problem, "an executor's session is closed");
-            }
-            Fact::OrderIgnored { framework, name } => {
-                tracing::debug!(%framework, name, "an order is about what is not there");
-            }
-            Fact::KillIgnored {
-                framework,
-                task,
-                incarnation,
-            } => {
-                tracing::debug!(%framework, %task, %incarnation, "nothing to kill");
-            }
-            Fact::AcknowledgementIgnored {
-                framework,
-                task,
-                number,
-            } => {
-                tracing::debug!(%framework, %task, number, "no such status was made");
-            }
             Fact::StatusesResent { count } => {
                 self.metrics.resends.inc_by(count);
             }
+            other => log(other),
         }
     }
 
@@ -137,5 +102,48 @@ impl Recorder {
         self.metrics
             .tasks
             .set(i64::try_from(self.view.live()).unwrap_or(i64::MAX));
+    }
+}
+
+/// What is for the log alone.
+fn log(fact: Fact) {
+    match fact {
+        Fact::LaunchRepeated {
+            framework,
+            task,
+            incarnation,
+        } => {
+            tracing::debug!(%framework, %task, %incarnation, "a launch is not new");
+        }
+        Fact::Executor {
+            run,
+            framework,
+            executor,
+            state,
+            message,
+        } => {
+            tracing::info!(%framework, %executor, %run, ?state, why = message, "executor");
+        }
+        Fact::ExecutorRefused { run, problem } => {
+            tracing::info!(%run, %problem, "an executor's session is closed");
+        }
+        Fact::OrderIgnored { framework, name } => {
+            tracing::debug!(%framework, name, "an order is about what is not there");
+        }
+        Fact::KillIgnored {
+            framework,
+            task,
+            incarnation,
+        } => {
+            tracing::debug!(%framework, %task, %incarnation, "nothing to kill");
+        }
+        Fact::AcknowledgementIgnored {
+            framework,
+            task,
+            number,
+        } => {
+            tracing::debug!(%framework, %task, number, "no such status was made");
+        }
+        _ => {}
     }
 }

@@ -97,12 +97,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let programs = with_volumes(programs, &config, &runs_dir, &description)?;
     let processes = Processes::new(runs_dir.clone(), programs, containers, signals);
     let recovered = recover(&checkpoints, &processes).await?;
-    let settings = Settings {
-        seed: seed()?,
-        garbage_delay: config.keep_ended,
-        executor_wait: config.executor_wait,
-        description: description.clone(),
-    };
+    let settings = settings(&config, &description)?;
     let prober = Prober::new(&description.host, commands, inbox.clone(), ended.clone());
     let recorder = Recorder::new(view.clone(), metrics);
     let masters = config.masters.clone();
@@ -128,6 +123,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         view,
         pulse,
         parts,
+    })
+}
+
+fn settings(config: &Config, description: &AgentDescription) -> Result<Settings, Problem> {
+    Ok(Settings {
+        seed: seed()?,
+        garbage_delay: config.keep_ended,
+        executor_wait: config.executor_wait,
+        description: description.clone(),
     })
 }
 

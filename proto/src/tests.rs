@@ -1,6 +1,7 @@
 //! Every value of the model survives the wire, no bytes break a decoder, and bad input is named by code and field.
 
 mod given;
+mod kept;
 mod old;
 mod refusals;
 mod values;
@@ -60,9 +61,9 @@ proptest! {
 
     #[test]
     fn checkpoints_survive(
-        identity in values::identity(),
-        run in values::run(),
-        entry in values::status_entry(),
+        identity in kept::identity(),
+        run in kept::run(),
+        entry in kept::status_entry(),
     ) {
         let decoded = decode_agent_identity(sent(&encode_agent_identity(&identity)));
         prop_assert_eq!(decoded, Ok(identity));

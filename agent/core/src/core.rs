@@ -339,11 +339,8 @@ impl Core {
                 self.end(now, run, state, reason, message, exit, effects);
             }
             Step::Killed => {
-                let reason = task
-                    .kill
-                    .as_ref()
-                    .map_or(Reason::KillRequested, |kill| kill.reason);
-                let state = TaskState::Killed;
+                let wish = task.kill.as_ref().map(|kill| kill.reason);
+                let (state, reason) = (TaskState::Killed, wish.unwrap_or(Reason::KillRequested));
                 self.end(now, run, state, reason, message, exit, effects);
             }
             Step::FailLaunch => {

@@ -11,12 +11,9 @@ use proffer_model::{
     AgentId, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Status, TaskId, Time, code,
 };
 
-use crate::changes::ChangeOrder;
 use crate::core::Core;
 use crate::effect::{After, Change, Effect, Effects, Entry, Fact};
 use crate::event::{Identity, LinkId, RunId, TimerKey};
-use crate::kill::KillOrder;
-use crate::launch::LaunchOrder;
 use crate::limits::{HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX};
 use crate::updates::Acknowledged;
 
@@ -103,116 +100,15 @@ impl Core {
                 generation: _,
                 heartbeat_interval,
             } => self.on_welcome(now, agent, cluster, epoch, heartbeat_interval, effects),
-            ToAgent::Heartbeat { epoch } => drop(self.may_command(epoch, effects)),
-            ToAgent::Launch {
-                epoch,
-                framework,
-                incarnation,
-                spec,
-                payer,
-            } => {
-                let order = LaunchOrder {
-                    framework,
-                    payer,
-                    group: None,
-                    tasks: vec![(incarnation, *spec)],
-                };
-                if self.may_command(epoch, effects) {
-                    self.on_launch(now, order, effects);
-                }
-            }
-            ToAgent::Kill {
-                epoch,
-                framework,
-                task,
-                incarnation,
-                grace,
-                reason,
-            } => {
-                let order = KillOrder {
-                    framework,
-                    task,
-                    incarnation,
-                    grace,
-                    reason,
-                };
-                if self.may_command(epoch, effects) {
-                    self.on_kill(now, order, effects);
-                }
-            }
-            ToAgent::Acknowledge {
-                epoch,
-                framework,
-                task,
-                incarnation,
-                number,
-            } => {
-                if self.may_command(epoch, effects) {
-                    self.on_acknowledge(now, framework, task, incarnation, number, effects);
-                }
-            }
-            ToAgent::LaunchGroup {
-                epoch,
-                framework,
-                payer,
-                tasks,
-            } => {
-                let first = tasks.first();
-                let order = LaunchOrder {
-                    framework,
-                    payer,
-                    group: first.map(|(incarnation, spec)| (spec.id.clone(), *incarnation)),
-                    tasks,
-                };
-                if self.may_command(epoch, effects) {
-                    self.on_launch(now, order, effects);
-                }
-            }
-            ToAgent::UpdateTask {
-                epoch,
-                framework,
-                task,
-                incarnation,
-                labels,
-                grace,
-            } => {
-                let order = ChangeOrder {
-                    framework,
-                    task,
-                    incarnation,
-                    labels,
-                    grace,
-                };
-                if self.may_command(epoch, effects) {
-                    self.on_update_task(order, effects);
-                }
-            }
-            ToAgent::Message {
-                epoch,
-                framework,
-                executor,
-                data,
-            } => {
-                if self.may_command(epoch, effects) {
-                    self.on_framework_message(framework, executor, data, effects);
-                }
-            }
-            ToAgent::ShutdownExecutor {
-                epoch,
-                framework,
-                executor,
-                reason,
-            } => {
-                if self.may_command(epoch, effects) {
-                    self.on_shutdown_executor(now, framework, executor, reason, effects);
-                }
-            }
-            // Not obeyed yet.
-            ToAgent::Volumes { epoch, volumes } => {
-                if self.may_command(epoch, effects) {
-                    effects.push(Effect::KeepVolumes(volumes));
-                }
-            }
+            order @ (ToAgent::Heartbeat { .. }
+            | ToAgent::Launch { .. }
+            | ToAgent::LaunchGroup { .. }
+            | ToAgent::Kill { .. }
+            | ToAgent::Acknowledge { .. }
+            | ToAgent::UpdateTask { .. }
+            | ToAgent::Message { .. }
+            | ToAgent::ShutdownExecutor { .. }
+            | ToAgent::Volumes { .. }) => self.on_order(now, order, effects),
         }
     }
 
@@ -302,7 +198,7 @@ impl Core {
     }
 
     /// Whether a message of this term is obeyed; if not, the link is closed.
-    fn may_command(&mut self, epoch: Epoch, effects: &mut Effects) -> bool {
+    pub(crate) fn may_command(&mut self, epoch: Epoch, effects: &mut Effects) -> bool {
         let welcomed = self.link.as_ref().and_then(|link| link.epoch);
         if welcomed == Some(epoch) {
             return true;
@@ -348,7 +244,7 @@ impl Core {
         });
     }
 
-    fn on_acknowledge(
+    pub(crate) fn on_acknowledge(
         &mut self,
         now: Time,
         framework: FrameworkId,

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use proffer_model::made::total_with;
 use proffer_model::{
-    AgentState, FrameworkId, Quantities, ResourceKind, ResourceName, Resources, TaskState,
+    AgentId, AgentState, FrameworkId, Quantities, ResourceKind, ResourceName, Resources, TaskState,
 };
 
+use crate::agents::Agent;
 use crate::amounts::{exclusive, scalars_of};
 use crate::core::Core;
 
@@ -105,18 +106,7 @@ impl Core {
                 offered == agent.offered,
                 "agent {id} counts what is offered"
             );
-            let mut used = Resources::new();
-            for key in &agent.tasks {
-                let task = self.tasks.get(key).filter(|task| task.agent == *id);
-                let task = task.ok_or_else(|| format!("agent {id} indexes its own tasks"))?;
-                if !task.latest.is_terminal() {
-                    used.add(&task.resources);
-                }
-            }
-            agent.strays.values().for_each(|stray| used.add(stray));
-            let executors = agent.executors.values().map(|executor| &executor.spec);
-            let executors = executors.chain(agent.stray_executors.values());
-            executors.for_each(|spec| used.add(&spec.resources));
+            let used = self.used_on(id, agent)?;
             ensure!(used == agent.used, "agent {id} counts what is used");
             ensure!(
                 are_disjoint(&used, &offered),
@@ -128,24 +118,7 @@ impl Core {
                 left.contains(&exclusive(&offered)),
                 "agent {id} offers no more than is left: {offered}"
             );
-            // Where tasks hold what is there as they hold it, the sums above say it all.
-            let names = match agent.total.contains(&used) {
-                true => Quantities::new(),
-                false => agent.total.quantities(),
-            };
-            for (name, _) in names.iter() {
-                let free = self.free(id).plus(&exclusive(&offered));
-                let [total, used, free] = [&agent.total, &used, &free].map(|of| {
-                    let all = of.iter().filter(|(kind, _)| is_divided(kind, name));
-                    all.fold(0, |sum: u64, (_, amount)| {
-                        sum.saturating_add(amount.quantity(false))
-                    })
-                });
-                ensure!(
-                    free <= total.saturating_sub(used),
-                    "agent {id} gives no more {name} than tasks leave: {free} of {total}, {used} used"
-                );
-            }
+            self.check_left(id, agent, &used, &offered)?;
             for offer in &agent.offers {
                 let held = self.offers.standing.get(offer);
                 ensure!(
@@ -173,6 +146,51 @@ impl Core {
             );
         }
         self.check_links()
+    }
+
+    /// What tasks, executors and strays hold on an agent.
+    fn used_on(&self, id: &AgentId, agent: &Agent) -> Result<Resources, String> {
+        let mut used = Resources::new();
+        for key in &agent.tasks {
+            let task = self.tasks.get(key).filter(|task| task.agent == *id);
+            let task = task.ok_or_else(|| format!("agent {id} indexes its own tasks"))?;
+            if !task.latest.is_terminal() {
+                used.add(&task.resources);
+            }
+        }
+        agent.strays.values().for_each(|stray| used.add(stray));
+        let executors = agent.executors.values().map(|executor| &executor.spec);
+        let executors = executors.chain(agent.stray_executors.values());
+        executors.for_each(|spec| used.add(&spec.resources));
+        Ok(used)
+    }
+
+    fn check_left(
+        &self,
+        id: &AgentId,
+        agent: &Agent,
+        used: &Resources,
+        offered: &Resources,
+    ) -> Result<(), String> {
+        // Where tasks hold what is there as they hold it, the sums above say it all.
+        let names = match agent.total.contains(used) {
+            true => Quantities::new(),
+            false => agent.total.quantities(),
+        };
+        for (name, _) in names.iter() {
+            let free = self.free(id).plus(&exclusive(offered));
+            let [total, used, free] = [&agent.total, used, &free].map(|of| {
+                let all = of.iter().filter(|(kind, _)| is_divided(kind, name));
+                all.fold(0, |sum: u64, (_, amount)| {
+                    sum.saturating_add(amount.quantity(false))
+                })
+            });
+            ensure!(
+                free <= total.saturating_sub(used),
+                "agent {id} gives no more {name} than tasks leave: {free} of {total}, {used} used"
+            );
+        }
+        Ok(())
     }
 
     fn check_links(&self) -> Result<(), String> {

@@ -5,7 +5,6 @@ use std::fmt::Debug;
 use std::str::FromStr;
 use std::time::Duration;
 
-use proffer_model::checkpoint::{AgentIdentity, Run, StatusEntry};
 use proffer_model::link::{AgentExecutor, AgentTask, Hello, Payer, ToAgent, ToMaster};
 use proffer_model::operation::Operation;
 use proffer_model::ranges::RangeSet;
@@ -295,52 +294,6 @@ fn quota() -> impl Strategy<Value = Quota> {
     })
 }
 
-pub(super) fn identity() -> impl Strategy<Value = AgentIdentity> {
-    (option::of(id()), option::of(id()), epoch(), text()).prop_map(
-        |(agent, cluster, epoch, boot_id)| AgentIdentity {
-            agent,
-            cluster,
-            epoch,
-            boot_id,
-        },
-    )
-}
-
-pub(super) fn run() -> impl Strategy<Value = Run> {
-    let group = option::of((id(), incarnation()));
-    let executor = option::of(1..u64::MAX);
-    let launch = (id(), incarnation(), task_spec(), option::of(payer()));
-    (launch, group, executor).prop_map(
-        |((framework, incarnation, spec, payer), group, executor)| Run {
-            framework,
-            incarnation,
-            spec,
-            payer,
-            group,
-            executor,
-        },
-    )
-}
-
-pub(super) fn status_entry() -> impl Strategy<Value = StatusEntry> {
-    prop_oneof![
-        (status(), any::<u64>(), any::<u64>()).prop_map(|(status, said, boot_ns)| {
-            StatusEntry::Made {
-                status,
-                said,
-                boot_ns,
-            }
-        }),
-        (
-            option::of(btree_map("[a-z.]{1,6}", text(), 0..3)),
-            option::of(duration())
-        )
-            .prop_map(|(labels, grace)| StatusEntry::Changed { labels, grace }),
-        any::<u64>().prop_map(StatusEntry::Acknowledged),
-        (duration(), reason()).prop_map(|(grace, reason)| StatusEntry::Kill { grace, reason }),
-    ]
-}
-
 pub(super) fn problem() -> impl Strategy<Value = Problem> {
     (select(code::ALL), text(), text(), text()).prop_map(|(code, field, message, hint)| {
         Problem::new(code, message).field(field).hint(hint)
@@ -355,7 +308,7 @@ fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect("a good id")
 }
 
-fn id<T: FromStr<Err: Debug> + Debug>() -> impl Strategy<Value = T> {
+pub(super) fn id<T: FromStr<Err: Debug> + Debug>() -> impl Strategy<Value = T> {
     "[a-z][a-z0-9.:_-]{0,8}".prop_map(|text| parsed(&text))
 }
 
@@ -364,11 +317,11 @@ fn ids<T: FromStr<Err: Debug> + Debug + Clone>(min: usize) -> impl Strategy<Valu
         .prop_map(|texts| texts.iter().map(|text| parsed(text)).collect())
 }
 
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     "\\PC{0,12}"
 }
 
-fn duration() -> impl Strategy<Value = Duration> {
+pub(super) fn duration() -> impl Strategy<Value = Duration> {
     (0u64..80_000_000).prop_map(Duration::from_millis)
 }
 
@@ -376,7 +329,7 @@ fn positive_duration() -> impl Strategy<Value = Duration> {
     (10u64..80_000_000).prop_map(Duration::from_millis)
 }
 
-fn incarnation() -> impl Strategy<Value = Incarnation> {
+pub(super) fn incarnation() -> impl Strategy<Value = Incarnation> {
     (1..u64::MAX).prop_map(Incarnation)
 }
 
@@ -677,7 +630,7 @@ fn state() -> impl Strategy<Value = TaskState> {
     select(&TaskState::ALL)
 }
 
-fn reason() -> impl Strategy<Value = Reason> {
+pub(super) fn reason() -> impl Strategy<Value = Reason> {
     select(vec![
         Reason::None,
         Reason::Exited,
@@ -695,7 +648,7 @@ fn reason() -> impl Strategy<Value = Reason> {
     ])
 }
 
-fn status() -> impl Strategy<Value = Status> {
+pub(super) fn status() -> impl Strategy<Value = Status> {
     let exit = option::of(prop_oneof![
         any::<i32>().prop_map(Exit::Code),
         any::<i32>().prop_map(Exit::Signal)
@@ -773,7 +726,7 @@ fn check() -> impl Strategy<Value = Check> {
     )
 }
 
-fn task_spec() -> impl Strategy<Value = TaskSpec> {
+pub(super) fn task_spec() -> impl Strategy<Value = TaskSpec> {
     let command = prop_oneof![
         "[a-z]\\PC{0,12}".prop_map(Command::Shell),
         ("[a-z]{1,4}", vec(text(), 0..3)).prop_map(|(program, mut arguments)| {
