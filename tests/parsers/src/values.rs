@@ -185,9 +185,8 @@ pub(crate) fn tokens(data: &[u8]) {
         }
         Err(problem) => {
             crate::expect::refused(&problem);
-            let told = problem.to_string();
-            let long = text.trim().len() > 12;
-            assert!(!long || !told.contains(text.trim()), "the token is told");
+            // The same whatever the file holds, so nothing of it is told.
+            assert_eq!(parse_token("").err(), Some(problem));
         }
     }
 }
