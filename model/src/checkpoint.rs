@@ -21,6 +21,8 @@ pub struct AgentIdentity {
     pub epoch: Epoch,
     /// The host's boot id: another one means that all containers are gone.
     pub boot_id: String,
+    /// Links that it has opened.
+    pub links: u64,
 }
 
 /// One launch, written before anything is started.

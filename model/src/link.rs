@@ -64,6 +64,9 @@ pub struct Hello {
     pub tasks: Vec<AgentTask>,
     /// Every executor that lives.
     pub executors: Vec<AgentExecutor>,
+    /// Grows with each link of the agent, also over its restarts: of two that arrive, the smaller is out of date. 0 of an
+    /// agent that does not count yet.
+    pub number: u64,
 }
 
 /// An executor as its agent knows it.

@@ -316,6 +316,7 @@ fn encode_hello(hello: &Hello) -> v1::Hello {
         description: Some(encode_agent_description(&hello.description)),
         tasks: hello.tasks.iter().map(encode_agent_task).collect(),
         executors: hello.executors.iter().map(encode_agent_executor).collect(),
+        number: hello.number,
     }
 }
 
@@ -334,6 +335,7 @@ fn decode_hello(hello: v1::Hello) -> Result<Hello, Problem> {
             ITEMS_PER_CALL_MAX,
             decode_agent_executor,
         )?,
+        number: hello.number,
     })
 }
 

@@ -27,6 +27,7 @@ pub fn encode_agent_identity(identity: &AgentIdentity) -> v1::AgentIdentity {
         cluster_id: cluster.map(ToString::to_string).unwrap_or_default(),
         epoch: identity.epoch.0,
         boot_id: identity.boot_id.clone(),
+        links: identity.links,
     }
 }
 
@@ -37,6 +38,7 @@ pub fn decode_agent_identity(identity: v1::AgentIdentity) -> Result<AgentIdentit
         cluster: decode_optional_id(&identity.cluster_id, "cluster_id")?,
         epoch: Epoch(identity.epoch),
         boot_id: decode_text(identity.boot_id, "boot_id")?,
+        links: identity.links,
     })
 }
 

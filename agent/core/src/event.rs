@@ -65,6 +65,8 @@ pub struct Identity {
     pub epoch: Epoch,
     /// The host's boot id when this was written.
     pub boot: String,
+    /// Links that it has opened.
+    pub links: u64,
 }
 
 /// What happened.

@@ -38,6 +38,9 @@ impl Core {
             heartbeat_interval: LINK_SILENCE_MAX,
             heard: now,
         });
+        // What went into an earlier link may arrive after this; the master tells them apart by the number.
+        self.identity.links += 1;
+        self.persist(Change::Identity(self.identity.clone()), effects);
         let tasks = self.tasks.values().map(|task| AgentTask {
             framework: task.framework.clone(),
             spec: (*task.spec).clone(),
@@ -61,6 +64,7 @@ impl Core {
             description: self.settings.description.clone(),
             tasks: tasks.collect(),
             executors: executors.collect(),
+            number: self.identity.links,
         };
         effects.push(Effect::Send {
             link: id,
@@ -130,6 +134,7 @@ impl Core {
             cluster: Some(cluster.clone()),
             epoch,
             boot: self.identity.boot.clone(),
+            links: self.identity.links,
         };
         if identity != self.identity {
             self.identity = identity.clone();

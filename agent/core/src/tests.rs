@@ -650,9 +650,10 @@ fn a_greater_term_is_durable_before_what_it_commands() {
         spec: Box::new(spec("t")),
         payer: None,
     });
-    assert!(matches!(agent.writing[0].1, Change::Identity(_)));
-    assert!(matches!(agent.writing[1].1, Change::Run { .. }));
-    agent.write(1);
+    assert!(matches!(agent.writing[1].1, Change::Identity(_)));
+    assert!(matches!(agent.writing[2].1, Change::Run { .. }));
+    // The link that was opened, then the term.
+    agent.write(2);
     assert_eq!(agent.identity.epoch, Epoch(9));
     assert!(agent.started().is_empty());
 }

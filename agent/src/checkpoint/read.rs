@@ -37,6 +37,7 @@ impl Checkpoints {
             cluster: identity.cluster,
             epoch: identity.epoch,
             boot: identity.boot_id,
+            links: identity.links,
         })
     }
 

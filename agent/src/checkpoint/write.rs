@@ -198,6 +198,7 @@ impl Checkpoints {
             cluster: identity.cluster.clone(),
             epoch: identity.epoch,
             boot_id: identity.boot.clone(),
+            links: identity.links,
         });
         let fresh = self.dir.join(format!("{AGENT}{FRESH}"));
         write_file(&fresh, &frame::encode(&content.encode_to_vec()))?;

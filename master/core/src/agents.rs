@@ -28,6 +28,8 @@ pub(crate) struct Agent {
     pub(crate) state: AgentState,
     pub(crate) link: Option<LinkId>,
     pub(crate) generation: Generation,
+    /// The number of its latest registration of this term; 0: none, or it does not count.
+    pub(crate) hello_number: u64,
     /// When it last said something; for one not seen yet, when the term began.
     pub(crate) heard_at: Time,
     /// Its tasks in the table, live or unacknowledged.
@@ -65,6 +67,7 @@ impl Agent {
             state,
             link: None,
             generation: Generation::default(),
+            hello_number: 0,
             heard_at: now,
             tasks: BTreeSet::new(),
             strays: BTreeMap::new(),
@@ -134,9 +137,18 @@ impl Core {
             self.end_link(link);
             return;
         }
+        if self.is_out_of_date(&hello) {
+            // The agent has opened another link since, and does not listen to this one any more.
+            self.end_link(link);
+            return;
+        }
+        let number = hello.number;
         let agent = hello.agent.unwrap_or_else(|| self.fresh_agent_id());
         let was_unreachable = self.admit_agent(&agent, hello.description);
         self.replace_link(&agent, link);
+        if let Some(known) = self.agents.by_id.get_mut(&agent) {
+            known.hello_number = number;
+        }
         self.sync_agent(&agent);
         self.sync_tasks_of(&agent);
         let after = match self.agents.by_id.get(&agent) {
@@ -147,6 +159,14 @@ impl Core {
         self.settle_executors(&agent, hello.executors, after);
         self.settle(&agent, hello.tasks, was_unreachable, after);
         self.on_agent_settled(&agent, after);
+    }
+
+    /// Whether the agent has registered over a later link: what went into an earlier one, or waited at a master that stood
+    /// still, may arrive after it, and then says less than is known.
+    fn is_out_of_date(&self, hello: &Hello) -> bool {
+        let agent = hello.agent.as_ref();
+        let known = agent.and_then(|agent| self.agents.by_id.get(agent));
+        known.is_some_and(|known| hello.number > 0 && hello.number <= known.hello_number)
     }
 
     pub(crate) fn on_link_message(&mut self, link: LinkId, message: ToMaster) {

@@ -161,12 +161,18 @@ impl Core {
             .hint("guarantee less, or force it if agents are to come"))
     }
 
-    /// A limit is no less than what tasks of the role hold already; offers are taken back where they pass it.
+    /// A new or lower limit is no less than what tasks of the role hold already; offers are taken back where they pass it.
+    /// One that stands needs no force to stand on.
     fn check_consumed(&self, role: &Role, limits: &Limits) -> Result<(), Problem> {
         let consumed = self.consumed_by_tasks(role);
+        let standing = self.registry.quotas.get(role);
+        let is_lower = |name, most| {
+            let before = standing.and_then(|quota| quota.limits.get(name));
+            before.is_none_or(|before| most < before)
+        };
         let beyond = limits
             .iter()
-            .find(|(name, most)| consumed.get(name) > *most);
+            .find(|(name, most)| consumed.get(name) > *most && is_lower(name, *most));
         let Some((name, most)) = beyond else {
             return Ok(());
         };

@@ -8,14 +8,20 @@ use proptest::prelude::*;
 use super::values::{duration, epoch, id, incarnation, payer, reason, status, task_spec, text};
 
 pub(super) fn identity() -> impl Strategy<Value = AgentIdentity> {
-    (option::of(id()), option::of(id()), epoch(), text()).prop_map(
-        |(agent, cluster, epoch, boot_id)| AgentIdentity {
+    (
+        option::of(id()),
+        option::of(id()),
+        epoch(),
+        text(),
+        any::<u64>(),
+    )
+        .prop_map(|(agent, cluster, epoch, boot_id, links)| AgentIdentity {
             agent,
             cluster,
             epoch,
             boot_id,
-        },
-    )
+            links,
+        })
 }
 
 pub(super) fn run() -> impl Strategy<Value = Run> {

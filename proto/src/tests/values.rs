@@ -122,15 +122,17 @@ pub(super) fn to_master() -> impl Strategy<Value = ToMaster> {
         agent_description(),
         vec(agent_task(), 0..3),
         vec(agent_executor(), 0..3),
+        any::<u64>(),
     )
         .prop_map(
-            |(agent, cluster, epoch, description, tasks, executors)| Hello {
+            |(agent, cluster, epoch, description, tasks, executors, number)| Hello {
                 executors,
                 agent,
                 cluster,
                 epoch,
                 description,
                 tasks,
+                number,
             },
         );
     prop_oneof![

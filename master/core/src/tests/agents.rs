@@ -4,7 +4,7 @@ use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::session::Event as Told;
 use proffer_model::{AgentId, ClusterId, Epoch, Incarnation, Reason, TaskState, code};
 
-use super::world::{World, describe, reported, spec, status, want};
+use super::world::{World, describe, r, reported, spec, status, want};
 use crate::effect::{After, Fact};
 use crate::event::Event;
 
@@ -62,6 +62,7 @@ fn agents_that_must_not_join_are_refused_with_a_remedy() {
         description: describe(host, "cpus:4"),
         tasks: Vec::new(),
         executors: Vec::new(),
+        number: 0,
     };
     for (bad, problem) in [
         (hello(None, "other", 0, "b"), code::AGENT_CLUSTER_CHANGED),
@@ -246,6 +247,7 @@ fn a_second_hello_ends_the_link_and_messages_of_dead_links_do_nothing() {
         description: describe("a", "cpus:4"),
         tasks: Vec::new(),
         executors: Vec::new(),
+        number: 0,
     };
     world.step(Event::LinkMessage {
         link,
@@ -358,4 +360,36 @@ fn what_was_told_of_a_task_before_it_moved_is_not_acknowledged_as_what_is_told_a
     assert_eq!(world.acknowledged(link), []);
     world.acknowledge_all(session);
     assert_eq!(world.acknowledged(link), [("t".to_owned(), 2)]);
+}
+
+#[test]
+fn of_two_registrations_the_one_of_the_later_link_counts_whichever_comes_first() {
+    let mut world = World::new();
+    let session = world.framework();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let (framework, _) = world.subscribed(session);
+    let registration = |number, tasks| Hello {
+        agent: Some(agent.clone()),
+        cluster: Some(ClusterId::new("c").expect("an id")),
+        epoch: Epoch(1),
+        description: describe("a", "cpus:4"),
+        tasks,
+        executors: Vec::new(),
+        number,
+    };
+    let runs = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        Incarnation(1),
+        1,
+        TaskState::Running,
+    );
+    let later = world.hello(registration(8, vec![runs]));
+    world.welcomed(later);
+    let stale = world.hello(registration(7, Vec::new()));
+    assert!(world.closed_links.contains(&stale), "it is out of date");
+    assert!(!world.closed_links.contains(&later));
+    let used = &world.core.agents.by_id[&agent].used;
+    assert_eq!(*used, r("cpus:1"), "its task runs on");
 }

@@ -118,6 +118,7 @@ impl Scene {
             description: describe("a", "cpus:8;ports:[1-9]"),
             tasks: Vec::new(),
             executors,
+            number: 0,
         });
     }
 

@@ -218,6 +218,7 @@ impl Seen {
             tasks: tasks.collect(),
             executors: Vec::new(),
             agent,
+            number: 0,
         }
     }
 

@@ -311,6 +311,7 @@ impl World {
             description: describe(host, resources),
             tasks: Vec::new(),
             executors: Vec::new(),
+            number: 0,
         })
     }
 
@@ -329,6 +330,7 @@ impl World {
             description: describe(host, resources),
             tasks,
             executors: Vec::new(),
+            number: 0,
         })
     }
 
