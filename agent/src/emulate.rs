@@ -172,6 +172,13 @@ impl Emulation {
         let _ = registered.wait_for(|now| *now >= count).await;
     }
 
+    /// Waits until fewer are registered at once.
+    pub async fn fewer_registered(&self, count: u32) {
+        let mut registered = self.shared.registered.subscribe();
+        // It fails only without a sender, which is here.
+        let _ = registered.wait_for(|now| *now < count).await;
+    }
+
     /// Why there is no leader; otherwise why the last link ended or was refused, if any has.
     pub fn trouble(&self) -> Option<Problem> {
         let finder = self.shared.finder();

@@ -8,12 +8,15 @@ mod allocator;
 mod child;
 mod cluster;
 mod conditions;
+mod failover;
 mod figures;
 mod grid;
+mod launch;
 mod memory;
 mod register;
 mod reoffer;
 mod world;
+mod zookeeper;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -31,8 +34,13 @@ pub(crate) enum BenchVerb {
     Allocator(allocator::AllocatorArgs),
     /// From the end of a task to the next offer of what it held, over real streams.
     Reoffer(reoffer::ReofferArgs),
+    /// Launches end to end: accepted, running, acknowledged, finished, acknowledged.
+    #[command(after_help = crate::examples::BENCH_LAUNCH)]
+    Launch(launch::LaunchArgs),
     /// How fast agents register.
     Register(register::RegisterArgs),
+    /// From the kill of the leader to the next one serving everybody, with a ZooKeeper of its own.
+    Failover(failover::FailoverArgs),
     /// The master's private memory, for each agent and each running task.
     Memory(memory::MemoryArgs),
 }
@@ -42,7 +50,9 @@ impl BenchVerb {
         match self {
             Self::Allocator(args) => args.output,
             Self::Reoffer(args) => args.output,
+            Self::Launch(args) => args.output,
             Self::Register(args) => args.output,
+            Self::Failover(args) => args.output,
             Self::Memory(args) => args.output,
         }
     }
@@ -64,7 +74,9 @@ pub(crate) async fn run(verb: BenchVerb) -> Outcome {
     let (name, is_emulated, figures) = match verb {
         BenchVerb::Allocator(args) => ("allocator", false, allocator::run(&args, &mut progress)?),
         BenchVerb::Reoffer(args) => ("reoffer", true, reoffer::run(&args, &mut progress).await?),
+        BenchVerb::Launch(args) => ("launch", true, launch::run(&args, &mut progress).await?),
         BenchVerb::Register(args) => ("register", true, register::run(&args, &mut progress).await?),
+        BenchVerb::Failover(args) => ("failover", true, failover::run(&args, &mut progress).await?),
         BenchVerb::Memory(args) => ("memory", true, memory::run(&args, &mut progress).await?),
     };
     progress.clear();

@@ -187,3 +187,10 @@ Examples:
   proffer bench allocator -o json
   proffer bench allocator 10000x1000 --rounds 50
   proffer bench allocator --grid mesos 1000x50 10000x1000";
+
+/// Below `proffer bench launch --help`.
+pub(crate) const BENCH_LAUNCH: &str = "\
+Examples:
+  proffer bench launch -o json
+  proffer bench launch 1000 10000 --tasks 500000
+  proffer bench launch --in-flight 1000 --tasks-per-accept 10";

@@ -73,3 +73,10 @@ pub(crate) const BENCH_EVENTS: usize = 1_000;
 pub(crate) const BENCH_REVIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// So many are wanted where demand is never to end.
 pub(crate) const BENCH_ENDLESS_DEMAND: u32 = 1_000_000;
+/// Offers that have stood for so long are left to expire: an accept of them might come too late.
+pub(crate) const BENCH_OFFER_AGE_MAX: Duration = Duration::from_secs(3);
+/// How often a benchmark looks whether agents have forgotten the last of its tasks.
+pub(crate) const BENCH_FORGOTTEN_INTERVAL: Duration = Duration::from_millis(1);
+/// Tasks that a benchmark which fills agents lets be on their way to running at once: their statuses must not be more than may be
+/// unacknowledged.
+pub(crate) const BENCH_STARTING_MAX: u32 = 20_000;

@@ -255,6 +255,29 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
         ),
         (
             &[
+                "launch",
+                "4",
+                "--tasks",
+                "60",
+                "--tasks-per-accept",
+                "7",
+                "--in-flight",
+                "20",
+                "--samples",
+                "5",
+                "--task-duration",
+                "10ms",
+            ],
+            true,
+            &[
+                "launches_per_s",
+                "running_p99_ms",
+                "accept_p99_ms",
+                "master_us_per_launch",
+            ],
+        ),
+        (
+            &[
                 "memory",
                 "4",
                 "--tasks-per-agent",

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use proffer_agent_core::{Event, LinkId};
 use proffer_leader::{Finder, Found, Term};
@@ -18,7 +19,7 @@ use tonic::{Status, Streaming};
 
 use super::Shared;
 use super::fate::mix;
-use super::limits::{FAILURE_TOLD_INTERVAL, RETRY_FIRST, RETRY_MAX};
+use super::limits::{FAILURE_TOLD_INTERVAL, MESSAGES_TOGETHER_MAX, RETRY_FIRST, RETRY_MAX};
 use super::machine::Machine;
 use super::stream::{Outgoing, open};
 
@@ -144,7 +145,10 @@ impl Agent {
                 Duration::from_nanos(at.saturating_sub(now.mono_ns))
             });
             tokio::select! {
-                happened = next(&mut self.link, &self.group.finder) => self.take(happened),
+                happened = next(&mut self.link, &self.group.finder) => {
+                    self.take(happened);
+                    self.hear_more();
+                }
                 () = sleep(wait) => {}
             }
             self.machine.pass(clock::now());
@@ -171,6 +175,19 @@ impl Agent {
             Happened::Message(Err(status)) => self.give_up(&problem_of(&status)),
         }
         self.machine.pass(now);
+    }
+
+    /// Takes what has come together with the last message.
+    fn hear_more(&mut self) {
+        for _ in 0..MESSAGES_TOGETHER_MAX {
+            let Link::Open(_, incoming) = &mut self.link else {
+                return;
+            };
+            match incoming.message().now_or_never() {
+                Some(message) => self.take(Happened::Message(message)),
+                None => return,
+            }
+        }
     }
 
     fn call(&mut self, found: Found, turn: Turn) {

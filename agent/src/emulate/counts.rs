@@ -21,6 +21,8 @@ pub struct Counts {
     pub tasks_failed: u64,
     /// Tasks that were killed.
     pub tasks_killed: u64,
+    /// Tasks whose end was acknowledged, and that are forgotten.
+    pub tasks_forgotten: u64,
     /// Statuses that were sent again.
     pub statuses_resent: u64,
 }
@@ -42,6 +44,7 @@ pub(super) struct Counters {
     finished: AtomicU64,
     failed: AtomicU64,
     killed: AtomicU64,
+    forgotten: AtomicU64,
     resent: AtomicU64,
 }
 
@@ -67,6 +70,10 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn forgotten(&self) {
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn resent(&self, count: u64) {
         self.resent.fetch_add(count, Ordering::Relaxed);
     }
@@ -84,6 +91,7 @@ impl Counters {
             tasks_finished: finished,
             tasks_failed: failed,
             tasks_killed: killed,
+            tasks_forgotten: read(&self.forgotten),
             statuses_resent: read(&self.resent),
         }
     }

@@ -22,6 +22,8 @@ pub const RETRY_MAX: Duration = Duration::from_secs(5);
 pub const FAILURE_TOLD_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes with which the buffers of a stream begin; they grow by as much as a message needs.
 pub const STREAM_BUFFER_LEN: usize = 64;
+/// Messages that an agent takes together before others have their turn.
+pub const MESSAGES_TOGETHER_MAX: usize = 256;
 /// Messages that wait to be sent by one agent; at more its link ends, and the next begins with all that counts.
 pub const OUTGOING_MAX: usize = 16 * 1024;
 /// The longest duration of an emulated task; a longer one is refused.

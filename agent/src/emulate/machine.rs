@@ -208,6 +208,7 @@ impl Machine {
             Effect::CancelTimer(key) => self.timers.cancel(key),
             Effect::RemoveRun(run) => {
                 self.fates.remove(&run);
+                self.shared.counts.forgotten();
             }
             // Emulated tasks write nothing.
             Effect::KeepVolumes(_) => {}

@@ -31,7 +31,8 @@ pub(super) struct Master {
     dir: tempfile::TempDir,
     /// The API's address.
     pub(super) api: String,
-    cluster: String,
+    /// Where agents find it.
+    pub(super) cluster: String,
     /// By which everybody is let in.
     pub(super) token: LocalToken,
 }
@@ -39,20 +40,26 @@ pub(super) struct Master {
 impl Master {
     /// Starts one and waits until it serves.
     pub(super) async fn start(store: Store) -> Result<Self, Problem> {
-        let dir = tempfile::Builder::new()
-            .prefix("proffer-bench-")
-            .tempdir()
-            .map_err(|error| failed("a directory", &error))?;
-        let (api, cluster) = (free_address()?, free_address()?);
-        let token_file = dir.path().join("token");
-        let token = LocalToken::load_or_create(&token_file)?;
+        let dir = directory()?;
         let place = match store {
             Store::File => format!("file:{}", dir.path().join("store").display()),
             Store::Memory => "memory".to_owned(),
         };
-        let child = command(dir.path(), &token_file)?
+        let token_file = dir.path().join("token");
+        Self::start_in(dir, &token_file, &["--store", &place]).await
+    }
+
+    /// The same with these arguments; all that have the token of this file are of one cluster.
+    pub(super) async fn start_in(
+        dir: tempfile::TempDir,
+        token_file: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, Problem> {
+        let (api, cluster) = (free_address()?, free_address()?);
+        let token = LocalToken::load_or_create(token_file)?;
+        let child = command(dir.path(), token_file)?
             .args(["master", "--listen", &api, "--cluster-listen", &cluster])
-            .args(["--store", &place])
+            .args(arguments)
             .spawn()
             .map_err(|error| failed("the master", &error))?;
         let mut master = Self {
@@ -66,7 +73,18 @@ impl Master {
         Ok(master)
     }
 
-    /// Where agents find it.
+    /// Where its token is, if it made it.
+    pub(super) fn token_file(&self) -> PathBuf {
+        self.dir.path().join("token")
+    }
+
+    /// Kills it: it can say nothing to anybody any more.
+    pub(super) fn kill(&mut self) -> Result<(), Problem> {
+        let killed = self.child.start_kill();
+        killed.map_err(|error| failed("the master's end", &error))
+    }
+
+    /// Itself, for agents.
     pub(super) fn masters(&self) -> Result<Masters, Problem> {
         Masters::parse(std::slice::from_ref(&self.cluster))
     }
@@ -75,6 +93,13 @@ impl Master {
     pub(super) fn private_bytes(&self) -> Result<u64, Problem> {
         let id = self.child.id().ok_or_else(|| self.ended())?;
         private_bytes_of(&id.to_string())
+    }
+
+    /// What its threads that live have taken of the processor so far.
+    pub(super) fn processor_time(&self) -> Result<Duration, Problem> {
+        let id = self.child.id().ok_or_else(|| self.ended())?;
+        processor_time_of(&PathBuf::from(format!("/proc/{id}/task")))
+            .map_err(|error| failed("the time of the master's threads", &error))
     }
 
     /// An error when it has ended.
@@ -117,6 +142,14 @@ impl Master {
     }
 }
 
+/// A directory that is gone when this is dropped.
+pub(super) fn directory() -> Result<tempfile::TempDir, Problem> {
+    tempfile::Builder::new()
+        .prefix("proffer-bench-")
+        .tempdir()
+        .map_err(|error| failed("a directory", &error))
+}
+
 /// The name of its log.
 const LOG: &str = "master.log";
 
@@ -141,7 +174,7 @@ fn command(dir: &Path, token_file: &Path) -> Result<Command, Problem> {
 }
 
 /// An address that was free a moment ago.
-fn free_address() -> Result<String, Problem> {
+pub(super) fn free_address() -> Result<String, Problem> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| failed("a port", &error))?;
     let address = listener
         .local_addr()
@@ -163,6 +196,26 @@ fn private_bytes_of(process: &str) -> Result<u64, Problem> {
     Ok(private_kib(&text) * 1_024)
 }
 
+/// What this program's own threads have taken of the processor so far.
+pub(super) fn own_processor_time() -> Result<Duration, Problem> {
+    processor_time_of(Path::new("/proc/self/task"))
+        .map_err(|error| failed("the time of this program's threads", &error))
+}
+
+/// The sum of what the scheduler says of each thread.
+fn processor_time_of(threads: &Path) -> std::io::Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for thread in fs::read_dir(threads)? {
+        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        let on_processor_ns = text
+            .split(' ')
+            .next()
+            .and_then(|text| text.parse::<u64>().ok());
+        sum += Duration::from_nanos(on_processor_ns.unwrap_or(0));
+    }
+    Ok(sum)
+}
+
 /// The sum of a process's private pages, in KiB.
 fn private_kib(smaps_rollup: &str) -> u64 {
     let private = smaps_rollup
@@ -173,7 +226,7 @@ fn private_kib(smaps_rollup: &str) -> u64 {
         .sum()
 }
 
-fn failed(what: &str, error: &std::io::Error) -> Problem {
+pub(super) fn failed(what: &str, error: &std::io::Error) -> Problem {
     let message = format!("{what} cannot be had: {error}");
     Problem::new(code::FILE_FAILED, message)
 }
@@ -210,6 +263,15 @@ mod tests {
         assert_eq!(private_kib(text), 2_100);
         let own = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
         assert!(private_kib(&own) > 100);
+    }
+
+    #[test]
+    fn threads_take_time_of_the_processor() {
+        let own = Path::new("/proc/self/task");
+        let before = processor_time_of(own).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(20) {}
+        assert!(processor_time_of(own).unwrap() > before);
     }
 
     #[tokio::test]

@@ -1,17 +1,21 @@
 //! A master with emulated agents, and frameworks that launch on them: what the benchmarks over real streams share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use proffer_agent::emulate::{Emulation, Fates, Options, Rate, Span, Witness};
+use proffer_leader::Masters;
+use proffer_model::session::Event;
 use proffer_model::{
-    Command, DemandEntry, DemandId, Problem, Resources, Role, Secret, TaskId, TaskSpec, code,
+    Command, DemandEntry, DemandId, Offer, OfferId, Problem, Resources, Role, Secret, TaskId,
+    TaskSpec, code,
 };
 use proffer_sdk::{ConnectOptions, Events, Framework, Handle};
+use proffer_server::auth::LocalToken;
 
 use super::child::Master;
-use crate::limits::BENCH_WAIT_TIMEOUT;
+use crate::limits::{BENCH_OFFER_AGE_MAX, BENCH_WAIT_TIMEOUT};
 
 /// Which agents to emulate.
 pub(super) struct Fleet {
@@ -24,10 +28,19 @@ pub(super) struct Fleet {
 
 /// Begins to emulate.
 pub(super) fn emulate(master: &Master, fleet: Fleet) -> Result<Emulation, Problem> {
+    emulate_with(master.masters()?, master.token.clone(), fleet)
+}
+
+/// The same with several masters.
+pub(super) fn emulate_with(
+    masters: Masters,
+    token: LocalToken,
+    fleet: Fleet,
+) -> Result<Emulation, Problem> {
     Emulation::start(Options {
-        masters: master.masters()?,
+        masters,
         insecure_allow_plaintext: false,
-        token: master.token.clone(),
+        token,
         count: fleet.count,
         resources: vec![fleet.resources.parse()?],
         attributes: Vec::new(),
@@ -73,8 +86,16 @@ pub(super) async fn within<T>(
 
 /// Connects a framework.
 pub(super) fn connect(master: &Master) -> Result<(Handle, Events), Problem> {
-    let mut options = ConnectOptions::new([master.api.clone()], "bench", [role()?]);
-    options.token = Some(Secret::new(master.token.secret().expose()));
+    connect_with(vec![master.api.clone()], &master.token)
+}
+
+/// The same with several masters.
+pub(super) fn connect_with(
+    masters: Vec<String>,
+    token: &LocalToken,
+) -> Result<(Handle, Events), Problem> {
+    let mut options = ConnectOptions::new(masters, "bench", [role()?]);
+    options.token = Some(Secret::new(token.secret().expose()));
     Framework::connect(options)
 }
 
@@ -101,6 +122,50 @@ pub(super) fn task(number: u64, shape: &str) -> Result<TaskSpec, Problem> {
         Command::Shell("true".to_owned()),
         shape.parse()?,
     ))
+}
+
+/// Which number a task of [`task`] has.
+pub(super) fn number_of(task: &TaskId) -> Option<usize> {
+    task.as_str().strip_prefix("bench-")?.parse().ok()
+}
+
+/// Offers that stand, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    offers: HashMap<OfferId, Offer>,
+    /// With some that stand no more.
+    order: VecDeque<(Instant, OfferId)>,
+}
+
+impl Standing {
+    /// Offers come, and are taken back.
+    pub(super) fn hear(&mut self, event: Event) {
+        match event {
+            Event::Offered(offers) => {
+                for offer in offers {
+                    self.order.push_back((Instant::now(), offer.id.clone()));
+                    self.offers.insert(offer.id.clone(), offer);
+                }
+            }
+            Event::Rescinded(offers) => {
+                for offer in offers {
+                    self.offers.remove(&offer);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The one that stands longest, of those that are not about to expire.
+    pub(super) fn take(&mut self) -> Option<Offer> {
+        while let Some((came_at, oldest)) = self.order.pop_front() {
+            let offer = self.offers.remove(&oldest);
+            if offer.is_some() && came_at.elapsed() < BENCH_OFFER_AGE_MAX {
+                return offer;
+            }
+        }
+        None
+    }
 }
 
 /// Remembers when tasks have ended.

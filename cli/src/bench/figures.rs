@@ -5,7 +5,7 @@ use std::time::Duration;
 use proffer_model::resources::format_milli;
 use serde_json::{Map, Value};
 
-use crate::output::{Column, Rows};
+use crate::output::{Column, Progress, Rows};
 use crate::units::number_of_milli;
 
 /// One figure.
@@ -17,6 +17,16 @@ pub(super) enum Figure {
     Milli(u64),
     /// A word.
     Text(String),
+}
+
+impl Figure {
+    fn text(&self) -> String {
+        match self {
+            Self::Count(count) => count.to_string(),
+            Self::Milli(milli) => format_milli(*milli),
+            Self::Text(text) => text.clone(),
+        }
+    }
 }
 
 /// A time in milliseconds; its name ends with `_ms`.
@@ -32,6 +42,18 @@ impl Figures {
     /// Adds a row. All rows have the same names in the same order.
     pub(super) fn push(&mut self, row: Vec<(&'static str, Figure)>) {
         self.0.push(row);
+    }
+
+    /// The same, and says it at once: what comes after it may take minutes.
+    pub(super) fn push_and_say(
+        &mut self,
+        row: Vec<(&'static str, Figure)>,
+        progress: &mut Progress,
+    ) {
+        let cells = row.iter();
+        let cells = cells.map(|(name, figure)| format!("{name} {}", figure.text()));
+        progress.say(&cells.collect::<Vec<_>>().join(", "));
+        self.push(row);
     }
 
     pub(super) fn json(&self) -> Value {
@@ -60,11 +82,7 @@ impl Figures {
         });
         let mut rows = Rows::new(&columns).when_empty("nothing was measured");
         for row in &self.0 {
-            rows.push(row.iter().map(|(_, figure)| match figure {
-                Figure::Count(count) => count.to_string(),
-                Figure::Milli(milli) => format_milli(*milli),
-                Figure::Text(text) => text.clone(),
-            }));
+            rows.push(row.iter().map(|(_, figure)| figure.text()));
         }
         rows
     }

@@ -8,14 +8,16 @@ use proffer_sdk::{Events, Handle};
 use tokio::task::JoinSet;
 
 use super::child::{Master, Store, own_private_bytes, settled};
-use super::cluster::{Fleet, all_registered, connect, emulate, role, task, wanted, within};
+use super::cluster::{
+    Fleet, Standing, all_registered, connect, emulate, role, task, wanted, within,
+};
 use super::figures::{Figure, Figures};
 use crate::exit::Outcome;
-use crate::limits::{BENCH_SETTLE_INTERVAL, BENCH_SETTLE_TIMEOUT};
+use crate::limits::{BENCH_SETTLE_INTERVAL, BENCH_SETTLE_TIMEOUT, BENCH_STARTING_MAX};
 use crate::output::{OutputArgs, Progress};
 
 /// What every task holds.
-const SHAPE: &str = "cpus:0.1;mem:32";
+pub(super) const SHAPE: &str = "cpus:0.1;mem:32";
 /// Tasks that are launched with one call.
 const LAUNCHES_MAX: u32 = 1_000;
 
@@ -42,7 +44,8 @@ pub(crate) struct MemoryArgs {
 pub(super) async fn run(args: &MemoryArgs, progress: &mut Progress) -> Outcome<Figures> {
     let mut figures = Figures::default();
     for count in args.agents.iter().copied() {
-        figures.push(of(args, count, progress).await?);
+        let row = of(args, count, progress).await?;
+        figures.push_and_say(row, progress);
     }
     Ok(figures)
 }
@@ -114,8 +117,9 @@ async fn memory(master: &Master) -> Result<u64, Problem> {
 
 /// Launches so many tasks and returns when each has said that it runs. Offers are not taken one after the other: a large
 /// cluster has more of them than would be taken before they expire.
-async fn fill(handle: &Handle, events: &mut Events, tasks: u32) -> Result<(), Problem> {
+pub(super) async fn fill(handle: &Handle, events: &mut Events, tasks: u32) -> Result<(), Problem> {
     let (mut named, mut open, mut running) = (0, 0, 0);
+    let mut offers = Standing::default();
     let mut launches = JoinSet::new();
     while running < tasks
         && let Some(received) = events.next().await
@@ -124,21 +128,23 @@ async fn fill(handle: &Handle, events: &mut Events, tasks: u32) -> Result<(), Pr
             Event::Subscribed { .. } => {
                 handle.set_demand(role()?, wanted(tasks, SHAPE)?).await?;
             }
-            Event::Offered(offers) => {
-                for offer in offers {
-                    let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
-                    let count = fits.min(tasks - open).min(LAUNCHES_MAX);
-                    launches.spawn(launch(handle.clone(), offer, named, count));
-                    named += u64::from(count);
-                    open += count;
-                }
-            }
             Event::Updated(status) if status.state == TaskState::Running => running += 1,
-            _ => {}
+            Event::Closed(problem) => return Err(problem),
+            other => offers.hear(other),
         }
         handle.acknowledge(received.sequence);
         while let Some(Ok(refused)) = launches.try_join_next() {
             open -= refused?;
+        }
+        while open < tasks
+            && open - running < BENCH_STARTING_MAX
+            && let Some(offer) = offers.take()
+        {
+            let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
+            let count = fits.min(tasks - open).min(LAUNCHES_MAX);
+            launches.spawn(launch(handle.clone(), offer, named, count));
+            named += u64::from(count);
+            open += count;
         }
     }
     if running < tasks {

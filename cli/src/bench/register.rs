@@ -50,7 +50,7 @@ pub(super) async fn run(args: &RegisterArgs, progress: &mut Progress) -> Outcome
         )?;
         let took = all_registered(&mut master, &emulation, count, begun).await?;
         let counts = emulation.counts();
-        figures.push(vec![
+        let row = vec![
             ("agents", Figure::Count(u64::from(count))),
             (
                 "agents_per_connection",
@@ -62,7 +62,8 @@ pub(super) async fn run(args: &RegisterArgs, progress: &mut Progress) -> Outcome
                 Figure::Count(per_second(u64::from(count), took)),
             ),
             ("links_ended", Figure::Count(counts.links_ended)),
-        ]);
+        ];
+        figures.push_and_say(row, progress);
     }
     Ok(figures)
 }
