@@ -29,6 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ".proffer.v1.PutStateRequest",
         ".proffer.v1.LogsChunk",
     ]);
-    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::codec::SmallCodec")
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The driver: owns the core, hands it what happened, does what it says. The only file that knows both sides.
 //!
-//! A turn takes a bounded share of every lane, steps the core over it, then performs the effects in their order. The
+//! A turn takes a bounded share of every lane, hands it to the core as one step, then performs the effects in their order. The
 //! driver decides nothing about the cluster. It does decide when to stop taking calls: when the store or the view is
 //! behind. A term ends with the first failure of the store, and with the loss of leadership, and the core with it: before
 //! the effects of a turn are performed, the lease is looked at, so a process that stood still acts on nothing it had decided.
@@ -156,33 +156,39 @@ impl Driver {
         }
     }
 
-    /// Steps the core over what a turn took, then performs what it said.
+    /// Has the core take what a turn took, all in one step, then performs what it said.
     fn turn(&mut self, now: Time, persisted: Option<Seq>, turn: &mut Turn) -> Result<(), Problem> {
-        let mut effects = Effects::new();
+        let begun = Instant::now();
         if let Some(seq) = persisted {
             self.durable = seq;
-            self.step(now, Event::Persisted(seq), &mut effects);
+            self.core.take(now, Event::Persisted(seq));
         }
         for input in turn.links.drain(..) {
-            self.on_link(now, input, &mut effects);
+            let event = self.event_of_link(input);
+            self.core.take(now, event);
         }
         if now.mono_ns >= self.timers_held_until_ns {
             while let Some(key) = self.timers.pop_due(now) {
-                self.step(now, Event::TimerFired(key), &mut effects);
+                self.core.take(now, Event::TimerFired(key));
             }
         }
         for input in turn.sessions.drain(..) {
-            self.on_session(now, input, &mut effects);
+            if let Some(event) = self.event_of_session(input) {
+                self.core.take(now, event);
+            }
         }
         for request in turn.requests.drain(..) {
             let event = self.requests.begin(request);
-            self.step(now, event, &mut effects);
+            self.core.take(now, event);
         }
+        let mut effects = Effects::new();
+        self.core.end_step(&mut effects);
+        self.metrics.stepped(begun.elapsed());
         self.perform_all(clock::now(), effects)
     }
 
-    fn on_link(&mut self, now: Time, input: LinkInput, effects: &mut Effects) {
-        let event = match input {
+    fn event_of_link(&mut self, input: LinkInput) -> Event {
+        match input {
             LinkInput::Opened {
                 link,
                 hello,
@@ -197,15 +203,14 @@ impl Driver {
                 self.links.remove(link);
                 Event::LinkClosed { link }
             }
-        };
-        self.step(now, event, effects);
+        }
     }
 
-    fn on_session(&mut self, now: Time, input: SessionInput, effects: &mut Effects) {
-        let event = match input {
+    fn event_of_session(&mut self, input: SessionInput) -> Option<Event> {
+        Some(match input {
             SessionInput::Opened { session, outbox } => {
                 self.sessions.open(session, outbox);
-                return;
+                return None;
             }
             SessionInput::Called {
                 session,
@@ -254,14 +259,7 @@ impl Driver {
                 self.watches.remove(watch);
                 Event::WatchClosed { watch }
             }
-        };
-        self.step(now, event, effects);
-    }
-
-    fn step(&mut self, now: Time, event: Event, effects: &mut Effects) {
-        let begun = Instant::now();
-        self.core.step(now, event, effects);
-        self.metrics.stepped(begun.elapsed());
+        })
     }
 
     /// Performs effects in their order; then the view is told, and only then the peers, so that who heard something
@@ -349,6 +347,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::outbox::Arrival;
     use crate::store::log::Log;
     use crate::store::memory::{Disk, MemoryStore};
 
@@ -426,14 +425,14 @@ mod tests {
         };
         let last = start.after(Duration::from_millis(2_999));
         driver.perform_all(last, heartbeat()).expect("it holds");
-        assert!(mail.receiver.try_recv().is_ok());
+        assert!(matches!(mail.take(), Some(Arrival::Message(_))));
         let woken = start.after(Duration::from_secs(20));
         let problem = driver.perform_all(woken, heartbeat()).expect_err("lost");
         assert!(
             problem.is(proffer_model::code::MASTER_NOT_LEADING),
             "{problem}"
         );
-        assert!(mail.receiver.try_recv().is_err(), "nothing has left");
+        assert_eq!(mail.take(), None, "nothing has left");
         assert!(driver.facts.is_empty(), "and nothing is told");
         driver.writer.finish();
     }
@@ -456,6 +455,6 @@ mod tests {
             "{problem}"
         );
         assert!(tenure.token().is_cancelled() && inbox.links.is_closed());
-        assert_eq!(mail.receiver.recv().await, None);
+        assert_eq!(mail.take(), Some(Arrival::End));
     }
 }

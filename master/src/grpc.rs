@@ -4,17 +4,19 @@
 //! two halves: a task that reads and puts what it read into a lane, and a stream that sends what comes out of the
 //! outbox. Whichever ends first ends the other.
 
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
-use futures::{Stream, stream};
+use futures::Stream;
 use proffer_model::{Principal, Problem, code};
 use proffer_proto::status_of;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Status};
 
 use crate::inbox::not_leading;
-use crate::outbox::Mail;
+use crate::outbox::{Arrival, Mail};
 use crate::tenure::Tenure;
 
 pub(crate) mod agent_link;
@@ -93,46 +95,58 @@ impl Connection {
         T: Send + 'static,
         W: Send + 'static,
     {
-        struct Sending<T, O, E> {
-            mail: Mail<T>,
-            overrun: O,
-            encode: E,
-            why: Arc<OnceLock<Problem>>,
-            tenure: Tenure,
-            /// Ends the reading half when this stream is dropped, finished or not.
-            _ended: tokio_util::sync::DropGuard,
-        }
-        let sending = Sending {
+        Sending {
             mail,
             overrun,
             encode,
             why: self.why,
             tenure: self.tenure,
+            is_over: false,
             _ended: self.ended.drop_guard(),
+        }
+    }
+}
+
+/// What is sent to one peer.
+struct Sending<T, O, E> {
+    mail: Mail<T>,
+    overrun: O,
+    encode: E,
+    why: Arc<OnceLock<Problem>>,
+    tenure: Tenure,
+    is_over: bool,
+    /// Ends the reading half when this stream is dropped, finished or not.
+    _ended: DropGuard,
+}
+
+// Nothing of it is ever pinned.
+impl<T, O, E> Unpin for Sending<T, O, E> {}
+
+impl<T, W, O, E> Stream for Sending<T, O, E>
+where
+    O: Fn() -> Problem,
+    E: Fn(T) -> Result<W, Problem>,
+{
+    type Item = Result<W, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let end = match ready!(self.mail.poll_next(context)) {
+            Arrival::Message(message) if self.tenure.holds() => match (self.encode)(message) {
+                Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
+                Err(problem) => Some(problem),
+            },
+            Arrival::Message(_) => Some(not_leading()),
+            Arrival::Overrun => Some((self.overrun)()),
+            Arrival::End => match self.why.get() {
+                Some(why) => Some(why.clone()),
+                None => (!self.tenure.takes_calls()).then(not_leading),
+            },
         };
-        stream::unfold(Some(sending), |sending| async {
-            let mut sending = sending?;
-            let next = tokio::select! {
-                biased;
-                () = sending.mail.is_overrun.cancelled() => Err(Some((sending.overrun)())),
-                message = sending.mail.receiver.recv() => {
-                    message.ok_or_else(|| sending.why.get().cloned())
-                }
-            };
-            let next = match next {
-                Ok(_) if !sending.tenure.holds() => Err(Some(not_leading())),
-                Err(None) if !sending.tenure.takes_calls() => Err(Some(not_leading())),
-                next => next,
-            };
-            match next {
-                Ok(message) => Some(match (sending.encode)(message) {
-                    Ok(encoded) => (Ok(encoded), Some(sending)),
-                    Err(problem) => (Err(status_of(problem)), None),
-                }),
-                Err(Some(problem)) => Some((Err(status_of(problem)), None)),
-                Err(None) => None,
-            }
-        })
+        self.is_over = true;
+        Poll::Ready(end.map(|problem| Err(status_of(problem))))
     }
 }
 

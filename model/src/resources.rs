@@ -251,6 +251,18 @@ impl Resources {
         self.ordinary.is_empty() && self.special.is_empty()
     }
 
+    /// Whether there are only scalars, of whatever kind: neither numbers nor items, nor wholes.
+    pub fn is_scalars(&self) -> bool {
+        let mut amounts = self.amounts();
+        amounts.all(|(_, amount)| matches!(amount, Amount::Scalar(_)))
+    }
+
+    /// Whether sums of this are exact: none of its scalars has come to the largest number, where they would stay.
+    pub fn is_exact(&self) -> bool {
+        let mut amounts = self.amounts();
+        amounts.all(|(_, amount)| *amount != Amount::Scalar(u64::MAX))
+    }
+
     /// Whether all of `other` is here, kind by kind.
     pub fn contains(&self, other: &Self) -> bool {
         self.ordinary.first_missing(&other.ordinary).is_none()

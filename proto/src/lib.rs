@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod agent_link;
+mod codec;
 mod demand;
 mod executor;
 mod executor_session;
@@ -31,6 +32,7 @@ pub use agent_link::{
     decode_agent_description, decode_agent_volumes, decode_to_agent, decode_to_master,
     encode_agent_description, encode_agent_volumes, encode_to_agent, encode_to_master,
 };
+pub use codec::SmallCodec;
 pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};
 pub use executor::{decode_executor, encode_executor};
 pub use executor_session::{

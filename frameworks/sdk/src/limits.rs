@@ -10,6 +10,8 @@ pub(crate) const CALLS_PENDING_MAX: usize = 10_000;
 pub(crate) const CALLS_OUTGOING_MAX: usize = 64;
 /// Events between the session and the author; more wait in the session's backlog.
 pub(crate) const EVENTS_QUEUED_MAX: usize = 64;
+/// Messages that are taken together before anything else has its turn.
+pub(crate) const MESSAGES_TOGETHER_MAX: usize = 64;
 /// Events in the backlog at which the session stops reading, so that the master sees a slow reader. It reads on while calls
 /// wait for answers: an author who awaits an answer before the next event must not wait for themselves.
 pub(crate) const BACKLOG_PAUSE: usize = 1_024;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::time::format_duration;
@@ -21,7 +22,7 @@ use crate::events::Received;
 use crate::handle::{Reply, Request};
 use crate::limits::{
     BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX, HEARTBEATS_MISSED_MAX,
-    RATE_WAIT_MAX,
+    MESSAGES_TOGETHER_MAX, RATE_WAIT_MAX,
 };
 use crate::link::{Ended, Link, closed, out_of_order};
 use crate::memory::Memory;
@@ -124,7 +125,7 @@ impl<'a> Pump<'a> {
             let due_at = delayed.map_or(silent_at, |(due_at, _)| due_at);
             tokio::select! {
                 message = self.events.message(), if may_read => {
-                    if let Err(ended) = self.on_message(message) {
+                    if let Err(ended) = self.on_message(message).and_then(|()| self.hear_more()) {
                         return ended;
                     }
                 }
@@ -142,11 +143,27 @@ impl<'a> Pump<'a> {
                     if let Some(received) = self.backlog.pop_front() {
                         permit.send(received);
                     }
+                    while !self.backlog.is_empty() && let Ok(permit) = author.events.try_reserve() {
+                        if let Some(received) = self.backlog.pop_front() {
+                            permit.send(received);
+                        }
+                    }
                 }
                 () = sleep_until(due_at), if delayed.is_some() => self.call_again(delayed),
                 () = sleep_until(silent_at) => return Ended::Broken(silent(self.silence_max)),
             }
         }
+    }
+
+    /// Takes what has come together with the last message.
+    fn hear_more(&mut self) -> Result<(), Ended> {
+        for _ in 0..MESSAGES_TOGETHER_MAX {
+            match self.events.message().now_or_never() {
+                Some(message) => self.on_message(message)?,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     fn on_message(

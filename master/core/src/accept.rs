@@ -4,6 +4,7 @@
 //! As far as its offers go an accept is all or nothing: one that is not the caller's spoils it, and the good ones it names
 //! go back.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use proffer_model::link::{Payer, ToAgent};
@@ -19,7 +20,6 @@ use crate::core::Core;
 use crate::effect::{After, Fact, OfferEnd};
 use crate::frameworks::unknown;
 use crate::limits::{EXCLUSION_MIN, TASKS_PER_FRAMEWORK_MAX};
-use crate::tasks::Task;
 
 /// What an accept has to work with.
 #[derive(Debug)]
@@ -294,15 +294,15 @@ impl Core {
 
     /// Whether each of these could be launched, one after the other.
     fn judge_launches(&self, pot: &Pot, specs: &[TaskSpec]) -> Vec<Result<(), Problem>> {
-        let (mut left, mut seen) = (pot.resources.clone(), BTreeSet::new());
+        let (mut left, mut seen) = (Cow::Borrowed(&pot.resources), BTreeSet::new());
         let first = specs.first().and_then(|spec| spec.executor.as_ref());
         let fresh = first.map(|spec| self.judge_executor(&pot.framework, &pot.agent, spec));
         let mut is_fresh = matches!(fresh, Some(Ok(true)));
         let mut judged = Vec::with_capacity(specs.len());
         for spec in specs {
-            let mut needs = spec.resources.clone();
+            let mut needs = Cow::Borrowed(&spec.resources);
             if let (true, Some(executor)) = (is_fresh, &spec.executor) {
-                needs.add(&executor.resources);
+                needs.to_mut().add(&executor.resources);
             }
             let result = match &fresh {
                 _ if spec.executor.as_ref() != first => {
@@ -314,12 +314,12 @@ impl Core {
                 Some(Err(problem)) => Err(problem.clone()),
                 _ => self.judge_launch(pot, spec, &needs, &seen, &left),
             };
-            if result.is_ok() {
-                left.subtract(&exclusive(&needs));
+            judged.push(result);
+            if judged.len() < specs.len() && judged.last().is_some_and(Result::is_ok) {
+                left.to_mut().subtract(&exclusive(&needs));
                 seen.insert(&spec.id);
                 is_fresh = false;
             }
-            judged.push(result);
         }
         judged
     }
@@ -411,12 +411,16 @@ impl Core {
             wall_ms: self.turn.now.wall_ms,
         };
         let key = (pot.framework.clone(), spec.id.clone());
-        let mut task = Task::new(spec, payer, pot.agent.clone(), status);
+        let mut task = self
+            .tasks
+            .make(&key, spec, payer, pot.agent.clone(), status);
         // What the offer held is the task's now, but for numbers, which are not there any more for the allocator.
         task.is_held = true;
-        let numbers = spec.resources.non_scalars();
-        self.allocator
-            .release(&pot.framework, &pot.role, &pot.agent, &numbers);
+        if !spec.resources.is_scalars() {
+            let numbers = spec.resources.non_scalars();
+            self.allocator
+                .release(&pot.framework, &pot.role, &pot.agent, &numbers);
+        }
         self.hold_task(&key, task);
         Ok(incarnation)
     }

@@ -20,7 +20,7 @@ use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
 use crate::executors::{ExecutorKey, HeldExecutor};
 use crate::limits::{AGENTS_MAX, PORT_REST_STEP};
-use crate::tasks::TaskKey;
+use crate::task_table::TaskKey;
 
 /// What the master knows about an agent besides its description, which stands in the registry.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Agent {
     pub(crate) heard_at: Time,
     /// Its tasks in the table, live or unacknowledged.
     pub(crate) tasks: BTreeSet<TaskKey>,
+    /// How many of these are not terminal.
+    pub(crate) live_tasks: u64,
     /// What runs there and is nobody's: of frameworks that are over, or older launches. Killed, and counted until gone.
     pub(crate) strays: BTreeMap<(FrameworkId, TaskId, Incarnation), Resources>,
     /// Executors of frameworks that live there.
@@ -70,6 +72,7 @@ impl Agent {
             hello_number: 0,
             heard_at: now,
             tasks: BTreeSet::new(),
+            live_tasks: 0,
             strays: BTreeMap::new(),
             executors: BTreeMap::new(),
             stray_executors: BTreeMap::new(),
@@ -283,6 +286,24 @@ impl Core {
         Some(known.total.minus(&exclusive(&known.used)))
     }
 
+    /// A task that was live holds this no more.
+    pub(crate) fn give_up_used(&mut self, agent: &AgentId, held: &Resources) {
+        if let Some(known) = self.agents.by_id.get_mut(agent) {
+            known.live_tasks -= 1;
+            if held.is_scalars() && known.used.is_exact() {
+                let is_displaced = !known.total.contains(&known.used);
+                known.used.subtract(held);
+                self.turn.touch_agent(agent);
+                if is_displaced {
+                    self.sync_agent(agent);
+                }
+                // Else what the allocator may give of the agent depends on the numbers that are used, not on this.
+                return;
+            }
+        }
+        self.recount_used(agent);
+    }
+
     /// Counts anew what tasks and strays hold. Counted and not subtracted, because an agent may report tasks that overlap,
     /// and then the port that one of them gives up is still held by the other.
     pub(crate) fn recount_used(&mut self, agent: &AgentId) {
@@ -294,7 +315,7 @@ impl Core {
             if let Some(task) = self.tasks.get(key)
                 && !task.latest.is_terminal()
             {
-                used.add(&task.resources);
+                used.add(task.resources());
             }
         }
         for stray in known.strays.values() {

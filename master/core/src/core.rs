@@ -19,7 +19,7 @@ use crate::offers::Offers;
 use crate::reclaim::Reclaims;
 use crate::sessions::Sessions;
 use crate::silence::Silence;
-use crate::tasks::Tasks;
+use crate::task_table::Tasks;
 use crate::triggers::Triggers;
 use crate::turn::Turn;
 use crate::watches::Watch;
@@ -123,6 +123,13 @@ impl Core {
 
     /// Takes what happened and appends what is to be done. The same events give the same effects.
     pub fn step(&mut self, now: Time, event: Event, effects: &mut Effects) {
+        self.take(now, event);
+        self.end_step(effects);
+    }
+
+    /// The first half of a step. Where many things have happened together, all of them may be taken before the step is ended:
+    /// then they share one batch of durable changes, one allocation, and one row of each agent, framework and task.
+    pub fn take(&mut self, now: Time, event: Event) {
         self.turn.now = now;
         match event {
             Event::LinkOpened { link, hello } => self.on_link_opened(link, hello),
@@ -180,7 +187,15 @@ impl Core {
             Event::Persisted(seq) => self.on_persisted(seq),
             Event::TimerFired(key) => self.on_timer(key),
         }
-        self.end_step(effects);
+    }
+
+    /// The second half of a step: appends what is to be done.
+    pub fn end_step(&mut self, effects: &mut Effects) {
+        self.mark_drained();
+        self.promote_standbys();
+        self.allocate_if_due();
+        self.record_rows();
+        self.turn.finish(effects);
     }
 
     /// What the log adds up to once all batches of this core are durable.
@@ -241,13 +256,5 @@ impl Core {
             TimerKey::Snapshots => self.continue_snapshots(),
             TimerKey::Watches => self.continue_watches(),
         }
-    }
-
-    fn end_step(&mut self, effects: &mut Effects) {
-        self.mark_drained();
-        self.promote_standbys();
-        self.allocate_if_due();
-        self.record_rows();
-        self.turn.finish(effects);
     }
 }

@@ -16,7 +16,7 @@ use crate::effect::{After, Fact};
 use crate::event::TimerKey;
 use crate::limits::{DRAIN_KEEP_INTERVAL_MAX, DRAIN_KEEP_INTERVAL_MIN};
 use crate::reclaim::Wanted;
-use crate::tasks::TaskKey;
+use crate::task_table::TaskKey;
 
 /// Agents that are being drained.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 //! leaves: durable before visible (the lesson of raft's `Ready`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proffer_model::link::ToAgent;
 use proffer_model::registry::Operation;
@@ -204,7 +205,7 @@ pub enum Fact {
         framework: FrameworkId,
     },
     /// A task's row; terminal ones stay in the view for a while.
-    Task(TaskRow),
+    Task(Arc<TaskRow>),
     /// An agent is silent.
     AgentSuspected {
         /// Which.
@@ -360,18 +361,33 @@ pub struct TaskRow {
     pub framework: FrameworkId,
     /// Which.
     pub task: TaskId,
-    /// For people.
-    pub name: String,
     /// Where.
     pub agent: AgentId,
     /// The latest status.
     pub status: Status,
+    /// What it is, shared by all that differ in nothing but their names.
+    pub outline: Arc<TaskOutline>,
+}
+
+impl TaskRow {
+    /// For people.
+    pub fn name(&self) -> &str {
+        let name = self.outline.name.as_deref();
+        name.unwrap_or_else(|| self.task.as_str())
+    }
+}
+
+/// What is kept of a task's spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskOutline {
+    /// For people, where it is not the id.
+    pub name: Option<Box<str>>,
     /// What it holds while it is not terminal.
-    pub resources: Resources,
+    pub resources: Arc<Resources>,
     /// For discovery and people.
     pub labels: BTreeMap<String, String>,
     /// What it listens on.
-    pub ports: Vec<Port>,
+    pub ports: Box<[Port]>,
 }
 
 /// Effects in the order in which they are to be done.

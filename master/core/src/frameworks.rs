@@ -14,7 +14,7 @@ use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{Seq, SessionId, TimerKey, WatchId};
 use crate::limits::BATCHES_PENDING_MAX;
 use crate::rates::Rates;
-use crate::tasks::TaskKey;
+use crate::task_table::TaskKey;
 use crate::telling::Telling;
 use crate::windows::OfferWindow;
 
@@ -124,11 +124,7 @@ impl Core {
         else {
             return;
         };
-        let left: usize = self
-            .tasks
-            .of_mut(framework)
-            .map(|(_, task)| task.leave_to_agent())
-            .sum();
+        let left = self.tasks.leave_to_agents(framework);
         if let Some(known) = self.frameworks.get_mut(framework) {
             known.unacknowledged = known.unacknowledged.saturating_sub(left);
         }

@@ -106,8 +106,9 @@ impl Core {
                 offered == agent.offered,
                 "agent {id} counts what is offered"
             );
-            let used = self.used_on(id, agent)?;
+            let (used, live) = self.used_on(id, agent)?;
             ensure!(used == agent.used, "agent {id} counts what is used");
+            ensure!(live == agent.live_tasks, "agent {id} counts its live tasks");
             ensure!(
                 are_disjoint(&used, &offered),
                 "no number of agent {id} is used and offered"
@@ -148,21 +149,22 @@ impl Core {
         self.check_links()
     }
 
-    /// What tasks, executors and strays hold on an agent.
-    fn used_on(&self, id: &AgentId, agent: &Agent) -> Result<Resources, String> {
-        let mut used = Resources::new();
+    /// What tasks, executors and strays hold on an agent, and how many of the tasks are live.
+    fn used_on(&self, id: &AgentId, agent: &Agent) -> Result<(Resources, u64), String> {
+        let (mut used, mut live) = (Resources::new(), 0);
         for key in &agent.tasks {
-            let task = self.tasks.get(key).filter(|task| task.agent == *id);
+            let task = self.tasks.get(key).filter(|task| task.agent() == id);
             let task = task.ok_or_else(|| format!("agent {id} indexes its own tasks"))?;
             if !task.latest.is_terminal() {
-                used.add(&task.resources);
+                used.add(task.resources());
+                live += 1;
             }
         }
         agent.strays.values().for_each(|stray| used.add(stray));
         let executors = agent.executors.values().map(|executor| &executor.spec);
         let executors = executors.chain(agent.stray_executors.values());
         executors.for_each(|spec| used.add(&spec.resources));
-        Ok(used)
+        Ok((used, live))
     }
 
     fn check_left(
@@ -222,13 +224,13 @@ impl Core {
             );
             for (id, task) in self.tasks.of(framework) {
                 let key = (framework.clone(), id.clone());
-                let agent = self.agents.by_id.get(&task.agent);
+                let agent = self.agents.by_id.get(task.agent());
                 ensure!(
                     agent.is_some_and(|agent| agent.tasks.contains(&key)),
                     "task {id} is indexed at its agent"
                 );
                 ensure!(
-                    !task.status.state.is_terminal() || task.latest.is_terminal(),
+                    !task.status().state.is_terminal() || task.latest.is_terminal(),
                     "task {id} is not behind its status"
                 );
                 let numbers: Vec<u64> = task
@@ -265,11 +267,11 @@ impl Core {
             );
             for (role, counted) in &framework.used {
                 let mut used = Resources::new();
-                let holds = |task: &&crate::tasks::Task| {
-                    !task.latest.is_terminal() && task.status.state != TaskState::Unreachable
+                let holds = |task: &&crate::task_table::Task| {
+                    !task.latest.is_terminal() && task.status().state != TaskState::Unreachable
                 };
                 for task in tasks().filter(holds).filter(|task| task.role == *role) {
-                    used.add(&scalars_of(&task.resources));
+                    used.add(&scalars_of(task.resources()));
                 }
                 let agents = self.agents.by_id.values();
                 let executors = agents.flat_map(|agent| &agent.executors);

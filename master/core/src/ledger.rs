@@ -9,7 +9,7 @@ use proffer_model::{AgentId, AgentState, FrameworkId, Limits, Quota, Resources, 
 
 use crate::amounts::{exclusive, strip_numbers};
 use crate::core::Core;
-use crate::tasks::TaskKey;
+use crate::task_table::TaskKey;
 
 impl Core {
     /// Tells it how an agent is now.
@@ -49,7 +49,7 @@ impl Core {
     /// Tells it whether a task holds what it holds: while it is not terminal, on an agent that is not unreachable.
     pub(crate) fn sync_task(&mut self, key: &TaskKey) {
         let is_held = self.tasks.get(key).is_some_and(|task| {
-            let agent = self.agents.by_id.get(&task.agent);
+            let agent = self.agents.by_id.get(task.agent());
             let is_there = agent.is_some_and(|agent| agent.state != AgentState::Unreachable);
             is_there && !task.latest.is_terminal()
         });
@@ -63,8 +63,8 @@ impl Core {
         if std::mem::replace(&mut task.is_held, is_held) == is_held {
             return;
         }
-        let held = countable(&task.resources);
-        let (role, agent) = (&task.role, &task.agent);
+        let held = countable(task.resources());
+        let (role, agent) = (&task.role, &task.row().agent);
         let allocator = &mut self.allocator;
         if is_held {
             allocator.allocate(&key.0, role, agent, &held);

@@ -38,6 +38,7 @@ mod settlement;
 mod silence;
 mod state;
 mod subscriptions;
+mod task_table;
 mod tasks;
 mod telling;
 #[cfg(test)]

@@ -200,7 +200,7 @@ impl Core {
         for framework in self.frameworks.keys() {
             let tasks = self.tasks.of(framework).map(|(_, task)| task);
             for task in tasks.filter(|task| !task.latest.is_terminal() && role.holds(&task.role)) {
-                let held = task.resources.unreserved().non_revocable();
+                let held = task.resources().unreserved().non_revocable();
                 consumed.add(&held.quantities());
             }
         }

@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::effect::{After, Fact};
 use crate::event::{SessionId, TimerKey};
 use crate::limits::RECLAIM_TASKS_PER_EVENT_MAX;
-use crate::tasks::{KillWish, TaskKey};
+use crate::task_table::{KillWish, TaskKey};
 
 /// That a task's resources are wanted back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

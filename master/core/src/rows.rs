@@ -3,8 +3,7 @@
 use proffer_model::{AgentId, FrameworkId};
 
 use crate::core::Core;
-use crate::effect::{AgentRow, Fact, FrameworkRow, TaskRow};
-use crate::tasks::TaskKey;
+use crate::effect::{AgentRow, Fact, FrameworkRow};
 
 impl Core {
     /// Records the rows of all that was touched.
@@ -15,9 +14,9 @@ impl Core {
             .frameworks
             .iter()
             .filter_map(|id| self.framework_row(id));
-        let tasks = touched.tasks.iter().filter_map(|key| self.task_row(key));
-        let rows: Vec<Fact> = agents.chain(frameworks).chain(tasks).collect();
-        for row in rows {
+        let rows: Vec<Fact> = agents.chain(frameworks).collect();
+        let tasks = self.tasks.take_touched().into_iter().map(Fact::Task);
+        for row in rows.into_iter().chain(tasks) {
             self.turn.record(row);
         }
     }
@@ -25,11 +24,6 @@ impl Core {
     fn agent_row(&self, id: &AgentId) -> Option<Fact> {
         let agent = self.agents.by_id.get(id)?;
         let entry = self.registry.agents.get(id)?;
-        let is_live = |key: &&TaskKey| {
-            let task = self.tasks.get(key);
-            task.is_some_and(|task| !task.latest.is_terminal())
-        };
-        let tasks = agent.tasks.iter().filter(is_live).count();
         Some(Fact::Agent(Box::new(AgentRow {
             agent: id.clone(),
             description: entry.description.clone(),
@@ -41,7 +35,7 @@ impl Core {
             drain_ends_wall_ms: self.drain_ends_wall_ms(id),
             used: agent.used.clone(),
             offered: agent.offered.clone(),
-            tasks: u64::try_from(tasks).unwrap_or(u64::MAX),
+            tasks: agent.live_tasks,
         })))
     }
 
@@ -61,20 +55,6 @@ impl Core {
             offers: u64::try_from(framework.offers.len()).unwrap_or(u64::MAX),
             demand: self.allocator.wanted_in_all(id),
             used,
-        }))
-    }
-
-    fn task_row(&self, key: &TaskKey) -> Option<Fact> {
-        let task = self.tasks.get(key)?;
-        Some(Fact::Task(TaskRow {
-            framework: key.0.clone(),
-            task: key.1.clone(),
-            name: task.name.clone(),
-            agent: task.agent.clone(),
-            status: task.status.clone(),
-            resources: task.resources.clone(),
-            labels: task.labels.clone(),
-            ports: task.ports.clone(),
         }))
     }
 }

@@ -14,7 +14,8 @@ use proffer_model::{AgentId, AgentState, Incarnation, Reason, Resources, Status,
 
 use crate::core::Core;
 use crate::effect::After;
-use crate::tasks::{Say, Task, TaskKey};
+use crate::task_table::TaskKey;
+use crate::tasks::Say;
 
 /// What a reported task is to the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +86,10 @@ impl Core {
         if let Some(task) = self.forget_task(key)
             && !task.latest.is_terminal()
         {
-            let held = task.resources;
-            self.stray(&task.agent, key, &task.status, held, Some(reason), after);
-            self.recount_used(&task.agent);
+            let held = Resources::clone(task.resources());
+            let agent = task.agent();
+            self.stray(agent, key, task.status(), held, Some(reason), after);
+            self.recount_used(agent);
         }
     }
 
@@ -145,9 +147,9 @@ impl Core {
         } else if is_revenant {
             // It was reported as ended, and that is final.
             Reported::Unwanted(Reason::KillRequested)
-        } else if known.agent == *agent {
+        } else if known.agent() == agent {
             Reported::Known
-        } else if is_there(&known.agent) {
+        } else if is_there(known.agent()) {
             Reported::Copy
         } else {
             Reported::Moved
@@ -162,7 +164,7 @@ impl Core {
         task.skipped = None;
         task.is_delivered = true;
         task.announce(reported.status.number);
-        let was_unreachable = was_unreachable || task.status.state == TaskState::Unreachable;
+        let was_unreachable = was_unreachable || task.status().state == TaskState::Unreachable;
         let is_told = reported.status.number <= task.received;
         let state = reported.status.state;
         if is_told {
@@ -200,9 +202,12 @@ impl Core {
         if reported.group.as_ref().is_some_and(|first| *first != key.1) {
             payer.demand = None;
         }
-        let status = reported.status.clone();
+        let mut status = reported.status.clone();
+        status.task = key.1.clone();
         let (state, is_told) = (status.state, status.number <= reported.acknowledged);
-        let mut task = Task::new(&reported.spec, payer, agent.clone(), status);
+        let mut task = self
+            .tasks
+            .make(key, &reported.spec, payer, agent.clone(), status);
         task.is_delivered = true;
         task.resume(reported.acknowledged);
         task.announce(reported.status.number);

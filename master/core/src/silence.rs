@@ -13,7 +13,8 @@ use proffer_model::{AgentId, AgentState, Reason, TaskState, Time};
 use crate::core::Core;
 use crate::effect::{Fact, OfferEnd};
 use crate::event::TimerKey;
-use crate::tasks::{Say, TaskKey};
+use crate::task_table::TaskKey;
+use crate::tasks::Say;
 
 /// What has been declared lately, and since when nothing is.
 #[derive(Debug, Default)]

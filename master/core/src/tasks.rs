@@ -6,211 +6,21 @@
 //! the task are not taken either. Resources are free as soon as the *latest* state is terminal, the task's id only when
 //! the terminal status is acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proffer_model::link::{Payer, ToAgent};
+use proffer_model::link::ToAgent;
 use proffer_model::{
-    AgentId, AgentState, DemandId, ExecutorSpec, FrameworkId, Incarnation, Port, Reason, Resources,
-    Role, Status, TaskId, TaskSpec, TaskState, session,
+    AgentId, AgentState, FrameworkId, Incarnation, Reason, Status, TaskId, TaskState, session,
 };
 
 use crate::amounts::scalars_of;
 use crate::core::Core;
-use crate::effect::After;
+use crate::effect::{After, Fact};
 use crate::event::SessionId;
 use crate::limits::UNACKNOWLEDGED_MAX;
-use crate::reclaim::Wanted;
-use crate::updates::Update;
-
-/// A task's name within the cluster.
-pub(crate) type TaskKey = (FrameworkId, TaskId);
-
-/// A task that is live or not acknowledged to its end. Its command and environment are the agent's alone.
-#[derive(Debug)]
-pub(crate) struct Task {
-    pub(crate) name: String,
-    pub(crate) resources: Resources,
-    pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) ports: Vec<Port>,
-    /// Who pays. Of a task whose agent does not know it, the framework's first role.
-    pub(crate) role: Role,
-    /// The entry of its framework's demand that it was launched for.
-    pub(crate) demand: Option<DemandId>,
-    pub(crate) agent: AgentId,
-    pub(crate) incarnation: Incarnation,
-    /// The framework's own executor that it is in.
-    pub(crate) executor: Option<Arc<ExecutorSpec>>,
-    /// What its framework was told last, or is about to be.
-    pub(crate) status: Status,
-    /// May be later than the status.
-    pub(crate) latest: TaskState,
-    /// What the framework has not acknowledged, oldest first; those with the number 0 are the master's own.
-    pub(crate) queue: VecDeque<Status>,
-    /// The greatest number of the agent's that was put into the queue.
-    pub(crate) received: u64,
-    /// The greatest number of the agent's that the framework has acknowledged.
-    acknowledged: u64,
-    /// The greatest number that the agent has said to have; what comes after `received` it will send.
-    announced: u64,
-    /// A number that was not taken and must come again before greater ones are taken.
-    pub(crate) skipped: Option<u64>,
-    /// A kill that was asked for; repeated when the agent registers anew.
-    pub(crate) kill: Option<KillWish>,
-    /// Whether what it holds is wanted back.
-    pub(crate) wanted: Option<Wanted>,
-    /// What its framework has changed of it in this term.
-    pub(crate) update: Option<Box<Update>>,
-    /// Whether its agent has ever said that it has it.
-    pub(crate) is_delivered: bool,
-    /// Whether it counts among what its framework uses.
-    is_charged: bool,
-    /// Whether the allocator knows what it holds as held.
-    pub(crate) is_held: bool,
-}
-
-impl Task {
-    /// A task with its first status.
-    pub(crate) fn new(spec: &TaskSpec, payer: Payer, agent: AgentId, status: Status) -> Self {
-        Self {
-            name: spec.name.clone(),
-            resources: spec.resources.clone(),
-            labels: spec.labels.clone(),
-            ports: spec.ports.clone(),
-            role: payer.role,
-            demand: payer.demand,
-            agent,
-            incarnation: status.incarnation,
-            executor: spec.executor.clone(),
-            latest: status.state,
-            status,
-            queue: VecDeque::new(),
-            received: 0,
-            acknowledged: 0,
-            announced: 0,
-            skipped: None,
-            kill: None,
-            wanted: None,
-            update: None,
-            is_delivered: false,
-            is_charged: false,
-            is_held: false,
-        }
-    }
-}
-
-/// That a task is to end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KillWish {
-    /// SIGTERM to SIGKILL; absent: the task's own.
-    pub(crate) grace: Option<Duration>,
-    /// Why, for its statuses.
-    pub(crate) reason: Reason,
-}
-
-/// All tasks.
-#[derive(Debug, Default)]
-pub(crate) struct Tasks {
-    by_framework: BTreeMap<FrameworkId, BTreeMap<TaskId, Task>>,
-}
-
-impl Task {
-    /// The framework has kept this many already, in an earlier term.
-    pub(crate) fn resume(&mut self, acknowledged: u64) {
-        self.acknowledged = acknowledged;
-        self.received = acknowledged;
-    }
-
-    /// Whether its agent has said that there are newer statuses than have come: they say how the task stands, in their
-    /// order, so the master does not say it before them.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.announced > self.received
-    }
-
-    /// Its agent has registered, and has statuses up to this number.
-    pub(crate) fn announce(&mut self, number: u64) {
-        self.announced = number;
-    }
-
-    /// Whether its framework has been told, or is being told, that it has come to its end.
-    pub(crate) fn is_end_told(&self) -> bool {
-        self.status.state.is_terminal() && !self.is_awaited()
-    }
-
-    /// Gives up what the agent will send again, and answers how many statuses that were.
-    pub(crate) fn leave_to_agent(&mut self) -> usize {
-        let before = self.queue.len();
-        let first = self
-            .queue
-            .iter()
-            .map(|status| status.number)
-            .find(|number| *number > 0);
-        self.queue.retain(|status| status.number == 0);
-        if first.is_some() {
-            self.announced = self.announced.max(self.received);
-            self.received = self.acknowledged;
-            self.skipped = first;
-        }
-        before - self.queue.len()
-    }
-}
-
-impl Tasks {
-    pub(crate) fn get(&self, key: &TaskKey) -> Option<&Task> {
-        self.by_framework.get(&key.0)?.get(&key.1)
-    }
-
-    pub(crate) fn get_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
-        self.by_framework.get_mut(&key.0)?.get_mut(&key.1)
-    }
-
-    pub(crate) fn of(&self, framework: &FrameworkId) -> impl Iterator<Item = (&TaskId, &Task)> {
-        self.by_framework.get(framework).into_iter().flatten()
-    }
-
-    /// The ids of a framework's tasks after this one, in order.
-    pub(crate) fn after<'a>(
-        &'a self,
-        framework: &FrameworkId,
-        last: Option<&'a TaskId>,
-    ) -> impl Iterator<Item = &'a TaskId> {
-        let first = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let of = self.by_framework.get(framework).into_iter();
-        of.flat_map(move |of| of.range((first, Bound::Unbounded)))
-            .map(|(task, _)| task)
-    }
-
-    pub(crate) fn of_mut(
-        &mut self,
-        framework: &FrameworkId,
-    ) -> impl Iterator<Item = (&TaskId, &mut Task)> {
-        self.by_framework.get_mut(framework).into_iter().flatten()
-    }
-
-    pub(crate) fn count_of(&self, framework: &FrameworkId) -> usize {
-        self.by_framework.get(framework).map_or(0, BTreeMap::len)
-    }
-
-    pub(crate) fn frameworks(&self) -> impl Iterator<Item = &FrameworkId> {
-        self.by_framework.keys()
-    }
-
-    fn insert(&mut self, key: &TaskKey, task: Task) {
-        let of = self.by_framework.entry(key.0.clone()).or_default();
-        of.insert(key.1.clone(), task);
-    }
-
-    fn remove(&mut self, key: &TaskKey) -> Option<Task> {
-        let of = self.by_framework.get_mut(&key.0)?;
-        let task = of.remove(&key.1);
-        if of.is_empty() {
-            self.by_framework.remove(&key.0);
-        }
-        task
-    }
-}
+use crate::task_table::{KillWish, Task, TaskKey};
 
 impl Core {
     /// An agent reported a status, perhaps again.
@@ -223,12 +33,15 @@ impl Core {
     ) {
         status.agent = Some(agent.clone());
         status.task = key.1.clone();
-        let is_ours = |task: &&Task| task.agent == *agent && task.incarnation == status.incarnation;
+        let is_ours =
+            |task: &&Task| task.agent() == agent && task.incarnation == status.incarnation;
         let Some(task) = self.tasks.get(key).filter(is_ours) else {
             self.on_stray_updated(agent, key, &status, latest);
             return;
         };
-        let is_over = task.status.number == 0 && task.status.state.is_terminal();
+        // The same text, kept once.
+        status.task = task.status().task.clone();
+        let is_over = task.status().number == 0 && task.status().state.is_terminal();
         let is_known = status.number <= task.acknowledged || status.number == 0;
         let must_wait = task.skipped.is_some_and(|skipped| status.number > skipped);
         let is_queued = status.number <= task.received;
@@ -253,17 +66,18 @@ impl Core {
 
     /// Adds a task to the table and charges its framework.
     pub(crate) fn hold_task(&mut self, key: &TaskKey, task: Task) {
-        let (agent, is_live) = (task.agent.clone(), !task.latest.is_terminal());
+        let (agent, is_live) = (task.agent().clone(), !task.latest.is_terminal());
         if let Some(known) = self.agents.by_id.get_mut(&agent) {
             known.tasks.insert(key.clone());
             if is_live {
-                known.used.add(&task.resources);
+                known.used.add(task.resources());
+                known.live_tasks += 1;
             }
         }
         if is_live && let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.live_tasks += 1;
         }
-        let has_numbers = !task.resources.non_scalars().is_empty();
+        let has_numbers = !task.resources().is_scalars();
         self.tasks.insert(key, task);
         self.charge(key);
         self.sync_task(key);
@@ -279,18 +93,22 @@ impl Core {
         self.set_charged(key, false);
         self.set_held(key, false);
         self.forget_wanted(key);
-        let task = self.tasks.remove(key)?;
+        let mut task = self.tasks.remove(key)?;
+        if let Some(row) = task.untouch() {
+            // Whatever it came to is shown, though it is no more.
+            self.turn.record(Fact::Task(row));
+        }
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.unacknowledged = framework.unacknowledged.saturating_sub(task.queue.len());
             framework.live_tasks -= u64::from(!task.latest.is_terminal());
         }
-        if let Some(agent) = self.agents.by_id.get_mut(&task.agent) {
+        if let Some(agent) = self.agents.by_id.get_mut(task.agent()) {
             agent.tasks.remove(key);
         }
         if !task.latest.is_terminal() {
-            self.recount_used(&task.agent);
+            self.give_up_used(task.agent(), task.resources());
         }
-        self.turn.touch_agent(&task.agent);
+        self.turn.touch_agent(task.agent());
         self.turn.touch_framework(&key.0);
         Some(task)
     }
@@ -305,15 +123,17 @@ impl Core {
             return;
         };
         task.latest = latest;
-        let (agent, held) = (task.agent.clone(), task.resources.clone());
+        let (agent, held) = (task.agent().clone(), Arc::clone(task.resources()));
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.live_tasks -= 1;
         }
         self.charge(key);
         self.sync_task(key);
         self.forget_wanted(key);
-        self.rest_ports(&agent, &held);
-        self.recount_used(&agent);
+        if !held.is_scalars() {
+            self.rest_ports(&agent, &held);
+        }
+        self.give_up_used(&agent, &held);
         self.touch_task(key);
     }
 
@@ -322,12 +142,12 @@ impl Core {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
-        let old = task.status.state;
+        let old = task.status().state;
         if old.is_terminal() || (status.state < old && old != TaskState::Unreachable) {
             return;
         }
         let state = status.state;
-        task.status = status;
+        task.set_status(status);
         self.charge(key);
         if state.is_terminal() {
             self.release(key, state);
@@ -383,7 +203,7 @@ impl Core {
         let Some(task) = self.tasks.get(key) else {
             return;
         };
-        let status = self.own_status(key, task, say);
+        let status = self.own_status(task, say);
         self.observe(key, status.clone());
         self.queue_status(key, status, after);
     }
@@ -399,10 +219,14 @@ impl Core {
             return;
         }
         let kept: Vec<Status> = task.queue.drain(..count.min(task.queue.len())).collect();
+        if task.queue.is_empty() {
+            // A task that runs for long need not keep the room for them.
+            task.queue = VecDeque::new();
+        }
         framework.unacknowledged = framework.unacknowledged.saturating_sub(kept.len());
         let number = kept.iter().map(|status| status.number).max().unwrap_or(0);
         task.acknowledged = task.acknowledged.max(number);
-        let agent = task.agent.clone();
+        let agent = task.agent().clone();
         if number > 0 {
             self.acknowledge_to_agent(&agent, key, incarnation, number);
         }
@@ -441,7 +265,7 @@ impl Core {
             return;
         };
         if let Some(KillWish { grace, reason }) = task.kill {
-            let (agent, incarnation) = (task.agent.clone(), task.incarnation);
+            let (agent, incarnation) = (task.agent().clone(), task.incarnation);
             self.kill_at(&agent, key, incarnation, grace, reason, after);
         }
     }
@@ -504,8 +328,9 @@ impl Core {
 
     /// Counts a task among what its framework uses, or not any more: a terminal or unreachable task is not counted.
     fn charge(&mut self, key: &TaskKey) {
-        let holds =
-            |task: &Task| !task.latest.is_terminal() && task.status.state != TaskState::Unreachable;
+        let holds = |task: &Task| {
+            !task.latest.is_terminal() && task.status().state != TaskState::Unreachable
+        };
         let is_charged = self.tasks.get(key).is_some_and(holds);
         self.set_charged(key, is_charged);
     }
@@ -521,7 +346,7 @@ impl Core {
         }
         task.is_charged = is_charged;
         let used = framework.used.entry(task.role.clone()).or_default();
-        let amount = scalars_of(&task.resources);
+        let amount = scalars_of(task.resources());
         if is_charged {
             used.add(&amount);
         } else {
@@ -531,7 +356,7 @@ impl Core {
     }
 
     pub(crate) fn touch_task(&mut self, key: &TaskKey) {
-        self.turn.touch_task(key);
+        self.tasks.touch(key);
         self.turn.touch_framework(&key.0);
     }
 
@@ -558,7 +383,7 @@ impl Core {
         task.received = status.number;
         if was_awaited {
             // What is known is ahead of what was told; from here on it is what was told.
-            task.status = status.clone();
+            task.set_status(status.clone());
             self.charge(key);
             self.touch_task(key);
         } else {
@@ -591,18 +416,18 @@ impl Core {
             return unknown.map(|say| self.unknown_status(key, say));
         };
         let is_left_to_agent = task.is_awaited() && !self.is_agent_unreachable(task);
-        (!is_left_to_agent).then(|| self.known_status(key, task))
+        (!is_left_to_agent).then(|| self.known_status(task))
     }
 
     /// How a task stands that waits for no acknowledgement. Of one whose agent has more to say only that it is there: what
     /// is known is ahead of what will be told.
-    pub(crate) fn known_status(&self, key: &TaskKey, task: &Task) -> Status {
+    pub(crate) fn known_status(&self, task: &Task) -> Status {
         if !task.is_awaited() {
-            let say = reconciled(task.status.state, &task.status.message);
-            let exit = task.status.exit;
+            let say = reconciled(task.status().state, &task.status().message);
+            let exit = task.status().exit;
             return Status {
                 exit,
-                ..self.own_status(key, task, say)
+                ..self.own_status(task, say)
             };
         }
         let say = if self.is_agent_unreachable(task) {
@@ -610,11 +435,11 @@ impl Core {
         } else {
             reconciled(TaskState::Staging, "its agent will say how it stands")
         };
-        self.own_status(key, task, say)
+        self.own_status(task, say)
     }
 
     fn is_agent_unreachable(&self, task: &Task) -> bool {
-        let agent = self.agents.by_id.get(&task.agent);
+        let agent = self.agents.by_id.get(task.agent());
         agent.is_some_and(|agent| agent.state == AgentState::Unreachable)
     }
 
@@ -645,18 +470,18 @@ impl Core {
     }
 
     /// A status in the master's own name.
-    fn own_status(&self, key: &TaskKey, task: &Task, say: Say) -> Status {
+    fn own_status(&self, task: &Task, say: Say) -> Status {
         Status {
-            task: key.1.clone(),
+            task: task.status().task.clone(),
             incarnation: task.incarnation,
-            agent: Some(task.agent.clone()),
+            agent: Some(task.agent().clone()),
             number: 0,
             state: say.state,
             reason: say.reason,
             message: say.message,
             exit: None,
-            healthy: task.status.healthy,
-            checks: task.status.checks.clone(),
+            healthy: task.status().healthy,
+            checks: task.status().checks.clone(),
             wall_ms: self.turn.now.wall_ms,
         }
     }

@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::effect::After;
 use crate::event::{SessionId, TimerKey};
 use crate::limits::{SNAPSHOT_STEP_INTERVAL, SNAPSHOT_TASKS_PER_STEP};
-use crate::tasks::TaskKey;
+use crate::task_table::TaskKey;
 
 /// Stands with the session while there is one, with its framework else.
 #[derive(Debug, Default)]
@@ -284,7 +284,7 @@ impl Core {
             return;
         };
         if known.queue.is_empty() {
-            let status = self.known_status(&key, known);
+            let status = self.known_status(known);
             self.send_session(session, Event::Updated(status), after);
             return;
         }

@@ -10,7 +10,6 @@ use proffer_model::{AgentId, FrameworkId, Time};
 
 use crate::effect::{After, Effect, Effects, Fact};
 use crate::event::Seq;
-use crate::tasks::TaskKey;
 
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
@@ -28,7 +27,6 @@ pub(crate) struct Turn {
 pub(crate) struct Touched {
     pub(crate) agents: BTreeSet<AgentId>,
     pub(crate) frameworks: BTreeSet<FrameworkId>,
-    pub(crate) tasks: BTreeSet<TaskKey>,
 }
 
 impl Turn {
@@ -96,12 +94,6 @@ impl Turn {
     pub(crate) fn touch_framework(&mut self, framework: &FrameworkId) {
         if !self.touched.frameworks.contains(framework) {
             self.touched.frameworks.insert(framework.clone());
-        }
-    }
-
-    pub(crate) fn touch_task(&mut self, task: &TaskKey) {
-        if !self.touched.tasks.contains(task) {
-            self.touched.tasks.insert(task.clone());
         }
     }
 

@@ -8,7 +8,7 @@ use proffer_model::{FrameworkId, Problem, TaskId, code};
 
 use crate::core::Core;
 use crate::effect::After;
-use crate::tasks::TaskKey;
+use crate::task_table::TaskKey;
 
 /// What was changed of a task in this term.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Core {
         self.judge_update(&key)?;
         if let Some(known) = self.tasks.get_mut(&key) {
             if let Some(labels) = &labels {
-                known.labels.clone_from(labels);
+                known.set_labels(labels);
             }
             let update = known.update.get_or_insert_default();
             update.labels = labels.or(update.labels.take());
@@ -58,7 +58,7 @@ impl Core {
             return;
         };
         if let Some(labels) = &update.labels {
-            task.labels.clone_from(labels);
+            task.set_labels(labels);
         }
         let message = ToAgent::UpdateTask {
             epoch,
@@ -68,7 +68,7 @@ impl Core {
             labels: update.labels,
             grace: update.grace,
         };
-        let agent = task.agent.clone();
+        let agent = task.agent().clone();
         self.send_agent(&agent, message, after);
     }
 
@@ -86,9 +86,9 @@ impl Core {
                 .field(field)
                 .hint("launch another one"));
         }
-        let agent = self.agents.by_id.get(&task.agent);
+        let agent = self.agents.by_id.get(task.agent());
         if agent.is_none_or(|agent| agent.link.is_none()) {
-            let message = format!("agent {} of task {} is not connected", task.agent, key.1);
+            let message = format!("agent {} of task {} is not connected", task.agent(), key.1);
             return Err(Problem::new(code::AGENT_AWAY, message)
                 .field(field)
                 .hint("try again when it is back"));

@@ -407,7 +407,7 @@ fn encode_task(row: &TaskRow, agent: Option<&AgentRow>) -> v1::Task {
     let description = agent.map(|row| &row.description);
     v1::Task {
         id: row.task.to_string(),
-        name: row.name.clone(),
+        name: row.name().to_owned(),
         framework_id: row.framework.to_string(),
         agent_id: row.agent.to_string(),
         agent_address: description
@@ -417,9 +417,9 @@ fn encode_task(row: &TaskRow, agent: Option<&AgentRow>) -> v1::Task {
             .map(|agent| agent.host.clone())
             .unwrap_or_default(),
         status: Some(encode_status(&row.status)),
-        resources: Some(encode_resources(&row.resources)),
-        labels: row.labels.clone(),
-        ports: row.ports.iter().map(encode_port).collect(),
+        resources: Some(encode_resources(&row.outline.resources)),
+        labels: row.outline.labels.clone(),
+        ports: row.outline.ports.iter().map(encode_port).collect(),
     }
 }
 

@@ -37,7 +37,7 @@ impl<K, R> Default for Table<K, R> {
 
 impl<K: Ord, R> Table<K, R> {
     /// Puts a row in place of the one with the same key, and answers that.
-    pub(crate) fn put(&mut self, key: K, row: R) -> Option<Arc<R>> {
+    pub(crate) fn put(&mut self, key: K, row: impl Into<Arc<R>>) -> Option<Arc<R>> {
         let place = match self.places.get(&key) {
             Some(place) => *place,
             None => {
@@ -46,7 +46,7 @@ impl<K: Ord, R> Table<K, R> {
                 place
             }
         };
-        self.slot(place)?.replace(Arc::new(row))
+        self.slot(place)?.replace(row.into())
     }
 
     /// Takes a row out.

@@ -153,7 +153,7 @@ impl Tables {
         }
     }
 
-    fn put_task(&mut self, row: TaskRow) {
+    fn put_task(&mut self, row: Arc<TaskRow>) {
         let (key, state) = ((row.framework.clone(), row.task.clone()), row.status.state);
         if !state.is_terminal() && self.frameworks.get(&key.0).is_none() {
             return;
@@ -238,6 +238,7 @@ fn gauge(count: u64) -> i64 {
 mod tests {
     use std::collections::BTreeSet;
 
+    use proffer_master_core::effect::TaskOutline;
     use proffer_model::{FrameworkDescription, Reason, Resources, Status};
 
     use super::*;
@@ -279,16 +280,19 @@ mod tests {
             checks: Vec::new(),
             wall_ms: 0,
         };
-        Fact::Task(TaskRow {
+        let outline = TaskOutline {
+            name: None,
+            resources: Arc::default(),
+            labels: BTreeMap::new(),
+            ports: Box::default(),
+        };
+        Fact::Task(Arc::new(TaskRow {
             framework: framework(id),
             task,
-            name: String::new(),
             agent: "a".parse().expect("id"),
             status,
-            resources: Resources::new(),
-            labels: BTreeMap::new(),
-            ports: Vec::new(),
-        })
+            outline: Arc::new(outline),
+        }))
     }
 
     fn numbers(tables: &Tables) -> BTreeSet<String> {

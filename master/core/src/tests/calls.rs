@@ -363,7 +363,7 @@ fn a_task_that_runs_is_changed_with_its_agent_and_where_it_is_shown() {
         Answer::Done
     );
     let shown = world.facts.iter().rev().find_map(|fact| match fact {
-        Fact::Task(row) => Some(row.labels.clone()),
+        Fact::Task(row) => Some(row.outline.labels.clone()),
         _ => None,
     });
     assert_eq!(shown, Some([("a".to_owned(), "b".to_owned())].into()));
@@ -402,7 +402,18 @@ fn a_task_that_runs_is_changed_with_its_agent_and_where_it_is_shown() {
     let link = world.returns(&agent, "a", "cpus:4", vec![task]);
     assert_eq!(updates(world.orders(link)), [(incarnation, Some(1), nine)]);
     let key = (framework, task_id("t"));
-    assert_eq!(world.core.tasks.get(&key).expect("it").labels.len(), 1);
+    assert_eq!(
+        world
+            .core
+            .tasks
+            .get(&key)
+            .expect("it")
+            .row()
+            .outline
+            .labels
+            .len(),
+        1
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod state;
 mod sweeps;
 mod task_table;
 mod tasks;
+mod together;
 mod volumes;
 mod watches;
 mod windows;

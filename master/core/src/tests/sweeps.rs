@@ -19,7 +19,7 @@ fn what_changes_during_a_sweep_is_offered_after_it_and_not_only_by_the_next() {
     let (framework, _) = world.subscribed(holder);
     let incarnation = world.run(holder, spec("t", "cpus:1"));
     let of_task = world.core.tasks.of(&framework).next().expect("one").1;
-    let agent = of_task.agent.clone();
+    let agent = of_task.agent().clone();
     let link = world.core.agents.by_id[&agent].link.expect("a link");
     world.pass_s(10);
     world.drain(holder);

@@ -39,7 +39,7 @@ pub(super) struct World {
     /// Whether what is to be written is durable at once.
     pub(super) is_writing: bool,
     pub(super) written: Registry,
-    pending: Option<Seq>,
+    pub(super) pending: Option<Seq>,
     timers: BTreeMap<TimerKey, u64>,
     sequences: BTreeMap<SessionId, u64>,
     next: u64,
@@ -167,6 +167,22 @@ impl World {
         self.core.step(self.now, event.clone(), &mut effects);
         if let Err(broken) = self.core.check_invariants() {
             panic!("{broken}, after {event:?}");
+        }
+        self.take(effects);
+        if self.is_writing {
+            self.write();
+        }
+    }
+
+    /// Many things that happen together.
+    pub(super) fn step_together(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.core.take(self.now, event);
+        }
+        let mut effects = Effects::new();
+        self.core.end_step(&mut effects);
+        if let Err(broken) = self.core.check_invariants() {
+            panic!("{broken}");
         }
         self.take(effects);
         if self.is_writing {

@@ -1,0 +1,371 @@
+//! The table of tasks: what is kept of each, in as little memory as may be, and found quickly.
+//!
+//! There may be a million of them. What never changes of a task is kept once for all that are alike; what is shown of it is
+//! shared with the view. The subtle thing: whoever asks for a task asks for it many times in a row, so the table looks first
+//! where it found the last one.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proffer_model::link::Payer;
+use proffer_model::{
+    AgentId, DemandId, ExecutorSpec, FrameworkId, Incarnation, Reason, Resources, Role, Status,
+    TaskId, TaskSpec, TaskState,
+};
+
+use crate::effect::{TaskOutline, TaskRow};
+use crate::reclaim::Wanted;
+use crate::updates::Update;
+
+/// A task's name within the cluster.
+pub(crate) type TaskKey = (FrameworkId, TaskId);
+
+/// A task that is live or not acknowledged to its end. Its command and environment are the agent's alone.
+#[derive(Debug)]
+pub(crate) struct Task {
+    /// As it is shown; with what its framework was told last, or is about to be.
+    row: Arc<TaskRow>,
+    /// Who pays. Of a task whose agent does not know it, the framework's first role.
+    pub(crate) role: Role,
+    /// The entry of its framework's demand that it was launched for.
+    pub(crate) demand: Option<DemandId>,
+    pub(crate) incarnation: Incarnation,
+    /// The framework's own executor that it is in.
+    pub(crate) executor: Option<Arc<ExecutorSpec>>,
+    /// May be later than the status.
+    pub(crate) latest: TaskState,
+    /// What the framework has not acknowledged, oldest first; those with the number 0 are the master's own.
+    pub(crate) queue: VecDeque<Status>,
+    /// The greatest number of the agent's that was put into the queue.
+    pub(crate) received: u64,
+    /// The greatest number of the agent's that the framework has acknowledged.
+    pub(crate) acknowledged: u64,
+    /// The greatest number that the agent has said to have; what comes after `received` it will send.
+    pub(crate) announced: u64,
+    /// A number that was not taken and must come again before greater ones are taken.
+    pub(crate) skipped: Option<u64>,
+    /// A kill that was asked for; repeated when the agent registers anew.
+    pub(crate) kill: Option<KillWish>,
+    /// Whether what it holds is wanted back.
+    pub(crate) wanted: Option<Wanted>,
+    /// What its framework has changed of it in this term.
+    pub(crate) update: Option<Box<Update>>,
+    /// Whether its agent has ever said that it has it.
+    pub(crate) is_delivered: bool,
+    /// Whether its framework's usage counts it.
+    pub(crate) is_charged: bool,
+    /// Whether the allocator knows what it holds as held.
+    pub(crate) is_held: bool,
+    /// Whether it is to be shown anew.
+    is_touched: bool,
+}
+
+impl Task {
+    /// What is shown of it.
+    pub(crate) fn row(&self) -> &Arc<TaskRow> {
+        &self.row
+    }
+
+    /// What its framework was told last, or is about to be.
+    pub(crate) fn status(&self) -> &Status {
+        &self.row.status
+    }
+
+    /// Its framework is told this.
+    pub(crate) fn set_status(&mut self, status: Status) {
+        match Arc::get_mut(&mut self.row) {
+            Some(row) => row.status = status,
+            None => {
+                let old = &self.row;
+                self.row = Arc::new(TaskRow {
+                    framework: old.framework.clone(),
+                    task: old.task.clone(),
+                    agent: old.agent.clone(),
+                    status,
+                    outline: Arc::clone(&old.outline),
+                });
+            }
+        }
+    }
+
+    /// Its framework has given it these instead of those that it was launched with.
+    pub(crate) fn set_labels(&mut self, labels: &BTreeMap<String, String>) {
+        if self.row.outline.labels != *labels {
+            let row = Arc::make_mut(&mut self.row);
+            Arc::make_mut(&mut row.outline).labels.clone_from(labels);
+        }
+    }
+
+    pub(crate) fn agent(&self) -> &AgentId {
+        &self.row.agent
+    }
+
+    /// What it holds while it is not terminal.
+    pub(crate) fn resources(&self) -> &Arc<Resources> {
+        &self.row.outline.resources
+    }
+
+    /// The framework has kept this many already, in an earlier term.
+    pub(crate) fn resume(&mut self, acknowledged: u64) {
+        self.acknowledged = acknowledged;
+        self.received = acknowledged;
+    }
+
+    /// Whether its agent has said that there are newer statuses than have come: they say how the task stands, in their
+    /// order, so the master does not say it before them.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.announced > self.received
+    }
+
+    /// Its agent has registered, and has statuses up to this number.
+    pub(crate) fn announce(&mut self, number: u64) {
+        self.announced = number;
+    }
+
+    /// Whether its framework has been told, or is being told, that it has come to its end.
+    pub(crate) fn is_end_told(&self) -> bool {
+        self.status().state.is_terminal() && !self.is_awaited()
+    }
+
+    /// Gives up what the agent will send again, and answers how many statuses that were.
+    fn leave_to_agent(&mut self) -> usize {
+        let before = self.queue.len();
+        let first = self
+            .queue
+            .iter()
+            .map(|status| status.number)
+            .find(|number| *number > 0);
+        self.queue.retain(|status| status.number == 0);
+        if first.is_some() {
+            self.announced = self.announced.max(self.received);
+            self.received = self.acknowledged;
+            self.skipped = first;
+        }
+        before - self.queue.len()
+    }
+}
+
+/// That a task is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KillWish {
+    /// SIGTERM to SIGKILL; absent: the task's own.
+    pub(crate) grace: Option<Duration>,
+    /// Why, for its statuses.
+    pub(crate) reason: Reason,
+}
+
+/// All tasks.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    by_framework: BTreeMap<FrameworkId, BTreeMap<TaskId, u32>>,
+    slots: Vec<Option<Task>>,
+    vacant: Vec<u32>,
+    /// Where the last one was found.
+    last: Cell<u32>,
+    /// The last outline that was made: most tasks of a framework differ in nothing but their names.
+    outline: Option<Arc<TaskOutline>>,
+    /// Those that are to be shown anew, in the order in which they were touched.
+    touched: Vec<u32>,
+}
+
+impl Tasks {
+    /// A task with its first status, which is not in the table yet.
+    pub(crate) fn make(
+        &mut self,
+        key: &TaskKey,
+        spec: &TaskSpec,
+        payer: Payer,
+        agent: AgentId,
+        status: Status,
+    ) -> Task {
+        Task {
+            role: payer.role,
+            demand: payer.demand,
+            incarnation: status.incarnation,
+            executor: spec.executor.clone(),
+            latest: status.state,
+            row: Arc::new(TaskRow {
+                framework: key.0.clone(),
+                task: key.1.clone(),
+                agent,
+                outline: self.outline_of(spec),
+                status,
+            }),
+            queue: VecDeque::new(),
+            received: 0,
+            acknowledged: 0,
+            announced: 0,
+            skipped: None,
+            kill: None,
+            wanted: None,
+            update: None,
+            is_delivered: false,
+            is_charged: false,
+            is_held: false,
+            is_touched: false,
+        }
+    }
+
+    /// What is kept of a spec; the same one as for the task before, where that is alike.
+    fn outline_of(&mut self, spec: &TaskSpec) -> Arc<TaskOutline> {
+        let name = (spec.name != spec.id.as_str()).then(|| spec.name.as_str());
+        let last = self.outline.as_ref();
+        let last = last.filter(|last| *last.resources == spec.resources);
+        if let Some(last) = last
+            && last.name.as_deref() == name
+            && last.labels == spec.labels
+            && *last.ports == *spec.ports
+        {
+            return Arc::clone(last);
+        }
+        let outline = Arc::new(TaskOutline {
+            name: name.map(Into::into),
+            resources: match last {
+                Some(last) => Arc::clone(&last.resources),
+                None => Arc::new(spec.resources.clone()),
+            },
+            labels: spec.labels.clone(),
+            ports: spec.ports.as_slice().into(),
+        });
+        self.outline = Some(Arc::clone(&outline));
+        outline
+    }
+
+    pub(crate) fn get(&self, key: &TaskKey) -> Option<&Task> {
+        let slot = self.slot_of(key)?;
+        self.at(slot)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
+        let slot = self.slot_of(key)?;
+        self.at_mut(slot)
+    }
+
+    pub(crate) fn of(&self, framework: &FrameworkId) -> impl Iterator<Item = (&TaskId, &Task)> {
+        let of = self.by_framework.get(framework).into_iter().flatten();
+        of.filter_map(|(id, slot)| Some((id, self.at(*slot)?)))
+    }
+
+    /// The ids of a framework's tasks after this one, in order.
+    pub(crate) fn after<'a>(
+        &'a self,
+        framework: &FrameworkId,
+        last: Option<&'a TaskId>,
+    ) -> impl Iterator<Item = &'a TaskId> {
+        let first = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let of = self.by_framework.get(framework).into_iter();
+        of.flat_map(move |of| of.range((first, Bound::Unbounded)))
+            .map(|(task, _)| task)
+    }
+
+    /// Gives up what the agents of a framework's tasks will send again, and answers how many statuses that were.
+    pub(crate) fn leave_to_agents(&mut self, framework: &FrameworkId) -> usize {
+        let of = self.by_framework.get(framework).into_iter().flatten();
+        let slots: Vec<u32> = of.map(|(_, slot)| *slot).collect();
+        let left = slots.into_iter();
+        left.filter_map(|slot| Some(self.at_mut(slot)?.leave_to_agent()))
+            .sum()
+    }
+
+    pub(crate) fn count_of(&self, framework: &FrameworkId) -> usize {
+        self.by_framework.get(framework).map_or(0, BTreeMap::len)
+    }
+
+    pub(crate) fn frameworks(&self) -> impl Iterator<Item = &FrameworkId> {
+        self.by_framework.keys()
+    }
+
+    /// Puts a task in; there must be none of this name.
+    pub(crate) fn insert(&mut self, key: &TaskKey, task: Task) {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // There are fewer tasks than numbers: each takes hundreds of bytes.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(place) = self.place(slot) {
+            *place = Some(task);
+        }
+        let of = self.by_framework.entry(key.0.clone()).or_default();
+        of.insert(key.1.clone(), slot);
+        self.last.set(slot);
+    }
+
+    /// Takes a task out.
+    pub(crate) fn remove(&mut self, key: &TaskKey) -> Option<Task> {
+        let of = self.by_framework.get_mut(&key.0)?;
+        let slot = of.remove(&key.1)?;
+        if of.is_empty() {
+            self.by_framework.remove(&key.0);
+        }
+        self.vacant.push(slot);
+        self.place(slot)?.take()
+    }
+
+    /// A task is to be shown anew.
+    pub(crate) fn touch(&mut self, key: &TaskKey) {
+        let Some(slot) = self.slot_of(key) else {
+            return;
+        };
+        if let Some(task) = self.at_mut(slot)
+            && !std::mem::replace(&mut task.is_touched, true)
+        {
+            self.touched.push(slot);
+        }
+    }
+
+    /// What is to be shown of those that were touched.
+    pub(crate) fn take_touched(&mut self) -> Vec<Arc<TaskRow>> {
+        let touched = std::mem::take(&mut self.touched).into_iter();
+        touched
+            .filter_map(|slot| self.at_mut(slot)?.untouch())
+            .collect()
+    }
+
+    fn slot_of(&self, key: &TaskKey) -> Option<u32> {
+        let is_it = |row: &TaskRow| row.task == key.1 && row.framework == key.0;
+        let last = self.last.get();
+        if self.at(last).is_some_and(|task| is_it(&task.row)) {
+            return Some(last);
+        }
+        let slot = *self.by_framework.get(&key.0)?.get(&key.1)?;
+        self.last.set(slot);
+        Some(slot)
+    }
+
+    fn at(&self, slot: u32) -> Option<&Task> {
+        let slot = usize::try_from(slot).ok()?;
+        self.slots.get(slot)?.as_ref()
+    }
+
+    fn at_mut(&mut self, slot: u32) -> Option<&mut Task> {
+        self.place(slot)?.as_mut()
+    }
+
+    fn place(&mut self, slot: u32) -> Option<&mut Option<Task>> {
+        let slot = usize::try_from(slot).ok()?;
+        self.slots.get_mut(slot)
+    }
+}
+
+impl Task {
+    /// What is to be shown of it, if it was touched.
+    pub(crate) fn untouch(&mut self) -> Option<Arc<TaskRow>> {
+        std::mem::take(&mut self.is_touched).then(|| Arc::clone(&self.row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+
+    #[test]
+    fn a_task_is_small() {
+        assert!(size_of::<Task>() <= 224, "{}", size_of::<Task>());
+        assert!(size_of::<TaskRow>() <= 176, "{}", size_of::<TaskRow>());
+    }
+}
