@@ -189,14 +189,14 @@ impl Core {
         let (Some(session), None) = (executor.session, &executor.end) else {
             return;
         };
-        let mut launches: BTreeMap<Incarnation, Vec<RunId>> = BTreeMap::new();
+        let mut launches: BTreeMap<(Incarnation, TaskId), Vec<RunId>> = BTreeMap::new();
         for task_run in &executor.tasks {
             if let Some(task) = self.tasks.get(task_run)
                 && task.phase == Phase::Starting
                 && !task.word.is_sent
             {
-                let group = task.group.as_ref().map(|(_, first)| *first);
-                let first = group.unwrap_or(task.incarnation);
+                let group = task.group.clone().map(|(id, launch)| (launch, id));
+                let first = group.unwrap_or_else(|| (task.incarnation, task.spec.id.clone()));
                 launches.entry(first).or_default().push(*task_run);
             }
         }

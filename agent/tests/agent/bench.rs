@@ -172,6 +172,7 @@ impl Bench {
             heartbeat_interval: Duration::from_secs(1),
         })
         .await;
+        tokio::spawn(beat(link.to_agent.downgrade()));
         self.link = Some(link);
     }
 
@@ -331,6 +332,21 @@ impl Link {
     pub(crate) async fn receive(&mut self) -> ToMaster {
         let message = timeout(PATIENCE, self.from_agent.message()).await;
         decode_to_master(message.unwrap().unwrap().unwrap()).unwrap()
+    }
+}
+
+/// Says that the master is there for as long as the link is, so that a slow host does not end it.
+async fn beat(to_agent: mpsc::WeakSender<Result<v1::ToAgent, tonic::Status>>) {
+    let mut beats = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        beats.tick().await;
+        let Some(to_agent) = to_agent.upgrade() else {
+            return;
+        };
+        let heartbeat = encode_to_agent(&ToAgent::Heartbeat { epoch: EPOCH });
+        if to_agent.send(Ok(heartbeat)).await.is_err() {
+            return;
+        }
     }
 }
 

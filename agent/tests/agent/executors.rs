@@ -65,16 +65,23 @@ struct Session {
 }
 
 impl Session {
+    /// Tries again while the connection is let go: too many are open.
     async fn open(place: &Place, token: &str) -> Result<Self, tonic::Status> {
-        let endpoint = Endpoint::try_from(format!("unix://{}", place.socket.display())).unwrap();
-        // While too many are open, further ones are let go.
         let begun = Instant::now();
-        let channel = loop {
-            match endpoint.connect().await {
-                Ok(channel) => break channel,
-                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+        loop {
+            match Self::try_open(place, token).await {
+                Err(status) if std::error::Error::source(&status).is_some() => {
+                    assert!(begun.elapsed() < PATIENCE, "{status}");
+                }
+                opened => return opened,
             }
-        };
+        }
+    }
+
+    async fn try_open(place: &Place, token: &str) -> Result<Self, tonic::Status> {
+        let endpoint = Endpoint::try_from(format!("unix://{}", place.socket.display())).unwrap();
+        let channel = endpoint.connect().await;
+        let channel = channel.map_err(|error| tonic::Status::from_error(error.into()))?;
         let (calls, outgoing) = mpsc::channel(100);
         let mut request = Request::new(ReceiverStream::new(outgoing));
         let bearer = format!("Bearer {token}").parse().unwrap();
