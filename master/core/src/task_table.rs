@@ -211,7 +211,7 @@ impl Tasks {
 
     /// What is kept of a spec; the same one as for the task before, where that is alike.
     fn outline_of(&mut self, spec: &TaskSpec) -> Arc<TaskOutline> {
-        let name = (spec.name != spec.id.as_str()).then(|| spec.name.as_str());
+        let name = (spec.name != spec.id.as_str()).then_some(spec.name.as_str());
         let last = self.outline.as_ref();
         let last = last.filter(|last| *last.resources == spec.resources);
         if let Some(last) = last
