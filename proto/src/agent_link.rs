@@ -101,78 +101,10 @@ pub fn encode_to_agent(message: &ToAgent) -> v1::ToAgent {
             (*epoch, AgentMessage::Welcome(welcome))
         }
         ToAgent::Refused(problem) => (Epoch(0), AgentMessage::Refused(encode_problem(problem))),
-        ToAgent::Launch {
-            epoch,
-            framework,
-            incarnation,
-            spec,
-            payer,
-        } => {
-            let launch = encode_launch(framework, *incarnation, spec, payer.as_ref());
-            (*epoch, AgentMessage::Launch(launch))
-        }
-        ToAgent::Kill {
-            epoch,
-            framework,
-            task,
-            incarnation,
-            grace,
-            reason,
-        } => {
-            let kill = v1::KillTask {
-                framework_id: framework.to_string(),
-                task_id: task.to_string(),
-                incarnation: incarnation.0,
-                grace_ms: grace.map(encode_duration),
-                reason: encode_reason(*reason).into(),
-            };
-            (*epoch, AgentMessage::Kill(kill))
-        }
-        ToAgent::Acknowledge {
-            epoch,
-            framework,
-            task,
-            incarnation,
-            number,
-        } => {
-            let acknowledge = v1::AcknowledgeStatus {
-                framework_id: framework.to_string(),
-                task_id: task.to_string(),
-                incarnation: incarnation.0,
-                number: *number,
-            };
-            (*epoch, AgentMessage::Acknowledge(acknowledge))
-        }
         ToAgent::Heartbeat { epoch } => (*epoch, AgentMessage::Heartbeat(v1::LinkHeartbeat {})),
-        ToAgent::LaunchGroup {
-            epoch,
-            framework,
-            payer,
-            tasks,
-        } => {
-            let group = v1::LaunchGroupOfTasks {
-                framework_id: framework.to_string(),
-                payer: payer.as_ref().map(encode_payer),
-                tasks: tasks.iter().map(encode_grouped).collect(),
-            };
-            (*epoch, AgentMessage::LaunchGroup(group))
-        }
-        ToAgent::UpdateTask {
-            epoch,
-            framework,
-            task,
-            incarnation,
-            labels,
-            grace,
-        } => {
-            let update = v1::UpdateAgentTask {
-                framework_id: framework.to_string(),
-                task_id: task.to_string(),
-                incarnation: incarnation.0,
-                labels: labels.clone().map(|labels| v1::Labels { labels }),
-                kill_grace_ms: grace.map(encode_duration),
-            };
-            (*epoch, AgentMessage::UpdateTask(update))
+        ToAgent::Volumes { epoch, volumes } => {
+            let volumes = encode_agent_volumes(volumes);
+            (*epoch, AgentMessage::Volumes(volumes))
         }
         ToAgent::Message {
             epoch,
@@ -196,15 +128,85 @@ pub fn encode_to_agent(message: &ToAgent) -> v1::ToAgent {
             };
             (*epoch, AgentMessage::ShutdownExecutor(shutdown))
         }
-        ToAgent::Volumes { epoch, volumes } => {
-            let volumes = encode_agent_volumes(volumes);
-            (*epoch, AgentMessage::Volumes(volumes))
+        ToAgent::Launch { epoch, .. }
+        | ToAgent::LaunchGroup { epoch, .. }
+        | ToAgent::Kill { epoch, .. }
+        | ToAgent::Acknowledge { epoch, .. }
+        | ToAgent::UpdateTask { epoch, .. } => {
+            return v1::ToAgent {
+                epoch: epoch.0,
+                message: encode_task_order(message),
+            };
         }
     };
     v1::ToAgent {
         epoch: epoch.0,
         message: Some(message),
     }
+}
+
+/// An order about tasks; nothing of anything else.
+fn encode_task_order(message: &ToAgent) -> Option<AgentMessage> {
+    Some(match message {
+        ToAgent::Launch {
+            epoch: _,
+            framework,
+            incarnation,
+            spec,
+            payer,
+        } => AgentMessage::Launch(encode_launch(framework, *incarnation, spec, payer.as_ref())),
+        ToAgent::LaunchGroup {
+            epoch: _,
+            framework,
+            payer,
+            tasks,
+        } => AgentMessage::LaunchGroup(v1::LaunchGroupOfTasks {
+            framework_id: framework.to_string(),
+            payer: payer.as_ref().map(encode_payer),
+            tasks: tasks.iter().map(encode_grouped).collect(),
+        }),
+        ToAgent::Kill {
+            epoch: _,
+            framework,
+            task,
+            incarnation,
+            grace,
+            reason,
+        } => AgentMessage::Kill(v1::KillTask {
+            framework_id: framework.to_string(),
+            task_id: task.to_string(),
+            incarnation: incarnation.0,
+            grace_ms: grace.map(encode_duration),
+            reason: encode_reason(*reason).into(),
+        }),
+        ToAgent::Acknowledge {
+            epoch: _,
+            framework,
+            task,
+            incarnation,
+            number,
+        } => AgentMessage::Acknowledge(v1::AcknowledgeStatus {
+            framework_id: framework.to_string(),
+            task_id: task.to_string(),
+            incarnation: incarnation.0,
+            number: *number,
+        }),
+        ToAgent::UpdateTask {
+            epoch: _,
+            framework,
+            task,
+            incarnation,
+            labels,
+            grace,
+        } => AgentMessage::UpdateTask(v1::UpdateAgentTask {
+            framework_id: framework.to_string(),
+            task_id: task.to_string(),
+            incarnation: incarnation.0,
+            labels: labels.clone().map(|labels| v1::Labels { labels }),
+            kill_grace_ms: grace.map(encode_duration),
+        }),
+        _ => return None,
+    })
 }
 
 fn encode_launch(
