@@ -14,10 +14,23 @@ const FILES: [&str; 10] = [
     "proffer/checkpoint/v1/checkpoint.proto",
 ];
 
+/// Mesos's own messages, for what was written for it.
+const MESOS_FILES: [&str; 3] = [
+    "mesos/v1/scheduler/scheduler.proto",
+    "mesos/v1/executor/executor.proto",
+    "mesos/v1/master/master.proto",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proffer");
+    println!("cargo:rerun-if-changed=mesos");
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let mesos = protox::compile(MESOS_FILES, ["."])?;
+    std::fs::write(out.join("mesos.bin"), prost::Message::encode_to_vec(&mesos))?;
+    tonic_prost_build::Config::new()
+        .enable_type_names()
+        .compile_fds(mesos)?;
     std::fs::write(
         out.join("descriptors.bin"),
         prost::Message::encode_to_vec(&descriptors),

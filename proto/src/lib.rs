@@ -14,6 +14,7 @@ mod fields;
 mod kept_volume;
 mod leader;
 mod limits;
+pub mod mesos;
 mod offer;
 mod operation;
 mod operator;

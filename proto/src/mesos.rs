@@ -1,0 +1,70 @@
+//! Mesos's v1 messages: what was written for Apache Mesos says these, to the master's Mesos endpoint and to the agent's.
+//!
+//! Only the adapters use them. Everything that is read here has all its required fields; the texts of the errors are
+//! Mesos's, since they are for Mesos's clients.
+
+mod json;
+mod required;
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+use prost::{Message, Name};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+
+pub use json::{read_json, write_json};
+
+/// The generated messages, with Mesos's names and numbers.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    unreachable_pub,
+    rust_2018_idioms,
+    reason = "generated code"
+)]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/mesos.v1.rs"));
+
+    pub mod scheduler {
+        include!(concat!(env!("OUT_DIR"), "/mesos.v1.scheduler.rs"));
+    }
+    pub mod executor {
+        include!(concat!(env!("OUT_DIR"), "/mesos.v1.executor.rs"));
+    }
+    pub mod master {
+        include!(concat!(env!("OUT_DIR"), "/mesos.v1.master.rs"));
+    }
+    pub mod quota {
+        include!(concat!(env!("OUT_DIR"), "/mesos.v1.quota.rs"));
+    }
+    pub mod allocator {
+        include!(concat!(env!("OUT_DIR"), "/mesos.v1.allocator.rs"));
+    }
+    pub mod maintenance {
+        include!(concat!(env!("OUT_DIR"), "/mesos.v1.maintenance.rs"));
+    }
+}
+
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mesos.bin"));
+
+/// Reads a protobuf body. Beside what is no such message, one without a required field is refused, with Mesos's text.
+pub fn read_protobuf<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
+    let refused = || format!("Failed to parse body into {} protobuf", M::NAME);
+    let message = descriptor_of::<M>()
+        .and_then(|descriptor| DynamicMessage::decode(descriptor, body).ok())
+        .ok_or_else(refused)?;
+    match required::missing(&message).is_empty() {
+        true => M::decode(body).map_err(|_| refused()),
+        false => Err(refused()),
+    }
+}
+
+static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).unwrap_or_default());
+
+/// How a message looks; a test holds that there is one of each.
+fn descriptor_of<M: Name>() -> Option<MessageDescriptor> {
+    POOL.get_message_by_name(&M::full_name())
+}

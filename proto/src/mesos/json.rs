@@ -1,0 +1,99 @@
+//! Mesos's JSON: names as in the `.proto` files, enums by name, 64-bit integers as numbers, bytes in base64, floating
+//! point numbers with a fraction, nothing that is not set, in the order of declaration, on one line.
+//!
+//! What is written is ASCII, since there are clients that count characters where the length of a record counts bytes.
+
+use std::io;
+
+use prost::{Message, Name};
+use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions};
+use serde_json::ser::Formatter;
+
+use super::{descriptor_of, required};
+
+const READ: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
+const WRITE: SerializeOptions = SerializeOptions::new()
+    .use_proto_field_name(true)
+    .stringify_64_bit_integers(false);
+
+/// Reads a JSON body; unknown fields and unknown values of enums are ignored. The errors are Mesos's texts.
+pub fn read_json<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
+    let wrong = |why: &str| format!("Failed to convert JSON into {} protobuf: {why}", M::NAME);
+    let descriptor = descriptor_of::<M>().ok_or_else(|| wrong("there is no such message"))?;
+    let mut text = serde_json::Deserializer::from_slice(body);
+    let read = DynamicMessage::deserialize_with_options(descriptor, &mut text, &READ);
+    let message = read.and_then(|message| text.end().map(|()| message));
+    let message = message.map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => wrong(&error.to_string()),
+        _ => format!(
+            "Failed to parse body into JSON: syntax error at line {} near: {}",
+            error.line(),
+            near(body, error.line(), error.column())
+        ),
+    })?;
+    let missing = required::missing(&message);
+    if !missing.is_empty() {
+        let all = missing.join(", ");
+        return Err(wrong(&format!("Missing required fields: {all}")));
+    }
+    message
+        .transcode_to()
+        .map_err(|error| wrong(&error.to_string()))
+}
+
+/// The text from where it went wrong, as far as it helps.
+fn near(body: &[u8], line: usize, column: usize) -> String {
+    const SHOWN_MAX: usize = 60;
+    let mut lines = body.split(|byte| *byte == b'\n');
+    let line = lines.nth(line.saturating_sub(1)).unwrap_or_default();
+    let (before, _) = line.split_at(column.saturating_sub(1).min(line.len()));
+    let word = before
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_alphanumeric());
+    let rest = line.get(before.len() - word.count()..).unwrap_or_default();
+    String::from_utf8_lossy(rest)
+        .chars()
+        .take(SHOWN_MAX)
+        .collect()
+}
+
+/// Writes a message.
+pub fn write_json<M: Message + Name>(message: &M) -> Vec<u8> {
+    let mut out = Vec::new();
+    let Some(descriptor) = descriptor_of::<M>() else {
+        return out;
+    };
+    let mut dynamic = DynamicMessage::new(descriptor);
+    let mut writer = serde_json::Serializer::with_formatter(&mut out, Ascii);
+    // Neither can fail: it is the same message, and memory takes all.
+    let _ = dynamic
+        .transcode_from(message)
+        .map(|()| dynamic.serialize_with_options(&mut writer, &WRITE));
+    out
+}
+
+/// Compact, with everything beyond ASCII escaped.
+struct Ascii;
+
+impl Formatter for Ascii {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|c: char| !c.is_ascii()) {
+            let (plain, foreign) = rest.split_at(at);
+            writer.write_all(plain.as_bytes())?;
+            let mut chars = foreign.chars();
+            if let Some(first) = chars.next() {
+                for unit in first.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+            rest = chars.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}

@@ -1,0 +1,107 @@
+//! Mesos's messages on the wire.
+
+use super::v1::scheduler::{Call, Event, call, event};
+use super::v1::{FrameworkId, TaskId, TaskStatus};
+use super::{read_json, read_protobuf, write_json};
+use prost::Message;
+
+fn refused(text: &str) -> String {
+    read_json::<Call>(text.as_bytes()).expect_err(text)
+}
+
+#[test]
+fn what_is_written_is_what_mesos_writes() {
+    let id = FrameworkId {
+        value: "é\u{1f600}\"-0000".into(),
+    };
+    let subscribed = event::Subscribed {
+        framework_id: id,
+        heartbeat_interval_seconds: Some(15.0),
+        master_info: None,
+    };
+    let event = Event {
+        r#type: Some(event::Type::Subscribed.into()),
+        subscribed: Some(subscribed),
+        ..Event::default()
+    };
+    let text = String::from_utf8(write_json(&event)).expect("text");
+    let expected = concat!(
+        r#"{"type":"SUBSCRIBED","subscribed":{"framework_id":{"value":"\u00e9\ud83d\ude00\"-0000"},"#,
+        r#""heartbeat_interval_seconds":15.0}}"#
+    );
+    assert_eq!(text, expected);
+    assert_eq!(read_json::<Event>(text.as_bytes()).expect("reads"), event);
+    let heartbeat = Event {
+        r#type: Some(event::Type::Heartbeat.into()),
+        ..Event::default()
+    };
+    assert_eq!(write_json(&heartbeat), br#"{"type":"HEARTBEAT"}"#);
+}
+
+#[test]
+fn bytes_are_base64_and_integers_are_numbers() {
+    let status = TaskStatus {
+        task_id: TaskId { value: "t".into() },
+        state: 1,
+        uuid: Some(vec![0xda, 0xcb, 0x1c]),
+        timestamp: Some(1e9),
+        ..TaskStatus::default()
+    };
+    let text = String::from_utf8(write_json(&status)).expect("text");
+    assert_eq!(
+        text,
+        r#"{"task_id":{"value":"t"},"state":"TASK_RUNNING","timestamp":1000000000.0,"uuid":"2ssc"}"#
+    );
+}
+
+#[test]
+fn what_is_unknown_is_ignored() {
+    let call = read_json::<Call>(br#"{"type":"NOSUCH","more":[{}],"accept":null}"#).expect("reads");
+    assert_eq!(call, Call::default());
+}
+
+#[test]
+fn refusals_have_mesos_texts() {
+    let text = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"name":"a"}}}"#;
+    assert_eq!(
+        refused(text),
+        "Failed to convert JSON into Call protobuf: Missing required fields: subscribe.framework_info.user"
+    );
+    let text = r#"{"accept":{"operations":[{"launch":{"task_infos":[{"name":"t"}]}}]}}"#;
+    assert_eq!(
+        refused(text),
+        "Failed to convert JSON into Call protobuf: Missing required fields: \
+         accept.operations[0].launch.task_infos[0].task_id, accept.operations[0].launch.task_infos[0].agent_id"
+    );
+    assert_eq!(
+        refused("nope"),
+        "Failed to parse body into JSON: syntax error at line 1 near: nope"
+    );
+    assert!(refused("{} {}").starts_with("Failed to parse body into JSON"));
+    assert!(refused(r#"{"type":{}}"#).starts_with("Failed to convert JSON into Call protobuf"));
+    let deep = "[".repeat(10_000);
+    assert!(refused(&format!(r#"{{"x":{deep}"#)).starts_with("Failed to parse body"));
+}
+
+#[test]
+fn protobuf_bodies_need_their_required_fields_too() {
+    let kill = call::Kill {
+        task_id: TaskId { value: "t".into() },
+        ..call::Kill::default()
+    };
+    let call = Call {
+        r#type: Some(call::Type::Kill.into()),
+        kill: Some(kill),
+        ..Call::default()
+    };
+    let body = call.encode_to_vec();
+    assert_eq!(read_protobuf::<Call>(&body).expect("reads"), call);
+    // A KILL with an empty message in the place of the task's id.
+    let empty = [0x08, 0x06, 0x32, 0x02, 0x0a, 0x00];
+    for bad in [&body[..body.len() - 1], &empty, b"\xff"] {
+        assert_eq!(
+            read_protobuf::<Call>(bad).expect_err("refused"),
+            "Failed to parse body into Call protobuf"
+        );
+    }
+}
