@@ -153,5 +153,6 @@ fn executor(program: String) -> Result<Arc<ExecutorSpec>, Problem> {
         environment: BTreeMap::new(),
         user: None,
         shutdown_grace: Duration::from_secs(5),
+        api: proffer_model::ExecutorApi::default(),
     }))
 }

@@ -44,6 +44,8 @@ pub struct ExecutorStatus {
     pub healthy: Option<bool>,
     /// How it ended, when it did and that is known.
     pub exit: Option<Exit>,
+    /// Bytes for its framework.
+    pub data: Vec<u8>,
 }
 
 /// What an agent tells an executor.

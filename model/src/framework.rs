@@ -13,4 +13,6 @@ pub struct FrameworkDescription {
     pub roles: Vec<Role>,
     /// How long it is kept without a session before its tasks are killed and its id is spent. Durable.
     pub failover_timeout: Duration,
+    /// What a framework of Mesos's API says of itself, a `mesos.v1.FrameworkInfo`: shown to Mesos's tools. Absent: it is none.
+    pub mesos: Option<std::sync::Arc<[u8]>>,
 }

@@ -57,7 +57,7 @@ pub use resource_kind::{Disk, DiskSource, Reservation, ResourceKind, Volume};
 pub use resources::Resources;
 pub use secret::Secret;
 pub use task::{
-    Check, CheckAnswer, CheckKind, CheckResult, Command, Container, ExecutorSpec, Exit, Image,
-    Port, Protocol, Reason, Status, TaskSpec, TaskState, VolumeMount,
+    Check, CheckAnswer, CheckKind, CheckResult, Command, Container, ExecutorApi, ExecutorSpec,
+    Exit, Image, Port, Protocol, Reason, Status, TaskSpec, TaskState, VolumeMount,
 };
 pub use time::Time;

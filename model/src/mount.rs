@@ -165,6 +165,7 @@ mod tests {
             environment: std::collections::BTreeMap::new(),
             user: None,
             shutdown_grace: std::time::Duration::ZERO,
+            api: crate::ExecutorApi::default(),
         }));
         let problem = check_mounts(&spec).expect_err("refused");
         assert_eq!(problem.field, "volumes");

@@ -59,6 +59,12 @@ pub enum Call {
         /// The sequence.
         sequence: u64,
     },
+    /// This one status is kept, whatever came before it: for whoever keeps the statuses of many tasks independently. Of one
+    /// task, the older status must be acknowledged first. Has no answer.
+    AcknowledgeOne {
+        /// The sequence of the event that told it.
+        sequence: u64,
+    },
     /// Asks for the status of these tasks, or of all when empty.
     Reconcile {
         /// The tasks.

@@ -80,6 +80,19 @@ pub struct ExecutorSpec {
     pub user: Option<String>,
     /// From the word to end to SIGKILL.
     pub shutdown_grace: Duration,
+    /// How it speaks with its agent.
+    pub api: ExecutorApi,
+}
+
+/// How an executor speaks with its agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExecutorApi {
+    /// The `Executor` service on its unix socket; the data of its tasks is its own.
+    #[default]
+    Proffer,
+    /// Mesos's v1 executor API over HTTP: the data of each task is its `mesos.v1.TaskInfo`, the data of each status the
+    /// `mesos.v1.TaskStatus` that the executor sent.
+    MesosV1,
 }
 
 /// Where a task finds a persistent volume.
@@ -371,6 +384,8 @@ pub struct Status {
     pub healthy: Option<bool>,
     /// What each check said last, in the order of the spec; those without a result yet are left out.
     pub checks: Vec<CheckResult>,
+    /// What its executor says along with it.
+    pub data: Vec<u8>,
     /// When, by the clock of whoever made it, in milliseconds since 1970 UTC.
     pub wall_ms: u64,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proffer_model::limits::{
     EXECUTOR_MESSAGE_LEN_MAX, KILL_GRACE_MAX, SHUTDOWN_GRACE_DEFAULT, VOLUMES_MAX,
 };
-use proffer_model::{Command, ExecutorSpec, Problem, VolumeMount, code};
+use proffer_model::{Command, ExecutorApi, ExecutorSpec, Problem, VolumeMount, code};
 
 use crate::fields::{
     check_distinct, decode_duration, decode_id, decode_list, decode_system_text, encode_duration,
@@ -32,6 +32,10 @@ pub fn encode_executor(spec: &ExecutorSpec) -> v1::ExecutorSpec {
         environment: encode_environment(&spec.environment),
         user: spec.user.clone().unwrap_or_default(),
         shutdown_grace_ms: Some(encode_duration(spec.shutdown_grace)),
+        api: match spec.api {
+            ExecutorApi::Proffer => v1::ExecutorApi::Proffer.into(),
+            ExecutorApi::MesosV1 => v1::ExecutorApi::MesosV1.into(),
+        },
     }
 }
 
@@ -52,7 +56,17 @@ pub fn decode_executor(spec: v1::ExecutorSpec) -> Result<ExecutorSpec, Problem> 
             Some(ms) => decode_duration(ms, "shutdown_grace_ms", KILL_GRACE_MAX)?,
             None => SHUTDOWN_GRACE_DEFAULT,
         },
+        api: decode_api(spec.api)?,
     })
+}
+
+fn decode_api(api: i32) -> Result<ExecutorApi, Problem> {
+    match v1::ExecutorApi::try_from(api) {
+        Ok(v1::ExecutorApi::Unspecified | v1::ExecutorApi::Proffer) => Ok(ExecutorApi::Proffer),
+        Ok(v1::ExecutorApi::MesosV1) => Ok(ExecutorApi::MesosV1),
+        Err(_) => Err(invalid("api", format!("{api} is no API of executors"))
+            .hint("give EXECUTOR_API_PROFFER or EXECUTOR_API_MESOS_V1")),
+    }
 }
 
 /// The executor of a task, which goes with data as its command, and only with it.
@@ -118,12 +132,16 @@ fn decode_mount(mount: v1::VolumeMount) -> Result<VolumeMount, Problem> {
     })
 }
 
-/// Bytes between a framework and an executor.
+/// Bytes between a framework and an executor, as a message of their own.
 pub(crate) fn decode_data(data: Vec<u8>) -> Result<Vec<u8>, Problem> {
+    decode_bytes(data, EXECUTOR_MESSAGE_LEN_MAX)
+}
+
+/// Bytes between a framework and an executor.
+pub(crate) fn decode_bytes(data: Vec<u8>, max: usize) -> Result<Vec<u8>, Problem> {
     let len = data.len();
-    if len > EXECUTOR_MESSAGE_LEN_MAX {
-        let message =
-            format!("the message has {len} bytes; the limit is {EXECUTOR_MESSAGE_LEN_MAX}");
+    if len > max {
+        let message = format!("the data has {len} bytes; the limit is {max}");
         return Err(Problem::new(code::FIELD_TOO_LONG, message)
             .field("data")
             .hint("give what is large to the tasks as files, and send its name"));

@@ -1,11 +1,13 @@
 //! The session of a framework's executor with its agent.
 
 use proffer_model::executor::{ExecutorCall, ExecutorEvent, ExecutorStatus, Subscription};
-use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX, TEXT_LEN_MAX};
+use proffer_model::limits::{
+    DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX, STATUS_DATA_LEN_MAX, TEXT_LEN_MAX,
+};
 use proffer_model::{Exit, Incarnation, Problem, TaskId, TaskSpec, TaskState};
 
 use crate::agent_link::decode_incarnation;
-use crate::executor::decode_data;
+use crate::executor::{decode_bytes, decode_data};
 use crate::fields::{
     clipped, decode_duration, decode_host, decode_id, decode_list, decode_optional_id, decode_text,
     encode_duration, invalid, required,
@@ -162,6 +164,7 @@ fn encode_status(status: &ExecutorStatus) -> v1::ExecutorStatus {
             Exit::Code(code) => v1::executor_status::Exit::ExitCode(code),
             Exit::Signal(signal) => v1::executor_status::Exit::ExitSignal(signal),
         }),
+        data: status.data.clone(),
     }
 }
 
@@ -196,6 +199,7 @@ fn decode_status(status: v1::ExecutorStatus) -> Result<ExecutorStatus, Problem> 
             v1::executor_status::Exit::ExitCode(code) => Exit::Code(code),
             v1::executor_status::Exit::ExitSignal(signal) => Exit::Signal(signal),
         }),
+        data: decode_bytes(status.data, STATUS_DATA_LEN_MAX)?,
     })
 }
 

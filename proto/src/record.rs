@@ -5,6 +5,7 @@
 //! `store.failed`, with the path of the field in the entry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proffer_model::link::AgentVolume;
 use proffer_model::registry::{
@@ -405,16 +406,22 @@ fn encode_admission(
         name: description.name.clone(),
         roles: texts(&description.roles),
         failover_timeout_ms: encode_duration(description.failover_timeout),
+        mesos: description.mesos.as_deref().unwrap_or_default().to_vec(),
     }
 }
 
 fn decode_admission(
     admit: v1::AdmitFramework,
 ) -> Result<(FrameworkId, Principal, FrameworkDescription), Problem> {
+    let timeout = Some(admit.failover_timeout_ms);
+    let description = decode_framework_description(admit.name, admit.roles, timeout)?;
     Ok((
         decode_id(&admit.framework_id, "framework_id")?,
         decode_id(&admit.principal, "principal")?,
-        decode_framework_description(admit.name, admit.roles, Some(admit.failover_timeout_ms))?,
+        FrameworkDescription {
+            mesos: Some(admit.mesos.into()).filter(|info: &Arc<[u8]>| !info.is_empty()),
+            ..description
+        },
     ))
 }
 

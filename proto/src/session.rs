@@ -63,6 +63,11 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
         }),
         Call::Acknowledge { sequence } => WireCall::Acknowledge(v1::Acknowledge {
             sequence: *sequence,
+            one: false,
+        }),
+        Call::AcknowledgeOne { sequence } => WireCall::Acknowledge(v1::Acknowledge {
+            sequence: *sequence,
+            one: true,
         }),
         Call::Reconcile { tasks } => WireCall::Reconcile(v1::Reconcile {
             task_ids: texts(tasks),
@@ -132,7 +137,11 @@ pub fn decode_call(call: v1::SessionCall) -> Result<(u64, Call), Problem> {
         WireCall::Kill(kill) => ("kill", decode_kill(kill)),
         WireCall::Acknowledge(acknowledge) => {
             let sequence = acknowledge.sequence;
-            ("acknowledge", Ok(Call::Acknowledge { sequence }))
+            let call = match acknowledge.one {
+                true => Call::AcknowledgeOne { sequence },
+                false => Call::Acknowledge { sequence },
+            };
+            ("acknowledge", Ok(call))
         }
         WireCall::Reconcile(reconcile) => ("reconcile", decode_reconcile(reconcile)),
         WireCall::Teardown(v1::Teardown {}) => ("teardown", Ok(Call::Teardown)),
@@ -284,6 +293,7 @@ pub(crate) fn decode_framework_description(
         name: decode_text(name, "name")?,
         roles: decode_ids(roles, "roles", ROLES_MAX)?,
         failover_timeout,
+        mesos: None,
     })
 }
 

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::limits::{
     CHECK_INTERVAL_MIN, CHECK_TIMEOUT_MIN, CHECKS_MAX, DURATION_MAX, ENTRIES_MAX,
-    KILL_GRACE_DEFAULT, KILL_GRACE_MAX, LABELS_LEN_MAX, TASK_SPEC_LEN_MAX, TEXT_LEN_MAX,
+    KILL_GRACE_DEFAULT, KILL_GRACE_MAX, LABELS_LEN_MAX, STATUS_DATA_LEN_MAX, TASK_SPEC_LEN_MAX,
+    TEXT_LEN_MAX,
 };
 use proffer_model::time::format_duration;
 use proffer_model::{
@@ -16,7 +17,9 @@ use proffer_model::{
 };
 use prost::Message;
 
-use crate::executor::{decode_mounts, decode_task_executor, encode_executor, encode_mount};
+use crate::executor::{
+    decode_bytes, decode_mounts, decode_task_executor, encode_executor, encode_mount,
+};
 use crate::fields::{
     check_count, clipped, decode_duration, decode_id, decode_list, decode_optional_id,
     decode_port_number, decode_system_text, decode_text, encode_duration, invalid, missing,
@@ -138,6 +141,7 @@ pub fn encode_status(status: &Status) -> v1::Status {
         healthy: status.healthy,
         wall_ms: status.wall_ms,
         checks: status.checks.iter().map(encode_result).collect(),
+        data: status.data.clone(),
     }
 }
 
@@ -158,6 +162,7 @@ pub fn decode_status(status: v1::Status) -> Result<Status, Problem> {
         healthy: status.healthy,
         wall_ms: status.wall_ms,
         checks: decode_list(status.checks, "checks", CHECKS_MAX, decode_result)?,
+        data: decode_bytes(status.data, STATUS_DATA_LEN_MAX)?,
     })
 }
 

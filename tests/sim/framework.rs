@@ -219,6 +219,7 @@ impl World {
             name: it.wants.name().into(),
             roles: vec![it.wants.role()],
             failover_timeout: Duration::from_secs(100_000),
+            mesos: None,
         };
         let framework = it.id.clone();
         self.call(

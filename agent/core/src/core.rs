@@ -418,9 +418,10 @@ impl Core {
         exit: Option<Exit>,
         effects: &mut Effects,
     ) {
-        let Some(task) = self.tasks.get(&run) else {
+        let Some(task) = self.tasks.get_mut(&run) else {
             return;
         };
+        let data = std::mem::take(&mut task.word.data);
         let latest = task.updates.latest();
         let (healthy, checks) = match (task.executor, state) {
             (Some(_), _) => (task.word.healthy, Vec::new()),
@@ -441,6 +442,7 @@ impl Core {
             healthy,
             checks,
             wall_ms: now.wall_ms,
+            data,
         };
         let entry = Entry::Made {
             status: status.clone(),

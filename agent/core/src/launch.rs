@@ -213,6 +213,7 @@ impl Core {
             healthy: None,
             checks: Vec::new(),
             wall_ms: now.wall_ms,
+            data: Vec::new(),
         }
     }
 

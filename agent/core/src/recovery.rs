@@ -135,6 +135,7 @@ impl Core {
             waiting: None,
             // It may have been, and the executor will say.
             is_sent: true,
+            data: Vec::new(),
         };
         let task = Task {
             framework: recovered.framework,

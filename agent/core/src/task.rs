@@ -55,6 +55,8 @@ pub(crate) struct Word {
     pub(crate) healthy: Option<bool>,
     /// Said, but no change of state, while too many statuses wait for an acknowledgement; only the newest counts.
     pub(crate) waiting: Option<ExecutorStatus>,
+    /// What it said along with the status that is being made.
+    pub(crate) data: Vec<u8>,
     /// The executor was told to launch it, or may have been.
     pub(crate) is_sent: bool,
 }

@@ -32,6 +32,7 @@ pub(crate) fn status(number: u64) -> Status {
         healthy: None,
         checks: Vec::new(),
         wall_ms: 0,
+        data: Vec::new(),
     }
 }
 

@@ -110,6 +110,7 @@ impl Core {
         if news == News::Old {
             return;
         }
+        task.word.data = status.data;
         let was_healthy = task.word.healthy;
         task.word.healthy = status.healthy;
         let (state, message, exit) = (status.state, &*status.message, status.exit);

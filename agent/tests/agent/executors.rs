@@ -35,6 +35,7 @@ fn executor(line: &str) -> Arc<ExecutorSpec> {
         environment: BTreeMap::new(),
         user: None,
         shutdown_grace: Duration::from_millis(200),
+        api: proffer_model::ExecutorApi::default(),
     })
 }
 
@@ -55,6 +56,7 @@ fn word(task: &str, number: u64, state: TaskState) -> ExecutorStatus {
         message: format!("word {number}"),
         healthy: None,
         exit: None,
+        data: Vec::new(),
     }
 }
 

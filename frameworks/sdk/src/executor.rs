@@ -134,6 +134,7 @@ impl Agent {
             message: message.to_owned(),
             healthy,
             exit,
+            data: Vec::new(),
         };
         let key = key.clone();
         if state.is_terminal() {

@@ -117,6 +117,11 @@ impl Handle {
                 return Err(Problem::new(code::SESSION_ORDER, message)
                     .hint("give the description to Framework::connect"));
             }
+            Call::AcknowledgeOne { .. } => {
+                let message = "the SDK acknowledges what was told in its order";
+                return Err(Problem::new(code::SESSION_ORDER, message)
+                    .hint("acknowledge the sequence up to which all is kept"));
+            }
             Call::Acknowledge { sequence } => {
                 self.acknowledge(sequence);
                 return Ok(PendingAnswer(Box::pin(async { Ok(Answer::Done) })));

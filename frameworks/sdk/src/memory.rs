@@ -225,6 +225,7 @@ mod tests {
             name: "test".into(),
             roles: vec![Role::new("web").unwrap()],
             failover_timeout: std::time::Duration::ZERO,
+            mesos: None,
         };
         Memory::new(None, description)
     }

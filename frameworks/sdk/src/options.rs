@@ -51,6 +51,7 @@ impl ConnectOptions {
                 name: name.into(),
                 roles: roles.into_iter().collect(),
                 failover_timeout: FAILOVER_TIMEOUT_DEFAULT,
+                mesos: None,
             },
             acknowledge_automatically: false,
             call_timeout: CALL_TIMEOUT_DEFAULT,

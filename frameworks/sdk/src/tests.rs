@@ -55,5 +55,6 @@ fn status(id: &str, number: u64, state: TaskState) -> Event {
         healthy: None,
         checks: Vec::new(),
         wall_ms: 0,
+        data: Vec::new(),
     })
 }

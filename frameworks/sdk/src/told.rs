@@ -147,6 +147,7 @@ mod tests {
             healthy: None,
             checks: Vec::new(),
             wall_ms: 0,
+            data: Vec::new(),
         }
     }
 

@@ -67,6 +67,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             name: config.name.clone(),
             roles: vec![config.role.clone()],
             failover_timeout: config.failover_timeout,
+            mesos: None,
         },
         insecure_allow_plaintext: config.insecure_allow_plaintext,
         ..ConnectOptions::new(masters, &config.name, [config.role.clone()])

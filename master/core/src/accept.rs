@@ -409,6 +409,7 @@ impl Core {
             healthy: None,
             checks: Vec::new(),
             wall_ms: self.turn.now.wall_ms,
+            data: Vec::new(),
         };
         let key = (pot.framework.clone(), spec.id.clone());
         let mut task = self

@@ -184,6 +184,7 @@ pub(crate) fn outline(call: &Call) -> Option<Call> {
     match call {
         Call::Subscribe { .. }
         | Call::Acknowledge { .. }
+        | Call::AcknowledgeOne { .. }
         | Call::Reconcile { .. }
         | Call::Teardown => None,
         Call::SetDemand(demand) => Some(Call::SetDemand(Demand {

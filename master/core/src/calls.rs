@@ -181,7 +181,7 @@ fn judge_unary(call: &Call) -> Result<(), Problem> {
         Call::SetDemand(_) => "set_demand",
         Call::Accept { .. } => "accept",
         Call::Decline { .. } => "decline",
-        Call::Acknowledge { .. } => "acknowledge",
+        Call::Acknowledge { .. } | Call::AcknowledgeOne { .. } => "acknowledge",
         Call::Kill { .. }
         | Call::Reconcile { .. }
         | Call::Teardown

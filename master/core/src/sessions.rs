@@ -57,6 +57,9 @@ impl Core {
         let framework = open.framework.clone();
         match call {
             Call::Acknowledge { sequence } => self.on_acknowledge(session, &framework, sequence),
+            Call::AcknowledgeOne { sequence } => {
+                self.on_acknowledge_one(session, &framework, sequence);
+            }
             call => self.on_session_call(session, &framework, request, call),
         }
     }
@@ -208,7 +211,7 @@ impl Core {
         call: Call,
     ) {
         if self.sessions.standing_by.contains_key(&session) {
-            if !matches!(call, Call::Acknowledge { .. }) {
+            if !matches!(call, Call::Acknowledge { .. } | Call::AcknowledgeOne { .. }) {
                 let problem = Problem::new(code::SESSION_ORDER, "the session stands by")
                     .hint("call when it has become active, which Subscribed says");
                 self.send_answer(session, request, Answer::Refused(problem));
@@ -290,7 +293,7 @@ impl Core {
             )
             .hint("open another session to subscribe anew"))),
             // Taken by the caller: it has no answer, or ends the framework.
-            Call::Acknowledge { .. } | Call::Teardown => Answer::Done,
+            Call::Acknowledge { .. } | Call::AcknowledgeOne { .. } | Call::Teardown => Answer::Done,
         };
         (answer, after)
     }

@@ -456,6 +456,7 @@ impl Core {
             healthy: None,
             checks: Vec::new(),
             wall_ms: self.turn.now.wall_ms,
+            data: Vec::new(),
         }
     }
 
@@ -483,6 +484,7 @@ impl Core {
             healthy: task.status().healthy,
             checks: task.status().checks.clone(),
             wall_ms: self.turn.now.wall_ms,
+            data: Vec::new(),
         }
     }
 }

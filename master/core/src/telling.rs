@@ -128,6 +128,20 @@ impl Core {
         }
     }
 
+    /// The status of one event is kept, whatever was told before it.
+    pub(crate) fn on_acknowledge_one(
+        &mut self,
+        session: SessionId,
+        framework: &FrameworkId,
+        sequence: u64,
+    ) {
+        let open = self.sessions.open.get_mut(&session);
+        let kept = open.and_then(|open| open.telling.outstanding.remove(&sequence));
+        if let Some((task, incarnation)) = kept {
+            self.on_kept(&(framework.clone(), task), incarnation, 1);
+        }
+    }
+
     /// Sends the status that is next in its task's queue, and remembers that its acknowledgement is for that.
     pub(crate) fn send_status(
         &mut self,

@@ -181,6 +181,7 @@ mod tests {
             name: "web".into(),
             roles: vec!["eng/web".parse().expect("role")],
             failover_timeout: std::time::Duration::from_secs(60),
+            mesos: None,
         };
         let admit = Operation::AdmitFramework {
             framework: framework.clone(),

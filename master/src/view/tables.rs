@@ -252,6 +252,7 @@ mod tests {
             name: "web".into(),
             roles: vec!["*".parse().expect("role")],
             failover_timeout: std::time::Duration::ZERO,
+            mesos: None,
         };
         Fact::Framework(FrameworkRow {
             framework: framework(id),
@@ -279,6 +280,7 @@ mod tests {
             healthy: None,
             checks: Vec::new(),
             wall_ms: 0,
+            data: Vec::new(),
         };
         let outline = TaskOutline {
             name: None,

@@ -407,6 +407,7 @@ fn framework_description() -> impl Strategy<Value = FrameworkDescription> {
             name,
             roles: roles.iter().map(|role| parsed(role)).collect(),
             failover_timeout,
+            mesos: None,
         })
 }
 
@@ -474,6 +475,7 @@ fn executor() -> impl Strategy<Value = ExecutorSpec> {
                 environment: [].into(),
                 user,
                 shutdown_grace,
+                api: proffer_model::ExecutorApi::default(),
             },
         )
 }
@@ -700,6 +702,7 @@ pub(super) fn status() -> impl Strategy<Value = Status> {
                         .map(|(answer, check)| CheckResult { check, answer })
                         .collect(),
                     wall_ms,
+                    data: Vec::new(),
                 }
             },
         )

@@ -14,6 +14,7 @@ fn executor(id: &str) -> ExecutorSpec {
         environment: BTreeMap::new(),
         user: None,
         shutdown_grace: Duration::from_secs(5),
+        api: proffer_model::ExecutorApi::default(),
     }
 }
 
@@ -34,6 +35,7 @@ fn word(task: &str, number: u64, state: TaskState) -> ExecutorStatus {
         message: format!("word {number}"),
         healthy: None,
         exit: None,
+        data: Vec::new(),
     }
 }
 
@@ -182,7 +184,13 @@ fn an_executor_is_kept_before_it_is_started_and_gets_its_tasks_when_it_has_subsc
     scene.agent.persist();
     assert_eq!(scene.story(), ["u starting none", "> launch u"]);
     assert_eq!(scene.agent.core.used, "cpus:2.5;mem:128".parse().unwrap());
-    scene.say(word("t", 1, TaskState::Running));
+    let data = vec![1, 2];
+    let running = word("t", 1, TaskState::Running);
+    scene.say(ExecutorStatus {
+        data: data.clone(),
+        ..running
+    });
+    assert_eq!(scene.last("t").data, data);
     assert_eq!(scene.story(), ["t running none", "> ack t 1"]);
     assert_eq!(scene.last("t").message, "word 1");
     scene.say(word("t", 2, TaskState::Finished));

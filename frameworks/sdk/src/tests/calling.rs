@@ -114,6 +114,7 @@ async fn what_the_sdk_does_itself_is_not_for_authors() {
             name: String::new(),
             roles: vec![role()],
             failover_timeout: Duration::ZERO,
+            mesos: None,
         },
         stand_by: false,
         resume: None,

@@ -23,6 +23,7 @@ fn executor(id: &str, resources: &str) -> Arc<ExecutorSpec> {
         environment: BTreeMap::new(),
         user: None,
         shutdown_grace: Duration::from_secs(5),
+        api: proffer_model::ExecutorApi::default(),
     })
 }
 

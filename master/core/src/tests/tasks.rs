@@ -77,6 +77,26 @@ fn statuses_reach_the_framework_once_a_session_and_are_acknowledged_together() {
 }
 
 #[test]
+fn one_status_is_acknowledged_whatever_came_before_it() {
+    let mut run = launched();
+    run.says(1, TaskState::Starting);
+    let starting = run.world.sequence(run.session);
+    run.says(2, TaskState::Running);
+    let running = run.world.sequence(run.session);
+    for sequence in [u64::MAX, 0, starting] {
+        run.world.acknowledge_one(run.session, sequence);
+    }
+    assert_eq!(run.world.acknowledged(run.link), [("t".to_owned(), 1)]);
+    run.world.acknowledge_one(run.session, starting);
+    assert!(
+        run.world.acknowledged(run.link).is_empty(),
+        "it was already"
+    );
+    run.world.acknowledge_one(run.session, running);
+    assert_eq!(run.world.acknowledged(run.link), [("t".to_owned(), 2)]);
+}
+
+#[test]
 fn resources_are_free_with_the_latest_state_and_the_id_with_the_last_acknowledgement() {
     let mut run = launched();
     let message = ToMaster::Updated {

@@ -88,6 +88,7 @@ pub(super) fn describe_framework() -> FrameworkDescription {
         name: "test".to_owned(),
         roles: vec!["*".parse().expect("a role")],
         failover_timeout: Duration::from_secs(100),
+        mesos: None,
     }
 }
 
@@ -510,7 +511,14 @@ impl World {
     }
 
     pub(super) fn acknowledge(&mut self, session: SessionId, sequence: u64) {
-        let call = Call::Acknowledge { sequence };
+        self.unanswered(session, Call::Acknowledge { sequence });
+    }
+
+    pub(super) fn acknowledge_one(&mut self, session: SessionId, sequence: u64) {
+        self.unanswered(session, Call::AcknowledgeOne { sequence });
+    }
+
+    fn unanswered(&mut self, session: SessionId, call: Call) {
         let (principal, request) = (principal("p"), 0);
         self.step(Event::CallReceived {
             session,
@@ -747,6 +755,7 @@ pub(super) fn status(id: &str, incarnation: Incarnation, number: u64, state: Tas
         healthy: None,
         checks: Vec::new(),
         wall_ms: 0,
+        data: Vec::new(),
     }
 }
 

@@ -220,6 +220,7 @@ impl World {
             | Call::Teardown
             | Call::UpdateTask { .. }
             | Call::SendMessage { .. }
+            | Call::AcknowledgeOne { .. }
             | Call::ShutdownExecutor { .. } => {}
         }
         Answer::Done
@@ -539,6 +540,7 @@ fn status_of(task: &TaskId, live: &Live) -> Status {
         healthy: None,
         checks: Vec::new(),
         wall_ms: 1_700_000_000_000,
+        data: Vec::new(),
     }
 }
 
@@ -555,5 +557,6 @@ pub(super) fn unknown(task: &TaskId) -> Status {
         healthy: None,
         checks: Vec::new(),
         wall_ms: 1_700_000_000_000,
+        data: Vec::new(),
     }
 }

@@ -341,6 +341,7 @@ impl Services {
                 healthy: None,
                 checks: Vec::new(),
                 wall_ms: 1_700_000_000_000,
+                data: Vec::new(),
             }))
             .await;
         }
