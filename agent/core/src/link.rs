@@ -156,6 +156,8 @@ impl Core {
             cluster,
             epoch,
         }));
+        // What the hello said counts when the master knows that no other is obeyed since.
+        self.tell_master(ToMaster::Heartbeat, After::Seq(self.seq), effects);
         let runs: Vec<RunId> = self.tasks.keys().copied().collect();
         for run in runs {
             self.send_unacknowledged(run, effects);

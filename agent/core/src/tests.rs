@@ -651,8 +651,19 @@ fn a_greater_term_is_durable_before_what_it_commands() {
         spec: Box::new(spec("t")),
         payer: None,
     });
-    assert!(matches!(agent.writing[1].1, Change::Identity(_)));
+    let (term, change) = &agent.writing[1];
+    assert!(matches!(change, Change::Identity(_)));
     assert!(matches!(agent.writing[2].1, Change::Run { .. }));
+    // What tells the master that no other is obeyed any more.
+    let answer = agent.done.iter().find_map(|effect| match effect {
+        Effect::Send {
+            message: ToMaster::Heartbeat,
+            after,
+            ..
+        } => Some(*after),
+        _ => None,
+    });
+    assert_eq!(answer, Some(After::Seq(*term)));
     // The link that was opened, then the term.
     agent.write(2);
     assert_eq!(agent.identity.epoch, Epoch(9));

@@ -3,6 +3,9 @@
 //!
 //! An agent that comes back on a new link replaces its old one. Only where the old one is alive and the newcomer is on
 //! another host is it a copy of the agent's directory, and refused.
+//!
+//! The subtle thing: a registration may have been long on its way, and its agent may have run tasks for another leader
+//! since. It counts when the agent is known to obey this term: it says so in it, or says anything after the welcome.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -115,6 +118,8 @@ impl Agent {
 pub(crate) struct Agents {
     pub(crate) by_id: BTreeMap<AgentId, Agent>,
     pub(crate) links: BTreeMap<LinkId, AgentId>,
+    /// Registrations that were welcomed and do not count yet.
+    unconfirmed: BTreeMap<LinkId, Hello>,
     /// Agents of the log that are neither back in this term nor declared unreachable.
     pub(crate) awaited: BTreeSet<AgentId>,
     /// Links that were told to end and have not yet; what they still say is ignored.
@@ -127,9 +132,33 @@ pub(crate) struct Agents {
 
 impl Core {
     pub(crate) fn on_link_opened(&mut self, link: LinkId, hello: Hello) {
-        if let Err(problem) = self.judge_hello(&hello) {
+        if !self.may_register(link, &hello) {
+            return;
+        }
+        match hello.agent.clone().filter(|_| hello.epoch < self.epoch) {
+            Some(agent) => {
+                self.agents.unconfirmed.insert(link, hello);
+                let generation = self.ids.generation();
+                self.welcome(link, agent, generation, After::Nothing);
+            }
+            None => self.register(link, hello, false),
+        }
+    }
+
+    /// The agent has answered the welcome: it obeys this term, and has obeyed nobody else since it made its registration.
+    fn confirm(&mut self, link: LinkId) {
+        if let Some(hello) = self.agents.unconfirmed.remove(&link)
+            && self.may_register(link, &hello)
+        {
+            self.register(link, hello, true);
+        }
+    }
+
+    /// Ends the link of an agent that must not register over it.
+    fn may_register(&mut self, link: LinkId, hello: &Hello) -> bool {
+        if let Err(problem) = self.judge_hello(hello) {
             self.turn.record(Fact::AgentRefused {
-                agent: hello.agent,
+                agent: hello.agent.clone(),
                 problem: problem.clone(),
             });
             self.turn.push(Effect::SendLink {
@@ -138,13 +167,17 @@ impl Core {
                 after: After::Nothing,
             });
             self.end_link(link);
-            return;
+            return false;
         }
-        if self.is_out_of_date(&hello) {
+        if self.is_out_of_date(hello) {
             // The agent has opened another link since, and does not listen to this one any more.
             self.end_link(link);
-            return;
+            return false;
         }
+        true
+    }
+
+    fn register(&mut self, link: LinkId, hello: Hello, is_welcomed: bool) {
         let number = hello.number;
         let agent = hello.agent.unwrap_or_else(|| self.fresh_agent_id());
         let was_unreachable = self.admit_agent(&agent, hello.description);
@@ -154,11 +187,15 @@ impl Core {
         }
         self.sync_agent(&agent);
         self.sync_tasks_of(&agent);
-        let after = match self.agents.by_id.get(&agent) {
-            Some(known) => self.turn.after(known.admitted_in),
-            None => After::Nothing,
+        let Some(known) = self.agents.by_id.get(&agent) else {
+            return;
         };
-        self.welcome(&agent, after);
+        let (after, generation) = (self.turn.after(known.admitted_in), known.generation);
+        let volumes_after = after.max(self.turn.after(known.converted_in));
+        if !is_welcomed {
+            self.welcome(link, agent.clone(), generation, after);
+        }
+        self.send_volumes(&agent, volumes_after);
         self.settle_executors(&agent, hello.executors, after);
         self.settle(&agent, hello.tasks, was_unreachable, after);
         self.on_agent_settled(&agent, after);
@@ -173,6 +210,7 @@ impl Core {
     }
 
     pub(crate) fn on_link_message(&mut self, link: LinkId, message: ToMaster) {
+        self.confirm(link);
         let Some(agent) = self.agents.links.get(&link).cloned() else {
             return;
         };
@@ -209,6 +247,7 @@ impl Core {
 
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
         self.agents.closing.remove(&link);
+        self.agents.unconfirmed.remove(&link);
         self.lose_link(link);
     }
 
@@ -479,20 +518,19 @@ impl Core {
         }
     }
 
-    fn welcome(&mut self, agent: &AgentId, after: After) {
-        let Some(known) = self.agents.by_id.get(agent) else {
-            return;
-        };
+    fn welcome(&mut self, link: LinkId, agent: AgentId, generation: Generation, after: After) {
         let message = ToAgent::Welcome {
-            agent: agent.clone(),
+            agent,
             cluster: self.cluster.clone(),
             epoch: self.epoch,
-            generation: known.generation,
+            generation,
             heartbeat_interval: self.config.heartbeat_interval,
         };
-        let volumes_after = after.max(self.turn.after(known.converted_in));
-        self.send_agent(agent, message, after);
-        self.send_volumes(agent, volumes_after);
+        self.turn.push(Effect::SendLink {
+            link,
+            message,
+            after,
+        });
     }
 
     /// The first time in a term, frameworks learn that they know now all that runs there.

@@ -572,10 +572,13 @@ impl Agent {
     pub(super) async fn hello(&mut self, agent_id: &str, tasks: Vec<v1::AgentTask>) -> v1::Welcome {
         self.say(v1::to_master::Message::Hello(hello(agent_id, tasks)))
             .await;
-        match self.next().await {
+        let welcome = match self.next().await {
             v1::to_agent::Message::Welcome(welcome) => welcome,
             other => panic!("{other:?}"),
-        }
+        };
+        let answer = v1::to_master::Message::Heartbeat(v1::LinkHeartbeat {});
+        self.say(answer).await;
+        welcome
     }
 
     /// The next message that is no heartbeat.

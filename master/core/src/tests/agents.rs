@@ -1,10 +1,10 @@
 //! Registering, coming back, being refused, settling.
 
 use proffer_model::link::{Hello, ToAgent, ToMaster};
-use proffer_model::session::Event as Told;
+use proffer_model::session::{Call, Event as Told};
 use proffer_model::{AgentId, ClusterId, Epoch, Incarnation, Reason, TaskState, code};
 
-use super::world::{World, describe, r, reported, spec, status, want};
+use super::world::{World, describe, principal, r, reported, spec, status, task_id, want};
 use crate::effect::{After, Fact};
 use crate::event::Event;
 
@@ -392,4 +392,71 @@ fn of_two_registrations_the_one_of_the_later_link_counts_whichever_comes_first()
     assert!(!world.closed_links.contains(&later));
     let used = &world.core.agents.by_id[&agent].used;
     assert_eq!(*used, r("cpus:1"), "its task runs on");
+}
+
+#[test]
+fn a_registration_from_before_the_term_counts_when_its_agent_answers_the_welcome() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let registration = |number| Hello {
+        agent: Some(agent.clone()),
+        cluster: Some(ClusterId::new("c").expect("an id")),
+        epoch: Epoch(1),
+        description: describe("a", "cpus:4"),
+        tasks: Vec::new(),
+        executors: Vec::new(),
+        number,
+    };
+    // Since it was sent the agent has run a task for the leader of term 2, and has registered there.
+    let mut world = World::term(3, world.written);
+    let session = world.resubscribe(&framework);
+    let late = world.hello_unanswered(registration(5));
+    assert_eq!(world.welcomed(late), agent);
+    let settled = |world: &mut World| {
+        let told = world.drain(session).into_iter();
+        told.filter(|told| matches!(told, Told::AgentSettled(_)))
+            .count()
+    };
+    assert_eq!(
+        settled(&mut world),
+        0,
+        "it may say less than the agent runs"
+    );
+    world.step(Event::CallReceived {
+        session,
+        principal: principal("p"),
+        request: 77,
+        call: Call::Reconcile {
+            tasks: vec![task_id("t")],
+        },
+    });
+    let told = world.drain(session);
+    assert!(
+        !told.iter().any(|told| matches!(told, Told::Updated(_))),
+        "{told:?}"
+    );
+    world.lose(late);
+    let incarnation = Incarnation::of(Epoch(2), 1);
+    let runs = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        1,
+        TaskState::Running,
+    );
+    let link = world.hello_unanswered(Hello {
+        epoch: Epoch(2),
+        tasks: vec![runs],
+        ..registration(6)
+    });
+    assert_eq!(settled(&mut world), 0);
+    world.step(Event::LinkMessage {
+        link,
+        message: ToMaster::Heartbeat,
+    });
+    assert_eq!(settled(&mut world), 1);
+    assert_eq!(world.used(&agent), r("cpus:1"));
 }

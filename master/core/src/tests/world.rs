@@ -311,10 +311,20 @@ impl World {
         self.next
     }
 
-    /// Opens a link; the agent beats.
+    /// Opens a link; the agent answers the welcome, and beats.
     pub(super) fn hello(&mut self, hello: Hello) -> LinkId {
+        let link = self.hello_unanswered(hello);
+        if !self.closed_links.contains(&link) {
+            self.beating.insert(link);
+            let message = ToMaster::Heartbeat;
+            self.step(Event::LinkMessage { link, message });
+        }
+        link
+    }
+
+    /// Opens a link, over which nothing comes after the registration.
+    pub(super) fn hello_unanswered(&mut self, hello: Hello) -> LinkId {
         let link = LinkId(self.fresh());
-        self.beating.insert(link);
         self.step(Event::LinkOpened { link, hello });
         link
     }
