@@ -12,9 +12,8 @@ use proffer_model::{
 use super::ensemble::Entry;
 use super::world::{Outcome, SECOND};
 
-/// How long after an agent was last heard an offer of it may arrive: suspicion, the look at silence, a message that is slow,
-/// and a little.
-const OFFER_SILENCE_MAX: u64 = 13 * SECOND;
+/// How long after an agent was last heard an offer of it may be made: suspicion, the look at silence, and a little.
+const OFFER_SILENCE_MAX: u64 = 7 * SECOND;
 /// What may wait for one peer.
 const QUEUE_LEN_MAX: usize = 10_000;
 

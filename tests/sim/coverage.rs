@@ -134,7 +134,7 @@ pub(super) const FLOORS: [(Seen, u64); 52] = [
     (Seen::SpreadLaunched, 900),
     (Seen::OfferDeclined, 3_000),
     (Seen::OfferGone, 4_000),
-    (Seen::FencedCall, 6_000),
+    (Seen::FencedCall, 600),
     (Seen::StrangerRefused, 5_000),
     (Seen::QuotaSet, 40),
     (Seen::QuotaReached, 2_000),

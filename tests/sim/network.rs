@@ -1,6 +1,6 @@
 //! The network: connections that deliver in order or break, and places that do not reach one another for a while, in both
 //! directions or in one. What is sent where it does not arrive waits, as it does in a socket, until it does or the
-//! connection is given up.
+//! connection is given up. What goes over one connection may come before what went earlier over another.
 
 use std::collections::BTreeMap;
 
@@ -65,27 +65,12 @@ pub(super) struct Connection {
     pub(super) is_known: bool,
 }
 
-impl Network {
-    pub(super) fn new() -> Self {
-        let overtakes = std::env::var_os("PROFFER_SIM_OVERTAKES").is_some();
-        Self {
-            overtakes,
-            ..Self::default()
-        }
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Network {
     pub(super) connections: BTreeMap<u64, Connection>,
     last: u64,
     /// When the last call of each connection gets to the core.
     pub(super) lanes: BTreeMap<u64, u64>,
-    /// Whether what is sent over one connection may come before what was sent earlier over another. It may, but the
-    /// simulated frameworks are not ready for it.
-    overtakes: bool,
-    /// When the last of all that one place has sent another arrives.
-    latest: BTreeMap<(Who, Who), u64>,
     /// Until when nothing goes from one place to another.
     cut: BTreeMap<(Who, Who), u64>,
 }
@@ -279,15 +264,7 @@ impl World {
             _ => &mut connection.forth,
         };
         *last = when.max(*last + 1);
-        let arrives = *last;
-        if self.network.overtakes || matches!(from, Who::Master(_)) || arrives > u64::MAX / 4 {
-            return arrives;
-        }
-        let latest = self.network.latest.entry((from, to)).or_default();
-        *latest = arrives.max(*latest);
-        let arrives = *latest;
-        connection_mut(self, id).forth = arrives;
-        arrives
+        *last
     }
 
     /// Connections that are open at both ends.

@@ -418,6 +418,13 @@ impl World {
                 {
                     term.fenced.insert(old, session.0);
                 }
+                if let SessionEvent::Offered(offers) = &event {
+                    for offer in offers {
+                        let host = self.checks.host_of(&offer.agent);
+                        let heard = host.and_then(|host| term.heard.get(&host)).copied();
+                        self.checks.on_offer(offer, heard, self.now)?;
+                    }
+                }
                 let out = Out::Parcel(Box::new(Parcel::Event { sequence, event }));
                 term.queues
                     .entry(session.0)
@@ -651,13 +658,6 @@ impl World {
                         ));
                     }
                     self.checks.is_allowed(principal, framework)?;
-                }
-                SessionEvent::Offered(offers) => {
-                    for offer in offers {
-                        let host = self.checks.host_of(&offer.agent);
-                        let heard = host.and_then(|host| term.heard.get(&host)).copied();
-                        self.checks.on_offer(offer, heard, self.now)?;
-                    }
                 }
                 _ => {}
             },

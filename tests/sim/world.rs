@@ -150,7 +150,7 @@ impl World {
             seen: Coverage::default(),
             checks: Checks::default(),
             processes: BTreeMap::new(),
-            network: Network::new(),
+            network: Network::default(),
             ensemble: Ensemble::default(),
             masters: (0..MASTERS).map(|_| Master::default()).collect(),
             hosts: (0..hosts).map(Host::new).collect(),
