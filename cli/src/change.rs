@@ -35,6 +35,10 @@ pub(crate) enum Change {
     ReactivateAgent(v1::ReactivateAgentRequest),
     /// Marks an agent as one that is to be empty.
     DrainAgent(v1::DrainAgentRequest),
+    /// Ends a task.
+    KillTask(v1::KillTaskRequest),
+    /// Ends a framework.
+    TeardownFramework(v1::TeardownFrameworkRequest),
 }
 
 impl Change {

@@ -49,8 +49,10 @@ pub(crate) const DEV_PART_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const DEV_START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the URL of a healthy app may take to answer through HAProxy; then `dev` says that it does not.
 pub(crate) const DEV_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes of one list that the master sends; a longer one is an error. Half a million tasks.
-pub(crate) const LIST_LEN_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of one page of a list that the master sends; a longer one is an error. It ends pages at 2 MiB, or after one row.
+pub(crate) const LIST_LEN_MAX: usize = 16 * 1024 * 1024;
+/// Rows of one page that the master is asked for.
+pub(crate) const PAGE_LEN: u32 = 10_000;
 /// Bytes of `dev`'s log at its start; a longer one is put aside as `log.1`.
 pub(crate) const DEV_LOG_LEN_MAX: u64 = 16 * 1024 * 1024;
 /// How often `simulate` says how far it is until all agents are registered …

@@ -8,7 +8,7 @@ use tonic::{Response, Status};
 
 use crate::change::Change;
 use crate::connection::{AuthorizedChannel, ClientArgs, with_token_hint};
-use crate::limits::CALL_TIMEOUT;
+use crate::limits::{CALL_TIMEOUT, LIST_LEN_MAX, PAGE_LEN};
 
 /// Speaks to the master.
 pub(crate) struct MasterClient {
@@ -23,8 +23,7 @@ impl MasterClient {
 
     /// Speaks over this channel.
     pub(crate) fn new(channel: AuthorizedChannel) -> Self {
-        let operator =
-            OperatorClient::new(channel).max_decoding_message_size(crate::limits::LIST_LEN_MAX);
+        let operator = OperatorClient::new(channel).max_decoding_message_size(LIST_LEN_MAX);
         Self { operator }
     }
 
@@ -36,23 +35,115 @@ impl MasterClient {
 
     /// Every agent.
     pub(crate) async fn agents(&mut self) -> Result<Vec<v1::Agent>, Problem> {
-        let call = self.operator.list_agents(v1::ListAgentsRequest {});
-        Ok(answer(call).await?.agents)
+        self.agents_like(v1::ListAgentsRequest::default()).await
+    }
+
+    /// Every agent that passes.
+    pub(crate) async fn agents_like(
+        &mut self,
+        mut asked: v1::ListAgentsRequest,
+    ) -> Result<Vec<v1::Agent>, Problem> {
+        let mut agents = Vec::new();
+        asked.page_size = PAGE_LEN;
+        loop {
+            let page = answer(self.operator.list_agents(asked.clone())).await?;
+            agents.extend(page.agents);
+            asked.page_token = page.next_page_token;
+            if asked.page_token.is_empty() {
+                return Ok(agents);
+            }
+        }
     }
 
     /// Every framework.
     pub(crate) async fn frameworks(&mut self) -> Result<Vec<v1::Framework>, Problem> {
-        let call = self.operator.list_frameworks(v1::ListFrameworksRequest {});
-        Ok(answer(call).await?.frameworks)
+        self.frameworks_like(v1::ListFrameworksRequest::default())
+            .await
+    }
+
+    /// Every framework that passes.
+    pub(crate) async fn frameworks_like(
+        &mut self,
+        mut asked: v1::ListFrameworksRequest,
+    ) -> Result<Vec<v1::Framework>, Problem> {
+        let mut frameworks = Vec::new();
+        asked.page_size = PAGE_LEN;
+        loop {
+            let page = answer(self.operator.list_frameworks(asked.clone())).await?;
+            frameworks.extend(page.frameworks);
+            asked.page_token = page.next_page_token;
+            if asked.page_token.is_empty() {
+                return Ok(frameworks);
+            }
+        }
     }
 
     /// The task with this id, or every task when it is empty; those that have ended too, as far as they are remembered.
     pub(crate) async fn tasks(&mut self, task_id: &str) -> Result<Vec<v1::Task>, Problem> {
-        let request = v1::ListTasksRequest {
-            framework_id: String::new(),
+        self.tasks_like(v1::ListTasksRequest {
             task_id: task_id.to_owned(),
-        };
-        Ok(answer(self.operator.list_tasks(request)).await?.tasks)
+            ..v1::ListTasksRequest::default()
+        })
+        .await
+    }
+
+    /// Every task that passes.
+    pub(crate) async fn tasks_like(
+        &mut self,
+        mut asked: v1::ListTasksRequest,
+    ) -> Result<Vec<v1::Task>, Problem> {
+        let mut tasks = Vec::new();
+        asked.page_size = PAGE_LEN;
+        loop {
+            let page = answer(self.operator.list_tasks(asked.clone())).await?;
+            tasks.extend(page.tasks);
+            asked.page_token = page.next_page_token;
+            if asked.page_token.is_empty() {
+                return Ok(tasks);
+            }
+        }
+    }
+
+    /// Every offer that passes.
+    pub(crate) async fn offers_like(
+        &mut self,
+        mut asked: v1::ListOffersRequest,
+    ) -> Result<Vec<v1::StandingOffer>, Problem> {
+        let mut offers = Vec::new();
+        asked.page_size = PAGE_LEN;
+        loop {
+            let page = answer(self.operator.list_offers(asked.clone())).await?;
+            offers.extend(page.offers);
+            asked.page_token = page.next_page_token;
+            if asked.page_token.is_empty() {
+                return Ok(offers);
+            }
+        }
+    }
+
+    /// Every executor that passes.
+    pub(crate) async fn executors_like(
+        &mut self,
+        mut asked: v1::ListExecutorsRequest,
+    ) -> Result<Vec<v1::LiveExecutor>, Problem> {
+        let mut executors = Vec::new();
+        asked.page_size = PAGE_LEN;
+        loop {
+            let page = answer(self.operator.list_executors(asked.clone())).await?;
+            executors.extend(page.executors);
+            asked.page_token = page.next_page_token;
+            if asked.page_token.is_empty() {
+                return Ok(executors);
+            }
+        }
+    }
+
+    /// Follows what there is.
+    pub(crate) async fn watch(
+        &mut self,
+        asked: v1::WatchRequest,
+    ) -> Result<tonic::Streaming<v1::WatchResponse>, Problem> {
+        answer(self.operator.watch(asked)).await
     }
 
     /// Every role that something is known of, and those above them, by path.
@@ -91,6 +182,8 @@ impl MasterClient {
             Change::DeactivateAgent(asked) => done(operator.deactivate_agent(asked)).await,
             Change::ReactivateAgent(asked) => done(operator.reactivate_agent(asked)).await,
             Change::DrainAgent(asked) => done(operator.drain_agent(asked)).await,
+            Change::KillTask(asked) => done(operator.kill_task(asked)).await,
+            Change::TeardownFramework(asked) => done(operator.teardown_framework(asked)).await,
         }
     }
 

@@ -69,6 +69,23 @@ pub const ENDED_TASKS_MAX: usize = 1_000;
 pub const VIEW_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Frameworks that are over whose ended tasks the view keeps; the oldest are forgotten.
 pub const GONE_FRAMEWORKS_MAX: usize = 100;
+/// Changes that are remembered for watches of the cluster; one that has not been told of an older one begins anew
+/// (`watch.expired`). About 10 MB.
+pub const CHANGES_REMEMBERED_MAX: usize = 100_000;
+/// Changes that a watch of the cluster looks at for one response.
+pub const FOLLOW_CHANGES_MAX: usize = 1_000;
+/// Watches of the cluster that are open at once; more are refused (`server.overloaded`).
+pub const OPERATOR_WATCHES_MAX: usize = 100;
+/// How often a watch of the cluster says that it is there. Less than [`PASSED_ON_IDLE_TIMEOUT`].
+pub const WATCH_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Rows of one page of a list unless it is asked for so many.
+pub const PAGE_LEN_DEFAULT: usize = 1_000;
+/// The same at most; who asks for more gets so many.
+pub const PAGE_LEN_MAX: usize = 10_000;
+/// Bytes of the rows of one page, about; the page ends there. Half of what clients of gRPC take unless they say otherwise.
+pub const PAGE_ROWS_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Rows that are looked at for one page; it ends there, however few of them were wanted. About ten milliseconds.
+pub const PAGE_LOOKS_MAX: usize = 100_000;
 /// Streams that watch who leads; more are refused (`server.overloaded`). Every agent, framework and client may have one
 /// with every master.
 pub const WATCHES_MAX: usize = 100_000;

@@ -14,10 +14,13 @@ use crate::standing::{Side, Standing};
 
 /// Calls that change nothing, and so may be passed on. Every other call of `Operator` is the leader's alone to take;
 /// `GetMaster` is about the master that was asked, and answered by it.
-const READS: [&str; 5] = [
+const READS: [&str; 8] = [
     "/proffer.v1.Operator/ListAgents",
     "/proffer.v1.Operator/ListFrameworks",
     "/proffer.v1.Operator/ListTasks",
+    "/proffer.v1.Operator/ListOffers",
+    "/proffer.v1.Operator/ListExecutors",
+    "/proffer.v1.Operator/Watch",
     "/proffer.v1.Operator/ExplainDemand",
     "/proffer.v1.Operator/ListRoles",
 ];
@@ -123,6 +126,8 @@ mod tests {
             "DeactivateAgent",
             "ReactivateAgent",
             "DrainAgent",
+            "KillTask",
+            "TeardownFramework",
         ];
         let not_passed_on = changes.into_iter().chain(["GetMaster"]);
         let decided: BTreeSet<String> = READS

@@ -52,7 +52,10 @@ async fn a_task_goes_all_the_way_and_back() {
         ("task-1", v1::TaskState::Running)
     );
     cast.framework
-        .call(Call::Acknowledge(v1::Acknowledge { sequence }))
+        .call(Call::Acknowledge(v1::Acknowledge {
+            sequence,
+            one: false,
+        }))
         .await;
     let Message::Acknowledge(acknowledged) = cast.agent.next().await else {
         panic!("an acknowledgement")
@@ -95,7 +98,7 @@ async fn operators_and_metrics_see_what_runs_and_no_secret() {
     );
     let other = v1::ListTasksRequest {
         framework_id: "other".into(),
-        task_id: String::new(),
+        ..v1::ListTasksRequest::default()
     };
     assert_eq!(
         operator
@@ -107,7 +110,7 @@ async fn operators_and_metrics_see_what_runs_and_no_secret() {
         []
     );
     let agents = operator
-        .list_agents(v1::ListAgentsRequest {})
+        .list_agents(v1::ListAgentsRequest::default())
         .await
         .expect("agents")
         .into_inner();
@@ -116,7 +119,7 @@ async fn operators_and_metrics_see_what_runs_and_no_secret() {
         (v1::AgentState::Connected, 1)
     );
     let frameworks = operator
-        .list_frameworks(v1::ListFrameworksRequest {})
+        .list_frameworks(v1::ListFrameworksRequest::default())
         .await
         .expect("frameworks");
     assert!(frameworks.get_ref().frameworks[0].connected);
@@ -263,7 +266,7 @@ async fn a_call_that_cannot_be_read_is_answered_and_the_session_goes_on() {
     );
     framework.demand_one_cpu("web").await;
     // Metrics are counted by the view; who has asked it has waited for it.
-    let frameworks = v1::ListFrameworksRequest {};
+    let frameworks = v1::ListFrameworksRequest::default();
     let frameworks = master.operator().await.list_frameworks(frameworks).await;
     assert_eq!(
         frameworks.expect("frameworks").get_ref().frameworks[0].demand,
@@ -283,7 +286,7 @@ async fn who_has_no_token_is_refused_with_a_problem() {
     let mut operator =
         v1::operator_client::OperatorClient::new(master.channel(master.listen()).await);
     let status = operator
-        .list_agents(v1::ListAgentsRequest {})
+        .list_agents(v1::ListAgentsRequest::default())
         .await
         .expect_err("refused");
     assert_eq!(status.code(), tonic::Code::Unauthenticated);
@@ -447,7 +450,7 @@ async fn garbage_on_either_port_harms_nobody() {
     let agents = master
         .operator()
         .await
-        .list_agents(v1::ListAgentsRequest {})
+        .list_agents(v1::ListAgentsRequest::default())
         .await
         .expect("agents");
     assert_eq!(agents.get_ref().agents.len(), 1);
@@ -533,7 +536,7 @@ async fn operators_set_quota_and_drain_agents_and_refusals_name_the_field() {
         deadline_ms: Some(60_000),
     };
     operator.drain_agent(drain).await.expect("marked");
-    let agents = operator.list_agents(v1::ListAgentsRequest {}).await;
+    let agents = operator.list_agents(v1::ListAgentsRequest::default()).await;
     let agents = agents.expect("agents").into_inner().agents;
     let deadline = agents[0].drain.as_ref().and_then(|drain| drain.deadline_ms);
     assert_eq!(deadline, Some(60_000));

@@ -3,7 +3,8 @@
 //!
 //! Queries travel in the same queue as facts, so a reader finds everything that was decided before it asked. Making a
 //! snapshot is cheap (see [`pages`]) but makes the next changes dearer, so it happens only when someone asks, and at
-//! most once in [`VIEW_PUBLISH_INTERVAL`].
+//! most once in [`VIEW_PUBLISH_INTERVAL`]. Who follows what changes asks again and again for what is new since: nothing is kept
+//! for them, so they may read as slowly as they like.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Weak};
@@ -15,13 +16,15 @@ use proffer_model::{Problem, code};
 use tokio::sync::oneshot;
 
 use crate::inbox::{not_leading, overloaded};
-use crate::limits::{VIEW_CHANNEL_LEN, VIEW_PUBLISH_INTERVAL};
+use crate::limits::{FOLLOW_CHANGES_MAX, VIEW_CHANNEL_LEN, VIEW_PUBLISH_INTERVAL};
 use crate::metrics::ClusterMetrics;
 
+mod history;
 mod journal;
 pub(crate) mod pages;
 mod tables;
 
+pub(crate) use history::Changed;
 pub(crate) use tables::Snapshot;
 use tables::Tables;
 
@@ -29,6 +32,28 @@ use tables::Tables;
 enum Message {
     Facts(Vec<Fact>),
     Query(oneshot::Sender<Arc<Snapshot>>),
+    Follow(Follower),
+}
+
+/// Who wants to know what has changed after a number.
+#[derive(Debug)]
+struct Follower {
+    after: u64,
+    answer: oneshot::Sender<Followed>,
+}
+
+/// What has changed.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    /// The first changes after the number, and how things are now.
+    Changes {
+        /// Not earlier than the changes.
+        snapshot: Arc<Snapshot>,
+        /// In their order.
+        changes: Vec<Changed>,
+    },
+    /// Some of it is forgotten, or there is no such number.
+    Expired,
 }
 
 /// The readers' end. Does not keep the view alive: it ends with its term, whoever still asks.
@@ -72,7 +97,7 @@ impl Feed {
             Err(TrySendError::Disconnected(_)) => {
                 tracing::error!("the view has ended; readers see nothing")
             }
-            Ok(()) | Err(TrySendError::Full(Message::Query(_))) => {}
+            Ok(()) | Err(TrySendError::Full(Message::Query(_) | Message::Follow(_))) => {}
         }
     }
 
@@ -89,15 +114,23 @@ impl View {
     /// Everything as it is now or a little later.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
         let (answer, answered) = oneshot::channel();
-        let messages = self.messages.upgrade().ok_or_else(not_leading)?;
-        messages
-            .try_send(Message::Query(answer))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => overloaded("too many queries wait"),
-                TrySendError::Disconnected(_) => not_leading(),
-            })?;
-        drop(messages);
+        self.ask(Message::Query(answer))?;
         answered.await.map_err(|_| not_leading())
+    }
+
+    /// What has changed after the change of this number; waits until something has.
+    pub(crate) async fn follow(&self, after: u64) -> Result<Followed, Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Message::Follow(Follower { after, answer }))?;
+        answered.await.map_err(|_| not_leading())
+    }
+
+    fn ask(&self, message: Message) -> Result<(), Problem> {
+        let messages = self.messages.upgrade().ok_or_else(not_leading)?;
+        messages.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => overloaded("too many queries wait"),
+            TrySendError::Disconnected(_) => not_leading(),
+        })
     }
 }
 
@@ -105,14 +138,12 @@ fn run(incoming: &Receiver<Message>, metrics: &ClusterMetrics) {
     let mut tables = Tables::default();
     let mut published = Arc::new(tables.snapshot());
     let mut published_at = Instant::now();
-    let mut is_outdated = false;
-    let mut waiting: Vec<oneshot::Sender<Arc<Snapshot>>> = Vec::new();
+    let mut waiting = Waiting::default();
     loop {
         let rest = VIEW_PUBLISH_INTERVAL.saturating_sub(published_at.elapsed());
-        let message = if waiting.is_empty() {
-            incoming.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            incoming.recv_timeout(rest)
+        let message = match waiting.is_any(tables.sequence()) {
+            true => incoming.recv_timeout(rest),
+            false => incoming.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match message {
             Ok(Message::Facts(facts)) => {
@@ -122,22 +153,62 @@ fn run(incoming: &Receiver<Message>, metrics: &ClusterMetrics) {
                     tables.apply(fact);
                 }
                 tables.measure(metrics);
-                is_outdated = true;
             }
-            Ok(Message::Query(answer)) => waiting.push(answer),
+            Ok(Message::Query(answer)) => waiting.queries.push(answer),
+            Ok(Message::Follow(follower)) => waiting.follow(follower),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return metrics.forget(),
         }
+        if !waiting.is_any(tables.sequence()) {
+            continue;
+        }
+        let is_outdated = published.sequence != tables.sequence();
         let is_time = published_at.elapsed() >= VIEW_PUBLISH_INTERVAL;
-        if !waiting.is_empty() && (!is_outdated || is_time || waiting.len() >= VIEW_CHANNEL_LEN) {
+        if !is_outdated || is_time || waiting.queries.len() >= VIEW_CHANNEL_LEN {
             if is_outdated {
                 published = Arc::new(tables.snapshot());
-                (published_at, is_outdated) = (Instant::now(), false);
+                published_at = Instant::now();
             }
-            for answer in waiting.drain(..) {
-                // A reader that has gone away does not want to know.
-                let _ = answer.send(Arc::clone(&published));
-            }
+            waiting.answer(&published, &tables);
+        }
+    }
+}
+
+/// Who waits for the next snapshot.
+#[derive(Debug, Default)]
+struct Waiting {
+    queries: Vec<oneshot::Sender<Arc<Snapshot>>>,
+    followers: Vec<Follower>,
+}
+
+impl Waiting {
+    /// Those who have gone away are forgotten meanwhile.
+    fn follow(&mut self, follower: Follower) {
+        self.followers.retain(|other| !other.answer.is_closed());
+        self.followers.push(follower);
+    }
+
+    /// Whether anybody can be answered when this is the number of the last change.
+    fn is_any(&self, last: u64) -> bool {
+        let mut followers = self.followers.iter();
+        !self.queries.is_empty() || followers.any(|follower| follower.after != last)
+    }
+
+    /// Answers whom it can; one who has gone away does not want to know.
+    fn answer(&mut self, published: &Arc<Snapshot>, tables: &Tables) {
+        for answer in self.queries.drain(..) {
+            let _ = answer.send(Arc::clone(published));
+        }
+        let last = published.sequence;
+        for follower in self.followers.extract_if(.., |it| it.after != last) {
+            let followed = match tables.changes_after(follower.after, FOLLOW_CHANGES_MAX) {
+                Some(changes) => Followed::Changes {
+                    snapshot: Arc::clone(published),
+                    changes,
+                },
+                None => Followed::Expired,
+            };
+            let _ = follower.answer.send(followed);
         }
     }
 }

@@ -101,6 +101,8 @@ codes! {
     AGENT_CHECKPOINT_DAMAGED = "agent.checkpoint_damaged", Internal;
     /// The version in the framework's state is not the one expected.
     STATE_VERSION = "state.version", Conflict;
+    /// More has changed since the position of a watch than is remembered, or it is of another term.
+    WATCH_EXPIRED = "watch.expired", Conflict;
     /// There is no such key in the framework's state.
     STATE_KEY_UNKNOWN = "state.key_unknown", NotFound;
     /// The framework's state would be larger than its limit.

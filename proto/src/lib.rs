@@ -43,8 +43,8 @@ pub use kept_volume::{
     decode_kept_volume, decode_volume_list, encode_kept_volume, encode_volume_list,
 };
 pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
-pub use offer::{decode_offer, encode_offer};
-pub use operator::{decode_agent_state, encode_agent_state};
+pub use offer::{decode_offer, encode_fit, encode_offer};
+pub use operator::{decode_agent_state, decode_kill_task, encode_agent_state};
 pub use problem::{decode_problem, encode_problem, problem_of, status_of};
 pub use quota::{decode_deadline, decode_quota, decode_weight, encode_drain, encode_quota};
 pub use record::{decode_batch, decode_snapshot, encode_batch, encode_snapshot};

@@ -13,10 +13,6 @@ use crate::v1;
 
 /// An offer for the wire.
 pub fn encode_offer(offer: &Offer) -> v1::Offer {
-    let fits = offer.fits.iter().map(|fit| v1::Fit {
-        demand_id: fit.demand.to_string(),
-        count: fit.count,
-    });
     v1::Offer {
         id: offer.id.to_string(),
         role: offer.role.to_string(),
@@ -25,8 +21,16 @@ pub fn encode_offer(offer: &Offer) -> v1::Offer {
         address: offer.address.clone(),
         attributes: encode_attributes(&offer.attributes),
         resources: Some(encode_resources(&offer.resources)),
-        fits: fits.collect(),
+        fits: offer.fits.iter().map(encode_fit).collect(),
         expires_after_ms: encode_duration(offer.expires_after),
+    }
+}
+
+/// What an offer was made for, for the wire.
+pub fn encode_fit(fit: &Fit) -> v1::Fit {
+    v1::Fit {
+        demand_id: fit.demand.to_string(),
+        count: fit.count,
     }
 }
 

@@ -272,13 +272,14 @@ impl Core {
             demand: self.count_down(pot, &all),
         };
         let (mut results, mut tasks) = (Vec::new(), Vec::new());
+        let group = specs.first().map(|spec| spec.id.clone());
         for mut spec in specs {
             let task = spec.id.clone();
             let of_task = Payer {
                 role: payer.role.clone(),
                 demand: payer.demand.clone().filter(|_| tasks.is_empty()),
             };
-            let outcome = self.hold_launch(pot, &mut spec, of_task);
+            let outcome = self.hold_launch(pot, &mut spec, of_task, group.as_ref());
             tasks.extend(outcome.as_ref().ok().map(|it| (*it, spec)));
             results.push(LaunchResult { task, outcome });
         }
@@ -360,7 +361,7 @@ impl Core {
             role: pot.role.clone(),
             demand: self.count_down(pot, &spec.resources),
         };
-        let incarnation = self.hold_launch(pot, &mut spec, payer.clone())?;
+        let incarnation = self.hold_launch(pot, &mut spec, payer.clone(), None)?;
         let message = ToAgent::Launch {
             epoch: self.epoch,
             framework: pot.framework.clone(),
@@ -378,6 +379,7 @@ impl Core {
         pot: &mut Pot,
         spec: &mut TaskSpec,
         payer: Payer,
+        group: Option<&TaskId>,
     ) -> Result<Incarnation, Problem> {
         let incarnation = self.ids.incarnation().ok_or_else(|| {
             let message = "this leadership term has launched 2^32 tasks";
@@ -414,7 +416,7 @@ impl Core {
         let key = (pot.framework.clone(), spec.id.clone());
         let mut task = self
             .tasks
-            .make(&key, spec, payer, pot.agent.clone(), status);
+            .make(&key, spec, payer, pot.agent.clone(), group, status);
         // What the offer held is the task's now, but for numbers, which are not there any more for the allocator.
         task.is_held = true;
         if !spec.resources.is_scalars() {

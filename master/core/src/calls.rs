@@ -85,7 +85,11 @@ impl Core {
     }
 
     /// Ends a framework and all its sessions; the one that asked is answered first.
-    fn end_framework(&mut self, framework: &FrameworkId, asked: Option<(SessionId, u64)>) {
+    pub(crate) fn end_framework(
+        &mut self,
+        framework: &FrameworkId,
+        asked: Option<(SessionId, u64)>,
+    ) {
         let known = self.frameworks.get(framework);
         let session = known.and_then(|known| known.session);
         self.complete(framework);

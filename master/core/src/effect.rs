@@ -8,8 +8,9 @@ use proffer_model::link::ToAgent;
 use proffer_model::registry::Operation;
 use proffer_model::session;
 use proffer_model::{
-    AgentDescription, AgentId, AgentState, DemandId, Drain, FrameworkDescription, FrameworkId,
-    Limits, Port, Principal, Problem, Reason, Resources, Role, StateKey, Status, TaskId, Time,
+    AgentDescription, AgentId, AgentState, DemandId, Drain, ExecutorId, Fit, FrameworkDescription,
+    FrameworkId, Limits, OfferId, Port, Principal, Problem, Reason, Resources, Role, StateKey,
+    Status, TaskId, Time,
 };
 
 use crate::allocation::RoleRow;
@@ -206,6 +207,24 @@ pub enum Fact {
     },
     /// A task's row; terminal ones stay in the view for a while.
     Task(Arc<TaskRow>),
+    /// An offer was made.
+    Offer(Arc<OfferRow>),
+    /// An offer stands no longer.
+    OfferGone {
+        /// Which.
+        offer: OfferId,
+    },
+    /// An executor's row.
+    Executor(Arc<ExecutorRow>),
+    /// An executor is no more.
+    ExecutorGone {
+        /// Where it was.
+        agent: AgentId,
+        /// Whose it was.
+        framework: FrameworkId,
+        /// Which.
+        executor: ExecutorId,
+    },
     /// An agent is silent.
     AgentSuspected {
         /// Which.
@@ -388,6 +407,50 @@ pub struct TaskOutline {
     pub labels: BTreeMap<String, String>,
     /// What it listens on.
     pub ports: Box<[Port]>,
+    /// Who pays.
+    pub role: Role,
+    /// The framework's own executor that it is in.
+    pub executor: Option<ExecutorId>,
+    /// The first task of the group that it was launched in.
+    pub group: Option<TaskId>,
+}
+
+/// What is shown of an offer that stands. What it shows never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferRow {
+    /// Which.
+    pub offer: OfferId,
+    /// To whom.
+    pub framework: FrameworkId,
+    /// In which of its roles.
+    pub role: Role,
+    /// Of which agent.
+    pub agent: AgentId,
+    /// What.
+    pub resources: Resources,
+    /// What of the framework's demand it was made for.
+    pub fits: Vec<Fit>,
+    /// Since when.
+    pub made_wall_ms: u64,
+    /// Until when.
+    pub expires_wall_ms: u64,
+}
+
+/// What is shown of an executor that lives on an agent. What it is started with is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorRow {
+    /// Where.
+    pub agent: AgentId,
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Which.
+    pub executor: ExecutorId,
+    /// Who pays.
+    pub role: Role,
+    /// Its own, besides those of its tasks.
+    pub resources: Resources,
+    /// Whether it was told to end.
+    pub is_ending: bool,
 }
 
 /// Effects in the order in which they are to be done.

@@ -7,7 +7,7 @@ use proffer_model::link::{Hello, ToMaster};
 use proffer_model::operation::Operation;
 use proffer_model::session::Call;
 use proffer_model::{
-    AgentId, FrameworkId, Generation, Principal, Problem, Quota, Role, StateKey, Weight,
+    AgentId, FrameworkId, Generation, Principal, Problem, Quota, Role, StateKey, TaskId, Weight,
 };
 
 /// One connection of an agent; numbered by the shell, never used again within a term.
@@ -259,5 +259,19 @@ pub enum OperatorCall {
     ReactivateAgent {
         /// Which.
         agent: AgentId,
+    },
+    /// A task is to end.
+    KillTask {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which.
+        task: TaskId,
+        /// SIGTERM to SIGKILL; absent: the task's own.
+        grace: Option<Duration>,
+    },
+    /// A framework is over.
+    TeardownFramework {
+        /// Which.
+        framework: FrameworkId,
     },
 }

@@ -15,7 +15,7 @@ use proffer_model::{
 
 use crate::amounts::scalars_of;
 use crate::core::Core;
-use crate::effect::After;
+use crate::effect::{After, ExecutorRow, Fact};
 use crate::ledger::countable;
 
 /// An executor's name on an agent.
@@ -235,6 +235,7 @@ impl Core {
         if let Some(live) = known.and_then(|known| known.executors.get_mut(&key)) {
             live.shutdown = Some(reason);
         }
+        self.record_executor(agent, &key);
         self.tell_executor_to_end(agent, &key, reason, After::Nothing);
         Ok(())
     }
@@ -257,6 +258,7 @@ impl Core {
             })
             .collect();
         for key in &idle {
+            self.record_executor(agent, key);
             self.tell_executor_to_end(agent, key, reason, After::Nothing);
         }
     }
@@ -346,8 +348,9 @@ impl Core {
         let has_numbers = !executor.spec.resources.non_scalars().is_empty();
         if let Some(known) = self.agents.by_id.get_mut(agent) {
             known.used.add(&executor.spec.resources);
-            known.executors.insert(key, executor);
+            known.executors.insert(key.clone(), executor);
         }
+        self.record_executor(agent, &key);
         if has_numbers {
             self.sync_agent(agent);
         }
@@ -358,7 +361,29 @@ impl Core {
     fn drop_executor(&mut self, agent: &AgentId, key: &ExecutorKey) -> Option<HeldExecutor> {
         self.set_executor_held(agent, key, false);
         let known = self.agents.by_id.get_mut(agent)?;
-        known.executors.remove(key)
+        let dropped = known.executors.remove(key)?;
+        self.turn.record(Fact::ExecutorGone {
+            agent: agent.clone(),
+            framework: key.0.clone(),
+            executor: key.1.clone(),
+        });
+        Some(dropped)
+    }
+
+    /// It is to be shown as it is now.
+    fn record_executor(&mut self, agent: &AgentId, key: &ExecutorKey) {
+        let known = self.agents.by_id.get(agent);
+        if let Some(live) = known.and_then(|known| known.executors.get(key)) {
+            let row = ExecutorRow {
+                agent: agent.clone(),
+                framework: key.0.clone(),
+                executor: key.1.clone(),
+                role: live.role.clone(),
+                resources: live.spec.resources.clone(),
+                is_ending: live.shutdown.is_some(),
+            };
+            self.turn.record(Fact::Executor(Arc::new(row)));
+        }
     }
 
     /// Ends what is nobody's, and counts it until it is gone.

@@ -2,30 +2,36 @@
 //! rescinded or by running out, and only through [`Core::remove_offer`], which puts every sum right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::session::Event;
-use proffer_model::{AgentId, Fit, FrameworkId, Offer, OfferId, Resources, Role};
+use proffer_model::{AgentId, FrameworkId, Offer, OfferId};
 
 use crate::allocation::GrantedOffer;
 use crate::core::Core;
-use crate::effect::{After, Fact, OfferEnd};
+use crate::effect::{After, Fact, OfferEnd, OfferRow};
 use crate::event::TimerKey;
 use crate::limits::{EXCLUSION_MAX, EXCLUSION_MIN, OFFERS_PER_EVENT_MAX};
 
-/// An offer that stands.
+/// An offer that stands: what is shown of it, and what only the core needs.
 #[derive(Debug)]
 pub(crate) struct StandingOffer {
-    pub(crate) framework: FrameworkId,
-    pub(crate) role: Role,
-    pub(crate) agent: AgentId,
-    pub(crate) resources: Resources,
-    pub(crate) fits: Vec<Fit>,
+    row: Arc<OfferRow>,
     /// Everything that was free, and not a shape.
     pub(crate) is_any: bool,
     /// By the monotonic clock.
     pub(crate) made_at: u64,
     pub(crate) expires_at: u64,
+}
+
+impl Deref for StandingOffer {
+    type Target = OfferRow;
+
+    fn deref(&self) -> &OfferRow {
+        &self.row
+    }
 }
 
 /// All offers that stand.
@@ -173,12 +179,19 @@ impl Core {
         self.turn.touch_framework(&grant.framework);
         let expires_at = self.turn.now.after(lease).mono_ns;
         self.offers.expiries.insert((expires_at, id.clone()));
-        let standing = StandingOffer {
+        let row = Arc::new(OfferRow {
+            offer: id.clone(),
             framework: grant.framework.clone(),
             role: grant.role.clone(),
             agent: grant.agent.clone(),
             resources: grant.resources.clone(),
             fits: grant.fits.clone(),
+            made_wall_ms: self.turn.now.wall_ms,
+            expires_wall_ms: self.turn.now.after(lease).wall_ms,
+        });
+        self.turn.record(Fact::Offer(Arc::clone(&row)));
+        let standing = StandingOffer {
+            row,
             is_any: grant.is_any,
             made_at: self.turn.now.mono_ns,
             expires_at,
@@ -215,6 +228,7 @@ impl Core {
     /// Takes an offer out of every index and sum but the allocator's: what it held is still held by the framework.
     pub(crate) fn take_offer(&mut self, id: &OfferId) -> Option<StandingOffer> {
         let offer = self.offers.standing.remove(id)?;
+        self.turn.record(Fact::OfferGone { offer: id.clone() });
         self.offers.expiries.remove(&(offer.expires_at, id.clone()));
         if let Some(agent) = self.agents.by_id.get_mut(&offer.agent) {
             agent.offered.subtract(&offer.resources);
@@ -235,7 +249,8 @@ impl Core {
         let mut ended: BTreeMap<FrameworkId, Vec<OfferId>> = BTreeMap::new();
         for id in ids {
             if let Some(offer) = self.remove_offer(&id) {
-                ended.entry(offer.framework).or_default().push(id);
+                let of = ended.entry(offer.framework.clone()).or_default();
+                of.push(id);
             }
         }
         for (framework, offers) in ended {

@@ -1,11 +1,14 @@
 //! What operators ask: quota, weights, reservations, volumes, agents that nothing is offered of. What they decide is durable
 //! before it is answered, and in force at once.
 
+use std::time::Duration;
+
 use proffer_model::operation::Operation;
 use proffer_model::registry::{AgentEntry, Operation as Change};
 use proffer_model::resources::Conversion;
 use proffer_model::{
-    AgentId, AgentState, OfferId, Principal, Problem, Resources, Role, Weight, code,
+    AgentId, AgentState, FrameworkId, OfferId, Principal, Problem, Resources, Role, TaskId, Weight,
+    code,
 };
 
 use crate::amounts::exclusive;
@@ -15,6 +18,7 @@ use crate::conversions::{
 use crate::core::Core;
 use crate::effect::{Effect, Fact, OfferEnd, Reply};
 use crate::event::{OperatorCall, RequestId};
+use crate::frameworks::{completed, unknown};
 use crate::limits::ROLE_SETTINGS_MAX;
 
 impl Core {
@@ -39,6 +43,12 @@ impl Core {
             OperatorCall::DeactivateAgent { agent } => self.deactivate(&agent),
             OperatorCall::DrainAgent { agent, deadline } => self.drain(&agent, deadline),
             OperatorCall::ReactivateAgent { agent } => self.reactivate(&agent),
+            OperatorCall::KillTask {
+                framework,
+                task,
+                grace,
+            } => self.kill_for_operator(framework, task, grace),
+            OperatorCall::TeardownFramework { framework } => self.teardown(&framework),
         };
         if let Err(problem) = &reply {
             let (framework, problem) = (None, problem.clone());
@@ -205,6 +215,54 @@ impl Core {
             self.on_availability(agent);
         }
         Ok(())
+    }
+
+    /// As the framework would do it; it hears of it by the task's statuses.
+    fn kill_for_operator(
+        &mut self,
+        framework: FrameworkId,
+        task: TaskId,
+        grace: Option<Duration>,
+    ) -> Result<(), Problem> {
+        self.judge_known(&framework)?;
+        let key = (framework, task);
+        if self.kill(&key, grace) {
+            return Ok(());
+        }
+        let (framework, task) = &key;
+        Err(match self.tasks.get(&key) {
+            Some(_) => {
+                let message = format!("task {task} of framework {framework} has ended");
+                Problem::new(code::TASK_ENDED, message).field("task_id")
+            }
+            None => {
+                let message = format!("framework {framework} has no task {task}");
+                Problem::new(code::TASK_UNKNOWN, message)
+                    .field("task_id")
+                    .hint(
+                        "list the tasks; after a change of leader agents come to say what they run",
+                    )
+            }
+        })
+    }
+
+    fn teardown(&mut self, framework: &FrameworkId) -> Result<(), Problem> {
+        self.judge_known(framework)?;
+        self.check_store_keeps_up()?;
+        self.end_framework(framework, None);
+        Ok(())
+    }
+
+    /// Whether there is such a framework, whoever made it.
+    fn judge_known(&self, framework: &FrameworkId) -> Result<(), Problem> {
+        if self.registry.frameworks.contains_key(framework) {
+            return Ok(());
+        }
+        let problem = match self.registry.completed.contains_key(framework) {
+            true => completed(framework).hint("it is over; nothing is left to do"),
+            false => unknown(framework).hint("list the frameworks"),
+        };
+        Err(problem.field("framework_id"))
     }
 
     /// An operator has said that an agent is to be offered of, or not.

@@ -205,9 +205,10 @@ impl Core {
         let mut status = reported.status.clone();
         status.task = key.1.clone();
         let (state, is_told) = (status.state, status.number <= reported.acknowledged);
+        let group = reported.group.as_ref();
         let mut task = self
             .tasks
-            .make(key, &reported.spec, payer, agent.clone(), status);
+            .make(key, &reported.spec, payer, agent.clone(), group, status);
         task.is_delivered = true;
         task.resume(reported.acknowledged);
         task.announce(reported.status.number);

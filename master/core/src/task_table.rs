@@ -180,8 +180,10 @@ impl Tasks {
         spec: &TaskSpec,
         payer: Payer,
         agent: AgentId,
+        group: Option<&TaskId>,
         status: Status,
     ) -> Task {
+        let outline = self.outline_of(spec, &payer.role, group);
         Task {
             role: payer.role,
             demand: payer.demand,
@@ -192,7 +194,7 @@ impl Tasks {
                 framework: key.0.clone(),
                 task: key.1.clone(),
                 agent,
-                outline: self.outline_of(spec),
+                outline,
                 status,
             }),
             queue: VecDeque::new(),
@@ -211,7 +213,13 @@ impl Tasks {
     }
 
     /// What is kept of a spec; the same one as for the task before, where that is alike.
-    fn outline_of(&mut self, spec: &TaskSpec) -> Arc<TaskOutline> {
+    fn outline_of(
+        &mut self,
+        spec: &TaskSpec,
+        role: &Role,
+        group: Option<&TaskId>,
+    ) -> Arc<TaskOutline> {
+        let executor = spec.executor.as_ref().map(|spec| &spec.id);
         let name = (spec.name != spec.id.as_str()).then_some(spec.name.as_str());
         let last = self.outline.as_ref();
         let last = last.filter(|last| *last.resources == spec.resources);
@@ -219,6 +227,8 @@ impl Tasks {
             && last.name.as_deref() == name
             && last.labels == spec.labels
             && *last.ports == *spec.ports
+            && (&last.role, last.executor.as_ref()) == (role, executor)
+            && last.group.as_ref() == group
         {
             return Arc::clone(last);
         }
@@ -230,6 +240,9 @@ impl Tasks {
             },
             labels: spec.labels.clone(),
             ports: spec.ports.as_slice().into(),
+            role: role.clone(),
+            executor: executor.cloned(),
+            group: group.cloned(),
         });
         self.outline = Some(Arc::clone(&outline));
         outline

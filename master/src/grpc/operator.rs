@@ -1,53 +1,81 @@
 //! `Operator`: what operators and their tools see, from the view, and what they change. Why demand is not met and how roles
 //! stand is asked of the core.
-//!
-//! Commands and environments are in no row, so they cannot be shown.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proffer_master_core::allocation::RoleRow;
-use proffer_master_core::effect::{AgentRow, Explanation, FrameworkRow, Reply, TaskRow};
+use proffer_master_core::effect::Reply;
 use proffer_master_core::event::OperatorCall;
 use proffer_model::operation::Operation;
-use proffer_model::{AgentId, FrameworkId, Problem, Resources, TaskId, code};
+use proffer_model::{FrameworkId, Problem, Resources, code};
 use proffer_proto::{
-    decode_deadline, decode_quota, decode_resources, decode_weight, encode_agent_state,
-    encode_attributes, encode_drain, encode_leader, encode_limits, encode_port, encode_quantities,
-    encode_quota, encode_resources, encode_status, status_of, v1,
+    decode_deadline, decode_kill_task, decode_quota, decode_resources, decode_weight,
+    encode_leader, status_of, v1,
 };
 use proffer_server::auth::{Action, Object, authorize};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::state::unexpected;
 use super::{decode_id, principal_of};
-use crate::inbox::{Ask, Inbox};
+use crate::inbox::{Ask, Inbox, overloaded};
+use crate::limits::OPERATOR_WATCHES_MAX;
 use crate::standing::{Side, Standing};
 use crate::view::{Snapshot, View};
+
+mod encode;
+mod lists;
+mod page;
+mod watch;
+
+use encode::{encode_explanation, encode_role};
+use watch::Watch;
 
 /// The service. Without a term it only says how this master stands.
 #[derive(Debug)]
 pub(crate) struct OperatorService {
     standing: Arc<Standing>,
     term: Option<(Inbox, View)>,
+    /// For watches.
+    places: Arc<Semaphore>,
 }
 
 impl OperatorService {
     /// For one term.
     pub(crate) fn leading(standing: Arc<Standing>, inbox: Inbox, view: View) -> Self {
-        let term = Some((inbox, view));
-        Self { standing, term }
+        Self {
+            standing,
+            term: Some((inbox, view)),
+            places: Arc::new(Semaphore::new(OPERATOR_WATCHES_MAX)),
+        }
     }
 
     /// For all terms, and the time between them.
     pub(crate) fn standing(standing: Arc<Standing>) -> Self {
-        let term = None;
-        Self { standing, term }
+        Self {
+            standing,
+            term: None,
+            places: Arc::new(Semaphore::new(0)),
+        }
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>, Status> {
         let (_, view) = self.term()?;
         view.snapshot().await.map_err(status_of)
+    }
+
+    /// Answers from a snapshot.
+    async fn list<Q, R>(
+        &self,
+        request: Request<Q>,
+        list: impl FnOnce(&Snapshot, &Q) -> Result<R, Problem> + Send,
+    ) -> Result<Response<R>, Status>
+    where
+        Q: Send + Sync,
+    {
+        authorize_read(&request, Object::Cluster)?;
+        let snapshot = self.snapshot().await?;
+        let listed = list(&snapshot, request.get_ref()).map_err(status_of)?;
+        Ok(Response::new(listed))
     }
 
     /// Does a change of the cluster that the caller may make.
@@ -96,61 +124,52 @@ impl v1::operator_server::Operator for OperatorService {
         &self,
         request: Request<v1::ListAgentsRequest>,
     ) -> Result<Response<v1::ListAgentsResponse>, Status> {
-        authorize_read(&request, Object::Cluster)?;
-        let snapshot = self.snapshot().await?;
-        let mut agents: Vec<v1::Agent> = snapshot
-            .agents
-            .iter()
-            .map(|row| encode_agent(row))
-            .collect();
-        agents.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(Response::new(v1::ListAgentsResponse { agents }))
+        self.list(request, lists::agents).await
     }
 
     async fn list_frameworks(
         &self,
         request: Request<v1::ListFrameworksRequest>,
     ) -> Result<Response<v1::ListFrameworksResponse>, Status> {
-        authorize_read(&request, Object::Cluster)?;
-        let snapshot = self.snapshot().await?;
-        let mut frameworks: Vec<v1::Framework> = snapshot
-            .frameworks
-            .iter()
-            .map(|row| encode_framework(row))
-            .collect();
-        frameworks.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(Response::new(v1::ListFrameworksResponse { frameworks }))
+        self.list(request, lists::frameworks).await
     }
 
     async fn list_tasks(
         &self,
         request: Request<v1::ListTasksRequest>,
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        self.list(request, lists::tasks).await
+    }
+
+    async fn list_offers(
+        &self,
+        request: Request<v1::ListOffersRequest>,
+    ) -> Result<Response<v1::ListOffersResponse>, Status> {
+        self.list(request, lists::offers).await
+    }
+
+    async fn list_executors(
+        &self,
+        request: Request<v1::ListExecutorsRequest>,
+    ) -> Result<Response<v1::ListExecutorsResponse>, Status> {
+        self.list(request, lists::executors).await
+    }
+
+    type WatchStream = watch::Responses;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         authorize_read(&request, Object::Cluster)?;
-        let asked = request.into_inner();
-        let framework: Option<FrameworkId> =
-            decode_filter(&asked.framework_id, "framework_id").map_err(status_of)?;
-        let task: Option<TaskId> = decode_filter(&asked.task_id, "task_id").map_err(status_of)?;
-        let snapshot = self.snapshot().await?;
-        let mut rows: Vec<&TaskRow> = snapshot
-            .tasks
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|row| {
-                framework
-                    .as_ref()
-                    .is_none_or(|framework| row.framework == *framework)
-            })
-            .filter(|row| task.as_ref().is_none_or(|task| row.task == *task))
-            .collect();
-        rows.sort_by(|a, b| (&a.framework, &a.task).cmp(&(&b.framework, &b.task)));
-        let agents = snapshot.agents.iter().map(|row| (&row.agent, row.as_ref()));
-        let agents: BTreeMap<&AgentId, &AgentRow> = agents.collect();
-        let tasks = rows
-            .into_iter()
-            .map(|row| encode_task(row, agents.get(&row.agent).copied()));
-        let tasks = tasks.collect();
-        Ok(Response::new(v1::ListTasksResponse { tasks }))
+        let (inbox, view) = self.term()?;
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| status_of(overloaded("too many watches are open")))?;
+        let status = self.standing.now();
+        let epoch = status.reign.as_ref().map_or(0, |reign| reign.epoch.0);
+        let (view, tenure) = (view.clone(), inbox.tenure.clone());
+        let watch = Watch::new(request.get_ref(), view, tenure, epoch, place);
+        Ok(Response::new(watch.map_err(status_of)?.responses()))
     }
 
     async fn explain_demand(
@@ -313,6 +332,32 @@ impl v1::operator_server::Operator for OperatorService {
         })
         .await
     }
+
+    async fn kill_task(
+        &self,
+        request: Request<v1::KillTaskRequest>,
+    ) -> Result<Response<v1::KillTaskResponse>, Status> {
+        self.operate(request, |asked| {
+            let (framework, task, grace) = decode_kill_task(&asked)?;
+            Ok(OperatorCall::KillTask {
+                framework,
+                task,
+                grace,
+            })
+        })
+        .await
+    }
+
+    async fn teardown_framework(
+        &self,
+        request: Request<v1::TeardownFrameworkRequest>,
+    ) -> Result<Response<v1::TeardownFrameworkResponse>, Status> {
+        self.operate(request, |asked| {
+            let framework = decode_id(&asked.framework_id, "framework_id")?;
+            Ok(OperatorCall::TeardownFramework { framework })
+        })
+        .await
+    }
 }
 
 /// An operation on an agent.
@@ -333,113 +378,4 @@ fn decode_some(resources: Option<v1::Resources>, field: &str) -> Result<Resource
 
 fn authorize_read<T>(request: &Request<T>, object: Object<'_>) -> Result<(), Status> {
     authorize(&principal_of(request)?, Action::Read, object).map_err(status_of)
-}
-
-fn decode_filter<I>(text: &str, field: &str) -> Result<Option<I>, Problem>
-where
-    I: std::str::FromStr<Err = Problem>,
-{
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        decode_id(text, field).map(Some)
-    }
-}
-
-fn encode_agent(row: &AgentRow) -> v1::Agent {
-    v1::Agent {
-        id: row.agent.to_string(),
-        host: row.description.host.clone(),
-        address: row.description.address.clone(),
-        state: encode_agent_state(row.state).into(),
-        total: Some(encode_resources(&row.total)),
-        used: Some(encode_resources(&row.used)),
-        offered: Some(encode_resources(&row.offered)),
-        attributes: encode_attributes(&row.description.attributes),
-        tasks: row.tasks,
-        version: row.description.version.clone(),
-        deactivated: row.is_deactivated,
-        drain: row.drain.as_ref().map(|drain| v1::Drain {
-            // What runs there against all expectation, such as of a copied directory, is not passed over.
-            drained: drain.is_drained && row.tasks == 0,
-            ends_wall_ms: row.drain_ends_wall_ms,
-            ..encode_drain(drain)
-        }),
-        missing: (!row.missing.is_empty()).then(|| encode_resources(&row.missing)),
-    }
-}
-
-fn encode_framework(row: &FrameworkRow) -> v1::Framework {
-    let timeout_ms = row.description.failover_timeout.as_millis();
-    v1::Framework {
-        id: row.framework.to_string(),
-        name: row.description.name.clone(),
-        principal: row.principal.to_string(),
-        roles: row
-            .description
-            .roles
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        connected: row.is_connected,
-        tasks: row.tasks,
-        offers: row.offers,
-        demand: row.demand,
-        used: Some(encode_resources(&row.used)),
-        failover_timeout_ms: u64::try_from(timeout_ms).unwrap_or(u64::MAX),
-    }
-}
-
-fn encode_role(row: &RoleRow) -> v1::Role {
-    v1::Role {
-        role: row.role.to_string(),
-        share_billionths: row.share_billionths,
-        weight_milli: row.weight.0,
-        quota: row.quota.as_ref().map(encode_quota),
-        held: Some(encode_quantities(&row.held)),
-        consumed: Some(encode_quantities(&row.consumed)),
-        reserved: Some(encode_quantities(&row.reserved)),
-        framework_ids: row.frameworks.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn encode_task(row: &TaskRow, agent: Option<&AgentRow>) -> v1::Task {
-    let description = agent.map(|row| &row.description);
-    v1::Task {
-        id: row.task.to_string(),
-        name: row.name().to_owned(),
-        framework_id: row.framework.to_string(),
-        agent_id: row.agent.to_string(),
-        agent_address: description
-            .map(|agent| agent.address.clone())
-            .unwrap_or_default(),
-        host: description
-            .map(|agent| agent.host.clone())
-            .unwrap_or_default(),
-        status: Some(encode_status(&row.status)),
-        resources: Some(encode_resources(&row.outline.resources)),
-        labels: row.outline.labels.clone(),
-        ports: row.outline.ports.iter().map(encode_port).collect(),
-    }
-}
-
-fn encode_explanation(explanation: Explanation) -> v1::DemandExplanation {
-    let obstacles = explanation
-        .obstacles
-        .into_iter()
-        .map(|obstacle| v1::Obstacle {
-            reason: obstacle.reason,
-            message: obstacle.message,
-            agents: obstacle.agents,
-        });
-    v1::DemandExplanation {
-        role: explanation.role.to_string(),
-        demand_id: explanation.demand.to_string(),
-        wanted: explanation.wanted,
-        obstacles: obstacles.collect(),
-        offered: explanation.offered,
-        share_billionths: explanation.share_billionths,
-        claims_before: explanation.claims_before,
-        headroom: Some(encode_limits(&explanation.headroom)),
-    }
 }

@@ -97,7 +97,7 @@ async fn a_standby_passes_reads_on_to_the_leader_with_the_callers_token() {
 
     let mut operator = standby.operator().await;
     let agents = operator
-        .list_agents(v1::ListAgentsRequest {})
+        .list_agents(v1::ListAgentsRequest::default())
         .await
         .expect("agents");
     assert_eq!(agents.get_ref().agents[0].id, agent_id);
@@ -148,7 +148,7 @@ async fn a_standby_passes_reads_on_to_the_leader_with_the_callers_token() {
     assert!(page.starts_with("HTTP/1.1 503"), "one hop only: {page}");
     let mut stranger = OperatorClient::new(standby.channel(standby.listen()).await);
     let refused = stranger
-        .list_agents(v1::ListAgentsRequest {})
+        .list_agents(v1::ListAgentsRequest::default())
         .await
         .expect_err("no token");
     assert!(problem_of(&refused).is(code::AUTH_MISSING));
@@ -156,7 +156,7 @@ async fn a_standby_passes_reads_on_to_the_leader_with_the_callers_token() {
     let [leader, standby] = <[Master; 2]>::try_from(masters).expect("two");
     leader.stop().await;
     let refused = operator
-        .list_agents(v1::ListAgentsRequest {})
+        .list_agents(v1::ListAgentsRequest::default())
         .await
         .expect_err("it is gone");
     assert!(
@@ -183,7 +183,7 @@ async fn a_leader_that_does_not_answer_is_not_waited_for_when_it_leads_no_more()
     let mut watch = masters[0].watch(masters[0].listen()).await;
     while watch.next().await.leader.is_none() {}
     let begun = std::time::Instant::now();
-    let read = operator.list_agents(v1::ListAgentsRequest {});
+    let read = operator.list_agents(v1::ListAgentsRequest::default());
     let change = async {
         // It was asked, and says nothing.
         let asked = soon("the call", silent.accept()).await.expect("accepted");
@@ -211,7 +211,7 @@ async fn a_leader_that_does_not_answer_is_not_waited_for_when_it_leads_no_more()
         .is_none_or(|leader| leader.address != "192.0.2.1:5050")
     {}
     let refused = operator
-        .list_agents(v1::ListAgentsRequest {})
+        .list_agents(v1::ListAgentsRequest::default())
         .await
         .expect_err("too far");
     assert!(
@@ -408,7 +408,7 @@ async fn a_lease_that_runs_out_ends_the_term_though_nobody_says_so() {
     assert!(problem_of(&status).is(code::MASTER_NOT_LEADING), "{status}");
     let mut operator = masters[0].operator().await;
     let refused = operator
-        .list_agents(v1::ListAgentsRequest {})
+        .list_agents(v1::ListAgentsRequest::default())
         .await
         .expect_err("it ran out");
     assert!(

@@ -11,7 +11,13 @@ use crate::metrics::{ClusterMetrics, Code, How};
 /// Logs a fact.
 pub(crate) fn log(fact: &Fact) {
     match fact {
-        Fact::Agent(_) | Fact::Framework(_) | Fact::Task(_) => {}
+        Fact::Agent(_)
+        | Fact::Framework(_)
+        | Fact::Task(_)
+        | Fact::Offer(_)
+        | Fact::OfferGone { .. }
+        | Fact::Executor(_)
+        | Fact::ExecutorGone { .. } => {}
         Fact::FrameworkGone { framework } => tracing::info!(%framework, "a framework is over"),
         Fact::AgentSuspected { agent } => tracing::info!(%agent, "an agent is silent"),
         Fact::AgentReturned { agent } => tracing::info!(%agent, "an agent is back"),
@@ -91,6 +97,10 @@ pub(crate) fn count(fact: &Fact, metrics: &ClusterMetrics) {
         | Fact::Framework(_)
         | Fact::FrameworkGone { .. }
         | Fact::Task(_)
+        | Fact::Offer(_)
+        | Fact::OfferGone { .. }
+        | Fact::Executor(_)
+        | Fact::ExecutorGone { .. }
         | Fact::AgentSuspected { .. }
         | Fact::AgentReturned { .. }
         | Fact::AgentUnreachable { .. }

@@ -3,13 +3,17 @@
 //! Ended tasks stay for a while, up to [`ENDED_TASKS_MAX`] of each framework; so do those of frameworks that are over,
 //! up to [`GONE_FRAMEWORKS_MAX`] of these. What still ran when its framework ended is nobody's: it is not shown any more.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use proffer_master_core::effect::{AgentRow, Fact, FrameworkRow, TaskRow};
-use proffer_model::{AgentId, AgentState, FrameworkId, Incarnation, TaskId, TaskState};
+use proffer_master_core::effect::{AgentRow, ExecutorRow, Fact, FrameworkRow, OfferRow, TaskRow};
+use proffer_model::{
+    AgentId, AgentState, ExecutorId, FrameworkId, Incarnation, OfferId, TaskId, TaskState,
+};
 
-use super::pages::{Rows, Table};
+use super::history::{Changed, History};
+use super::pages::{Keyed, Rows, Table};
 use crate::limits::{ENDED_TASKS_MAX, GONE_FRAMEWORKS_MAX};
 use crate::metrics::{ClusterMetrics, State};
 
@@ -20,18 +24,88 @@ pub(crate) struct Snapshot {
     pub(crate) agents: Rows<AgentRow>,
     /// Frameworks.
     pub(crate) frameworks: Rows<FrameworkRow>,
-    /// Tasks.
+    /// Tasks, by framework.
     pub(crate) tasks: Rows<TaskRow>,
+    /// Offers that stand.
+    pub(crate) offers: Rows<OfferRow>,
+    /// Executors that live, by agent and framework.
+    pub(crate) executors: Rows<ExecutorRow>,
+    /// The number of the last change that is in it.
+    pub(crate) sequence: u64,
 }
 
 type TaskKey = (FrameworkId, TaskId);
 
+impl Keyed for AgentRow {
+    type Key = AgentId;
+
+    fn key(&self) -> AgentId {
+        self.agent.clone()
+    }
+
+    fn compare(&self, key: &AgentId) -> Ordering {
+        self.agent.cmp(key)
+    }
+}
+
+impl Keyed for FrameworkRow {
+    type Key = FrameworkId;
+
+    fn key(&self) -> FrameworkId {
+        self.framework.clone()
+    }
+
+    fn compare(&self, key: &FrameworkId) -> Ordering {
+        self.framework.cmp(key)
+    }
+}
+
+impl Keyed for TaskRow {
+    type Key = TaskKey;
+
+    fn key(&self) -> TaskKey {
+        (self.framework.clone(), self.task.clone())
+    }
+
+    fn compare(&self, key: &TaskKey) -> Ordering {
+        (&self.framework, &self.task).cmp(&(&key.0, &key.1))
+    }
+}
+
+impl Keyed for OfferRow {
+    type Key = OfferId;
+
+    fn key(&self) -> OfferId {
+        self.offer.clone()
+    }
+
+    fn compare(&self, key: &OfferId) -> Ordering {
+        self.offer.cmp(key)
+    }
+}
+
+impl Keyed for ExecutorRow {
+    type Key = (AgentId, FrameworkId, ExecutorId);
+
+    fn key(&self) -> Self::Key {
+        let (agent, framework) = (self.agent.clone(), self.framework.clone());
+        (agent, framework, self.executor.clone())
+    }
+
+    fn compare(&self, key: &Self::Key) -> Ordering {
+        (&self.agent, &self.framework, &self.executor).cmp(&(&key.0, &key.1, &key.2))
+    }
+}
+
 /// The tables.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
-    agents: Table<AgentId, AgentRow>,
-    frameworks: Table<FrameworkId, FrameworkRow>,
-    tasks: Table<TaskKey, TaskRow>,
+    agents: Table<AgentRow>,
+    frameworks: Table<FrameworkRow>,
+    tasks: Table<TaskRow>,
+    offers: Table<OfferRow>,
+    executors: Table<ExecutorRow>,
+    history: History,
     /// Ended tasks, the longest ended first.
     ended: BTreeMap<FrameworkId, VecDeque<(TaskId, Incarnation)>>,
     /// Frameworks that are over, the longest first.
@@ -55,6 +129,29 @@ impl Tables {
             Fact::Framework(row) => self.put_framework(row),
             Fact::FrameworkGone { framework } => self.on_framework_gone(framework),
             Fact::Task(row) => self.put_task(row),
+            Fact::Offer(row) => {
+                self.history.push(Changed::Offer(row.offer.clone()));
+                self.offers.put(row);
+            }
+            Fact::OfferGone { offer } => {
+                self.offers.remove(&offer);
+                self.history.push(Changed::Offer(offer));
+            }
+            Fact::Executor(row) => {
+                let (agent, framework, executor) = row.key();
+                self.history
+                    .push(Changed::Executor(agent, framework, executor));
+                self.executors.put(row);
+            }
+            Fact::ExecutorGone {
+                agent,
+                framework,
+                executor,
+            } => {
+                let key = (agent, framework, executor);
+                self.executors.remove(&key);
+                self.history.push(Changed::Executor(key.0, key.1, key.2));
+            }
             Fact::AgentSuspected { .. }
             | Fact::AgentReturned { .. }
             | Fact::AgentUnreachable { .. }
@@ -77,7 +174,20 @@ impl Tables {
             agents: self.agents.rows(),
             frameworks: self.frameworks.rows(),
             tasks: self.tasks.rows(),
+            offers: self.offers.rows(),
+            executors: self.executors.rows(),
+            sequence: self.history.last(),
         }
+    }
+
+    /// The number of the last change.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.history.last()
+    }
+
+    /// The changes after this number, if none of them is forgotten.
+    pub(crate) fn changes_after(&self, number: u64, count: usize) -> Option<Vec<Changed>> {
+        self.history.after(number, count)
     }
 
     /// Sets the metrics to what the tables hold.
@@ -113,7 +223,8 @@ impl Tables {
 
     fn put_agent(&mut self, row: AgentRow) {
         *self.counts.agents.entry(row.state).or_default() += 1;
-        if let Some(old) = self.agents.put(row.agent.clone(), row) {
+        self.history.push(Changed::Agent(row.agent.clone()));
+        if let Some(old) = self.agents.put(row) {
             decrease(self.counts.agents.get_mut(&old.state));
         }
     }
@@ -121,7 +232,8 @@ impl Tables {
     fn put_framework(&mut self, row: FrameworkRow) {
         self.counts.connected += u64::from(row.is_connected);
         self.counts.offers += row.offers;
-        let old = self.frameworks.put(row.framework.clone(), row);
+        self.history.push(Changed::Framework(row.framework.clone()));
+        let old = self.frameworks.put(row);
         self.uncount_framework(old);
     }
 
@@ -137,6 +249,7 @@ impl Tables {
 
     fn on_framework_gone(&mut self, framework: FrameworkId) {
         let old = self.frameworks.remove(&framework);
+        self.history.push(Changed::Framework(framework.clone()));
         self.uncount_framework(old);
         for key in self.live_tasks_of(&framework) {
             self.remove_task(&key);
@@ -160,7 +273,9 @@ impl Tables {
         }
         let incarnation = row.status.incarnation;
         *self.counts.tasks.entry(state).or_default() += 1;
-        let old = self.tasks.put(key.clone(), row);
+        self.history
+            .push(Changed::Task(key.0.clone(), key.1.clone()));
+        let old = self.tasks.put(row);
         if let Some(old) = &old {
             decrease(self.counts.tasks.get_mut(&old.status.state));
         }
@@ -206,21 +321,18 @@ impl Tables {
 
     fn remove_task(&mut self, key: &TaskKey) {
         if let Some(old) = self.tasks.remove(key) {
+            self.history
+                .push(Changed::Task(key.0.clone(), key.1.clone()));
             decrease(self.counts.tasks.get_mut(&old.status.state));
         }
     }
 
-    /// Looks at every task's key, but frameworks end seldom.
     fn live_tasks_of(&self, framework: &FrameworkId) -> Vec<TaskKey> {
-        let keys = self.tasks.keys();
-        let of = keys
-            .skip_while(|key| key.0 < *framework)
-            .take_while(|key| key.0 == *framework);
-        let is_live = |key: &&TaskKey| {
-            let row = self.tasks.get(key);
-            row.is_some_and(|row| !row.status.state.is_terminal())
-        };
-        of.filter(is_live).cloned().collect()
+        let rows = self.tasks.from(|row| row.framework < *framework);
+        let of = rows.take_while(|row| row.framework == *framework);
+        of.filter(|row| !row.status.state.is_terminal())
+            .map(|row| row.key())
+            .collect()
     }
 }
 
@@ -287,6 +399,9 @@ mod tests {
             resources: Arc::default(),
             labels: BTreeMap::new(),
             ports: Box::default(),
+            role: "*".parse().expect("role"),
+            executor: None,
+            group: None,
         };
         Fact::Task(Arc::new(TaskRow {
             framework: framework(id),
