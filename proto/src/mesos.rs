@@ -3,6 +3,7 @@
 //! Only the adapters use them. Everything that is read here has all its required fields; the texts of the errors are
 //! Mesos's, since they are for Mesos's clients.
 
+mod executor;
 mod json;
 mod required;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::sync::LazyLock;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
+pub use executor::encode_executor_info;
 pub use json::{read_json, write_json};
 
 /// The generated messages, with Mesos's names and numbers.
@@ -48,6 +50,11 @@ pub mod v1 {
 }
 
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mesos.bin"));
+
+/// A message of Mesos's that can be read and written.
+pub trait Readable: Message + Name + Default + Send + 'static {}
+
+impl<M: Message + Name + Default + Send + 'static> Readable for M {}
 
 /// Reads a protobuf body. Beside what is no such message, one without a required field is refused, with Mesos's text.
 pub fn read_protobuf<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {

@@ -65,3 +65,12 @@ pub const CLIENT_IDLE_MAX: usize = 4;
 
 /// Bytes of one server-sent event, and of one of its lines; a larger one ends the stream (`field.too_long`).
 pub const EVENT_LEN_MAX: usize = 1024 * 1024;
+
+/// Bytes of the body of a call of Mesos's API; a larger one is refused (413).
+pub const MESOS_BODY_LEN_MAX: usize = 8 * 1024 * 1024;
+/// How long the whole body of such a call may take to arrive, however steadily; then it is refused (408).
+pub const MESOS_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes from which such a body counts as large.
+pub const MESOS_LARGE_BODY_LEN: usize = 64 * 1024;
+/// Large ones that are read or decoded at once; further ones are read on when one of these is done.
+pub const MESOS_LARGE_BODIES_MAX: usize = 16;

@@ -1,0 +1,354 @@
+//! How Mesos's v1 APIs look on HTTP: media types, bodies on their way in, records on their way out, refusals in Mesos's
+//! words.
+//!
+//! The master's and the agent's endpoints share it. A call is read whole, within a limit and a time; what is refused is
+//! refused in plain text, as Mesos does, since its clients show nothing else. A stream is HTTP chunks of one record each.
+
+use std::time::Duration;
+
+use axum::body::{self, Body, Bytes};
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt};
+use proffer_model::{Problem, code};
+use proffer_proto::mesos::{Readable, read_json, read_protobuf, write_json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::limits::{MESOS_BODY_TIMEOUT, MESOS_LARGE_BODIES_MAX, MESOS_LARGE_BODY_LEN};
+
+/// The header that names a framework's stream.
+pub const STREAM_ID: &str = "Mesos-Stream-Id";
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// `application/json`.
+    Json,
+    /// `application/x-protobuf`.
+    Protobuf,
+}
+
+impl Media {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/x-protobuf",
+        }
+    }
+
+    /// A message in it.
+    pub fn write<M: Readable>(self, message: &M) -> Vec<u8> {
+        match self {
+            Self::Json => write_json(message),
+            Self::Protobuf => message.encode_to_vec(),
+        }
+    }
+
+    /// A message in it, as one record of a stream.
+    pub fn record<M: Readable>(self, message: &M) -> Bytes {
+        let body = self.write(message);
+        let mut record = format!("{}\n", body.len()).into_bytes();
+        record.extend_from_slice(&body);
+        record.into()
+    }
+
+    /// An answer of one message.
+    pub fn answer<M: Readable>(self, message: &M) -> Response {
+        let named = [(header::CONTENT_TYPE, self.name())];
+        (named, self.write(message)).into_response()
+    }
+
+    /// An answer of many records, one after the other, each a chunk.
+    pub fn stream(self, records: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+        let records = records.map(Ok::<_, std::convert::Infallible>);
+        let named = [(header::CONTENT_TYPE, self.name())];
+        (named, Body::from_stream(records)).into_response()
+    }
+}
+
+/// A call that was read.
+#[derive(Debug)]
+pub struct Called<M> {
+    /// The call.
+    pub call: M,
+    /// What its caller wants the answer to be written in.
+    pub media: Media,
+    /// The request's head.
+    pub head: Parts,
+}
+
+/// Reads a call, or answers why not in Mesos's words.
+pub async fn read<M: Readable>(request: Request) -> Result<Called<M>, Response> {
+    if request.method() != Method::POST {
+        return Err(method_not_allowed(request.method()));
+    }
+    let (head, body) = request.into_parts();
+    let Some(given) = head.headers.get(header::CONTENT_TYPE) else {
+        return Err(bad_request("Expecting 'Content-Type' to be present"));
+    };
+    let Some(given) = media_of(given) else {
+        let text = "Expecting 'Content-Type' of application/json or application/x-protobuf";
+        return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    };
+    let call = take(body, given).await?;
+    let Some(media) = wanted(&head.headers) else {
+        let text = "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'";
+        return Err(refusal(StatusCode::NOT_ACCEPTABLE, text));
+    };
+    Ok(Called { call, media, head })
+}
+
+/// What a content type says; parameters do not matter.
+fn media_of(value: &HeaderValue) -> Option<Media> {
+    let text = value.to_str().ok()?;
+    let name = text.split(';').next().unwrap_or_default().trim();
+    [Media::Json, Media::Protobuf]
+        .into_iter()
+        .find(|media| name.eq_ignore_ascii_case(media.name()))
+}
+
+/// What the caller accepts; JSON when it says nothing, or both.
+fn wanted(headers: &HeaderMap) -> Option<Media> {
+    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return Some(Media::Json);
+    }
+    let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    let ranges = || texts.iter().flat_map(|text| text.split(','));
+    let allows = |media: &Media| ranges().any(|range| is_in(*media, range));
+    [Media::Json, Media::Protobuf].into_iter().find(allows)
+}
+
+/// Whether a media range allows this one.
+fn is_in(media: Media, range: &str) -> bool {
+    let mut parts = range.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let is_refused = parts.any(|part| {
+        let weight = part
+            .strip_prefix("q=")
+            .and_then(|q| q.trim().parse::<f32>().ok());
+        weight == Some(0.0)
+    });
+    let is_named =
+        name == "*/*" || name == "application/*" || name.eq_ignore_ascii_case(media.name());
+    is_named && !is_refused
+}
+
+/// Large bodies that are read or decoded at this moment, of all callers together.
+static LARGE: Semaphore = Semaphore::const_new(MESOS_LARGE_BODIES_MAX);
+
+async fn take<M: Readable>(body: Body, media: Media) -> Result<M, Response> {
+    match timeout(MESOS_BODY_TIMEOUT, collect(body)).await {
+        Ok(Ok((bytes, place))) if place.is_some() => {
+            // Long enough to be felt by others.
+            let decoded = tokio::task::spawn_blocking(move || decode(&bytes, media)).await;
+            drop(place);
+            decoded.unwrap_or_else(|_| Err(bad_request("The body cannot be decoded")))
+        }
+        Ok(Ok((bytes, _))) => decode(&bytes, media),
+        Ok(Err(refused)) => Err(refused),
+        Err(_) => {
+            let seconds = Duration::as_secs(&MESOS_BODY_TIMEOUT);
+            let text = format!("The body did not arrive in {seconds} seconds");
+            Err(refusal(StatusCode::REQUEST_TIMEOUT, &text))
+        }
+    }
+}
+
+/// All of a body. A large one needs a place among the large ones, so that all together stay within bounds.
+async fn collect(
+    body: Body,
+) -> Result<(Bytes, Option<tokio::sync::SemaphorePermit<'static>>), Response> {
+    let mut place = None;
+    let mut all = Vec::new();
+    let mut frames = body.into_data_stream();
+    while let Some(frame) = frames.next().await {
+        let frame = frame.map_err(|error| broken(&error))?;
+        all.extend_from_slice(&frame);
+        if all.len() > MESOS_LARGE_BODY_LEN && place.is_none() {
+            place = LARGE.acquire().await.ok();
+        }
+    }
+    Ok((all.into(), place))
+}
+
+fn decode<M: Readable>(bytes: &[u8], media: Media) -> Result<M, Response> {
+    let read = match media {
+        Media::Json => read_json(bytes),
+        Media::Protobuf => read_protobuf(bytes),
+    };
+    read.map_err(|text| bad_request(&text))
+}
+
+/// Why a body could not be read: the listener's own limits are problems.
+fn broken(error: &axum::Error) -> Response {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(problem) = error.downcast_ref::<Problem>() {
+            let status = match problem.is(code::BODY_TOO_LARGE) {
+                true => StatusCode::PAYLOAD_TOO_LARGE,
+                false => StatusCode::BAD_REQUEST,
+            };
+            return refusal(status, &problem.message);
+        }
+        cause = error.source();
+    }
+    bad_request("The body broke off")
+}
+
+/// An answer in plain text.
+pub fn refusal(status: StatusCode, text: &str) -> Response {
+    let named = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (status, named, text.to_owned()).into_response()
+}
+
+/// 400 with a text.
+pub fn bad_request(text: &str) -> Response {
+    refusal(StatusCode::BAD_REQUEST, text)
+}
+
+/// What anything but POST is answered.
+pub fn method_not_allowed(method: &Method) -> Response {
+    let text =
+        format!("405 Method Not Allowed. Expecting one of {{ 'POST' }}, but received '{method}'.");
+    let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, &text);
+    let allowed = HeaderValue::from_static("POST");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
+/// The 202 that says nothing.
+pub fn accepted() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+/// Drops the body that nobody wants to read, so that the connection can go on.
+pub async fn discard(request: Request) {
+    let _ = body::to_bytes(request.into_body(), MESOS_LARGE_BODY_LEN).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_proto::mesos::v1::scheduler::{Call, Event, event};
+
+    use super::*;
+
+    async fn answered(request: Request) -> (u16, String) {
+        let response = match read::<Call>(request).await {
+            Ok(called) => called.media.name().into_response(),
+            Err(response) => response,
+        };
+        let status = response.status().as_u16();
+        let body = body::to_bytes(response.into_body(), 10_000).await;
+        let text = String::from_utf8(body.expect("short").to_vec()).expect("text");
+        (status, text)
+    }
+
+    fn post(headers: &[(&str, &str)], body: &'static [u8]) -> Request {
+        let mut request = Request::post("/api/v1/scheduler");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::from(body)).expect("a request")
+    }
+
+    const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+    #[tokio::test]
+    async fn the_media_type_of_an_answer_is_what_the_caller_accepts() {
+        let table = [
+            (None, 200, "application/json"),
+            (Some("application/json"), 200, "application/json"),
+            (
+                Some("application/x-protobuf"),
+                200,
+                "application/x-protobuf",
+            ),
+            (Some("application/x-protobuf, */*"), 200, "application/json"),
+            (Some("*/*;q=0.1"), 200, "application/json"),
+            (
+                Some("text/plain"),
+                406,
+                "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'",
+            ),
+        ];
+        for (accept, status, text) in table {
+            let headers: Vec<_> = [Some(JSON), accept.map(|accept| ("Accept", accept))]
+                .into_iter()
+                .flatten()
+                .collect();
+            let got = answered(post(&headers, br#"{"type":"REVIVE"}"#)).await;
+            assert_eq!(got, (status, text.to_owned()), "{accept:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_refused_in_mesos_words() {
+        let table: [(&[(&str, &str)], &'static [u8], u16, &str); 5] = [
+            (&[], b"{}", 400, "Expecting 'Content-Type' to be present"),
+            (
+                &[("Content-Type", "text/plain")],
+                b"{}",
+                415,
+                "Expecting 'Content-Type' of application/json or application/x-protobuf",
+            ),
+            (
+                &[JSON],
+                b"nope",
+                400,
+                "Failed to parse body into JSON: syntax error at line 1 near: nope",
+            ),
+            (
+                &[("Content-Type", "application/x-protobuf")],
+                b"\xff",
+                400,
+                "Failed to parse body into Call protobuf",
+            ),
+            (
+                &[JSON],
+                br#"{"acknowledge":{"uuid":"%%"}}"#,
+                400,
+                "Failed to convert JSON into Call protobuf",
+            ),
+        ];
+        for (headers, body, status, text) in table {
+            let (got, said) = answered(post(headers, body)).await;
+            assert_eq!(got, status, "{said}");
+            assert!(said.starts_with(text), "{said}");
+        }
+        let get = Request::get("/api/v1/scheduler").body(Body::empty());
+        let text = "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.";
+        assert_eq!(
+            answered(get.expect("a request")).await,
+            (405, text.to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn large_bodies_are_read_too() {
+        let mut body = br#"{"type":"REVIVE","more":""#.to_vec();
+        body.resize(MESOS_LARGE_BODY_LEN * 2, b'x');
+        body.extend_from_slice(br#""}"#);
+        let request = post(&[JSON], body.leak());
+        assert_eq!(answered(request).await.0, 200);
+    }
+
+    #[test]
+    fn a_record_is_its_length_and_one_line() {
+        let event = Event {
+            r#type: Some(event::Type::Heartbeat.into()),
+            ..Event::default()
+        };
+        assert_eq!(
+            &Media::Json.record(&event)[..],
+            b"20\n{\"type\":\"HEARTBEAT\"}"
+        );
+        assert_eq!(&Media::Protobuf.record(&event)[..], b"2\n\x08\x08");
+    }
+}
