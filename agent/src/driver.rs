@@ -190,7 +190,7 @@ impl Driver {
                 };
                 self.processes.start(run, executor);
             }
-            Effect::AwaitExecutor { run } => self.processes.await_executor(run),
+            Effect::AwaitExecutor { run, .. } => self.processes.await_executor(run),
             Effect::LeaveExecutor { run } => self.processes.leave_executor(run),
             Effect::SendExecutor {
                 session,

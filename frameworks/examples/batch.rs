@@ -154,5 +154,6 @@ fn executor(program: String) -> Result<Arc<ExecutorSpec>, Problem> {
         user: None,
         shutdown_grace: Duration::from_secs(5),
         api: proffer_model::ExecutorApi::default(),
+        info: Vec::new(),
     }))
 }

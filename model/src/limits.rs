@@ -69,7 +69,7 @@ pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 pub const EXECUTOR_MESSAGE_LEN_MAX: usize = 64 * 1024;
 /// Bytes that an executor says along with a status; more are refused (`field.too_long`).
 pub const STATUS_DATA_LEN_MAX: usize = 64 * 1024;
-/// Bytes of what a framework of Mesos's API says of itself; more are refused (`field.too_long`).
+/// Bytes of what a framework, or an executor, of Mesos's API says of itself; more are refused (`field.too_long`).
 pub const MESOS_INFO_LEN_MAX: usize = 64 * 1024;
 /// Checks of one task; more are refused.
 pub const CHECKS_MAX: usize = 8;

@@ -166,6 +166,7 @@ mod tests {
             user: None,
             shutdown_grace: std::time::Duration::ZERO,
             api: crate::ExecutorApi::default(),
+            info: Vec::new(),
         }));
         let problem = check_mounts(&spec).expect_err("refused");
         assert_eq!(problem.field, "volumes");

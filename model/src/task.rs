@@ -82,6 +82,9 @@ pub struct ExecutorSpec {
     pub shutdown_grace: Duration,
     /// How it speaks with its agent.
     pub api: ExecutorApi,
+    /// What one of Mesos's API is told of itself and its framework when it subscribes: an encoded
+    /// `mesos.v1.executor.Event.Subscribed`. Empty of others.
+    pub info: Vec<u8>,
 }
 
 /// How an executor speaks with its agent.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use proffer_model::limits::{
-    EXECUTOR_MESSAGE_LEN_MAX, KILL_GRACE_MAX, SHUTDOWN_GRACE_DEFAULT, VOLUMES_MAX,
+    EXECUTOR_MESSAGE_LEN_MAX, KILL_GRACE_MAX, MESOS_INFO_LEN_MAX, SHUTDOWN_GRACE_DEFAULT,
+    VOLUMES_MAX,
 };
 use proffer_model::{Command, ExecutorApi, ExecutorSpec, Problem, VolumeMount, code};
 
@@ -36,6 +37,7 @@ pub fn encode_executor(spec: &ExecutorSpec) -> v1::ExecutorSpec {
             ExecutorApi::Proffer => v1::ExecutorApi::Proffer.into(),
             ExecutorApi::MesosV1 => v1::ExecutorApi::MesosV1.into(),
         },
+        info: spec.info.clone(),
     }
 }
 
@@ -57,6 +59,8 @@ pub fn decode_executor(spec: v1::ExecutorSpec) -> Result<ExecutorSpec, Problem> 
             None => SHUTDOWN_GRACE_DEFAULT,
         },
         api: decode_api(spec.api)?,
+        info: decode_bytes(spec.info, MESOS_INFO_LEN_MAX)
+            .map_err(|problem| problem.field("info"))?,
     })
 }
 

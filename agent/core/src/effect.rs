@@ -66,6 +66,10 @@ pub enum Effect {
     AwaitExecutor {
         /// Which.
         run: RunId,
+        /// Whose.
+        framework: FrameworkId,
+        /// What.
+        spec: Arc<ExecutorSpec>,
     },
     /// Let an executor subscribe no more; sessions end.
     LeaveExecutor {

@@ -253,7 +253,11 @@ impl Core {
         match found {
             _ if is_new_boot => self.executor_over(now, run, "its host was restarted", effects),
             Found::Running { pid } => {
-                effects.push(Effect::AwaitExecutor { run });
+                effects.extend(self.executors.get(&run).map(|it| Effect::AwaitExecutor {
+                    run,
+                    framework: it.framework.clone(),
+                    spec: it.spec.clone(),
+                }));
                 self.on_executor_started(now, run, pid, effects);
             }
             // A crash left it without its first task, or all have ended meanwhile.

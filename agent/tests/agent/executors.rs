@@ -36,6 +36,7 @@ fn executor(line: &str) -> Arc<ExecutorSpec> {
         user: None,
         shutdown_grace: Duration::from_millis(200),
         api: proffer_model::ExecutorApi::default(),
+        info: Vec::new(),
     })
 }
 

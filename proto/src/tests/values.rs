@@ -476,6 +476,7 @@ fn executor() -> impl Strategy<Value = ExecutorSpec> {
                 user,
                 shutdown_grace,
                 api: proffer_model::ExecutorApi::default(),
+                info: Vec::new(),
             },
         )
 }

@@ -15,6 +15,7 @@ fn executor(id: &str) -> ExecutorSpec {
         user: None,
         shutdown_grace: Duration::from_secs(5),
         api: proffer_model::ExecutorApi::default(),
+        info: Vec::new(),
     }
 }
 

@@ -24,6 +24,7 @@ fn executor(id: &str, resources: &str) -> Arc<ExecutorSpec> {
         user: None,
         shutdown_grace: Duration::from_secs(5),
         api: proffer_model::ExecutorApi::default(),
+        info: Vec::new(),
     })
 }
 
