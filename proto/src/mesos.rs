@@ -5,7 +5,13 @@
 
 mod executor;
 mod json;
+mod labels;
+mod number;
+mod offer;
 mod required;
+mod resources;
+mod status;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +22,14 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
 pub use executor::encode_executor_info;
 pub use json::{read_json, write_json};
+pub use labels::labels_of;
+pub use number::{duration_of, seconds_of, value_of};
+pub use offer::{agent_url, encode_attributes, encode_domain, encode_mesos_offer};
+pub use resources::{ResourceForm, decode_resources, encode_resources, resources_text};
+pub use status::{
+    Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,
+};
+pub use task::{Launcher, decode_group_task, decode_task_info};
 
 /// The generated messages, with Mesos's names and numbers.
 #[allow(

@@ -4,6 +4,11 @@
 //! The master's and the agent's endpoints share it. A call is read whole, within a limit and a time; what is refused is
 //! refused in plain text, as Mesos does, since its clients show nothing else. A stream is HTTP chunks of one record each.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "a refusal is the answer itself, made once for its request"
+)]
+
 use std::time::Duration;
 
 use axum::body::{self, Body, Bytes};
@@ -290,7 +295,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_read_is_refused_in_mesos_words() {
-        let table: [(&[(&str, &str)], &'static [u8], u16, &str); 5] = [
+        type Case = (
+            &'static [(&'static str, &'static str)],
+            &'static [u8],
+            u16,
+            &'static str,
+        );
+        let table: [Case; 5] = [
             (&[], b"{}", 400, "Expecting 'Content-Type' to be present"),
             (
                 &[("Content-Type", "text/plain")],

@@ -1,0 +1,288 @@
+//! What becomes of tasks, in the states, reasons and words that Mesos's frameworks know.
+
+use proffer_model::{Exit, Reason, Status, TaskState};
+use prost::Message;
+
+use super::number::seconds_of;
+use super::v1;
+use super::v1::task_status::{Reason as Why, Source};
+
+/// What a framework said that it understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Revocable resources.
+    pub revocable: bool,
+    /// TASK_KILLING.
+    pub killing: bool,
+    /// Agents with GPUs.
+    pub gpus: bool,
+    /// Shared volumes.
+    pub shared: bool,
+    /// TASK_UNREACHABLE, TASK_DROPPED and their like, where others are told TASK_LOST.
+    pub partition_aware: bool,
+    /// Several roles.
+    pub multi_role: bool,
+    /// Reservations of more than one level, and resources in the form that has them.
+    pub refined: bool,
+}
+
+impl Capabilities {
+    /// What a framework says of itself.
+    pub fn of(info: &v1::FrameworkInfo) -> Self {
+        use v1::framework_info::capability::Type;
+        let mut all = Self::default();
+        for capability in &info.capabilities {
+            match capability.r#type() {
+                Type::RevocableResources => all.revocable = true,
+                Type::TaskKillingState => all.killing = true,
+                Type::GpuResources => all.gpus = true,
+                Type::SharedResources => all.shared = true,
+                Type::PartitionAware => all.partition_aware = true,
+                Type::MultiRole => all.multi_role = true,
+                Type::ReservationRefinement => all.refined = true,
+                Type::RegionAware | Type::Unknown => {}
+            }
+        }
+        all
+    }
+}
+
+/// A task's state for a framework that is, or is not, aware of partitions.
+pub fn encode_mesos_state(state: TaskState, is_partition_aware: bool) -> v1::TaskState {
+    let aware = |state: v1::TaskState| match is_partition_aware {
+        true => state,
+        false => v1::TaskState::TaskLost,
+    };
+    match state {
+        TaskState::Staging => v1::TaskState::TaskStaging,
+        TaskState::Starting => v1::TaskState::TaskStarting,
+        TaskState::Running => v1::TaskState::TaskRunning,
+        TaskState::Killing => v1::TaskState::TaskKilling,
+        TaskState::Unreachable => aware(v1::TaskState::TaskUnreachable),
+        TaskState::Finished => v1::TaskState::TaskFinished,
+        TaskState::Failed => v1::TaskState::TaskFailed,
+        TaskState::Killed => v1::TaskState::TaskKilled,
+        TaskState::Error => v1::TaskState::TaskError,
+        TaskState::Dropped => aware(v1::TaskState::TaskDropped),
+        TaskState::Lost => aware(v1::TaskState::TaskGone),
+    }
+}
+
+/// What an executor of Mesos's API says of its task; none for what only masters say.
+pub fn decode_mesos_state(state: v1::TaskState) -> Option<TaskState> {
+    match state {
+        v1::TaskState::TaskStaging => Some(TaskState::Staging),
+        v1::TaskState::TaskStarting => Some(TaskState::Starting),
+        v1::TaskState::TaskRunning => Some(TaskState::Running),
+        v1::TaskState::TaskKilling => Some(TaskState::Killing),
+        v1::TaskState::TaskFinished => Some(TaskState::Finished),
+        v1::TaskState::TaskFailed => Some(TaskState::Failed),
+        v1::TaskState::TaskKilled => Some(TaskState::Killed),
+        v1::TaskState::TaskError => Some(TaskState::Error),
+        v1::TaskState::TaskLost => Some(TaskState::Lost),
+        v1::TaskState::TaskDropped => Some(TaskState::Dropped),
+        v1::TaskState::TaskGone => Some(TaskState::Lost),
+        v1::TaskState::TaskUnreachable
+        | v1::TaskState::TaskGoneByOperator
+        | v1::TaskState::TaskUnknown => None,
+    }
+}
+
+/// A reason in Mesos's words; it has none for a process that ended, by itself or because it was told to.
+pub fn encode_mesos_reason(reason: Reason) -> Option<Why> {
+    match reason {
+        Reason::None
+        | Reason::Exited
+        | Reason::KillRequested
+        | Reason::CheckFailed
+        | Reason::GroupEnded => None,
+        Reason::LaunchFailed | Reason::ImageFailed | Reason::VolumeFailed => {
+            Some(Why::ContainerLaunchFailed)
+        }
+        Reason::FrameworkRemoved => Some(Why::FrameworkRemoved),
+        Reason::AgentUnreachable => Some(Why::AgentRemoved),
+        Reason::AgentReturned => Some(Why::AgentReregistered),
+        Reason::NeverDelivered | Reason::Reconciled => Some(Why::Reconciliation),
+        Reason::SupervisorLost | Reason::ExecutorEnded => Some(Why::ExecutorTerminated),
+        Reason::HostRestarted => Some(Why::AgentRestarted),
+        Reason::HealthChanged => Some(Why::TaskHealthCheckStatusUpdated),
+        Reason::OutOfMemory => Some(Why::ContainerLimitationMemory),
+        Reason::DeadlinePassed => Some(Why::MaxCompletionTimeReached),
+        Reason::AgentDrained => Some(Why::AgentDraining),
+    }
+}
+
+/// A status for a framework, with this uuid when it is to be acknowledged.
+pub fn encode_mesos_status(
+    status: &Status,
+    capabilities: Capabilities,
+    uuid: Option<[u8; 16]>,
+) -> v1::TaskStatus {
+    // What an executor of Mesos's API said is passed on as it said it, but for what the agent and the master know better.
+    let said = v1::TaskStatus::decode(status.data.as_slice()).ok();
+    let said =
+        said.filter(|said| !status.data.is_empty() && said.task_id.value == status.task.as_str());
+    let is_said = said.is_some();
+    let mut out = said.unwrap_or_default();
+    let is_unknown = status.incarnation.0 == 0 && status.reason == Reason::Reconciled;
+    let state = match (is_unknown, capabilities.partition_aware) {
+        (true, true) => v1::TaskState::TaskUnknown,
+        (true, false) => v1::TaskState::TaskLost,
+        (false, aware) => encode_mesos_state(status.state, aware),
+    };
+    let why = encode_mesos_reason(status.reason);
+    out.task_id.value = status.task.to_string();
+    out.state = state.into();
+    out.agent_id = status.agent.as_ref().map(|agent| v1::AgentId {
+        value: agent.to_string(),
+    });
+    out.timestamp = Some(seconds_of(status.wall_ms));
+    out.uuid = uuid.map(Vec::from);
+    if !is_said {
+        out.message = Some(message(status, is_unknown)).filter(|text| !text.is_empty());
+        out.source = Some(source(status).into());
+        out.data = Some(status.data.clone()).filter(|data| !data.is_empty());
+        out.healthy = status.healthy;
+        out.container_status = container(status);
+    } else if out.source.is_none() {
+        out.source = Some(Source::Executor.into());
+    }
+    if let Some(why) = why {
+        out.reason = Some(why.into());
+    }
+    out
+}
+
+fn source(status: &Status) -> Source {
+    let is_agents = matches!(
+        status.reason,
+        Reason::LaunchFailed
+            | Reason::ImageFailed
+            | Reason::VolumeFailed
+            | Reason::SupervisorLost
+            | Reason::ExecutorEnded
+            | Reason::HostRestarted
+            | Reason::OutOfMemory
+    );
+    match (status.number, is_agents) {
+        (0, _) => Source::Master,
+        (_, true) => Source::Agent,
+        (_, false) => Source::Executor,
+    }
+}
+
+fn message(status: &Status, is_unknown: bool) -> String {
+    match (status.reason, status.exit) {
+        (Reason::Reconciled, _) if is_unknown => "Reconciliation: Task is unknown".to_owned(),
+        (Reason::Reconciled, _) => "Reconciliation: Latest task state".to_owned(),
+        (Reason::Exited | Reason::KillRequested, Some(Exit::Code(code))) => {
+            format!("Command exited with status {code}")
+        }
+        (Reason::Exited | Reason::KillRequested, Some(Exit::Signal(signal))) => {
+            format!("Command terminated with signal {signal}")
+        }
+        _ => status.message.clone(),
+    }
+}
+
+/// The container that a launch of a task is.
+fn container(status: &Status) -> Option<v1::ContainerStatus> {
+    (status.number > 0).then(|| v1::ContainerStatus {
+        container_id: Some(v1::ContainerId {
+            value: format!("{}-{:x}", status.task, status.incarnation.0),
+            parent: None,
+        }),
+        ..v1::ContainerStatus::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_model::Incarnation;
+
+    use super::*;
+
+    fn status(state: TaskState, reason: Reason, number: u64) -> Status {
+        Status {
+            task: "t".parse().expect("an id"),
+            incarnation: Incarnation(number),
+            agent: Some("a".parse().expect("an id")),
+            number,
+            state,
+            reason,
+            message: String::new(),
+            exit: None,
+            healthy: None,
+            checks: Vec::new(),
+            data: Vec::new(),
+            wall_ms: 1_500,
+        }
+    }
+
+    #[test]
+    fn who_is_not_aware_of_partitions_is_told_that_tasks_are_lost() {
+        let table = [
+            (TaskState::Dropped, v1::TaskState::TaskDropped),
+            (TaskState::Unreachable, v1::TaskState::TaskUnreachable),
+            (TaskState::Lost, v1::TaskState::TaskGone),
+        ];
+        for (state, aware) in table {
+            assert_eq!(encode_mesos_state(state, true), aware);
+            assert_eq!(encode_mesos_state(state, false), v1::TaskState::TaskLost);
+        }
+        for state in TaskState::ALL {
+            let encoded = encode_mesos_state(state, true);
+            let back = decode_mesos_state(encoded);
+            assert_eq!(back.is_none(), state == TaskState::Unreachable, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_status_of_the_master_has_no_uuid_and_one_of_an_agent_has() {
+        let capabilities = Capabilities {
+            partition_aware: true,
+            ..Capabilities::default()
+        };
+        let unknown = status(TaskState::Lost, Reason::Reconciled, 0);
+        let out = encode_mesos_status(&unknown, capabilities, None);
+        assert_eq!(out.state(), v1::TaskState::TaskUnknown);
+        assert_eq!(out.message(), "Reconciliation: Task is unknown");
+        assert_eq!(
+            (out.source(), out.reason()),
+            (Source::Master, Why::Reconciliation)
+        );
+        assert_eq!(out.uuid, None);
+        let failed = Status {
+            exit: Some(Exit::Code(3)),
+            ..status(TaskState::Failed, Reason::Exited, 2)
+        };
+        let out = encode_mesos_status(&failed, capabilities, Some([7; 16]));
+        assert_eq!(out.message(), "Command exited with status 3");
+        assert_eq!((out.source(), out.reason), (Source::Executor, None));
+        assert_eq!(out.uuid.as_deref(), Some(&[7; 16][..]));
+        assert_eq!(out.timestamp, Some(1.5));
+    }
+
+    #[test]
+    fn what_an_executor_said_is_passed_on() {
+        let said = v1::TaskStatus {
+            task_id: v1::TaskId {
+                value: "t".to_owned(),
+            },
+            state: v1::TaskState::TaskRunning.into(),
+            data: Some(b"x".to_vec()),
+            message: Some("hello".to_owned()),
+            labels: Some(v1::Labels::default()),
+            uuid: Some(vec![1; 16]),
+            ..v1::TaskStatus::default()
+        };
+        let told = Status {
+            data: said.encode_to_vec(),
+            ..status(TaskState::Running, Reason::None, 1)
+        };
+        let out = encode_mesos_status(&told, Capabilities::default(), Some([2; 16]));
+        assert_eq!((out.message(), out.data()), ("hello", &b"x"[..]));
+        assert!(out.labels.is_some());
+        assert_eq!(out.uuid.as_deref(), Some(&[2; 16][..]), "the master's own");
+    }
+}

@@ -1,0 +1,518 @@
+//! Tasks and executors: what Mesos's frameworks ask to be run, and what of it can be.
+//!
+//! What cannot is refused in words for the framework's author, before anything is launched. What can becomes a message of
+//! the public API and goes through the same checks as everybody's.
+
+use std::collections::BTreeMap;
+
+use proffer_model::{Principal, TaskSpec, VolumeMount};
+use prost::Message;
+
+use super::labels::labels_map;
+use super::number::ms_of;
+use super::resources::{decode_resources, mounts_of};
+use super::v1::{
+    self as mesos, CommandInfo, ContainerInfo, ExecutorInfo, FrameworkInfo, HealthCheck, TaskInfo,
+    container_info, environment, executor, health_check, secret,
+};
+use crate::resources::encode_resources;
+use crate::{decode_task_spec, v1};
+
+/// For whom tasks are launched.
+#[derive(Clone, Copy, Debug)]
+pub struct Launcher<'a> {
+    /// The framework, with its id.
+    pub info: &'a FrameworkInfo,
+    /// Whose dynamic reservations are that do not say so.
+    pub principal: &'a Principal,
+}
+
+/// A task of a LAUNCH: a command, or something that the framework's own executor understands.
+pub fn decode_task_info(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSpec, String> {
+    if task.command.is_some() == task.executor.is_some() {
+        return Err(
+            "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"
+                .to_owned(),
+        );
+    }
+    match &task.executor {
+        None => decode_command_task(task, launcher),
+        Some(info) => {
+            if info.r#type() == mesos::executor_info::Type::Default {
+                return Err("'ExecutorInfo.type' must be 'CUSTOM'".to_owned());
+            }
+            let executor = decode_executor_info(info, launcher)?;
+            let spec = v1::TaskSpec {
+                command: Some(v1::task_spec::Command::Data(task.encode_to_vec())),
+                executor: Some(executor),
+                ..common(task, launcher)?
+            };
+            check(spec)
+        }
+    }
+}
+
+/// A task of a group under Mesos's default executor: a command.
+pub fn decode_group_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSpec, String> {
+    if task.executor.is_some() {
+        return Err("'TaskInfo.executor' must not be set".to_owned());
+    }
+    if task.command.is_none() {
+        return Err("'TaskInfo.command' must be set".to_owned());
+    }
+    decode_command_task(task, launcher)
+}
+
+fn decode_command_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSpec, String> {
+    let command = task
+        .command
+        .as_ref()
+        .ok_or("'TaskInfo.command' must be set")?;
+    if task.check.is_some() {
+        return Err(unsupported("TaskInfo.check", "give a health_check"));
+    }
+    if let Some(container) = &task.container {
+        check_container(container)?;
+    }
+    let checks = task.health_check.as_ref().map(decode_health_check);
+    let mounts = mounts_of(&task.resources)?;
+    let completion = task.max_completion_time.as_ref();
+    let spec = v1::TaskSpec {
+        command: Some(match decode_command(command)? {
+            Program::Shell(line) => v1::task_spec::Command::Shell(line),
+            Program::Exec(arguments) => v1::task_spec::Command::Exec(v1::Exec { arguments }),
+        }),
+        environment: decode_environment(command)?,
+        user: user_of(command, launcher),
+        checks: checks.transpose()?.into_iter().collect(),
+        volumes: mounts.iter().map(encode_mount).collect(),
+        completion_ms: completion.map(|time| ms(time.nanoseconds)),
+        ..common(task, launcher)?
+    };
+    check(spec)
+}
+
+/// What every task has, whoever runs it.
+fn common(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, String> {
+    if !task.limits.is_empty() {
+        let hint = "a task may use what its resources say";
+        return Err(unsupported("TaskInfo.limits", hint));
+    }
+    let resources = decode_resources(&task.resources, launcher.principal)?;
+    if resources.is_empty() {
+        return Err("Task uses no resources".to_owned());
+    }
+    let id = &task.task_id.value;
+    if id.parse::<proffer_model::TaskId>().is_err() {
+        return Err(format!("'{id}' contains invalid characters"));
+    }
+    let grace = task.kill_policy.as_ref();
+    let grace = grace.and_then(|policy| policy.grace_period.as_ref());
+    let labels = task.labels.as_ref().map(labels_map);
+    let numbers = resources.range_set("ports");
+    let discovery = task.discovery.as_ref();
+    let ports = discovery.and_then(|discovery| discovery.ports.as_ref());
+    let ports = ports.map(|ports| ports.ports.iter());
+    // Of what a framework says for discovery, only what the task holds is its own port on the host.
+    let is_held = |port: &&mesos::Port| {
+        let mut ranges = numbers.ranges().iter();
+        ranges.any(|range| (range.begin..=range.end).contains(&u64::from(port.number)))
+    };
+    Ok(v1::TaskSpec {
+        id: id.clone(),
+        name: task.name.clone(),
+        resources: Some(encode_resources(&resources)),
+        labels: labels.unwrap_or_default(),
+        ports: ports
+            .into_iter()
+            .flatten()
+            .filter(is_held)
+            .map(encode_port)
+            .collect(),
+        kill_grace_ms: grace.map(|grace| ms(grace.nanoseconds)),
+        ..v1::TaskSpec::default()
+    })
+}
+
+fn encode_port(port: &mesos::Port) -> v1::Port {
+    let protocol = match port.protocol.as_deref() {
+        Some(name) if name.eq_ignore_ascii_case("udp") => v1::Protocol::Udp,
+        _ => v1::Protocol::Tcp,
+    };
+    v1::Port {
+        name: port.name.clone().unwrap_or_default(),
+        number: port.number,
+        protocol: protocol.into(),
+    }
+}
+
+fn encode_mount(mount: &VolumeMount) -> v1::VolumeMount {
+    v1::VolumeMount {
+        volume_id: mount.volume.to_string(),
+        path: mount.path.clone(),
+        read_only: mount.is_read_only,
+    }
+}
+
+fn check(spec: v1::TaskSpec) -> Result<TaskSpec, String> {
+    decode_task_spec(spec).map_err(|problem| match problem.field.as_str() {
+        "" => problem.message,
+        field => format!("{field}: {}", problem.message),
+    })
+}
+
+fn unsupported(what: &str, hint: &str) -> String {
+    format!("'{what}' is not supported: {hint}")
+}
+
+/// An executor, with what its agent tells it when it subscribes.
+fn decode_executor_info(
+    info: &ExecutorInfo,
+    launcher: Launcher<'_>,
+) -> Result<v1::ExecutorSpec, String> {
+    let command = info.command.as_ref();
+    let command = command.ok_or("'ExecutorInfo.command' must be set for 'CUSTOM' executor")?;
+    if info.framework_id.is_some() && info.framework_id != launcher.info.id {
+        let text = "ExecutorInfo has an invalid FrameworkID";
+        return Err(text.to_owned());
+    }
+    if let Some(container) = &info.container {
+        check_container(container)?;
+    }
+    let resources = decode_resources(&info.resources, launcher.principal)?;
+    let subscribed = executor::event::Subscribed {
+        executor_info: ExecutorInfo {
+            framework_id: launcher.info.id.clone(),
+            ..info.clone()
+        },
+        framework_info: lasting(launcher.info),
+        ..executor::event::Subscribed::default()
+    };
+    let grace = info.shutdown_grace_period.as_ref();
+    Ok(v1::ExecutorSpec {
+        id: info.executor_id.value.clone(),
+        resources: Some(encode_resources(&resources)),
+        command: Some(match decode_command(command)? {
+            Program::Shell(line) => v1::executor_spec::Command::Shell(line),
+            Program::Exec(arguments) => v1::executor_spec::Command::Exec(v1::Exec { arguments }),
+        }),
+        environment: decode_environment(command)?,
+        user: user_of(command, launcher),
+        shutdown_grace_ms: grace.map(|grace| ms(grace.nanoseconds)),
+        api: v1::ExecutorApi::MesosV1.into(),
+        info: subscribed.encode_to_vec(),
+    })
+}
+
+/// What of a framework stays the same while its executors run: an executor of the same id must be of the same spec.
+fn lasting(info: &FrameworkInfo) -> FrameworkInfo {
+    FrameworkInfo {
+        user: info.user.clone(),
+        name: info.name.clone(),
+        id: info.id.clone(),
+        checkpoint: info.checkpoint,
+        principal: info.principal.clone(),
+        ..FrameworkInfo::default()
+    }
+}
+
+enum Program {
+    Shell(String),
+    Exec(Vec<String>),
+}
+
+fn decode_command(command: &CommandInfo) -> Result<Program, String> {
+    if !command.uris.is_empty() {
+        let hint = "nothing is fetched; let the command fetch what it needs";
+        return Err(unsupported("CommandInfo.uris", hint));
+    }
+    let value = command.value.clone().filter(|value| !value.is_empty());
+    if command.shell() {
+        let line = value.ok_or("Shell command 'CommandInfo.value' is not specified")?;
+        return Ok(Program::Shell(line));
+    }
+    let program = value.ok_or("'CommandInfo.value' is not specified")?;
+    // The first argument is the program's own name.
+    let rest = command.arguments.iter().skip(1).cloned();
+    Ok(Program::Exec(
+        std::iter::once(program).chain(rest).collect(),
+    ))
+}
+
+fn decode_environment(command: &CommandInfo) -> Result<BTreeMap<String, String>, String> {
+    let mut all = BTreeMap::new();
+    let given = command.environment.iter();
+    for variable in given.flat_map(|environment| &environment.variables) {
+        let wrong = |what: &str| format!("Environment variable '{}' {what}", variable.name);
+        let value = match variable.r#type() {
+            environment::variable::Type::Secret => {
+                let secret = variable.secret.as_ref();
+                let secret = secret.filter(|secret| secret.r#type() == secret::Type::Value);
+                let value = secret.and_then(|secret| secret.value.as_ref());
+                let value =
+                    value.ok_or_else(|| wrong("refers to a secret that is kept elsewhere"))?;
+                String::from_utf8(value.data.clone()).map_err(|_| wrong("is no text"))?
+            }
+            _ => variable
+                .value
+                .clone()
+                .ok_or_else(|| wrong("of type 'VALUE' must have a value set"))?,
+        };
+        all.insert(variable.name.clone(), value);
+    }
+    Ok(all)
+}
+
+fn user_of(command: &CommandInfo, launcher: Launcher<'_>) -> String {
+    command
+        .user
+        .clone()
+        .unwrap_or_else(|| launcher.info.user.clone())
+}
+
+/// Containers are for tasks with images, which Mesos's frameworks name by a registry: what is left is none.
+fn check_container(container: &ContainerInfo) -> Result<(), String> {
+    let hint = "run a process, or a native framework's task with an image's archive";
+    if container.r#type() == container_info::Type::Docker || container.docker.is_some() {
+        return Err(unsupported("ContainerInfo.docker", hint));
+    }
+    let image = container.mesos.as_ref();
+    if image.is_some_and(|mesos| mesos.image.is_some()) {
+        return Err(unsupported("ContainerInfo.mesos.image", hint));
+    }
+    if !container.volumes.is_empty() {
+        let hint = "use persistent volumes, or the host's own paths";
+        return Err(unsupported("ContainerInfo.volumes", hint));
+    }
+    let is_network =
+        |network: &mesos::NetworkInfo| network.name.is_some() || !network.port_mappings.is_empty();
+    if container.network_infos.iter().any(is_network) {
+        let hint = "tasks are in their host's network; use ports among their resources";
+        return Err(unsupported("ContainerInfo.network_infos", hint));
+    }
+    let bare = |what: &str| Err(unsupported(what, "leave it out"));
+    match container {
+        ContainerInfo {
+            linux_info: Some(_),
+            ..
+        } => bare("ContainerInfo.linux_info"),
+        ContainerInfo {
+            rlimit_info: Some(_),
+            ..
+        } => bare("ContainerInfo.rlimit_info"),
+        ContainerInfo {
+            tty_info: Some(_), ..
+        } => bare("ContainerInfo.tty_info"),
+        _ => Ok(()),
+    }
+}
+
+fn decode_health_check(check: &HealthCheck) -> Result<v1::Check, String> {
+    let kind = match (&check.http, &check.tcp, &check.command) {
+        (Some(http), None, None) => v1::check::Kind::Http(decode_http(http)?),
+        (None, Some(tcp), None) => v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port }),
+        (None, None, Some(command)) => v1::check::Kind::Command(v1::CommandCheck {
+            shell: shell_line(command)?,
+        }),
+        _ => return Err("Health check must have one of 'command', 'http' and 'tcp'".to_owned()),
+    };
+    Ok(v1::Check {
+        kind: Some(kind),
+        delay_ms: ms_of(check.delay_seconds()),
+        interval_ms: ms_of(check.interval_seconds()).max(10),
+        // No timeout is the longest.
+        timeout_ms: match ms_of(check.timeout_seconds()) {
+            0 => 24 * 3_600 * 1_000,
+            ms => ms,
+        },
+        grace_ms: ms_of(check.grace_period_seconds()),
+        failures_max: check.consecutive_failures(),
+    })
+}
+
+fn decode_http(http: &health_check::HttpCheckInfo) -> Result<v1::HttpCheck, String> {
+    if http
+        .scheme
+        .as_deref()
+        .is_some_and(|scheme| scheme != "http")
+    {
+        return Err(unsupported("HealthCheck.http.scheme", "only http is"));
+    }
+    if !http.statuses.is_empty() {
+        let hint = "200 to 399 is healthy";
+        return Err(unsupported("HealthCheck.http.statuses", hint));
+    }
+    Ok(v1::HttpCheck {
+        port: http.port,
+        path: http.path.clone().unwrap_or_else(|| "/".to_owned()),
+    })
+}
+
+/// A command as one line for the shell.
+fn shell_line(command: &CommandInfo) -> Result<String, String> {
+    match decode_command(command)? {
+        Program::Shell(line) => Ok(line),
+        Program::Exec(words) => {
+            let quoted = words
+                .iter()
+                .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+            Ok(quoted.collect::<Vec<_>>().join(" "))
+        }
+    }
+}
+
+/// Milliseconds of a length of time in nanoseconds; none is negative.
+fn ms(nanoseconds: i64) -> u64 {
+    u64::try_from(nanoseconds).unwrap_or(0) / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proffer_model::{CheckKind, Command, ExecutorApi};
+
+    use super::*;
+    use crate::mesos::read_json;
+
+    fn decode(rest: &str) -> Result<TaskSpec, String> {
+        let text = format!(
+            r#"{{"name":"n","task_id":{{"value":"t"}},"agent_id":{{"value":"a"}},
+            "resources":[{{"name":"cpus","type":"SCALAR","scalar":{{"value":0.1}}}},
+            {{"name":"ports","type":"RANGES","ranges":{{"range":[{{"begin":31000,"end":31001}}]}}}}]{rest}}}"#
+        );
+        let task: TaskInfo = read_json(text.as_bytes())?;
+        let info = FrameworkInfo {
+            user: "nobody".to_owned(),
+            name: "f".to_owned(),
+            id: Some(mesos::FrameworkId {
+                value: "f-1".to_owned(),
+            }),
+            ..FrameworkInfo::default()
+        };
+        let launcher = Launcher {
+            info: &info,
+            principal: &Principal::new("ops").expect("a principal"),
+        };
+        decode_task_info(&task, launcher)
+    }
+
+    #[test]
+    fn a_command_task_becomes_a_process() {
+        let spec = decode(
+            r#","command":{"value":"sleep 1","environment":{"variables":[{"name":"A","value":"b"}]}},
+            "kill_policy":{"grace_period":{"nanoseconds":1500000000}},"max_completion_time":{"nanoseconds":60000000000},
+            "labels":{"labels":[{"key":"k","value":"v"}]},
+            "discovery":{"visibility":"CLUSTER","ports":{"ports":[{"number":31000,"name":"http"},{"number":80}]}},
+            "health_check":{"type":"HTTP","http":{"port":31000},"grace_period_seconds":2}"#,
+        )
+        .expect("good");
+        assert_eq!(spec.command, Command::Shell("sleep 1".to_owned()));
+        assert_eq!(spec.user.as_deref(), Some("nobody"));
+        assert_eq!(spec.kill_grace, Duration::from_millis(1_500));
+        assert_eq!(spec.completion, Some(Duration::from_secs(60)));
+        assert_eq!(spec.labels.get("k").map(String::as_str), Some("v"));
+        assert_eq!(
+            spec.ports.len(),
+            1,
+            "of a port that it does not hold nothing is known"
+        );
+        let check = &spec.checks[0];
+        let http = CheckKind::Http {
+            port: 31_000,
+            path: "/".to_owned(),
+        };
+        assert_eq!(check.kind, http);
+        assert_eq!(
+            (
+                check.delay,
+                check.interval,
+                check.timeout,
+                check.grace,
+                check.failures_max
+            ),
+            (
+                Duration::from_secs(15),
+                Duration::from_secs(10),
+                Duration::from_secs(20),
+                Duration::from_secs(2),
+                3
+            )
+        );
+    }
+
+    #[test]
+    fn without_a_shell_the_first_argument_is_the_programs_name() {
+        let spec = decode(
+            r#","command":{"shell":false,"value":"/bin/echo","arguments":["echo","a b"],"user":"root"}"#,
+        );
+        let spec = spec.expect("good");
+        let words = ["/bin/echo", "a b"].map(str::to_owned).to_vec();
+        assert_eq!(spec.command, Command::Exec(words));
+        assert_eq!(spec.user.as_deref(), Some("root"));
+    }
+
+    #[test]
+    fn a_task_of_an_executor_is_handed_on_as_it_is() {
+        let spec = decode(
+            r#","data":"AAE=","executor":{"executor_id":{"value":"e"},"command":{"value":"./run"},
+            "resources":[{"name":"mem","type":"SCALAR","scalar":{"value":32}}]}"#,
+        )
+        .expect("good");
+        let Command::Data(data) = &spec.command else {
+            panic!("{:?}", spec.command);
+        };
+        let task = TaskInfo::decode(data.as_slice()).expect("a task");
+        assert_eq!(task.data.as_deref(), Some(&[0, 1][..]));
+        let executor = spec.executor.expect("an executor");
+        assert_eq!(executor.api, ExecutorApi::MesosV1);
+        assert_eq!(executor.resources.scalar("mem"), 32_000);
+        let told = executor::event::Subscribed::decode(executor.info.as_slice());
+        let told = told.expect("what it is told");
+        assert_eq!(told.executor_info.framework_id, told.framework_info.id);
+        assert_eq!(told.framework_info.name, "f");
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_in_words() {
+        let table = [
+            (
+                "",
+                "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present",
+            ),
+            (
+                r#","command":{"value":"a","uris":[{"value":"http://a"}]}"#,
+                "'CommandInfo.uris' is not supported",
+            ),
+            (
+                r#","command":{"value":"a"},"container":{"type":"DOCKER","docker":{"image":"a"}}"#,
+                "'ContainerInfo.docker' is not supported",
+            ),
+            (
+                r#","command":{"value":"a"},"container":{"type":"MESOS","network_infos":[{"name":"cni"}]}"#,
+                "'ContainerInfo.network_infos' is not supported",
+            ),
+            (
+                r#","command":{"value":"a"},"limits":{"cpus":{"value":1}}"#,
+                "'TaskInfo.limits' is not supported",
+            ),
+            (
+                r#","command":{"value":"a"},"check":{"type":"TCP","tcp":{"port":1}}"#,
+                "'TaskInfo.check' is not supported",
+            ),
+            (
+                r#","command":{}"#,
+                "Shell command 'CommandInfo.value' is not specified",
+            ),
+            (
+                r#","command":{"value":"a","environment":{"variables":[{"name":"A"}]}}"#,
+                "Environment variable 'A' of type 'VALUE' must have a value set",
+            ),
+        ];
+        for (rest, why) in table {
+            let refused = decode(rest).expect_err(rest);
+            assert!(refused.starts_with(why), "{refused}");
+        }
+        decode(r#","command":{"value":"a"},"container":{"type":"MESOS"}"#).expect("none is none");
+    }
+}
