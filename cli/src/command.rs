@@ -19,6 +19,8 @@ use crate::verbs::apply::ApplyArgs;
 use crate::verbs::list::{AgentsArgs, AppsArgs, FrameworksArgs, TasksArgs};
 use crate::verbs::logs::LogsArgs;
 use crate::verbs::masters::MastersArgs;
+use crate::verbs::offers::{ExecutorsArgs, OffersArgs};
+use crate::verbs::operate::{FrameworkVerb, TaskVerb};
 use crate::verbs::reserve::{ReserveArgs, UnreserveArgs, VolumeVerb};
 use crate::verbs::roles::{QuotaVerb, RoleVerb, RolesArgs, WeightVerb};
 use crate::verbs::run::RunArgs;
@@ -66,10 +68,22 @@ pub(crate) enum Command {
     /// List tasks, of all frameworks.
     #[command(after_help = examples::TASKS)]
     Tasks(TasksArgs),
+    /// End a task in its framework's place.
+    #[command(subcommand, after_help = examples::TASK)]
+    Task(TaskVerb),
     /// List agents and what they have.
+    #[command(after_help = examples::AGENTS)]
     Agents(AgentsArgs),
     /// List frameworks and what they hold.
     Frameworks(FrameworksArgs),
+    /// End a framework for good.
+    #[command(subcommand)]
+    Framework(FrameworkVerb),
+    /// List offers that frameworks have not answered.
+    #[command(after_help = examples::OFFERS)]
+    Offers(OffersArgs),
+    /// List executors of frameworks' own.
+    Executors(ExecutorsArgs),
     /// List masters and which of them leads.
     #[command(after_help = examples::MASTERS)]
     Masters(MastersArgs),
@@ -184,6 +198,10 @@ impl Command {
             Self::Tasks(args) => args.output.output,
             Self::Agents(args) => args.output.output,
             Self::Frameworks(args) => args.output.output,
+            Self::Task(verb) => verb.format(),
+            Self::Framework(verb) => verb.format(),
+            Self::Offers(args) => args.output.output,
+            Self::Executors(args) => args.output.output,
             Self::Masters(args) => args.output.output,
             Self::Roles(args) => args.output.output,
             Self::Role(verb) => verb.format(),

@@ -73,7 +73,27 @@ leaves, and how many others come first.";
 pub(crate) const TASKS: &str = "\
 Examples:
   proffer tasks --app web          with the address of each instance
-  proffer tasks --all -o json      those that have ended too";
+  proffer tasks --all -o json      those that have ended too
+  proffer tasks --agent a1-1 --state staging --label tier=front
+  proffer tasks --framework services --watch";
+
+/// Below `proffer task --help`.
+pub(crate) const TASK: &str = "\
+Examples:
+  proffer task kill hello.instance-702c --grace 5s";
+
+/// Below `proffer agents --help`.
+pub(crate) const AGENTS: &str = "\
+Examples:
+  proffer agents --state unreachable
+  proffer agents --attribute rack=a -o json
+  proffer agents --watch";
+
+/// Below `proffer offers --help`.
+pub(crate) const OFFERS: &str = "\
+Examples:
+  proffer offers --framework batch
+  proffer offers --watch -o json";
 
 /// Below `proffer masters --help`.
 pub(crate) const MASTERS: &str = "\

@@ -56,6 +56,17 @@ pub(crate) fn state_word(state: v1::TaskState) -> &'static str {
     }
 }
 
+/// The state of a word.
+pub(crate) fn parse_state(word: &str) -> Result<v1::TaskState, String> {
+    let states = (1..=100).filter_map(|number| v1::TaskState::try_from(number).ok());
+    let states: Vec<v1::TaskState> = states.collect();
+    let found = states.iter().find(|state| state_word(**state) == word);
+    found.copied().ok_or_else(|| {
+        let words: Vec<&str> = states.iter().map(|state| state_word(*state)).collect();
+        format!("there is no such state; states are {}", words.join(", "))
+    })
+}
+
 /// The word for a reason: `check_failed` and the like.
 pub(crate) fn reason_word(reason: v1::Reason) -> String {
     match reason {
@@ -95,6 +106,11 @@ mod tests {
     #[test]
     fn states_and_reasons_have_words() {
         assert_eq!(reason_word(v1::Reason::CheckFailed), "check_failed");
+        for state in [v1::TaskState::Staging, v1::TaskState::Lost] {
+            assert_eq!(parse_state(state_word(state)), Ok(state));
+        }
+        let told = parse_state("runing").unwrap_err();
+        assert!(told.contains("running, killing, unreachable"), "{told}");
         let status = |state: v1::TaskState| v1::Status {
             state: state.into(),
             ..v1::Status::default()

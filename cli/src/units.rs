@@ -80,6 +80,12 @@ pub(crate) fn resources_json(resources: Option<&v1::Resources>) -> Value {
     Value::Object(object)
 }
 
+/// Resources as people write them; empty when there are none.
+pub(crate) fn resources_text(resources: Option<&v1::Resources>) -> String {
+    let decoded = resources.and_then(|all| decode_resources(all.clone()).ok());
+    decoded.map(|all| all.to_string()).unwrap_or_default()
+}
+
 /// So many in this time, in whole ones a second.
 pub(crate) fn per_second(count: u64, time: std::time::Duration) -> u64 {
     let rate = u128::from(count) * 1_000_000 / time.as_micros().max(1);

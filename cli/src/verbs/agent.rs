@@ -183,7 +183,7 @@ pub(crate) async fn find(client: &ClientArgs, name: &str) -> Result<v1::Agent, P
 }
 
 /// By its id, its host, or a part of its id.
-fn one_of(agents: Vec<v1::Agent>, name: &str) -> Result<v1::Agent, Problem> {
+pub(crate) fn one_of(agents: Vec<v1::Agent>, name: &str) -> Result<v1::Agent, Problem> {
     let refused = |message: String| {
         let problem = Problem::new(code::AGENT_UNKNOWN, message);
         Err(problem.hint("`proffer agents` lists the agents"))

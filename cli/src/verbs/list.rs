@@ -12,6 +12,8 @@ use crate::services_client::ServicesClient;
 use crate::task;
 use crate::units::{format_age, resources_json, scalar_milli, wall_ms};
 use crate::verbs::app::{health_word, show_apps};
+use crate::verbs::operate::{agent_id, framework_id};
+use crate::verbs::watch::{self, WatchArgs};
 
 /// `proffer apps`.
 #[derive(Debug, clap::Args)]
@@ -26,11 +28,28 @@ pub(crate) struct AppsArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct TasksArgs {
     /// Only those of this app, such as /web or web.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     app: Option<String>,
     /// Also those that have ended.
     #[arg(long)]
     all: bool,
+    /// Only those of this framework, by id or name.
+    #[arg(long)]
+    framework: Option<String>,
+    /// Only those on this agent, by id or host.
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only those that this role or one beneath it pays for.
+    #[arg(long, conflicts_with = "watch")]
+    role: Option<String>,
+    /// Only those in this state, such as staging or failed; may be given several times.
+    #[arg(long = "state", value_name = "STATE", value_parser = task::parse_state, conflicts_with = "watch")]
+    states: Vec<v1::TaskState>,
+    /// Only those with this label; may be given several times, for all of them.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair, conflicts_with = "watch")]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -40,6 +59,17 @@ pub(crate) struct TasksArgs {
 /// `proffer agents`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AgentsArgs {
+    /// Only those in this state, such as unreachable; may be given several times.
+    #[arg(long = "state", value_name = "STATE", value_parser = agent_state_of, conflicts_with = "watch")]
+    states: Vec<v1::AgentState>,
+    /// Only those on this host.
+    #[arg(long, conflicts_with = "watch")]
+    host: Option<String>,
+    /// Only those with this attribute; may be given several times, for all of them.
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = pair, conflicts_with = "watch")]
+    attributes: Vec<(String, String)>,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -49,6 +79,17 @@ pub(crate) struct AgentsArgs {
 /// `proffer frameworks`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FrameworksArgs {
+    /// Only those of this name.
+    #[arg(long, conflicts_with = "watch")]
+    name: Option<String>,
+    /// Only those in this role or one beneath it.
+    #[arg(long, conflicts_with = "watch")]
+    role: Option<String>,
+    /// Only those with a session (true), or without one (false).
+    #[arg(long, conflicts_with = "watch")]
+    connected: Option<bool>,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -64,11 +105,28 @@ pub(crate) async fn apps(args: AppsArgs) -> Outcome {
 
 /// Lists tasks, those that started last at the end.
 pub(crate) async fn tasks(args: TasksArgs) -> Outcome {
-    let mut tasks = MasterClient::connect(&args.client).await?.tasks("").await?;
+    let mut master = MasterClient::connect(&args.client).await?;
+    let framework_id = framework_id(&mut master, args.framework.as_deref()).await?;
+    let agent_id = agent_id(&mut master, args.agent.as_deref()).await?;
+    if args.watch.is_on() {
+        let asked = args
+            .watch
+            .request(v1::WatchKind::Tasks, framework_id, agent_id);
+        return watch::run(&args.client, asked, args.output.output).await;
+    }
+    let asked = v1::ListTasksRequest {
+        framework_id,
+        agent_id,
+        role: args.role.unwrap_or_default(),
+        only_live: !args.all && args.states.is_empty(),
+        states: args.states.into_iter().map(i32::from).collect(),
+        labels: args.labels.into_iter().collect(),
+        ..v1::ListTasksRequest::default()
+    };
+    let mut tasks = master.tasks_like(asked).await?;
     if let Some(app) = &args.app {
         tasks.retain(|task| task::is_of_app(task, app));
     }
-    tasks.retain(|task| args.all || !task::has_ended(task));
     tasks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     let values: Vec<Value> = tasks.iter().map(task_json).collect();
     args.output.output.show(&values, || task_rows(&tasks))
@@ -128,6 +186,9 @@ pub(crate) fn task_json(task: &v1::Task) -> Value {
         "incarnation": status.incarnation,
         "resources": resources_json(task.resources.as_ref()),
         "labels": task.labels,
+        "role": task.role,
+        "executor_id": some(&task.executor_id),
+        "group_id": some(&task.group_id),
         "ports": task.ports.iter().map(|port| json!({
             "name": port.name,
             "number": port.number,
@@ -136,9 +197,33 @@ pub(crate) fn task_json(task: &v1::Task) -> Value {
     })
 }
 
+/// What is there, if it is.
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// `NAME=VALUE`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=');
+    let (name, value) = pair.ok_or_else(|| "write it as NAME=VALUE".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Lists agents.
 pub(crate) async fn agents(args: AgentsArgs) -> Outcome {
-    let mut agents = MasterClient::connect(&args.client).await?.agents().await?;
+    if args.watch.is_on() {
+        let (kind, of_all) = (v1::WatchKind::Agents, String::new());
+        let asked = args.watch.request(kind, of_all.clone(), of_all);
+        return watch::run(&args.client, asked, args.output.output).await;
+    }
+    let asked = v1::ListAgentsRequest {
+        states: args.states.into_iter().map(i32::from).collect(),
+        host: args.host.unwrap_or_default(),
+        attributes: args.attributes.into_iter().collect(),
+        ..v1::ListAgentsRequest::default()
+    };
+    let mut master = MasterClient::connect(&args.client).await?;
+    let mut agents = master.agents_like(asked).await?;
     agents.sort_by(|a, b| (&a.host, &a.id).cmp(&(&b.host, &b.id)));
     let values: Vec<Value> = agents.iter().map(agent_json).collect();
     args.output.output.show(&values, || agent_rows(&agents))
@@ -242,12 +327,37 @@ fn agent_state_word(state: v1::AgentState) -> &'static str {
     }
 }
 
+/// The state of a word.
+fn agent_state_of(word: &str) -> Result<v1::AgentState, String> {
+    let states = (1..=100).filter_map(|number| v1::AgentState::try_from(number).ok());
+    let states: Vec<v1::AgentState> = states.collect();
+    let found = states
+        .iter()
+        .find(|state| agent_state_word(**state) == word);
+    found.copied().ok_or_else(|| {
+        let words: Vec<&str> = states
+            .iter()
+            .map(|state| agent_state_word(*state))
+            .collect();
+        format!("there is no such state; states are {}", words.join(", "))
+    })
+}
+
 /// Lists frameworks.
 pub(crate) async fn frameworks(args: FrameworksArgs) -> Outcome {
-    let mut frameworks = MasterClient::connect(&args.client)
-        .await?
-        .frameworks()
-        .await?;
+    if args.watch.is_on() {
+        let (kind, of_all) = (v1::WatchKind::Frameworks, String::new());
+        let asked = args.watch.request(kind, of_all.clone(), of_all);
+        return watch::run(&args.client, asked, args.output.output).await;
+    }
+    let asked = v1::ListFrameworksRequest {
+        name: args.name.unwrap_or_default(),
+        role: args.role.unwrap_or_default(),
+        connected: args.connected,
+        ..v1::ListFrameworksRequest::default()
+    };
+    let mut master = MasterClient::connect(&args.client).await?;
+    let mut frameworks = master.frameworks_like(asked).await?;
     frameworks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     let values: Vec<Value> = frameworks.iter().map(framework_json).collect();
     args.output.output.show(&values, || {
@@ -280,7 +390,8 @@ pub(crate) async fn frameworks(args: FrameworksArgs) -> Outcome {
     })
 }
 
-fn framework_json(framework: &v1::Framework) -> Value {
+/// A framework for programs.
+pub(crate) fn framework_json(framework: &v1::Framework) -> Value {
     json!({
         "id": framework.id,
         "name": framework.name,

@@ -127,7 +127,7 @@ async fn entries_of_app(
 }
 
 /// The framework that is called so, if any.
-fn framework_like(
+pub(crate) fn framework_like(
     frameworks: Vec<v1::Framework>,
     name: &str,
 ) -> Result<Option<v1::Framework>, Problem> {

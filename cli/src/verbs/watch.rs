@@ -1,0 +1,240 @@
+//! `--watch`: follows what a list shows, through changes of leader, until Ctrl-C.
+//!
+//! A line for each row and each change, or with `-o json` an object, which has the position to go on from. When the connection
+//! breaks the watch is resumed where it was; if more has changed since than the master remembers, everything is told anew.
+
+use std::time::Instant;
+
+use proffer_model::{Problem, code};
+use proffer_proto::v1;
+use proffer_proto::v1::change::Change;
+use proffer_proto::{decode_problem, problem_of};
+use serde_json::{Value, json};
+
+use crate::connection::ClientArgs;
+use crate::escape;
+use crate::exit::{Failure, Outcome};
+use crate::limits::LEADER_TIMEOUT;
+use crate::master_client::MasterClient;
+use crate::output::{Format, Progress, print};
+use crate::task;
+use crate::units::{resources_text, wall_ms};
+use crate::verbs::list::{agent_json, agent_state, framework_json, task_json};
+use crate::verbs::offers::{executor_json, executor_state, offer_json};
+use crate::wait::Pause;
+
+/// Flags of lists that can be followed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WatchArgs {
+    /// Go on with each change, until Ctrl-C: a line each, or with -o json an object.
+    #[arg(short, long)]
+    watch: bool,
+    /// Go on after what was told with this position in -o json, instead of beginning with all that is there.
+    #[arg(long, value_name = "POSITION", requires = "watch")]
+    position: Option<String>,
+}
+
+impl WatchArgs {
+    /// Whether to follow.
+    pub(crate) fn is_on(&self) -> bool {
+        self.watch
+    }
+
+    /// What to ask for.
+    pub(crate) fn request(
+        &self,
+        kind: v1::WatchKind,
+        framework_id: String,
+        agent_id: String,
+    ) -> v1::WatchRequest {
+        v1::WatchRequest {
+            position: self.position.clone().unwrap_or_default(),
+            kinds: vec![kind.into()],
+            framework_id,
+            agent_id,
+        }
+    }
+}
+
+/// Follows until nobody listens or no master can be reached for a while.
+pub(crate) async fn run(args: &ClientArgs, mut asked: v1::WatchRequest, format: Format) -> Outcome {
+    let (mut progress, mut pause) = (Progress::new(), Pause::new());
+    let (mut heard, mut said) = (None, None);
+    loop {
+        let problem = match follow(args, &mut asked, format, &mut heard).await {
+            Ok(()) => Problem::new(code::PEER_UNREACHABLE, "the master ended the watch"),
+            Err(Failure::Problem(problem)) => problem,
+            Err(failure) => return Err(failure),
+        };
+        let is_passing = [code::PEER_UNREACHABLE, code::MASTER_NOT_LEADING];
+        let is_passing = is_passing.into_iter().any(|code| problem.is(code));
+        let is_recent = heard.is_some_and(|at: Instant| at.elapsed() < LEADER_TIMEOUT);
+        if !is_passing || !is_recent {
+            return Err(problem.into());
+        }
+        if said != heard {
+            progress.say(&format!("{}; trying on", problem.message));
+            said = heard;
+        }
+        pause.next().await;
+    }
+}
+
+/// One stream, to its end.
+async fn follow(
+    args: &ClientArgs,
+    asked: &mut v1::WatchRequest,
+    format: Format,
+    heard: &mut Option<Instant>,
+) -> Outcome {
+    let mut master = MasterClient::connect(args).await?;
+    let mut responses = master.watch(asked.clone()).await?;
+    while let Some(response) = responses.message().await.map_err(|s| problem_of(&s))? {
+        *heard = Some(Instant::now());
+        asked.position.clone_from(&response.position);
+        let mut text = String::new();
+        for change in response.changes.iter().filter_map(|it| it.change.as_ref()) {
+            match format {
+                Format::Json => {
+                    let mut object = change_json(change);
+                    if let Value::Object(object) = &mut object {
+                        object.insert("position".to_owned(), json!(response.position));
+                    }
+                    text += &format!("{object}\n");
+                }
+                Format::Table => text += &line(change),
+            }
+        }
+        if !text.is_empty() {
+            print(&text)?;
+        }
+    }
+    Ok(())
+}
+
+/// A change for programs: `change` says which.
+fn change_json(change: &Change) -> Value {
+    let (kind, value) = match change {
+        Change::Begins(begins) => {
+            let why = begins.why.clone().map(decode_problem);
+            let why = why.map(|why| json!({ "code": why.code, "message": why.message }));
+            ("begins", json!({ "why": why }))
+        }
+        Change::UpToDate(_) => ("up_to_date", json!({})),
+        Change::Agent(agent) => ("agent", agent_json(agent)),
+        Change::Framework(framework) => ("framework", framework_json(framework)),
+        Change::FrameworkGone(id) => ("framework_gone", json!({ "id": id })),
+        Change::Task(task) => ("task", task_json(task)),
+        Change::TaskGone(gone) => {
+            let (id, framework_id) = (&gone.task_id, &gone.framework_id);
+            (
+                "task_gone",
+                json!({ "id": id, "framework_id": framework_id }),
+            )
+        }
+        Change::Offer(offer) => ("offer", offer_json(offer)),
+        Change::OfferGone(id) => ("offer_gone", json!({ "id": id })),
+        Change::Executor(executor) => ("executor", executor_json(executor)),
+        Change::ExecutorGone(gone) => (
+            "executor_gone",
+            json!({
+                "id": gone.executor_id,
+                "framework_id": gone.framework_id,
+                "agent_id": gone.agent_id,
+            }),
+        ),
+    };
+    let mut object = json!({ "change": kind });
+    if let (Value::Object(object), Value::Object(value)) = (&mut object, value) {
+        object.extend(value);
+    }
+    object
+}
+
+/// A change for people, on one line; nothing of what only programs need.
+fn line(change: &Change) -> String {
+    let words = match change {
+        Change::Begins(begins) => match &begins.why {
+            Some(why) => format!("everything anew: {}", why.message),
+            None => return String::new(),
+        },
+        Change::UpToDate(_) => return String::new(),
+        Change::Agent(agent) => {
+            let (id, host) = (&agent.id, &agent.host);
+            let state = agent_state(agent);
+            format!("agent {id} on {host}: {state}, {} tasks", agent.tasks)
+        }
+        Change::Framework(framework) => {
+            let is_connected = match framework.connected {
+                true => "connected",
+                false => "not connected",
+            };
+            let (tasks, offers, demand) = (framework.tasks, framework.offers, framework.demand);
+            format!(
+                "framework {} ({}): {is_connected}, {tasks} tasks, {offers} offers, {demand} wanted",
+                framework.id, framework.name
+            )
+        }
+        Change::FrameworkGone(id) => format!("framework {id} is over"),
+        Change::Task(task) => {
+            let status = task.status.clone().unwrap_or_default();
+            let state = task::state_word(status.state());
+            let message = match status.message.is_empty() {
+                true => String::new(),
+                false => format!(": {}", status.message),
+            };
+            format!(
+                "task {} on {}: {state}{message}",
+                task.id,
+                task::address(task)
+            )
+        }
+        Change::TaskGone(gone) => format!("task {} is forgotten", gone.task_id),
+        Change::Offer(offer) => format!(
+            "offer {} to {} of agent {}: {}",
+            offer.id,
+            offer.framework_id,
+            offer.agent_id,
+            resources_text(offer.resources.as_ref())
+        ),
+        Change::OfferGone(id) => format!("offer {id} stands no longer"),
+        Change::Executor(executor) => format!(
+            "executor {} of {} on agent {}: {}",
+            executor.id,
+            executor.framework_id,
+            executor.agent_id,
+            executor_state(executor)
+        ),
+        Change::ExecutorGone(gone) => format!(
+            "executor {} of {} on agent {} is no more",
+            gone.executor_id, gone.framework_id, gone.agent_id
+        ),
+    };
+    format!("{} {}\n", clock(wall_ms()), escape::line(&words))
+}
+
+/// The time of day in UTC.
+fn clock(wall_ms: u64) -> String {
+    let seconds = wall_ms / 1_000;
+    let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}Z", seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_lines_without_escapes_or_objects_that_say_which() {
+        let gone = Change::TaskGone(v1::TaskGone {
+            framework_id: "f".to_owned(),
+            task_id: "t\u{1b}[2J".to_owned(),
+        });
+        let text = line(&gone);
+        assert!(text.ends_with("Z task t[2J is forgotten\n"), "{text:?}");
+        let object = json!({ "change": "task_gone", "id": "t\u{1b}[2J", "framework_id": "f" });
+        assert_eq!(change_json(&gone), object);
+        assert_eq!(line(&Change::UpToDate(true)), "");
+        assert_eq!(clock(3_723_000), "01:02:03Z");
+    }
+}
