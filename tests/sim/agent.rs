@@ -7,19 +7,20 @@ use std::time::Duration;
 use proffer_agent_core::core::{Core, Settings};
 use proffer_agent_core::effect::{After, Change, Effect, Entry, Fact, Signal};
 use proffer_agent_core::event::{
-    Ended, Event, Found, Identity, LinkId, RecoveredRun, RunId, Seq, TimerKey,
+    Ended, Event, Found, Identity, LinkId, RecoveredExecutor, RecoveredRun, RunId, Seq, TimerKey,
 };
 use proffer_model::link::ToAgent;
-use proffer_model::{AgentDescription, Attributes, Exit, TaskSpec, TaskState};
+use proffer_model::{AgentDescription, Attributes, Exit, Resources, TaskSpec, TaskState};
 
 use super::breakage::Breakage;
 use super::coverage::Seen;
+use super::executor::Executor;
 use super::network::Parcel;
 use super::process::Who;
 use super::story::tell;
 use super::world::{Happening, Input, MS, Outcome, SECOND, World};
 
-const AUDIT_INTERVAL: u64 = 50;
+const AUDIT_INTERVAL: u64 = 100;
 
 /// A process as the host knows it.
 struct Process {
@@ -42,6 +43,11 @@ pub(super) struct Host {
     identity: Identity,
     runs: BTreeMap<RunId, RecoveredRun>,
     processes: BTreeMap<RunId, Process>,
+    /// Starts of executors, as they are on the disk, and as they are.
+    pub(super) executors: BTreeMap<RunId, RecoveredExecutor>,
+    pub(super) crews: BTreeMap<RunId, Executor>,
+    /// Executors that may subscribe.
+    pub(super) doors: BTreeSet<RunId>,
     specs: BTreeMap<RunId, Arc<TaskSpec>>,
     writing: VecDeque<(u64, Change)>,
     written_at: u64,
@@ -64,6 +70,9 @@ impl Host {
             identity: Identity::default(),
             runs: BTreeMap::new(),
             processes: BTreeMap::new(),
+            executors: BTreeMap::new(),
+            crews: BTreeMap::new(),
+            doors: BTreeSet::new(),
             specs: BTreeMap::new(),
             writing: VecDeque::new(),
             written_at: 0,
@@ -81,16 +90,24 @@ impl Host {
     /// No process runs and every status is acknowledged.
     pub(super) fn is_quiet(&self) -> bool {
         let is_over = |process: &Process| process.exit.is_some() || process.is_gone;
+        let is_idle = |executor: &Executor| executor.live().next().is_none();
         self.processes.values().all(is_over)
+            && self.crews.values().all(is_idle)
             && self.runs.values().all(|run| {
                 run.acknowledged >= run.statuses.last().map_or(0, |status| status.number)
             })
     }
 
-    pub(super) fn live(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
+    /// What everything holds that runs.
+    pub(super) fn held(&self) -> Vec<Resources> {
         let processes = self.processes.values();
         let live = processes.filter(|process| process.exit.is_none() && !process.is_gone);
-        live.map(|process| &process.spec)
+        let mut held: Vec<Resources> = live.map(|it| it.spec.resources.clone()).collect();
+        for executor in self.crews.values().filter(|executor| executor.is_live()) {
+            held.push(executor.spec.resources.clone());
+            held.extend(executor.live().map(|spec| spec.resources.clone()));
+        }
+        held
     }
 
     pub(super) fn describe(&self) -> String {
@@ -115,7 +132,7 @@ impl Host {
 }
 
 /// A growing host is given more now and then before its agent is started again, up to twice what it had.
-fn cpus(world: &World, n: usize) -> u64 {
+pub(super) fn cpus(world: &World, n: usize) -> u64 {
     let life = world.processes[&Who::Agent(n)].life;
     let more = if world.faults.grows { life / 4 } else { 0 };
     (4 + more).min(8)
@@ -174,6 +191,17 @@ impl World {
         if forgets {
             runs.clear();
         }
+        let mut executors: Vec<RecoveredExecutor> = it.executors.values().cloned().collect();
+        for kept in &mut executors {
+            kept.found = match it.crews.get(&kept.run) {
+                None => Found::NeverStarted,
+                Some(executor) if executor.is_gone => Found::SupervisorLost,
+                Some(executor) => match executor.exit {
+                    Some(exit) => Found::Exited(Ended::from(exit)),
+                    None => Found::Running { pid: 1 },
+                },
+            };
+        }
         let (identity, boot) = (it.identity.clone(), format!("boot{}", it.boots));
         tell!(self, "{}starts with {} runs", Who::Agent(n), runs.len());
         self.step_agent(
@@ -182,7 +210,7 @@ impl World {
                 identity,
                 boot,
                 runs,
-                executors: Vec::new(),
+                executors,
             },
         )?;
         self.agent_looks_for_leader(n, MS);
@@ -209,6 +237,7 @@ impl World {
         it.waiting.clear();
         it.timers.clear();
         it.durable = 0;
+        self.executors_lose_agent(n);
     }
 
     /// The whole host goes: its processes too.
@@ -220,6 +249,7 @@ impl World {
                 self.checks.on_gone(&process.spec.id);
             }
         }
+        self.executors_go(n);
     }
 
     fn agent_looks_for_leader(&mut self, n: usize, wait: u64) {
@@ -354,6 +384,10 @@ impl World {
                     after: After::Seq(seq),
                     ..
                 }
+                | Effect::SendExecutor {
+                    after: After::Seq(seq),
+                    ..
+                }
                 | Effect::SignalContainer {
                     after: After::Seq(seq),
                     ..
@@ -365,7 +399,7 @@ impl World {
                 Effect::Persist { seq, change } => {
                     last = seq.0;
                     self.judge_change(n, &change)?;
-                    if matches!(change, Change::Run(_)) {
+                    if matches!(change, Change::Run(_) | Change::Group(_)) {
                         recorded.push(seq);
                     }
                     self.write_later(n, seq.0, change);
@@ -386,7 +420,24 @@ impl World {
                 }
                 Effect::CloseLink(link) => self.agent_closes(n, link.0),
                 Effect::Record(fact) => self.on_agent_fact(n, &fact),
+                Effect::StartExecutor { run, .. } => {
+                    let wait = MS + self.random.below(30 * MS);
+                    self.hosts[n].doors.insert(run);
+                    self.input_after(wait, who, Input::ExecutorStarts(run));
+                }
+                Effect::AwaitExecutor { run } => {
+                    self.hosts[n].doors.insert(run);
+                }
+                Effect::LeaveExecutor { run } => {
+                    self.hosts[n].doors.remove(&run);
+                    let executor = self.hosts[n].crews.get(&run);
+                    if let Some(session) = executor.and_then(Executor::session) {
+                        self.agent_says(n, session, None);
+                    }
+                }
                 gated @ (Effect::Send { .. }
+                | Effect::SendExecutor { .. }
+                | Effect::CloseExecutor { .. }
                 | Effect::SignalContainer { .. }
                 | Effect::RemoveRun(_)) => {
                     let after = if is_broken { 0 } else { after };
@@ -421,6 +472,7 @@ impl World {
             Change::Run(made) => {
                 let obeyed = self.hosts[n].obeyed();
                 let epoch = made.incarnation.0 >> 32;
+                self.checks.on_group_recorded(&[&made.spec.id])?;
                 self.checks.on_recorded(n, &made.spec.id, epoch, obeyed)
             }
             Change::Entry {
@@ -430,7 +482,15 @@ impl World {
                 let spec = self.hosts[n].core_run(*run);
                 self.checks.on_forgotten(spec.as_ref(), *number)
             }
-            // Nobody launches groups or executors here yet.
+            Change::Group(made) => {
+                let tasks: Vec<_> = made.iter().map(|made| &made.spec.id).collect();
+                self.checks.on_group_recorded(&tasks)?;
+                let obeyed = self.hosts[n].obeyed();
+                made.iter().try_for_each(|made| {
+                    let epoch = made.incarnation.0 >> 32;
+                    self.checks.on_recorded(n, &made.spec.id, epoch, obeyed)
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -468,6 +528,12 @@ impl World {
                 Some((_, Effect::Send { link, message, .. })) => {
                     self.send(Who::Agent(n), link.0, Parcel::ToMaster(message));
                 }
+                Some((_, Effect::SendExecutor { session, event, .. })) => {
+                    self.agent_says(n, session.0, Some(event));
+                }
+                Some((_, Effect::CloseExecutor { session })) => {
+                    self.agent_says(n, session.0, None);
+                }
                 Some((_, Effect::SignalContainer { run, signal, .. })) => {
                     self.signal(n, run, signal)?
                 }
@@ -475,6 +541,11 @@ impl World {
                     let process = it.processes.remove(&run);
                     it.runs.remove(&run);
                     it.specs.remove(&run);
+                    it.executors.remove(&run);
+                    let executor = it.crews.remove(&run);
+                    if executor.is_some_and(|executor| executor.is_live()) {
+                        return Err(format!("agent {n} removes executor {run}, which runs"));
+                    }
                     if process.is_some_and(|process| process.exit.is_none() && !process.is_gone) {
                         return Err(format!("agent {n} removes run {run}, which runs"));
                     }
@@ -501,12 +572,9 @@ impl World {
             is_gone: false,
         };
         self.hosts[n].processes.insert(run, process);
-        let live: Vec<_> = self.hosts[n]
-            .live()
-            .map(|spec| spec.resources.clone())
-            .collect();
+        let held = self.hosts[n].held();
         self.checks
-            .on_started(&spec.id, incarnation, n, cpus(self, n), &live)?;
+            .on_started(&spec.id, incarnation, n, cpus(self, n), &held)?;
         self.seen.count(Seen::TaskStarted);
         self.check_quota()?;
         tell!(self, "{}{} runs", Who::Agent(n), spec.id);
@@ -519,7 +587,7 @@ impl World {
     }
 
     /// How long a process runs and how it ends: its first letter says what kind of task it is.
-    fn fate(&mut self, spec: &TaskSpec) -> (u64, Exit) {
+    pub(super) fn fate(&mut self, spec: &TaskSpec) -> (u64, Exit) {
         let wait = match spec.id.as_str().as_bytes().first() {
             Some(b's') => 100 * SECOND + self.random.below(2_000 * SECOND),
             Some(b'g') => SECOND + self.random.below(20 * SECOND),
@@ -543,19 +611,23 @@ impl World {
         }
         process.exit = Some(exit);
         let task = process.spec.id.clone();
-        self.checks.on_ended(&task);
+        self.checks.on_ended(&task, exit == Exit::Code(0));
         tell!(self, "{}{task} ends with {exit:?}", Who::Agent(n));
         self.input_after(0, Who::Agent(n), Input::ContainerExited(run, exit));
         Ok(())
     }
 
     fn signal(&mut self, n: usize, run: RunId, signal: Signal) -> Outcome {
+        let executor = self.hosts[n].crews.get(&run);
+        if executor.is_some_and(Executor::is_live) {
+            return self.signal_executor(n, run, signal == Signal::Kill);
+        }
         let process = self.hosts[n].processes.get(&run);
         let Some(process) = process.filter(|process| process.exit.is_none() && !process.is_gone)
         else {
             return Ok(());
         };
-        self.checks.on_signalled(&process.spec.id)?;
+        self.checks.on_signalled(&process.spec.id, n, self.now)?;
         self.seen.count(Seen::TaskKilled);
         let (number, heeds) = match signal {
             Signal::Terminate => (15, !self.random.one_in(4)),
@@ -585,12 +657,13 @@ impl Host {
         if let Some(kept) = self.runs.get(&run) {
             return Some((kept.spec.id.clone(), kept.incarnation.0));
         }
-        self.writing.iter().find_map(|(_, change)| match change {
-            Change::Run(made) if made.run == run => {
-                Some((made.spec.id.clone(), made.incarnation.0))
-            }
-            _ => None,
-        })
+        let mut made = self.writing.iter().flat_map(|(_, change)| match change {
+            Change::Run(made) => std::slice::from_ref(made),
+            Change::Group(made) => made,
+            _ => &[],
+        });
+        let made = made.find(|made| made.run == run)?;
+        Some((made.spec.id.clone(), made.incarnation.0))
     }
 }
 
@@ -600,13 +673,36 @@ fn write(host: &mut Host, change: Change) {
         Change::Run(made) => {
             host.runs.insert(made.run, RecoveredRun::new(made));
         }
-        Change::Entry { run, entry } => {
-            if let Some(kept) = host.runs.get_mut(&run) {
-                kept.take(entry);
-            }
+        Change::Group(made) => {
+            let made = made
+                .into_iter()
+                .map(|made| (made.run, RecoveredRun::new(made)));
+            host.runs.extend(made);
         }
-        // Nobody launches groups or executors here yet.
-        _ => {}
+        Change::Executor {
+            run,
+            framework,
+            spec,
+            payer,
+        } => {
+            let kept = RecoveredExecutor {
+                run,
+                framework,
+                spec: (*spec).clone(),
+                payer,
+                end: None,
+                found: Found::NeverStarted,
+            };
+            host.executors.insert(run, kept);
+        }
+        Change::Entry { run, entry } => match (host.executors.get_mut(&run), entry) {
+            (Some(kept), Entry::Kill { grace, reason }) => kept.end = Some((grace, reason)),
+            (_, entry) => {
+                if let Some(kept) = host.runs.get_mut(&run) {
+                    kept.take(entry);
+                }
+            }
+        },
     }
 }
 

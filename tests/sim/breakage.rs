@@ -41,11 +41,19 @@ pub(super) enum Breakage {
     KilledUnasked,
     /// The network delivers statuses in another order.
     Reordered,
+    /// An executor does not name what it runs when it comes back.
+    ExecutorForgets,
+    /// Of a group that goes to an agent the last task is left out.
+    GroupSplit,
+    /// A message of an executor goes to its framework twice.
+    MessageRepeated,
+    /// An agent ends an executor that nobody wants ended.
+    ExecutorEndedUnasked,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 18] = [
+    pub(super) const ALL: [(Self, u64); 22] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -64,6 +72,10 @@ impl Breakage {
         (Self::TerminalRewritten, 10),
         (Self::KilledUnasked, 10),
         (Self::Reordered, 10),
+        (Self::ExecutorForgets, 10),
+        (Self::GroupSplit, 10),
+        (Self::MessageRepeated, 10),
+        (Self::ExecutorEndedUnasked, 10),
     ];
 
     /// The faults under which this rule matters.
@@ -122,6 +134,19 @@ impl Breakage {
                 partition: 40,
                 master_freeze: 60,
                 slow_message: 50,
+                ..broken
+            },
+            Self::GroupSplit => Faults {
+                has_pods: true,
+                ..broken
+            },
+            Self::MessageRepeated | Self::ExecutorEndedUnasked => Faults {
+                has_crew: true,
+                ..broken
+            },
+            Self::ExecutorForgets => Faults {
+                has_crew: true,
+                executor_break: 60,
                 ..broken
             },
             Self::LaunchSentTwice | Self::KilledUnasked | Self::Reordered => broken,

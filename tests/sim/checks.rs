@@ -2,11 +2,12 @@
 //! are the promises' (docs/simulation.md).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proffer_model::session::Answer;
 use proffer_model::{
-    AgentId, FrameworkId, Incarnation, Offer, OfferId, OperationResult, Reason, Resources, Status,
-    TaskId, TaskState,
+    AgentId, ExecutorId, FrameworkId, Incarnation, Offer, OfferId, OperationResult, Reason,
+    Resources, Status, TaskId, TaskState,
 };
 
 use super::ensemble::Entry;
@@ -28,12 +29,20 @@ pub(super) struct Checks {
     /// They went with their hosts.
     gone: BTreeSet<TaskId>,
     to_kill: BTreeSet<TaskId>,
+    /// Executors that frameworks have told to end, by their hosts.
+    executors_to_end: BTreeSet<(usize, ExecutorId)>,
+    /// The tasks of each group, by each of them.
+    groups: BTreeMap<TaskId, Arc<[TaskId]>>,
+    /// Messages that have come, by whom they came to.
+    messages: BTreeSet<(&'static str, Vec<u8>)>,
     /// The newest status of each task, as its framework knows it.
     seen: BTreeMap<TaskId, Status>,
     /// Tasks that are launched again after that.
     again: BTreeSet<TaskId>,
     /// What agents said, by launch and number.
     told: BTreeMap<(TaskId, Incarnation), BTreeMap<u64, Status>>,
+    /// What masters said in their own name, by launch.
+    told_by_master: BTreeMap<(TaskId, Incarnation), Vec<Status>>,
     /// What must be durable when a request is granted.
     promised: BTreeMap<u64, String>,
     fenced: BTreeSet<u64>,
@@ -264,22 +273,87 @@ impl Checks {
         }
     }
 
-    pub(super) fn on_ended(&mut self, task: &TaskId) {
+    /// A task has ended, finished or otherwise.
+    pub(super) fn on_ended(&mut self, task: &TaskId, is_finished: bool) {
         self.alive.remove(task);
+        if !is_finished {
+            self.group_ends(task);
+        }
     }
 
     pub(super) fn on_gone(&mut self, task: &TaskId) {
         self.alive.remove(task);
         self.gone.insert(task.clone());
+        self.group_ends(task);
     }
 
     /// The framework wants this task to end.
     pub(super) fn on_kill_wanted(&mut self, task: &TaskId) {
         self.to_kill.insert(task.clone());
+        self.group_ends(task);
+    }
+
+    /// A task of a group ends other than finished: the others are to end.
+    fn group_ends(&mut self, task: &TaskId) {
+        if let Some(group) = self.groups.get(task) {
+            self.to_kill.extend(group.iter().cloned());
+        }
+    }
+
+    /// The framework wants this executor to end, with all that it runs.
+    pub(super) fn on_executor_end_wanted(&mut self, agent: &AgentId, executor: &ExecutorId) {
+        if let Some(host) = self.host_of(agent) {
+            self.executors_to_end.insert((host, executor.clone()));
+        }
+    }
+
+    pub(super) fn is_executor_to_end(&self, host: usize, executor: &ExecutorId) -> bool {
+        self.executors_to_end.contains(&(host, executor.clone()))
+    }
+
+    /// A framework launches these, all or none.
+    pub(super) fn on_group_asked(&mut self, tasks: &[TaskId]) {
+        let group: Arc<[TaskId]> = tasks.into();
+        let members = tasks.iter().map(|task| (task.clone(), Arc::clone(&group)));
+        self.groups.extend(members);
+    }
+
+    /// S9: what belongs together is recorded together.
+    pub(super) fn on_group_recorded(&self, tasks: &[&TaskId]) -> Outcome {
+        let group = tasks.first().and_then(|task| self.groups.get(*task));
+        match group.is_none_or(|group| group.iter().eq(tasks.iter().copied())) {
+            true => Ok(()),
+            false => Err(format!(
+                "of the group {group:?} only {tasks:?} are recorded"
+            )),
+        }
+    }
+
+    /// S9: of a group in which one was started, none is reported as never started.
+    fn check_group(&self, task: &TaskId, state: TaskState) -> Outcome {
+        let group = self
+            .groups
+            .get(task)
+            .filter(|_| matches!(state, TaskState::Dropped | TaskState::Error));
+        let mut others = group.into_iter().flat_map(|group| group.iter());
+        match others.find(|other| self.started.contains(*other)) {
+            None => Ok(()),
+            Some(other) => Err(format!(
+                "{task} is reported {state}, and {other} of its group was started"
+            )),
+        }
+    }
+
+    /// A message comes at most once.
+    pub(super) fn on_message(&mut self, to: &'static str, data: &[u8]) -> Outcome {
+        match self.messages.insert((to, data.to_vec())) {
+            true => Ok(()),
+            false => Err(format!("a message comes to {to} twice: {data:?}")),
+        }
     }
 
     /// S7, S8: nothing ends a task that its framework wants to run.
-    pub(super) fn on_signalled(&self, task: &TaskId) -> Outcome {
+    pub(super) fn on_signalled(&self, task: &TaskId, _host: usize, _now: u64) -> Outcome {
         match self.to_kill.contains(task) {
             true => Ok(()),
             false => Err(format!("{task} is told to end, and its framework wants it")),
@@ -328,10 +402,22 @@ impl Checks {
         Ok(true)
     }
 
+    /// What a master says in its own name is told again too until it is acknowledged.
+    fn is_new_of_master(&mut self, status: &Status) -> bool {
+        if status.reason == Reason::Reconciled {
+            return true;
+        }
+        let launch = (status.task.clone(), status.incarnation);
+        let told = self.told_by_master.entry(launch).or_default();
+        let is_new = !told.contains(status);
+        told.extend(is_new.then(|| status.clone()));
+        is_new
+    }
+
     /// Whether it is the next of what its agent says, rather than a repetition.
     fn is_next(&mut self, status: &Status) -> Result<bool, String> {
         if status.number == 0 {
-            return Ok(true);
+            return Ok(self.is_new_of_master(status));
         }
         let (task, number) = (&status.task, status.number);
         let told = self
@@ -355,6 +441,7 @@ impl Checks {
     /// S3, S8: what ran is not reported as never started, nor as lost while its host has it.
     fn check_truth(&self, status: &Status, before: Option<&Status>) -> Outcome {
         let (task, state) = (&status.task, status.state);
+        self.check_group(task, state)?;
         let is_started = self.started.contains(task);
         if matches!(state, TaskState::Running | TaskState::Finished) && !is_started {
             return Err(format!("{task} is reported {state} and was never started"));

@@ -61,6 +61,15 @@ pub(super) enum Seen {
     StateWritten,
     StateRefused,
     VandalCall,
+    GroupLaunched,
+    TaskInExecutor,
+    ExecutorStarted,
+    ExecutorReturned,
+    ExecutorKilled,
+    ExecutorBroken,
+    ExecutorShutDown,
+    ExecutorEnded,
+    MessageEchoed,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -92,7 +101,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 52] = [
+pub(super) const FLOORS: [(Seen, u64); 61] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -145,4 +154,13 @@ pub(super) const FLOORS: [(Seen, u64); 52] = [
     (Seen::StateWritten, 10_000),
     (Seen::StateRefused, 5_000),
     (Seen::VandalCall, 20_000),
+    (Seen::GroupLaunched, 1_500),
+    (Seen::TaskInExecutor, 2_500),
+    (Seen::ExecutorStarted, 1_000),
+    (Seen::ExecutorReturned, 200),
+    (Seen::ExecutorKilled, 150),
+    (Seen::ExecutorBroken, 400),
+    (Seen::ExecutorShutDown, 500),
+    (Seen::ExecutorEnded, 600),
+    (Seen::MessageEchoed, 3_000),
 ];

@@ -43,6 +43,12 @@ pub(super) struct Faults {
     pub(super) grows: bool,
     pub(super) has_operator: bool,
     pub(super) has_vandal: bool,
+    /// A framework launches groups.
+    pub(super) has_pods: bool,
+    /// A framework has executors of its own.
+    pub(super) has_crew: bool,
+    pub(super) executor_kill: u64,
+    pub(super) executor_break: u64,
     pub(super) has_quota: bool,
     pub(super) breakage: Option<Breakage>,
 }
@@ -80,6 +86,10 @@ impl Faults {
             has_operator: rate(1) > 0,
             has_vandal: rate(1) > 0,
             has_quota: rate(1) > 0,
+            has_pods: rate(1) > 0,
+            has_crew: rate(1) > 0,
+            executor_kill: rate(100),
+            executor_break: rate(50),
             breakage: None,
         }
     }
@@ -95,6 +105,7 @@ impl World {
         self.draw_agent_faults();
         self.draw_framework_faults()?;
         self.draw_connection_faults()?;
+        self.draw_executor_faults();
         if self.random.one_in(self.faults.ensemble_away) {
             self.ensemble_goes_away();
         }

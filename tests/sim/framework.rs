@@ -354,6 +354,11 @@ impl World {
                 self.reconcile(n, connection, Some(&agent));
                 self.call_demand(n);
             }
+            Event::Message { data, .. } => {
+                self.seen.count(Seen::MessageEchoed);
+                self.checks.on_message("a framework", &data)?;
+            }
+            Event::ExecutorEnded { .. } => self.seen.count(Seen::ExecutorEnded),
             Event::Closed(problem) => {
                 tell!(self, "{}is closed: {problem}", Who::Framework(n));
                 if problem.is(code::FRAMEWORK_COMPLETED) || problem.is(code::FRAMEWORK_UNKNOWN) {
@@ -435,6 +440,12 @@ impl World {
             }
             let epoch = self.frameworks[n].leader.0;
             let operations = self.frameworks[n].wants.take(offer, epoch, &mut self.seen);
+            for operation in &operations {
+                if let Operation::LaunchGroup(specs) = operation {
+                    let tasks: Vec<TaskId> = specs.iter().map(|spec| spec.id.clone()).collect();
+                    self.checks.on_group_asked(&tasks);
+                }
+            }
             let tasks = operations.iter().flat_map(Operation::tasks);
             let tasks: Vec<TaskId> = tasks.map(|spec| spec.id.clone()).collect();
             tasks
@@ -537,6 +548,7 @@ impl World {
                 if self.random.one_in(20) {
                     self.reconcile(n, connection, None);
                 }
+                self.use_executors(n, connection, is_over);
                 if is_over {
                     for task in self.frameworks[n].wants.to_end() {
                         self.kill_task(n, connection, &task);
@@ -548,6 +560,32 @@ impl World {
         }
         if self.frameworks[n].id.is_some() && self.random.one_in(5) {
             self.put(n);
+        }
+    }
+
+    /// Says something to its executors, and ends some.
+    fn use_executors(&mut self, n: usize, connection: u64, is_over: bool) {
+        let (sends, ends) = (self.random.one_in(4), self.random.one_in(25));
+        if !self.frameworks[n].wants.has_executors() || !(sends || ends) {
+            return;
+        }
+        let known = self.frameworks[n].wants.executor(&mut self.random);
+        let Some((agent, executor)) = known else {
+            return;
+        };
+        if ends && !is_over {
+            self.seen.count(Seen::ExecutorShutDown);
+            self.frameworks[n].wants.on_shut_down();
+            self.checks.on_executor_end_wanted(&agent, &executor);
+            self.call(n, connection, Call::ShutdownExecutor { agent, executor });
+        } else {
+            let data = self.requests.to_be_bytes().to_vec();
+            let call = Call::SendMessage {
+                agent,
+                executor,
+                data,
+            };
+            self.call(n, connection, call);
         }
     }
 

@@ -8,6 +8,7 @@ mod breakage;
 mod checks;
 mod coverage;
 mod ensemble;
+mod executor;
 mod faults;
 mod framework;
 mod master;
@@ -31,7 +32,7 @@ use faults::Faults;
 use story::Story;
 use world::World;
 
-/// Seeds of one run of the tests. Each is ten simulated minutes of faults, then quiet.
+/// Seeds of one run of the tests. Each is eight simulated minutes of faults, then quiet.
 const SEEDS: u64 = 200;
 /// Threads that run seeds; each seed is one thread's.
 const THREADS: usize = 2;

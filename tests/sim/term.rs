@@ -22,7 +22,7 @@ use super::story::tell;
 use super::world::{Input, MS, Outcome, SECOND, World};
 
 /// Steps from one full count of a core to the next.
-const AUDIT_INTERVAL: u64 = 50;
+const AUDIT_INTERVAL: u64 = 100;
 
 pub(super) struct Term {
     /// Tells it from other terms of this master.
@@ -620,6 +620,12 @@ impl World {
             };
             self.send_to_another_agent(n, connection, again);
         }
+        let mut parcel = parcel;
+        if self.is_broken(Breakage::GroupSplit)
+            && let Parcel::ToAgent(ToAgent::LaunchGroup { tasks, .. }) = &mut parcel
+        {
+            tasks.pop();
+        }
         self.send(Who::Master(n), connection, parcel);
         Ok(())
     }
@@ -725,7 +731,7 @@ fn brief(fact: &Fact) -> String {
             "{}: demand {}, {} offers, {} tasks",
             row.framework, row.demand, row.offers, row.tasks
         ),
-        Fact::Task(row) => format!("{} {} #{}", row.task, row.status.state, row.status.number),
+        Fact::Task(row) => format!("{} {} #{}", row.task, row.told.state, row.told.number),
         other => format!("{other:?}"),
     }
 }

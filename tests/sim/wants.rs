@@ -2,14 +2,15 @@
 //! vandal, who calls whatever there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::demand::Key;
 use proffer_model::session::Call;
 use proffer_model::{
-    AgentId, AtMost, Command, Demand, DemandEntry, DemandId, Generation, Incarnation, Offer,
-    OfferId, Operation, RangeSet, ResourceName, Resources, Role, Shape, Status, TaskId, TaskSpec,
-    TaskState,
+    AgentId, AtMost, Command, Demand, DemandEntry, DemandId, ExecutorApi, ExecutorId, ExecutorSpec,
+    Generation, Incarnation, Offer, OfferId, Operation, RangeSet, ResourceName, Resources, Role,
+    Shape, Status, TaskId, TaskSpec, TaskState,
 };
 
 use super::coverage::{Coverage, Seen};
@@ -23,7 +24,31 @@ pub(super) enum Kind {
     Batch,
     Spread,
     Gang,
+    /// Groups of tasks.
+    Pod,
+    /// Pairs of tasks in executors of its own, as groups or one by one.
+    Crew,
     Vandal,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Batch,
+        Self::Spread,
+        Self::Gang,
+        Self::Pod,
+        Self::Crew,
+        Self::Vandal,
+    ];
+
+    /// Tasks that one fit of an offer is for.
+    fn together(self) -> u64 {
+        match self {
+            Self::Pod => 3,
+            Self::Crew => 2,
+            Self::Batch | Self::Spread | Self::Gang | Self::Vandal => 1,
+        }
+    }
 }
 
 const GANG: u64 = 3;
@@ -39,6 +64,8 @@ pub(super) struct Wants {
     open: BTreeMap<TaskId, Known>,
     /// Tasks that were never started, to be launched again.
     again: BTreeSet<TaskId>,
+    /// Executors that were told to end; a new one has another name.
+    shutdowns: u64,
 }
 
 struct Known {
@@ -46,6 +73,8 @@ struct Known {
     agent: Option<AgentId>,
     /// The term in which its launch was asked for.
     epoch: u64,
+    /// What it runs in.
+    executor: Option<ExecutorId>,
     /// Whether its agent has ever said something of it.
     is_launched: bool,
     /// When it was first said to be on an agent that is unreachable.
@@ -61,7 +90,27 @@ impl Wants {
             named: 0,
             open: BTreeMap::new(),
             again: BTreeSet::new(),
+            shutdowns: 0,
         }
+    }
+
+    /// An executor that it knows.
+    pub(super) fn executor(&self, random: &mut Random) -> Option<(AgentId, ExecutorId)> {
+        let known = self.open.values().filter_map(|known| {
+            let executor = known.executor.clone()?;
+            Some((known.agent.clone()?, executor))
+        });
+        let known: Vec<(AgentId, ExecutorId)> = known.collect();
+        known.get(random.index(known.len().max(1))).cloned()
+    }
+
+    /// What it has told to end is not launched in again.
+    pub(super) fn on_shut_down(&mut self) {
+        self.shutdowns += 1;
+    }
+
+    pub(super) fn has_executors(&self) -> bool {
+        self.kind == Kind::Crew
     }
 
     pub(super) fn is_vandal(&self) -> bool {
@@ -77,6 +126,8 @@ impl Wants {
             Kind::Batch => "batch",
             Kind::Spread => "spread",
             Kind::Gang => "gang",
+            Kind::Pod => "pods",
+            Kind::Crew => "crew",
             Kind::Vandal => "vandal",
         }
     }
@@ -90,6 +141,8 @@ impl Wants {
             Kind::Batch => "batch/jobs",
             Kind::Spread => "web",
             Kind::Gang => "*",
+            Kind::Pod => "pods",
+            Kind::Crew => "crew",
             Kind::Vandal => "vandal",
         };
         Role::new(name).expect("a good name")
@@ -121,6 +174,8 @@ impl Wants {
         let before = self.wanted;
         match self.kind {
             Kind::Batch if !is_over && random.one_in(4) => self.wanted += 1,
+            Kind::Pod if !is_over && self.missing() == 0 && random.one_in(10) => self.wanted += 3,
+            Kind::Crew if !is_over && self.missing() == 0 && random.one_in(6) => self.wanted += 2,
             Kind::Vandal if is_over => self.wanted = 0,
             Kind::Spread => self.wanted = if is_over { 0 } else { SPREAD },
             Kind::Gang
@@ -172,9 +227,15 @@ impl Wants {
 
     /// What is missing, as the whole demand.
     pub(super) fn demand(&self, generation: u64) -> Demand {
-        let missing = self.missing();
-        let counts = [(ResourceName::new("ports").expect("a good name"), 1)].into();
-        let resources = "cpus:1;mem:100".parse().expect("good resources");
+        let missing = self.missing().div_ceil(self.kind.together());
+        let ports = ResourceName::new("ports").expect("a good name");
+        let counts = [(ports, self.kind.together())].into();
+        let resources = match self.kind {
+            Kind::Pod => "cpus:3;mem:300",
+            Kind::Crew => "cpus:2.1;mem:250",
+            Kind::Batch | Kind::Spread | Kind::Gang | Kind::Vandal => "cpus:1;mem:100",
+        };
+        let resources = resources.parse().expect("good resources");
         let count = u32::try_from(missing).expect("small");
         let mut entry = DemandEntry::new(
             DemandId::new("work").expect("a good name"),
@@ -190,7 +251,7 @@ impl Wants {
                 }]
             }
             Kind::Gang => entry.gang = count,
-            Kind::Batch | Kind::Vandal => {}
+            Kind::Batch | Kind::Pod | Kind::Crew | Kind::Vandal => {}
         }
         Demand {
             role: self.role(),
@@ -211,31 +272,29 @@ impl Wants {
         seen: &mut Coverage,
     ) -> Vec<Operation> {
         let fits: u64 = offer.fits.iter().map(|fit| u64::from(fit.count)).sum();
-        let count = usize::try_from(fits.min(self.missing())).expect("small");
-        let ports: Vec<u64> = offer
-            .resources
-            .range_set("ports")
-            .numbers()
-            .take(count)
-            .collect();
+        let together = self.kind.together();
+        let count = fits.min(self.missing().div_ceil(together));
+        let ports = offer.resources.range_set("ports");
+        let mut ports = ports.numbers();
         let mut operations = Vec::new();
-        for port in ports {
-            let task = match self.again.pop_first() {
-                Some(task) => {
-                    seen.count(Seen::TaskRelaunched);
-                    task
-                }
-                None => self.fresh_name(),
+        for _ in 0..count {
+            let numbers: Vec<u64> = (0..together).filter_map(|_| ports.next()).collect();
+            let mut specs = Vec::new();
+            for port in numbers {
+                specs.push(self.make(offer, epoch, port, seen));
+            }
+            // A crew goes together or one by one.
+            let is_group = match self.kind {
+                Kind::Pod => true,
+                Kind::Crew => self.named.is_multiple_of(4),
+                Kind::Batch | Kind::Spread | Kind::Gang | Kind::Vandal => false,
             };
-            let known = Known {
-                state: TaskState::Staging,
-                agent: Some(offer.agent.clone()),
-                epoch,
-                is_launched: false,
-                unreachable_at: None,
-            };
-            self.open.insert(task.clone(), known);
-            operations.push(Operation::launch(spec(task, port)));
+            if is_group {
+                seen.count(Seen::GroupLaunched);
+                operations.push(Operation::LaunchGroup(specs));
+            } else {
+                operations.extend(specs.into_iter().map(Operation::launch));
+            }
         }
         match self.kind {
             Kind::Gang if !operations.is_empty() => seen.count(Seen::GangLaunched),
@@ -243,6 +302,31 @@ impl Wants {
             _ => {}
         }
         operations
+    }
+
+    /// A task for an offer, from now on not known to have ended.
+    fn make(&mut self, offer: &Offer, epoch: u64, port: u64, seen: &mut Coverage) -> TaskSpec {
+        let task = match self.again.pop_first() {
+            Some(task) => {
+                seen.count(Seen::TaskRelaunched);
+                task
+            }
+            None => self.fresh_name(),
+        };
+        let executor = self.has_executors().then(|| executor(self.shutdowns));
+        let known = Known {
+            state: TaskState::Staging,
+            agent: Some(offer.agent.clone()),
+            epoch,
+            executor: executor.as_ref().map(|spec| spec.id.clone()),
+            is_launched: false,
+            unreachable_at: None,
+        };
+        self.open.insert(task.clone(), known);
+        TaskSpec {
+            executor,
+            ..spec(task, port)
+        }
     }
 
     fn fresh_name(&mut self) -> TaskId {
@@ -254,7 +338,14 @@ impl Wants {
     /// The launch was refused.
     pub(super) fn not_launched(&mut self, task: &TaskId) {
         self.open.remove(task);
-        self.again.insert(task.clone());
+        self.launch_again(task);
+    }
+
+    /// A group is another one when it is launched again.
+    fn launch_again(&mut self, task: &TaskId) {
+        if self.kind.together() == 1 {
+            self.again.insert(task.clone());
+        }
     }
 
     /// Whether a task is nowhere: its master, who knows all that it did in this term and all that settled agents run, knows
@@ -289,6 +380,7 @@ impl Wants {
                     state: status.state,
                     agent: status.agent.clone(),
                     epoch: 0,
+                    executor: None,
                     is_launched: true,
                     unreachable_at: None,
                 });
@@ -310,7 +402,7 @@ impl Wants {
             && status.state == TaskState::Lost
             && status.incarnation == Incarnation(0);
         if status.state == TaskState::Dropped || was_never_there {
-            self.again.insert(status.task.clone());
+            self.launch_again(&status.task);
         }
         if status.state == TaskState::Finished {
             self.done += 1;
@@ -328,6 +420,18 @@ fn spec(id: TaskId, port: u64) -> TaskSpec {
         kill_grace: Duration::from_secs(3),
         ..TaskSpec::new(id, Command::Shell("work".into()), resources)
     }
+}
+
+fn executor(shutdowns: u64) -> Arc<ExecutorSpec> {
+    Arc::new(ExecutorSpec {
+        id: ExecutorId::new(&format!("e{shutdowns}")).expect("a good name"),
+        resources: "cpus:0.1;mem:50".parse().expect("good resources"),
+        command: Command::Shell("serve".into()),
+        environment: BTreeMap::new(),
+        user: None,
+        shutdown_grace: Duration::from_secs(5),
+        api: ExecutorApi::default(),
+    })
 }
 
 impl World {

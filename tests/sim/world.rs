@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proffer_agent_core::event::{Event as AgentEvent, RunId, TimerKey};
+use proffer_agent_core::event::{Event as AgentEvent, RunId, SessionId, TimerKey};
 use proffer_model::session::Call;
 use proffer_model::{Exit, Time};
 
@@ -10,6 +10,7 @@ use super::agent::Host;
 use super::checks::Checks;
 use super::coverage::{Coverage, Seen};
 use super::ensemble::{Calling, Ensemble};
+use super::executor::{ExecutorInput, Word};
 use super::faults::Faults;
 use super::framework::{Framework, FrameworkInput};
 use super::master::{Master, MasterInput};
@@ -23,7 +24,7 @@ use super::wants::{Kind, Wants};
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MS;
 /// Faults come until then, and more is wanted.
-pub(super) const FAULTS_END: u64 = 600 * SECOND;
+pub(super) const FAULTS_END: u64 = 480 * SECOND;
 /// By then everything must have come to its end.
 const END: u64 = 1_500 * SECOND;
 const MASTERS: usize = 3;
@@ -59,6 +60,11 @@ pub(super) enum Happening {
         host: usize,
         run: RunId,
         exit: Exit,
+    },
+    AtExecutor {
+        host: usize,
+        run: RunId,
+        input: Box<ExecutorInput>,
     },
     Starts {
         who: Who,
@@ -103,6 +109,12 @@ pub(super) enum Input {
     Written(u64),
     ContainerStarts(RunId),
     ContainerExited(RunId, Exit),
+    ExecutorStarts(RunId),
+    ExecutorSays {
+        run: RunId,
+        session: SessionId,
+        word: Word,
+    },
     Framework(FrameworkInput),
     OperatorTick,
 }
@@ -133,10 +145,12 @@ impl World {
     pub(super) fn new(seed: u64, faults: Faults, story: Story) -> Self {
         let mut random = Random::new(seed);
         let hosts = 3 + random.index(4);
-        let kinds = [Kind::Batch, Kind::Spread, Kind::Gang, Kind::Vandal];
-        let kinds = kinds
-            .into_iter()
-            .filter(|kind| *kind != Kind::Vandal || faults.has_vandal);
+        let kinds = Kind::ALL.into_iter().filter(|kind| match kind {
+            Kind::Vandal => faults.has_vandal,
+            Kind::Pod => faults.has_pods,
+            Kind::Crew => faults.has_crew,
+            Kind::Batch | Kind::Spread | Kind::Gang => true,
+        });
         let frameworks: Vec<Framework> = kinds
             .enumerate()
             .map(|(n, kind)| Framework::new(n, Wants::new(kind)))
@@ -283,6 +297,7 @@ impl World {
                 Ok(())
             }
             Happening::ProcessEnds { host, run, exit } => self.process_ends(host, run, exit),
+            Happening::AtExecutor { host, run, input } => self.at_executor(host, run, *input),
             Happening::Starts { who } => self.starts(who),
             Happening::Thaws { who, life, frozen } => self.thaws(who, life, frozen),
             Happening::Faults => self.draw_faults(),
@@ -370,6 +385,10 @@ impl World {
             (Who::Agent(n), Input::ContainerExited(run, exit)) => {
                 let ended = exit.into();
                 self.step_agent(n, AgentEvent::ContainerExited { run, ended })
+            }
+            (Who::Agent(n), Input::ExecutorStarts(run)) => self.executor_starts(n, run),
+            (Who::Agent(n), Input::ExecutorSays { run, session, word }) => {
+                self.agent_hears_executor(n, run, session, word)
             }
             (Who::Framework(n), Input::Opened { connection }) => {
                 self.framework_opened(n, connection);
