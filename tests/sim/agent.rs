@@ -425,7 +425,7 @@ impl World {
                     self.hosts[n].doors.insert(run);
                     self.input_after(wait, who, Input::ExecutorStarts(run));
                 }
-                Effect::AwaitExecutor { run } => {
+                Effect::AwaitExecutor { run, .. } => {
                     self.hosts[n].doors.insert(run);
                 }
                 Effect::LeaveExecutor { run } => {

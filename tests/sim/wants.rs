@@ -431,6 +431,7 @@ fn executor(shutdowns: u64) -> Arc<ExecutorSpec> {
         user: None,
         shutdown_grace: Duration::from_secs(5),
         api: ExecutorApi::default(),
+        info: Default::default(),
     })
 }
 
