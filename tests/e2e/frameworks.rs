@@ -54,7 +54,29 @@ fn the_batch_example_runs_its_tasks_to_the_end_on_every_agent() {
 
 #[test]
 fn a_batch_in_executors_survives_kills_of_its_agents_and_of_the_master_and_runs_each_task_once() {
-    let mut cluster = Cluster::new();
+    let examples = std::path::Path::new(env!("CARGO_BIN_EXE_proffer")).with_file_name("examples");
+    assert_batch_survives(Cluster::new(), &examples.join("executor"));
+}
+
+#[test]
+fn a_batch_in_executors_in_python_survives_just_so() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let root = root.expect("cli has a parent");
+    let cluster = Cluster::new();
+    let program = cluster.path("executor");
+    let line = format!(
+        "#!/bin/sh\nexec {} {}\n",
+        root.join("target/python/bin/python").display(),
+        root.join("frameworks/examples/executor.py").display()
+    );
+    std::fs::write(&program, line).expect("a file");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).expect("a program");
+    assert_batch_survives(cluster, &program);
+}
+
+fn assert_batch_survives(mut cluster: Cluster, executor: &std::path::Path) {
     let (api, link) = (cluster.address(0), cluster.address(1));
     let agents = ["one", "two"];
     cluster.start_master();
@@ -70,7 +92,7 @@ fn a_batch_in_executors_survives_kills_of_its_agents_and_of_the_master_and_runs_
     );
     let batch = Command::new(examples.join("batch"))
         .args([&api, "50", &line])
-        .arg(examples.join("executor"))
+        .arg(executor)
         .env("PROFFER_TOKEN_FILE", cluster.path("token"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -34,3 +34,7 @@ ENDED_REMEMBERED_MAX = 10_000
 TOKEN_FILE_LEN_MAX = 4_096
 # Masters in the list; more are refused.
 MASTERS_MAX = 100
+# Messages of an executor to its framework that wait for its session; further ones are left out.
+EXECUTOR_MESSAGES_MAX = 64
+# Seconds from a session of an executor that broke, or could not be begun, to the next attempt.
+EXECUTOR_RETRY_INTERVAL = 0.1

@@ -42,10 +42,12 @@ mod handle;
 mod limits;
 mod link;
 mod memory;
+pub mod offers;
 mod options;
 mod pump;
 mod scheduler;
 mod state;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod token;

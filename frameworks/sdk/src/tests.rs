@@ -1,7 +1,6 @@
 //! The SDK against a master that does what the test says, over real connections.
 
 mod calling;
-mod fake_master;
 mod finding;
 mod keeping;
 mod lasting;
@@ -12,8 +11,8 @@ use std::net::SocketAddr;
 use proffer_model::session::Event;
 use proffer_model::{Incarnation, Reason, Role, Secret, Status, TaskId, TaskState};
 
+use crate::testing::within;
 use crate::{ConnectOptions, Events, Framework, Handle};
-use fake_master::within;
 
 fn role() -> Role {
     Role::new("web").unwrap()

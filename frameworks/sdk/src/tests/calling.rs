@@ -9,9 +9,9 @@ use proffer_model::{
     Secret, Shape, StateKey, TaskSpec, code,
 };
 
-use super::fake_master::{FakeMaster, within};
 use super::{connect, next, options, role, task, updated};
 use crate::limits::BACKLOG_PAUSE;
+use crate::testing::{FakeMaster, within};
 use crate::{ConnectOptions, Expected, Framework};
 
 fn spec(id: &str) -> TaskSpec {

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fake_master::{FakeMaster, FakeSession, within};
 use super::{connect, next, options, updated};
+use crate::testing::{FakeMaster, FakeSession, within};
 use crate::{Events, Framework};
 
 /// An address at which nobody listens.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{DemandEntry, DemandId, Epoch, FrameworkId, Problem, Shape, TaskState, code};
 
-use super::fake_master::{FakeMaster, within};
 use super::{connect, next, options, role, status, task, updated};
 use crate::Framework;
+use crate::testing::{FakeMaster, within};
 
 fn entry() -> DemandEntry {
     DemandEntry {

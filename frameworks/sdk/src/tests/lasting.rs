@@ -5,9 +5,9 @@ use std::time::Duration;
 use proffer_model::session::{Answer, Call, Event, Resume};
 use proffer_model::{ClusterId, Epoch, FrameworkId, Generation, Problem, Status, TaskState, code};
 
-use super::fake_master::{FakeMaster, FakeSession, within};
 use super::{connect, next, options, role, status, task, updated};
-use crate::{Framework, Handle, Scheduler, StateChange, run};
+use crate::testing::{FakeMaster, FakeSession, within};
+use crate::{Expected, Framework, Handle, Scheduler, StateChange, run};
 
 fn standing_by() -> Event {
     Event::StandingBy {
@@ -212,12 +212,31 @@ async fn a_watch_tells_what_is_there_and_each_change() {
     let mut changes = within(handle.state().watch("kept/"))
         .await
         .expect("watched");
+    let key = StateKey::new("kept/a").unwrap();
+    let state = handle.state();
+    state
+        .put(&key, b"x".to_vec(), Expected::Nothing)
+        .await
+        .expect("put");
+    state
+        .delete(&key, Expected::Anything)
+        .await
+        .expect("deleted");
+    {
+        let mut table = master.state.lock().unwrap();
+        table.generation = 2;
+        table.fence();
+    }
     let mut seen = Vec::new();
     while let Some(change) = within(changes.next()).await {
         seen.push(change);
     }
-    let key = StateKey::new("kept/a").unwrap();
     assert_eq!(seen[0], Ok(StateChange::UpToDate));
+    assert!(
+        matches!(&seen[1], Ok(StateChange::Put(stored)) if stored.key == key),
+        "{seen:?}"
+    );
+    seen.remove(1);
     assert_eq!(seen[1], Ok(StateChange::Deleted(key)));
     let problem = seen[2].as_ref().expect_err("the generation is over");
     assert!(problem.is(code::SESSION_FENCED), "{problem}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{Offer, OfferId, Problem, Reason, Resources, Status, TaskId, code};
 
-use super::fake_master::{FakeMaster, within};
 use super::{options, task, updated};
+use crate::testing::{FakeMaster, within};
 use crate::{Handle, Scheduler, Session, run};
 
 /// Ends the framework when the second task runs.

@@ -1,0 +1,227 @@
+"""For authors of executors: programs that run tasks on an agent for their framework.
+
+    class Mine(executor.Executor):
+        async def on_launch(self, agent, tasks):
+            for task in tasks:
+                agent.update(task.spec.id, v1.TASK_STATE_RUNNING)
+        async def on_kill(self, agent, task_id, grace):
+            agent.update(task_id, v1.TASK_STATE_KILLED)
+
+    executor.run(Mine())
+
+An agent starts an executor with the first task that names it. `run` keeps its session with the agent, which breaks when the
+agent restarts: it subscribes again, with all that runs and all that is not acknowledged. A status that is said is kept
+until the agent has it on disk; `Agent.leave` ends `run` when nothing is left to be heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+
+import grpc
+
+from proffer import v1
+from proffer.limits import CONNECT_TIMEOUT, EXECUTOR_MESSAGES_MAX, EXECUTOR_RETRY_INTERVAL, MESSAGE_LEN_MAX
+from proffer.parts import is_terminal
+from proffer.problem import ProfferError, decode_problem, problem_of
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", MESSAGE_LEN_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_LEN_MAX),
+    ("grpc.enable_retries", 0),
+    ("grpc.default_authority", "localhost"),
+    # A connection of its own, that knows nothing of earlier failures.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class Executor:
+    """What an author decides. One handler runs at a time, so one that takes long starts a task of its own."""
+
+    async def on_launch(self, agent: Agent, tasks: Sequence[v1.LaunchExecutorTask]) -> None:
+        """Start these: one task, or a group that stands or falls together. Say RUNNING of each, and later how it ended."""
+        raise NotImplementedError
+
+    async def on_kill(self, agent: Agent, task_id: str, grace: float) -> None:
+        """End a task, and say KILLED when it has. It may not be known, or have ended: then there is nothing to do."""
+        raise NotImplementedError
+
+    async def on_message(self, agent: Agent, data: bytes) -> None:
+        """The framework has sent bytes."""
+
+    async def on_shutdown(self, agent: Agent, grace: float) -> None:
+        """End all tasks and say what became of them: when this returns and all is acknowledged, `run` ends."""
+
+
+class Agent:
+    """What an executor says to its agent, from any task of its event loop."""
+
+    def __init__(self) -> None:
+        # Tasks that have not ended, with the number of their last status.
+        self._running: dict[tuple[str, int], int] = {}
+        self._unacknowledged: list[v1.ExecutorStatus] = []
+        # How many of them the session has been told.
+        self._sent = 0
+        self._messages: list[bytes] = []
+        self._is_leaving = False
+        self._changed = asyncio.Event()
+
+    def update(
+        self,
+        task_id: str,
+        state: int,
+        message: str = "",
+        *,
+        exit_code: int | None = None,
+        exit_signal: int | None = None,
+        healthy: bool | None = None,
+        data: bytes = b"",
+    ) -> None:
+        """Says what has become of a task; kept until the agent has it on disk. Of a task that has ended, nothing is said."""
+        for key in self._running:
+            if key[0] == task_id:
+                break
+        else:
+            return
+        self._running[key] += 1
+        status = v1.ExecutorStatus(
+            task_id=task_id,
+            incarnation=key[1],
+            number=self._running[key],
+            state=state,  # type: ignore[arg-type]
+            message=message,
+            healthy=healthy,
+            exit_code=exit_code,
+            exit_signal=exit_signal,
+            data=data,
+        )
+        if is_terminal(state):
+            del self._running[key]
+        self._unacknowledged.append(status)
+        self._changed.set()
+
+    def message(self, data: bytes) -> None:
+        """Sends bytes to the framework; at most once, and at most 64 KiB. Without a session they are gone."""
+        if len(self._messages) < EXECUTOR_MESSAGES_MAX:
+            self._messages.append(data)
+        self._changed.set()
+
+    def leave(self) -> None:
+        """Ends `run` once all that was said is acknowledged."""
+        self._is_leaving = True
+        self._changed.set()
+
+    def _subscribe(self) -> v1.ExecutorCall:
+        self._sent = len(self._unacknowledged)
+        self._messages.clear()
+        tasks = [v1.ExecutorTask(task_id=task_id, incarnation=number) for task_id, number in self._running]
+        return v1.ExecutorCall(subscribe=v1.SubscribeExecutor(unacknowledged=self._unacknowledged, tasks=tasks))
+
+    def _unsent(self) -> list[v1.ExecutorCall]:
+        calls = [v1.ExecutorCall(update=status) for status in self._unacknowledged[self._sent :]]
+        calls += [v1.ExecutorCall(message=data) for data in self._messages]
+        self._sent = len(self._unacknowledged)
+        self._messages.clear()
+        return calls
+
+    def _launched(self, tasks: Sequence[v1.LaunchExecutorTask]) -> None:
+        self._running.update({(task.spec.id, task.incarnation): 0 for task in tasks})
+
+    def _acknowledged(self, upto: v1.ExecutorAcknowledged) -> None:
+        def is_kept(status: v1.ExecutorStatus) -> bool:
+            is_of_it = (status.task_id, status.incarnation) == (upto.task_id, upto.incarnation)
+            return not is_of_it or status.number > upto.number
+
+        self._sent = sum(map(is_kept, self._unacknowledged[: self._sent]))
+        self._unacknowledged = list(filter(is_kept, self._unacknowledged))
+
+    def _may_leave(self) -> bool:
+        return self._is_leaving and not self._unacknowledged
+
+
+class _Over(Exception):
+    """The executor is done."""
+
+
+def run(executor: Executor) -> None:
+    """Runs an executor in the place that its agent has prepared, until it leaves or is shut down. Raises when this is no such
+    place, or when the agent refuses the executor for good."""
+    asyncio.run(run_executor(executor))
+
+
+async def run_executor(executor: Executor) -> None:
+    """As `run`, within an event loop."""
+    socket, token = _find("PROFFER_EXECUTOR_SOCKET"), _find("PROFFER_EXECUTOR_TOKEN")
+    agent = Agent()
+    while True:
+        async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
+            try:
+                # While the agent is away there is nobody there.
+                await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT)
+                stream = v1.ExecutorStub(channel).Session(metadata=(("authorization", f"Bearer {token}"),))
+                await _converse(executor, agent, stream)
+            except _Over:
+                return
+            except asyncio.TimeoutError:
+                pass
+            except grpc.aio.AioRpcError as error:
+                problem = problem_of(error)
+                if problem.code in ("auth.missing", "auth.denied"):
+                    raise problem from None
+        await asyncio.sleep(EXECUTOR_RETRY_INTERVAL)
+
+
+async def _converse(executor: Executor, agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
+    """One session, to its end."""
+    await stream.write(agent._subscribe())
+    writer = asyncio.create_task(_write(agent, stream))
+    reader = asyncio.create_task(_read(executor, agent, stream))
+    try:
+        done, _ = await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (writer, reader):
+            task.cancel()
+            with contextlib.suppress(BaseException):
+                await task
+
+
+async def _write(agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
+    while True:
+        agent._changed.clear()
+        for call in agent._unsent():
+            await stream.write(call)
+        if agent._may_leave():
+            raise _Over
+        await agent._changed.wait()
+
+
+async def _read(executor: Executor, agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
+    while (event := await stream.read()) is not grpc.aio.EOF:
+        kind = event.WhichOneof("event")
+        if kind == "launch":
+            agent._launched(event.launch.tasks)
+            await executor.on_launch(agent, event.launch.tasks)
+        elif kind == "kill":
+            await executor.on_kill(agent, event.kill.task_id, event.kill.grace_ms / 1000)
+        elif kind == "acknowledged":
+            agent._acknowledged(event.acknowledged)
+            agent._changed.set()
+        elif kind == "message":
+            await executor.on_message(agent, event.message)
+        elif kind == "shutdown":
+            await executor.on_shutdown(agent, event.shutdown.grace_ms / 1000)
+            agent.leave()
+        elif kind == "closed" and event.closed.code == "session.fenced":
+            raise decode_problem(event.closed)
+
+
+def _find(name: str) -> str:
+    if name not in os.environ:
+        hint = "an executor is started by an agent, as part of a task"
+        raise ProfferError("config.invalid", name, f"{name} is not set", hint)
+    return os.environ[name]
