@@ -72,6 +72,16 @@ pub struct Options {
         value_name = "COUNT"
     )]
     pub operations_per_second: Option<u64>,
+    /// Serve Mesos's v1 scheduler API on the API's address too [default: true]
+    #[arg(
+        long,
+        env = "PROFFER_MASTER_MESOS_API",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub mesos_api: Option<bool>,
     /// File with the token of this host, made when it is not there [default: as PROFFER_TOKEN_FILE says, or this
     /// user's]
     #[arg(long, env = "PROFFER_MASTER_TOKEN_FILE", value_name = "FILE")]
@@ -115,6 +125,7 @@ layered!(Options {
     unreachable_after,
     calls_per_second,
     operations_per_second,
+    mesos_api,
     token_file,
     insecure_allow_unauthenticated,
     insecure_allow_plaintext,
@@ -139,6 +150,8 @@ pub struct Config {
     pub session_timeout: Duration,
     /// What the core decides by.
     pub core: proffer_master_core::Config,
+    /// Whether Mesos's v1 scheduler API is served.
+    pub mesos_api: bool,
     /// The file with the token of this host.
     pub token_file: PathBuf,
     /// Whether programs on this host may call without a token.
@@ -202,6 +215,7 @@ impl Config {
             store,
             session_timeout,
             core,
+            mesos_api: options.mesos_api.unwrap_or(true),
             token_file: token_file.map_err(|problem| problem.field("token_file"))?,
             insecure_allow_unauthenticated: options
                 .insecure_allow_unauthenticated

@@ -14,6 +14,7 @@ mod grpc;
 mod http;
 mod inbox;
 pub mod limits;
+mod mesos;
 mod metrics;
 mod outbox;
 #[doc(hidden)]

@@ -115,3 +115,22 @@ pub const CAMPAIGN_PAUSE_LASTING: Duration = Duration::from_secs(30);
 pub const CAMPAIGN_SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// How long a master that is elected during such a pause keeps leadership from the others that stand.
 pub const CAMPAIGN_PASS_ON_AFTER: Duration = Duration::from_secs(1);
+/// How often a framework of Mesos's API hears HEARTBEAT.
+pub const MESOS_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+/// When an update that such a framework has not acknowledged is told again; then twice as late each time.
+pub const MESOS_RETRY_FIRST: Duration = Duration::from_secs(10);
+/// The longest such wait.
+pub const MESOS_RETRY_LAST: Duration = Duration::from_secs(600);
+/// Calls of one such framework that wait to be done; a further one waits with its connection.
+pub const MESOS_CALLS_MAX: usize = 256;
+/// Events for one such framework that wait for its connection; at so many nothing more is taken from the core for it, whose
+/// own limit is [`SESSION_OUTBOX_LEN`].
+pub const MESOS_EVENTS_MAX: usize = 64;
+/// Frameworks of Mesos's API of which a master remembers in its term that they were subscribed; the oldest are forgotten, and
+/// their calls are answered as those of unknown ones.
+pub const MESOS_REMEMBERED_MAX: usize = 10_000;
+/// Pages and answers of Mesos's operator API that are written at once; further ones wait. So that launches never wait for
+/// them.
+pub const MESOS_PAGES_AT_ONCE_MAX: usize = 2;
+/// Subscribers of Mesos's operator API at once; more are refused (503).
+pub const MESOS_WATCHES_MAX: usize = 1_000;

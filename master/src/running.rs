@@ -13,7 +13,7 @@ use proffer_leader::Lease;
 use proffer_model::{Leader, Problem, code};
 use proffer_proto::{DESCRIPTORS, v1};
 use proffer_server::auth::{Guard, LocalToken};
-use proffer_server::http::{Limits, serve, serve_with};
+use proffer_server::http::{Limits, serve_with};
 use proffer_server::listen;
 use proffer_server::notify::{self, Pulse, Report};
 use tokio::net::TcpListener;
@@ -97,7 +97,7 @@ pub(crate) async fn start_in(
     let guard = Guard::new(token, config.insecure_allow_unauthenticated).names(host_names(&me));
     let standing = Arc::new(Standing::new(me.clone()));
     let passer = Passer::new(Arc::clone(&standing), plaintext);
-    let (services, routers) = services(&standing, passer, &registry).await?;
+    let (services, routers) = services(&standing, passer, &registry, config.mesos_api).await?;
 
     // Whatever ends the campaign ends the servers too; and if one of them cannot start, so does the campaign.
     let ended = shutdown.child_token();
@@ -109,6 +109,7 @@ pub(crate) async fn start_in(
             metrics,
             standing: Arc::clone(&standing),
             pulse: pulse.clone(),
+            mesos_api: config.mesos_api,
         },
         services,
         shutdown: ended.clone(),
@@ -121,7 +122,7 @@ pub(crate) async fn start_in(
         campaign.take_up(term).await;
     }
     let links = serve_links(links, routers.cluster, guard.clone(), ended.clone())?;
-    let api = tokio::spawn(serve(api, routers.api, guard, ended));
+    let api = tokio::spawn(serve_with(api, routers.api, guard, Limits::mesos(), ended));
     let campaign = tokio::spawn(live(campaign, life, unfinished));
     Ok(Running {
         listen,
@@ -242,10 +243,11 @@ async fn services(
     standing: &Arc<Standing>,
     passer: Passer,
     registry: &proffer_server::metrics::Metrics,
+    mesos_api: bool,
 ) -> Result<(Services, Routers), Problem> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let services = Services {
-        api: Switch::new(standby::api(passer, Arc::clone(standing))),
+        api: Switch::new(standby::api(passer, Arc::clone(standing), mesos_api)),
         cluster: Switch::new(standby::cluster(Arc::clone(standing))),
         health,
     };
@@ -262,6 +264,10 @@ async fn services(
     let leadership = v1::leadership_server::LeadershipServer::new(leadership);
     let operator = OperatorService::standing(Arc::clone(standing));
     let operator = v1::operator_server::OperatorServer::new(operator);
+    let mesos = match mesos_api {
+        true => crate::mesos::everywhere(Arc::clone(standing)),
+        false => Router::new(),
+    };
     let api = Routes::new(leadership.clone())
         .add_service(health_service)
         .add_service(reflection)
@@ -269,6 +275,7 @@ async fn services(
         // Whoever asks a master how it stands means that one.
         .route_service("/proffer.v1.Operator/GetMaster", operator)
         .merge(http::router(Arc::clone(standing), registry))
+        .merge(mesos)
         .merge(services.api.router());
     let cluster = Routes::new(leadership)
         .into_axum_router()

@@ -26,18 +26,22 @@ const READS: [&str; 8] = [
 ];
 
 /// On the API listener.
-pub(crate) fn api(passer: Passer, standing: Arc<Standing>) -> Router {
+pub(crate) fn api(passer: Passer, standing: Arc<Standing>, mesos_api: bool) -> Router {
     let calls = Router::new()
         .route("/proffer.v1.Scheduler/{call}", any(refuse))
         .route("/proffer.v1.FrameworkState/{call}", any(refuse))
         .route("/proffer.v1.Operator/{call}", any(refuse))
         .with_state((Side::Api, Arc::clone(&standing)));
-    let mut reads = Router::new();
+    let mut reads = match mesos_api {
+        true => crate::mesos::standby(Arc::clone(&standing)),
+        false => Router::new(),
+    };
+    let mut operator = Router::new();
     for path in READS {
-        reads = reads.route(path, any(pass_on));
+        operator = operator.route(path, any(pass_on));
     }
+    reads = reads.merge(operator.with_state(passer.clone()));
     reads
-        .with_state(passer.clone())
         .merge(calls)
         .fallback(move |request| page(passer, standing, request))
         .method_not_allowed_fallback(unknown_method)

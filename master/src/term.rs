@@ -27,6 +27,7 @@ use crate::grpc::state::StateService;
 use crate::http;
 use crate::inbox::{Inbox, Lanes, lanes};
 use crate::limits::LINK_MESSAGE_LEN_MAX;
+use crate::mesos::Endpoint;
 use crate::metrics::Metrics;
 use crate::running::{runtime_of_one_thread, spawn};
 use crate::standing::{Reign, Standing};
@@ -46,6 +47,8 @@ pub(crate) struct Maker {
     pub(crate) standing: Arc<Standing>,
     /// What its driver answers while it leads.
     pub(crate) pulse: Pulse,
+    /// Whether it serves Mesos's API.
+    pub(crate) mesos_api: bool,
 }
 
 /// A term that has begun.
@@ -126,6 +129,10 @@ impl Maker {
         let standing = Arc::clone(&self.standing);
         let operator = OperatorService::leading(standing, inbox.clone(), view);
         let home = http::home(reign, self.standing.me());
+        let mesos = match self.mesos_api {
+            true => Endpoint::new(inbox.clone(), self.standing.me().clone()).router(),
+            false => Router::new(),
+        };
         Routes::new(
             v1::scheduler_server::SchedulerServer::new(scheduler)
                 .max_decoding_message_size(MESSAGE_LEN_MAX),
@@ -136,6 +143,7 @@ impl Maker {
         )
         .add_service(v1::operator_server::OperatorServer::new(operator))
         .into_axum_router()
+        .merge(mesos)
         .route("/", get(move || async move { http::text(home) }))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)

@@ -72,5 +72,7 @@ pub const MESOS_BODY_LEN_MAX: usize = 8 * 1024 * 1024;
 pub const MESOS_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes from which such a body counts as large.
 pub const MESOS_LARGE_BODY_LEN: usize = 64 * 1024;
+/// The same as [`HEADER_TIMEOUT`] where Mesos's clients call: they keep a connection, and believe that it stays.
+pub const MESOS_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Large ones that are read or decoded at once; further ones are read on when one of these is done.
 pub const MESOS_LARGE_BODIES_MAX: usize = 16;

@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::demand::RoleDemand;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{Seq, SessionId, TimerKey, WatchId};
-use crate::limits::BATCHES_PENDING_MAX;
+use crate::limits::{BATCHES_PENDING_MAX, FAILOVER_IN_NEW_TERM_MIN};
 use crate::rates::Rates;
 use crate::task_table::TaskKey;
 use crate::telling::Telling;
@@ -49,6 +49,8 @@ pub(crate) struct Framework {
     pub(crate) state_len: usize,
     /// The batch with its last change of state.
     pub(crate) state_in: Seq,
+    /// It was there before this term, and has not been heard of in it.
+    is_recovered: bool,
 }
 
 impl Framework {
@@ -60,6 +62,7 @@ impl Framework {
             .map(|(key, stored)| key.as_str().len() + stored.value.len());
         Self {
             state_len: lens.sum(),
+            is_recovered: true,
             ..Self::default()
         }
     }
@@ -72,6 +75,7 @@ impl Core {
             return;
         };
         known.session = None;
+        known.is_recovered = false;
         self.end_offers_of_framework(framework, OfferEnd::Rescinded);
         self.sync_framework(framework, false);
         if let Some(known) = self.frameworks.get_mut(framework) {
@@ -92,11 +96,13 @@ impl Core {
         ) else {
             return;
         };
-        let at = self
-            .turn
-            .now
-            .after(entry.description.failover_timeout)
-            .mono_ns;
+        let given = entry.description.failover_timeout;
+        let timeout = match known.is_recovered {
+            // It did not end its session: the leader ended.
+            true => given.max(FAILOVER_IN_NEW_TERM_MIN),
+            false => given,
+        };
+        let at = self.turn.now.after(timeout).mono_ns;
         known.failover_at = Some(at);
         self.set_timer_at(TimerKey::Failover(framework.clone()), at);
     }

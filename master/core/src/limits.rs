@@ -17,6 +17,9 @@ pub const STANDBYS_MAX: usize = 16;
 pub const SNAPSHOT_TASKS_PER_STEP: usize = 1_000;
 /// Between two such steps, so that who reads as fast as can be expected is not overrun by a snapshot of a million tasks.
 pub const SNAPSHOT_STEP_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a framework that was there before a term is waited for in it, however short its failover timeout: it has to find
+/// the new leader first. One that asks for no time at all would else be over with each change of the leader.
+pub const FAILOVER_IN_NEW_TERM_MIN: Duration = Duration::from_secs(60);
 /// Answers of one framework that are remembered, so that a call which is repeated is not done again; the oldest are forgotten.
 pub const ANSWERS_MAX: usize = 1_000;
 /// Results in them, of one framework; the oldest answers are forgotten, but never the last.

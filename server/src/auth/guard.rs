@@ -1,7 +1,7 @@
 //! The layer before every router: finds out who calls, or refuses.
 //!
-//! What passes carries a [`Principal`] in its extensions. `/metrics` and `/health` need no token, since what reads them
-//! (Prometheus, load balancers) has none, but their Host and Origin are checked like everyone's.
+//! What passes carries a [`Principal`] in its extensions. `/metrics`, `/health` and who leads need no token, since what reads
+//! them (Prometheus, load balancers, Mesos's clients before anything else) has none, but their Host and Origin are checked like everyone's.
 
 use std::net::SocketAddr;
 
@@ -27,6 +27,8 @@ pub struct Guard {
     token: LocalToken,
     insecure_allow_unauthenticated: bool,
     names: Vec<String>,
+    /// Addresses whose handlers find out themselves who calls.
+    own: Vec<&'static str>,
 }
 
 impl Guard {
@@ -42,7 +44,16 @@ impl Guard {
             token,
             insecure_allow_unauthenticated,
             names: Vec::new(),
+            own: Vec::new(),
         }
+    }
+
+    /// The same, letting everyone in at these paths, as [`ANONYMOUS`]: what serves them finds out itself who calls. Host
+    /// and Origin are checked there too.
+    #[must_use]
+    pub fn leave_to_handlers(mut self, paths: impl IntoIterator<Item = &'static str>) -> Self {
+        self.own.extend(paths);
+        self
     }
 
     /// The same, answering to these host names too, besides loopback names and the address it listens on.
@@ -66,6 +77,9 @@ impl Guard {
     }
 
     fn identify(&self, parts: &Parts, peer: SocketAddr) -> Result<&'static str, Problem> {
+        if self.own.contains(&parts.uri.path()) {
+            return Ok(ANONYMOUS);
+        }
         let offered = bearer(parts);
         if offered.is_some_and(|offered| self.token.matches(offered)) {
             return Ok(LOCAL);
@@ -74,6 +88,10 @@ impl Guard {
         if offered.is_some() {
             return Err(missing("the token is not this server's"));
         }
+        // Mesos's clients have no other way; Marathon's tools send passwords of their own, which are as good as none.
+        if basic_password(parts).is_some_and(|offered| self.token.matches(&offered)) {
+            return Ok(LOCAL);
+        }
         if self.insecure_allow_unauthenticated && is_loopback(peer.ip()) || is_open(parts) {
             return Ok(ANONYMOUS);
         }
@@ -81,10 +99,49 @@ impl Guard {
     }
 }
 
+/// What Prometheus, load balancers and Mesos's clients ask for without a token.
+const OPEN: [&str; 6] = [
+    "/metrics",
+    "/health",
+    "/version",
+    "/master/version",
+    "/redirect",
+    "/master/redirect",
+];
+
 /// Whether an address needs no token.
 fn is_open(parts: &Parts) -> bool {
-    matches!(parts.method, Method::GET | Method::HEAD)
-        && matches!(parts.uri.path(), "/metrics" | "/health")
+    matches!(parts.method, Method::GET | Method::HEAD) && OPEN.contains(&parts.uri.path())
+}
+
+/// The password of `Authorization: Basic …`, whoever it is said to be of.
+fn basic_password(parts: &Parts) -> Option<String> {
+    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, coded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(decode_base64(coded.trim())?).ok()?;
+    let (_, password) = text.split_once(':')?;
+    Some(password.to_owned())
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u16, 0);
+    for byte in text.trim_end_matches('=').bytes() {
+        let digit = DIGITS.iter().position(|digit| *digit == byte)?;
+        bits = (bits << 6) | u16::try_from(digit).ok()?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            let [_, low] = (bits >> count).to_be_bytes();
+            bytes.push(low);
+            bits &= (1 << count) - 1;
+        }
+    }
+    Some(bytes)
 }
 
 /// The token of `Authorization: Bearer TOKEN`. Other schemes (Marathon's tools send `Basic`) count as none.
@@ -122,6 +179,43 @@ mod tests {
     }
 
     #[test]
+    fn the_token_may_be_the_password_of_somebody() {
+        let guard = Guard::new(LocalToken::new(Secret::new("aa".repeat(32))), false);
+        let header = |name: &str, password: &str| {
+            let table = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+            let text = format!("{name}:{password}");
+            let mut coded = String::new();
+            for three in text.as_bytes().chunks(3) {
+                let bits = three.iter().chain([0, 0].iter()).take(3);
+                let bits = bits.fold(0_usize, |bits, byte| (bits << 8) | usize::from(*byte));
+                for at in 0..=three.len() {
+                    coded.push(char::from(table[(bits >> (18 - 6 * at)) & 63]));
+                }
+                coded.extend(std::iter::repeat_n('=', 3 - three.len()));
+            }
+            format!("Basic {coded}")
+        };
+        for (name, password, admitted) in [
+            ("mesos", "aa".repeat(32), true),
+            ("a", "aa".repeat(32), true),
+            ("ab", "aa".repeat(32), true),
+            ("mesos", "ab".repeat(32), false),
+            ("mesos", String::new(), false),
+        ] {
+            let request = Request::post("/api/v1/scheduler")
+                .header(HOST, "192.0.2.7")
+                .header(AUTHORIZATION, header(name, &password))
+                .body(Body::empty());
+            let ends = Ends {
+                local: "192.0.2.7:5050".parse().expect("an address"),
+                peer: "198.51.100.1:1".parse().expect("an address"),
+            };
+            let verdict = guard.admit(request.expect("a request"), ends);
+            assert_eq!(verdict.is_ok(), admitted, "{name}:{password}");
+        }
+    }
+
+    #[test]
     fn no_token_is_needed_on_loopback_where_allowed_and_for_metrics_and_health() {
         let table = [
             // insecure, method, path, peer, admitted
@@ -133,6 +227,7 @@ mod tests {
             (false, Method::POST, "/v2/apps", "127.0.0.1:1", false),
             (false, Method::GET, "/metrics", "198.51.100.1:1", true),
             (false, Method::HEAD, "/health", "198.51.100.1:1", true),
+            (false, Method::GET, "/version", "198.51.100.1:1", true),
             (false, Method::POST, "/metrics", "127.0.0.1:1", false),
             (false, Method::GET, "/metrics/", "127.0.0.1:1", false),
             (

@@ -44,6 +44,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// Connections at once; a further one is closed when it is accepted.
     pub connections_max: usize,
+    /// For the first request of a connection; of HTTP/2, for its first bytes.
+    pub first_timeout: Duration,
     /// For a request's head, and for the wait between two requests of one connection.
     pub header_timeout: Duration,
     /// Bytes of a body that is not gRPC.
@@ -59,6 +61,7 @@ impl Default for Limits {
         Self {
             streams_max: limits::STREAMS_MAX,
             connections_max: limits::CONNECTIONS_MAX,
+            first_timeout: limits::HEADER_TIMEOUT,
             header_timeout: limits::HEADER_TIMEOUT,
             body_len_max: limits::BODY_LEN_MAX,
             body_idle_timeout: limits::BODY_IDLE_TIMEOUT,
@@ -68,6 +71,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Those of a listener that serves Mesos's APIs too: its clients send large calls, and keep a connection for the next one
+    /// however long that takes to come.
+    pub fn mesos() -> Self {
+        Self {
+            body_len_max: limits::MESOS_BODY_LEN_MAX,
+            header_timeout: limits::MESOS_IDLE_TIMEOUT,
+            ..Self::default()
+        }
+    }
+
     /// Those of a cluster listener, where one connection may carry many agents.
     pub fn cluster() -> Self {
         Self {
@@ -207,7 +220,7 @@ impl Server {
         };
         let ends = Ends { local, peer };
         let socket = Socket::new(stream);
-        let read_len = socket.read_len();
+        let heard = socket.heard();
         let request_count = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: Request<Incoming>| {
             request_count.fetch_add(1, Ordering::Relaxed);
@@ -215,7 +228,7 @@ impl Server {
             async move { Ok::<_, Infallible>(server.answer(request.map(Body::new), ends).await) }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
-        let mut first_check = pin!(sleep(self.limits.header_timeout));
+        let mut first_check = pin!(sleep(self.limits.first_timeout));
         let mut is_checked = false;
         let mut grace_end = None;
         loop {
@@ -231,7 +244,8 @@ impl Server {
                 // Until it knows the protocol, hyper waits for ever; afterwards it has timeouts of its own.
                 () = first_check.as_mut(), if !is_checked => {
                     is_checked = true;
-                    let is_silent = read_len.load(Ordering::Relaxed) < PREFACE_LEN;
+                    let is_silent = heard.len.load(Ordering::Relaxed) < PREFACE_LEN
+                        || heard.is_http1.load(Ordering::Relaxed);
                     if is_silent && request_count.load(Ordering::Relaxed) == 0 {
                         return;
                     }

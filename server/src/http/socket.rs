@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,8 +17,20 @@ use crate::limits::{TCP_KEEPALIVE_SECS, TCP_USER_TIMEOUT};
 /// A stream that counts the bytes it reads.
 pub(super) struct Socket {
     stream: TcpStream,
-    read_len: Arc<AtomicUsize>,
+    heard: Arc<Heard>,
 }
+
+/// What has come in.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Bytes.
+    pub(super) len: AtomicUsize,
+    /// It does not begin as HTTP/2 does.
+    pub(super) is_http1: AtomicBool,
+}
+
+/// How HTTP/2 begins, as no request of HTTP/1.1 does.
+const HTTP2: &[u8] = b"PRI";
 
 impl Socket {
     /// Prepares an accepted stream. Options that the kernel refuses are done without.
@@ -27,13 +39,13 @@ impl Socket {
         let _ = detect_dead_peer(&stream);
         Self {
             stream,
-            read_len: Arc::default(),
+            heard: Arc::default(),
         }
     }
 
-    /// How many bytes have come in; shared, since the connection owns the socket.
-    pub(super) fn read_len(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.read_len)
+    /// What has come in; shared, since the connection owns the socket.
+    pub(super) fn heard(&self) -> Arc<Heard> {
+        Arc::clone(&self.heard)
     }
 }
 
@@ -55,8 +67,12 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.read_len
-            .fetch_add(buf.filled().len().saturating_sub(before), Ordering::Relaxed);
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        let known = self.heard.len.fetch_add(fresh.len(), Ordering::Relaxed);
+        let expected = HTTP2.get(known..).unwrap_or_default();
+        if expected.iter().zip(fresh).any(|(one, other)| one != other) {
+            self.heard.is_http1.store(true, Ordering::Relaxed);
+        }
         poll
     }
 }

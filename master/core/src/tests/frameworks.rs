@@ -211,6 +211,32 @@ fn a_framework_without_a_session_is_completed_after_its_failover_timeout() {
 }
 
 #[test]
+fn a_framework_that_is_not_waited_for_has_time_to_find_a_new_leader() {
+    let mut world = World::new();
+    let description = proffer_model::FrameworkDescription {
+        failover_timeout: std::time::Duration::ZERO,
+        ..describe_framework()
+    };
+    let subscribe = Call::Subscribe {
+        framework: None,
+        description,
+        stand_by: false,
+        resume: None,
+        create: false,
+    };
+    let session = world.opens("p", subscribe);
+    let (framework, _) = world.subscribed(session);
+    let mut next = World::term(2, world.written.clone());
+    next.pass_s(59);
+    assert!(next.written.frameworks.contains_key(&framework));
+    next.pass_s(2);
+    assert!(next.written.completed.contains_key(&framework));
+    world.step(Event::SessionClosed { session });
+    world.pass_s(1);
+    assert!(world.written.completed.contains_key(&framework));
+}
+
+#[test]
 fn what_a_torn_down_framework_held_is_free_when_it_is_really_gone() {
     let mut world = World::new();
     let link = world.agent("a", "cpus:4");

@@ -7,6 +7,7 @@ use super::*;
 #[tokio::test]
 async fn garbage_closes_its_own_connection_and_nothing_else() {
     let limits = Limits {
+        first_timeout: Duration::from_millis(300),
         header_timeout: Duration::from_millis(300),
         ..Limits::default()
     };
@@ -65,6 +66,7 @@ async fn garbage_closes_its_own_connection_and_nothing_else() {
 #[tokio::test]
 async fn a_head_that_trickles_in_is_cut_off() {
     let limits = Limits {
+        first_timeout: Duration::from_millis(300),
         header_timeout: Duration::from_millis(300),
         ..Limits::default()
     };
@@ -96,6 +98,7 @@ async fn a_head_that_trickles_in_is_cut_off() {
 #[tokio::test]
 async fn a_connection_that_waits_too_long_between_requests_is_closed() {
     let limits = Limits {
+        first_timeout: Duration::from_secs(1),
         header_timeout: Duration::from_secs(1),
         ..Limits::default()
     };

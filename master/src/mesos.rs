@@ -1,0 +1,17 @@
+//! Mesos's v1 scheduler API: what was written for Apache Mesos subscribes here, and is a framework like every other.
+//!
+//! A subscription is a session of the core. What it decides by itself is only what Mesos's API has and ours has not: one
+//! update of a task at a time, repeated until it is acknowledged; filters, suppressing and reviving as demand; refusals that
+//! come as updates. That is `subscription.rs` with `updates.rs`, `calls.rs` and `demand.rs`, pure; `stream.rs` and
+//! `http.rs` act.
+
+mod calls;
+mod demand;
+mod events;
+mod http;
+mod registry;
+mod stream;
+mod subscription;
+mod updates;
+
+pub(crate) use http::{Endpoint, everywhere, standby};

@@ -1,0 +1,419 @@
+//! What a framework asks once it is subscribed. Nothing of it is refused to its caller, which hears 202 whatever it says:
+//! what is wrong comes as updates.
+
+use std::time::Duration;
+
+use proffer_model::session::{Call as Ask, Operation};
+use proffer_model::{OfferId, Principal, Problem, Resources, Role, TaskId, Time, code};
+use proffer_proto::mesos::v1::offer::operation::Type;
+use proffer_proto::mesos::v1::scheduler::{Call, call};
+use proffer_proto::mesos::v1::{self, TaskInfo, executor_info, offer, task_status::Reason};
+use proffer_proto::mesos::{decode_group_task, decode_resources, decode_task_info};
+
+use super::demand::refused_for;
+use super::events;
+use super::subscription::{Accepting, Awaited, Out, Subscription, tell};
+
+impl Subscription {
+    /// Does a call of a subscribed framework; every part that its type needs is there.
+    pub(super) fn on_call(&mut self, now: Time, call: Call) -> Vec<Out> {
+        use call::Type;
+        match call.r#type() {
+            Type::Teardown => self.teardown(),
+            Type::Accept => call
+                .accept
+                .map(|it| self.accept(now, it))
+                .unwrap_or_default(),
+            Type::Decline => call.decline.map(|it| self.decline(&it)).unwrap_or_default(),
+            Type::Revive => {
+                let roles = call.revive.map(|it| it.roles).unwrap_or_default();
+                self.suppress(&roles, false)
+            }
+            Type::Suppress => {
+                let roles = call.suppress.map(|it| it.roles).unwrap_or_default();
+                self.suppress(&roles, true)
+            }
+            Type::Kill => call.kill.map(|it| self.kill(now, &it)).unwrap_or_default(),
+            Type::Shutdown => self.shutdown(call.shutdown),
+            Type::Acknowledge => self.acknowledge(now, call.acknowledge),
+            Type::Reconcile => self.reconcile(now, call.reconcile),
+            Type::Message => self.message(call.message),
+            Type::ReconcileOperations => unknown_operations(call.reconcile_operations),
+            // Statuses of operations are told once; inverse offers are answered by what becomes of the tasks.
+            Type::AcknowledgeOperationStatus
+            | Type::AcceptInverseOffers
+            | Type::DeclineInverseOffers
+            | Type::Request
+            | Type::Subscribe
+            | Type::UpdateFramework
+            | Type::Unknown => Vec::new(),
+        }
+    }
+
+    fn decline(&mut self, decline: &call::Decline) -> Vec<Out> {
+        let exclude_for = refused_for(decline.filters.as_ref());
+        let ids = decline.offer_ids.iter();
+        let offers: Vec<OfferId> = ids.filter_map(|id| id.value.parse().ok()).collect();
+        self.give_back(offers, exclude_for)
+    }
+
+    fn give_back(&mut self, offers: Vec<OfferId>, exclude_for: Duration) -> Vec<Out> {
+        for offer in &offers {
+            self.offers.remove(offer);
+        }
+        let call = Ask::Decline {
+            offers,
+            exclude_for,
+        };
+        vec![self.ask(call)]
+    }
+
+    /// Of all roles when none is named; a role that is not the framework's spoils the call.
+    fn suppress(&mut self, names: &[String], is_suppressed: bool) -> Vec<Out> {
+        let mut roles = Vec::new();
+        for name in names {
+            match Role::new(name) {
+                Ok(role) if self.intent.wishes.contains_key(&role) => roles.push(role),
+                _ => return Vec::new(),
+            }
+        }
+        if names.is_empty() {
+            roles = self.intent.wishes.keys().cloned().collect();
+        }
+        let mut outs = Vec::new();
+        for role in roles {
+            if let Some(wish) = self.intent.wishes.get_mut(&role) {
+                wish.is_suppressed = is_suppressed;
+                wish.revived += u64::from(!is_suppressed);
+            }
+            outs.extend(self.demand(&role));
+        }
+        outs
+    }
+
+    fn kill(&mut self, now: Time, kill: &call::Kill) -> Vec<Out> {
+        let Ok(task) = kill.task_id.value.parse::<TaskId>() else {
+            return vec![self.unknown_task(now, &kill.task_id.value)];
+        };
+        let policy = kill.kill_policy.as_ref();
+        let grace = policy.and_then(|policy| policy.grace_period.as_ref());
+        let grace = grace.map(|grace| {
+            let nanoseconds = u64::try_from(grace.nanoseconds).unwrap_or(0);
+            Duration::from_nanos(nanoseconds).min(proffer_model::limits::KILL_GRACE_MAX)
+        });
+        vec![self.ask(Ask::Kill { task, grace })]
+    }
+
+    /// What is said of a task that cannot be.
+    fn unknown_task(&self, now: Time, task: &str) -> Out {
+        let state = match self.capabilities.partition_aware {
+            true => v1::TaskState::TaskUnknown,
+            false => v1::TaskState::TaskLost,
+        };
+        let text = "Reconciliation: Task is unknown";
+        self.refuse_task(now, task, None, state, Reason::Reconciliation, text)
+    }
+
+    fn shutdown(&mut self, shutdown: Option<call::Shutdown>) -> Vec<Out> {
+        let ask = shutdown.and_then(|shutdown| {
+            Some(Ask::ShutdownExecutor {
+                agent: shutdown.agent_id.value.parse().ok()?,
+                executor: shutdown.executor_id.value.parse().ok()?,
+            })
+        });
+        ask.map(|ask| self.ask(ask)).into_iter().collect()
+    }
+
+    fn message(&mut self, message: Option<call::Message>) -> Vec<Out> {
+        let ask = message.and_then(|message| {
+            Some(Ask::SendMessage {
+                agent: message.agent_id.value.parse().ok()?,
+                executor: message.executor_id.value.parse().ok()?,
+                data: message.data,
+            })
+        });
+        ask.map(|ask| self.ask(ask)).into_iter().collect()
+    }
+
+    fn acknowledge(&mut self, now: Time, acknowledge: Option<call::Acknowledge>) -> Vec<Out> {
+        let Some(acknowledge) = acknowledge else {
+            return Vec::new();
+        };
+        let Ok(task) = acknowledge.task_id.value.parse::<TaskId>() else {
+            return Vec::new();
+        };
+        let steps = self.updates.on_acknowledge(now, &task, &acknowledge.uuid);
+        self.steps(steps)
+    }
+
+    fn reconcile(&mut self, now: Time, reconcile: Option<call::Reconcile>) -> Vec<Out> {
+        let asked = reconcile.unwrap_or_default().tasks;
+        let is_implicit = asked.is_empty();
+        let mut tasks = Vec::new();
+        let mut outs = Vec::new();
+        for task in asked {
+            match task.task_id.value.parse::<TaskId>() {
+                Ok(task) => tasks.push(task),
+                Err(_) => outs.push(self.unknown_task(now, &task.task_id.value)),
+            }
+        }
+        if is_implicit || !tasks.is_empty() {
+            outs.push(self.ask(Ask::Reconcile { tasks }));
+        }
+        outs
+    }
+
+    fn accept(&mut self, now: Time, accept: call::Accept) -> Vec<Out> {
+        let ids = accept.offer_ids.iter();
+        let offers: Vec<Result<OfferId, Problem>> = ids.map(|id| id.value.parse()).collect();
+        let unreadable = offers.iter().position(Result::is_err);
+        let offers: Vec<OfferId> = offers.into_iter().flatten().collect();
+        let mut accepting = self.take(&offers);
+        let mut operations = Vec::new();
+        let mut outs = Vec::new();
+        for operation in accept.operations {
+            let mut decoder = Decoder {
+                subscription: self,
+                now,
+                accepting: &mut accepting,
+                operations: &mut operations,
+                outs: &mut outs,
+            };
+            decoder.decode(operation);
+        }
+        if let Some(at) = unreadable {
+            let id = accept.offer_ids.get(at).map(|id| id.value.as_str());
+            let message = format!("offer {} does not stand", id.unwrap_or_default());
+            let problem = Problem::new(code::OFFER_GONE, message);
+            outs.extend(self.on_accept_refused(now, &accepting, &problem));
+            outs.extend(self.give_back(offers, Duration::ZERO));
+            return outs;
+        }
+        if operations.is_empty() {
+            let exclude_for = refused_for(accept.filters.as_ref());
+            outs.extend(self.give_back(offers, exclude_for));
+            return outs;
+        }
+        let out = self.ask(Ask::Accept { offers, operations });
+        if let Out::Ask(request, _) = &out {
+            self.accepts.insert(*request, accepting);
+        }
+        outs.push(out);
+        outs
+    }
+
+    /// What these offers hold; they are the framework's no more.
+    fn take(&mut self, offers: &[OfferId]) -> Accepting {
+        let mut accepting = Accepting {
+            agent: None,
+            role: self
+                .intent
+                .wishes
+                .keys()
+                .next()
+                .cloned()
+                .unwrap_or_else(everybody),
+            offered: Resources::new(),
+            operations: Vec::new(),
+        };
+        for held in offers.iter().filter_map(|id| self.offers.remove(id)) {
+            accepting.offered.add(&held.resources);
+            accepting.agent = Some(held.agent);
+            accepting.role = held.role;
+        }
+        accepting
+    }
+}
+
+/// No framework is without a role.
+#[allow(clippy::expect_used, reason = "it is a role")]
+fn everybody() -> Role {
+    Role::new("*").expect("a role")
+}
+
+/// What is made of the operations of one ACCEPT.
+struct Decoder<'a> {
+    subscription: &'a Subscription,
+    now: Time,
+    accepting: &'a mut Accepting,
+    operations: &'a mut Vec<Operation>,
+    outs: &'a mut Vec<Out>,
+}
+
+impl Decoder<'_> {
+    fn decode(&mut self, operation: offer::Operation) {
+        let id = operation.id.clone();
+        match operation.r#type() {
+            Type::Launch => {
+                let launch = operation.launch.unwrap_or_default();
+                launch.task_infos.iter().for_each(|task| self.launch(task));
+            }
+            Type::LaunchGroup => {
+                if let Some(group) = operation.launch_group {
+                    self.launch_group(group);
+                }
+            }
+            _ => match decode_conversion(&operation, &self.subscription.intent.principal) {
+                Ok(conversion) => {
+                    self.operations.push(conversion);
+                    self.accepting.operations.push(Awaited::Operation(id));
+                }
+                Err(text) => {
+                    let state = v1::OperationState::OperationError;
+                    let told = id.map(|id| tell(events::operation_status(&id, state, Some(text))));
+                    self.outs.extend(told);
+                }
+            },
+        }
+    }
+
+    fn launch(&mut self, task: &TaskInfo) {
+        let launcher = self.subscription.launcher();
+        let decoded = self
+            .is_here(task)
+            .and_then(|()| decode_task_info(task, launcher));
+        match decoded {
+            Ok(spec) => {
+                let tasks = vec![(spec.id.clone(), spec.resources.clone())];
+                self.accepting.operations.push(Awaited::Tasks(tasks, false));
+                self.operations.push(Operation::launch(spec));
+            }
+            Err(text) => self.refuse(task, Reason::TaskInvalid, &text),
+        }
+    }
+
+    /// A task says on which agent it is to run; that is where its offers are from.
+    fn is_here(&self, task: &TaskInfo) -> Result<(), String> {
+        match &self.accepting.agent {
+            Some(agent) if task.agent_id.value != agent.as_str() => Err(format!(
+                "Task uses invalid agent {} while agent {agent} is expected",
+                task.agent_id.value
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, task: &TaskInfo, reason: Reason, text: &str) {
+        let agent = self.accepting.agent.as_ref();
+        let state = v1::TaskState::TaskError;
+        let id = &task.task_id.value;
+        let out = self
+            .subscription
+            .refuse_task(self.now, id, agent, state, reason, text);
+        self.outs.push(out);
+    }
+
+    /// All or none.
+    fn launch_group(&mut self, group: offer::operation::LaunchGroup) {
+        let launcher = self.subscription.launcher();
+        let is_custom = group.executor.r#type() == executor_info::Type::Custom;
+        let tasks = group.task_group.tasks;
+        let decoded: Vec<_> = tasks
+            .iter()
+            .map(|task| {
+                self.is_here(task)?;
+                match is_custom {
+                    false => decode_group_task(task, launcher),
+                    true => {
+                        let executor = Some(group.executor.clone());
+                        let task = TaskInfo {
+                            executor,
+                            ..task.clone()
+                        };
+                        decode_task_info(&task, launcher)
+                    }
+                }
+            })
+            .collect();
+        let wrong = decoded.iter().find_map(|task| task.as_ref().err()).cloned();
+        if let Some(text) = wrong {
+            let text = format!("Task group is invalid: {text}");
+            for task in &tasks {
+                self.refuse(task, Reason::TaskGroupInvalid, &text);
+            }
+            return;
+        }
+        let specs: Vec<_> = decoded.into_iter().flatten().collect();
+        let tasks = specs.iter();
+        let tasks = tasks.map(|spec| (spec.id.clone(), spec.resources.clone()));
+        let awaited = Awaited::Tasks(tasks.collect(), true);
+        self.accepting.operations.push(awaited);
+        self.operations.push(Operation::LaunchGroup(specs));
+    }
+}
+
+/// Reservations and volumes.
+fn decode_conversion(
+    operation: &offer::Operation,
+    principal: &Principal,
+) -> Result<Operation, String> {
+    let given = |resources: &[v1::Resource]| decode_resources(resources, principal);
+    let lacks = || "The operation's part is missing".to_owned();
+    match operation.r#type() {
+        Type::Reserve => {
+            let reserve = operation.reserve.as_ref().ok_or_else(lacks)?;
+            Ok(Operation::Reserve(given(&reserve.resources)?))
+        }
+        Type::Unreserve => {
+            let unreserve = operation.unreserve.as_ref().ok_or_else(lacks)?;
+            Ok(Operation::Unreserve(given(&unreserve.resources)?))
+        }
+        Type::Create => {
+            let create = operation.create.as_ref().ok_or_else(lacks)?;
+            Ok(Operation::Create(given(&create.volumes)?))
+        }
+        Type::Destroy => {
+            let destroy = operation.destroy.as_ref().ok_or_else(lacks)?;
+            Ok(Operation::Destroy(given(&destroy.volumes)?))
+        }
+        Type::GrowVolume => {
+            let grow = operation.grow_volume.as_ref().ok_or_else(lacks)?;
+            let addition = given(std::slice::from_ref(&grow.addition))?;
+            Ok(Operation::Grow {
+                volume: volume_of(&grow.volume)?,
+                milli: addition.scalar("disk"),
+            })
+        }
+        Type::ShrinkVolume => {
+            let shrink = operation.shrink_volume.as_ref().ok_or_else(lacks)?;
+            let subtract = v1::Resource {
+                name: "disk".to_owned(),
+                scalar: Some(shrink.subtract),
+                ..v1::Resource::default()
+            };
+            let subtract = given(std::slice::from_ref(&subtract))?;
+            Ok(Operation::Shrink {
+                volume: volume_of(&shrink.volume)?,
+                milli: subtract.scalar("disk"),
+            })
+        }
+        Type::CreateDisk | Type::DestroyDisk | Type::Launch | Type::LaunchGroup | Type::Unknown => {
+            Err("The operation is not supported".to_owned())
+        }
+    }
+}
+
+fn volume_of(volume: &v1::Resource) -> Result<proffer_model::VolumeId, String> {
+    let disk = volume.disk.as_ref();
+    let persistence = disk.and_then(|disk| disk.persistence.as_ref());
+    let persistence = persistence.ok_or("The volume has no persistence id")?;
+    let id = persistence.id.parse();
+    id.map_err(|problem: Problem| problem.message)
+}
+
+/// Operations are done or refused when they are called; nothing more is known of one later.
+fn unknown_operations(asked: Option<call::ReconcileOperations>) -> Vec<Out> {
+    let asked = asked.unwrap_or_default().operations;
+    let state = v1::OperationState::OperationUnknown;
+    let text = || Some("Reconciliation: Operation is unknown".to_owned());
+    asked
+        .iter()
+        .map(|operation| {
+            tell(events::operation_status(
+                &operation.operation_id,
+                state,
+                text(),
+            ))
+        })
+        .collect()
+}

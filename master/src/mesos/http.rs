@@ -1,0 +1,372 @@
+//! `POST /api/v1/scheduler`: which call it is, whether it may be made, and what Mesos would answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use futures::StreamExt;
+use proffer_model::{FrameworkId, Leader, Principal};
+use proffer_proto::mesos::v1::scheduler::{Call, call};
+use proffer_proto::mesos::v1::{self, master_info};
+use proffer_server::auth::{Action, Object, authorize};
+use proffer_server::mesos_http::{Called, Media, STREAM_ID, accepted, bad_request, read, refusal};
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::events;
+use super::registry::{Asked, Found, Registry};
+use super::stream::Stream;
+use super::subscription::{Intent, Subscription};
+use crate::inbox::Inbox;
+use crate::limits::{MESOS_CALLS_MAX, MESOS_EVENTS_MAX, SESSIONS_MAX};
+use crate::standing::Standing;
+
+/// Where the API is served; what comes after it in the path does not matter.
+const PATHS: [&str; 4] = [
+    "/api/v1/scheduler",
+    "/api/v1/scheduler/{*rest}",
+    "/master/api/v1/scheduler",
+    "/master/api/v1/scheduler/{*rest}",
+];
+
+/// The version of Mesos whose API this is.
+pub(super) const VERSION: &str = "1.11.0";
+
+/// What serves the API in a term.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    inbox: Inbox,
+    me: Leader,
+    registry: Registry,
+    places: Arc<Semaphore>,
+}
+
+impl Endpoint {
+    /// Of this master, in the term of this inbox.
+    pub(crate) fn new(inbox: Inbox, me: Leader) -> Self {
+        Self {
+            inbox,
+            me,
+            registry: Registry::default(),
+            places: Arc::new(Semaphore::new(SESSIONS_MAX)),
+        }
+    }
+
+    /// Its routes.
+    pub(crate) fn router(self) -> Router {
+        let mut router = Router::new();
+        for path in PATHS {
+            router = router.route(path, any(scheduler));
+        }
+        router.with_state(self)
+    }
+
+    async fn subscribe(
+        &self,
+        principal: Principal,
+        call: Call,
+        media: Media,
+        headers: &HeaderMap,
+    ) -> Response {
+        if headers.contains_key(STREAM_ID) {
+            return bad_request("Subscribe calls should not include the 'Mesos-Stream-Id' header");
+        }
+        let Some(subscribe) = call.subscribe else {
+            return invalid("Expecting 'subscribe' to be present");
+        };
+        if subscribe.framework_info.id != call.framework_id {
+            return invalid("'framework_id' differs from 'subscribe.framework_info.id'");
+        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many frameworks are subscribed",
+            );
+        };
+        let stream_id = match stream_id() {
+            Ok(id) => id,
+            Err(text) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &text),
+        };
+        let id = call.framework_id.as_ref();
+        let framework = id.map(|id| FrameworkId::new(&id.value)).transpose();
+        let limits = subscribe.offer_constraints.as_ref();
+        let suppressed = &subscribe.suppressed_roles;
+        let intent = Intent::of(
+            subscribe.framework_info,
+            suppressed,
+            limits,
+            principal.clone(),
+        );
+        let master = master_info(&self.me).await;
+        let begun = intent.and_then(|intent| {
+            let framework = framework.map_err(|problem| problem.message)?;
+            Subscription::begin(intent, master, framework)
+        });
+        let (events, told) = mpsc::channel(MESOS_EVENTS_MAX);
+        match begun {
+            Ok((subscription, first)) => {
+                let (caller, calls) = mpsc::channel(MESOS_CALLS_MAX);
+                let stream = Stream {
+                    subscription,
+                    inbox: self.inbox.clone(),
+                    principal,
+                    registry: self.registry.clone(),
+                    id: stream_id.clone(),
+                    events,
+                    calls,
+                    caller,
+                    _place: place,
+                };
+                tokio::spawn(stream.run(first));
+            }
+            // The stream has this one event.
+            Err(text) => drop(events.try_send(events::error(&text))),
+        }
+        let records = ReceiverStream::new(told).map(move |event| media.record(&event));
+        let mut response = media.stream(records);
+        if let Ok(id) = HeaderValue::from_str(&stream_id) {
+            response.headers_mut().insert(STREAM_ID_LOWER, id);
+        }
+        response
+    }
+
+    /// A call of a framework that is subscribed on another connection.
+    async fn pass_on(&self, call: Call, headers: &HeaderMap) -> Response {
+        let Some(framework) = &call.framework_id else {
+            return invalid("Expecting 'framework_id' to be present");
+        };
+        if let Err(text) = check_parts(&call) {
+            return invalid(text);
+        }
+        let (stream, calls) = match self.registry.find(&framework.value) {
+            Found::Unknown => return bad_request("Framework cannot be found"),
+            Found::Disconnected => {
+                return refusal(StatusCode::FORBIDDEN, "Framework is not subscribed");
+            }
+            Found::Subscribed(stream, calls) => (stream, calls),
+        };
+        let Some(given) = headers.get(STREAM_ID) else {
+            let text = "All non-subscribe calls should include the 'Mesos-Stream-Id' header";
+            return bad_request(text);
+        };
+        if given.as_bytes() != stream.as_bytes() {
+            let given = String::from_utf8_lossy(given.as_bytes());
+            return bad_request(&format!(
+                "The stream ID '{given}' included in this request didn't match the stream ID currently \
+                 associated with framework ID '{}'",
+                framework.value
+            ));
+        }
+        let (answer, answered) = match call.r#type() == call::Type::UpdateFramework {
+            true => {
+                let (answer, answered) = oneshot::channel();
+                (Some(answer), Some(answered))
+            }
+            false => (None, None),
+        };
+        if calls.send(Asked { call, answer }).await.is_err() {
+            return refusal(StatusCode::FORBIDDEN, "Framework is not subscribed");
+        }
+        match answered {
+            None => accepted(),
+            Some(answered) => match answered.await {
+                Ok(Ok(())) => StatusCode::OK.into_response(),
+                Ok(Err(text)) => bad_request(&text),
+                Err(_) => refusal(StatusCode::FORBIDDEN, "Framework is not subscribed"),
+            },
+        }
+    }
+}
+
+/// [`STREAM_ID`] as a header of an answer.
+const STREAM_ID_LOWER: &str = "mesos-stream-id";
+
+async fn scheduler(State(endpoint): State<Endpoint>, request: Request) -> Response {
+    let Some(principal) = request.extensions().get::<Principal>().cloned() else {
+        return refusal(
+            StatusCode::UNAUTHORIZED,
+            "The call came without a principal",
+        );
+    };
+    let object = Object::Framework(None);
+    if let Err(problem) = authorize(&principal, Action::RunFramework, object) {
+        return refusal(StatusCode::FORBIDDEN, &problem.message);
+    }
+    let Called { call, media, head } = match read::<Call>(request).await {
+        Ok(called) => called,
+        Err(refused) => return refused,
+    };
+    match call.r#type() {
+        call::Type::Unknown => invalid("Expecting 'type' to be present"),
+        call::Type::Subscribe => {
+            endpoint
+                .subscribe(principal, call, media, &head.headers)
+                .await
+        }
+        _ => endpoint.pass_on(call, &head.headers).await,
+    }
+}
+
+fn invalid(why: &str) -> Response {
+    bad_request(&format!("Failed to validate scheduler::Call: {why}"))
+}
+
+/// Whether a call has the part that its type needs.
+fn check_parts(call: &Call) -> Result<(), &'static str> {
+    use call::Type;
+    let (is_there, text) = match call.r#type() {
+        Type::Accept => (call.accept.is_some(), "Expecting 'accept' to be present"),
+        Type::Decline => (call.decline.is_some(), "Expecting 'decline' to be present"),
+        Type::AcceptInverseOffers => (
+            call.accept_inverse_offers.is_some(),
+            "Expecting 'accept_inverse_offers' to be present",
+        ),
+        Type::DeclineInverseOffers => (
+            call.decline_inverse_offers.is_some(),
+            "Expecting 'decline_inverse_offers' to be present",
+        ),
+        Type::Kill => (call.kill.is_some(), "Expecting 'kill' to be present"),
+        Type::Shutdown => (
+            call.shutdown.is_some(),
+            "Expecting 'shutdown' to be present",
+        ),
+        Type::Acknowledge => match &call.acknowledge {
+            None => (false, "Expecting 'acknowledge' to be present"),
+            Some(acknowledge) => (acknowledge.uuid.len() == 16, "Not a valid UUID"),
+        },
+        Type::AcknowledgeOperationStatus => match &call.acknowledge_operation_status {
+            None => (
+                false,
+                "Expecting 'acknowledge_operation_status' to be present",
+            ),
+            Some(acknowledge) => (acknowledge.uuid.len() == 16, "Not a valid UUID"),
+        },
+        Type::Reconcile => (
+            call.reconcile.is_some(),
+            "Expecting 'reconcile' to be present",
+        ),
+        Type::ReconcileOperations => (
+            call.reconcile_operations.is_some(),
+            "Expecting 'reconcile_operations' to be present",
+        ),
+        Type::Message => (call.message.is_some(), "Expecting 'message' to be present"),
+        Type::Request => (call.request.is_some(), "Expecting 'request' to be present"),
+        Type::UpdateFramework => (
+            call.update_framework.is_some(),
+            "Expecting 'update_framework' to be present",
+        ),
+        Type::Teardown | Type::Revive | Type::Suppress | Type::Subscribe | Type::Unknown => {
+            (true, "")
+        }
+    };
+    if is_there { Ok(()) } else { Err(text) }
+}
+
+/// A random id, of version 4.
+fn stream_id() -> Result<String, String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no random bytes: {error}"))?;
+    let id = u128::from_be_bytes(bytes);
+    let hex = format!(
+        "{:032x}",
+        id & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62)
+    );
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    let parts = [
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32),
+    ];
+    Ok(parts.join("-"))
+}
+
+/// The leader as Mesos's frameworks know it.
+pub(super) async fn master_info(me: &Leader) -> v1::MasterInfo {
+    let (host, port) = me.address.rsplit_once(':').unwrap_or((&me.address, "0"));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port: u16 = port.parse().unwrap_or(0);
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found: Vec<IpAddr> =
+        found.map_or_else(|_| Vec::new(), |all| all.map(|at| at.ip()).collect());
+    let ip = found.iter().find(|ip| ip.is_ipv4()).or(found.first());
+    let number = match ip {
+        Some(IpAddr::V4(v4)) => u32::from_le_bytes(v4.octets()),
+        _ => 0,
+    };
+    let text = ip.map_or_else(|| host.to_owned(), ToString::to_string);
+    let capability = |r#type: Option<master_info::capability::Type>| master_info::Capability {
+        r#type: r#type.map(Into::into),
+    };
+    v1::MasterInfo {
+        id: me.id.clone(),
+        ip: number,
+        port: port.into(),
+        pid: Some(format!("master@{text}:{port}")),
+        hostname: Some(host.to_owned()),
+        version: Some(VERSION.to_owned()),
+        address: Some(v1::Address {
+            hostname: Some(host.to_owned()),
+            ip: Some(text),
+            port: port.into(),
+        }),
+        domain: None,
+        capabilities: vec![
+            capability(Some(master_info::capability::Type::AgentUpdate)),
+            capability(Some(master_info::capability::Type::AgentDraining)),
+            // Quota of its second version, which this API has no name for.
+            capability(None),
+        ],
+    }
+}
+
+/// What a master that stands by answers: where the leader is.
+pub(crate) fn standby(standing: Arc<Standing>) -> Router {
+    let mut router = Router::new();
+    for path in PATHS {
+        router = router.route(path, any(elsewhere));
+    }
+    router.with_state(standing)
+}
+
+/// What every master answers: who leads, and which version this is.
+pub(crate) fn everywhere(standing: Arc<Standing>) -> Router {
+    Router::new()
+        .route("/redirect", get(redirect))
+        .route("/master/redirect", get(redirect))
+        .route("/version", get(version))
+        .route("/master/version", get(version))
+        .with_state(standing)
+}
+
+async fn elsewhere(State(standing): State<Arc<Standing>>) -> Response {
+    to_leader(&standing, "/master/api/v1/scheduler")
+}
+
+async fn redirect(State(standing): State<Arc<Standing>>) -> Response {
+    to_leader(&standing, "")
+}
+
+async fn version(State(standing): State<Arc<Standing>>) -> Response {
+    let page = json!({"version": VERSION, "proffer_version": standing.me().version});
+    let named = [(header::CONTENT_TYPE, Media::Json.name())];
+    (named, page.to_string()).into_response()
+}
+
+pub(super) fn to_leader(standing: &Standing, path: &str) -> Response {
+    let Some(leader) = standing.now().leader else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
+    };
+    let location = HeaderValue::from_str(&format!("//{}{path}", leader.address));
+    let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,76 @@
+//! Which framework speaks on which stream: for the calls that come on other connections.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use proffer_proto::mesos::v1::scheduler::Call;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::limits::MESOS_REMEMBERED_MAX;
+
+/// A call on its way to its stream.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) call: Call,
+    /// Where the caller waits for what became of it, if it does; a refusal is Mesos's text.
+    pub(super) answer: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+/// All streams of a term.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Registry(Arc<Mutex<BTreeMap<String, Entry>>>);
+
+#[derive(Debug)]
+struct Entry {
+    stream: String,
+    calls: mpsc::Sender<Asked>,
+}
+
+/// What is known of a framework that calls.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nobody has subscribed as this one in this term.
+    Unknown,
+    /// It was subscribed.
+    Disconnected,
+    /// It is subscribed, on this stream.
+    Subscribed(String, mpsc::Sender<Asked>),
+}
+
+impl Registry {
+    /// A framework speaks on this stream from now on.
+    pub(super) fn enter(&self, framework: &str, stream: &str, calls: mpsc::Sender<Asked>) {
+        let mut all = self.lock();
+        let stream = stream.to_owned();
+        all.insert(framework.to_owned(), Entry { stream, calls });
+        if all.len() > MESOS_REMEMBERED_MAX {
+            let gone = all.iter().find(|(_, entry)| entry.calls.is_closed());
+            let gone = gone.map(|(framework, _)| framework.clone());
+            gone.and_then(|framework| all.remove(&framework));
+        }
+    }
+
+    /// A framework is over.
+    pub(super) fn forget(&self, framework: &str, stream: &str) {
+        let mut all = self.lock();
+        if all
+            .get(framework)
+            .is_some_and(|entry| entry.stream == stream)
+        {
+            all.remove(framework);
+        }
+    }
+
+    pub(super) fn find(&self, framework: &str) -> Found {
+        match self.lock().get(framework) {
+            None => Found::Unknown,
+            Some(entry) if entry.calls.is_closed() => Found::Disconnected,
+            Some(entry) => Found::Subscribed(entry.stream.clone(), entry.calls.clone()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        // Nothing under the lock can panic half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

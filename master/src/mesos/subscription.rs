@@ -1,0 +1,644 @@
+//! One subscribed framework: what it was offered, what it has asked and not been answered, which updates it has not
+//! acknowledged. Pure: calls and events go in, calls to the core and events for the framework come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proffer_model::session::{Answer, Call, Event as Told, OperationResult};
+use proffer_model::{
+    AgentId, FrameworkDescription, FrameworkId, Generation, Offer, OfferId, Principal, Problem,
+    Reason, Resources, Role, Status, TaskId, TaskState, Time, code,
+};
+use proffer_proto::mesos::v1::scheduler::{Event, OfferConstraints};
+use proffer_proto::mesos::v1::{self, FrameworkInfo};
+use proffer_proto::mesos::{
+    Capabilities, Launcher, ResourceForm, encode_mesos_offer, encode_mesos_status, resources_text,
+    seconds_of,
+};
+use prost::Message;
+
+use super::demand::{Wish, constraints, least};
+use super::events;
+use super::updates::{Step, Updates};
+use crate::limits::MESOS_HEARTBEAT_INTERVAL;
+
+/// What comes of a call or an event, in its order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Out {
+    /// The core is asked, under this number.
+    Ask(u64, Call),
+    /// The core is asked to subscribe anew, in another session that takes the place of this one.
+    Anew(Call),
+    /// The framework is told.
+    Tell(Box<Event>),
+    /// The framework may call, under this id.
+    Entered(FrameworkId),
+    /// It is over.
+    Over(FrameworkId),
+    /// The stream ends after what was told.
+    End,
+}
+
+/// What a framework says when it subscribes, as far as it was judged.
+#[derive(Clone, Debug)]
+pub(super) struct Intent {
+    pub(super) info: FrameworkInfo,
+    pub(super) principal: Principal,
+    pub(super) wishes: BTreeMap<Role, Wish>,
+}
+
+/// An offer that the framework has and has not answered.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) agent: AgentId,
+    pub(super) role: Role,
+    pub(super) resources: Resources,
+}
+
+/// One operation of an ACCEPT that waits for its result.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// Of these tasks, with what they need; whether they are a group.
+    Tasks(Vec<(TaskId, Resources)>, bool),
+    /// An operation that may have an id.
+    Operation(Option<v1::OperationId>),
+}
+
+/// An ACCEPT that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    pub(super) agent: Option<AgentId>,
+    pub(super) role: Role,
+    pub(super) offered: Resources,
+    pub(super) operations: Vec<Awaited>,
+}
+
+/// The state of one subscription.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) intent: Intent,
+    pub(super) capabilities: Capabilities,
+    master: v1::MasterInfo,
+    pub(super) framework: Option<FrameworkId>,
+    pub(super) updates: Updates,
+    pub(super) offers: BTreeMap<OfferId, Held>,
+    pub(super) accepts: BTreeMap<u64, Accepting>,
+    last_request: u64,
+    generation: u64,
+    is_snapshot: bool,
+    /// Agents of which the framework was told that they are lost.
+    lost: BTreeSet<AgentId>,
+    /// Its inverse offers, by agent.
+    inverse: BTreeMap<AgentId, String>,
+}
+
+impl Intent {
+    /// Judges what a framework says of itself; the error is Mesos's text.
+    pub(super) fn of(
+        info: FrameworkInfo,
+        suppressed: &[String],
+        limits: Option<&OfferConstraints>,
+        principal: Principal,
+    ) -> Result<Self, String> {
+        let capabilities = Capabilities::of(&info);
+        let roles = match capabilities.multi_role {
+            true if info.role.is_some() => {
+                return Err(
+                    "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable"
+                        .to_owned(),
+                );
+            }
+            true => info.roles.clone(),
+            false if !info.roles.is_empty() => {
+                return Err("'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable".to_owned());
+            }
+            false => vec![info.role().to_owned()],
+        };
+        let field = if capabilities.multi_role {
+            "roles"
+        } else {
+            "role"
+        };
+        let mut wishes = BTreeMap::new();
+        for name in &roles {
+            let role = Role::new(name);
+            let role = role.map_err(|_| wrong_role(field, name))?;
+            let filters = info.offer_filters.get(name);
+            let filters = filters.and_then(|all| all.min_allocatable_resources.as_ref());
+            let of_role = limits.and_then(|limits| limits.role_constraints.get(name));
+            let wish = Wish {
+                is_suppressed: suppressed.contains(name),
+                constraints: constraints(of_role)?,
+                least: least(filters)?,
+                revived: 0,
+            };
+            if wishes.insert(role, wish).is_some() {
+                return Err(format!(
+                    "'FrameworkInfo.roles' contains duplicate items: {name}"
+                ));
+            }
+        }
+        if let Some(foreign) = suppressed.iter().find(|role| !roles.contains(role)) {
+            return Err(format!(
+                "Suppressed role '{foreign}' is not contained in the list of roles"
+            ));
+        }
+        Ok(Self {
+            info,
+            principal,
+            wishes,
+        })
+    }
+
+    /// What the core is told of the framework.
+    pub(super) fn description(&self) -> Result<FrameworkDescription, String> {
+        let bytes = self.info.encode_to_vec();
+        if bytes.len() > proffer_model::limits::MESOS_INFO_LEN_MAX {
+            return Err(format!("FrameworkInfo has {} bytes", bytes.len()));
+        }
+        let timeout = self.info.failover_timeout();
+        let timeout = proffer_proto::mesos::duration_of(timeout);
+        let timeout = timeout.ok_or("'FrameworkInfo.failover_timeout' is not valid")?;
+        Ok(FrameworkDescription {
+            name: self.info.name.clone(),
+            roles: self.wishes.keys().cloned().collect(),
+            failover_timeout: timeout.min(proffer_model::limits::FAILOVER_TIMEOUT_MAX),
+            mesos: Some(bytes.into()),
+        })
+    }
+}
+
+/// Why a role is none, in Mesos's words.
+fn wrong_role(field: &str, name: &str) -> String {
+    let part = name.split('/').find(|part| Role::new(part).is_err());
+    let part = part.unwrap_or_default();
+    let why = if name.starts_with('/') || name.ends_with('/') {
+        format!("Role '{name}' cannot start or end with a slash")
+    } else if part.is_empty() {
+        "Role component is an empty string".to_owned()
+    } else if part.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        format!("Role component '{part}' is invalid because it contains backspace or whitespace")
+    } else if part.starts_with('-') {
+        format!("Role component '{part}' is invalid because it begins with a dash")
+    } else {
+        format!("Role component '{part}' is invalid")
+    };
+    format!("'FrameworkInfo.{field}' is not a valid role: {why}")
+}
+
+impl Subscription {
+    /// One whose session is being opened; the first of what comes out is its call.
+    pub(super) fn begin(
+        intent: Intent,
+        master: v1::MasterInfo,
+        framework: Option<FrameworkId>,
+    ) -> Result<(Self, Call), String> {
+        let description = intent.description()?;
+        // Only for sums: until the core says which framework it is, nothing is told.
+        let nameless = FrameworkId::new("-").map_err(|problem| problem.message)?;
+        let capabilities = Capabilities::of(&intent.info);
+        let call = Call::Subscribe {
+            create: framework.is_some(),
+            framework,
+            description,
+            stand_by: false,
+            resume: None,
+        };
+        let fresh = Self {
+            intent,
+            capabilities,
+            master,
+            framework: None,
+            updates: Updates::new(nameless),
+            offers: BTreeMap::new(),
+            accepts: BTreeMap::new(),
+            last_request: 0,
+            generation: 0,
+            is_snapshot: true,
+            lost: BTreeSet::new(),
+            inverse: BTreeMap::new(),
+        };
+        Ok((fresh, call))
+    }
+
+    pub(super) fn ask(&mut self, call: Call) -> Out {
+        self.last_request += 1;
+        Out::Ask(self.last_request, call)
+    }
+
+    /// The core has told something.
+    pub(super) fn on_told(&mut self, now: Time, sequence: u64, told: Told) -> Vec<Out> {
+        match told {
+            Told::Subscribed { framework, .. } => self.on_subscribed(framework),
+            Told::SnapshotEnded => {
+                self.is_snapshot = false;
+                Vec::new()
+            }
+            Told::Answered { request, answer } => self.on_answered(now, request, answer),
+            Told::Offered(offers) => self.on_offered(offers),
+            Told::Rescinded(offers) => offers
+                .iter()
+                .filter(|offer| self.offers.remove(*offer).is_some())
+                .map(|offer| tell(events::rescind(offer)))
+                .collect(),
+            Told::Updated(status) => {
+                let mut outs = self.failures(&status);
+                let is_snapshot = self.is_snapshot;
+                let capabilities = self.capabilities;
+                let steps =
+                    self.updates
+                        .on_status(now, sequence, status, is_snapshot, capabilities);
+                outs.extend(self.steps(steps));
+                outs
+            }
+            Told::Closed(problem) => self.on_closed(&problem),
+            Told::Message {
+                agent,
+                executor,
+                data,
+            } => vec![tell(events::message(&agent, &executor, data))],
+            Told::ExecutorEnded {
+                agent, executor, ..
+            } => vec![tell(events::failure(&agent, Some(&executor)))],
+            Told::Reclaim {
+                tasks,
+                reason,
+                deadline,
+            } => self.on_reclaim(now, &tasks, reason, deadline),
+            Told::StandingBy { .. } | Told::AgentSettled(_) | Told::Heartbeat => Vec::new(),
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn on_time(&mut self, now: Time) -> Vec<Out> {
+        let steps = self.updates.on_time(now);
+        self.steps(steps)
+    }
+
+    fn on_subscribed(&mut self, framework: FrameworkId) -> Vec<Out> {
+        self.intent.info.id = Some(v1::FrameworkId {
+            value: framework.to_string(),
+        });
+        let mut outs = Vec::new();
+        if self.framework.is_none() {
+            self.updates = Updates::new(framework.clone());
+            let interval = MESOS_HEARTBEAT_INTERVAL.as_secs_f64();
+            let subscribed = events::subscribed(&framework, interval, self.master.clone());
+            self.framework = Some(framework.clone());
+            outs = vec![
+                Out::Entered(framework),
+                tell(subscribed),
+                tell(events::heartbeat()),
+            ];
+        }
+        let roles: Vec<Role> = self.intent.wishes.keys().cloned().collect();
+        for role in roles {
+            outs.extend(self.demand(&role));
+        }
+        outs
+    }
+
+    /// Says anew what the framework wants in one role.
+    pub(super) fn demand(&mut self, role: &Role) -> Option<Out> {
+        self.generation += 1;
+        let wish = self.intent.wishes.get(role)?;
+        let demand = wish.demand(role, Generation(self.generation), self.capabilities);
+        let call = Call::SetDemand(demand.ok()?);
+        Some(self.ask(call))
+    }
+
+    fn on_offered(&mut self, offers: Vec<Offer>) -> Vec<Out> {
+        let Some(framework) = self.framework.clone() else {
+            return Vec::new();
+        };
+        let mut told = Vec::with_capacity(offers.len());
+        for offer in offers {
+            let form = self.form(&offer.role);
+            told.push(encode_mesos_offer(&offer, &framework, &form));
+            let held = Held {
+                agent: offer.agent,
+                role: offer.role,
+                resources: offer.resources,
+            };
+            self.offers.insert(offer.id, held);
+        }
+        vec![tell(events::offers(told))]
+    }
+
+    /// How this framework reads resources.
+    fn form(&self, role: &Role) -> ResourceForm {
+        ResourceForm {
+            allocated_to: self.capabilities.multi_role.then(|| role.clone()),
+            is_refined: self.capabilities.refined,
+        }
+    }
+
+    /// For whom tasks are decoded.
+    pub(super) fn launcher(&self) -> Launcher<'_> {
+        Launcher {
+            info: &self.intent.info,
+            principal: &self.intent.principal,
+        }
+    }
+
+    pub(super) fn steps(&mut self, steps: Vec<Step>) -> Vec<Out> {
+        let mut outs = Vec::with_capacity(steps.len());
+        for step in steps {
+            outs.push(match step {
+                Step::Kept(sequence) => self.ask(Call::AcknowledgeOne { sequence }),
+                Step::Tell(status, uuid) => {
+                    let status = encode_mesos_status(&status, self.capabilities, uuid);
+                    tell(events::update(status))
+                }
+            });
+        }
+        outs
+    }
+
+    /// An agent is lost when the first of its tasks is unreachable.
+    fn failures(&mut self, status: &Status) -> Vec<Out> {
+        let Some(agent) = &status.agent else {
+            return Vec::new();
+        };
+        if self.is_snapshot || status.reason == Reason::Reconciled {
+            return Vec::new();
+        }
+        if status.state != TaskState::Unreachable {
+            self.lost.remove(agent);
+            return Vec::new();
+        }
+        match self.lost.insert(agent.clone()) {
+            true => vec![tell(events::failure(agent, None))],
+            false => Vec::new(),
+        }
+    }
+
+    fn on_closed(&mut self, problem: &Problem) -> Vec<Out> {
+        let text = if problem.is(code::SESSION_FENCED) {
+            "Framework failed over".to_owned()
+        } else if problem.is(code::FRAMEWORK_COMPLETED) || problem.is(code::FRAMEWORK_UNKNOWN) {
+            if let Some(framework) = self.framework.clone() {
+                return vec![Out::Over(framework), Out::End];
+            }
+            "Framework has been removed".to_owned()
+        } else if problem.is(code::ID_INVALID) && self.framework.is_none() {
+            // An id that masters give, and that this cluster's has not given or has forgotten.
+            "Framework has been removed".to_owned()
+        } else {
+            match problem.hint.as_str() {
+                "" => problem.message.clone(),
+                hint => format!("{}: {hint}", problem.message),
+            }
+        };
+        vec![tell(events::error(&text)), Out::End]
+    }
+
+    /// The framework says of itself what differs from when it subscribed: the core hears it in a session that takes the
+    /// place of this one, and the framework goes on.
+    pub(super) fn on_update_framework(
+        &mut self,
+        call: proffer_proto::mesos::v1::scheduler::Call,
+    ) -> Result<Vec<Out>, String> {
+        let update = call.update_framework;
+        let update = update.ok_or("Expecting 'update_framework' to be present")?;
+        let known = &self.intent.info;
+        let mut info = update.framework_info;
+        if info.id != known.id {
+            return Err(
+                "'framework_id' differs from 'update_framework.framework_info.id'".to_owned(),
+            );
+        }
+        for (is_same, field) in [
+            (info.user == known.user, "user"),
+            (info.checkpoint() == known.checkpoint(), "checkpoint"),
+            (info.principal == known.principal, "principal"),
+        ] {
+            if !is_same {
+                return Err(format!("Updating 'FrameworkInfo.{field}' is unsupported"));
+            }
+        }
+        info.id.clone_from(&known.id);
+        let limits = update.offer_constraints.as_ref();
+        let principal = self.intent.principal.clone();
+        let suppressed = &update.suppressed_roles;
+        let mut intent = Intent::of(info, suppressed, limits, principal)?;
+        for (role, wish) in &mut intent.wishes {
+            wish.revived = self.intent.wishes.get(role).map_or(0, |wish| wish.revived);
+        }
+        let call = Call::Subscribe {
+            framework: self.framework.clone(),
+            description: intent.description()?,
+            stand_by: false,
+            resume: None,
+            create: false,
+        };
+        self.capabilities = Capabilities::of(&intent.info);
+        self.intent = intent;
+        self.is_snapshot = true;
+        self.generation = 0;
+        let offers = std::mem::take(&mut self.offers);
+        let rescinded = offers.keys().map(|offer| tell(events::rescind(offer)));
+        let mut outs: Vec<Out> = rescinded.collect();
+        outs.push(Out::Anew(call));
+        Ok(outs)
+    }
+
+    /// The framework ends itself.
+    pub(super) fn teardown(&mut self) -> Vec<Out> {
+        vec![self.ask(Call::Teardown)]
+    }
+
+    fn on_answered(&mut self, now: Time, request: u64, answer: Answer) -> Vec<Out> {
+        let Some(accepting) = self.accepts.remove(&request) else {
+            return Vec::new();
+        };
+        match answer {
+            Answer::Accepted(results) => {
+                let operations = accepting.operations.iter();
+                let mut outs = Vec::new();
+                for (awaited, result) in operations.zip(results) {
+                    self.on_result(now, &accepting, awaited, result, &mut outs);
+                }
+                outs
+            }
+            Answer::Done => Vec::new(),
+            Answer::Refused(problem) => self.on_accept_refused(now, &accepting, &problem),
+        }
+    }
+
+    fn on_result(
+        &self,
+        now: Time,
+        accepting: &Accepting,
+        awaited: &Awaited,
+        result: OperationResult,
+        outs: &mut Vec<Out>,
+    ) {
+        match (awaited, result) {
+            (
+                Awaited::Tasks(tasks, is_group),
+                result @ (OperationResult::Launched(_) | OperationResult::LaunchedGroup(_)),
+            ) => {
+                let reason = match is_group {
+                    true => v1::task_status::Reason::TaskGroupInvalid,
+                    false => v1::task_status::Reason::TaskInvalid,
+                };
+                for launch in result.launches() {
+                    if let Err(problem) = &launch.outcome {
+                        let mut needs = tasks.iter().filter(|(task, _)| *task == launch.task);
+                        let needs = needs.next().map(|(_, needs)| needs);
+                        let text = launch_text(accepting, &launch.task, needs, problem);
+                        let state = v1::TaskState::TaskError;
+                        let task = launch.task.as_str();
+                        let agent = accepting.agent.as_ref();
+                        outs.push(self.refuse_task(now, task, agent, state, reason, &text));
+                    }
+                }
+            }
+            (Awaited::Operation(Some(id)), OperationResult::Done) => {
+                let state = v1::OperationState::OperationFinished;
+                outs.push(tell(events::operation_status(id, state, None)));
+            }
+            (Awaited::Operation(Some(id)), OperationResult::Refused(problem)) => {
+                let state = v1::OperationState::OperationError;
+                let text = Some(problem.message);
+                outs.push(tell(events::operation_status(id, state, text)));
+            }
+            _ => {}
+        }
+    }
+
+    /// None of an ACCEPT was done.
+    pub(super) fn on_accept_refused(
+        &self,
+        now: Time,
+        accepting: &Accepting,
+        problem: &Problem,
+    ) -> Vec<Out> {
+        let text = match problem.is(code::OFFER_GONE) {
+            true => {
+                let offer = problem.message.strip_prefix("offer ");
+                let offer = offer.and_then(|rest| rest.split(' ').next());
+                let offer = offer.unwrap_or_default();
+                format!("Task launched with invalid offers: Offer {offer} is no longer valid")
+            }
+            false => format!("Task launched with invalid offers: {}", problem.message),
+        };
+        let state = match self.capabilities.partition_aware {
+            true => v1::TaskState::TaskDropped,
+            false => v1::TaskState::TaskLost,
+        };
+        let reason = v1::task_status::Reason::InvalidOffers;
+        let agent = accepting.agent.as_ref();
+        let mut outs = Vec::new();
+        for awaited in &accepting.operations {
+            match awaited {
+                Awaited::Tasks(tasks, _) => outs.extend(tasks.iter().map(|(task, _)| {
+                    self.refuse_task(now, task.as_str(), agent, state, reason, &text)
+                })),
+                Awaited::Operation(Some(id)) => {
+                    let state = v1::OperationState::OperationError;
+                    let text = Some(problem.message.clone());
+                    outs.push(tell(events::operation_status(id, state, text)));
+                }
+                Awaited::Operation(None) => {}
+            }
+        }
+        outs
+    }
+
+    /// An update of the master's own.
+    pub(super) fn refuse_task(
+        &self,
+        now: Time,
+        task: &str,
+        agent: Option<&AgentId>,
+        state: v1::TaskState,
+        reason: v1::task_status::Reason,
+        message: &str,
+    ) -> Out {
+        tell(events::update(v1::TaskStatus {
+            task_id: v1::TaskId {
+                value: task.to_owned(),
+            },
+            state: state.into(),
+            message: Some(message.to_owned()),
+            source: Some(v1::task_status::Source::Master.into()),
+            reason: Some(reason.into()),
+            agent_id: agent.map(events::agent_id),
+            timestamp: Some(seconds_of(now.wall_ms)),
+            ..v1::TaskStatus::default()
+        }))
+    }
+
+    fn on_reclaim(
+        &mut self,
+        now: Time,
+        tasks: &[TaskId],
+        reason: Reason,
+        deadline: Option<Duration>,
+    ) -> Vec<Out> {
+        let Some(framework) = self.framework.clone() else {
+            return Vec::new();
+        };
+        let agents = tasks.iter().filter_map(|task| self.updates.place(task));
+        let agents: BTreeSet<AgentId> = agents.cloned().collect();
+        let mut outs = Vec::new();
+        let mut offers = Vec::new();
+        for agent in agents {
+            if let Some(old) = self.inverse.remove(&agent) {
+                outs.push(tell(events::rescind_inverse_offer(&old)));
+            }
+            if reason == Reason::None {
+                continue;
+            }
+            self.last_request += 1;
+            let id = format!("{framework}-I{}", self.last_request);
+            let start = deadline.unwrap_or_default().as_nanos();
+            let start = u128::from(now.wall_ms) * 1_000_000 + start;
+            offers.push(v1::InverseOffer {
+                id: v1::OfferId { value: id.clone() },
+                framework_id: v1::FrameworkId {
+                    value: framework.to_string(),
+                },
+                agent_id: Some(events::agent_id(&agent)),
+                unavailability: v1::Unavailability {
+                    start: v1::TimeInfo {
+                        nanoseconds: i64::try_from(start).unwrap_or(i64::MAX),
+                    },
+                    duration: None,
+                },
+                ..v1::InverseOffer::default()
+            });
+            self.inverse.insert(agent, id);
+        }
+        if !offers.is_empty() {
+            outs.push(tell(events::inverse_offers(offers)));
+        }
+        outs
+    }
+}
+
+/// Why a launch was refused, in Mesos's words where it has some.
+fn launch_text(
+    accepting: &Accepting,
+    task: &TaskId,
+    needs: Option<&Resources>,
+    problem: &Problem,
+) -> String {
+    if problem.is(code::TASK_DUPLICATE) {
+        return format!("Task has duplicate ID: {task}");
+    }
+    if let (true, Some(needs)) = (problem.is(code::TASK_RESOURCES_NOT_OFFERED), needs) {
+        let offered = resources_text(&accepting.offered, &accepting.role);
+        let needs = resources_text(needs, &accepting.role);
+        return format!(
+            "Total resources {needs} required by task and its executor is more than available {offered}"
+        );
+    }
+    problem.message.clone()
+}
+
+pub(super) fn tell(event: Event) -> Out {
+    Out::Tell(Box::new(event))
+}

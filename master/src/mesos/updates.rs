@@ -1,0 +1,205 @@
+//! Updates of tasks, as Mesos tells them: of each task one at a time, the same again until it is acknowledged, later ones
+//! behind it.
+//!
+//! An update that an agent made has a uuid, which is the same however often, and by whichever leader, it is told. What the
+//! master made has none: it is told once, and kept by nobody.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use proffer_model::{AgentId, FrameworkId, Reason, Status, TaskId, TaskState, Time};
+use proffer_proto::mesos::Capabilities;
+
+use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
+
+/// What is to be done about an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The framework is told, with this uuid when it is to acknowledge it.
+    Tell(Box<Status>, Option<[u8; 16]>),
+    /// It is kept: the master is told so.
+    Kept(u64),
+}
+
+#[derive(Debug)]
+struct Pending {
+    sequence: u64,
+    uuid: [u8; 16],
+    status: Status,
+    /// The framework is not told: it would not understand.
+    is_silent: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    pending: VecDeque<Pending>,
+    retry_at: u64,
+    waits: Duration,
+}
+
+/// The updates that a framework has not acknowledged.
+#[derive(Debug)]
+pub(super) struct Updates {
+    framework: FrameworkId,
+    queues: BTreeMap<TaskId, Queue>,
+    retries: BTreeSet<(u64, TaskId)>,
+    /// Where tasks that are not over run.
+    places: BTreeMap<TaskId, AgentId>,
+}
+
+impl Updates {
+    pub(super) fn new(framework: FrameworkId) -> Self {
+        Self {
+            framework,
+            queues: BTreeMap::new(),
+            retries: BTreeSet::new(),
+            places: BTreeMap::new(),
+        }
+    }
+
+    /// Where a task runs, as far as its updates say.
+    pub(super) fn place(&self, task: &TaskId) -> Option<&AgentId> {
+        self.places.get(task)
+    }
+
+    /// The master tells a status. One that says how a task stands in a snapshot is for the books alone.
+    pub(super) fn on_status(
+        &mut self,
+        now: Time,
+        sequence: u64,
+        status: Status,
+        is_snapshot: bool,
+        capabilities: Capabilities,
+    ) -> Vec<Step> {
+        match (&status.agent, status.state.is_terminal()) {
+            (Some(agent), false) => {
+                self.places.insert(status.task.clone(), agent.clone());
+            }
+            _ => {
+                self.places.remove(&status.task);
+            }
+        }
+        let is_told = !is_silent(&status, capabilities);
+        if status.number == 0 {
+            let is_answer = status.reason == Reason::Reconciled;
+            let mut steps = Vec::new();
+            if !is_answer {
+                steps.push(Step::Kept(sequence));
+            }
+            if !(is_answer && is_snapshot) && (is_told || is_answer) {
+                steps.push(Step::Tell(Box::new(status), None));
+            }
+            return steps;
+        }
+        let uuid = uuid_of(&self.framework, &status);
+        let task = status.task.clone();
+        let queue = self.queues.entry(task.clone()).or_default();
+        let mut known = queue.pending.iter_mut();
+        if let Some(known) = known.find(|pending| pending.uuid == uuid) {
+            known.sequence = sequence;
+            return Vec::new();
+        }
+        queue.pending.push_back(Pending {
+            sequence,
+            uuid,
+            status,
+            is_silent: !is_told,
+        });
+        match queue.pending.len() {
+            1 => self.tell_next(now, &task),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The framework has kept an update; of any but the one that it was told last, nothing is known.
+    pub(super) fn on_acknowledge(&mut self, now: Time, task: &TaskId, uuid: &[u8]) -> Vec<Step> {
+        let Some(queue) = self.queues.get_mut(task) else {
+            return Vec::new();
+        };
+        let front = queue.pending.front();
+        if front.is_none_or(|front| front.uuid != *uuid) {
+            return Vec::new();
+        }
+        let sequence = queue.pending.pop_front().map(|front| front.sequence);
+        let mut steps: Vec<Step> = sequence.map(Step::Kept).into_iter().collect();
+        steps.extend(self.tell_next(now, task));
+        steps
+    }
+
+    /// When something is to be told again.
+    pub(super) fn next_retry(&self) -> Option<u64> {
+        self.retries.first().map(|(at, _)| *at)
+    }
+
+    /// Tells again what was not acknowledged in time.
+    pub(super) fn on_time(&mut self, now: Time) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while let Some((at, task)) = self.retries.first().cloned()
+            && at <= now.mono_ns
+        {
+            self.retries.remove(&(at, task.clone()));
+            let Some(queue) = self.queues.get_mut(&task) else {
+                continue;
+            };
+            let Some(front) = queue.pending.front() else {
+                continue;
+            };
+            steps.push(Step::Tell(Box::new(front.status.clone()), Some(front.uuid)));
+            queue.waits = (queue.waits * 2).min(MESOS_RETRY_LAST);
+            queue.retry_at = now.after(queue.waits).mono_ns;
+            self.retries.insert((queue.retry_at, task));
+        }
+        steps
+    }
+
+    /// Tells the front of a task's queue; what it would not understand is kept for it.
+    fn tell_next(&mut self, now: Time, task: &TaskId) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let Some(queue) = self.queues.get_mut(task) else {
+            return steps;
+        };
+        self.retries.remove(&(queue.retry_at, task.clone()));
+        while let Some(silent) = queue.pending.pop_front_if(|front| front.is_silent) {
+            steps.push(Step::Kept(silent.sequence));
+        }
+        match queue.pending.front() {
+            None => {
+                self.queues.remove(task);
+            }
+            Some(front) => {
+                steps.push(Step::Tell(Box::new(front.status.clone()), Some(front.uuid)));
+                queue.waits = MESOS_RETRY_FIRST;
+                queue.retry_at = now.after(queue.waits).mono_ns;
+                self.retries.insert((queue.retry_at, task.clone()));
+            }
+        }
+        steps
+    }
+}
+
+/// Mesos's masters never tell that a task is staging, unless they are asked; nor of killing, to whom does not know it.
+fn is_silent(status: &Status, capabilities: Capabilities) -> bool {
+    match status.state {
+        TaskState::Staging => true,
+        TaskState::Killing => !capabilities.killing,
+        _ => false,
+    }
+}
+
+/// A uuid of what makes an update itself: so it is the same after a failover. Of version 8, which is for such.
+fn uuid_of(framework: &FrameworkId, status: &Status) -> [u8; 16] {
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    let numbers = [status.incarnation.0, status.number];
+    let texts = [framework.as_str(), status.task.as_str()];
+    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
+    let bytes = bytes.chain(numbers.iter().flat_map(|number| number.to_be_bytes()));
+    let hash = bytes.fold(BASIS, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(PRIME)
+    });
+    let mut uuid = hash.to_be_bytes();
+    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut uuid;
+    *version = 0x80 | (*version & 0x0f);
+    *variant = 0x80 | (*variant & 0x3f);
+    uuid
+}
