@@ -10,11 +10,14 @@ mod cluster;
 mod conditions;
 mod failover;
 mod figures;
+mod flood;
+mod frameworks;
 mod grid;
 mod launch;
 mod memory;
 mod register;
 mod reoffer;
+mod sessions;
 mod world;
 mod zookeeper;
 
@@ -41,6 +44,10 @@ pub(crate) enum BenchVerb {
     Register(register::RegisterArgs),
     /// From the kill of the leader to the next one serving everybody, with a ZooKeeper of its own.
     Failover(failover::FailoverArgs),
+    /// Many frameworks subscribed at once: how fast, whether all stay, and what a call takes meanwhile.
+    Frameworks(frameworks::FrameworksArgs),
+    /// What the calls of others take while one framework calls all the time.
+    Flood(flood::FloodArgs),
     /// The master's private memory, for each agent and each running task.
     Memory(memory::MemoryArgs),
 }
@@ -53,6 +60,8 @@ impl BenchVerb {
             Self::Launch(args) => args.output,
             Self::Register(args) => args.output,
             Self::Failover(args) => args.output,
+            Self::Frameworks(args) => args.output,
+            Self::Flood(args) => args.output,
             Self::Memory(args) => args.output,
         }
     }
@@ -77,6 +86,11 @@ pub(crate) async fn run(verb: BenchVerb) -> Outcome {
         BenchVerb::Launch(args) => ("launch", true, launch::run(&args, &mut progress).await?),
         BenchVerb::Register(args) => ("register", true, register::run(&args, &mut progress).await?),
         BenchVerb::Failover(args) => ("failover", true, failover::run(&args, &mut progress).await?),
+        BenchVerb::Frameworks(args) => {
+            let figures = frameworks::run(&args, &mut progress).await?;
+            ("frameworks", false, figures)
+        }
+        BenchVerb::Flood(args) => ("flood", false, flood::run(&args, &mut progress).await?),
         BenchVerb::Memory(args) => ("memory", true, memory::run(&args, &mut progress).await?),
     };
     progress.clear();

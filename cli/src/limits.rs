@@ -82,3 +82,5 @@ pub(crate) const BENCH_FORGOTTEN_INTERVAL: Duration = Duration::from_millis(1);
 /// Tasks that a benchmark which fills agents lets be on their way to running at once: their statuses must not be more than may be
 /// unacknowledged.
 pub(crate) const BENCH_STARTING_MAX: u32 = 20_000;
+/// Between two small calls of a framework whose times are taken.
+pub(crate) const BENCH_CALL_INTERVAL: Duration = Duration::from_millis(10);

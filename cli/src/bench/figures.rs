@@ -34,6 +34,12 @@ pub(super) fn ms(time: Duration) -> Figure {
     Figure::Milli(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
+/// Microseconds for each of so many, in thousandths; its name has `_us_`.
+pub(super) fn us_per(time: Duration, count: u64) -> Figure {
+    let nanos = time.as_nanos() / u128::from(count.max(1));
+    Figure::Milli(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 /// Rows of one shape.
 #[derive(Debug, Default)]
 pub(super) struct Figures(Vec<Vec<(&'static str, Figure)>>);
@@ -95,6 +101,11 @@ pub(super) struct Times(Vec<Duration>);
 impl Times {
     pub(super) fn push(&mut self, time: Duration) {
         self.0.push(time);
+    }
+
+    /// Those of another, too.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     pub(super) fn len(&self) -> usize {
