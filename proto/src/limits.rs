@@ -7,8 +7,8 @@
 pub(crate) const STATUS_TEXT_LEN_MAX: usize = 1_000;
 /// Bytes with which the buffers of a stream begin; they grow by as much as messages need.
 pub(crate) const STREAM_BUFFER_LEN: usize = 512;
-/// Bytes that are sent together where many messages wait.
-pub(crate) const STREAM_YIELD_LEN: usize = 32 * 1024;
+/// Bytes that are sent together where many messages wait; the other end keeps a buffer of about twice as many for each stream.
+pub(crate) const STREAM_YIELD_LEN: usize = 1024;
 /// The schema version of the records and snapshots that are written. A greater one is refused when read.
 pub(crate) const STORE_SCHEMA: u32 = 1;
 /// Resources of one message that are not ordinary; more are refused.

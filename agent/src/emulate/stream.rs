@@ -24,7 +24,7 @@ use super::limits::{OUTGOING_MAX, STREAM_BUFFER_LEN};
 /// The method that agents call.
 const LINK: &str = "/proffer.v1.AgentLink/Link";
 /// Bytes that are sent together, as usual.
-const YIELD_THRESHOLD: usize = 32 * 1024;
+const YIELD_THRESHOLD: usize = 1024;
 
 /// Opens the stream; what is in `outgoing` goes first.
 pub(super) async fn open(

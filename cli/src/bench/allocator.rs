@@ -6,7 +6,6 @@ use clap::ValueEnum;
 use proffer_master_core::allocation::Scope;
 use proffer_master_core::limits::ALLOCATION_STEPS_MAX;
 use proffer_model::Problem;
-use proffer_model::resources::format_milli;
 
 use super::figures::{Figure, Figures, Times, ms};
 use super::grid;
@@ -65,29 +64,14 @@ pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figu
         ] {
             progress.update(&format!("{case} {size}"));
             let mut world = World::new(setting(size, want))?;
-            push(&mut figures, full(case, size, &mut world, rounds), progress);
+            figures.push_and_say(full(case, size, &mut world, rounds), progress);
         }
         progress.update(&format!("event {size}"));
-        push(&mut figures, event(size)?, progress);
+        figures.push_and_say(event(size)?, progress);
         progress.update(&format!("revive {size}"));
-        push(&mut figures, revive(size)?, progress);
+        figures.push_and_say(revive(size)?, progress);
     }
     Ok(figures)
-}
-
-/// Adds a row, and says it at once: what comes after it may take minutes.
-pub(super) fn push(
-    figures: &mut Figures,
-    row: Vec<(&'static str, Figure)>,
-    progress: &mut Progress,
-) {
-    let cells = row.iter().map(|(name, figure)| match figure {
-        Figure::Count(count) => format!("{name} {count}"),
-        Figure::Milli(milli) => format!("{name} {}", format_milli(*milli)),
-        Figure::Text(text) => format!("{name} {text}"),
-    });
-    progress.say(&cells.collect::<Vec<_>>().join(", "));
-    figures.push(row);
 }
 
 /// Roles in a tree, quota for one top role in ten, twenty exclusions of each framework.

@@ -83,7 +83,12 @@ async fn of(
     all_registered(leader, &emulation, count, Instant::now()).await?;
     let tasks = count.saturating_mul(args.tasks_per_agent);
     progress.update(&format!("launching {tasks} tasks"));
-    within(leader, "all tasks run", fill(&handle, &mut events, tasks)).await??;
+    within(
+        leader,
+        "all tasks run",
+        fill(&handle, &mut events, 0..u64::from(tasks)),
+    )
+    .await??;
     handle
         .set_demand(role()?, wanted(BENCH_ENDLESS_DEMAND, SHAPE)?)
         .await?;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use proffer_master_core::allocation::Scope;
 use proffer_model::Problem;
 
-use super::allocator::push;
 use super::figures::{Figure, Figures, Times, ms};
 use super::world::{Setting, Size, Special, Want, World};
 use crate::output::Progress;
@@ -46,7 +45,7 @@ pub(super) fn run(
     let mut figures = Figures::default();
     for size in sizes {
         progress.update(&format!("grid {size}"));
-        let mut say = |row| push(&mut figures, row, progress);
+        let mut say = |row| figures.push_and_say(row, progress);
         for (case, times) in add_and_update(size)? {
             say(row(case, size, &times));
         }
@@ -68,7 +67,7 @@ pub(super) fn run(
         };
         progress.update(&format!("update_allocation {size}"));
         let row = row("update_allocation", size, &update_allocation(size)?);
-        push(&mut figures, row, progress);
+        figures.push_and_say(row, progress);
     }
     Ok(figures)
 }

@@ -17,7 +17,7 @@ use super::child::{Master, Store, own_processor_time};
 use super::cluster::{
     Fleet, Standing, all_registered, connect, emulate, number_of, role, task, wanted, within,
 };
-use super::figures::{Figure, Figures, Times, ms};
+use super::figures::{Figure, Figures, Times, ms, us_per};
 use crate::exit::Outcome;
 use crate::limits::{BENCH_ENDLESS_DEMAND, BENCH_FORGOTTEN_INTERVAL};
 use crate::output::{OutputArgs, Progress};
@@ -94,11 +94,8 @@ async fn of(
     let flood = launcher.flood(&mut events, &emulation, args);
     let (took, busy) = within(&mut master, "all tasks have ended", flood).await??;
     let after = (master.processor_time()?, own_processor_time()?);
-    let launched = u128::from(args.tasks.max(1));
-    let per_launch = |before: Duration, after: Duration| {
-        let nanos = after.saturating_sub(before).as_nanos() / launched;
-        Figure::Milli(u64::try_from(nanos).unwrap_or(u64::MAX))
-    };
+    let per_launch =
+        |before: Duration, after: Duration| us_per(after.saturating_sub(before), args.tasks);
     Ok(vec![
         ("agents", Figure::Count(u64::from(count))),
         (

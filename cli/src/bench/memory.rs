@@ -1,5 +1,9 @@
 //! The master's private memory for each connected agent and each running task, out of the growth of a child process.
+//!
+//! What a task takes is what the second half of the tasks adds: with the first ones the buffers of each agent's connection
+//! become as large as they will be, and that is the agent's.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use proffer_model::session::Event;
@@ -29,8 +33,8 @@ pub(crate) struct MemoryArgs {
     /// How many agents; a row for each number.
     #[arg(value_name = "AGENTS", default_values_t = [1_000, 20_000])]
     agents: Vec<u32>,
-    /// How many tasks run in the end, by number of agents: so many on each.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    /// How many tasks run in the end, by number of agents: so many on each, launched in two halves.
+    #[arg(long, value_name = "N", default_value_t = 20)]
     tasks_per_agent: u32,
     /// How long the agents do nothing but heartbeat before their memory is taken.
     #[arg(long, value_name = "D", default_value = "5s")]
@@ -71,14 +75,18 @@ async fn of(
     tokio::time::sleep(args.heartbeat_for.0).await;
     let (idle, own_idle) = (memory(&master).await?, own_private_bytes()?);
     let idle_counts = emulation.counts();
-    let tasks = count.saturating_mul(args.tasks_per_agent);
+    let tasks = u64::from(count.saturating_mul(args.tasks_per_agent));
+    let half = tasks / 2;
     progress.update(&format!("launching {tasks} tasks"));
     let (handle, mut events) = connect(&master)?;
-    let filling = fill(&handle, &mut events, tasks);
-    within(&mut master, "all tasks run", filling).await??;
+    let filling = fill(&handle, &mut events, 0..half);
+    within(&mut master, "the first half of the tasks runs", filling).await??;
     let busy = memory(&master).await?;
+    let filling = fill(&handle, &mut events, half..tasks);
+    within(&mut master, "all tasks run", filling).await??;
+    let full = memory(&master).await?;
     let agents = u64::from(count).max(1);
-    let tasks = u64::from(tasks);
+    let of_half = full.saturating_sub(busy);
     Ok(vec![
         ("agents", Figure::Count(u64::from(count))),
         (
@@ -93,14 +101,19 @@ async fn of(
         ("tasks", Figure::Count(tasks)),
         ("empty_bytes", Figure::Count(empty)),
         ("agents_bytes", Figure::Count(idle)),
-        ("tasks_bytes", Figure::Count(busy)),
+        ("half_bytes", Figure::Count(busy)),
+        ("tasks_bytes", Figure::Count(full)),
         (
             "bytes_per_agent",
             Figure::Count(idle.saturating_sub(empty) / agents),
         ),
         (
+            "busy_bytes_per_agent",
+            Figure::Count(busy.saturating_sub(of_half).saturating_sub(empty) / agents),
+        ),
+        (
             "bytes_per_task",
-            Figure::Count(busy.saturating_sub(idle) / tasks.max(1)),
+            Figure::Count(of_half / (tasks - half).max(1)),
         ),
         (
             "emulator_bytes_per_agent",
@@ -115,12 +128,20 @@ async fn memory(master: &Master) -> Result<u64, Problem> {
     settled(look, BENCH_SETTLE_INTERVAL, BENCH_SETTLE_TIMEOUT).await
 }
 
-/// Launches so many tasks and returns when each has said that it runs. Offers are not taken one after the other: a large
-/// cluster has more of them than would be taken before they expire.
-pub(super) async fn fill(handle: &Handle, events: &mut Events, tasks: u32) -> Result<(), Problem> {
-    let (mut named, mut open, mut running) = (0, 0, 0);
+/// Launches tasks of these numbers and returns when each has said that it runs. The first tasks of a session have the number
+/// 0. Offers are not taken one after the other: a large cluster has more of them than would be taken before they expire.
+pub(super) async fn fill(
+    handle: &Handle,
+    events: &mut Events,
+    numbers: Range<u64>,
+) -> Result<(), Problem> {
+    let tasks = u32::try_from(numbers.end - numbers.start).unwrap_or(u32::MAX);
+    let (mut named, mut open, mut running) = (numbers.start, 0, 0);
     let mut offers = Standing::default();
     let mut launches = JoinSet::new();
+    if numbers.start > 0 {
+        handle.set_demand(role()?, wanted(tasks, SHAPE)?).await?;
+    }
     while running < tasks
         && let Some(received) = events.next().await
     {

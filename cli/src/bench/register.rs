@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::child::{Master, Store};
+use super::child::{Master, Store, own_processor_time};
 use super::cluster::{Fleet, all_registered, emulate};
-use super::figures::{Figure, Figures, ms};
+use super::figures::{Figure, Figures, ms, us_per};
 use crate::exit::Outcome;
 use crate::output::{OutputArgs, Progress};
 use crate::units::per_second;
@@ -37,6 +37,7 @@ pub(super) async fn run(args: &RegisterArgs, progress: &mut Progress) -> Outcome
     for count in args.agents.iter().copied() {
         progress.update(&format!("registering {count} agents"));
         let mut master = Master::start(args.store).await?;
+        let (of_master, own) = (master.processor_time()?, own_processor_time()?);
         let begun = Instant::now();
         let emulation = emulate(
             &master,
@@ -49,6 +50,8 @@ pub(super) async fn run(args: &RegisterArgs, progress: &mut Progress) -> Outcome
             },
         )?;
         let took = all_registered(&mut master, &emulation, count, begun).await?;
+        let of_master = master.processor_time()?.saturating_sub(of_master);
+        let own = own_processor_time()?.saturating_sub(own);
         let counts = emulation.counts();
         let row = vec![
             ("agents", Figure::Count(u64::from(count))),
@@ -61,6 +64,8 @@ pub(super) async fn run(args: &RegisterArgs, progress: &mut Progress) -> Outcome
                 "agents_per_s",
                 Figure::Count(per_second(u64::from(count), took)),
             ),
+            ("master_us_per_agent", us_per(of_master, u64::from(count))),
+            ("bench_us_per_agent", us_per(own, u64::from(count))),
             ("links_ended", Figure::Count(counts.links_ended)),
         ];
         figures.push_and_say(row, progress);

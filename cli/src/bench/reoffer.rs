@@ -68,7 +68,7 @@ pub(super) async fn run(args: &ReofferArgs, progress: &mut Progress) -> Outcome<
         let taking = taker.take(&mut events, args.samples);
         within(&mut master, "all times are taken", taking).await??;
         let times = &taker.times;
-        figures.push(vec![
+        let row = vec![
             ("agents", Figure::Count(u64::from(count))),
             (
                 "agents_per_connection",
@@ -87,7 +87,8 @@ pub(super) async fn run(args: &ReofferArgs, progress: &mut Progress) -> Outcome<
             ("reoffer_p99_ms", ms(times.at(990))),
             ("reoffer_max_ms", ms(times.at(1_000))),
             ("launches_refused", Figure::Count(taker.refused)),
-        ]);
+        ];
+        figures.push_and_say(row, progress);
     }
     Ok(figures)
 }

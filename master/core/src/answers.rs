@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use proffer_model::session::{Answer, Call};
-use proffer_model::{Demand, FrameworkId, Kind, OperationResult, Problem, code};
+use proffer_model::{
+    Demand, FrameworkId, Incarnation, Kind, LaunchResult, OperationResult, Problem, TaskId, code,
+};
 
 use crate::core::Core;
 use crate::limits::{
@@ -35,8 +37,61 @@ pub(crate) struct Answers {
 struct Remembered {
     /// Without what is long.
     call: Call,
-    answer: Answer,
+    answer: Kept,
     at_ns: u64,
+}
+
+/// An answer in few bytes: what says that a hundred launches were good would else have room for a hundred problems.
+#[derive(Debug)]
+enum Kept {
+    /// All operations were launches of one task each, and good.
+    Launched(Box<[(TaskId, Incarnation)]>),
+    Other(Answer),
+}
+
+impl From<&Answer> for Kept {
+    fn from(answer: &Answer) -> Self {
+        let launched = |result: &OperationResult| match result {
+            OperationResult::Launched(LaunchResult {
+                task,
+                outcome: Ok(incarnation),
+            }) => Some((task.clone(), *incarnation)),
+            _ => None,
+        };
+        let all: Option<Box<[_]>> = match answer {
+            Answer::Accepted(results) => results.iter().map(launched).collect(),
+            Answer::Done | Answer::Refused(_) => None,
+        };
+        all.map_or_else(|| Self::Other(answer.clone()), Self::Launched)
+    }
+}
+
+impl Kept {
+    fn answer(&self) -> Answer {
+        let launched = |(task, incarnation): &(TaskId, Incarnation)| {
+            OperationResult::Launched(LaunchResult {
+                task: task.clone(),
+                outcome: Ok(*incarnation),
+            })
+        };
+        match self {
+            Self::Launched(all) => Answer::Accepted(all.iter().map(launched).collect()),
+            Self::Other(answer) => answer.clone(),
+        }
+    }
+
+    /// How many results are in it, and at least one.
+    fn len(&self) -> usize {
+        let len = match self {
+            Self::Launched(all) => all.len(),
+            Self::Other(Answer::Accepted(results)) => results
+                .iter()
+                .map(|result| result.launches().len().max(1))
+                .sum(),
+            Self::Other(Answer::Done | Answer::Refused(_)) => 1,
+        };
+        len.max(1)
+    }
 }
 
 /// What is known of a call that comes in.
@@ -57,13 +112,13 @@ impl Answers {
             return Recall::New;
         };
         match outline(call) {
-            Some(outline) if outline == known.call => Recall::Repeated(known.answer.clone()),
+            Some(outline) if outline == known.call => Recall::Repeated(known.answer.answer()),
             _ => Recall::Mistaken,
         }
     }
 
-    fn remember(&mut self, now_ns: u64, request: u64, call: Call, answer: Answer, most: usize) {
-        self.results += results_of(&answer);
+    fn remember(&mut self, now_ns: u64, request: u64, call: Call, answer: Kept, most: usize) {
+        self.results += answer.len();
         let remembered = Remembered {
             call,
             answer,
@@ -71,7 +126,7 @@ impl Answers {
         };
         if let Some(old) = self.by_request.insert(request, remembered) {
             // One that was too old to count.
-            self.results -= results_of(&old.answer);
+            self.results -= old.answer.len();
             self.order.retain(|other| *other != request);
         }
         self.order.push_back(request);
@@ -90,7 +145,7 @@ impl Answers {
     fn forget_oldest(&mut self) {
         let oldest = self.order.pop_front();
         if let Some(old) = oldest.and_then(|request| self.by_request.remove(&request)) {
-            self.results -= results_of(&old.answer);
+            self.results -= old.answer.len();
         }
     }
 
@@ -149,7 +204,7 @@ impl Core {
             Scope::Unary => &mut known.unary_answers,
         };
         self.answer_results -= answers.results();
-        answers.remember(self.turn.now.mono_ns, request, call, answer.clone(), most);
+        answers.remember(self.turn.now.mono_ns, request, call, answer.into(), most);
         self.answer_results += answers.results();
     }
 
@@ -207,17 +262,6 @@ pub(crate) fn outline(call: &Call) -> Option<Call> {
         | Call::Kill { .. }
         | Call::UpdateTask { .. }
         | Call::ShutdownExecutor { .. } => Some(call.clone()),
-    }
-}
-
-fn results_of(answer: &Answer) -> usize {
-    match answer {
-        Answer::Done | Answer::Refused(_) => 1,
-        Answer::Accepted(results) => results
-            .iter()
-            .map(|result: &OperationResult| result.launches().len().max(1))
-            .sum::<usize>()
-            .max(1),
     }
 }
 

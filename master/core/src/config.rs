@@ -24,7 +24,7 @@ pub struct Config {
     pub recovery_wait: Duration,
     /// How long a port that a task held is not offered: late packets of old connections must not meet a new task.
     pub port_rest: Duration,
-    /// What triggers an allocation within this time of the last one is served together.
+    /// What triggers an allocation within this time, after much was done in it, is served together at its end.
     pub allocation_coalesce: Duration,
     /// How often everything is allocated anew, whether or not something changed.
     pub allocation_sweep: Duration,

@@ -8,9 +8,9 @@ use proffer_model::link::ToAgent;
 use proffer_model::registry::Operation;
 use proffer_model::session;
 use proffer_model::{
-    AgentDescription, AgentId, AgentState, DemandId, Drain, ExecutorId, Fit, FrameworkDescription,
-    FrameworkId, Limits, OfferId, Port, Principal, Problem, Reason, Resources, Role, StateKey,
-    Status, TaskId, Time,
+    AgentDescription, AgentId, AgentState, CheckResult, DemandId, Drain, ExecutorId, Exit, Fit,
+    FrameworkDescription, FrameworkId, Incarnation, Limits, OfferId, Port, Principal, Problem,
+    Reason, Resources, Role, StateKey, Status, TaskId, TaskState, Time,
 };
 
 use crate::allocation::RoleRow;
@@ -382,8 +382,8 @@ pub struct TaskRow {
     pub task: TaskId,
     /// Where.
     pub agent: AgentId,
-    /// The latest status.
-    pub status: Status,
+    /// What its framework was told last, or is about to be.
+    pub told: Told,
     /// What it is, shared by all that differ in nothing but their names.
     pub outline: Arc<TaskOutline>,
 }
@@ -393,6 +393,75 @@ impl TaskRow {
     pub fn name(&self) -> &str {
         let name = self.outline.name.as_deref();
         name.unwrap_or_else(|| self.task.as_str())
+    }
+
+    /// The latest status.
+    pub fn status(&self) -> Status {
+        let told = &self.told;
+        Status {
+            task: self.task.clone(),
+            incarnation: told.incarnation,
+            agent: Some(self.agent.clone()),
+            number: told.number,
+            state: told.state,
+            reason: told.reason,
+            message: told.message().to_owned(),
+            exit: told.exit,
+            healthy: told.healthy,
+            checks: told.checks().to_vec(),
+            data: Vec::new(),
+            wall_ms: told.wall_ms,
+        }
+    }
+}
+
+/// A status, without what the row of its task says besides and what is for the framework alone. Small, because there may be a
+/// million of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Which launch of the task.
+    pub incarnation: Incarnation,
+    /// Its agent's number of it; 0 for the master's own.
+    pub number: u64,
+    /// When, by the clock of whoever made it, in milliseconds since 1970 UTC.
+    pub wall_ms: u64,
+    /// How it ended, when it did and that is known.
+    pub exit: Option<Exit>,
+    /// What most have none of.
+    more: Option<Box<(String, Vec<CheckResult>)>>,
+    /// The state.
+    pub state: TaskState,
+    /// Why.
+    pub reason: Reason,
+    /// What the checks say; absent without checks or before their first result.
+    pub healthy: Option<bool>,
+}
+
+impl From<Status> for Told {
+    fn from(status: Status) -> Self {
+        let has_more = !status.message.is_empty() || !status.checks.is_empty();
+        Self {
+            incarnation: status.incarnation,
+            number: status.number,
+            wall_ms: status.wall_ms,
+            exit: status.exit,
+            more: has_more.then(|| Box::new((status.message, status.checks))),
+            state: status.state,
+            reason: status.reason,
+            healthy: status.healthy,
+        }
+    }
+}
+
+impl Told {
+    /// For people.
+    pub fn message(&self) -> &str {
+        self.more.as_deref().map_or("", |(message, _)| message)
+    }
+
+    /// What each check said last, in the order of the spec.
+    pub fn checks(&self) -> &[CheckResult] {
+        self.more.as_deref().map_or(&[], |(_, checks)| checks)
     }
 }
 

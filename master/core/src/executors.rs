@@ -115,7 +115,7 @@ impl Core {
         let found = tasks.find_map(|task| {
             let spec = task.executor.as_ref().filter(|spec| spec.id == key.1)?;
             let is_live = !task.latest.is_terminal();
-            is_live.then(|| (spec.clone(), task.role.clone()))
+            is_live.then(|| (spec.clone(), task.role().clone()))
         });
         if let Some((spec, role)) = found {
             self.adopt_executor(agent, key, spec, role);

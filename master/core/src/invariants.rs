@@ -230,12 +230,11 @@ impl Core {
                     "task {id} is indexed at its agent"
                 );
                 ensure!(
-                    !task.status().state.is_terminal() || task.latest.is_terminal(),
+                    !task.told().state.is_terminal() || task.latest.is_terminal(),
                     "task {id} is not behind its status"
                 );
                 let numbers: Vec<u64> = task
-                    .queue
-                    .iter()
+                    .queue()
                     .map(|status| status.number)
                     .filter(|n| *n > 0)
                     .collect();
@@ -255,7 +254,7 @@ impl Core {
         );
         for (id, framework) in &self.frameworks {
             let tasks = || self.tasks.of(id).map(|(_, task)| task);
-            let queued: usize = tasks().map(|task| task.queue.len()).sum();
+            let queued: usize = tasks().map(|task| task.queue().len()).sum();
             ensure!(
                 queued == framework.unacknowledged,
                 "framework {id} counts its statuses"
@@ -268,9 +267,9 @@ impl Core {
             for (role, counted) in &framework.used {
                 let mut used = Resources::new();
                 let holds = |task: &&crate::task_table::Task| {
-                    !task.latest.is_terminal() && task.status().state != TaskState::Unreachable
+                    !task.latest.is_terminal() && task.told().state != TaskState::Unreachable
                 };
-                for task in tasks().filter(holds).filter(|task| task.role == *role) {
+                for task in tasks().filter(holds).filter(|task| task.role() == role) {
                     used.add(&scalars_of(task.resources()));
                 }
                 let agents = self.agents.by_id.values();
@@ -412,15 +411,15 @@ impl Core {
                 let told = outstanding.get(&(task.clone(), of.incarnation)).copied();
                 let told = told.unwrap_or(0);
                 ensure!(
-                    told <= of.queue.len(),
+                    told <= of.queue().len(),
                     "task {task} is not told {told} statuses of {}",
-                    of.queue.len()
+                    of.queue().len()
                 );
                 let is_told = open.is_some() && !telling.will_tell(task);
                 ensure!(
-                    !(is_told || telling.is_whole()) || told == of.queue.len(),
+                    !(is_told || telling.is_whole()) || told == of.queue().len(),
                     "task {task} has told {told} of its {} statuses",
-                    of.queue.len()
+                    of.queue().len()
                 );
             }
         }

@@ -64,7 +64,7 @@ impl Core {
             return;
         }
         let held = countable(task.resources());
-        let (role, agent) = (&task.role, &task.row().agent);
+        let (role, agent) = (task.role(), &task.row().agent);
         let allocator = &mut self.allocator;
         if is_held {
             allocator.allocate(&key.0, role, agent, &held);

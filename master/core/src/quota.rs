@@ -199,7 +199,7 @@ impl Core {
         }
         for framework in self.frameworks.keys() {
             let tasks = self.tasks.of(framework).map(|(_, task)| task);
-            for task in tasks.filter(|task| !task.latest.is_terminal() && role.holds(&task.role)) {
+            for task in tasks.filter(|task| !task.latest.is_terminal() && role.holds(task.role())) {
                 let held = task.resources().unreserved().non_revocable();
                 consumed.add(&held.quantities());
             }

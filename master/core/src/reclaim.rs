@@ -60,7 +60,7 @@ impl Core {
     pub(crate) fn end_reclaim(&mut self, tasks: &[TaskKey], reason: Reason, after: After) {
         let mut told: BTreeMap<FrameworkId, Vec<TaskId>> = BTreeMap::new();
         for key in tasks {
-            let wanted = self.tasks.get(key).and_then(|task| task.wanted);
+            let wanted = self.tasks.get(key).and_then(|task| task.wanted());
             if wanted.is_some_and(|wanted| wanted.reason == reason) {
                 self.set_wanted(key, None);
                 told.entry(key.0.clone()).or_default().push(key.1.clone());
@@ -79,7 +79,7 @@ impl Core {
     pub(crate) fn repeat_reclaims(&mut self, session: SessionId, framework: &FrameworkId) {
         let mut told: BTreeMap<Wanted, Vec<TaskId>> = BTreeMap::new();
         for (id, task) in self.tasks.of(framework) {
-            if let Some(wanted) = task.wanted {
+            if let Some(wanted) = task.wanted() {
                 told.entry(wanted).or_default().push(id.clone());
             }
         }
@@ -106,9 +106,9 @@ impl Core {
             let Some(task) = self.tasks.get_mut(&key) else {
                 continue;
             };
-            let reason = task.wanted.map_or(Reason::None, |wanted| wanted.reason);
+            let reason = task.wanted().map_or(Reason::None, |wanted| wanted.reason);
             if !task.latest.is_terminal() {
-                task.kill = Some(KillWish {
+                task.set_kill(KillWish {
                     grace: None,
                     reason,
                 });
@@ -125,7 +125,7 @@ impl Core {
             return false;
         };
         let wanted = wanted.filter(|_| !task.latest.is_terminal());
-        let before = std::mem::replace(&mut task.wanted, wanted);
+        let before = task.set_wanted(wanted);
         if before == wanted {
             return false;
         }
@@ -187,7 +187,7 @@ impl Core {
             .flat_map(|(at, keys)| keys.iter().map(|key| (*at, key)))
             .collect();
         for (at, key) in &indexed {
-            let wanted = self.tasks.get(key).and_then(|task| task.wanted);
+            let wanted = self.tasks.get(key).and_then(|task| task.wanted());
             if wanted.and_then(|wanted| wanted.until) != Some(*at) {
                 return Err(format!("{key:?} is to be killed and not wanted back"));
             }

@@ -88,7 +88,8 @@ impl Core {
         {
             let held = Resources::clone(task.resources());
             let agent = task.agent();
-            self.stray(agent, key, task.status(), held, Some(reason), after);
+            let status = task.row().status();
+            self.stray(agent, key, &status, held, Some(reason), after);
             self.recount_used(agent);
         }
     }
@@ -161,10 +162,10 @@ impl Core {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
-        task.skipped = None;
+        task.set_skipped(None);
         task.is_delivered = true;
         task.announce(reported.status.number);
-        let was_unreachable = was_unreachable || task.status().state == TaskState::Unreachable;
+        let was_unreachable = was_unreachable || task.told().state == TaskState::Unreachable;
         let is_told = reported.status.number <= task.received;
         let state = reported.status.state;
         if is_told {

@@ -16,7 +16,7 @@ use proffer_model::{
     TaskId, TaskSpec, TaskState,
 };
 
-use crate::effect::{TaskOutline, TaskRow};
+use crate::effect::{TaskOutline, TaskRow, Told};
 use crate::reclaim::Wanted;
 use crate::updates::Update;
 
@@ -28,8 +28,6 @@ pub(crate) type TaskKey = (FrameworkId, TaskId);
 pub(crate) struct Task {
     /// As it is shown; with what its framework was told last, or is about to be.
     row: Arc<TaskRow>,
-    /// Who pays. Of a task whose agent does not know it, the framework's first role.
-    pub(crate) role: Role,
     /// The entry of its framework's demand that it was launched for.
     pub(crate) demand: Option<DemandId>,
     pub(crate) incarnation: Incarnation,
@@ -37,22 +35,17 @@ pub(crate) struct Task {
     pub(crate) executor: Option<Arc<ExecutorSpec>>,
     /// May be later than the status.
     pub(crate) latest: TaskState,
-    /// What the framework has not acknowledged, oldest first; those with the number 0 are the master's own.
-    pub(crate) queue: VecDeque<Status>,
+    /// What the framework has not acknowledged, oldest first; those with the number 0 are the master's own. Most have
+    /// nothing there.
+    queue: Option<Box<VecDeque<Status>>>,
     /// The greatest number of the agent's that was put into the queue.
     pub(crate) received: u64,
     /// The greatest number of the agent's that the framework has acknowledged.
     pub(crate) acknowledged: u64,
     /// The greatest number that the agent has said to have; what comes after `received` it will send.
     pub(crate) announced: u64,
-    /// A number that was not taken and must come again before greater ones are taken.
-    pub(crate) skipped: Option<u64>,
-    /// A kill that was asked for; repeated when the agent registers anew.
-    pub(crate) kill: Option<KillWish>,
-    /// Whether what it holds is wanted back.
-    pub(crate) wanted: Option<Wanted>,
-    /// What its framework has changed of it in this term.
-    pub(crate) update: Option<Box<Update>>,
+    /// What few tasks have.
+    rare: Option<Box<Rare>>,
     /// Whether its agent has ever said that it has it.
     pub(crate) is_delivered: bool,
     /// Whether its framework's usage counts it.
@@ -63,6 +56,19 @@ pub(crate) struct Task {
     is_touched: bool,
 }
 
+/// What is kept of few tasks.
+#[derive(Debug, Default)]
+struct Rare {
+    /// A number that was not taken and must come again before greater ones are taken.
+    skipped: Option<u64>,
+    /// A kill that was asked for; repeated when the agent registers anew.
+    kill: Option<KillWish>,
+    /// Whether what it holds is wanted back.
+    wanted: Option<Wanted>,
+    /// What its framework has changed of it in this term.
+    update: Option<Update>,
+}
+
 impl Task {
     /// What is shown of it.
     pub(crate) fn row(&self) -> &Arc<TaskRow> {
@@ -70,22 +76,112 @@ impl Task {
     }
 
     /// What its framework was told last, or is about to be.
-    pub(crate) fn status(&self) -> &Status {
-        &self.row.status
+    pub(crate) fn told(&self) -> &Told {
+        &self.row.told
+    }
+
+    /// Who pays. Of a task whose agent does not know it, the framework's first role.
+    pub(crate) fn role(&self) -> &Role {
+        &self.row.outline.role
+    }
+
+    /// What the framework has not acknowledged, oldest first.
+    pub(crate) fn queue(&self) -> impl ExactSizeIterator<Item = &Status> {
+        self.queue
+            .as_deref()
+            .map(VecDeque::iter)
+            .unwrap_or_default()
+    }
+
+    /// The framework is to be told this after all else.
+    pub(crate) fn enqueue(&mut self, status: Status) {
+        self.queue.get_or_insert_default().push_back(status);
+    }
+
+    /// What the framework is to be told last.
+    pub(crate) fn last_queued(&mut self) -> Option<&mut Status> {
+        self.queue.as_mut()?.back_mut()
+    }
+
+    /// Takes the oldest of what the framework is to be told.
+    pub(crate) fn dequeue(&mut self, count: usize) -> Vec<Status> {
+        let Some(queue) = &mut self.queue else {
+            return Vec::new();
+        };
+        let taken = queue.drain(..count.min(queue.len())).collect();
+        self.tidy_queue();
+        taken
+    }
+
+    /// A task that runs for long need not keep the room for what it has told.
+    fn tidy_queue(&mut self) {
+        if self.queue().len() == 0 {
+            self.queue = None;
+        }
+    }
+
+    /// A number that was not taken and must come again before greater ones are taken.
+    pub(crate) fn skipped(&self) -> Option<u64> {
+        self.rare.as_ref()?.skipped
+    }
+
+    pub(crate) fn set_skipped(&mut self, skipped: Option<u64>) {
+        self.set_rare(skipped, |rare| &mut rare.skipped);
+    }
+
+    /// A kill that was asked for; repeated when the agent registers anew.
+    pub(crate) fn kill(&self) -> Option<KillWish> {
+        self.rare.as_ref()?.kill
+    }
+
+    pub(crate) fn set_kill(&mut self, kill: KillWish) {
+        self.set_rare(Some(kill), |rare| &mut rare.kill);
+    }
+
+    /// Whether what it holds is wanted back.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        self.rare.as_ref()?.wanted
+    }
+
+    /// Answers what there was before.
+    pub(crate) fn set_wanted(&mut self, wanted: Option<Wanted>) -> Option<Wanted> {
+        self.set_rare(wanted, |rare| &mut rare.wanted)
+    }
+
+    /// What its framework has changed of it in this term.
+    pub(crate) fn update(&self) -> Option<&Update> {
+        self.rare.as_ref()?.update.as_ref()
+    }
+
+    /// The same, to be changed further.
+    pub(crate) fn update_mut(&mut self) -> &mut Update {
+        let rare = self.rare.get_or_insert_default();
+        rare.update.get_or_insert_default()
+    }
+
+    fn set_rare<T>(
+        &mut self,
+        value: Option<T>,
+        field: impl Fn(&mut Rare) -> &mut Option<T>,
+    ) -> Option<T> {
+        match (&mut self.rare, value) {
+            (None, None) => None,
+            (rare, value) => std::mem::replace(field(rare.get_or_insert_default()), value),
+        }
     }
 
     /// Its framework is told this. What its executor says along with it is for the framework alone, and told once.
-    pub(crate) fn set_status(&mut self, mut status: Status) {
-        status.data = Vec::new();
+    pub(crate) fn set_status(&mut self, status: Status) {
+        let told = Told::from(status);
         match Arc::get_mut(&mut self.row) {
-            Some(row) => row.status = status,
+            Some(row) => row.told = told,
             None => {
                 let old = &self.row;
                 self.row = Arc::new(TaskRow {
                     framework: old.framework.clone(),
                     task: old.task.clone(),
                     agent: old.agent.clone(),
-                    status,
+                    told,
                     outline: Arc::clone(&old.outline),
                 });
             }
@@ -128,24 +224,24 @@ impl Task {
 
     /// Whether its framework has been told, or is being told, that it has come to its end.
     pub(crate) fn is_end_told(&self) -> bool {
-        self.status().state.is_terminal() && !self.is_awaited()
+        self.told().state.is_terminal() && !self.is_awaited()
     }
 
     /// Gives up what the agent will send again, and answers how many statuses that were.
     fn leave_to_agent(&mut self) -> usize {
-        let before = self.queue.len();
-        let first = self
-            .queue
-            .iter()
-            .map(|status| status.number)
-            .find(|number| *number > 0);
-        self.queue.retain(|status| status.number == 0);
+        let before = self.queue().len();
+        let numbers = self.queue().map(|status| status.number);
+        let first = numbers.into_iter().find(|number| *number > 0);
+        if let Some(queue) = &mut self.queue {
+            queue.retain(|status| status.number == 0);
+            self.tidy_queue();
+        }
         if first.is_some() {
             self.announced = self.announced.max(self.received);
             self.received = self.acknowledged;
-            self.skipped = first;
+            self.set_skipped(first);
         }
-        before - self.queue.len()
+        before - self.queue().len()
     }
 }
 
@@ -185,7 +281,6 @@ impl Tasks {
     ) -> Task {
         let outline = self.outline_of(spec, &payer.role, group);
         Task {
-            role: payer.role,
             demand: payer.demand,
             incarnation: status.incarnation,
             executor: spec.executor.clone(),
@@ -195,16 +290,13 @@ impl Tasks {
                 task: key.1.clone(),
                 agent,
                 outline,
-                status,
+                told: Told::from(status),
             }),
-            queue: VecDeque::new(),
+            queue: None,
             received: 0,
             acknowledged: 0,
             announced: 0,
-            skipped: None,
-            kill: None,
-            wanted: None,
-            update: None,
+            rare: None,
             is_delivered: false,
             is_charged: false,
             is_held: false,
@@ -379,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_task_is_small() {
-        assert!(size_of::<Task>() <= 224, "{}", size_of::<Task>());
-        assert!(size_of::<TaskRow>() <= 200, "{}", size_of::<TaskRow>());
+        assert!(size_of::<Task>() <= 96, "{}", size_of::<Task>());
+        assert!(size_of::<TaskRow>() <= 104, "{}", size_of::<TaskRow>());
     }
 }

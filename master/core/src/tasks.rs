@@ -6,7 +6,6 @@
 //! the task are not taken either. Resources are free as soon as the *latest* state is terminal, the task's id only when
 //! the terminal status is acknowledged.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,10 +39,12 @@ impl Core {
             return;
         };
         // The same text, kept once.
-        status.task = task.status().task.clone();
-        let is_over = task.status().number == 0 && task.status().state.is_terminal();
+        status.task = task.row().task.clone();
+        let is_over = task.told().number == 0 && task.told().state.is_terminal();
         let is_known = status.number <= task.acknowledged || status.number == 0;
-        let must_wait = task.skipped.is_some_and(|skipped| status.number > skipped);
+        let must_wait = task
+            .skipped()
+            .is_some_and(|skipped| status.number > skipped);
         let is_queued = status.number <= task.received;
         if latest.is_terminal() || status.state.is_terminal() {
             self.release(
@@ -99,7 +100,7 @@ impl Core {
             self.turn.record(Fact::Task(row));
         }
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
-            framework.unacknowledged = framework.unacknowledged.saturating_sub(task.queue.len());
+            framework.unacknowledged = framework.unacknowledged.saturating_sub(task.queue().len());
             framework.live_tasks -= u64::from(!task.latest.is_terminal());
         }
         if let Some(agent) = self.agents.by_id.get_mut(task.agent()) {
@@ -142,7 +143,7 @@ impl Core {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
-        let old = task.status().state;
+        let old = task.told().state;
         if old.is_terminal() || (status.state < old && old != TaskState::Unreachable) {
             return;
         }
@@ -174,14 +175,14 @@ impl Core {
             // Of the master's own only the newest matters then: flapping agents must not fill memory.
             if is_own
                 && framework.telling.is_replaceable(&key.1)
-                && let Some(last) = task.queue.back_mut()
+                && let Some(last) = task.last_queued()
             {
                 *last = status;
                 return;
             }
             framework.telling.note_untold(&key.1, incarnation, is_own);
         }
-        task.queue.push_back(status.clone());
+        task.enqueue(status.clone());
         framework.unacknowledged += 1;
         let told_later = |session: &SessionId| {
             let open = self.sessions.open.get(session);
@@ -218,11 +219,7 @@ impl Core {
         if task.incarnation != incarnation {
             return;
         }
-        let kept: Vec<Status> = task.queue.drain(..count.min(task.queue.len())).collect();
-        if task.queue.is_empty() {
-            // A task that runs for long need not keep the room for them.
-            task.queue = VecDeque::new();
-        }
+        let kept = task.dequeue(count);
         framework.unacknowledged = framework.unacknowledged.saturating_sub(kept.len());
         let number = kept.iter().map(|status| status.number).max().unwrap_or(0);
         task.acknowledged = task.acknowledged.max(number);
@@ -232,7 +229,7 @@ impl Core {
         }
         if kept.iter().any(|status| status.state.is_terminal())
             && let Some(task) = self.forget_task(key)
-            && !task.queue.is_empty()
+            && task.queue().len() > 0
         {
             self.forget_outstanding(key, incarnation);
         }
@@ -251,7 +248,7 @@ impl Core {
         match self.tasks.get_mut(key) {
             Some(task) if !task.latest.is_terminal() => {
                 let reason = Reason::KillRequested;
-                task.kill = Some(KillWish { grace, reason });
+                task.set_kill(KillWish { grace, reason });
                 self.repeat_kill(key, After::Nothing);
                 true
             }
@@ -264,7 +261,7 @@ impl Core {
         let Some(task) = self.tasks.get(key) else {
             return;
         };
-        if let Some(KillWish { grace, reason }) = task.kill {
+        if let Some(KillWish { grace, reason }) = task.kill() {
             let (agent, incarnation) = (task.agent().clone(), task.incarnation);
             self.kill_at(&agent, key, incarnation, grace, reason, after);
         }
@@ -328,9 +325,8 @@ impl Core {
 
     /// Counts a task among what its framework uses, or not any more: a terminal or unreachable task is not counted.
     fn charge(&mut self, key: &TaskKey) {
-        let holds = |task: &Task| {
-            !task.latest.is_terminal() && task.status().state != TaskState::Unreachable
-        };
+        let holds =
+            |task: &Task| !task.latest.is_terminal() && task.told().state != TaskState::Unreachable;
         let is_charged = self.tasks.get(key).is_some_and(holds);
         self.set_charged(key, is_charged);
     }
@@ -345,7 +341,7 @@ impl Core {
             return;
         }
         task.is_charged = is_charged;
-        let used = framework.used.entry(task.role.clone()).or_default();
+        let used = framework.used.entry(task.role().clone()).or_default();
         let amount = scalars_of(task.resources());
         if is_charged {
             used.add(&amount);
@@ -373,11 +369,15 @@ impl Core {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
-        if is_full || task.skipped.is_some_and(|skipped| status.number > skipped) {
-            task.skipped.get_or_insert(status.number);
+        if is_full
+            || task
+                .skipped()
+                .is_some_and(|skipped| status.number > skipped)
+        {
+            task.set_skipped(task.skipped().or(Some(status.number)));
             return;
         }
-        task.skipped = None;
+        task.set_skipped(None);
         task.is_delivered = true;
         let was_awaited = task.is_awaited();
         task.received = status.number;
@@ -423,8 +423,8 @@ impl Core {
     /// is known is ahead of what will be told.
     pub(crate) fn known_status(&self, task: &Task) -> Status {
         if !task.is_awaited() {
-            let say = reconciled(task.status().state, &task.status().message);
-            let exit = task.status().exit;
+            let say = reconciled(task.told().state, task.told().message());
+            let exit = task.told().exit;
             return Status {
                 exit,
                 ..self.own_status(task, say)
@@ -473,7 +473,7 @@ impl Core {
     /// A status in the master's own name.
     fn own_status(&self, task: &Task, say: Say) -> Status {
         Status {
-            task: task.status().task.clone(),
+            task: task.row().task.clone(),
             incarnation: task.incarnation,
             agent: Some(task.agent().clone()),
             number: 0,
@@ -481,8 +481,8 @@ impl Core {
             reason: say.reason,
             message: say.message,
             exit: None,
-            healthy: task.status().healthy,
-            checks: task.status().checks.clone(),
+            healthy: task.told().healthy,
+            checks: task.told().checks().to_vec(),
             wall_ms: self.turn.now.wall_ms,
             data: Vec::new(),
         }

@@ -195,7 +195,7 @@ impl Core {
             let known = self.tasks.get(&key);
             let known = known.filter(|known| known.incarnation == incarnation);
             let index = told.entry((task.clone(), incarnation)).or_default();
-            let status = known.and_then(|known| known.queue.get(*index)).cloned();
+            let status = known.and_then(|known| known.queue().nth(*index)).cloned();
             *index += 1;
             if let Some(status) = status {
                 self.send_status(session, &task, incarnation, status, after);
@@ -297,12 +297,13 @@ impl Core {
         let Some(known) = self.tasks.get(&key) else {
             return;
         };
-        if known.queue.is_empty() {
+        if known.queue().len() == 0 {
             let status = self.known_status(known);
             self.send_session(session, Event::Updated(status), after);
             return;
         }
-        for status in known.queue.clone() {
+        let queue: Vec<Status> = known.queue().cloned().collect();
+        for status in queue {
             self.send_status(session, task, status.incarnation, status, after);
         }
     }

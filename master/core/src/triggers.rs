@@ -1,17 +1,19 @@
-//! When to allocate: whatever changes what is free or wanted is a trigger. The first acts in the same step; those that
-//! follow within a few milliseconds are served together; a slow sweep over everything repairs what a trigger missed.
+//! When to allocate: whatever changes what is free or wanted is a trigger. It acts in the same step as long as little was
+//! done within the last few milliseconds; beyond that, those that follow are served together at their end. So one change is
+//! served at once, and a burst costs a bounded share of the time. A slow sweep over everything repairs what a trigger missed.
 //!
 //! A new term waits until most of the agents and frameworks of the log are back, because the first to come back would
 //! else get what others still hold a share in.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proffer_model::{AgentId, FrameworkId, Time};
 
 use crate::allocation::Scope;
 use crate::core::Core;
 use crate::event::TimerKey;
-use crate::limits::ALLOCATION_STEPS_MAX;
+use crate::limits::{ALLOCATION_STEPS_AT_ONCE_MAX, ALLOCATION_STEPS_MAX};
 
 /// What has changed since the last allocation, and when the next one is due.
 #[derive(Debug)]
@@ -20,13 +22,16 @@ pub(crate) struct Triggers {
     is_sweep: bool,
     /// An allocation stopped because it had taken long enough, and goes on; whether it was one of everything.
     under_way: Option<bool>,
-    last_at: Option<Time>,
+    /// When the time began in which what follows may be served together, and how much was done in it.
+    window: Option<(Time, u32)>,
     sweep_at: u64,
     /// When an exclusion ends, or something has waited long enough: the allocator knows where that is.
     look_at: u64,
     timer_at: Option<u64>,
     /// How much of an allocation one step does at most.
     pub(crate) steps_max: u32,
+    /// How much is done at once before what has changed waits to be served together.
+    pub(crate) at_once_max: u32,
     /// What a new term still waits for.
     recovery: Option<Recovery>,
 }
@@ -60,11 +65,12 @@ impl Triggers {
             is_changed: false,
             is_sweep: true,
             under_way: None,
-            last_at: None,
+            window: None,
             sweep_at: 0,
             look_at: u64::MAX,
             timer_at: None,
             steps_max: ALLOCATION_STEPS_MAX,
+            at_once_max: ALLOCATION_STEPS_AT_ONCE_MAX,
             recovery: (!is_empty).then_some(recovery),
         }
     }
@@ -94,6 +100,24 @@ impl Triggers {
     /// Whether a new term still waits.
     pub(crate) fn is_recovering(&self) -> bool {
         self.recovery.is_some()
+    }
+
+    /// Until when what has changed waits to be served together with what follows.
+    fn rest_until(&mut self, now: Time, coalesce: Duration) -> Option<u64> {
+        self.window
+            .take_if(|(began, _)| now.since(*began) >= coalesce);
+        let (began, steps) = self.window?;
+        let is_new = self.under_way.is_none();
+        (is_new && steps >= self.at_once_max).then(|| began.after(coalesce).mono_ns)
+    }
+
+    /// So much was done.
+    fn worked(&mut self, now: Time, steps: u32) {
+        if steps > 0 {
+            // Where nothing is wanted there was nothing to do: the first demand after it is served at once.
+            let (_, all) = self.window.get_or_insert((now, 0));
+            *all = all.saturating_add(steps);
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -138,10 +162,8 @@ impl Core {
         }
         if !self.triggers.is_idle() {
             let coalesce = self.config.allocation_coalesce;
-            let last = self.triggers.last_at;
-            let is_new = self.triggers.under_way.is_none();
-            if let Some(last) = last.filter(|last| is_new && now.since(*last) < coalesce) {
-                self.set_allocate_timer(last.after(coalesce).mono_ns);
+            if let Some(until) = self.triggers.rest_until(now, coalesce) {
+                self.set_allocate_timer(until);
                 return;
             }
             self.allocate_now();
@@ -169,10 +191,7 @@ impl Core {
             false => Scope::Changed,
         };
         let run = self.allocator.run(now, scope, triggers.steps_max);
-        if run.steps > 0 {
-            // Where nothing is wanted there was nothing to do: the first demand after it is served at once.
-            triggers.last_at = Some(now);
-        }
+        triggers.worked(now, run.steps);
         triggers.under_way = (!run.is_done).then_some(is_sweep);
         if run.is_done {
             if is_sweep {

@@ -39,7 +39,7 @@ impl Core {
             if let Some(labels) = &labels {
                 known.set_labels(labels);
             }
-            let update = known.update.get_or_insert_default();
+            let update = known.update_mut();
             update.labels = labels.or(update.labels.take());
             update.grace = grace.or(update.grace);
         }
@@ -54,7 +54,7 @@ impl Core {
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
-        let Some(update) = task.update.as_deref().cloned() else {
+        let Some(update) = task.update().cloned() else {
             return;
         };
         if let Some(labels) = &update.labels {

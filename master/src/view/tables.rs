@@ -267,21 +267,20 @@ impl Tables {
     }
 
     fn put_task(&mut self, row: Arc<TaskRow>) {
-        let (key, state) = ((row.framework.clone(), row.task.clone()), row.status.state);
+        let (key, state) = ((row.framework.clone(), row.task.clone()), row.told.state);
         if !state.is_terminal() && self.frameworks.get(&key.0).is_none() {
             return;
         }
-        let incarnation = row.status.incarnation;
+        let incarnation = row.told.incarnation;
         *self.counts.tasks.entry(state).or_default() += 1;
         self.history
             .push(Changed::Task(key.0.clone(), key.1.clone()));
         let old = self.tasks.put(row);
         if let Some(old) = &old {
-            decrease(self.counts.tasks.get_mut(&old.status.state));
+            decrease(self.counts.tasks.get_mut(&old.told.state));
         }
-        let was_ended = old.is_some_and(|old| {
-            old.status.state.is_terminal() && old.status.incarnation == incarnation
-        });
+        let was_ended = old
+            .is_some_and(|old| old.told.state.is_terminal() && old.told.incarnation == incarnation);
         if state.is_terminal() && !was_ended {
             self.on_task_ended(key, incarnation);
         }
@@ -301,7 +300,7 @@ impl Tables {
         }
         if let Some((oldest, incarnation)) = ended.pop_front() {
             let key = (framework, oldest);
-            let is_same = |row: &Arc<TaskRow>| row.status.incarnation == incarnation;
+            let is_same = |row: &Arc<TaskRow>| row.told.incarnation == incarnation;
             if self.tasks.get(&key).is_some_and(is_same) {
                 self.remove_ended(key);
             }
@@ -313,7 +312,7 @@ impl Tables {
         if self
             .tasks
             .get(&key)
-            .is_some_and(|row| row.status.state.is_terminal())
+            .is_some_and(|row| row.told.state.is_terminal())
         {
             self.remove_task(&key);
         }
@@ -323,14 +322,14 @@ impl Tables {
         if let Some(old) = self.tasks.remove(key) {
             self.history
                 .push(Changed::Task(key.0.clone(), key.1.clone()));
-            decrease(self.counts.tasks.get_mut(&old.status.state));
+            decrease(self.counts.tasks.get_mut(&old.told.state));
         }
     }
 
     fn live_tasks_of(&self, framework: &FrameworkId) -> Vec<TaskKey> {
         let rows = self.tasks.from(|row| row.framework < *framework);
         let of = rows.take_while(|row| row.framework == *framework);
-        of.filter(|row| !row.status.state.is_terminal())
+        of.filter(|row| !row.told.state.is_terminal())
             .map(|row| row.key())
             .collect()
     }
@@ -407,7 +406,7 @@ mod tests {
             framework: framework(id),
             task,
             agent: "a".parse().expect("id"),
-            status,
+            told: status.into(),
             outline: Arc::new(outline),
         }))
     }

@@ -162,6 +162,7 @@ fn an_accept_launches_counts_demand_down_and_gives_the_rest_back() {
 #[test]
 fn an_accept_with_a_bad_offer_is_refused_and_its_good_offers_go_back() {
     let mut world = World::new();
+    world.core.triggers.at_once_max = 0;
     world.agent("a", "cpus:1");
     world.agent("b", "cpus:1");
     let session = world.framework();

@@ -135,3 +135,22 @@ fn an_agent_that_loses_a_reservation_under_a_task_is_not_overcommitted() {
     }
     world.drain(session);
 }
+
+#[test]
+fn changes_are_served_at_once_until_much_was_done_and_then_together() {
+    let mut world = World::new();
+    let session = world.framework();
+    world.demand(session, vec![want("w", 200, "cpus:1", 0)]);
+    world.pass_s(1);
+    let mut served = Vec::new();
+    for i in 0..200 {
+        world.agent(&format!("h{i}"), "cpus:1");
+        served.push(world.offers(session).len());
+    }
+    let at_once = served.iter().zip(1..).take_while(|(of, all)| *of == all);
+    let at_once = at_once.count();
+    assert!((20..100).contains(&at_once), "{served:?}");
+    assert_eq!(served.last(), Some(&at_once), "the others wait");
+    world.pass_ms(10);
+    assert_eq!(world.offers(session).len(), 200);
+}

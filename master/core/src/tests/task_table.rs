@@ -92,7 +92,7 @@ impl Stage {
             .core
             .tasks
             .get(&key)
-            .map(|task| task.status().state)
+            .map(|task| task.told().state)
     }
 
     fn says(&mut self, state: TaskState) {

@@ -141,13 +141,7 @@ fn what_has_ended_stays_ended() {
     run.says(2, TaskState::Failed);
     run.says(3, TaskState::Running);
     let key = (run.framework.clone(), task_id("t"));
-    let state = |run: &Running| {
-        run.world
-            .core
-            .tasks
-            .get(&key)
-            .map(|task| task.status().state)
-    };
+    let state = |run: &Running| run.world.core.tasks.get(&key).map(|task| task.told().state);
     assert_eq!(state(&run), Some(TaskState::Failed));
     let mut run = launched();
     run.says(1, TaskState::Killing);

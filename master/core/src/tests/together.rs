@@ -72,7 +72,7 @@ fn a_task_that_ends_and_is_forgotten_in_one_step_is_shown_at_its_end() {
         .facts
         .iter()
         .filter_map(|fact| match fact {
-            Fact::Task(row) => Some(format!("{} {}", row.name(), row.status.state)),
+            Fact::Task(row) => Some(format!("{} {}", row.name(), row.told.state)),
             Fact::FrameworkGone { .. } => Some("gone".to_owned()),
             _ => None,
         })

@@ -223,6 +223,7 @@ fn what_is_freed_comes_as_another_offer_and_both_are_accepted_with_a_task_larger
 #[test]
 fn shapes_are_not_held_up_by_offers_that_are_too_small() {
     let mut world = World::new();
+    world.core.triggers.at_once_max = 0;
     let link = world.agent("a", "cpus:4");
     let session = world.framework();
     let (framework, _) = world.subscribed(session);

@@ -79,7 +79,7 @@ pub(super) fn encode_task(row: &TaskRow, agent: Option<&AgentRow>) -> v1::Task {
         host: description
             .map(|agent| agent.host.clone())
             .unwrap_or_default(),
-        status: Some(encode_status(&row.status)),
+        status: Some(encode_status(&row.status())),
         resources: Some(encode_resources(&row.outline.resources)),
         labels: row.outline.labels.clone(),
         ports: row.outline.ports.iter().map(encode_port).collect(),

@@ -113,7 +113,7 @@ pub(super) fn tasks(
             && (framework.is_none() || passes(task.as_ref(), &row.task))
     });
     let is_wanted = |row: &TaskRow| {
-        let state = row.status.state;
+        let state = row.told.state;
         passes(task.as_ref(), &row.task)
             && passes(agent.as_ref(), &row.agent)
             && is_in(&states, state)
