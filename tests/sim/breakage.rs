@@ -49,11 +49,13 @@ pub(super) enum Breakage {
     MessageRepeated,
     /// An agent ends an executor that nobody wants ended.
     ExecutorEndedUnasked,
+    /// A master does not hear that a framework's session has ended.
+    StandByForgotten,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 22] = [
+    pub(super) const ALL: [(Self, u64); 23] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -76,6 +78,7 @@ impl Breakage {
         (Self::GroupSplit, 10),
         (Self::MessageRepeated, 10),
         (Self::ExecutorEndedUnasked, 10),
+        (Self::StandByForgotten, 10),
     ];
 
     /// The faults under which this rule matters.
@@ -134,6 +137,10 @@ impl Breakage {
                 partition: 40,
                 master_freeze: 60,
                 slow_message: 50,
+                ..broken
+            },
+            Self::StandByForgotten => Faults {
+                stand_by: 5,
                 ..broken
             },
             Self::GroupSplit => Faults {

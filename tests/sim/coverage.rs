@@ -70,6 +70,9 @@ pub(super) enum Seen {
     ExecutorShutDown,
     ExecutorEnded,
     MessageEchoed,
+    StoodBy,
+    ActiveLeft,
+    TookOver,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -101,7 +104,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 61] = [
+pub(super) const FLOORS: [(Seen, u64); 64] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -163,4 +166,7 @@ pub(super) const FLOORS: [(Seen, u64); 61] = [
     (Seen::ExecutorShutDown, 500),
     (Seen::ExecutorEnded, 600),
     (Seen::MessageEchoed, 3_000),
+    (Seen::StoodBy, 2_000),
+    (Seen::ActiveLeft, 1_500),
+    (Seen::TookOver, 1_200),
 ];

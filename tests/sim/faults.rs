@@ -48,6 +48,8 @@ pub(super) struct Faults {
     /// A framework has executors of its own.
     pub(super) has_crew: bool,
     pub(super) executor_kill: u64,
+    /// How often, of ticks, a framework without a second session connects one.
+    pub(super) stand_by: u64,
     pub(super) executor_break: u64,
     pub(super) has_quota: bool,
     pub(super) breakage: Option<Breakage>,
@@ -89,6 +91,7 @@ impl Faults {
             has_pods: rate(1) > 0,
             has_crew: rate(1) > 0,
             executor_kill: rate(100),
+            stand_by: rate(5),
             executor_break: rate(50),
             breakage: None,
         }

@@ -14,6 +14,7 @@ use proffer_model::{
 use super::coverage::Seen;
 use super::network::{Asked, Parcel};
 use super::process::Who;
+use super::standby::StandBy;
 use super::story::tell;
 use super::wants::Wants;
 use super::world::{Input, MS, Outcome, SECOND, World};
@@ -21,16 +22,17 @@ use super::world::{Input, MS, Outcome, SECOND, World};
 /// Whoever has nothing to ask for here.
 pub(super) const STRANGER: &str = "stranger";
 /// Silence after which another master is looked for.
-const SILENCE_MAX: u64 = 5 * SECOND;
+pub(super) const SILENCE_MAX: u64 = 5 * SECOND;
 
 pub(super) struct Framework {
     pub(super) wants: Wants,
     pub(super) id: Option<FrameworkId>,
     connection: Option<u64>,
+    pub(super) standby: Option<StandBy>,
     is_connecting: bool,
     is_subscribed: bool,
     next_master: usize,
-    leader: (u64, usize),
+    pub(super) leader: (u64, usize),
     generation: Generation,
     demand_generation: u64,
     heard_at: u64,
@@ -71,6 +73,7 @@ impl Framework {
             wants,
             id: None,
             connection: None,
+            standby: None,
             is_connecting: false,
             is_subscribed: false,
             next_master: number,
@@ -89,6 +92,27 @@ impl Framework {
             puts: 0,
             version: 0,
         }
+    }
+
+    pub(super) fn is_standby(&self, connection: u64) -> bool {
+        let standby = self.standby.as_ref();
+        standby.is_some_and(|standby| standby.connection == connection)
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.connection.is_some() && self.is_subscribed
+    }
+
+    /// It has no active session any more.
+    pub(super) fn take_connection(&mut self) -> Option<u64> {
+        self.is_subscribed = false;
+        self.connection.take()
+    }
+
+    /// Another session is the active one; answers the one before.
+    pub(super) fn take_over(&mut self, connection: u64, now: u64) -> Option<u64> {
+        (self.heard_at, self.processed) = (now, 0);
+        self.connection.replace(connection)
     }
 
     pub(super) fn describe(&self) -> String {
@@ -116,6 +140,7 @@ impl World {
         let it = &mut self.frameworks[n];
         (it.connection, it.unary, it.is_connecting, it.is_subscribed) = (None, None, false, false);
         it.is_acknowledgement_due = false;
+        it.standby = None;
         it.overtaken.clear();
         it.asked.clear();
     }
@@ -148,7 +173,7 @@ impl World {
         self.input_after(MS, Who::Framework(n), Input::Framework(calls));
     }
 
-    fn framework_looks(&mut self, n: usize, wait: u64) {
+    pub(super) fn framework_looks(&mut self, n: usize, wait: u64) {
         let jitter = self.random.below(100 * MS);
         self.input_after(
             wait + jitter,
@@ -170,7 +195,10 @@ impl World {
                 let principal = it.wants.principal();
                 self.connect(Who::Framework(n), master, principal);
             }
-            FrameworkInput::Tick => self.framework_ticks(n),
+            FrameworkInput::Tick => {
+                self.framework_ticks(n);
+                self.draw_standby(n)?;
+            }
             FrameworkInput::OvertakenCalls { connection } => {
                 if self.frameworks[n].overtaken.contains(&connection) {
                     self.overtaken_calls(n, connection);
@@ -195,6 +223,8 @@ impl World {
         }
         it.leader = (epoch, master);
         it.next_master = master;
+        self.standby_lost(n);
+        let it = &mut self.frameworks[n];
         if let Some(old) = it.connection.take() {
             it.is_subscribed = false;
             self.close(Who::Framework(n), old, false);
@@ -207,6 +237,10 @@ impl World {
         let it = &mut self.frameworks[n];
         if it.unary == Some(connection) {
             self.put_again(n);
+            return;
+        }
+        if it.is_standby(connection) {
+            self.standby_opened(n, connection);
             return;
         }
         it.is_connecting = false;
@@ -241,6 +275,10 @@ impl World {
             it.unary = None;
             return;
         }
+        if it.is_standby(connection) {
+            self.standby_lost(n);
+            return;
+        }
         it.is_connecting = false;
         self.framework_looks(n, 100 * MS);
     }
@@ -248,6 +286,10 @@ impl World {
     pub(super) fn framework_lost(&mut self, n: usize, connection: u64) {
         let it = &mut self.frameworks[n];
         it.overtaken.remove(&connection);
+        if it.is_standby(connection) {
+            self.standby_lost(n);
+            return;
+        }
         if it.unary == Some(connection) {
             it.unary = None;
         }
@@ -296,6 +338,10 @@ impl World {
                         self.frameworks[n].overtaken.remove(&connection);
                         self.close(Who::Framework(n), connection, false);
                     }
+                    return Ok(());
+                }
+                let is_standby = self.frameworks[n].is_standby(connection);
+                if is_standby && !self.standby_hears(n, &event) {
                     return Ok(());
                 }
                 if self.frameworks[n].connection != Some(connection) {

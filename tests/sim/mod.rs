@@ -16,6 +16,7 @@ mod network;
 mod operator;
 mod process;
 mod random;
+mod standby;
 mod story;
 mod term;
 mod wants;

@@ -359,6 +359,7 @@ impl World {
                     link: LinkId(connection),
                 },
             ),
+            Who::Framework(_) if self.is_broken(Breakage::StandByForgotten) => Ok(()),
             Who::Framework(_) if was_known => self.step_core(
                 n,
                 Event::SessionClosed {
