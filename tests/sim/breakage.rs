@@ -51,11 +51,13 @@ pub(super) enum Breakage {
     ExecutorEndedUnasked,
     /// A master does not hear that a framework's session has ended.
     StandByForgotten,
+    /// A master takes a tenth of a deadline for the whole.
+    DeadlineHurried,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 23] = [
+    pub(super) const ALL: [(Self, u64); 24] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -79,6 +81,7 @@ impl Breakage {
         (Self::MessageRepeated, 10),
         (Self::ExecutorEndedUnasked, 10),
         (Self::StandByForgotten, 10),
+        (Self::DeadlineHurried, 10),
     ];
 
     /// The faults under which this rule matters.
@@ -137,6 +140,10 @@ impl Breakage {
                 partition: 40,
                 master_freeze: 60,
                 slow_message: 50,
+                ..broken
+            },
+            Self::DeadlineHurried => Faults {
+                has_operator: true,
                 ..broken
             },
             Self::StandByForgotten => Faults {

@@ -15,6 +15,8 @@ use super::world::{Outcome, SECOND};
 
 /// How long after an agent was last heard an offer of it may be made: suspicion, the look at silence, and a little.
 const OFFER_SILENCE_MAX: u64 = 7 * SECOND;
+/// How late an agent may kill what it was told to: it may be down for a minute, and is told again when it is back.
+const KILL_LATE_MAX: u64 = 120 * SECOND;
 /// What may wait for one peer.
 const QUEUE_LEN_MAX: usize = 10_000;
 
@@ -33,6 +35,8 @@ pub(super) struct Checks {
     executors_to_end: BTreeSet<(usize, ExecutorId)>,
     /// The tasks of each group, by each of them.
     groups: BTreeMap<TaskId, Arc<[TaskId]>>,
+    /// From when to when tasks of a host may be killed because it is drained.
+    drains: BTreeMap<usize, Vec<(u64, u64)>>,
     /// Messages that have come, by whom they came to.
     messages: BTreeSet<(&'static str, Vec<u8>)>,
     /// The newest status of each task, as its framework knows it.
@@ -344,6 +348,30 @@ impl Checks {
         }
     }
 
+    /// S11: a drain kills what is left at its deadline, and nothing before.
+    pub(super) fn on_drain_asked(&mut self, agent: &AgentId, now: u64, deadline: u64) {
+        if let Some(host) = self.host_of(agent) {
+            // A clock may be fast.
+            let from = now + deadline - deadline / 50;
+            self.drains.entry(host).or_default().push((from, u64::MAX));
+        }
+    }
+
+    /// Nothing more is killed, but what an agent has been told to before and is late with.
+    pub(super) fn on_drain_over(&mut self, agent: &AgentId, now: u64) {
+        let host = self.host_of(agent);
+        let drains = host.and_then(|host| self.drains.get_mut(&host));
+        for (from, until) in drains.into_iter().flatten() {
+            // Of one that was not due yet nothing is to come.
+            let late = if *from > now {
+                now
+            } else {
+                now + KILL_LATE_MAX
+            };
+            *until = (*until).min(late);
+        }
+    }
+
     /// A message comes at most once.
     pub(super) fn on_message(&mut self, to: &'static str, data: &[u8]) -> Outcome {
         match self.messages.insert((to, data.to_vec())) {
@@ -353,8 +381,11 @@ impl Checks {
     }
 
     /// S7, S8: nothing ends a task that its framework wants to run.
-    pub(super) fn on_signalled(&self, task: &TaskId, _host: usize, _now: u64) -> Outcome {
-        match self.to_kill.contains(task) {
+    pub(super) fn on_signalled(&self, task: &TaskId, host: usize, now: u64) -> Outcome {
+        let drains = self.drains.get(&host);
+        let mut drains = drains.into_iter().flatten();
+        let is_due = drains.any(|(from, until)| (*from..*until).contains(&now));
+        match is_due || self.to_kill.contains(task) {
             true => Ok(()),
             false => Err(format!("{task} is told to end, and its framework wants it")),
         }

@@ -73,6 +73,8 @@ pub(super) enum Seen {
     StoodBy,
     ActiveLeft,
     TookOver,
+    Reclaimed,
+    TaskDrained,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -104,7 +106,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 64] = [
+pub(super) const FLOORS: [(Seen, u64); 66] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -169,4 +171,6 @@ pub(super) const FLOORS: [(Seen, u64); 64] = [
     (Seen::StoodBy, 2_000),
     (Seen::ActiveLeft, 1_500),
     (Seen::TookOver, 1_200),
+    (Seen::Reclaimed, 1_000),
+    (Seen::TaskDrained, 100),
 ];

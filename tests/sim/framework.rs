@@ -8,7 +8,7 @@ use proffer_master_core::event::StateCall;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{
     AgentId, FrameworkDescription, FrameworkId, Generation, Incarnation, Offer, Operation,
-    OperationResult, Problem, StateKey, Status, TaskId, TaskState, code,
+    OperationResult, Problem, Reason, StateKey, Status, TaskId, TaskState, code,
 };
 
 use super::coverage::Seen;
@@ -400,6 +400,16 @@ impl World {
                 self.reconcile(n, connection, Some(&agent));
                 self.call_demand(n);
             }
+            Event::Reclaim { tasks, reason, .. } => {
+                self.seen.count(Seen::Reclaimed);
+                let ends = reason != Reason::None && self.frameworks[n].wants.kills_some();
+                for task in tasks.iter().filter(|_| ends) {
+                    // Some it ends itself, of others it waits for the deadline.
+                    if self.random.one_in(3) {
+                        self.kill_task(n, connection, task);
+                    }
+                }
+            }
             Event::Message { data, .. } => {
                 self.seen.count(Seen::MessageEchoed);
                 self.checks.on_message("a framework", &data)?;
@@ -559,6 +569,9 @@ impl World {
     }
 
     fn count_status(&mut self, status: &Status) {
+        if status.state == TaskState::Killed && status.reason == Reason::AgentDrained {
+            self.seen.count(Seen::TaskDrained);
+        }
         match status.state {
             TaskState::Unreachable => self.seen.count(Seen::TaskUnreachable),
             TaskState::Dropped => self.seen.count(Seen::TaskDropped),

@@ -2,6 +2,7 @@
 //! answered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proffer_master_core::event::OperatorCall;
 use proffer_model::registry::Operation;
@@ -108,11 +109,16 @@ impl World {
                 let agent = agents[self.random.index(agents.len())].clone();
                 self.operator.out_of_use = Some(agent.clone());
                 self.seen.count(Seen::AgentDrained);
-                return Some(match self.random.below(2) {
+                let seconds = 3 + self.random.below(20);
+                return Some(match self.random.below(3) {
                     0 => OperatorCall::DeactivateAgent { agent },
-                    _ => OperatorCall::DrainAgent {
+                    1 => OperatorCall::DrainAgent {
                         agent,
                         deadline: None,
+                    },
+                    _ => OperatorCall::DrainAgent {
+                        agent,
+                        deadline: Some(Duration::from_secs(seconds)),
                     },
                 });
             }
@@ -183,6 +189,14 @@ impl World {
         if let Some(promised) = promised {
             self.checks.on_asked(request, format!("{promised:?}"));
         }
+        if let OperatorCall::DrainAgent {
+            agent,
+            deadline: Some(deadline),
+        } = &call
+        {
+            let ns = u64::try_from(deadline.as_nanos()).expect("small");
+            self.checks.on_drain_asked(agent, self.now, ns);
+        }
         let asked = Asked::Operator(call);
         self.send(Who::Operator, connection, Parcel::Ask { request, asked });
     }
@@ -205,6 +219,9 @@ impl World {
         match *reply {
             Ok(_) => {
                 self.seen.count(Seen::OperatorDone);
+                if let OperatorCall::ReactivateAgent { agent } = &call {
+                    self.checks.on_drain_over(agent, self.now);
+                }
                 if matches!(call, OperatorCall::Operate { .. }) {
                     self.seen.count(Seen::Reserved);
                 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use proffer_master_core::config::Config;
 use proffer_master_core::core::Core;
 use proffer_master_core::effect::{After, Effect, Fact, Reply};
-use proffer_master_core::event::{Event, LinkId, RequestId, Seq, SessionId, TimerKey};
+use proffer_master_core::event::{
+    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, TimerKey,
+};
 use proffer_model::link::{ToAgent, ToMaster};
 use proffer_model::registry::{Operation, Registry};
 use proffer_model::session::{Answer, Call, Event as SessionEvent};
@@ -309,6 +311,7 @@ impl World {
     fn hears_request(&mut self, n: usize, connection: u64, number: u64, asked: Asked) -> Outcome {
         let principal = self.network.connections[&connection].principal;
         let principal = Principal::new(principal).expect("a good name");
+        let is_hurried = self.is_broken(Breakage::DeadlineHurried);
         let Some(term) = self.term(n) else {
             return Ok(());
         };
@@ -327,6 +330,14 @@ impl World {
                 generation,
                 call,
             },
+            Asked::Operator(OperatorCall::DrainAgent { agent, deadline }) if is_hurried => {
+                let deadline = deadline.map(|deadline| deadline / 10);
+                Event::OperatorRequested {
+                    request,
+                    principal,
+                    call: OperatorCall::DrainAgent { agent, deadline },
+                }
+            }
             Asked::Operator(call) => Event::OperatorRequested {
                 request,
                 principal,
