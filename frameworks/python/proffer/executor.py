@@ -17,7 +17,6 @@ until the agent has it on disk; `Agent.leave` ends `run` when nothing is left to
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Sequence
 
@@ -184,10 +183,9 @@ async def _converse(executor: Executor, agent: Agent, stream: grpc.aio.StreamStr
         for task in done:
             task.result()
     finally:
-        for task in (writer, reader):
-            task.cancel()
-            with contextlib.suppress(BaseException):
-                await task
+        writer.cancel()
+        reader.cancel()
+        await asyncio.gather(writer, reader, return_exceptions=True)
 
 
 async def _write(agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:

@@ -53,6 +53,11 @@ mod tests;
 mod token;
 mod told;
 
+/// The guide's programs, compiled, and run where they need no cluster.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/write-a-framework.md")]
+mod guide {}
+
 pub use events::{Events, Received};
 pub use framework::Framework;
 pub use handle::{Connection, Handle, PendingAnswer, Session};

@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::time::format_duration;
-use proffer_model::{Kind, Problem, Status as ModelStatus, code};
+use proffer_model::{Epoch, Kind, Problem, Status as ModelStatus, code};
 use proffer_proto::{decode_event, encode_call, problem_of, v1};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -41,6 +41,8 @@ pub(crate) struct Pump<'a> {
     calls: mpsc::Sender<v1::SessionCall>,
     events: Streaming<v1::SessionEvent>,
     silence_max: Duration,
+    /// Of the session: calls are meant for this term alone.
+    epoch: Epoch,
     heard: Instant,
     waiting: BTreeMap<u64, Waiting>,
     /// Calls that were above the rate, by when they are called again.
@@ -75,6 +77,7 @@ impl<'a> Pump<'a> {
             silence_max: link
                 .heartbeat_interval
                 .saturating_mul(HEARTBEATS_MISSED_MAX),
+            epoch: link.active.session.epoch,
             heard: Instant::now(),
             waiting: BTreeMap::new(),
             delayed: BTreeSet::new(),
@@ -280,7 +283,10 @@ impl<'a> Pump<'a> {
             Call::SetDemand(demand) if !self.memory.is_latest(demand) => {
                 self.on_answered(request, Answer::Done);
             }
-            call => self.outgoing.push_back(encode_call(request, call)),
+            call => {
+                let call = in_term(self.epoch, encode_call(request, call));
+                self.outgoing.push_back(call);
+            }
         }
     }
 
@@ -327,7 +333,7 @@ impl<'a> Pump<'a> {
 
     fn enqueue(&mut self, call: Call, reply: Option<Reply>) {
         let request = self.memory.next_request();
-        let message = encode_call(request, &call);
+        let message = in_term(self.epoch, encode_call(request, &call));
         let waiting = Waiting { reply, call };
         self.waiting.insert(request, waiting);
         match message.encoded_len() {
@@ -338,6 +344,12 @@ impl<'a> Pump<'a> {
             _ => self.outgoing.push_back(message),
         }
     }
+}
+
+/// Says in which term a call is to be done.
+fn in_term(epoch: Epoch, mut call: v1::SessionCall) -> v1::SessionCall {
+    call.epoch = Some(epoch.0);
+    call
 }
 
 /// How long to wait before a call that was above the rate is called again; none: the author is told.

@@ -223,6 +223,8 @@ pub struct FakeSession {
     sequence: u64,
     /// The framework id that the subscription named.
     pub framework: Option<FrameworkId>,
+    /// The term that the last call was meant for.
+    pub called_in: Option<Epoch>,
     /// Ids and numbers that were given last.
     given: Given,
 }
@@ -281,7 +283,9 @@ impl FakeSession {
     /// The next call.
     pub async fn call(&mut self) -> (u64, Call) {
         let call = within(self.calls.message()).await.expect("no error");
-        decode_call(call.expect("the session is open")).expect("a good call")
+        let call = call.expect("the session is open");
+        self.called_in = call.epoch.map(Epoch);
+        decode_call(call).expect("a good call")
     }
 
     /// The next call, or none when the framework has gone.
@@ -470,6 +474,7 @@ impl Scheduler for SchedulerService {
             epoch: Epoch(0),
             sequence: 0,
             framework: None,
+            called_in: None,
             given: Given::default(),
         };
         // A test that looks no longer lets the session end.

@@ -150,6 +150,7 @@ async fn offers_that_nobody_handles_are_declined_and_a_failing_handler_ends_the_
         match session.call().await {
             (request, Call::Decline { offers, .. }) => {
                 assert_eq!(offers.len(), 2);
+                assert_eq!(session.called_in, Some(proffer_model::Epoch(1)));
                 break request;
             }
             (_, Call::Acknowledge { .. }) => {}
