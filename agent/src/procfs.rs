@@ -75,7 +75,7 @@ fn processes() -> impl Iterator<Item = u32> {
 }
 
 /// A field of `/proc/<pid>/stat` from the third on, numbered as in proc(5). The second is a name that may hold anything.
-fn field(stat: &str, number: usize) -> Option<&str> {
+pub(crate) fn field(stat: &str, number: usize) -> Option<&str> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(number.checked_sub(3)?)
 }
