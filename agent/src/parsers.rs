@@ -4,10 +4,12 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+use proffer_model::CheckAnswer;
 
 use crate::checkpoint::frame::{self, Records};
 use crate::logs;
-use crate::procfs::ProcessId;
+use crate::probe;
+use crate::procfs::{self, ProcessId};
 use crate::supervisor::protocol;
 
 pub use crate::image::parsers::{
@@ -40,6 +42,21 @@ pub fn read_pid(text: &str, name: &str) -> Option<(u32, u64)> {
 /// A line of the file `pid` of a run.
 pub fn write_pid(name: &str, pid: u32, start: u64) -> String {
     protocol::pid_line(name, ProcessId { pid, start })
+}
+
+/// A field of `/proc/<pid>/stat`, numbered as in proc(5).
+pub fn process_field(stat: &str, number: usize) -> Option<&str> {
+    procfs::field(stat, number)
+}
+
+/// What a check over HTTP makes of an answer, and whether it passes.
+pub fn read_check_answer(bytes: &[u8]) -> io::Result<(Option<CheckAnswer>, bool)> {
+    probe::answer_of(bytes)
+}
+
+/// What is shown of the output of a check by command.
+pub fn last_line(output: &[u8]) -> String {
+    probe::last_line(output)
 }
 
 /// What there is of the output `stdout` of a run, or its last lines.

@@ -15,6 +15,7 @@ use hyper::header::{HOST, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use proffer_agent_core::{Event, RunId};
 use proffer_model::{CheckAnswer, CheckKind};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -24,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::inbox::Inbox;
 use crate::limits::PROBES_MAX;
 
-pub(crate) use command::Commands;
+pub(crate) use command::{Commands, last_line};
 
 /// A check that did not pass.
 #[derive(Debug)]
@@ -138,7 +139,11 @@ async fn connect(hosts: &[String], port: u16) -> io::Result<TcpStream> {
     Err(first.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-async fn get(stream: TcpStream, port: u16, path: &str) -> Result<CheckAnswer, Failed> {
+async fn get(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    port: u16,
+    path: &str,
+) -> Result<CheckAnswer, Failed> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(unanswered)?;
@@ -168,6 +173,22 @@ async fn get(stream: TcpStream, port: u16, path: &str) -> Result<CheckAnswer, Fa
     })
 }
 
+/// What a check over HTTP makes of these bytes, and whether it passes: for `parsers.rs`.
+pub(crate) fn answer_of(bytes: &[u8]) -> io::Result<(Option<CheckAnswer>, bool)> {
+    /// The call, which nobody reads.
+    const CALL_LEN_MAX: usize = 1_024;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(async {
+        let (near, mut far) = tokio::io::duplex(bytes.len().max(CALL_LEN_MAX));
+        far.write_all(bytes).await?;
+        far.shutdown().await?;
+        Ok(match get(near, 80, "/").await {
+            Ok(answer) => (Some(answer), true),
+            Err(failed) => (failed.answer, false),
+        })
+    })
+}
+
 fn unanswered(error: impl std::fmt::Display) -> Failed {
     Failed {
         why: error.to_string(),
@@ -177,7 +198,7 @@ fn unanswered(error: impl std::fmt::Display) -> Failed {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
     use super::*;

@@ -92,7 +92,7 @@ fn describe(status: ExitStatus, output: &[u8]) -> String {
 }
 
 /// The last line that is not blank, without control characters.
-fn last_line(output: &[u8]) -> String {
+pub(crate) fn last_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let mut lines = text.lines().rev().map(str::trim);
     let line = lines.find(|line| !line.is_empty()).unwrap_or_default();

@@ -12,14 +12,17 @@
     reason = "whatever is not as expected is to be told by a panic"
 )]
 
+mod cases;
 mod command_line;
 mod config;
 mod discovery;
 mod expect;
 mod files;
+mod host;
 mod http;
 mod image;
 mod input;
+mod mesos;
 mod message;
 pub mod mutate;
 mod services;
@@ -63,4 +66,7 @@ pub const TARGETS: &[Target] = targets! {
     discovery: app_feed labels proxy_names proxy_answers proxy_template;
     config: config_files;
     command_line: app_files terminal;
+    mesos: mesos_scheduler mesos_executor mesos_master;
+    cases: case_language;
+    host: process_stat check_answers;
 };

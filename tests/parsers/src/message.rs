@@ -77,11 +77,16 @@ const NUMBERS: [u64; 20] = [
 
 /// All messages by their full name, such as `.proffer.v1.SessionCall`.
 static MESSAGES: LazyLock<BTreeMap<String, DescriptorProto>> = LazyLock::new(|| {
-    let set = FileDescriptorSet::decode(proffer_proto::DESCRIPTORS).expect("our own descriptors");
     let mut all = BTreeMap::new();
-    for file in set.file {
-        let package = format!(".{}", file.package());
-        add(&mut all, &package, file.message_type);
+    for bytes in [
+        proffer_proto::DESCRIPTORS,
+        proffer_proto::mesos::DESCRIPTORS,
+    ] {
+        let set = FileDescriptorSet::decode(bytes).expect("our own descriptors");
+        for file in set.file {
+            let package = format!(".{}", file.package());
+            add(&mut all, &package, file.message_type);
+        }
     }
     all
 });

@@ -125,4 +125,7 @@ everyday! {
     app_feed labels proxy_names proxy_answers proxy_template
     config_files
     app_files terminal
+    mesos_scheduler mesos_executor mesos_master
+    case_language
+    process_stat check_answers
 }
