@@ -80,6 +80,9 @@ pub struct Options {
     /// How long an executor of a framework may be without a session before it is ended [default: 60s]
     #[arg(long, env = "PROFFER_AGENT_EXECUTOR_WAIT", value_name = "DURATION")]
     pub executor_wait: Option<DurationText>,
+    /// Let executors that were written for Mesos call as they would call Mesos's agent [default: true]
+    #[arg(long, env = "PROFFER_AGENT_MESOS_API", value_name = "BOOL")]
+    pub mesos_api: Option<bool>,
     /// File with the token of this host, made when it is not there [default: as PROFFER_TOKEN_FILE says, or this
     /// user's]
     #[arg(long, env = "PROFFER_AGENT_TOKEN_FILE", value_name = "FILE")]
@@ -128,6 +131,7 @@ layered!(Options {
     cpu_hard_limit,
     keep_ended,
     executor_wait,
+    mesos_api,
     token_file,
     insecure_allow_unauthenticated,
     insecure_allow_plaintext,
@@ -166,6 +170,8 @@ pub struct Config {
     pub keep_ended: Duration,
     /// How long an executor of a framework may be without a session.
     pub executor_wait: Duration,
+    /// Whether executors that were written for Mesos may call.
+    pub mesos_api: bool,
     /// The file with the token of this host.
     pub token_file: PathBuf,
     /// Whether programs on this host may call without a token.
@@ -226,6 +232,7 @@ impl Config {
             cpu_hard_limit: options.cpu_hard_limit.unwrap_or(true),
             keep_ended: keep_ended.unwrap_or(GARBAGE_DELAY_DEFAULT),
             executor_wait: executor_wait.unwrap_or(EXECUTOR_WAIT_DEFAULT),
+            mesos_api: options.mesos_api.unwrap_or(true),
             token_file: token_file.map_err(|problem| problem.field("token_file"))?,
             insecure_allow_unauthenticated: options
                 .insecure_allow_unauthenticated

@@ -190,7 +190,11 @@ impl Driver {
                 };
                 self.processes.start(run, executor);
             }
-            Effect::AwaitExecutor { run, .. } => self.processes.await_executor(run),
+            Effect::AwaitExecutor {
+                run,
+                framework,
+                spec,
+            } => self.processes.await_executor(run, &framework, &spec),
             Effect::LeaveExecutor { run } => self.processes.leave_executor(run),
             Effect::SendExecutor {
                 session,
@@ -246,7 +250,7 @@ impl Driver {
             Deed::CloseExecutor(session) => self.forget_executor(session),
             Deed::Executor(session, event) => {
                 let subscriber = self.executors.get(&session);
-                if subscriber.is_some_and(|subscriber| !subscriber.send(&event)) {
+                if subscriber.is_some_and(|subscriber| !subscriber.send(*event)) {
                     // It reads too slowly, or is gone: the next session begins with all that counts.
                     self.forget_executor(session);
                 }

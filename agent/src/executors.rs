@@ -1,4 +1,5 @@
-//! The service that executors of frameworks talk to: one socket for each, in its run directory.
+//! The service that executors of frameworks talk to: one socket for each, in its run directory. Those of Mesos's API talk
+//! to `mesos.rs`.
 //!
 //! The socket belongs to the user that the executor runs as, with mode 0600; who connects is asked of the kernel besides,
 //! and every session shows the token that only its executor was given. So neither other users nor other tasks of the same
@@ -12,7 +13,6 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::Incoming;
@@ -20,8 +20,9 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use nix::unistd::{Gid, Uid};
-use proffer_agent_core::{RunId, SessionId};
+use proffer_agent_core::RunId;
 use proffer_model::token::{TOKEN_LEN, format_token};
+use proffer_model::{AgentId, ExecutorApi, ExecutorSpec, FrameworkId};
 use proffer_proto::v1::executor_server::ExecutorServer;
 use proffer_server::auth::LocalToken;
 use tokio::net::{UnixListener, UnixStream};
@@ -36,6 +37,7 @@ use crate::limits::{
     ATTACH_INTERVAL, EXECUTOR_CALL_LEN_MAX, EXECUTOR_CONNECTIONS_MAX, EXECUTOR_HEADERS_LEN_MAX,
     EXECUTOR_STREAMS_MAX,
 };
+use crate::mesos::Mesos;
 use crate::supervisor::protocol;
 use session::Sessions;
 
@@ -58,7 +60,8 @@ pub(crate) struct Executors {
 struct Shared {
     runs_dir: PathBuf,
     inbox: Inbox,
-    sessions: AtomicU64,
+    /// Where those of Mesos's API call; nothing when the agent has no such endpoint.
+    mesos: Option<Mesos>,
     listening: Mutex<BTreeMap<RunId, CancellationToken>>,
     tasks: TaskTracker,
     ended: CancellationToken,
@@ -66,11 +69,15 @@ struct Shared {
 
 impl Executors {
     /// None yet; `ended` ends all.
-    pub(crate) fn new(runs_dir: PathBuf, inbox: Inbox, ended: CancellationToken) -> Self {
+    pub(crate) fn new(
+        runs_dir: PathBuf,
+        mesos: Option<Mesos>,
+        (inbox, ended): (Inbox, CancellationToken),
+    ) -> Self {
         let shared = Shared {
             runs_dir,
             inbox,
-            sessions: AtomicU64::new(0),
+            mesos,
             listening: Mutex::new(BTreeMap::new()),
             tasks: TaskTracker::new(),
             ended,
@@ -80,9 +87,44 @@ impl Executors {
         }
     }
 
-    /// Where an executor connects.
-    pub(crate) fn socket(dir: &Path) -> PathBuf {
-        dir.join(SOCKET)
+    /// What an executor finds its agent by, in its environment. Holds its token. The error is for people.
+    pub(crate) fn environment(
+        &self,
+        dir: &Path,
+        (framework, spec): (&FrameworkId, &ExecutorSpec),
+        agent: Option<&AgentId>,
+    ) -> Result<Vec<(String, String)>, String> {
+        let token = Self::token(dir).map_err(|error| format!("its token: {error}"))?;
+        let token = token.secret().expose();
+        let own = [
+            ("PROFFER_FRAMEWORK_ID", framework.to_string()),
+            ("PROFFER_EXECUTOR_ID", spec.id.to_string()),
+            (
+                "PROFFER_AGENT_ID",
+                agent.map(ToString::to_string).unwrap_or_default(),
+            ),
+        ];
+        let mut environment: Vec<(String, String)> =
+            own.map(|(name, value)| (name.to_owned(), value)).into();
+        match spec.api {
+            ExecutorApi::Proffer => {
+                let socket = dir.join(SOCKET).display().to_string();
+                environment.push(("PROFFER_EXECUTOR_SOCKET".to_owned(), socket));
+                environment.push(("PROFFER_EXECUTOR_TOKEN".to_owned(), token.to_owned()));
+            }
+            ExecutorApi::MesosV1 => {
+                let sandbox = dir.join(protocol::SANDBOX).display().to_string();
+                let mesos = self.mesos()?;
+                let secrets = (&*sandbox, token);
+                environment.extend(mesos.environment((framework, spec), agent, secrets));
+            }
+        }
+        Ok(environment)
+    }
+
+    fn mesos(&self) -> Result<&Mesos, String> {
+        let mesos = self.shared.mesos.as_ref();
+        mesos.ok_or_else(|| "it speaks Mesos's API, and this agent's mesos_api is off".to_owned())
     }
 
     /// The token of an executor, made when there is none yet.
@@ -111,9 +153,24 @@ impl Executors {
     }
 
     /// Listens for an executor whose sandbox is made. The error is for people.
-    pub(crate) fn listen(&self, run: RunId) -> Result<(), String> {
+    pub(crate) fn listen(
+        &self,
+        run: RunId,
+        framework: &FrameworkId,
+        spec: &Arc<ExecutorSpec>,
+    ) -> Result<(), String> {
+        match spec.api {
+            ExecutorApi::Proffer => self.listen_on_socket(run),
+            ExecutorApi::MesosV1 => {
+                let opened = self.mesos()?.open(run, framework, spec);
+                opened.map_err(|error| format!("what is kept of it: {error}"))
+            }
+        }
+    }
+
+    fn listen_on_socket(&self, run: RunId) -> Result<(), String> {
         let dir = self.shared.runs_dir.join(run.to_string());
-        let socket = Self::socket(&dir);
+        let socket = dir.join(SOCKET);
         let len = socket.as_os_str().len();
         if len > SOCKET_PATH_LEN_MAX {
             return Err(format!(
@@ -145,6 +202,9 @@ impl Executors {
 
     /// Listens for it no more, and ends its sessions.
     pub(crate) fn leave(&self, run: RunId) {
+        if let Some(mesos) = &self.shared.mesos {
+            mesos.leave(run);
+        }
         let listening = &self.shared.listening;
         let mut listening = listening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ended) = listening.remove(&run) {
@@ -158,6 +218,9 @@ impl Executors {
     pub(crate) async fn join(&self) {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        if let Some(mesos) = &self.shared.mesos {
+            mesos.join().await;
+        }
     }
 }
 
@@ -182,12 +245,6 @@ pub(crate) struct Door {
     token: LocalToken,
     shared: Arc<Shared>,
     ended: CancellationToken,
-}
-
-impl Door {
-    fn next_session(&self) -> SessionId {
-        SessionId(self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1)
-    }
 }
 
 /// Takes connections until it is ended; they end with it.

@@ -1,5 +1,8 @@
 //! What reaches the driver, from every part of the shell: one bounded queue.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use proffer_agent_core::{Event, LinkId, SessionId};
 use proffer_model::link::ToMaster;
 use tokio::sync::mpsc;
@@ -30,27 +33,41 @@ pub(crate) enum Input {
 
 /// The sending end.
 #[derive(Clone, Debug)]
-pub(crate) struct Inbox(mpsc::Sender<Input>);
+pub(crate) struct Inbox {
+    inputs: mpsc::Sender<Input>,
+    sessions: Arc<AtomicU64>,
+}
 
 /// The queue.
 pub(crate) fn inbox() -> (Inbox, mpsc::Receiver<Input>) {
     let (sender, receiver) = mpsc::channel(INBOX_MAX);
-    (Inbox(sender), receiver)
+    let sessions = Arc::default();
+    let inbox = Inbox {
+        inputs: sender,
+        sessions,
+    };
+    (inbox, receiver)
 }
 
 impl Inbox {
     /// Passes an event on; waits while the queue is full. When the driver is gone, so is whoever would be told.
     pub(crate) async fn send(&self, event: Event) {
-        let _ = self.0.send(Input::Event(Box::new(event))).await;
+        let _ = self.inputs.send(Input::Event(Box::new(event))).await;
     }
 
     /// Passes a new connection on.
     pub(crate) async fn open(&self, link: LinkId, outbox: Outbox) {
-        let _ = self.0.send(Input::Link(link, outbox)).await;
+        let _ = self.inputs.send(Input::Link(link, outbox)).await;
     }
+
+    /// The name of a new session of an executor; no two of this agent's life are the same.
+    pub(crate) fn next_session(&self) -> SessionId {
+        SessionId(self.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     /// Passes a new session of an executor on.
     pub(crate) async fn subscribe(&self, session: SessionId, subscriber: Subscriber, event: Event) {
         let input = Input::Executor(session, subscriber, Box::new(event));
-        let _ = self.0.send(input).await;
+        let _ = self.inputs.send(input).await;
     }
 }

@@ -15,6 +15,7 @@ mod inbox;
 pub mod limits;
 mod link;
 mod logs;
+mod mesos;
 mod metrics;
 mod oci;
 #[doc(hidden)]

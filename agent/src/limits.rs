@@ -67,6 +67,17 @@ pub const EXECUTOR_CALL_LEN_MAX: usize = 8 * 1024 * 1024;
 pub const EXECUTOR_EVENTS_MAX: usize = 1_024;
 /// Events that wait for one executor while messages of its framework are still sent to it; at it, they are left out.
 pub const EXECUTOR_MESSAGES_MAX: usize = 64;
+/// Statuses of one launch that are known again when a Mesos executor sends them again; of more, the last, and an
+/// older one counts as new.
+pub const MESOS_STATUSES_KNOWN_MAX: usize = 64;
+/// Bytes of what is kept of a Mesos executor's launches and statuses, above which it is written anew without what has ended.
+pub const MESOS_LEDGER_LEN_MAX: u64 = 1024 * 1024;
+/// Records that wait for one Mesos executor's connection; then events wait, as of every executor.
+pub const MESOS_RECORDS_MAX: usize = 16;
+/// Answers to a Mesos executor about tasks that nobody knows any more; further ones are left out, and it asks again.
+pub const MESOS_ANSWERS_MAX: usize = 1_024;
+/// How long a Mesos executor that does not read has to take what was sent before its stream is ended.
+pub const MESOS_END_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a session may take until its first call; then it is closed (`session.order`).
 pub const EXECUTOR_FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages to the master that wait for the network while those of executors to their frameworks are still sent; at it,

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::executors::Executors;
 use crate::inbox::Inbox;
 use crate::limits::{IMAGE_LOADS_MAX, SIGNALS_MAX, START_PATIENCE, STARTS_MAX};
+use crate::mesos::Mesos;
 use crate::oci::{self, Containers};
 use crate::process::attach::{Attached, Connection, attach};
 use crate::supervisor::protocol::{READY, Said, kill_line};
@@ -84,9 +85,11 @@ impl Processes {
         runs_dir: PathBuf,
         (programs, volumes): (Programs, Volumes),
         containers: Result<Containers, String>,
+        mesos: Option<Mesos>,
         (inbox, ended): (Inbox, CancellationToken),
     ) -> Self {
-        let executors = Executors::new(runs_dir.clone(), inbox.clone(), ended.clone());
+        let of_executors = (inbox.clone(), ended.clone());
+        let executors = Executors::new(runs_dir.clone(), mesos, of_executors);
         let shared = Shared {
             runs_dir,
             programs,
@@ -112,8 +115,13 @@ impl Processes {
     }
 
     /// Lets an executor that runs subscribe. When that cannot be, it is missed like one that does not want to.
-    pub(crate) fn await_executor(&self, run: RunId) {
-        if let Err(why) = self.shared.executors.listen(run) {
+    pub(crate) fn await_executor(
+        &self,
+        run: RunId,
+        framework: &FrameworkId,
+        spec: &Arc<ExecutorSpec>,
+    ) {
+        if let Err(why) = self.shared.executors.listen(run, framework, spec) {
             tracing::error!(%run, why, "an executor cannot subscribe");
         }
     }
@@ -257,11 +265,11 @@ impl Shared {
                 spec,
                 agent,
             } => {
-                let agent = agent.as_ref();
-                self.programs
-                    .prepare_executor(dir, framework, spec, agent)?;
+                let executor = (framework, &**spec);
+                let found = self.executors.environment(dir, executor, agent.as_ref())?;
+                self.programs.prepare_executor(dir, spec, found)?;
                 // Before it is started, so that it finds it.
-                self.executors.listen(run)
+                self.executors.listen(run, framework, spec)
             }
         }
     }

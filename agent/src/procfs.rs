@@ -1,6 +1,7 @@
 //! The little that is read from `/proc`: who a process is, and which processes are there. A process is its id and its
 //! start time, because ids are used again.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 /// A process that cannot be mistaken for a later one with the same id.
@@ -33,6 +34,26 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
         stat.and_then(|stat| field(&stat, 4)?.parse::<u32>().ok()) == Some(parent)
     };
     processes().filter(is_child).collect()
+}
+
+/// All processes beneath this one, by a scan of all processes.
+pub(crate) fn beneath(parent: u32) -> Vec<u32> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for pid in processes() {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if let Some(parent) = field(&stat, 4).and_then(|text| text.parse().ok()) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![parent];
+    while let Some(parent) = parents.pop() {
+        // Taken out, so that a scan which saw a process twice cannot go round in circles.
+        let of_parent = children.remove(&parent).unwrap_or_default();
+        parents.extend(&of_parent);
+        found.extend(of_parent);
+    }
+    found
 }
 
 /// Where a process belongs, as long as it does not ask to belong elsewhere. Neither id is used again while any process has

@@ -15,7 +15,8 @@ use proffer_leader::Finder;
 use proffer_model::{AgentDescription, AgentId, Problem, code};
 use proffer_proto::v1::tasks_server::TasksServer;
 use proffer_server::auth::{Guard, LocalToken};
-use proffer_server::http::serve;
+use proffer_server::http::{Limits, serve_with};
+use proffer_server::limits::MESOS_BODY_LEN_MAX;
 use proffer_server::listen;
 use proffer_server::notify::{self, Pulse, Report};
 use tokio::net::TcpListener;
@@ -27,9 +28,10 @@ use crate::checkpoint::{Checkpoints, Writer};
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::host;
-use crate::inbox::inbox;
+use crate::inbox::{Inbox, inbox};
 use crate::link::Linker;
 use crate::logs::TasksService;
+use crate::mesos::{self, Mesos};
 use crate::metrics::Metrics;
 use crate::oci::Containers;
 use crate::probe::{Commands, Prober};
@@ -95,7 +97,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let no_containers = containers.as_ref().err().cloned();
     let signals = (inbox.clone(), ended.clone());
     let programs = with_volumes(programs, &config, &runs_dir, &description)?;
-    let processes = Processes::new(runs_dir.clone(), programs, containers, signals);
+    let mesos = mesos(&config, &runs_dir, (listen, &description), &signals);
+    let executors = mesos.as_ref().map(Mesos::router).unwrap_or_default();
+    let processes = Processes::new(runs_dir.clone(), programs, containers, mesos, signals);
     let recovered = recover(&checkpoints, &processes).await?;
     let settings = settings(&config, &description)?;
     let prober = Prober::new(&description.host, commands, inbox.clone(), ended.clone());
@@ -109,6 +113,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let tasks = TasksServer::new(TasksService::new(runs_dir, view.clone(), ended.clone()));
     let router = pages(view.clone(), linker.finder(), run_as_root, no_containers)
         .merge(registry.router())
+        .merge(executors)
         .merge(Routes::new(tasks).into_axum_router());
     let pulse = Pulse::default();
     let driver = driver.run(recovered, inputs, pulse.clone(), ended.clone());
@@ -141,6 +146,22 @@ fn guard(config: &Config, token: LocalToken) -> Guard {
     let name = advertised.and_then(|text| text.rsplit_once(':'));
     Guard::new(token, config.insecure_allow_unauthenticated)
         .names(name.map(|(host, _)| host.to_owned()))
+        // Executors have tokens of their own.
+        .leave_to_handlers(mesos::PATHS.into_iter().filter(|_| config.mesos_api))
+}
+
+/// Where executors that were written for Mesos call, if the operator wants them to.
+fn mesos(
+    config: &Config,
+    runs_dir: &Path,
+    (listen, description): (SocketAddr, &AgentDescription),
+    signals: &(Inbox, CancellationToken),
+) -> Option<Mesos> {
+    config.mesos_api.then(|| {
+        let listen = (listen, config.insecure_allow_unauthenticated);
+        let (runs_dir, description) = (runs_dir.to_owned(), description.clone());
+        Mesos::new(runs_dir, listen, description, signals.clone())
+    })
 }
 
 /// What it takes to run containers, or why this agent runs none, which is no reason not to run processes.
@@ -225,7 +246,11 @@ async fn guarded(part: impl Future<Output = ()>, ended: CancellationToken) {
 }
 
 async fn serve_api(listener: TcpListener, router: Router, guard: Guard, ended: CancellationToken) {
-    serve(listener, router, guard, ended).await;
+    let limits = Limits {
+        body_len_max: MESOS_BODY_LEN_MAX,
+        ..Limits::default()
+    };
+    serve_with(listener, router, guard, limits, ended).await;
 }
 
 /// What the agent says of itself.

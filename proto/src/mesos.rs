@@ -3,7 +3,6 @@
 //! Only the adapters use them. Everything that is read here has all its required fields; the texts of the errors are
 //! Mesos's, since they are for Mesos's clients.
 
-mod executor;
 mod json;
 mod labels;
 mod number;
@@ -20,10 +19,9 @@ use std::sync::LazyLock;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
-pub use executor::encode_executor_info;
 pub use json::{read_json, write_json};
 pub use labels::labels_of;
-pub use number::{duration_of, seconds_of, value_of};
+pub use number::{duration_of, milli_of, seconds_of, value_of};
 pub use offer::{agent_url, encode_attributes, encode_domain, encode_mesos_offer};
 pub use resources::{ResourceForm, decode_resources, encode_resources, resources_text};
 pub use status::{

@@ -105,7 +105,7 @@ fn write_all(
 #[derive(Debug)]
 enum Step {
     Identity(Identity),
-    Make(NewRun, Vec<Entry>),
+    Make(Box<NewRun>, Vec<Entry>),
     MakeGroup(Vec<NewRun>),
     MakeExecutor(NewExecutor),
     Append(RunId, Vec<Entry>),
@@ -137,7 +137,7 @@ fn plan(batch: impl Iterator<Item = Write>) -> Vec<Step> {
             Write::Change(_, Change::Run(made)) => {
                 places.insert(made.run, steps.len());
                 is_unsynced = true;
-                steps.push(Step::Make(made, Vec::new()));
+                steps.push(Step::Make(Box::new(made), Vec::new()));
             }
             // Synced by itself; what follows it is appended.
             Write::Change(_, Change::Group(runs)) => steps.push(Step::MakeGroup(runs)),

@@ -9,11 +9,11 @@ use proffer_agent_core::{Event, RunId, SessionId};
 use proffer_model::executor::{ExecutorCall, ExecutorEvent, Subscription};
 use proffer_model::limits::HEARTBEAT_INTERVAL;
 use proffer_model::{Problem, code};
-use proffer_proto::{
-    decode_executor_call, encode_executor_event, encode_problem, problem_of, status_of, v1,
-};
+use proffer_proto::{decode_executor_call, encode_executor_event, problem_of, status_of, v1};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::StreamExt as _;
+use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
@@ -32,21 +32,24 @@ pub(super) struct Sessions {
 /// An executor's session, as the driver holds it.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    events: mpsc::Sender<Result<v1::ExecutorEvent, Status>>,
+    events: mpsc::Sender<ExecutorEvent>,
     close: CancellationToken,
 }
 
 impl Subscriber {
+    /// `close` is cancelled when the session is to end after what was sent.
+    pub(crate) fn new(events: mpsc::Sender<ExecutorEvent>, close: CancellationToken) -> Self {
+        Self { events, close }
+    }
+
     /// Sends, unless too much waits; answers whether the session goes on. Messages may be left out.
-    pub(crate) fn send(&self, event: &ExecutorEvent) -> bool {
+    pub(crate) fn send(&self, event: ExecutorEvent) -> bool {
         let waiting = self.events.max_capacity() - self.events.capacity();
         if matches!(event, ExecutorEvent::Message(_)) && waiting >= EXECUTOR_MESSAGES_MAX {
             tracing::debug!("a message to an executor is left out: it does not read");
             return true;
         }
-        self.events
-            .try_send(Ok(encode_executor_event(event)))
-            .is_ok()
+        self.events.try_send(event).is_ok()
     }
 
     /// Ends the session after what was sent.
@@ -80,9 +83,13 @@ impl Sessions {
     }
 }
 
+/// What an executor is told, for the wire.
+type EncodedEvents =
+    Map<ReceiverStream<ExecutorEvent>, fn(ExecutorEvent) -> Result<v1::ExecutorEvent, Status>>;
+
 #[tonic::async_trait]
 impl v1::executor_server::Executor for Sessions {
-    type SessionStream = ReceiverStream<Result<v1::ExecutorEvent, Status>>;
+    type SessionStream = EncodedEvents;
 
     async fn session(
         &self,
@@ -91,14 +98,16 @@ impl v1::executor_server::Executor for Sessions {
         self.authenticate(request.metadata()).map_err(status_of)?;
         let (events, stream) = mpsc::channel(EXECUTOR_EVENTS_MAX);
         let session = Session {
-            id: self.door.next_session(),
+            id: self.door.shared.inbox.next_session(),
             run: self.door.run,
             door: self.door.clone(),
             calls: request.into_inner(),
             events,
         };
         self.door.shared.tasks.spawn(session.run());
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let encode: fn(ExecutorEvent) -> Result<v1::ExecutorEvent, Status> =
+            |event| Ok(encode_executor_event(&event));
+        Ok(Response::new(ReceiverStream::new(stream).map(encode)))
     }
 }
 
@@ -107,7 +116,7 @@ struct Session {
     run: RunId,
     door: Arc<Door>,
     calls: Streaming<v1::ExecutorCall>,
-    events: mpsc::Sender<Result<v1::ExecutorEvent, Status>>,
+    events: mpsc::Sender<ExecutorEvent>,
 }
 
 impl Session {
@@ -124,10 +133,7 @@ impl Session {
         };
         let (run, session) = (self.run, self.id);
         let close = ended.child_token();
-        let subscriber = Subscriber {
-            events: self.events.clone(),
-            close: close.clone(),
-        };
+        let subscriber = Subscriber::new(self.events.clone(), close.clone());
         let inbox = self.door.shared.inbox.clone();
         let event = Event::ExecutorSubscribed {
             run,
@@ -170,7 +176,7 @@ impl Session {
                 call = self.calls.message() => decode(call)?,
                 _ = beat.tick() => {
                     // Whoever does not read has much else to read.
-                    let _ = self.events.try_send(Ok(encode_executor_event(&ExecutorEvent::Heartbeat)));
+                    let _ = self.events.try_send(ExecutorEvent::Heartbeat);
                     continue;
                 }
             };
@@ -195,11 +201,9 @@ impl Session {
     }
 
     async fn refuse(&self, problem: &Problem) {
-        let closed = v1::ExecutorEvent {
-            event: Some(v1::executor_event::Event::Closed(encode_problem(problem))),
-        };
+        let closed = ExecutorEvent::Closed(problem.clone());
         // One that does not read is not told.
-        let _ = timeout(Duration::from_secs(1), self.events.send(Ok(closed))).await;
+        let _ = timeout(Duration::from_secs(1), self.events.send(closed)).await;
     }
 }
 

@@ -20,6 +20,7 @@ use crate::limits::{
     CONTAINER_MEMORY_MIN, CONTAINER_PROCESSES_MAX, IMAGES_COLLECT_INTERVAL, KILL_REST_INTERVAL,
     KILL_REST_PATIENCE, OUTPUT_BYTES_MAX,
 };
+use crate::mesos;
 use crate::oci::cgroup::Cgroup;
 use crate::oci::spec::SANDBOX;
 use crate::oci::{create, overlay};
@@ -329,6 +330,7 @@ fn environment(image: &ImageConfig, spec: &TaskSpec) -> BTreeMap<String, String>
     let given = spec.environment.iter();
     environment.extend(given.map(|(name, value)| (name.clone(), value.expose().to_owned())));
     environment.insert(TASK_VARIABLE.to_owned(), spec.id.to_string());
+    mesos::complete(&mut environment, SANDBOX);
     environment.insert(SANDBOX_VARIABLE.to_owned(), SANDBOX.to_owned());
     environment
 }

@@ -7,11 +7,11 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User};
-use proffer_model::{AgentId, Command, ExecutorSpec, FrameworkId, Problem, Secret, TaskSpec, code};
+use proffer_model::{Command, ExecutorSpec, Problem, Secret, TaskSpec, code};
 
-use crate::executors::Executors;
 use crate::host;
 use crate::limits::OUTPUT_BYTES_MAX;
+use crate::mesos;
 use crate::supervisor::protocol::{self, Launch};
 
 /// The variable that holds the sandbox, absolute. No two runs have the same, so it also marks a task's processes.
@@ -165,30 +165,15 @@ impl Programs {
         self.keep(dir, spec.user.as_deref(), &spec.command, environment)
     }
 
-    /// The same for an executor, which finds its agent in its environment.
+    /// The same for an executor, which finds its agent by `found`, in its environment.
     pub(super) fn prepare_executor(
         &self,
         dir: &Path,
-        framework: &FrameworkId,
         spec: &ExecutorSpec,
-        agent: Option<&AgentId>,
+        found: Vec<(String, String)>,
     ) -> Result<(), String> {
-        let token = Executors::token(dir).map_err(|error| format!("its token: {error}"))?;
         let mut environment = self.environment(&dir.join(protocol::SANDBOX), &spec.environment);
-        let own = [
-            (
-                "PROFFER_EXECUTOR_SOCKET",
-                Executors::socket(dir).display().to_string(),
-            ),
-            ("PROFFER_EXECUTOR_TOKEN", token.secret().expose().to_owned()),
-            ("PROFFER_FRAMEWORK_ID", framework.to_string()),
-            ("PROFFER_EXECUTOR_ID", spec.id.to_string()),
-            (
-                "PROFFER_AGENT_ID",
-                agent.map(ToString::to_string).unwrap_or_default(),
-            ),
-        ];
-        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        environment.extend(found);
         self.keep(dir, spec.user.as_deref(), &spec.command, environment)
     }
 
@@ -237,6 +222,7 @@ impl Programs {
             path.push(':');
             path.push_str(folder);
         }
+        mesos::complete(&mut environment, &sandbox);
         environment.insert(SANDBOX_VARIABLE.to_owned(), sandbox);
         environment
     }

@@ -60,6 +60,9 @@ pub(crate) struct Bench {
     pub(crate) task_user: Option<String>,
     pub(crate) keep_ended: Option<Duration>,
     pub(crate) executor_wait: Option<Duration>,
+    pub(crate) mesos_api: Option<bool>,
+    /// Where every agent listens; otherwise where the kernel chooses.
+    listen: Option<SocketAddr>,
     pub(crate) link: Option<Link>,
 }
 
@@ -118,6 +121,8 @@ impl Bench {
             task_user: None,
             keep_ended: None,
             executor_wait: None,
+            mesos_api: None,
+            listen: None,
             link: None,
         }
     }
@@ -136,13 +141,14 @@ impl Bench {
     fn config(&self) -> Config {
         let options = Options {
             master: Some(vec![self.master.to_string()]),
-            listen: Some("127.0.0.1:0".parse().unwrap()),
+            listen: self.listen.or_else(|| "127.0.0.1:0".parse().ok()),
             resources: Some("cpus:4;mem:1000;disk:1000".parse().unwrap()),
             work_dir: Some(self.path().join("work")),
             supervisor_program: Some(self.supervisor.clone()),
             task_user: self.task_user.clone(),
             keep_ended: self.keep_ended.map(DurationText),
             executor_wait: self.executor_wait.map(DurationText),
+            mesos_api: self.mesos_api,
             token_file: Some(self.path().join("token")),
             ..Options::default()
         };
@@ -186,6 +192,11 @@ impl Bench {
 
     pub(crate) fn listen(&self) -> SocketAddr {
         self.agent.as_ref().unwrap().0.listen
+    }
+
+    /// The next agents listen where this one does, for those that go on calling there.
+    pub(crate) fn keep_listen(&mut self) {
+        self.listen = Some(self.listen());
     }
 
     pub(crate) fn hello(&self) -> &Hello {

@@ -2,6 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "clippy.toml lets tests do this, but does not count their helper functions as tests"
 )]
 
@@ -12,5 +13,6 @@ mod executors;
 mod hostile;
 mod launches;
 mod logs;
+mod mesos;
 mod recovery;
 mod volumes;
