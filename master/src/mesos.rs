@@ -9,9 +9,11 @@ mod calls;
 mod demand;
 mod events;
 mod http;
+mod operator;
 mod registry;
 mod stream;
 mod subscription;
 mod updates;
 
 pub(crate) use http::{Endpoint, everywhere, standby};
+pub(crate) use operator::{Desk, MasterReign, operators, operators_standby};

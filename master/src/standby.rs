@@ -33,7 +33,8 @@ pub(crate) fn api(passer: Passer, standing: Arc<Standing>, mesos_api: bool) -> R
         .route("/proffer.v1.Operator/{call}", any(refuse))
         .with_state((Side::Api, Arc::clone(&standing)));
     let mut reads = match mesos_api {
-        true => crate::mesos::standby(Arc::clone(&standing)),
+        true => crate::mesos::standby(Arc::clone(&standing))
+            .merge(crate::mesos::operators_standby(Arc::clone(&standing))),
         false => Router::new(),
     };
     let mut operator = Router::new();

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use proffer_model::{ClusterId, Epoch, Leader, Problem, code};
+use proffer_server::clock;
 use tokio::sync::watch;
 
 /// On which listener a caller is, and so by which address it reaches the leader.
@@ -73,6 +74,7 @@ impl fmt::Display for Status {
 #[derive(Debug)]
 pub(crate) struct Standing {
     me: Leader,
+    started_wall_ms: u64,
     status: watch::Sender<Status>,
 }
 
@@ -80,7 +82,17 @@ impl Standing {
     /// Of a master that nobody has elected yet.
     pub(crate) fn new(me: Leader) -> Self {
         let status = watch::Sender::new(Status::default());
-        Self { me, status }
+        let started_wall_ms = clock::now().wall_ms;
+        Self {
+            me,
+            started_wall_ms,
+            status,
+        }
+    }
+
+    /// Since when this process runs, in milliseconds since 1970.
+    pub(crate) fn started_wall_ms(&self) -> u64 {
+        self.started_wall_ms
     }
 
     /// This master, as others reach it.

@@ -27,7 +27,7 @@ use crate::grpc::state::StateService;
 use crate::http;
 use crate::inbox::{Inbox, Lanes, lanes};
 use crate::limits::LINK_MESSAGE_LEN_MAX;
-use crate::mesos::Endpoint;
+use crate::mesos::{Desk, Endpoint, MasterReign, operators};
 use crate::metrics::Metrics;
 use crate::running::{runtime_of_one_thread, spawn};
 use crate::standing::{Reign, Standing};
@@ -127,10 +127,10 @@ impl Maker {
         let scheduler = SchedulerService::new(inbox.clone(), reign.epoch);
         let state = StateService::new(inbox.clone());
         let standing = Arc::clone(&self.standing);
-        let operator = OperatorService::leading(standing, inbox.clone(), view);
+        let operator = OperatorService::leading(standing, inbox.clone(), view.clone());
         let home = http::home(reign, self.standing.me());
         let mesos = match self.mesos_api {
-            true => Endpoint::new(inbox.clone(), self.standing.me().clone()).router(),
+            true => self.mesos(reign, inbox, view),
             false => Router::new(),
         };
         Routes::new(
@@ -147,6 +147,20 @@ impl Maker {
         .route("/", get(move || async move { http::text(home) }))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
+    }
+
+    /// What Mesos's frameworks and operators find.
+    fn mesos(&self, reign: &Reign, inbox: &Inbox, view: View) -> Router {
+        let me = self.standing.me();
+        let reign = MasterReign {
+            cluster: reign.cluster.to_string(),
+            started_wall_ms: self.standing.started_wall_ms(),
+            elected_wall_ms: clock::now().wall_ms,
+            unreachable_after: self.core.unreachable_after,
+        };
+        let desk = Desk::new(inbox.clone(), view, me.clone(), reign);
+        let frameworks = Endpoint::new(inbox.clone(), me.clone()).router();
+        frameworks.merge(operators(&desk))
     }
 }
 

@@ -205,9 +205,14 @@ impl Master {
 
     /// The answer to a request with this token and these further headers.
     pub(super) async fn asked_as_local(&self, request: &str, headers: &str) -> String {
-        let token = self.token.secret().expose();
-        let headers = format!("Authorization: Bearer {token}\r\n{headers}");
+        let headers = format!("{}{headers}", self.authorization());
         self.asked(request, &headers).await
+    }
+
+    /// The header that carries the token.
+    pub(super) fn authorization(&self) -> String {
+        let token = self.token.secret().expose();
+        format!("Authorization: Bearer {token}\r\n")
     }
 
     async fn asked(&self, request: &str, headers: &str) -> String {

@@ -145,8 +145,12 @@ impl<R: Keyed> Table<R> {
 }
 
 impl<R> Rows<R> {
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pages.iter().map(|page| page.len()).sum()
+    }
+
     /// Every row.
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<R>> {
         self.pages.iter().flat_map(|page| page.iter())
     }
@@ -158,10 +162,78 @@ impl<R> Rows<R> {
 }
 
 impl<R: Keyed> Rows<R> {
+    /// Tells of each row that differs in a later copy, in the order of their keys, how it was and how it is. Pages that both
+    /// share are passed over.
+    pub(crate) fn changes(&self, later: &Self, mut tell: impl FnMut(Option<&R>, Option<&R>)) {
+        let (mut old, mut new) = (Cursor::new(&self.pages), Cursor::new(&later.pages));
+        loop {
+            if old.shares_page_with(&new) {
+                old.skip_page();
+                new.skip_page();
+                continue;
+            }
+            let order = match (old.row(), new.row()) {
+                (None, None) => return,
+                // The same row, though in another page.
+                (Some(same), Some(new_row)) if std::ptr::eq(same, new_row) => {
+                    old.next();
+                    new.next();
+                    continue;
+                }
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(old), Some(new)) => old.compare(&new.key()),
+            };
+            match order {
+                Ordering::Less => tell(old.next(), None),
+                Ordering::Greater => tell(None, new.next()),
+                Ordering::Equal => tell(old.next(), new.next()),
+            }
+        }
+    }
+
     /// A row.
     pub(crate) fn get(&self, key: &R::Key) -> Option<&Arc<R>> {
         let row = self.from(|row| row.compare(key) == Ordering::Less).next()?;
         (row.compare(key) == Ordering::Equal).then_some(row)
+    }
+}
+
+/// A place in a copy.
+struct Cursor<'r, R> {
+    pages: &'r [Arc<Page<R>>],
+    at: usize,
+}
+
+impl<'r, R> Cursor<'r, R> {
+    fn new(pages: &'r [Arc<Page<R>>]) -> Self {
+        Self { pages, at: 0 }
+    }
+
+    fn row(&self) -> Option<&'r R> {
+        self.pages.first()?.get(self.at).map(Arc::as_ref)
+    }
+
+    fn next(&mut self) -> Option<&'r R> {
+        let row = self.row();
+        self.at += 1;
+        if self.pages.first().is_some_and(|page| self.at >= page.len()) {
+            self.skip_page();
+        }
+        row
+    }
+
+    fn skip_page(&mut self) {
+        self.pages = self.pages.get(1..).unwrap_or_default();
+        self.at = 0;
+    }
+
+    /// Whether both are at the beginning of the same page.
+    fn shares_page_with(&self, other: &Self) -> bool {
+        let (Some(page), Some(others)) = (self.pages.first(), other.pages.first()) else {
+            return false;
+        };
+        self.at == 0 && other.at == 0 && Arc::ptr_eq(page, others)
     }
 }
 
@@ -254,6 +326,36 @@ mod tests {
             let expected: Vec<u16> = map.range(start..).map(|(key, _)| *key).collect();
             prop_assert_eq!(later, expected);
             prop_assert_eq!(rows.get(&start).map(|row| row.1), map.get(&start).copied());
+        }
+
+        #[test]
+        fn changes_between_two_copies_are_all_told_once_in_order(
+            before in prop::collection::vec((0..2_000_u16, any::<Option<u32>>()), 0..3_000),
+            after in prop::collection::vec((0..2_000_u16, any::<Option<u32>>()), 0..300),
+        ) {
+            let mut table = Table::default();
+            let mut change = |changes: Vec<(u16, Option<u32>)>| {
+                for (key, row) in changes {
+                    match row {
+                        Some(row) => drop(table.put((key, row))),
+                        None => drop(table.remove(&key)),
+                    }
+                }
+                table.rows()
+            };
+            let (before, after) = (change(before), change(after));
+            let mut rows: BTreeMap<u16, u32> = all(&before).into_iter().collect();
+            let mut last = None;
+            before.changes(&after, |old, new| {
+                let key = old.or(new).expect("one of them").0;
+                assert!(last.replace(key).is_none_or(|last| last < key));
+                assert_eq!(old.map(|row| row.1), rows.get(&key).copied());
+                match new {
+                    Some(new) => drop(rows.insert(key, new.1)),
+                    None => drop(rows.remove(&key)),
+                }
+            });
+            prop_assert_eq!(rows.into_iter().collect::<Vec<_>>(), all(&after));
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use proffer_model::limits::SCALAR_MILLI_MAX;
 
 /// An amount in thousandths, rounded half away from zero as Mesos does; why not for what is no amount.
-pub(super) fn milli_of(value: f64) -> Result<u64, &'static str> {
+pub fn milli_of(value: f64) -> Result<u64, &'static str> {
     if !value.is_finite() || value < 0.0 {
         return Err("is not a positive number");
     }

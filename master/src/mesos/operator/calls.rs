@@ -1,0 +1,272 @@
+//! The calls of `/api/v1`: what each needs, and what it is answered.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use proffer_proto::mesos::seconds_of;
+use proffer_proto::mesos::v1::master::response::{
+    GetFlags, GetHealth, GetLoggingLevel, GetMaintenanceSchedule, GetMaintenanceStatus, GetMetrics,
+    GetOperations, GetVersion, Type as Answer,
+};
+use proffer_proto::mesos::v1::master::{self, Call, call::Type};
+use proffer_proto::mesos::v1::{Flag, Metric, VersionInfo, maintenance};
+use proffer_server::auth::Action;
+use proffer_server::clock;
+use proffer_server::mesos_http::{Called, Media, read};
+
+use super::super::http::VERSION;
+use super::answers::response_json;
+use super::changes::{Refusal, change};
+use super::figures;
+use super::master::Master;
+use super::messages::{
+    get_agents, get_executors, get_frameworks, get_master, get_quota, get_roles, get_state,
+    get_tasks, get_weights, response,
+};
+use super::seen::Seen;
+use super::watch::Watch;
+use super::{Desk, caller};
+use crate::inbox::overloaded;
+use crate::view::Snapshot;
+
+impl Desk {
+    /// Answers a call.
+    pub(super) async fn call(self: &Arc<Self>, request: Request) -> Response {
+        let may = caller(&request, Action::Read);
+        let may_change = caller(&request, Action::Operate);
+        let Called { call, media, .. } = match read::<Call>(request).await {
+            Ok(called) => called,
+            Err(refused) => return refused,
+        };
+        let answered = async {
+            let kind = kind_of(&call)?;
+            let principal = may?;
+            if kind == Type::Subscribe {
+                return self.subscribe(media).await;
+            }
+            if let Some(answer) = self.read(kind, media).await? {
+                return Ok(answer);
+            }
+            let Some(change) = change(kind, &call, &principal) else {
+                return Err(Refusal::not_here(""));
+            };
+            let done = self.make(&may_change?, change?).await?;
+            Ok(done.into_response())
+        };
+        answered.await.unwrap_or_else(Refusal::into_response)
+    }
+
+    async fn subscribe(&self, media: Media) -> Result<Response, Refusal> {
+        let place = Arc::clone(&self.watches).try_acquire_owned();
+        let too_many = |_| Refusal::of(&overloaded("too many subscribers"));
+        let place = place.map_err(too_many)?;
+        let told = self.snapshot().await?;
+        let (view, tenure) = (self.view.clone(), self.inbox.tenure.clone());
+        let master = self.master().await;
+        let begun = self
+            .write(move |_, _| Watch::new(view, tenure, master, media, told, place))
+            .await?;
+        Ok(media.stream(begun.records()))
+    }
+
+    /// The answer to a call that changes nothing.
+    async fn read(&self, kind: Type, media: Media) -> Result<Option<Response>, Refusal> {
+        let rows = match kind {
+            Type::GetRoles | Type::GetWeights | Type::GetQuota => self.roles().await?,
+            _ => Vec::new(),
+        };
+        let answer = match kind {
+            Type::GetRoles => master::Response {
+                get_roles: Some(get_roles(&rows)),
+                ..response(Answer::GetRoles)
+            },
+            Type::GetWeights => {
+                let weights = get_weights(&rows);
+                let is_empty = weights.weight_infos.is_empty();
+                master::Response {
+                    get_weights: (!is_empty).then_some(weights),
+                    ..response(Answer::GetWeights)
+                }
+            }
+            Type::GetQuota => master::Response {
+                get_quota: Some(get_quota(&rows)),
+                ..response(Answer::GetQuota)
+            },
+            _ => match said(kind, &*self.master().await) {
+                Some(answer) => answer,
+                None => return self.read_rows(kind, media).await,
+            },
+        };
+        Ok(Some(written(response_bytes(&answer, media), media)))
+    }
+
+    async fn read_rows(&self, kind: Type, media: Media) -> Result<Option<Response>, Refusal> {
+        let is_of_rows = matches!(
+            kind,
+            Type::GetState
+                | Type::GetAgents
+                | Type::GetFrameworks
+                | Type::GetExecutors
+                | Type::GetTasks
+                | Type::GetMetrics
+        );
+        if !is_of_rows {
+            return Ok(None);
+        }
+        let write = move |snapshot: &Snapshot, master: &Master| {
+            response_bytes(&of_rows(kind, snapshot, master), media)
+        };
+        Ok(Some(written(self.write(write).await?, media)))
+    }
+}
+
+fn response_bytes(response: &master::Response, media: Media) -> Vec<u8> {
+    match media {
+        Media::Json => response_json(response),
+        Media::Protobuf => media.write(response),
+    }
+}
+
+fn written(body: Vec<u8>, media: Media) -> Response {
+    (StatusCode::OK, [(header::CONTENT_TYPE, media.name())], body).into_response()
+}
+
+/// The kind of a call that has what it needs.
+fn kind_of(call: &Call) -> Result<Type, Refusal> {
+    let invalid = |missing: &str| {
+        let text = "Failed to validate master::Call: Expecting";
+        Refusal::bad(format!("{text} '{missing}' to be present"))
+    };
+    let kind = call.r#type.map(Type::try_from).and_then(Result::ok);
+    let kind = kind.ok_or_else(|| invalid("type"))?;
+    let (name, is_there) = match kind {
+        Type::GetMetrics => ("get_metrics", call.get_metrics.is_some()),
+        Type::SetLoggingLevel => ("set_logging_level", call.set_logging_level.is_some()),
+        Type::ListFiles => ("list_files", call.list_files.is_some()),
+        Type::ReadFile => ("read_file", call.read_file.is_some()),
+        Type::UpdateWeights => ("update_weights", call.update_weights.is_some()),
+        Type::ReserveResources => ("reserve_resources", call.reserve_resources.is_some()),
+        Type::UnreserveResources => ("unreserve_resources", call.unreserve_resources.is_some()),
+        Type::CreateVolumes => ("create_volumes", call.create_volumes.is_some()),
+        Type::DestroyVolumes => ("destroy_volumes", call.destroy_volumes.is_some()),
+        Type::GrowVolume => ("grow_volume", call.grow_volume.is_some()),
+        Type::ShrinkVolume => ("shrink_volume", call.shrink_volume.is_some()),
+        Type::UpdateMaintenanceSchedule => (
+            "update_maintenance_schedule",
+            call.update_maintenance_schedule.is_some(),
+        ),
+        Type::StartMaintenance => ("start_maintenance", call.start_maintenance.is_some()),
+        Type::StopMaintenance => ("stop_maintenance", call.stop_maintenance.is_some()),
+        Type::DrainAgent => ("drain_agent", call.drain_agent.is_some()),
+        Type::DeactivateAgent => ("deactivate_agent", call.deactivate_agent.is_some()),
+        Type::ReactivateAgent => ("reactivate_agent", call.reactivate_agent.is_some()),
+        Type::UpdateQuota => ("update_quota", call.update_quota.is_some()),
+        Type::SetQuota => ("set_quota", call.set_quota.is_some()),
+        Type::RemoveQuota => ("remove_quota", call.remove_quota.is_some()),
+        Type::Teardown => ("teardown", call.teardown.is_some()),
+        Type::MarkAgentGone => ("mark_agent_gone", call.mark_agent_gone.is_some()),
+        _ => ("", true),
+    };
+    if is_there {
+        Ok(kind)
+    } else {
+        Err(invalid(name))
+    }
+}
+
+/// What a master knows without looking.
+fn said(kind: Type, master: &Master) -> Option<master::Response> {
+    let nothing = maintenance::ClusterStatus::default;
+    Some(match kind {
+        Type::GetHealth => master::Response {
+            get_health: Some(GetHealth { healthy: true }),
+            ..response(Answer::GetHealth)
+        },
+        Type::GetFlags => {
+            let flag = |(name, value): (&str, String)| Flag {
+                name: name.to_owned(),
+                value: Some(value),
+            };
+            master::Response {
+                get_flags: Some(GetFlags {
+                    flags: master.flags().into_iter().map(flag).collect(),
+                }),
+                ..response(Answer::GetFlags)
+            }
+        }
+        Type::GetVersion => master::Response {
+            get_version: Some(GetVersion {
+                version_info: VersionInfo {
+                    version: VERSION.to_owned(),
+                    ..VersionInfo::default()
+                },
+            }),
+            ..response(Answer::GetVersion)
+        },
+        Type::GetLoggingLevel => master::Response {
+            get_logging_level: Some(GetLoggingLevel { level: 0 }),
+            ..response(Answer::GetLoggingLevel)
+        },
+        Type::GetMaster => master::Response {
+            get_master: Some(get_master(master)),
+            ..response(Answer::GetMaster)
+        },
+        Type::GetOperations => master::Response {
+            get_operations: Some(GetOperations::default()),
+            ..response(Answer::GetOperations)
+        },
+        Type::GetMaintenanceStatus => master::Response {
+            get_maintenance_status: Some(GetMaintenanceStatus { status: nothing() }),
+            ..response(Answer::GetMaintenanceStatus)
+        },
+        Type::GetMaintenanceSchedule => master::Response {
+            get_maintenance_schedule: Some(GetMaintenanceSchedule {
+                schedule: maintenance::Schedule::default(),
+            }),
+            ..response(Answer::GetMaintenanceSchedule)
+        },
+        _ => return None,
+    })
+}
+
+/// What is made of rows.
+fn of_rows(kind: Type, snapshot: &Snapshot, master: &Master) -> master::Response {
+    match kind {
+        Type::GetAgents => master::Response {
+            get_agents: Some(get_agents(&Seen::new(snapshot), master)),
+            ..response(Answer::GetAgents)
+        },
+        Type::GetFrameworks => master::Response {
+            get_frameworks: Some(get_frameworks(&Seen::new(snapshot), master)),
+            ..response(Answer::GetFrameworks)
+        },
+        Type::GetExecutors => master::Response {
+            get_executors: Some(get_executors(snapshot)),
+            ..response(Answer::GetExecutors)
+        },
+        Type::GetTasks => master::Response {
+            get_tasks: Some(get_tasks(snapshot)),
+            ..response(Answer::GetTasks)
+        },
+        Type::GetMetrics => {
+            let now = seconds_of(clock::now().wall_ms);
+            let metric = |(name, value): (String, f64)| Metric {
+                name,
+                value: Some(value),
+            };
+            let figures = figures::of_leader(snapshot, master, now);
+            master::Response {
+                get_metrics: Some(GetMetrics {
+                    metrics: figures.into_iter().map(metric).collect(),
+                }),
+                ..response(Answer::GetMetrics)
+            }
+        }
+        _ => master::Response {
+            get_state: Some(get_state(snapshot, master)),
+            ..response(Answer::GetState)
+        },
+    }
+}

@@ -1,0 +1,325 @@
+//! Calls that change the cluster, as what the core is asked to do. Pure: all of a call is read before any of it is done.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use proffer_master_core::event::OperatorCall;
+use proffer_model::id::ResourceName;
+use proffer_model::operation::Operation;
+use proffer_model::{
+    Kind, Limits, Principal, Problem, Quantities, Quota, Resources, Role, Weight, code,
+};
+use proffer_proto::mesos::v1::master::Call;
+use proffer_proto::mesos::v1::master::call::{DrainAgent, ReserveResources};
+use proffer_proto::mesos::v1::quota::{QuotaConfig, QuotaRequest};
+use proffer_proto::mesos::v1::value::Scalar;
+use proffer_proto::mesos::v1::{self, WeightInfo};
+use proffer_proto::mesos::{decode_resources, milli_of};
+
+type Kinds = v1::master::call::Type;
+
+/// What a call comes to.
+#[derive(Debug, PartialEq)]
+pub(super) struct Change {
+    /// What is asked of the core, one after the other.
+    pub(super) calls: Vec<OperatorCall>,
+    /// 200 or 202, when all is done.
+    pub(super) done: StatusCode,
+}
+
+/// Why a call is refused, in words, and with which status.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Of the answer.
+    pub(super) status: StatusCode,
+    /// For whoever called.
+    pub(super) text: String,
+}
+
+impl Refusal {
+    /// 400.
+    pub(super) fn bad(text: impl Into<String>) -> Self {
+        let status = StatusCode::BAD_REQUEST;
+        let text = text.into();
+        Self { status, text }
+    }
+
+    /// 501.
+    pub(super) fn not_here(text: impl Into<String>) -> Self {
+        let status = StatusCode::NOT_IMPLEMENTED;
+        let text = text.into();
+        Self { status, text }
+    }
+
+    /// What the core says, with the status that Mesos gives such an answer.
+    pub(super) fn of(problem: &Problem) -> Self {
+        let status = match problem.kind {
+            Kind::Invalid | Kind::NotFound => StatusCode::BAD_REQUEST,
+            // To ask for more than a quota allows is a bad request there.
+            Kind::Conflict if problem.is(code::QUOTA_EXCEEDED) => StatusCode::BAD_REQUEST,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
+            Kind::Exhausted | Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let text = match () {
+            () if problem.is(code::FRAMEWORK_UNKNOWN) || problem.is(code::FRAMEWORK_COMPLETED) => {
+                "No framework found with specified ID".to_owned()
+            }
+            () if problem.is(code::AGENT_UNKNOWN) => "No agent found with specified ID".to_owned(),
+            () if problem.is(code::QUOTA_INVALID) => {
+                format!("Invalid QuotaConfig: {}", problem.message)
+            }
+            () if problem.is(code::QUOTA_EXCEEDED) => {
+                let why = &problem.message;
+                format!("Invalid QuotaConfig: {why} (use 'force' flag to bypass this check)")
+            }
+            () => problem.message.clone(),
+        };
+        Self { status, text }
+    }
+}
+
+type Read<T> = Result<T, Refusal>;
+
+/// What a call asks for; none: it is no change. Whatever it needs to be there is.
+pub(super) fn change(kind: Kinds, call: &Call, principal: &Principal) -> Option<Read<Change>> {
+    Some(match kind {
+        Kinds::UpdateWeights => weights(&call.update_weights.as_ref()?.weight_infos),
+        Kinds::UpdateQuota => {
+            let asked = call.update_quota.as_ref()?;
+            quotas(&asked.quota_configs, asked.force())
+        }
+        Kinds::SetQuota => old_quota(&call.set_quota.as_ref()?.quota_request),
+        Kinds::RemoveQuota => remove_quota(&call.remove_quota.as_ref()?.role),
+        Kinds::ReserveResources => reserve(call.reserve_resources.as_ref()?, principal),
+        Kinds::UnreserveResources => {
+            let asked = call.unreserve_resources.as_ref()?;
+            let resources = some(&asked.resources, "resources", principal);
+            resources.and_then(|it| on_agent(&asked.agent_id, Operation::Unreserve(it)))
+        }
+        Kinds::CreateVolumes => {
+            let asked = call.create_volumes.as_ref()?;
+            let volumes = some(&asked.volumes, "volumes", principal);
+            volumes.and_then(|it| on_agent(&asked.agent_id, Operation::Create(it)))
+        }
+        Kinds::DestroyVolumes => {
+            let asked = call.destroy_volumes.as_ref()?;
+            let volumes = some(&asked.volumes, "volumes", principal);
+            volumes.and_then(|it| on_agent(&asked.agent_id, Operation::Destroy(it)))
+        }
+        Kinds::GrowVolume | Kinds::ShrinkVolume => Err(Refusal::not_here(
+            "Volumes are grown and shrunk by their frameworks alone",
+        )),
+        Kinds::DrainAgent => drain(call.drain_agent.as_ref()?),
+        Kinds::DeactivateAgent => {
+            let agent = id(&call.deactivate_agent.as_ref()?.agent_id.value);
+            agent.map(|agent| one(OperatorCall::DeactivateAgent { agent }))
+        }
+        Kinds::ReactivateAgent => {
+            let agent = id(&call.reactivate_agent.as_ref()?.agent_id.value);
+            agent.map(|agent| one(OperatorCall::ReactivateAgent { agent }))
+        }
+        Kinds::Teardown => teardown(&call.teardown.as_ref()?.framework_id.value),
+        Kinds::MarkAgentGone => Err(Refusal::not_here(
+            "Agents are not marked gone: drain the agent, or switch it off and wait until it is unreachable",
+        )),
+        Kinds::UpdateMaintenanceSchedule | Kinds::StartMaintenance | Kinds::StopMaintenance => {
+            Err(Refusal::not_here(
+                "There are no maintenance schedules: use DRAIN_AGENT and REACTIVATE_AGENT",
+            ))
+        }
+        Kinds::SetLoggingLevel => Err(Refusal::not_here(
+            "The level of the log is set when the master is started",
+        )),
+        Kinds::ListFiles | Kinds::ReadFile => Err(Refusal::not_here(
+            "Files are not served here: read tasks' output with 'proffer logs'",
+        )),
+        _ => return None,
+    })
+}
+
+fn one(call: OperatorCall) -> Change {
+    Change {
+        calls: vec![call],
+        done: StatusCode::OK,
+    }
+}
+
+/// An id; one that cannot be is one that there is not.
+fn id<I: FromStr<Err = Problem>>(text: &str) -> Read<I> {
+    text.parse()
+        .map_err(|problem: Problem| Refusal::bad(problem.message))
+}
+
+/// A role.
+pub(super) fn role(text: &str) -> Read<Role> {
+    let wrong =
+        |problem: Problem| Refusal::bad(format!("Invalid role '{text}': {}", problem.message));
+    Role::new(text).map_err(wrong)
+}
+
+/// `/teardown`, in either form.
+pub(super) fn teardown(framework: &str) -> Read<Change> {
+    let framework = framework
+        .parse()
+        .map_err(|_: Problem| Refusal::bad("No framework found with specified ID"))?;
+    Ok(one(OperatorCall::TeardownFramework { framework }))
+}
+
+/// Weights, in either form.
+pub(super) fn weights(infos: &[WeightInfo]) -> Read<Change> {
+    let one = |info: &WeightInfo| {
+        let role = role(info.role())?;
+        let wrong = || {
+            let message = format!("Invalid weight '{}': Weights must be positive", info.weight);
+            Refusal::bad(format!(
+                "Failed to validate update weights request JSON: {message}"
+            ))
+        };
+        let milli = milli_of(info.weight).map_err(|_| wrong())?;
+        let milli = u32::try_from(milli).map_err(|_| wrong())?;
+        if milli == 0 {
+            return Err(wrong());
+        }
+        let weight = Weight(milli);
+        Ok(OperatorCall::SetWeight { role, weight })
+    };
+    Ok(Change {
+        calls: infos.iter().map(one).collect::<Read<_>>()?,
+        done: StatusCode::OK,
+    })
+}
+
+fn quotas(configs: &[QuotaConfig], is_forced: bool) -> Read<Change> {
+    let one = |config: &QuotaConfig| {
+        let role = role(&config.role)?;
+        let mut quota = Quota::default();
+        for (name, milli) in amounts(&config.guarantees)? {
+            quota.guarantees.set(name, milli);
+        }
+        for (name, milli) in amounts(&config.limits)? {
+            quota.limits.set(name, milli);
+        }
+        Ok(set_quota(role, quota, is_forced))
+    };
+    Ok(Change {
+        calls: configs.iter().map(one).collect::<Read<_>>()?,
+        done: StatusCode::OK,
+    })
+}
+
+fn set_quota(role: Role, quota: Quota, is_forced: bool) -> OperatorCall {
+    // Nothing guaranteed and nothing limited is no quota.
+    if quota == Quota::default() {
+        return OperatorCall::RemoveQuota { role };
+    }
+    OperatorCall::SetQuota {
+        role,
+        quota,
+        is_forced,
+    }
+}
+
+fn amounts(map: &HashMap<String, Scalar>) -> Read<Vec<(ResourceName, u64)>> {
+    let one = |(name, scalar): (&String, &Scalar)| {
+        let wrong = |why: &str| Refusal::bad(format!("Invalid QuotaConfig: '{name}' {why}"));
+        let milli = milli_of(scalar.value).map_err(wrong)?;
+        let name = ResourceName::new(name).map_err(|problem| wrong(&problem.message))?;
+        Ok((name, milli))
+    };
+    map.iter().map(one).collect()
+}
+
+/// The old form guarantees and limits the same.
+pub(super) fn old_quota(request: &QuotaRequest) -> Read<Change> {
+    let prefix = "Failed to validate set quota request";
+    let role = role(request.role())?;
+    let mut guarantees = Quantities::new();
+    let mut limits = Limits::new();
+    for resource in &request.guarantee {
+        let wrong = |why: &str| Refusal::bad(format!("{prefix}: '{}' {why}", resource.name));
+        let is_plain = resource.reservations.is_empty()
+            && resource.reservation.is_none()
+            && resource.disk.is_none()
+            && resource.role.as_deref().is_none_or(|role| role == "*");
+        let scalar = resource.scalar.as_ref().filter(|_| is_plain);
+        let scalar = scalar.ok_or_else(|| wrong("is not a plain scalar"))?;
+        let milli = milli_of(scalar.value).map_err(wrong)?;
+        let name = ResourceName::new(&resource.name).map_err(|problem| wrong(&problem.message))?;
+        guarantees.set(name.clone(), milli);
+        limits.set(name, milli);
+    }
+    if guarantees.is_empty() {
+        return Err(Refusal::bad(format!("{prefix}: no guarantee is given")));
+    }
+    let quota = Quota { guarantees, limits };
+    Ok(one(set_quota(role, quota, request.force())))
+}
+
+/// No quota any more, in either form.
+pub(super) fn remove_quota(name: &str) -> Read<Change> {
+    let role = role(name)?;
+    Ok(one(OperatorCall::RemoveQuota { role }))
+}
+
+fn reserve(asked: &ReserveResources, principal: &Principal) -> Read<Change> {
+    let source = decode_resources(&asked.source, principal).map_err(Refusal::bad)?;
+    if !source.reserved().is_empty() {
+        return Err(Refusal::not_here(
+            "What is reserved is not reserved anew in one step: unreserve it first",
+        ));
+    }
+    let resources = some(&asked.resources, "resources", principal)?;
+    on_agent(&asked.agent_id, Operation::Reserve(resources))
+}
+
+fn some(given: &[v1::Resource], what: &str, principal: &Principal) -> Read<Resources> {
+    let resources = decode_resources(given, principal).map_err(Refusal::bad)?;
+    if resources.is_empty() {
+        return Err(Refusal::bad(format!("No {what} are given")));
+    }
+    Ok(resources)
+}
+
+fn on_agent(agent: &v1::AgentId, operation: Operation) -> Read<Change> {
+    let agent = agent
+        .value
+        .parse()
+        .map_err(|_: Problem| Refusal::bad("No agent found with specified ID"))?;
+    Ok(Change {
+        calls: vec![OperatorCall::Operate { agent, operation }],
+        done: StatusCode::ACCEPTED,
+    })
+}
+
+/// Mesos kills what runs on an agent that is drained, within the grace that is given; without one, each task within its
+/// own. Here its frameworks are asked to move it, and what is left is killed when the grace is over.
+fn drain(asked: &DrainAgent) -> Read<Change> {
+    if asked.mark_gone() {
+        return Err(Refusal::not_here(
+            "Agents are not marked gone when they are drained",
+        ));
+    }
+    let grace = asked.max_grace_period.as_ref().map(|grace| {
+        let seconds = u64::try_from(grace.seconds).ok()?;
+        let nanos = u32::try_from(grace.nanos).ok()?;
+        Some(Duration::new(seconds, 0).saturating_add(Duration::from_nanos(nanos.into())))
+    });
+    let grace = match grace {
+        None => Duration::ZERO,
+        Some(Some(grace)) => grace,
+        Some(None) => {
+            return Err(Refusal::bad(
+                "The maximum grace period must not be negative",
+            ));
+        }
+    };
+    Ok(one(OperatorCall::DrainAgent {
+        agent: id(&asked.agent_id.value)?,
+        deadline: Some(grace),
+    }))
+}

@@ -1,0 +1,157 @@
+//! `/metrics/snapshot`: the figures that Mesos's exporters read, by their names there.
+//!
+//! What Mesos counts since its start is counted here over what is known: tasks that have ended, as long as they are kept.
+#![allow(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "Mesos's figures are floating point numbers; nothing is decided by them"
+)]
+
+use std::collections::BTreeMap;
+
+use proffer_master_core::effect::AgentRow;
+use proffer_model::{AgentState, Resources, TaskState};
+use proffer_proto::mesos::{encode_mesos_state, value_of};
+
+use super::json::page;
+use super::master::Master;
+use super::seen::{agents, is_active, is_registered, tasks};
+use crate::view::Snapshot;
+
+/// The figures, by name.
+pub(super) type Figures = BTreeMap<String, f64>;
+
+/// How many there are.
+pub(super) fn count_of<T>(all: impl Iterator<Item = T>) -> f64 {
+    all.count() as f64
+}
+
+/// Of a master that leads.
+pub(super) fn of_leader(snapshot: &Snapshot, master: &Master, now: f64) -> Figures {
+    let mut figures = of_system();
+    let mut set = |name: &str, value: f64| {
+        figures.insert(format!("master/{name}"), value);
+    };
+    set("elected", 1.0);
+    set("uptime_secs", (now - master.start_time()).max(0.0));
+    let count = |is: fn(&AgentRow) -> bool| count_of(agents(snapshot).filter(|row| is(row)));
+    set("slaves_active", count(is_active));
+    set(
+        "slaves_inactive",
+        count(|row| is_registered(row) && !is_active(row)),
+    );
+    set(
+        "slaves_connected",
+        count(|row| row.state == AgentState::Connected),
+    );
+    set(
+        "slaves_disconnected",
+        count(|row| row.state == AgentState::Suspect),
+    );
+    set(
+        "slaves_unreachable",
+        count(|row| row.state == AgentState::Unreachable),
+    );
+    let frameworks = || snapshot.frameworks.iter();
+    let connected = count_of(frameworks().filter(|row| row.is_connected));
+    let away = count_of(frameworks()) - connected;
+    for (name, value) in [
+        ("frameworks_active", connected),
+        ("frameworks_connected", connected),
+        ("frameworks_inactive", away),
+        ("frameworks_disconnected", away),
+    ] {
+        set(name, value);
+    }
+    set("outstanding_offers", count_of(snapshot.offers.iter()));
+    let mut by_state: BTreeMap<&str, f64> = BTreeMap::new();
+    for state in TaskState::ALL
+        .into_iter()
+        .map(name_of)
+        .chain(["TASK_GONE_BY_OPERATOR", "TASK_LOST"])
+    {
+        by_state.insert(state, 0.0);
+    }
+    for row in tasks(snapshot) {
+        *by_state.entry(name_of(row.told.state)).or_default() += 1.0;
+    }
+    for (state, count) in by_state {
+        set(
+            &state.to_ascii_lowercase().replacen("task_", "tasks_", 1),
+            count,
+        );
+    }
+    resources(snapshot, &mut set);
+    figures
+}
+
+/// Of one that stands by.
+pub(super) fn of_standby(uptime: f64) -> Figures {
+    let mut figures = of_system();
+    figures.insert("master/elected".to_owned(), 0.0);
+    figures.insert("master/uptime_secs".to_owned(), uptime);
+    figures
+}
+
+fn name_of(state: TaskState) -> &'static str {
+    encode_mesos_state(state, true).as_str_name()
+}
+
+/// How much there is, how much is used or offered, and which part that is; of what is revocable besides.
+fn resources(snapshot: &Snapshot, set: &mut impl FnMut(&str, f64)) {
+    let (mut total, mut used) = (Resources::new(), Resources::new());
+    for row in agents(snapshot).filter(|row| is_registered(row)) {
+        // The same port on two agents is not the same.
+        let scalars = |all: &Resources| all.minus(&all.non_scalars());
+        total.add(&scalars(&row.total));
+        used.add(&scalars(&row.used));
+    }
+    for (infix, total, used) in [
+        ("", total.non_revocable(), used.non_revocable()),
+        ("_revocable", total.revocable(), used.revocable()),
+    ] {
+        for name in ["cpus", "mem", "disk", "gpus"] {
+            let (total, used) = (value_of(total.scalar(name)), value_of(used.scalar(name)));
+            let part = if total > 0.0 { used / total } else { 0.0 };
+            set(&format!("{name}{infix}_total"), total);
+            set(&format!("{name}{infix}_used"), used);
+            set(&format!("{name}{infix}_percent"), part);
+        }
+    }
+}
+
+/// Of the host.
+fn of_system() -> Figures {
+    let mut figures = Figures::new();
+    let loads = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let names = ["system/load_1min", "system/load_5min", "system/load_15min"];
+    for (name, load) in names.into_iter().zip(loads.split_whitespace()) {
+        if let Ok(load) = load.parse() {
+            figures.insert(name.to_owned(), load);
+        }
+    }
+    if let Ok(cpus) = std::thread::available_parallelism() {
+        figures.insert("system/cpus_total".to_owned(), cpus.get() as f64);
+    }
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    for (name, field) in [
+        ("system/mem_total_bytes", "MemTotal:"),
+        ("system/mem_free_bytes", "MemFree:"),
+    ] {
+        let line = memory.lines().find_map(|line| line.strip_prefix(field));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        if let Some(kilobytes) = kilobytes {
+            figures.insert(name.to_owned(), kilobytes * 1_024.0);
+        }
+    }
+    figures
+}
+
+/// The page of them.
+pub(super) fn figures_page(figures: &Figures) -> Vec<u8> {
+    page(8 * 1_024, |page| {
+        for (name, value) in figures {
+            page.number(name, *value);
+        }
+    })
+}

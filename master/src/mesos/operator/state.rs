@@ -1,0 +1,527 @@
+//! The pages that tools read: `/state`, `/state-summary`, `/slaves`, `/frameworks`, `/tasks`, in the shape of Mesos 1.11.
+//!
+//! Pure: a snapshot and what the master knows of itself make a page.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proffer_master_core::effect::{AgentRow, ExecutorRow, OfferRow, TaskRow};
+use proffer_model::task::Protocol;
+use proffer_model::{AgentId, FrameworkId, Resources, TaskState};
+use proffer_proto::mesos::{Capabilities, encode_mesos_state, encode_mesos_status};
+
+use super::super::http::VERSION;
+use super::figures::count_of;
+use super::json::{Array, Object, page};
+use super::master::{CAPABILITIES, Master};
+use super::resources::{
+    attributes, in_full, list, reserved_in_full, reserved_sums, sums, unreserved_in_full,
+    unreserved_sums,
+};
+use super::seen::{
+    Framework, Seen, Standing, agents, ip_of, is_active, is_registered, pid_of, port_of, tasks,
+};
+use crate::view::Snapshot;
+
+/// Tasks on one page of `/tasks` unless it is asked for so many.
+const TASKS_LIMIT: usize = 100;
+/// What agents are said to be able to do.
+pub(super) const AGENT_CAPABILITIES: [&str; 4] = [
+    "MULTI_ROLE",
+    "HIERARCHICAL_ROLE",
+    "RESERVATION_REFINEMENT",
+    "AGENT_DRAINING",
+];
+/// Pages are for everybody, so they have the states as they are.
+pub(super) const AWARE: Capabilities = Capabilities {
+    revocable: true,
+    killing: true,
+    gpus: true,
+    shared: true,
+    partition_aware: true,
+    multi_role: true,
+    refined: true,
+};
+/// About what an agent and a task are in bytes.
+const AGENT_LEN: usize = 1_024;
+const TASK_LEN: usize = 768;
+
+/// What tasks are filtered and ordered by.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TasksAsked {
+    pub(super) limit: Option<usize>,
+    pub(super) offset: usize,
+    pub(super) is_ascending: bool,
+    pub(super) framework: Option<String>,
+    pub(super) task: Option<String>,
+}
+
+/// `/state`.
+pub(super) fn state(snapshot: &Snapshot, master: &Master) -> Vec<u8> {
+    let seen = Seen::new(snapshot);
+    page(capacity(snapshot), |page| {
+        page.text("version", VERSION);
+        page.text("build_date", "1970-01-01 00:00:00");
+        page.number("build_time", 0.0);
+        page.text("build_user", "");
+        page.number("start_time", master.start_time());
+        page.number("elected_time", master.elected_time());
+        page.text("id", &master.info.id);
+        page.text("pid", master.info.pid());
+        page.text("hostname", master.info.hostname());
+        page.array("capabilities", |array| {
+            CAPABILITIES.iter().for_each(|name| array.text(name));
+        });
+        let count = |is: fn(&AgentRow) -> bool| count_of(agents(snapshot).filter(|row| is(row)));
+        page.number("activated_slaves", count(is_active));
+        page.number(
+            "deactivated_slaves",
+            count(|row| is_registered(row) && !is_active(row)),
+        );
+        page.number("unreachable_slaves", count(|row| !is_registered(row)));
+        page.text("leader", master.info.pid());
+        page.object("leader_info", |info| {
+            info.text("id", &master.info.id);
+            info.text("pid", master.info.pid());
+            info.count("port", master.info.port.into());
+            info.text("hostname", master.info.hostname());
+        });
+        page.text("cluster", &master.reign.cluster);
+        page.object("flags", |object| flags(object, &master.flags()));
+        page.array("slaves", |array| {
+            for row in seen.agents() {
+                array.object(|object| agent(object, row, master));
+            }
+        });
+        recovered(page, &seen);
+        frameworks_of(page, &seen, master, None);
+        page.array("orphan_tasks", |_| {});
+        page.array("unregistered_frameworks", |_| {});
+    })
+}
+
+/// What this master was told, in the names of Mesos's flags.
+pub(super) fn flags(object: &mut Object<'_>, flags: &[(&'static str, String)]) {
+    for (name, value) in flags {
+        object.text(name, value);
+    }
+}
+
+/// `/slaves`, of all or of one.
+pub(super) fn slaves(snapshot: &Snapshot, master: &Master, only: Option<&str>) -> Vec<u8> {
+    let seen = Seen::new(snapshot);
+    page(capacity(snapshot), |page| {
+        page.array("slaves", |array| {
+            let is_wanted = |row: &&AgentRow| only.is_none_or(|only| row.agent.as_str() == only);
+            for row in seen.agents().filter(is_wanted) {
+                array.object(|object| {
+                    agent(object, row, master);
+                    object.object("reserved_resources_full", |object| {
+                        reserved_in_full(object, &row.total);
+                    });
+                    for (name, resources) in [
+                        ("used_resources_full", &row.used),
+                        ("offered_resources_full", &row.offered),
+                    ] {
+                        object.array(name, |array| in_full(array, resources));
+                    }
+                    object.array("unreserved_resources_full", |array| {
+                        unreserved_in_full(array, &row.total);
+                    });
+                });
+            }
+        });
+        recovered(page, &seen);
+    })
+}
+
+/// `/frameworks`, of all or of one.
+pub(super) fn frameworks(snapshot: &Snapshot, master: &Master, only: Option<&str>) -> Vec<u8> {
+    page(capacity(snapshot), |page| {
+        frameworks_of(page, &Seen::new(snapshot), master, only);
+        page.array("unregistered_frameworks", |_| {});
+    })
+}
+
+/// `/state-summary`.
+pub(super) fn summary(snapshot: &Snapshot, master: &Master) -> Vec<u8> {
+    let seen = Seen::new(snapshot);
+    let mut by_agent: BTreeMap<&AgentId, Tally<'_>> = BTreeMap::new();
+    let mut by_framework: BTreeMap<&FrameworkId, Tally<'_>> = BTreeMap::new();
+    for row in tasks(snapshot) {
+        by_agent.entry(&row.agent).or_default().add(row);
+        by_framework.entry(&row.framework).or_default().add(row);
+    }
+    page(capacity(snapshot) / 2, |page| {
+        page.text("hostname", master.info.hostname());
+        page.text("cluster", &master.reign.cluster);
+        page.array("slaves", |array| {
+            for row in seen.agents() {
+                array.object(|object| {
+                    agent(object, row, master);
+                    let tally = by_agent.get(&row.agent);
+                    tally.unwrap_or(&Tally::default()).write(object);
+                    object.array("framework_ids", |array| {
+                        let frameworks = tally.map(|tally| &tally.frameworks);
+                        for id in frameworks.into_iter().flatten() {
+                            array.text(id.as_str());
+                        }
+                    });
+                });
+            }
+        });
+        page.array("frameworks", |array| {
+            for of in seen.frameworks() {
+                array.object(|object| {
+                    framework_summary(object, &of);
+                    let tally = by_framework.get(of.id);
+                    tally.unwrap_or(&Tally::default()).write(object);
+                    object.array("slave_ids", |array| {
+                        let agents = tally.map(|tally| &tally.agents);
+                        for id in agents.into_iter().flatten() {
+                            array.text(id.as_str());
+                        }
+                    });
+                });
+            }
+        });
+    })
+}
+
+/// `/tasks`.
+pub(super) fn tasks_page(snapshot: &Snapshot, asked: &TasksAsked) -> Vec<u8> {
+    let is_wanted = |row: &&TaskRow| {
+        let is = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|w| w == id);
+        is(&asked.framework, row.framework.as_str()) && is(&asked.task, row.task.as_str())
+    };
+    let mut rows: Vec<&TaskRow> = tasks(snapshot).filter(is_wanted).collect();
+    rows.sort_by_key(|row| row.told.wall_ms);
+    if !asked.is_ascending {
+        rows.reverse();
+    }
+    let rows = rows.into_iter().skip(asked.offset);
+    page(TASK_LEN * TASKS_LIMIT, |page| {
+        page.array("tasks", |array| {
+            for row in rows.take(asked.limit.unwrap_or(TASKS_LIMIT)) {
+                array.object(|object| task(object, row, snapshot));
+            }
+        });
+    })
+}
+
+/// How many tasks of an agent or a framework are in which state.
+#[derive(Default)]
+struct Tally<'s> {
+    by_state: BTreeMap<&'static str, u64>,
+    frameworks: BTreeSet<&'s FrameworkId>,
+    agents: BTreeSet<&'s AgentId>,
+}
+
+impl<'s> Tally<'s> {
+    fn add(&mut self, row: &'s TaskRow) {
+        let name = match row.told.state {
+            // Of these two Mesos's summary knows nothing.
+            TaskState::Dropped | TaskState::Lost => "TASK_LOST",
+            state => encode_mesos_state(state, true).as_str_name(),
+        };
+        *self.by_state.entry(name).or_default() += 1;
+        self.agents.insert(&row.agent);
+        self.frameworks.insert(&row.framework);
+    }
+
+    fn write(&self, object: &mut Object<'_>) {
+        for name in [
+            "TASK_STAGING",
+            "TASK_STARTING",
+            "TASK_RUNNING",
+            "TASK_KILLING",
+            "TASK_FINISHED",
+            "TASK_KILLED",
+            "TASK_FAILED",
+            "TASK_LOST",
+            "TASK_ERROR",
+            "TASK_UNREACHABLE",
+        ] {
+            object.count(name, self.by_state.get(name).copied().unwrap_or_default());
+        }
+    }
+}
+
+fn capacity(snapshot: &Snapshot) -> usize {
+    AGENT_LEN * snapshot.agents.len() + TASK_LEN * snapshot.tasks.len()
+}
+
+fn identity(object: &mut Object<'_>, row: &AgentRow) {
+    object.text("id", row.agent.as_str());
+    object.text("hostname", &row.description.host);
+    object.count("port", port_of(row).into());
+    object.object("attributes", |object| {
+        attributes(object, &row.description.attributes);
+    });
+    if let Some(domain) = &row.description.domain {
+        object.object("domain", |object| {
+            object.object("fault_domain", |object| {
+                object.object("region", |object| object.text("name", &domain.region));
+                object.object("zone", |object| object.text("name", &domain.zone));
+            });
+        });
+    }
+}
+
+fn recovered(page: &mut Object<'_>, seen: &Seen<'_>) {
+    page.array("recovered_slaves", |array| {
+        for row in seen.recovered_agents() {
+            array.object(|object| identity(object, row));
+        }
+    });
+}
+
+fn agent(object: &mut Object<'_>, row: &AgentRow, master: &Master) {
+    identity(object, row);
+    object.text("pid", &pid_of(row));
+    object.number("registered_time", master.elected_time());
+    for (name, resources) in [
+        ("resources", &row.total),
+        ("used_resources", &row.used),
+        ("offered_resources", &row.offered),
+    ] {
+        object.object(name, |object| sums(object, resources));
+    }
+    object.object("reserved_resources", |object| {
+        reserved_sums(object, &row.total);
+    });
+    object.object("unreserved_resources", |object| {
+        unreserved_sums(object, &row.total);
+    });
+    object.flag("active", is_active(row));
+    object.flag("deactivated", row.is_deactivated || row.drain.is_some());
+    object.text("version", &row.description.version);
+    object.array("capabilities", |array| {
+        AGENT_CAPABILITIES.iter().for_each(|name| array.text(name));
+    });
+    if let Some(drain) = &row.drain {
+        object.object("drain_info", |object| {
+            let is_drained = drain.is_drained && row.tasks == 0;
+            object.text("state", if is_drained { "DRAINED" } else { "DRAINING" });
+            object.object("config", |object| {
+                if let Some(deadline) = drain.deadline {
+                    object.object("max_grace_period", |object| {
+                        let nanoseconds = u64::try_from(deadline.as_nanos());
+                        object.count("nanoseconds", nanoseconds.unwrap_or(u64::MAX));
+                    });
+                }
+            });
+        });
+        let since = proffer_proto::mesos::seconds_of(drain.since_wall_ms);
+        object.number("estimated_drain_start_time_seconds", since);
+    }
+}
+
+fn frameworks_of(page: &mut Object<'_>, seen: &Seen<'_>, master: &Master, only: Option<&str>) {
+    let is_wanted = |of: &Framework<'_>| only.is_none_or(|only| of.id.as_str() == only);
+    page.array("frameworks", |array| {
+        for of in seen.frameworks().filter(is_wanted) {
+            array.object(|object| framework(object, &of, seen, master));
+        }
+    });
+    page.array("completed_frameworks", |array| {
+        for of in seen.completed_frameworks().filter(is_wanted) {
+            array.object(|object| framework(object, &of, seen, master));
+        }
+    });
+}
+
+fn framework_summary(object: &mut Object<'_>, of: &Framework<'_>) {
+    object.text("id", of.id.as_str());
+    object.text("name", &of.info.name);
+    object.object("used_resources", |object| match of.row {
+        Some(row) => sums(object, &row.used),
+        None => sums(object, &Resources::new()),
+    });
+    object.object("offered_resources", |object| sums(object, &offered(of)));
+    object.array("capabilities", |array| {
+        for capability in &of.info.capabilities {
+            array.text(capability.r#type().as_str_name());
+        }
+    });
+    object.text("hostname", of.info.hostname());
+    object.text("webui_url", of.info.webui_url());
+    let is_connected = of.row.is_some_and(|row| row.is_connected);
+    object.flag("active", is_connected);
+    object.flag("connected", is_connected);
+    object.flag("recovered", false);
+}
+
+/// In offers; scalars alone, because the same port on two agents is not the same.
+pub(super) fn offered(of: &Framework<'_>) -> Resources {
+    let mut all = Resources::new();
+    for offer in of.offers {
+        let scalars = offer.resources.minus(&offer.resources.non_scalars());
+        all.add(&scalars);
+    }
+    all
+}
+
+fn framework(object: &mut Object<'_>, of: &Framework<'_>, seen: &Seen<'_>, master: &Master) {
+    framework_summary(object, of);
+    let info = &of.info;
+    object.text("user", &info.user);
+    object.number("failover_timeout", info.failover_timeout());
+    object.flag("checkpoint", info.checkpoint());
+    object.number("registered_time", master.elected_time());
+    let ended = if of.row.is_some() {
+        0.0
+    } else {
+        master.elected_time()
+    };
+    object.number("unregistered_time", ended);
+    if let Some(principal) = &info.principal {
+        object.text("principal", principal);
+    }
+    object.object("resources", |object| {
+        let used = of.row.map(|row| row.used.clone());
+        sums(object, &used.unwrap_or_default().plus(&offered(of)));
+    });
+    match Capabilities::of(info).multi_role {
+        true => object.array("roles", |array| {
+            info.roles.iter().for_each(|role| array.text(role));
+        }),
+        false => object.text("role", info.role()),
+    }
+    for (name, standing) in [
+        ("tasks", Standing::Live),
+        ("unreachable_tasks", Standing::Unreachable),
+        ("completed_tasks", Standing::Completed),
+    ] {
+        object.array(name, |array| {
+            let rows = seen.tasks_of(of.id);
+            for row in rows.filter(|row| Standing::of(row) == standing) {
+                array.object(|object| task(object, row, seen.snapshot));
+            }
+        });
+    }
+    object.array("offers", |array| {
+        of.offers.iter().for_each(|row| offer(array, row));
+    });
+    object.array("executors", |array| {
+        of.executors.iter().for_each(|row| executor(array, row));
+    });
+    if let Some(labels) = &info.labels {
+        object.array("labels", |array| {
+            for label in &labels.labels {
+                array.object(|object| {
+                    object.text("key", &label.key);
+                    object.text("value", label.value());
+                });
+            }
+        });
+    }
+    object.object("offer_constraints", |_| {});
+}
+
+fn offer(array: &mut Array<'_>, row: &OfferRow) {
+    array.object(|object| {
+        object.text("id", row.offer.as_str());
+        object.text("framework_id", row.framework.as_str());
+        object.object("allocation_info", |object| {
+            object.text("role", row.role.as_str());
+        });
+        object.text("slave_id", row.agent.as_str());
+        object.object("resources", |object| sums(object, &row.resources));
+    });
+}
+
+fn executor(array: &mut Array<'_>, row: &ExecutorRow) {
+    array.object(|object| {
+        object.text("executor_id", row.executor.as_str());
+        object.text("name", "");
+        object.text("framework_id", row.framework.as_str());
+        // What it is started with is shown to nobody.
+        object.object("command", |object| {
+            object.array("argv", |_| {});
+            object.array("uris", |_| {});
+        });
+        object.object("resources", |object| sums(object, &row.resources));
+        object.text("role", row.role.as_str());
+        object.text("type", "CUSTOM");
+        object.text("slave_id", row.agent.as_str());
+    });
+}
+
+fn task(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
+    object.text("id", row.task.as_str());
+    object.text("name", row.name());
+    object.text("framework_id", row.framework.as_str());
+    let executor = row.outline.executor.as_ref();
+    object.text("executor_id", executor.map_or("", |id| id.as_str()));
+    object.text("slave_id", row.agent.as_str());
+    let state = encode_mesos_state(row.told.state, true);
+    object.text("state", state.as_str_name());
+    object.object("resources", |object| sums(object, &row.outline.resources));
+    object.text("role", row.outline.role.as_str());
+    object.array("statuses", |array| {
+        array.object(|object| status(object, row, snapshot));
+    });
+    if !row.outline.labels.is_empty() {
+        object.array("labels", |array| list(array, &row.outline.labels));
+    }
+    if !row.outline.ports.is_empty() {
+        discovery(object, row);
+    }
+}
+
+fn status(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
+    let status = encode_mesos_status(&row.status(), AWARE, None);
+    object.text("state", status.state().as_str_name());
+    object.number("timestamp", status.timestamp());
+    let container = status.container_status.as_ref();
+    object.object("container_status", |object| {
+        if let Some(id) = container.and_then(|container| container.container_id.as_ref()) {
+            object.object("container_id", |object| object.text("value", &id.value));
+        }
+        object.array("network_infos", |array| {
+            let agent = snapshot.agents.get(&row.agent);
+            if let Some(ip) = agent.and_then(|agent| ip_of(agent)) {
+                array.object(|object| {
+                    object.array("ip_addresses", |array| {
+                        array.object(|object| {
+                            object.text("protocol", if ip.is_ipv4() { "IPv4" } else { "IPv6" });
+                            object.text("ip_address", &ip.to_string());
+                        });
+                    });
+                });
+            }
+        });
+    });
+    if let Some(healthy) = status.healthy {
+        object.flag("healthy", healthy);
+    }
+}
+
+/// A protocol in Mesos's words.
+pub(super) fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+/// The ports of a task, where discovery looks for them.
+fn discovery(object: &mut Object<'_>, row: &TaskRow) {
+    object.object("discovery", |object| {
+        object.text("visibility", "CLUSTER");
+        object.text("name", row.name());
+        object.object("ports", |object| {
+            object.array("ports", |array| {
+                for port in &row.outline.ports {
+                    array.object(|object| {
+                        object.count("number", port.number.into());
+                        if !port.name.is_empty() {
+                            object.text("name", &port.name);
+                        }
+                        object.text("protocol", protocol_name(port.protocol));
+                    });
+                }
+            });
+        });
+    });
+}
