@@ -1,6 +1,7 @@
 //! The whole master over real sockets: a framework, an agent and an operator, each through gRPC as anyone would.
 
 mod leadership;
+mod mesos;
 mod mesos_operators;
 mod operators;
 mod peers;

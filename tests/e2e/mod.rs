@@ -7,6 +7,7 @@ mod drains;
 mod failover;
 mod frameworks;
 mod guide;
+mod mesos;
 mod operators;
 mod python;
 mod roles;

@@ -97,7 +97,8 @@ impl Core {
             return;
         };
         let given = entry.description.failover_timeout;
-        let timeout = match known.is_recovered {
+        let is_mesos = entry.description.mesos.is_some();
+        let timeout = match known.is_recovered && is_mesos {
             // It did not end its session: the leader ended.
             true => given.max(FAILOVER_IN_NEW_TERM_MIN),
             false => given,

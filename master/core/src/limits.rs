@@ -20,8 +20,8 @@ pub const SNAPSHOT_STEP_INTERVAL: Duration = Duration::from_millis(10);
 /// Steps in which all sessions and agents are told that the master is there, spread over the interval of heartbeats: one that
 /// told 70,000 of them would keep everybody else waiting for some 30 ms.
 pub const HEARTBEAT_PARTS: u32 = 10;
-/// How long a framework that was there before a term is waited for in it, however short its failover timeout: it has to find
-/// the new leader first. One that asks for no time at all would else be over with each change of the leader.
+/// How long a framework of Mesos's API that was there before a term is waited for in it, however short its failover timeout: it
+/// has to find the new leader first. Most ask for no time at all, and would else be over with each change of the leader.
 pub const FAILOVER_IN_NEW_TERM_MIN: Duration = Duration::from_secs(60);
 /// Answers of one framework that are remembered, so that a call which is repeated is not done again; the oldest are forgotten.
 pub const ANSWERS_MAX: usize = 1_000;

@@ -81,6 +81,9 @@ impl Subscription {
             roles = self.intent.wishes.keys().cloned().collect();
         }
         let mut outs = Vec::new();
+        if !is_suppressed {
+            self.rests.forget(&roles);
+        }
         for role in roles {
             if let Some(wish) = self.intent.wishes.get_mut(&role) {
                 wish.is_suppressed = is_suppressed;
@@ -169,9 +172,11 @@ impl Subscription {
         let unreadable = offers.iter().position(Result::is_err);
         let offers: Vec<OfferId> = offers.into_iter().flatten().collect();
         let mut accepting = self.take(&offers);
+        accepting.refused_for = refused_for(accept.filters.as_ref());
         let mut operations = Vec::new();
         let mut outs = Vec::new();
-        for operation in accept.operations {
+        for mut operation in accept.operations {
+            resources_of(&mut operation, |resources| self.names().known(resources));
             let mut decoder = Decoder {
                 subscription: self,
                 now,
@@ -190,7 +195,7 @@ impl Subscription {
             return outs;
         }
         if operations.is_empty() {
-            let exclude_for = refused_for(accept.filters.as_ref());
+            let exclude_for = accepting.refused_for;
             outs.extend(self.give_back(offers, exclude_for));
             return outs;
         }
@@ -215,6 +220,7 @@ impl Subscription {
                 .unwrap_or_else(everybody),
             offered: Resources::new(),
             operations: Vec::new(),
+            refused_for: Duration::ZERO,
         };
         for held in offers.iter().filter_map(|id| self.offers.remove(id)) {
             accepting.offered.add(&held.resources);
@@ -339,6 +345,27 @@ impl Decoder<'_> {
         let awaited = Awaited::Tasks(tasks.collect(), true);
         self.accepting.operations.push(awaited);
         self.operations.push(Operation::LaunchGroup(specs));
+    }
+}
+
+/// Does something with all resources that an operation names.
+fn resources_of(operation: &mut offer::Operation, mut change: impl FnMut(&mut [v1::Resource])) {
+    let launches = operation.launch.iter_mut();
+    let launched = launches.flat_map(|launch| &mut launch.task_infos);
+    let groups = operation.launch_group.iter_mut();
+    let grouped = groups.flat_map(|group| &mut group.task_group.tasks);
+    launched
+        .chain(grouped)
+        .for_each(|task| change(&mut task.resources));
+    let lists = [
+        operation.reserve.as_mut().map(|it| &mut it.resources),
+        operation.unreserve.as_mut().map(|it| &mut it.resources),
+        operation.create.as_mut().map(|it| &mut it.volumes),
+        operation.destroy.as_mut().map(|it| &mut it.volumes),
+    ];
+    lists.into_iter().flatten().for_each(|list| change(list));
+    if let Some(grow) = &mut operation.grow_volume {
+        change(std::slice::from_mut(&mut grow.addition));
     }
 }
 

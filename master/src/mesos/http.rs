@@ -169,7 +169,7 @@ impl Endpoint {
             }
             false => (None, None),
         };
-        if calls.send(Asked { call, answer }).await.is_err() {
+        if calls.send(Asked::new(call, answer)).await.is_err() {
             return refusal(StatusCode::FORBIDDEN, "Framework is not subscribed");
         }
         match answered {

@@ -11,9 +11,16 @@ use crate::limits::MESOS_REMEMBERED_MAX;
 /// A call on its way to its stream.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) call: Call,
+    pub(super) call: Box<Call>,
     /// Where the caller waits for what became of it, if it does; a refusal is Mesos's text.
     pub(super) answer: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+impl Asked {
+    pub(super) fn new(call: Call, answer: Option<oneshot::Sender<Result<(), String>>>) -> Self {
+        let call = Box::new(call);
+        Self { call, answer }
+    }
 }
 
 /// All streams of a term.

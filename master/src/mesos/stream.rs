@@ -14,7 +14,7 @@ use proffer_model::session::Call;
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_server::clock;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use super::events;
 use super::registry::{Asked, Registry};
@@ -48,6 +48,14 @@ struct Session {
     id: SessionId,
     mail: Mail<Numbered>,
     permits: Arc<Semaphore>,
+}
+
+/// What is on its way to the connection.
+#[derive(Default)]
+struct Flow {
+    waiting: VecDeque<Event>,
+    /// Nothing comes after what waits.
+    is_ending: bool,
 }
 
 /// What comes next.
@@ -112,92 +120,99 @@ impl Stream {
         let first = Instant::now() + MESOS_HEARTBEAT_INTERVAL;
         let mut beat = interval_at(first, MESOS_HEARTBEAT_INTERVAL);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waiting: VecDeque<Event> = VecDeque::new();
-        let mut is_ending = false;
-        loop {
-            if is_ending && waiting.is_empty() {
+        let mut flow = Flow::default();
+        while !(flow.is_ending && flow.waiting.is_empty()) {
+            let next = self.next(session, &mut beat, &mut flow).await;
+            let Some(outs) = self.decide(next, &mut flow) else {
                 return;
-            }
-            let next = tokio::select! {
-                biased;
-                () = self.events.closed() => Next::Gone,
-                room = self.events.reserve(), if !waiting.is_empty() => match room {
-                    Ok(room) => {
-                        waiting.pop_front().map(|event| room.send(event));
-                        Next::Room
-                    }
-                    Err(_) => Next::Gone,
-                },
-                arrival = poll_fn(|context| session.mail.poll_next(context)), if waiting.is_empty() && !is_ending => {
-                    Next::Arrival(arrival)
-                }
-                Some(asked) = self.calls.recv(), if waiting.len() < MESOS_EVENTS_MAX && !is_ending => Next::Asked(asked),
-                _ = beat.tick() => Next::Beat,
-                () = wait_until(self.subscription.updates.next_retry()) => Next::Time,
-            };
-            let now = clock::now();
-            let outs = match next {
-                Next::Gone => return,
-                Next::Room => Vec::new(),
-                Next::Arrival(Arrival::Message((sequence, told))) => {
-                    if !self.inbox.tenure.holds() {
-                        return;
-                    }
-                    self.subscription.on_told(now, sequence, told)
-                }
-                Next::Arrival(Arrival::End) => return,
-                Next::Arrival(Arrival::Overrun) => {
-                    let text = "The framework reads its events too slowly";
-                    waiting.push_back(events::error(text));
-                    vec![Out::End]
-                }
-                Next::Asked(asked) => self.on_asked(now, asked),
-                Next::Beat => {
-                    if self.subscription.framework.is_some() && waiting.len() < MESOS_EVENTS_MAX {
-                        waiting.push_back(events::heartbeat());
-                    }
-                    Vec::new()
-                }
-                Next::Time => self.subscription.on_time(now),
             };
             for out in outs {
-                match out {
-                    Out::Ask(request, call) => {
-                        if self.ask(session, request, call).await.is_none() {
-                            return;
-                        }
-                    }
-                    Out::Anew(call) => {
-                        let closed = SessionInput::Closed {
-                            session: session.id,
-                        };
-                        let Some(fresh) = self.open(call).await else {
-                            return;
-                        };
-                        *session = fresh;
-                        if self.inbox.sessions.send(closed).await.is_err() {
-                            return;
-                        }
-                    }
-                    Out::Tell(event) => waiting.push_back(*event),
-                    Out::Entered(framework) => {
-                        let framework = framework.as_str();
-                        self.registry
-                            .enter(framework, &self.id, self.caller.clone());
-                    }
-                    Out::Over(framework) => self.registry.forget(framework.as_str(), &self.id),
-                    Out::End => is_ending = true,
+                if self.perform(session, out, &mut flow).await.is_none() {
+                    return;
                 }
             }
         }
     }
 
+    async fn next(&mut self, session: &mut Session, beat: &mut Interval, flow: &mut Flow) -> Next {
+        let is_clear = flow.waiting.is_empty();
+        let takes_calls = flow.waiting.len() < MESOS_EVENTS_MAX && !flow.is_ending;
+        tokio::select! {
+            biased;
+            () = self.events.closed() => Next::Gone,
+            room = self.events.reserve(), if !is_clear => match room {
+                Ok(room) => {
+                    if let Some(event) = flow.waiting.pop_front() {
+                        room.send(event);
+                    }
+                    Next::Room
+                }
+                Err(_) => Next::Gone,
+            },
+            arrival = poll_fn(|context| session.mail.poll_next(context)), if is_clear && !flow.is_ending => {
+                Next::Arrival(arrival)
+            }
+            Some(asked) = self.calls.recv(), if takes_calls => Next::Asked(asked),
+            _ = beat.tick() => Next::Beat,
+            () = wait_until(self.subscription.updates.next_retry()) => Next::Time,
+        }
+    }
+
+    /// What comes of it; none at the end.
+    fn decide(&mut self, next: Next, flow: &mut Flow) -> Option<Vec<Out>> {
+        let now = clock::now();
+        match next {
+            Next::Gone | Next::Arrival(Arrival::End) => None,
+            Next::Room => Some(Vec::new()),
+            Next::Arrival(Arrival::Message((sequence, told))) => {
+                let holds = self.inbox.tenure.holds();
+                holds.then(|| self.subscription.on_told(now, sequence, told))
+            }
+            Next::Arrival(Arrival::Overrun) => {
+                let text = "The framework reads its events too slowly";
+                flow.waiting.push_back(events::error(text));
+                Some(vec![Out::End])
+            }
+            Next::Asked(asked) => Some(self.on_asked(now, asked)),
+            Next::Beat => {
+                if self.subscription.framework.is_some() && flow.waiting.len() < MESOS_EVENTS_MAX {
+                    flow.waiting.push_back(events::heartbeat());
+                }
+                Some(Vec::new())
+            }
+            Next::Time => Some(self.subscription.on_time(now)),
+        }
+    }
+
+    /// None when the term is over.
+    async fn perform(&mut self, session: &mut Session, out: Out, flow: &mut Flow) -> Option<()> {
+        match out {
+            Out::Ask(request, call) => self.ask(session, request, call).await?,
+            Out::Anew(call) => {
+                let closed = SessionInput::Closed {
+                    session: session.id,
+                };
+                *session = self.open(call).await?;
+                self.inbox.sessions.send(closed).await.ok()?;
+            }
+            Out::Tell(event) => flow.waiting.push_back(*event),
+            Out::Entered(framework) => {
+                let framework = framework.as_str();
+                self.registry
+                    .enter(framework, &self.id, self.caller.clone());
+            }
+            Out::Over(framework) => self.registry.forget(framework.as_str(), &self.id),
+            Out::End => flow.is_ending = true,
+        }
+        Some(())
+    }
+
     fn on_asked(&mut self, now: proffer_model::Time, asked: Asked) -> Vec<Out> {
         let Asked { call, answer } = asked;
         match answer {
-            None => self.subscription.on_call(now, call),
+            None => self.subscription.on_call(now, *call),
             Some(answer) => {
-                let (outs, result) = match self.subscription.on_update_framework(call) {
+                let (outs, result) = match self.subscription.on_update_framework(*call) {
                     Ok(outs) => (outs, Ok(())),
                     Err(text) => (Vec::new(), Err(text)),
                 };

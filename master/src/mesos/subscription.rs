@@ -19,6 +19,8 @@ use prost::Message;
 
 use super::demand::{Wish, constraints, least};
 use super::events;
+use super::principals::Names;
+use super::rests::Rests;
 use super::updates::{Step, Updates};
 use crate::limits::MESOS_HEARTBEAT_INTERVAL;
 
@@ -71,6 +73,8 @@ pub(super) struct Accepting {
     pub(super) role: Role,
     pub(super) offered: Resources,
     pub(super) operations: Vec<Awaited>,
+    /// How long what is left over is not wanted.
+    pub(super) refused_for: Duration,
 }
 
 /// The state of one subscription.
@@ -83,6 +87,7 @@ pub(super) struct Subscription {
     pub(super) updates: Updates,
     pub(super) offers: BTreeMap<OfferId, Held>,
     pub(super) accepts: BTreeMap<u64, Accepting>,
+    pub(super) rests: Rests,
     last_request: u64,
     generation: u64,
     is_snapshot: bool,
@@ -212,6 +217,7 @@ impl Subscription {
             updates: Updates::new(nameless),
             offers: BTreeMap::new(),
             accepts: BTreeMap::new(),
+            rests: Rests::default(),
             last_request: 0,
             generation: 0,
             is_snapshot: true,
@@ -235,7 +241,7 @@ impl Subscription {
                 Vec::new()
             }
             Told::Answered { request, answer } => self.on_answered(now, request, answer),
-            Told::Offered(offers) => self.on_offered(offers),
+            Told::Offered(offers) => self.on_offered(now, offers),
             Told::Rescinded(offers) => offers
                 .iter()
                 .filter(|offer| self.offers.remove(*offer).is_some())
@@ -307,14 +313,26 @@ impl Subscription {
         Some(self.ask(call))
     }
 
-    fn on_offered(&mut self, offers: Vec<Offer>) -> Vec<Out> {
+    /// What the framework has left over of an ACCEPT it does not want for a while, and has said so then: the core is told when
+    /// it offers it. More than that it wants.
+    fn on_offered(&mut self, now: Time, offers: Vec<Offer>) -> Vec<Out> {
         let Some(framework) = self.framework.clone() else {
             return Vec::new();
         };
+        let mut outs = Vec::new();
         let mut told = Vec::with_capacity(offers.len());
         for offer in offers {
+            if let Some(exclude_for) = self.rests.take(now, &offer) {
+                outs.push(self.ask(Call::Decline {
+                    offers: vec![offer.id],
+                    exclude_for,
+                }));
+                continue;
+            }
             let form = self.form(&offer.role);
-            told.push(encode_mesos_offer(&offer, &framework, &form));
+            let mut shown = encode_mesos_offer(&offer, &framework, &form);
+            self.names().said(&mut shown.resources);
+            told.push(shown);
             let held = Held {
                 agent: offer.agent,
                 role: offer.role,
@@ -322,7 +340,33 @@ impl Subscription {
             };
             self.offers.insert(offer.id, held);
         }
-        vec![tell(events::offers(told))]
+        if !told.is_empty() {
+            outs.push(tell(events::offers(told)));
+        }
+        outs
+    }
+
+    /// Sets the filter of an ACCEPT that was done. What its operations have made is offered again at once.
+    fn keep_rest(&mut self, now: Time, accepting: &Accepting, results: &[OperationResult]) {
+        let is_made = results.contains(&OperationResult::Done);
+        let Some(agent) = accepting.agent.clone().filter(|_| !is_made) else {
+            return;
+        };
+        let mut resources = accepting.offered.clone();
+        let launches = results.iter().flat_map(OperationResult::launches);
+        let launched: BTreeSet<&TaskId> = launches
+            .filter(|launch| launch.outcome.is_ok())
+            .map(|launch| &launch.task)
+            .collect();
+        for awaited in &accepting.operations {
+            if let Awaited::Tasks(tasks, _) = awaited {
+                let of = tasks.iter().filter(|(task, _)| launched.contains(task));
+                of.for_each(|(_, needs)| resources.subtract(needs));
+            }
+        }
+        let place = (agent, accepting.role.clone());
+        let refused_for = accepting.refused_for;
+        self.rests.keep(now, place, resources, refused_for);
     }
 
     /// How this framework reads resources.
@@ -331,6 +375,11 @@ impl Subscription {
             allocated_to: self.capabilities.multi_role.then(|| role.clone()),
             is_refined: self.capabilities.refined,
         }
+    }
+
+    /// Under which names it goes.
+    pub(super) fn names(&self) -> Names<'_> {
+        Names::of(&self.intent.info, &self.intent.principal)
     }
 
     /// For whom tasks are decoded.
@@ -454,6 +503,7 @@ impl Subscription {
         };
         match answer {
             Answer::Accepted(results) => {
+                self.keep_rest(now, &accepting, &results);
                 let operations = accepting.operations.iter();
                 let mut outs = Vec::new();
                 for (awaited, result) in operations.zip(results) {

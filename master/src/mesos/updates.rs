@@ -203,3 +203,145 @@ fn uuid_of(framework: &FrameworkId, status: &Status) -> [u8; 16] {
     *variant = 0x80 | (*variant & 0x3f);
     uuid
 }
+
+#[cfg(test)]
+mod tests {
+    use proffer_model::Incarnation;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::default().after(Duration::from_secs(seconds))
+    }
+
+    fn status(task: &str, number: u64, state: TaskState) -> Status {
+        Status {
+            task: task.parse().expect("an id"),
+            incarnation: Incarnation(1),
+            agent: Some("a".parse().expect("an id")),
+            number,
+            state,
+            reason: Reason::None,
+            message: String::new(),
+            exit: None,
+            healthy: None,
+            checks: Vec::new(),
+            data: Vec::new(),
+            wall_ms: 0,
+        }
+    }
+
+    struct World {
+        updates: Updates,
+        sequence: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let framework = FrameworkId::new("f").expect("an id");
+            Self {
+                updates: Updates::new(framework),
+                sequence: 0,
+            }
+        }
+
+        fn hears(&mut self, status: Status) -> Vec<Step> {
+            self.sequence += 1;
+            let all = Capabilities::default();
+            self.updates
+                .on_status(at(0), self.sequence, status, false, all)
+        }
+    }
+
+    /// Which states were told, and which sequences kept.
+    fn shown(steps: &[Step]) -> Vec<String> {
+        let show = |step: &Step| match step {
+            Step::Kept(sequence) => sequence.to_string(),
+            Step::Tell(status, uuid) => {
+                format!("{}{}", status.state, if uuid.is_some() { "!" } else { "" })
+            }
+        };
+        steps.iter().map(show).collect()
+    }
+
+    fn uuid(steps: &[Step]) -> [u8; 16] {
+        let mut told = steps.iter().filter_map(|step| match step {
+            Step::Tell(_, uuid) => *uuid,
+            Step::Kept(_) => None,
+        });
+        told.next().expect("an update with a uuid")
+    }
+
+    #[test]
+    fn of_a_task_one_update_is_told_at_a_time() {
+        let mut world = World::new();
+        let first = world.hears(status("t", 1, TaskState::Starting));
+        assert_eq!(shown(&first), ["starting!"]);
+        assert!(world.hears(status("t", 2, TaskState::Running)).is_empty());
+        let other = world.hears(status("u", 1, TaskState::Running));
+        assert_eq!(
+            shown(&other),
+            ["running!"],
+            "tasks do not wait for one another"
+        );
+        let task = "t".parse().expect("an id");
+        let wrong = world.updates.on_acknowledge(at(1), &task, &uuid(&other));
+        assert!(wrong.is_empty());
+        let next = world.updates.on_acknowledge(at(1), &task, &uuid(&first));
+        assert_eq!(shown(&next), ["1", "running!"]);
+        assert_ne!(uuid(&next), uuid(&first));
+        let twice = world.updates.on_acknowledge(at(1), &task, &uuid(&first));
+        assert!(twice.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_told_again_later_and_later() {
+        let mut world = World::new();
+        let first = world.hears(status("t", 1, TaskState::Running));
+        let mut due = 10;
+        let mut wait = 10;
+        for _ in 0..8 {
+            assert_eq!(world.updates.next_retry(), Some(at(due).mono_ns));
+            assert!(world.updates.on_time(at(due - 1)).is_empty());
+            let again = world.updates.on_time(at(due));
+            assert_eq!(again, first, "the same, with the same uuid");
+            wait = (wait * 2).min(600);
+            due += wait;
+        }
+        let task = "t".parse().expect("an id");
+        let kept = world.updates.on_acknowledge(at(due), &task, &uuid(&first));
+        assert_eq!(shown(&kept), ["1"]);
+        assert_eq!(world.updates.next_retry(), None);
+    }
+
+    #[test]
+    fn what_is_told_anew_by_the_master_is_the_same_update() {
+        let mut world = World::new();
+        let first = world.hears(status("t", 1, TaskState::Running));
+        assert!(world.hears(status("t", 1, TaskState::Running)).is_empty());
+        let task = "t".parse().expect("an id");
+        let kept = world.updates.on_acknowledge(at(0), &task, &uuid(&first));
+        assert_eq!(shown(&kept), ["2"], "under its last number");
+    }
+
+    #[test]
+    fn what_mesos_does_not_tell_is_kept_for_the_framework() {
+        let mut world = World::new();
+        assert_eq!(
+            shown(&world.hears(status("t", 1, TaskState::Staging))),
+            ["1"]
+        );
+        let running = world.hears(status("t", 2, TaskState::Running));
+        assert!(world.hears(status("t", 3, TaskState::Killing)).is_empty());
+        assert!(world.hears(status("t", 4, TaskState::Killed)).is_empty());
+        let task = "t".parse().expect("an id");
+        let next = world.updates.on_acknowledge(at(0), &task, &uuid(&running));
+        assert_eq!(shown(&next), ["2", "3", "killed!"]);
+        let dropped = world.hears(status("u", 0, TaskState::Dropped));
+        assert_eq!(
+            shown(&dropped),
+            ["5", "dropped"],
+            "the master's own has no uuid"
+        );
+    }
+}

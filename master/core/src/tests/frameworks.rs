@@ -211,10 +211,11 @@ fn a_framework_without_a_session_is_completed_after_its_failover_timeout() {
 }
 
 #[test]
-fn a_framework_that_is_not_waited_for_has_time_to_find_a_new_leader() {
+fn a_framework_of_mesos_that_is_not_waited_for_has_time_to_find_a_new_leader() {
     let mut world = World::new();
     let description = proffer_model::FrameworkDescription {
         failover_timeout: std::time::Duration::ZERO,
+        mesos: Some(Vec::new().into()),
         ..describe_framework()
     };
     let subscribe = Call::Subscribe {

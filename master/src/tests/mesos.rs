@@ -1,0 +1,670 @@
+//! Mesos's v1 scheduler API over real sockets, as its clients see it.
+
+use std::time::Duration;
+
+use proffer_proto::v1;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use v1::to_agent::Message;
+
+use super::peers::{Agent, Master, soon};
+use super::stage::Stage;
+
+const PATH: &str = "/api/v1/scheduler";
+const JSON: &str = "Content-Type: application/json\r\n";
+
+/// A subscription's connection.
+struct Stream {
+    socket: BufReader<TcpStream>,
+    id: String,
+    framework: String,
+}
+
+/// An answer: its code, its head, its body.
+struct Answer {
+    code: u16,
+    head: String,
+    body: String,
+}
+
+/// Sends a request; the head of the answer.
+async fn send(
+    master: &Master,
+    request: &str,
+    headers: &str,
+    body: &[u8],
+) -> (BufReader<TcpStream>, u16, String) {
+    let mut socket = TcpStream::connect(master.listen())
+        .await
+        .expect("connected");
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: {}\r\n{}{headers}Content-Length: {}\r\n\r\n",
+        master.listen(),
+        master.authorization(),
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    socket.write_all(body).await.expect("sent");
+    let mut socket = BufReader::new(socket);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        let read = soon("a head", socket.read_line(&mut head)).await;
+        assert!(read.expect("read") > 0, "{head}");
+    }
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let code = code.expect("a code");
+    (socket, code, head)
+}
+
+async fn ask(master: &Master, request: &str, headers: &str, body: &[u8]) -> Answer {
+    let headers = format!("Connection: close\r\n{headers}");
+    let (mut socket, code, head) = send(master, request, &headers, body).await;
+    let mut body = String::new();
+    let read = soon("a body", socket.read_to_string(&mut body)).await;
+    read.expect("read");
+    Answer { code, head, body }
+}
+
+async fn post(master: &Master, headers: &str, body: &str) -> Answer {
+    let request = format!("POST {PATH}");
+    ask(master, &request, headers, body.as_bytes()).await
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(": ")?;
+        key.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+fn info(more: &Value) -> Value {
+    let mut info = json!({"user": "", "name": "test", "failover_timeout": 100.0});
+    let all = info.as_object_mut().expect("an object");
+    all.extend(more.as_object().expect("an object").clone());
+    info
+}
+
+impl Stream {
+    /// Opens a stream; what it says first is not read.
+    async fn open(master: &Master, body: &Value) -> Self {
+        let request = format!("POST {PATH}");
+        let text = body.to_string();
+        let (socket, code, head) = send(master, &request, JSON, text.as_bytes()).await;
+        assert_eq!(code, 200, "{head}");
+        assert_eq!(header(&head, "transfer-encoding"), Some("chunked"));
+        assert_eq!(header(&head, "content-type"), Some("application/json"));
+        Self {
+            socket,
+            id: header(&head, "mesos-stream-id").expect("an id").to_owned(),
+            framework: String::new(),
+        }
+    }
+
+    /// Subscribes a framework.
+    async fn subscribe(master: &Master, more: Value) -> Self {
+        let info = info(&more);
+        let mut body = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info}});
+        if let Some(id) = more.get("id") {
+            body["framework_id"] = id.clone();
+        }
+        let mut stream = Self::open(master, &body).await;
+        let subscribed = stream.next().await.expect("an event");
+        assert_eq!(subscribed["type"], "SUBSCRIBED", "{subscribed}");
+        let id = &subscribed["subscribed"]["framework_id"]["value"];
+        stream.framework = id.as_str().expect("an id").to_owned();
+        assert_eq!(stream.next().await, Some(json!({"type": "HEARTBEAT"})));
+        stream
+    }
+
+    /// The next event; none at the end. Each is one record, in a chunk of its own.
+    async fn next(&mut self) -> Option<Value> {
+        let mut len = String::new();
+        let read = soon("a chunk", self.socket.read_line(&mut len)).await;
+        assert!(read.expect("read") > 0, "the stream broke off");
+        let len = usize::from_str_radix(len.trim(), 16).expect("a length");
+        let mut chunk = vec![0; len + 2];
+        self.socket.read_exact(&mut chunk).await.expect("a chunk");
+        chunk.truncate(len);
+        if chunk.is_empty() {
+            return None;
+        }
+        let text = String::from_utf8(chunk).expect("text");
+        let (len, record) = text.split_once('\n').expect("a record");
+        assert_eq!(len.parse(), Ok(record.len()), "one record a chunk");
+        Some(serde_json::from_str(record).expect("json"))
+    }
+
+    async fn expect(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.next().await.expect("an event");
+            if event["type"] == kind {
+                return event[kind.to_lowercase()].clone();
+            }
+            assert_eq!(event["type"], "HEARTBEAT", "{event}");
+        }
+    }
+
+    async fn offer(&mut self) -> Value {
+        self.expect("OFFERS").await["offers"][0].clone()
+    }
+
+    async fn status(&mut self) -> Value {
+        self.expect("UPDATE").await["status"].clone()
+    }
+
+    async fn call(&self, master: &Master, kind: &str, part: Value) -> Answer {
+        let body = json!({
+            "type": kind,
+            "framework_id": {"value": self.framework},
+            kind.to_lowercase(): part,
+        });
+        let headers = format!("{JSON}Mesos-Stream-Id: {}\r\n", self.id);
+        post(master, &headers, &body.to_string()).await
+    }
+
+    async fn accepted(&self, master: &Master, kind: &str, part: Value) {
+        let answer = self.call(master, kind, part).await;
+        assert_eq!((answer.code, answer.body.as_str()), (202, ""), "{kind}");
+        assert_eq!(header(&answer.head, "content-length"), Some("0"));
+    }
+
+    async fn launch(&self, master: &Master, offer: &Value, tasks: &[Value]) {
+        let accept = json!({
+            "offer_ids": [offer["id"]],
+            "operations": [{"type": "LAUNCH", "launch": {"task_infos": tasks}}],
+            "filters": {"refuse_seconds": 3600},
+        });
+        self.accepted(master, "ACCEPT", accept).await;
+    }
+}
+
+fn task(id: &str, offer: &Value, cpus: f64) -> Value {
+    json!({
+        "name": id,
+        "task_id": {"value": id},
+        "agent_id": offer["agent_id"],
+        "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": cpus}}],
+        "command": {"value": "sleep 1000"},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_framework_of_mesos_launches_a_task_and_hears_of_it_until_it_acknowledges() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    let agent_id = agent.hello("", vec![]).await.agent_id;
+    let mut stream = Stream::subscribe(&master, json!({})).await;
+    let offer = stream.offer().await;
+    assert_eq!(offer["agent_id"]["value"], agent_id.as_str());
+    assert_eq!(offer["hostname"], "host-1");
+    assert_eq!(offer["url"]["path"], "/slave(1)");
+    let cpus = json!([{"name": "cpus", "type": "SCALAR", "scalar": {"value": 4.0}, "role": "*"}]);
+    assert_eq!(offer["resources"], cpus);
+    assert!(offer.get("allocation_info").is_none());
+    stream
+        .launch(&master, &offer, &[task("t", &offer, 1.0)])
+        .await;
+    let Message::Launch(launch) = agent.next().await else {
+        panic!("a launch")
+    };
+    let framework = launch.framework_id.clone();
+    assert_eq!(framework, stream.framework);
+    let state = v1::TaskState::Running;
+    agent
+        .report(&framework, "t", launch.incarnation, state)
+        .await;
+    let status = stream.status().await;
+    assert_eq!(status["state"], "TASK_RUNNING");
+    assert_eq!(status["source"], "SOURCE_EXECUTOR");
+    let uuid = status["uuid"].clone();
+
+    // Who comes with its id takes over, and is told again what was not acknowledged.
+    let id = json!({"id": {"value": stream.framework}});
+    let mut next = Stream::subscribe(&master, id).await;
+    let error = stream.expect("ERROR").await;
+    assert_eq!(error["message"], "Framework failed over");
+    assert_eq!(stream.next().await, None);
+    let again = next.status().await;
+    assert_eq!((&again["uuid"], &again["state"]), (&uuid, &status["state"]));
+    stream.framework.clone_from(&next.framework);
+    let old = stream.call(&master, "REVIVE", json!({})).await;
+    assert_eq!(old.code, 400);
+    assert!(old.body.starts_with("The stream ID '"), "{}", old.body);
+
+    let part = json!({"agent_id": status["agent_id"], "task_id": {"value": "t"}, "uuid": uuid});
+    next.accepted(&master, "ACKNOWLEDGE", part).await;
+    let acknowledged = loop {
+        if let Message::Acknowledge(acknowledged) = agent.next().await {
+            break acknowledged;
+        }
+    };
+    assert_eq!(
+        (acknowledged.task_id.as_str(), acknowledged.number),
+        ("t", 1)
+    );
+
+    let asked = json!({"tasks": [{"task_id": {"value": "t"}}, {"task_id": {"value": "no"}}]});
+    next.accepted(&master, "RECONCILE", asked).await;
+    for (task, state, message) in [
+        ("t", "TASK_RUNNING", "Reconciliation: Latest task state"),
+        ("no", "TASK_LOST", "Reconciliation: Task is unknown"),
+    ] {
+        let status = loop {
+            let event = next.next().await.expect("an event");
+            if event["type"] == "UPDATE" {
+                break event["update"]["status"].clone();
+            }
+        };
+        assert_eq!(status["task_id"]["value"], task, "{status}");
+        assert_eq!(
+            (&status["state"], &status["message"]),
+            (&json!(state), &json!(message))
+        );
+        assert_eq!(status["reason"], "REASON_RECONCILIATION");
+        assert_eq!(status["source"], "SOURCE_MASTER");
+        assert!(status.get("uuid").is_none(), "{status}");
+    }
+    next.accepted(&master, "TEARDOWN", json!({})).await;
+    while let Some(event) = next.next().await {
+        assert_ne!(event["type"], "ERROR");
+    }
+    let gone = next.call(&master, "REVIVE", json!({})).await;
+    assert_eq!(
+        (gone.code, gone.body.as_str()),
+        (400, "Framework cannot be found")
+    );
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_tasks_come_as_updates() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    agent.hello("", vec![]).await;
+    let mut stream = Stream::subscribe(&master, json!({})).await;
+    let offer = stream.offer().await;
+    let mut nothing = task("nothing", &offer, 1.0);
+    nothing["resources"] = json!([]);
+    let mut neither = task("neither", &offer, 1.0);
+    neither
+        .as_object_mut()
+        .expect("an object")
+        .remove("command");
+    let mut elsewhere = task("elsewhere", &offer, 1.0);
+    elsewhere["agent_id"] = json!({"value": "other"});
+    let tasks = [
+        task("a/b", &offer, 1.0),
+        nothing,
+        neither,
+        elsewhere,
+        task("good", &offer, 1.0),
+        task("good", &offer, 1.0),
+        task("much", &offer, 999.0),
+    ];
+    stream.launch(&master, &offer, &tasks).await;
+    let refused = [
+        ("a/b", "'a/b' contains invalid characters"),
+        ("nothing", "Task uses no resources"),
+        (
+            "neither",
+            "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present",
+        ),
+        ("elsewhere", "Task uses invalid agent other while agent"),
+        ("good", "Task has duplicate ID: good"),
+        (
+            "much",
+            "Total resources cpus(allocated: *):999 required by task and its executor is more than available cpus(allocated: *):4",
+        ),
+    ];
+    for (task, message) in refused {
+        let status = stream.status().await;
+        assert_eq!(status["task_id"]["value"], task, "{status}");
+        assert_eq!(status["state"], "TASK_ERROR");
+        assert_eq!(status["reason"], "REASON_TASK_INVALID");
+        assert_eq!(status["source"], "SOURCE_MASTER");
+        let said = status["message"].as_str().expect("a message");
+        assert!(said.starts_with(message), "{said}");
+    }
+    let Message::Launch(launch) = agent.next().await else {
+        panic!("a launch")
+    };
+    assert_eq!(launch.spec.expect("a spec").id, "good");
+    let nosuch = json!({"id": {"value": "nosuch"}});
+    stream
+        .launch(&master, &nosuch, &[task("late", &offer, 1.0)])
+        .await;
+    let status = loop {
+        let event = stream.next().await.expect("an event");
+        if event["type"] == "UPDATE" {
+            break event["update"]["status"].clone();
+        }
+    };
+    assert_eq!(
+        (&status["state"], &status["reason"]),
+        (&json!("TASK_LOST"), &json!("REASON_INVALID_OFFERS"))
+    );
+    let text = "Task launched with invalid offers: Offer nosuch is no longer valid";
+    assert_eq!(status["message"], text);
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_subscriptions_are_told_so_in_a_stream() {
+    let master = Master::start("memory").await;
+    let gone = Stream::subscribe(&master, json!({})).await;
+    gone.accepted(&master, "TEARDOWN", json!({})).await;
+    let multi = json!([{"type": "MULTI_ROLE"}]);
+    let table = [
+        (
+            json!({"role": "a b"}),
+            "'FrameworkInfo.role' is not a valid role: Role component 'a b' is invalid because it contains backspace or whitespace",
+        ),
+        (
+            json!({"roles": ["a"]}),
+            "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable",
+        ),
+        (
+            json!({"role": "a", "capabilities": multi}),
+            "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable",
+        ),
+        (
+            json!({"id": {"value": gone.framework}}),
+            "Framework has been removed",
+        ),
+    ];
+    for (more, message) in table {
+        let mut body = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info(&more)}});
+        body["framework_id"] = more["id"].clone();
+        let mut stream = Stream::open(&master, &body).await;
+        let error = json!({"type": "ERROR", "error": {"message": message}});
+        assert_eq!(stream.next().await, Some(error));
+        assert_eq!(stream.next().await, None);
+    }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_several_roles_each_is_named_and_can_be_suppressed() {
+    let master = Master::start("memory").await;
+    let capabilities = json!([{"type": "MULTI_ROLE"}, {"type": "RESERVATION_REFINEMENT"}]);
+    let more = json!({"roles": ["a", "b"], "capabilities": capabilities});
+    let body = json!({
+        "type": "SUBSCRIBE",
+        "subscribe": {"framework_info": info(&more), "suppressed_roles": ["a", "b"]},
+    });
+    let mut stream = Stream::open(&master, &body).await;
+    let subscribed = stream.expect("SUBSCRIBED").await;
+    let id = subscribed["framework_id"]["value"].as_str();
+    stream.framework = id.expect("an id").to_owned();
+    let mut agent = Agent::connect(&master).await;
+    agent.hello("", vec![]).await;
+    stream
+        .accepted(&master, "REVIVE", json!({"roles": ["nosuch"]}))
+        .await;
+    stream
+        .accepted(&master, "REVIVE", json!({"roles": ["b"]}))
+        .await;
+    let offer = stream.offer().await;
+    assert_eq!(offer["allocation_info"], json!({"role": "b"}));
+    let cpus = json!([{
+        "name": "cpus", "type": "SCALAR", "scalar": {"value": 4.0}, "allocation_info": {"role": "b"},
+    }]);
+    assert_eq!(offer["resources"], cpus);
+    stream.accepted(&master, "SUPPRESS", json!({})).await;
+    let decline =
+        json!({"offer_ids": [offer["id"], {"value": "no"}], "filters": {"refuse_seconds": 0.0}});
+    stream.accepted(&master, "DECLINE", decline).await;
+    let mut info = info(&more);
+    info["id"] = json!({"value": stream.framework});
+    info["roles"] = json!(["c"]);
+    let answer = stream
+        .call(&master, "UPDATE_FRAMEWORK", json!({"framework_info": info}))
+        .await;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    let offer = stream.offer().await;
+    assert_eq!(offer["allocation_info"], json!({"role": "c"}));
+    info["user"] = json!("other");
+    let answer = stream
+        .call(&master, "UPDATE_FRAMEWORK", json!({"framework_info": info}))
+        .await;
+    let text = "Updating 'FrameworkInfo.user' is unsupported";
+    assert_eq!((answer.code, answer.body.as_str()), (400, text));
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_none_are_refused_in_mesos_words() {
+    let master = Master::start("memory").await;
+    let stream = Stream::subscribe(&master, json!({})).await;
+    let id = &stream.framework;
+    let of = |rest: &str| format!(r#"{{"framework_id":{{"value":"{id}"}},{rest}}}"#);
+    let with_id = format!("{JSON}Mesos-Stream-Id: bad\r\n");
+    let uuid = r#""type":"ACKNOWLEDGE","acknowledge":{"agent_id":{"value":"a"},"task_id":{"value":"t"},"uuid":"AA=="}"#;
+    let subscribe = r#"{"type":"SUBSCRIBE","framework_id":{"value":"a"},"subscribe":{"framework_info":{"user":"","name":""}}}"#;
+    let deep = format!(r#"{{"more":{}}}"#, "[".repeat(10_000));
+    let invalid = |text: &str| format!("Failed to validate scheduler::Call: {text}");
+    let table: Vec<(&str, String, u16, String)> = vec![
+        (
+            "",
+            "{}".into(),
+            400,
+            "Expecting 'Content-Type' to be present".into(),
+        ),
+        (
+            "Content-Type: text/plain\r\n",
+            "{}".into(),
+            415,
+            "Expecting 'Content-Type' of application/json or application/x-protobuf".into(),
+        ),
+        (
+            JSON,
+            "nope".into(),
+            400,
+            "Failed to parse body into JSON: syntax error at line 1 near: nope".into(),
+        ),
+        (JSON, deep, 400, "Failed to parse body into JSON: ".into()),
+        (
+            JSON,
+            r#"{"type":"SUBSCR"#.into(),
+            400,
+            "Failed to parse body into JSON: ".into(),
+        ),
+        (
+            JSON,
+            of(r#""decline":{"filters":{"refuse_seconds":1e999}}"#),
+            400,
+            "Failed to ".into(),
+        ),
+        (
+            JSON,
+            "{}".into(),
+            400,
+            invalid("Expecting 'type' to be present"),
+        ),
+        (
+            JSON,
+            r#"{"type":"NOSUCH"}"#.into(),
+            400,
+            invalid("Expecting 'type' to be present"),
+        ),
+        (
+            JSON,
+            r#"{"type":"KILL"}"#.into(),
+            400,
+            invalid("Expecting 'framework_id' to be present"),
+        ),
+        (
+            JSON,
+            of(r#""type":"ACCEPT""#),
+            400,
+            invalid("Expecting 'accept' to be present"),
+        ),
+        (JSON, of(uuid), 400, invalid("Not a valid UUID")),
+        (
+            JSON,
+            of(r#""acknowledge":{"uuid":"%%%"}"#),
+            400,
+            "Failed to convert JSON into Call protobuf".into(),
+        ),
+        (
+            JSON,
+            subscribe.into(),
+            400,
+            invalid("'framework_id' differs from 'subscribe.framework_info.id'"),
+        ),
+        (
+            &with_id,
+            r#"{"type":"SUBSCRIBE"}"#.into(),
+            400,
+            "Subscribe calls should not include the 'Mesos-Stream-Id' header".into(),
+        ),
+        (
+            JSON,
+            of(r#""type":"REVIVE""#),
+            400,
+            "All non-subscribe calls should include the 'Mesos-Stream-Id' header".into(),
+        ),
+        (
+            &with_id,
+            of(r#""type":"REVIVE""#),
+            400,
+            format!(
+                "The stream ID 'bad' included in this request didn't match the stream ID currently associated with framework ID '{id}'"
+            ),
+        ),
+        (
+            JSON,
+            r#"{"type":"REVIVE","framework_id":{"value":"no"}}"#.into(),
+            400,
+            "Framework cannot be found".into(),
+        ),
+    ];
+    for (headers, body, code, text) in table {
+        let answer = post(&master, headers, &body).await;
+        assert_eq!(answer.code, code, "{body}: {}", answer.body);
+        assert!(answer.body.starts_with(&text), "{body}: {}", answer.body);
+        assert_eq!(
+            header(&answer.head, "content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+    }
+    let get = ask(&master, &format!("GET {PATH}"), "", b"").await;
+    assert_eq!((get.code, header(&get.head, "allow")), (405, Some("POST")));
+    let answer = post(
+        &master,
+        &format!("{JSON}Accept: text/html\r\n"),
+        r#"{"type":"REVIVE"}"#,
+    )
+    .await;
+    assert_eq!(answer.code, 406);
+    let large = vec![b' '; 10 * 1024 * 1024];
+    let request = format!("POST /master{PATH}");
+    let mut socket = TcpStream::connect(master.listen())
+        .await
+        .expect("connected");
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: {}\r\n{}{JSON}Content-Length: {}\r\n\r\n",
+        master.listen(),
+        master.authorization(),
+        large.len()
+    );
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = [0; 12];
+    soon("an answer", socket.read_exact(&mut answer))
+        .await
+        .expect("read");
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    let framework = stream.framework.clone();
+    drop(stream);
+    let body = format!(r#"{{"type":"REVIVE","framework_id":{{"value":"{framework}"}}}}"#);
+    let gone = async {
+        while post(&master, JSON, &body).await.code != 403 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon("that it is disconnected", gone).await;
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_by_says_where_the_leader_is() {
+    let stage = Stage::new();
+    let masters = stage.masters(2).await;
+    let subscribe = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info(&json!({}))}});
+    let answer = post(&masters[1], JSON, &subscribe.to_string()).await;
+    assert_eq!(
+        (answer.code, answer.body.as_str()),
+        (503, "No leader elected")
+    );
+    stage.elect(&masters, 0).await;
+    let place = format!("//{}/master/api/v1/scheduler", masters[0].listen());
+    for path in [PATH, "/master/api/v1/scheduler"] {
+        let answer = ask(&masters[1], &format!("POST {path}"), JSON, b"{}").await;
+        assert_eq!(
+            (answer.code, header(&answer.head, "location")),
+            (307, Some(place.as_str()))
+        );
+        assert_eq!(header(&answer.head, "content-length"), Some("0"));
+    }
+    let place = format!("//{}", masters[0].listen());
+    for master in &masters {
+        let answer = ask(master, "GET /redirect", "", b"").await;
+        assert_eq!(
+            (answer.code, header(&answer.head, "location")),
+            (307, Some(place.as_str()))
+        );
+        let version = ask(master, "GET /version", "", b"").await;
+        let version: Value = serde_json::from_str(&version.body).expect("json");
+        assert_eq!(version["version"], "1.11.0");
+    }
+
+    // It comes back to the next leader with its id, though it asked not to be waited for.
+    let first = Stream::subscribe(&masters[0], json!({"failover_timeout": 0.0})).await;
+    let id = json!({"id": {"value": first.framework}, "failover_timeout": 0.0});
+    stage.elect(&masters, 1).await;
+    let second = Stream::subscribe(&masters[1], id).await;
+    assert_eq!(first.framework, second.framework);
+    for master in masters {
+        master.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protobuf_is_spoken_too() {
+    use proffer_proto::mesos::v1::FrameworkInfo;
+    use proffer_proto::mesos::v1::scheduler::{Call, Event, call, event};
+    use prost::Message as _;
+    let master = Master::start("memory").await;
+    let subscribe = call::Subscribe {
+        framework_info: FrameworkInfo {
+            name: "f".to_owned(),
+            ..FrameworkInfo::default()
+        },
+        ..call::Subscribe::default()
+    };
+    let call = Call {
+        r#type: Some(call::Type::Subscribe.into()),
+        subscribe: Some(subscribe),
+        ..Call::default()
+    };
+    let media = "application/x-protobuf";
+    let headers = format!("Content-Type: {media}\r\nAccept: {media}\r\n");
+    let request = format!("POST {PATH}");
+    let (mut socket, code, head) = send(&master, &request, &headers, &call.encode_to_vec()).await;
+    assert_eq!((code, header(&head, "content-type")), (200, Some(media)));
+    let mut line = String::new();
+    for _ in 0..2 {
+        line.clear();
+        soon("a length", socket.read_line(&mut line))
+            .await
+            .expect("read");
+    }
+    let mut record = vec![0; line.trim().parse().expect("a length")];
+    soon("a record", socket.read_exact(&mut record))
+        .await
+        .expect("read");
+    let event = Event::decode(record.as_slice()).expect("an event");
+    assert_eq!(event.r#type(), event::Type::Subscribed);
+    master.stop().await;
+}

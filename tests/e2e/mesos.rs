@@ -1,0 +1,260 @@
+//! Frameworks on libraries that were written for Apache Mesos, unmodified, in the environment that `tests/run` prepares under
+//! `target/mesos`: they subscribe, launch, hear, kill, reconcile, and go on under the next leader.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Cluster, eventually, http};
+use crate::zookeeper::Ensemble;
+
+/// Some of them see an event when the next has come, which may be a heartbeat.
+const PATIENCE: Duration = Duration::from_secs(90);
+const MASTERS: u16 = 3;
+
+/// A framework that runs, and what it says.
+struct Client {
+    child: Child,
+    words: ChildStdin,
+    lines: Receiver<String>,
+    heard: Vec<String>,
+}
+
+fn root() -> PathBuf {
+    let cli = Path::new(env!("CARGO_MANIFEST_DIR"));
+    cli.parent().expect("cli has a parent").to_path_buf()
+}
+
+impl Client {
+    fn start(cluster: &Cluster, script: &str, arguments: &[&str]) -> Self {
+        let place = root().join("target/mesos");
+        let python = place.join("bin/python");
+        assert!(python.exists(), "prepare it with tests/run");
+        let log = std::fs::File::create(cluster.path(&format!("{script}.log")));
+        let mut child = std::process::Command::new(python)
+            .arg(root().join("tests/mesos").join(script))
+            .args(arguments)
+            .env("PYTHONPATH", place.join("sources"))
+            .env("PYTHONUNBUFFERED", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log.expect("a log"))
+            .spawn()
+            .expect("it starts");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let (say, lines) = channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if say.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let words = child.stdin.take().expect("piped");
+        Self {
+            child,
+            words,
+            lines,
+            heard: Vec::new(),
+        }
+    }
+
+    fn say(&mut self, word: &str) {
+        writeln!(self.words, "{word}").expect("it listens");
+    }
+
+    /// Waits for a line that begins so; the rest of it.
+    fn hears(&mut self, beginning: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no {beginning:?} after {:?}", self.heard));
+            self.heard.push(line.clone());
+            if let Some(rest) = line.strip_prefix(beginning) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// Its two tasks have run, and one has ended.
+    fn launches(&mut self) -> String {
+        let framework = self.hears("registered ");
+        let mut awaited = vec![
+            "short TASK_RUNNING",
+            "short TASK_FINISHED",
+            "long TASK_RUNNING",
+        ];
+        while !awaited.is_empty() {
+            let update = self.hears("update ");
+            awaited.retain(|awaited| !update.starts_with(awaited));
+        }
+        framework
+    }
+
+    fn reconciles(&mut self) {
+        self.say("reconcile");
+        let mut awaited = vec![
+            "long TASK_RUNNING REASON_RECONCILIATION",
+            "nosuch TASK_LOST REASON_RECONCILIATION",
+        ];
+        while !awaited.is_empty() {
+            let update = self.hears("update ");
+            awaited.retain(|awaited| *awaited != update);
+        }
+    }
+
+    fn kills(&mut self) {
+        self.say("kill");
+        while !self.hears("update ").starts_with("long TASK_KILLED") {}
+    }
+
+    fn stops(mut self, cluster: &Cluster) {
+        self.say("stop");
+        self.hears("stopped");
+        assert!(self.child.wait().expect("it ends").success());
+        eventually("the framework is over", || {
+            let output = cluster.run(&["frameworks", "-o", "json"]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            (text.trim() == "[]").then_some(())
+        });
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It has ended unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn token(cluster: &Cluster) -> String {
+    let token = std::fs::read_to_string(cluster.path("token")).expect("a token");
+    token.trim().to_owned()
+}
+
+fn with_one_agent() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.start_master();
+    let link = cluster.masters(1);
+    cluster.start_agent("agent", 0, &link);
+    eventually("the agent is there", || {
+        let output = cluster.run(&["agents", "-o", "json"]);
+        String::from_utf8_lossy(&output.stdout)
+            .contains("connected")
+            .then_some(())
+    });
+    cluster
+}
+
+fn lives_by_address(script: &str, arguments: &[&str]) {
+    let cluster = with_one_agent();
+    let token = token(&cluster);
+    let mut address = cluster.address(0);
+    if !arguments.is_empty() {
+        address = format!("http://{address}");
+    }
+    let arguments = [arguments, &[&address, &token]].concat();
+    let mut client = Client::start(&cluster, script, &arguments);
+    client.launches();
+    client.reconciles();
+    client.kills();
+    client.stops(&cluster);
+}
+
+#[test]
+fn a_framework_on_pymesos_lives() {
+    lives_by_address("pymesos_framework.py", &[]);
+}
+
+#[test]
+fn a_framework_on_mesoshttp_lives() {
+    lives_by_address("mesoshttp_framework.py", &["mesoshttp"]);
+}
+
+#[test]
+fn a_framework_on_avmesos_lives() {
+    lives_by_address("mesoshttp_framework.py", &["avmesos"]);
+}
+
+/// Three masters on a ZooKeeper, where Mesos's clients look for them.
+struct Stage {
+    cluster: Cluster,
+    /// Ends with the stage.
+    ensemble: Ensemble,
+}
+
+impl Stage {
+    fn set() -> Self {
+        let mut cluster = Cluster::with_masters(MASTERS);
+        let ensemble = Ensemble::start(1);
+        let store = ensemble.url("proffer:a-secret@", "/mesos");
+        for number in 0..MASTERS {
+            let place = cluster.master_place(number);
+            let (listen, link) = (cluster.address(place), cluster.address(place + 1));
+            let name = format!("master-{number}");
+            cluster.start(
+                &name,
+                &[
+                    "master",
+                    "--listen",
+                    &listen,
+                    "--cluster-listen",
+                    &link,
+                    "--store",
+                    &store,
+                    // A client that is sent to another address leaves its password behind.
+                    "--insecure-allow-unauthenticated",
+                ],
+            );
+        }
+        let masters = cluster.masters(1);
+        cluster.start_agent("agent", 0, &masters);
+        let stage = Self { cluster, ensemble };
+        stage.leader();
+        eventually("the agent is there", || {
+            let output = stage.cluster.run(&["agents", "-o", "json"]);
+            String::from_utf8_lossy(&output.stdout)
+                .contains("connected")
+                .then_some(())
+        });
+        stage
+    }
+
+    fn leader(&self) -> u16 {
+        eventually("a master leads", || {
+            (0..MASTERS).find(|number| {
+                let port = self.cluster.port(self.cluster.master_place(*number));
+                let answer = http(port, "GET", "/health", &[], "");
+                answer.is_some_and(|answer| answer.json()["leading"] == true)
+            })
+        })
+    }
+
+    fn survives(mut self, script: &str, library: &[&str], again: &str) {
+        let zookeeper = self.ensemble.url("", "/mesos");
+        let arguments = [library, &[&zookeeper, ""]].concat();
+        let mut client = Client::start(&self.cluster, script, &arguments);
+        let framework = client.launches();
+        let leader = self.leader();
+        self.cluster.kill(&format!("master-{leader}"));
+        assert_eq!(client.hears(again), framework, "it is the same framework");
+        client.reconciles();
+        client.kills();
+        client.stops(&self.cluster);
+    }
+}
+
+#[test]
+fn a_framework_on_pymesos_finds_the_next_leader() {
+    Stage::set().survives("pymesos_framework.py", &[], "reregistered ");
+}
+
+#[test]
+fn a_framework_on_mesoshttp_finds_the_next_leader() {
+    Stage::set().survives("mesoshttp_framework.py", &["mesoshttp"], "registered ");
+}
