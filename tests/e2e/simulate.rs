@@ -277,14 +277,7 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
             ],
         ),
         (
-            &[
-                "memory",
-                "4",
-                "--tasks-per-agent",
-                "2",
-                "--heartbeat-for",
-                "10ms",
-            ],
+            &["memory", "4", "--tasks", "8", "--heartbeat-for", "10ms"],
             true,
             &["bytes_per_agent", "bytes_per_task", "registered"],
         ),

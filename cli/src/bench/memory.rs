@@ -33,9 +33,9 @@ pub(crate) struct MemoryArgs {
     /// How many agents; a row for each number.
     #[arg(value_name = "AGENTS", default_values_t = [1_000, 20_000])]
     agents: Vec<u32>,
-    /// How many tasks run in the end, by number of agents: so many on each, launched in two halves.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    tasks_per_agent: u32,
+    /// How many tasks run in the end, launched in two halves.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    tasks: u32,
     /// How long the agents do nothing but heartbeat before their memory is taken.
     #[arg(long, value_name = "D", default_value = "5s")]
     heartbeat_for: proffer_server::config::DurationText,
@@ -75,7 +75,7 @@ async fn of(
     tokio::time::sleep(args.heartbeat_for.0).await;
     let (idle, own_idle) = (memory(&master).await?, own_private_bytes()?);
     let idle_counts = emulation.counts();
-    let tasks = u64::from(count.saturating_mul(args.tasks_per_agent));
+    let tasks = u64::from(args.tasks);
     let half = tasks / 2;
     progress.update(&format!("launching {tasks} tasks"));
     let (handle, mut events) = connect(&master)?;
