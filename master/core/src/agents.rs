@@ -23,6 +23,7 @@ use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
 use crate::executors::{ExecutorKey, HeldExecutor};
 use crate::limits::{AGENTS_MAX, PORT_REST_STEP};
+use crate::sessions::is_of_part;
 use crate::task_table::TaskKey;
 
 /// What the master knows about an agent besides its description, which stands in the registry.
@@ -389,10 +390,11 @@ impl Core {
         self.lose_link(link);
     }
 
-    /// Says to every agent that the master is there.
-    pub(crate) fn beat_links(&mut self) {
+    /// Says to the agents of this part that the master is there.
+    pub(crate) fn beat_links(&mut self, part: u32) {
         let epoch = self.epoch;
-        for link in self.agents.links.keys() {
+        let links = self.agents.links.keys();
+        for link in links.filter(|link| is_of_part(link.0, part)) {
             self.turn.push(Effect::SendLink {
                 link: *link,
                 message: ToAgent::Heartbeat { epoch },

@@ -15,6 +15,7 @@ use crate::effect::{Effect, Effects};
 use crate::event::{Event, Seq, TimerKey, WatchId};
 use crate::frameworks::Framework;
 use crate::ids::Ids;
+use crate::limits::HEARTBEAT_PARTS;
 use crate::offers::Offers;
 use crate::reclaim::Reclaims;
 use crate::sessions::Sessions;
@@ -235,6 +236,21 @@ impl Core {
         weighted.iter().for_each(|role| self.sync_weight(role));
         let beat = self.turn.now.after(self.config.heartbeat_interval).mono_ns;
         self.set_timer_at(TimerKey::Silence, beat);
+        self.set_beat_timer();
+    }
+
+    /// Says to some of the sessions and links that the master is there; the others have their turn before the interval is
+    /// over, so that each is told once in it, and no step tells them all.
+    fn on_beat(&mut self) {
+        let part = self.sessions.next_beat();
+        self.beat_sessions(part);
+        self.beat_links(part);
+        self.set_beat_timer();
+    }
+
+    fn set_beat_timer(&mut self) {
+        let pause = self.config.heartbeat_interval / HEARTBEAT_PARTS;
+        let beat = self.turn.now.after(pause).mono_ns;
         self.set_timer_at(TimerKey::Heartbeat, beat);
     }
 
@@ -244,12 +260,7 @@ impl Core {
             TimerKey::OfferExpiry => self.on_offer_expiry(),
             TimerKey::Allocate => self.on_allocate_timer(),
             TimerKey::Failover(framework) => self.on_failover(&framework),
-            TimerKey::Heartbeat => {
-                self.beat_sessions();
-                self.beat_links();
-                let beat = self.turn.now.after(self.config.heartbeat_interval).mono_ns;
-                self.set_timer_at(TimerKey::Heartbeat, beat);
-            }
+            TimerKey::Heartbeat => self.on_beat(),
             TimerKey::PortRest => self.on_port_rest(),
             TimerKey::Drain => self.on_drain_timer(),
             TimerKey::Reclaim => self.on_reclaim_due(),

@@ -12,6 +12,7 @@ use proffer_model::{FrameworkId, Generation, Principal, Problem, code};
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact};
 use crate::event::SessionId;
+use crate::limits::HEARTBEAT_PARTS;
 use crate::subscriptions::{StandBy, Subscription};
 use crate::telling::Telling;
 
@@ -37,6 +38,21 @@ pub(crate) struct Sessions {
     pub(crate) snapshots: VecDeque<SessionId>,
     /// Frameworks that have lost their active session in this step.
     pub(crate) unspoken: BTreeSet<FrameworkId>,
+    /// Which part of all sessions and links is told next that the master is there.
+    beat: u32,
+}
+
+impl Sessions {
+    /// The part whose turn it is.
+    pub(crate) fn next_beat(&mut self) -> u32 {
+        self.beat = (self.beat + 1) % HEARTBEAT_PARTS;
+        self.beat
+    }
+}
+
+/// Whether the session or link of this number is in a part.
+pub(crate) fn is_of_part(number: u64, part: u32) -> bool {
+    number % u64::from(HEARTBEAT_PARTS) == u64::from(part)
 }
 
 impl Core {
@@ -192,10 +208,11 @@ impl Core {
         self.send_session(session, Event::Answered { request, answer }, after);
     }
 
-    /// Says to every session that the master is there.
-    pub(crate) fn beat_sessions(&mut self) {
+    /// Says to the sessions of this part that the master is there.
+    pub(crate) fn beat_sessions(&mut self, part: u32) {
         let active = self.sessions.open.keys();
         let all = active.chain(self.sessions.standing_by.keys());
+        let all = all.filter(|session| is_of_part(session.0, part));
         let all: Vec<SessionId> = all.copied().collect();
         for session in all {
             self.send_session(session, Event::Heartbeat, After::Nothing);

@@ -8,7 +8,7 @@ use proffer_model::{
 
 use super::world::{World, describe_framework, reported, spec, status};
 use crate::event::{Event, LinkId, SessionId, StateCall};
-use crate::limits::{SNAPSHOT_TASKS_PER_STEP, STANDBYS_MAX};
+use crate::limits::{HEARTBEAT_PARTS, SNAPSHOT_TASKS_PER_STEP, STANDBYS_MAX};
 
 fn subscribe(framework: &FrameworkId) -> Call {
     Call::Subscribe {
@@ -552,4 +552,27 @@ fn the_failover_timeout_is_the_last_one_that_was_said_and_outlives_the_master() 
     assert!(next.written.completed.contains_key(&framework));
     world.pass_s(2);
     assert!(world.written.completed.contains_key(&framework));
+}
+
+#[test]
+fn every_session_hears_of_the_master_once_in_an_interval_and_no_step_tells_all() {
+    let mut world = World::new();
+    let sessions: Vec<SessionId> = (0..30).map(|_| world.framework()).collect();
+    for session in &sessions {
+        world.drain(*session);
+    }
+    let pause = world.core.config.heartbeat_interval / HEARTBEAT_PARTS;
+    let (mut beats, mut most) = (vec![0; sessions.len()], 0);
+    for _ in 0..HEARTBEAT_PARTS {
+        world.pass(pause);
+        let mut told = 0;
+        for (session, beats) in sessions.iter().zip(&mut beats) {
+            let heard = heard(&mut world, *session);
+            *beats += heard.iter().filter(|heard| *heard == "heartbeat").count();
+            told += usize::from(!heard.is_empty());
+        }
+        most = most.max(told);
+    }
+    assert_eq!(beats, vec![1; sessions.len()]);
+    assert!(most < sessions.len() / 2, "{most} at once");
 }
