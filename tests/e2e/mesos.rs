@@ -181,6 +181,35 @@ fn a_framework_on_avmesos_lives() {
     lives_by_address("mesoshttp_framework.py", &["avmesos"]);
 }
 
+#[test]
+fn an_executor_on_pymesos_runs_the_tasks_of_a_framework_on_pymesos() {
+    let cluster = with_one_agent();
+    let (address, token) = (cluster.address(0), token(&cluster));
+    let (place, scripts) = (root().join("target/mesos"), root().join("tests/mesos"));
+    let python = place.join("bin/python").display().to_string();
+    let executor = scripts.join("pymesos_executor.py").display().to_string();
+    let path = place.join("sources").display().to_string();
+    let command = format!("exec {python} {executor}");
+    let arguments = [&*address, &token, &command, &path];
+    let mut client = Client::start(&cluster, "pymesos_with_executor.py", &arguments);
+    client.hears("registered ");
+    // `some data`, in base64.
+    let mut awaited = vec![
+        "short TASK_RUNNING c29tZSBkYXRh",
+        "short TASK_FINISHED c29tZSBkYXRh",
+        "long TASK_RUNNING c29tZSBkYXRh",
+    ];
+    while !awaited.is_empty() {
+        let update = client.hears("update ");
+        awaited.retain(|awaited| *awaited != update);
+    }
+    client.say("message");
+    // `echo`.
+    assert_eq!(client.hears("message "), "e ZWNobw==");
+    client.kills();
+    client.stops(&cluster);
+}
+
 /// Three masters on a ZooKeeper, where Mesos's clients look for them.
 struct Stage {
     cluster: Cluster,
@@ -257,4 +286,31 @@ fn a_framework_on_pymesos_finds_the_next_leader() {
 #[test]
 fn a_framework_on_mesoshttp_finds_the_next_leader() {
     Stage::set().survives("mesoshttp_framework.py", &["mesoshttp"], "registered ");
+}
+
+#[test]
+fn an_operator_on_pymesos_hears_what_changes_and_sets_a_quota() {
+    let stage = Stage::set();
+    let place = stage.cluster.master_place(stage.leader());
+    let address = stage.cluster.address(place);
+    let mut operator = Client::start(&stage.cluster, "pymesos_operator.py", &[&address]);
+    operator.hears("subscribed 1");
+    let mut framework = Client::start(&stage.cluster, "pymesos_framework.py", &[&address, ""]);
+    framework.launches();
+    operator.hears("framework-added on pymesos");
+    operator.hears("task-added long TASK_STAGING");
+    operator.hears("task-updated short TASK_FINISHED");
+    operator.say("look");
+    operator.hears("task long TASK_RUNNING");
+    operator.hears("looked 1.11.0 True");
+    operator.say("quota");
+    operator.hears("quota web 1.5");
+    let roles = stage.cluster.run(&["roles", "-o", "json"]);
+    let roles = String::from_utf8_lossy(&roles.stdout).into_owned();
+    assert!(roles.contains("web") && roles.contains("1500"), "{roles}");
+    framework.kills();
+    framework.stops(&stage.cluster);
+    operator.hears("framework-removed on pymesos");
+    operator.say("stop");
+    operator.hears("stopped");
 }

@@ -701,3 +701,66 @@ async fn a_task_that_was_written_for_mesos_finds_its_sandbox_by_mesos_name() {
         .await;
     assert_eq!(bench.end().await.state, TaskState::Finished);
 }
+
+/// An executor on a library that was written for Mesos, which knows no token; `tests/run` prepares the library.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_on_pymesos_runs_tasks_through_a_restart_of_its_agent() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root.parent().unwrap().display().to_string();
+    let python = format!("{root}/target/mesos/bin/python");
+    assert!(
+        std::path::Path::new(&python).exists(),
+        "prepare it with tests/run"
+    );
+    let line = format!(
+        "PYTHONPATH={root}/target/mesos/sources exec {python} {root}/tests/mesos/pymesos_executor.py"
+    );
+    let task = |id: &str, seconds: &str| TaskSpec {
+        command: Command::Data(
+            v1::TaskInfo {
+                data: Some(seconds.into()),
+                ..info(id)
+            }
+            .encode_to_vec(),
+        ),
+        ..task_of(id, &line)
+    };
+    let mut bench = Bench::started().await;
+    bench.keep_listen();
+    bench.launch(1, task("long", "1000")).await;
+    let (state, said) = named(&told(&mut bench).await);
+    assert_eq!(
+        (state, said.data.as_deref()),
+        (TaskState::Running, Some(&b"some data"[..]))
+    );
+    bench.launch(2, task("short", "0.01")).await;
+    assert_eq!(until(&mut bench, "short").await.state, TaskState::Finished);
+    bench.stop().await;
+    bench.start().await;
+    // Until it has subscribed again, what it is asked is gone.
+    let answer = loop {
+        let message = ToAgent::Message {
+            epoch: Epoch(1),
+            framework: framework(),
+            executor: ExecutorId::new("e").unwrap(),
+            data: b"echo".to_vec(),
+        };
+        order(&mut bench, message).await;
+        let answer = async {
+            loop {
+                let said = bench.link.as_mut().unwrap().receive().await;
+                if let ToMaster::Message { data, .. } = said {
+                    return data;
+                }
+            }
+        };
+        if let Ok(answer) = timeout(Duration::from_secs(1), answer).await {
+            break answer;
+        }
+    };
+    assert_eq!(answer, b"echo");
+    bench.kill("long", 1, Duration::from_secs(9)).await;
+    assert_eq!(until(&mut bench, "long").await.state, TaskState::Killed);
+    shut_down(&mut bench).await;
+    ended(&mut bench).await;
+}

@@ -82,7 +82,7 @@ fn decode_command_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSp
             Program::Shell(line) => v1::task_spec::Command::Shell(line),
             Program::Exec(arguments) => v1::task_spec::Command::Exec(v1::Exec { arguments }),
         }),
-        environment: decode_environment(command)?,
+        environment: environment_of_task(task, command, launcher)?,
         user: user_of(command, launcher),
         checks: checks.transpose()?.into_iter().collect(),
         volumes: mounts.iter().map(encode_mount).collect(),
@@ -260,6 +260,29 @@ fn decode_environment(command: &CommandInfo) -> Result<BTreeMap<String, String>,
         };
         all.insert(variable.name.clone(), value);
     }
+    Ok(all)
+}
+
+/// What Mesos's own executor gives a command beside what its framework does. Where its sandbox is, its agent says: it takes
+/// `MESOS_TASK_ID` as the question.
+fn environment_of_task(
+    task: &TaskInfo,
+    command: &CommandInfo,
+    launcher: Launcher<'_>,
+) -> Result<BTreeMap<String, String>, String> {
+    let framework = launcher.info.id.as_ref();
+    let own = [
+        ("MESOS_TASK_ID", task.task_id.value.clone()),
+        ("MESOS_EXECUTOR_ID", task.task_id.value.clone()),
+        ("MESOS_SLAVE_ID", task.agent_id.value.clone()),
+        (
+            "MESOS_FRAMEWORK_ID",
+            framework.map(|id| id.value.clone()).unwrap_or_default(),
+        ),
+    ];
+    let mut all: BTreeMap<String, String> =
+        own.map(|(name, value)| (name.to_owned(), value)).into();
+    all.extend(decode_environment(command)?);
     Ok(all)
 }
 

@@ -216,6 +216,20 @@ mod tests {
     }
 
     #[test]
+    fn paths_whose_handlers_find_out_who_calls_are_open_to_all_and_no_others() {
+        let token = LocalToken::new(Secret::new("5a".repeat(32)));
+        let guard = Guard::new(token, false).leave_to_handlers(["/api/v1/executor"]);
+        for (path, admitted) in [
+            ("/api/v1/executor", true),
+            ("/api/v1/executor/", false),
+            ("/api/v1", false),
+        ] {
+            let verdict = verdict(&guard, Method::POST, path, "198.51.100.1:1");
+            assert_eq!(verdict.is_ok(), admitted, "{path}");
+        }
+    }
+
+    #[test]
     fn no_token_is_needed_on_loopback_where_allowed_and_for_metrics_and_health() {
         let table = [
             // insecure, method, path, peer, admitted
