@@ -88,9 +88,9 @@ pub(crate) async fn run(verb: BenchVerb) -> Outcome {
         BenchVerb::Failover(args) => ("failover", true, failover::run(&args, &mut progress).await?),
         BenchVerb::Frameworks(args) => {
             let figures = frameworks::run(&args, &mut progress).await?;
-            ("frameworks", false, figures)
+            ("frameworks", true, figures)
         }
-        BenchVerb::Flood(args) => ("flood", false, flood::run(&args, &mut progress).await?),
+        BenchVerb::Flood(args) => ("flood", true, flood::run(&args, &mut progress).await?),
         BenchVerb::Memory(args) => ("memory", true, memory::run(&args, &mut progress).await?),
     };
     progress.clear();

@@ -1,6 +1,7 @@
 //! Tasks as the master lists them: which app they are of, and the words for their states.
 
-use proffer_proto::v1;
+use proffer_model::TaskState;
+use proffer_proto::{encode_task_state, v1};
 
 use crate::limits::TASK_PART_LEN_MIN;
 
@@ -58,12 +59,12 @@ pub(crate) fn state_word(state: v1::TaskState) -> &'static str {
 
 /// The state of a word.
 pub(crate) fn parse_state(word: &str) -> Result<v1::TaskState, String> {
-    let states = (1..=100).filter_map(|number| v1::TaskState::try_from(number).ok());
+    let states = TaskState::ALL.into_iter().map(encode_task_state);
     let states: Vec<v1::TaskState> = states.collect();
     let found = states.iter().find(|state| state_word(**state) == word);
     found.copied().ok_or_else(|| {
         let words: Vec<&str> = states.iter().map(|state| state_word(*state)).collect();
-        format!("there is no such state; states are {}", words.join(", "))
+        format!("there is no such state; states are {}", words.join(" "))
     })
 }
 
@@ -110,7 +111,7 @@ mod tests {
             assert_eq!(parse_state(state_word(state)), Ok(state));
         }
         let told = parse_state("runing").unwrap_err();
-        assert!(told.contains("running, killing, unreachable"), "{told}");
+        assert!(told.contains("running killing unreachable"), "{told}");
         let status = |state: v1::TaskState| v1::Status {
             state: state.into(),
             ..v1::Status::default()

@@ -15,3 +15,4 @@ mod rolling;
 mod simulate;
 mod systemd;
 mod volumes;
+mod watching;

@@ -339,7 +339,7 @@ fn agent_state_of(word: &str) -> Result<v1::AgentState, String> {
             .iter()
             .map(|state| agent_state_word(*state))
             .collect();
-        format!("there is no such state; states are {}", words.join(", "))
+        format!("there is no such state; states are {}", words.join(" "))
     })
 }
 
