@@ -22,8 +22,8 @@ pub(crate) struct Triggers {
     is_sweep: bool,
     /// An allocation stopped because it had taken long enough, and goes on; whether it was one of everything.
     under_way: Option<bool>,
-    /// When the time began in which what follows may be served together, and how much was done in it.
-    window: Option<(Time, u32)>,
+    /// What was done of late.
+    window: Option<Window>,
     sweep_at: u64,
     /// When an exclusion ends, or something has waited long enough: the allocator knows where that is.
     look_at: u64,
@@ -34,6 +34,15 @@ pub(crate) struct Triggers {
     pub(crate) at_once_max: u32,
     /// What a new term still waits for.
     recovery: Option<Recovery>,
+}
+
+/// A time in which what follows may be served together.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    began: Time,
+    /// When something was done in it last.
+    last: Time,
+    steps: u32,
 }
 
 /// Who is awaited before a new term offers.
@@ -104,19 +113,29 @@ impl Triggers {
 
     /// Until when what has changed waits to be served together with what follows.
     fn rest_until(&mut self, now: Time, coalesce: Duration) -> Option<u64> {
-        self.window
-            .take_if(|(began, _)| now.since(*began) >= coalesce);
-        let (began, steps) = self.window?;
+        let Window { began, last, steps } = self.window?;
+        let is_spent = steps >= self.at_once_max;
+        // A long allocation has a rest after it.
+        let since = if is_spent { last } else { began };
+        if now.since(since) >= coalesce {
+            self.window = None;
+            return None;
+        }
         let is_new = self.under_way.is_none();
-        (is_new && steps >= self.at_once_max).then(|| began.after(coalesce).mono_ns)
+        (is_new && is_spent).then(|| since.after(coalesce).mono_ns)
     }
 
     /// So much was done.
     fn worked(&mut self, now: Time, steps: u32) {
         if steps > 0 {
             // Where nothing is wanted there was nothing to do: the first demand after it is served at once.
-            let (_, all) = self.window.get_or_insert((now, 0));
-            *all = all.saturating_add(steps);
+            let window = self.window.get_or_insert(Window {
+                began: now,
+                last: now,
+                steps: 0,
+            });
+            window.last = now;
+            window.steps = window.steps.saturating_add(steps);
         }
     }
 
