@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use proffer_master_core::event::OperatorCall;
 use proffer_model::id::ResourceName;
+use proffer_model::limits::{DURATION_MAX, RESOURCE_NAMES_MAX};
 use proffer_model::operation::Operation;
 use proffer_model::{
     Kind, Limits, Principal, Problem, Quantities, Quota, Resources, Role, Weight, code,
@@ -225,6 +226,7 @@ fn set_quota(role: Role, quota: Quota, is_forced: bool) -> OperatorCall {
 }
 
 fn amounts(map: &HashMap<String, Scalar>) -> Read<Vec<(ResourceName, u64)>> {
+    check_count(map.len())?;
     let one = |(name, scalar): (&String, &Scalar)| {
         let wrong = |why: &str| Refusal::bad(format!("Invalid QuotaConfig: '{name}' {why}"));
         let milli = milli_of(scalar.value).map_err(wrong)?;
@@ -234,10 +236,20 @@ fn amounts(map: &HashMap<String, Scalar>) -> Read<Vec<(ResourceName, u64)>> {
     map.iter().map(one).collect()
 }
 
+fn check_count(count: usize) -> Read<()> {
+    match count > RESOURCE_NAMES_MAX {
+        true => Err(Refusal::bad(format!(
+            "Invalid QuotaConfig: it names {count} resources, more than {RESOURCE_NAMES_MAX}"
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// The old form guarantees and limits the same.
 pub(super) fn old_quota(request: &QuotaRequest) -> Read<Change> {
     let prefix = "Failed to validate set quota request";
     let role = role(request.role())?;
+    check_count(request.guarantee.len())?;
     let mut guarantees = Quantities::new();
     let mut limits = Limits::new();
     for resource in &request.guarantee {
@@ -311,7 +323,7 @@ fn drain(asked: &DrainAgent) -> Read<Change> {
     });
     let grace = match grace {
         None => Duration::ZERO,
-        Some(Some(grace)) => grace,
+        Some(Some(grace)) => grace.min(DURATION_MAX),
         Some(None) => {
             return Err(Refusal::bad(
                 "The maximum grace period must not be negative",
@@ -322,4 +334,75 @@ fn drain(asked: &DrainAgent) -> Read<Change> {
         agent: id(&asked.agent_id.value)?,
         deadline: Some(grace),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_proto::mesos::read_json;
+
+    use super::*;
+
+    fn asked(text: &str) -> Read<Change> {
+        let call: Call = read_json(text.as_bytes()).expect("a call");
+        let principal = "local".parse().expect("a principal");
+        change(call.r#type(), &call, &principal).expect("a change")
+    }
+
+    #[test]
+    fn a_quota_of_nothing_is_none_and_one_of_too_much_is_refused() {
+        let quota = |guarantees: &str| {
+            let config = format!(r#"{{"role":"web","guarantees":{{{guarantees}}}}}"#);
+            asked(&format!(
+                r#"{{"type":"UPDATE_QUOTA","update_quota":{{"quota_configs":[{config}]}}}}"#
+            ))
+        };
+        let role = Role::new("web").expect("a role");
+        let change = quota("").expect("read");
+        assert_eq!(change.calls, [OperatorCall::RemoveQuota { role }]);
+        let change = quota(r#""cpus":{"value":0.5}"#).expect("read");
+        let [OperatorCall::SetQuota { quota: set, .. }] = change.calls.as_slice() else {
+            panic!("{change:?}")
+        };
+        assert_eq!(set.guarantees.iter().next().expect("cpus").1, 500);
+        let many: Vec<String> = (0..=RESOURCE_NAMES_MAX)
+            .map(|number| format!(r#""r{number}":{{"value":1}}"#))
+            .collect();
+        for wrong in [
+            r#""cpus":{"value":-1}"#,
+            r#""c s":{"value":1}"#,
+            &many.join(","),
+        ] {
+            let refused = quota(wrong).expect_err(wrong);
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+            assert!(
+                refused.text.starts_with("Invalid QuotaConfig"),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_drain_takes_as_long_as_the_grace_that_is_given() {
+        let drain = |grace: &str| {
+            asked(&format!(
+                r#"{{"type":"DRAIN_AGENT","drain_agent":{{"agent_id":{{"value":"a"}}{grace}}}}}"#
+            ))
+        };
+        for (grace, seconds) in [
+            ("", 0),
+            (r#","max_grace_period":"30s""#, 30),
+            (
+                r#","max_grace_period":"300000000000s""#,
+                DURATION_MAX.as_secs(),
+            ),
+        ] {
+            let change = drain(grace).expect("read");
+            let agent = "a".parse().expect("an id");
+            let deadline = Some(Duration::from_secs(seconds));
+            assert_eq!(change.calls, [OperatorCall::DrainAgent { agent, deadline }]);
+        }
+        drain(r#","max_grace_period":"-1s""#).expect_err("negative");
+        let gone = drain(r#","mark_gone":true"#).expect_err("not here");
+        assert_eq!(gone.status, StatusCode::NOT_IMPLEMENTED);
+    }
 }
