@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proffer_model::executor::{ExecutorCall, ExecutorEvent, ExecutorStatus, Subscription};
-use proffer_model::limits::MESSAGE_LEN_MAX;
+use proffer_model::limits::{MESSAGE_LEN_MAX, STATUS_DATA_LEN_MAX};
 use proffer_model::{Exit, Incarnation, Problem, TaskId, TaskSpec, TaskState, code};
 use proffer_proto::v1::executor_client::ExecutorClient;
 use proffer_proto::{decode_executor_event, encode_executor_call, problem_of, v1};
@@ -83,17 +83,38 @@ struct Memory {
 impl Agent {
     /// Says what has become of a task; kept until the agent has it on disk. Of a task that has ended, nothing is said.
     pub fn update(&self, task: &TaskId, state: TaskState, message: &str) {
-        self.report(task, state, message, None, None);
+        self.report(task, state, message, (None, None), Vec::new());
+    }
+
+    /// As [`Agent::update`], with bytes for the framework, which finds them as `data` of the status. More than 64 KiB are
+    /// refused (`field.too_long`), and nothing is said.
+    pub fn update_with_data(
+        &self,
+        task: &TaskId,
+        state: TaskState,
+        message: &str,
+        data: Vec<u8>,
+    ) -> Result<(), Problem> {
+        let len = data.len();
+        if len > STATUS_DATA_LEN_MAX {
+            let message = format!("the data has {len} bytes; the limit is {STATUS_DATA_LEN_MAX}");
+            return Err(Problem::new(code::FIELD_TOO_LONG, message)
+                .field("data")
+                .hint("keep what is large in a file, and send its name"));
+        }
+        self.report(task, state, message, (None, None), data);
+        Ok(())
     }
 
     /// As [`Agent::update`], with how its process ended.
     pub fn exited(&self, task: &TaskId, state: TaskState, exit: Exit, message: &str) {
-        self.report(task, state, message, None, Some(exit));
+        self.report(task, state, message, (None, Some(exit)), Vec::new());
     }
 
     /// Says whether a task that runs is healthy.
     pub fn healthy(&self, task: &TaskId, is_healthy: bool, message: &str) {
-        self.report(task, TaskState::Running, message, Some(is_healthy), None);
+        let healthy = (Some(is_healthy), None);
+        self.report(task, TaskState::Running, message, healthy, Vec::new());
     }
 
     /// Sends bytes to the framework; at most once, and at most 64 KiB. Without a session they are gone.
@@ -117,8 +138,8 @@ impl Agent {
         task: &TaskId,
         state: TaskState,
         message: &str,
-        healthy: Option<bool>,
-        exit: Option<Exit>,
+        (healthy, exit): (Option<bool>, Option<Exit>),
+        data: Vec<u8>,
     ) {
         let mut memory = self.memory();
         let mut running = memory.running.iter_mut();
@@ -134,7 +155,7 @@ impl Agent {
             message: message.to_owned(),
             healthy,
             exit,
-            data: Vec::new(),
+            data,
         };
         let key = key.clone();
         if state.is_terminal() {
@@ -370,5 +391,24 @@ mod tests {
         assert!(!agent.memory().may_leave());
         agent.memory().acknowledge(&task, Incarnation(7), 2);
         assert!(agent.memory().may_leave());
+    }
+
+    #[test]
+    fn a_status_may_carry_bytes_and_too_many_are_refused() {
+        let agent = Agent(Arc::default());
+        let task = TaskId::new("t").unwrap();
+        let key = (task.clone(), Incarnation(7));
+        agent.memory().running.insert(key, 0);
+        let state = TaskState::Running;
+        let most = vec![1; STATUS_DATA_LEN_MAX];
+        agent.update_with_data(&task, state, "", most).unwrap();
+        match agent.memory().unsent().remove(0) {
+            ExecutorCall::Update(status) => assert_eq!(status.data.len(), STATUS_DATA_LEN_MAX),
+            other => panic!("{other:?}"),
+        }
+        let more = vec![1; STATUS_DATA_LEN_MAX + 1];
+        let problem = agent.update_with_data(&task, state, "", more).unwrap_err();
+        assert!(problem.is(code::FIELD_TOO_LONG));
+        assert!(agent.memory().unsent().is_empty());
     }
 }
