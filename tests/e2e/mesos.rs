@@ -307,7 +307,10 @@ fn an_operator_on_pymesos_hears_what_changes_and_sets_a_quota() {
     operator.hears("quota web 1.5");
     let roles = stage.cluster.run(&["roles", "-o", "json"]);
     let roles = String::from_utf8_lossy(&roles.stdout).into_owned();
-    assert!(roles.contains("web") && roles.contains("1500"), "{roles}");
+    let roles: serde_json::Value = serde_json::from_str(&roles).expect("JSON");
+    let mut all = roles.as_array().expect("roles").iter();
+    let web = all.find(|role| role["role"] == "web").expect("the role");
+    assert!(web["quota"].to_string().contains("1.5"), "{web}");
     framework.kills();
     framework.stops(&stage.cluster);
     operator.hears("framework-removed on pymesos");
