@@ -1,6 +1,8 @@
 //! Compiles the .proto files in pure Rust, so that building needs no `protoc`.
 use std::path::PathBuf;
 
+use prost_types::{DescriptorProto, FieldDescriptorProto};
+
 const FILES: [&str; 10] = [
     "proffer/v1/common.proto",
     "proffer/v1/scheduler.proto",
@@ -26,8 +28,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=mesos");
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let mesos = protox::compile(MESOS_FILES, ["."])?;
+    let mut mesos = protox::compile(MESOS_FILES, ["."])?;
     std::fs::write(out.join("mesos.bin"), prost::Message::encode_to_vec(&mesos))?;
+    for file in &mut mesos.file {
+        // It knows nothing of what stands for a map.
+        file.source_code_info = None;
+        file.message_type.iter_mut().for_each(spell_out_amounts);
+    }
     tonic_prost_build::Config::new()
         .enable_type_names()
         .compile_fds(mesos)?;
@@ -46,4 +53,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .codec_path("crate::codec::SmallCodec")
         .compile_fds_with_config(descriptors, config)?;
     Ok(())
+}
+
+/// Makes lists of entries of the maps to amounts, which look the same on the wire: an entry of a map whose value is 0 would
+/// be written without it, and Mesos requires it.
+fn spell_out_amounts(message: &mut DescriptorProto) {
+    for nested in &mut message.nested_type {
+        let is_amount =
+            |field: &FieldDescriptorProto| field.type_name() == ".mesos.v1.Value.Scalar";
+        if nested.field.iter().any(is_amount) && nested.options.is_some() {
+            nested.options = None;
+        }
+        spell_out_amounts(nested);
+    }
 }

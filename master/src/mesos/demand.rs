@@ -102,10 +102,10 @@ pub(super) fn least(given: Option<&MinAllocatableResources>) -> Result<Vec<Quant
     }
     let mut all = Vec::new();
     for set in &given.quantities {
-        let amounts = set.quantities.iter().map(|(name, scalar)| Resource {
-            name: name.clone(),
+        let amounts = set.quantities.iter().map(|entry| Resource {
+            name: entry.key().to_owned(),
             r#type: value::Type::Scalar.into(),
-            scalar: Some(*scalar),
+            scalar: Some(entry.value.unwrap_or_default()),
             ..Resource::default()
         });
         let amounts: Vec<Resource> = amounts.collect();

@@ -1,5 +1,6 @@
 //! Mesos's messages on the wire.
 
+use super::v1::quota::QuotaConfig;
 use super::v1::scheduler::{Call, Event, call, event};
 use super::v1::{FrameworkId, TaskId, TaskStatus};
 use super::{read_json, read_protobuf, write_json};
@@ -104,4 +105,15 @@ fn protobuf_bodies_need_their_required_fields_too() {
             "Failed to parse body into Call protobuf"
         );
     }
+}
+
+#[test]
+fn an_amount_of_nothing_is_said() {
+    let config = r#"{"role":"r","limits":{"cpus":{"value":0.0},"mem":{"value":2.5}}}"#;
+    let read = read_json::<QuotaConfig>(config.as_bytes()).expect("reads");
+    let again = read_protobuf::<QuotaConfig>(&read.encode_to_vec()).expect("reads");
+    assert_eq!(again, read);
+    let text = String::from_utf8(write_json(&again)).expect("text");
+    assert!(text.contains(r#""cpus":{"value":0.0}"#), "{text}");
+    assert!(text.contains(r#""mem":{"value":2.5}"#), "{text}");
 }

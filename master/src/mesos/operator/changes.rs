@@ -1,6 +1,5 @@
 //! Calls that change the cluster, as what the core is asked to do. Pure: all of a call is read before any of it is done.
 
-use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -199,10 +198,13 @@ fn quotas(configs: &[QuotaConfig], is_forced: bool) -> Read<Change> {
     let one = |config: &QuotaConfig| {
         let role = role(&config.role)?;
         let mut quota = Quota::default();
-        for (name, milli) in amounts(&config.guarantees)? {
+        check_count(config.guarantees.len().max(config.limits.len()))?;
+        for entry in &config.guarantees {
+            let (name, milli) = amount(entry.key(), entry.value)?;
             quota.guarantees.set(name, milli);
         }
-        for (name, milli) in amounts(&config.limits)? {
+        for entry in &config.limits {
+            let (name, milli) = amount(entry.key(), entry.value)?;
             quota.limits.set(name, milli);
         }
         Ok(set_quota(role, quota, is_forced))
@@ -225,15 +227,11 @@ fn set_quota(role: Role, quota: Quota, is_forced: bool) -> OperatorCall {
     }
 }
 
-fn amounts(map: &HashMap<String, Scalar>) -> Read<Vec<(ResourceName, u64)>> {
-    check_count(map.len())?;
-    let one = |(name, scalar): (&String, &Scalar)| {
-        let wrong = |why: &str| Refusal::bad(format!("Invalid QuotaConfig: '{name}' {why}"));
-        let milli = milli_of(scalar.value).map_err(wrong)?;
-        let name = ResourceName::new(name).map_err(|problem| wrong(&problem.message))?;
-        Ok((name, milli))
-    };
-    map.iter().map(one).collect()
+fn amount(name: &str, scalar: Option<Scalar>) -> Read<(ResourceName, u64)> {
+    let wrong = |why: &str| Refusal::bad(format!("Invalid QuotaConfig: '{name}' {why}"));
+    let milli = milli_of(scalar.unwrap_or_default().value).map_err(wrong)?;
+    let name = ResourceName::new(name).map_err(|problem| wrong(&problem.message))?;
+    Ok((name, milli))
 }
 
 fn check_count(count: usize) -> Read<()> {

@@ -8,6 +8,7 @@ use proffer_proto::mesos::v1::master::response::{
     GetAgents, GetExecutors, GetFrameworks, GetMaster, GetQuota, GetRoles, GetState, GetTasks,
     GetWeights, get_agents, get_executors, get_frameworks,
 };
+use proffer_proto::mesos::v1::quota::quota_config::{GuaranteesEntry, LimitsEntry};
 use proffer_proto::mesos::v1::quota::{QuotaConfig, QuotaInfo, QuotaStatus};
 use proffer_proto::mesos::v1::value::{self, Scalar};
 use proffer_proto::mesos::v1::{
@@ -317,14 +318,22 @@ pub(super) fn get_quota(rows: &[RoleRow]) -> GetQuota {
                 .map(|(name, milli)| scalar_resource(name.as_str(), milli))
                 .collect(),
         });
-        let scalar = |(name, milli): (&proffer_model::id::ResourceName, u64)| {
-            let value = value_of(milli);
-            (name.to_string(), Scalar { value })
+        let scalar = |milli| Scalar {
+            value: value_of(milli),
         };
+        let guarantees = quota.guarantees.iter();
+        let guarantees = guarantees.map(|(name, milli)| GuaranteesEntry {
+            key: Some(name.to_string()),
+            value: Some(scalar(milli)),
+        });
+        let limits = quota.limits.iter().map(|(name, milli)| LimitsEntry {
+            key: Some(name.to_string()),
+            value: Some(scalar(milli)),
+        });
         status.configs.push(QuotaConfig {
             role: row.role.to_string(),
-            guarantees: quota.guarantees.iter().map(scalar).collect(),
-            limits: quota.limits.iter().map(scalar).collect(),
+            guarantees: guarantees.collect(),
+            limits: limits.collect(),
         });
     }
     GetQuota { status }
