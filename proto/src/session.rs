@@ -61,14 +61,8 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
             task_id: task.to_string(),
             grace_ms: grace.map(encode_duration),
         }),
-        Call::Acknowledge { sequence } => WireCall::Acknowledge(v1::Acknowledge {
-            sequence: *sequence,
-            one: false,
-        }),
-        Call::AcknowledgeOne { sequence } => WireCall::Acknowledge(v1::Acknowledge {
-            sequence: *sequence,
-            one: true,
-        }),
+        Call::Acknowledge { sequence } => encode_acknowledge(*sequence, false),
+        Call::AcknowledgeOne { sequence } => encode_acknowledge(*sequence, true),
         Call::Reconcile { tasks } => WireCall::Reconcile(v1::Reconcile {
             task_ids: texts(tasks),
         }),
@@ -103,6 +97,10 @@ pub fn encode_call(request: u64, call: &Call) -> v1::SessionCall {
         epoch: None,
         call: Some(call),
     }
+}
+
+fn encode_acknowledge(sequence: u64, one: bool) -> WireCall {
+    WireCall::Acknowledge(v1::Acknowledge { sequence, one })
 }
 
 fn encode_resume(resume: Resume) -> v1::Resume {

@@ -113,9 +113,7 @@ impl FakeMaster {
     /// The next session, subscribed in term 1 and told that there are no tasks.
     pub async fn active(&mut self) -> FakeSession {
         self.generation += 1;
-        let mut state = self.state.lock().unwrap();
-        state.generation = self.generation;
-        drop(state);
+        self.state.lock().unwrap().generation = self.generation;
         let mut session = self.subscribed(1, self.generation).await;
         session.send(Event::SnapshotEnded).await;
         session

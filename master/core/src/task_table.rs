@@ -37,6 +37,10 @@ pub(crate) struct Task {
     pub(crate) latest: TaskState,
     /// What the framework has not acknowledged, oldest first; those with the number 0 are the master's own. Most have
     /// nothing there.
+    #[expect(
+        clippy::box_collection,
+        reason = "a queue takes 24 bytes more, and there may be a million tasks with none"
+    )]
     queue: Option<Box<VecDeque<Status>>>,
     /// The greatest number of the agent's that was put into the queue.
     pub(crate) received: u64,

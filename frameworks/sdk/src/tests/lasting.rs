@@ -236,7 +236,7 @@ async fn a_watch_tells_what_is_there_and_each_change() {
         matches!(&seen[1], Ok(StateChange::Put(stored)) if stored.key == key),
         "{seen:?}"
     );
-    seen.remove(1);
+    drop(seen.remove(1));
     assert_eq!(seen[1], Ok(StateChange::Deleted(key)));
     let problem = seen[2].as_ref().expect_err("the generation is over");
     assert!(problem.is(code::SESSION_FENCED), "{problem}");
