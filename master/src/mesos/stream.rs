@@ -124,10 +124,25 @@ impl Stream {
         while !(flow.is_ending && flow.waiting.is_empty()) {
             let next = self.next(session, &mut beat, &mut flow).await;
             let Some(outs) = self.decide(next, &mut flow) else {
-                return;
+                return self.make_the_rest(session).await;
             };
             for out in outs {
                 if self.perform(session, out, &mut flow).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Calls that were accepted are made, though nobody hears any more what comes of them: a framework that ends says
+    /// TEARDOWN and closes its stream at once.
+    async fn make_the_rest(&mut self, session: &Session) {
+        self.calls.close();
+        while let Ok(asked) = self.calls.try_recv() {
+            for out in self.on_asked(clock::now(), asked) {
+                if let Out::Ask(request, call) = out
+                    && self.ask(session, request, call).await.is_none()
+                {
                     return;
                 }
             }

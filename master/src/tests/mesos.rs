@@ -278,6 +278,28 @@ async fn a_framework_of_mesos_launches_a_task_and_hears_of_it_until_it_acknowled
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_is_done_though_the_stream_ends_at_once() {
+    let master = Master::start("memory").await;
+    for _ in 0..20 {
+        let stream = Stream::subscribe(&master, json!({"failover_timeout": 600.0})).await;
+        stream.accepted(&master, "TEARDOWN", json!({})).await;
+    }
+    let is_over = async {
+        loop {
+            let all = v1::ListFrameworksRequest::default();
+            let all = master.operator().await.list_frameworks(all).await;
+            if all.expect("frameworks").get_ref().frameworks.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), is_over).await;
+    waited.expect("none of the frameworks is left");
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_of_tasks_come_as_updates() {
     let master = Master::start("memory").await;
     let mut agent = Agent::connect(&master).await;
