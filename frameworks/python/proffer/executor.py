@@ -26,6 +26,7 @@ from proffer import v1
 from proffer.limits import CONNECT_TIMEOUT, EXECUTOR_MESSAGES_MAX, EXECUTOR_RETRY_INTERVAL, MESSAGE_LEN_MAX
 from proffer.parts import is_terminal
 from proffer.problem import ProfferError, decode_problem, problem_of
+from proffer.waiting import within
 
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_LEN_MAX),
@@ -159,7 +160,7 @@ async def run_executor(executor: Executor) -> None:
         async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
             try:
                 # While the agent is away there is nobody there.
-                await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT)
+                await within(CONNECT_TIMEOUT, channel.channel_ready())
                 stream = v1.ExecutorStub(channel).Session(metadata=(("authorization", f"Bearer {token}"),))
                 await _converse(executor, agent, stream)
             except _Over:

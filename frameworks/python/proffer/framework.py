@@ -35,6 +35,7 @@ from proffer.session import OnAnswer, Session
 from proffer.state import State
 from proffer.tasks import Tasks, Worth
 from proffer.token import find_token
+from proffer.waiting import within
 
 log = logging.getLogger("proffer")
 
@@ -274,7 +275,7 @@ class Framework:
         give_up_at = clock.time() + self._call_timeout
         while True:
             try:
-                answered = await asyncio.wait_for(session.send(on_answer, **call), self._call_timeout)
+                answered = await within(self._call_timeout, session.send(on_answer, **call))
             except asyncio.TimeoutError:
                 session.end(Unreachable(f"a call had no answer within {self._call_timeout:g} s"))
                 raise Unreachable("the call had no answer") from None
@@ -380,7 +381,6 @@ class Framework:
                 raise
             session.end(problem)
         finally:
-            # A cancellation that meets an answer may be lost; the end of the session is not.
             session.end(Unreachable("the session was left"))
             for task in background:
                 task.cancel()

@@ -23,6 +23,7 @@ from proffer.limits import (
     SUBSCRIBE_TIMEOUT,
 )
 from proffer.problem import ProfferError, Unreachable, decode_problem, problem_of
+from proffer.waiting import within
 
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_LEN_MAX),
@@ -110,7 +111,7 @@ class Session:
                 while self.events.qsize() >= BACKLOG_PAUSE and not self._waiting:
                     self._moved.clear()
                     await self._moved.wait()
-                event = await asyncio.wait_for(self._read(), self._silence_max)
+                event = await within(self._silence_max, self._read())
                 check_epoch(event.epoch)
                 self._on_event(event)
         except asyncio.TimeoutError:
@@ -155,7 +156,7 @@ class Session:
             while state is not grpc.ChannelConnectivity.READY:
                 if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                     raise Unreachable(f"the master at {self.master} cannot be reached")
-                await asyncio.wait_for(self.channel.wait_for_state_change(state), CONNECT_TIMEOUT)
+                await within(CONNECT_TIMEOUT, self.channel.wait_for_state_change(state))
                 state = self.channel.get_state()
         except asyncio.TimeoutError:
             raise Unreachable(f"the master at {self.master} takes no connection") from None
@@ -174,7 +175,7 @@ class Session:
     async def _await_subscribed(self, on_standing_by: OnStandingBy) -> None:
         silence_max = SUBSCRIBE_TIMEOUT
         while not self.subscribed.framework_id:
-            event = await asyncio.wait_for(self._read(), silence_max)
+            event = await within(silence_max, self._read())
             if event.HasField("standing_by"):
                 silence_max = max(_silence_max(event.standing_by.heartbeat_interval_ms), SUBSCRIBE_TIMEOUT)
                 await on_standing_by()

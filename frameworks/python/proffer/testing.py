@@ -24,6 +24,7 @@ import grpc
 from proffer import v1
 from proffer.framework import Framework
 from proffer.parts import resources
+from proffer.waiting import within
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ class FakeMaster:
     async def within(self, work: Awaitable[T]) -> T:
         """Waits, but no longer than `patience`."""
         try:
-            return await asyncio.wait_for(work, self.patience)
+            return await within(self.patience, work)
         except asyncio.TimeoutError:
             raise AssertionError(f"waited in vain for {self.patience:g} s") from None
 
