@@ -79,15 +79,18 @@ impl Driver {
         }
     }
 
-    /// Runs until `ended`; `first` is what was recovered. Then all parts of it have ended, and the containers run on.
+    /// Takes in what was recovered: then the executors that wait for the agent may call.
+    pub(crate) async fn recover(&mut self, recovered: Event) {
+        self.step(recovered).await;
+    }
+
+    /// Runs until `ended`. Then all parts of it have ended, and the containers run on.
     pub(crate) async fn run(
         mut self,
-        first: Event,
         mut inbox: mpsc::Receiver<Input>,
         pulse: Pulse,
         ended: CancellationToken,
     ) {
-        self.step(first).await;
         loop {
             let wait = self.until_next_timer(clock::now());
             tokio::select! {

@@ -107,7 +107,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let masters = config.masters.clone();
     let linker = Linker::new(masters, plaintext, &token, inbox, recorder.clone())?;
     let writer = Writer::start(checkpoints)?;
-    let driver = Driver::new(Core::new(settings), writer, processes, prober, recorder);
+    let mut driver = Driver::new(Core::new(settings), writer, processes, prober, recorder);
+    // Before anything is answered: a Mesos executor that is told that nobody knows it gives up.
+    driver.recover(recovered).await;
 
     let guard = guard(&config, token);
     let tasks = TasksServer::new(TasksService::new(runs_dir, view.clone(), ended.clone()));
@@ -116,7 +118,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         .merge(executors)
         .merge(Routes::new(tasks).into_axum_router());
     let pulse = Pulse::default();
-    let driver = driver.run(recovered, inputs, pulse.clone(), ended.clone());
+    let driver = driver.run(inputs, pulse.clone(), ended.clone());
     let driver = guarded(driver, ended.clone());
     let parts = [
         tokio::spawn(driver),

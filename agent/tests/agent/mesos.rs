@@ -2,6 +2,7 @@
 //! token that their process was given; where the process itself must speak, it is curl.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -157,9 +158,22 @@ impl Place {
         format!("authorization: Bearer {token}")
     }
 
+    /// Connects as soon as somebody listens.
+    async fn connect(&self) -> TcpStream {
+        let connect = async {
+            loop {
+                match TcpStream::connect(self.listen).await {
+                    Ok(stream) => return stream,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+                }
+            }
+        };
+        timeout(PATIENCE, connect).await.unwrap()
+    }
+
     /// Sends a request and reads the head of its answer.
     async fn request(&self, head: &[&str], body: &[u8]) -> (u16, String, BufReader<TcpStream>) {
-        let mut stream = TcpStream::connect(self.listen).await.unwrap();
+        let mut stream = self.connect().await;
         let mut request = head[0].to_owned();
         for line in &head[1..] {
             request += &format!("\r\n{line}");
@@ -434,6 +448,7 @@ async fn a_mesos_executor_runs_a_task_from_launch_to_end_in_protobuf() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesos_executor_comes_back_to_the_next_agent_and_no_status_counts_twice() {
     let (mut bench, place) = started(Media::Json).await;
+    let place = Arc::new(place);
     let mut stream = place.begin(&subscribe(&[], &[])).await;
     stream.launched().await;
     for (number, task) in [(2, "u"), (3, "v")] {
@@ -452,9 +467,11 @@ async fn a_mesos_executor_comes_back_to_the_next_agent_and_no_status_counts_twic
     assert_eq!(states, [TaskState::Running; 2]);
     bench.stop().await;
     assert!(stream.next().await.is_none(), "its stream ended");
+    // However early it calls, the agent knows it; before it has subscribed again it may not speak.
+    let early = place.clone();
+    let early = tokio::spawn(async move { early.post(&call(calls::Type::Heartbeat)).await });
     bench.start().await;
-    // Before it has subscribed again it may not speak.
-    let (code, head, mut reader) = place.post(&call(calls::Type::Heartbeat)).await;
+    let (code, head, mut reader) = early.await.unwrap();
     let text = rest(&head, &mut reader).await;
     assert_eq!((code, &*text), (403, "Executor is not subscribed"));
     // As Mesos's executors do: t's acknowledgement it has not got, and t has ended meanwhile; u, of which one was
@@ -700,4 +717,64 @@ async fn a_task_that_was_written_for_mesos_finds_its_sandbox_by_mesos_name() {
         .launch(2, shell("u", "test -z \"$MESOS_SANDBOX\""))
         .await;
     assert_eq!(bench.end().await.state, TaskState::Finished);
+}
+
+/// An executor on a library that was written for Mesos, which knows no token; `tests/run` prepares the library.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_on_pymesos_runs_tasks_through_a_restart_of_its_agent() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root.parent().unwrap().display().to_string();
+    let python = format!("{root}/target/mesos/bin/python");
+    assert!(
+        std::path::Path::new(&python).exists(),
+        "prepare it with tests/run"
+    );
+    let line = format!(
+        "PYTHONPATH={root}/target/mesos/sources exec {python} {root}/tests/mesos/pymesos_executor.py"
+    );
+    let task = |id: &str, seconds: &str| TaskSpec {
+        command: Command::Data(
+            v1::TaskInfo {
+                data: Some(seconds.into()),
+                ..info(id)
+            }
+            .encode_to_vec(),
+        ),
+        ..task_of(id, &line)
+    };
+    let mut bench = Bench::started().await;
+    bench.keep_listen();
+    bench.launch(1, task("long", "1000")).await;
+    let (state, said) = named(&told(&mut bench).await);
+    assert_eq!(
+        (state, said.data.as_deref()),
+        (TaskState::Running, Some(&b"some data"[..]))
+    );
+    bench.launch(2, task("short", "0.01")).await;
+    assert_eq!(until(&mut bench, "short").await.state, TaskState::Finished);
+    bench.stop().await;
+    bench.start().await;
+    // Until it has subscribed again, what it is asked is gone.
+    let answer = async {
+        loop {
+            let message = ToAgent::Message {
+                epoch: Epoch(1),
+                framework: framework(),
+                executor: ExecutorId::new("e").unwrap(),
+                data: b"echo".to_vec(),
+            };
+            order(&mut bench, message).await;
+            let link = bench.link.as_mut().unwrap();
+            let said = timeout(Duration::from_secs(1), link.receive()).await;
+            if let Ok(ToMaster::Message { data, .. }) = said {
+                return data;
+            }
+        }
+    };
+    let answer = timeout(PATIENCE, answer).await.unwrap();
+    assert_eq!(answer, b"echo");
+    bench.kill("long", 1, Duration::from_secs(9)).await;
+    assert_eq!(until(&mut bench, "long").await.state, TaskState::Killed);
+    shut_down(&mut bench).await;
+    ended(&mut bench).await;
 }
