@@ -43,7 +43,10 @@ impl Executor for Shells {
 
     async fn on_message(&mut self, agent: &Agent, data: Vec<u8>) {
         let said = String::from_utf8_lossy(&data).into_owned();
-        agent.message(format!("{said}: {} tasks", self.launched).into_bytes());
+        let answer = format!("{said}: {} tasks", self.launched);
+        if let Err(problem) = agent.message(answer.into_bytes()) {
+            tracing::warn!(%problem, "an answer is left out");
+        }
     }
 
     async fn on_shutdown(&mut self, _agent: &Agent, _grace: Duration) {

@@ -1,6 +1,7 @@
 //! The background task: finds the leader, keeps a session with it, begins anew when it breaks.
 //!
-//! While there is no session every call fails at once, so nobody waits for something that may take long. A refusal that
+//! While there is no session every call fails at once, so nobody waits for something that may take long; what was called
+//! before its end is called again in the next one, where that does no harm. A refusal that
 //! would come again at every try is final: reconnecting after `session.fenced`, say, would take the framework away from
 //! the session that took it over, for ever to and fro.
 
@@ -21,6 +22,7 @@ use crate::link::{Ended, Link, open};
 use crate::memory::Memory;
 use crate::pump::{Author, Pump};
 use crate::token::find_local_token;
+use crate::unanswered::Unanswered;
 
 /// Refusals that end a framework's connection for good, whatever their kind.
 const FINAL: [Code; 4] = [
@@ -44,6 +46,8 @@ pub(crate) struct Driver {
     pub(crate) finder: Finder,
     pub(crate) token: Token,
     pub(crate) memory: Memory,
+    /// What the last session has left, for the next.
+    pub(crate) unanswered: Unanswered,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: mpsc::Sender<Received>,
     pub(crate) acknowledged: watch::Receiver<u64>,
@@ -79,6 +83,9 @@ impl Driver {
             } else {
                 tracing::warn!(%problem, "no session with a master; trying on");
                 is_outage_logged = true;
+            }
+            if is_final {
+                self.unanswered.fail(&problem);
             }
             if is_served || is_final {
                 let sequence = self.memory.next_sequence();
@@ -147,13 +154,18 @@ impl Driver {
                 }
             }
         };
-        Pump::new(&mut self.memory, link, has_history)
-            .run(author, pin!(overtaken))
-            .await
+        let pump = Pump::new(&mut self.memory, link, has_history, &mut self.unanswered);
+        let (ended, unanswered) = pump.run(author, pin!(overtaken)).await;
+        self.unanswered = unanswered;
+        ended
     }
 
     /// Tells the author something that must not be lost; waits until they have taken what came before.
     async fn tell(&mut self, sequence: u64, event: Event) {
+        if self.events.capacity() == 0 {
+            // They may wait for one of these answers before they take the next event.
+            self.unanswered.fail(&no_session());
+        }
         let telling = self.events.send(Received { sequence, event });
         // It fails only when nobody listens any more; then this task is about to be aborted.
         let _ = refusing(&mut self.requests, &mut self.memory, telling).await;

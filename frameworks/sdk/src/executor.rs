@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proffer_model::executor::{ExecutorCall, ExecutorEvent, ExecutorStatus, Subscription};
-use proffer_model::limits::{MESSAGE_LEN_MAX, STATUS_DATA_LEN_MAX};
-use proffer_model::{Exit, Incarnation, Problem, TaskId, TaskSpec, TaskState, code};
+use proffer_model::limits::{EXECUTOR_MESSAGE_LEN_MAX, MESSAGE_LEN_MAX, STATUS_DATA_LEN_MAX};
+use proffer_model::{Exit, Incarnation, Kind, Problem, TaskId, TaskSpec, TaskState, code};
 use proffer_proto::v1::executor_client::ExecutorClient;
 use proffer_proto::{decode_executor_event, encode_executor_call, problem_of, v1};
 use tokio::sync::{Notify, mpsc};
@@ -81,7 +81,8 @@ struct Memory {
 }
 
 impl Agent {
-    /// Says what has become of a task; kept until the agent has it on disk. Of a task that has ended, nothing is said.
+    /// Says what has become of a task; kept until the agent has it on disk. Of a task that has ended, nothing is said, nor
+    /// are states that are not an executor's to say: staging, unreachable, dropped and lost.
     pub fn update(&self, task: &TaskId, state: TaskState, message: &str) {
         self.report(task, state, message, (None, None), Vec::new());
     }
@@ -117,14 +118,24 @@ impl Agent {
         self.report(task, TaskState::Running, message, healthy, Vec::new());
     }
 
-    /// Sends bytes to the framework; at most once, and at most 64 KiB. Without a session they are gone.
-    pub fn message(&self, data: Vec<u8>) {
+    /// Sends bytes to the framework; at most once. Without a session they are gone. More than 64 KiB are refused
+    /// (`field.too_long`).
+    pub fn message(&self, data: Vec<u8>) -> Result<(), Problem> {
+        let len = data.len();
+        if len > EXECUTOR_MESSAGE_LEN_MAX {
+            let message =
+                format!("the message has {len} bytes; the limit is {EXECUTOR_MESSAGE_LEN_MAX}");
+            return Err(Problem::new(code::FIELD_TOO_LONG, message)
+                .field("message")
+                .hint("keep what is large in a file, and send its name"));
+        }
         let mut memory = self.memory();
         if memory.messages.len() < EXECUTOR_CALLS_MAX {
             memory.messages.push_back(data);
         }
         drop(memory);
         self.0.changed.notify_one();
+        Ok(())
     }
 
     /// Ends [`run_executor`] once all that was said is acknowledged.
@@ -141,6 +152,11 @@ impl Agent {
         (healthy, exit): (Option<bool>, Option<Exit>),
         data: Vec<u8>,
     ) {
+        if !may_say(state) {
+            // The agent would end each session that begins with it.
+            tracing::error!(%task, %state, "an executor cannot say this of a task; it is left out");
+            return;
+        }
         let mut memory = self.memory();
         let mut running = memory.running.iter_mut();
         let Some((key, number)) = running.find(|(key, _)| key.0 == *task) else {
@@ -168,6 +184,20 @@ impl Agent {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.0.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a state is an executor's to say.
+fn may_say(state: TaskState) -> bool {
+    match state {
+        TaskState::Starting
+        | TaskState::Running
+        | TaskState::Killing
+        | TaskState::Finished
+        | TaskState::Failed
+        | TaskState::Killed
+        | TaskState::Error => true,
+        TaskState::Staging | TaskState::Unreachable | TaskState::Dropped | TaskState::Lost => false,
     }
 }
 
@@ -314,8 +344,15 @@ async fn converse(
         let Ok(Some(event)) = event else {
             return Ended::Broken;
         };
+        if event.event.is_none() {
+            tracing::debug!("skipped an event of a kind not known");
+            continue;
+        }
         match decode_executor_event(event) {
-            Ok(ExecutorEvent::Closed(problem)) if problem.is(code::SESSION_FENCED) => {
+            // Another session would say the same, and be told the same.
+            Ok(ExecutorEvent::Closed(problem))
+                if problem.is(code::SESSION_FENCED) || problem.kind == Kind::Invalid =>
+            {
                 return Ended::Refused(problem);
             }
             Ok(ExecutorEvent::Closed(problem)) => {
@@ -410,5 +447,24 @@ mod tests {
         let problem = agent.update_with_data(&task, state, "", more).unwrap_err();
         assert!(problem.is(code::FIELD_TOO_LONG));
         assert!(agent.memory().unsent().is_empty());
+    }
+
+    #[test]
+    fn what_the_agent_would_refuse_at_each_session_is_not_said() {
+        let agent = Agent(Arc::default());
+        let task = TaskId::new("t").unwrap();
+        let key = (task.clone(), Incarnation(7));
+        agent.memory().running.insert(key, 0);
+        agent.update(&task, TaskState::Lost, "not for an executor to say");
+        agent.message(vec![1; EXECUTOR_MESSAGE_LEN_MAX]).unwrap();
+        let problem = agent.message(vec![1; EXECUTOR_MESSAGE_LEN_MAX + 1]);
+        assert!(problem.unwrap_err().is(code::FIELD_TOO_LONG));
+        agent.update(&task, TaskState::Running, "");
+        let said = agent.memory().unsent();
+        assert!(
+            matches!(&said[..], [ExecutorCall::Update(status), ExecutorCall::Message(_)]
+                if status.number == 1),
+            "{said:?}"
+        );
     }
 }

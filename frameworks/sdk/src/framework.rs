@@ -17,6 +17,7 @@ use crate::handle::Handle;
 use crate::limits::{CALLS_QUEUED_MAX, EVENTS_QUEUED_MAX};
 use crate::memory::Memory;
 use crate::options::ConnectOptions;
+use crate::unanswered::Unanswered;
 
 /// A framework's connection to its cluster.
 #[derive(Debug)]
@@ -66,6 +67,7 @@ impl Framework {
             finder,
             token,
             memory,
+            unanswered: Unanswered::default(),
             requests: requests_received,
             events,
             acknowledged: acknowledged_received,

@@ -2,7 +2,8 @@
 //!
 //! A call is never silently dropped: it is answered, refused by the master, or fails with `peer.unreachable` when there is
 //! no session, when the session breaks first, or when the answer takes too long. In the last two cases it is not known
-//! whether the call was carried out; the author decides, with what the statuses of the next session say.
+//! whether the call was carried out; the author decides, with what the statuses of the next session say. What does no harm
+//! when it is done twice (all but accepts and messages) does not fail when the session breaks: the next one begins with it.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -52,6 +52,7 @@ pub mod testing;
 mod tests;
 mod token;
 mod told;
+mod unanswered;
 
 /// The guide's programs, compiled, and run where they need no cluster.
 #[cfg(doctest)]

@@ -207,6 +207,11 @@ impl Memory {
             .retain(|_, kept| kept.role != *role || kept.generation != generation);
     }
 
+    /// The roles in which something is wanted, in the order of [`Self::renewed_demands`].
+    pub(crate) fn roles_demanded(&self) -> impl Iterator<Item = &Role> {
+        self.demands.keys()
+    }
+
     /// The latest demand of each role, with new generations, to be sent in a new session.
     pub(crate) fn renewed_demands(&mut self) -> Vec<Demand> {
         for demand in self.demands.values_mut() {

@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::time::format_duration;
-use proffer_model::{Epoch, Kind, Problem, Status as ModelStatus, code};
+use proffer_model::{Demand, Epoch, Kind, Problem, Status as ModelStatus, code};
 use proffer_proto::{decode_event, encode_call, problem_of, v1};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +27,7 @@ use crate::limits::{
 use crate::link::{Ended, Link, closed, out_of_order};
 use crate::memory::Memory;
 use crate::told::Worth;
+use crate::unanswered::{Unanswered, Waiting};
 
 /// The author's ends of the channels.
 pub(crate) struct Author<'a> {
@@ -51,18 +52,16 @@ pub(crate) struct Pump<'a> {
     backlog: VecDeque<Received>,
 }
 
-/// A call that has no answer yet.
-struct Waiting {
-    /// Where the answer goes; none for calls that the SDK makes itself.
-    reply: Option<Reply>,
-    call: Call,
-}
-
 impl<'a> Pump<'a> {
-    /// Begins with the latest demands, and for a framework that is not new with the question what became of its tasks. The
-    /// author has been told `Subscribed`.
-    pub(crate) fn new(memory: &'a mut Memory, link: Link, has_history: bool) -> Self {
-        let demands = memory.renewed_demands();
+    /// Begins with the latest demands, with what the last session has left unanswered, and for a framework that is not new
+    /// with the question what became of its tasks. The author has been told `Subscribed`.
+    pub(crate) fn new(
+        memory: &'a mut Memory,
+        link: Link,
+        has_history: bool,
+        unanswered: &mut Unanswered,
+    ) -> Self {
+        let demands = demands_of(memory, unanswered);
         let is_resumed = matches!(
             link.subscribed,
             Event::Subscribed {
@@ -84,23 +83,27 @@ impl<'a> Pump<'a> {
             outgoing: VecDeque::new(),
             backlog: VecDeque::new(),
         };
-        for demand in demands {
-            pump.enqueue(Call::SetDemand(demand), None);
+        for (demand, reply) in demands {
+            pump.enqueue(Call::SetDemand(demand), reply);
         }
         // What is resumed is told on its own.
-        if has_history && !is_resumed {
+        let asks_of_all = has_history && !is_resumed;
+        for (request, waiting) in unanswered.take(asks_of_all) {
+            pump.enqueue_as(request, waiting);
+        }
+        if asks_of_all {
             pump.enqueue(Call::Reconcile { tasks: vec![] }, None);
         }
         pump
     }
 
-    /// Runs until the session ends; every call that waits then fails.
+    /// Runs until the session ends; every call that waits then fails, unless the next session is to begin with it.
     /// `overtaken` says why it is to end before the master says so.
     pub(crate) async fn run(
         mut self,
         author: Author<'_>,
         overtaken: impl Future<Output = Problem> + Unpin,
-    ) -> Ended {
+    ) -> (Ended, Unanswered) {
         let ended = tokio::select! {
             // What has come over the session is taken first.
             biased;
@@ -108,11 +111,8 @@ impl<'a> Pump<'a> {
             problem = overtaken => Ended::Broken(problem),
         };
         let (Ended::Broken(problem) | Ended::Refused(problem)) = &ended;
-        for reply in self.waiting.into_values().filter_map(|w| w.reply) {
-            // Whoever waits no longer does not need to know.
-            let _ = reply.send(Err(broken(problem)));
-        }
-        ended
+        let unanswered = Unanswered::of_session(self.waiting, problem);
+        (ended, unanswered)
     }
 
     async fn run_until_it_ends(&mut self, author: Author<'_>) -> Ended {
@@ -333,8 +333,11 @@ impl<'a> Pump<'a> {
 
     fn enqueue(&mut self, call: Call, reply: Option<Reply>) {
         let request = self.memory.next_request();
-        let message = in_term(self.epoch, encode_call(request, &call));
-        let waiting = Waiting { reply, call };
+        self.enqueue_as(request, Waiting { reply, call });
+    }
+
+    fn enqueue_as(&mut self, request: u64, waiting: Waiting) {
+        let message = in_term(self.epoch, encode_call(request, &waiting.call));
         self.waiting.insert(request, waiting);
         match message.encoded_len() {
             // It would end the stream.
@@ -344,6 +347,14 @@ impl<'a> Pump<'a> {
             _ => self.outgoing.push_back(message),
         }
     }
+}
+
+/// The latest demand of each role, renewed, with who waits for it.
+fn demands_of(memory: &mut Memory, unanswered: &mut Unanswered) -> Vec<(Demand, Option<Reply>)> {
+    let roles = memory.roles_demanded();
+    let replies = roles.map(|role| unanswered.take_demand(role, |demand| memory.is_latest(demand)));
+    let replies: Vec<_> = replies.collect();
+    memory.renewed_demands().into_iter().zip(replies).collect()
 }
 
 /// Says in which term a call is to be done.
@@ -359,12 +370,6 @@ fn rate_wait(answer: &Answer) -> Option<Duration> {
     };
     let wait = problem.retry_after?;
     (problem.is(code::SESSION_RATE_LIMITED) && wait <= RATE_WAIT_MAX).then_some(wait)
-}
-
-fn broken(why: &Problem) -> Problem {
-    let message = format!("the session ended before the answer: {}", why.message);
-    Problem::new(code::PEER_UNREACHABLE, message)
-        .hint("whether the call was carried out is told by the statuses after the next Subscribed")
 }
 
 fn silent(silence: Duration) -> Problem {

@@ -4,6 +4,7 @@ mod calling;
 mod finding;
 mod keeping;
 mod lasting;
+mod repeating;
 mod scheduling;
 
 use std::net::SocketAddr;

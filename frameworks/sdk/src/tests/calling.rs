@@ -5,8 +5,8 @@ use std::time::Duration;
 use proffer_model::limits::TEXT_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event, LaunchResult, Operation, OperationResult};
 use proffer_model::{
-    Command, DemandEntry, DemandId, FrameworkDescription, OfferId, Problem, Resources, Role,
-    Secret, Shape, StateKey, TaskSpec, code,
+    AgentId, Command, DemandEntry, DemandId, ExecutorId, FrameworkDescription, OfferId, Problem,
+    Resources, Role, Secret, Shape, StateKey, TaskSpec, code,
 };
 
 use super::{connect, next, options, role, task, updated};
@@ -14,7 +14,7 @@ use crate::limits::BACKLOG_PAUSE;
 use crate::testing::{FakeMaster, within};
 use crate::{ConnectOptions, Expected, Framework};
 
-fn spec(id: &str) -> TaskSpec {
+pub(super) fn spec(id: &str) -> TaskSpec {
     TaskSpec {
         id: task(id),
         name: String::new(),
@@ -190,12 +190,17 @@ async fn a_slow_author_slows_the_master_down() {
     let mut master = FakeMaster::start().await;
     let (_handle, mut events) = connect(&[master.address]);
     let mut session = master.subscribed(1, 1).await;
+    // So long that what the connection itself takes is soon full.
+    let long = || Event::Message {
+        agent: AgentId::new("a").unwrap(),
+        executor: ExecutorId::new("e").unwrap(),
+        data: vec![0; 16 * 1024],
+    };
     // Whoever reads on for ever is found by `within`.
     let flood = tokio::spawn(async move {
         let mut sent = 0;
         loop {
-            let event = Event::Offered(vec![]);
-            let sending = tokio::time::timeout(Duration::from_millis(100), session.send(event));
+            let sending = tokio::time::timeout(Duration::from_millis(100), session.send(long()));
             match sending.await {
                 Err(_) if sent > BACKLOG_PAUSE => return session,
                 Err(_) => {}
@@ -205,7 +210,7 @@ async fn a_slow_author_slows_the_master_down() {
     });
     let _session = within(flood).await.expect("no panic");
     next(&mut events).await;
-    assert_eq!(next(&mut events).await, Event::Offered(vec![]));
+    assert_eq!(next(&mut events).await, long());
 }
 
 #[tokio::test]

@@ -45,10 +45,8 @@ async fn a_broken_session_is_begun_anew_with_everything_that_counts() {
         grace: None,
     });
     let waiting = within(waiting).await.expect("sent");
-    session.call().await;
+    let (_, killed) = session.call().await;
     drop(session);
-    let problem = within(waiting).await.expect_err("the session broke");
-    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
     assert!(matches!(next(&mut events).await, Event::Closed(_)));
 
     let mut session = master.subscribed(2, 5).await;
@@ -59,6 +57,10 @@ async fn a_broken_session_is_begun_anew_with_everything_that_counts() {
     };
     assert_eq!(second.entries, first.entries);
     assert!(second.generation > first.generation);
+    let (request, call) = session.call().await;
+    assert_eq!(call, killed);
+    session.answer(request, Answer::Done).await;
+    assert_eq!(within(waiting).await, Ok(Answer::Done));
     let (_, call) = session.call().await;
     assert_eq!(call, Call::Reconcile { tasks: vec![] });
     let subscribed = next(&mut events).await;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event, Resume};
-use proffer_model::{ClusterId, Epoch, FrameworkId, Generation, Problem, Status, TaskState, code};
+use proffer_model::{
+    AgentId, ClusterId, Epoch, ExecutorId, FrameworkId, Generation, Problem, Status, TaskState,
+    code,
+};
 
 use super::{connect, next, options, role, status, task, updated};
 use crate::testing::{FakeMaster, FakeSession, within};
@@ -85,8 +88,13 @@ async fn a_session_resumes_at_what_was_acknowledged_and_uses_no_request_id_again
         matches!(call, Call::Acknowledge { .. })
     })
     .await;
-    let waiting = within(handle.send(Call::Teardown)).await.expect("sent");
-    let (used, _) = next_of(&mut session, |call| *call == Call::Teardown).await;
+    let message = Call::SendMessage {
+        agent: AgentId::new("a").unwrap(),
+        executor: ExecutorId::new("e").unwrap(),
+        data: vec![1],
+    };
+    let waiting = within(handle.send(message.clone())).await.expect("sent");
+    let (used, _) = next_of(&mut session, |call| *call == message).await;
     session.send(updated("b")).await;
     drop(session);
     within(waiting).await.expect_err("the session broke");

@@ -1,0 +1,130 @@
+//! Calls that had no answer when their session ended: which are called again in the next, and which fail.
+
+use std::time::Duration;
+
+use proffer_model::session::{Answer, Call, Event, Operation};
+use proffer_model::{AgentId, DemandEntry, DemandId, ExecutorId, OfferId, Problem, code};
+
+use super::calling::spec;
+use super::{connect, next, role, task};
+use crate::handle::{Handle, PendingAnswer};
+use crate::limits::EVENTS_QUEUED_MAX;
+use crate::testing::{FakeMaster, FakeSession, within};
+
+fn kill(id: &str) -> Call {
+    Call::Kill {
+        task: task(id),
+        grace: None,
+    }
+}
+
+fn accept(id: &str) -> Call {
+    Call::Accept {
+        offers: vec![OfferId::new("o").unwrap()],
+        operations: vec![Operation::launch(spec(id))],
+    }
+}
+
+/// Calls it, and answers with its request id when the master has it.
+async fn called(handle: &Handle, session: &mut FakeSession, call: Call) -> (u64, PendingAnswer) {
+    let pending = within(handle.send(call.clone())).await.expect("sent");
+    let (request, heard) = session.call().await;
+    match (heard, call) {
+        // The SDK gives it a number.
+        (Call::SetDemand(_), Call::SetDemand(_)) => {}
+        (heard, call) => assert_eq!(heard, call),
+    }
+    (request, pending)
+}
+
+#[tokio::test]
+async fn what_may_be_done_twice_is_called_again_and_an_accept_is_not() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut first = master.subscribed(1, 1).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    let decline = Call::Decline {
+        offers: vec![OfferId::new("o").unwrap()],
+        exclude_for: Duration::from_secs(5),
+    };
+    let reconcile = Call::Reconcile {
+        tasks: vec![task("r")],
+    };
+    let again = [kill("a"), decline, reconcile, kill("b")];
+    let mut waiting = Vec::new();
+    for call in again.clone() {
+        waiting.push(called(&handle, &mut first, call).await);
+    }
+    let wanted = DemandEntry::new(DemandId::new("work").unwrap(), 1, "cpus:1".parse().unwrap());
+    let demanding = {
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.set_demand(role(), vec![wanted]).await })
+    };
+    let (request_of_demand, _) = first.call().await;
+    // One of each that could do harm: `b` might be killed in its next launch.
+    let message = Call::SendMessage {
+        agent: AgentId::new("a").unwrap(),
+        executor: ExecutorId::new("e").unwrap(),
+        data: vec![1],
+    };
+    let mut lost = Vec::new();
+    for call in [accept("b"), message] {
+        lost.push(called(&handle, &mut first, call).await.1);
+    }
+    drop(first);
+    lost.extend(waiting.pop().map(|(_, pending)| pending));
+    for pending in lost {
+        let problem = within(pending).await.expect_err("not called again");
+        assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+    }
+    let mut second = master.session().await;
+    let (request, _) = second.call().await;
+    second.resumed(request, 1, 2).await;
+    let (request, call) = second.call().await;
+    assert!(matches!(call, Call::SetDemand(_)), "{call:?}");
+    assert!(request > request_of_demand, "it has another number");
+    second.answer(request, Answer::Done).await;
+    within(demanding).await.expect("no panic").expect("done");
+    for ((request, pending), call) in waiting.into_iter().zip(again) {
+        assert_eq!(second.call().await, (request, call));
+        second.answer(request, Answer::Done).await;
+        assert_eq!(within(pending).await, Ok(Answer::Done));
+    }
+    // Nothing else comes.
+    let asked = called(&handle, &mut second, kill("c")).await.0;
+    assert!(asked > request);
+}
+
+#[tokio::test]
+async fn who_takes_no_events_while_the_session_ends_waits_for_no_later_one() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    for _ in 0..=EVENTS_QUEUED_MAX {
+        session.send(Event::Offered(vec![])).await;
+    }
+    let (_, pending) = called(&handle, &mut session, kill("a")).await;
+    drop(session);
+    // Their queue is full, so the end cannot be told, and nothing follows it.
+    let problem = within(pending).await.expect_err("no session");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+}
+
+#[tokio::test]
+async fn a_teardown_whose_answer_was_lost_is_done_when_the_framework_is_over() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let mut first = master.subscribed(1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    let (_, teardown) = called(&handle, &mut first, Call::Teardown).await;
+    let (_, killed) = called(&handle, &mut first, kill("a")).await;
+    drop(first);
+    let mut second = master.session().await;
+    second.call().await;
+    let over = Problem::new(code::FRAMEWORK_COMPLETED, "it is over");
+    second.send(Event::Closed(over)).await;
+    assert_eq!(within(teardown).await, Ok(Answer::Done));
+    let problem = within(killed).await.expect_err("no session follows");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+}
