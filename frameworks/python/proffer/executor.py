@@ -23,8 +23,14 @@ from collections.abc import Sequence
 import grpc
 
 from proffer import v1
-from proffer.limits import CONNECT_TIMEOUT, EXECUTOR_MESSAGES_MAX, EXECUTOR_RETRY_INTERVAL, MESSAGE_LEN_MAX
-from proffer.parts import is_terminal
+from proffer.limits import (
+    CONNECT_TIMEOUT,
+    EXECUTOR_DATA_LEN_MAX,
+    EXECUTOR_MESSAGES_MAX,
+    EXECUTOR_RETRY_INTERVAL,
+    MESSAGE_LEN_MAX,
+)
+from proffer.parts import is_terminal, state_name
 from proffer.problem import ProfferError, decode_problem, problem_of
 from proffer.waiting import within
 
@@ -36,6 +42,16 @@ _OPTIONS = (
     # A connection of its own, that knows nothing of earlier failures.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+_SAYABLE = {
+    v1.TASK_STATE_STARTING,
+    v1.TASK_STATE_RUNNING,
+    v1.TASK_STATE_KILLING,
+    v1.TASK_STATE_FINISHED,
+    v1.TASK_STATE_FAILED,
+    v1.TASK_STATE_KILLED,
+    v1.TASK_STATE_ERROR,
+}
 
 
 class Executor:
@@ -80,7 +96,14 @@ class Agent:
         healthy: bool | None = None,
         data: bytes = b"",
     ) -> None:
-        """Says what has become of a task; kept until the agent has it on disk. Of a task that has ended, nothing is said."""
+        """Says what has become of a task; kept until the agent has it on disk. Of a task that has ended, nothing is said. What
+        the agent would refuse at each session, and all that comes after it, is raised: more than 64 KiB of data, and states
+        that are not an executor's to say. Of a longer message the rest is left out."""
+        if state not in _SAYABLE:
+            hint = "say starting, running, killing, finished, failed, killed or error"
+            raise ProfferError("field.invalid", "state", f"an executor cannot say {state_name(state)} of a task", hint)
+        if len(data) > EXECUTOR_DATA_LEN_MAX:
+            raise _too_long("data", data)
         for key in self._running:
             if key[0] == task_id:
                 break
@@ -92,7 +115,7 @@ class Agent:
             incarnation=key[1],
             number=self._running[key],
             state=state,  # type: ignore[arg-type]
-            message=message,
+            message=message.encode()[:EXECUTOR_DATA_LEN_MAX].decode(errors="ignore"),
             healthy=healthy,
             exit_code=exit_code,
             exit_signal=exit_signal,
@@ -104,7 +127,10 @@ class Agent:
         self._changed.set()
 
     def message(self, data: bytes) -> None:
-        """Sends bytes to the framework; at most once, and at most 64 KiB. Without a session they are gone."""
+        """Sends bytes to the framework; at most once. Without a session they are gone. More than 64 KiB are refused
+        (`field.too_long`)."""
+        if len(data) > EXECUTOR_DATA_LEN_MAX:
+            raise _too_long("message", data)
         if len(self._messages) < EXECUTOR_MESSAGES_MAX:
             self._messages.append(data)
         self._changed.set()
@@ -146,6 +172,10 @@ class _Over(Exception):
     """The executor is done."""
 
 
+class _Broken(Exception):
+    """The session has ended, and another one is to begin."""
+
+
 def run(executor: Executor) -> None:
     """Runs an executor in the place that its agent has prepared, until it leaves or is shut down. Raises when this is no such
     place, or when the agent refuses the executor for good."""
@@ -159,30 +189,34 @@ async def run_executor(executor: Executor) -> None:
     while True:
         async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
             try:
-                # While the agent is away there is nobody there.
-                await within(CONNECT_TIMEOUT, channel.channel_ready())
+                await _connect(channel)
                 stream = v1.ExecutorStub(channel).Session(metadata=(("authorization", f"Bearer {token}"),))
                 await _converse(executor, agent, stream)
             except _Over:
                 return
-            except asyncio.TimeoutError:
+            except _Broken:
                 pass
-            except grpc.aio.AioRpcError as error:
-                problem = problem_of(error)
-                if problem.code in ("auth.missing", "auth.denied"):
-                    raise problem from None
         await asyncio.sleep(EXECUTOR_RETRY_INTERVAL)
 
 
+async def _connect(channel: grpc.aio.Channel) -> None:
+    """Waits for the agent. While it is away there is nobody there."""
+    try:
+        await within(CONNECT_TIMEOUT, channel.channel_ready())
+    except asyncio.TimeoutError:
+        raise _Broken from None
+
+
 async def _converse(executor: Executor, agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
-    """One session, to its end."""
-    await stream.write(agent._subscribe())
+    """One session, to its end. A handler that runs then is waited for: what it has begun is said in the next session."""
     writer = asyncio.create_task(_write(agent, stream))
     reader = asyncio.create_task(_read(executor, agent, stream))
     try:
         done, _ = await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        if writer in done:
+            # Done, or broken, which the reader is told, too.
+            writer.result()
+        await reader
     finally:
         writer.cancel()
         reader.cancel()
@@ -190,17 +224,25 @@ async def _converse(executor: Executor, agent: Agent, stream: grpc.aio.StreamStr
 
 
 async def _write(agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
-    while True:
-        agent._changed.clear()
-        for call in agent._unsent():
-            await stream.write(call)
-        if agent._may_leave():
-            raise _Over
-        await agent._changed.wait()
+    """Says all that is to be said, until the session breaks or the executor is done."""
+    try:
+        await stream.write(agent._subscribe())
+        while True:
+            agent._changed.clear()
+            for call in agent._unsent():
+                await stream.write(call)
+            if agent._may_leave():
+                raise _Over
+            await agent._changed.wait()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        # Whoever reads is told why.
+        return
 
 
 async def _read(executor: Executor, agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
-    while (event := await stream.read()) is not grpc.aio.EOF:
+    """Hears what the agent says; raises at the end of the session, and what a handler raises."""
+    while True:
+        event = await _next_event(stream)
         kind = event.WhichOneof("event")
         if kind == "launch":
             agent._launched(event.launch.tasks)
@@ -215,8 +257,27 @@ async def _read(executor: Executor, agent: Agent, stream: grpc.aio.StreamStreamC
         elif kind == "shutdown":
             await executor.on_shutdown(agent, event.shutdown.grace_ms / 1000)
             agent.leave()
-        elif kind == "closed" and event.closed.code == "session.fenced":
+        elif kind == "closed" and (event.closed.code == "session.fenced" or event.closed.kind == v1.PROBLEM_KIND_INVALID):
+            # Another session would say the same, and be told the same.
             raise decode_problem(event.closed)
+
+
+async def _next_event(stream: grpc.aio.StreamStreamCall) -> v1.ExecutorEvent:
+    try:
+        event = await stream.read()
+    except grpc.aio.AioRpcError as error:
+        problem = problem_of(error)
+        if problem.code in ("auth.missing", "auth.denied"):
+            raise problem from None
+        raise _Broken from None
+    if event is grpc.aio.EOF:
+        raise _Broken
+    return event
+
+
+def _too_long(field: str, data: bytes) -> ProfferError:
+    message = f"{len(data)} bytes are given; the limit is {EXECUTOR_DATA_LEN_MAX}"
+    return ProfferError("field.too_long", field, message, "keep what is large in a file, and send its name")
 
 
 def _find(name: str) -> str:

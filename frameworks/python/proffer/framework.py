@@ -31,7 +31,7 @@ from proffer.limits import (
 )
 from proffer.parts import state_name
 from proffer.problem import ProfferError, Unreachable, decode_problem
-from proffer.session import OnAnswer, Session
+from proffer.session import Kept, OnAnswer, Pending, Session
 from proffer.state import State
 from proffer.tasks import Tasks, Worth
 from proffer.token import find_token
@@ -123,6 +123,10 @@ class Framework:
         self._cluster_id = ""
         self._epoch = 0
         self._session: Session | None = None
+        # What the last session has left without an answer, for the next.
+        self._unanswered: list[Pending] = []
+        # Runs the handlers: what it waits for keeps the next session from beginning.
+        self._runner: asyncio.Task[Any] | None = None
         self._requests = itertools.count(1)
         self._to_ask = asyncio.Event()
         self._is_leaving = False
@@ -139,6 +143,7 @@ class Framework:
     async def run(self, scheduler: Scheduler) -> None:
         """Runs until the framework is torn down; raises when the master refuses it for good, or a handler fails."""
         is_logged = False
+        self._runner = asyncio.current_task()
         try:
             while True:
                 session, problem = await self._connect(scheduler)
@@ -154,6 +159,13 @@ class Framework:
             is_over = self._is_leaving or self._has_stood_by
             if not (is_over and problem.code == "framework.completed"):
                 raise
+            self._forget_id()
+        finally:
+            for pending in self._unanswered:
+                if not pending.answer.done():
+                    pending.answer.set_exception(Unreachable("the sessions are over for good"))
+                    # Nobody may be waiting; that is no fault.
+                    pending.answer.exception()
 
     async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
         """Replaces what is wanted in a role; no entries: nothing is offered. It is kept and said again in each session, and
@@ -258,6 +270,10 @@ class Framework:
         """Ends the framework: its tasks are killed, its id is spent. `run` returns."""
         self._is_leaving = True
         await self._call(teardown=v1.Teardown())
+        self._forget_id()
+
+    def _forget_id(self) -> None:
+        # It is spent: a start that goes on as this framework would be refused.
         if self._id_file:
             self._id_file.unlink(missing_ok=True)
 
@@ -270,12 +286,16 @@ class Framework:
         return await self._call_in(self._active(), on_answer, **call)
 
     async def _call_in(self, session: Session, on_answer: OnAnswer | None = None, **call: object) -> v1.Answered:
-        """Calls in this session. What is above the rate was not done, and is called again when the master says, in time."""
+        """Calls in this session, and where that does no harm in the next one, if this ends before the answer. A handler does
+        not wait for that. What is above the rate was not done, and is called again when the master says, in time."""
         clock = asyncio.get_running_loop()
         give_up_at = clock.time() + self._call_timeout
+        is_of_handler = asyncio.current_task() is self._runner
         while True:
             try:
-                answered = await within(self._call_timeout, session.send(on_answer, **call))
+                answered = await within(self._call_timeout, session.send(on_answer, is_of_handler, **call))
+            except Kept:
+                return v1.Answered()
             except asyncio.TimeoutError:
                 session.end(Unreachable(f"a call had no answer within {self._call_timeout:g} s"))
                 raise Unreachable("the call had no answer") from None
@@ -385,6 +405,7 @@ class Framework:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            self._unanswered += session.unanswered
             await session.close()
             self._session = None
             self._tasks.session_ended()
@@ -397,6 +418,11 @@ class Framework:
         for role, wanted in list(self._demands.items()):
             wanted.generation += 1
             await self._insist(session, set_demand=wanted)
+        unanswered, self._unanswered = self._unanswered, []
+        for pending in unanswered:
+            if pending.is_of_handler:
+                pending.on_answer = _log_refusal
+            session.repeat(pending)
         if session.subscribed.resumed:
             self._to_ask.set()
         if self._is_leaving:
@@ -501,6 +527,11 @@ def _task_ids(operations: Iterable[v1.Operation]) -> list[str]:
 def _launches(results: Iterable[v1.OperationResult]) -> list[v1.LaunchResult]:
     """What became of each task."""
     return [one for it in results for one in ([it.launched] if it.HasField("launched") else it.launched_group.results)]
+
+
+def _log_refusal(answered: v1.Answered) -> None:
+    if answered.HasField("refused"):
+        log.warning("the master refused what was called again for a handler: %s", decode_problem(answered.refused))
 
 
 def _taken(task_id: str) -> ProfferError:

@@ -36,5 +36,8 @@ TOKEN_FILE_LEN_MAX = 4_096
 MASTERS_MAX = 100
 # Messages of an executor to its framework that wait for its session; further ones are left out.
 EXECUTOR_MESSAGES_MAX = 64
+# Bytes of a message of an executor to its framework, of a status's data, and of a status's text; more are refused with
+# `field.too_long`, and of the text left out.
+EXECUTOR_DATA_LEN_MAX = 64 * 1024
 # Seconds from a session of an executor that broke, or could not be begun, to the next attempt.
 EXECUTOR_RETRY_INTERVAL = 0.1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 
 import grpc
 
@@ -37,6 +38,11 @@ _OPTIONS = (
 OnAnswer = Callable[[v1.Answered], None]
 OnStandingBy = Callable[[], Awaitable[None]]
 
+# Calls that may be made twice: one that has no answer when its session ends is made again in the next, under its request id,
+# by which a master of the same term knows whether it has done it. An accept is not, because in another term nobody would know
+# it from a second one, and a message is delivered at most once. Demands, teardowns and questions are begun anew anyway.
+_REPEATABLE = {"kill", "decline", "update_task", "shutdown_executor"}
+
 # What goes to the handlers.
 _FOR_HANDLERS = {
     "offered",
@@ -48,6 +54,21 @@ _FOR_HANDLERS = {
     "executor_ended",
     "reclaim",
 }
+
+
+@dataclass
+class Pending:
+    """A call that has no answer yet."""
+
+    message: v1.SessionCall
+    answer: asyncio.Future[v1.Answered]
+    on_answer: OnAnswer | None
+    # Whether the caller would keep the next session from beginning by waiting for it.
+    is_of_handler: bool
+
+
+class Kept(Unreachable):
+    """The session has ended, and the next one begins with the call."""
 
 
 class Session:
@@ -67,7 +88,9 @@ class Session:
         self.is_refused = False
         self._outgoing: asyncio.Queue[v1.SessionCall] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
-        self._waiting: dict[int, tuple[asyncio.Future[v1.Answered], OnAnswer | None]] = {}
+        self._waiting: dict[int, Pending] = {}
+        # What the next session is to begin with.
+        self.unanswered: list[Pending] = []
         self._requests = requests
         self._moved = asyncio.Event()
 
@@ -78,16 +101,13 @@ class Session:
         self._stream = v1.SchedulerStub(self.channel).Session(metadata=self.metadata)
         self._writer = asyncio.create_task(self._write())
         self.send(subscribe=subscribe)
-        try:
-            await self._await_subscribed(on_standing_by)
-        except asyncio.TimeoutError:
-            raise Unreachable(f"the master at {self.master} does not answer") from None
-        except grpc.aio.AioRpcError as error:
-            raise problem_of(error) from None
+        await self._await_subscribed(on_standing_by)
 
-    def send(self, on_answer: OnAnswer | None = None, **call: object) -> asyncio.Future[v1.Answered]:
-        """Sends a call; the future is its answer, or fails when the session ends first. `on_answer` is called before any
-        event that follows the answer is handled."""
+    def send(
+        self, on_answer: OnAnswer | None = None, is_of_handler: bool = False, **call: object
+    ) -> asyncio.Future[v1.Answered]:
+        """Sends a call; the future is its answer, or fails when the session ends first, unless the call is to be repeated.
+        `on_answer` is called before any event that follows the answer is handled."""
         answer: asyncio.Future[v1.Answered] = asyncio.get_running_loop().create_future()
         message = v1.SessionCall(request_id=next(self._requests), **call)  # type: ignore[arg-type]
         problem = self.ended and _broken(self.ended)
@@ -99,10 +119,20 @@ class Session:
             _fail(answer, problem)
             return answer
         if not message.HasField("acknowledge"):
-            self._waiting[message.request_id] = (answer, on_answer)
+            self._waiting[message.request_id] = Pending(message, answer, on_answer, is_of_handler)
         self._outgoing.put_nowait(message)
         self._moved.set()
         return answer
+
+    def repeat(self, pending: Pending) -> None:
+        """Sends a call that an earlier session has left without an answer."""
+        if pending.is_of_handler:
+            pending.answer = asyncio.get_running_loop().create_future()
+        elif pending.answer.done():
+            # Whoever waited has gone.
+            return
+        self._waiting[pending.message.request_id] = pending
+        self._outgoing.put_nowait(pending.message)
 
     async def receive(self, check_epoch: Callable[[int], None]) -> None:
         """Reads until the session ends, which it never raises but leaves in `ended`."""
@@ -131,10 +161,19 @@ class Session:
         return None if self.ended else event
 
     def end(self, problem: ProfferError) -> None:
-        """Fails every call that waits. The first reason stays."""
+        """Fails every call that waits, but for those that are to be repeated. The first reason stays."""
         self.ended = self.ended or problem
-        for answer, _ in self._waiting.values():
-            _fail(answer, _broken(problem))
+        launched: set[str] = set()
+        again: list[Pending] = []
+        for pending in reversed(self._waiting.values()):
+            launched.update(_launched(pending.message))
+            if not _may_repeat(pending.message, launched):
+                _fail(pending.answer, _broken(problem))
+                continue
+            again.append(pending)
+            if pending.is_of_handler:
+                _fail(pending.answer, Kept("the session ended before the answer", "the next one begins with the call"))
+        self.unanswered += reversed(again)
         self._waiting.clear()
         self.events.put_nowait(None)
 
@@ -175,7 +214,7 @@ class Session:
     async def _await_subscribed(self, on_standing_by: OnStandingBy) -> None:
         silence_max = SUBSCRIBE_TIMEOUT
         while not self.subscribed.framework_id:
-            event = await within(silence_max, self._read())
+            event = await self._hear(silence_max)
             if event.HasField("standing_by"):
                 silence_max = max(_silence_max(event.standing_by.heartbeat_interval_ms), SUBSCRIBE_TIMEOUT)
                 await on_standing_by()
@@ -186,14 +225,22 @@ class Session:
             elif event.answered.HasField("refused"):
                 raise decode_problem(event.answered.refused)
 
+    async def _hear(self, silence_max: float) -> v1.SessionEvent:
+        try:
+            return await within(silence_max, self._read())
+        except asyncio.TimeoutError:
+            raise Unreachable(f"the master at {self.master} does not answer") from None
+        except grpc.aio.AioRpcError as error:
+            raise problem_of(error) from None
+
     def _on_event(self, event: v1.SessionEvent) -> None:
         kind = event.WhichOneof("event")
         if kind == "answered":
-            answer, on_answer = self._waiting.pop(event.answered.request_id, (None, None))
-            if on_answer:
-                on_answer(event.answered)
-            if answer and not answer.done():
-                answer.set_result(event.answered)
+            pending = self._waiting.pop(event.answered.request_id, None)
+            if pending and pending.on_answer:
+                pending.on_answer(event.answered)
+            if pending and not pending.answer.done():
+                pending.answer.set_result(event.answered)
         elif kind == "closed":
             self.is_refused = True
             raise decode_problem(event.closed)
@@ -205,6 +252,20 @@ class Session:
 
 def _silence_max(heartbeat_interval_ms: int) -> float:
     return HEARTBEATS_MISSED_MAX * max(heartbeat_interval_ms, 100) / 1000
+
+
+def _may_repeat(message: v1.SessionCall, launched: set[str]) -> bool:
+    """Whether it may be called again, when launches of unknown fate were called after it: it is not meant for those."""
+    kind = message.WhichOneof("call")
+    if kind == "shutdown_executor":
+        return not launched
+    task_id = message.kill.task_id or message.update_task.task_id
+    return kind in _REPEATABLE and task_id not in launched
+
+
+def _launched(message: v1.SessionCall) -> list[str]:
+    operations = message.accept.operations
+    return [task.id for it in operations for task in (it.launch, *it.launch_group.tasks) if task.id]
 
 
 def _fail(answer: asyncio.Future[v1.Answered], problem: ProfferError) -> None:

@@ -40,11 +40,15 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(self.server.stop, None)
         place = {"PROFFER_EXECUTOR_SOCKET": socket, "PROFFER_EXECUTOR_TOKEN": "secret"}
         self.enterContext(mock.patch.dict(os.environ, place))
+        self.running = asyncio.create_task(executor.run_executor(await self.begin()))
+        self.addAsyncCleanup(self.stop)
+
+    async def begin(self):
+        """The executor that runs."""
         spec = importlib.util.spec_from_file_location("executor_example", EXAMPLE)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        self.running = asyncio.create_task(executor.run_executor(module.Shells()))
-        self.addAsyncCleanup(self.stop)
+        return module.Shells()
 
     async def stop(self):
         self.running.cancel()
@@ -107,6 +111,79 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(ProfferError) as refused:
             await asyncio.wait_for(self.running, PATIENCE)
         self.assertEqual(refused.exception.code, "session.fenced")
+
+
+class Slow(executor.Executor):
+    """Its handlers do what the test says."""
+
+    def __init__(self):
+        self.is_launching, self.may_go_on = asyncio.Event(), asyncio.Event()
+        self.failure = None
+
+    async def on_launch(self, agent, tasks):
+        self.agent = agent
+        self.is_launching.set()
+        await self.may_go_on.wait()
+        if self.failure:
+            raise self.failure
+        agent.update(tasks[0].spec.id, v1.TASK_STATE_RUNNING)
+
+
+class Handlers(Sessions):
+    async def begin(self):
+        self.executor = Slow()
+        return self.executor
+
+    async def launched(self):
+        await self.session()
+        await self.launch(7, "t", "")
+        await asyncio.wait_for(self.executor.is_launching.wait(), PATIENCE)
+
+    async def test_a_handler_goes_on_when_the_session_breaks_and_what_it_says_is_kept(self):
+        await self.launched()
+        self.over.set()
+        await asyncio.sleep(0)
+        # A word while nobody listens.
+        for _ in range(100):
+            self.executor.agent.update("t", v1.TASK_STATE_STARTING)
+            await asyncio.sleep(0.002)
+        self.executor.may_go_on.set()
+        again = await self.session()
+        self.assertEqual([task.task_id for task in again.tasks], ["t"])
+        self.assertEqual(again.unacknowledged[-1].state, v1.TASK_STATE_RUNNING)
+
+    async def test_a_handler_that_fails_ends_it_whatever_the_failure(self):
+        self.executor.failure = asyncio.TimeoutError("of the author's own")
+        self.executor.may_go_on.set()
+        await self.launched()
+        with self.assertRaises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self.running), PATIENCE)
+        self.assertTrue(self.running.done())
+
+    async def test_what_the_agent_would_refuse_at_each_session_is_refused_at_once(self):
+        await self.launched()
+        self.executor.may_go_on.set()
+        agent = self.executor.agent
+        with self.assertRaises(ProfferError) as refused:
+            agent.update("t", v1.TASK_STATE_LOST)
+        self.assertEqual(refused.exception.field, "state")
+        for say in (agent.message, lambda data: agent.update("t", v1.TASK_STATE_RUNNING, data=data)):
+            with self.assertRaises(ProfferError) as refused:
+                say(b"x" * (64 * 1024 + 1))
+            self.assertEqual(refused.exception.code, "field.too_long")
+        agent.update("t", v1.TASK_STATE_RUNNING, "ä" * 64 * 1024)
+        told = [(await self.call()).update for _ in range(2)]
+        self.assertEqual(max(len(status.message.encode()) for status in told), 64 * 1024)
+
+    async def test_one_whose_words_the_agent_cannot_read_ends(self):
+        await self.session()
+        await self.tell(closed=v1.Problem(code="field.invalid", kind=v1.PROBLEM_KIND_INVALID, message="what is that"))
+        with self.assertRaises(ProfferError):
+            await asyncio.wait_for(self.running, PATIENCE)
+
+    # They are not this executor's.
+    test_what_is_not_acknowledged_is_said_again_after_a_break = None
+    test_one_that_the_agent_has_replaced_ends = None
 
 
 class Place(unittest.IsolatedAsyncioTestCase):

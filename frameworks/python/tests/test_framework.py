@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import tempfile
 import unittest
 from collections import deque
+from pathlib import Path
 
 import grpc
 
@@ -114,10 +116,13 @@ class Driver(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_status_is_acknowledged_after_its_handler_and_comes_again_if_that_failed(self):
         order = []
+        is_heard = asyncio.Event()
 
         class Slow(Author):
             async def on_update(self, framework, status):
                 await asyncio.sleep(0.05)
+                if status.number == 2:
+                    await is_heard.wait()
                 order.append(f"handled {status.number}")
                 if order.count("handled 2") == 1 and status.number == 2:
                     raise proffer.Unreachable("the database of the test")
@@ -130,6 +135,7 @@ class Driver(unittest.IsolatedAsyncioTestCase):
             await played.call("acknowledge")
             acknowledged = (await played.call("acknowledge")).acknowledge.sequence
             order.append(f"acknowledged {acknowledged - 2}")
+            is_heard.set()
             self.assertIs(await played.context.read(), grpc.aio.EOF, "nothing later is acknowledged")
 
         async def second(played):
@@ -145,6 +151,66 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         await self.play(Master(first, second), author=Slow())
         steps = ["handled 1", "acknowledged 1", "handled 2", "handled 2", "acknowledged 2", "handled 3", "acknowledged 3", "handled 4"]
         self.assertEqual(order, steps)
+
+    async def test_what_may_be_done_twice_is_called_again_in_the_next_session(self):
+        heard, requests = [], {}
+
+        class Killer(Author):
+            async def on_subscribed(self, framework):
+                if not heard:
+                    heard.append("begun")
+                    self.beside = [asyncio.create_task(call) for call in self.calls(framework)]
+                    await framework.kill("of a handler")
+                    heard.append("the handler goes on")
+
+            def calls(self, framework):
+                yield framework.kill("of a task", 1)
+                yield framework.update_task("of a task", {"a": "b"})
+                yield framework.kill("t")
+                yield framework.accept([], [v1.Operation(launch=proffer.shell_task("t", "true", "cpus:1"))])
+                yield framework.send_message("a", "e", b"at most once")
+
+        async def first(played):
+            await played.subscribe()
+            for _ in range(6):
+                call = await played.context.read()
+                requests[call.request_id] = call
+
+        async def second(played):
+            await played.subscribe()
+            again = [await played.context.read() for _ in range(3)]
+            self.assertEqual({call.kill.task_id or call.update_task.task_id for call in again}, {"of a handler", "of a task"})
+            for call in again:
+                self.assertEqual(requests[call.request_id], call)
+                await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+            await played.call("reconcile")
+            await played.tell(FINISHED, 1, 1)
+            await played.finish()
+
+        author = Killer()
+        await self.play(Master(first, second), author=author)
+        self.assertEqual(heard, ["begun", "the handler goes on"])
+        results = await asyncio.gather(*author.beside, return_exceptions=True)
+        # The kill of `t` might have hit the launch that was called after it.
+        self.assertEqual([type(result) for result in results], [type(None)] * 2 + [proffer.Unreachable] * 3)
+
+    async def test_the_id_is_forgotten_when_the_answer_to_a_teardown_was_lost(self):
+        class Leaver(Author):
+            async def on_subscribed(self, framework):
+                await framework.teardown()
+
+        async def first(played):
+            await played.subscribe()
+            await played.call("teardown")
+
+        async def second(played):
+            await played.call("subscribe")
+            await played.send(closed=v1.Problem(code="framework.completed", kind=v1.PROBLEM_KIND_CONFLICT))
+
+        with tempfile.TemporaryDirectory() as place:
+            file = Path(place) / "id"
+            await self.play(Master(first, second), author=Leaver(), id_file=file)
+            self.assertFalse(file.exists(), "the next start would be refused")
 
     async def test_a_launch_without_an_answer_is_not_repeated_before_its_fate_is_told(self):
         async def first(played):
