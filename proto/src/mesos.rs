@@ -13,6 +13,7 @@ mod status;
 mod task;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::sync::LazyLock;
 
@@ -28,6 +29,7 @@ pub use status::{
     Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,
 };
 pub use task::{Launcher, decode_group_task, decode_task_info};
+pub use wish::{entry_of_any, least_of, refused_for};
 
 /// The generated messages, with Mesos's names and numbers.
 #[allow(

@@ -1,22 +1,19 @@
-//! What Mesos's calls come to in demand: an entry that takes whatever there is, nothing while suppressed, and agents that
-//! are excluded for a time where a decline set a filter.
+//! What the cases say in Mesos's words, as demand: by the master's own rules for Mesos's calls.
 //!
-//! These are the rules of whoever speaks Mesos to the master, here the cases: at most a year, five seconds when the number
-//! makes no sense, none for 0, and never so short that the filter ends before the next round of offers (MESOS-4302).
+//! What is the cases' own is how they write a number of seconds, and the round of offers that a filter outlasts (MESOS-4302):
+//! the allocator has no rounds.
 
-use proffer_model::demand::{DemandEntry, Predicate, Shape, Takes};
+use std::time::Duration;
+
+use proffer_model::demand::DemandEntry;
 use proffer_model::id::{DemandId, ResourceName};
 use proffer_model::quantities::Quantities;
+use proffer_proto::mesos::{self, entry_of_any, least_of, refused_for};
 
 use super::amounts::{Sums, parse_milli};
 use super::steps::Capabilities;
 
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
-
-/// Mesos's default of `refuse_seconds`.
-const DEFAULT_NS: u64 = 5 * SECOND_NS;
-/// The longest filter.
-const LONGEST_NS: u64 = 365 * 24 * 3_600 * SECOND_NS;
 
 /// `refuse_seconds` as it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +41,13 @@ impl Refusal {
 
     /// When a filter set at `now` ends; none when none is set. It stands at `next_round`, whatever was asked for.
     pub(super) fn ends_at(self, now: u64, interval: u64, next_round: u64) -> Option<u64> {
-        let lasts = match self {
+        let seconds = match self {
             Self::For(0) => return None,
-            Self::For(ns) => ns.min(LONGEST_NS),
-            Self::Negative => DEFAULT_NS,
+            Self::For(ns) => Duration::from_nanos(ns).as_secs_f64(),
+            Self::Negative => -1.0,
         };
+        let lasts = refused_for(Some(seconds)).as_nanos();
+        let lasts = u64::try_from(lasts).expect("at most a year");
         let ends = now.saturating_add(lasts.max(interval));
         Some(ends.max(next_round.saturating_add(1)))
     }
@@ -68,33 +67,18 @@ pub(super) fn demand(
     if is_suppressed {
         return Vec::new();
     }
-    // Mesos hides agents with GPUs, free or not, from whom does not know how to use them.
-    let gpus = || Predicate::Resource(ResourceName::new("gpus").expect("a name"));
-    let predicates = match capabilities.gpu {
-        true => Vec::new(),
-        false => vec![Predicate::Not(Box::new(gpus()))],
-    };
     let least = match least {
         None => Vec::new(),
-        // Everything passes what asks for nothing.
-        Some(sets) if sets.is_empty() => vec![Quantities::new()],
-        Some(sets) => sets.iter().map(quantities).collect(),
+        Some(sets) => least_of(sets.iter().map(quantities).collect()),
     };
-    vec![DemandEntry {
-        id: entry_id(),
-        shape: Shape::Any { least },
-        count: u32::MAX,
-        predicates,
-        at_most: Vec::new(),
-        gang: 0,
-        priority: 0,
-        takes: Takes {
-            revocable: capabilities.revocable,
-            shared: capabilities.shared,
-            refined: capabilities.refined,
-        },
-        excluded: Vec::new(),
-    }]
+    let capabilities = mesos::Capabilities {
+        gpus: capabilities.gpu,
+        revocable: capabilities.revocable,
+        shared: capabilities.shared,
+        refined: capabilities.refined,
+        ..mesos::Capabilities::default()
+    };
+    vec![entry_of_any(entry_id(), capabilities, &[], &least).expect("an entry")]
 }
 
 /// Sums as the model has them.

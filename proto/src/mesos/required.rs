@@ -2,6 +2,9 @@
 
 use prost_reflect::{Cardinality, DynamicMessage, ReflectMessage, Value};
 
+/// So many are named; a body of eight megabytes can lack a million.
+const NAMED_MAX: usize = 32;
+
 /// Their paths, as Mesos's clients know them: `subscribe.framework_info.user`, `accept.operations[0].type`.
 pub(super) fn missing(message: &DynamicMessage) -> Vec<String> {
     let mut found = Vec::new();
@@ -10,6 +13,9 @@ pub(super) fn missing(message: &DynamicMessage) -> Vec<String> {
 }
 
 fn look(message: &DynamicMessage, path: &str, found: &mut Vec<String>) {
+    if found.len() >= NAMED_MAX {
+        return;
+    }
     for field in message.descriptor().fields() {
         if field.cardinality() == Cardinality::Required && !message.has_field(&field) {
             found.push(format!("{path}{}", field.name()));

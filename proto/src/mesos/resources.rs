@@ -18,6 +18,7 @@ use super::v1::resource::{
     AllocationInfo, DiskInfo, ReservationInfo, RevocableInfo, SharedInfo, reservation_info,
 };
 use super::v1::{Resource, value, volume};
+use crate::limits::SPECIAL_MAX;
 
 /// How resources are written for somebody.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +175,12 @@ fn encode_source(of: &DiskSource) -> Source {
 /// Resources as somebody gives them; what is given twice adds up. `principal` is whose dynamic reservations are that do not
 /// say so.
 pub fn decode_resources(given: &[Resource], principal: &Principal) -> Result<Resources, String> {
+    if given.len() > SPECIAL_MAX {
+        let count = given.len();
+        return Err(format!(
+            "{count} resources are given, more than {SPECIAL_MAX}"
+        ));
+    }
     let mut all = Resources::new();
     for resource in given {
         let wrong = |why: String| format!("Resource '{}' is invalid: {why}", resource.name);
@@ -184,7 +191,19 @@ pub fn decode_resources(given: &[Resource], principal: &Principal) -> Result<Res
             .map(|sum| all = sum)
             .map_err(|problem| wrong(problem.message))?;
     }
-    Ok(all)
+    check(all)
+}
+
+/// Reservations and volumes are written down, and whoever reads that checks it: so it is checked now.
+fn check(resources: Resources) -> Result<Resources, String> {
+    if resources.special().next().is_none() {
+        return Ok(resources);
+    }
+    let written = crate::resources::encode_resources(&resources);
+    crate::resources::decode_resources(written).map_err(|problem| {
+        let (field, message) = (&problem.field, &problem.message);
+        format!("Resources are invalid: {field}: {message}")
+    })
 }
 
 fn decode_one(given: &Resource, principal: &Principal) -> Result<(ResourceKind, Amount), String> {
