@@ -9,13 +9,18 @@ mod calls;
 mod demand;
 mod events;
 mod http;
+mod intent;
 mod operator;
+mod pace;
 mod principals;
 mod registry;
 mod rests;
 mod stream;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod updates;
 
 pub(crate) use http::{Endpoint, everywhere, standby};
 pub(crate) use operator::{Desk, MasterReign, operators, operators_standby};
+pub(crate) use pace::Rates;

@@ -27,7 +27,7 @@ use crate::grpc::state::StateService;
 use crate::http;
 use crate::inbox::{Inbox, Lanes, lanes};
 use crate::limits::LINK_MESSAGE_LEN_MAX;
-use crate::mesos::{Desk, Endpoint, MasterReign, operators};
+use crate::mesos::{Desk, Endpoint, MasterReign, Rates, operators};
 use crate::metrics::Metrics;
 use crate::running::{runtime_of_one_thread, spawn};
 use crate::standing::{Reign, Standing};
@@ -158,8 +158,12 @@ impl Maker {
             elected_wall_ms: clock::now().wall_ms,
             unreachable_after: self.core.unreachable_after,
         };
-        let desk = Desk::new(inbox.clone(), view, me.clone(), reign);
-        let frameworks = Endpoint::new(inbox.clone(), me.clone()).router();
+        let rates = Rates {
+            calls: self.core.calls_per_second,
+            operations: self.core.operations_per_second,
+        };
+        let desk = Desk::new(inbox.clone(), view.clone(), me.clone(), reign);
+        let frameworks = Endpoint::new(inbox.clone(), view, me.clone(), rates).router();
         frameworks.merge(operators(&desk))
     }
 }

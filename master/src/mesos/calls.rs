@@ -1,14 +1,17 @@
 //! What a framework asks once it is subscribed. Nothing of it is refused to its caller, which hears 202 whatever it says:
 //! what is wrong comes as updates.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use proffer_model::limits::{ITEMS_PER_CALL_MAX, MESSAGE_LEN_MAX};
 use proffer_model::session::{Call as Ask, Operation};
 use proffer_model::{OfferId, Principal, Problem, Resources, Role, TaskId, Time, code};
 use proffer_proto::mesos::v1::offer::operation::Type;
 use proffer_proto::mesos::v1::scheduler::{Call, call};
 use proffer_proto::mesos::v1::{self, TaskInfo, executor_info, offer, task_status::Reason};
 use proffer_proto::mesos::{decode_group_task, decode_resources, decode_task_info};
+use prost::Message;
 
 use super::demand::refused_for;
 use super::events;
@@ -54,7 +57,9 @@ impl Subscription {
         let exclude_for = refused_for(decline.filters.as_ref());
         let ids = decline.offer_ids.iter();
         let offers: Vec<OfferId> = ids.filter_map(|id| id.value.parse().ok()).collect();
-        self.give_back(offers, exclude_for)
+        let pieces = offers.chunks(ITEMS_PER_CALL_MAX);
+        let outs = pieces.flat_map(|offers| self.give_back(offers.to_vec(), exclude_for));
+        outs.collect()
     }
 
     fn give_back(&mut self, offers: Vec<OfferId>, exclude_for: Duration) -> Vec<Out> {
@@ -70,16 +75,17 @@ impl Subscription {
 
     /// Of all roles when none is named; a role that is not the framework's spoils the call.
     fn suppress(&mut self, names: &[String], is_suppressed: bool) -> Vec<Out> {
-        let mut roles = Vec::new();
+        let mut named = BTreeSet::new();
         for name in names {
             match Role::new(name) {
-                Ok(role) if self.intent.wishes.contains_key(&role) => roles.push(role),
+                Ok(role) if self.intent.wishes.contains_key(&role) => named.insert(role),
                 _ => return Vec::new(),
-            }
+            };
         }
-        if names.is_empty() {
-            roles = self.intent.wishes.keys().cloned().collect();
-        }
+        let roles: Vec<Role> = match names.is_empty() {
+            true => self.intent.wishes.keys().cloned().collect(),
+            false => named.into_iter().collect(),
+        };
         let mut outs = Vec::new();
         if !is_suppressed {
             self.rests.forget(&roles);
@@ -157,11 +163,19 @@ impl Subscription {
         for task in asked {
             match task.task_id.value.parse::<TaskId>() {
                 Ok(task) => tasks.push(task),
-                Err(_) => outs.push(self.unknown_task(now, &task.task_id.value)),
+                Err(_) if outs.len() < ITEMS_PER_CALL_MAX => {
+                    outs.push(self.unknown_task(now, &task.task_id.value));
+                }
+                // There are no tasks of such names: whoever asks for so many of them wants to fill memory.
+                Err(_) => {}
             }
         }
-        if is_implicit || !tasks.is_empty() {
-            outs.push(self.ask(Ask::Reconcile { tasks }));
+        if is_implicit {
+            outs.extend(self.ask_statuses(Ask::Reconcile { tasks: Vec::new() }));
+        }
+        for tasks in tasks.chunks(ITEMS_PER_CALL_MAX) {
+            let tasks = tasks.to_vec();
+            outs.extend(self.ask_statuses(Ask::Reconcile { tasks }));
         }
         outs
     }
@@ -174,6 +188,7 @@ impl Subscription {
         let mut accepting = self.take(&offers);
         accepting.refused_for = refused_for(accept.filters.as_ref());
         let mut operations = Vec::new();
+        let mut items = 0;
         let mut outs = Vec::new();
         for mut operation in accept.operations {
             resources_of(&mut operation, |resources| self.names().known(resources));
@@ -182,6 +197,7 @@ impl Subscription {
                 now,
                 accepting: &mut accepting,
                 operations: &mut operations,
+                items: &mut items,
                 outs: &mut outs,
             };
             decoder.decode(operation);
@@ -243,6 +259,8 @@ struct Decoder<'a> {
     now: Time,
     accepting: &'a mut Accepting,
     operations: &'a mut Vec<Operation>,
+    /// Tasks, and operations without any, so far.
+    items: &'a mut usize,
     outs: &'a mut Vec<Out>,
 }
 
@@ -259,7 +277,10 @@ impl Decoder<'_> {
                     self.launch_group(group);
                 }
             }
-            _ => match decode_conversion(&operation, &self.subscription.intent.principal) {
+            _ => match self
+                .take_room(1)
+                .and_then(|()| decode_conversion(&operation, &self.subscription.intent.principal))
+            {
                 Ok(conversion) => {
                     self.operations.push(conversion);
                     self.accepting.operations.push(Awaited::Operation(id));
@@ -276,7 +297,8 @@ impl Decoder<'_> {
     fn launch(&mut self, task: &TaskInfo) {
         let launcher = self.subscription.launcher();
         let decoded = self
-            .is_here(task)
+            .take_room(1)
+            .and_then(|()| self.is_here(task))
             .and_then(|()| decode_task_info(task, launcher));
         match decoded {
             Ok(spec) => {
@@ -285,6 +307,17 @@ impl Decoder<'_> {
                 self.operations.push(Operation::launch(spec));
             }
             Err(text) => self.refuse(task, Reason::TaskInvalid, &text),
+        }
+    }
+
+    /// The core does all of a call at once, so a call is of so much and no more.
+    fn take_room(&mut self, count: usize) -> Result<(), String> {
+        *self.items = self.items.saturating_add(count);
+        match *self.items > ITEMS_PER_CALL_MAX {
+            true => Err(format!(
+                "A call has at most {ITEMS_PER_CALL_MAX} tasks and operations"
+            )),
+            false => Ok(()),
         }
     }
 
@@ -313,9 +346,13 @@ impl Decoder<'_> {
     fn launch_group(&mut self, group: offer::operation::LaunchGroup) {
         let launcher = self.subscription.launcher();
         let is_custom = group.executor.r#type() == executor_info::Type::Custom;
+        let too_much = self.take_room(group.task_group.tasks.len());
+        let too_much = too_much.and_then(|()| check_len(&group));
         let tasks = group.task_group.tasks;
+        let wanted = if too_much.is_ok() { tasks.len() } else { 0 };
         let decoded: Vec<_> = tasks
             .iter()
+            .take(wanted)
             .map(|task| {
                 self.is_here(task)?;
                 match is_custom {
@@ -332,7 +369,7 @@ impl Decoder<'_> {
             })
             .collect();
         let wrong = decoded.iter().find_map(|task| task.as_ref().err()).cloned();
-        if let Some(text) = wrong {
+        if let Some(text) = wrong.or(too_much.err()) {
             let text = format!("Task group is invalid: {text}");
             for task in &tasks {
                 self.refuse(task, Reason::TaskGroupInvalid, &text);
@@ -345,6 +382,20 @@ impl Decoder<'_> {
         let awaited = Awaited::Tasks(tasks.collect(), true);
         self.accepting.operations.push(awaited);
         self.operations.push(Operation::LaunchGroup(specs));
+    }
+}
+
+/// A group reaches its agent in one message, with its executor beside each of its tasks.
+fn check_len(group: &offer::operation::LaunchGroup) -> Result<(), String> {
+    let tasks = &group.task_group.tasks;
+    let executors = group.executor.encoded_len().saturating_mul(tasks.len());
+    let len = group.task_group.encoded_len().saturating_add(executors);
+    // Half of what a message may be, since what is sent is not the same to the byte.
+    match len > MESSAGE_LEN_MAX / 2 {
+        true => Err(format!(
+            "it has {len} bytes, with its executor beside each task"
+        )),
+        false => Ok(()),
     }
 }
 
@@ -435,6 +486,7 @@ fn unknown_operations(asked: Option<call::ReconcileOperations>) -> Vec<Out> {
     let text = || Some("Reconciliation: Operation is unknown".to_owned());
     asked
         .iter()
+        .take(ITEMS_PER_CALL_MAX)
         .map(|operation| {
             tell(events::operation_status(
                 &operation.operation_id,

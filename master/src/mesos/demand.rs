@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use proffer_model::demand::{Predicate, Shape, Takes};
+use proffer_model::demand::Predicate;
 use proffer_model::id::ResourceName;
+use proffer_model::limits::{ENTRIES_MAX, LEAST_MAX};
 use proffer_model::quantities::Quantities;
-use proffer_model::{AttributeValue, Demand, DemandEntry, DemandId, Generation, Problem, Role};
+use proffer_model::{AttributeValue, Demand, DemandId, Generation, Problem, Role};
 use proffer_proto::mesos::Capabilities;
 use proffer_proto::mesos::v1::offer_filters::MinAllocatableResources;
 use proffer_proto::mesos::v1::scheduler::attribute_constraint::selector::{
@@ -19,20 +20,11 @@ use proffer_proto::mesos::v1::scheduler::{
     offer_constraints::RoleConstraints,
 };
 use proffer_proto::mesos::v1::{Filters, Resource, value};
-use proffer_proto::mesos::{decode_resources, duration_of};
-
-/// Mesos's default of `refuse_seconds`, also for what is no length of time.
-const REFUSE_DEFAULT: Duration = Duration::from_secs(5);
-/// The longest filter.
-const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+use proffer_proto::mesos::{decode_resources, entry_of_any, least_of};
 
 /// How long refused resources are not offered again; the core never takes less than a second.
 pub(super) fn refused_for(filters: Option<&Filters>) -> Duration {
-    let Some(filters) = filters else {
-        return REFUSE_DEFAULT;
-    };
-    let given = duration_of(filters.refuse_seconds());
-    given.unwrap_or(REFUSE_DEFAULT).min(REFUSE_MAX)
+    proffer_proto::mesos::refused_for(filters.map(Filters::refuse_seconds))
 }
 
 /// What a framework wants in one role.
@@ -58,30 +50,13 @@ impl Wish {
     ) -> Result<Demand, Problem> {
         let mut entries = Vec::new();
         if !self.is_suppressed {
-            let mut predicates = self.constraints.clone();
-            // Mesos hides agents with GPUs, free or not, from whom does not know how to use them.
-            if !capabilities.gpus {
-                let gpus = Predicate::Resource(ResourceName::new("gpus")?);
-                predicates.push(Predicate::Not(Box::new(gpus)));
-            }
-            let shape = Shape::Any {
-                least: self.least.clone(),
-            };
-            entries.push(DemandEntry {
-                id: DemandId::new(&format!("any-{}", self.revived))?,
-                shape,
-                count: u32::MAX,
-                predicates,
-                at_most: Vec::new(),
-                gang: 0,
-                priority: 0,
-                takes: Takes {
-                    revocable: capabilities.revocable,
-                    shared: capabilities.shared,
-                    refined: capabilities.refined,
-                },
-                excluded: Vec::new(),
-            });
+            let id = DemandId::new(&format!("any-{}", self.revived))?;
+            entries.push(entry_of_any(
+                id,
+                capabilities,
+                &self.constraints,
+                &self.least,
+            )?);
         }
         Ok(Demand {
             role: role.clone(),
@@ -96,10 +71,13 @@ pub(super) fn least(given: Option<&MinAllocatableResources>) -> Result<Vec<Quant
     let Some(given) = given else {
         return Ok(Vec::new());
     };
-    if given.quantities.is_empty() {
-        // Everything passes what asks for nothing.
-        return Ok(vec![Quantities::new()]);
+    if given.quantities.len() > LEAST_MAX {
+        let count = given.quantities.len();
+        return Err(format!(
+            "'min_allocatable_resources' has {count} sets, more than {LEAST_MAX}"
+        ));
     }
+    let nobody = proffer_model::Principal::new("nobody").map_err(|problem| problem.message)?;
     let mut all = Vec::new();
     for set in &given.quantities {
         let amounts = set.quantities.iter().map(|entry| Resource {
@@ -109,10 +87,9 @@ pub(super) fn least(given: Option<&MinAllocatableResources>) -> Result<Vec<Quant
             ..Resource::default()
         });
         let amounts: Vec<Resource> = amounts.collect();
-        let nobody = proffer_model::Principal::new("nobody").map_err(|problem| problem.message)?;
         all.push(decode_resources(&amounts, &nobody)?.quantities());
     }
-    Ok(all)
+    Ok(least_of(all))
 }
 
 /// Offer constraints of one role: of groups any, of a group's constraints all.
@@ -120,6 +97,14 @@ pub(super) fn constraints(given: Option<&RoleConstraints>) -> Result<Vec<Predica
     let Some(given) = given else {
         return Ok(Vec::new());
     };
+    let counts = given.groups.iter();
+    let counts = counts.map(|group| 1 + group.attribute_constraints.len());
+    let count: usize = counts.sum();
+    if count > ENTRIES_MAX {
+        return Err(format!(
+            "Offer constraints of a role have {count} groups and constraints, more than {ENTRIES_MAX}"
+        ));
+    }
     let mut any = Vec::new();
     for group in &given.groups {
         let all = group.attribute_constraints.iter().map(constraint);

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use futures::StreamExt;
+use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
 use proffer_model::{FrameworkId, Leader, Principal};
 use proffer_proto::mesos::v1::scheduler::{Call, call};
 use proffer_proto::mesos::v1::{self, master_info};
@@ -19,12 +20,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::events;
+use super::intent::Intent;
+use super::pace::{Pace, Rates};
 use super::registry::{Asked, Found, Registry};
 use super::stream::Stream;
-use super::subscription::{Intent, Subscription};
+use super::subscription::Subscription;
 use crate::inbox::Inbox;
-use crate::limits::{MESOS_CALLS_MAX, MESOS_EVENTS_MAX, SESSIONS_MAX};
+use crate::limits::{MESOS_CALLS_MAX, MESOS_EVENTS_MAX, SESSION_CALLS_MAX, SESSIONS_MAX};
 use crate::standing::Standing;
+use crate::view::View;
 
 /// Where the API is served; what comes after it in the path does not matter.
 const PATHS: [&str; 4] = [
@@ -44,16 +48,20 @@ pub(crate) struct Endpoint {
     me: Leader,
     registry: Registry,
     places: Arc<Semaphore>,
+    view: View,
+    rates: Rates,
 }
 
 impl Endpoint {
     /// Of this master, in the term of this inbox.
-    pub(crate) fn new(inbox: Inbox, me: Leader) -> Self {
+    pub(crate) fn new(inbox: Inbox, view: View, me: Leader, rates: Rates) -> Self {
         Self {
             inbox,
             me,
             registry: Registry::default(),
             places: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            view,
+            rates,
         }
     }
 
@@ -79,7 +87,11 @@ impl Endpoint {
         let Some(subscribe) = call.subscribe else {
             return invalid("Expecting 'subscribe' to be present");
         };
-        if subscribe.framework_info.id != call.framework_id {
+        // An empty id is none.
+        let id_of = |id: Option<&v1::FrameworkId>| id.map(|id| id.value.clone());
+        let given = id_of(call.framework_id.as_ref()).unwrap_or_default();
+        let said = id_of(subscribe.framework_info.id.as_ref()).unwrap_or_default();
+        if said != given {
             return invalid("'framework_id' differs from 'subscribe.framework_info.id'");
         }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
@@ -92,8 +104,8 @@ impl Endpoint {
             Ok(id) => id,
             Err(text) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &text),
         };
-        let id = call.framework_id.as_ref();
-        let framework = id.map(|id| FrameworkId::new(&id.value)).transpose();
+        let framework = Some(given).filter(|id| !id.is_empty());
+        let framework = framework.map(|id| FrameworkId::new(&id)).transpose();
         let limits = subscribe.offer_constraints.as_ref();
         let suppressed = &subscribe.suppressed_roles;
         let intent = Intent::of(
@@ -117,6 +129,8 @@ impl Endpoint {
                     principal,
                     registry: self.registry.clone(),
                     id: stream_id.clone(),
+                    pace: Pace::new(self.rates),
+                    calls_at_once: self.rates.at_once(SESSION_CALLS_MAX),
                     events,
                     calls,
                     caller,
@@ -144,8 +158,10 @@ impl Endpoint {
             return invalid(text);
         }
         let (stream, calls) = match self.registry.find(&framework.value) {
-            Found::Unknown => return bad_request("Framework cannot be found"),
-            Found::Disconnected => {
+            Found::Unknown if !self.is_known(&framework.value).await => {
+                return bad_request("Framework cannot be found");
+            }
+            Found::Unknown | Found::Disconnected => {
                 return refusal(StatusCode::FORBIDDEN, "Framework is not subscribed");
             }
             Found::Subscribed(stream, calls) => (stream, calls),
@@ -180,6 +196,17 @@ impl Endpoint {
                 Err(_) => refusal(StatusCode::FORBIDDEN, "Framework is not subscribed"),
             },
         }
+    }
+}
+
+impl Endpoint {
+    /// Whether there is such a framework, though nobody has subscribed as it in this term.
+    async fn is_known(&self, framework: &str) -> bool {
+        let Ok(framework) = FrameworkId::new(framework) else {
+            return false;
+        };
+        let snapshot = self.view.snapshot().await;
+        snapshot.is_ok_and(|snapshot| snapshot.frameworks.get(&framework).is_some())
     }
 }
 
@@ -254,7 +281,13 @@ fn check_parts(call: &Call) -> Result<(), &'static str> {
             call.reconcile_operations.is_some(),
             "Expecting 'reconcile_operations' to be present",
         ),
-        Type::Message => (call.message.is_some(), "Expecting 'message' to be present"),
+        Type::Message => match &call.message {
+            None => (false, "Expecting 'message' to be present"),
+            Some(message) => (
+                message.data.len() <= EXECUTOR_MESSAGE_LEN_MAX,
+                "'message.data' is longer than 64 KiB",
+            ),
+        },
         Type::Request => (call.request.is_some(), "Expecting 'request' to be present"),
         Type::UpdateFramework => (
             call.update_framework.is_some(),

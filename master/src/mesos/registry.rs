@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proffer_model::Generation;
 use proffer_proto::mesos::v1::scheduler::Call;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +31,8 @@ pub(super) struct Registry(Arc<Mutex<BTreeMap<String, Entry>>>);
 #[derive(Debug)]
 struct Entry {
     stream: String,
+    /// Of its session: of two streams that enter at the same time the later one counts.
+    generation: Generation,
     calls: mpsc::Sender<Asked>,
 }
 
@@ -46,10 +49,24 @@ pub(super) enum Found {
 
 impl Registry {
     /// A framework speaks on this stream from now on.
-    pub(super) fn enter(&self, framework: &str, stream: &str, calls: mpsc::Sender<Asked>) {
+    pub(super) fn enter(
+        &self,
+        framework: &str,
+        stream: &str,
+        generation: Generation,
+        calls: mpsc::Sender<Asked>,
+    ) {
         let mut all = self.lock();
-        let stream = stream.to_owned();
-        all.insert(framework.to_owned(), Entry { stream, calls });
+        let known = all.get(framework);
+        if known.is_some_and(|known| known.generation > generation) {
+            return;
+        }
+        let entry = Entry {
+            stream: stream.to_owned(),
+            generation,
+            calls,
+        };
+        all.insert(framework.to_owned(), entry);
         if all.len() > MESOS_REMEMBERED_MAX {
             let gone = all.iter().find(|(_, entry)| entry.calls.is_closed());
             let gone = gone.map(|(framework, _)| framework.clone());
@@ -68,6 +85,13 @@ impl Registry {
         }
     }
 
+    /// Whether a framework speaks on this stream and on no later one.
+    pub(super) fn holds(&self, framework: &str, stream: &str) -> bool {
+        let all = self.lock();
+        all.get(framework)
+            .is_some_and(|entry| entry.stream == stream)
+    }
+
     pub(super) fn find(&self, framework: &str) -> Found {
         match self.lock().get(framework) {
             None => Found::Unknown,
@@ -79,5 +103,29 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         // Nothing under the lock can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_streams_that_enter_in_any_order_the_later_one_counts() {
+        for order in [[1, 2], [2, 1]] {
+            let registry = Registry::default();
+            let (calls, _asked) = mpsc::channel(1);
+            for generation in order {
+                let stream = format!("s{generation}");
+                registry.enter("f", &stream, Generation(generation), calls.clone());
+            }
+            let Found::Subscribed(stream, _) = registry.find("f") else {
+                panic!("it is subscribed")
+            };
+            assert_eq!(stream, "s2", "{order:?}");
+            assert!(registry.holds("f", "s2") && !registry.holds("f", "s1"));
+            registry.forget("f", "s1");
+            assert!(registry.holds("f", "s2"), "an older one ends alone");
+        }
     }
 }

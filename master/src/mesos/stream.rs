@@ -14,15 +14,15 @@ use proffer_model::session::Call;
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_server::clock;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::events;
+use super::pace::Pace;
 use super::registry::{Asked, Registry};
 use super::subscription::{Out, Subscription};
 use crate::inbox::{Inbox, Numbered, SessionInput};
-use crate::limits::{
-    MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, SESSION_CALLS_MAX, SESSION_OUTBOX_LEN,
-};
+use crate::limits::{MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, SESSION_OUTBOX_LEN};
 use crate::outbox::{Arrival, Mail, outbox};
 
 /// A subscription with its surroundings.
@@ -33,6 +33,10 @@ pub(super) struct Stream {
     pub(super) registry: Registry,
     /// The stream's id, as the framework knows it.
     pub(super) id: String,
+    /// When its calls go to the core.
+    pub(super) pace: Pace,
+    /// How many of them at once.
+    pub(super) calls_at_once: usize,
     /// To the connection.
     pub(super) events: mpsc::Sender<Event>,
     /// From the other connections.
@@ -47,6 +51,8 @@ pub(super) struct Stream {
 struct Session {
     id: SessionId,
     mail: Mail<Numbered>,
+    /// Of the mail; looked at also while none is taken.
+    overrun: CancellationToken,
     permits: Arc<Semaphore>,
 }
 
@@ -54,8 +60,21 @@ struct Session {
 #[derive(Default)]
 struct Flow {
     waiting: VecDeque<Event>,
-    /// Nothing comes after what waits.
-    is_ending: bool,
+    /// Nothing comes after what waits, and that has time until then.
+    ends_at: Option<Instant>,
+    /// A call that waits until all ACCEPTs before it are answered, since their session ends with it.
+    held: Option<Asked>,
+}
+
+impl Flow {
+    /// It takes nothing more, and what waits has a while to be taken.
+    fn end(&mut self) {
+        self.ends_at = Some(Instant::now() + MESOS_HEARTBEAT_INTERVAL);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ends_at.is_some()
+    }
 }
 
 /// What comes next.
@@ -64,6 +83,7 @@ enum Next {
     Room,
     Arrival(Arrival<Numbered>),
     Asked(Asked),
+    Held(Asked),
     Beat,
     Time,
 }
@@ -92,8 +112,9 @@ impl Stream {
         let id = SessionId(self.inbox.next_id());
         let session = Session {
             id,
+            overrun: mail.is_overrun.clone(),
             mail,
-            permits: Arc::new(Semaphore::new(SESSION_CALLS_MAX)),
+            permits: Arc::new(Semaphore::new(self.calls_at_once)),
         };
         let opened = SessionInput::Opened {
             session: id,
@@ -104,7 +125,11 @@ impl Stream {
         Some(session)
     }
 
-    async fn ask(&self, session: &Session, request: u64, call: Call) -> Option<()> {
+    async fn ask(&mut self, session: &Session, request: u64, call: Call) -> Option<()> {
+        let wait = self.pace.wait(clock::now().mono_ns, &call);
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
         let permit = Arc::clone(&session.permits).acquire_owned().await.ok()?;
         let called = SessionInput::Called {
             session: session.id,
@@ -121,7 +146,7 @@ impl Stream {
         let mut beat = interval_at(first, MESOS_HEARTBEAT_INTERVAL);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut flow = Flow::default();
-        while !(flow.is_ending && flow.waiting.is_empty()) {
+        while !(flow.is_ending() && flow.waiting.is_empty()) {
             let next = self.next(session, &mut beat, &mut flow).await;
             let Some(outs) = self.decide(next, &mut flow) else {
                 return self.make_the_rest(session).await;
@@ -151,10 +176,19 @@ impl Stream {
 
     async fn next(&mut self, session: &mut Session, beat: &mut Interval, flow: &mut Flow) -> Next {
         let is_clear = flow.waiting.is_empty();
-        let takes_calls = flow.waiting.len() < MESOS_EVENTS_MAX && !flow.is_ending;
+        let takes_calls =
+            flow.waiting.len() < MESOS_EVENTS_MAX && !flow.is_ending() && flow.held.is_none();
+        if self.subscription.accepts.is_empty()
+            && let Some(held) = flow.held.take()
+        {
+            return Next::Held(held);
+        }
+        let ends_at = flow.ends_at;
+        let retries_at = self.subscription.updates.next_retry().filter(|_| is_clear);
         tokio::select! {
             biased;
             () = self.events.closed() => Next::Gone,
+            () = until(ends_at) => Next::Gone,
             room = self.events.reserve(), if !is_clear => match room {
                 Ok(room) => {
                     if let Some(event) = flow.waiting.pop_front() {
@@ -164,12 +198,16 @@ impl Stream {
                 }
                 Err(_) => Next::Gone,
             },
-            arrival = poll_fn(|context| session.mail.poll_next(context)), if is_clear && !flow.is_ending => {
+            () = session.overrun.cancelled(), if ends_at.is_none() => {
+                Next::Arrival(Arrival::Overrun)
+            }
+            arrival = poll_fn(|context| session.mail.poll_next(context)), if is_clear && ends_at.is_none() => {
                 Next::Arrival(arrival)
             }
             Some(asked) = self.calls.recv(), if takes_calls => Next::Asked(asked),
             _ = beat.tick() => Next::Beat,
-            () = wait_until(self.subscription.updates.next_retry()) => Next::Time,
+            // Whoever does not take what waits need not be told again.
+            () = wait_until(retries_at) => Next::Time,
         }
     }
 
@@ -185,10 +223,15 @@ impl Stream {
             }
             Next::Arrival(Arrival::Overrun) => {
                 let text = "The framework reads its events too slowly";
+                flow.waiting.clear();
                 flow.waiting.push_back(events::error(text));
                 Some(vec![Out::End])
             }
-            Next::Asked(asked) => Some(self.on_asked(now, asked)),
+            Next::Asked(asked) if asked.answer.is_some() => {
+                flow.held = Some(asked);
+                Some(Vec::new())
+            }
+            Next::Asked(asked) | Next::Held(asked) => Some(self.on_asked(now, asked)),
             Next::Beat => {
                 if self.subscription.framework.is_some() && flow.waiting.len() < MESOS_EVENTS_MAX {
                     flow.waiting.push_back(events::heartbeat());
@@ -204,6 +247,11 @@ impl Stream {
         match out {
             Out::Ask(request, call) => self.ask(session, request, call).await?,
             Out::Anew(call) => {
+                let framework = self.subscription.framework.as_ref();
+                if framework.is_none_or(|it| !self.registry.holds(it.as_str(), &self.id)) {
+                    // A later stream has taken over, and is not to be ended by what came before it.
+                    return Some(());
+                }
                 let closed = SessionInput::Closed {
                     session: session.id,
                 };
@@ -211,13 +259,12 @@ impl Stream {
                 self.inbox.sessions.send(closed).await.ok()?;
             }
             Out::Tell(event) => flow.waiting.push_back(*event),
-            Out::Entered(framework) => {
-                let framework = framework.as_str();
-                self.registry
-                    .enter(framework, &self.id, self.caller.clone());
+            Out::Entered(framework, generation) => {
+                let (framework, calls) = (framework.as_str(), self.caller.clone());
+                self.registry.enter(framework, &self.id, generation, calls);
             }
             Out::Over(framework) => self.registry.forget(framework.as_str(), &self.id),
-            Out::End => flow.is_ending = true,
+            Out::End => flow.end(),
         }
         Some(())
     }
@@ -236,6 +283,14 @@ impl Stream {
                 outs
             }
         }
+    }
+}
+
+/// Waits until a moment; for ever without one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        None => std::future::pending().await,
+        Some(moment) => sleep_until(moment).await,
     }
 }
 

@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event as Told, OperationResult};
 use proffer_model::{
-    AgentId, FrameworkDescription, FrameworkId, Generation, Offer, OfferId, Principal, Problem,
-    Reason, Resources, Role, Status, TaskId, TaskState, Time, code,
+    AgentId, FrameworkId, Generation, Offer, OfferId, Problem, Reason, Resources, Role, Status,
+    TaskId, TaskState, Time, code,
 };
-use proffer_proto::mesos::v1::scheduler::{Event, OfferConstraints};
-use proffer_proto::mesos::v1::{self, FrameworkInfo};
+use proffer_proto::mesos::v1;
+use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_proto::mesos::{
     Capabilities, Launcher, ResourceForm, encode_mesos_offer, encode_mesos_status, resources_text,
     seconds_of,
 };
-use prost::Message;
 
-use super::demand::{Wish, constraints, least};
 use super::events;
+use super::intent::Intent;
 use super::principals::Names;
 use super::rests::Rests;
 use super::updates::{Step, Updates};
@@ -33,20 +32,12 @@ pub(super) enum Out {
     Anew(Call),
     /// The framework is told.
     Tell(Box<Event>),
-    /// The framework may call, under this id.
-    Entered(FrameworkId),
+    /// The framework may call, under this id; of several streams the one of the greatest generation is meant.
+    Entered(FrameworkId, Generation),
     /// It is over.
     Over(FrameworkId),
     /// The stream ends after what was told.
     End,
-}
-
-/// What a framework says when it subscribes, as far as it was judged.
-#[derive(Clone, Debug)]
-pub(super) struct Intent {
-    pub(super) info: FrameworkInfo,
-    pub(super) principal: Principal,
-    pub(super) wishes: BTreeMap<Role, Wish>,
 }
 
 /// An offer that the framework has and has not answered.
@@ -91,104 +82,12 @@ pub(super) struct Subscription {
     last_request: u64,
     generation: u64,
     is_snapshot: bool,
+    /// Reconciliations that wait for the end of the snapshot, whose statuses look like their answers.
+    held: Vec<Call>,
     /// Agents of which the framework was told that they are lost.
     lost: BTreeSet<AgentId>,
     /// Its inverse offers, by agent.
     inverse: BTreeMap<AgentId, String>,
-}
-
-impl Intent {
-    /// Judges what a framework says of itself; the error is Mesos's text.
-    pub(super) fn of(
-        info: FrameworkInfo,
-        suppressed: &[String],
-        limits: Option<&OfferConstraints>,
-        principal: Principal,
-    ) -> Result<Self, String> {
-        let capabilities = Capabilities::of(&info);
-        let roles = match capabilities.multi_role {
-            true if info.role.is_some() => {
-                return Err(
-                    "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable"
-                        .to_owned(),
-                );
-            }
-            true => info.roles.clone(),
-            false if !info.roles.is_empty() => {
-                return Err("'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable".to_owned());
-            }
-            false => vec![info.role().to_owned()],
-        };
-        let field = if capabilities.multi_role {
-            "roles"
-        } else {
-            "role"
-        };
-        let mut wishes = BTreeMap::new();
-        for name in &roles {
-            let role = Role::new(name);
-            let role = role.map_err(|_| wrong_role(field, name))?;
-            let filters = info.offer_filters.get(name);
-            let filters = filters.and_then(|all| all.min_allocatable_resources.as_ref());
-            let of_role = limits.and_then(|limits| limits.role_constraints.get(name));
-            let wish = Wish {
-                is_suppressed: suppressed.contains(name),
-                constraints: constraints(of_role)?,
-                least: least(filters)?,
-                revived: 0,
-            };
-            if wishes.insert(role, wish).is_some() {
-                return Err(format!(
-                    "'FrameworkInfo.roles' contains duplicate items: {name}"
-                ));
-            }
-        }
-        if let Some(foreign) = suppressed.iter().find(|role| !roles.contains(role)) {
-            return Err(format!(
-                "Suppressed role '{foreign}' is not contained in the list of roles"
-            ));
-        }
-        Ok(Self {
-            info,
-            principal,
-            wishes,
-        })
-    }
-
-    /// What the core is told of the framework.
-    pub(super) fn description(&self) -> Result<FrameworkDescription, String> {
-        let bytes = self.info.encode_to_vec();
-        if bytes.len() > proffer_model::limits::MESOS_INFO_LEN_MAX {
-            return Err(format!("FrameworkInfo has {} bytes", bytes.len()));
-        }
-        let timeout = self.info.failover_timeout();
-        let timeout = proffer_proto::mesos::duration_of(timeout);
-        let timeout = timeout.ok_or("'FrameworkInfo.failover_timeout' is not valid")?;
-        Ok(FrameworkDescription {
-            name: self.info.name.clone(),
-            roles: self.wishes.keys().cloned().collect(),
-            failover_timeout: timeout.min(proffer_model::limits::FAILOVER_TIMEOUT_MAX),
-            mesos: Some(bytes.into()),
-        })
-    }
-}
-
-/// Why a role is none, in Mesos's words.
-fn wrong_role(field: &str, name: &str) -> String {
-    let part = name.split('/').find(|part| Role::new(part).is_err());
-    let part = part.unwrap_or_default();
-    let why = if name.starts_with('/') || name.ends_with('/') {
-        format!("Role '{name}' cannot start or end with a slash")
-    } else if part.is_empty() {
-        "Role component is an empty string".to_owned()
-    } else if part.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        format!("Role component '{part}' is invalid because it contains backspace or whitespace")
-    } else if part.starts_with('-') {
-        format!("Role component '{part}' is invalid because it begins with a dash")
-    } else {
-        format!("Role component '{part}' is invalid")
-    };
-    format!("'FrameworkInfo.{field}' is not a valid role: {why}")
 }
 
 impl Subscription {
@@ -221,6 +120,7 @@ impl Subscription {
             last_request: 0,
             generation: 0,
             is_snapshot: true,
+            held: Vec::new(),
             lost: BTreeSet::new(),
             inverse: BTreeMap::new(),
         };
@@ -235,10 +135,15 @@ impl Subscription {
     /// The core has told something.
     pub(super) fn on_told(&mut self, now: Time, sequence: u64, told: Told) -> Vec<Out> {
         match told {
-            Told::Subscribed { framework, .. } => self.on_subscribed(framework),
+            Told::Subscribed {
+                framework,
+                generation,
+                ..
+            } => self.on_subscribed(framework, generation),
             Told::SnapshotEnded => {
                 self.is_snapshot = false;
-                Vec::new()
+                let held = std::mem::take(&mut self.held);
+                held.into_iter().map(|call| self.ask(call)).collect()
             }
             Told::Answered { request, answer } => self.on_answered(now, request, answer),
             Told::Offered(offers) => self.on_offered(now, offers),
@@ -281,21 +186,29 @@ impl Subscription {
         self.steps(steps)
     }
 
-    fn on_subscribed(&mut self, framework: FrameworkId) -> Vec<Out> {
+    /// Asks how tasks stand, when what is told is no part of a snapshot any more.
+    pub(super) fn ask_statuses(&mut self, call: Call) -> Option<Out> {
+        match self.is_snapshot {
+            true => {
+                self.held.push(call);
+                None
+            }
+            false => Some(self.ask(call)),
+        }
+    }
+
+    fn on_subscribed(&mut self, framework: FrameworkId, generation: Generation) -> Vec<Out> {
         self.intent.info.id = Some(v1::FrameworkId {
             value: framework.to_string(),
         });
-        let mut outs = Vec::new();
+        let mut outs = vec![Out::Entered(framework.clone(), generation)];
         if self.framework.is_none() {
             self.updates = Updates::new(framework.clone());
             let interval = MESOS_HEARTBEAT_INTERVAL.as_secs_f64();
             let subscribed = events::subscribed(&framework, interval, self.master.clone());
-            self.framework = Some(framework.clone());
-            outs = vec![
-                Out::Entered(framework),
-                tell(subscribed),
-                tell(events::heartbeat()),
-            ];
+            self.framework = Some(framework);
+            outs.push(tell(subscribed));
+            outs.push(tell(events::heartbeat()));
         }
         let roles: Vec<Role> = self.intent.wishes.keys().cloned().collect();
         for role in roles {
@@ -481,6 +394,12 @@ impl Subscription {
             resume: None,
             create: false,
         };
+        let revived = intent.wishes.iter().filter(|(role, wish)| {
+            let before = self.intent.wishes.get(*role);
+            !wish.is_suppressed && before.is_some_and(|before| before.is_suppressed)
+        });
+        let revived: Vec<Role> = revived.map(|(role, _)| role.clone()).collect();
+        self.rests.forget(&revived);
         self.capabilities = Capabilities::of(&intent.info);
         self.intent = intent;
         self.is_snapshot = true;

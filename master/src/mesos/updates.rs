@@ -81,15 +81,7 @@ impl Updates {
         }
         let is_told = !is_silent(&status, capabilities);
         if status.number == 0 {
-            let is_answer = status.reason == Reason::Reconciled;
-            let mut steps = Vec::new();
-            if !is_answer {
-                steps.push(Step::Kept(sequence));
-            }
-            if !(is_answer && is_snapshot) && (is_told || is_answer) {
-                steps.push(Step::Tell(Box::new(status), None));
-            }
-            return steps;
+            return self.on_masters_own(sequence, status, is_snapshot, is_told);
         }
         let uuid = uuid_of(&self.framework, &status);
         let task = status.task.clone();
@@ -109,6 +101,37 @@ impl Updates {
             1 => self.tell_next(now, &task),
             _ => Vec::new(),
         }
+    }
+
+    /// What the master made is told at once, and kept by whoever is told it; but the master is told so in the order of the
+    /// task's updates, since it takes the oldest to be meant.
+    fn on_masters_own(
+        &mut self,
+        sequence: u64,
+        status: Status,
+        is_snapshot: bool,
+        is_told: bool,
+    ) -> Vec<Step> {
+        let tell = |status| Step::Tell(Box::new(status), None);
+        if status.reason == Reason::Reconciled {
+            // A snapshot tells of no task that there is not.
+            let is_answer = !is_snapshot || status.incarnation.0 == 0;
+            return is_answer.then(|| tell(status)).into_iter().collect();
+        }
+        let mut steps = Vec::new();
+        match self.queues.get_mut(&status.task) {
+            None => steps.push(Step::Kept(sequence)),
+            Some(queue) => queue.pending.push_back(Pending {
+                sequence,
+                uuid: [0; 16],
+                status: status.clone(),
+                is_silent: true,
+            }),
+        }
+        if is_told {
+            steps.push(tell(status));
+        }
+        steps
     }
 
     /// The framework has kept an update; of any but the one that it was told last, nothing is known.
@@ -322,6 +345,34 @@ mod tests {
         let task = "t".parse().expect("an id");
         let kept = world.updates.on_acknowledge(at(0), &task, &uuid(&first));
         assert_eq!(shown(&kept), ["2"], "under its last number");
+    }
+
+    #[test]
+    fn what_the_master_made_is_told_at_once_and_kept_after_what_came_before_it() {
+        let mut world = World::new();
+        let running = world.hears(status("t", 1, TaskState::Running));
+        let lost = world.hears(status("t", 0, TaskState::Unreachable));
+        assert_eq!(shown(&lost), ["unreachable"], "not kept before the first");
+        let task = "t".parse().expect("an id");
+        let kept = world.updates.on_acknowledge(at(1), &task, &uuid(&running));
+        assert_eq!(shown(&kept), ["1", "2"]);
+        assert_eq!(world.updates.next_retry(), None);
+    }
+
+    #[test]
+    fn an_answer_about_an_unknown_task_is_told_though_a_snapshot_goes_on() {
+        let mut updates = World::new().updates;
+        let all = Capabilities::default();
+        let mut asked = |incarnation| {
+            let status = Status {
+                reason: Reason::Reconciled,
+                incarnation: Incarnation(incarnation),
+                ..status("t", 0, TaskState::Lost)
+            };
+            shown(&updates.on_status(at(0), 1, status, true, all))
+        };
+        assert!(asked(1).is_empty(), "how a task stands is for the books");
+        assert_eq!(asked(0), ["lost"]);
     }
 
     #[test]

@@ -1,0 +1,284 @@
+//! A subscription between a framework that asks for too much, or at a bad moment, and the core.
+
+use std::time::Duration;
+
+use proffer_model::session::{Call as Ask, Event as Told};
+use proffer_model::{
+    AgentId, Epoch, FrameworkId, Generation, Incarnation, Offer, Principal, Reason, Status,
+    TaskState, Time,
+};
+use proffer_proto::mesos::v1::offer::{Operation, operation};
+use proffer_proto::mesos::v1::scheduler::{Call, call, event};
+use proffer_proto::mesos::v1::{self, FrameworkInfo, TaskGroupInfo, TaskInfo};
+
+use super::intent::Intent;
+use super::subscription::{Out, Subscription};
+
+fn info() -> FrameworkInfo {
+    FrameworkInfo {
+        name: "f".to_owned(),
+        ..FrameworkInfo::default()
+    }
+}
+
+fn intent(info: FrameworkInfo) -> Result<Intent, String> {
+    Intent::of(info, &[], None, Principal::new("local").expect("a name"))
+}
+
+/// One that is subscribed, and is being told a snapshot.
+fn subscribed() -> Subscription {
+    let intent = intent(info()).expect("good");
+    let begun = Subscription::begin(intent, v1::MasterInfo::default(), None);
+    let (mut subscription, _) = begun.expect("good");
+    let told = Told::Subscribed {
+        framework: FrameworkId::new("f").expect("an id"),
+        cluster: "c".parse().expect("an id"),
+        epoch: Epoch(1),
+        generation: Generation(1),
+        heartbeat_interval: Duration::from_secs(1),
+        is_resumed: false,
+    };
+    hears(&mut subscription, told);
+    subscription
+}
+
+fn hears(subscription: &mut Subscription, told: Told) -> Vec<Out> {
+    subscription.on_told(Time::default(), 1, told)
+}
+
+fn calls(subscription: &mut Subscription, call: Call) -> Vec<Out> {
+    subscription.on_call(Time::default(), call)
+}
+
+fn asked(outs: &[Out]) -> Vec<&Ask> {
+    let asks = outs.iter().filter_map(|out| match out {
+        Out::Ask(_, call) => Some(call),
+        _ => None,
+    });
+    asks.collect()
+}
+
+/// Of tasks that the framework is told of: their states and reasons.
+fn told(outs: &[Out]) -> Vec<(v1::TaskState, v1::task_status::Reason)> {
+    let events = outs.iter().filter_map(|out| match out {
+        Out::Tell(event) if event.r#type() == event::Type::Update => event.update.as_ref(),
+        _ => None,
+    });
+    events
+        .map(|update| (update.status.state(), update.status.reason()))
+        .collect()
+}
+
+fn of(kind: call::Type) -> Call {
+    Call {
+        r#type: Some(kind.into()),
+        ..Call::default()
+    }
+}
+
+fn reconcile(tasks: usize) -> Call {
+    let task = |number| call::reconcile::Task {
+        task_id: v1::TaskId {
+            value: format!("t{number}"),
+        },
+        agent_id: None,
+    };
+    Call {
+        reconcile: Some(call::Reconcile {
+            tasks: (0..tasks).map(task).collect(),
+        }),
+        ..of(call::Type::Reconcile)
+    }
+}
+
+#[test]
+fn what_the_next_leader_could_not_read_is_refused() {
+    let many = |count: usize| FrameworkInfo {
+        roles: (0..count).map(|number| format!("r{number}")).collect(),
+        capabilities: vec![v1::framework_info::Capability {
+            r#type: Some(v1::framework_info::capability::Type::MultiRole.into()),
+        }],
+        ..info()
+    };
+    intent(many(100)).expect("so many are read");
+    let text = "'FrameworkInfo.roles' has 101 roles, more than 100";
+    assert_eq!(intent(many(101)).expect_err("too many"), text);
+    let long = FrameworkInfo {
+        name: "x".repeat(70_000),
+        ..info()
+    };
+    let refused = intent(long).expect("judged").description();
+    refused.expect_err("too long");
+}
+
+#[test]
+fn reconciliations_wait_for_the_snapshot_whose_statuses_look_like_their_answers() {
+    let mut subscription = subscribed();
+    assert!(calls(&mut subscription, reconcile(2)).is_empty());
+    let outs = hears(&mut subscription, Told::SnapshotEnded);
+    let [Ask::Reconcile { tasks }] = asked(&outs)[..] else {
+        panic!("{outs:?}")
+    };
+    assert_eq!(tasks.len(), 2);
+    let status = Status {
+        task: "t0".parse().expect("an id"),
+        incarnation: Incarnation(1),
+        agent: None,
+        number: 0,
+        state: TaskState::Running,
+        reason: Reason::Reconciled,
+        message: String::new(),
+        exit: None,
+        healthy: None,
+        checks: Vec::new(),
+        data: Vec::new(),
+        wall_ms: 0,
+    };
+    let outs = hears(&mut subscription, Told::Updated(status));
+    let answer = (
+        v1::TaskState::TaskRunning,
+        v1::task_status::Reason::Reconciliation,
+    );
+    assert_eq!(told(&outs), [answer]);
+}
+
+#[test]
+fn long_lists_reach_the_core_in_pieces() {
+    let mut subscription = subscribed();
+    hears(&mut subscription, Told::SnapshotEnded);
+    let outs = calls(&mut subscription, reconcile(25_000));
+    let lens = asked(&outs).into_iter().map(|ask| match ask {
+        Ask::Reconcile { tasks } => tasks.len(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(lens.collect::<Vec<_>>(), [10_000, 10_000, 5_000]);
+    let decline = call::Decline {
+        offer_ids: (0..10_001)
+            .map(|number| v1::OfferId {
+                value: format!("o{number}"),
+            })
+            .collect(),
+        filters: None,
+    };
+    let outs = calls(
+        &mut subscription,
+        Call {
+            decline: Some(decline),
+            ..of(call::Type::Decline)
+        },
+    );
+    assert_eq!(asked(&outs).len(), 2);
+}
+
+#[test]
+fn a_role_that_is_named_a_thousand_times_is_revived_once() {
+    let mut subscription = subscribed();
+    let revive = call::Revive {
+        roles: vec!["*".to_owned(); 1_000],
+    };
+    let outs = calls(
+        &mut subscription,
+        Call {
+            revive: Some(revive),
+            ..of(call::Type::Revive)
+        },
+    );
+    assert!(matches!(asked(&outs)[..], [Ask::SetDemand(_)]));
+}
+
+fn offered(subscription: &mut Subscription) -> v1::OfferId {
+    let offer = Offer {
+        id: "o".parse().expect("an id"),
+        role: "*".parse().expect("a role"),
+        agent: AgentId::new("a").expect("an id"),
+        host: String::new(),
+        address: String::new(),
+        attributes: proffer_model::Attributes::default(),
+        resources: "cpus:4".parse().expect("good"),
+        fits: Vec::new(),
+        expires_after: Duration::ZERO,
+    };
+    hears(subscription, Told::Offered(vec![offer]));
+    v1::OfferId {
+        value: "o".to_owned(),
+    }
+}
+
+fn task(number: usize) -> TaskInfo {
+    TaskInfo {
+        task_id: v1::TaskId {
+            value: format!("t{number}"),
+        },
+        ..TaskInfo::default()
+    }
+}
+
+fn accept(subscription: &mut Subscription, operation: Operation) -> Vec<Out> {
+    let accept = call::Accept {
+        offer_ids: vec![offered(subscription)],
+        operations: vec![operation],
+        filters: None,
+    };
+    let call = Call {
+        accept: Some(accept),
+        ..of(call::Type::Accept)
+    };
+    calls(subscription, call)
+}
+
+#[test]
+fn every_task_of_a_call_that_has_too_many_is_told_of() {
+    let mut subscription = subscribed();
+    let launch = Operation {
+        r#type: Some(operation::Type::Launch.into()),
+        launch: Some(operation::Launch {
+            task_infos: (0..10_002).map(task).collect(),
+        }),
+        ..Operation::default()
+    };
+    let outs = accept(&mut subscription, launch);
+    let error = (
+        v1::TaskState::TaskError,
+        v1::task_status::Reason::TaskInvalid,
+    );
+    let all = told(&outs);
+    assert_eq!(all.len(), 10_002);
+    assert!(all.iter().all(|one| *one == error));
+    let last = outs.iter().rev().find_map(|out| match out {
+        Out::Tell(event) => event.update.as_ref(),
+        _ => None,
+    });
+    let text = "A call has at most 10000 tasks and operations";
+    assert_eq!(last.expect("an update").status.message(), text);
+    let declined = asked(&outs);
+    assert!(
+        matches!(declined[..], [Ask::Decline { .. }]),
+        "its offer goes back"
+    );
+}
+
+#[test]
+fn a_group_that_no_message_can_hold_is_refused_whole() {
+    let mut subscription = subscribed();
+    let group = operation::LaunchGroup {
+        executor: v1::ExecutorInfo {
+            r#type: Some(v1::executor_info::Type::Custom.into()),
+            data: Some(vec![0; 60_000]),
+            ..v1::ExecutorInfo::default()
+        },
+        task_group: TaskGroupInfo {
+            tasks: (0..100).map(task).collect(),
+        },
+    };
+    let launch = Operation {
+        r#type: Some(operation::Type::LaunchGroup.into()),
+        launch_group: Some(group),
+        ..Operation::default()
+    };
+    let outs = accept(&mut subscription, launch);
+    let error = (
+        v1::TaskState::TaskError,
+        v1::task_status::Reason::TaskGroupInvalid,
+    );
+    assert_eq!(told(&outs), vec![error; 100]);
+}
