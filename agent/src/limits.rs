@@ -76,6 +76,8 @@ pub const MESOS_LEDGER_LEN_MAX: u64 = 1024 * 1024;
 pub const MESOS_RECORDS_MAX: usize = 16;
 /// Answers to a Mesos executor about tasks that nobody knows any more; further ones are left out, and it asks again.
 pub const MESOS_ANSWERS_MAX: usize = 1_024;
+/// Processes of a Mesos executor without a token that are known when they call again; of more, the last.
+pub const MESOS_CALLERS_KNOWN_MAX: usize = 8;
 /// How long a Mesos executor that does not read has to take what was sent before its stream is ended.
 pub const MESOS_END_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a session may take until its first call; then it is closed (`session.order`).

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::Ledger;
+use super::peer::Callers;
 use super::translator::{Record, Subscribing, Translator, Update, of_type};
 use crate::executors::Executors;
 
@@ -27,6 +28,8 @@ pub(super) struct Door {
     pub(super) spec: Arc<ExecutorSpec>,
     pub(super) token: LocalToken,
     pub(super) ended: CancellationToken,
+    /// Its processes that have called without a token.
+    pub(super) callers: Callers,
     /// Held from reading a call until the core has it: numbers are to arrive in their order.
     pub(super) order: Arc<tokio::sync::Mutex<()>>,
     memory: Mutex<Memory>,
@@ -75,6 +78,7 @@ impl Door {
             spec,
             token,
             ended,
+            callers: Callers::default(),
             order: Arc::default(),
             memory: Mutex::new(Memory { translator, ledger }),
             stream: Mutex::new(None),
@@ -85,7 +89,9 @@ impl Door {
     pub(super) fn subscribe(&self, call: &call::Subscribe) -> Result<Subscribing, Failure> {
         let mut memory = self.memory();
         let beginning = memory.translator.subscribe(call);
-        let beginning = beginning.map_err(Failure::Refused)?;
+        for why in &beginning.left_out {
+            tracing::warn!(run = %self.run, why, "a status of a Mesos executor is left out");
+        }
         memory.keep(&beginning.records)?;
         Ok(beginning)
     }
@@ -185,7 +191,10 @@ impl Door {
 impl Memory {
     fn keep(&mut self, records: &[Record]) -> Result<(), Failure> {
         let kept = self.ledger.append(records, &self.translator);
-        kept.map_err(Failure::Ledger)
+        kept.map_err(|error| {
+            self.translator.take_back(records);
+            Failure::Ledger(error)
+        })
     }
 }
 

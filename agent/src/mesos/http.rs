@@ -57,10 +57,29 @@ impl Mesos {
             .map_err(|text| bad_request(&format!("Failed to validate Executor::Call: {text}")))?;
         let door = self.find(&framework, &executor).map_err(bad_request)?;
         self.authenticate(&head, &door).await?;
+        // On its own, so that it is done whole though the caller goes away: a number that is given to a status and never
+        // reaches the core would be taken for heard when later ones are.
+        let mesos = self.clone();
+        let making = async move { mesos.make(door, checked, media).await };
+        let made = self.shared.tasks.spawn(making).await;
+        made.unwrap_or_else(|_| {
+            let text = "The agent has failed";
+            Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, text))
+        })
+    }
+
+    async fn make(
+        &self,
+        door: Arc<Door>,
+        checked: Checked,
+        media: Media,
+    ) -> Result<Response, Response> {
         match checked {
             Checked::Subscribe(subscribe) => self.subscribe(door, subscribe, media).await,
             Checked::Update(status) => self.update(door, *status).await,
             Checked::Message(data) => {
+                // Behind the subscription that it belongs to.
+                let _order = door.order.lock().await;
                 let Live { session, .. } = door.stream().ok_or_else(not_subscribed)?;
                 let run = door.run;
                 let message = CoreEvent::ExecutorMessage { run, session, data };
@@ -91,8 +110,11 @@ impl Mesos {
         if self.shared.is_open && peer.ip().to_canonical().is_loopback() {
             return Ok(());
         }
-        let dir = door.dir.clone();
-        let look = tokio::task::spawn_blocking(move || peer::is_of_run(&dir, local, peer));
+        let of_run = door.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let (dir, callers) = (&of_run.dir, &of_run.callers);
+            peer::is_of_run(dir, callers, local, peer)
+        });
         match look.await {
             Ok(true) => Ok(()),
             _ => Err(unauthorized(

@@ -16,11 +16,12 @@ use crate::limits::MESOS_LEDGER_LEN_MAX;
 /// The file, in the run directory; only the agent's user can read it.
 const LEDGER: &str = "mesos";
 
-/// The file, open.
+/// The file.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     path: PathBuf,
-    file: File,
+    /// Open to be appended to; nothing while its end may be torn: then it is written anew.
+    file: Option<File>,
     len: u64,
     len_max: u64,
 }
@@ -29,39 +30,47 @@ impl Ledger {
     /// Opens it, and gives what is in it to the translator.
     pub(crate) fn open(dir: &Path, translator: &mut Translator) -> io::Result<Self> {
         let path = dir.join(LEDGER);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
+        // It may be torn within a character.
+        let text = String::from_utf8_lossy(&bytes);
         for record in text.split_inclusive('\n').filter_map(parse) {
             translator.replay(&record);
         }
-        let file = write(&path, &translator.records())?;
-        let len = file.metadata()?.len();
+        // Nothing is written yet: an executor may come back while the disk is full.
         Ok(Self {
             path,
-            file,
-            len,
+            file: None,
+            len: 0,
             len_max: MESOS_LEDGER_LEN_MAX,
         })
     }
 
-    /// Keeps this.
+    /// Keeps this; `all` has it already. When it fails, nothing of it counts.
     pub(crate) fn append(&mut self, records: &[Record], all: &Translator) -> io::Result<()> {
         if records.is_empty() {
             return Ok(());
         }
-        if self.len > self.len_max {
-            self.file = write(&self.path, &all.records())?;
-            self.len = self.file.metadata()?.len();
-            // What is live may be that much; then twice.
-            self.len_max = MESOS_LEDGER_LEN_MAX.max(self.len.saturating_mul(2));
-            return Ok(());
-        }
+        // Put back only when all of it is written: what follows a torn line would be lost with it.
+        let Some(mut file) = self.file.take().filter(|_| self.len <= self.len_max) else {
+            return self.write_anew(all);
+        };
         let lines: String = records.iter().map(render).collect();
-        self.file.write_all(lines.as_bytes())?;
+        file.write_all(lines.as_bytes())?;
         self.len += u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn write_anew(&mut self, all: &Translator) -> io::Result<()> {
+        let file = write(&self.path, &all.records())?;
+        self.len = file.metadata()?.len();
+        // What is live may be that much; then twice.
+        self.len_max = MESOS_LEDGER_LEN_MAX.max(self.len.saturating_mul(2));
+        self.file = Some(file);
         Ok(())
     }
 }
@@ -163,19 +172,42 @@ mod tests {
             let record = std::slice::from_ref(record);
             ledger.append(record, &translator).unwrap();
         }
-        ledger.file.write_all(b"said 7 2 0").unwrap();
+        let mut file = ledger.file.take().unwrap();
+        file.write_all(b"said 7 2 0").unwrap();
+        // Within a character.
+        file.write_all(&[0xc3]).unwrap();
         let mut next = Translator::default();
         Ledger::open(dir.path(), &mut next).unwrap();
         assert_eq!(next.records(), records);
         let mut last = Translator::default();
         let mut ledger = Ledger::open(dir.path(), &mut last).unwrap();
         assert_eq!(last.records(), records);
-        // A long one is written anew.
+        // What is written after a torn end is not lost with it, and a long one is written anew.
+        ledger.append(&records[..1], &last).unwrap();
+        assert_eq!(last.records(), records);
         ledger.len_max = 10;
         last.replay(&said("a", 2, true));
         ledger.append(&[said("a", 2, true)], &last).unwrap();
         let mut again = Translator::default();
         Ledger::open(dir.path(), &mut again).unwrap();
         assert_eq!(again.records().len(), 4);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_kept_later_and_hides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut translator = Translator::default();
+        let mut ledger = Ledger::open(dir.path(), &mut translator).unwrap();
+        // A directory is there that no file can replace, as when the disk is full.
+        let path = dir.path().join(LEDGER);
+        std::fs::create_dir_all(path.join("in the way")).unwrap();
+        translator.replay(&launched("a"));
+        ledger.append(&[launched("a")], &translator).unwrap_err();
+        std::fs::remove_dir_all(&path).unwrap();
+        translator.replay(&launched("b"));
+        ledger.append(&[launched("b")], &translator).unwrap();
+        let mut next = Translator::default();
+        Ledger::open(dir.path(), &mut next).unwrap();
+        assert_eq!(next.records(), [launched("a"), launched("b")]);
     }
 }

@@ -7,23 +7,60 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use crate::procfs;
+use crate::limits::MESOS_CALLERS_KNOWN_MAX;
+use crate::procfs::{self, ProcessId};
 use crate::supervisor::protocol;
 
+/// Processes that were found to be of a run. Each stays of it as long as it lives, so they are looked at first: to look at all
+/// processes of a host takes long.
+#[derive(Debug, Default)]
+pub(crate) struct Callers(Mutex<Vec<ProcessId>>);
+
+impl Callers {
+    fn known(&self) -> Vec<ProcessId> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
+
+    fn remember(&self, caller: ProcessId) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|it| *it != caller);
+        known.truncate(MESOS_CALLERS_KNOWN_MAX - 1);
+        known.insert(0, caller);
+    }
+}
+
 /// Whether a process of this run holds the other end of a connection. Blocks.
-pub(crate) fn is_of_run(run_dir: &Path, local: SocketAddr, peer: SocketAddr) -> bool {
+pub(crate) fn is_of_run(
+    run_dir: &Path,
+    callers: &Callers,
+    local: SocketAddr,
+    peer: SocketAddr,
+) -> bool {
     let Some(inode) = socket_of(local, peer) else {
         return false;
     };
+    let name = format!("socket:[{inode}]");
+    // Asked after its start time too, so that it cannot be a later process of that id.
+    let is_it = |it: &ProcessId| holds(it.pid, &name) && ProcessId::of(it.pid) == Some(*it);
+    if callers.known().iter().any(is_it) {
+        return true;
+    }
     let text = fs::read_to_string(run_dir.join(protocol::PID)).unwrap_or_default();
     let supervisor = text
         .lines()
         .find_map(|line| line.strip_prefix("supervisor "));
     let pid = supervisor.and_then(|line| line.split(' ').next()?.parse().ok());
-    let name = format!("socket:[{inode}]");
     let beneath = pid.map(procfs::beneath).unwrap_or_default();
-    beneath.iter().any(|pid| holds(*pid, &name))
+    let Some(pid) = beneath.into_iter().find(|pid| holds(*pid, &name)) else {
+        return false;
+    };
+    if let Some(caller) = ProcessId::of(pid).filter(is_it) {
+        callers.remember(caller);
+    }
+    true
 }
 
 /// The socket whose own end is `peer` and whose other end is `local`; nothing when it is not of this host.
@@ -93,6 +130,27 @@ mod tests {
             assert_eq!(socket_of(local, other), None);
             drop(client);
         }
+    }
+
+    #[test]
+    fn a_process_that_was_found_is_known_again_and_a_later_one_of_its_id_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        let client = TcpStream::connect(local).unwrap();
+        let peer = client.local_addr().unwrap();
+        let callers = Callers::default();
+        let own = ProcessId::of(std::process::id()).unwrap();
+        let start = own.start + 1;
+        callers.remember(ProcessId { start, ..own });
+        assert!(!is_of_run(dir.path(), &callers, local, peer));
+        callers.remember(own);
+        assert!(is_of_run(dir.path(), &callers, local, peer));
+        for pid in 1..100 {
+            callers.remember(ProcessId { pid, start: 0 });
+        }
+        assert_eq!(callers.known().len(), MESOS_CALLERS_KNOWN_MAX);
+        assert!(!is_of_run(dir.path(), &callers, local, peer), "forgotten");
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Stream {
                     None => return,
                 },
                 Some(answer) = self.answers.recv(), if is_subscribed => Ok(vec![answer]),
-                _ = beat.tick() => Ok(vec![of_type(event::Type::Heartbeat)]),
+                _ = beat.tick(), if is_subscribed => Ok(vec![of_type(event::Type::Heartbeat)]),
             };
             is_subscribed = true;
             let (events, is_last) = match told {

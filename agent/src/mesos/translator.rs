@@ -85,6 +85,8 @@ pub(crate) struct Subscribing {
     pub(crate) answers: Vec<Event>,
     /// What is to be kept.
     pub(crate) records: Vec<Record>,
+    /// Why statuses are left out: they were refused before, and must not keep the executor from coming back.
+    pub(crate) left_out: Vec<String>,
 }
 
 /// What a status comes to.
@@ -140,8 +142,8 @@ impl Translator {
         records
     }
 
-    /// How an executor begins, or begins again. The error is Mesos's text.
-    pub(crate) fn subscribe(&mut self, call: &call::Subscribe) -> Result<Subscribing, String> {
+    /// How an executor begins, or begins again.
+    pub(crate) fn subscribe(&mut self, call: &call::Subscribe) -> Subscribing {
         let updates: Vec<&v1::TaskStatus> = call
             .unacknowledged_updates
             .iter()
@@ -158,12 +160,13 @@ impl Translator {
             .iter()
             .partition(|it| state_of(it).is_ok_and(TaskState::is_terminal));
         for status in others.into_iter().chain(ends) {
-            match self.update(status)? {
-                Update::Known(status, record) => {
+            match self.update(status) {
+                Ok(Update::Known(status, record)) => {
                     statuses.push(status);
                     beginning.records.extend(record);
                 }
-                Update::Forgotten(event) => beginning.answers.push(*event),
+                Ok(Update::Forgotten(event)) => beginning.answers.push(*event),
+                Err(text) => beginning.left_out.push(text),
             }
         }
         // What is known already comes before what is new.
@@ -184,7 +187,28 @@ impl Translator {
             unacknowledged: statuses,
             tasks: named.into_iter().collect(),
         };
-        Ok(beginning)
+        beginning
+    }
+
+    /// Makes that unsaid which could not be kept: its numbers are given again, so that none is missing.
+    pub(crate) fn take_back(&mut self, records: &[Record]) {
+        for record in records.iter().rev() {
+            if let Record::Said {
+                task,
+                incarnation,
+                number,
+                is_end,
+                ..
+            } = record
+                && let Some(told) = self.tasks.get_mut(task)
+                && told.incarnation == *incarnation
+                && told.count == *number
+            {
+                told.said.pop_back();
+                told.count -= 1;
+                told.has_ended &= !is_end;
+            }
+        }
     }
 
     /// A status, perhaps again. The error is for people.

@@ -139,7 +139,7 @@ fn the_next_agent_knows_a_status_that_is_sent_again() {
         status("a", 3, v1::TaskState::TaskRunning),
         status("a", 2, v1::TaskState::TaskRunning),
     ];
-    let begun = it.subscribe(&subscription(&[], &updates)).unwrap();
+    let begun = it.subscribe(&subscription(&[], &updates));
     let said = begun.subscription.unacknowledged.iter();
     let said: Vec<_> = said.map(|it| (it.number, it.message.clone())).collect();
     assert_eq!(said, [(2, "word 2".to_owned()), (3, "word 3".to_owned())]);
@@ -155,7 +155,7 @@ fn an_end_hides_nothing_that_came_before_it() {
         status("a", 2, v1::TaskState::TaskFinished),
         status("a", 1, v1::TaskState::TaskRunning),
     ];
-    let begun = it.subscribe(&subscription(&["a"], &updates)).unwrap();
+    let begun = it.subscribe(&subscription(&["a"], &updates));
     let states = begun.subscription.unacknowledged.iter().map(|it| it.state);
     let states: Vec<_> = states.collect();
     assert_eq!(states, [TaskState::Running, TaskState::Finished]);
@@ -173,7 +173,7 @@ fn tasks_that_were_heard_of_are_named_for_an_executor_that_names_only_others() {
         status("stranger", 4, v1::TaskState::TaskFailed),
     ];
     let call = subscription(&["got", "stranger", "foreign"], &updates);
-    let begun = it.subscribe(&call).unwrap();
+    let begun = it.subscribe(&call);
     let named = begun.subscription.tasks.iter().map(|(task, incarnation)| {
         assert_eq!(*incarnation, Incarnation(7));
         task.as_str()
@@ -380,4 +380,40 @@ fn a_status_that_is_too_long_for_the_way_is_refused() {
     let text = it.update(&long).unwrap_err();
     assert!(text.ends_with("65536 are the limit"), "{text}");
     assert_eq!(it.tasks[&task("a")].count, 0);
+}
+
+#[test]
+fn a_status_that_could_not_be_kept_gives_its_number_back() {
+    let mut it = launched(&["a"]);
+    say(&mut it, "a", 1, v1::TaskState::TaskRunning);
+    let end = status("a", 2, v1::TaskState::TaskFinished);
+    let Ok(Update::Known(_, Some(record))) = it.update(&end) else {
+        panic!("it is new");
+    };
+    it.take_back(&[record]);
+    assert_eq!(it.records(), next(&it).records());
+    let said = say(&mut it, "a", 3, v1::TaskState::TaskRunning);
+    assert_eq!(said.number, 2);
+    assert_eq!(say(&mut it, "a", 2, v1::TaskState::TaskFinished).number, 3);
+    assert_eq!(on_disk(&mut it, "a", 3), [1, 3, 2]);
+    assert!(it.tasks.is_empty(), "it has ended");
+}
+
+#[test]
+fn a_status_that_cannot_be_taken_keeps_no_executor_from_coming_back() {
+    let mut it = launched(&["a", "b"]);
+    let long = v1::TaskStatus {
+        data: Some(vec![0; STATUS_DATA_LEN_MAX]),
+        ..status("a", 1, v1::TaskState::TaskRunning)
+    };
+    let unnamed = v1::TaskStatus {
+        uuid: None,
+        ..status("b", 2, v1::TaskState::TaskRunning)
+    };
+    let good = status("b", 3, v1::TaskState::TaskFinished);
+    let beginning = it.subscribe(&subscription(&["a", "b"], &[long, unnamed, good]));
+    assert_eq!(beginning.left_out.len(), 2, "{:?}", beginning.left_out);
+    let statuses = beginning.subscription.unacknowledged;
+    assert_eq!(statuses.len(), 1);
+    assert_eq!((statuses[0].task.as_str(), statuses[0].number), ("b", 1));
 }
