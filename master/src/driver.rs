@@ -42,6 +42,8 @@ pub(crate) struct Driver {
     /// Timers do not fire before this moment.
     timers_held_until_ns: u64,
     durable: Seq,
+    /// The last batch that was given to the store.
+    written: Seq,
     /// What the view has not been told yet.
     facts: Vec<Fact>,
 }
@@ -68,6 +70,7 @@ impl Driver {
             timers: Timers::default(),
             timers_held_until_ns: 0,
             durable: Seq::default(),
+            written: Seq::default(),
             facts: Vec::new(),
         }
     }
@@ -161,6 +164,7 @@ impl Driver {
         let begun = Instant::now();
         if let Some(seq) = persisted {
             self.durable = seq;
+            self.feed.durable(seq);
             self.core.take(now, Event::Persisted(seq));
         }
         for input in turn.links.drain(..) {
@@ -272,7 +276,7 @@ impl Driver {
         for effect in effects {
             self.perform(effect)?;
         }
-        self.feed.tell(&mut self.facts);
+        self.feed.tell(&mut self.facts, self.written)?;
         self.requests.flush(self.durable);
         // A peer that was cut off is told apart from one that left by its connection alone, which ends soon.
         for link in self.links.flush(self.durable) {
@@ -298,7 +302,10 @@ impl Driver {
 
     fn perform(&mut self, effect: Effect) -> Result<(), Problem> {
         match effect {
-            Effect::Persist { seq, operations } => self.writer.write(seq, operations)?,
+            Effect::Persist { seq, operations } => {
+                self.written = seq;
+                self.writer.write(seq, operations)?;
+            }
             Effect::SendSession {
                 session,
                 sequence,

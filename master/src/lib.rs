@@ -31,6 +31,7 @@ mod term;
 mod tests;
 mod timers;
 mod view;
+mod weight;
 mod writer;
 
 pub use config::{Config, Options};

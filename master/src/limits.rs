@@ -41,6 +41,12 @@ pub const TURN_EVENTS_MAX: usize = 256;
 pub const LINK_OUTBOX_LEN: usize = 32 * 1024;
 /// Events that wait to be sent to one session; a slower session is ended with `session.overloaded`.
 pub const SESSION_OUTBOX_LEN: usize = 256 * 1024;
+/// Bytes of them, about; a slower session is ended in the same way. Twice what one step of a snapshot tells of tasks with the
+/// longest messages.
+pub const SESSION_OUTBOX_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes that wait for all sessions together, about; at this many the sessions for which the most waits are ended in the same
+/// way, until a quarter is free.
+pub const SESSIONS_OUTBOX_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Sessions that are open at once, active or standing by; more are refused (`server.overloaded`). Twice as many as there may
 /// be frameworks.
 pub const SESSIONS_MAX: usize = 20_000;
@@ -48,6 +54,11 @@ pub const SESSIONS_MAX: usize = 20_000;
 pub const STATE_WATCHES_MAX: usize = 20_000;
 /// Changes that wait to be sent to one such watch; a slower one is ended with `session.overloaded`.
 pub const WATCH_OUTBOX_LEN: usize = 4 * 1024;
+/// Bytes of them; a slower one is ended in the same way. More than sixty of the pieces in which it is told what is there.
+pub const WATCH_OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that wait for all such watches together; at this many those for which the most waits are ended in the same way, until
+/// a quarter is free.
+pub const WATCHES_OUTBOX_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Links that are open at once; more are refused (`server.overloaded`).
 pub const LINKS_MAX: usize = 60_000;
 /// How long a connection may take to its first message; then it is closed.
@@ -72,8 +83,9 @@ pub const GONE_FRAMEWORKS_MAX: usize = 100;
 /// Changes that are remembered for watches of the cluster; one that has not been told of an older one begins anew
 /// (`watch.expired`). About 10 MB.
 pub const CHANGES_REMEMBERED_MAX: usize = 100_000;
-/// Changes that a watch of the cluster looks at for one response.
-pub const FOLLOW_CHANGES_MAX: usize = 1_000;
+/// Changes that a watch of the cluster looks at for one response; those after them come with the next one. Published fifty
+/// times a second, so that a watch keeps up with all that one master can change.
+pub const FOLLOW_CHANGES_MAX: usize = 10_000;
 /// Watches of the cluster that are open at once; more are refused (`server.overloaded`).
 pub const OPERATOR_WATCHES_MAX: usize = 100;
 /// How often a watch of the cluster says that it is there. Less than [`PASSED_ON_IDLE_TIMEOUT`].
@@ -82,6 +94,9 @@ pub const WATCH_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 pub const PAGE_LEN_DEFAULT: usize = 1_000;
 /// The same at most; who asks for more gets so many.
 pub const PAGE_LEN_MAX: usize = 10_000;
+/// Pages of lists, and responses of watches, that are written at once; further ones wait. So that sessions and launches never
+/// wait for them, however many ask.
+pub const PAGES_AT_ONCE_MAX: usize = 2;
 /// Bytes of the rows of one page, about; the page ends there. Half of what clients of gRPC take unless they say otherwise.
 pub const PAGE_ROWS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Rows that are looked at for one page; it ends there, however few of them were wanted. About ten milliseconds.

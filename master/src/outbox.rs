@@ -1,7 +1,8 @@
 //! What waits to be sent to each peer: first in, first out, and nothing leaves before what it promises is durable.
 //!
 //! What waits for the disk holds back what comes after it for the same peer, never for another. A peer that reads too
-//! slowly is cut off at its limit; nothing is buffered without bound.
+//! slowly is cut off at its limit, of messages and of bytes, and what waited for it is let go at once, though its connection may
+//! stay for long; nothing is buffered without bound. When too much waits for all of them, those with the most are cut off.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +12,14 @@ use proffer_master_core::effect::After;
 use proffer_master_core::event::Seq;
 use tokio_util::sync::CancellationToken;
 
+use crate::weight::Weighed;
+
 /// The driver's end of one peer.
 #[derive(Debug)]
 pub(crate) struct Outbox<T> {
     waiting: VecDeque<(After, Letter<T>)>,
+    /// Of those.
+    bytes: usize,
     way: Way<T>,
     is_overrun: CancellationToken,
     len_max: usize,
@@ -41,9 +46,12 @@ pub(crate) enum Arrival<T> {
 
 #[derive(Debug)]
 enum Letter<T> {
-    Message(T),
+    Message(Weight, T),
     Close,
 }
+
+/// Bytes of a message, about.
+type Weight = usize;
 
 /// What is on its way from one end to the other. A queue of its own, because there is one for each of tens of thousands of
 /// agents: one on which nothing is takes next to no memory, and many messages are put into it at once.
@@ -52,7 +60,9 @@ struct Way<T>(Arc<Mutex<OnWay<T>>>);
 
 #[derive(Debug)]
 struct OnWay<T> {
-    messages: VecDeque<T>,
+    messages: VecDeque<(Weight, T)>,
+    /// Of those.
+    bytes: usize,
     reader: Option<Waker>,
     /// The driver's end is gone.
     is_closed: bool,
@@ -75,12 +85,21 @@ impl<T> OnWay<T> {
             reader.wake();
         }
     }
+
+    /// What is on its way is lost.
+    fn overrun(&mut self) {
+        self.is_overrun = true;
+        self.messages = VecDeque::new();
+        self.bytes = 0;
+        self.wake();
+    }
 }
 
 /// An outbox for at most `len_max` messages, and where they come out.
 pub(crate) fn outbox<T>(len_max: usize) -> (Outbox<T>, Mail<T>) {
     let on_way = Arc::new(Mutex::new(OnWay {
         messages: VecDeque::new(),
+        bytes: 0,
         reader: None,
         is_closed: false,
         is_overrun: false,
@@ -89,6 +108,7 @@ pub(crate) fn outbox<T>(len_max: usize) -> (Outbox<T>, Mail<T>) {
     let is_overrun = CancellationToken::new();
     let outbox = Outbox {
         waiting: VecDeque::new(),
+        bytes: 0,
         way: Way(Arc::clone(&on_way)),
         is_overrun: is_overrun.clone(),
         len_max,
@@ -107,7 +127,8 @@ impl<T> Mail<T> {
         if on_way.is_overrun {
             return Poll::Ready(Arrival::Overrun);
         }
-        if let Some(message) = on_way.messages.pop_front() {
+        if let Some((bytes, message)) = on_way.messages.pop_front() {
+            on_way.bytes -= bytes;
             if on_way.messages.is_empty() {
                 // One that was told of a thousand tasks need not keep the room for them.
                 on_way.messages = VecDeque::new();
@@ -158,14 +179,22 @@ enum Flushed {
     Overrun,
 }
 
-impl<T> Outbox<T> {
+impl<T: Weighed> Outbox<T> {
+    fn put(&mut self, after: After, letter: Letter<T>) {
+        if let Letter::Message(bytes, _) = &letter {
+            self.bytes += bytes;
+        }
+        self.waiting.push_back((after, letter));
+    }
+
     fn flush(&mut self, durable: Seq) -> Flushed {
         let mut on_way = self.way.lock();
         let mut flushed = Flushed::Empty;
         while let Some((after, letter)) = self.waiting.pop_front() {
             if after > After::Seq(durable) {
                 self.waiting.push_front((after, letter));
-                let is_overrun = self.waiting.len() > self.len_max;
+                let is_overrun =
+                    self.waiting.len() > self.len_max || self.bytes > T::PEER_BYTES_MAX;
                 flushed = if is_overrun {
                     Flushed::Overrun
                 } else {
@@ -173,24 +202,41 @@ impl<T> Outbox<T> {
                 };
                 break;
             }
-            match letter {
-                Letter::Close => {
-                    flushed = Flushed::Closed;
-                    break;
-                }
-                Letter::Message(_) if on_way.is_left || on_way.messages.len() >= self.len_max => {
-                    flushed = Flushed::Overrun;
-                    break;
-                }
-                Letter::Message(message) => on_way.messages.push_back(message),
+            let Letter::Message(bytes, message) = letter else {
+                flushed = Flushed::Closed;
+                break;
+            };
+            self.bytes -= bytes;
+            // One alone always has room.
+            let is_heavy = on_way.bytes.saturating_add(bytes) > T::PEER_BYTES_MAX
+                && !on_way.messages.is_empty();
+            if on_way.is_left || on_way.messages.len() >= self.len_max || is_heavy {
+                flushed = Flushed::Overrun;
+                break;
             }
+            on_way.bytes += bytes;
+            on_way.messages.push_back((bytes, message));
         }
-        on_way.is_overrun |= flushed == Flushed::Overrun;
-        on_way.wake();
+        if flushed != Flushed::Overrun {
+            on_way.wake();
+        }
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
         flushed
+    }
+
+    /// Bytes that wait for the peer.
+    fn weight(&self) -> usize {
+        self.bytes + self.way.lock().bytes
+    }
+}
+
+impl<T> Outbox<T> {
+    /// Cuts the peer off.
+    fn cut_off(self) {
+        self.way.lock().overrun();
+        self.is_overrun.cancel();
     }
 }
 
@@ -200,14 +246,17 @@ pub(crate) struct Peers<K, T> {
     outboxes: BTreeMap<K, Outbox<T>>,
     /// Those to which something was given since they were last empty.
     unsent: BTreeSet<K>,
+    /// Bytes that may wait for all of them: those that were counted last, and all that was given to them since.
+    bytes_most: usize,
 }
 
-impl<K: Ord + Copy, T> Peers<K, T> {
+impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
     /// None.
     pub(crate) fn new() -> Self {
         Self {
             outboxes: BTreeMap::new(),
             unsent: BTreeSet::new(),
+            bytes_most: 0,
         }
     }
 
@@ -224,7 +273,9 @@ impl<K: Ord + Copy, T> Peers<K, T> {
 
     /// Gives a peer something; nothing happens if it is gone.
     pub(crate) fn send(&mut self, peer: K, message: T, after: After) {
-        self.put(peer, Letter::Message(message), after);
+        let bytes = message.weight();
+        self.bytes_most = self.bytes_most.saturating_add(bytes);
+        self.put(peer, Letter::Message(bytes, message), after);
     }
 
     /// Closes a peer after all that was given to it.
@@ -234,7 +285,7 @@ impl<K: Ord + Copy, T> Peers<K, T> {
 
     fn put(&mut self, peer: K, letter: Letter<T>, after: After) {
         if let Some(outbox) = self.outboxes.get_mut(&peer) {
-            outbox.waiting.push_back((after, letter));
+            outbox.put(after, letter);
             self.unsent.insert(peer);
         }
     }
@@ -255,14 +306,42 @@ impl<K: Ord + Copy, T> Peers<K, T> {
                     false
                 }
                 Flushed::Overrun => {
-                    outbox.is_overrun.cancel();
-                    outboxes.remove(peer);
                     overrun.push(*peer);
                     false
                 }
             }
         });
+        if self.bytes_most > T::ALL_BYTES_MAX {
+            overrun.extend(self.heaviest());
+        }
+        for peer in &overrun {
+            self.unsent.remove(peer);
+            if let Some(outbox) = self.outboxes.remove(peer) {
+                outbox.cut_off();
+            }
+        }
         overrun
+    }
+
+    /// Those for which the most waits, when too much waits for all: as many as must go for a quarter of the room to be free.
+    fn heaviest(&mut self) -> Vec<K> {
+        let weights = self.outboxes.iter();
+        let mut weights: Vec<(usize, K)> = weights
+            .map(|(peer, outbox)| (outbox.weight(), *peer))
+            .collect();
+        let mut all: usize = weights.iter().map(|(weight, _)| weight).sum();
+        let mut heaviest = Vec::new();
+        if all > T::ALL_BYTES_MAX {
+            weights.sort_unstable();
+            while all > T::ALL_BYTES_MAX / 4 * 3
+                && let Some((weight, peer)) = weights.pop()
+            {
+                all -= weight;
+                heaviest.push(peer);
+            }
+        }
+        self.bytes_most = all;
+        heaviest
     }
 }
 
@@ -356,5 +435,69 @@ mod tests {
             assert_eq!(mail.take(), Some(Arrival::Overrun));
             assert!(!peers.remove('a'));
         }
+    }
+
+    /// So many bytes; 1,000 may wait for one, 2,000 for all.
+    struct Heavy(usize);
+
+    impl Weighed for Heavy {
+        const PEER_BYTES_MAX: usize = 1_000;
+        const ALL_BYTES_MAX: usize = 2_000;
+
+        fn weight(&self) -> usize {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_slow_peer_is_cut_off_at_its_bytes_and_nothing_is_kept_for_it() {
+        for after in [After::Nothing, After::Seq(Seq(1))] {
+            let mut peers = Peers::new();
+            let (outbox, mut mail) = outbox(10);
+            peers.open('a', outbox);
+            peers.send('a', Heavy(600), after);
+            assert_eq!(peers.flush(Seq(0)), []);
+            peers.send('a', Heavy(400), after);
+            assert_eq!(peers.flush(Seq(0)), []);
+            peers.send('a', Heavy(1), after);
+            assert_eq!(peers.flush(Seq(0)), ['a'], "{after:?}");
+            assert!(mail.is_overrun.is_cancelled());
+            let on_way = mail.way.lock();
+            assert_eq!((on_way.messages.capacity(), on_way.bytes), (0, 0));
+            drop(on_way);
+            assert!(matches!(mail.take(), Some(Arrival::Overrun)));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_reads_gets_whatever_comes_and_one_large_message_too() {
+        let mut peers = Peers::new();
+        let (outbox, mut mail) = outbox(10);
+        peers.open('a', outbox);
+        for _ in 0..10 {
+            for bytes in [1_500, 1_000] {
+                peers.send('a', Heavy(bytes), After::Nothing);
+                assert_eq!(peers.flush(Seq(0)), []);
+                assert!(matches!(mail.take(), Some(Arrival::Message(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn when_too_much_waits_for_all_those_with_the_most_are_cut_off() {
+        let mut peers = Peers::new();
+        let mut mails = Vec::new();
+        for (peer, bytes) in [('a', 700), ('b', 900), ('c', 300), ('d', 100)] {
+            let (outbox, mail) = outbox(10);
+            mails.push(mail);
+            peers.open(peer, outbox);
+            peers.send(peer, Heavy(bytes), After::Nothing);
+        }
+        assert_eq!(peers.flush(Seq(0)), [], "there is room for exactly this");
+        peers.send('d', Heavy(1), After::Nothing);
+        assert_eq!(peers.flush(Seq(0)), ['b'], "now a quarter is free");
+        let has_mail = |mail: &mut Mail<Heavy>| matches!(mail.take(), Some(Arrival::Message(_)));
+        let left: Vec<bool> = mails.iter_mut().map(has_mail).collect();
+        assert_eq!(left, [true, false, true, true]);
     }
 }

@@ -127,7 +127,7 @@ impl Maker {
         let scheduler = SchedulerService::new(inbox.clone(), reign.epoch);
         let state = StateService::new(inbox.clone());
         let standing = Arc::clone(&self.standing);
-        let operator = OperatorService::leading(standing, inbox.clone(), view.clone());
+        let operator = OperatorService::leading(standing, inbox.clone(), view.clone(), reign.epoch);
         let home = http::home(reign, self.standing.me());
         let mesos = match self.mesos_api {
             true => self.mesos(reign, inbox, view),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proffer_master_core::effect::Reply;
 use proffer_master_core::event::OperatorCall;
 use proffer_model::operation::Operation;
-use proffer_model::{FrameworkId, Problem, Resources, code};
+use proffer_model::{Epoch, FrameworkId, Problem, Resources, code};
 use proffer_proto::{
     decode_deadline, decode_kill_task, decode_quota, decode_resources, decode_weight,
     encode_leader, status_of, v1,
@@ -17,9 +17,10 @@ use tonic::{Request, Response, Status};
 
 use super::state::unexpected;
 use super::{decode_id, principal_of};
-use crate::inbox::{Ask, Inbox, overloaded};
-use crate::limits::OPERATOR_WATCHES_MAX;
+use crate::inbox::{Ask, Inbox, not_leading, overloaded};
+use crate::limits::{OPERATOR_WATCHES_MAX, PAGES_AT_ONCE_MAX};
 use crate::standing::{Side, Standing};
+use crate::tenure::Tenure;
 use crate::view::{Snapshot, View};
 
 mod encode;
@@ -34,17 +35,49 @@ use watch::Watch;
 #[derive(Debug)]
 pub(crate) struct OperatorService {
     standing: Arc<Standing>,
-    term: Option<(Inbox, View)>,
+    term: Option<(Inbox, Desk)>,
     /// For watches.
     places: Arc<Semaphore>,
 }
 
+/// Where pages of one term are written.
+#[derive(Clone, Debug)]
+struct Desk {
+    view: View,
+    tenure: Tenure,
+    epoch: Epoch,
+    places: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// Writes something, away from what must not wait.
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let lost = || Problem::new(code::INTERNAL, "the answer could not be written");
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_| lost())?;
+        let written = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            write()
+        });
+        written.await.map_err(|_| lost())
+    }
+}
+
 impl OperatorService {
-    /// For one term.
-    pub(crate) fn leading(standing: Arc<Standing>, inbox: Inbox, view: View) -> Self {
+    /// For the term of this epoch.
+    pub(crate) fn leading(standing: Arc<Standing>, inbox: Inbox, view: View, epoch: Epoch) -> Self {
+        let desk = Desk {
+            view,
+            tenure: inbox.tenure.clone(),
+            epoch,
+            places: Arc::new(Semaphore::new(PAGES_AT_ONCE_MAX)),
+        };
         Self {
             standing,
-            term: Some((inbox, view)),
+            term: Some((inbox, desk)),
             places: Arc::new(Semaphore::new(OPERATOR_WATCHES_MAX)),
         }
     }
@@ -58,23 +91,25 @@ impl OperatorService {
         }
     }
 
-    async fn snapshot(&self) -> Result<Arc<Snapshot>, Status> {
-        let (_, view) = self.term()?;
-        view.snapshot().await.map_err(status_of)
-    }
-
     /// Answers from a snapshot.
     async fn list<Q, R>(
         &self,
         request: Request<Q>,
-        list: impl FnOnce(&Snapshot, &Q) -> Result<R, Problem> + Send,
+        list: impl FnOnce(&Snapshot, &Q) -> Result<R, Problem> + Send + 'static,
     ) -> Result<Response<R>, Status>
     where
-        Q: Send + Sync,
+        Q: Send + Sync + 'static,
+        R: Send + 'static,
     {
         authorize_read(&request, Object::Cluster)?;
-        let snapshot = self.snapshot().await?;
-        let listed = list(&snapshot, request.get_ref()).map_err(status_of)?;
+        let (_, desk) = self.term()?;
+        let snapshot = desk.view.snapshot().await.map_err(status_of)?;
+        let asked = request.into_inner();
+        let listed = desk.write(move || list(&snapshot, &asked)).await;
+        let listed = listed.and_then(|listed| listed).map_err(status_of)?;
+        if !desk.tenure.holds() {
+            return Err(status_of(not_leading()));
+        }
         Ok(Response::new(listed))
     }
 
@@ -95,7 +130,7 @@ impl OperatorService {
         }
     }
 
-    fn term(&self) -> Result<&(Inbox, View), Status> {
+    fn term(&self) -> Result<&(Inbox, Desk), Status> {
         let not_leading = || status_of(self.standing.not_leading(Side::Api));
         self.term.as_ref().ok_or_else(not_leading)
     }
@@ -162,13 +197,10 @@ impl v1::operator_server::Operator for OperatorService {
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         authorize_read(&request, Object::Cluster)?;
-        let (inbox, view) = self.term()?;
+        let (_, desk) = self.term()?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| status_of(overloaded("too many watches are open")))?;
-        let status = self.standing.now();
-        let epoch = status.reign.as_ref().map_or(0, |reign| reign.epoch.0);
-        let (view, tenure) = (view.clone(), inbox.tenure.clone());
-        let watch = Watch::new(request.get_ref(), view, tenure, epoch, place);
+        let watch = Watch::new(request.get_ref(), desk.clone(), place);
         Ok(Response::new(watch.map_err(status_of)?.responses()))
     }
 

@@ -153,6 +153,15 @@ async fn lists_are_filtered_by_the_master_and_refuse_what_they_cannot_read() {
     assert_eq!(listed.get_ref().tasks[0].role, "*");
     for (asked, field) in [
         (of(&|it| it.states = vec![staging, 99]), "states[1]"),
+        (of(&|it| it.states = vec![staging; 1_001]), "states"),
+        (
+            of(&|it| {
+                it.labels = (0..=1_000)
+                    .map(|n| (n.to_string(), String::new()))
+                    .collect()
+            }),
+            "labels",
+        ),
         (of(&|it| it.page_token = "x".into()), "page_token"),
         (of(&|it| it.agent_id = "a/b".into()), "agent_id"),
         (of(&|it| it.role = "/".into()), "role"),

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use proffer_master_core::effect::{AgentRow, ExecutorRow, Fact, FrameworkRow, OfferRow, TaskRow};
+use proffer_master_core::event::Seq;
 use proffer_model::{
     AgentId, AgentState, ExecutorId, FrameworkId, Incarnation, OfferId, TaskId, TaskState,
 };
 
-use super::history::{Changed, History};
+use super::history::{Changed, Changes, History};
 use super::pages::{Keyed, Rows, Table};
 use crate::limits::{ENDED_TASKS_MAX, GONE_FRAMEWORKS_MAX};
 use crate::metrics::{ClusterMetrics, State};
@@ -32,6 +33,8 @@ pub(crate) struct Snapshot {
     pub(crate) executors: Rows<ExecutorRow>,
     /// The number of the last change that is in it.
     pub(crate) sequence: u64,
+    /// The last batch that something in it may rest on.
+    pub(crate) written: Seq,
 }
 
 type TaskKey = (FrameworkId, TaskId);
@@ -111,6 +114,8 @@ pub(crate) struct Tables {
     /// Frameworks that are over, the longest first.
     gone: VecDeque<FrameworkId>,
     counts: Counts,
+    /// The last batch that something of it may rest on.
+    pub(crate) written: Seq,
 }
 
 #[derive(Debug, Default)]
@@ -134,8 +139,11 @@ impl Tables {
                 self.offers.put(row);
             }
             Fact::OfferGone { offer } => {
-                self.offers.remove(&offer);
-                self.history.push(Changed::Offer(offer));
+                if let Some(old) = self.offers.remove(&offer) {
+                    let (framework, agent) = (old.framework.clone(), old.agent.clone());
+                    self.history
+                        .push(Changed::OfferGone(offer, framework, agent));
+                }
             }
             Fact::Executor(row) => {
                 let (agent, framework, executor) = row.key();
@@ -177,7 +185,13 @@ impl Tables {
             offers: self.offers.rows(),
             executors: self.executors.rows(),
             sequence: self.history.last(),
+            written: self.written,
         }
+    }
+
+    /// Whether a snapshot would say the same as this one.
+    pub(crate) fn is_as_in(&self, snapshot: &Snapshot) -> bool {
+        snapshot.sequence == self.history.last()
     }
 
     /// The number of the last change.
@@ -185,9 +199,9 @@ impl Tables {
         self.history.last()
     }
 
-    /// The changes after this number, if none of them is forgotten.
-    pub(crate) fn changes_after(&self, number: u64, count: usize) -> Option<Vec<Changed>> {
-        self.history.after(number, count)
+    /// The last changes.
+    pub(crate) fn changes(&self) -> Changes {
+        self.history.changes()
     }
 
     /// Sets the metrics to what the tables hold.
@@ -275,9 +289,13 @@ impl Tables {
         *self.counts.tasks.entry(state).or_default() += 1;
         self.history
             .push(Changed::Task(key.0.clone(), key.1.clone()));
+        let agent = row.agent.clone();
         let old = self.tasks.put(row);
         if let Some(old) = &old {
             decrease(self.counts.tasks.get_mut(&old.told.state));
+            if old.agent != agent {
+                self.on_task_left(old);
+            }
         }
         let was_ended = old
             .is_some_and(|old| old.told.state.is_terminal() && old.told.incarnation == incarnation);
@@ -320,10 +338,15 @@ impl Tables {
 
     fn remove_task(&mut self, key: &TaskKey) {
         if let Some(old) = self.tasks.remove(key) {
-            self.history
-                .push(Changed::Task(key.0.clone(), key.1.clone()));
+            self.on_task_left(&old);
             decrease(self.counts.tasks.get_mut(&old.told.state));
         }
+    }
+
+    fn on_task_left(&mut self, old: &TaskRow) {
+        let (framework, task) = old.key();
+        let agent = old.agent.clone();
+        self.history.push(Changed::TaskLeft(framework, task, agent));
     }
 
     fn live_tasks_of(&self, framework: &FrameworkId) -> Vec<TaskKey> {
@@ -346,7 +369,7 @@ fn gauge(count: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeSet;
 
     use proffer_master_core::effect::TaskOutline;
@@ -358,7 +381,8 @@ mod tests {
         id.parse().expect("id")
     }
 
-    fn framework_row(id: &str, offers: u64) -> Fact {
+    /// A framework, with so many offers.
+    pub(crate) fn framework_row(id: &str, offers: u64) -> Fact {
         let description = FrameworkDescription {
             name: "web".into(),
             roles: vec!["*".parse().expect("role")],
@@ -378,6 +402,17 @@ mod tests {
     }
 
     fn task(id: &str, number: u64, incarnation: u64, state: TaskState) -> Fact {
+        task_on("a", id, number, incarnation, state)
+    }
+
+    /// A task of a framework on an agent.
+    pub(crate) fn task_on(
+        agent: &str,
+        id: &str,
+        number: u64,
+        incarnation: u64,
+        state: TaskState,
+    ) -> Fact {
         let task: TaskId = format!("t{number}").parse().expect("id");
         let status = Status {
             task: task.clone(),
@@ -405,7 +440,7 @@ mod tests {
         Fact::Task(Arc::new(TaskRow {
             framework: framework(id),
             task,
-            agent: "a".parse().expect("id"),
+            agent: agent.parse().expect("id"),
             told: status.into(),
             outline: Arc::new(outline),
         }))

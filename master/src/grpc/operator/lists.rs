@@ -7,7 +7,9 @@ use proffer_model::{AgentId, Attributes, ExecutorId, FrameworkId, OfferId, Probl
 use proffer_proto::{decode_agent_state, decode_task_state, v1};
 
 use super::encode::{encode_agent, encode_executor, encode_framework, encode_offer, encode_task};
-use super::page::{decode_filter, decode_part, decode_token, page, page_len, passes};
+use super::page::{
+    check_entries, decode_filter, decode_part, decode_token, page, page_len, passes,
+};
 use crate::view::Snapshot;
 
 /// Agents.
@@ -17,6 +19,7 @@ pub(super) fn agents(
 ) -> Result<v1::ListAgentsResponse, Problem> {
     let agent: Option<AgentId> = decode_filter(&asked.agent_id, "agent_id")?;
     let states = decode_states(&asked.states, decode_agent_state)?;
+    check_entries(asked.attributes.len(), "attributes")?;
     let after = match decode_token::<1>(&asked.page_token)? {
         Some([agent]) => Some(decode_part::<AgentId>(agent)?),
         None => None,
@@ -91,6 +94,7 @@ pub(super) fn tasks(
     let agent: Option<AgentId> = decode_filter(&asked.agent_id, "agent_id")?;
     let role: Option<Role> = decode_filter(&asked.role, "role")?;
     let states = decode_states(&asked.states, decode_task_state)?;
+    check_entries(asked.labels.len(), "labels")?;
     let after = match decode_token::<2>(&asked.page_token)? {
         Some([framework, task]) => Some((
             decode_part::<FrameworkId>(framework)?,
@@ -202,15 +206,20 @@ pub(super) fn executors(
     })
 }
 
-/// The states that rows are filtered by; none: any.
-fn decode_states<S>(
+/// The states that rows are filtered by, each once; none: any.
+fn decode_states<S: PartialEq>(
     numbers: &[i32],
     decode: impl Fn(i32, &str) -> Result<S, Problem>,
 ) -> Result<Vec<S>, Problem> {
-    let states = numbers.iter().enumerate();
-    states
-        .map(|(place, number)| decode(*number, &format!("states[{place}]")))
-        .collect()
+    check_entries(numbers.len(), "states")?;
+    let mut states = Vec::new();
+    for (place, number) in numbers.iter().enumerate() {
+        let state = decode(*number, &format!("states[{place}]"))?;
+        if !states.contains(&state) {
+            states.push(state);
+        }
+    }
+    Ok(states)
 }
 
 fn is_in<S: PartialEq>(states: &[S], state: S) -> bool {

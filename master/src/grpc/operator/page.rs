@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use proffer_model::limits::ENTRIES_MAX;
 use proffer_model::{Problem, code};
 use prost::Message;
 
@@ -74,6 +75,17 @@ where
     } else {
         decode_id(text, field).map(Some)
     }
+}
+
+/// A filter of so many entries, each of which is looked at for each row, is not too long.
+pub(super) fn check_entries(count: usize, field: &str) -> Result<(), Problem> {
+    if count <= ENTRIES_MAX {
+        return Ok(());
+    }
+    let message = format!("{count} entries are given; the limit is {ENTRIES_MAX}");
+    Err(Problem::new(code::FIELD_TOO_LONG, message)
+        .field(field)
+        .hint("filter by fewer, or ask several times"))
 }
 
 /// Whether a row passes a filter.

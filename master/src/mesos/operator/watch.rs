@@ -22,7 +22,7 @@ use super::messages::{agent, framework, get_state, status, task_outline};
 use super::seen::{Seen, framework_info, is_registered};
 use crate::limits::MESOS_HEARTBEAT_INTERVAL;
 use crate::tenure::Tenure;
-use crate::view::{Followed, Snapshot, View};
+use crate::view::{Snapshot, View};
 
 /// Between two looks at what has changed.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -88,8 +88,7 @@ impl Watch {
                     self.heartbeat_at = Instant::now() + MESOS_HEARTBEAT_INTERVAL;
                     return Some(heartbeat(self.media));
                 }
-                Ok(Ok(Followed::Changes { snapshot, .. })) => snapshot,
-                Ok(Ok(Followed::Expired)) => self.view.snapshot().await.ok()?,
+                Ok(Ok(followed)) => followed.snapshot,
                 Ok(Err(_)) => return None,
             };
             let (before, master) = (Arc::clone(&self.told), Arc::clone(&self.master));
