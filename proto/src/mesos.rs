@@ -7,13 +7,15 @@ mod json;
 mod labels;
 mod number;
 mod offer;
+mod plan;
 mod required;
 mod resources;
 mod status;
 mod task;
+mod wish;
 #[cfg(test)]
 mod tests;
-mod wish;
+mod wire;
 
 use std::sync::LazyLock;
 
@@ -74,17 +76,25 @@ impl<M: Message + Name + Default + Send + 'static> Readable for M {}
 /// Reads a protobuf body. Beside what is no such message, one without a required field is refused, with Mesos's text.
 pub fn read_protobuf<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
     let refused = || format!("Failed to parse body into {} protobuf", M::NAME);
+    // First, because it knows how deep messages may be in one another.
+    let read = M::decode(body).map_err(|_| refused())?;
+    let of = PLAN.find(&M::full_name());
+    if of.and_then(|of| wire::is_whole(&PLAN, of, body)).is_some() {
+        return Ok(read);
+    }
     let message = descriptor_of::<M>()
         .and_then(|descriptor| DynamicMessage::decode(descriptor, body).ok())
         .ok_or_else(refused)?;
     match required::missing(&message).is_empty() {
-        true => M::decode(body).map_err(|_| refused()),
+        true => Ok(read),
         false => Err(refused()),
     }
 }
 
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).unwrap_or_default());
+
+static PLAN: LazyLock<plan::Plan> = LazyLock::new(|| plan::Plan::of(&POOL));
 
 /// How a message looks; a test holds that there is one of each.
 fn descriptor_of<M: Name>() -> Option<MessageDescriptor> {

@@ -7,9 +7,11 @@ use std::io;
 
 use prost::{Message, Name};
 use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions};
+use serde::Serializer;
+use serde::de::DeserializeSeed;
 use serde_json::ser::Formatter;
 
-use super::{descriptor_of, required};
+use super::{PLAN, descriptor_of, required, wire};
 
 const READ: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
 const WRITE: SerializeOptions = SerializeOptions::new()
@@ -18,6 +20,28 @@ const WRITE: SerializeOptions = SerializeOptions::new()
 
 /// Reads a JSON body; unknown fields and unknown values of enums are ignored. The errors are Mesos's texts.
 pub fn read_json<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
+    match read_usual(body) {
+        Some(message) => Ok(message),
+        None => read_any(body),
+    }
+}
+
+/// By the straight way, as far as it leads.
+pub(super) fn read_usual<M: Message + Name + Default>(body: &[u8]) -> Option<M> {
+    let mut bytes = Vec::with_capacity(body.len());
+    let mut text = serde_json::Deserializer::from_slice(body);
+    let seed = wire::MessageSeed {
+        plan: &PLAN,
+        of: PLAN.find(&M::full_name())?,
+        out: &mut bytes,
+    };
+    seed.deserialize(&mut text).ok()?;
+    text.end().ok()?;
+    M::decode(bytes.as_slice()).ok()
+}
+
+/// Whatever it is, and what is wrong with it.
+pub(super) fn read_any<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
     let wrong = |why: &str| format!("Failed to convert JSON into {} protobuf: {why}", M::NAME);
     let descriptor = descriptor_of::<M>().ok_or_else(|| wrong("there is no such message"))?;
     let mut text = serde_json::Deserializer::from_slice(body);
@@ -60,6 +84,17 @@ fn near(body: &[u8], line: usize, column: usize) -> String {
 
 /// Writes a message.
 pub fn write_json<M: Message + Name>(message: &M) -> Vec<u8> {
+    let bytes = message.encode_to_vec();
+    let mut out = Vec::with_capacity(bytes.len() * 3);
+    let of = PLAN.find(&M::full_name());
+    match of.and_then(|of| wire::write(&PLAN, of, &bytes, &mut out)) {
+        Some(()) => out,
+        None => write_any(message),
+    }
+}
+
+/// Whatever it is.
+pub(super) fn write_any<M: Message + Name>(message: &M) -> Vec<u8> {
     let mut out = Vec::new();
     let Some(descriptor) = descriptor_of::<M>() else {
         return out;
@@ -71,6 +106,20 @@ pub fn write_json<M: Message + Name>(message: &M) -> Vec<u8> {
         .transcode_from(message)
         .map(|()| dynamic.serialize_with_options(&mut writer, &WRITE));
     out
+}
+
+/// Writes text.
+pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    let mut writer = serde_json::Serializer::with_formatter(out, Ascii);
+    // Memory takes all, and text has always a JSON form.
+    let _ = writer.serialize_str(text);
 }
 
 /// Compact, with everything beyond ASCII escaped.

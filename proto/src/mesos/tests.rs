@@ -117,3 +117,71 @@ fn an_amount_of_nothing_is_said() {
     assert!(text.contains(r#""cpus":{"value":0.0}"#), "{text}");
     assert!(text.contains(r#""mem":{"value":2.5}"#), "{text}");
 }
+
+/// Whatever way is taken, the same comes of it.
+#[test]
+fn the_straight_ways_and_the_slow_one_read_and_write_the_same() {
+    let table = [
+        r#"{"type":"HEARTBEAT"}"#,
+        r#"{"type":"UPDATE","update":{"status":{"task_id":{"value":"a \"b\" é\u0001"},"state":"TASK_RUNNING","source":"SOURCE_EXECUTOR",
+        "agent_id":{"value":"s"},"timestamp":1.7e9,"uuid":"2sqcQqZtS4q7kzFe/eNxhw==","healthy":false,"labels":{"labels":[{"key":"k"},
+        {"key":"l","value":""}]},"container_status":{"network_infos":[{"ip_addresses":[{"protocol":"IPv4","ip_address":"127.0.0.1"}]},{}],
+        "executor_pid":7,"container_id":{"value":"c","parent":{"value":"p"}}}}}}"#,
+        r#"{"type":"OFFERS","offers":{"offers":[{"id":{"value":"o"},"framework_id":{"value":"f"},"agent_id":{"value":"s"},"hostname":"h",
+        "url":{"scheme":"http","address":{"hostname":"h","ip":"127.0.0.1","port":5051},"path":"/slave(1)"},
+        "resources":[{"name":"ports","type":"RANGES","ranges":{"range":[{"begin":31000,"end":18446744073709551615},{"begin":1,"end":2}]}},
+        {"name":"cpus","type":"SCALAR","scalar":{"value":0.1},"role":"*","reservations":[{"type":"DYNAMIC","role":"r"}]}],
+        "attributes":[],"executor_ids":[{"value":"e"}]}]}}"#,
+        r#"{"type":"FAILURE","failure":{"agentId":{"value":"s"},"status":-1}}"#,
+        r#"{"type":"MESSAGE","message":{"agent_id":{"value":"s"},"executor_id":{"value":"e"},"data":""}}"#,
+        r#"{"more":[{"a":[null]}],"type":"SUBSCRIBED","subscribed":{"framework_id":{"value":"f"},"heartbeat_interval_seconds":15,
+        "master_info":{"id":"m","ip":16777343,"port":5050,"capabilities":[{"type":"AGENT_UPDATE"},{}]}}}"#,
+    ];
+    for text in table {
+        let usual = super::json::read_usual::<Event>(text.as_bytes());
+        let any = super::json::read_any::<Event>(text.as_bytes()).expect(text);
+        assert!(
+            usual.is_some() || text.contains("-1"),
+            "the straight way does not lead through {text}"
+        );
+        assert_eq!(read_json::<Event>(text.as_bytes()).as_ref(), Ok(&any));
+        assert!(usual.is_none_or(|usual| usual == any), "{text}");
+        let (written, slowly) = (write_json(&any), super::json::write_any(&any));
+        assert_eq!(
+            String::from_utf8(written).expect("text"),
+            String::from_utf8(slowly).expect("text")
+        );
+        let body = any.encode_to_vec();
+        assert_eq!(read_protobuf::<Event>(&body).as_ref(), Ok(&any));
+    }
+}
+
+#[test]
+fn what_is_not_usual_is_read_the_slow_way() {
+    let table = [
+        r#"{"type":null}"#,
+        r#"{"type":"HEARTBEAT","type":"ERROR"}"#,
+        r#"{"type":"NOSUCH"}"#,
+        r#"{"type":8}"#,
+        r#"{"failure":{"status":"12"}}"#,
+        r#"{"failure":{"status":1.0}}"#,
+        r#"{"message":{"agent_id":{"value":"s"},"executor_id":{"value":"e"},"data":"_-8"}}"#,
+        r#"{"subscribed":{"framework_id":{"value":"f"},"heartbeat_interval_seconds":"NaN"}}"#,
+    ];
+    for text in table {
+        let usual = super::json::read_usual::<Event>(text.as_bytes());
+        assert_eq!(usual, None, "{text}");
+        read_json::<Event>(text.as_bytes()).expect(text);
+    }
+    for text in [
+        r#"{"update":{}}"#,
+        r#"{"update":[]}"#,
+        r#"{"offers":{"offers":{}}}"#,
+        "[]",
+        "{} x",
+    ] {
+        let usual = super::json::read_usual::<Event>(text.as_bytes());
+        assert_eq!(usual, None, "{text}");
+        read_json::<Event>(text.as_bytes()).expect_err(text);
+    }
+}
