@@ -1,6 +1,7 @@
 //! All that can happen to a master, in the past tense: decoded, authenticated and validated before it gets here.
 //! Start reading the core here, then `effect.rs`, then `core.rs`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proffer_model::link::{Hello, ToMaster};
@@ -217,6 +218,13 @@ pub enum OperatorCall {
         /// What.
         quota: Quota,
         /// More than the cluster has, or less than the role holds.
+        is_forced: bool,
+    },
+    /// Several at once, judged as they will stand together: all or none. One of nothing is removed.
+    SetQuotas {
+        /// Which.
+        quotas: BTreeMap<Role, Quota>,
+        /// As above.
         is_forced: bool,
     },
     /// No guarantee and no limit any more.

@@ -34,6 +34,7 @@ impl Core {
                 quota,
                 is_forced,
             } => self.set_quota(role, quota, is_forced),
+            OperatorCall::SetQuotas { quotas, is_forced } => self.set_quotas(quotas, is_forced),
             OperatorCall::RemoveQuota { role } => self.remove_quota(role),
             OperatorCall::SetWeight { role, weight } => self.set_weight(role, weight),
             OperatorCall::RemoveWeight { role } => self.remove_weight(role),
@@ -126,11 +127,14 @@ impl Core {
                 check_destruction(&volumes, &known.used)?;
                 Conversion::destroy(&volumes)
             }
-            Operation::Launch(_)
-            | Operation::LaunchGroup(_)
-            | Operation::Grow { .. }
-            | Operation::Shrink { .. } => {
-                let message = "operators reserve, unreserve, create and destroy";
+            Operation::Grow { volume, milli } => {
+                Conversion::grow(&known.total.minus(&known.used), &volume, milli)
+            }
+            Operation::Shrink { volume, milli } => {
+                Conversion::shrink(&known.total.minus(&known.used), &volume, milli)
+            }
+            Operation::Launch(_) | Operation::LaunchGroup(_) => {
+                let message = "operators do not launch tasks";
                 Err(Problem::new(code::FIELD_INVALID, message))
             }
         }?;

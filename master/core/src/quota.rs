@@ -24,20 +24,71 @@ impl Core {
         if self.registry.quotas.get(&role) == Some(&quota) {
             return Ok(());
         }
-        check_itself(&quota)?;
-        self.check_tree(&role, &quota)?;
+        self.judge_quota(&role, &quota, is_forced)?;
         if !is_forced {
-            self.check_capacity(&role, &quota)?;
             self.check_consumed(&role, &quota.limits)?;
         }
         let is_new = !self.registry.quotas.contains_key(&role);
         check_room(self.registry.quotas.len(), is_new)?;
+        self.keep_quota(role, quota);
+        Ok(())
+    }
+
+    /// All of these, or none: each is judged as if the others stood already.
+    pub(crate) fn set_quotas(
+        &mut self,
+        quotas: BTreeMap<Role, Quota>,
+        is_forced: bool,
+    ) -> Result<(), Problem> {
+        self.check_store_keeps_up()?;
+        let before = self.registry.quotas.clone();
+        for (role, quota) in &quotas {
+            match *quota == Quota::default() {
+                true => self.registry.quotas.remove(role),
+                false => self.registry.quotas.insert(role.clone(), quota.clone()),
+            };
+        }
+        let fresh = quotas.iter().filter(|(role, quota)| {
+            **quota != Quota::default() && before.get(*role) != Some(*quota)
+        });
+        let judged = fresh.clone().try_for_each(|(role, quota)| {
+            let judged = self.judge_quota(role, quota, is_forced);
+            judged.map_err(|problem| problem.within(role))
+        });
+        let count = self.registry.quotas.len();
+        let is_more = count > before.len();
+        self.registry.quotas.clone_from(&before);
+        judged?;
+        check_room(count.saturating_sub(1), is_more)?;
+        for (role, quota) in fresh.filter(|_| !is_forced) {
+            let judged = self.check_consumed(role, &quota.limits);
+            judged.map_err(|problem| problem.within(role))?;
+        }
+        for (role, quota) in quotas {
+            if quota == Quota::default() {
+                self.remove_quota(role)?;
+            } else if self.registry.quotas.get(&role) != Some(&quota) {
+                self.keep_quota(role, quota);
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_quota(&self, role: &Role, quota: &Quota, is_forced: bool) -> Result<(), Problem> {
+        check_itself(quota)?;
+        self.check_tree(role, quota)?;
+        match is_forced {
+            true => Ok(()),
+            false => self.check_capacity(role, quota),
+        }
+    }
+
+    fn keep_quota(&mut self, role: Role, quota: Quota) {
         let of = role.clone();
         self.persist(Change::SetQuota { role, quota });
         self.sync_quota(&of);
         self.make_room(&of);
         self.triggers.sweep();
-        Ok(())
     }
 
     pub(crate) fn remove_quota(&mut self, role: Role) -> Result<(), Problem> {

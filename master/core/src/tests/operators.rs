@@ -76,6 +76,39 @@ fn one_offer(world: &mut World, session: SessionId) -> (OfferId, Resources) {
 }
 
 #[test]
+fn several_quotas_are_set_all_or_none() {
+    let mut world = World::new();
+    world.agent("a", "cpus:10;mem:100");
+    set_quota(&mut world, "eng", quota("cpus:2", ""), false).expect("a quota");
+    let set = |world: &mut World, all: &[(&str, &str)]| {
+        let quotas = all
+            .iter()
+            .map(|(role, cpus)| (role.parse().expect("a role"), quota(cpus, "")));
+        world.operator(OperatorCall::SetQuotas {
+            quotas: quotas.collect(),
+            is_forced: false,
+        })
+    };
+    // The second is more than there is: nothing of the first is left.
+    let refused = set(&mut world, &[("db", "cpus:1"), ("web", "cpus:50")]);
+    assert!(refused.expect_err("too much").is(code::QUOTA_EXCEEDED));
+    let roles = |world: &World| -> Vec<String> {
+        let all = world.written.quotas.keys();
+        all.map(ToString::to_string).collect()
+    };
+    assert_eq!(roles(&world), ["eng"]);
+    // Each alone would not do: what is beneath is part of what is above.
+    set(&mut world, &[("eng", "cpus:6"), ("eng/web", "cpus:5")]).expect("together they fit");
+    assert_eq!(roles(&world), ["eng", "eng/web"]);
+    set(
+        &mut world,
+        &[("eng", ""), ("eng/web", ""), ("ops", "cpus:9")],
+    )
+    .expect("in the place");
+    assert_eq!(roles(&world), ["ops"]);
+}
+
+#[test]
 fn a_quota_must_make_sense() {
     let mut world = World::new();
     world.agent("a", "cpus:10;mem:100");

@@ -96,6 +96,44 @@ fn in_a_new_term(world: &World, agent: &AgentId) -> Resources {
 }
 
 #[test]
+fn operators_grow_and_shrink_a_volume_that_no_task_uses() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;disk:100");
+    let agent = world.welcomed(link);
+    let id: VolumeId = "v".parse().expect("an id");
+    let grow = |milli| Operation::Grow {
+        volume: id.clone(),
+        milli,
+    };
+    let shrink = |milli| Operation::Shrink {
+        volume: id.clone(),
+        milli,
+    };
+    let reserve = Operation::Reserve(reserved("disk:50", None));
+    operate(&mut world, &agent, reserve).expect("reserved");
+    let create = Operation::Create(volume("v", 20, false));
+    operate(&mut world, &agent, create).expect("created");
+    let session = framework(&mut world, 1);
+    operate(&mut world, &agent, grow(10_000)).expect("its offer is taken back");
+    operate(&mut world, &agent, shrink(5_000)).expect("shrunk");
+    let total = r("cpus:4;disk:50").plus(&reserved("disk:25", None));
+    let total = total.plus(&volume("v", 25, false));
+    assert_eq!(world.core.agents.by_id[&agent].total, total);
+    assert_eq!(in_a_new_term(&world, &agent), total);
+    operate(&mut world, &agent, shrink(25_000)).expect_err("nothing would be left");
+    operate(&mut world, &agent, grow(25_001)).expect_err("there is no such disk");
+    let task = on("t", "cpus:1", &volume("v", 25, false));
+    world.pass_s(2);
+    assert_eq!(
+        accept(&mut world, session, vec![Operation::launch(task)]),
+        ["launched"]
+    );
+    for operation in [grow(1_000), shrink(1_000)] {
+        operate(&mut world, &agent, operation).expect_err("a task uses it");
+    }
+}
+
+#[test]
 fn a_volume_grows_and_shrinks_in_an_accept_and_in_the_log() {
     let mut world = World::new();
     let link = world.agent("a", "cpus:4;disk:100");
