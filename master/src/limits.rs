@@ -144,6 +144,10 @@ pub const MESOS_EVENTS_MAX: usize = 64;
 /// Frameworks of Mesos's API of which a master remembers in its term that they were subscribed; the oldest are forgotten, and
 /// their calls are answered as those of unknown ones.
 pub const MESOS_REMEMBERED_MAX: usize = 10_000;
+/// How often lost agents are looked for, for the frameworks of Mesos's API that are subscribed.
+pub const MESOS_LOSSES_INTERVAL: Duration = Duration::from_secs(1);
+/// Lost agents that a framework is still to be told of; of the oldest beyond it is not told, and finds out when it reconciles.
+pub const MESOS_LOSSES_MAX: usize = 16_384;
 /// Pages and answers of Mesos's operator API that are written at once; further ones wait. So that launches never wait for
 /// them.
 pub const MESOS_PAGES_AT_ONCE_MAX: usize = 2;

@@ -10,6 +10,7 @@ mod demand;
 mod events;
 mod http;
 mod intent;
+mod losses;
 mod operator;
 mod pace;
 mod principals;

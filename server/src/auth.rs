@@ -9,5 +9,5 @@ mod origin;
 mod token;
 
 pub use authorize::{Action, Object, authorize};
-pub use guard::{ANONYMOUS, Guard, LOCAL};
+pub use guard::{ANONYMOUS, Guard, LOCAL, SaidName};
 pub use token::{LocalToken, default_token_path};

@@ -76,3 +76,5 @@ pub const MESOS_LARGE_BODY_LEN: usize = 64 * 1024;
 pub const MESOS_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Large ones that are read or decoded at once; further ones are read on when one of these is done.
 pub const MESOS_LARGE_BODIES_MAX: usize = 16;
+/// Of those, the ones that are decoded at once, for what they become is many times as long; further ones wait.
+pub const MESOS_DECODED_MAX: usize = 2;

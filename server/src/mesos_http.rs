@@ -22,7 +22,9 @@ use proffer_proto::mesos::{Readable, read_json, read_protobuf, write_json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::limits::{MESOS_BODY_TIMEOUT, MESOS_LARGE_BODIES_MAX, MESOS_LARGE_BODY_LEN};
+use crate::limits::{
+    MESOS_BODY_TIMEOUT, MESOS_DECODED_MAX, MESOS_LARGE_BODIES_MAX, MESOS_LARGE_BODY_LEN,
+};
 
 /// The header that names a framework's stream.
 pub const STREAM_ID: &str = "Mesos-Stream-Id";
@@ -146,9 +148,13 @@ fn is_in(media: Media, range: &str) -> bool {
 /// Large bodies that are read or decoded at this moment, of all callers together.
 static LARGE: Semaphore = Semaphore::const_new(MESOS_LARGE_BODIES_MAX);
 
+/// Large bodies that are decoded at this moment: what a body of `[{},{},…]` becomes is many times as long.
+static DECODED: Semaphore = Semaphore::const_new(MESOS_DECODED_MAX);
+
 async fn take<M: Readable>(body: Body, media: Media) -> Result<M, Response> {
     match timeout(MESOS_BODY_TIMEOUT, collect(body)).await {
         Ok(Ok((bytes, place))) if place.is_some() => {
+            let _turn = DECODED.acquire().await;
             // Long enough to be felt by others.
             let decoded = tokio::task::spawn_blocking(move || decode(&bytes, media)).await;
             drop(place);
@@ -339,6 +345,21 @@ mod tests {
             answered(get.expect("a request")).await,
             (405, text.to_owned())
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_a_byte_a_second_is_not_waited_for() {
+        let bytes = futures::stream::repeat(Bytes::from_static(b" "));
+        let slow = bytes.then(|byte| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::convert::Infallible>(byte)
+        });
+        let request = Request::post("/api/v1/scheduler").header(JSON.0, JSON.1);
+        let request = request.body(Body::from_stream(slow)).expect("a request");
+        let began = tokio::time::Instant::now();
+        let text = "The body did not arrive in 30 seconds";
+        assert_eq!(answered(request).await, (408, text.to_owned()));
+        assert!(began.elapsed() <= MESOS_BODY_TIMEOUT + Duration::from_secs(1));
     }
 
     #[tokio::test]

@@ -289,6 +289,11 @@ fn a_framework_on_mesoshttp_finds_the_next_leader() {
 }
 
 #[test]
+fn a_framework_on_avmesos_finds_the_next_leader() {
+    Stage::set().survives("mesoshttp_framework.py", &["avmesos"], "registered ");
+}
+
+#[test]
 fn an_operator_on_pymesos_hears_what_changes_and_sets_a_quota() {
     let stage = Stage::set();
     let place = stage.cluster.master_place(stage.leader());

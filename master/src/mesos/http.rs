@@ -13,7 +13,7 @@ use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
 use proffer_model::{FrameworkId, Leader, Principal};
 use proffer_proto::mesos::v1::scheduler::{Call, call};
 use proffer_proto::mesos::v1::{self, master_info};
-use proffer_server::auth::{Action, Object, authorize};
+use proffer_server::auth::{Action, Object, SaidName, authorize};
 use proffer_server::mesos_http::{Called, Media, STREAM_ID, accepted, bad_request, read, refusal};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -21,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::events;
 use super::intent::Intent;
+use super::losses::Losses;
 use super::pace::{Pace, Rates};
 use super::registry::{Asked, Found, Registry};
 use super::stream::Stream;
@@ -49,6 +50,7 @@ pub(crate) struct Endpoint {
     registry: Registry,
     places: Arc<Semaphore>,
     view: View,
+    losses: Losses,
     rates: Rates,
 }
 
@@ -56,6 +58,7 @@ impl Endpoint {
     /// Of this master, in the term of this inbox.
     pub(crate) fn new(inbox: Inbox, view: View, me: Leader, rates: Rates) -> Self {
         Self {
+            losses: Losses::new(view.clone(), inbox.tenure.clone()),
             inbox,
             me,
             registry: Registry::default(),
@@ -76,11 +79,15 @@ impl Endpoint {
 
     async fn subscribe(
         &self,
-        principal: Principal,
+        caller: Caller,
         call: Call,
         media: Media,
         headers: &HeaderMap,
     ) -> Response {
+        let Caller {
+            principal,
+            said: name,
+        } = caller;
         if headers.contains_key(STREAM_ID) {
             return bad_request("Subscribe calls should not include the 'Mesos-Stream-Id' header");
         }
@@ -93,6 +100,9 @@ impl Endpoint {
         let said = id_of(subscribe.framework_info.id.as_ref()).unwrap_or_default();
         if said != given {
             return invalid("'framework_id' differs from 'subscribe.framework_info.id'");
+        }
+        if let Err(text) = check_said(name.as_ref(), &subscribe.framework_info) {
+            return invalid(&text);
         }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return refusal(
@@ -108,12 +118,9 @@ impl Endpoint {
         let framework = framework.map(|id| FrameworkId::new(&id)).transpose();
         let limits = subscribe.offer_constraints.as_ref();
         let suppressed = &subscribe.suppressed_roles;
-        let intent = Intent::of(
-            subscribe.framework_info,
-            suppressed,
-            limits,
-            principal.clone(),
-        );
+        let mut info = subscribe.framework_info;
+        info.principal = info.principal.or(name.map(|name| name.0));
+        let intent = Intent::of(info, suppressed, limits, principal.clone());
         let master = master_info(&self.me).await;
         let begun = intent.and_then(|intent| {
             let framework = framework.map_err(|problem| problem.message)?;
@@ -129,6 +136,7 @@ impl Endpoint {
                     principal,
                     registry: self.registry.clone(),
                     id: stream_id.clone(),
+                    losses: self.losses.follow(),
                     pace: Pace::new(self.rates),
                     calls_at_once: self.rates.at_once(SESSION_CALLS_MAX),
                     events,
@@ -231,11 +239,29 @@ async fn scheduler(State(endpoint): State<Endpoint>, request: Request) -> Respon
     match call.r#type() {
         call::Type::Unknown => invalid("Expecting 'type' to be present"),
         call::Type::Subscribe => {
-            endpoint
-                .subscribe(principal, call, media, &head.headers)
-                .await
+            let caller = Caller {
+                principal,
+                said: head.extensions.get::<SaidName>().cloned(),
+            };
+            endpoint.subscribe(caller, call, media, &head.headers).await
         }
         _ => endpoint.pass_on(call, &head.headers).await,
+    }
+}
+
+/// Who calls: who it is, and by which name.
+struct Caller {
+    principal: Principal,
+    said: Option<SaidName>,
+}
+
+/// The name that a framework calls with is the principal that it says it has.
+fn check_said(said: Option<&SaidName>, info: &v1::FrameworkInfo) -> Result<(), String> {
+    match (said, &info.principal) {
+        (Some(SaidName(said)), Some(principal)) if said != principal => Err(format!(
+            "Authenticated principal '{said}' does not match principal '{principal}' set in `FrameworkInfo`"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -373,6 +399,7 @@ pub(crate) fn everywhere(standing: Arc<Standing>) -> Router {
     Router::new()
         .route("/redirect", get(redirect))
         .route("/master/redirect", get(redirect))
+        .route("/master/health", get(health))
         .route("/version", get(version))
         .route("/master/version", get(version))
         .with_state(standing)
@@ -384,6 +411,11 @@ async fn elsewhere(State(standing): State<Arc<Standing>>) -> Response {
 
 async fn redirect(State(standing): State<Arc<Standing>>) -> Response {
     to_leader(&standing, "")
+}
+
+/// That it answers is the answer.
+async fn health() -> StatusCode {
+    StatusCode::OK
 }
 
 async fn version(State(standing): State<Arc<Standing>>) -> Response {
@@ -402,4 +434,27 @@ pub(super) fn to_leader(standing: &Standing, path: &str) -> Response {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_that_a_framework_calls_with_is_its_principal() {
+        let said = SaidName("me".to_owned());
+        let info = |principal: Option<&str>| v1::FrameworkInfo {
+            principal: principal.map(str::to_owned),
+            ..v1::FrameworkInfo::default()
+        };
+        for (said, principal, is_good) in [
+            (Some(&said), Some("me"), true),
+            (Some(&said), None, true),
+            (None, Some("other"), true),
+            (Some(&said), Some("other"), false),
+        ] {
+            let checked = check_said(said, &info(principal));
+            assert_eq!(checked.is_ok(), is_good, "{said:?} {principal:?}");
+        }
+    }
 }

@@ -32,7 +32,8 @@ impl<'a> Names<'a> {
     }
 }
 
-fn rename(resources: &mut [Resource], from: &str, to: &str) {
+/// Gives a principal of reservations and volumes another name.
+pub(super) fn rename(resources: &mut [Resource], from: &str, to: &str) {
     let change = |name: &mut Option<String>| {
         if name.as_deref() == Some(from) {
             *name = Some(to.to_owned());

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_master_core::event::SessionId;
-use proffer_model::Principal;
 use proffer_model::session::Call;
+use proffer_model::{AgentId, Principal};
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_server::clock;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,8 @@ pub(super) struct Stream {
     pub(super) registry: Registry,
     /// The stream's id, as the framework knows it.
     pub(super) id: String,
+    /// Agents that are lost.
+    pub(super) losses: broadcast::Receiver<AgentId>,
     /// When its calls go to the core.
     pub(super) pace: Pace,
     /// How many of them at once.
@@ -84,6 +86,7 @@ enum Next {
     Arrival(Arrival<Numbered>),
     Asked(Asked),
     Held(Asked),
+    Lost(AgentId),
     Beat,
     Time,
 }
@@ -205,6 +208,8 @@ impl Stream {
                 Next::Arrival(arrival)
             }
             Some(asked) = self.calls.recv(), if takes_calls => Next::Asked(asked),
+            // Of those that it was too slow for it finds out when it reconciles.
+            Ok(agent) = self.losses.recv(), if is_clear && ends_at.is_none() => Next::Lost(agent),
             _ = beat.tick() => Next::Beat,
             // Whoever does not take what waits need not be told again.
             () = wait_until(retries_at) => Next::Time,
@@ -232,6 +237,7 @@ impl Stream {
                 Some(Vec::new())
             }
             Next::Asked(asked) | Next::Held(asked) => Some(self.on_asked(now, asked)),
+            Next::Lost(agent) => Some(self.subscription.on_agent_lost(&agent)),
             Next::Beat => {
                 if self.subscription.framework.is_some() && flow.waiting.len() < MESOS_EVENTS_MAX {
                     flow.waiting.push_back(events::heartbeat());

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event as Told, OperationResult};
 use proffer_model::{
-    AgentId, FrameworkId, Generation, Offer, OfferId, Problem, Reason, Resources, Role, Status,
-    TaskId, TaskState, Time, code,
+    AgentId, FrameworkId, Generation, Offer, OfferId, Problem, Reason, Resources, Role, TaskId,
+    Time, code,
 };
 use proffer_proto::mesos::v1;
 use proffer_proto::mesos::v1::scheduler::Event;
@@ -84,8 +84,6 @@ pub(super) struct Subscription {
     is_snapshot: bool,
     /// Reconciliations that wait for the end of the snapshot, whose statuses look like their answers.
     held: Vec<Call>,
-    /// Agents of which the framework was told that they are lost.
-    lost: BTreeSet<AgentId>,
     /// Its inverse offers, by agent.
     inverse: BTreeMap<AgentId, String>,
 }
@@ -121,7 +119,6 @@ impl Subscription {
             generation: 0,
             is_snapshot: true,
             held: Vec::new(),
-            lost: BTreeSet::new(),
             inverse: BTreeMap::new(),
         };
         Ok((fresh, call))
@@ -153,14 +150,12 @@ impl Subscription {
                 .map(|offer| tell(events::rescind(offer)))
                 .collect(),
             Told::Updated(status) => {
-                let mut outs = self.failures(&status);
                 let is_snapshot = self.is_snapshot;
                 let capabilities = self.capabilities;
                 let steps =
                     self.updates
                         .on_status(now, sequence, status, is_snapshot, capabilities);
-                outs.extend(self.steps(steps));
-                outs
+                self.steps(steps)
             }
             Told::Closed(problem) => self.on_closed(&problem),
             Told::Message {
@@ -317,22 +312,12 @@ impl Subscription {
         outs
     }
 
-    /// An agent is lost when the first of its tasks is unreachable.
-    fn failures(&mut self, status: &Status) -> Vec<Out> {
-        let Some(agent) = &status.agent else {
-            return Vec::new();
-        };
-        if self.is_snapshot || status.reason == Reason::Reconciled {
-            return Vec::new();
-        }
-        if status.state != TaskState::Unreachable {
-            self.lost.remove(agent);
-            return Vec::new();
-        }
-        match self.lost.insert(agent.clone()) {
-            true => vec![tell(events::failure(agent, None))],
-            false => Vec::new(),
-        }
+    /// Every framework is told, whether it had tasks there or not.
+    pub(super) fn on_agent_lost(&self, agent: &AgentId) -> Vec<Out> {
+        let told = self.framework.is_some();
+        told.then(|| tell(events::failure(agent, None)))
+            .into_iter()
+            .collect()
     }
 
     fn on_closed(&mut self, problem: &Problem) -> Vec<Out> {
@@ -343,6 +328,9 @@ impl Subscription {
                 return vec![Out::Over(framework), Out::End];
             }
             "Framework has been removed".to_owned()
+        } else if problem.is(code::SESSION_RATE_LIMITED) {
+            // An ERROR would end the framework; a stream that ends is begun anew, later each time.
+            return vec![Out::End];
         } else if problem.is(code::ID_INVALID) && self.framework.is_none() {
             // An id that masters give, and that this cluster's has not given or has forgotten.
             "Framework has been removed".to_owned()
@@ -370,6 +358,8 @@ impl Subscription {
                 "'framework_id' differs from 'update_framework.framework_info.id'".to_owned(),
             );
         }
+        // By what name it calls it need not say.
+        info.principal = info.principal.or_else(|| known.principal.clone());
         for (is_same, field) in [
             (info.user == known.user, "user"),
             (info.checkpoint() == known.checkpoint(), "checkpoint"),

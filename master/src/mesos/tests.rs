@@ -282,3 +282,15 @@ fn a_group_that_no_message_can_hold_is_refused_whole() {
     );
     assert_eq!(told(&outs), vec![error; 100]);
 }
+
+#[test]
+fn every_framework_is_told_of_an_agent_that_is_lost() {
+    let outs = subscribed().on_agent_lost(&AgentId::new("a").expect("an id"));
+    let [Out::Tell(event)] = outs.as_slice() else {
+        panic!("{outs:?}")
+    };
+    assert_eq!(event.r#type(), event::Type::Failure);
+    let failure = event.failure.as_ref().expect("a part");
+    let agent = failure.agent_id.as_ref().map(|agent| agent.value.as_str());
+    assert_eq!((agent, failure.status), (Some("a"), None));
+}

@@ -145,6 +145,16 @@ impl Stream {
         }
     }
 
+    /// The next of this kind, whatever comes before it.
+    async fn skip_to(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.next().await.expect("an event");
+            if event["type"] == kind {
+                return event[kind.to_lowercase()].clone();
+            }
+        }
+    }
+
     async fn offer(&mut self) -> Value {
         self.expect("OFFERS").await["offers"][0].clone()
     }
@@ -377,6 +387,7 @@ async fn invalid_subscriptions_are_told_so_in_a_stream() {
     let gone = Stream::subscribe(&master, json!({})).await;
     gone.accepted(&master, "TEARDOWN", json!({})).await;
     let multi = json!([{"type": "MULTI_ROLE"}]);
+    let many: Vec<String> = (0..101).map(|number| format!("r{number}")).collect();
     let table = [
         (
             json!({"role": "a b"}),
@@ -394,6 +405,10 @@ async fn invalid_subscriptions_are_told_so_in_a_stream() {
             json!({"id": {"value": gone.framework}}),
             "Framework has been removed",
         ),
+        (
+            json!({"roles": many, "capabilities": multi}),
+            "'FrameworkInfo.roles' has 101 roles, more than 100",
+        ),
     ];
     for (more, message) in table {
         let mut body = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info(&more)}});
@@ -404,6 +419,57 @@ async fn invalid_subscriptions_are_told_so_in_a_stream() {
         assert_eq!(stream.next().await, None);
     }
     master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_id_is_none() {
+    let master = Master::start("memory").await;
+    let empty = json!({"id": {"value": ""}});
+    let first = Stream::subscribe(&master, empty.clone()).await;
+    let body = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info(&empty)}});
+    let mut second = Stream::open(&master, &body).await;
+    let second = second.expect("SUBSCRIBED").await["framework_id"]["value"].clone();
+    assert!(!first.framework.is_empty() && second != "" && second != first.framework.as_str());
+    let health = ask(&master, "GET /master/health", "", b"").await;
+    assert_eq!((health.code, health.body.as_str()), (200, ""));
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_told_though_the_framework_changes_meanwhile() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    agent.hello("", vec![]).await;
+    let mut stream = Stream::subscribe(&master, json!({})).await;
+    for round in 0..5 {
+        let offer = stream.skip_to("OFFERS").await["offers"][0].clone();
+        let name = format!("much-{round}");
+        let launch = json!({"task_infos": [task(&name, &offer, 999.0)]});
+        let accept = json!({
+            "offer_ids": [offer["id"]],
+            "operations": [{"type": "LAUNCH", "launch": launch}],
+            "filters": {"refuse_seconds": 0},
+        });
+        let update = json!({"framework_info": info_of(&stream, &json!({"name": name}))});
+        let (answer, ()) = tokio::join!(
+            stream.call(&master, "UPDATE_FRAMEWORK", update),
+            stream.accepted(&master, "ACCEPT", accept),
+        );
+        assert_eq!(answer.code, 200, "{}", answer.body);
+        let status = stream.skip_to("UPDATE").await["status"].clone();
+        assert_eq!(status["task_id"]["value"], name.as_str(), "{status}");
+        let update = json!({"framework_info": info_of(&stream, &json!({"name": "again"}))});
+        let answer = stream.call(&master, "UPDATE_FRAMEWORK", update).await;
+        assert_eq!(answer.code, 200, "{}", answer.body);
+    }
+    master.stop().await;
+}
+
+/// What a framework says of itself later, with its id.
+fn info_of(stream: &Stream, more: &Value) -> Value {
+    let mut all = info(more);
+    all["id"] = json!({"value": stream.framework});
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -464,6 +530,10 @@ async fn calls_that_are_none_are_refused_in_mesos_words() {
     let with_id = format!("{JSON}Mesos-Stream-Id: bad\r\n");
     let uuid = r#""type":"ACKNOWLEDGE","acknowledge":{"agent_id":{"value":"a"},"task_id":{"value":"t"},"uuid":"AA=="}"#;
     let subscribe = r#"{"type":"SUBSCRIBE","framework_id":{"value":"a"},"subscribe":{"framework_info":{"user":"","name":""}}}"#;
+    let long = "A".repeat(90_000);
+    let long = format!(
+        r#""type":"MESSAGE","message":{{"agent_id":{{"value":"a"}},"executor_id":{{"value":"e"}},"data":"{long}"}}"#
+    );
     let deep = format!(r#"{{"more":{}}}"#, "[".repeat(10_000));
     let invalid = |text: &str| format!("Failed to validate scheduler::Call: {text}");
     let table: Vec<(&str, String, u16, String)> = vec![
@@ -523,6 +593,12 @@ async fn calls_that_are_none_are_refused_in_mesos_words() {
             invalid("Expecting 'accept' to be present"),
         ),
         (JSON, of(uuid), 400, invalid("Not a valid UUID")),
+        (
+            JSON,
+            of(&long),
+            400,
+            invalid("'message.data' is longer than 64 KiB"),
+        ),
         (
             JSON,
             of(r#""acknowledge":{"uuid":"%%%"}"#),
@@ -645,6 +721,10 @@ async fn who_stands_by_says_where_the_leader_is() {
     let first = Stream::subscribe(&masters[0], json!({"failover_timeout": 0.0})).await;
     let id = json!({"id": {"value": first.framework}, "failover_timeout": 0.0});
     stage.elect(&masters, 1).await;
+    let revive = json!({"type": "REVIVE", "framework_id": {"value": first.framework}});
+    let early = post(&masters[1], JSON, &revive.to_string()).await;
+    let text = "Framework is not subscribed";
+    assert_eq!((early.code, early.body.as_str()), (403, text));
     let second = Stream::subscribe(&masters[1], id).await;
     assert_eq!(first.framework, second.framework);
     for master in masters {

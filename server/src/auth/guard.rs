@@ -21,6 +21,11 @@ pub const LOCAL: &str = "local";
 /// Who has none, where that is allowed.
 pub const ANONYMOUS: &str = "anonymous";
 
+/// The user of `Authorization: Basic`, in the extensions of a request that came with the token as its password: the name that
+/// a client of Mesos's knows itself by. It says nothing about what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaidName(pub String);
+
 /// What is needed to decide who calls.
 #[derive(Clone, Debug)]
 pub struct Guard {
@@ -72,6 +77,10 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         origin::check(&parts, ends.local.ip(), &self.names)?;
         let name = self.identify(&parts, ends.peer)?;
+        if let Some((said, _)) = basic(&parts).filter(|(said, _)| name == LOCAL && !said.is_empty())
+        {
+            parts.extensions.insert(SaidName(said));
+        }
         parts.extensions.insert(Principal::new(name)?);
         Ok(Request::from_parts(parts, body))
     }
@@ -89,7 +98,7 @@ impl Guard {
             return Err(missing("the token is not this server's"));
         }
         // Mesos's clients have no other way; Marathon's tools send passwords of their own, which are as good as none.
-        if basic_password(parts).is_some_and(|offered| self.token.matches(&offered)) {
+        if basic(parts).is_some_and(|(_, offered)| self.token.matches(&offered)) {
             return Ok(LOCAL);
         }
         if self.insecure_allow_unauthenticated && is_loopback(peer.ip()) || is_open(parts) {
@@ -100,9 +109,10 @@ impl Guard {
 }
 
 /// What Prometheus, load balancers and Mesos's clients ask for without a token.
-const OPEN: [&str; 6] = [
+const OPEN: [&str; 7] = [
     "/metrics",
     "/health",
+    "/master/health",
     "/version",
     "/master/version",
     "/redirect",
@@ -114,16 +124,16 @@ fn is_open(parts: &Parts) -> bool {
     matches!(parts.method, Method::GET | Method::HEAD) && OPEN.contains(&parts.uri.path())
 }
 
-/// The password of `Authorization: Basic …`, whoever it is said to be of.
-fn basic_password(parts: &Parts) -> Option<String> {
+/// The user and the password of `Authorization: Basic …`.
+fn basic(parts: &Parts) -> Option<(String, String)> {
     let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, coded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
     let text = String::from_utf8(decode_base64(coded.trim())?).ok()?;
-    let (_, password) = text.split_once(':')?;
-    Some(password.to_owned())
+    let (name, password) = text.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
 }
 
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
@@ -212,6 +222,9 @@ mod tests {
             };
             let verdict = guard.admit(request.expect("a request"), ends);
             assert_eq!(verdict.is_ok(), admitted, "{name}:{password}");
+            let said = verdict.ok();
+            let said = said.and_then(|request| request.extensions().get::<SaidName>().cloned());
+            assert_eq!(said.map(|said| said.0), admitted.then(|| name.to_owned()));
         }
     }
 

@@ -11,12 +11,13 @@ use proffer_proto::mesos::v1::master::response::{
     GetOperations, GetVersion, Type as Answer,
 };
 use proffer_proto::mesos::v1::master::{self, Call, call::Type};
-use proffer_proto::mesos::v1::{Flag, Metric, VersionInfo, maintenance};
-use proffer_server::auth::Action;
+use proffer_proto::mesos::v1::{Flag, Metric, Resource, VersionInfo, maintenance};
+use proffer_server::auth::{Action, SaidName};
 use proffer_server::clock;
 use proffer_server::mesos_http::{Called, Media, read};
 
 use super::super::http::VERSION;
+use super::super::principals::rename;
 use super::answers::response_json;
 use super::changes::{Refusal, change};
 use super::figures;
@@ -36,7 +37,11 @@ impl Desk {
     pub(super) async fn call(self: &Arc<Self>, request: Request) -> Response {
         let may = caller(&request, Action::Read);
         let may_change = caller(&request, Action::Operate);
-        let Called { call, media, .. } = match read::<Call>(request).await {
+        let Called {
+            mut call,
+            media,
+            head,
+        } = match read::<Call>(request).await {
             Ok(called) => called,
             Err(refused) => return refused,
         };
@@ -48,6 +53,11 @@ impl Desk {
             }
             if let Some(answer) = self.read(kind, media).await? {
                 return Ok(answer);
+            }
+            if let Some(SaidName(said)) = head.extensions.get() {
+                for resources in resources_of(&mut call) {
+                    rename(resources, said, principal.as_str());
+                }
             }
             let Some(change) = change(kind, &call, &principal) else {
                 return Err(Refusal::not_here(""));
@@ -120,6 +130,27 @@ impl Desk {
         };
         Ok(Some(written(self.write(write).await?, media)))
     }
+}
+
+/// The resources that a change names, where principals may be named.
+fn resources_of(call: &mut Call) -> Vec<&mut [Resource]> {
+    let mut all: Vec<&mut [Resource]> = Vec::new();
+    if let Some(it) = &mut call.reserve_resources {
+        all.extend([it.source.as_mut_slice(), it.resources.as_mut_slice()]);
+    }
+    if let Some(it) = &mut call.unreserve_resources {
+        all.push(&mut it.resources);
+    }
+    if let Some(it) = &mut call.create_volumes {
+        all.push(&mut it.volumes);
+    }
+    if let Some(it) = &mut call.destroy_volumes {
+        all.push(&mut it.volumes);
+    }
+    if let Some(it) = &mut call.grow_volume {
+        all.push(std::slice::from_mut(&mut it.addition));
+    }
+    all
 }
 
 fn response_bytes(response: &master::Response, media: Media) -> Vec<u8> {

@@ -9,7 +9,7 @@ use proffer_model::id::ResourceName;
 use proffer_model::limits::{DURATION_MAX, RESOURCE_NAMES_MAX};
 use proffer_model::operation::Operation;
 use proffer_model::{
-    Kind, Limits, Principal, Problem, Quantities, Quota, Resources, Role, Weight, code,
+    Kind, Limits, Principal, Problem, Quantities, Quota, Resources, Role, VolumeId, Weight, code,
 };
 use proffer_proto::mesos::v1::master::Call;
 use proffer_proto::mesos::v1::master::call::{DrainAgent, ReserveResources};
@@ -111,9 +111,30 @@ pub(super) fn change(kind: Kinds, call: &Call, principal: &Principal) -> Option<
             let volumes = some(&asked.volumes, "volumes", principal);
             volumes.and_then(|it| on_agent(&asked.agent_id, Operation::Destroy(it)))
         }
-        Kinds::GrowVolume | Kinds::ShrinkVolume => Err(Refusal::not_here(
-            "Volumes are grown and shrunk by their frameworks alone",
-        )),
+        Kinds::GrowVolume => {
+            let asked = call.grow_volume.as_ref()?;
+            let addition = std::slice::from_ref(&asked.addition);
+            let addition = some(addition, "resources", principal);
+            let operation = addition.and_then(|it| {
+                Ok(Operation::Grow {
+                    volume: volume_id(&asked.volume)?,
+                    milli: it.scalar("disk"),
+                })
+            });
+            operation.and_then(|it| on_agent(&of_volume(asked.agent_id.as_ref()), it))
+        }
+        Kinds::ShrinkVolume => {
+            let asked = call.shrink_volume.as_ref()?;
+            let milli = milli_of(asked.subtract.value);
+            let milli = milli.map_err(|why| Refusal::bad(format!("'subtract' {why}")));
+            let operation = milli.and_then(|milli| {
+                Ok(Operation::Shrink {
+                    volume: volume_id(&asked.volume)?,
+                    milli,
+                })
+            });
+            operation.and_then(|it| on_agent(&of_volume(asked.agent_id.as_ref()), it))
+        }
         Kinds::DrainAgent => drain(call.drain_agent.as_ref()?),
         Kinds::DeactivateAgent => {
             let agent = id(&call.deactivate_agent.as_ref()?.agent_id.value);
@@ -207,12 +228,18 @@ fn quotas(configs: &[QuotaConfig], is_forced: bool) -> Read<Change> {
             let (name, milli) = amount(entry.key(), entry.value)?;
             quota.limits.set(name, milli);
         }
-        Ok(set_quota(role, quota, is_forced))
+        Ok((role, quota))
     };
-    Ok(Change {
-        calls: configs.iter().map(one).collect::<Read<_>>()?,
-        done: StatusCode::OK,
-    })
+    let all = configs.iter().map(one).collect::<Read<Vec<_>>>()?;
+    let done = StatusCode::OK;
+    if let [(role, quota)] = all.as_slice() {
+        let calls = vec![set_quota(role.clone(), quota.clone(), is_forced)];
+        return Ok(Change { calls, done });
+    }
+    // All or none; of a role that is named twice the last counts.
+    let quotas = all.into_iter().collect();
+    let calls = vec![OperatorCall::SetQuotas { quotas, is_forced }];
+    Ok(Change { calls, done })
 }
 
 fn set_quota(role: Role, quota: Quota, is_forced: bool) -> OperatorCall {
@@ -293,6 +320,19 @@ fn some(given: &[v1::Resource], what: &str, principal: &Principal) -> Read<Resou
         return Err(Refusal::bad(format!("No {what} are given")));
     }
     Ok(resources)
+}
+
+fn volume_id(volume: &v1::Resource) -> Read<VolumeId> {
+    let disk = volume.disk.as_ref();
+    let persistence = disk.and_then(|disk| disk.persistence.as_ref());
+    let persistence =
+        persistence.ok_or_else(|| Refusal::bad("The volume has no persistence id"))?;
+    id(&persistence.id)
+}
+
+/// Volumes are on agents; those of resource providers there are none.
+fn of_volume(agent: Option<&v1::AgentId>) -> v1::AgentId {
+    agent.cloned().unwrap_or_default()
 }
 
 fn on_agent(agent: &v1::AgentId, operation: Operation) -> Read<Change> {
@@ -377,6 +417,37 @@ mod tests {
                 "{refused:?}"
             );
         }
+    }
+
+    #[test]
+    fn several_quotas_are_one_change_and_so_is_a_volume_that_grows() {
+        let config =
+            |role: &str| format!(r#"{{"role":"{role}","limits":{{"cpus":{{"value":1}}}}}}"#);
+        let both = [config("a"), config("b")].join(",");
+        let change = asked(&format!(
+            r#"{{"type":"UPDATE_QUOTA","update_quota":{{"quota_configs":[{both}]}}}}"#
+        ));
+        let calls = change.expect("read").calls;
+        let [OperatorCall::SetQuotas { quotas, .. }] = calls.as_slice() else {
+            panic!("{calls:?}")
+        };
+        assert_eq!(quotas.len(), 2);
+        let volume = r#""agent_id":{"value":"a"},"volume":{"name":"disk","type":"SCALAR","scalar":{"value":5},
+            "disk":{"persistence":{"id":"v","principal":"local"}}}"#;
+        let change = asked(&format!(
+            r#"{{"type":"SHRINK_VOLUME","shrink_volume":{{{volume},"subtract":{{"value":2}}}}}}"#
+        ));
+        let agent = "a".parse().expect("an id");
+        let operation = Operation::Shrink {
+            volume: "v".parse().expect("an id"),
+            milli: 2_000,
+        };
+        let shrink = OperatorCall::Operate { agent, operation };
+        assert_eq!(change.expect("read").calls, [shrink]);
+        let negative = asked(&format!(
+            r#"{{"type":"SHRINK_VOLUME","shrink_volume":{{{volume},"subtract":{{"value":-2}}}}}}"#
+        ));
+        negative.expect_err("less than nothing");
     }
 
     #[test]

@@ -8,8 +8,9 @@ use proffer_proto::mesos::read_json;
 use proffer_proto::mesos::v1::WeightInfo;
 use proffer_proto::mesos::v1::quota::QuotaRequest;
 use proffer_server::auth::Action;
-use proffer_server::limits::MESOS_LARGE_BODY_LEN;
+use proffer_server::limits::{MESOS_BODY_TIMEOUT, MESOS_LARGE_BODY_LEN};
 use proffer_server::mesos_http::refusal;
+use tokio::time::timeout;
 
 use super::changes::{Change, Refusal, old_quota, remove_quota, teardown, weights};
 use super::pages::{quota_page, weights_page};
@@ -111,7 +112,12 @@ impl Desk {
 
 /// A small body of text.
 async fn text(request: Request) -> Result<String, Refusal> {
-    let bytes = body::to_bytes(request.into_body(), MESOS_LARGE_BODY_LEN).await;
+    let bytes = body::to_bytes(request.into_body(), MESOS_LARGE_BODY_LEN);
+    let bytes = timeout(MESOS_BODY_TIMEOUT, bytes).await;
+    let bytes = bytes.map_err(|_| Refusal {
+        status: StatusCode::REQUEST_TIMEOUT,
+        text: "The body did not arrive in time".to_owned(),
+    })?;
     let bytes = bytes.map_err(|_| Refusal::bad("The body is too large, or broke off"))?;
     String::from_utf8(bytes.into()).map_err(|_| Refusal::bad("The body is no text"))
 }

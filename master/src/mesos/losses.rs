@@ -1,0 +1,78 @@
+//! Which agents are lost: every framework of Mesos's API is told FAILURE of each, whether it had tasks there or not.
+//!
+//! What the core tells a framework is about its own tasks. So one look at the view a second finds the agents, for all streams
+//! together; snapshots share the pages that are the same, so it costs what has changed.
+
+use std::sync::{Arc, OnceLock};
+
+use proffer_master_core::effect::AgentRow;
+use proffer_model::{AgentId, AgentState};
+use tokio::sync::broadcast;
+use tokio::time::sleep;
+
+use crate::limits::{MESOS_LOSSES_INTERVAL, MESOS_LOSSES_MAX};
+use crate::tenure::Tenure;
+use crate::view::{Snapshot, View};
+
+/// The losses of a term.
+#[derive(Clone, Debug)]
+pub(super) struct Losses {
+    view: View,
+    tenure: Tenure,
+    /// There once somebody has asked.
+    told: Arc<OnceLock<broadcast::Sender<AgentId>>>,
+}
+
+impl Losses {
+    pub(super) fn new(view: View, tenure: Tenure) -> Self {
+        let told = Arc::default();
+        Self { view, tenure, told }
+    }
+
+    /// Those from now on.
+    pub(super) fn follow(&self) -> broadcast::Receiver<AgentId> {
+        let start = || {
+            let (told, _) = broadcast::channel(MESOS_LOSSES_MAX);
+            tokio::spawn(watch(self.view.clone(), self.tenure.clone(), told.clone()));
+            told
+        };
+        self.told.get_or_init(start).subscribe()
+    }
+}
+
+/// Looks until the term is over.
+async fn watch(view: View, tenure: Tenure, told: broadcast::Sender<AgentId>) {
+    let look = async {
+        let mut before = view.snapshot().await.ok();
+        loop {
+            sleep(MESOS_LOSSES_INTERVAL).await;
+            let Ok(after) = view.snapshot().await else {
+                // It is asked too much at the moment.
+                continue;
+            };
+            if let Some(before) = &before {
+                for agent in lost(before, &after) {
+                    // Nobody may be subscribed any more.
+                    let _ = told.send(agent);
+                }
+            }
+            before = Some(after);
+        }
+    };
+    tokio::select! {
+        () = look => {}
+        () = tenure.over() => {}
+    }
+}
+
+fn lost(before: &Snapshot, after: &Snapshot) -> Vec<AgentId> {
+    let mut lost = Vec::new();
+    let is_there =
+        |row: Option<&AgentRow>| row.is_some_and(|it| it.state != AgentState::Unreachable);
+    before.agents.changes(&after.agents, |old, new| {
+        if let Some(old) = old.filter(|_| is_there(old) && !is_there(new)) {
+            lost.push(old.agent.clone());
+        }
+    });
+    lost
+}
