@@ -11,6 +11,9 @@ pub const TASKS_PER_FRAMEWORK_MAX: usize = 1_000_000;
 /// Statuses of one framework that it has not acknowledged. One more closes its session (`session.overloaded`), or, without
 /// a session, is left with its agent, which sends it again.
 pub const UNACKNOWLEDGED_MAX: usize = 100_000;
+/// How often one framework may subscribe in a second, and at once; above it `session.rate_limited` says when to try again.
+/// Room for all that stand by, when they find a new leader together.
+pub const SUBSCRIPTIONS_PER_SECOND_MAX: u64 = 50;
 /// Sessions of one framework that stand by; one more is refused (`server.overloaded`).
 pub const STANDBYS_MAX: usize = 16;
 /// Tasks that one step tells of in snapshots; the next step tells on. About a millisecond.

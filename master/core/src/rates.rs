@@ -1,4 +1,5 @@
-//! Rates: how many calls a framework may make in a second, and how many operations. A bucket holds a second's worth.
+//! Rates: how often a framework may subscribe in a second, how many calls it may make, and how many operations. A bucket
+//! holds a second's worth.
 //!
 //! What is above the rate is refused with the time after which it may be tried again. A call that alone is worth more than
 //! a second is let through when the bucket is not empty, and what it took too much is waited for afterwards.
@@ -9,10 +10,12 @@ use proffer_model::session::Call;
 use proffer_model::{FrameworkId, Operation, Problem, code};
 
 use crate::core::Core;
+use crate::limits::SUBSCRIPTIONS_PER_SECOND_MAX;
 
 /// A framework's buckets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rates {
+    subscriptions: Bucket,
     calls: Bucket,
     operations: Bucket,
 }
@@ -41,6 +44,21 @@ impl Bucket {
 }
 
 impl Core {
+    /// Counts a subscription against its framework's rate. A framework that is not known yet has none.
+    pub(crate) fn admit_subscription(
+        &mut self,
+        framework: Option<&FrameworkId>,
+    ) -> Result<(), Problem> {
+        let now_ns = self.turn.now.mono_ns;
+        let known = framework.and_then(|framework| self.frameworks.get_mut(framework));
+        let Some(known) = known else {
+            return Ok(());
+        };
+        let most = SUBSCRIPTIONS_PER_SECOND_MAX;
+        let taken = known.rates.subscriptions.take(now_ns, 1, most);
+        taken.map_err(|wait| limited("subscriptions", most, wait))
+    }
+
     /// Counts a call against its framework's rates; refuses what is above them.
     pub(crate) fn admit_call(
         &mut self,

@@ -43,7 +43,9 @@ impl Core {
         subscription: Subscription,
         stand_by: bool,
     ) {
-        if let Err(problem) = self.judge_subscribe(&subscription, framework.as_ref()) {
+        let judged = self.judge_subscribe(&subscription, framework.as_ref());
+        let admitted = judged.and_then(|()| self.admit_subscription(framework.as_ref()));
+        if let Err(problem) = admitted {
             self.refuse_session(session, subscription.request, problem);
             return;
         }

@@ -187,6 +187,40 @@ fn what_a_session_that_stands_by_calls_is_refused() {
 }
 
 #[test]
+fn who_subscribes_in_a_tight_loop_is_told_when_to_try_again_and_others_are_not_held_up() {
+    let mut world = World::new();
+    let first = world.framework();
+    let (framework, _) = world.subscribed(first);
+    let mut last = first;
+    let refused = loop {
+        let next = world.opens("p", subscribe(&framework));
+        let told = world.drain(next);
+        match told.last() {
+            Some(Told::Closed(problem)) => break problem.clone(),
+            _ => last = next,
+        }
+        assert!(next.0 < 10_000, "never");
+    };
+    assert!(refused.is(code::SESSION_RATE_LIMITED), "{refused}");
+    let wait = refused.retry_after.expect("a time");
+    assert!(wait <= std::time::Duration::from_secs(1), "{wait:?}");
+    // The one that is active is left alone, and another framework begins as always.
+    world.pass_s(0);
+    assert!(
+        !world
+            .drain(last)
+            .iter()
+            .any(|it| matches!(it, Told::Closed(_)))
+    );
+    let other = world.framework();
+    world.subscribed(other);
+    world.pass(wait);
+    let again = world.opens("p", subscribe(&framework));
+    world.subscribed(again);
+    assert!(world.closed(last).is(code::SESSION_FENCED));
+}
+
+#[test]
 fn who_stands_by_hears_that_the_framework_is_over() {
     let mut world = World::new();
     let first = world.framework();
