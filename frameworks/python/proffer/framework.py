@@ -152,7 +152,8 @@ class Framework:
                     problem = await self._serve(session, scheduler)
                 log.log(logging.DEBUG if is_logged else logging.WARNING, "no session with a master; trying on: %s", problem)
                 is_logged = True
-                await asyncio.sleep(random.uniform(self._wait / 2, self._wait))
+                # A master that is subscribed to too often says when to try again.
+                await asyncio.sleep(max(random.uniform(self._wait / 2, self._wait), min(problem.retry_after or 0, BACKOFF_MAX)))
                 self._wait = min(self._wait * 2, BACKOFF_MAX)
         except ProfferError as problem:
             # The one that was active may have torn it down.

@@ -194,6 +194,24 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         # The kill of `t` might have hit the launch that was called after it.
         self.assertEqual([type(result) for result in results], [type(None)] * 2 + [proffer.Unreachable] * 3)
 
+    async def test_a_master_that_is_subscribed_to_too_often_is_tried_again_when_it_says(self):
+        times = []
+
+        async def first(played):
+            await played.call("subscribe")
+            times.append(asyncio.get_running_loop().time())
+            problem = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=700)
+            await played.send(closed=problem)
+
+        async def second(played):
+            await played.subscribe()
+            times.append(asyncio.get_running_loop().time())
+            await played.tell(FINISHED, 1, 1)
+            await played.finish()
+
+        await self.play(Master(first, second))
+        self.assertGreaterEqual(times[1] - times[0], 0.69)
+
     async def test_the_id_is_forgotten_when_the_answer_to_a_teardown_was_lost(self):
         class Leaver(Author):
             async def on_subscribed(self, framework):
