@@ -12,10 +12,10 @@ mod required;
 mod resources;
 mod status;
 mod task;
-mod wish;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod wish;
 
 use std::sync::LazyLock;
 

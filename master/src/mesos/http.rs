@@ -11,7 +11,7 @@ use axum::routing::{any, get};
 use futures::StreamExt;
 use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
 use proffer_model::{FrameworkId, Leader, Principal};
-use proffer_proto::mesos::v1::scheduler::{Call, call};
+use proffer_proto::mesos::v1::scheduler::{Call, Event, call};
 use proffer_proto::mesos::v1::{self, master_info};
 use proffer_server::auth::{Action, Object, SaidName, authorize};
 use proffer_server::mesos_http::{Called, Media, STREAM_ID, accepted, bad_request, read, refusal};
@@ -94,11 +94,8 @@ impl Endpoint {
         let Some(subscribe) = call.subscribe else {
             return invalid("Expecting 'subscribe' to be present");
         };
-        // An empty id is none.
-        let id_of = |id: Option<&v1::FrameworkId>| id.map(|id| id.value.clone());
-        let given = id_of(call.framework_id.as_ref()).unwrap_or_default();
-        let said = id_of(subscribe.framework_info.id.as_ref()).unwrap_or_default();
-        if said != given {
+        let given = text_of(call.framework_id.as_ref());
+        if text_of(subscribe.framework_info.id.as_ref()) != given {
             return invalid("'framework_id' differs from 'subscribe.framework_info.id'");
         }
         if let Err(text) = check_said(name.as_ref(), &subscribe.framework_info) {
@@ -114,8 +111,7 @@ impl Endpoint {
             Ok(id) => id,
             Err(text) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &text),
         };
-        let framework = Some(given).filter(|id| !id.is_empty());
-        let framework = framework.map(|id| FrameworkId::new(&id)).transpose();
+        let framework = given.map(FrameworkId::new).transpose();
         let limits = subscribe.offer_constraints.as_ref();
         let suppressed = &subscribe.suppressed_roles;
         let mut info = subscribe.framework_info;
@@ -149,12 +145,7 @@ impl Endpoint {
             // The stream has this one event.
             Err(text) => drop(events.try_send(events::error(&text))),
         }
-        let records = ReceiverStream::new(told).map(move |event| media.record(&event));
-        let mut response = media.stream(records);
-        if let Ok(id) = HeaderValue::from_str(&stream_id) {
-            response.headers_mut().insert(STREAM_ID_LOWER, id);
-        }
-        response
+        opened(media, told, &stream_id)
     }
 
     /// A call of a framework that is subscribed on another connection.
@@ -247,6 +238,21 @@ async fn scheduler(State(endpoint): State<Endpoint>, request: Request) -> Respon
         }
         _ => endpoint.pass_on(call, &head.headers).await,
     }
+}
+
+/// The answer to a subscription: what is told, a record each.
+fn opened(media: Media, told: mpsc::Receiver<Event>, stream_id: &str) -> Response {
+    let records = ReceiverStream::new(told).map(move |event| media.record(&event));
+    let mut response = media.stream(records);
+    if let Ok(id) = HeaderValue::from_str(stream_id) {
+        response.headers_mut().insert(STREAM_ID_LOWER, id);
+    }
+    response
+}
+
+/// An empty id is none.
+fn text_of(id: Option<&v1::FrameworkId>) -> Option<&str> {
+    id.map(|id| id.value.as_str()).filter(|id| !id.is_empty())
 }
 
 /// Who calls: who it is, and by which name.

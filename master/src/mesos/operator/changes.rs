@@ -12,7 +12,9 @@ use proffer_model::{
     Kind, Limits, Principal, Problem, Quantities, Quota, Resources, Role, VolumeId, Weight, code,
 };
 use proffer_proto::mesos::v1::master::Call;
-use proffer_proto::mesos::v1::master::call::{DrainAgent, ReserveResources};
+use proffer_proto::mesos::v1::master::call::{
+    DrainAgent, GrowVolume, ReserveResources, ShrinkVolume,
+};
 use proffer_proto::mesos::v1::quota::{QuotaConfig, QuotaRequest};
 use proffer_proto::mesos::v1::value::Scalar;
 use proffer_proto::mesos::v1::{self, WeightInfo};
@@ -111,30 +113,8 @@ pub(super) fn change(kind: Kinds, call: &Call, principal: &Principal) -> Option<
             let volumes = some(&asked.volumes, "volumes", principal);
             volumes.and_then(|it| on_agent(&asked.agent_id, Operation::Destroy(it)))
         }
-        Kinds::GrowVolume => {
-            let asked = call.grow_volume.as_ref()?;
-            let addition = std::slice::from_ref(&asked.addition);
-            let addition = some(addition, "resources", principal);
-            let operation = addition.and_then(|it| {
-                Ok(Operation::Grow {
-                    volume: volume_id(&asked.volume)?,
-                    milli: it.scalar("disk"),
-                })
-            });
-            operation.and_then(|it| on_agent(&of_volume(asked.agent_id.as_ref()), it))
-        }
-        Kinds::ShrinkVolume => {
-            let asked = call.shrink_volume.as_ref()?;
-            let milli = milli_of(asked.subtract.value);
-            let milli = milli.map_err(|why| Refusal::bad(format!("'subtract' {why}")));
-            let operation = milli.and_then(|milli| {
-                Ok(Operation::Shrink {
-                    volume: volume_id(&asked.volume)?,
-                    milli,
-                })
-            });
-            operation.and_then(|it| on_agent(&of_volume(asked.agent_id.as_ref()), it))
-        }
+        Kinds::GrowVolume => grow(call.grow_volume.as_ref()?, principal),
+        Kinds::ShrinkVolume => shrink(call.shrink_volume.as_ref()?),
         Kinds::DrainAgent => drain(call.drain_agent.as_ref()?),
         Kinds::DeactivateAgent => {
             let agent = id(&call.deactivate_agent.as_ref()?.agent_id.value);
@@ -330,9 +310,21 @@ fn volume_id(volume: &v1::Resource) -> Read<VolumeId> {
     id(&persistence.id)
 }
 
-/// Volumes are on agents; those of resource providers there are none.
-fn of_volume(agent: Option<&v1::AgentId>) -> v1::AgentId {
-    agent.cloned().unwrap_or_default()
+fn grow(asked: &GrowVolume, principal: &Principal) -> Read<Change> {
+    let addition = std::slice::from_ref(&asked.addition);
+    let milli = some(addition, "resources", principal)?.scalar("disk");
+    let volume = volume_id(&asked.volume)?;
+    // Volumes are on agents; those of resource providers there are none.
+    let agent = asked.agent_id.clone().unwrap_or_default();
+    on_agent(&agent, Operation::Grow { volume, milli })
+}
+
+fn shrink(asked: &ShrinkVolume) -> Read<Change> {
+    let milli = milli_of(asked.subtract.value);
+    let milli = milli.map_err(|why| Refusal::bad(format!("'subtract' {why}")))?;
+    let volume = volume_id(&asked.volume)?;
+    let agent = asked.agent_id.clone().unwrap_or_default();
+    on_agent(&agent, Operation::Shrink { volume, milli })
 }
 
 fn on_agent(agent: &v1::AgentId, operation: Operation) -> Read<Change> {
