@@ -14,7 +14,9 @@ mod flood;
 mod frameworks;
 mod grid;
 mod launch;
+mod list;
 mod memory;
+mod mesos;
 mod register;
 mod reoffer;
 mod sessions;
@@ -40,6 +42,8 @@ pub(crate) enum BenchVerb {
     /// Launches end to end: accepted, running, acknowledged, finished, acknowledged.
     #[command(after_help = crate::examples::BENCH_LAUNCH)]
     Launch(launch::LaunchArgs),
+    /// Launches with and without an operator who lists all tasks all the time, and how long such a list takes.
+    List(list::ListArgs),
     /// How fast agents register.
     Register(register::RegisterArgs),
     /// From the kill of the leader to the next one serving everybody, with a ZooKeeper of its own.
@@ -48,6 +52,9 @@ pub(crate) enum BenchVerb {
     Frameworks(frameworks::FrameworksArgs),
     /// What the calls of others take while one framework calls all the time.
     Flood(flood::FloodArgs),
+    /// The same as launch and reoffer through Mesos's v1 scheduler API, and what its pages take.
+    #[command(after_help = crate::examples::BENCH_MESOS)]
+    Mesos(mesos::MesosArgs),
     /// The master's private memory, for each agent and each running task.
     Memory(memory::MemoryArgs),
 }
@@ -58,10 +65,12 @@ impl BenchVerb {
             Self::Allocator(args) => args.output,
             Self::Reoffer(args) => args.output,
             Self::Launch(args) => args.output,
+            Self::List(args) => args.load.output,
             Self::Register(args) => args.output,
             Self::Failover(args) => args.output,
             Self::Frameworks(args) => args.output,
             Self::Flood(args) => args.output,
+            Self::Mesos(args) => args.load.output,
             Self::Memory(args) => args.output,
         }
     }
@@ -84,6 +93,7 @@ pub(crate) async fn run(verb: BenchVerb) -> Outcome {
         BenchVerb::Allocator(args) => ("allocator", false, allocator::run(&args, &mut progress)?),
         BenchVerb::Reoffer(args) => ("reoffer", true, reoffer::run(&args, &mut progress).await?),
         BenchVerb::Launch(args) => ("launch", true, launch::run(&args, &mut progress).await?),
+        BenchVerb::List(args) => ("list", true, list::run(&args, &mut progress).await?),
         BenchVerb::Register(args) => ("register", true, register::run(&args, &mut progress).await?),
         BenchVerb::Failover(args) => ("failover", true, failover::run(&args, &mut progress).await?),
         BenchVerb::Frameworks(args) => {
@@ -91,6 +101,7 @@ pub(crate) async fn run(verb: BenchVerb) -> Outcome {
             ("frameworks", true, figures)
         }
         BenchVerb::Flood(args) => ("flood", true, flood::run(&args, &mut progress).await?),
+        BenchVerb::Mesos(args) => ("mesos", true, mesos::run(&args, &mut progress).await?),
         BenchVerb::Memory(args) => ("memory", true, memory::run(&args, &mut progress).await?),
     };
     progress.clear();

@@ -214,3 +214,9 @@ Examples:
   proffer bench launch -o json
   proffer bench launch 1000 10000 --tasks 500000
   proffer bench launch --in-flight 1000 --tasks-per-accept 10";
+
+/// Below `proffer bench mesos --help`.
+pub(crate) const BENCH_MESOS: &str = "\
+Examples:
+  proffer bench mesos --tasks 100000 -o json
+  proffer bench mesos 1000 --media protobuf --reoffers 500";

@@ -61,11 +61,11 @@ impl Mesos {
         // reaches the core would be taken for heard when later ones are.
         let mesos = self.clone();
         let making = async move { mesos.make(door, checked, media).await };
-        let made = self.shared.tasks.spawn(making).await;
-        made.unwrap_or_else(|_| {
+        let Ok(made) = self.shared.tasks.spawn(making).await else {
             let text = "The agent has failed";
-            Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, text))
-        })
+            return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, text));
+        };
+        made
     }
 
     async fn make(

@@ -33,25 +33,25 @@ pub(crate) struct LaunchArgs {
     pub(crate) output: OutputArgs,
     /// How many agents; a row for each number.
     #[arg(value_name = "AGENTS", default_values_t = [1_000])]
-    agents: Vec<u32>,
+    pub(super) agents: Vec<u32>,
     /// How many tasks are launched for the rate.
     #[arg(long, value_name = "N", default_value_t = 200_000)]
-    tasks: u64,
+    pub(super) tasks: u64,
     /// How many of them may be on their way, from their accept to the acknowledgement of their end.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
-    in_flight: u64,
+    pub(super) in_flight: u64,
     /// How many of them are launched with one accept.
     #[arg(long, value_name = "N", default_value_t = 100)]
-    tasks_per_accept: u64,
+    pub(super) tasks_per_accept: u64,
     /// How long tasks run.
     #[arg(long, value_name = "D", default_value = "100ms")]
-    task_duration: Span,
+    pub(super) task_duration: Span,
     /// How many times are taken of single launches, and of large accepts, with nothing else going on.
     #[arg(long, value_name = "N", default_value_t = 500)]
-    samples: usize,
+    pub(super) samples: usize,
     /// How many agents share a connection [default: as few as the limit of open files allows].
     #[arg(long, value_name = "K")]
-    agents_per_connection: Option<u32>,
+    pub(super) agents_per_connection: Option<u32>,
 }
 
 /// Measures.
@@ -123,7 +123,7 @@ async fn of(
 
 /// Times that were taken.
 #[derive(Debug, Default)]
-struct Taken {
+pub(super) struct Taken {
     /// From the call to its answer.
     answered: Times,
     /// From the call to RUNNING, of each task.
@@ -134,7 +134,7 @@ struct Taken {
 type Answered = Result<(Duration, u64), Problem>;
 
 /// A framework that launches and takes the times.
-struct Launcher {
+pub(super) struct Launcher {
     handle: Handle,
     offers: Standing,
     /// When each task was accepted, by its number.
@@ -148,7 +148,7 @@ struct Launcher {
 }
 
 impl Launcher {
-    fn new(handle: Handle) -> Self {
+    pub(super) fn new(handle: Handle) -> Self {
         Self {
             handle,
             offers: Standing::default(),
@@ -189,7 +189,7 @@ impl Launcher {
 
     /// Launches them all, as many at a time as may be on their way, until the agents have forgotten them. Answers how long that
     /// took.
-    async fn flood(
+    pub(super) async fn flood(
         &mut self,
         events: &mut Events,
         emulation: &Emulation,

@@ -90,11 +90,15 @@ impl Unanswered {
 impl Waiting {
     fn done(self) {
         // Whoever waits no longer does not need to know.
-        drop(self.reply.map(|reply| reply.send(Ok(Answer::Done))));
+        if let Some(reply) = self.reply {
+            drop(reply.send(Ok(Answer::Done)));
+        }
     }
 
     fn fail(self, problem: &Problem) {
-        drop(self.reply.map(|reply| reply.send(Err(problem.clone()))));
+        if let Some(reply) = self.reply {
+            drop(reply.send(Err(problem.clone())));
+        }
     }
 }
 
