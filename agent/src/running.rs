@@ -104,8 +104,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let settings = settings(&config, &description)?;
     let prober = Prober::new(&description.host, commands, inbox.clone(), ended.clone());
     let recorder = Recorder::new(view.clone(), metrics);
-    let masters = config.masters.clone();
-    let linker = Linker::new(masters, plaintext, &token, inbox, recorder.clone())?;
+    let linker = linker(&config, &token, inbox, recorder.clone())?;
     let writer = Writer::start(checkpoints)?;
     let mut driver = Driver::new(Core::new(settings), writer, processes, prober, recorder);
     // Before anything is answered: a Mesos executor that is told that nobody knows it gives up.
@@ -131,6 +130,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         pulse,
         parts,
     })
+}
+
+fn linker(
+    config: &Config,
+    token: &LocalToken,
+    inbox: Inbox,
+    recorder: Recorder,
+) -> Result<Linker, Problem> {
+    let (masters, plaintext) = (config.masters.clone(), config.insecure_allow_plaintext);
+    Linker::new(masters, plaintext, token, inbox, recorder)
 }
 
 fn settings(config: &Config, description: &AgentDescription) -> Result<Settings, Problem> {
