@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use proffer_model::{Principal, Problem, code};
 use proffer_proto::status_of;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -85,17 +85,13 @@ impl Connection {
 
     /// What is sent: everything from `mail`, encoded, until that ends, or with the first that is a refusal. What waits when
     /// leadership is lost is not sent any more. `overrun` is told to a peer that reads too slowly.
-    fn sending<T, W>(
-        self,
-        mail: Mail<T>,
-        overrun: impl Fn() -> Problem + Send + 'static,
-        encode: impl Fn(T) -> Result<W, Problem> + Send + 'static,
-    ) -> impl Stream<Item = Result<W, Status>> + Send
+    fn sending<T, W, O, E>(self, mail: Mail<T>, overrun: O, encode: E) -> Sending<T, W, O, E>
     where
-        T: Send + 'static,
-        W: Send + 'static,
+        O: Fn() -> Problem,
+        E: Fn(T) -> Result<W, Problem>,
     {
         Sending {
+            first: None,
             mail,
             overrun,
             encode,
@@ -108,7 +104,9 @@ impl Connection {
 }
 
 /// What is sent to one peer.
-struct Sending<T, O, E> {
+struct Sending<T, W, O, E> {
+    /// Goes before the mail.
+    first: Option<Box<W>>,
     mail: Mail<T>,
     overrun: O,
     encode: E,
@@ -120,9 +118,22 @@ struct Sending<T, O, E> {
 }
 
 // Nothing of it is ever pinned.
-impl<T, O, E> Unpin for Sending<T, O, E> {}
+impl<T, W, O, E> Unpin for Sending<T, W, O, E> {}
 
-impl<T, W, O, E> Stream for Sending<T, O, E>
+impl<T, W, O, E> Sending<T, W, O, E>
+where
+    O: Fn() -> Problem,
+    E: Fn(T) -> Result<W, Problem>,
+{
+    /// Waits for the first that is to be sent, so that the head of the answer goes together with it, and not in a packet of its
+    /// own before it. The error is how it ended instead.
+    async fn begun(mut self) -> Result<Self, Status> {
+        self.first = self.next().await.transpose()?.map(Box::new);
+        Ok(self)
+    }
+}
+
+impl<T, W, O, E> Stream for Sending<T, W, O, E>
 where
     O: Fn() -> Problem,
     E: Fn(T) -> Result<W, Problem>,
@@ -130,6 +141,9 @@ where
     type Item = Result<W, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(*first)));
+        }
         if self.is_over {
             return Poll::Ready(None);
         }
@@ -157,7 +171,6 @@ fn overrun() -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt;
     use proffer_master_core::effect::After;
     use proffer_master_core::event::Seq;
     use proffer_proto::problem_of;
@@ -193,6 +206,34 @@ mod tests {
         let why = Problem::new(code::FIELD_MISSING, "hello");
         let end = Some("field.missing".to_owned());
         assert_eq!(sent(1, Some(why)).await, (vec![0], end));
+    }
+
+    #[tokio::test]
+    async fn an_answer_waits_for_its_first_message_or_is_its_end() {
+        let (outbox, mail) = outbox(2);
+        let mut peers = Peers::new();
+        peers.open('a', outbox);
+        let connection = Connection::new(&mail, Tenure::forever());
+        let mut begun = Box::pin(
+            connection
+                .sending(mail, overrun, Ok::<u32, Problem>)
+                .begun(),
+        );
+        assert!(futures::poll!(begun.as_mut()).is_pending());
+        (0..2).for_each(|message| peers.send('a', message, After::Nothing));
+        peers.close('a');
+        peers.flush(Seq(0));
+        let sending = begun.await.expect("it begins");
+        let sent: Vec<u32> = sending.map(|sent| sent.expect("sent")).collect().await;
+        assert_eq!(sent, [0, 1]);
+
+        let (outbox, mail) = super::super::outbox::outbox::<u32>(1);
+        let connection = Connection::new(&mail, Tenure::forever());
+        connection.refuse(Problem::new(code::FIELD_MISSING, "hello"));
+        drop(outbox);
+        let begun = connection.sending(mail, overrun, Ok).begun().await;
+        let status = begun.err().expect("refused");
+        assert_eq!(problem_of(&status).code, "field.missing");
     }
 
     #[tokio::test]

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::registry::{AgentEntry, Operation};
 use proffer_model::{
-    AgentDescription, AgentId, AgentState, ExecutorSpec, FrameworkId, Generation, Incarnation,
-    OfferId, Problem, Resources, TaskId, Time, code,
+    AgentDescription, AgentId, AgentState, Epoch, ExecutorSpec, FrameworkId, Generation,
+    Incarnation, OfferId, Problem, Resources, TaskId, Time, code,
 };
 
 use crate::amounts::{displaced, exclusive, ports_of, strip_numbers};
@@ -136,7 +136,7 @@ impl Core {
         if !self.may_register(link, &hello) {
             return;
         }
-        match hello.agent.clone().filter(|_| hello.epoch < self.epoch) {
+        match hello.agent.clone().filter(|_| self.may_be_late(&hello)) {
             Some(agent) => {
                 self.agents.unconfirmed.insert(link, hello);
                 let generation = self.ids.generation();
@@ -144,6 +144,14 @@ impl Core {
             }
             None => self.register(link, hello, false),
         }
+    }
+
+    /// Whether a registration may be from before this term, with another one since. Nobody has launched anything on an agent
+    /// that the log does not know and that has obeyed nobody.
+    fn may_be_late(&self, hello: &Hello) -> bool {
+        let is_known = |agent| self.agents.by_id.contains_key(agent);
+        let is_new = hello.epoch == Epoch::default() && !hello.agent.as_ref().is_some_and(is_known);
+        hello.epoch < self.epoch && !is_new
     }
 
     /// The agent has answered the welcome: it obeys this term, and has obeyed nobody else since it made its registration.

@@ -61,7 +61,7 @@ impl v1::agent_link_server::AgentLink for AgentLinkService {
         };
         tokio::spawn(reader.run(outbox, request.into_inner()));
         let messages = connection.sending(mail, overrun, |message| Ok(encode_to_agent(&message)));
-        Ok(Response::new(Box::pin(messages)))
+        Ok(Response::new(Box::pin(messages.begun().await?)))
     }
 }
 

@@ -8,13 +8,14 @@ use proffer_model::Problem;
 use proffer_proto::v1;
 use proffer_server::auth::LocalToken;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use v1::session_call::Call;
 use v1::session_event::Event;
 
@@ -491,7 +492,8 @@ impl Framework {
 /// An agent's link.
 pub(super) struct Agent {
     messages: mpsc::Sender<v1::ToMaster>,
-    incoming: Streaming<v1::ToAgent>,
+    opening: Option<JoinHandle<Result<Response<Streaming<v1::ToAgent>>, Status>>>,
+    incoming: Option<Streaming<v1::ToAgent>>,
     /// Of the last message.
     pub(super) epoch: u64,
 }
@@ -558,10 +560,12 @@ impl Agent {
         let mut client =
             v1::agent_link_client::AgentLinkClient::with_interceptor(channel, master.bearer());
         let (messages, receiver) = mpsc::channel(100);
-        let opened = soon("a link", client.link(ReceiverStream::new(receiver))).await;
+        // The call is answered together with the master's first message.
+        let opening = tokio::spawn(async move { client.link(ReceiverStream::new(receiver)).await });
         Self {
             messages,
-            incoming: opened.expect("a link").into_inner(),
+            opening: Some(opening),
+            incoming: None,
             epoch: 0,
         }
     }
@@ -586,10 +590,19 @@ impl Agent {
         welcome
     }
 
+    async fn message(&mut self) -> Result<Option<v1::ToAgent>, Status> {
+        if let Some(opening) = &mut self.opening {
+            let opened = opening.await.expect("no panic");
+            self.opening = None;
+            self.incoming = Some(opened?.into_inner());
+        }
+        self.incoming.as_mut().expect("open").message().await
+    }
+
     /// The next message that is no heartbeat.
     pub(super) async fn next(&mut self) -> v1::to_agent::Message {
         loop {
-            let message = soon("a message", self.incoming.message())
+            let message = soon("a message", self.message())
                 .await
                 .expect("open")
                 .expect("a message");
@@ -604,7 +617,7 @@ impl Agent {
     /// How the link ends.
     pub(super) async fn end(mut self) -> Status {
         loop {
-            match soon("the end", self.incoming.message()).await {
+            match soon("the end", self.message()).await {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("it ended without a reason"),
                 Err(status) => return status,

@@ -7,6 +7,7 @@
 mod board;
 mod follow;
 pub(crate) mod limits;
+mod socket;
 #[cfg(test)]
 mod tests;
 

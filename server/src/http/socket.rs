@@ -1,5 +1,8 @@
 //! The socket of one connection: counts what comes in, so that a peer which connects and says nothing can be told from
 //! one that talks, and asks the kernel to end connections whose peer is gone.
+//!
+//! A small write waits once, until the tasks that are ready now have had their turn: what several streams of a connection
+//! have to say then is one packet, not one each.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,12 +15,14 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::limits::{TCP_KEEPALIVE_SECS, TCP_USER_TIMEOUT};
+use crate::limits::{TCP_KEEPALIVE_SECS, TCP_USER_TIMEOUT, WAITING_WRITE_LEN_MAX};
 
 /// A stream that counts the bytes it reads.
 pub(super) struct Socket {
     stream: TcpStream,
     heard: Arc<Heard>,
+    /// The next write has waited.
+    has_waited: bool,
 }
 
 /// What has come in.
@@ -40,12 +45,22 @@ impl Socket {
         Self {
             stream,
             heard: Arc::default(),
+            has_waited: false,
         }
     }
 
     /// What has come in; shared, since the connection owns the socket.
     pub(super) fn heard(&self) -> Arc<Heard> {
         Arc::clone(&self.heard)
+    }
+
+    /// Whether a write of so many bytes waits until other tasks have had their turn.
+    fn waits(&mut self, cx: &Context<'_>, len: usize) -> bool {
+        self.has_waited = !self.has_waited && len <= WAITING_WRITE_LEN_MAX;
+        if self.has_waited {
+            cx.waker().wake_by_ref();
+        }
+        self.has_waited
     }
 }
 
@@ -83,6 +98,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.waits(cx, bytes.len()) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -91,6 +109,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        if self.waits(cx, len) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

@@ -29,6 +29,40 @@ fn a_new_agent_is_durable_before_it_is_welcome_or_offered_from() {
 }
 
 #[test]
+fn an_agent_that_has_chosen_its_id_is_new_until_it_has_obeyed_somebody_or_is_in_the_log() {
+    let registration = |epoch| Hello {
+        agent: Some(AgentId::new("chosen").expect("an id")),
+        cluster: None,
+        epoch: Epoch(epoch),
+        description: describe("a", "cpus:4"),
+        tasks: Vec::new(),
+        executors: Vec::new(),
+        number: 0,
+    };
+    let welcome = |world: &World| match world.ordered.as_slice() {
+        [(_, ToAgent::Welcome { agent, .. }, after), ..] => (agent.to_string(), *after),
+        other => panic!("no welcome first: {other:?}"),
+    };
+    let mut world = World::new();
+    world.is_writing = false;
+    world.hello_unanswered(registration(0));
+    let (agent, after) = welcome(&world);
+    assert_eq!(agent, "chosen");
+    assert!(matches!(after, After::Seq(_)), "durable before it is told");
+    world.write();
+    let mut world = World::term(2, world.written);
+    world.hello_unanswered(registration(0));
+    assert_eq!(
+        welcome(&world).1,
+        After::Nothing,
+        "it counts once it is answered"
+    );
+    let mut world = World::term(2, World::new().written);
+    world.hello_unanswered(registration(1));
+    assert_eq!(welcome(&world).1, After::Nothing, "it has obeyed somebody");
+}
+
+#[test]
 fn an_agent_that_comes_back_unchanged_is_not_written_and_a_changed_one_is() {
     let mut world = World::new();
     let link = world.agent("a", "cpus:4");
