@@ -39,12 +39,13 @@ pub(super) struct Agent {
     pub(super) shut: Bits,
     /// None: the slot is vacant.
     pub(super) known: Option<Box<Known>>,
+    /// The round in which it was last noted as changed.
+    changed_in: u64,
     /// The entry that it is kept for.
     pub(super) earmark: u32,
     pub(super) is_active: bool,
     /// Everybody may have all of the extra.
     pub(super) is_common: bool,
-    pub(super) is_changed: bool,
     /// More is held than there is: what comes back is free only when all of it is there.
     pub(super) is_overheld: bool,
     /// Shared volumes of it were offered in this run.
@@ -61,10 +62,10 @@ impl Agent {
             concerned: 0,
             shut: Bits::default(),
             known: None,
+            changed_in: 0,
             earmark: NONE,
             is_active: false,
             is_common: true,
-            is_changed: false,
             is_overheld: false,
             is_shared_offered: false,
         }
@@ -108,6 +109,10 @@ pub(super) struct Agents {
     numbers: Numbers,
     /// Those that have something free that is not for everybody.
     special: BTreeSet<u32>,
+    /// Those that have changed in this round, each once. They lie anywhere in memory, so that to visit all of them only to
+    /// forget that they have changed would take milliseconds: a new round begins instead.
+    changed: Vec<u32>,
+    changes_forgotten: u64,
     pub(super) index: FreeIndex,
 }
 
@@ -169,12 +174,38 @@ impl Agents {
 
     pub(super) fn remove(&mut self, agent: u32) {
         self.index.remove(agent);
+        if self.is_changed(agent) {
+            self.changed.retain(|changed| *changed != agent);
+        }
         self.special.remove(&agent);
         if let Some(known) = self.get_mut(agent).known.take() {
             self.numbers.remove(&known.id);
         }
         *self.get_mut(agent) = Agent::vacant();
         self.vacant.push(agent);
+    }
+
+    /// Notes that an agent has changed.
+    pub(super) fn note_changed(&mut self, agent: u32) {
+        let round = self.round();
+        let found = self.get_mut(agent);
+        if std::mem::replace(&mut found.changed_in, round) != round {
+            self.changed.push(agent);
+        }
+    }
+
+    fn is_changed(&self, agent: u32) -> bool {
+        self.get(agent).changed_in == self.round()
+    }
+
+    fn round(&self) -> u64 {
+        self.changes_forgotten + 1
+    }
+
+    /// Those that have changed, which are forgotten by it.
+    pub(super) fn take_changed(&mut self) -> Vec<u32> {
+        self.changes_forgotten += 1;
+        std::mem::take(&mut self.changed)
     }
 
     /// Puts an agent where it belongs in the index after what is free, or whether it is active, has changed.

@@ -17,6 +17,8 @@ pub(super) const EARMARK_LASTS: u64 = 10;
 pub(super) const SHUT_AT_MIN: usize = 64;
 /// A grant, with the offer that is made of it, costs as much as so many looks.
 pub(super) const GRANT_STEPS: u32 = 8;
+/// So many agents are put in an order for what one look costs.
+pub(super) const ORDERED_PER_STEP: usize = 64;
 /// Agents with numbers beside each other that are looked at together when all are, because they lie together in memory; of
 /// fewer than the square of this, the order is random in every way.
 pub(super) const NEIGHBOURS: usize = 32;

@@ -99,7 +99,6 @@ pub struct Allocator {
     random: Random,
     /// Free, unreserved and not revocable, of all agents together.
     available: Amounts,
-    changed_agents: Vec<u32>,
     changed_claims: Vec<u32>,
     /// Something was not granted because it is held back for guarantees.
     is_held_back: bool,
@@ -170,7 +169,6 @@ impl Allocator {
             tree,
             ends: Ends::default(),
             available: Amounts::default(),
-            changed_agents: Vec::new(),
             changed_claims: Vec::new(),
             is_held_back: false,
             is_more_free: false,
@@ -414,9 +412,8 @@ impl Allocator {
     // ---- what has changed
 
     fn touch_agent(&mut self, agent: u32) {
-        let found = self.agents.get_mut(agent);
-        if found.is_offerable() && !std::mem::replace(&mut found.is_changed, true) {
-            self.changed_agents.push(agent);
+        if self.agents.get(agent).is_offerable() {
+            self.agents.note_changed(agent);
         }
     }
 

@@ -10,7 +10,7 @@ use super::Allocator;
 use super::agents::Cursor;
 use super::amounts::Amounts;
 use super::bundle::Bundle;
-use super::limits::{EXPECTED_TOGETHER, FEW_CLAIMS_MAX, GRANT_STEPS, NEIGHBOURS};
+use super::limits::{EXPECTED_TOGETHER, FEW_CLAIMS_MAX, GRANT_STEPS, NEIGHBOURS, ORDERED_PER_STEP};
 use super::tree::{NONE, Order};
 use super::types::{Grant, GrantedOffer, Run, Scope};
 
@@ -142,8 +142,7 @@ impl Allocator {
             let Some(mut work) = self.work.take() else {
                 return true;
             };
-            let is_done = self.go_on(&mut work, steps_max);
-            if !is_done {
+            if !self.go_on(&mut work, steps_max) {
                 self.work = Some(work);
                 return false;
             }
@@ -175,12 +174,11 @@ impl Allocator {
     }
 
     fn work_on(&mut self, mut agents: Vec<u32>, is_all: bool) -> Work {
-        for agent in agents.iter().filter(|_| !is_all) {
-            let found = self.agents.get_mut(*agent);
-            found.is_changed = false;
-            found.is_shared_offered = false;
+        let has_special = self.agents.special().next().is_some();
+        for agent in agents.iter().filter(|_| !is_all && has_special) {
+            self.agents.get_mut(*agent).is_shared_offered = false;
         }
-        self.random.shuffle_blocks(&mut agents, NEIGHBOURS);
+        self.put_in_order(&mut agents);
         let agents = Source::List(agents, 0);
         Work {
             agents,
@@ -192,14 +190,16 @@ impl Allocator {
         }
     }
 
+    /// A random order, of many block by block; it counts for what it costs.
+    fn put_in_order(&mut self, agents: &mut Vec<u32>) {
+        let steps = u32::try_from(agents.len() / ORDERED_PER_STEP).unwrap_or(u32::MAX);
+        self.steps = self.steps.saturating_add(steps);
+        self.random.shuffle_blocks(agents, NEIGHBOURS);
+    }
+
     /// Changed agents with every claim first, then changed claims with every agent.
     fn changed_work(&mut self) -> Option<Work> {
-        let agents = std::mem::take(&mut self.changed_agents);
-        let agents = agents.into_iter().filter(|agent| {
-            let found = self.agents.try_get(*agent);
-            found.is_some_and(|found| found.is_changed)
-        });
-        let agents: Vec<u32> = agents.collect();
+        let agents = self.agents.take_changed();
         if !agents.is_empty() {
             return Some(self.work_on(agents, false));
         }
@@ -245,9 +245,7 @@ impl Allocator {
             }
         }
         // Also of those that nothing can be offered of now: they must be noticed when that has changed.
-        for agent in std::mem::take(&mut self.changed_agents) {
-            self.agents.get_mut(agent).is_changed = false;
-        }
+        self.agents.take_changed();
     }
 
     /// Whether a claim with shapes looks at every agent in this piece of work.
@@ -327,10 +325,10 @@ impl Allocator {
         work.special = None;
         match &mut work.agents {
             Source::List(agents, done) => {
-                if work.pass == Pass::Any && *done > 0 {
-                    self.random.shuffle_blocks(agents, NEIGHBOURS);
+                let is_begun = std::mem::take(done) > 0;
+                if work.pass == Pass::Any && is_begun {
+                    self.put_in_order(agents);
                 }
-                *done = 0;
             }
             Source::Index(cursor) => {
                 let with_slivers = cursor.has_slivers();

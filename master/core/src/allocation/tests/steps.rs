@@ -110,6 +110,33 @@ fn to_look_through_the_index_is_cut_into_steps() {
 }
 
 #[test]
+fn a_sweep_over_many_agents_has_the_order_counted_and_goes_on_where_it_was() {
+    let mut world = World::new(1);
+    for i in 0..2_000 {
+        world.agent(&format!("A{i}"), "cpus:2;mem:1024");
+    }
+    world.framework("taker", "r");
+    let mut offers = Vec::new();
+    loop {
+        let run = world.allocator.run(world.now, Scope::All, 50);
+        let most = 50 + GRANT_STEPS + 2;
+        assert!(run.steps <= most, "{} steps", run.steps);
+        let granted = run.grants.iter();
+        offers.extend(granted.filter_map(|grant| world.allocator.offer_of(grant)));
+        if run.is_done {
+            break;
+        }
+    }
+    assert_eq!(offers.len(), 2_000);
+    for offer in &offers {
+        let agent = offer.agent.to_string();
+        world.release("taker", "r", &agent, "cpus:2;mem:1024");
+    }
+    assert_eq!(world.all().len(), 2_000, "what had changed is looked at");
+    assert_eq!(steps(&mut world), 0, "and is not looked at once more");
+}
+
+#[test]
 fn a_role_at_its_limit_costs_nothing() {
     each([20, 400], |agents| {
         let mut world = refused(agents, 2);
