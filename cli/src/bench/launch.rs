@@ -82,6 +82,8 @@ async fn of(
     all_registered(&mut master, &emulation, count, Instant::now()).await?;
     let (handle, mut events) = connect(&master)?;
     let mut launcher = Launcher::new(handle);
+    let offered = launcher.hear_offers(&mut events, u64::from(count));
+    within(&mut master, "all agents are offered", offered).await??;
     progress.update("launching one by one");
     let single = launcher.one_by_one(&mut events, args.samples, 1);
     let single = within(&mut master, "single launches run", single).await??;
@@ -137,6 +139,8 @@ type Answered = Result<(Duration, u64), Problem>;
 pub(super) struct Launcher {
     handle: Handle,
     offers: Standing,
+    /// How many came.
+    offered: u64,
     /// When each task was accepted, by its number.
     accepted_at: Vec<Instant>,
     accepts: JoinSet<Answered>,
@@ -152,6 +156,7 @@ impl Launcher {
         Self {
             handle,
             offers: Standing::default(),
+            offered: 0,
             accepted_at: Vec::new(),
             accepts: JoinSet::new(),
             running: 0,
@@ -165,7 +170,16 @@ impl Launcher {
         u64::try_from(self.accepted_at.len()).unwrap_or(u64::MAX)
     }
 
-    /// Accepts so many tasks at a time; nothing else is going on until all of them run.
+    /// Waits until so many offers have come: what is made together at the beginning is no part of what is measured.
+    async fn hear_offers(&mut self, events: &mut Events, count: u64) -> Result<(), Problem> {
+        while self.offered < count {
+            self.step(events).await?;
+        }
+        Ok(())
+    }
+
+    /// Accepts so many tasks at a time; nothing else is going on until all of them run. As soon as one has ended the others
+    /// are waited for, or their ends would be going on.
     async fn one_by_one(
         &mut self,
         events: &mut Events,
@@ -173,7 +187,12 @@ impl Launcher {
         tasks: u64,
     ) -> Result<Taken, Problem> {
         self.taken = Taken::default();
+        let mut quiet_at = self.ended;
         for _ in 0..samples {
+            if self.ended > quiet_at {
+                self.all_ended(events).await?;
+                quiet_at = self.ended;
+            }
             while !self.accept(tasks).await? {
                 self.step(events).await?;
             }
@@ -181,10 +200,15 @@ impl Launcher {
                 self.step(events).await?;
             }
         }
+        self.all_ended(events).await?;
+        Ok(std::mem::take(&mut self.taken))
+    }
+
+    async fn all_ended(&mut self, events: &mut Events) -> Result<(), Problem> {
         while self.ended + self.refused < self.launched() {
             self.step(events).await?;
         }
-        Ok(std::mem::take(&mut self.taken))
+        Ok(())
     }
 
     /// Launches them all, as many at a time as may be on their way, until the agents have forgotten them. Answers how long that
@@ -282,6 +306,9 @@ impl Launcher {
             Event::Updated(status) => self.on_updated(&status),
             Event::Closed(problem) => Err(problem),
             other => {
+                if let Event::Offered(offers) = &other {
+                    self.offered += u64::try_from(offers.len()).unwrap_or(u64::MAX);
+                }
                 self.offers.hear(other);
                 Ok(())
             }
