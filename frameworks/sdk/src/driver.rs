@@ -13,11 +13,13 @@ use proffer_model::problem::Code;
 use proffer_model::session::{Call, Event};
 use proffer_model::{Kind, Problem, code};
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 use tonic::metadata::AsciiMetadataValue;
 
 use crate::events::Received;
 use crate::framework::bearer;
 use crate::handle::{Active, Request, Session, no_session};
+use crate::limits::RATE_WAIT_MAX;
 use crate::link::{Ended, Link, open};
 use crate::memory::Memory;
 use crate::pump::{Author, Pump};
@@ -74,6 +76,7 @@ impl Driver {
             let is_served = self.active.send_replace(None).is_some();
             let is_final = self.is_final(&ended);
             let (Ended::Broken(problem) | Ended::Refused(problem)) = ended;
+            let retry_after = problem.retry_after.map(|wait| wait.min(RATE_WAIT_MAX));
             self.finder.failed(&found, &problem);
             if is_final {
                 // The author is told and decides what it means.
@@ -93,6 +96,9 @@ impl Driver {
             }
             if is_final {
                 return;
+            }
+            if let Some(wait) = retry_after {
+                refusing(&mut self.requests, &mut self.memory, sleep(wait)).await;
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) const BACKLOG_MAX: usize = 100_000;
 /// Heartbeat intervals without any event after which a master counts as lost and the session is begun anew.
 pub(crate) const HEARTBEATS_MISSED_MAX: u32 = 5;
 /// For how long a call that was above the rate is held back at most; when the master asks for more, the author is told
-/// `session.rate_limited`.
+/// `session.rate_limited`. A subscription is tried again after so long at the latest.
 pub(crate) const RATE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// From the call to the subscription; then the master rests, and whoever leads by then is called.
 pub(crate) const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);

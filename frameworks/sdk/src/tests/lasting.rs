@@ -127,6 +127,21 @@ async fn a_session_resumes_at_what_was_acknowledged_and_uses_no_request_id_again
 }
 
 #[tokio::test]
+async fn a_master_that_is_subscribed_to_too_often_is_tried_again_when_it_says() {
+    let mut master = FakeMaster::start().await;
+    let (_handle, mut events) = connect(&[master.address]);
+    let mut session = master.session().await;
+    session.call().await;
+    let wait = Duration::from_millis(700);
+    let problem = Problem::new(code::SESSION_RATE_LIMITED, "too often").retry_after(wait);
+    let begun = tokio::time::Instant::now();
+    session.send(Event::Closed(problem)).await;
+    let _session = master.subscribed(1, 1).await;
+    assert!(begun.elapsed() >= wait, "{:?}", begun.elapsed());
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+}
+
+#[tokio::test]
 async fn a_call_above_the_rate_is_called_again_when_the_master_says() {
     let mut master = FakeMaster::start().await;
     let (handle, mut events) = connect(&[master.address]);
