@@ -91,14 +91,14 @@ async fn follow(
     let mut responses = master.watch(asked.clone()).await?;
     while let Some(response) = responses.message().await.map_err(|s| problem_of(&s))? {
         *heard = Some(Instant::now());
-        asked.position.clone_from(&response.position);
+        let before = std::mem::replace(&mut asked.position, response.position);
         let mut text = String::new();
-        for change in response.changes.iter().filter_map(|it| it.change.as_ref()) {
+        for (change, position) in placed(&response.changes, &before, &asked.position) {
             match format {
                 Format::Json => {
                     let mut object = change_json(change);
                     if let Value::Object(object) = &mut object {
-                        object.insert("position".to_owned(), json!(response.position));
+                        object.insert("position".to_owned(), json!(position));
                     }
                     text += &format!("{object}\n");
                 }
@@ -110,6 +110,21 @@ async fn follow(
         }
     }
     Ok(())
+}
+
+/// Changes that came together, each with the position to go on from: after the last of them it is behind them all, and whoever
+/// goes on after another is told them all again.
+fn placed<'a>(
+    changes: &'a [v1::Change],
+    before: &'a str,
+    behind: &'a str,
+) -> impl Iterator<Item = (&'a Change, &'a str)> {
+    let last = changes.len().saturating_sub(1);
+    let changes = changes.iter().enumerate();
+    changes.filter_map(move |(at, it)| {
+        let position = if at == last { behind } else { before };
+        it.change.as_ref().map(|change| (change, position))
+    })
 }
 
 /// A change for programs: `change` says which.
@@ -236,5 +251,18 @@ mod tests {
         assert_eq!(change_json(&gone), object);
         assert_eq!(line(&Change::UpToDate(true)), "");
         assert_eq!(clock(3_723_000), "01:02:03Z");
+    }
+
+    #[test]
+    fn of_changes_that_come_together_only_the_last_is_behind_them_all() {
+        let gone = |id: &str| v1::Change {
+            change: Some(Change::OfferGone(id.to_owned())),
+        };
+        let changes = ["1", "2", "3"].map(gone);
+        let positions = |changes| placed(changes, "before", "behind").map(|(_, it)| it);
+        let told: Vec<&str> = positions(&changes[..]).collect();
+        assert_eq!(told, ["before", "before", "behind"]);
+        let told: Vec<&str> = positions(&changes[..1]).collect();
+        assert_eq!(told, ["behind"]);
     }
 }
