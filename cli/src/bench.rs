@@ -43,6 +43,7 @@ pub(crate) enum BenchVerb {
     #[command(after_help = crate::examples::BENCH_LAUNCH)]
     Launch(launch::LaunchArgs),
     /// Launches with and without an operator who lists all tasks all the time, and how long such a list takes.
+    #[command(after_help = crate::examples::BENCH_LIST)]
     List(list::ListArgs),
     /// How fast agents register.
     Register(register::RegisterArgs),
@@ -64,7 +65,7 @@ impl BenchVerb {
         match self {
             Self::Allocator(args) => args.output,
             Self::Reoffer(args) => args.output,
-            Self::Launch(args) => args.output,
+            Self::Launch(args) => args.load.output,
             Self::List(args) => args.load.output,
             Self::Register(args) => args.output,
             Self::Failover(args) => args.output,

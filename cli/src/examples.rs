@@ -220,3 +220,9 @@ pub(crate) const BENCH_MESOS: &str = "\
 Examples:
   proffer bench mesos --tasks 100000 -o json
   proffer bench mesos 1000 --media protobuf --reoffers 500";
+
+/// Below `proffer bench list --help`.
+pub(crate) const BENCH_LIST: &str = "\
+Examples:
+  proffer bench list --tasks 100000 -o json
+  proffer bench list 1000 --standing 50000 --rounds 1";

@@ -237,37 +237,24 @@ fn wrong_simulations_and_benchmarks_are_refused_with_the_flag_and_a_remedy() {
 #[test]
 fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
     let cluster = Cluster::new();
-    let table: &[(&[&str], bool, &[&str])] = &[
+    let table: &[(&str, bool, &[&str])] = &[
         (
-            &["allocator", "20x4", "--rounds", "2"],
+            "allocator 20x4 --rounds 2",
             false,
             &["case", "agents", "cycle_p99_ms"],
         ),
         (
-            &["allocator", "--grid", "mesos", "20x4", "--rounds", "2"],
+            "allocator --grid mesos 20x4 --rounds 2",
             false,
             &["case", "frameworks", "round_p50_ms"],
         ),
         (
-            &["register", "5", "3"],
+            "register 5 3",
             true,
             &["agents_per_s", "duration_ms", "agents_per_connection"],
         ),
         (
-            &[
-                "launch",
-                "4",
-                "--tasks",
-                "60",
-                "--tasks-per-accept",
-                "7",
-                "--in-flight",
-                "20",
-                "--samples",
-                "5",
-                "--task-duration",
-                "10ms",
-            ],
+            "launch 4 --tasks 60 --tasks-per-accept 7 --in-flight 20 --samples 5 --task-duration 10ms",
             true,
             &[
                 "launches_per_s",
@@ -277,26 +264,18 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
             ],
         ),
         (
+            "list 4 --tasks 60 --tasks-per-accept 7 --in-flight 20 --task-duration 10ms --standing 8 --rounds 1 --page-size 5",
+            true,
             &[
-                "mesos",
-                "4",
-                "--tasks",
-                "60",
-                "--tasks-per-accept",
-                "7",
-                "--in-flight",
-                "20",
-                "--samples",
-                "5",
-                "--task-duration",
-                "10ms",
-                "--reoffers",
-                "5",
-                "--full-task-duration",
-                "100ms",
-                "--reads",
-                "3",
+                "launches_per_s",
+                "listed_launches_per_s",
+                "list_p50_ms",
+                "listed_min",
+                "quiet_list_p50_ms",
             ],
+        ),
+        (
+            "mesos 4 --tasks 60 --tasks-per-accept 7 --in-flight 20 --samples 5 --task-duration 10ms --reoffers 5 --full-task-duration 100ms --reads 3",
             true,
             &[
                 "media",
@@ -309,30 +288,24 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
             ],
         ),
         (
-            &["memory", "4", "--tasks", "8", "--heartbeat-for", "10ms"],
+            "memory 4 --tasks 8 --heartbeat-for 10ms",
             true,
             &["bytes_per_agent", "bytes_per_task", "registered"],
         ),
         (
-            &[
-                "reoffer",
-                "4",
-                "--samples",
-                "8",
-                "--task-duration",
-                "50ms-100ms",
-            ],
+            "reoffer 4 --samples 8 --task-duration 50ms-100ms",
             true,
             &["reoffer_p50_ms", "reoffer_p99_ms", "samples"],
         ),
     ];
     for (arguments, is_emulated, names) in table {
-        let output = cluster.run(&[&["bench"], *arguments, &["-o", "json"]].concat());
+        let line: Vec<&str> = arguments.split(' ').collect();
+        let output = cluster.run(&[&["bench"], &line[..], &["-o", "json"]].concat());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {said}");
         assert!(said.contains("debug build"), "{arguments:?}: {said}");
         let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!(value["benchmark"], arguments[0]);
+        assert_eq!(value["benchmark"], line[0]);
         assert_eq!(value["conditions"]["build_profile"], "debug");
         assert_eq!(value["conditions"]["emulated"], *is_emulated);
         assert!(value["conditions"]["cores"].as_u64() > Some(0), "{value}");
@@ -347,7 +320,7 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
                 "{name} in {row}"
             );
         }
-        if *is_emulated && arguments[0] == "memory" {
+        if *is_emulated && line[0] == "memory" {
             assert_eq!(
                 (&figures[0]["registered"], &figures[0]["tasks"]),
                 (&4.into(), &8.into())

@@ -30,6 +30,16 @@ const SHAPE: &str = "cpus:0.1;mem:32";
 #[derive(Debug, clap::Args)]
 pub(crate) struct LaunchArgs {
     #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// How many times are taken of single launches, and of large accepts, with nothing else going on.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    samples: usize,
+}
+
+/// Many launches on agents: of every benchmark that makes them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// How many agents; a row for each number.
     #[arg(value_name = "AGENTS", default_values_t = [1_000])]
@@ -46,9 +56,6 @@ pub(crate) struct LaunchArgs {
     /// How long tasks run.
     #[arg(long, value_name = "D", default_value = "100ms")]
     pub(super) task_duration: Span,
-    /// How many times are taken of single launches, and of large accepts, with nothing else going on.
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    pub(super) samples: usize,
     /// How many agents share a connection [default: as few as the limit of open files allows].
     #[arg(long, value_name = "K")]
     pub(super) agents_per_connection: Option<u32>,
@@ -57,7 +64,7 @@ pub(crate) struct LaunchArgs {
 /// Measures.
 pub(super) async fn run(args: &LaunchArgs, progress: &mut Progress) -> Outcome<Figures> {
     let mut figures = Figures::default();
-    for count in args.agents.iter().copied() {
+    for count in args.load.agents.iter().copied() {
         let row = of(args, count, progress).await?;
         figures.push_and_say(row, progress);
     }
@@ -69,13 +76,14 @@ async fn of(
     count: u32,
     progress: &mut Progress,
 ) -> Outcome<Vec<(&'static str, Figure)>> {
+    let load = &args.load;
     progress.update(&format!("registering {count} agents"));
     let mut master = Master::start(Store::File).await?;
     let fleet = Fleet {
         count,
         resources: "cpus:64;mem:65536",
-        task_duration: Some(args.task_duration),
-        agents_per_connection: args.agents_per_connection,
+        task_duration: Some(load.task_duration),
+        agents_per_connection: load.agents_per_connection,
         witness: None,
     };
     let emulation = emulate(&master, fleet)?;
@@ -89,32 +97,32 @@ async fn of(
     let single = within(&mut master, "single launches run", single).await??;
     progress.update("accepting many at once");
     let samples = args.samples.div_ceil(5);
-    let large = launcher.one_by_one(&mut events, samples, args.tasks_per_accept);
+    let large = launcher.one_by_one(&mut events, samples, load.tasks_per_accept);
     let large = within(&mut master, "large accepts are answered", large).await??;
-    progress.update(&format!("launching {} tasks", args.tasks));
+    progress.update(&format!("launching {} tasks", load.tasks));
     let before = (master.processor_time()?, own_processor_time()?);
-    let flood = launcher.flood(&mut events, &emulation, args);
+    let flood = launcher.flood(&mut events, &emulation, load);
     let (took, busy) = within(&mut master, "all tasks have ended", flood).await??;
     let after = (master.processor_time()?, own_processor_time()?);
     let per_launch =
-        |before: Duration, after: Duration| us_per(after.saturating_sub(before), args.tasks);
+        |before: Duration, after: Duration| us_per(after.saturating_sub(before), load.tasks);
     Ok(vec![
         ("agents", Figure::Count(u64::from(count))),
         (
             "agents_per_connection",
             Figure::Count(u64::from(emulation.agents_per_connection())),
         ),
-        ("launches", Figure::Count(args.tasks)),
+        ("launches", Figure::Count(load.tasks)),
         (
             "launches_per_s",
-            Figure::Count(per_second(args.tasks, took)),
+            Figure::Count(per_second(load.tasks, took)),
         ),
         ("running_p50_ms", ms(single.running.at(500))),
         ("running_p99_ms", ms(single.running.at(990))),
-        ("tasks_per_accept", Figure::Count(args.tasks_per_accept)),
+        ("tasks_per_accept", Figure::Count(load.tasks_per_accept)),
         ("accept_p50_ms", ms(large.answered.at(500))),
         ("accept_p99_ms", ms(large.answered.at(990))),
-        ("in_flight", Figure::Count(args.in_flight)),
+        ("in_flight", Figure::Count(load.in_flight)),
         ("busy_accept_p99_ms", ms(busy.answered.at(990))),
         ("busy_running_p99_ms", ms(busy.running.at(990))),
         ("master_us_per_launch", per_launch(before.0, after.0)),
@@ -217,7 +225,7 @@ impl Launcher {
         &mut self,
         events: &mut Events,
         emulation: &Emulation,
-        args: &LaunchArgs,
+        args: &LoadArgs,
     ) -> Result<(Duration, Taken), Problem> {
         let begun = Instant::now();
         let goal = self.ended + args.tasks;

@@ -12,15 +12,14 @@ use proffer_proto::{problem_of, v1};
 use proffer_sdk::Events;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::Request;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::child::{Master, Store};
 use super::cluster::{Fleet, all_registered, connect, emulate, role, within};
 use super::figures::{Figure, Figures, Times, ms, us_per};
-use super::launch::{LaunchArgs, Launcher};
+use super::launch::{Launcher, LoadArgs};
 use super::memory::fill;
+use super::sessions::Door;
 use crate::exit::Outcome;
 use crate::output::Progress;
 use crate::units::per_second;
@@ -32,14 +31,14 @@ const TASKS_PER_AGENT: u32 = 100;
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    pub(crate) load: LaunchArgs,
-    /// How many tasks run all the time, on agents of their own
+    pub(crate) load: LoadArgs,
+    /// How many tasks run all the time, on agents of their own.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     standing: u32,
-    /// How often the launches are made without the operator, and with it
+    /// How often the launches are made without the operator, and with it.
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
-    /// How many tasks a page holds at most
+    /// How many tasks a page holds at most.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     page_size: u32,
 }
@@ -212,23 +211,15 @@ impl Lists {
 /// Who lists.
 #[derive(Clone)]
 struct Operator {
+    door: Door,
     client: OperatorClient<Channel>,
-    bearer: MetadataValue<Ascii>,
 }
 
 impl Operator {
     async fn connect(master: &Master) -> Result<Self, Problem> {
-        let broken = |error: &dyn std::fmt::Display| {
-            let message = format!("no connection to the master: {error}");
-            Problem::new(code::PEER_UNREACHABLE, message)
-        };
-        let endpoint = Endpoint::from_shared(format!("http://{}", master.api));
-        let endpoint = endpoint.map_err(|error| broken(&error))?;
-        let channel = endpoint.connect().await.map_err(|error| broken(&error))?;
-        let bearer = format!("Bearer {}", master.token.secret().expose());
-        let bearer = bearer.parse().map_err(|error| broken(&error))?;
-        let client = OperatorClient::new(channel);
-        Ok(Self { client, bearer })
+        let door = Door::open(master).await?;
+        let client = OperatorClient::new(door.channel());
+        Ok(Self { door, client })
     }
 
     /// One list after the other, until it is over; those that were finished by then.
@@ -246,13 +237,11 @@ impl Operator {
         let mut page_token = String::new();
         loop {
             let asked_at = Instant::now();
-            let mut request = Request::new(v1::ListTasksRequest {
+            let request = self.door.request(v1::ListTasksRequest {
                 page_size,
                 page_token,
                 ..v1::ListTasksRequest::default()
             });
-            let metadata = request.metadata_mut();
-            metadata.insert("authorization", self.bearer.clone());
             let page = self.client.clone().list_tasks(request).await;
             let page = page.map_err(|status| problem_of(&status))?.into_inner();
             list.pages.push(asked_at.elapsed());

@@ -20,7 +20,7 @@ use proffer_server::mesos_http::Media;
 use super::child::{Master, Store, own_processor_time};
 use super::cluster::{Fleet, Journal, all_registered, emulate, within};
 use super::figures::{Figure, Figures, Times, ms, us_per};
-use super::launch::LaunchArgs;
+use super::launch::LoadArgs;
 use crate::exit::Outcome;
 use crate::output::Progress;
 use crate::units::per_second;
@@ -40,7 +40,10 @@ const STATE: &str = "/state";
 #[derive(Debug, clap::Args)]
 pub(crate) struct MesosArgs {
     #[command(flatten)]
-    pub(crate) load: LaunchArgs,
+    pub(crate) load: LoadArgs,
+    /// How many times are taken of single launches, with nothing else of the framework going on.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    samples: usize,
     /// How messages are written; a row for each.
     #[arg(long, value_name = "MEDIA", value_delimiter = ',', default_values = ["json", "protobuf"])]
     media: Vec<Form>,
@@ -182,11 +185,11 @@ async fn launch(
     let of_master = master.processor_time()?.saturating_sub(before.0);
     let own = own_processor_time()?.saturating_sub(before.1);
     progress.update("launching one by one");
-    let single = launcher.one_by_one(load.samples);
+    let single = launcher.one_by_one(args.samples);
     let single = within(master, "single launches run", single).await??;
     progress.update("launching one by one beside a reader");
     let reading = Reader::new(master).begin(STATE);
-    let read_single = launcher.one_by_one(load.samples);
+    let read_single = launcher.one_by_one(args.samples);
     let read_single = within(master, "single launches run", read_single).await??;
     reading.end().await?;
     progress.update(&format!("launching {} tasks beside a reader", load.tasks));

@@ -41,12 +41,23 @@ impl Door {
         Ok(Self { channel, bearer })
     }
 
+    /// The connection.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// A message with the token.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", self.bearer.clone());
+        request
+    }
+
     /// A session that is subscribed as a new framework.
     pub(super) async fn subscribe(&self, name: &str) -> Result<Session, Problem> {
         let (calls, outgoing) = mpsc::channel(CALLS_MAX);
-        let mut request = Request::new(outgoing);
-        let metadata = request.metadata_mut();
-        metadata.insert("authorization", self.bearer.clone());
+        let request = self.request(outgoing);
         let mut session = Session {
             calls,
             events: None,

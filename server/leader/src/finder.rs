@@ -7,7 +7,6 @@
 mod board;
 mod follow;
 pub(crate) mod limits;
-mod socket;
 #[cfg(test)]
 mod tests;
 

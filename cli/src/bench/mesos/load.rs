@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::super::cluster::Journal;
 use super::super::figures::Times;
-use super::super::launch::LaunchArgs;
+use super::super::launch::LoadArgs;
 use super::calls::{self, Shape, Standing};
 use super::client::Client;
 use crate::limits::BENCH_FORGOTTEN_INTERVAL;
@@ -89,7 +89,7 @@ impl Launcher {
         &mut self,
         emulation: &Emulation,
         tasks: u64,
-        args: &LaunchArgs,
+        args: &LoadArgs,
     ) -> Result<(Duration, Taken), Problem> {
         let begun = Instant::now();
         self.taken();

@@ -16,7 +16,6 @@ use super::board::{Answer, Verdict, wait};
 use super::limits::{
     ANSWER_TIMEOUT, CONNECT_TIMEOUT, LEADERLESS_TOLERATED, PING_INTERVAL, PING_TIMEOUT,
 };
-use super::socket::connector;
 use super::{Shared, Term, at, random};
 use crate::election::Observer;
 
@@ -138,11 +137,11 @@ async fn connect(shared: &Shared, address: &str) -> String {
     };
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);
-    let channel = match timeout(ANSWER_TIMEOUT, endpoint.connect_with_connector(connector())).await
-    {
+    let channel = match timeout(ANSWER_TIMEOUT, endpoint.connect()).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => return innermost(&error),
         Err(_) => return "it does not answer".to_owned(),

@@ -22,5 +22,3 @@ pub(crate) const LEADERLESS_TOLERATED: Duration = Duration::from_secs(2);
 pub(crate) const WHY_LEN_MAX: usize = 200;
 /// How long whoever may ask any master waits for the leader once one that stands by has answered.
 pub(crate) const STANDBY_PATIENCE: Duration = Duration::from_millis(300);
-/// Bytes of a write to a master that waits a turn for others to go with it; more are written at once.
-pub(crate) const WAITING_WRITE_LEN_MAX: usize = 1024;
