@@ -73,7 +73,7 @@ pub const STALL_SETTLE: Duration = Duration::from_secs(1);
 /// from frameworks, and queries are refused (`server.overloaded`).
 pub const VIEW_CHANNEL_LEN: usize = 4 * 1024;
 /// Between two published snapshots of the view; queries in between wait for the next.
-pub const VIEW_PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
+pub const VIEW_PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
 /// Ended tasks of one framework that the view keeps; the oldest are forgotten.
 pub const ENDED_TASKS_MAX: usize = 1_000;
 /// Between two attempts to tell a view that was full.
@@ -83,8 +83,8 @@ pub const GONE_FRAMEWORKS_MAX: usize = 100;
 /// Changes that are remembered for watches of the cluster; one that has not been told of an older one begins anew
 /// (`watch.expired`). About 10 MB.
 pub const CHANGES_REMEMBERED_MAX: usize = 100_000;
-/// Changes that a watch of the cluster looks at for one response; those after them come with the next one. Published fifty
-/// times a second, so that a watch keeps up with all that one master can change.
+/// Changes that a watch of the cluster looks at for one response; those after them come with the next one. Two hundred
+/// responses a second, so that a watch keeps up with all that one master can change.
 pub const FOLLOW_CHANGES_MAX: usize = 10_000;
 /// Watches of the cluster that are open at once; more are refused (`server.overloaded`).
 pub const OPERATOR_WATCHES_MAX: usize = 100;

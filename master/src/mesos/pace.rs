@@ -2,6 +2,7 @@
 //!
 //! The core refuses what is above a framework's rate, and says when it may be tried again. Mesos's frameworks hear nothing of
 //! that: their calls were answered with 202. So calls wait here instead, and what is above the rate comes later.
+//! Acknowledgements are free here as they are there: who works through many statuses must not be slowed down by their number.
 
 use std::time::Duration;
 
@@ -46,6 +47,9 @@ impl Pace {
 
     /// How long this call has to wait; it counts from now on.
     pub(super) fn wait(&mut self, now_ns: u64, call: &Call) -> Duration {
+        if matches!(call, Call::Acknowledge { .. } | Call::AcknowledgeOne { .. }) {
+            return Duration::ZERO;
+        }
         let mut wait = take(&mut self.calls_paid_until, now_ns, 1, self.rates.calls);
         if let Call::Accept { operations, .. } = call {
             let counts = operations.iter().map(|one| one.tasks().len().max(1));
@@ -73,15 +77,18 @@ mod tests {
 
     /// At which moments so many calls go that come all at once.
     fn goes(per_second: u64, count: usize) -> Vec<u64> {
+        moments(per_second, &Call::Reconcile { tasks: Vec::new() }, count)
+    }
+
+    fn moments(per_second: u64, call: &Call, count: usize) -> Vec<u64> {
         let rates = Rates {
             calls: per_second,
             operations: 1,
         };
         let mut pace = Pace::new(rates);
-        let call = Call::Reconcile { tasks: Vec::new() };
         let mut now = SECOND_NS;
         let go = || {
-            let wait = pace.wait(now, &call);
+            let wait = pace.wait(now, call);
             now += u64::try_from(wait.as_nanos()).expect("short");
             now / 1_000_000 - 1_000
         };
@@ -94,5 +101,11 @@ mod tests {
         assert_eq!(goes(4, 6), [0, 0, 250, 500, 750, 1_000]);
         let many = goes(100, 250);
         assert_eq!((many[49], many[50], many[249]), (0, 10, 2_000));
+    }
+
+    #[test]
+    fn acknowledgements_never_wait() {
+        let kept = Call::AcknowledgeOne { sequence: 7 };
+        assert_eq!(moments(1, &kept, 100), [0; 100]);
     }
 }
