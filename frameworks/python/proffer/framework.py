@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import ipaddress
 import itertools
 import logging
@@ -38,6 +39,9 @@ from proffer.token import find_token
 from proffer.waiting import within
 
 log = logging.getLogger("proffer")
+
+# Whose handler this runs in, or a task that one has begun: what it waits for keeps the next session from beginning.
+_HANDLED: contextvars.ContextVar[Framework | None] = contextvars.ContextVar("handled", default=None)
 
 # Refusals that would come again, whatever their kind.
 _FINAL = {"session.fenced", "framework.completed", "framework.foreign", "framework.unknown"}
@@ -125,8 +129,6 @@ class Framework:
         self._session: Session | None = None
         # What the last session has left without an answer, for the next.
         self._unanswered: list[Pending] = []
-        # Runs the handlers: what it waits for keeps the next session from beginning.
-        self._runner: asyncio.Task[Any] | None = None
         self._requests = itertools.count(1)
         self._to_ask = asyncio.Event()
         self._is_leaving = False
@@ -143,7 +145,6 @@ class Framework:
     async def run(self, scheduler: Scheduler) -> None:
         """Runs until the framework is torn down; raises when the master refuses it for good, or a handler fails."""
         is_logged = False
-        self._runner = asyncio.current_task()
         try:
             while True:
                 session, problem = await self._connect(scheduler)
@@ -162,11 +163,7 @@ class Framework:
                 raise
             self._forget_id()
         finally:
-            for pending in self._unanswered:
-                if not pending.answer.done():
-                    pending.answer.set_exception(Unreachable("the sessions are over for good"))
-                    # Nobody may be waiting; that is no fault.
-                    pending.answer.exception()
+            self._forget_unanswered("the sessions are over for good")
 
     async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
         """Replaces what is wanted in a role; no entries: nothing is offered. It is kept and said again in each session, and
@@ -291,7 +288,7 @@ class Framework:
         not wait for that. What is above the rate was not done, and is called again when the master says, in time."""
         clock = asyncio.get_running_loop()
         give_up_at = clock.time() + self._call_timeout
-        is_of_handler = asyncio.current_task() is self._runner
+        is_of_handler = _HANDLED.get() is self
         while True:
             try:
                 answered = await within(self._call_timeout, session.send(on_answer, is_of_handler, **call))
@@ -339,13 +336,17 @@ class Framework:
                 await session.close()
                 if not isinstance(error, ProfferError) or self._is_final(error):
                     raise
-                problem = missing if missing and error.kind == v1.PROBLEM_KIND_UNAUTHENTICATED else error
+                if missing and error.kind == v1.PROBLEM_KIND_UNAUTHENTICATED:
+                    error = missing
+                # The leader may have said when to come back, and the others that they do not lead.
+                problem = max(error, problem, key=lambda it: it.retry_after or 0)
                 with contextlib.suppress(ProfferError):
                     candidates[:0] = parse_masters(error.leader, self._allow_plaintext)
         return None, problem
 
     async def _stand_by(self, scheduler: Scheduler) -> None:
         self._has_stood_by = True
+        self._forget_unanswered("another program is active as this framework")
         await scheduler.on_standing_by(self)
 
     def _find_token(self) -> tuple[str | None, ProfferError | None]:
@@ -383,6 +384,15 @@ class Framework:
             raise ProfferError("epoch.stale", "", message, kind=v1.PROBLEM_KIND_CONFLICT)
         self._epoch = epoch
 
+    def _forget_unanswered(self, why: str) -> None:
+        """What was called is not called again: who is active meanwhile knows better."""
+        unanswered, self._unanswered = self._unanswered, []
+        for pending in unanswered:
+            if not pending.answer.done():
+                pending.answer.set_exception(Unreachable(why))
+                # Nobody may be waiting; that is no fault.
+                pending.answer.exception()
+
     async def _serve(self, session: Session, scheduler: Scheduler) -> ProfferError:
         """Answers why the session ended, if another one may follow."""
         log.info("subscribed to %s as %s, epoch %s", session.master, self.id, session.epoch)
@@ -394,6 +404,7 @@ class Framework:
             asyncio.create_task(session.receive(self._check_epoch)),
             asyncio.create_task(self._keep_asking(session)),
         ]
+        handled = _HANDLED.set(self)
         try:
             await self._handle_events(session, scheduler)
         except ProfferError as problem:
@@ -402,6 +413,7 @@ class Framework:
                 raise
             session.end(problem)
         finally:
+            _HANDLED.reset(handled)
             session.end(Unreachable("the session was left"))
             for task in background:
                 task.cancel()
@@ -411,19 +423,20 @@ class Framework:
             self._session = None
             self._tasks.session_ended()
         why = session.ended or Unreachable("the session ended")
+        if why.code == "session.fenced":
+            self._forget_unanswered("another program has taken over")
         if session.is_refused and self._is_final(why):
             raise why
         return why
 
     async def _handle_events(self, session: Session, scheduler: Scheduler) -> None:
+        # Before anything new is called, which these must not come after.
+        unanswered, self._unanswered = self._unanswered, []
+        for pending in unanswered:
+            self._repeat(session, pending)
         for role, wanted in list(self._demands.items()):
             wanted.generation += 1
             await self._insist(session, set_demand=wanted)
-        unanswered, self._unanswered = self._unanswered, []
-        for pending in unanswered:
-            if pending.is_of_handler:
-                pending.on_answer = _log_refusal
-            session.repeat(pending)
         if session.subscribed.resumed:
             self._to_ask.set()
         if self._is_leaving:
@@ -432,6 +445,31 @@ class Framework:
         self._wait = BACKOFF_FIRST
         while event := await session.next_event():
             await self._handle(session, scheduler, event)
+
+    def _repeat(self, session: Session, pending: Pending) -> None:
+        """Calls again what the session before has left without an answer. Nobody waits for what a handler had called."""
+
+        def on_answer(answered: v1.Answered) -> None:
+            if not answered.HasField("refused"):
+                return
+            problem = decode_problem(answered.refused)
+            if problem.code == "session.rate_limited":
+                # It was not done.
+                asyncio.get_running_loop().call_later(problem.retry_after or 0, self._repeat_anew, session, pending)
+            else:
+                log.warning("the master refused what was called again for a handler: %s", problem)
+
+        if pending.is_of_handler:
+            pending.on_answer = on_answer
+        session.repeat(pending)
+
+    def _repeat_anew(self, session: Session, pending: Pending) -> None:
+        if session.ended:
+            self._unanswered.append(pending)
+        else:
+            # Under the same id it would be answered the same.
+            pending.message.request_id = next(self._requests)
+            self._repeat(session, pending)
 
     async def _handle(self, session: Session, scheduler: Scheduler, event: v1.SessionEvent) -> None:
         kind = event.WhichOneof("event")
@@ -528,11 +566,6 @@ def _task_ids(operations: Iterable[v1.Operation]) -> list[str]:
 def _launches(results: Iterable[v1.OperationResult]) -> list[v1.LaunchResult]:
     """What became of each task."""
     return [one for it in results for one in ([it.launched] if it.HasField("launched") else it.launched_group.results)]
-
-
-def _log_refusal(answered: v1.Answered) -> None:
-    if answered.HasField("refused"):
-        log.warning("the master refused what was called again for a handler: %s", decode_problem(answered.refused))
 
 
 def _taken(task_id: str) -> ProfferError:

@@ -194,6 +194,59 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         # The kill of `t` might have hit the launch that was called after it.
         self.assertEqual([type(result) for result in results], [type(None)] * 2 + [proffer.Unreachable] * 3)
 
+    async def test_a_handler_that_calls_several_at_once_does_not_hold_up_the_next_session(self):
+        class Killer(Author):
+            async def on_subscribed(self, framework):
+                if not self.heard:
+                    await asyncio.gather(framework.kill("a"), framework.kill("b"))
+                    self.heard.append("goes on")
+
+        async def kills(played):
+            calls = [await played.call("kill") for _ in range(2)]
+            return {call.kill.task_id: call.request_id for call in calls}
+
+        async def first(played):
+            await played.subscribe()
+            await kills(played)
+
+        async def second(played):
+            await played.subscribe()
+            requests = await kills(played)
+            problem = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=10)
+            await played.send(answered=v1.Answered(request_id=requests["a"], refused=problem))
+            call = await played.call("kill")
+            self.assertEqual(call.kill.task_id, "a", "it was not done")
+            self.assertNotIn(call.request_id, requests.values())
+            await played.tell(FINISHED, 1, 1)
+            await played.finish()
+
+        heard = await self.play(Master(first, second), author=Killer())
+        self.assertEqual(heard, ["goes on", ("finished", 1)])
+
+    async def test_what_was_called_before_another_program_was_active_is_not_called_again(self):
+        class Killer(Author):
+            async def on_subscribed(self, framework):
+                if self.heard:
+                    await framework.teardown()
+                else:
+                    self.heard.append("killed")
+                    await framework.kill("t")
+
+        async def first(played):
+            await played.subscribe()
+            await played.call("kill")
+
+        async def second(played):
+            await played.call("subscribe")
+            await played.send(standing_by=v1.StandingBy(heartbeat_interval_ms=1000))
+            await played.send(subscribed=v1.Subscribed(framework_id="f", cluster_id="c", heartbeat_interval_ms=1000))
+            call = await played.context.read()
+            self.assertEqual(call.WhichOneof("call"), "teardown")
+            await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+            await played.send(closed=v1.Problem(code="framework.completed", kind=v1.PROBLEM_KIND_CONFLICT))
+
+        await self.play(Master(first, second), author=Killer(), framework_id="f", stand_by=True)
+
     async def test_a_master_that_is_subscribed_to_too_often_is_tried_again_when_it_says(self):
         times = []
 
