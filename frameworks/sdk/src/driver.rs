@@ -87,7 +87,8 @@ impl Driver {
                 tracing::warn!(%problem, "no session with a master; trying on");
                 is_outage_logged = true;
             }
-            if is_final {
+            // Another program is active, or was.
+            if is_final || problem.is(code::SESSION_FENCED) {
                 self.unanswered.fail(&problem);
             }
             if is_served || is_final {
@@ -108,16 +109,22 @@ impl Driver {
         let subscribe = self.memory.subscribe();
         let has_history = self.memory.has_history();
         let (request, sequence) = (self.memory.next_request(), self.memory.next_sequence());
+        let mut has_stood_by = false;
         let opening = async {
             let (bearer, missing) = self.token.find().await;
+            let subscribe = (request, &subscribe);
             let opened = tokio::select! {
-                opened = open(found, bearer, (request, &subscribe), &self.events, sequence) => opened,
+                opened = open(found, bearer, subscribe, &self.events, sequence, &mut has_stood_by) => opened,
                 () = self.finder.superseded(found.term.as_ref()) => Err(Ended::Broken(superseded())),
             };
             opened.map_err(|ended| explain_missing_token(ended, missing))
         };
-        let link = refusing(&mut self.requests, &mut self.memory, opening).await?;
-        Ok((self.believe(link)?, has_history))
+        let opened = refusing(&mut self.requests, &mut self.memory, opening).await;
+        if has_stood_by {
+            // What was called before might undo what the one that was active has done since.
+            self.unanswered.fail(&no_session());
+        }
+        Ok((self.believe(opened?)?, has_history))
     }
 
     /// Refuses a master of an earlier epoch, or of another cluster.

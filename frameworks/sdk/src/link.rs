@@ -43,13 +43,15 @@ pub(crate) struct Link {
     pub(crate) active: Active,
 }
 
-/// Subscribes with a master; waits for as long as another session is active, which the author is told.
+/// Subscribes with a master; waits for as long as another session is active, which the author is told, and remembered in
+/// `has_stood_by`.
 pub(crate) async fn open(
     found: &Found,
     bearer: Option<AsciiMetadataValue>,
     (request_id, subscribe): (u64, &Call),
     author: &mpsc::Sender<Received>,
     sequence: u64,
+    has_stood_by: &mut bool,
 ) -> Result<Link, Ended> {
     let (calls, outgoing) = mpsc::channel(CALLS_OUTGOING_MAX);
     let first = encode_call(request_id, subscribe);
@@ -81,6 +83,7 @@ pub(crate) async fn open(
                 {
                     let silence = heartbeat_interval.saturating_mul(HEARTBEATS_MISSED_MAX);
                     silence_max = silence.max(SUBSCRIBE_TIMEOUT);
+                    *has_stood_by = true;
                     // It fails only when nobody listens any more.
                     let _ = author.send(Received { sequence, event }).await;
                 }

@@ -144,5 +144,5 @@ fn is_overtaken(request: u64, call: &Call, lost: &BTreeMap<u64, Waiting>) -> boo
 fn broken(why: &Problem) -> Problem {
     let message = format!("the session ended before the answer: {}", why.message);
     Problem::new(code::PEER_UNREACHABLE, message)
-        .hint("whether the call was carried out is told by the statuses after the next Subscribed")
+        .hint("whether the call was carried out is told by statuses")
 }

@@ -12,7 +12,7 @@ use super::{connect, next, options, role, status, task, updated};
 use crate::testing::{FakeMaster, FakeSession, within};
 use crate::{Expected, Framework, Handle, Scheduler, StateChange, run};
 
-fn standing_by() -> Event {
+pub(super) fn standing_by() -> Event {
     Event::StandingBy {
         framework: FrameworkId::new("f").unwrap(),
         cluster: ClusterId::new("c").unwrap(),

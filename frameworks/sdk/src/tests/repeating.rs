@@ -6,6 +6,7 @@ use proffer_model::session::{Answer, Call, Event, Operation};
 use proffer_model::{AgentId, DemandEntry, DemandId, ExecutorId, OfferId, Problem, code};
 
 use super::calling::spec;
+use super::lasting::standing_by;
 use super::{connect, next, role, task};
 use crate::handle::{Handle, PendingAnswer};
 use crate::limits::EVENTS_QUEUED_MAX;
@@ -127,4 +128,25 @@ async fn a_teardown_whose_answer_was_lost_is_done_when_the_framework_is_over() {
     assert_eq!(within(teardown).await, Ok(Answer::Done));
     let problem = within(killed).await.expect_err("no session follows");
     assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+}
+
+#[tokio::test]
+async fn what_was_called_before_another_program_was_active_is_not_called_again() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut first = master.subscribed(1, 1).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    let (_, killed) = called(&handle, &mut first, kill("a")).await;
+    drop(first);
+    assert!(matches!(next(&mut events).await, Event::Closed(_)));
+    let mut second = master.session().await;
+    let (request, _) = second.call().await;
+    second.send(standing_by()).await;
+    second.resumed(request, 1, 2).await;
+    let problem = within(killed).await.expect_err("not called again");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+    assert_eq!(next(&mut events).await, standing_by());
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    // The first that comes.
+    called(&handle, &mut second, kill("b")).await;
 }
