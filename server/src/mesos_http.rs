@@ -154,10 +154,13 @@ static DECODED: Semaphore = Semaphore::const_new(MESOS_DECODED_MAX);
 async fn take<M: Readable>(body: Body, media: Media, within: Duration) -> Result<M, Response> {
     match timeout(within, collect(body)).await {
         Ok(Ok((bytes, place))) if place.is_some() => {
-            let _turn = DECODED.acquire().await;
-            // Long enough to be felt by others.
-            let decoded = tokio::task::spawn_blocking(move || decode(&bytes, media)).await;
-            drop(place);
+            let turn = DECODED.acquire().await;
+            // Long enough to be felt by others. Its place is kept to the end of the work, though its caller may hang up before.
+            let decoded = tokio::task::spawn_blocking(move || {
+                let _places = (place, turn);
+                decode(&bytes, media)
+            });
+            let decoded = decoded.await;
             decoded.unwrap_or_else(|_| Err(bad_request("The body cannot be decoded")))
         }
         Ok(Ok((bytes, _))) => decode(&bytes, media),
@@ -367,6 +370,28 @@ mod tests {
         body.extend_from_slice(br#""}"#);
         let request = post(&[JSON], body.leak());
         assert_eq!(answered(request).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_has_left_behind_keeps_its_place_until_it_is_decoded() {
+        let mut body = br#"{"more":["#.to_vec();
+        body.extend_from_slice(&b"{},".repeat(2 * 1024 * 1024));
+        body.extend_from_slice(b"{}]}");
+        let within = Duration::from_secs(30);
+        let mut taken = Box::pin(take::<Call>(Body::from(body), Media::Json, within));
+        while DECODED.available_permits() == MESOS_DECODED_MAX {
+            let waited = tokio::time::timeout(Duration::from_millis(1), &mut taken);
+            waited.await.expect_err("it takes longer to decode");
+        }
+        drop(taken);
+        assert!(DECODED.available_permits() < MESOS_DECODED_MAX);
+        let is_done = async {
+            while DECODED.available_permits() < MESOS_DECODED_MAX {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(within, is_done).await;
+        waited.expect("its place is given back");
     }
 
     #[test]
