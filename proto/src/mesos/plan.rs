@@ -24,6 +24,8 @@ pub(super) struct MessagePlan {
     by_number: HashMap<u64, usize>,
     /// The same by what it is called in JSON, in order.
     by_name: Vec<(String, usize)>,
+    /// Whether its fields are declared in the order of their numbers, which is the order of its bytes.
+    pub(super) is_in_order: bool,
     /// Those that must be there, as bits.
     pub(super) required: u64,
 }
@@ -33,6 +35,8 @@ pub(super) struct MessagePlan {
 pub(super) struct FieldPlan {
     /// Its number.
     pub(super) number: u64,
+    /// Where it is declared among them.
+    pub(super) rank: usize,
     /// Its name as JSON, with the colon.
     pub(super) key: Vec<u8>,
     /// What its values are.
@@ -123,6 +127,7 @@ impl Plan {
         };
         FieldPlan {
             number: field.number().into(),
+            rank: rank(field),
             key: format!("\"{}\":", field.name()).into_bytes(),
             kind: kind.unwrap_or(Kind::Rare),
             is_list: field.is_list(),
@@ -168,6 +173,7 @@ impl MessagePlan {
             of.by_number.insert(plan.number, index);
             of.fields.push(plan);
         }
+        of.is_in_order = of.fields.is_sorted_by_key(|field| field.rank);
         of.by_name = by_name.into_iter().collect();
         of.by_name.sort_unstable();
         of
@@ -191,4 +197,12 @@ impl MessagePlan {
         let (_, index) = self.by_name.get(at.ok()?)?;
         self.fields.get(*index)
     }
+}
+
+/// Where a field is declared in its message; descriptors list fields by number.
+fn rank(field: &FieldDescriptor) -> usize {
+    let message = field.parent_message();
+    let mut declared = message.descriptor_proto().field.iter();
+    let rank = declared.position(|one| one.name() == field.name());
+    rank.unwrap_or(usize::MAX)
 }

@@ -400,7 +400,7 @@ mod tests {
         };
         assert_eq!(
             json(&cpu, &refined),
-            r#"{"name":"cpus","type":"SCALAR","scalar":{"value":1.0},"allocation_info":{"role":"r1"},"reservations":[{"role":"r1","type":"STATIC"}]}"#
+            r#"{"name":"cpus","type":"SCALAR","scalar":{"value":1.0},"allocation_info":{"role":"r1"},"reservations":[{"type":"STATIC","role":"r1"}]}"#
         );
         assert_eq!(
             json(&cpu, &ResourceForm::default()),

@@ -15,7 +15,7 @@ use serde_json::to_writer;
 use super::json::write_text;
 use super::plan::{FieldPlan, Kind, MessagePlan, Plan};
 
-/// Writes the bytes of a message as JSON; none for what is not usual.
+/// Writes the bytes of a message as JSON, its fields in the order of their declaration; none for what is not usual.
 pub(super) fn write(
     plan: &Plan,
     of: &MessagePlan,
@@ -23,30 +23,75 @@ pub(super) fn write(
     out: &mut Vec<u8>,
 ) -> Option<()> {
     out.push(b'{');
-    let mut list = None;
-    let mut is_begun = false;
-    while !bytes.is_empty() {
-        let (field, wire_type) = next_field(of, &mut bytes)?;
-        if list.is_some() && list != Some(field.number) {
-            out.push(b']');
+    let mut last = None;
+    if of.is_in_order {
+        while !bytes.is_empty() {
+            let (field, wire_type) = next_field(of, &mut bytes)?;
+            write_field(
+                plan,
+                field,
+                (wire_type, &mut bytes),
+                last.replace(field),
+                out,
+            )?;
         }
-        if is_begun {
-            out.push(b',');
+    } else {
+        let mut fields = Vec::new();
+        while !bytes.is_empty() {
+            let (field, wire_type) = next_field(of, &mut bytes)?;
+            fields.push((field, wire_type, bytes));
+            skip(wire_type, &mut bytes)?;
         }
-        if list.is_none() || list != Some(field.number) {
-            out.extend_from_slice(&field.key);
-            if field.is_list {
-                out.push(b'[');
-            }
+        fields.sort_by_key(|(field, _, _)| field.rank);
+        for (field, wire_type, mut value) in fields {
+            write_field(
+                plan,
+                field,
+                (wire_type, &mut value),
+                last.replace(field),
+                out,
+            )?;
         }
-        list = field.is_list.then_some(field.number);
-        is_begun = true;
-        write_value(plan, field.kind, wire_type, &mut bytes, out)?;
     }
-    if list.is_some() {
+    if last.is_some_and(|last: &FieldPlan| last.is_list) {
         out.push(b']');
     }
     out.push(b'}');
+    Some(())
+}
+
+/// Writes a value of a field behind one of `last`.
+fn write_field(
+    plan: &Plan,
+    field: &FieldPlan,
+    (wire_type, value): (WireType, &mut &[u8]),
+    last: Option<&FieldPlan>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let list = last.filter(|last| last.is_list).map(|last| last.number);
+    if list.is_some() && list != Some(field.number) {
+        out.push(b']');
+    }
+    if last.is_some() {
+        out.push(b',');
+    }
+    if list != Some(field.number) {
+        out.extend_from_slice(&field.key);
+        if field.is_list {
+            out.push(b'[');
+        }
+    }
+    write_value(plan, field.kind, wire_type, value, out)
+}
+
+fn skip(wire_type: WireType, bytes: &mut &[u8]) -> Option<()> {
+    match wire_type {
+        WireType::Varint => drop(decode_varint(bytes).ok()?),
+        WireType::SixtyFourBit => drop(bytes.try_get_u64().ok()?),
+        WireType::ThirtyTwoBit => drop(bytes.try_get_u32().ok()?),
+        WireType::LengthDelimited => drop(delimited(bytes)?),
+        WireType::StartGroup | WireType::EndGroup => return None,
+    }
     Some(())
 }
 
