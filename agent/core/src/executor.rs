@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use proffer_model::executor::ExecutorEvent;
 use proffer_model::link::{Payer, ToMaster};
-use proffer_model::{ExecutorId, ExecutorSpec, FrameworkId, Reason, TaskState, Time};
+use proffer_model::{ExecutorApi, ExecutorId, ExecutorSpec, FrameworkId, Reason, TaskState, Time};
 
 use crate::core::Core;
 use crate::effect::{After, Change, Effect, Effects, Entry, ExecutorState, Fact, Signal};
@@ -174,8 +174,21 @@ impl Core {
     ) {
         let key = (framework, id);
         match self.live_executors.get(&key) {
-            Some(run) => self.end_executor(now, *run, reason, effects),
+            Some(run) => {
+                let run = *run;
+                self.end_executor(now, run, self.reason_of_end(run, reason), effects);
+            }
             None => self.ignore(&key.0, key.1.as_str(), effects),
+        }
+    }
+
+    /// The tasks of an executor of Mesos's API that its framework ends FAIL with it: what was written for Mesos counts on that.
+    fn reason_of_end(&self, run: RunId, reason: Reason) -> Reason {
+        let executor = self.executors.get(&run);
+        let is_of_mesos = executor.is_some_and(|it| it.spec.api == ExecutorApi::MesosV1);
+        match reason {
+            Reason::KillRequested if is_of_mesos => Reason::ExecutorEnded,
+            reason => reason,
         }
     }
 

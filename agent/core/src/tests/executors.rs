@@ -54,8 +54,12 @@ struct Scene {
 impl Scene {
     /// The executor of a task `t`; it has not subscribed.
     fn started() -> Self {
+        Self::started_with(data("t"))
+    }
+
+    fn started_with(spec: TaskSpec) -> Self {
         let mut agent = Agent::registered();
-        agent.launch(1, data("t"));
+        agent.launch(1, spec);
         agent.persist();
         let starts = agent.done.iter().find_map(|effect| match effect {
             Effect::StartExecutor { run, .. } => Some(*run),
@@ -72,7 +76,12 @@ impl Scene {
 
     /// One that runs `t`.
     fn running() -> Self {
-        let mut scene = Self::started();
+        Self::started().runs()
+    }
+
+    /// The executor subscribes, and runs `t`.
+    fn runs(self) -> Self {
+        let mut scene = self;
         scene.subscribe(&[], &[]);
         scene.say(word("t", 1, TaskState::Running));
         scene.story();
@@ -427,6 +436,43 @@ fn a_shutdown_is_kept_told_and_followed_by_sigkill() {
         (last.state, last.reason),
         (TaskState::Killed, Reason::FrameworkRemoved)
     );
+}
+
+#[test]
+fn tasks_of_an_executor_that_its_framework_ends_are_killed_and_fail_with_one_of_mesos() {
+    use proffer_model::ExecutorApi;
+    for (api, end) in [
+        (
+            ExecutorApi::Proffer,
+            (TaskState::Killed, Reason::KillRequested),
+        ),
+        (
+            ExecutorApi::MesosV1,
+            (TaskState::Failed, Reason::ExecutorEnded),
+        ),
+    ] {
+        let executor = ExecutorSpec {
+            api,
+            ..executor("e")
+        };
+        let spec = TaskSpec {
+            executor: Some(executor.into()),
+            ..data("t")
+        };
+        let mut scene = Scene::started_with(spec).runs();
+        scene.agent.receive(ToAgent::ShutdownExecutor {
+            epoch: scene.agent.identity.epoch,
+            framework: framework(),
+            executor: ExecutorId::new("e").unwrap(),
+            reason: Reason::KillRequested,
+        });
+        scene.agent.persist();
+        scene.leave();
+        scene.agent.step(Event::SupervisorLost { run: scene.run });
+        scene.agent.persist();
+        let last = scene.last("t");
+        assert_eq!((last.state, last.reason), end);
+    }
 }
 
 #[test]
