@@ -1,5 +1,7 @@
 //! What becomes of tasks, in the states, reasons and words that Mesos's frameworks know.
 
+use std::net::IpAddr;
+
 use proffer_model::{Exit, Reason, Status, TaskState};
 use prost::Message;
 
@@ -126,6 +128,7 @@ pub fn encode_mesos_status(
     let mut out = said.unwrap_or_default();
     let is_unknown = status.incarnation.0 == 0 && status.reason == Reason::Reconciled;
     let state = match (is_unknown, capabilities.partition_aware) {
+        (true, true) if status.agent.is_some() => v1::TaskState::TaskGone,
         (true, true) => v1::TaskState::TaskUnknown,
         (true, false) => v1::TaskState::TaskLost,
         (false, aware) => encode_mesos_state(status.state, aware),
@@ -138,12 +141,15 @@ pub fn encode_mesos_status(
     });
     out.timestamp = Some(seconds_of(status.wall_ms));
     out.uuid = uuid.map(Vec::from);
+    if out.container_status.is_none() {
+        out.container_status = container(status);
+    }
+    out.unreachable_time = unreachable_time(status);
     if !is_said {
         out.message = Some(message(status, is_unknown)).filter(|text| !text.is_empty());
         out.source = Some(source(status).into());
         out.data = Some(status.data.clone()).filter(|data| !data.is_empty());
         out.healthy = status.healthy;
-        out.container_status = container(status);
     } else if out.source.is_none() {
         out.source = Some(Source::Executor.into());
     }
@@ -173,6 +179,9 @@ fn source(status: &Status) -> Source {
 
 fn message(status: &Status, is_unknown: bool) -> String {
     match (status.reason, status.exit) {
+        (Reason::Reconciled, _) if is_unknown && status.agent.is_some() => {
+            "Reconciliation: Task is unknown to the agent".to_owned()
+        }
         (Reason::Reconciled, _) if is_unknown => "Reconciliation: Task is unknown".to_owned(),
         (Reason::Reconciled, _) => "Reconciliation: Latest task state".to_owned(),
         (Reason::Exited | Reason::KillRequested, Some(Exit::Code(code))) => {
@@ -185,9 +194,38 @@ fn message(status: &Status, is_unknown: bool) -> String {
     }
 }
 
+/// Says where a task with a container is: on its host's network, unless its executor knows better.
+pub fn place_mesos_status(status: &mut v1::TaskStatus, ip: IpAddr) {
+    let Some(container) = &mut status.container_status else {
+        return;
+    };
+    if !container.network_infos.is_empty() {
+        return;
+    }
+    let protocol = match ip {
+        IpAddr::V4(_) => v1::network_info::Protocol::IPv4,
+        IpAddr::V6(_) => v1::network_info::Protocol::IPv6,
+    };
+    container.network_infos.push(v1::NetworkInfo {
+        ip_addresses: vec![v1::network_info::IpAddress {
+            protocol: Some(protocol.into()),
+            ip_address: Some(ip.to_string()),
+        }],
+        ..v1::NetworkInfo::default()
+    });
+}
+
+/// When an agent was found to be unreachable is when the master says so first.
+fn unreachable_time(status: &Status) -> Option<v1::TimeInfo> {
+    (status.reason == Reason::AgentUnreachable).then(|| v1::TimeInfo {
+        nanoseconds: i64::try_from(status.wall_ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
+    })
+}
+
 /// The container that a launch of a task is.
 fn container(status: &Status) -> Option<v1::ContainerStatus> {
-    (status.number > 0).then(|| v1::ContainerStatus {
+    let is_answer = status.reason == Reason::Reconciled && status.incarnation.0 > 0;
+    (status.number > 0 || is_answer).then(|| v1::ContainerStatus {
         container_id: Some(v1::ContainerId {
             value: format!("{}-{:x}", status.task, status.incarnation.0),
             parent: None,
@@ -243,7 +281,17 @@ mod tests {
             partition_aware: true,
             ..Capabilities::default()
         };
-        let unknown = status(TaskState::Lost, Reason::Reconciled, 0);
+        let to_agent = status(TaskState::Lost, Reason::Reconciled, 0);
+        let out = encode_mesos_status(&to_agent, capabilities, None);
+        assert_eq!(out.state(), v1::TaskState::TaskGone);
+        assert_eq!(
+            out.message(),
+            "Reconciliation: Task is unknown to the agent"
+        );
+        let unknown = Status {
+            agent: None,
+            ..to_agent
+        };
         let out = encode_mesos_status(&unknown, capabilities, None);
         assert_eq!(out.state(), v1::TaskState::TaskUnknown);
         assert_eq!(out.message(), "Reconciliation: Task is unknown");
@@ -261,6 +309,34 @@ mod tests {
         assert_eq!((out.source(), out.reason), (Source::Executor, None));
         assert_eq!(out.uuid.as_deref(), Some(&[7; 16][..]));
         assert_eq!(out.timestamp, Some(1.5));
+    }
+
+    #[test]
+    fn a_task_is_at_its_agents_address_and_unreachable_since_its_agent_is() {
+        let aware = Capabilities {
+            partition_aware: true,
+            ..Capabilities::default()
+        };
+        let running = status(TaskState::Running, Reason::None, 1);
+        let mut out = encode_mesos_status(&running, aware, None);
+        for ip in ["::1", "127.0.0.1"] {
+            place_mesos_status(&mut out, ip.parse().expect("an address"));
+        }
+        let container = out.container_status.expect("a container");
+        let [network] = container.network_infos.as_slice() else {
+            panic!("{container:?}")
+        };
+        let address = &network.ip_addresses[0];
+        assert_eq!(address.ip_address.as_deref(), Some("::1"));
+        assert_eq!(address.protocol(), v1::network_info::Protocol::IPv6);
+        let mut unknown =
+            encode_mesos_status(&status(TaskState::Lost, Reason::Reconciled, 0), aware, None);
+        place_mesos_status(&mut unknown, "::1".parse().expect("an address"));
+        assert_eq!(unknown.container_status, None);
+        let gone = status(TaskState::Unreachable, Reason::AgentUnreachable, 0);
+        let out = encode_mesos_status(&gone, aware, None);
+        let since = out.unreachable_time.expect("a time");
+        assert_eq!(since.nanoseconds, 1_500_000_000);
     }
 
     #[test]
@@ -282,7 +358,7 @@ mod tests {
         };
         let out = encode_mesos_status(&told, Capabilities::default(), Some([2; 16]));
         assert_eq!((out.message(), out.data()), ("hello", &b"x"[..]));
-        assert!(out.labels.is_some());
+        assert!(out.labels.is_some() && out.container_status.is_some());
         assert_eq!(out.uuid.as_deref(), Some(&[2; 16][..]), "the master's own");
     }
 }
