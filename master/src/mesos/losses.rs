@@ -46,6 +46,11 @@ async fn watch(view: View, tenure: Tenure, told: broadcast::Sender<AgentId>) {
         let mut before = view.snapshot().await.ok();
         loop {
             sleep(MESOS_LOSSES_INTERVAL).await;
+            if told.receiver_count() == 0 {
+                // Snapshots make the next changes dearer, and who subscribes later learns how things are then.
+                before = None;
+                continue;
+            }
             let Ok(after) = view.snapshot().await else {
                 // It is asked too much at the moment.
                 continue;
