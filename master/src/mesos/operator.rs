@@ -32,6 +32,7 @@ use proffer_server::mesos_http::refusal;
 use tokio::sync::{OnceCell, Semaphore};
 
 pub(crate) use master::MasterReign;
+pub(super) use seen::ip_of;
 
 use super::http::{master_info, to_leader};
 use crate::inbox::{Ask, Inbox};
@@ -52,7 +53,7 @@ pub(crate) struct Desk {
     /// With its address, which is looked up once.
     master: OnceCell<Arc<Master>>,
     /// For pages and answers that are being written.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// For subscribers.
     watches: Arc<Semaphore>,
 }
@@ -66,7 +67,7 @@ impl Desk {
             me,
             reign,
             master: OnceCell::new(),
-            places: Semaphore::new(MESOS_PAGES_AT_ONCE_MAX),
+            places: Arc::new(Semaphore::new(MESOS_PAGES_AT_ONCE_MAX)),
             watches: Arc::new(Semaphore::new(MESOS_WATCHES_MAX)),
         })
     }
@@ -98,9 +99,14 @@ impl Desk {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             text: "The answer could not be written".to_owned(),
         };
-        let _place = self.places.acquire().await.map_err(|_| lost())?;
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_| lost())?;
         let (snapshot, master) = (self.snapshot().await?, self.master().await);
-        let written = tokio::task::spawn_blocking(move || write(&snapshot, &master));
+        let written = tokio::task::spawn_blocking(move || {
+            // Kept to the end of the work, though its caller may hang up before.
+            let _place = place;
+            write(&snapshot, &master)
+        });
         written.await.map_err(|_| lost())
     }
 

@@ -164,7 +164,7 @@ pub(super) fn is_active(row: &AgentRow) -> bool {
 }
 
 /// The address of an agent, where that is one.
-pub(super) fn ip_of(row: &AgentRow) -> Option<IpAddr> {
+pub(in crate::mesos) fn ip_of(row: &AgentRow) -> Option<IpAddr> {
     let (host, _) = row.description.address.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.parse().ok()
