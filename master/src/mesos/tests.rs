@@ -209,6 +209,9 @@ fn task(number: usize) -> TaskInfo {
         task_id: v1::TaskId {
             value: format!("t{number}"),
         },
+        agent_id: v1::AgentId {
+            value: "a".to_owned(),
+        },
         ..TaskInfo::default()
     }
 }
@@ -281,6 +284,16 @@ fn a_group_that_no_message_can_hold_is_refused_whole() {
         v1::task_status::Reason::TaskGroupInvalid,
     );
     assert_eq!(told(&outs), vec![error; 100]);
+    let said = outs.iter().find_map(|out| match out {
+        Out::Tell(event) => event.update.as_ref().map(|update| update.status.message()),
+        _ => None,
+    });
+    let said = said.expect("a message");
+    assert!(
+        said.starts_with("Task group is invalid: it has 6")
+            && said.ends_with(" bytes, with its executor beside each task"),
+        "{said}"
+    );
 }
 
 #[test]
