@@ -148,6 +148,8 @@ pub const MESOS_REMEMBERED_MAX: usize = 10_000;
 pub const MESOS_LOSSES_INTERVAL: Duration = Duration::from_secs(1);
 /// Lost agents that a framework is still to be told of; of the oldest beyond it is not told, and finds out when it reconciles.
 pub const MESOS_LOSSES_MAX: usize = 16_384;
+/// For so long what was looked up of agents' addresses is told in updates; then it is looked up again.
+pub const MESOS_ADDRESSES_INTERVAL: Duration = Duration::from_secs(10);
 /// Pages and answers of Mesos's operator API that are written at once; further ones wait. So that launches never wait for
 /// them.
 pub const MESOS_PAGES_AT_ONCE_MAX: usize = 2;

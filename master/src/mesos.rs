@@ -5,6 +5,7 @@
 //! come as updates. That is `subscription.rs` with `updates.rs`, `calls.rs` and `demand.rs`, pure; `stream.rs` and
 //! `http.rs` act.
 
+mod addresses;
 mod calls;
 mod demand;
 mod events;

@@ -162,7 +162,10 @@ impl Subscription {
         let mut outs = Vec::new();
         for task in asked {
             match task.task_id.value.parse::<TaskId>() {
-                Ok(task) => tasks.push(task),
+                Ok(id) => {
+                    self.updates.asks(&id, task.agent_id.as_ref());
+                    tasks.push(id);
+                }
                 Err(_) if outs.len() < ITEMS_PER_CALL_MAX => {
                     outs.push(self.unknown_task(now, &task.task_id.value));
                 }
@@ -295,9 +298,9 @@ impl Decoder<'_> {
     }
 
     fn launch(&mut self, task: &TaskInfo) {
-        let launcher = self.subscription.launcher();
-        let decoded = self
-            .take_room(1)
+        let room = self.take_room(1);
+        let launcher = self.subscription.launcher(&self.accepting.role);
+        let decoded = room
             .and_then(|()| self.is_here(task))
             .and_then(|()| decode_task_info(task, launcher));
         match decoded {
@@ -344,9 +347,9 @@ impl Decoder<'_> {
 
     /// All or none.
     fn launch_group(&mut self, group: offer::operation::LaunchGroup) {
-        let launcher = self.subscription.launcher();
         let is_custom = group.executor.r#type() == executor_info::Type::Custom;
         let too_much = self.take_room(group.task_group.tasks.len());
+        let launcher = self.subscription.launcher(&self.accepting.role);
         let too_much = too_much.and_then(|()| check_len(&group));
         let tasks = group.task_group.tasks;
         let wanted = if too_much.is_ok() { tasks.len() } else { 0 };
@@ -356,7 +359,7 @@ impl Decoder<'_> {
             .map(|task| {
                 self.is_here(task)?;
                 match is_custom {
-                    false => decode_group_task(task, launcher),
+                    false => decode_group_task(task, &group.executor, launcher),
                     true => {
                         let executor = Some(group.executor.clone());
                         let task = TaskInfo {
@@ -403,11 +406,15 @@ fn check_len(group: &offer::operation::LaunchGroup) -> Result<(), String> {
 fn resources_of(operation: &mut offer::Operation, mut change: impl FnMut(&mut [v1::Resource])) {
     let launches = operation.launch.iter_mut();
     let launched = launches.flat_map(|launch| &mut launch.task_infos);
-    let groups = operation.launch_group.iter_mut();
-    let grouped = groups.flat_map(|group| &mut group.task_group.tasks);
-    launched
-        .chain(grouped)
-        .for_each(|task| change(&mut task.resources));
+    for task in launched {
+        of_task(task, &mut change);
+    }
+    if let Some(group) = &mut operation.launch_group {
+        change(&mut group.executor.resources);
+        for task in &mut group.task_group.tasks {
+            of_task(task, &mut change);
+        }
+    }
     let lists = [
         operation.reserve.as_mut().map(|it| &mut it.resources),
         operation.unreserve.as_mut().map(|it| &mut it.resources),
@@ -417,6 +424,13 @@ fn resources_of(operation: &mut offer::Operation, mut change: impl FnMut(&mut [v
     lists.into_iter().flatten().for_each(|list| change(list));
     if let Some(grow) = &mut operation.grow_volume {
         change(std::slice::from_mut(&mut grow.addition));
+    }
+}
+
+fn of_task(task: &mut TaskInfo, change: &mut impl FnMut(&mut [v1::Resource])) {
+    change(&mut task.resources);
+    if let Some(executor) = &mut task.executor {
+        change(&mut executor.resources);
     }
 }
 
@@ -495,4 +509,28 @@ fn unknown_operations(asked: Option<call::ReconcileOperations>) -> Vec<Out> {
             ))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_proto::mesos::read_json;
+
+    use super::*;
+
+    #[test]
+    fn executors_hold_resources_under_their_frameworks_names_too() {
+        let text = br#"{"type":"LAUNCH_GROUP",
+            "launch":{"task_infos":[{"name":"t","task_id":{"value":"t"},"agent_id":{"value":"a"},
+                "resources":[{"name":"cpus","type":"SCALAR"}],
+                "executor":{"executor_id":{"value":"e"},"resources":[{"name":"cpus","type":"SCALAR"}]}}]},
+            "launch_group":{"executor":{"executor_id":{"value":"e"},"resources":[{"name":"mem","type":"SCALAR"}]},
+                "task_group":{"tasks":[{"name":"t","task_id":{"value":"t"},"agent_id":{"value":"a"},
+                    "resources":[{"name":"disk","type":"SCALAR"}]}]}}}"#;
+        let mut operation: offer::Operation = read_json(text).expect("reads");
+        let mut seen = Vec::new();
+        resources_of(&mut operation, |resources| {
+            seen.extend(resources.iter().map(|one| one.name.clone()));
+        });
+        assert_eq!(seen, ["cpus", "cpus", "mem", "disk"]);
+    }
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use futures::StreamExt;
 use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
-use proffer_model::{FrameworkId, Leader, Principal};
+use proffer_model::{AgentId, AgentState, FrameworkId, Leader, Principal, Problem};
 use proffer_proto::mesos::v1::scheduler::{Call, Event, call};
 use proffer_proto::mesos::v1::{self, master_info};
 use proffer_server::auth::{Action, Object, SaidName, authorize};
@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::addresses::Addresses;
 use super::events;
 use super::intent::Intent;
 use super::losses::Losses;
@@ -51,6 +52,7 @@ pub(crate) struct Endpoint {
     places: Arc<Semaphore>,
     view: View,
     losses: Losses,
+    addresses: Addresses,
     rates: Rates,
 }
 
@@ -59,6 +61,7 @@ impl Endpoint {
     pub(crate) fn new(inbox: Inbox, view: View, me: Leader, rates: Rates) -> Self {
         Self {
             losses: Losses::new(view.clone(), inbox.tenure.clone()),
+            addresses: Addresses::new(view.clone()),
             inbox,
             me,
             registry: Registry::default(),
@@ -133,6 +136,7 @@ impl Endpoint {
                     registry: self.registry.clone(),
                     id: stream_id.clone(),
                     losses: self.losses.follow(),
+                    addresses: self.addresses.clone(),
                     pace: Pace::new(self.rates),
                     calls_at_once: self.rates.at_once(SESSION_CALLS_MAX),
                     events,
@@ -157,12 +161,15 @@ impl Endpoint {
             return invalid(text);
         }
         let (stream, calls) = match self.registry.find(&framework.value) {
-            Found::Unknown if !self.is_known(&framework.value).await => {
-                return bad_request("Framework cannot be found");
+            Found::Unknown => {
+                return match self.is_known(&framework.value).await {
+                    Ok(true) => not_subscribed(),
+                    Ok(false) => bad_request("Framework cannot be found"),
+                    // A framework that is told that it is unknown gives up.
+                    Err(problem) => refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
+                };
             }
-            Found::Unknown | Found::Disconnected => {
-                return refusal(StatusCode::FORBIDDEN, "Framework is not subscribed");
-            }
+            Found::Disconnected => return not_subscribed(),
             Found::Subscribed(stream, calls) => (stream, calls),
         };
         let Some(given) = headers.get(STREAM_ID) else {
@@ -177,6 +184,10 @@ impl Endpoint {
                 framework.value
             ));
         }
+        let call = match self.with_agents(call).await {
+            Ok(call) => call,
+            Err(problem) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
+        };
         let (answer, answered) = match call.r#type() == call::Type::UpdateFramework {
             true => {
                 let (answer, answered) = oneshot::channel();
@@ -185,27 +196,44 @@ impl Endpoint {
             false => (None, None),
         };
         if calls.send(Asked::new(call, answer)).await.is_err() {
-            return refusal(StatusCode::FORBIDDEN, "Framework is not subscribed");
+            return not_subscribed();
         }
         match answered {
             None => accepted(),
             Some(answered) => match answered.await {
                 Ok(Ok(())) => StatusCode::OK.into_response(),
                 Ok(Err(text)) => bad_request(&text),
-                Err(_) => refusal(StatusCode::FORBIDDEN, "Framework is not subscribed"),
+                Err(_) => not_subscribed(),
             },
         }
     }
 }
 
 impl Endpoint {
+    /// A reconciliation that names only agents that there are: of a task that nobody knows it counts whether its agent is known.
+    async fn with_agents(&self, mut call: Call) -> Result<Call, Problem> {
+        let mut asked = call.reconcile.iter_mut().flat_map(|it| &mut it.tasks);
+        if !asked.any(|task| task.agent_id.is_some()) {
+            return Ok(call);
+        }
+        let snapshot = self.view.snapshot().await?;
+        for task in call.reconcile.iter_mut().flat_map(|it| &mut it.tasks) {
+            task.agent_id.take_if(|agent| {
+                let agent = agent.value.parse::<AgentId>().ok();
+                let row = agent.and_then(|agent| snapshot.agents.get(&agent));
+                row.is_none_or(|row| row.state == AgentState::Unreachable)
+            });
+        }
+        Ok(call)
+    }
+
     /// Whether there is such a framework, though nobody has subscribed as it in this term.
-    async fn is_known(&self, framework: &str) -> bool {
+    async fn is_known(&self, framework: &str) -> Result<bool, Problem> {
         let Ok(framework) = FrameworkId::new(framework) else {
-            return false;
+            return Ok(false);
         };
-        let snapshot = self.view.snapshot().await;
-        snapshot.is_ok_and(|snapshot| snapshot.frameworks.get(&framework).is_some())
+        let snapshot = self.view.snapshot().await?;
+        Ok(snapshot.frameworks.get(&framework).is_some())
     }
 }
 
@@ -269,6 +297,10 @@ fn check_said(said: Option<&SaidName>, info: &v1::FrameworkInfo) -> Result<(), S
         )),
         _ => Ok(()),
     }
+}
+
+fn not_subscribed() -> Response {
+    refusal(StatusCode::FORBIDDEN, "Framework is not subscribed")
 }
 
 fn invalid(why: &str) -> Response {
@@ -445,6 +477,10 @@ pub(super) fn to_leader(standing: &Standing, path: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inbox::lanes;
+    use crate::metrics::ClusterMetrics;
+    use crate::tenure::Tenure;
+    use crate::view;
 
     #[test]
     fn the_name_that_a_framework_calls_with_is_its_principal() {
@@ -462,5 +498,32 @@ mod tests {
             let checked = check_said(said, &info(principal));
             assert_eq!(checked.is_ok(), is_good, "{said:?} {principal:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_framework_that_cannot_be_looked_up_is_not_said_to_be_unknown() {
+        let (inbox, _lanes) = lanes(Tenure::forever());
+        let (view, feed) = view::start(ClusterMetrics::default()).expect("a view");
+        feed.finish();
+        let me = Leader {
+            id: "m".to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            cluster_address: "127.0.0.1:2".to_owned(),
+            version: "1".to_owned(),
+        };
+        let rates = Rates {
+            calls: 1,
+            operations: 1,
+        };
+        let endpoint = Endpoint::new(inbox, view, me, rates);
+        let call = Call {
+            r#type: Some(call::Type::Revive.into()),
+            framework_id: Some(v1::FrameworkId {
+                value: "f".to_owned(),
+            }),
+            ..Call::default()
+        };
+        let answer = endpoint.pass_on(call, &HeaderMap::new()).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

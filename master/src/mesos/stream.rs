@@ -1,11 +1,12 @@
 //! One subscription at work: between its session with the core, the calls that come for it, and what its connection takes.
 //!
 //! What the connection does not take waits, and while something waits nothing more is taken from the core, which has its own
-//! limit for that and ends who is too slow.
+//! limit for that and ends who is too slow. What is asked too fast waits too, and meanwhile events come and go.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use proffer_master_core::event::SessionId;
@@ -13,17 +14,23 @@ use proffer_model::session::Call;
 use proffer_model::{AgentId, Principal};
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_server::clock;
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::addresses::Addresses;
 use super::events;
 use super::pace::Pace;
 use super::registry::{Asked, Registry};
 use super::subscription::{Out, Subscription};
 use crate::inbox::{Inbox, Numbered, SessionInput};
-use crate::limits::{MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, SESSION_OUTBOX_LEN};
+use crate::limits::{
+    MESOS_CALLS_MAX, MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, SESSION_OUTBOX_LEN,
+};
 use crate::outbox::{Arrival, Mail, outbox};
+
+#[cfg(test)]
+mod tests;
 
 /// A subscription with its surroundings.
 pub(super) struct Stream {
@@ -35,6 +42,8 @@ pub(super) struct Stream {
     pub(super) id: String,
     /// Agents that are lost.
     pub(super) losses: broadcast::Receiver<AgentId>,
+    /// Of agents.
+    pub(super) addresses: Addresses,
     /// When its calls go to the core.
     pub(super) pace: Pace,
     /// How many of them at once.
@@ -46,26 +55,39 @@ pub(super) struct Stream {
     /// The other end of that, for the registry.
     pub(super) caller: mpsc::Sender<Asked>,
     /// Kept while it is open.
-    pub(super) _place: tokio::sync::OwnedSemaphorePermit,
+    pub(super) _place: OwnedSemaphorePermit,
 }
 
 /// A session with the core.
 struct Session {
     id: SessionId,
     mail: Mail<Numbered>,
+    /// Of the session whose place this one has taken: what that was told is heard to its end first.
+    before: Option<Mail<Numbered>>,
     /// Of the mail; looked at also while none is taken.
     overrun: CancellationToken,
     permits: Arc<Semaphore>,
 }
 
-/// What is on its way to the connection.
+/// What goes to the core when its time has come.
+enum Step {
+    Call(u64, Call),
+    /// The session is over: another has taken its place.
+    Close(SessionId),
+}
+
+/// What is on its way, to the connection and to the core.
 #[derive(Default)]
 struct Flow {
     waiting: VecDeque<Event>,
+    /// First in, first out; what came of one call, and of what was told since.
+    steps: VecDeque<(Instant, Step)>,
     /// Nothing comes after what waits, and that has time until then.
     ends_at: Option<Instant>,
-    /// A call that waits until all ACCEPTs before it are answered, since their session ends with it.
+    /// A call that waits until all before it is done, since its session ends with it.
     held: Option<Asked>,
+    /// Who made that call, until the next session speaks for the framework.
+    updating: Option<oneshot::Sender<Result<(), String>>>,
 }
 
 impl Flow {
@@ -77,6 +99,33 @@ impl Flow {
     fn is_ending(&self) -> bool {
         self.ends_at.is_some()
     }
+
+    /// Whether what is told is heard.
+    fn hears(&self) -> bool {
+        self.waiting.is_empty() && self.steps.len() < MESOS_CALLS_MAX && !self.is_ending()
+    }
+
+    /// Whether another call is taken.
+    fn takes_calls(&self, subscription: &Subscription) -> bool {
+        self.waiting.len() < MESOS_EVENTS_MAX
+            && self.steps.is_empty()
+            && subscription.reconciliations_held() < MESOS_EVENTS_MAX
+            && self.held.is_none()
+            && !self.is_ending()
+    }
+
+    /// The call whose turn it is when nothing before it is under way any more.
+    fn take_held(&mut self, subscription: &Subscription, session: &Session) -> Option<Asked> {
+        let is_clear = subscription.accepts.is_empty()
+            && self.steps.is_empty()
+            && self.updating.is_none()
+            && session.before.is_none();
+        self.held.take_if(|_| is_clear)
+    }
+
+    fn next_at(&self) -> Option<Instant> {
+        self.steps.front().map(|(at, _)| *at)
+    }
 }
 
 /// What comes next.
@@ -84,8 +133,12 @@ enum Next {
     Gone,
     Room,
     Arrival(Arrival<Numbered>),
+    /// Told to the session before.
+    Before(Numbered),
     Asked(Asked),
     Held(Asked),
+    /// The next call may go.
+    Turn(OwnedSemaphorePermit),
     Lost(AgentId),
     Beat,
     Time,
@@ -94,12 +147,13 @@ enum Next {
 impl Stream {
     /// Lives until the framework goes, is sent away, or the term is over.
     pub(super) async fn run(mut self, first: Call) {
-        let Some(mut session) = self.open(first).await else {
+        let mut flow = Flow::default();
+        let Some(mut session) = self.open(first, &mut flow).await else {
             return;
         };
         let tenure = self.inbox.tenure.clone();
         tokio::select! {
-            () = self.live(&mut session) => {}
+            _ = self.live(&mut session, &mut flow) => {}
             () = tenure.over() => {}
         }
         let closed = SessionInput::Closed {
@@ -110,13 +164,14 @@ impl Stream {
     }
 
     /// Opens a session with this as its first call; none when the term is over.
-    async fn open(&mut self, first: Call) -> Option<Session> {
+    async fn open(&mut self, first: Call, flow: &mut Flow) -> Option<Session> {
         let (outbox, mail) = outbox(SESSION_OUTBOX_LEN);
         let id = SessionId(self.inbox.next_id());
         let session = Session {
             id,
             overrun: mail.is_overrun.clone(),
             mail,
+            before: None,
             permits: Arc::new(Semaphore::new(self.calls_at_once)),
         };
         let opened = SessionInput::Opened {
@@ -124,16 +179,63 @@ impl Stream {
             outbox,
         };
         self.inbox.sessions.send(opened).await.ok()?;
-        self.ask(&session, 0, first).await?;
+        self.ask(&session, 0, first, flow).await?;
         Some(session)
     }
 
-    async fn ask(&mut self, session: &Session, request: u64, call: Call) -> Option<()> {
+    /// The core is asked at once if it may be, and later else, after what waits already.
+    async fn ask(
+        &mut self,
+        session: &Session,
+        request: u64,
+        call: Call,
+        flow: &mut Flow,
+    ) -> Option<()> {
         let wait = self.pace.wait(clock::now().mono_ns, &call);
-        if !wait.is_zero() {
-            sleep(wait).await;
+        let permit = match flow.steps.is_empty() && wait.is_zero() {
+            true => Arc::clone(&session.permits).try_acquire_owned().ok(),
+            false => None,
+        };
+        match permit {
+            Some(permit) => self.send(session, request, call, permit).await,
+            None => {
+                let step = Step::Call(request, call);
+                flow.steps.push_back((Instant::now() + wait, step));
+                Some(())
+            }
         }
-        let permit = Arc::clone(&session.permits).acquire_owned().await.ok()?;
+    }
+
+    /// Does what waits, with the next call, as far as it needs no other permit.
+    async fn go(
+        &mut self,
+        session: &Session,
+        flow: &mut Flow,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<()> {
+        if let Some((_, Step::Call(request, call))) = flow
+            .steps
+            .pop_front_if(|(_, step)| matches!(step, Step::Call(..)))
+        {
+            self.send(session, request, call, permit).await?;
+        }
+        while let Some((_, Step::Close(before))) = flow
+            .steps
+            .pop_front_if(|(_, step)| matches!(step, Step::Close(_)))
+        {
+            let closed = SessionInput::Closed { session: before };
+            self.inbox.sessions.send(closed).await.ok()?;
+        }
+        Some(())
+    }
+
+    async fn send(
+        &self,
+        session: &Session,
+        request: u64,
+        call: Call,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<()> {
         let called = SessionInput::Called {
             session: session.id,
             principal: self.principal.clone(),
@@ -144,34 +246,59 @@ impl Stream {
         self.inbox.sessions.send(called).await.ok()
     }
 
-    async fn live(&mut self, session: &mut Session) {
+    /// None when the term is over.
+    async fn live(&mut self, session: &mut Session, flow: &mut Flow) -> Option<()> {
         let first = Instant::now() + MESOS_HEARTBEAT_INTERVAL;
         let mut beat = interval_at(first, MESOS_HEARTBEAT_INTERVAL);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut flow = Flow::default();
         while !(flow.is_ending() && flow.waiting.is_empty()) {
-            let next = self.next(session, &mut beat, &mut flow).await;
-            let Some(outs) = self.decide(next, &mut flow) else {
-                return self.make_the_rest(session).await;
+            let next = self.next(session, &mut beat, flow).await;
+            if let Next::Turn(permit) = next {
+                self.go(session, flow, permit).await?;
+                continue;
+            }
+            let Some(outs) = self.decide(next, flow) else {
+                return self.make_the_rest(session, flow).await;
             };
             for out in outs {
-                if self.perform(session, out, &mut flow).await.is_none() {
-                    return;
-                }
+                self.perform(session, out, flow).await?;
             }
         }
+        Some(())
     }
 
     /// Calls that were accepted are made, though nobody hears any more what comes of them: a framework that ends says
     /// TEARDOWN and closes its stream at once.
-    async fn make_the_rest(&mut self, session: &Session) {
+    async fn make_the_rest(&mut self, session: &mut Session, flow: &mut Flow) -> Option<()> {
         self.calls.close();
-        while let Ok(asked) = self.calls.try_recv() {
-            for out in self.on_asked(clock::now(), asked) {
-                if let Out::Ask(request, call) = out
-                    && self.ask(session, request, call).await.is_none()
-                {
-                    return;
+        loop {
+            let Session {
+                before,
+                mail,
+                permits,
+                ..
+            } = session;
+            tokio::select! {
+                biased;
+                permit = turn(flow.next_at(), permits) => {
+                    self.go(session, flow, permit?).await?;
+                }
+                asked = self.calls.recv(), if flow.steps.is_empty() => {
+                    let Asked { call, answer } = asked?;
+                    if answer.is_some() {
+                        // Who subscribes no more updates nothing.
+                        continue;
+                    }
+                    for out in self.subscription.on_call(clock::now(), *call) {
+                        if let Out::Ask(request, call) = out {
+                            self.ask(session, request, call, flow).await?;
+                        }
+                    }
+                }
+                next = poll_fn(|context| poll_told(before, mail, context)) => {
+                    if let Next::Arrival(Arrival::End | Arrival::Overrun) = next {
+                        return Some(());
+                    }
                 }
             }
         }
@@ -179,19 +306,25 @@ impl Stream {
 
     async fn next(&mut self, session: &mut Session, beat: &mut Interval, flow: &mut Flow) -> Next {
         let is_clear = flow.waiting.is_empty();
-        let takes_calls =
-            flow.waiting.len() < MESOS_EVENTS_MAX && !flow.is_ending() && flow.held.is_none();
-        if self.subscription.accepts.is_empty()
-            && let Some(held) = flow.held.take()
-        {
+        let (hears, takes_calls) = (flow.hears(), flow.takes_calls(&self.subscription));
+        if let Some(held) = flow.take_held(&self.subscription, session) {
             return Next::Held(held);
         }
-        let ends_at = flow.ends_at;
+        let (ends_at, next_at) = (flow.ends_at, flow.next_at());
         let retries_at = self.subscription.updates.next_retry().filter(|_| is_clear);
+        let Session {
+            before,
+            mail,
+            overrun,
+            permits,
+            ..
+        } = session;
         tokio::select! {
             biased;
             () = self.events.closed() => Next::Gone,
             () = until(ends_at) => Next::Gone,
+            // However much is told and called, it is heard that the master is there.
+            _ = beat.tick() => Next::Beat,
             room = self.events.reserve(), if !is_clear => match room {
                 Ok(room) => {
                     if let Some(event) = flow.waiting.pop_front() {
@@ -201,16 +334,16 @@ impl Stream {
                 }
                 Err(_) => Next::Gone,
             },
-            () = session.overrun.cancelled(), if ends_at.is_none() => {
+            () = overrun.cancelled(), if ends_at.is_none() => {
                 Next::Arrival(Arrival::Overrun)
             }
-            arrival = poll_fn(|context| session.mail.poll_next(context)), if is_clear && ends_at.is_none() => {
-                Next::Arrival(arrival)
+            Some(permit) = turn(next_at, permits), if ends_at.is_none() => {
+                Next::Turn(permit)
             }
+            next = poll_fn(|context| poll_told(before, mail, context)), if hears => next,
             Some(asked) = self.calls.recv(), if takes_calls => Next::Asked(asked),
             // Of those that it was too slow for it finds out when it reconciles.
             Ok(agent) = self.losses.recv(), if is_clear && ends_at.is_none() => Next::Lost(agent),
-            _ = beat.tick() => Next::Beat,
             // Whoever does not take what waits need not be told again.
             () = wait_until(retries_at) => Next::Time,
         }
@@ -221,7 +354,11 @@ impl Stream {
         let now = clock::now();
         match next {
             Next::Gone | Next::Arrival(Arrival::End) => None,
-            Next::Room => Some(Vec::new()),
+            Next::Room | Next::Turn(_) => Some(Vec::new()),
+            Next::Before((sequence, told)) => {
+                let holds = self.inbox.tenure.holds();
+                holds.then(|| self.subscription.on_told_before(now, sequence, told))
+            }
             Next::Arrival(Arrival::Message((sequence, told))) => {
                 let holds = self.inbox.tenure.holds();
                 holds.then(|| self.subscription.on_told(now, sequence, told))
@@ -236,7 +373,7 @@ impl Stream {
                 flow.held = Some(asked);
                 Some(Vec::new())
             }
-            Next::Asked(asked) | Next::Held(asked) => Some(self.on_asked(now, asked)),
+            Next::Asked(asked) | Next::Held(asked) => Some(self.on_asked(now, asked, flow)),
             Next::Lost(agent) => Some(self.subscription.on_agent_lost(&agent)),
             Next::Beat => {
                 if self.subscription.framework.is_some() && flow.waiting.len() < MESOS_EVENTS_MAX {
@@ -251,23 +388,30 @@ impl Stream {
     /// None when the term is over.
     async fn perform(&mut self, session: &mut Session, out: Out, flow: &mut Flow) -> Option<()> {
         match out {
-            Out::Ask(request, call) => self.ask(session, request, call).await?,
+            Out::Ask(request, call) => self.ask(session, request, call, flow).await?,
             Out::Anew(call) => {
                 let framework = self.subscription.framework.as_ref();
                 if framework.is_none_or(|it| !self.registry.holds(it.as_str(), &self.id)) {
                     // A later stream has taken over, and is not to be ended by what came before it.
+                    flow.updating = None;
                     return Some(());
                 }
-                let closed = SessionInput::Closed {
-                    session: session.id,
-                };
-                *session = self.open(call).await?;
-                self.inbox.sessions.send(closed).await.ok()?;
+                let next = self.open(call, flow).await?;
+                let before = std::mem::replace(session, next);
+                session.before = Some(before.mail);
+                self.close(before.id, flow).await?;
             }
-            Out::Tell(event) => flow.waiting.push_back(*event),
+            Out::Tell(mut event) => {
+                self.addresses.place(&mut event).await;
+                flow.waiting.push_back(*event);
+            }
             Out::Entered(framework, generation) => {
                 let (framework, calls) = (framework.as_str(), self.caller.clone());
                 self.registry.enter(framework, &self.id, generation, calls);
+                if let Some(answer) = flow.updating.take() {
+                    // A caller that has gone away does not want to know.
+                    let _ = answer.send(Ok(()));
+                }
             }
             Out::Over(framework) => self.registry.forget(framework.as_str(), &self.id),
             Out::End => flow.end(),
@@ -275,21 +419,55 @@ impl Stream {
         Some(())
     }
 
-    fn on_asked(&mut self, now: proffer_model::Time, asked: Asked) -> Vec<Out> {
+    /// Ends the session before, when the one that takes its place has subscribed.
+    async fn close(&self, before: SessionId, flow: &mut Flow) -> Option<()> {
+        if !flow.steps.is_empty() {
+            let step = Step::Close(before);
+            flow.steps.push_back((Instant::now(), step));
+            return Some(());
+        }
+        let closed = SessionInput::Closed { session: before };
+        self.inbox.sessions.send(closed).await.ok()
+    }
+
+    fn on_asked(&mut self, now: proffer_model::Time, asked: Asked, flow: &mut Flow) -> Vec<Out> {
         let Asked { call, answer } = asked;
-        match answer {
-            None => self.subscription.on_call(now, *call),
-            Some(answer) => {
-                let (outs, result) = match self.subscription.on_update_framework(*call) {
-                    Ok(outs) => (outs, Ok(())),
-                    Err(text) => (Vec::new(), Err(text)),
-                };
-                // A caller that has gone away does not want to know.
-                let _ = answer.send(result);
+        let Some(answer) = answer else {
+            return self.subscription.on_call(now, *call);
+        };
+        match self.subscription.on_update_framework(*call) {
+            Ok(outs) => {
+                flow.updating = Some(answer);
                 outs
+            }
+            Err(text) => {
+                // A caller that has gone away does not want to know.
+                let _ = answer.send(Err(text));
+                Vec::new()
             }
         }
     }
+}
+
+/// What the core tells next, and whether it is to the session before.
+fn poll_told(
+    before: &mut Option<Mail<Numbered>>,
+    mail: &mut Mail<Numbered>,
+    context: &mut Context<'_>,
+) -> Poll<Next> {
+    if let Some(told) = before {
+        match ready!(told.poll_next(context)) {
+            Arrival::Message(told) => return Poll::Ready(Next::Before(told)),
+            Arrival::End | Arrival::Overrun => *before = None,
+        }
+    }
+    mail.poll_next(context).map(Next::Arrival)
+}
+
+/// Waits until the next call may go; for ever without one.
+async fn turn(at: Option<Instant>, permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    until(at).await;
+    Arc::clone(permits).acquire_owned().await.ok()
 }
 
 /// Waits until a moment; for ever without one.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event as Told, OperationResult};
 use proffer_model::{
-    AgentId, FrameworkId, Generation, Offer, OfferId, Problem, Reason, Resources, Role, TaskId,
-    Time, code,
+    AgentId, FrameworkId, Generation, Offer, OfferId, Problem, Reason, Resources, Role, Status,
+    TaskId, Time, code,
 };
 use proffer_proto::mesos::v1;
 use proffer_proto::mesos::v1::scheduler::Event;
@@ -82,6 +82,8 @@ pub(super) struct Subscription {
     last_request: u64,
     generation: u64,
     is_snapshot: bool,
+    /// The same of the session whose place this one has taken.
+    was_snapshot: bool,
     /// Reconciliations that wait for the end of the snapshot, whose statuses look like their answers.
     held: Vec<Call>,
     /// Its inverse offers, by agent.
@@ -118,6 +120,7 @@ impl Subscription {
             last_request: 0,
             generation: 0,
             is_snapshot: true,
+            was_snapshot: false,
             held: Vec::new(),
             inverse: BTreeMap::new(),
         };
@@ -149,14 +152,7 @@ impl Subscription {
                 .filter(|offer| self.offers.remove(*offer).is_some())
                 .map(|offer| tell(events::rescind(offer)))
                 .collect(),
-            Told::Updated(status) => {
-                let is_snapshot = self.is_snapshot;
-                let capabilities = self.capabilities;
-                let steps =
-                    self.updates
-                        .on_status(now, sequence, status, is_snapshot, capabilities);
-                self.steps(steps)
-            }
+            Told::Updated(status) => self.on_updated(now, sequence, status, self.is_snapshot),
             Told::Closed(problem) => self.on_closed(&problem),
             Told::Message {
                 agent,
@@ -173,6 +169,46 @@ impl Subscription {
             } => self.on_reclaim(now, &tasks, reason, deadline),
             Told::StandingBy { .. } | Told::AgentSettled(_) | Told::Heartbeat => Vec::new(),
         }
+    }
+
+    /// The core has told something to the session whose place this one has taken. Its offers are not there any more.
+    pub(super) fn on_told_before(&mut self, now: Time, sequence: u64, told: Told) -> Vec<Out> {
+        match told {
+            Told::Updated(status) => self.on_updated(now, sequence, status, self.was_snapshot),
+            Told::SnapshotEnded => {
+                self.was_snapshot = false;
+                Vec::new()
+            }
+            Told::Subscribed { .. }
+            | Told::Offered(_)
+            | Told::Rescinded(_)
+            | Told::Closed(_)
+            | Told::StandingBy { .. } => Vec::new(),
+            Told::Answered { .. }
+            | Told::Message { .. }
+            | Told::ExecutorEnded { .. }
+            | Told::Reclaim { .. }
+            | Told::AgentSettled(_)
+            | Told::Heartbeat => self.on_told(now, sequence, told),
+        }
+    }
+
+    fn on_updated(
+        &mut self,
+        now: Time,
+        sequence: u64,
+        status: Status,
+        is_snapshot: bool,
+    ) -> Vec<Out> {
+        let capabilities = self.capabilities;
+        let updates = &mut self.updates;
+        let steps = updates.on_status(now, sequence, status, is_snapshot, capabilities);
+        self.steps(steps)
+    }
+
+    /// How many reconciliations wait for the end of the snapshot.
+    pub(super) fn reconciliations_held(&self) -> usize {
+        self.held.len()
     }
 
     /// Time has passed.
@@ -290,11 +326,12 @@ impl Subscription {
         Names::of(&self.intent.info, &self.intent.principal)
     }
 
-    /// For whom tasks are decoded.
-    pub(super) fn launcher(&self) -> Launcher<'_> {
+    /// For whom tasks are decoded that were offered this role's share.
+    pub(super) fn launcher<'a>(&'a self, role: &'a Role) -> Launcher<'a> {
         Launcher {
             info: &self.intent.info,
             principal: &self.intent.principal,
+            role,
         }
     }
 
@@ -392,8 +429,7 @@ impl Subscription {
         self.rests.forget(&revived);
         self.capabilities = Capabilities::of(&intent.info);
         self.intent = intent;
-        self.is_snapshot = true;
-        self.generation = 0;
+        self.was_snapshot = std::mem::replace(&mut self.is_snapshot, true);
         let offers = std::mem::take(&mut self.offers);
         let rescinded = offers.keys().map(|offer| tell(events::rescind(offer)));
         let mut outs: Vec<Out> = rescinded.collect();

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use proffer_model::limits::ITEMS_PER_CALL_MAX;
 use proffer_model::{AgentId, FrameworkId, Reason, Status, TaskId, TaskState, Time};
-use proffer_proto::mesos::Capabilities;
+use proffer_proto::mesos::{Capabilities, v1};
 
 use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
 
@@ -45,6 +46,8 @@ pub(super) struct Updates {
     retries: BTreeSet<(u64, TaskId)>,
     /// Where tasks that are not over run.
     places: BTreeMap<TaskId, AgentId>,
+    /// On which agents of ours tasks are looked for, until it is answered.
+    asked: BTreeMap<TaskId, AgentId>,
 }
 
 impl Updates {
@@ -54,6 +57,19 @@ impl Updates {
             queues: BTreeMap::new(),
             retries: BTreeSet::new(),
             places: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        }
+    }
+
+    /// The framework asks how a task stands that it believes to be there.
+    pub(super) fn asks(&mut self, task: &TaskId, agent: Option<&v1::AgentId>) {
+        let agent = agent.and_then(|agent| agent.value.parse().ok());
+        match agent {
+            // Of more at once the answer is less exact.
+            Some(agent) if self.asked.len() < ITEMS_PER_CALL_MAX => {
+                self.asked.insert(task.clone(), agent);
+            }
+            _ => drop(self.asked.remove(task)),
         }
     }
 
@@ -108,12 +124,17 @@ impl Updates {
     fn on_masters_own(
         &mut self,
         sequence: u64,
-        status: Status,
+        mut status: Status,
         is_snapshot: bool,
         is_told: bool,
     ) -> Vec<Step> {
         let tell = |status| Step::Tell(Box::new(status), None);
         if status.reason == Reason::Reconciled {
+            let asked = self.asked.remove(&status.task);
+            if status.incarnation.0 == 0 && status.state == TaskState::Lost {
+                // No agent knows it, and the one that was asked about is here to say so.
+                status.agent = asked;
+            }
             // A snapshot tells of no task that there is not.
             let is_answer = !is_snapshot || status.incarnation.0 == 0;
             return is_answer.then(|| tell(status)).into_iter().collect();

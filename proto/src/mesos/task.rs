@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use proffer_model::{Principal, TaskSpec, VolumeMount};
+use proffer_model::{Principal, Role, TaskSpec, VolumeMount};
 use prost::Message;
 
 use super::labels::labels_map;
@@ -18,6 +18,9 @@ use super::v1::{
 use crate::resources::encode_resources;
 use crate::{decode_task_spec, v1};
 
+/// In which role a task or an executor runs.
+const ROLE_VARIABLE: &str = "MESOS_ALLOCATION_ROLE";
+
 /// For whom tasks are launched.
 #[derive(Clone, Copy, Debug)]
 pub struct Launcher<'a> {
@@ -25,6 +28,8 @@ pub struct Launcher<'a> {
     pub info: &'a FrameworkInfo,
     /// Whose dynamic reservations are that do not say so.
     pub principal: &'a Principal,
+    /// In which role it was offered what it launches on.
+    pub role: &'a Role,
 }
 
 /// A task of a LAUNCH: a command, or something that the framework's own executor understands.
@@ -36,11 +41,14 @@ pub fn decode_task_info(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskS
         );
     }
     match &task.executor {
-        None => decode_command_task(task, launcher),
+        // Mesos's command executor goes by the name of its task.
+        None => decode_command_task(task, &task.task_id.value, launcher),
         Some(info) => {
             if info.r#type() == mesos::executor_info::Type::Default {
                 return Err("'ExecutorInfo.type' must be 'CUSTOM'".to_owned());
             }
+            check_no_mounts(&task.resources, "TaskInfo.resources")?;
+            check_no_mounts(&info.resources, "ExecutorInfo.resources")?;
             let executor = decode_executor_info(info, launcher)?;
             let spec = v1::TaskSpec {
                 command: Some(v1::task_spec::Command::Data(task.encode_to_vec())),
@@ -52,18 +60,37 @@ pub fn decode_task_info(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskS
     }
 }
 
+/// A volume that is not where its task looks for it is worse than none.
+fn check_no_mounts(resources: &[mesos::Resource], of: &str) -> Result<(), String> {
+    match mounts_of(resources)?.first() {
+        None => Ok(()),
+        Some(mount) => Err(format!(
+            "Volume '{}' of '{of}' cannot be used: nothing is mounted for a task with an executor of its own; launch a command",
+            mount.volume
+        )),
+    }
+}
+
 /// A task of a group under Mesos's default executor: a command.
-pub fn decode_group_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSpec, String> {
+pub fn decode_group_task(
+    task: &TaskInfo,
+    executor: &ExecutorInfo,
+    launcher: Launcher<'_>,
+) -> Result<TaskSpec, String> {
     if task.executor.is_some() {
         return Err("'TaskInfo.executor' must not be set".to_owned());
     }
     if task.command.is_none() {
         return Err("'TaskInfo.command' must be set".to_owned());
     }
-    decode_command_task(task, launcher)
+    decode_command_task(task, &executor.executor_id.value, launcher)
 }
 
-fn decode_command_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSpec, String> {
+fn decode_command_task(
+    task: &TaskInfo,
+    executor: &str,
+    launcher: Launcher<'_>,
+) -> Result<TaskSpec, String> {
     let command = task
         .command
         .as_ref()
@@ -74,7 +101,9 @@ fn decode_command_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSp
     if let Some(container) = &task.container {
         check_container(container)?;
     }
-    let checks = task.health_check.as_ref().map(decode_health_check);
+    let user = user_of(command, launcher);
+    let checks = task.health_check.as_ref();
+    let checks = checks.map(|check| decode_health_check(check, &user));
     let mounts = mounts_of(&task.resources)?;
     let completion = task.max_completion_time.as_ref();
     let spec = v1::TaskSpec {
@@ -82,8 +111,8 @@ fn decode_command_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSp
             Program::Shell(line) => v1::task_spec::Command::Shell(line),
             Program::Exec(arguments) => v1::task_spec::Command::Exec(v1::Exec { arguments }),
         }),
-        environment: environment_of_task(task, command, launcher)?,
-        user: user_of(command, launcher),
+        environment: environment_of_task(task, executor, command, launcher)?,
+        user: user.clone(),
         checks: checks.transpose()?.into_iter().collect(),
         volumes: mounts.iter().map(encode_mount).collect(),
         completion_ms: completion.map(|time| ms(time.nanoseconds)),
@@ -189,6 +218,9 @@ fn decode_executor_info(
         ..executor::event::Subscribed::default()
     };
     let grace = info.shutdown_grace_period.as_ref();
+    let role = (ROLE_VARIABLE.to_owned(), launcher.role.to_string());
+    let mut environment = BTreeMap::from([role]);
+    environment.extend(decode_environment(command)?);
     Ok(v1::ExecutorSpec {
         id: info.executor_id.value.clone(),
         resources: Some(encode_resources(&resources)),
@@ -196,7 +228,7 @@ fn decode_executor_info(
             Program::Shell(line) => v1::executor_spec::Command::Shell(line),
             Program::Exec(arguments) => v1::executor_spec::Command::Exec(v1::Exec { arguments }),
         }),
-        environment: decode_environment(command)?,
+        environment,
         user: user_of(command, launcher),
         shutdown_grace_ms: grace.map(|grace| ms(grace.nanoseconds)),
         api: v1::ExecutorApi::MesosV1.into(),
@@ -267,18 +299,20 @@ fn decode_environment(command: &CommandInfo) -> Result<BTreeMap<String, String>,
 /// `MESOS_TASK_ID` as the question.
 fn environment_of_task(
     task: &TaskInfo,
+    executor: &str,
     command: &CommandInfo,
     launcher: Launcher<'_>,
 ) -> Result<BTreeMap<String, String>, String> {
     let framework = launcher.info.id.as_ref();
     let own = [
         ("MESOS_TASK_ID", task.task_id.value.clone()),
-        ("MESOS_EXECUTOR_ID", task.task_id.value.clone()),
+        ("MESOS_EXECUTOR_ID", executor.to_owned()),
         ("MESOS_SLAVE_ID", task.agent_id.value.clone()),
         (
             "MESOS_FRAMEWORK_ID",
             framework.map(|id| id.value.clone()).unwrap_or_default(),
         ),
+        (ROLE_VARIABLE, launcher.role.to_string()),
     ];
     let mut all: BTreeMap<String, String> =
         own.map(|(name, value)| (name.to_owned(), value)).into();
@@ -330,12 +364,12 @@ fn check_container(container: &ContainerInfo) -> Result<(), String> {
     }
 }
 
-fn decode_health_check(check: &HealthCheck) -> Result<v1::Check, String> {
+fn decode_health_check(check: &HealthCheck, user: &str) -> Result<v1::Check, String> {
     let kind = match (&check.http, &check.tcp, &check.command) {
         (Some(http), None, None) => v1::check::Kind::Http(decode_http(http)?),
         (None, Some(tcp), None) => v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port }),
         (None, None, Some(command)) => v1::check::Kind::Command(v1::CommandCheck {
-            shell: shell_line(command)?,
+            shell: check_line(command, user)?,
         }),
         _ => return Err("Health check must have one of 'command', 'http' and 'tcp'".to_owned()),
     };
@@ -371,17 +405,29 @@ fn decode_http(http: &health_check::HttpCheckInfo) -> Result<v1::HttpCheck, Stri
     })
 }
 
-/// A command as one line for the shell.
-fn shell_line(command: &CommandInfo) -> Result<String, String> {
-    match decode_command(command)? {
-        Program::Shell(line) => Ok(line),
-        Program::Exec(words) => {
-            let quoted = words
-                .iter()
-                .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
-            Ok(quoted.collect::<Vec<_>>().join(" "))
-        }
+/// A check's command as one line for the shell, with its variables beside the task's.
+fn check_line(command: &CommandInfo, user: &str) -> Result<String, String> {
+    if command.user.as_deref().is_some_and(|own| own != user) {
+        let hint = "a check runs as its task's user";
+        return Err(unsupported("HealthCheck.command.user", hint));
     }
+    let variables = decode_environment(command)?;
+    let variables = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let mut words: Vec<String> = variables.collect();
+    if !words.is_empty() {
+        words.insert(0, "env".to_owned());
+    }
+    match decode_command(command)? {
+        Program::Shell(line) if words.is_empty() => return Ok(line),
+        Program::Shell(line) => words.extend(["/bin/sh".to_owned(), "-c".to_owned(), line]),
+        Program::Exec(program) => words.extend(program),
+    }
+    let quoted = words
+        .iter()
+        .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+    Ok(quoted.collect::<Vec<_>>().join(" "))
 }
 
 /// Milliseconds of a length of time in nanoseconds; none is negative.
@@ -416,6 +462,7 @@ mod tests {
         let launcher = Launcher {
             info: &info,
             principal: &Principal::new("ops").expect("a principal"),
+            role: &Role::new("eng").expect("a role"),
         };
         decode_task_info(&task, launcher)
     }
@@ -465,6 +512,35 @@ mod tests {
     }
 
     #[test]
+    fn a_commands_check_has_its_variables_and_its_tasks_user() {
+        let line = |check: &str| {
+            let rest = format!(
+                r#","command":{{"value":"a","user":"me"}},"health_check":{{"type":"COMMAND","command":{{{check}}}}}"#
+            );
+            decode(&rest).map(|spec| spec.checks[0].kind.clone())
+        };
+        let shell = |line: &str| {
+            Ok(CheckKind::Command {
+                shell: line.to_owned(),
+            })
+        };
+        assert_eq!(line(r#""value":"test $A","user":"me""#), shell("test $A"));
+        let variables = r#""environment":{"variables":[{"name":"A","value":"it's"}]}"#;
+        assert_eq!(
+            line(&format!(r#""value":"test $A",{variables}"#)),
+            shell(r"'env' 'A=it'\''s' '/bin/sh' '-c' 'test $A'")
+        );
+        assert_eq!(
+            line(&format!(
+                r#""shell":false,"value":"/bin/test","arguments":["test","x"],{variables}"#
+            )),
+            shell(r"'env' 'A=it'\''s' '/bin/test' 'x'")
+        );
+        let refused = line(r#""value":"a","user":"root""#).expect_err("another user");
+        assert!(refused.starts_with("'HealthCheck.command.user' is not supported"));
+    }
+
+    #[test]
     fn without_a_shell_the_first_argument_is_the_programs_name() {
         let spec = decode(
             r#","command":{"shell":false,"value":"/bin/echo","arguments":["echo","a b"],"user":"root"}"#,
@@ -489,6 +565,11 @@ mod tests {
         assert_eq!(task.data.as_deref(), Some(&[0, 1][..]));
         let executor = spec.executor.expect("an executor");
         assert_eq!(executor.api, ExecutorApi::MesosV1);
+        let role = executor.environment.get(ROLE_VARIABLE);
+        assert_eq!(
+            role.map(|role| role.expose().to_owned()),
+            Some("eng".to_owned())
+        );
         assert_eq!(executor.resources.scalar("mem"), 32_000);
         let told = executor::event::Subscribed::decode(executor.info.as_slice());
         let told = told.expect("what it is told");
@@ -522,6 +603,11 @@ mod tests {
             (
                 r#","command":{"value":"a"},"check":{"type":"TCP","tcp":{"port":1}}"#,
                 "'TaskInfo.check' is not supported",
+            ),
+            (
+                r#","executor":{"executor_id":{"value":"e"},"command":{"value":"a"},"resources":[{"name":"disk","type":"SCALAR",
+                "scalar":{"value":1},"role":"r","disk":{"persistence":{"id":"v"},"volume":{"mode":"RW","container_path":"d"}}}]}"#,
+                "Volume 'v' of 'ExecutorInfo.resources' cannot be used: nothing is mounted",
             ),
             (
                 r#","command":{}"#,

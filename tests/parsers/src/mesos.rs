@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use proffer_model::Principal;
+use proffer_model::{Principal, Role};
 use proffer_proto::mesos::v1::{FrameworkInfo, TaskInfo, executor, master, scheduler};
 use proffer_proto::mesos::{
     Launcher, Readable, decode_group_task, decode_resources, decode_task_info, read_json,
@@ -31,8 +31,8 @@ pub(crate) fn mesos_scheduler(data: &[u8]) {
             take_task(&task, &info, &principal);
         }
         if let Some(group) = operation.launch_group {
-            for task in group.task_group.tasks {
-                take_task(&task, &info, &principal);
+            for task in &group.task_group.tasks {
+                take_task(task, &info, &principal);
             }
         }
         if let Some(reserve) = operation.reserve {
@@ -45,9 +45,14 @@ pub(crate) fn mesos_scheduler(data: &[u8]) {
 }
 
 fn take_task(task: &TaskInfo, info: &FrameworkInfo, principal: &Principal) {
-    let launcher = Launcher { info, principal };
+    let launcher = Launcher {
+        info,
+        principal,
+        role: &Role::new("*").expect("a role"),
+    };
+    let executor = task.executor.clone().unwrap_or_default();
     let _ = decode_task_info(task, launcher).map_err(refused);
-    let _ = decode_group_task(task, launcher).map_err(refused);
+    let _ = decode_group_task(task, &executor, launcher).map_err(refused);
     let _ = decode_resources(&task.resources, principal).map_err(refused);
 }
 

@@ -1,0 +1,285 @@
+//! A stream between a framework and a core that the test plays.
+
+use std::time::Duration;
+
+use proffer_master_core::effect::After;
+use proffer_master_core::event::Seq;
+use proffer_model::session::Event as Told;
+use proffer_model::{Epoch, FrameworkId, Generation};
+use proffer_proto::mesos::v1::scheduler::{Call as Spoken, call, event};
+use proffer_proto::mesos::v1::{self, FrameworkInfo};
+
+use super::super::intent::Intent;
+use super::super::pace::Rates;
+use super::*;
+use crate::inbox::{Lanes, lanes};
+use crate::metrics::ClusterMetrics;
+use crate::outbox::Peers;
+use crate::tenure::Tenure;
+use crate::view;
+
+/// What the framework and the core have of a stream.
+struct Stage {
+    /// Keeps the lanes open.
+    _inbox: Inbox,
+    lanes: Lanes,
+    sessions: Peers<SessionId, Numbered>,
+    events: mpsc::Receiver<Event>,
+    calls: mpsc::Sender<Asked>,
+    _losses: broadcast::Sender<AgentId>,
+}
+
+/// What has come to the core.
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Opened(SessionId),
+    Called(SessionId, Call),
+    Closed(SessionId),
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(30), future).await;
+    waited.unwrap_or_else(|_| panic!("{what} did not come"))
+}
+
+fn framework() -> FrameworkId {
+    FrameworkId::new("f").expect("an id")
+}
+
+fn subscribed() -> Told {
+    Told::Subscribed {
+        framework: framework(),
+        cluster: "c".parse().expect("an id"),
+        epoch: Epoch(1),
+        generation: Generation(1),
+        heartbeat_interval: Duration::from_secs(1),
+        is_resumed: false,
+    }
+}
+
+fn message() -> Told {
+    Told::Message {
+        agent: AgentId::new("a").expect("an id"),
+        executor: "e".parse().expect("an id"),
+        data: Vec::new(),
+    }
+}
+
+fn info() -> FrameworkInfo {
+    FrameworkInfo {
+        name: "f".to_owned(),
+        ..FrameworkInfo::default()
+    }
+}
+
+fn spoken(kind: call::Type) -> Spoken {
+    Spoken {
+        r#type: Some(kind.into()),
+        ..Spoken::default()
+    }
+}
+
+fn reconcile(count: usize) -> Asked {
+    let task = |number| call::reconcile::Task {
+        task_id: v1::TaskId {
+            value: format!("t{number}"),
+        },
+        agent_id: None,
+    };
+    let call = Spoken {
+        reconcile: Some(call::Reconcile {
+            tasks: (0..count).map(task).collect(),
+        }),
+        ..spoken(call::Type::Reconcile)
+    };
+    Asked::new(call, None)
+}
+
+impl Stage {
+    /// A stream of a framework that may make so many calls in a second, and its first session.
+    async fn start(rate: u64) -> (Self, SessionId) {
+        let (inbox, lanes) = lanes(Tenure::forever());
+        let principal = Principal::new("local").expect("a name");
+        let intent = Intent::of(info(), &[], None, principal.clone()).expect("good");
+        let begun = Subscription::begin(intent, v1::MasterInfo::default(), None);
+        let (subscription, first) = begun.expect("good");
+        let rates = Rates {
+            calls: rate,
+            operations: rate,
+        };
+        let (events, told) = mpsc::channel(MESOS_EVENTS_MAX);
+        let (caller, calls) = mpsc::channel(MESOS_CALLS_MAX);
+        let (losses, lost) = broadcast::channel(1);
+        let (view, feed) = view::start(ClusterMetrics::default()).expect("a view");
+        feed.finish();
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await;
+        let stream = Stream {
+            subscription,
+            inbox: inbox.clone(),
+            principal,
+            registry: Registry::default(),
+            id: "s".to_owned(),
+            losses: lost,
+            addresses: Addresses::new(view),
+            pace: Pace::new(rates),
+            calls_at_once: rates.at_once(1_000),
+            events,
+            calls,
+            caller: caller.clone(),
+            _place: place.expect("a place"),
+        };
+        tokio::spawn(stream.run(first));
+        let mut stage = Self {
+            _inbox: inbox,
+            lanes,
+            sessions: Peers::new(),
+            events: told,
+            calls: caller,
+            _losses: losses,
+        };
+        let session = stage.opened().await;
+        (stage, session)
+    }
+
+    /// The next that comes to the core.
+    async fn heard(&mut self) -> Heard {
+        while self.lanes.turn.sessions.is_empty() {
+            soon("a call", self.lanes.fill(true)).await;
+        }
+        match self.lanes.turn.sessions.remove(0) {
+            SessionInput::Opened { session, outbox } => {
+                self.sessions.open(session, outbox);
+                Heard::Opened(session)
+            }
+            SessionInput::Called { session, call, .. } => {
+                Heard::Called(session, call.expect("readable"))
+            }
+            SessionInput::Closed { session } => Heard::Closed(session),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A session that is opened and asks to subscribe.
+    async fn opened(&mut self) -> SessionId {
+        let Heard::Opened(session) = self.heard().await else {
+            panic!("it opens a session")
+        };
+        let Heard::Called(of, Call::Subscribe { .. }) = self.heard().await else {
+            panic!("it subscribes")
+        };
+        assert_eq!(of, session);
+        session
+    }
+
+    fn tell(&mut self, session: SessionId, told: Told) {
+        self.sessions.send(session, (0, told), After::Nothing);
+        self.sessions.flush(Seq::default());
+    }
+
+    fn close(&mut self, session: SessionId) {
+        self.sessions.close(session);
+        self.sessions.flush(Seq::default());
+    }
+
+    async fn event(&mut self) -> event::Type {
+        let event = soon("an event", self.events.recv()).await;
+        event.expect("it is open").r#type()
+    }
+
+    /// Subscribes it, and tells it that there are no tasks.
+    async fn welcome(&mut self, session: SessionId) {
+        self.tell(session, subscribed());
+        self.tell(session, Told::SnapshotEnded);
+        assert_eq!(self.event().await, event::Type::Subscribed);
+        assert_eq!(self.event().await, event::Type::Heartbeat);
+        let demand = self.heard().await;
+        assert!(matches!(demand, Heard::Called(_, Call::SetDemand(_))));
+    }
+
+    /// The stream has done all that it can do by now: all is on this thread.
+    async fn settles() {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_their_turn_hold_back_no_event() {
+    let (mut stage, session) = Stage::start(1).await;
+    stage.welcome(session).await;
+    stage.calls.send(reconcile(200_000)).await.expect("open");
+    stage.heard().await;
+    stage.tell(session, message());
+    assert_eq!(stage.event().await, event::Type::Message);
+    let mut gone = 1;
+    while let Ok(Heard::Called(..)) =
+        tokio::time::timeout(Duration::from_millis(10), stage.heard()).await
+    {
+        gone += 1;
+    }
+    assert!(gone < 15, "{gone} of 20 that go one a second");
+}
+
+#[tokio::test]
+async fn a_call_that_was_let_in_is_made_though_its_framework_is_gone() {
+    let (mut stage, session) = Stage::start(1_000).await;
+    stage.welcome(session).await;
+    let calls = stage.calls.clone();
+    let place = calls.reserve().await.expect("open");
+    stage.events.close();
+    while !stage.calls.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    place.send(Asked::new(spoken(call::Type::Teardown), None));
+    let heard = stage.heard().await;
+    assert_eq!(heard, Heard::Called(session, Call::Teardown));
+    assert_eq!(stage.heard().await, Heard::Closed(session));
+}
+
+#[tokio::test]
+async fn so_many_reconciliations_wait_for_a_snapshot_and_no_more() {
+    let (mut stage, session) = Stage::start(100_000).await;
+    stage.tell(session, subscribed());
+    assert_eq!(stage.event().await, event::Type::Subscribed);
+    for _ in 0..MESOS_EVENTS_MAX + 10 {
+        stage.calls.send(reconcile(1)).await.expect("open");
+    }
+    Stage::settles().await;
+    assert_eq!(stage.calls.capacity(), MESOS_CALLS_MAX - 10);
+    stage.tell(session, Told::SnapshotEnded);
+    Stage::settles().await;
+    assert_eq!(stage.calls.capacity(), MESOS_CALLS_MAX);
+}
+
+#[tokio::test]
+async fn an_update_is_answered_when_it_is_done_and_loses_nothing_that_was_told_before() {
+    let (mut stage, session) = Stage::start(1_000).await;
+    stage.welcome(session).await;
+    let update = call::UpdateFramework {
+        framework_info: FrameworkInfo {
+            id: Some(v1::FrameworkId {
+                value: framework().to_string(),
+            }),
+            ..info()
+        },
+        ..call::UpdateFramework::default()
+    };
+    let call = Spoken {
+        update_framework: Some(update),
+        ..spoken(call::Type::UpdateFramework)
+    };
+    let (answer, mut answered) = oneshot::channel();
+    let asked = Asked::new(call, Some(answer));
+    stage.calls.send(asked).await.expect("open");
+    let next = stage.opened().await;
+    assert_eq!(stage.heard().await, Heard::Closed(session));
+    Stage::settles().await;
+    answered.try_recv().expect_err("it is not done yet");
+    stage.tell(next, subscribed());
+    stage.tell(session, message());
+    stage.close(session);
+    assert_eq!(stage.event().await, event::Type::Message);
+    let answer = soon("an answer", answered).await;
+    assert_eq!(answer.expect("an answer"), Ok(()));
+}
