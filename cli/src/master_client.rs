@@ -148,19 +148,38 @@ impl MasterClient {
 
     /// Every role that something is known of, and those above them, by path.
     pub(crate) async fn roles(&mut self) -> Result<Vec<v1::Role>, Problem> {
-        let call = self.operator.list_roles(v1::ListRolesRequest {});
-        Ok(answer(call).await?.roles)
+        let mut asked = v1::ListRolesRequest::default();
+        let mut roles = Vec::new();
+        loop {
+            let page = answer(self.operator.list_roles(asked.clone())).await?;
+            roles.extend(page.roles);
+            asked.page_token = page.next_page_token;
+            if asked.page_token.is_empty() {
+                return Ok(roles);
+            }
+        }
     }
 
-    /// What a framework wants and has not been offered, and why.
+    /// What a framework wants and has not been offered, and why; of the entries with these ids, or of all when there are none.
     pub(crate) async fn explain(
         &mut self,
         framework_id: &str,
+        demand_ids: &[&str],
     ) -> Result<Vec<v1::DemandExplanation>, Problem> {
-        let request = v1::ExplainDemandRequest {
+        let mut asked = v1::ExplainDemandRequest {
             framework_id: framework_id.to_owned(),
+            demand_ids: demand_ids.iter().map(|id| (*id).to_owned()).collect(),
+            ..v1::ExplainDemandRequest::default()
         };
-        Ok(answer(self.operator.explain_demand(request)).await?.entries)
+        let mut entries = Vec::new();
+        loop {
+            let page = answer(self.operator.explain_demand(asked.clone())).await?;
+            entries.extend(page.entries);
+            asked.page_token = page.next_page_token;
+            if asked.page_token.is_empty() {
+                return Ok(entries);
+            }
+        }
     }
 
     /// Asks this very master for a change; only the leader makes it.

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proffer_master_core::effect::{After, Reply, StateChange};
 use proffer_master_core::event::{
-    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, WatchId,
+    DemandPart, Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, WatchId,
 };
 use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::session::{self, Call};
-use proffer_model::{FrameworkId, Generation, Principal, Problem, code};
+use proffer_model::{FrameworkId, Generation, Principal, Problem, Role, code};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::limits::{
@@ -97,9 +97,12 @@ pub(crate) enum Ask {
         call: Call,
     },
     /// Why demand is not met.
-    Explain { framework: FrameworkId },
-    /// How the roles stand.
-    Roles,
+    Explain {
+        framework: FrameworkId,
+        part: DemandPart,
+    },
+    /// How the roles stand: a page of them.
+    Roles { after: Option<Role>, len: usize },
     /// A change of the cluster.
     Operate {
         principal: Principal,
@@ -134,8 +137,16 @@ impl Ask {
                 number,
                 call,
             },
-            Self::Explain { framework } => Event::ExplainRequested { request, framework },
-            Self::Roles => Event::RolesRequested { request },
+            Self::Explain { framework, part } => Event::ExplainRequested {
+                request,
+                framework,
+                part,
+            },
+            Self::Roles { after, len } => Event::RolesRequested {
+                request,
+                after,
+                len,
+            },
             Self::Operate { principal, call } => Event::OperatorRequested {
                 request,
                 principal,

@@ -357,7 +357,10 @@ async fn what_cannot_be_placed_is_explained() {
     let framework_id = framework.subscribe("").await.framework_id;
     Agent::connect(&master).await.hello("", vec![]).await;
     framework.demand("web", 5_000).await;
-    let asked = v1::ExplainDemandRequest { framework_id };
+    let asked = v1::ExplainDemandRequest {
+        framework_id,
+        ..v1::ExplainDemandRequest::default()
+    };
     let explained = master
         .operator()
         .await
@@ -528,7 +531,7 @@ async fn operators_set_quota_and_drain_agents_and_refusals_name_the_field() {
     };
     let problem = problem_of(&operator.set_weight(weight).await.expect_err("nothing"));
     assert_eq!(problem.field, "weight_milli");
-    let roles = operator.list_roles(v1::ListRolesRequest {}).await;
+    let roles = operator.list_roles(v1::ListRolesRequest::default()).await;
     let roles = roles.expect("roles").into_inner().roles;
     let eng = roles.iter().find(|role| role.role == "eng");
     let limits = eng.and_then(|role| role.quota.as_ref()?.limits.clone());

@@ -40,6 +40,8 @@ struct Explanation {
     wanted: u64,
     running: u64,
     healthy: u64,
+    /// What of the services' demand its instances wait for.
+    demand_id: Option<String>,
     reasons: Vec<Reason>,
     /// What the master says of the agents, for instances that wait for an offer.
     agents: Vec<Obstacle>,
@@ -87,7 +89,7 @@ pub(crate) async fn run(args: WhyArgs) -> Outcome {
     }
     let mut master = MasterClient::connect(&args.client).await?;
     if let Some(framework) = framework_like(master.frameworks().await?, &args.name)? {
-        let entries = master.explain(&framework.id).await?;
+        let entries = master.explain(&framework.id, &[]).await?;
         let value = framework_json(&framework, &entries);
         return format.show_text(&value, || framework_in_words(&framework, &entries));
     }
@@ -110,20 +112,10 @@ async fn entries_of_app(
     services: &ServicesClient,
     answer: &Value,
 ) -> Option<Vec<v1::DemandExplanation>> {
-    let explanation = read(answer);
-    if !explanation.reasons.iter().any(|r| r.reason == "offers") {
-        return None;
-    }
+    let demand_id = read(answer).demand_id?;
     let framework = services.framework_id().await.ok()??;
     let mut master = MasterClient::connect(client).await.ok()?;
-    let mut entries = master.explain(&framework).await.ok()?;
-    // The services name an entry after the app and its version.
-    let flat = explanation.app.trim_start_matches('/').replace('/', "_");
-    entries.retain(|entry| {
-        let name = entry.demand_id.rsplit_once('.').map(|(name, _)| name);
-        name == Some(flat.as_str())
-    });
-    Some(entries)
+    master.explain(&framework, &[&demand_id]).await.ok()
 }
 
 /// The framework that is called so, if any.

@@ -111,6 +111,8 @@ impl Master for SdkMaster {
         let connection = self.handle.connection()?;
         let request = connection.request(ExplainDemandRequest {
             framework_id: framework.to_string(),
+            demand_ids: vec![demand.to_string()],
+            ..ExplainDemandRequest::default()
         });
         let mut operator = OperatorClient::new(connection.channel());
         let asking = operator.explain_demand(request);
@@ -118,11 +120,7 @@ impl Master for SdkMaster {
         let answer = answer
             .map_err(|_| Problem::new(code::PEER_UNREACHABLE, "the master did not answer in time"))?
             .map_err(|status| proffer_proto::problem_of(&status))?;
-        let entries = answer
-            .into_inner()
-            .entries
-            .into_iter()
-            .filter(|entry| entry.demand_id == demand.as_str());
+        let entries = answer.into_inner().entries.into_iter();
         let obstacles = entries.flat_map(|entry| entry.obstacles);
         let told = obstacles.map(|told| AgentObstacle {
             reason: told.reason,

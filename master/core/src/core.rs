@@ -17,6 +17,7 @@ use crate::frameworks::Framework;
 use crate::ids::Ids;
 use crate::limits::HEARTBEAT_PARTS;
 use crate::offers::Offers;
+use crate::questions::Questions;
 use crate::reclaim::Reclaims;
 use crate::sessions::Sessions;
 use crate::silence::Silence;
@@ -50,6 +51,7 @@ pub struct Core {
     pub(crate) silence: Silence,
     pub(crate) drains: Drains,
     pub(crate) reclaims: Reclaims,
+    pub(crate) questions: Questions,
     pub(crate) ids: Ids,
     pub(crate) turn: Turn,
 }
@@ -114,6 +116,7 @@ impl Core {
             silence: Silence::default(),
             drains: Drains::default(),
             reclaims: Reclaims::default(),
+            questions: Questions::default(),
             turn: Turn::default(),
         };
         core.turn.now = now;
@@ -176,15 +179,21 @@ impl Core {
                 prefix,
             } => self.on_watch_opened(watch, &principal, &framework, generation, prefix),
             Event::WatchClosed { watch } => self.on_watch_closed(watch),
-            Event::ExplainRequested { request, framework } => {
-                self.on_explain_requested(request, &framework);
-            }
+            Event::ExplainRequested {
+                request,
+                framework,
+                part,
+            } => self.on_explain_requested(request, framework, part),
             Event::OperatorRequested {
                 request,
                 principal,
                 call,
             } => self.on_operator_requested(request, &principal, call),
-            Event::RolesRequested { request } => self.on_roles_requested(request),
+            Event::RolesRequested {
+                request,
+                after,
+                len,
+            } => self.on_roles_requested(request, after, len),
             Event::Persisted(seq) => self.on_persisted(seq),
             Event::TimerFired(key) => self.on_timer(key),
         }
@@ -266,6 +275,7 @@ impl Core {
             TimerKey::Reclaim => self.on_reclaim_due(),
             TimerKey::Snapshots => self.continue_snapshots(),
             TimerKey::Watches => self.continue_watches(),
+            TimerKey::Questions => self.continue_questions(),
         }
     }
 }

@@ -22,6 +22,13 @@ pub(crate) struct RoleDemand {
 }
 
 impl RoleDemand {
+    /// One of the entries.
+    pub(crate) fn entry(&self, id: &DemandId) -> Option<&DemandEntry> {
+        self.by_id
+            .get(id)
+            .and_then(|index| self.entries.get(*index))
+    }
+
     /// Which of these fits a task with such resources counts for: the first whose shape the task fills exactly in
     /// scalars, else the first that holds it, else the first.
     pub(crate) fn matching(&self, fits: &[DemandId], task: &Resources) -> Option<DemandId> {

@@ -152,11 +152,21 @@ pub enum Reply {
     /// A framework's call is done, with what is known of tasks: of Reconcile, and of Kill of one that is not live.
     Called(Vec<Status>),
     /// Why demand is not met.
-    Explained(Vec<Explanation>),
+    Explained {
+        /// By role and id.
+        entries: Vec<Explanation>,
+        /// The last one, when there are more.
+        next: Option<(Role, DemandId)>,
+    },
     /// What an operator asked for is done.
     Done,
-    /// How the roles stand, by path.
-    Roles(Vec<RoleRow>),
+    /// How the roles stand.
+    Roles {
+        /// By path.
+        rows: Vec<RoleRow>,
+        /// The last one, when there are more.
+        next: Option<Role>,
+    },
 }
 
 /// Why one demand entry is not met.

@@ -1,14 +1,15 @@
 //! All that can happen to a master, in the past tense: decoded, authenticated and validated before it gets here.
 //! Start reading the core here, then `effect.rs`, then `core.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proffer_model::link::{Hello, ToMaster};
 use proffer_model::operation::Operation;
 use proffer_model::session::Call;
 use proffer_model::{
-    AgentId, FrameworkId, Generation, Principal, Problem, Quota, Role, StateKey, TaskId, Weight,
+    AgentId, DemandId, FrameworkId, Generation, Principal, Problem, Quota, Role, StateKey, TaskId,
+    Weight,
 };
 
 /// One connection of an agent; numbered by the shell, never used again within a term.
@@ -54,6 +55,8 @@ pub enum TimerKey {
     Snapshots,
     /// Tells on to the watches of state that are not up to date.
     Watches,
+    /// Goes on with the questions of operators.
+    Questions,
 }
 
 /// What happened.
@@ -150,12 +153,14 @@ pub enum Event {
         /// The connection.
         watch: WatchId,
     },
-    /// An operator asked why a framework's demand is not met.
+    /// An operator asked why a framework's demand is not met. The reply comes in a later step.
     ExplainRequested {
         /// Where the reply goes.
         request: RequestId,
         /// Whose demand.
         framework: FrameworkId,
+        /// What of it.
+        part: DemandPart,
     },
     /// An operator asked for a change of the cluster.
     OperatorRequested {
@@ -166,15 +171,32 @@ pub enum Event {
         /// What is asked.
         call: OperatorCall,
     },
-    /// An operator asked how the roles stand.
+    /// An operator asked how the roles stand. The reply comes in a later step.
     RolesRequested {
         /// Where the reply goes.
         request: RequestId,
+        /// Those after this one by path; none: from the first.
+        after: Option<Role>,
+        /// So many at most; the reply may hold fewer, and says where to go on.
+        len: usize,
     },
     /// Every batch up to this one is durable.
     Persisted(Seq),
     /// A timer that was set has come.
     TimerFired(TimerKey),
+}
+
+/// What of a framework's demand is asked about: entries that are wanted and not on offer, by role and id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemandPart {
+    /// In this role alone.
+    pub role: Option<Role>,
+    /// These alone; none: all.
+    pub demands: BTreeSet<DemandId>,
+    /// Those after this one.
+    pub after: Option<(Role, DemandId)>,
+    /// So many at most; the reply may hold fewer, and says where to go on.
+    pub len: usize,
 }
 
 /// A call about a framework's durable state.

@@ -1,157 +1,69 @@
 //! Why demand is not met: for each entry that wants more, the first thing that each agent fails by, counted, with where its
-//! claim stands. The allocator says it in data; here it becomes sentences with numbers.
-
-use std::collections::BTreeMap;
+//! claim stands. It is found out in `questions.rs`; here it becomes sentences with numbers.
 
 use proffer_model::resources::format_milli;
-use proffer_model::{
-    AgentState, DemandEntry, FrameworkId, Key, Limits, Problem, ResourceName, Role, Shape,
-};
+use proffer_model::{DemandEntry, Key, Limits, Problem, ResourceName, Shape};
 
 use crate::allocation;
-use crate::amounts::lacking;
 use crate::core::Core;
-use crate::effect::{After, Effect, Explanation, Obstacle, Reply};
-use crate::event::RequestId;
+use crate::effect::{Explanation, Obstacle};
 use crate::frameworks::{Framework, unknown};
+use crate::questions::Demand;
 
 impl Core {
-    pub(crate) fn on_roles_requested(&mut self, request: RequestId) {
-        let mut rows = self.allocator.role_rows();
-        for row in &mut rows {
-            // The allocator is told less while agents are awaited.
-            row.quota = self.registry.quotas.get(&row.role).cloned();
-        }
-        let reply = Ok(Reply::Roles(rows));
-        let after = self.turn.after_everything();
-        self.turn.push(Effect::Reply {
-            request,
-            reply,
-            after,
-        });
-    }
-
-    pub(crate) fn on_explain_requested(&mut self, request: RequestId, framework: &FrameworkId) {
-        let reply = self.explain(framework).map(Reply::Explained);
-        let after = After::Nothing;
-        self.turn.push(Effect::Reply {
-            request,
-            reply,
-            after,
-        });
-    }
-
-    fn explain(&self, framework: &FrameworkId) -> Result<Vec<Explanation>, Problem> {
-        let known = self
-            .frameworks
-            .get(framework)
-            .ok_or_else(|| unknown(framework))?;
+    /// What was found out, in words; of an entry that is wanted no more nothing.
+    pub(crate) fn explanations(&self, found: Demand) -> Result<Vec<Explanation>, Problem> {
+        let framework = &found.framework;
+        let known = self.frameworks.get(framework);
+        let known = known.ok_or_else(|| unknown(framework))?;
         let mut explanations = Vec::new();
-        for (role, demand) in &known.demands {
-            for entry in &demand.entries {
-                let found = self.allocator.explain(framework, role, &entry.id);
-                let found = found.filter(|found| found.wanted > 0);
-                explanations.extend(found.map(|found| self.explanation(known, role, entry, found)));
+        for asked in found.asked {
+            let (role, id) = (asked.inquiry.role.clone(), asked.inquiry.demand.clone());
+            let entry = known
+                .demands
+                .get(&role)
+                .and_then(|demand| demand.entry(&id));
+            let before = found.before.get(&role).copied().unwrap_or(0);
+            let in_all = self
+                .allocator
+                .explanation(framework, asked.inquiry, before)
+                .filter(|in_all| in_all.wanted > 0);
+            let (Some(entry), Some(in_all)) = (entry, in_all) else {
+                continue;
+            };
+            let mut headroom = Limits::new();
+            for name in in_all.bounded {
+                let left = in_all.headroom.get(&name);
+                headroom.set(name, left);
             }
+            let mut obstacles = Vec::new();
+            for (state, agents) in &found.inactive {
+                let words = format!("are {state}");
+                obstacles.extend(told("agent_state".to_owned(), &words, *agents));
+            }
+            let words = "have what is needed in offers that stand";
+            obstacles.extend(told("offered".to_owned(), words, asked.in_offers));
+            for (obstacle, agents) in &in_all.agents {
+                let (reason, words) = self.words(known, entry, obstacle);
+                obstacles.extend(told(reason, &words, *agents));
+            }
+            // Most agents first; of equals, by reason.
+            obstacles.sort_by(|a: &Obstacle, b| {
+                let by_count = b.agents.cmp(&a.agents);
+                by_count.then_with(|| a.reason.cmp(&b.reason))
+            });
+            explanations.push(Explanation {
+                role,
+                demand: id,
+                wanted: in_all.wanted,
+                offered: in_all.offered,
+                share_billionths: in_all.share_billionths,
+                claims_before: in_all.claims_before,
+                headroom,
+                obstacles,
+            });
         }
         Ok(explanations)
-    }
-
-    fn explanation(
-        &self,
-        known: &Framework,
-        role: &Role,
-        entry: &DemandEntry,
-        found: allocation::Explanation,
-    ) -> Explanation {
-        let mut headroom = Limits::new();
-        for name in found.bounded {
-            let left = found.headroom.get(&name);
-            headroom.set(name, left);
-        }
-        Explanation {
-            role: role.clone(),
-            demand: entry.id.clone(),
-            wanted: found.wanted,
-            offered: found.offered,
-            share_billionths: found.share_billionths,
-            claims_before: found.claims_before,
-            headroom,
-            obstacles: self.obstacles(known, entry, &found.agents),
-        }
-    }
-
-    /// Most agents first; of equals, by reason.
-    fn obstacles(
-        &self,
-        known: &Framework,
-        entry: &DemandEntry,
-        counted: &BTreeMap<allocation::Obstacle, u32>,
-    ) -> Vec<Obstacle> {
-        let mut in_offers = self.agents_with_it_in_offers(entry);
-        let mut obstacles = Vec::new();
-        for (state, agents) in self.inactive_agents() {
-            let words = format!("are {state}");
-            obstacles.extend(told("agent_state".to_owned(), &words, agents));
-        }
-        for (obstacle, agents) in counted {
-            if *obstacle == allocation::Obstacle::AgentInactive {
-                continue;
-            }
-            let mut agents = *agents;
-            if let allocation::Obstacle::NotFree(_) | allocation::Obstacle::NothingFree = obstacle {
-                let offered = agents.min(in_offers);
-                in_offers -= offered;
-                agents -= offered;
-                let words = "have what is needed in offers that stand";
-                obstacles.extend(told("offered".to_owned(), words, offered));
-            }
-            let (reason, words) = self.words(known, entry, obstacle);
-            obstacles.extend(told(reason, &words, agents));
-        }
-        obstacles.sort_by(|a: &Obstacle, b| {
-            let by_count = b.agents.cmp(&a.agents);
-            by_count.then_with(|| a.reason.cmp(&b.reason))
-        });
-        obstacles
-    }
-
-    /// Agents that nothing is offered of, by how they stand.
-    fn inactive_agents(&self) -> BTreeMap<String, u32> {
-        let mut counted = BTreeMap::new();
-        for (id, agent) in &self.agents.by_id {
-            let entry = self.registry.agents.get(id);
-            let state = match agent.state {
-                AgentState::Connected if entry.is_some_and(|entry| entry.drain.is_some()) => {
-                    "drained".to_owned()
-                }
-                AgentState::Connected if !self.is_available(id) => "deactivated".to_owned(),
-                AgentState::Connected if !self.turn.is_durable(agent.admitted_in) => {
-                    "new".to_owned()
-                }
-                AgentState::Connected => continue,
-                other => other.to_string(),
-            };
-            *counted.entry(state).or_default() += 1;
-        }
-        counted
-    }
-
-    /// How many agents would have what one instance needs, if it were not in offers.
-    fn agents_with_it_in_offers(&self, entry: &DemandEntry) -> u32 {
-        let shape = &entry.shape;
-        let agents = self.agents.by_id.iter();
-        let with = agents.filter(|(id, agent)| {
-            let is_accepted = self.description(id).is_some_and(|description| {
-                let mut predicates = entry.predicates.iter();
-                predicates.all(|predicate| predicate.accepts(description))
-            });
-            is_accepted
-                && !agent.offers.is_empty()
-                && lacking(shape, &agent.rested()).is_none()
-                && lacking(shape, &self.free(id)).is_some()
-        });
-        u32::try_from(with.count()).unwrap_or(u32::MAX)
     }
 
     /// A reason, and the rest of the sentence that begins with how many agents.

@@ -3,7 +3,7 @@
 //! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `settlement`, `silence`;
 //! `frameworks`, `sessions`, `subscriptions`, `telling`, `calls`, `answers`, `rates`, `state`, `watches`; `tasks`,
 //! `updates`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
-//! `conversions`, `quota`, `operators`, `explain`.
+//! `conversions`, `quota`, `operators`, `questions`, `explain`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -29,6 +29,7 @@ mod ledger;
 pub mod limits;
 mod offers;
 mod operators;
+mod questions;
 mod quota;
 mod rates;
 mod reclaim;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use proffer_master_core::effect::Reply;
-use proffer_master_core::event::OperatorCall;
+use proffer_master_core::event::{DemandPart, OperatorCall};
 use proffer_model::operation::Operation;
 use proffer_model::{Epoch, FrameworkId, Problem, Resources, code};
 use proffer_proto::{
@@ -29,6 +29,7 @@ mod page;
 mod watch;
 
 use encode::{encode_explanation, encode_role};
+use page::{check_entries, decode_filter, decode_part, malformed};
 use watch::Watch;
 
 /// The service. Without a term it only says how this master stands.
@@ -212,15 +213,19 @@ impl v1::operator_server::Operator for OperatorService {
         let framework: FrameworkId = decode_id(framework, "framework_id").map_err(status_of)?;
         authorize_read(&request, Object::Framework(Some(&framework)))?;
         let (inbox, _) = self.term()?;
-        let reply = inbox
-            .ask(Ask::Explain { framework })
-            .await
-            .map_err(status_of)?;
-        let Reply::Explained(explanations) = reply else {
+        let part = decode_part_of_demand(request.get_ref()).map_err(status_of)?;
+        let asked = Ask::Explain { framework, part };
+        let reply = inbox.ask(asked).await.map_err(status_of)?;
+        let Reply::Explained { entries, next } = reply else {
             return Err(unexpected(&reply));
         };
-        let entries = explanations.into_iter().map(encode_explanation).collect();
-        Ok(Response::new(v1::ExplainDemandResponse { entries }))
+        let entries = entries.into_iter().map(encode_explanation).collect();
+        // An id holds no `/`, a role may.
+        let next = next.map(|(role, id)| format!("{id}/{role}"));
+        Ok(Response::new(v1::ExplainDemandResponse {
+            entries,
+            next_page_token: next.unwrap_or_default(),
+        }))
     }
 
     async fn list_roles(
@@ -229,12 +234,22 @@ impl v1::operator_server::Operator for OperatorService {
     ) -> Result<Response<v1::ListRolesResponse>, Status> {
         authorize_read(&request, Object::Cluster)?;
         let (inbox, _) = self.term()?;
-        let reply = inbox.ask(Ask::Roles).await.map_err(status_of)?;
-        let Reply::Roles(rows) = reply else {
+        let asked = request.get_ref();
+        let after = match asked.page_token.as_str() {
+            "" => None,
+            role => Some(decode_part(role).map_err(status_of)?),
+        };
+        let len = len_of(asked.page_size);
+        let asked = Ask::Roles { after, len };
+        let reply = inbox.ask(asked).await.map_err(status_of)?;
+        let Reply::Roles { rows, next } = reply else {
             return Err(unexpected(&reply));
         };
         let roles = rows.iter().map(encode_role).collect();
-        Ok(Response::new(v1::ListRolesResponse { roles }))
+        Ok(Response::new(v1::ListRolesResponse {
+            roles,
+            next_page_token: next.map_or_else(String::new, |role| role.to_string()),
+        }))
     }
 
     async fn set_quota(
@@ -389,6 +404,32 @@ impl v1::operator_server::Operator for OperatorService {
             Ok(OperatorCall::TeardownFramework { framework })
         })
         .await
+    }
+}
+
+/// What of a framework's demand is asked about.
+fn decode_part_of_demand(asked: &v1::ExplainDemandRequest) -> Result<DemandPart, Problem> {
+    check_entries(asked.demand_ids.len(), "demand_ids")?;
+    let ids = asked.demand_ids.iter().zip(0..);
+    let ids = ids.map(|(id, place)| decode_id(id, &format!("demand_ids[{place}]")));
+    let after = match asked.page_token.split_once('/') {
+        None if asked.page_token.is_empty() => None,
+        None => return Err(malformed()),
+        Some((id, role)) => Some((decode_part(role)?, decode_part(id)?)),
+    };
+    Ok(DemandPart {
+        role: decode_filter(&asked.role, "role")?,
+        demands: ids.collect::<Result<_, _>>()?,
+        after,
+        len: len_of(asked.page_size),
+    })
+}
+
+/// How many a page is to hold; as many as it may when it is 0. The core has a limit of its own.
+fn len_of(page_size: u32) -> usize {
+    match page_size {
+        0 => usize::MAX,
+        len => usize::try_from(len).unwrap_or(usize::MAX),
     }
 }
 

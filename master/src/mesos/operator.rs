@@ -111,10 +111,23 @@ impl Desk {
     }
 
     async fn roles(&self) -> Result<Vec<RoleRow>, Refusal> {
-        match self.inbox.ask(Ask::Roles).await {
-            Ok(Reply::Roles(rows)) => Ok(rows),
-            Ok(_) => Err(unexpected()),
-            Err(problem) => Err(Refusal::of(&problem)),
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = Ask::Roles {
+                after,
+                len: usize::MAX,
+            };
+            match self.inbox.ask(page).await {
+                Ok(Reply::Roles { rows, next }) => {
+                    all.extend(rows);
+                    after = next;
+                }
+                Ok(_) => return Err(unexpected()),
+                Err(problem) => return Err(Refusal::of(&problem)),
+            }
+            if after.is_none() {
+                return Ok(all);
+            }
         }
     }
 

@@ -103,6 +103,7 @@ async fn a_standby_passes_reads_on_to_the_leader_with_the_callers_token() {
     assert_eq!(agents.get_ref().agents[0].id, agent_id);
     let asked = v1::ExplainDemandRequest {
         framework_id: "none".into(),
+        ..v1::ExplainDemandRequest::default()
     };
     let problem = problem_of(&operator.explain_demand(asked).await.expect_err("unknown"));
     assert!(

@@ -354,7 +354,7 @@ async fn what_operators_change_is_changed() {
     }});
     assert_eq!(call(&master, weight).await.status, 200);
     let mut operator = master.operator().await;
-    let roles = operator.list_roles(v1::ListRolesRequest {}).await;
+    let roles = operator.list_roles(v1::ListRolesRequest::default()).await;
     let roles = roles.expect("roles").into_inner().roles;
     let web = roles
         .iter()

@@ -39,6 +39,9 @@ pub(crate) async fn why(
         "reasons": reasons,
         "agents": [],
     }));
+    if let Some(demand) = &explanation.demand {
+        body.insert("demand_id".into(), json!(demand.as_str()));
+    }
     let (framework, is_connected) = api.view.session();
     if let (Some(framework), true, Some(demand)) = (framework, is_connected, explanation.demand) {
         match (api.explain)(framework, demand).await {

@@ -29,6 +29,7 @@ mod demand;
 mod double;
 mod earmarks;
 mod exclusions;
+mod explain;
 mod extra;
 mod held;
 mod holdings;
@@ -68,6 +69,7 @@ use run::{Granted, Work};
 use tree::Tree;
 use windows::Windows;
 
+pub use explain::{Inquiry, Look};
 pub use sorter::Sorter;
 pub use types::{
     Explanation, Grant, GrantedOffer, Obstacle, Options, Placement, RoleRow, Run, Scope,

@@ -163,8 +163,6 @@ pub struct Explanation {
     pub offered: u32,
     /// How many agents fail by what first.
     pub agents: BTreeMap<Obstacle, u32>,
-    /// Whether the framework is active.
-    pub is_active: bool,
     /// The framework's dominant share, in billionths.
     pub share_billionths: u64,
     /// How many active claims are before it in the order.

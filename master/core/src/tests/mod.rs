@@ -9,6 +9,7 @@ mod frameworks;
 mod input;
 mod offers;
 mod operators;
+mod questions;
 mod random;
 mod random_making;
 mod sessions;

@@ -19,7 +19,8 @@ use proffer_model::{
 use crate::allocation::RoleRow;
 use crate::effect::{After, Effect, Effects, Fact, Reply, StateChange};
 use crate::event::{
-    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, TimerKey, WatchId,
+    DemandPart, Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, TimerKey,
+    WatchId,
 };
 use crate::{Config, Core};
 
@@ -306,7 +307,7 @@ impl World {
         self.pass(Duration::from_secs(seconds));
     }
 
-    fn fresh(&mut self) -> u64 {
+    pub(super) fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -730,24 +731,62 @@ impl World {
 
     pub(super) fn roles(&mut self) -> Vec<RoleRow> {
         let request = RequestId(self.fresh());
-        self.step(Event::RolesRequested { request });
-        match self.replies[&request].0.clone() {
-            Ok(Reply::Roles(rows)) => rows,
+        let (after, len) = (None, usize::MAX);
+        self.step(Event::RolesRequested {
+            request,
+            after,
+            len,
+        });
+        match self.answered(request) {
+            Ok(Reply::Roles { rows, next: None }) => rows,
             other => panic!("{other:?}"),
         }
     }
 
     pub(super) fn explain(&mut self, framework: &FrameworkId) -> Vec<(String, String)> {
-        let request = RequestId(self.fresh());
-        let framework = framework.clone();
-        self.step(Event::ExplainRequested { request, framework });
-        let Ok(Reply::Explained(explanations)) = &self.replies[&request].0 else {
+        let Ok(Reply::Explained { entries, .. }) = self.why(framework, everything()) else {
             panic!("explained");
         };
-        let obstacles = explanations.iter().flat_map(|of| &of.obstacles);
+        let obstacles = entries.iter().flat_map(|of| &of.obstacles);
         obstacles
             .map(|of| (of.reason.clone(), of.message.clone()))
             .collect()
+    }
+
+    /// Asks why demand is not met, and waits for the answer.
+    pub(super) fn why(
+        &mut self,
+        framework: &FrameworkId,
+        part: DemandPart,
+    ) -> Result<Reply, Problem> {
+        let request = RequestId(self.fresh());
+        let framework = framework.clone();
+        self.step(Event::ExplainRequested {
+            request,
+            framework,
+            part,
+        });
+        self.answered(request)
+    }
+
+    /// Goes on with questions until one is answered. No time passes.
+    pub(super) fn answered(&mut self, request: RequestId) -> Result<Reply, Problem> {
+        while !self.replies.contains_key(&request) {
+            let timer = self.timers.remove(&TimerKey::Questions);
+            timer.expect("the question is under way");
+            self.step(Event::TimerFired(TimerKey::Questions));
+        }
+        self.replies[&request].0.clone()
+    }
+}
+
+/// All of a framework's demand.
+pub(super) fn everything() -> DemandPart {
+    DemandPart {
+        role: None,
+        demands: BTreeSet::new(),
+        after: None,
+        len: usize::MAX,
     }
 }
 

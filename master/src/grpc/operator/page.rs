@@ -93,7 +93,8 @@ pub(super) fn passes<I: PartialEq>(filter: Option<&I>, of_row: &I) -> bool {
     filter.is_none_or(|filter| filter == of_row)
 }
 
-fn malformed() -> Problem {
+/// The problem of a token that is none.
+pub(super) fn malformed() -> Problem {
     Problem::new(
         code::FIELD_INVALID,
         "this is no token of a page of this list",

@@ -1,0 +1,410 @@
+//! Why entries are not offered anything, and how the roles stand, in pieces: whoever asks counts what he looks at, and goes
+//! on later where he was. So an answer may be of several moments, and never keeps anybody waiting.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use proffer_model::{AgentId, DemandId, FrameworkId, ResourceName, Resources, Role, Shape};
+
+use super::Allocator;
+use super::agents::{Agent, Known};
+use super::amounts::Amounts;
+use super::bundle::Bundle;
+use super::limits::{CHECKS_PER_STEP, CLAIMS_PER_STEP, ROW_STEPS};
+use super::shape::Need;
+use super::tree::Order;
+use super::types::{Explanation, Obstacle, RoleRow};
+use super::visit::Cap;
+
+/// What was found out of one entry so far.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// In which role.
+    pub role: Role,
+    /// Which entry.
+    pub demand: DemandId,
+    agents: BTreeMap<Obstacle, u32>,
+}
+
+impl Inquiry {
+    /// Nothing yet.
+    pub fn new(role: Role, demand: DemandId) -> Self {
+        Self {
+            role,
+            demand,
+            agents: BTreeMap::new(),
+        }
+    }
+
+    /// One more agent fails by this.
+    pub fn count(&mut self, obstacle: Obstacle) {
+        let count = self.agents.entry(obstacle).or_default();
+        *count = count.saturating_add(1);
+    }
+}
+
+/// Claims that are before one in the order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Before {
+    /// How many of those that were looked at.
+    pub before: u32,
+    /// Where to go on.
+    pub next: Option<usize>,
+    /// What it took.
+    pub steps: u32,
+}
+
+/// Entries of a framework as they are in this moment, to look at agents for.
+#[derive(Debug)]
+pub struct Look<'a> {
+    allocator: &'a Allocator,
+    entries: Vec<Option<Looked>>,
+    caps: Vec<Cap>,
+}
+
+/// An entry that is looked at.
+#[derive(Debug)]
+struct Looked {
+    number: u32,
+    /// Which of the caps is its own: entries in one role have it together.
+    cap: usize,
+    steps: u32,
+}
+
+impl Look<'_> {
+    /// The number of an agent that something could be offered of.
+    pub fn find(&self, agent: &AgentId) -> Option<u32> {
+        self.allocator.agents.find(agent)
+    }
+
+    /// What one instance of an entry needs.
+    pub fn shape(&self, place: usize) -> Option<&Shape> {
+        let looked = self.entries.get(place)?.as_ref()?;
+        Some(&self.allocator.entry(looked.number).demand.shape)
+    }
+
+    /// The first thing that an agent fails by for one of the entries, by its place; none: the entry is gone. And how many steps
+    /// that took.
+    pub fn at(&self, agent: u32, place: usize) -> (Option<Obstacle>, u32) {
+        let Some(Some(looked)) = self.entries.get(place) else {
+            return (None, 1);
+        };
+        let found = self.allocator.agents.try_get(agent);
+        let (Some(found), Some(cap)) = (found, self.caps.get(looked.cap)) else {
+            return (None, 1);
+        };
+        let Some(known) = found.known.as_deref() else {
+            return (None, 1);
+        };
+        let obstacle = self
+            .allocator
+            .obstacle(looked.number, agent, found, known, cap);
+        (Some(obstacle), looked.steps)
+    }
+}
+
+impl Allocator {
+    /// Every role after this one that has a weight, a quota, a reservation, a framework, or one beneath it that has; by path,
+    /// each with how many steps it took.
+    pub fn role_rows_after<'a>(
+        &'a self,
+        after: Option<&Role>,
+    ) -> impl Iterator<Item = (RoleRow, u32)> + use<'a> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let roles = self.tree.roles.range::<Role, _>((from, Bound::Unbounded));
+        roles.filter_map(|(role, node)| {
+            let node = *node;
+            let state = self.tree.state(node)?;
+            let group = self.tree.group(node);
+            let claims = group.map_or_else(Vec::new, |group| self.tree.claims_beneath(group));
+            let looks = claims.len() / CLAIMS_PER_STEP;
+            let claims = claims.into_iter().map(|claim| self.claim(claim));
+            let is_told = |claim: &&super::Claim| {
+                !claim.entries.is_empty() || !self.tree.node(claim.node).held.is_zero()
+            };
+            let frameworks = claims.filter(is_told).map(|claim| claim.framework.clone());
+            let mut frameworks: Vec<_> = frameworks.collect();
+            frameworks.sort();
+            let guaranteed = state.quota.as_ref().map(|quota| quota.guarantees.clone());
+            let row = RoleRow {
+                role: role.clone(),
+                share_billionths: self.tree.share_billionths(node),
+                weight: self.tree.weight(node),
+                quota: state.quota.clone(),
+                held: self.names.quantities_of(&self.tree.node(node).held),
+                guaranteed: guaranteed.unwrap_or_default(),
+                consumed: self.names.quantities_of(&state.consumed()),
+                reserved: self.names.quantities_of(&state.reserved),
+                frameworks,
+            };
+            Some((row, ROW_STEPS.saturating_add(steps(looks))))
+        })
+    }
+
+    /// The entries of a framework in a role after this one, by id, with how many of each are wanted and not on offer.
+    pub fn entries_after<'a>(
+        &'a self,
+        framework: &FrameworkId,
+        role: &Role,
+        after: Option<&DemandId>,
+    ) -> impl Iterator<Item = (&'a DemandId, u32)> + use<'a> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let claim = self.find_claim(framework, role);
+        let all = claim.map(|claim| {
+            let by_id = &self.claim(claim).by_id;
+            by_id.range::<DemandId, _>((from, Bound::Unbounded))
+        });
+        let all = all.into_iter().flatten();
+        all.map(|(id, entry)| (id, self.entry(*entry).wanted()))
+    }
+
+    /// How many of the claims from this number on that want something are before a framework's in the order, and the number to
+    /// go on with, when the steps do not suffice. One step each; at least one is looked at.
+    pub fn claims_before(
+        &self,
+        framework: &FrameworkId,
+        role: &Role,
+        from: usize,
+        steps_max: u32,
+    ) -> Before {
+        let Some(own) = self.find_claim(framework, role) else {
+            return Before::default();
+        };
+        let (own, len) = (self.claim(own).node, self.claims.len());
+        let most = usize::try_from(steps_max.max(1)).unwrap_or(usize::MAX);
+        let until = from.saturating_add(most).min(len);
+        let looked = self.claims.get(from..until).unwrap_or_default();
+        let wanting = looked
+            .iter()
+            .flatten()
+            .filter(|claim| !(claim.open_any.is_empty() && claim.open_shaped.is_empty()));
+        let before = wanting.filter(|claim| self.tree.compare(claim.node, own).is_lt());
+        Before {
+            before: steps(before.count()),
+            next: (until < len).then_some(until),
+            steps: steps(looked.len()),
+        }
+    }
+
+    /// Entries, to look at agents for.
+    pub fn look_for_entries<'a>(
+        &self,
+        framework: &FrameworkId,
+        entries: impl Iterator<Item = (&'a Role, &'a DemandId)>,
+    ) -> Look<'_> {
+        let mut caps = Vec::new();
+        let mut last: Option<(u32, bool)> = None;
+        let entries = entries.map(|(role, demand)| {
+            let number = self.find_entry(framework, role, demand)?;
+            let entry = self.entry(number);
+            let of = (entry.claim, entry.is_any());
+            if last.replace(of) != Some(of) {
+                caps.push(self.cap_of(number));
+            }
+            let checks = entry.demand.predicates.len() + entry.demand.at_most.len();
+            Some(Looked {
+                number,
+                cap: caps.len() - 1,
+                steps: 1 + steps(checks / CHECKS_PER_STEP),
+            })
+        });
+        Look {
+            entries: entries.collect(),
+            caps,
+            allocator: self,
+        }
+    }
+
+    /// What was found out of an entry, and how it stands; none: it is gone.
+    pub fn explanation(
+        &self,
+        framework: &FrameworkId,
+        inquiry: Inquiry,
+        claims_before: u32,
+    ) -> Option<Explanation> {
+        let number = self.find_entry(framework, &inquiry.role, &inquiry.demand)?;
+        let entry = self.entry(number);
+        let room = self.cap_of(number).room;
+        let room = room.unwrap_or_else(|| Amounts::unbounded(self.names.len()));
+        let bounded = room.iter().filter(|(_, milli)| *milli != u64::MAX);
+        let bounded: Vec<_> = bounded
+            .filter_map(|(name, milli)| Some((self.names.name(name)?.clone(), milli)))
+            .collect();
+        Some(Explanation {
+            wanted: entry.wanted(),
+            offered: entry.offered,
+            agents: inquiry.agents,
+            share_billionths: self.tree.share_billionths(self.claim(entry.claim).node),
+            claims_before,
+            headroom: bounded.iter().cloned().collect(),
+            bounded: bounded.into_iter().map(|(name, _)| name).collect(),
+        })
+    }
+
+    /// All of it at once.
+    #[cfg(test)]
+    pub fn role_rows(&self) -> Vec<RoleRow> {
+        self.role_rows_after(None).map(|(row, _)| row).collect()
+    }
+
+    /// All of it at once.
+    #[cfg(test)]
+    pub fn explain(
+        &self,
+        framework: &FrameworkId,
+        role: &Role,
+        demand: &DemandId,
+    ) -> Option<Explanation> {
+        let mut inquiry = Inquiry::new(role.clone(), demand.clone());
+        let look = self.look_for_entries(framework, std::iter::once((role, demand)));
+        for (agent, _, _) in self.agents.iter() {
+            look.at(agent, 0).0.map(|obstacle| inquiry.count(obstacle));
+        }
+        let before = self.claims_before(framework, role, 0, u32::MAX).before;
+        self.explanation(framework, inquiry, before)
+    }
+
+    fn cap_of(&self, number: u32) -> Cap {
+        let entry = self.entry(number);
+        let order = match entry.is_any() {
+            true => Order::Any,
+            false => Order::Shaped,
+        };
+        self.cap(self.claim(entry.claim).role_node, order)
+    }
+
+    /// The first thing that an agent fails by.
+    fn obstacle(
+        &self,
+        number: u32,
+        agent: u32,
+        found: &Agent,
+        known: &Known,
+        cap: &Cap,
+    ) -> Obstacle {
+        let entry = self.entry(number);
+        if !found.is_active {
+            return Obstacle::AgentInactive;
+        }
+        if let Some(place) = entry.failed_predicate(&known.description) {
+            return Obstacle::Predicate(place);
+        }
+        if let Some(need) = &entry.need
+            && let Some(lacking) = self.lacking(number, need, &known.total)
+        {
+            return lacking.map_or(Obstacle::NothingFree, Obstacle::TooSmall);
+        }
+        let exclusions = found.exclusions.as_ref();
+        if exclusions
+            .is_some_and(|exclusions| exclusions.refuse(number, entry.stamp, self.now, &found.free))
+        {
+            return Obstacle::Excluded;
+        }
+        let (allowed, place) = entry.allowance(agent, &known.description);
+        if allowed == 0 {
+            return Obstacle::AtMost(place);
+        }
+        if found.free.is_empty() {
+            return Obstacle::NothingFree;
+        }
+        if self.is_kept_for_another(agent, entry.claim) {
+            return Obstacle::Earmarked;
+        }
+        let obstacle = match &entry.need {
+            Some(need) => self.obstacle_to_shape(number, need, found, cap),
+            None => self.obstacle_to_any(number, found, cap),
+        };
+        match obstacle {
+            Obstacle::Turn if self.is_closed(entry.claim) => Obstacle::Window,
+            obstacle => obstacle,
+        }
+    }
+
+    /// What there is too little of for one instance; `Some(None)`: something that has no name.
+    fn lacking(&self, number: u32, need: &Need, there: &Bundle) -> Option<Option<ResourceName>> {
+        let free = Amounts::unbounded(self.names.len());
+        let entry = self.entry(number);
+        let of = (&self.claim(entry.claim).role, entry.demand.takes);
+        if need.take(there, &free, of, &self.names, 1).is_some() {
+            return None;
+        }
+        let name = need
+            .first_missing(&there.plain)
+            .and_then(|name| self.names.name(name));
+        let exact = || need.exact.first_missing(&Resources::new()).is_none();
+        let counted = need.counts.keys().next();
+        let other = need.exact.iter().next().map(|(kind, _)| kind.name.clone());
+        Some(
+            name.cloned()
+                .or_else(|| if exact() { counted.cloned() } else { other }),
+        )
+    }
+
+    fn obstacle_to_shape(&self, number: u32, need: &Need, found: &Agent, cap: &Cap) -> Obstacle {
+        if let Some(lacking) = self.lacking(number, need, &found.free) {
+            return lacking.map_or(Obstacle::NothingFree, Obstacle::NotFree);
+        }
+        let by =
+            |bound: &Option<Amounts>| bound.as_ref().and_then(|bound| need.first_missing(bound));
+        self.bound_by(number, by(&cap.room), by(&cap.surplus))
+            .unwrap_or(Obstacle::Turn)
+    }
+
+    fn obstacle_to_any(&self, number: u32, found: &Agent, cap: &Cap) -> Obstacle {
+        let least = self.entry(number).least.as_ref().unwrap_or(&self.least);
+        let is_enough =
+            |all: &Amounts| least.is_empty() || least.iter().any(|least| all.contains(least));
+        if !is_enough(&found.free_all()) {
+            return Obstacle::BelowLeast;
+        }
+        let chopped = |bound: &Option<Amounts>| {
+            let mut part = found.free.plain.clone();
+            let bound = bound.as_ref()?;
+            part.shrink_to(bound);
+            let first = bound
+                .iter()
+                .find(|(name, milli)| found.free.plain.get(*name) > *milli);
+            first.filter(|_| !is_enough(&part)).map(|(name, _)| name)
+        };
+        self.bound_by(number, chopped(&cap.room), chopped(&cap.surplus))
+            .unwrap_or(Obstacle::Turn)
+    }
+
+    fn bound_by(
+        &self,
+        number: u32,
+        by_room: Option<usize>,
+        by_surplus: Option<usize>,
+    ) -> Option<Obstacle> {
+        if let Some(name) = by_room.and_then(|name| self.names.name(name)) {
+            let role = self.limiting_role(number, name)?;
+            return Some(Obstacle::Limit(role, name.clone()));
+        }
+        let name = by_surplus.and_then(|name| self.names.name(name))?;
+        Some(Obstacle::HeldBack(name.clone()))
+    }
+
+    /// The role whose limit of this name leaves the least.
+    fn limiting_role(&self, number: u32, name: &ResourceName) -> Option<Role> {
+        let number_of_name = self.names.find(name)?;
+        let mut role = Some(self.claim(self.entry(number).claim).role.clone());
+        let mut found: Option<(u64, Role)> = None;
+        while let Some(here) = role {
+            let state = self.tree.find(&here).and_then(|node| self.tree.state(node));
+            let room = state
+                .and_then(|state| state.room())
+                .map(|room| room.get(number_of_name));
+            if let Some(room) =
+                room.filter(|room| found.as_ref().is_none_or(|(least, _)| room < least))
+            {
+                found = Some((room, here.clone()));
+            }
+            role = here.parent();
+        }
+        found.map(|(_, role)| role)
+    }
+}
+
+fn steps(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
