@@ -14,6 +14,7 @@ use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{Seq, SessionId, TimerKey, WatchId};
 use crate::limits::{BATCHES_PENDING_MAX, FAILOVER_IN_NEW_TERM_MIN};
 use crate::rates::Rates;
+use crate::subscriptions::Speakers;
 use crate::task_table::TaskKey;
 use crate::telling::Telling;
 use crate::windows::OfferWindow;
@@ -26,6 +27,8 @@ pub(crate) struct Framework {
     pub(crate) standbys: BTreeSet<SessionId>,
     /// What it was told, while it has no session.
     pub(crate) telling: Telling,
+    /// Who has spoken for it in this term.
+    pub(crate) speakers: Speakers,
     /// When it is completed unless a session comes, by the monotonic clock.
     pub(crate) failover_at: Option<u64>,
     pub(crate) demands: BTreeMap<Role, RoleDemand>,

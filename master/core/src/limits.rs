@@ -16,6 +16,9 @@ pub const UNACKNOWLEDGED_MAX: usize = 100_000;
 pub const SUBSCRIPTIONS_PER_SECOND_MAX: u64 = 50;
 /// Sessions of one framework that stand by; one more is refused (`server.overloaded`).
 pub const STANDBYS_MAX: usize = 16;
+/// Programs of one framework whose turns at speaking for it are remembered; who resumes an older one is taken for another
+/// program, and its calls that were answered are not known.
+pub const SPEAKERS_MAX: usize = 16;
 /// Tasks that one step tells of in snapshots; the next step tells on. About a millisecond.
 pub const SNAPSHOT_TASKS_PER_STEP: usize = 1_000;
 /// Between two such steps, so that who reads as fast as can be expected is not overrun by a snapshot of a million tasks.

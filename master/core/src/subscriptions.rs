@@ -3,8 +3,11 @@
 //! The last to subscribe is active and the one before is fenced, unless it only stands by: then it waits until the active
 //! one ends. Each activation has a generation of its own. What a session begins with is the tail of what it has not kept,
 //! if it can be told, or a snapshot.
+//!
+//! The subtle thing: request ids are of the program that speaks. One that resumes goes on with its own, and must not meet the
+//! answers to another one's that was active in between.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use proffer_model::registry::Operation;
 use proffer_model::session::{Answer, Event, Resume};
@@ -15,7 +18,7 @@ use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{SessionId, TimerKey};
 use crate::frameworks::{completed, unknown};
 use crate::ids::is_given;
-use crate::limits::{FRAMEWORKS_MAX, STANDBYS_MAX};
+use crate::limits::{FRAMEWORKS_MAX, SPEAKERS_MAX, STANDBYS_MAX};
 
 /// Who subscribes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,37 @@ pub(crate) struct Subscription {
 pub(crate) struct StandBy {
     pub(crate) framework: FrameworkId,
     subscription: Subscription,
+}
+
+/// Which program has spoken for a framework since which sequence, as far as that can be told: who resumes was told what it
+/// resumes at; everybody else is a new one.
+#[derive(Debug, Default)]
+pub(crate) struct Speakers {
+    /// The last one stands last.
+    since: VecDeque<(u64, u64)>,
+    given: u64,
+}
+
+impl Speakers {
+    /// Somebody speaks from this sequence on. Whether it is the one that has spoken last.
+    fn goes_on(&mut self, from: u64, resumed_at: Option<u64>) -> bool {
+        let mut back = self.since.iter().rev();
+        let told = resumed_at.and_then(|at| back.find(|(since, _)| *since <= at));
+        let told = told.map(|(_, speaker)| *speaker);
+        let last = self.since.back().map(|(_, speaker)| *speaker);
+        if told.is_some() && told == last {
+            return true;
+        }
+        let speaker = told.unwrap_or_else(|| {
+            self.given += 1;
+            self.given
+        });
+        self.since.push_back((from, speaker));
+        if self.since.len() > SPEAKERS_MAX {
+            self.since.pop_front();
+        }
+        false
+    }
 }
 
 impl Core {
@@ -157,8 +191,12 @@ impl Core {
             let key = TimerKey::Failover(framework.clone());
             self.turn.push(Effect::CancelTimer { key });
         }
-        // Whoever resumes goes on with its request ids, even where there is a snapshot.
-        if resume.is_none_or(|resume| resume.epoch != self.epoch) {
+        // Whoever resumes goes on with its request ids, even where there is a snapshot, unless another program has had its own
+        // since.
+        let of_term = resume.filter(|resume| resume.epoch == self.epoch);
+        let from = telling.sequence.saturating_add(1);
+        let speakers = &mut known.speakers;
+        if !speakers.goes_on(from, of_term.map(|resume| resume.sequence)) {
             self.forget_answers(&framework);
         }
         let resumed_at = telling.can_resume(resume, self.epoch);

@@ -111,6 +111,41 @@ fn what_is_resumed_goes_on_with_its_request_ids_even_where_there_is_a_snapshot()
 }
 
 #[test]
+fn answers_to_another_program_that_was_active_in_between_are_not_for_who_resumes() {
+    let (mut world, _, session, framework) = world();
+    let call = accept(&mut world, session, "t");
+    let first = answer(&world.numbered(session, 900, call.clone()));
+    let sequence = world.sequence(session);
+    // It resumes twice without a new acknowledgement, as when nothing new is told: it is the same one.
+    world.step(Event::SessionClosed { session });
+    let again = resumed(&mut world, &framework, sequence, 1);
+    world.numbered(again, 901, kill("u"));
+    world.step(Event::SessionClosed { session: again });
+    let third = resumed(&mut world, &framework, sequence, 1);
+    assert_eq!(answer(&world.numbered(third, 900, call)), first);
+    let told = world.numbered(third, 901, kill("another"));
+    assert!(refusal(&told).is(code::FIELD_INVALID), "{told:?}");
+    // Another program, with request ids of its own, takes over and ends.
+    let other = world.resubscribe(&framework);
+    world.numbered(other, 902, kill("v"));
+    world.numbered(other, 903, kill("v"));
+    let of_other = world.sequence(other);
+    world.step(Event::SessionClosed { session: other });
+    let back = resumed(&mut world, &framework, sequence, 1);
+    let told = world.numbered(back, 902, kill("w"));
+    assert_eq!(answer(&told), Answer::Done, "902 is its own");
+    world.step(Event::SessionClosed { session: back });
+    // And the other one after it, whose answers are not known any more.
+    let other = resumed(&mut world, &framework, of_other, 1);
+    let told = world.numbered(other, 902, kill("x"));
+    assert_eq!(answer(&told), Answer::Done);
+    world.step(Event::SessionClosed { session: other });
+    let other = resumed(&mut world, &framework, of_other, 1);
+    let told = world.numbered(other, 902, kill("y"));
+    assert!(refusal(&told).is(code::FIELD_INVALID), "{told:?}");
+}
+
+#[test]
 fn a_request_id_is_of_one_call_for_ten_minutes() {
     let (mut world, _, session, _) = world();
     assert_eq!(
