@@ -61,9 +61,10 @@ impl Core {
                 framework: framework.clone(),
                 count: count(offers.len()),
             });
-            for offers in offers.chunks(OFFERS_PER_EVENT_MAX) {
-                let event = Event::Offered(offers.to_vec());
-                self.tell(&framework, event, after);
+            let mut left = offers.into_iter().peekable();
+            while left.peek().is_some() {
+                let offers = left.by_ref().take(OFFERS_PER_EVENT_MAX).collect();
+                self.tell(&framework, Event::Offered(offers), after);
             }
         }
         self.set_expiry_timer();

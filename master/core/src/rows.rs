@@ -9,15 +9,18 @@ impl Core {
     /// Records the rows of all that was touched.
     pub(crate) fn record_rows(&mut self) {
         let touched = self.turn.take_touched();
-        let agents = touched.agents.iter().filter_map(|id| self.agent_row(id));
-        let frameworks = touched
-            .frameworks
-            .iter()
-            .filter_map(|id| self.framework_row(id));
-        let rows: Vec<Fact> = agents.chain(frameworks).collect();
-        let tasks = self.tasks.take_touched().into_iter().map(Fact::Task);
-        for row in rows.into_iter().chain(tasks) {
-            self.turn.record(row);
+        for id in &touched.agents {
+            if let Some(row) = self.agent_row(id) {
+                self.turn.record(row);
+            }
+        }
+        for id in &touched.frameworks {
+            if let Some(row) = self.framework_row(id) {
+                self.turn.record(row);
+            }
+        }
+        for task in self.tasks.take_touched() {
+            self.turn.record(Fact::Task(task));
         }
     }
 

@@ -312,7 +312,9 @@ impl FreeIndex {
     pub(super) fn list(&self) -> Vec<u32> {
         let all = (0..).zip(&self.slots);
         let free = all.filter(|(_, (bucket, _))| *bucket != NONE);
-        free.map(|(agent, _)| agent).collect()
+        let mut list = Vec::with_capacity(self.len);
+        list.extend(free.map(|(agent, _)| agent));
+        list
     }
 
     fn place(&mut self, agents: &[Agent], agent: u32) {

@@ -15,8 +15,13 @@ pub(super) const EARMARK_LASTS: u64 = 10;
 /// Agents where a claim was shut out are kept in a list; when it is longer than this and twice as long as there are agents,
 /// those that are in it twice are taken out.
 pub(super) const SHUT_AT_MIN: usize = 64;
-/// A grant, with the offer that is made of it, costs as much as so many looks.
-pub(super) const GRANT_STEPS: u32 = 8;
+/// A grant costs as much as so many looks, with the offer that the master makes of it: its id, its rows, and what is told of
+/// it, all of which together cost five times as much as to decide it.
+pub(super) const GRANT_STEPS: u32 = 50;
+/// A grant that only makes one before it larger costs as much as so many looks.
+pub(super) const GROWTH_STEPS: u32 = 5;
+/// So many roles, groups and claims have their shares counted anew, and are put in order, for what one look costs.
+pub(super) const SETTLED_PER_STEP: usize = 4;
 /// So many agents are put in an order for what one look costs.
 pub(super) const ORDERED_PER_STEP: usize = 64;
 /// Agents with numbers beside each other that are looked at together when all are, because they lie together in memory; of
@@ -24,9 +29,3 @@ pub(super) const ORDERED_PER_STEP: usize = 64;
 pub(super) const NEIGHBOURS: usize = 32;
 /// Agents that are fetched from memory side by side.
 pub(super) const EXPECTED_TOGETHER: usize = 16;
-/// Predicates and bounds of an entry that are looked at on an agent for what one step costs.
-pub(super) const CHECKS_PER_STEP: usize = 4;
-/// Claims of a role that are gone through for its row for what one step costs.
-pub(super) const CLAIMS_PER_STEP: usize = 4;
-/// What the row of a role costs besides, in steps.
-pub(super) const ROW_STEPS: u32 = 8;

@@ -10,7 +10,10 @@ use super::Allocator;
 use super::agents::Cursor;
 use super::amounts::Amounts;
 use super::bundle::Bundle;
-use super::limits::{EXPECTED_TOGETHER, FEW_CLAIMS_MAX, GRANT_STEPS, NEIGHBOURS, ORDERED_PER_STEP};
+use super::limits::{
+    EXPECTED_TOGETHER, FEW_CLAIMS_MAX, GRANT_STEPS, GROWTH_STEPS, NEIGHBOURS, ORDERED_PER_STEP,
+    SETTLED_PER_STEP,
+};
 use super::tree::{NONE, Order};
 use super::types::{Grant, GrantedOffer, Run, Scope};
 
@@ -94,9 +97,11 @@ impl Allocator {
     /// Grants what can be granted, of what the scope says, in at most about `steps_max` steps: looks at a claim on an agent.
     pub fn run(&mut self, now: Time, scope: Scope<'_>, steps_max: u32) -> Run {
         self.now = now.mono_ns;
-        self.steps = 0;
         self.granted.clear();
-        self.tree.settle();
+        let settled = self.tree.settle() / SETTLED_PER_STEP;
+        // However many roles there are, something is done besides, or totals that change all the time would stop it all.
+        self.steps =
+            u32::try_from(settled).map_or(steps_max / 2, |settled| settled.min(steps_max / 2));
         self.settle_windows();
         let is_in_time = self.end_due_exclusions(steps_max) & self.make_due_earmarks(steps_max);
         let is_done = self.work_off(scope, steps_max) && is_in_time;
@@ -470,6 +475,7 @@ impl Allocator {
                 && (before.claim, before.agent, before.is_open) == (claim, agent, true)
             {
                 if before.is_any == granted.is_any {
+                    self.steps = self.steps.saturating_add(GROWTH_STEPS);
                     before.bundle.add(&granted.bundle);
                     return before.add_fit(granted.fit);
                 }

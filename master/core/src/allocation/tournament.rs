@@ -30,11 +30,10 @@ struct Slot {
 
 impl Tournament {
     /// Begins anew with these.
-    pub(super) fn rebuild(&mut self, keys: impl Iterator<Item = Key>) {
-        let keys: Vec<Key> = keys.collect();
+    pub(super) fn rebuild(&mut self, keys: &[Key]) {
         let size = keys.len().next_power_of_two().max(2);
         let absent = std::iter::repeat(Key::ABSENT);
-        let entrants = (0..).zip(keys.into_iter().chain(absent)).take(size);
+        let entrants = (0..).zip(keys.iter().copied().chain(absent)).take(size);
         self.slots.clear();
         self.slots.resize(
             size,
@@ -93,7 +92,7 @@ mod tests {
         ) {
             let mut keys = vec![Key::ABSENT; size];
             let mut tournament = Tournament::default();
-            tournament.rebuild(keys.iter().copied());
+            tournament.rebuild(&keys);
             for (place, share, count) in changes {
                 let place = place % u32::try_from(size).unwrap();
                 let key = if share == 5 { Key::ABSENT } else { Key::new(share, count) };

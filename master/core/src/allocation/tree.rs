@@ -87,7 +87,7 @@ struct Branch {
 pub(super) struct Tree {
     nodes: Vec<Node>,
     vacant: Vec<u32>,
-    pub(super) roles: BTreeMap<Role, u32>,
+    roles: BTreeMap<Role, u32>,
     /// What there is of everything.
     pub(super) total: Amounts,
     /// The same, and as doubles; nothing of the names that do not count for shares.
@@ -308,19 +308,25 @@ impl Tree {
             self.node_mut(*child).place = place;
             self.recount_share(*child);
         }
+        let mut keys = Vec::with_capacity(branch.children.len());
         for order in ORDERS {
             let index = order as usize;
-            let keys: Vec<Key> = branch
-                .children
-                .iter()
-                .map(|child| {
-                    let key = self.key(*child, order);
-                    self.node_mut(*child).is_in[index] = key != Key::ABSENT;
-                    key
-                })
-                .collect();
-            branch.orders[index].rebuild(keys.into_iter());
-            self.node_mut(node).firsts[index] = branch.first(index);
+            keys.clear();
+            for child in &branch.children {
+                let key = self.key(*child, order);
+                self.node_mut(*child).is_in[index] = key != Key::ABSENT;
+                keys.push(key);
+            }
+            self.node_mut(node).firsts[index] = match (keys.as_slice(), branch.children.as_slice())
+            {
+                // An only child has nobody to play against; when others come, all is played anew.
+                ([key], [child]) if *key != Key::ABSENT => *child,
+                ([_], [_]) => NONE,
+                (keys, _) => {
+                    branch.orders[index].rebuild(keys);
+                    branch.first(index)
+                }
+            };
         }
         let found = self.node_mut(node);
         found.has_siblings_beneath = branch.children.len() > 1;
@@ -442,10 +448,10 @@ impl Tree {
         self.is_stale = true;
     }
 
-    /// Counts all shares and plays all tournaments when the total has changed.
-    pub(super) fn settle(&mut self) {
+    /// Counts all shares and plays all tournaments when the total has changed; of how many nodes.
+    pub(super) fn settle(&mut self) -> usize {
         if !std::mem::take(&mut self.is_stale) {
-            return;
+            return 0;
         }
         let doubles = self.total.iter().map(|(name, milli)| {
             let counted = if self.excluded.contains(&name) {
@@ -456,10 +462,8 @@ impl Tree {
             (counted, Double::from_milli(counted))
         });
         self.totals = doubles.collect();
-        for node in (0..).take(self.nodes.len()) {
-            self.recount_share(node);
-        }
         self.replay_all();
+        self.nodes.len()
     }
 
     /// Plays every tournament, the lower ones first.

@@ -13,6 +13,7 @@ use super::Allocator;
 use super::agents::buckets_with;
 use super::amounts::Amounts;
 use super::claims::Gathering;
+use super::limits::EXPECTED_TOGETHER;
 use super::run::{Granted, Merge, Source, Work};
 use super::tree::{NONE, Order};
 use super::types::Placement;
@@ -197,6 +198,10 @@ impl Allocator {
                 return false;
             }
             let agent = list[place];
+            if look.seen.is_multiple_of(EXPECTED_TOGETHER) {
+                let soon = list.iter().skip(place).take(EXPECTED_TOGETHER);
+                self.agents.expect(soon);
+            }
             self.steps = self.steps.saturating_add(1);
             look.seen += 1;
             let times = self.times(number, agent, allowed, most);

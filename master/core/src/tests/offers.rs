@@ -434,6 +434,7 @@ fn an_agent_that_shrinks_keeps_its_tasks_and_offers_less() {
 #[test]
 fn many_offers_come_in_several_events() {
     let mut world = World::new();
+    world.core.triggers.steps_max = u32::MAX;
     for i in 0..=OFFERS_PER_EVENT_MAX {
         world.agent(&format!("h{i}"), "cpus:1");
     }
