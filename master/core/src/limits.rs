@@ -16,6 +16,9 @@ pub const UNACKNOWLEDGED_MAX: usize = 100_000;
 pub const SUBSCRIPTIONS_PER_SECOND_MAX: u64 = 50;
 /// Sessions of one framework that stand by; one more is refused (`server.overloaded`).
 pub const STANDBYS_MAX: usize = 16;
+/// Programs of one framework whose turns at speaking for it are remembered; who resumes an older one is taken for another
+/// program, and its calls that were answered are not known.
+pub const SPEAKERS_MAX: usize = 16;
 /// Tasks that one step tells of in snapshots; the next step tells on. About a millisecond.
 pub const SNAPSHOT_TASKS_PER_STEP: usize = 1_000;
 /// Between two such steps, so that who reads as fast as can be expected is not overrun by a snapshot of a million tasks.
@@ -83,3 +86,23 @@ pub const ALLOCATION_STEPS_MAX: u32 = 2_000;
 /// Looks at claims within the time for which triggers of an allocation are served together; up to it each is served at once,
 /// beyond it what has changed waits for the end of that time. Less than a millisecond in ten, or fifty offers.
 pub const ALLOCATION_STEPS_AT_ONCE_MAX: u32 = 2_500;
+/// Questions of operators (why demand is not met, how the roles stand) that are under way; one more is refused
+/// (`server.overloaded`).
+pub const QUESTIONS_MAX: usize = 16;
+/// Looks at an entry on an agent, and the like, that one step takes for questions; the next step goes on, each question in
+/// its turn. Less than a millisecond.
+pub const QUESTION_STEPS_MAX: u32 = 2_000;
+/// Between two such steps, so that questions take half of the time at most, however many are asked.
+pub const QUESTION_STEP_INTERVAL: Duration = Duration::from_millis(1);
+/// What an agent costs in such a step before any entry is looked at on it.
+pub const QUESTION_AGENT_STEPS: u32 = 4;
+/// The same of resources that are in offers: whether an entry would fit on an agent without them.
+pub const QUESTION_OFFERED_STEPS: u32 = 8;
+/// Entries in one answer why demand is not met; the answer says where to go on.
+pub const EXPLAINED_ENTRIES_MAX: usize = 50;
+/// Entries in one such answer, times agents, about; the answer ends there, and holds one entry at least. A second or two.
+pub const EXPLAINED_LOOKS_MAX: usize = 500_000;
+/// Roles in one answer how they stand; the answer says where to go on.
+pub const ROLE_ROWS_MAX: usize = 1_000;
+/// Ids of frameworks in one such answer; it ends with the role that has one more.
+pub const ROLE_ROWS_FRAMEWORKS_MAX: usize = 5_000;

@@ -29,3 +29,9 @@ pub(super) const ORDERED_PER_STEP: usize = 64;
 pub(super) const NEIGHBOURS: usize = 32;
 /// Agents that are fetched from memory side by side.
 pub(super) const EXPECTED_TOGETHER: usize = 16;
+/// Predicates and bounds of an entry that are looked at on an agent for what one step costs.
+pub(super) const CHECKS_PER_STEP: usize = 4;
+/// Claims of a role that are gone through for its row for what one step costs.
+pub(super) const CLAIMS_PER_STEP: usize = 4;
+/// What the row of a role costs besides, in steps.
+pub(super) const ROW_STEPS: u32 = 8;

@@ -87,7 +87,7 @@ struct Branch {
 pub(super) struct Tree {
     nodes: Vec<Node>,
     vacant: Vec<u32>,
-    roles: BTreeMap<Role, u32>,
+    pub(super) roles: BTreeMap<Role, u32>,
     /// What there is of everything.
     pub(super) total: Amounts,
     /// The same, and as doubles; nothing of the names that do not count for shares.
