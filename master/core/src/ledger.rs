@@ -104,24 +104,28 @@ impl Core {
 
     /// Tells it the quota of a role. While agents of the log are still to come back, what a limited role holds there is not
     /// known: it is offered nothing of what is limited.
-    pub(crate) fn sync_quota(&mut self, role: &Role) {
-        let Some(quota) = self.registry.quotas.get(role) else {
-            self.allocator.set_quota(role, None);
-            return;
-        };
-        let mut quota: Quota = quota.clone();
-        if !self.agents.awaited.is_empty() {
-            let names: Vec<_> = quota.limits.iter().map(|(name, _)| name.clone()).collect();
-            quota.limits = Limits::new();
-            names.into_iter().for_each(|name| quota.limits.set(name, 0));
-        }
-        self.allocator.set_quota(role, Some(&quota));
+    pub(crate) fn sync_quotas_of(&mut self, roles: &[Role]) {
+        let are_awaited = !self.agents.awaited.is_empty();
+        let quotas = roles.iter().map(|role| {
+            let mut quota: Option<Quota> = self.registry.quotas.get(role).cloned();
+            if let Some(quota) = quota.as_mut().filter(|_| are_awaited) {
+                let names: Vec<_> = quota.limits.iter().map(|(name, _)| name.clone()).collect();
+                quota.limits = Limits::new();
+                names.into_iter().for_each(|name| quota.limits.set(name, 0));
+            }
+            (role, quota)
+        });
+        let quotas: Vec<_> = quotas.collect();
+        let quotas = quotas.iter().map(|(role, quota)| (*role, quota.as_ref()));
+        self.allocator.set_quotas(quotas);
         self.triggers.changed();
     }
 
     pub(crate) fn sync_quotas(&mut self) {
         let roles: Vec<Role> = self.registry.quotas.keys().cloned().collect();
-        roles.iter().for_each(|role| self.sync_quota(role));
+        if !roles.is_empty() {
+            self.sync_quotas_of(&roles);
+        }
     }
 
     pub(crate) fn sync_weight(&mut self, role: &Role) {

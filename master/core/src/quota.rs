@@ -1,17 +1,37 @@
 //! Quota: what operators guarantee roles and limit them to, with all that is beneath them. Here is judged whether a quota
 //! makes sense; it is kept by the allocator.
+//!
+//! However many are set at once, each table is gone through once for all of them: quotas, agents, offers. What roles have
+//! consumed is a running sum of the allocator's, and offers are looked at only where it passes a limit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::registry::Operation as Change;
 use proffer_model::resources::format_milli;
 use proffer_model::{
-    AgentId, AgentState, Limits, OfferId, Problem, Quantities, Quota, ResourceName, Role, code,
+    AgentState, Limits, OfferId, Problem, Quantities, Quota, ResourceName, Role, code,
 };
 
 use crate::core::Core;
 use crate::effect::OfferEnd;
+use crate::limits::ROLE_SETTINGS_MAX;
 use crate::operators::check_room;
+
+/// The quotas as they are to be: what is changed, on what stands.
+struct Proposed<'a> {
+    standing: &'a BTreeMap<Role, Quota>,
+    /// One of nothing is removed.
+    changed: &'a BTreeMap<Role, Quota>,
+}
+
+/// What is guaranteed in a proposal.
+#[derive(Debug, Default)]
+struct Guaranteed {
+    /// To the roles next beneath a role that has a quota, by that role.
+    beneath: BTreeMap<Role, Quantities>,
+    /// To those that none with a quota is above.
+    in_all: Quantities,
+}
 
 impl Core {
     pub(crate) fn set_quota(
@@ -20,17 +40,17 @@ impl Core {
         quota: Quota,
         is_forced: bool,
     ) -> Result<(), Problem> {
+        // Without a side it is kept all the same, as one of no bounds.
         self.check_store_keeps_up()?;
         if self.registry.quotas.get(&role) == Some(&quota) {
             return Ok(());
         }
-        self.judge_quota(&role, &quota, is_forced)?;
-        if !is_forced {
-            self.check_consumed(&role, &quota.limits)?;
-        }
         let is_new = !self.registry.quotas.contains_key(&role);
         check_room(self.registry.quotas.len(), is_new)?;
-        self.keep_quota(role, quota);
+        let changed = BTreeMap::from([(role, quota)]);
+        self.judge_quotas(&changed, is_forced)
+            .map_err(|(_, problem)| problem)?;
+        self.keep_quotas(changed);
         Ok(())
     }
 
@@ -41,123 +61,337 @@ impl Core {
         is_forced: bool,
     ) -> Result<(), Problem> {
         self.check_store_keeps_up()?;
-        let before = self.registry.quotas.clone();
-        for (role, quota) in &quotas {
-            match *quota == Quota::default() {
-                true => self.registry.quotas.remove(role),
-                false => self.registry.quotas.insert(role.clone(), quota.clone()),
-            };
+        if quotas.len() > ROLE_SETTINGS_MAX {
+            let message = format!(
+                "{} roles are named; the limit is {ROLE_SETTINGS_MAX}",
+                quotas.len()
+            );
+            return Err(
+                Problem::new(code::FIELD_TOO_LONG, message).hint("set them in several calls")
+            );
         }
-        let fresh = quotas.iter().filter(|(role, quota)| {
-            **quota != Quota::default() && before.get(*role) != Some(*quota)
+        let standing = &self.registry.quotas;
+        let is_there = |role: &Role| standing.contains_key(role);
+        let count = |are_none: bool, are_there: bool| {
+            let of = quotas
+                .iter()
+                .filter(|(role, quota)| is_none(quota) == are_none && is_there(role) == are_there);
+            of.count()
+        };
+        let (gone, new) = (count(true, true), count(false, false));
+        let after = standing.len() + new - gone;
+        check_room(after.saturating_sub(1), new > gone)?;
+        let mut changed = quotas;
+        changed.retain(|role, quota| match is_none(quota) {
+            true => is_there(role),
+            false => standing.get(role) != Some(quota),
         });
-        let judged = fresh.clone().try_for_each(|(role, quota)| {
-            let judged = self.judge_quota(role, quota, is_forced);
-            judged.map_err(|problem| problem.within(role))
-        });
-        let count = self.registry.quotas.len();
-        let is_more = count > before.len();
-        self.registry.quotas.clone_from(&before);
-        judged?;
-        check_room(count.saturating_sub(1), is_more)?;
-        for (role, quota) in fresh.filter(|_| !is_forced) {
-            let judged = self.check_consumed(role, &quota.limits);
-            judged.map_err(|problem| problem.within(role))?;
-        }
-        for (role, quota) in quotas {
-            if quota == Quota::default() {
-                self.remove_quota(role)?;
-            } else if self.registry.quotas.get(&role) != Some(&quota) {
-                self.keep_quota(role, quota);
-            }
-        }
+        self.judge_quotas(&changed, is_forced)
+            .map_err(|(role, problem)| problem.within(&role))?;
+        let (gone, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            changed.into_iter().partition(|(_, quota)| is_none(quota));
+        self.drop_quotas(gone.into_keys().collect());
+        self.keep_quotas(kept);
         Ok(())
-    }
-
-    fn judge_quota(&self, role: &Role, quota: &Quota, is_forced: bool) -> Result<(), Problem> {
-        check_itself(quota)?;
-        self.check_tree(role, quota)?;
-        match is_forced {
-            true => Ok(()),
-            false => self.check_capacity(role, quota),
-        }
-    }
-
-    fn keep_quota(&mut self, role: Role, quota: Quota) {
-        let of = role.clone();
-        self.persist(Change::SetQuota { role, quota });
-        self.sync_quota(&of);
-        self.make_room(&of);
-        self.triggers.sweep();
     }
 
     pub(crate) fn remove_quota(&mut self, role: Role) -> Result<(), Problem> {
         if self.registry.quotas.contains_key(&role) {
             self.check_store_keeps_up()?;
-            let of = role.clone();
-            self.persist(Change::RemoveQuota { role });
-            self.sync_quota(&of);
-            self.triggers.sweep();
+            self.drop_quotas(vec![role]);
         }
         Ok(())
     }
 
-    /// Takes offers back for a quota that was set: the role's own that pass its limits, and those of others, agent by agent,
-    /// until the guarantee can be met and each of the role's frameworks can be offered an agent.
-    fn make_room(&mut self, role: &Role) {
-        let Some(quota) = self.registry.quotas.get(role).cloned() else {
-            return;
+    fn drop_quotas(&mut self, roles: Vec<Role>) {
+        for role in &roles {
+            let role = role.clone();
+            self.persist(Change::RemoveQuota { role });
+        }
+        if !roles.is_empty() {
+            self.sync_quotas_of(&roles);
+            self.triggers.sweep();
+        }
+    }
+
+    fn keep_quotas(&mut self, quotas: BTreeMap<Role, Quota>) {
+        let roles: Vec<Role> = quotas.keys().cloned().collect();
+        for (role, quota) in quotas {
+            self.persist(Change::SetQuota { role, quota });
+        }
+        if !roles.is_empty() {
+            self.sync_quotas_of(&roles);
+            self.make_room(&roles);
+            self.triggers.sweep();
+        }
+    }
+
+    /// Whether the quotas that are changed make sense beside all others; the role of one that does not.
+    fn judge_quotas(
+        &self,
+        changed: &BTreeMap<Role, Quota>,
+        is_forced: bool,
+    ) -> Result<(), (Role, Problem)> {
+        let proposed = Proposed {
+            standing: &self.registry.quotas,
+            changed,
         };
-        let mut consumed = self.consumed_by_tasks(role);
-        let mut taken = Vec::new();
-        let mut of_others: BTreeMap<&AgentId, Vec<(&OfferId, Quantities)>> = BTreeMap::new();
-        for (id, offer) in &self.offers.standing {
-            let amounts = offer.resources.unreserved().non_revocable().quantities();
-            if !role.holds(&offer.role) {
-                let of_agent = of_others.entry(&offer.agent).or_default();
-                of_agent.push((id, amounts));
+        let guaranteed = proposed.guaranteed();
+        let capacity = match is_forced || guaranteed.in_all.is_empty() {
+            true => None,
+            false => Some(self.capacity()),
+        };
+        let set = || changed.iter().filter(|(_, quota)| !is_none(quota));
+        for (role, quota) in set() {
+            let judged = check_itself(quota)
+                .and_then(|()| proposed.check_tree(role, quota, &guaranteed))
+                .and_then(|()| match &capacity {
+                    Some(capacity) => check_capacity(quota, &guaranteed.in_all, capacity),
+                    None => Ok(()),
+                });
+            judged.map_err(|problem| (role.clone(), problem))?;
+        }
+        match is_forced {
+            true => Ok(()),
+            false => self.check_consumed(set()),
+        }
+    }
+
+    /// What the cluster has that can be guaranteed.
+    fn capacity(&self) -> Quantities {
+        let mut capacity = Quantities::new();
+        for agent in self.agents.by_id.values() {
+            if agent.state != AgentState::Unreachable {
+                capacity.add(&agent.total.non_revocable().quantities());
+            }
+        }
+        capacity
+    }
+
+    /// New or lower limits are no less than what tasks of the roles hold already; offers are taken back where they pass them.
+    /// One that stands needs no force to stand on.
+    fn check_consumed<'a>(
+        &self,
+        quotas: impl Iterator<Item = (&'a Role, &'a Quota)>,
+    ) -> Result<(), (Role, Problem)> {
+        let mut passed = BTreeMap::new();
+        for (role, quota) in quotas {
+            let standing = self.registry.quotas.get(role);
+            let is_lower = |name: &ResourceName, most| {
+                let before = standing.and_then(|quota| quota.limits.get(name));
+                before.is_none_or(|before| most < before)
+            };
+            let mut limits = quota.limits.iter();
+            if !limits.any(|(name, most)| is_lower(name, most)) {
                 continue;
             }
-            let mut with = consumed.clone();
-            with.add(&amounts);
-            if quota.limits.allow(&with) {
-                consumed = with;
-            } else {
-                taken.push(id.clone());
+            let consumed = self.allocator.consumed(role);
+            let mut limits = quota.limits.iter();
+            if limits.any(|(name, most)| is_lower(name, most) && consumed.get(name) > most) {
+                passed.insert(role, (consumed, quota, standing));
             }
         }
-        let mut lacking = quota.guarantees;
-        lacking.subtract(&consumed);
-        let frameworks = self.frameworks.values();
-        let wanting = frameworks.filter(|known| known.demands.keys().any(|of| role.holds(of)));
-        let (wanting, mut visited) = (wanting.count(), 0);
-        if !lacking.is_empty() {
-            for offers in of_others.into_values() {
-                if lacking.is_empty() && visited >= wanting {
-                    break;
+        if passed.is_empty() {
+            return Ok(());
+        }
+        let roles = passed.keys().copied().collect();
+        let mut offered = self.offered_in(&roles);
+        for (role, (mut consumed, quota, standing)) in passed {
+            consumed.subtract(&offered.remove(role).unwrap_or_default());
+            let before = standing.map(|quota| &quota.limits);
+            check_limits(&quota.limits, before, &consumed)
+                .map_err(|problem| (role.clone(), problem))?;
+        }
+        Ok(())
+    }
+
+    /// What is in offers of each of these roles and all beneath it that counts against its quota.
+    fn offered_in<'a>(&self, roles: &BTreeSet<&'a Role>) -> BTreeMap<&'a Role, Quantities> {
+        let mut offered: BTreeMap<&Role, Quantities> = BTreeMap::new();
+        for offer in self.offers.standing.values() {
+            let mut amounts = None;
+            let mut next = Some(offer.role.clone());
+            while let Some(role) = next {
+                if let Some(found) = roles.get(&role) {
+                    let counted = || offer.resources.unreserved().non_revocable().quantities();
+                    let amounts = amounts.get_or_insert_with(counted);
+                    offered.entry(*found).or_default().add(amounts);
                 }
-                visited += 1;
-                for (id, amounts) in offers {
-                    lacking.subtract(&amounts);
-                    taken.push(id.clone());
-                }
+                next = role.parent();
             }
         }
+        offered
+    }
+
+    /// Takes offers back for quotas that were set: the roles' own that pass their limits, and those of others, agent by agent,
+    /// until the guarantees can be met and each of the roles' frameworks can be offered an agent.
+    fn make_room(&mut self, roles: &[Role]) {
+        let mut over: BTreeMap<&Role, (Quantities, Limits)> = BTreeMap::new();
+        let mut lacking: BTreeMap<&Role, Quantities> = BTreeMap::new();
+        for role in roles {
+            let Some(quota) = self.registry.quotas.get(role) else {
+                continue;
+            };
+            let consumed = self.allocator.consumed(role);
+            if !quota.limits.allow(&consumed) {
+                over.insert(role, (consumed, quota.limits.clone()));
+                continue;
+            }
+            let mut missing = quota.guarantees.clone();
+            missing.subtract(&consumed);
+            if !missing.is_empty() {
+                lacking.insert(role, missing);
+            }
+        }
+        let mut taken = self.beyond_limits(&mut over);
+        for (role, (consumed, _)) in &over {
+            let quota = self.registry.quotas.get(*role);
+            let mut missing = quota
+                .map(|quota| quota.guarantees.clone())
+                .unwrap_or_default();
+            missing.subtract(consumed);
+            if !missing.is_empty() {
+                lacking.insert(role, missing);
+            }
+        }
+        taken.extend(self.for_guarantees(&lacking));
         self.end_offers(taken, OfferEnd::Rescinded);
     }
 
-    /// What is guaranteed beneath a role is part of what is guaranteed to it, and within its limits.
-    fn check_tree(&self, role: &Role, quota: &Quota) -> Result<(), Problem> {
-        let above = self.nearest_above(role);
-        if let Some(above) = above {
-            let beneath = self.guaranteed_beneath(&above, Some(role));
-            let with = beneath_with(beneath, &quota.guarantees);
-            if let Some(theirs) = self.registry.quotas.get(&above) {
-                check_within(&with, &theirs.guarantees, role, &above)?;
+    /// Offers of roles that are over their limits and pass them, beside the tasks and the offers before them. What is left is
+    /// what the roles consume then.
+    fn beyond_limits(&self, over: &mut BTreeMap<&Role, (Quantities, Limits)>) -> Vec<OfferId> {
+        let mut taken = Vec::new();
+        if over.is_empty() {
+            return taken;
+        }
+        let roles = over.keys().copied().collect();
+        for (role, offered) in self.offered_in(&roles) {
+            if let Some((consumed, _)) = over.get_mut(role) {
+                consumed.subtract(&offered);
             }
         }
-        let beneath = self.guaranteed_beneath(role, None);
-        for (name, milli) in beneath.iter() {
+        for (id, offer) in &self.offers.standing {
+            let amounts = offer.resources.unreserved().non_revocable().quantities();
+            let mut above = Vec::new();
+            let mut next = Some(offer.role.clone());
+            while let Some(role) = next {
+                next = role.parent();
+                above.extend(over.contains_key(&role).then_some(role));
+            }
+            let is_allowed = above.iter().all(|role| {
+                over.get(role).is_none_or(|(consumed, limits)| {
+                    let mut with = consumed.clone();
+                    with.add(&amounts);
+                    limits.allow(&with)
+                })
+            });
+            match is_allowed {
+                true => {
+                    for role in &above {
+                        if let Some((consumed, _)) = over.get_mut(role) {
+                            consumed.add(&amounts);
+                        }
+                    }
+                }
+                false => taken.push(id.clone()),
+            }
+        }
+        taken
+    }
+
+    /// Offers of other roles, agent by agent, that have what these lack.
+    fn for_guarantees(&self, lacking: &BTreeMap<&Role, Quantities>) -> Vec<OfferId> {
+        let mut taken = Vec::new();
+        let is_in = |of: &Role| {
+            let mut next = Some(of.clone());
+            while let Some(role) = next {
+                if lacking.contains_key(&role) {
+                    return true;
+                }
+                next = role.parent();
+            }
+            false
+        };
+        let mut missing = Quantities::new();
+        for (role, amounts) in lacking {
+            // What is lacking beneath a role is lacking in it.
+            if role.parent().is_none_or(|above| !is_in(&above)) {
+                missing.add(amounts);
+            }
+        }
+        if missing.is_empty() {
+            return taken;
+        }
+        let frameworks = self.frameworks.values();
+        let wanting = frameworks.filter(|known| known.demands.keys().any(is_in));
+        let (wanting, mut visited) = (wanting.count(), 0);
+        for agent in self.agents.by_id.values() {
+            if missing.is_empty() && visited >= wanting {
+                break;
+            }
+            let offers = agent.offers.iter();
+            let offers = offers.filter_map(|id| Some((id, self.offers.standing.get(id)?)));
+            let mut of_others = offers.filter(|(_, offer)| !is_in(&offer.role)).peekable();
+            visited += usize::from(of_others.peek().is_some());
+            for (id, offer) in of_others {
+                missing.subtract(&offer.resources.unreserved().non_revocable().quantities());
+                taken.push(id.clone());
+            }
+        }
+        taken
+    }
+}
+
+impl Proposed<'_> {
+    fn get(&self, role: &Role) -> Option<&Quota> {
+        match self.changed.get(role) {
+            Some(quota) => Some(quota).filter(|quota| !is_none(quota)),
+            None => self.standing.get(role),
+        }
+    }
+
+    /// The nearest role above that has a quota.
+    fn nearest_above(&self, role: &Role) -> Option<Role> {
+        let mut next = role.parent();
+        while let Some(above) = next {
+            if self.get(&above).is_some() {
+                return Some(above);
+            }
+            next = above.parent();
+        }
+        None
+    }
+
+    fn guaranteed(&self) -> Guaranteed {
+        let mut guaranteed = Guaranteed::default();
+        let standing = self.standing.iter();
+        let standing = standing.filter(|(role, _)| !self.changed.contains_key(*role));
+        let changed = self.changed.iter();
+        for (role, quota) in standing.chain(changed.filter(|(_, quota)| !is_none(quota))) {
+            let sum = match self.nearest_above(role) {
+                Some(above) => guaranteed.beneath.entry(above).or_default(),
+                None => &mut guaranteed.in_all,
+            };
+            sum.add(&quota.guarantees);
+        }
+        guaranteed
+    }
+
+    /// What is guaranteed beneath a role is part of what is guaranteed to it, and within its limits.
+    fn check_tree(
+        &self,
+        role: &Role,
+        quota: &Quota,
+        guaranteed: &Guaranteed,
+    ) -> Result<(), Problem> {
+        if let Some(above) = self.nearest_above(role)
+            && let (Some(theirs), Some(with)) = (self.get(&above), guaranteed.beneath.get(&above))
+        {
+            check_within(with, &theirs.guarantees, role, &above)?;
+        }
+        let beneath = guaranteed.beneath.get(role);
+        for (name, milli) in beneath.iter().flat_map(|beneath| beneath.iter()) {
             if quota.guarantees.get(name) < milli {
                 let message = format!(
                     "{} {name} is guaranteed to roles beneath {role}",
@@ -170,127 +404,62 @@ impl Core {
         }
         let mut next = role.parent();
         while let Some(above) = next {
-            if let Some(theirs) = self.registry.quotas.get(&above) {
+            if let Some(theirs) = self.get(&above) {
                 check_allowed(&quota.guarantees, &theirs.limits, &above)?;
             }
             next = above.parent();
         }
         Ok(())
     }
-
-    /// All guarantees together are no more than the cluster has.
-    fn check_capacity(&self, role: &Role, quota: &Quota) -> Result<(), Problem> {
-        let mut capacity = Quantities::new();
-        for agent in self.agents.by_id.values() {
-            if agent.state != AgentState::Unreachable {
-                capacity.add(&agent.total.non_revocable().quantities());
-            }
-        }
-        let tops = self.registry.quotas.iter();
-        let tops = tops.filter(|(other, _)| *other != role && !role.holds(other));
-        let tops = tops.filter(|(other, _)| self.nearest_above(other).is_none());
-        let mut all = Quantities::new();
-        for (_, other) in tops {
-            all.add(&other.guarantees);
-        }
-        if self.nearest_above(role).is_none() {
-            all.add(&quota.guarantees);
-        }
-        let beyond = all
-            .iter()
-            .find(|(name, milli)| quota.guarantees.get(name) > 0 && capacity.get(name) < *milli);
-        let Some((name, milli)) = beyond else {
-            return Ok(());
-        };
-        let message = format!(
-            "{} {name} would be guaranteed in all; the cluster has {}",
-            format_milli(milli),
-            format_milli(capacity.get(name))
-        );
-        Err(Problem::new(code::QUOTA_EXCEEDED, message)
-            .field(format!("quota.guarantees.{name}"))
-            .hint("guarantee less, or force it if agents are to come"))
-    }
-
-    /// A new or lower limit is no less than what tasks of the role hold already; offers are taken back where they pass it.
-    /// One that stands needs no force to stand on.
-    fn check_consumed(&self, role: &Role, limits: &Limits) -> Result<(), Problem> {
-        let consumed = self.consumed_by_tasks(role);
-        let standing = self.registry.quotas.get(role);
-        let is_lower = |name, most| {
-            let before = standing.and_then(|quota| quota.limits.get(name));
-            before.is_none_or(|before| most < before)
-        };
-        let beyond = limits
-            .iter()
-            .find(|(name, most)| consumed.get(name) > *most && is_lower(name, *most));
-        let Some((name, most)) = beyond else {
-            return Ok(());
-        };
-        let message = format!(
-            "the role has {} {name} in tasks and reservations already; the limit is {}",
-            format_milli(consumed.get(name)),
-            format_milli(most)
-        );
-        Err(Problem::new(code::QUOTA_EXCEEDED, message)
-            .field(format!("quota.limits.{name}"))
-            .hint("give a greater limit, or force it: what runs is left alone"))
-    }
-
-    /// Reservations for a role and those beneath it, and what their tasks hold unreserved.
-    fn consumed_by_tasks(&self, role: &Role) -> Quantities {
-        let mut consumed = Quantities::new();
-        for agent in self.agents.by_id.values() {
-            for (kind, amount) in agent.total.special() {
-                if kind.reserved_to().is_some_and(|of| role.holds(of)) && !kind.is_revocable {
-                    let milli = amount.quantity(kind.is_shared);
-                    consumed.add(&std::iter::once((kind.name.clone(), milli)).collect());
-                }
-            }
-        }
-        for framework in self.frameworks.keys() {
-            let tasks = self.tasks.of(framework).map(|(_, task)| task);
-            for task in tasks.filter(|task| !task.latest.is_terminal() && role.holds(task.role())) {
-                let held = task.resources().unreserved().non_revocable();
-                consumed.add(&held.quantities());
-            }
-        }
-        consumed
-    }
-
-    /// The nearest role above that has a quota.
-    fn nearest_above(&self, role: &Role) -> Option<Role> {
-        let mut next = role.parent();
-        while let Some(above) = next {
-            if self.registry.quotas.contains_key(&above) {
-                return Some(above);
-            }
-            next = above.parent();
-        }
-        None
-    }
-
-    /// What is guaranteed to the roles next beneath one, but for one of them and those that it would come between.
-    fn guaranteed_beneath(&self, role: &Role, except: Option<&Role>) -> Quantities {
-        let mut sum = Quantities::new();
-        for (other, quota) in &self.registry.quotas {
-            let is_beneath = role.holds(other) && other != role;
-            let is_nearest = is_beneath
-                && self
-                    .nearest_above(other)
-                    .is_none_or(|above| above == *role || !role.holds(&above));
-            let is_excepted = except.is_some_and(|except| except.holds(other));
-            if is_nearest && !is_excepted {
-                sum.add(&quota.guarantees);
-            }
-        }
-        sum
-    }
 }
 
-fn beneath_with(mut beneath: Quantities, more: &Quantities) -> Quantities {
-    beneath.add(more);
-    beneath
+/// Whether it says nothing.
+fn is_none(quota: &Quota) -> bool {
+    *quota == Quota::default()
+}
+
+/// All guarantees together are no more than the cluster has.
+fn check_capacity(quota: &Quota, all: &Quantities, capacity: &Quantities) -> Result<(), Problem> {
+    let beyond = all
+        .iter()
+        .find(|(name, milli)| quota.guarantees.get(name) > 0 && capacity.get(name) < *milli);
+    let Some((name, milli)) = beyond else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} {name} would be guaranteed in all; the cluster has {}",
+        format_milli(milli),
+        format_milli(capacity.get(name))
+    );
+    Err(Problem::new(code::QUOTA_EXCEEDED, message)
+        .field(format!("quota.guarantees.{name}"))
+        .hint("guarantee less, or force it if agents are to come"))
+}
+
+/// What is consumed is within what is limited anew.
+fn check_limits(
+    limits: &Limits,
+    before: Option<&Limits>,
+    consumed: &Quantities,
+) -> Result<(), Problem> {
+    let is_lower = |name: &ResourceName, most| {
+        let before = before.and_then(|before| before.get(name));
+        before.is_none_or(|before| most < before)
+    };
+    let beyond = limits
+        .iter()
+        .find(|(name, most)| consumed.get(name) > *most && is_lower(name, *most));
+    let Some((name, most)) = beyond else {
+        return Ok(());
+    };
+    let message = format!(
+        "the role has {} {name} in tasks and reservations already; the limit is {}",
+        format_milli(consumed.get(name)),
+        format_milli(most)
+    );
+    Err(Problem::new(code::QUOTA_EXCEEDED, message)
+        .field(format!("quota.limits.{name}"))
+        .hint("give a greater limit, or force it: what runs is left alone"))
 }
 
 /// Nothing is guaranteed beyond the limit.

@@ -391,15 +391,28 @@ impl Allocator {
 
     /// What a role with all beneath it is guaranteed and may hold at most; none: neither.
     pub fn set_quota(&mut self, role: &Role, quota: Option<&Quota>) {
-        let amounts = quota.map(|quota| {
-            (
-                self.names.amounts_of(&quota.guarantees),
-                self.names.bounds_of(&quota.limits),
-            )
-        });
+        self.set_quotas(std::iter::once((role, quota)));
+    }
+
+    /// The same of several: what they mean together is found out once.
+    pub fn set_quotas<'a>(
+        &mut self,
+        quotas: impl IntoIterator<Item = (&'a Role, Option<&'a Quota>)>,
+    ) {
+        let mut nodes = Vec::new();
+        for (role, quota) in quotas {
+            let amounts = quota.map(|quota| {
+                (
+                    self.names.amounts_of(&quota.guarantees),
+                    self.names.bounds_of(&quota.limits),
+                )
+            });
+            let amounts = amounts.unwrap_or_default();
+            nodes.push(self.tree.set_quota(role, quota, amounts));
+        }
         self.on_new_names();
-        self.tree
-            .set_quota(role, quota, amounts.unwrap_or_default());
+        self.tree.reguard();
+        nodes.into_iter().for_each(|node| self.tree.prune(node));
         self.touch_everything();
     }
 

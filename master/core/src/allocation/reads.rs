@@ -25,6 +25,14 @@ impl Allocator {
             .unwrap_or_default()
     }
 
+    /// What counts against the quota of a role, with all beneath it: what is reserved for it, and what is held, in offers too,
+    /// that is neither reserved nor revocable.
+    pub fn consumed(&self, role: &Role) -> Quantities {
+        let state = self.tree.find(role).and_then(|node| self.tree.state(node));
+        let consumed = state.map(|state| self.names.quantities_of(&state.consumed()));
+        consumed.unwrap_or_default()
+    }
+
     /// How many of an entry are wanted and neither launched nor on offer.
     pub fn wanted(&self, framework: &FrameworkId, role: &Role, entry: &DemandId) -> Option<u32> {
         let number = self.find_entry(framework, role, entry)?;

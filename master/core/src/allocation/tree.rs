@@ -261,9 +261,8 @@ impl Tree {
                 return;
             }
             let parent = node.parent;
-            if let Some(state) = self.state(role) {
-                let name = state.role.clone();
-                self.roles.retain(|of, _| Some(of) != name.as_ref());
+            if let Some(name) = self.state(role).and_then(|state| state.role.clone()) {
+                self.roles.remove(&name);
             }
             self.remove(role);
             self.refresh(parent);
@@ -416,12 +415,13 @@ impl Tree {
         Weight(self.node(role).weight)
     }
 
+    /// Of which role; what guarantees need is to be found out anew after it, and the role may not be needed any more.
     pub(super) fn set_quota(
         &mut self,
         role: &Role,
         quota: Option<&Quota>,
         amounts: (Amounts, Amounts),
-    ) {
+    ) -> u32 {
         let node = self.role(role);
         let is_limited = quota.is_some_and(|quota| !quota.limits.is_empty());
         let guarantee = quota
@@ -433,8 +433,7 @@ impl Tree {
             state.guarantee = guarantee;
         }
         self.node_mut(node).is_limited = is_limited;
-        self.reguard();
-        self.prune(node);
+        node
     }
 
     /// The shares are of another total, or of other names.
@@ -482,7 +481,7 @@ impl Tree {
     }
 
     /// Finds out anew where guarantees are, and what they need.
-    fn reguard(&mut self) {
+    pub(super) fn reguard(&mut self) {
         let all: Vec<u32> = self.roles.values().copied().collect();
         if let Some(root) = self.state_mut(ROOT) {
             root.guard = None;

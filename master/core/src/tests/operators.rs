@@ -380,3 +380,110 @@ fn roles_that_a_framework_has_left_are_not_kept() {
     assert!(rows.contains(&"c/d"), "{rows:?}");
     assert!(world.core.frameworks[&framework].used.is_empty());
 }
+
+/// A framework in a role holds so many cpus by one task.
+fn tasks_of(world: &mut World, role: &str, cpus: u64) -> SessionId {
+    let session = framework_in(world, role);
+    let needs = format!("cpus:{cpus}");
+    world.demand_in(session, role, vec![want("w", 1, &needs, 0)]);
+    world.pass_ms(20);
+    let (id, _) = one_offer(world, session);
+    let launch = Operation::launch(spec(&format!("t-{}", role.replace('/', "-")), &needs));
+    world
+        .operate(session, &[&id], vec![launch])
+        .expect("launched");
+    session
+}
+
+#[test]
+fn a_limit_counts_tasks_of_all_beneath_it_and_no_offers() {
+    let mut world = World::new();
+    world.agent("a", "cpus:10;mem:100");
+    tasks_of(&mut world, "eng/web", 3);
+    let session = tasks_of(&mut world, "eng/db", 2);
+    world.demand_in(session, "eng/db", vec![want("more", 1, "cpus:4", 0)]);
+    world.pass_ms(20);
+    assert_eq!(one_offer(&mut world, session).1, r("cpus:4"));
+    let problem = set_quota(&mut world, "eng", quota("", "cpus:4"), false);
+    let problem = problem.expect_err("less than tasks hold");
+    assert!(problem.is(code::QUOTA_EXCEEDED), "{problem}");
+    assert!(problem.message.contains("has 5 cpus"), "{problem}");
+    assert!(world.rescinded(session).is_empty(), "nothing was done");
+    set_quota(&mut world, "eng", quota("", "cpus:5"), false).expect("what tasks hold");
+    assert_eq!(world.rescinded(session).len(), 1, "the offer passes it");
+    // What stands, and what is higher, is not judged anew.
+    set_quota(&mut world, "eng", quota("", "cpus:3"), true).expect("forced");
+    set_quota(&mut world, "eng", quota("", "cpus:3;mem:50"), false).expect("stands");
+    set_quota(&mut world, "eng", quota("", "cpus:4"), false).expect("higher");
+    set_quota(&mut world, "eng", quota("", "cpus:2"), false).expect_err("lower");
+}
+
+#[test]
+fn quotas_that_are_removed_with_others_are_so_all_or_none_while_the_store_is_behind() {
+    let mut world = World::new();
+    world.agent("a", "cpus:100");
+    let name = |i: u64| -> proffer_model::Role { format!("r{i:04}").parse().expect("a role") };
+    let all = |quota: &Quota| (0..40).map(|i| (name(i), quota.clone())).collect();
+    let set = |world: &mut World, quota: Quota| {
+        world.operator(OperatorCall::SetQuotas {
+            quotas: all(&quota),
+            is_forced: false,
+        })
+    };
+    set(&mut world, quota("cpus:1", "")).expect("set");
+    assert_eq!(world.written.quotas.len(), 40);
+    // The first change of the step makes the store too far behind for what comes next, but not for the rest of what was begun.
+    world.is_writing = false;
+    for weight in 1.. {
+        if world.core.turn.pending() >= crate::limits::BATCHES_PENDING_MAX {
+            break;
+        }
+        let (role, weight) = ("x".parse().expect("a role"), Weight(weight));
+        let call = OperatorCall::SetWeight { role, weight };
+        // It is answered when it is durable.
+        world.operator(call).expect("room");
+    }
+    set(&mut world, Quota::default()).expect("all");
+    assert!(world.core.registry().quotas.is_empty());
+    world.is_writing = true;
+    world.write();
+}
+
+#[test]
+fn thousands_of_quotas_at_once_take_no_longer_than_each_table_once() {
+    let mut world = World::new();
+    world.agent("a", "cpus:100000");
+    let session = framework_in(&mut world, "t0007/x");
+    world.demand_in(session, "t0007/x", vec![want("w", 1, "cpus:1", 0)]);
+    let name = |i: usize| -> proffer_model::Role { format!("t{i:04}").parse().expect("a role") };
+    let quotas = (0..2_000).map(|i| (name(i), quota("cpus:1", "cpus:2")));
+    let call = OperatorCall::SetQuotas {
+        quotas: quotas.collect(),
+        is_forced: false,
+    };
+    world.operator(call).expect("set");
+    assert_eq!(world.written.quotas.len(), 2_000);
+    let too_many = (0..=crate::limits::ROLE_SETTINGS_MAX).map(|i| {
+        let role = format!("u{i}").parse().expect("a role");
+        (role, quota("", "cpus:1"))
+    });
+    let call = OperatorCall::SetQuotas {
+        quotas: too_many.collect(),
+        is_forced: true,
+    };
+    let problem = world.operator(call).expect_err("too many");
+    assert!(problem.is(code::FIELD_TOO_LONG), "{problem}");
+    let more = (0..9_000).map(|i| {
+        (
+            format!("v{i}").parse().expect("a role"),
+            quota("", "cpus:1"),
+        )
+    });
+    let call = OperatorCall::SetQuotas {
+        quotas: more.collect(),
+        is_forced: true,
+    };
+    let problem = world.operator(call).expect_err("no room");
+    assert!(problem.is(code::OVERLOADED), "{problem}");
+    assert_eq!(world.written.quotas.len(), 2_000);
+}
