@@ -2,6 +2,7 @@
 
 mod leadership;
 mod mesos;
+mod mesos_calls;
 mod mesos_operators;
 mod operators;
 mod peers;

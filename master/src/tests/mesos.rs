@@ -11,25 +11,25 @@ use v1::to_agent::Message;
 use super::peers::{Agent, Master, soon};
 use super::stage::Stage;
 
-const PATH: &str = "/api/v1/scheduler";
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(super) const PATH: &str = "/api/v1/scheduler";
+pub(super) const JSON: &str = "Content-Type: application/json\r\n";
 
 /// A subscription's connection.
-struct Stream {
+pub(super) struct Stream {
     socket: BufReader<TcpStream>,
     id: String,
-    framework: String,
+    pub(super) framework: String,
 }
 
 /// An answer: its code, its head, its body.
-struct Answer {
-    code: u16,
+pub(super) struct Answer {
+    pub(super) code: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 /// Sends a request; the head of the answer.
-async fn send(
+pub(super) async fn send(
     master: &Master,
     request: &str,
     headers: &str,
@@ -57,7 +57,7 @@ async fn send(
     (socket, code, head)
 }
 
-async fn ask(master: &Master, request: &str, headers: &str, body: &[u8]) -> Answer {
+pub(super) async fn ask(master: &Master, request: &str, headers: &str, body: &[u8]) -> Answer {
     let headers = format!("Connection: close\r\n{headers}");
     let (mut socket, code, head) = send(master, request, &headers, body).await;
     let mut body = String::new();
@@ -66,12 +66,12 @@ async fn ask(master: &Master, request: &str, headers: &str, body: &[u8]) -> Answ
     Answer { code, head, body }
 }
 
-async fn post(master: &Master, headers: &str, body: &str) -> Answer {
+pub(super) async fn post(master: &Master, headers: &str, body: &str) -> Answer {
     let request = format!("POST {PATH}");
     ask(master, &request, headers, body.as_bytes()).await
 }
 
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (key, value) = line.split_once(": ")?;
         key.eq_ignore_ascii_case(name).then_some(value)
@@ -102,7 +102,7 @@ impl Stream {
     }
 
     /// Subscribes a framework.
-    async fn subscribe(master: &Master, more: Value) -> Self {
+    pub(super) async fn subscribe(master: &Master, more: Value) -> Self {
         let info = info(&more);
         let mut body = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info}});
         if let Some(id) = more.get("id") {
@@ -118,7 +118,7 @@ impl Stream {
     }
 
     /// The next event; none at the end. Each is one record, in a chunk of its own.
-    async fn next(&mut self) -> Option<Value> {
+    pub(super) async fn next(&mut self) -> Option<Value> {
         let mut len = String::new();
         let read = soon("a chunk", self.socket.read_line(&mut len)).await;
         assert!(read.expect("read") > 0, "the stream broke off");
@@ -146,7 +146,7 @@ impl Stream {
     }
 
     /// The next of this kind, whatever comes before it.
-    async fn skip_to(&mut self, kind: &str) -> Value {
+    pub(super) async fn skip_to(&mut self, kind: &str) -> Value {
         loop {
             let event = self.next().await.expect("an event");
             if event["type"] == kind {
@@ -155,11 +155,11 @@ impl Stream {
         }
     }
 
-    async fn offer(&mut self) -> Value {
+    pub(super) async fn offer(&mut self) -> Value {
         self.expect("OFFERS").await["offers"][0].clone()
     }
 
-    async fn status(&mut self) -> Value {
+    pub(super) async fn status(&mut self) -> Value {
         self.expect("UPDATE").await["status"].clone()
     }
 
@@ -173,13 +173,13 @@ impl Stream {
         post(master, &headers, &body.to_string()).await
     }
 
-    async fn accepted(&self, master: &Master, kind: &str, part: Value) {
+    pub(super) async fn accepted(&self, master: &Master, kind: &str, part: Value) {
         let answer = self.call(master, kind, part).await;
         assert_eq!((answer.code, answer.body.as_str()), (202, ""), "{kind}");
         assert_eq!(header(&answer.head, "content-length"), Some("0"));
     }
 
-    async fn launch(&self, master: &Master, offer: &Value, tasks: &[Value]) {
+    pub(super) async fn launch(&self, master: &Master, offer: &Value, tasks: &[Value]) {
         let accept = json!({
             "offer_ids": [offer["id"]],
             "operations": [{"type": "LAUNCH", "launch": {"task_infos": tasks}}],
@@ -189,7 +189,7 @@ impl Stream {
     }
 }
 
-fn task(id: &str, offer: &Value, cpus: f64) -> Value {
+pub(super) fn task(id: &str, offer: &Value, cpus: f64) -> Value {
     json!({
         "name": id,
         "task_id": {"value": id},

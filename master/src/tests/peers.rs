@@ -62,14 +62,32 @@ impl Master {
     }
 
     pub(super) async fn try_start(store: &str, listen: SocketAddr) -> Result<Self, Problem> {
+        Self::start_with(Options {
+            listen: Some(listen),
+            store: Some(store.parse().expect("a store")),
+            ..Options::default()
+        })
+        .await
+    }
+
+    /// One that does not serve Mesos's API.
+    pub(super) async fn without_mesos() -> Self {
+        let started = Self::start_with(Options {
+            listen: Some(ANY),
+            store: Some("memory".parse().expect("a store")),
+            mesos_api: Some(false),
+            ..Options::default()
+        });
+        started.await.expect("a master")
+    }
+
+    async fn start_with(options: Options) -> Result<Self, Problem> {
         let directory = tempfile::tempdir().expect("a directory");
         let token_file = directory.path().join("token");
         let config = Config::from_options(Options {
-            listen: Some(listen),
             cluster_listen: Some(ANY),
-            store: Some(store.parse().expect("a store")),
             token_file: Some(token_file.clone()),
-            ..Options::default()
+            ..options
         })?;
         let shutdown = CancellationToken::new();
         let running = crate::start(config, shutdown.clone()).await?;

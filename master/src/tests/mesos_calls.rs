@@ -1,0 +1,474 @@
+//! Calls and events of Mesos's v1 scheduler API that need an agent to answer: operations, groups, executors, drains, and a
+//! whole life in protobuf.
+
+use proffer_proto::v1;
+use serde_json::{Value, json};
+use v1::to_agent::Message;
+use v1::to_master;
+
+use super::mesos::{JSON, PATH, Stream, ask, header, post, send, task};
+use super::peers::{Agent, Master, hello, soon};
+
+/// An agent with four cpus and a disk.
+async fn agent_with_disk(master: &Master) -> (Agent, String) {
+    let mut agent = Agent::connect(master).await;
+    let mut said = hello("", vec![]);
+    let description = said.description.as_mut().expect("a description");
+    let resources = description.resources.as_mut().expect("resources");
+    resources.scalars.push(v1::Scalar {
+        name: "disk".to_owned(),
+        milli: 1_000_000,
+    });
+    agent.say(to_master::Message::Hello(said)).await;
+    let Message::Welcome(welcome) = agent.next().await else {
+        panic!("a welcome")
+    };
+    let answer = to_master::Message::Heartbeat(v1::LinkHeartbeat {});
+    agent.say(answer).await;
+    (agent, welcome.agent_id)
+}
+
+async fn accept(stream: &Stream, master: &Master, offer: &Value, operations: Value) {
+    let accept = json!({
+        "offer_ids": [offer["id"]],
+        "operations": operations,
+        "filters": {"refuse_seconds": 0},
+    });
+    stream.accepted(master, "ACCEPT", accept).await;
+}
+
+/// Does an operation; its state, and the next offer.
+async fn operate(
+    stream: &mut Stream,
+    master: &Master,
+    offer: &Value,
+    kind: &str,
+    field: &str,
+    resources: &Value,
+) -> (String, Value) {
+    let name = kind.to_lowercase();
+    let operation =
+        json!([{"type": kind, "id": {"value": name}, name.clone(): {field: resources}}]);
+    accept(stream, master, offer, operation).await;
+    let mut state = String::new();
+    let mut next = Value::Null;
+    while state.is_empty() || next.is_null() {
+        let event = stream.next().await.expect("an event");
+        match event["type"].as_str() {
+            Some("UPDATE_OPERATION_STATUS") => {
+                let status = &event["update_operation_status"]["status"];
+                assert_eq!(status["operation_id"]["value"], name.as_str(), "{event}");
+                status["state"]
+                    .as_str()
+                    .expect("text")
+                    .clone_into(&mut state);
+            }
+            Some("OFFERS") => next = event["offers"]["offers"][0].clone(),
+            Some("HEARTBEAT" | "RESCIND") => {}
+            _ => panic!("{event}"),
+        }
+    }
+    (state, next)
+}
+
+/// What of a name is reserved, or a volume, in an offer.
+fn reserved(offer: &Value) -> Vec<&Value> {
+    let all = offer["resources"].as_array().expect("resources");
+    let is_reserved = |one: &&Value| one.get("reservations").is_some();
+    all.iter().filter(is_reserved).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reservations_and_volumes_are_made_and_undone_and_each_is_told() {
+    let master = Master::start("memory").await;
+    let _agent = agent_with_disk(&master).await;
+    let capabilities = json!([{"type": "MULTI_ROLE"}, {"type": "RESERVATION_REFINEMENT"}]);
+    let more = json!({"roles": ["eng"], "capabilities": capabilities});
+    let mut stream = Stream::subscribe(&master, more).await;
+    let offer = stream.offer().await;
+    let disk = json!([{
+        "name": "disk", "type": "SCALAR", "scalar": {"value": 100.0},
+        "reservations": [{"type": "DYNAMIC", "role": "eng"}],
+    }]);
+    let done = "OPERATION_FINISHED".to_owned();
+    let (state, offer) = operate(&mut stream, &master, &offer, "RESERVE", "resources", &disk).await;
+    assert_eq!(state, done);
+    let held = reserved(&offer);
+    assert_eq!(held.len(), 1, "{offer}");
+    assert_eq!(held[0]["scalar"]["value"], 100.0);
+    assert_eq!(held[0]["reservations"][0]["role"], "eng");
+
+    let mut volume = disk.clone();
+    volume[0]["disk"] = json!({
+        "persistence": {"id": "v"},
+        "volume": {"mode": "RW", "container_path": "data"},
+    });
+    let (state, offer) = operate(&mut stream, &master, &offer, "CREATE", "volumes", &volume).await;
+    assert_eq!(state, done);
+    assert_eq!(reserved(&offer)[0]["disk"]["persistence"]["id"], "v");
+    // What a volume is made of cannot be given back.
+    let (state, offer) = operate(
+        &mut stream,
+        &master,
+        &offer,
+        "UNRESERVE",
+        "resources",
+        &disk,
+    )
+    .await;
+    assert_eq!(state, "OPERATION_ERROR");
+    let (state, offer) = operate(&mut stream, &master, &offer, "DESTROY", "volumes", &volume).await;
+    assert_eq!(state, done);
+    assert!(reserved(&offer)[0].get("disk").is_none(), "{offer}");
+    let (state, offer) = operate(
+        &mut stream,
+        &master,
+        &offer,
+        "UNRESERVE",
+        "resources",
+        &disk,
+    )
+    .await;
+    assert_eq!(state, done);
+    assert_eq!(reserved(&offer), Vec::<&Value>::new());
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_launched_whole_and_killed_with_the_grace_that_is_asked_for() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    agent.hello("", vec![]).await;
+    let mut stream = Stream::subscribe(&master, json!({})).await;
+    let offer = stream.offer().await;
+    let group = json!([{
+        "type": "LAUNCH_GROUP",
+        "launch_group": {
+            "executor": {"type": "DEFAULT", "executor_id": {"value": "pod"}},
+            "task_group": {"tasks": [task("a", &offer, 1.0), task("b", &offer, 1.0)]},
+        },
+    }]);
+    accept(&stream, &master, &offer, group).await;
+    let Message::LaunchGroup(launch) = agent.next().await else {
+        panic!("a group")
+    };
+    let mut incarnations = Vec::new();
+    for grouped in &launch.tasks {
+        let spec = grouped.spec.as_ref().expect("a spec");
+        assert_eq!(spec.environment["MESOS_EXECUTOR_ID"], "pod");
+        assert_eq!(spec.environment["MESOS_TASK_ID"], spec.id);
+        assert_eq!(spec.environment["MESOS_ALLOCATION_ROLE"], "*");
+        incarnations.push((spec.id.clone(), grouped.incarnation));
+    }
+    let framework = stream.framework.clone();
+    for (task, incarnation) in &incarnations {
+        let state = v1::TaskState::Running;
+        agent.report(&framework, task, *incarnation, state).await;
+        let status = stream.skip_to("UPDATE").await["status"].clone();
+        assert_eq!(status["task_id"]["value"], task.as_str());
+        let address = &status["container_status"]["network_infos"][0]["ip_addresses"][0];
+        assert_eq!(address["ip_address"], "127.0.0.1", "{status}");
+    }
+    let kill = json!({
+        "task_id": {"value": "a"},
+        "kill_policy": {"grace_period": {"nanoseconds": 2_500_000_000_u64}},
+    });
+    stream.accepted(&master, "KILL", kill).await;
+    let killed = loop {
+        if let Message::Kill(kill) = agent.next().await {
+            break kill;
+        }
+    };
+    assert_eq!(
+        (killed.task_id.as_str(), killed.grace_ms),
+        ("a", Some(2_500))
+    );
+    stream
+        .accepted(&master, "REQUEST", json!({"requests": []}))
+        .await;
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn executors_are_sent_messages_and_ended() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    let agent_id = agent.hello("", vec![]).await.agent_id;
+    let mut stream = Stream::subscribe(&master, json!({})).await;
+    let offer = stream.offer().await;
+    let mut task = task("t", &offer, 1.0);
+    let fields = task.as_object_mut().expect("an object");
+    fields.remove("command");
+    let executor = json!({"executor_id": {"value": "e"}, "command": {"value": "./run"}});
+    fields.insert("executor".to_owned(), executor);
+    stream.launch(&master, &offer, &[task]).await;
+    let Message::Launch(launch) = agent.next().await else {
+        panic!("a launch")
+    };
+    let spec = launch.spec.expect("a spec").executor.expect("an executor");
+    assert_eq!(spec.environment["MESOS_ALLOCATION_ROLE"], "*");
+    let state = v1::TaskState::Running;
+    agent
+        .report(&stream.framework, "t", launch.incarnation, state)
+        .await;
+    stream.status().await;
+    let place = json!({"agent_id": {"value": agent_id}, "executor_id": {"value": "e"}});
+    let mut message = place.clone();
+    message["data"] = json!("aGVsbG8=");
+    stream.accepted(&master, "MESSAGE", message).await;
+    let sent = loop {
+        if let Message::ExecutorMessage(sent) = agent.next().await {
+            break sent;
+        }
+    };
+    assert_eq!(sent.data, b"hello");
+    stream.accepted(&master, "SHUTDOWN", place).await;
+    let ended = loop {
+        if let Message::ShutdownExecutor(ended) = agent.next().await {
+            break ended;
+        }
+    };
+    assert_eq!(ended.executor_id, "e");
+    let said = v1::AgentMessage {
+        framework_id: stream.framework.clone(),
+        executor_id: "e".to_owned(),
+        data: b"bye".to_vec(),
+    };
+    agent.say(to_master::Message::ExecutorMessage(said)).await;
+    let heard = stream.skip_to("MESSAGE").await;
+    assert_eq!(heard["data"], "Ynll");
+    let changed = v1::ExecutorChanged {
+        framework_id: stream.framework.clone(),
+        executor_id: "e".to_owned(),
+        ended: true,
+        message: "it was told to end".to_owned(),
+    };
+    agent.say(to_master::Message::Executor(changed)).await;
+    let failure = stream.skip_to("FAILURE").await;
+    assert_eq!(failure["executor_id"]["value"], "e", "{failure}");
+    assert!(failure.get("status").is_some(), "{failure}");
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_asks_for_what_runs_there_and_a_lost_link_takes_offers_back() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    let agent_id = agent.hello("", vec![]).await.agent_id;
+    let mut stream = Stream::subscribe(&master, json!({})).await;
+    let offer = stream.offer().await;
+    let tasks = json!([{"type": "LAUNCH", "launch": {"task_infos": [task("t", &offer, 1.0)]}}]);
+    accept(&stream, &master, &offer, tasks).await;
+    let Message::Launch(launch) = agent.next().await else {
+        panic!("a launch")
+    };
+    let state = v1::TaskState::Running;
+    agent
+        .report(&stream.framework, "t", launch.incarnation, state)
+        .await;
+    stream.skip_to("UPDATE").await;
+    let drain = json!({"type": "DRAIN_AGENT", "drain_agent": {
+        "agent_id": {"value": agent_id},
+        "max_grace_period": "3600s",
+    }});
+    let answer = ask(&master, "POST /api/v1", JSON, drain.to_string().as_bytes()).await;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    let asked = stream.skip_to("INVERSE_OFFERS").await["inverse_offers"][0].clone();
+    assert_eq!(asked["agent_id"]["value"], agent_id.as_str(), "{asked}");
+    let start = asked["unavailability"]["start"]["nanoseconds"].as_u64();
+    assert!(start.expect("a time") > 0);
+    for kind in ["ACCEPT_INVERSE_OFFERS", "DECLINE_INVERSE_OFFERS"] {
+        let part = json!({"inverse_offer_ids": [asked["id"]]});
+        stream.accepted(&master, kind, part).await;
+    }
+
+    let mut other = Agent::connect(&master).await;
+    let other_id = other.hello("", vec![]).await.agent_id;
+    let offer = loop {
+        let offers = stream.skip_to("OFFERS").await;
+        if offers["offers"][0]["agent_id"]["value"] == other_id.as_str() {
+            break offers["offers"][0].clone();
+        }
+    };
+    drop(other);
+    let rescinded = stream.skip_to("RESCIND").await;
+    assert_eq!(rescinded["offer_id"], offer["id"]);
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_its_agent_does_not_know_is_gone() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    let agent_id = agent.hello("", vec![]).await.agent_id;
+    let capabilities = json!([{"type": "PARTITION_AWARE"}]);
+    let mut stream = Stream::subscribe(&master, json!({"capabilities": capabilities})).await;
+    let mut asked = json!({"tasks": []});
+    for (task, agent) in [("gone", agent_id.as_str()), ("unknown", "nosuch")] {
+        let task = json!({"task_id": {"value": task}, "agent_id": {"value": agent}});
+        asked["tasks"].as_array_mut().expect("an array").push(task);
+    }
+    stream.accepted(&master, "RECONCILE", asked).await;
+    for (task, state, text, agent) in [
+        (
+            "gone",
+            "TASK_GONE",
+            "Reconciliation: Task is unknown to the agent",
+            json!({"value": agent_id}),
+        ),
+        (
+            "unknown",
+            "TASK_UNKNOWN",
+            "Reconciliation: Task is unknown",
+            Value::Null,
+        ),
+    ] {
+        let status = stream.skip_to("UPDATE").await["status"].clone();
+        assert_eq!(status["task_id"]["value"], task, "{status}");
+        assert_eq!(status["state"], state);
+        assert_eq!(status["message"], text);
+        assert_eq!(status["agent_id"], agent);
+        assert!(status.get("uuid").is_none(), "{status}");
+    }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_in_protobuf() {
+    use proffer_proto::mesos::v1::scheduler::{Call, Event, call, event};
+    use proffer_proto::mesos::v1::{self as mesos, FrameworkInfo, offer};
+    use prost::Message as _;
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt};
+
+    const MEDIA: &str = "application/x-protobuf";
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    agent.hello("", vec![]).await;
+    let headers = format!("Content-Type: {MEDIA}\r\nAccept: {MEDIA}\r\n");
+    let request = format!("POST {PATH}");
+    let of = |kind: call::Type| Call {
+        r#type: Some(kind.into()),
+        ..Call::default()
+    };
+    let subscribe = Call {
+        subscribe: Some(call::Subscribe {
+            framework_info: FrameworkInfo {
+                name: "f".to_owned(),
+                failover_timeout: Some(100.0),
+                ..FrameworkInfo::default()
+            },
+            ..call::Subscribe::default()
+        }),
+        ..of(call::Type::Subscribe)
+    };
+    let body = subscribe.encode_to_vec();
+    let (mut socket, code, head) = send(&master, &request, &headers, &body).await;
+    assert_eq!(code, 200, "{head}");
+    let stream_id = header(&head, "mesos-stream-id").expect("an id").to_owned();
+    let mut next = async || {
+        loop {
+            // The length of the chunk, that of the record, the record, the end of the chunk.
+            let mut line = String::new();
+            for _ in 0..2 {
+                line.clear();
+                let read = soon("a length", socket.read_line(&mut line)).await;
+                read.expect("read");
+            }
+            let mut record = vec![0; line.trim().parse().expect("a length")];
+            let read = soon("a record", socket.read_exact(&mut record)).await;
+            read.expect("read");
+            let read = soon("an end", socket.read_line(&mut line)).await;
+            read.expect("read");
+            let event = Event::decode(record.as_slice()).expect("an event");
+            if event.r#type() != event::Type::Heartbeat {
+                return event;
+            }
+        }
+    };
+    let subscribed = next().await.subscribed.expect("subscribed");
+    let framework = subscribed.framework_id.clone();
+    let headers = format!("{headers}Mesos-Stream-Id: {stream_id}\r\n");
+    let call = async |call: Call| {
+        let call = Call {
+            framework_id: Some(framework.clone()),
+            ..call
+        };
+        let answer = ask(&master, &request, &headers, &call.encode_to_vec()).await;
+        assert_eq!(answer.code, 202, "{}", answer.body);
+    };
+    let offered = next().await.offers.expect("offers").offers[0].clone();
+    let mut cpus = offered.resources[0].clone();
+    cpus.scalar = Some(mesos::value::Scalar { value: 1.0 });
+    let launch = offer::operation::Launch {
+        task_infos: vec![mesos::TaskInfo {
+            name: "t".to_owned(),
+            task_id: mesos::TaskId {
+                value: "t".to_owned(),
+            },
+            agent_id: offered.agent_id.clone(),
+            resources: vec![cpus],
+            command: Some(mesos::CommandInfo {
+                value: Some("true".to_owned()),
+                ..mesos::CommandInfo::default()
+            }),
+            ..mesos::TaskInfo::default()
+        }],
+    };
+    call(Call {
+        accept: Some(call::Accept {
+            offer_ids: vec![offered.id],
+            operations: vec![offer::Operation {
+                r#type: Some(offer::operation::Type::Launch.into()),
+                launch: Some(launch),
+                ..offer::Operation::default()
+            }],
+            filters: Some(mesos::Filters {
+                refuse_seconds: Some(3_600.0),
+            }),
+        }),
+        ..of(call::Type::Accept)
+    })
+    .await;
+    let Message::Launch(launch) = agent.next().await else {
+        panic!("a launch")
+    };
+    let state = v1::TaskState::Finished;
+    agent
+        .report(&framework.value, "t", launch.incarnation, state)
+        .await;
+    let status = loop {
+        if let Some(update) = next().await.update {
+            break update.status;
+        }
+    };
+    assert_eq!(status.state(), mesos::TaskState::TaskFinished);
+    call(Call {
+        acknowledge: Some(call::Acknowledge {
+            agent_id: status.agent_id.clone().expect("an agent"),
+            task_id: status.task_id.clone(),
+            uuid: status.uuid().to_vec(),
+        }),
+        ..of(call::Type::Acknowledge)
+    })
+    .await;
+    let acknowledged = loop {
+        if let Message::Acknowledge(acknowledged) = agent.next().await {
+            break acknowledged;
+        }
+    };
+    assert_eq!(acknowledged.number, 1);
+    call(of(call::Type::Teardown)).await;
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_does_not_serve_mesos_has_none_of_its_paths() {
+    let master = Master::without_mesos().await;
+    for path in ["/state", "/api/v1", "/redirect"] {
+        let answer = ask(&master, &format!("GET {path}"), "", b"").await;
+        assert_eq!(answer.code, 404, "{path}: {}", answer.body);
+    }
+    assert_eq!(post(&master, JSON, "{}").await.code, 404);
+    assert!(master.get("/health").await.contains("\"leading\":true"));
+    master.stop().await;
+}
