@@ -66,7 +66,9 @@ pub fn problem_response(problem: Problem) -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match problem.kind {
         Kind::Unauthenticated => {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            // Some clients wait to be asked for a password.
+            let asked = HeaderValue::from_static("Bearer, Basic realm=\"proffer\"");
+            headers.insert(WWW_AUTHENTICATE, asked);
         }
         Kind::Unavailable | Kind::Exhausted => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -163,9 +165,10 @@ mod tests {
                 status.is_server_error(),
                 matches!(code.kind, Kind::Internal | Kind::Unavailable)
             );
+            let asked = response.headers().get(WWW_AUTHENTICATE);
             assert_eq!(
-                response.headers().contains_key(WWW_AUTHENTICATE),
-                status == 401,
+                asked.map(HeaderValue::as_bytes),
+                (status == 401).then_some(&b"Bearer, Basic realm=\"proffer\""[..]),
                 "{}",
                 code.name
             );
