@@ -55,7 +55,7 @@ impl Addresses {
         let snapshot = self.view.snapshot().await.ok()?;
         let rows = snapshot.agents.iter();
         let mut by_agent: BTreeMap<AgentId, Option<IpAddr>> =
-            rows.map(|row| (row.agent.clone(), ip_of(&row))).collect();
+            rows.map(|row| (row.agent.clone(), ip_of(row))).collect();
         let ip = *by_agent.entry(agent.clone()).or_default();
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         *known = Known {

@@ -87,10 +87,7 @@ impl Endpoint {
         media: Media,
         headers: &HeaderMap,
     ) -> Response {
-        let Caller {
-            principal,
-            said: name,
-        } = caller;
+        let (principal, name) = (caller.principal, caller.said);
         if headers.contains_key(STREAM_ID) {
             return bad_request("Subscribe calls should not include the 'Mesos-Stream-Id' header");
         }
