@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use proffer_agent::emulate::{Emulation, Span};
+use proffer_model::{Problem, code};
 use proffer_server::mesos_http::Media;
 
 use super::child::{Master, Store, own_processor_time};
@@ -128,9 +129,13 @@ async fn launches(
     };
     let emulation = emulate(&master, fleet)?;
     all_registered(&mut master, &emulation, count, Instant::now()).await?;
-    let client = Client::subscribe(&master, media, &calls::subscribe()).await?;
-    let mut launcher = Launcher::new(client, Shape::new(SHAPE)?);
-    let launched = launch(args, &mut master, &emulation, &mut launcher, progress).await?;
+    let shape = Shape::new(SHAPE)?;
+    let (launched, refused) = on_one_thread(async {
+        let client = Client::subscribe(&master, media, &calls::subscribe()).await?;
+        let mut launcher = Launcher::new(client, shape);
+        let launched = launch(args, &mut master, &emulation, &mut launcher, progress).await?;
+        Outcome::Ok((launched, launcher.refused))
+    })??;
     let tasks = args.load.tasks;
     let rate = |took: Duration| Figure::Count(per_second(tasks, took));
     Ok(vec![
@@ -166,8 +171,21 @@ async fn launches(
         ("busy_state_bytes", Figure::Count(launched.reads.bytes)),
         ("master_us_per_launch", us_per(launched.of_master, tasks)),
         ("bench_us_per_launch", us_per(launched.own, tasks)),
-        ("launches_refused", Figure::Count(launcher.refused)),
+        ("launches_refused", Figure::Count(refused)),
     ])
+}
+
+/// Runs a framework on this thread alone: it wakes no other one for each of its calls and events. The agents stay where they
+/// are.
+fn on_one_thread<T>(framework: impl Future<Output = T>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::new(code::INTERNAL, format!("no runtime: {error}")))?;
+    // Its end blocks, too.
+    Ok(tokio::task::block_in_place(move || {
+        runtime.block_on(framework)
+    }))
 }
 
 async fn launch(

@@ -11,7 +11,7 @@ use axum::extract::{FromRequest, Request};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use proffer_model::{Problem, code};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::problem::{Refused, is_grpc};
 
@@ -21,7 +21,8 @@ struct Bounded {
     left_len: usize,
     limit_len: usize,
     idle_timeout: Duration,
-    idle: Pin<Box<Sleep>>,
+    /// Runs while it waits: most bodies are there at once.
+    idle: Option<Pin<Box<Sleep>>>,
 }
 
 /// The same request, its body bound to at most `limit_len` bytes and pauses of at most `idle_timeout`. Refused at once
@@ -39,13 +40,12 @@ pub(super) fn bound(
         return Err(too_large(limit_len));
     }
     Ok(request.map(|inner| {
-        let idle = Box::pin(sleep(idle_timeout));
         body::Body::new(Bounded {
             inner,
             left_len: limit_len,
             limit_len,
             idle_timeout,
-            idle,
+            idle: None,
         })
     }))
 }
@@ -71,13 +71,16 @@ impl HttpBody for Bounded {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Problem>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
-            if self.idle.as_mut().poll(cx).is_pending() {
+            let idle_timeout = self.idle_timeout;
+            let idle = self
+                .idle
+                .get_or_insert_with(|| Box::pin(sleep(idle_timeout)));
+            if idle.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             return Poll::Ready(Some(Err(broken("the body did not arrive in time"))));
         };
-        let deadline = Instant::now() + self.idle_timeout;
-        self.idle.as_mut().reset(deadline);
+        self.idle = None;
         Poll::Ready(match frame {
             None => None,
             Some(Err(_)) => Some(Err(broken("the body broke off"))),

@@ -1,8 +1,8 @@
 //! The socket of one connection: counts what comes in, so that a peer which connects and says nothing can be told from
 //! one that talks, and asks the kernel to end connections whose peer is gone.
 //!
-//! A small write waits once, until the tasks that are ready now have had their turn: what several streams of a connection
-//! have to say then is one packet, not one each.
+//! Of HTTP/2 a small write waits once, until the tasks that are ready now have had their turn: what several streams of a
+//! connection have to say then is one packet, not one each.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -56,7 +56,9 @@ impl Socket {
 
     /// Whether a write of so many bytes waits until other tasks have had their turn.
     fn waits(&mut self, cx: &Context<'_>, len: usize) -> bool {
-        self.has_waited = !self.has_waited && len <= WAITING_WRITE_LEN_MAX;
+        // One request at a time: there is nothing that it could go with.
+        let is_alone = self.heard.is_http1.load(Ordering::Relaxed);
+        self.has_waited = !self.has_waited && len <= WAITING_WRITE_LEN_MAX && !is_alone;
         if self.has_waited {
             cx.waker().wake_by_ref();
         }
