@@ -194,7 +194,7 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
     /// Stable: `agent_state`, `predicate`, `too_small_<resource>`, `excluded`, `at_most`, `insufficient_<resource>`, `offered`,
-    /// `below_least`, `earmarked`, `held_back_<resource>`, `limit_<resource>`, `window`; `waiting` for agents that fit and will be
+    /// `below_least`, `earmarked`, `held_back_<resource>`, `limit_<resource>`, `window`, `gang`; `waiting` for agents that fit and will be
     /// offered, at the latest when a new term has recovered.
     pub reason: String,
     /// In words.

@@ -118,6 +118,10 @@ impl Core {
                     known.window.most
                 ),
             ),
+            Why::Gang { room, gang } => (
+                "gang".to_owned(),
+                format!("have room for {room} of it in all, and {gang} are wanted at once"),
+            ),
             Why::Turn if self.triggers.is_recovering() => one(
                 "waiting",
                 "fit, but wait until more of the cluster is back after a change of leader",

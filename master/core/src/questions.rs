@@ -367,7 +367,7 @@ impl Core {
             return;
         };
         for (place, asked) in asked.iter_mut().enumerate() {
-            let (obstacle, steps) = look.at(number, place);
+            let (obstacle, steps) = look.at(number, place, &mut asked.inquiry);
             budget.spend(steps);
             let is_in_offers = match obstacle {
                 Some(Obstacle::NotFree(_) | Obstacle::NothingFree) => {

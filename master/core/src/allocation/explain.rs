@@ -10,6 +10,7 @@ use super::Allocator;
 use super::agents::{Agent, Known};
 use super::amounts::Amounts;
 use super::bundle::Bundle;
+use super::claims::Together;
 use super::limits::{CHECKS_PER_STEP, CLAIMS_PER_STEP, ROW_STEPS};
 use super::shape::Need;
 use super::tree::Order;
@@ -24,6 +25,10 @@ pub struct Inquiry {
     /// Which entry.
     pub demand: DemandId,
     agents: BTreeMap<Obstacle, u32>,
+    /// Of a gang: how many instances those agents have room for, by themselves, on which some of it would fit.
+    room: u32,
+    /// How many of those are where agents have the same of something, for each bound of the entry.
+    beside: Vec<BTreeMap<Together, u32>>,
 }
 
 impl Inquiry {
@@ -33,6 +38,8 @@ impl Inquiry {
             role,
             demand,
             agents: BTreeMap::new(),
+            room: 0,
+            beside: Vec::new(),
         }
     }
 
@@ -84,8 +91,8 @@ impl Look<'_> {
     }
 
     /// The first thing that an agent fails by for one of the entries, by its place; none: the entry is gone. And how many steps
-    /// that took.
-    pub fn at(&self, agent: u32, place: usize) -> (Option<Obstacle>, u32) {
+    /// that took. Of a gang it notes how many instances would fit.
+    pub fn at(&self, agent: u32, place: usize, inquiry: &mut Inquiry) -> (Option<Obstacle>, u32) {
         let Some(Some(looked)) = self.entries.get(place) else {
             return (None, 1);
         };
@@ -99,7 +106,44 @@ impl Look<'_> {
         let obstacle = self
             .allocator
             .obstacle(looked.number, agent, found, known, cap);
-        (Some(obstacle), looked.steps)
+        let mut took = looked.steps;
+        if let Obstacle::Turn | Obstacle::Window = obstacle {
+            took = took.saturating_add(self.note_room(looked, (agent, found, known), inquiry));
+        }
+        (Some(obstacle), took)
+    }
+
+    /// Counts how many instances of a gang fit on an agent beside those that fit on others; the steps that it took.
+    fn note_room(
+        &self,
+        looked: &Looked,
+        (agent, found, known): (u32, &Agent, &Known),
+        inquiry: &mut Inquiry,
+    ) -> u32 {
+        let entry = self.allocator.entry(looked.number);
+        let gang = entry.demand.gang.min(entry.wanted());
+        let (Some(need), Some(cap)) = (&entry.need, self.caps.get(looked.cap)) else {
+            return 0;
+        };
+        if gang <= inquiry.room {
+            return 0;
+        }
+        let mut allowed = Amounts::unbounded(self.allocator.names.len());
+        cap.shrink(&mut allowed);
+        let of = (&self.allocator.claim(entry.claim).role, entry.demand.takes);
+        let most = u64::from(gang - inquiry.room);
+        let times = need.times(&found.free, &allowed, of, &self.allocator.names, most);
+        let mut fit = u32::try_from(times).unwrap_or(u32::MAX);
+        if entry.has_bounds {
+            inquiry
+                .beside
+                .resize_with(entry.together.len(), BTreeMap::new);
+            let beside = &mut inquiry.beside;
+            let has_room = |_: &u32| entry.count_beside(beside, agent, &known.description);
+            fit = steps((0..fit).take_while(has_room).count());
+        }
+        inquiry.room = inquiry.room.saturating_add(fit);
+        1 + fit
     }
 }
 
@@ -224,6 +268,16 @@ impl Allocator {
     ) -> Option<Explanation> {
         let number = self.find_entry(framework, &inquiry.role, &inquiry.demand)?;
         let entry = self.entry(number);
+        let gang = entry.demand.gang.min(entry.wanted());
+        let mut agents = inquiry.agents;
+        if gang > inquiry.room {
+            // Those that have some of it.
+            let has_some = [Obstacle::Turn, Obstacle::Window];
+            let some = has_some.iter().filter_map(|of| agents.remove(of));
+            let some = some.fold(0, u32::saturating_add);
+            let room = inquiry.room;
+            agents.extend((some > 0).then_some((Obstacle::Gang { room, gang }, some)));
+        }
         let room = self.cap_of(number).room;
         let room = room.unwrap_or_else(|| Amounts::unbounded(self.names.len()));
         let bounded = room.iter().filter(|(_, milli)| *milli != u64::MAX);
@@ -233,7 +287,7 @@ impl Allocator {
         Some(Explanation {
             wanted: entry.wanted(),
             offered: entry.offered,
-            agents: inquiry.agents,
+            agents,
             share_billionths: self.tree.share_billionths(self.claim(entry.claim).node),
             claims_before,
             headroom: bounded.iter().cloned().collect(),
@@ -258,7 +312,8 @@ impl Allocator {
         let mut inquiry = Inquiry::new(role.clone(), demand.clone());
         let look = self.look_for_entries(framework, std::iter::once((role, demand)));
         for (agent, _, _) in self.agents.iter() {
-            look.at(agent, 0).0.map(|obstacle| inquiry.count(obstacle));
+            let obstacle = look.at(agent, 0, &mut inquiry).0;
+            obstacle.into_iter().for_each(|of| inquiry.count(of));
         }
         let before = self.claims_before(framework, role, 0, u32::MAX).before;
         self.explanation(framework, inquiry, before)
@@ -344,8 +399,20 @@ impl Allocator {
         if let Some(lacking) = self.lacking(number, need, &found.free) {
             return lacking.map_or(Obstacle::NothingFree, Obstacle::NotFree);
         }
-        let by =
-            |bound: &Option<Amounts>| bound.as_ref().and_then(|bound| need.first_missing(bound));
+        let entry = self.entry(number);
+        let gang = entry.demand.gang.min(entry.wanted());
+        // Reservations may do without what quotas leave, so that it is not all of a gang that is to be within it.
+        let at_once = match self.agents.special().next() {
+            Some(_) => 1,
+            None => u64::from(gang.max(1)),
+        };
+        let all = need.plain.times(at_once);
+        let by = |bound: &Option<Amounts>| {
+            let mut parts = all.iter();
+            let bound = bound.as_ref()?;
+            let lacking = parts.find(|(name, milli)| bound.get(*name) < *milli);
+            lacking.map(|(name, _)| name)
+        };
         self.bound_by(number, by(&cap.room), by(&cap.surplus))
             .unwrap_or(Obstacle::Turn)
     }

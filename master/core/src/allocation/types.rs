@@ -149,8 +149,14 @@ pub enum Obstacle {
     Limit(Role, ResourceName),
     /// It would fit, but so many offers of the framework's are out that it waits until one ends: others wait too.
     Window,
-    /// Nothing of the agent's own: others are before it in the order, or as many at once as a gang wants do not fit, or it
-    /// is about to be offered.
+    /// Some of a gang would fit, but as many as are wanted at once do not fit on all agents together.
+    Gang {
+        /// How many they have room for.
+        room: u32,
+        /// How many are wanted at once.
+        gang: u32,
+    },
+    /// Nothing of the agent's own: others are before it in the order, or it is about to be offered.
     Turn,
 }
 

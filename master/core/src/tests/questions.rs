@@ -215,3 +215,50 @@ fn roles_come_in_pages_and_no_step_takes_long_for_them() {
             .all(|row| row.role.as_str() == "*" || row.frameworks.len() == 1)
     );
 }
+
+#[test]
+fn a_gang_that_does_not_fit_as_a_whole_is_not_said_to_have_its_turn() {
+    let mut world = World::new();
+    for host in ["a", "b", "c"] {
+        world.agent(host, "cpus:4;mem:100");
+    }
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let mut gang = want("g", 7, "cpus:2;mem:1", 0);
+    gang.gang = 7;
+    world.demand(session, vec![gang.clone()]);
+    world.pass_s(1);
+    assert!(world.offers(session).is_empty());
+    let said = |world: &mut World| {
+        let why = world.explain(&framework);
+        let [(reason, message)] = why.as_slice() else {
+            panic!("{why:?}")
+        };
+        (reason.clone(), message.clone())
+    };
+    let room = "3 agents have room for 6 of it in all, and 7 are wanted at once";
+    assert_eq!(said(&mut world), ("gang".to_owned(), room.to_owned()));
+    // Each agent takes one of it alone.
+    gang.at_most = vec![proffer_model::AtMost {
+        count: 1,
+        per: proffer_model::Key::Agent,
+    }];
+    (gang.gang, gang.count) = (4, 4);
+    world.demand(session, vec![gang.clone()]);
+    let room = "3 agents have room for 3 of it in all, and 4 are wanted at once";
+    assert_eq!(said(&mut world), ("gang".to_owned(), room.to_owned()));
+    // The quota leaves room for one, not for all at once.
+    let mut quota = proffer_model::Quota::default();
+    quota.limits.set("cpus".parse().expect("a name"), 5_000);
+    let set = OperatorCall::SetQuota {
+        role: "*".parse().expect("a role"),
+        quota,
+        is_forced: false,
+    };
+    world.operator(set).expect("a quota");
+    gang.at_most.clear();
+    (gang.gang, gang.count) = (3, 3);
+    world.demand(session, vec![gang]);
+    world.pass_s(1);
+    assert_eq!(said(&mut world).0, "limit_cpus");
+}
