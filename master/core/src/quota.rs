@@ -24,6 +24,9 @@ struct Proposed<'a> {
     changed: &'a BTreeMap<Role, Quota>,
 }
 
+/// Says in a problem of which role it is, where several are set.
+type OfRole = fn(&Role, Problem) -> Problem;
+
 /// What is guaranteed in a proposal.
 #[derive(Debug, Default)]
 struct Guaranteed {
@@ -48,8 +51,7 @@ impl Core {
         let is_new = !self.registry.quotas.contains_key(&role);
         check_room(self.registry.quotas.len(), is_new)?;
         let changed = BTreeMap::from([(role, quota)]);
-        self.judge_quotas(&changed, is_forced)
-            .map_err(|(_, problem)| problem)?;
+        self.judge_quotas(&changed, is_forced, |_, problem| problem)?;
         self.keep_quotas(changed);
         Ok(())
     }
@@ -86,8 +88,7 @@ impl Core {
             true => is_there(role),
             false => standing.get(role) != Some(quota),
         });
-        self.judge_quotas(&changed, is_forced)
-            .map_err(|(role, problem)| problem.within(&role))?;
+        self.judge_quotas(&changed, is_forced, |role, problem| problem.within(role))?;
         let (gone, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
             changed.into_iter().partition(|(_, quota)| is_none(quota));
         self.drop_quotas(gone.into_keys().collect());
@@ -126,12 +127,13 @@ impl Core {
         }
     }
 
-    /// Whether the quotas that are changed make sense beside all others; the role of one that does not.
+    /// Whether the quotas that are changed make sense beside all others.
     fn judge_quotas(
         &self,
         changed: &BTreeMap<Role, Quota>,
         is_forced: bool,
-    ) -> Result<(), (Role, Problem)> {
+        of_role: OfRole,
+    ) -> Result<(), Problem> {
         let proposed = Proposed {
             standing: &self.registry.quotas,
             changed,
@@ -149,11 +151,11 @@ impl Core {
                     Some(capacity) => check_capacity(quota, &guaranteed.in_all, capacity),
                     None => Ok(()),
                 });
-            judged.map_err(|problem| (role.clone(), problem))?;
+            judged.map_err(|problem| of_role(role, problem))?;
         }
         match is_forced {
             true => Ok(()),
-            false => self.check_consumed(set()),
+            false => self.check_consumed(set(), of_role),
         }
     }
 
@@ -173,7 +175,8 @@ impl Core {
     fn check_consumed<'a>(
         &self,
         quotas: impl Iterator<Item = (&'a Role, &'a Quota)>,
-    ) -> Result<(), (Role, Problem)> {
+        of_role: OfRole,
+    ) -> Result<(), Problem> {
         let mut passed = BTreeMap::new();
         for (role, quota) in quotas {
             let standing = self.registry.quotas.get(role);
@@ -200,7 +203,7 @@ impl Core {
             consumed.subtract(&offered.remove(role).unwrap_or_default());
             let before = standing.map(|quota| &quota.limits);
             check_limits(&quota.limits, before, &consumed)
-                .map_err(|problem| (role.clone(), problem))?;
+                .map_err(|problem| of_role(role, problem))?;
         }
         Ok(())
     }
