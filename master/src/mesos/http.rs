@@ -77,7 +77,7 @@ impl Endpoint {
         for path in PATHS {
             router = router.route(path, any(scheduler));
         }
-        router.with_state(self)
+        router.with_state(Arc::new(self))
     }
 
     async fn subscribe(
@@ -237,7 +237,7 @@ impl Endpoint {
 /// [`STREAM_ID`] as a header of an answer.
 const STREAM_ID_LOWER: &str = "mesos-stream-id";
 
-async fn scheduler(State(endpoint): State<Endpoint>, request: Request) -> Response {
+async fn scheduler(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
     let Some(principal) = request.extensions().get::<Principal>().cloned() else {
         return refusal(
             StatusCode::UNAUTHORIZED,

@@ -100,6 +100,16 @@ impl Flow {
         self.ends_at.is_some()
     }
 
+    /// The connection takes what it can at once.
+    fn hand_over(&mut self, events: &mpsc::Sender<Event>) {
+        while !self.waiting.is_empty()
+            && let Ok(room) = events.try_reserve()
+            && let Some(event) = self.waiting.pop_front()
+        {
+            room.send(event);
+        }
+    }
+
     /// Whether what is told is heard.
     fn hears(&self) -> bool {
         self.waiting.is_empty() && self.steps.len() < MESOS_CALLS_MAX && !self.is_ending()
@@ -263,6 +273,7 @@ impl Stream {
             for out in outs {
                 self.perform(session, out, flow).await?;
             }
+            flow.hand_over(&self.events);
         }
         Some(())
     }
