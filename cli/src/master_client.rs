@@ -55,6 +55,30 @@ impl MasterClient {
         }
     }
 
+    /// The agent that a task is on, if the master knows it.
+    pub(crate) async fn agent_of(&mut self, task: &v1::Task) -> Result<Option<v1::Agent>, Problem> {
+        let asked = v1::ListAgentsRequest {
+            agent_id: task.agent_id.clone(),
+            ..v1::ListAgentsRequest::default()
+        };
+        match task.agent_id.as_str() {
+            "" => Ok(None),
+            _ => Ok(self.agents_like(asked).await?.pop()),
+        }
+    }
+
+    /// The framework of a task, if it is not over.
+    pub(crate) async fn framework_of(
+        &mut self,
+        task: &v1::Task,
+    ) -> Result<Option<v1::Framework>, Problem> {
+        let asked = v1::ListFrameworksRequest {
+            framework_id: task.framework_id.clone(),
+            ..v1::ListFrameworksRequest::default()
+        };
+        Ok(self.frameworks_like(asked).await?.pop())
+    }
+
     /// Every framework.
     pub(crate) async fn frameworks(&mut self) -> Result<Vec<v1::Framework>, Problem> {
         self.frameworks_like(v1::ListFrameworksRequest::default())

@@ -16,9 +16,10 @@ use crate::output::OutputArgs;
 use crate::quantities::{format_quantities, format_share, quantities_json, share_percent};
 use crate::services_client::ServicesClient;
 use crate::task;
-use crate::units::{self, count_of, format_age, wall_ms};
-use crate::verbs::list::task_json;
+use crate::units::{self, count_of, wall_ms};
 use crate::verbs::logs::the_one_like;
+
+mod of_task;
 
 /// `proffer why`.
 #[derive(Debug, clap::Args)]
@@ -95,7 +96,14 @@ pub(crate) async fn run(args: WhyArgs) -> Outcome {
     }
     let tasks = master.tasks("").await?;
     if let Ok(task) = the_one_like(tasks, &args.name) {
-        return format.show_text(&task_json(&task), || task_in_words(&task, wall_ms()));
+        let found = of_task::Found {
+            agent: master.agent_of(&task).await?,
+            framework: master.framework_of(&task).await?,
+            task,
+        };
+        let now_ms = wall_ms();
+        let value = of_task::in_json(&found, now_ms);
+        return format.show_text(&value, || of_task::in_words(&found, now_ms));
     }
     if of_apps.is(code::PEER_UNREACHABLE) {
         return Err(of_apps.into());
@@ -244,35 +252,6 @@ fn standing_in_words(entry: &v1::DemandExplanation) -> Vec<String> {
     lines
 }
 
-fn task_in_words(task: &v1::Task, now_ms: u64) -> String {
-    let status = task.status.clone().unwrap_or_default();
-    let mut first = format!(
-        "task {}: {} for {} on {}",
-        task.id,
-        task::state_word(status.state()),
-        format_age(now_ms, status.wall_ms),
-        task.host
-    );
-    match status.healthy {
-        Some(true) => first += ", healthy",
-        Some(false) => first += ", unhealthy",
-        None => {}
-    }
-    let mut lines = vec![first];
-    let reason = task::reason_word(status.reason());
-    if !reason.is_empty() || !status.message.is_empty() {
-        let parts = [reason.replace('_', " "), status.message];
-        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        lines.push(format!("- {}", parts.join(": ")));
-    }
-    lines.push(format!("- it is of framework {}", task.framework_id));
-    if !task::has_ended(task) {
-        return one_a_line(&lines);
-    }
-    lines.push(format!("- `proffer logs {}` shows what it wrote", task.id));
-    one_a_line(&lines)
-}
-
 fn one_a_line(lines: &[String]) -> String {
     let lines: Vec<String> = lines.iter().map(|line| escape::line(line)).collect();
     lines.join("\n")
@@ -397,28 +376,5 @@ framework batch (8f31-f1-1): 1 task, 0 offers
         let twins = vec![framework.clone(), framework.clone()];
         framework_like(twins, "batch").unwrap_err();
         assert_eq!(framework_like(vec![framework], "other").unwrap(), None);
-    }
-
-    #[test]
-    fn tasks_say_how_they_stand() {
-        let task = v1::Task {
-            id: "t1".to_owned(),
-            host: "h".to_owned(),
-            framework_id: "f".to_owned(),
-            status: Some(v1::Status {
-                state: v1::TaskState::Failed.into(),
-                message: "exited with code 3".to_owned(),
-                wall_ms: 1_000,
-                ..v1::Status::default()
-            }),
-            ..v1::Task::default()
-        };
-        let text = task_in_words(&task, 6_000);
-        assert!(text.starts_with("task t1: failed for 5s on h\n"), "{text}");
-        assert!(text.contains("- exited with code 3\n"), "{text}");
-        assert!(
-            text.ends_with("`proffer logs t1` shows what it wrote"),
-            "{text}"
-        );
     }
 }
