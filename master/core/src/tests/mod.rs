@@ -2,6 +2,7 @@
 //! every step.
 
 mod agents;
+mod asking;
 mod calls;
 mod drains;
 mod executors;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use proffer_model::{DemandId, FrameworkId, Problem, Role, Weight, code};
 
-use super::world::{World, describe_framework, everything, want};
+use super::asking::everything;
+use super::world::{World, describe_framework, want};
 use crate::effect::{Explanation, Reply};
 use crate::event::{DemandPart, Event, OperatorCall, RequestId, TimerKey};
 use crate::limits::{

@@ -464,7 +464,7 @@ impl Seen {
             29 => Event::ExplainRequested {
                 request: RequestId(self.count),
                 framework: self.framework(b),
-                part: super::world::everything(),
+                part: super::asking::everything(),
             },
             7 | 8 | 30 => self.operator(core, happening),
             _ => Event::TimerFired(pick(&self.timers, b).unwrap_or(TimerKey::Silence)),
