@@ -222,7 +222,7 @@ impl Config {
                 .attributes
                 .map(|Text(text)| text)
                 .unwrap_or_default(),
-            domain: domain(options.region.as_deref(), options.zone.as_deref())?,
+            domain: domain(options.region.as_ref(), options.zone.as_ref())?,
             work_dir: options.work_dir.unwrap_or_else(|| WORK_DIR.into()),
             host: options.host,
             advertise: options.advertise,
@@ -294,13 +294,14 @@ fn check_cgroup_root(text: &str) -> Result<(), Problem> {
 }
 
 pub(crate) fn domain(
-    region: Option<&str>,
-    zone: Option<&str>,
+    region: Option<&String>,
+    zone: Option<&String>,
 ) -> Result<Option<FaultDomain>, Problem> {
     if region.is_none() && zone.is_none() {
         return Ok(None);
     }
-    FaultDomain::new(region.unwrap_or_default(), zone.unwrap_or_default()).map(Some)
+    let text = |name: Option<&String>| name.cloned().unwrap_or_default();
+    FaultDomain::new(&text(region), &text(zone)).map(Some)
 }
 
 /// What operations make at run time, no configuration makes: a start would make it again.

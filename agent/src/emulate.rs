@@ -27,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::metadata::{Ascii, MetadataValue};
 
+use crate::config::domain;
 use agent::{Agent, Group};
 use counts::Counters;
 use fate::mix;
@@ -57,6 +58,10 @@ pub struct Options {
     pub resources: Vec<Resources>,
     /// What they say of themselves besides being emulated; the agents take these in turn. Empty: nothing.
     pub attributes: Vec<Attributes>,
+    /// The regions that they stand in; the agents take these in turn. Empty: they do not say.
+    pub regions: Vec<String>,
+    /// The zones of these regions, in turn too, so that as many of both are pairs.
+    pub zones: Vec<String>,
     /// What becomes of tasks. Its seed is part of the agents' ids, so that another program with the same one comes back as
     /// the same agents.
     pub fates: Fates,
@@ -289,6 +294,8 @@ struct Descriptions {
     seed: u64,
     resources: Vec<Resources>,
     attributes: Vec<Attributes>,
+    regions: Vec<String>,
+    zones: Vec<String>,
     address: String,
 }
 
@@ -314,6 +321,8 @@ impl Descriptions {
             seed: options.fates.seed,
             resources: options.resources.clone(),
             attributes,
+            regions: options.regions.clone(),
+            zones: options.zones.clone(),
             // Another program with the same agents is told from this one by it, and refused while this one lives. There is
             // nobody at this address, nor can be: RFC 2606.
             address: format!("process-{}.emulated.invalid:1", std::process::id()),
@@ -325,22 +334,23 @@ impl Descriptions {
         let description = AgentDescription {
             host: name.clone(),
             address: self.address.clone(),
-            resources: in_turn(&self.resources, number),
-            attributes: in_turn(&self.attributes, number),
-            domain: None,
+            resources: in_turn(&self.resources, number)
+                .cloned()
+                .unwrap_or_default(),
+            attributes: in_turn(&self.attributes, number)
+                .cloned()
+                .unwrap_or_default(),
+            domain: domain(in_turn(&self.regions, number), in_turn(&self.zones, number))?,
             version: format!("{} (emulated)", env!("CARGO_PKG_VERSION")),
         };
         Ok((AgentId::new(&name)?, description))
     }
 }
 
-fn in_turn<T: Clone + Default>(all: &[T], number: u32) -> T {
+fn in_turn<T>(all: &[T], number: u32) -> Option<&T> {
     let number = usize::try_from(number).unwrap_or_default();
-    let place = number.checked_rem(all.len());
-    place
-        .and_then(|place| all.get(place))
-        .cloned()
-        .unwrap_or_default()
+    let place = number.checked_rem(all.len())?;
+    all.get(place)
 }
 
 fn check(options: &Options) -> Result<(), Problem> {
@@ -365,10 +375,22 @@ fn check(options: &Options) -> Result<(), Problem> {
         let message = "agents without resources are of no use".to_owned();
         return Err(wrong("resources", message).hint("give what each has, such as cpus:4;mem:8192"));
     }
+    check_domains(&options.regions, &options.zones)?;
     options
         .resources
         .iter()
         .try_for_each(crate::config::check_resources)
+}
+
+/// Each is the name of one, and there are regions when there are zones.
+fn check_domains(regions: &[String], zones: &[String]) -> Result<(), Problem> {
+    let (a_region, a_zone) = (regions.first(), zones.first());
+    regions
+        .iter()
+        .try_for_each(|region| domain(Some(region), a_zone).map(drop))?;
+    zones
+        .iter()
+        .try_for_each(|zone| domain(a_region, Some(zone)).map(drop))
 }
 
 /// As few agents on each connection as open files allow.

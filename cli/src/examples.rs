@@ -196,6 +196,7 @@ pub(crate) const SIMULATE_AGENTS: &str = "\
 Examples:
   proffer simulate agents --count 1000 --task-duration 1s-5s --failure-rate 0.01
   proffer simulate agents --count 200 --attributes rack:a --attributes rack:b
+  proffer simulate agents --count 30 --region eu --zone a --zone b --zone c
   proffer simulate agents --master zk://zk1:2181,zk2:2181,zk3:2181/proffer -o json
 
 Whatever the agents are told to run, they only say that it runs: it ends after --task-duration, with

@@ -56,6 +56,14 @@ pub(crate) struct AgentsArgs {
     /// these in turn.
     #[arg(long, value_name = "ATTRIBUTES")]
     attributes: Vec<Attributes>,
+    /// The region that each agent stands in, such as a data centre; with --zone. Given several times, the agents take these
+    /// in turn.
+    #[arg(long, value_name = "REGION")]
+    region: Vec<String>,
+    /// The zone of the region that each agent stands in, such as a rack: what fails together; with --region. Given several
+    /// times, the agents take these in turn: as many of both are pairs.
+    #[arg(long, value_name = "ZONE")]
+    zone: Vec<String>,
     /// How long a task runs, as in 2s, or as long as any between two, as in 500ms-2s [default: until it is killed].
     #[arg(long, value_name = "D")]
     task_duration: Option<Span>,
@@ -123,6 +131,8 @@ impl AgentsArgs {
             count: self.count,
             resources: self.resources,
             attributes: self.attributes,
+            regions: self.region,
+            zones: self.zone,
             fates: Fates {
                 seed: self.seed,
                 duration: self.task_duration,

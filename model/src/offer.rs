@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::agent::FaultDomain;
 use crate::attribute::Attributes;
 use crate::id::{AgentId, DemandId, OfferId, Role};
 use crate::resources::Resources;
@@ -21,6 +22,8 @@ pub struct Offer {
     pub address: String,
     /// What the agent says about itself.
     pub attributes: Attributes,
+    /// Where the agent stands, when it says so.
+    pub domain: Option<FaultDomain>,
     /// What is offered.
     pub resources: Resources,
     /// Which demand entries it is for, and how many of each fit.

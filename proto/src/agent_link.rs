@@ -7,10 +7,10 @@ use std::sync::Arc;
 use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX, TEXT_LEN_MAX};
 use proffer_model::link::{AgentExecutor, AgentTask, AgentVolume, Hello, Payer, ToAgent, ToMaster};
 use proffer_model::{
-    AgentDescription, Epoch, ExecutorId, FaultDomain, FrameworkId, Generation, Incarnation,
-    Problem, TaskSpec,
+    AgentDescription, Epoch, ExecutorId, FrameworkId, Generation, Incarnation, Problem, TaskSpec,
 };
 
+use crate::domain::{decode_domain, encode_domain};
 use crate::executor::{decode_data, decode_executor, encode_executor};
 use crate::fields::{
     clipped, decode_duration, decode_host, decode_id, decode_list, decode_optional_id, decode_text,
@@ -271,17 +271,6 @@ pub fn encode_agent_description(description: &AgentDescription) -> v1::AgentDesc
     }
 }
 
-fn encode_domain(domain: &FaultDomain) -> v1::FaultDomain {
-    v1::FaultDomain {
-        region: domain.region.clone(),
-        zone: domain.zone.clone(),
-    }
-}
-
-fn decode_domain(domain: v1::FaultDomain) -> Result<FaultDomain, Problem> {
-    FaultDomain::new(&domain.region, &domain.zone)
-}
-
 /// What an agent says of itself, from the wire.
 pub fn decode_agent_description(
     description: v1::AgentDescription,
@@ -292,11 +281,7 @@ pub fn decode_agent_description(
         address: decode_host(description.address, "address")?,
         resources: decode_resources(resources).map_err(|problem| problem.within("resources"))?,
         attributes: decode_attributes(description.attributes)?,
-        domain: description
-            .domain
-            .map(decode_domain)
-            .transpose()
-            .map_err(|problem| problem.within("domain"))?,
+        domain: decode_domain(description.domain)?,
         version: decode_text(description.version, "version")?,
     })
 }

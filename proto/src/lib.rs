@@ -8,6 +8,7 @@
 mod agent_link;
 mod codec;
 mod demand;
+mod domain;
 mod executor;
 mod executor_session;
 mod fields;
@@ -35,6 +36,7 @@ pub use agent_link::{
 };
 pub use codec::SmallCodec;
 pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};
+pub use domain::{decode_domain, encode_domain};
 pub use executor::{decode_executor, encode_executor};
 pub use executor_session::{
     decode_executor_call, decode_executor_event, encode_executor_call, encode_executor_event,

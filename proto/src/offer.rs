@@ -5,6 +5,7 @@
 use proffer_model::limits::{DEMAND_ENTRIES_MAX, DURATION_MAX};
 use proffer_model::{Fit, Offer, Problem};
 
+use crate::domain::{decode_domain, encode_domain};
 use crate::fields::{
     decode_duration, decode_host, decode_id, decode_list, encode_duration, required,
 };
@@ -23,6 +24,7 @@ pub fn encode_offer(offer: &Offer) -> v1::Offer {
         resources: Some(encode_resources(&offer.resources)),
         fits: offer.fits.iter().map(encode_fit).collect(),
         expires_after_ms: encode_duration(offer.expires_after),
+        domain: offer.domain.as_ref().map(encode_domain),
     }
 }
 
@@ -44,6 +46,7 @@ pub fn decode_offer(offer: v1::Offer) -> Result<Offer, Problem> {
         host: decode_host(offer.host, "host")?,
         address: decode_host(offer.address, "address")?,
         attributes: decode_attributes(offer.attributes)?,
+        domain: decode_domain(offer.domain)?,
         resources: decode_resources(resources).map_err(|problem| problem.within("resources"))?,
         fits: decode_list(offer.fits, "fits", DEMAND_ENTRIES_MAX, decode_fit)?,
         expires_after: decode_duration(offer.expires_after_ms, "expires_after_ms", DURATION_MAX)?,

@@ -68,6 +68,12 @@ fn a_batch_runs_on_emulated_agents_and_loses_nothing_when_the_master_is_killed()
         "rack:a",
         "--attributes",
         "rack:b",
+        "--region",
+        "eu",
+        "--zone",
+        "a",
+        "--zone",
+        "b",
         "--task-duration",
         "8s-10s",
         "-o",
@@ -92,6 +98,11 @@ fn a_batch_runs_on_emulated_agents_and_loses_nothing_when_the_master_is_killed()
             .count()
     };
     assert_eq!((in_rack("a"), in_rack("b")), (25, 25));
+    let in_zone = |zone: &str| {
+        let stands = |agent: &&Value| agent["region"] == "eu" && agent["zone"] == zone;
+        agents.iter().filter(stands).count()
+    };
+    assert_eq!((in_zone("a"), in_zone("b")), (25, 25));
     let table = cluster.run(&["agents"]);
     let shown = String::from_utf8_lossy(&table.stdout)
         .matches("emulated:true")

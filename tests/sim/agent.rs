@@ -10,7 +10,9 @@ use proffer_agent_core::event::{
     Ended, Event, Found, Identity, LinkId, RecoveredExecutor, RecoveredRun, RunId, Seq, TimerKey,
 };
 use proffer_model::link::ToAgent;
-use proffer_model::{AgentDescription, Attributes, Exit, Resources, TaskSpec, TaskState};
+use proffer_model::{
+    AgentDescription, Attributes, Exit, FaultDomain, Resources, TaskSpec, TaskState,
+};
 
 use super::breakage::Breakage;
 use super::coverage::Seen;
@@ -145,7 +147,8 @@ fn settings(world: &World, n: usize) -> Settings {
         address: format!("host{n}:5051"),
         resources: resources.parse().expect("good resources"),
         attributes: Attributes::default(),
-        domain: None,
+        // Three zones, whose hosts are started and lost one by one.
+        domain: FaultDomain::new("sim", &format!("zone{}", n % 3)).ok(),
         version: "sim".into(),
     };
     let number = u64::try_from(n).expect("small");

@@ -27,6 +27,8 @@ fn options() -> Options {
         count: 3,
         resources: vec!["cpus:4".parse().unwrap(), "cpus:8".parse().unwrap()],
         attributes: vec!["rack:a".parse().unwrap()],
+        regions: Vec::new(),
+        zones: Vec::new(),
         fates: Fates {
             seed: 5,
             ..Fates::default()
@@ -54,10 +56,37 @@ fn every_agent_says_that_it_is_emulated_and_the_lists_go_round() {
     assert_eq!(bare.attributes.to_string(), "emulated:true");
 }
 
+fn names(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn zones_go_round_with_their_regions() {
+    let domains = |regions: Vec<String>, zones: Vec<String>| {
+        let options = Options {
+            regions,
+            zones,
+            ..options()
+        };
+        let descriptions = Descriptions::new(&options).unwrap();
+        let domain = |number| {
+            let domain = descriptions.of(number).unwrap().1.domain;
+            domain.map_or_else(String::new, |at| format!("{}/{}", at.region, at.zone))
+        };
+        (0..4).map(domain).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(domains(vec![], vec![]), "   ");
+    assert_eq!(domains(names("eu"), names("a b")), "eu/a eu/b eu/a eu/b");
+    assert_eq!(
+        domains(names("eu eu us"), names("a b a")),
+        "eu/a eu/b us/a eu/a"
+    );
+}
+
 #[tokio::test]
 async fn every_wrong_option_is_refused_with_its_field() {
     type Spoil = fn(&mut Options);
-    let table: [(&str, Spoil); 8] = [
+    let table: [(&str, Spoil); 12] = [
         ("count", |options| options.count = 0),
         ("count", |options| options.count = COUNT_MAX + 1),
         ("agents_per_connection", |options| {
@@ -73,6 +102,16 @@ async fn every_wrong_option_is_refused_with_its_field() {
         }),
         ("attributes", |options| {
             options.attributes = vec!["emulated:false".parse().unwrap()];
+        }),
+        ("region", |options| options.zones = names("b")),
+        ("zone", |options| options.regions = names("eu-1")),
+        ("region", |options| {
+            options.regions = names("eu-1 e\u{a0}u");
+            options.zones = names("b");
+        }),
+        ("zone", |options| {
+            options.regions = names("eu-1");
+            options.zones = vec!["b".to_owned(), String::new()];
         }),
         ("master", |options| {
             options.masters = Masters::parse(&["192.0.2.1:5060".to_owned()]).unwrap();

@@ -44,6 +44,8 @@ pub(super) fn emulate_with(
         count: fleet.count,
         resources: vec![fleet.resources.parse()?],
         attributes: Vec::new(),
+        regions: Vec::new(),
+        zones: Vec::new(),
         fates: Fates {
             seed: 1,
             duration: fleet.task_duration,

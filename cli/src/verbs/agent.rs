@@ -20,7 +20,7 @@ use crate::master_client::MasterClient;
 use crate::output::{Column, Format, OutputArgs, Progress, Rows, terminal_width};
 use crate::task;
 use crate::units::{count_of, key_of, number_of_milli};
-use crate::verbs::list::{agent_json, agent_rows, agent_state};
+use crate::verbs::list::{agent_domain, agent_json, agent_rows, agent_state};
 use crate::wait::Pause;
 
 /// One agent.
@@ -238,6 +238,7 @@ fn describe(agent: &v1::Agent, inventory: &Inventory, width: Option<usize>) -> S
         ("address", agent.address.clone()),
         ("state", agent_state(agent)),
         ("version", agent.version.clone()),
+        ("domain", agent_domain(agent).unwrap_or_default()),
         ("attributes", attributes.join(" ")),
         ("tasks", agent.tasks.to_string()),
         // Made there, and the agent has no resources for it any more.
@@ -397,12 +398,17 @@ mod tests {
             total: resources("cpus:2;cpus(eng,ops):4;disk(eng,ops)[v]:64"),
             used: resources("cpus(eng,ops):1"),
             deactivated: true,
+            domain: Some(v1::FaultDomain {
+                region: "eu-1".to_owned(),
+                zone: "b".to_owned(),
+            }),
             state: v1::AgentState::Connected.into(),
             ..agent("a", "h")
         };
         let inventory = Inventory::of(&agent).unwrap();
         let text = describe(&agent, &inventory, None);
         assert!(text.contains("connected, deactivated"), "{text}");
+        assert!(text.contains("domain     eu-1/b"), "{text}");
         let rows: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split_whitespace().collect())

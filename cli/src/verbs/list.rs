@@ -239,6 +239,7 @@ pub(crate) fn agent_rows(agents: &[v1::Agent]) -> Rows {
         Column::Number("TASKS"),
         Column::Number("CPUS"),
         Column::Number("MEM_MIB"),
+        Column::Text("DOMAIN"),
         Column::Message("ATTRIBUTES"),
     ])
     .when_empty("there are no agents; `proffer agent` runs one");
@@ -263,10 +264,17 @@ pub(crate) fn agent_rows(agents: &[v1::Agent]) -> Rows {
             agent.tasks.to_string(),
             part("cpus"),
             part("mem"),
+            agent_domain(agent).unwrap_or_else(|| "-".to_owned()),
             attributes.join(" "),
         ]);
     }
     rows
+}
+
+/// Where it stands, when it says so: `eu-1/b`.
+pub(crate) fn agent_domain(agent: &v1::Agent) -> Option<String> {
+    let domain = agent.domain.as_ref()?;
+    Some(format!("{}/{}", domain.region, domain.zone))
 }
 
 /// An agent for programs.
@@ -281,6 +289,8 @@ pub(crate) fn agent_json(agent: &v1::Agent) -> Value {
         "attributes": agent.attributes.iter()
             .map(|a| (a.name.clone(), json!(a.value)))
             .collect::<serde_json::Map<_, _>>(),
+        "region": agent.domain.as_ref().map(|domain| &domain.region),
+        "zone": agent.domain.as_ref().map(|domain| &domain.zone),
         "total": resources_json(agent.total.as_ref()),
         "used": resources_json(agent.used.as_ref()),
         "offered": resources_json(agent.offered.as_ref()),
@@ -468,6 +478,10 @@ mod tests {
             state: v1::AgentState::Connected.into(),
             total: amount(4_000),
             used: amount(300),
+            domain: Some(v1::FaultDomain {
+                region: "eu-1".to_owned(),
+                zone: "b".to_owned(),
+            }),
             attributes: vec![v1::Attribute {
                 name: "rack".to_owned(),
                 value: "b".to_owned(),
@@ -479,7 +493,17 @@ mod tests {
             text.contains("connected") && text.contains("0.3/4") && text.contains("rack:b"),
             "{text}"
         );
+        assert!(text.contains("eu-1/b  rack:b"), "{text}");
         assert_eq!(agent_json(&agent)["attributes"]["rack"], "b");
+        assert_eq!(agent_json(&agent)["region"], "eu-1");
+        assert_eq!(agent_json(&agent)["zone"], "b");
+        let bare = v1::Agent {
+            domain: None,
+            ..agent.clone()
+        };
+        let text = agent_rows(std::slice::from_ref(&bare)).render(None);
+        assert!(text.contains("-  rack:b"), "{text}");
+        assert_eq!(agent_json(&bare)["zone"], Value::Null);
         assert_eq!(agent_json(&agent)["total"]["cpus"].to_string(), "4");
     }
 }

@@ -26,6 +26,7 @@ class Writer(proffer.Scheduler):
         self.told.append("snapshot")
 
     async def on_offers(self, framework, offers):
+        self.zones = [(offer.domain.region, offer.domain.zone) for offer in offers if offer.HasField("domain")]
         await framework.launch(offers, [proffer.shell_task("t", "true", "cpus:1")])
 
     async def on_update(self, framework, status):
@@ -68,9 +69,10 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
     async def test_a_task_is_launched_and_followed_to_its_end(self):
         running = self.run_framework()
         session = await self.master.session()
-        offer = await session.offer("cpus:4;mem:64")
+        offer = await session.offer("cpus:4;mem:64", domain=v1.FaultDomain(region="eu", zone="a"))
         (task,) = await session.launches()
         self.assertEqual((task.id, offer.agent_id), ("t", "agent-1"))
+        self.assertEqual(self.author.zones, [("eu", "a")])
         await session.acknowledged(await session.tell("t", RUNNING))
         await self.finish(session, running)
         self.assertEqual(self.author.told, ["subscribed", "snapshot", "running", "finished"])

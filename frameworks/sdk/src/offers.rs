@@ -194,6 +194,7 @@ mod tests {
             host: "h".into(),
             address: "h:1".into(),
             attributes: Attributes::default(),
+            domain: None,
             resources: resources(held),
             fits: vec![],
             expires_after: std::time::Duration::from_secs(5),

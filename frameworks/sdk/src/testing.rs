@@ -343,6 +343,7 @@ impl FakeSession {
             host: "agent-1".to_owned(),
             address: "agent-1:5051".to_owned(),
             attributes: Attributes::default(),
+            domain: None,
             resources: resources.parse::<Resources>().expect("resources"),
             fits: vec![Fit {
                 demand: DemandId::new(demand).unwrap(),

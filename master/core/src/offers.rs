@@ -172,6 +172,7 @@ impl Core {
             host: description.host.clone(),
             address: description.address.clone(),
             attributes: description.attributes.clone(),
+            domain: description.domain.clone(),
             resources: grant.resources.clone(),
             fits: grant.fits.clone(),
             expires_after: lease,

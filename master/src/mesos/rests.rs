@@ -87,6 +87,7 @@ mod tests {
             host: String::new(),
             address: String::new(),
             attributes: proffer_model::Attributes::default(),
+            domain: None,
             resources: resources.parse().expect("good"),
             fits: Vec::new(),
             expires_after: Duration::ZERO,

@@ -194,6 +194,7 @@ fn offered(subscription: &mut Subscription) -> v1::OfferId {
         host: String::new(),
         address: String::new(),
         attributes: proffer_model::Attributes::default(),
+        domain: None,
         resources: "cpus:4".parse().expect("good"),
         fits: Vec::new(),
         expires_after: Duration::ZERO,

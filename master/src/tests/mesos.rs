@@ -212,6 +212,8 @@ async fn a_framework_of_mesos_launches_a_task_and_hears_of_it_until_it_acknowled
     let cpus = json!([{"name": "cpus", "type": "SCALAR", "scalar": {"value": 4.0}, "role": "*"}]);
     assert_eq!(offer["resources"], cpus);
     assert!(offer.get("allocation_info").is_none());
+    let domain = json!({"fault_domain": {"region": {"name": "eu-1"}, "zone": {"name": "b"}}});
+    assert_eq!(offer["domain"], domain);
     stream
         .launch(&master, &offer, &[task("t", &offer, 1.0)])
         .await;

@@ -11,7 +11,7 @@ use v1::session_call::Call;
 use v1::session_event::Event;
 use v1::to_agent::Message;
 
-use super::peers::{Agent, Cast, Framework, Master, launched, running, soon, status};
+use super::peers::{Agent, Cast, Framework, Master, domain, launched, running, soon, status};
 
 /// Tasks that live all the time.
 const STEADY: u64 = 100_000;
@@ -345,5 +345,23 @@ async fn operators_kill_tasks_and_end_frameworks() {
     let problem = problem_of(&again.expect_err("over already"));
     assert!(problem.is(code::FRAMEWORK_COMPLETED), "{problem}");
     assert_eq!(problem.field, "framework_id");
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frameworks_and_operators_see_where_an_agent_stands() {
+    let master = Master::start("memory").await;
+    let (mut framework, _) = Framework::connect(&master).await.subscribed("").await;
+    let mut agent = Agent::connect(&master).await;
+    agent.hello("", vec![]).await;
+    let zone = |name: &str| v1::Predicate {
+        test: Some(v1::predicate::Test::Zone(name.into())),
+    };
+    framework.demand_where("web", 1_000, vec![zone("b")]).await;
+    assert_eq!(framework.offer().await.domain, Some(domain()));
+    let mut operator = master.operator().await;
+    let listed = operator.list_agents(v1::ListAgentsRequest::default());
+    let agents = listed.await.expect("agents").into_inner().agents;
+    assert_eq!(agents[0].domain, Some(domain()));
     master.stop().await;
 }

@@ -426,6 +426,16 @@ impl Framework {
 
     /// Wants one instance of so many thousandths of a cpu.
     pub(super) async fn demand(&mut self, id: &str, milli: u64) {
+        self.demand_where(id, milli, Vec::new()).await;
+    }
+
+    /// The same on an agent that passes the tests.
+    pub(super) async fn demand_where(
+        &mut self,
+        id: &str,
+        milli: u64,
+        predicates: Vec<v1::Predicate>,
+    ) {
         self.demand_generation += 1;
         let entry = v1::DemandEntry {
             id: id.into(),
@@ -434,6 +444,7 @@ impl Framework {
                 ..v1::Shape::default()
             }),
             count: 1,
+            predicates,
             ..v1::DemandEntry::default()
         };
         let demand = v1::SetDemand {
@@ -516,6 +527,14 @@ pub(super) struct Agent {
     pub(super) epoch: u64,
 }
 
+/// Where the agents of these tests stand.
+pub(super) fn domain() -> v1::FaultDomain {
+    v1::FaultDomain {
+        region: "eu-1".into(),
+        zone: "b".into(),
+    }
+}
+
 /// A registration with four cpus.
 pub(super) fn hello(agent_id: &str, tasks: Vec<v1::AgentTask>) -> v1::Hello {
     let description = v1::AgentDescription {
@@ -523,6 +542,7 @@ pub(super) fn hello(agent_id: &str, tasks: Vec<v1::AgentTask>) -> v1::Hello {
         address: "127.0.0.1:5051".into(),
         resources: Some(cpus(4_000)),
         version: "0".into(),
+        domain: Some(domain()),
         ..v1::AgentDescription::default()
     };
     v1::Hello {

@@ -27,6 +27,7 @@ pub fn encode_mesos_offer(
             value: offer.agent.to_string(),
         },
         hostname: offer.host.clone(),
+        domain: offer.domain.as_ref().map(encode_domain),
         url: agent_url(&offer.host, &offer.address),
         resources: encode_resources(&offer.resources, form),
         attributes: encode_attributes(&offer.attributes),

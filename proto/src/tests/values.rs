@@ -576,18 +576,21 @@ fn offer() -> impl Strategy<Value = Offer> {
         (id(), any::<u32>()).prop_map(|(demand, count)| Fit { demand, count }),
         0..3,
     );
-    let place = (host(), host(), attributes());
+    let place = (host(), host(), attributes(), option::of(domain()));
     (id(), id(), id(), place, resources(), fits, duration()).prop_map(
-        |(id, role, agent, (host, address, attributes), resources, fits, expires_after)| Offer {
-            id,
-            role,
-            agent,
-            host,
-            address,
-            attributes,
-            resources,
-            fits,
-            expires_after,
+        |(id, role, agent, (host, address, attributes, domain), resources, fits, expires_after)| {
+            Offer {
+                id,
+                role,
+                agent,
+                host,
+                address,
+                attributes,
+                domain,
+                resources,
+                fits,
+                expires_after,
+            }
         },
     )
 }

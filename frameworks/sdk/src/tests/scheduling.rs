@@ -72,6 +72,7 @@ fn offer(id: &str) -> Offer {
         host: "h".into(),
         address: "h:1".into(),
         attributes: Default::default(),
+        domain: None,
         resources: Resources::new(),
         fits: vec![],
         expires_after: Duration::from_secs(5),

@@ -5,8 +5,8 @@ use proffer_master_core::effect::{
     AgentRow, ExecutorRow, Explanation, FrameworkRow, OfferRow, TaskRow,
 };
 use proffer_proto::{
-    encode_agent_state, encode_attributes, encode_drain, encode_fit, encode_limits, encode_port,
-    encode_quantities, encode_quota, encode_resources, encode_status, v1,
+    encode_agent_state, encode_attributes, encode_domain, encode_drain, encode_fit, encode_limits,
+    encode_port, encode_quantities, encode_quota, encode_resources, encode_status, v1,
 };
 
 pub(super) fn encode_agent(row: &AgentRow) -> v1::Agent {
@@ -28,6 +28,7 @@ pub(super) fn encode_agent(row: &AgentRow) -> v1::Agent {
             ends_wall_ms: row.drain_ends_wall_ms,
             ..encode_drain(drain)
         }),
+        domain: row.description.domain.as_ref().map(encode_domain),
         missing: (!row.missing.is_empty()).then(|| encode_resources(&row.missing)),
     }
 }

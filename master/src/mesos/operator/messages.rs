@@ -148,6 +148,7 @@ fn offer(row: &proffer_master_core::effect::OfferRow, snapshot: &Snapshot) -> Of
         allocation_info: Some(resource::AllocationInfo {
             role: Some(row.role.to_string()),
         }),
+        domain: description.and_then(|it| it.domain.as_ref().map(encode_domain)),
         ..Offer::default()
     }
 }

@@ -366,6 +366,7 @@ impl World {
             host: format!("host-{name}"),
             address: "127.0.0.1:5051".into(),
             attributes: Attributes::default(),
+            domain: None,
             resources: self.offered.parse().expect("good"),
             fits: self
                 .demand

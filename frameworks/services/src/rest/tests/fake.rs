@@ -299,6 +299,7 @@ impl Services {
             host: "localhost".into(),
             address: "127.0.0.1:5051".into(),
             attributes: Attributes::default(),
+            domain: None,
             resources: "cpus:4;mem:4096;ports:[31000-31999]".parse().unwrap(),
             fits,
             expires_after: Duration::from_secs(5),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proffer_model::{
-    AgentDescription, AgentId, Attributes, DemandEntry, DemandId, FrameworkId, Limits, Quantities,
-    Quota, ResourceName, Resources, Role, Shape, Time, Weight,
+    AgentDescription, AgentId, Attributes, DemandEntry, DemandId, FaultDomain, FrameworkId, Limits,
+    Quantities, Quota, ResourceName, Resources, Role, Shape, Time, Weight,
 };
 
 use crate::allocation::{Allocator, GrantedOffer, Options, Run, Scope};
@@ -55,6 +55,12 @@ pub(super) fn described(host: &str, attributes: &str) -> AgentDescription {
     }
 }
 
+/// Where an agent stands: `eu/a`, or nowhere.
+pub(super) fn domain(text: &str) -> Option<FaultDomain> {
+    let (region, zone) = text.split_once('/')?;
+    Some(FaultDomain::new(region, zone).expect(text))
+}
+
 pub(super) fn any() -> DemandEntry {
     let mut entry = DemandEntry::new(entry("any"), 1_000_000, Resources::new());
     entry.shape = Shape::Any { least: Vec::new() };
@@ -91,6 +97,16 @@ impl World {
     pub(super) fn agent(&mut self, id: &str, total: &str) {
         self.allocator
             .add_agent(&agent(id), &described(id, ""), &r(total));
+    }
+
+    /// The same, standing somewhere.
+    pub(super) fn agent_at(&mut self, id: &str, place: &str, total: &str) {
+        let description = AgentDescription {
+            domain: domain(place),
+            ..described(id, "")
+        };
+        self.allocator
+            .add_agent(&agent(id), &description, &r(total));
     }
 
     pub(super) fn framework(&mut self, id: &str, path: &str) {

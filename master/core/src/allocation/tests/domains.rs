@@ -1,0 +1,145 @@
+//! Regions and zones: what asks for them, and what is spread over them.
+
+use std::collections::BTreeMap;
+
+use proffer_model::{AgentDescription, AtMost, DemandEntry, Key, Predicate};
+
+use super::world::*;
+use crate::allocation::{GrantedOffer, Obstacle};
+
+const TOTAL: &str = "cpus:4;mem:4096";
+
+/// Two agents in each zone; the zones `a` of both regions are two. The last one does not say where it stands.
+const AGENTS: [(&str, &str); 7] = [
+    ("A1", "eu/a"),
+    ("A2", "eu/a"),
+    ("A3", "eu/b"),
+    ("A4", "eu/b"),
+    ("A5", "us/a"),
+    ("A6", "us/a"),
+    ("A7", ""),
+];
+
+fn world() -> World {
+    let mut world = World::new(1);
+    for (id, place) in AGENTS {
+        world.agent_at(id, place, TOTAL);
+    }
+    world
+}
+
+fn place_of(agent: &str) -> &'static str {
+    let found = AGENTS.iter().find(|(id, _)| *id == agent);
+    found.expect("one of them").1
+}
+
+/// How many instances were granted, by where their agents stand.
+fn by_place(offers: &[GrantedOffer]) -> BTreeMap<&'static str, u32> {
+    let mut counts = BTreeMap::new();
+    for ((_, agent), count) in fits(offers) {
+        *counts.entry(place_of(&agent)).or_default() += count;
+    }
+    counts
+}
+
+fn wants(count: u32, predicates: &[Predicate], spread: Option<(Key, u32)>) -> DemandEntry {
+    let mut wanted = shaped("web", count, "cpus:1;mem:64");
+    wanted.predicates = predicates.to_vec();
+    let bounds = spread.into_iter();
+    wanted.at_most = bounds.map(|(per, count)| AtMost { count, per }).collect();
+    wanted
+}
+
+fn region(name: &str) -> Predicate {
+    Predicate::Region(name.to_owned())
+}
+
+fn zone(name: &str) -> Predicate {
+    Predicate::Zone(name.to_owned())
+}
+
+#[test]
+fn predicates_choose_regions_and_zones() {
+    let not = |inner| Predicate::Not(Box::new(inner));
+    let table: [(&[Predicate], &[&str]); 6] = [
+        (&[region("eu")], &["eu/a", "eu/b"]),
+        (&[zone("a")], &["eu/a", "us/a"]),
+        (&[region("eu"), zone("a")], &["eu/a"]),
+        (&[not(region("eu"))], &["", "us/a"]),
+        (&[not(zone("a"))], &["", "eu/b"]),
+        (&[region("a")], &[]),
+    ];
+    for (predicates, places) in table {
+        let mut world = world();
+        world.demand("f", "r", &[wants(100, predicates, None)]);
+        let found = by_place(&world.changed());
+        let found: Vec<&str> = found.keys().copied().collect();
+        assert_eq!(found, places, "{predicates:?}");
+    }
+}
+
+#[test]
+fn what_is_spread_over_zones_and_regions_has_so_many_in_each() {
+    // Who does not say where it stands, stands alone.
+    let table: [(Key, u32, &[(&str, u32)]); 4] = [
+        (
+            Key::Zone,
+            1,
+            &[("", 1), ("eu/a", 1), ("eu/b", 1), ("us/a", 1)],
+        ),
+        (
+            Key::Zone,
+            3,
+            &[("", 3), ("eu/a", 3), ("eu/b", 3), ("us/a", 3)],
+        ),
+        (Key::Region, 1, &[("", 1), ("eu", 1), ("us", 1)]),
+        (Key::Region, 3, &[("", 3), ("eu", 3), ("us", 3)]),
+    ];
+    for (key, count, expected) in table {
+        let mut world = world();
+        world.demand("f", "r", &[wants(100, &[], Some((key.clone(), count)))]);
+        let mut found = BTreeMap::new();
+        for (place, count) in by_place(&world.changed()) {
+            let place = match key {
+                Key::Region => place.split('/').next().expect("one at least"),
+                _ => place,
+            };
+            *found.entry(place).or_default() += count;
+        }
+        let found: Vec<(&str, u32)> = found.into_iter().collect();
+        assert_eq!(found, expected, "{count} in each {key:?}");
+        let why = world
+            .allocator
+            .explain(&framework("f"), &role("r"), &entry("web"));
+        let why = why.expect("it is there").agents;
+        assert_eq!(why.get(&Obstacle::AtMost(0)), Some(&7), "{key:?}: {why:?}");
+    }
+}
+
+/// `A1` says that it stands elsewhere.
+fn moves(world: &mut World, place: &str) {
+    let description = AgentDescription {
+        domain: domain(place),
+        ..described("A1", "")
+    };
+    let (id, total) = (agent("A1"), r(TOTAL));
+    world.allocator.set_agent(&id, &description, &total);
+}
+
+#[test]
+fn a_zone_that_is_told_later_counts_from_then() {
+    let mut world = World::new(1);
+    world.agent_at("A1", "", TOTAL);
+    world.agent_at("A2", "eu/b", TOTAL);
+    let wanted = wants(2, &[region("eu")], Some((Key::Zone, 1)));
+    world.demand("f", "r", &[wanted]);
+    assert_eq!(fits(&world.changed()).len(), 1);
+    // In the zone that has one: it is what is wanted, and there is no room.
+    moves(&mut world, "eu/b");
+    assert!(world.changed().is_empty());
+    moves(&mut world, "eu/c");
+    assert_eq!(
+        fits(&world.changed()),
+        BTreeMap::from([(("web".to_owned(), "A1".to_owned()), 1)])
+    );
+}
