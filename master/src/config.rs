@@ -3,11 +3,14 @@
 //! [`Options`] are what was said (flags over environment over file), [`Config`] is what holds. Nothing here opens or
 //! binds anything, so that `--check-config` can be trusted to change nothing.
 
+mod allocation;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use proffer_leader::{SESSION_TIMEOUT_MAX, SESSION_TIMEOUT_MIN};
+use proffer_master_core::allocation::Placement;
 use proffer_model::{Leader, Problem, code};
 use proffer_server::auth::default_token_path;
 use proffer_server::config::{DurationText, Text};
@@ -16,6 +19,7 @@ use proffer_server::{layered, listen};
 use serde::Deserialize;
 
 use crate::store::StoreUrl;
+use allocation::Least;
 
 /// The port of the API unless `listen` says otherwise.
 pub const API_PORT: u16 = 5050;
@@ -72,6 +76,25 @@ pub struct Options {
         value_name = "COUNT"
     )]
     pub operations_per_second: Option<u64>,
+    /// Resources that do not count for fair shares, such as gpus; several with commas between them [default: none]
+    #[arg(
+        long,
+        env = "PROFFER_MASTER_SHARE_EXCLUDED",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    pub share_excluded: Option<Vec<String>>,
+    /// Which agents are offered first to who says what it needs: spread (the emptiest) or bin-pack (the fullest on which it
+    /// fits) [default: spread]
+    #[arg(long, env = "PROFFER_MASTER_PLACEMENT", value_name = "PLACEMENT")]
+    pub placement: Option<Text<Placement>>,
+    /// What an offer of whatever is free holds at least, unless its framework says so itself: one of these; empty: anything
+    /// [default: cpus:0.01|mem:32]
+    #[arg(long, env = "PROFFER_MASTER_OFFER_LEAST", value_name = "AMOUNTS")]
+    pub offer_least: Option<Text<Least>>,
+    /// How long a framework waits for something large before an agent is kept free for it [default: 30s]
+    #[arg(long, env = "PROFFER_MASTER_EARMARK_AFTER", value_name = "DURATION")]
+    pub earmark_after: Option<DurationText>,
     /// Serve Mesos's v1 scheduler API on the API's address too [default: true]
     #[arg(
         long,
@@ -125,6 +148,10 @@ layered!(Options {
     unreachable_after,
     calls_per_second,
     operations_per_second,
+    share_excluded,
+    placement,
+    offer_least,
+    earmark_after,
     mesos_api,
     token_file,
     insecure_allow_unauthenticated,
@@ -167,6 +194,7 @@ pub struct Config {
 impl Config {
     /// Checks what was said and fills in the rest. The problem's field is the key at fault.
     pub fn from_options(options: Options) -> Result<Self, Problem> {
+        let allocation = allocation::options(&options)?;
         let plaintext = options.insecure_allow_plaintext.unwrap_or_default();
         let on_loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let api = options.listen.unwrap_or_else(|| on_loopback(API_PORT));
@@ -202,6 +230,7 @@ impl Config {
         core.operations_per_second = options
             .operations_per_second
             .unwrap_or(core.operations_per_second);
+        core.allocation = allocation;
         core.validate()?;
         if let Some(level) = &options.log_level {
             log::check_level(level)?;

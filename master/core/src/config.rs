@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use proffer_model::{Problem, code, limits};
 
+use crate::allocation;
+
 /// The settings of a core; they do not change within a term.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -42,6 +44,8 @@ pub struct Config {
     pub calls_per_second: u64,
     /// Operations that the accepts of a framework may hold in a second, each task of a group one; the same.
     pub operations_per_second: u64,
+    /// How offers are made; the seed is not looked at.
+    pub allocation: allocation::Options,
 }
 
 impl Default for Config {
@@ -64,6 +68,7 @@ impl Default for Config {
             loss_hold: Duration::from_secs(600),
             calls_per_second: 10_000,
             operations_per_second: 100_000,
+            allocation: allocation::Options::default(),
         }
     }
 }
@@ -81,6 +86,7 @@ impl Config {
             ("shaped_offer_lease", self.shaped_offer_lease),
             ("any_offer_lease", self.any_offer_lease),
             ("allocation_sweep", self.allocation_sweep),
+            ("earmark_after", self.allocation.earmark_after),
         ] {
             if value < Duration::from_millis(10) {
                 return wrong(field, "it is shorter than 10 ms", "give a second or more");
@@ -119,12 +125,36 @@ impl Config {
                 return wrong(field, "it is 0", "give a number of 1 or more");
             }
         }
-        Ok(())
+        check_allocation(&self.allocation)
     }
+}
+
+fn check_allocation(options: &allocation::Options) -> Result<(), Problem> {
+    let wrong = |field: &str, message: String| {
+        Err(Problem::new(code::CONFIG_INVALID, message).field(field))
+    };
+    if options.earmark_after > limits::DURATION_MAX {
+        return wrong("earmark_after", "it is longer than 365 days".to_owned());
+    }
+    for (field, len, most) in [
+        (
+            "share_excluded",
+            options.share_excluded.len(),
+            limits::RESOURCE_NAMES_MAX,
+        ),
+        ("offer_least", options.least.len(), limits::LEAST_MAX),
+    ] {
+        if len > most {
+            return wrong(field, format!("there are {len} of them, more than {most}"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use proffer_model::Quantities;
+
     use super::*;
 
     #[test]
@@ -172,6 +202,26 @@ mod tests {
                 "recovery_percent",
                 Config {
                     recovery_percent: 101,
+                    ..good.clone()
+                },
+            ),
+            (
+                "earmark_after",
+                Config {
+                    allocation: allocation::Options {
+                        earmark_after: zero,
+                        ..good.allocation.clone()
+                    },
+                    ..good.clone()
+                },
+            ),
+            (
+                "offer_least",
+                Config {
+                    allocation: allocation::Options {
+                        least: vec![Quantities::new(); limits::LEAST_MAX + 1],
+                        ..good.allocation.clone()
+                    },
                     ..good.clone()
                 },
             ),

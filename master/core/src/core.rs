@@ -90,7 +90,7 @@ impl Core {
         let [a, b, c, d, e, f, g, h, ..] = seed;
         let options = Options {
             seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            ..Options::default()
+            ..config.allocation.clone()
         };
         let triggers = Triggers::new(
             awaited,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proffer_model::code;
 use proffer_proto::{problem_of, v1};
+use proffer_server::config::ConfigFile;
 use v1::change::Change;
 use v1::session_call::Call;
 use v1::session_event::Event;
@@ -363,5 +364,63 @@ async fn frameworks_and_operators_see_where_an_agent_stands() {
     let listed = operator.list_agents(v1::ListAgentsRequest::default());
     let agents = listed.await.expect("agents").into_inner().agents;
     assert_eq!(agents[0].domain, Some(domain()));
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_offers_as_its_configuration_says() {
+    let file = "listen = '127.0.0.1:0'\nstore = 'memory'\nplacement = 'bin-pack'\nshare_excluded = ['cpus']\noffer_least = 'cpus:8'";
+    let options = ConfigFile::new("master.toml", file).parse();
+    let master = Master::start_with(options.expect("good"))
+        .await
+        .expect("a master");
+    let mut agents = Vec::new();
+    for _ in 0..4 {
+        let mut agent = Agent::connect(&master).await;
+        agent.hello("", vec![]).await;
+        agents.push(agent);
+    }
+    let mut operator = master.operator().await;
+    let all_are_there = async {
+        loop {
+            let asked = v1::ListAgentsRequest::default();
+            let listed = operator.list_agents(asked).await.expect("agents");
+            let agents = listed.get_ref().agents.iter();
+            if agents
+                .filter(|agent| agent.state() == v1::AgentState::Connected)
+                .count()
+                == 4
+            {
+                break;
+            }
+        }
+    };
+    soon("all agents are connected", all_are_there).await;
+    // To spread them would take an agent for each.
+    let (mut framework, _) = Framework::connect(&master).await.subscribed("").await;
+    let mut hosts = BTreeSet::new();
+    for name in ["a", "b", "c", "d"] {
+        framework.demand_one_cpu(name).await;
+        let offer = framework.offer().await;
+        framework.launch(&offer, name).await;
+        hosts.insert(offer.agent_id);
+    }
+    assert_eq!(hosts.len(), 1, "{hosts:?}");
+    let roles = operator.list_roles(v1::ListRolesRequest::default()).await;
+    let roles = roles.expect("roles").into_inner().roles;
+    let held = roles[0].held.clone().expect("held").scalars[0].clone();
+    assert_eq!((held.name.as_str(), held.milli), ("cpus", 4_000));
+    assert_eq!(roles[0].share_billionths, 0, "cpus do not count");
+
+    // Three agents are free, with four cpus each, and whoever takes anything is offered eight at least.
+    let (mut other, subscribed) = Framework::connect(&master).await.subscribed("").await;
+    other.demand_anything().await;
+    let asked = v1::ExplainDemandRequest {
+        framework_id: subscribed.framework_id,
+    };
+    let explained = operator.explain_demand(asked).await.expect("explained");
+    let obstacles = &explained.get_ref().entries[0].obstacles;
+    let few = obstacles.iter().find(|one| one.reason == "below_least");
+    assert_eq!(few.expect("it is why").agents, 4, "{obstacles:?}");
     master.stop().await;
 }

@@ -81,7 +81,8 @@ impl Master {
         started.await.expect("a master")
     }
 
-    async fn start_with(options: Options) -> Result<Self, Problem> {
+    /// With everything else as it is said.
+    pub(super) async fn start_with(options: Options) -> Result<Self, Problem> {
         let directory = tempfile::tempdir().expect("a directory");
         let token_file = directory.path().join("token");
         let config = Config::from_options(Options {
@@ -436,7 +437,6 @@ impl Framework {
         milli: u64,
         predicates: Vec<v1::Predicate>,
     ) {
-        self.demand_generation += 1;
         let entry = v1::DemandEntry {
             id: id.into(),
             shape: Some(v1::Shape {
@@ -447,6 +447,21 @@ impl Framework {
             predicates,
             ..v1::DemandEntry::default()
         };
+        self.demand_entry(entry).await;
+    }
+
+    /// Wants an offer of whatever is free.
+    pub(super) async fn demand_anything(&mut self) {
+        let entry = v1::DemandEntry {
+            id: "any".into(),
+            count: 1,
+            ..v1::DemandEntry::default()
+        };
+        self.demand_entry(entry).await;
+    }
+
+    async fn demand_entry(&mut self, entry: v1::DemandEntry) {
+        self.demand_generation += 1;
         let demand = v1::SetDemand {
             role: "*".into(),
             generation: self.demand_generation,

@@ -1,14 +1,16 @@
 //! What goes into the allocator and what comes out of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::time::Duration;
 
 use proffer_model::{
-    AgentId, Fit, FrameworkId, Quantities, Quota, ResourceName, Resources, Role, Weight,
+    AgentId, Fit, FrameworkId, Problem, Quantities, Quota, ResourceName, Resources, Role, Weight,
+    code,
 };
 
 /// How the allocator is to work.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Decides the order of agents: the same seed and the same calls give the same grants.
     pub seed: u64,
@@ -47,6 +49,21 @@ pub enum Placement {
     Spread,
     /// The fullest on which it fits.
     BinPack,
+}
+
+impl FromStr for Placement {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        match text {
+            "spread" => Ok(Self::Spread),
+            "bin-pack" => Ok(Self::BinPack),
+            _ => {
+                let message = format!("{text:?} is not a placement");
+                Err(Problem::new(code::FIELD_INVALID, message).hint("write spread or bin-pack"))
+            }
+        }
+    }
 }
 
 /// What a run looks at.
