@@ -29,6 +29,10 @@ pub(crate) enum Change {
     CreateVolumes(v1::CreateVolumesRequest),
     /// Destroys volumes.
     DestroyVolumes(v1::DestroyVolumesRequest),
+    /// Makes a volume larger.
+    GrowVolume(v1::GrowVolumeRequest),
+    /// Makes a volume smaller.
+    ShrinkVolume(v1::ShrinkVolumeRequest),
     /// Offers nothing of an agent any more.
     DeactivateAgent(v1::DeactivateAgentRequest),
     /// Offers of an agent again.

@@ -106,7 +106,7 @@ pub(crate) enum Command {
     /// Take a reservation away.
     #[command(after_help = examples::UNRESERVE)]
     Unreserve(UnreserveArgs),
-    /// Make and destroy persistent volumes.
+    /// Make, resize and destroy persistent volumes.
     #[command(subcommand, after_help = examples::VOLUME)]
     Volume(VolumeVerb),
 

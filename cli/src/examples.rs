@@ -153,6 +153,8 @@ pub(crate) const VOLUME: &str = "\
 Examples:
   proffer reserve host-7 --role db 'disk:10240'
   proffer volume create host-7 --role db --id data --size 4096
+  proffer volume create host-7 --role db --id models --size 512 --shared
+  proffer volume grow host-7 --id data --by 1024
   proffer volume rm host-7 --id data                    and all that is in it";
 
 /// Below `proffer master --help`.

@@ -78,6 +78,7 @@ impl Inventory {
         id: &VolumeId,
         milli: u64,
         source: Option<&DiskSource>,
+        is_shared: bool,
     ) -> Result<Resources, Problem> {
         let disk = |there: &&ResourceKind| {
             there.name.as_str() == "disk"
@@ -109,6 +110,7 @@ impl Inventory {
                 principal: None,
             }),
         });
+        kind.is_shared = is_shared;
         let mut volume = Resources::new();
         volume.insert(kind, Amount::Scalar(milli))?;
         Ok(volume)
@@ -310,7 +312,8 @@ mod tests {
         );
         let id = VolumeId::new("w").unwrap();
         let create = |milli, source: Option<&DiskSource>| {
-            agent.to_create(&role("eng"), &id, milli, source).unwrap()
+            let of = role("eng");
+            agent.to_create(&of, &id, milli, source, false).unwrap()
         };
         assert_eq!(create(10_000, None), resources("disk(eng,amy)[w]:10"));
         assert_eq!(create(21_000, None), resources("disk(eng,ops)[w]:21"));
@@ -322,6 +325,8 @@ mod tests {
             create(5_000, Some(&ssd)),
             resources("disk(eng)@PATH:/ssd[w]:5")
         );
+        let shared = agent.to_create(&role("eng"), &id, 10_000, None, true);
+        assert_eq!(shared.unwrap(), resources("disk(eng,amy)[w]<SHARED>:10"));
         let v = VolumeId::new("v").unwrap();
         let problem = agent.volume(&v, None).unwrap_err();
         assert_eq!(problem.field, "role");

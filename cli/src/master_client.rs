@@ -222,6 +222,8 @@ impl MasterClient {
             Change::Unreserve(asked) => done(operator.unreserve(asked)).await,
             Change::CreateVolumes(asked) => done(operator.create_volumes(asked)).await,
             Change::DestroyVolumes(asked) => done(operator.destroy_volumes(asked)).await,
+            Change::GrowVolume(asked) => done(operator.grow_volume(asked)).await,
+            Change::ShrinkVolume(asked) => done(operator.shrink_volume(asked)).await,
             Change::DeactivateAgent(asked) => done(operator.deactivate_agent(asked)).await,
             Change::ReactivateAgent(asked) => done(operator.reactivate_agent(asked)).await,
             Change::DrainAgent(asked) => done(operator.drain_agent(asked)).await,

@@ -128,6 +128,8 @@ mod tests {
             "Unreserve",
             "CreateVolumes",
             "DestroyVolumes",
+            "GrowVolume",
+            "ShrinkVolume",
             "DeactivateAgent",
             "ReactivateAgent",
             "DrainAgent",

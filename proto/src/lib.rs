@@ -46,6 +46,7 @@ pub use kept_volume::{
 };
 pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
 pub use offer::{decode_offer, encode_fit, encode_offer};
+pub use operation::decode_volume_change;
 pub use operator::{decode_agent_state, decode_kill_task, encode_agent_state};
 pub use problem::{decode_problem, encode_problem, problem_of, status_of};
 pub use quota::{decode_deadline, decode_quota, decode_weight, encode_drain, encode_quota};

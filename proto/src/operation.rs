@@ -137,19 +137,19 @@ fn decode_some(resources: v1::Resources) -> Result<Resources, Problem> {
 fn decode_grow(grow: &v1::GrowVolume) -> Result<Operation, Problem> {
     Ok(Operation::Grow {
         volume: decode_id(&grow.volume_id, "volume_id")?,
-        milli: decode_milli(grow.milli)?,
+        milli: decode_volume_change(grow.milli)?,
     })
 }
 
 fn decode_shrink(shrink: &v1::ShrinkVolume) -> Result<Operation, Problem> {
     Ok(Operation::Shrink {
         volume: decode_id(&shrink.volume_id, "volume_id")?,
-        milli: decode_milli(shrink.milli)?,
+        milli: decode_volume_change(shrink.milli)?,
     })
 }
 
-/// By how much a volume is to change.
-fn decode_milli(milli: u64) -> Result<u64, Problem> {
+/// By how much a volume is to change, in thousandths of MB; something at least.
+pub fn decode_volume_change(milli: u64) -> Result<u64, Problem> {
     match milli {
         0 => Err(missing("milli").hint("say by how many thousandths of MB")),
         1..=SCALAR_MILLI_MAX => Ok(milli),

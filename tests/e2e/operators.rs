@@ -283,6 +283,39 @@ fn weights_order_who_comes_first_also_after_a_kill_of_the_master() {
     });
 }
 
+/// With a volume `data` of 100 MiB, and 400 MiB of disk beside it, which is so again in the end.
+fn volumes_are_resized(cluster: &Cluster, agent: &str) {
+    let resize = |verb: &'static str, id: &'static str, by: &'static str| {
+        ["volume", verb, agent, "--id", id, "--by", by]
+    };
+    let size = |shown: &Value, id: &str| {
+        let mut items = shown["special"].as_array().expect("a list").iter();
+        let item = items.find(|item| item["volume_id"] == id);
+        let item = item.expect("the volume");
+        (item["disk_mib"].clone(), item["shared"] == true)
+    };
+    let shown = tell(cluster, &resize("grow", "data", "50.5"));
+    assert_eq!(size(&shown, "data"), (json!(150.5), false));
+    let shown = tell(cluster, &resize("shrink", "data", "50.5"));
+    assert_eq!(size(&shown, "data"), (json!(100), false));
+    let create = [
+        "--role", "eng", "--id", "common", "--size", "10", "--shared",
+    ];
+    let create = [&["volume", "create", agent], &create[..]].concat();
+    let shown = tell(cluster, &create);
+    assert_eq!(size(&shown, "common"), (json!(10), true));
+    for (arguments, exit, code) in [
+        (resize("grow", "data", "400"), 5, "resources.not_free"),
+        (resize("shrink", "data", "100"), 2, "volume.invalid"),
+        (resize("grow", "data", "0"), 2, "field.missing"),
+        (resize("grow", "common", "1"), 2, "volume.invalid"),
+        (resize("shrink", "none", "1"), 4, "volume.unknown"),
+    ] {
+        refused(cluster, &arguments, exit, code);
+    }
+    tell(cluster, &["volume", "rm", agent, "--id", "common"]);
+}
+
 #[test]
 fn reservations_and_volumes_are_made_refused_kept_and_taken_away() {
     let mut cluster = Cluster::new();
@@ -373,6 +406,7 @@ fn reservations_and_volumes_are_made_refused_kept_and_taken_away() {
         (&json!(100), &json!("eng"))
     );
     refused(&cluster, &create("eng", "50"), 5, "volume.exists");
+    volumes_are_resized(&cluster, agent);
     let all_disk = ["unreserve", agent, "disk:500", "--role", "eng"];
     refused(&cluster, &all_disk, 5, "resources.not_free");
     let roles = tell(&cluster, &["role", "show", "eng"]);

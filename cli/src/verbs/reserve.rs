@@ -1,4 +1,4 @@
-//! `proffer reserve`, `unreserve`, `volume create`, `volume rm`: what operators do to what is free on an agent.
+//! `proffer reserve`, `unreserve`, `volume create|grow|shrink|rm`: what operators do to what is free on an agent.
 //!
 //! People say how much of what; here it is found in what the agent has, because the master wants it exactly
 //! ([`crate::inventory`]). Whether it may be is the master's to say.
@@ -56,6 +56,10 @@ pub(crate) struct UnreserveArgs {
 pub(crate) enum VolumeVerb {
     /// Make a volume of disk that is reserved for a role; what tasks write there stays when they have ended.
     Create(CreateArgs),
+    /// Make a volume larger that no task uses, of free disk of the same reservation.
+    Grow(ResizeArgs),
+    /// Make a volume smaller that no task uses; what it was larger is free disk of the same reservation.
+    Shrink(ResizeArgs),
     /// Destroy a volume that no task uses, with all that is in it.
     Rm(RemoveArgs),
 }
@@ -77,6 +81,29 @@ pub(crate) struct CreateArgs {
     /// On which disk, such as PATH:/ssd or MOUNT:/mnt/a [default: the agent's own]
     #[arg(long, value_name = "DISK", value_parser = parse_source)]
     disk: Option<DiskSource>,
+    /// Let several tasks use it at once. It keeps its size.
+    #[arg(long)]
+    shared: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Which volume is to have another size.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResizeArgs {
+    /// The agent's id, a part of it that no other has, or its host when that has one agent.
+    agent: String,
+    /// The volume's id.
+    #[arg(long)]
+    id: VolumeId,
+    /// Whose it is, where several roles have one of this id.
+    #[arg(long)]
+    role: Option<Role>,
+    /// By how much, in MiB.
+    #[arg(long, value_name = "MIB", value_parser = parse_milli, allow_negative_numbers = true)]
+    by: u64,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -105,6 +132,7 @@ impl VolumeVerb {
     pub(crate) fn format(&self) -> Format {
         match self {
             Self::Create(args) => args.output.output,
+            Self::Grow(args) | Self::Shrink(args) => args.output.output,
             Self::Rm(args) => args.output.output,
         }
     }
@@ -141,17 +169,41 @@ pub(crate) async fn unreserve(args: UnreserveArgs) -> Outcome {
     convert(&args.client, &args.agent, args.output, what, change).await
 }
 
-/// Makes or destroys a volume.
+/// Makes, resizes or destroys a volume.
 pub(crate) async fn volume(verb: VolumeVerb) -> Outcome {
     match verb {
         VolumeVerb::Create(args) => {
-            let disk = args.disk.as_ref();
-            let what =
-                |inventory: &Inventory| inventory.to_create(&args.role, &args.id, args.size, disk);
+            let what = |inventory: &Inventory| {
+                let disk = args.disk.as_ref();
+                let size = args.size;
+                inventory.to_create(&args.role, &args.id, size, disk, args.shared)
+            };
             let change = |agent_id, volumes| {
                 Change::CreateVolumes(v1::CreateVolumesRequest { agent_id, volumes })
             };
             convert(&args.client, &args.agent, args.output, what, change).await
+        }
+        VolumeVerb::Grow(args) => {
+            let change = |agent_id, role, volume_id, milli| {
+                Change::GrowVolume(v1::GrowVolumeRequest {
+                    agent_id,
+                    role,
+                    volume_id,
+                    milli,
+                })
+            };
+            resize(args, change).await
+        }
+        VolumeVerb::Shrink(args) => {
+            let change = |agent_id, role, volume_id, milli| {
+                Change::ShrinkVolume(v1::ShrinkVolumeRequest {
+                    agent_id,
+                    role,
+                    volume_id,
+                    milli,
+                })
+            };
+            resize(args, change).await
         }
         VolumeVerb::Rm(args) => {
             let what = |inventory: &Inventory| inventory.volume(&args.id, args.role.as_ref());
@@ -161,6 +213,21 @@ pub(crate) async fn volume(verb: VolumeVerb) -> Outcome {
             convert(&args.client, &args.agent, args.output, what, change).await
         }
     }
+}
+
+/// Finds whose volume is meant, has the master change it, and shows the agent as it is then.
+async fn resize(
+    args: ResizeArgs,
+    change: impl FnOnce(String, String, String, u64) -> Change,
+) -> Outcome {
+    let agent = find(&args.client, &args.agent).await?;
+    let volume = Inventory::of(&agent)?.volume(&args.id, args.role.as_ref())?;
+    let mut kinds = volume.special().map(|(kind, _)| kind);
+    let role = kinds.next().and_then(|kind| kind.reserved_to());
+    let role = role.map(ToString::to_string).unwrap_or_default();
+    let change = change(agent.id.clone(), role, args.id.to_string(), args.by);
+    let master = change.make(&args.client).await.map_err(with_own_hint)?;
+    show_after(master, &agent.id, args.output).await
 }
 
 /// Finds what is meant on the agent, has the master change it, and shows the agent as it is then.
@@ -246,6 +313,10 @@ mod tests {
             "proffer volume create a --role eng --id a/b --size 5",
             "proffer volume create a --role eng --id v --size 5g",
             "proffer volume rm a",
+            "proffer volume grow a --id v",
+            "proffer volume grow a --by 5",
+            "proffer volume grow a --id v --by -5",
+            "proffer volume shrink a --id v --by much",
         ] {
             assert!(Cli::try_parse_from(words(line)).is_err(), "{line}");
         }

@@ -9,7 +9,7 @@ use proffer_model::operation::Operation;
 use proffer_model::session::Call;
 use proffer_model::{
     AgentId, DemandId, FrameworkId, Generation, Principal, Problem, Quota, Role, StateKey, TaskId,
-    Weight,
+    VolumeId, Weight,
 };
 
 /// One connection of an agent; numbered by the shell, never used again within a term.
@@ -273,6 +273,17 @@ pub enum OperatorCall {
         /// What.
         operation: Operation,
     },
+    /// Makes a volume larger or smaller that no task uses.
+    ResizeVolume {
+        /// Where.
+        agent: AgentId,
+        /// Whose: of a role each volume of an agent has an id of its own.
+        role: Role,
+        /// Which.
+        volume: VolumeId,
+        /// How.
+        resize: Resize,
+    },
     /// Nothing is offered of an agent any more.
     DeactivateAgent {
         /// Which.
@@ -304,4 +315,13 @@ pub enum OperatorCall {
         /// Which.
         framework: FrameworkId,
     },
+}
+
+/// How the size of a volume is to change, in thousandths of MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// By so much, of free disk of the same reservation.
+    Grow(u64),
+    /// By so much.
+    Shrink(u64),
 }

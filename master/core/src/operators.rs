@@ -7,17 +7,18 @@ use proffer_model::operation::Operation;
 use proffer_model::registry::{AgentEntry, Operation as Change};
 use proffer_model::resources::Conversion;
 use proffer_model::{
-    AgentId, AgentState, FrameworkId, OfferId, Principal, Problem, Resources, Role, TaskId, Weight,
-    code,
+    AgentId, AgentState, FrameworkId, OfferId, Principal, Problem, ResourceKind, Resources, Role,
+    TaskId, VolumeId, Weight, code,
 };
 
+use crate::agents::Agent;
 use crate::amounts::exclusive;
 use crate::conversions::{
     check_creation, check_destruction, check_made, check_principals, not_there, stamped,
 };
 use crate::core::Core;
 use crate::effect::{Effect, Fact, OfferEnd, Reply};
-use crate::event::{OperatorCall, RequestId};
+use crate::event::{OperatorCall, RequestId, Resize};
 use crate::frameworks::{completed, unknown};
 use crate::limits::ROLE_SETTINGS_MAX;
 
@@ -41,6 +42,12 @@ impl Core {
             OperatorCall::Operate { agent, operation } => {
                 self.operate_on_agent(principal, &agent, operation)
             }
+            OperatorCall::ResizeVolume {
+                agent,
+                role,
+                volume,
+                resize,
+            } => self.resize_volume(&agent, &role, &volume, resize),
             OperatorCall::DeactivateAgent { agent } => self.deactivate(&agent),
             OperatorCall::DrainAgent { agent, deadline } => self.drain(&agent, deadline),
             OperatorCall::ReactivateAgent { agent } => self.reactivate(&agent),
@@ -94,21 +101,7 @@ impl Core {
         agent: &AgentId,
         operation: Operation,
     ) -> Result<(), Problem> {
-        self.check_store_keeps_up()?;
-        let known = self
-            .agents
-            .by_id
-            .get(agent)
-            .ok_or_else(|| unknown_agent(agent))?;
-        if !known.is_settled || known.state == AgentState::Unreachable {
-            let message = format!(
-                "agent {agent} is {}: what it runs is not known",
-                known.state
-            );
-            return Err(Problem::new(code::AGENT_AWAY, message)
-                .field("agent_id")
-                .hint("wait until it is connected"));
-        }
+        let known = self.operable(agent)?;
         let conversion = match operation {
             Operation::Reserve(resources) => {
                 let resources = stamped(&resources, principal)?;
@@ -138,10 +131,70 @@ impl Core {
                 Err(Problem::new(code::FIELD_INVALID, message))
             }
         }?;
-        self.check_outcome(agent, &conversion)?;
+        self.convert_free(agent, &conversion)
+    }
+
+    /// A volume that no task uses becomes larger or smaller; offers that hold it are taken back.
+    fn resize_volume(
+        &mut self,
+        agent: &AgentId,
+        role: &Role,
+        volume: &VolumeId,
+        resize: Resize,
+    ) -> Result<(), Problem> {
+        let known = self.operable(agent)?;
+        let is_it = |kind: &ResourceKind| {
+            kind.reserved_to() == Some(role) && kind.volume().is_some_and(|it| it.id == *volume)
+        };
+        let found = known.total.volumes().find(|(kind, ..)| is_it(kind));
+        let Some((kind, _, amount)) = found else {
+            let message = format!("agent {agent} has no volume {volume} of role {role}");
+            return Err(Problem::new(code::VOLUME_UNKNOWN, message)
+                .field("volume_id")
+                .hint("list the agents: each has its volumes among its resources"));
+        };
+        if known.used.volumes().any(|(kind, ..)| is_it(kind)) {
+            let message = format!("a task uses volume {volume}");
+            return Err(Problem::new(code::VOLUME_IN_USE, message)
+                .field("volume_id")
+                .hint("end the task first"));
+        }
+        let mut alone = Resources::new();
+        alone.insert(kind.clone(), amount.clone())?;
+        let conversion = match resize {
+            Resize::Grow(milli) => Conversion::grow(&alone, volume, milli),
+            Resize::Shrink(milli) => Conversion::shrink(&alone, volume, milli),
+        };
+        let conversion = conversion.map_err(|problem| match problem.field.as_str() {
+            "volume" => problem.field("volume_id"),
+            _ => problem,
+        })?;
+        self.convert_free(agent, &conversion)
+    }
+
+    /// An agent of which it is known what its tasks hold.
+    fn operable(&self, agent: &AgentId) -> Result<&Agent, Problem> {
+        self.check_store_keeps_up()?;
+        let known = self.agents.by_id.get(agent);
+        let known = known.ok_or_else(|| unknown_agent(agent))?;
+        if known.is_settled && known.state != AgentState::Unreachable {
+            return Ok(known);
+        }
+        let message = format!(
+            "agent {agent} is {}: what it runs is not known",
+            known.state
+        );
+        Err(Problem::new(code::AGENT_AWAY, message)
+            .field("agent_id")
+            .hint("wait until it is connected"))
+    }
+
+    /// Takes back what holds it, and makes it so.
+    fn convert_free(&mut self, agent: &AgentId, conversion: &Conversion) -> Result<(), Problem> {
+        self.check_outcome(agent, conversion)?;
         self.make_free(agent, &conversion.from)?;
         self.rescind_volumes(agent, &conversion.from);
-        self.convert_agent(agent, &conversion);
+        self.convert_agent(agent, conversion);
         Ok(())
     }
 

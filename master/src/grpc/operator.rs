@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use proffer_master_core::effect::Reply;
-use proffer_master_core::event::{DemandPart, OperatorCall};
+use proffer_master_core::event::{DemandPart, OperatorCall, Resize};
 use proffer_model::operation::Operation;
 use proffer_model::{Epoch, FrameworkId, Problem, Resources, code};
 use proffer_proto::{
-    decode_deadline, decode_kill_task, decode_quota, decode_resources, decode_weight,
-    encode_leader, status_of, v1,
+    decode_deadline, decode_kill_task, decode_quota, decode_resources, decode_volume_change,
+    decode_weight, encode_leader, status_of, v1,
 };
 use proffer_server::auth::{Action, Object, authorize};
 use tokio::sync::Semaphore;
@@ -341,6 +341,36 @@ impl v1::operator_server::Operator for OperatorService {
         self.operate(request, |asked| {
             let volumes = decode_some(asked.volumes, "volumes")?;
             on_agent(&asked.agent_id, Operation::Destroy(volumes))
+        })
+        .await
+    }
+
+    async fn grow_volume(
+        &self,
+        request: Request<v1::GrowVolumeRequest>,
+    ) -> Result<Response<v1::GrowVolumeResponse>, Status> {
+        self.operate(request, |asked| {
+            Ok(OperatorCall::ResizeVolume {
+                agent: decode_id(&asked.agent_id, "agent_id")?,
+                role: decode_id(&asked.role, "role")?,
+                volume: decode_id(&asked.volume_id, "volume_id")?,
+                resize: Resize::Grow(decode_volume_change(asked.milli)?),
+            })
+        })
+        .await
+    }
+
+    async fn shrink_volume(
+        &self,
+        request: Request<v1::ShrinkVolumeRequest>,
+    ) -> Result<Response<v1::ShrinkVolumeResponse>, Status> {
+        self.operate(request, |asked| {
+            Ok(OperatorCall::ResizeVolume {
+                agent: decode_id(&asked.agent_id, "agent_id")?,
+                role: decode_id(&asked.role, "role")?,
+                volume: decode_id(&asked.volume_id, "volume_id")?,
+                resize: Resize::Shrink(decode_volume_change(asked.milli)?),
+            })
         })
         .await
     }

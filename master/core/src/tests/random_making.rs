@@ -9,7 +9,7 @@ use proffer_model::resources::Amount;
 use proffer_model::{AgentId, Limits, Offer, Quota, Resources, Role, Weight};
 
 use super::world::{principal, r, spec};
-use crate::event::OperatorCall;
+use crate::event::{OperatorCall, Resize};
 
 /// Roles of random frameworks, quotas and reservations: one within another, and one that nobody is in.
 pub(super) const ROLES: [&str; 5] = ["*", "eng", "eng/web", "ops", "eng/web/x/y"];
@@ -212,8 +212,22 @@ pub(super) fn operator_call(agent: AgentId, total: &Resources, [a, b, c]: [u8; 3
         },
         7..=9 => OperatorCall::ReactivateAgent { agent },
         _ => {
-            let operation = operation(total, &role(1 + c % 3), [b, c, a]);
-            OperatorCall::Operate { agent, operation }
+            let role = role(1 + c % 3);
+            match operation(total, &role, [b, c, a]) {
+                Operation::Grow { volume, milli } if b % 2 == 0 => OperatorCall::ResizeVolume {
+                    agent,
+                    role,
+                    volume,
+                    resize: Resize::Grow(milli),
+                },
+                Operation::Shrink { volume, milli } if b % 2 == 0 => OperatorCall::ResizeVolume {
+                    agent,
+                    role,
+                    volume,
+                    resize: Resize::Shrink(milli),
+                },
+                operation => OperatorCall::Operate { agent, operation },
+            }
         }
     }
 }

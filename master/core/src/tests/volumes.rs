@@ -12,7 +12,7 @@ use proffer_model::{
 
 use super::world::{World, describe_framework, principal, r, spec, status, want};
 use crate::effect::After;
-use crate::event::{LinkId, OperatorCall, SessionId};
+use crate::event::{LinkId, OperatorCall, Resize, SessionId};
 
 fn reserved(text: &str, label: Option<usize>) -> Resources {
     let label = label.map(|label| ("label".to_owned(), label.to_string()));
@@ -130,6 +130,63 @@ fn operators_grow_and_shrink_a_volume_that_no_task_uses() {
     );
     for operation in [grow(1_000), shrink(1_000)] {
         operate(&mut world, &agent, operation).expect_err("a task uses it");
+    }
+}
+
+#[test]
+fn operators_resize_the_volume_of_the_role_that_they_name() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;disk:100;disk(ops):30");
+    let agent = world.welcomed(link);
+    let reserve = Operation::Reserve(reserved("disk:50", None));
+    operate(&mut world, &agent, reserve).expect("reserved");
+    for volume in [
+        volume("v", 20, false),
+        volume("s", 5, true),
+        r("disk(ops)[v]:10"),
+    ] {
+        operate(&mut world, &agent, Operation::Create(volume)).expect("created");
+    }
+    let session = framework(&mut world, 1);
+    let resize = |world: &mut World, role: &str, volume: &str, resize: Resize| {
+        let call = OperatorCall::ResizeVolume {
+            agent: agent.clone(),
+            role: role.parse().expect("a role"),
+            volume: volume.parse().expect("an id"),
+            resize,
+        };
+        let done = world.operator(call);
+        done.map_err(|problem| format!("{} {}", problem.code, problem.field))
+    };
+    resize(&mut world, "eng", "v", Resize::Grow(10_000)).expect("its offer is taken back");
+    resize(&mut world, "eng", "v", Resize::Shrink(5_000)).expect("shrunk");
+    resize(&mut world, "ops", "v", Resize::Grow(20_000)).expect("all that there is");
+    let total = r("cpus:4;disk:50;disk(ops)[v]:30").plus(&reserved("disk:20", None));
+    let total = total
+        .plus(&volume("v", 25, false))
+        .plus(&volume("s", 5, true));
+    assert_eq!(world.core.agents.by_id[&agent].total, total);
+    assert_eq!(in_a_new_term(&world, &agent), total);
+    for (role, volume, by, refused) in [
+        ("eng", "v", Resize::Grow(20_001), "resources.not_free disk"),
+        ("eng", "v", Resize::Shrink(25_000), "volume.invalid milli"),
+        ("eng", "v", Resize::Shrink(0), "volume.invalid milli"),
+        ("eng", "s", Resize::Grow(1), "volume.invalid volume_id"),
+        ("eng", "w", Resize::Grow(1), "volume.unknown volume_id"),
+        ("web", "v", Resize::Grow(1), "volume.unknown volume_id"),
+    ] {
+        let problem = resize(&mut world, role, volume, by).expect_err(refused);
+        assert_eq!(problem, refused, "{role} {volume} {by:?}");
+    }
+    let task = on("t", "cpus:1", &volume("v", 25, false));
+    world.pass_s(2);
+    assert_eq!(
+        accept(&mut world, session, vec![Operation::launch(task)]),
+        ["launched"]
+    );
+    for by in [Resize::Grow(1_000), Resize::Shrink(1_000)] {
+        let problem = resize(&mut world, "eng", "v", by).expect_err("a task uses it");
+        assert_eq!(problem, "volume.in_use volume_id");
     }
 }
 
