@@ -29,6 +29,7 @@ use door::Door;
 
 pub(crate) use environment::complete;
 pub(crate) use http::PATHS;
+pub(crate) use ledger::kept_of;
 
 /// The endpoint, and all executors that may call it.
 #[derive(Clone, Debug)]

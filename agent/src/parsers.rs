@@ -8,6 +8,7 @@ use proffer_model::CheckAnswer;
 
 use crate::checkpoint::frame::{self, Records};
 use crate::logs;
+use crate::mesos;
 use crate::probe;
 use crate::procfs::{self, ProcessId};
 use crate::supervisor::protocol;
@@ -52,6 +53,11 @@ pub fn process_field(stat: &str, number: usize) -> Option<&str> {
 /// What a check over HTTP makes of an answer, and whether it passes.
 pub fn read_check_answer(bytes: &[u8]) -> io::Result<(Option<CheckAnswer>, bool)> {
     probe::answer_of(bytes)
+}
+
+/// What is kept, written anew, of the lines of a Mesos executor's ledger.
+pub fn rewrite_ledger(text: &str) -> String {
+    mesos::kept_of(text)
 }
 
 /// What is shown of the output of a check by command.

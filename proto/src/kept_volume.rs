@@ -21,7 +21,8 @@ pub fn encode_volume_list(volumes: &[AgentVolume]) -> v1::VolumeList {
 
 /// The content of the file `volumes/list`, checked.
 pub fn decode_volume_list(list: v1::VolumeList) -> Result<Vec<AgentVolume>, Problem> {
-    decode_agent_volumes(required(list.volumes, "volumes")?)
+    let volumes = required(list.volumes, "volumes")?;
+    decode_agent_volumes(volumes).map_err(|problem| problem.within("volumes"))
 }
 
 /// The content of the file `volume`.
@@ -40,8 +41,9 @@ pub fn encode_kept_volume(kept: &KeptVolume) -> v1::Volume {
 
 /// The content of the file `volume`, checked.
 pub fn decode_kept_volume(kept: v1::Volume) -> Result<KeptVolume, Problem> {
+    let volume = required(kept.volume, "volume")?;
     Ok(KeptVolume {
-        volume: decode_agent_volume(required(kept.volume, "volume")?)?,
+        volume: decode_agent_volume(volume).map_err(|problem| problem.within("volume"))?,
         place: match required(kept.place, "place")? {
             Place::Own(_) => VolumePlace::Own,
             Place::PathRoot(root) => VolumePlace::Path { root },

@@ -130,6 +130,15 @@ fn parse(line: &str) -> Option<Record> {
     })
 }
 
+/// What is kept of these lines; for `parsers.rs`.
+pub(crate) fn kept_of(text: &str) -> String {
+    let mut translator = Translator::default();
+    for record in text.split_inclusive('\n').filter_map(parse) {
+        translator.replay(&record);
+    }
+    translator.records().iter().map(render).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,6 +32,9 @@ use encode::{encode_explanation, encode_role};
 use page::{check_entries, decode_filter, decode_part, malformed};
 use watch::Watch;
 
+pub(crate) use page::ids_of_token;
+pub(crate) use watch::followed_from;
+
 /// The service. Without a term it only says how this master stands.
 #[derive(Debug)]
 pub(crate) struct OperatorService {

@@ -22,6 +22,7 @@ mod host;
 mod http;
 mod image;
 mod input;
+mod lists;
 mod mesos;
 mod message;
 pub mod mutate;
@@ -58,15 +59,17 @@ macro_rules! targets {
 pub const TARGETS: &[Target] = targets! {
     values: resources_text resources_json attributes ids amounts durations tokens urls;
     wire: session_call session_event to_master to_agent checkpoint_identity checkpoint_run
-        checkpoint_statuses store_batch store_snapshot operator_requests problems;
+        checkpoint_statuses checkpoint_executor checkpoint_volume checkpoint_volumes
+        executor_call executor_event store_batch store_snapshot operator_requests problems;
     files: store_frame store_directory checkpoint_frame supervisor_protocol output_tail;
     image: image_archive image_layer image_store image_paths image_users decompression;
     http: http_intake json_intake event_stream ballots;
-    services: app_json kept_records app_ids;
+    services: app_json kept_records app_ids label_selectors;
     discovery: app_feed labels proxy_names proxy_answers proxy_template;
     config: config_files;
     command_line: app_files terminal;
-    mesos: mesos_scheduler mesos_executor mesos_master;
+    mesos: mesos_scheduler mesos_executor mesos_master mesos_ledger;
+    lists: page_tokens watch_positions;
     cases: case_language;
     host: process_stat check_answers;
 };

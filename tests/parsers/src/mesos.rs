@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use proffer_agent::parsers::rewrite_ledger;
 use proffer_model::{Principal, Role};
 use proffer_proto::mesos::v1::{FrameworkInfo, TaskInfo, executor, master, scheduler};
 use proffer_proto::mesos::{
@@ -11,6 +12,7 @@ use proffer_proto::mesos::{
 
 use serde_json::Value;
 
+use crate::expect::text;
 use crate::input::Input;
 use crate::message::build;
 
@@ -59,6 +61,16 @@ fn take_task(task: &TaskInfo, info: &FrameworkInfo, principal: &Principal) {
 /// What an executor calls.
 pub(crate) fn mesos_executor(data: &[u8]) {
     check::<executor::Call>(data);
+}
+
+/// What an agent keeps of an executor of Mesos: whatever is in the file, what is kept of it is kept of itself.
+pub(crate) fn mesos_ledger(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let kept = rewrite_ledger(text);
+    assert!(kept.is_empty() || kept.ends_with('\n'));
+    assert_eq!(rewrite_ledger(&kept), kept, "of {text:?}");
+    // A torn end is passed over.
+    assert_eq!(rewrite_ledger(&format!("{kept}said 7 2 0")), kept);
 }
 
 /// What an operator calls.

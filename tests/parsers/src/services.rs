@@ -62,7 +62,7 @@ pub(crate) fn kept_records(data: &[u8]) {
     assert_eq!(read_record(&key, &value), Ok(record));
 }
 
-/// Ids of apps, instances and deployments; label selectors.
+/// Ids of apps, instances and deployments.
 pub(crate) fn app_ids(data: &[u8]) {
     let Some(text) = text(data) else { return };
     if let Some(id) = accepted(AppId::new(text)) {
@@ -78,7 +78,20 @@ pub(crate) fn app_ids(data: &[u8]) {
     if let Some(instance) = InstanceId::of_name(text) {
         assert_eq!(InstanceId::parse(&instance.to_string()), Some(instance));
     }
-    if let Some(terms) = accepted(read_selector(text)) {
-        assert!(terms <= text.len());
-    }
+}
+
+/// Selectors of labels, of queries of apps and tasks.
+pub(crate) fn label_selectors(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let Some(terms) = accepted(read_selector(text)) else {
+        return;
+    };
+    assert!(terms <= text.len());
+    // Two selectors that are joined have the terms of both.
+    let joined = accepted(read_selector(&format!("{text},a in (b,c)")));
+    let ends_open = text.trim().is_empty() || text.trim().ends_with(',');
+    assert!(
+        ends_open || joined == Some(terms + 1),
+        "{text:?} has {terms} terms, with one more {joined:?}"
+    );
 }

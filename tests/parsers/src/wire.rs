@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 
+use proffer_model::executor::ExecutorEvent;
 use proffer_model::limits::TEXT_LEN_MAX;
 use proffer_model::link::ToAgent;
 use proffer_model::registry::Registry;
@@ -10,16 +11,18 @@ use proffer_model::session::Event;
 use proffer_model::{Epoch, Problem, code};
 use proffer_proto::{
     checkpoint, decode_agent_description, decode_agent_identity, decode_attributes, decode_batch,
-    decode_call, decode_check, decode_deadline, decode_demand, decode_event, decode_leader,
-    decode_limits, decode_offer, decode_port, decode_predicate, decode_problem, decode_quantities,
-    decode_quota, decode_reservation, decode_resources, decode_run, decode_snapshot, decode_status,
-    decode_status_entry, decode_task_spec, decode_to_agent, decode_to_master, decode_weight,
-    encode_agent_description, encode_agent_identity, encode_attributes, encode_batch, encode_call,
-    encode_check, encode_demand, encode_event, encode_leader, encode_limits, encode_offer,
-    encode_port, encode_predicate, encode_problem, encode_quantities, encode_quota,
+    decode_call, decode_check, decode_deadline, decode_demand, decode_event, decode_executor_call,
+    decode_executor_event, decode_executor_run, decode_kept_volume, decode_leader, decode_limits,
+    decode_offer, decode_port, decode_predicate, decode_problem, decode_quantities, decode_quota,
+    decode_reservation, decode_resources, decode_run, decode_snapshot, decode_status,
+    decode_status_entry, decode_task_spec, decode_to_agent, decode_to_master, decode_volume_list,
+    decode_weight, encode_agent_description, encode_agent_identity, encode_attributes,
+    encode_batch, encode_call, encode_check, encode_demand, encode_event, encode_executor_call,
+    encode_executor_event, encode_executor_run, encode_kept_volume, encode_leader, encode_limits,
+    encode_offer, encode_port, encode_predicate, encode_problem, encode_quantities, encode_quota,
     encode_reservation, encode_resources, encode_run, encode_snapshot, encode_status,
-    encode_status_entry, encode_task_spec, encode_to_agent, encode_to_master, problem_of,
-    status_of, v1,
+    encode_status_entry, encode_task_spec, encode_to_agent, encode_to_master, encode_volume_list,
+    problem_of, status_of, v1,
 };
 use prost::Message;
 
@@ -97,6 +100,16 @@ messages! {
     checkpoint_identity, ".proffer.checkpoint.v1.AgentIdentity", decode_agent_identity, encode_agent_identity;
     /// A checkpoint: a run.
     checkpoint_run, ".proffer.checkpoint.v1.Run", decode_run, encode_run;
+    /// A checkpoint: a run of an executor.
+    checkpoint_executor, ".proffer.checkpoint.v1.ExecutorRun", decode_executor_run, encode_executor_run;
+    /// A checkpoint: a volume, beside its files.
+    checkpoint_volume, ".proffer.checkpoint.v1.Volume", decode_kept_volume, encode_kept_volume;
+    /// A checkpoint: the volumes that the master has told.
+    checkpoint_volumes, ".proffer.checkpoint.v1.VolumeList", decode_volume_list, |all| encode_volume_list(all);
+    /// What an executor calls.
+    executor_call, ".proffer.v1.ExecutorCall", decode_executor_call, encode_executor_call;
+    /// What an executor is told.
+    executor_event, ".proffer.v1.ExecutorEvent", decode_executor_event_once_sent, encode_executor_event;
 }
 
 /// An event; one that tells problems as it is when it has been sent once, since their texts are then cut.
@@ -107,6 +120,14 @@ fn decode_event_once_sent(event: v1::SessionEvent) -> Result<(u64, Epoch, Event)
             decode_event(encode_event(sequence, epoch, &event))
         }
         event => Ok((sequence, epoch, event)),
+    }
+}
+
+/// The same for what an executor is told.
+fn decode_executor_event_once_sent(event: v1::ExecutorEvent) -> Result<ExecutorEvent, Problem> {
+    match decode_executor_event(event)? {
+        closed @ ExecutorEvent::Closed(_) => decode_executor_event(encode_executor_event(&closed)),
+        event => Ok(event),
     }
 }
 

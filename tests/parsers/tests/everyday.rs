@@ -117,15 +117,17 @@ macro_rules! everyday {
 everyday! {
     resources_text resources_json attributes ids amounts durations tokens urls
     session_call session_event to_master to_agent checkpoint_identity checkpoint_run
-    checkpoint_statuses store_batch store_snapshot operator_requests problems
+    checkpoint_statuses checkpoint_executor checkpoint_volume checkpoint_volumes
+    executor_call executor_event store_batch store_snapshot operator_requests problems
     store_frame store_directory checkpoint_frame supervisor_protocol output_tail
     image_archive image_layer image_store image_paths image_users decompression
     http_intake json_intake event_stream ballots
-    app_json kept_records app_ids
+    app_json kept_records app_ids label_selectors
     app_feed labels proxy_names proxy_answers proxy_template
     config_files
     app_files terminal
-    mesos_scheduler mesos_executor mesos_master
+    mesos_scheduler mesos_executor mesos_master mesos_ledger
+    page_tokens watch_positions
     case_language
     process_stat check_answers
 }

@@ -65,6 +65,14 @@ where
     decode_id(part, "page_token").map_err(|_| malformed())
 }
 
+/// The ids in a token of a list whose rows have so many; for `parsers.rs`.
+pub(crate) fn ids_of_token<const N: usize>(token: &str) -> Result<Vec<String>, Problem> {
+    let parts = decode_token::<N>(token)?;
+    let ids = parts.iter().flatten();
+    let ids = ids.map(|part| decode_part::<proffer_model::TaskId>(part).map(|id| id.to_string()));
+    ids.collect()
+}
+
 /// An id that rows are filtered by; none when it is empty.
 pub(super) fn decode_filter<I>(text: &str, field: &str) -> Result<Option<I>, Problem>
 where

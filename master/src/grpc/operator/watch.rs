@@ -400,6 +400,14 @@ fn first_stage(position: &str, epoch: u64) -> Result<Stage, Problem> {
     })
 }
 
+/// The change after which a watch with this position goes on in this term; for `parsers.rs`.
+pub(crate) fn followed_from(position: &str, epoch: u64) -> Result<Option<u64>, Problem> {
+    Ok(match first_stage(position, epoch)? {
+        Stage::Following(number) => Some(number),
+        Stage::Beginning(_) | Stage::Listing { .. } => None,
+    })
+}
+
 fn expired(message: &str) -> Problem {
     Problem::new(code::WATCH_EXPIRED, message)
         .field("position")
