@@ -117,6 +117,17 @@ impl Amounts {
         rest
     }
 
+    /// Less by what others are to have, but not beneath what is owed; what has no bound has none still.
+    pub(super) fn keep_back(&mut self, others: &Self, owed: &Self) {
+        for (name, amount) in others.iter().filter(|(_, amount)| *amount > 0) {
+            let room = self.get(name);
+            if room != u64::MAX {
+                let least = room.min(owed.get(name));
+                self.set(name, room.saturating_sub(amount).max(least));
+            }
+        }
+    }
+
     /// So many times this.
     #[must_use]
     pub(super) fn times(&self, count: u64) -> Self {

@@ -28,7 +28,7 @@
 //!   their role or beneath it.
 //! - **C** limits hold: for no role with `L` does `C` pass `L` by a grant.
 //! - **D** guarantees are kept: but for what goes to claims under a guarantee that is not met, grants leave
-//!   `available ≥ required`, when it was so.
+//!   `available ≥ required`, when it was so, and beneath a limit as much of what it leaves as guarantees beneath it need.
 //! - **E** fairness: whatever can go to several claims goes to the first in order. Siblings in the tree are ordered by
 //!   (share, allocations counted, path), where a share is the largest `H / ΣT` of any name that counts, divided by the
 //!   weight. With shapes that divide, no exclusions and tasks that end, shares approach weighted max-min fairness.

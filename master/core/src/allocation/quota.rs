@@ -85,13 +85,26 @@ impl RoleState {
 }
 
 impl super::tree::Tree {
-    /// What the limits of a role and of those above it leave; none: no limits.
+    /// What the limits of a role and of those above it leave; none: no limits. What a limit leaves is kept for guarantees of
+    /// others beneath it, but for what this role is itself owed.
     pub(super) fn room(&self, role: u32) -> Option<Amounts> {
         let mut room: Option<Amounts> = None;
+        let mut owed: Option<Amounts> = None;
+        let (mut others, mut on_the_way) = (Amounts::default(), Amounts::default());
         let mut node = role;
         while node != super::tree::NONE {
-            let state = self.state(node).filter(|_| self.node(node).is_limited);
-            if let Some(here) = state.and_then(RoleState::room) {
+            let state = self.state(node);
+            let guard = state.and_then(|state| state.guard.as_ref());
+            if let Some(guard) = guard.filter(|_| node != role) {
+                others.add(&guard.beneath.minus(&on_the_way));
+            }
+            on_the_way = guard.map_or_else(Amounts::default, |guard| guard.need.clone());
+            let state = state.filter(|_| self.node(node).is_limited);
+            if let Some(mut here) = state.and_then(RoleState::room) {
+                if !others.is_zero() {
+                    let owed = owed.get_or_insert_with(|| self.unmet(role));
+                    here.keep_back(&others, owed);
+                }
                 match &mut room {
                     Some(room) => room.shrink_to(&here),
                     None => room = Some(here),

@@ -1,6 +1,7 @@
 //! Tests of the allocator as others see it.
 
 mod cases;
+mod convergence;
 mod domains;
 mod histories;
 mod steps;

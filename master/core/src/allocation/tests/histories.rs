@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::{
-    AtMost, DemandEntry, Key, Predicate, ResourceName, Resources, Shape, Takes, Weight,
+    AgentDescription, AtMost, DemandEntry, Key, Predicate, ResourceName, Resources, Shape, Takes,
+    Weight,
 };
 
 use super::world::*;
@@ -13,14 +14,22 @@ use crate::allocation::random::Random;
 use crate::allocation::{GrantedOffer, Options, Placement, Scope};
 
 const ROLES: [&str; 7] = ["*", "a", "a/x", "a/x/1", "a/y", "b", "c/z"];
-const TOTALS: [&str; 6] = [
+const TOTALS: [&str; 9] = [
     "cpus:4;mem:4096;ports:[1-20]",
     "cpus:2;mem:1024",
     "cpus:8;mem:2048;gpus:2;disk:100;zones:{p,q}",
     "cpus(a):2;mem(a):512;cpus:2;mem:2048;ports(b):[30-40]",
     "cpus{REV}:6;cpus:1;mem:512",
     "cpus:1;mem:64;widgets:5;gadgets:7;things:9;disk(a)[v1]:10",
+    // Disks that divide, and disks that go whole, with names and without.
+    "cpus:2;mem:1024;disk:50;disk@PATH:/ssd:200;disk@MOUNT:/mnt/a:100;disk(b)@MOUNT:/mnt/b:100;disk@MOUNT:70<2>",
+    // Volumes that several have at once.
+    "cpus:3;mem:900;disk:90;disk(a):30;disk(a)[data]<SHARED>:20;disk(b)@PATH:/ssd[logs]<SHARED>:5",
+    "cpus:6;mem:3000;disk(a/x)[data]<SHARED>:20;disk(c):40;disk(c)@MOUNT:/mnt/a[whole]:100",
 ];
+
+/// Where agents stand; nowhere, too.
+const PLACES: [&str; 4] = ["", "eu/a", "eu/b", "us/a"];
 
 /// An offer that has not come to its end, or what a task of it holds.
 #[derive(Clone, Debug)]
@@ -80,6 +89,7 @@ impl History {
         wanted.priority = u32::try_from(self.random.below(3)).unwrap();
         wanted.takes = Takes {
             revocable: self.random.below(2) == 0,
+            shared: self.random.below(4) > 0,
             ..Takes::default()
         };
         if self.random.below(3) == 0 {
@@ -99,6 +109,8 @@ impl History {
                 "widgets:2",
                 "unheard:1",
                 "ports:[3-3]",
+                "cpus:1;disk:15",
+                "disk:60",
             ]);
             let mut counts = BTreeMap::new();
             if self.random.below(4) == 0 {
@@ -114,12 +126,16 @@ impl History {
         if self.random.below(4) == 0 {
             wanted.predicates.push(Predicate::Has(rack.clone()));
         }
-        if self.random.below(4) == 0 {
-            let per = if self.random.below(2) == 0 {
-                Key::Agent
-            } else {
-                Key::Attribute(rack)
-            };
+        if self.random.below(6) == 0 {
+            wanted.predicates.push(Predicate::Region("eu".to_owned()));
+        }
+        if self.random.below(6) == 0 {
+            let other = Predicate::Zone("b".to_owned());
+            wanted.predicates.push(Predicate::Not(Box::new(other)));
+        }
+        if self.random.below(3) == 0 {
+            let keys = [Key::Agent, Key::Attribute(rack), Key::Zone, Key::Region];
+            let per = keys[self.random.below(4)].clone();
             wanted.at_most.push(AtMost { count: 1, per });
         }
         wanted
@@ -128,12 +144,17 @@ impl History {
     fn set_agent(&mut self) {
         let id = format!("A{}", self.random.below(8));
         let (total, attributes) = (self.one_of(&TOTALS), self.one_of(&["", "rack:p", "rack:q"]));
-        self.log.push(format!("agent {id} {total}"));
+        let place = self.one_of(&PLACES);
+        self.log.push(format!("agent {id} {place} {total}"));
+        let description = AgentDescription {
+            domain: domain(place),
+            ..described(&id, attributes)
+        };
         let allocator = &mut self.world.allocator;
         if self.agents.insert(id.clone()) {
-            allocator.add_agent(&agent(&id), &described(&id, attributes), &r(total));
+            allocator.add_agent(&agent(&id), &description, &r(total));
         } else {
-            allocator.set_agent(&agent(&id), &described(&id, attributes), &r(total));
+            allocator.set_agent(&agent(&id), &description, &r(total));
         }
     }
 
@@ -208,9 +229,13 @@ impl History {
 
     fn operate(&mut self) {
         let Some(of) = self.an_agent() else { return };
-        let (from, to) = match self.random.below(3) {
+        let (from, to) = match self.random.below(7) {
             0 => ("cpus:1", "cpus(b):1"),
             1 => ("cpus(b):1", "cpus:1"),
+            2 => ("disk@PATH:/ssd:10", "disk(a)@PATH:/ssd:10"),
+            3 => ("disk@MOUNT:/mnt/a:100", "disk(b)@MOUNT:/mnt/a:100"),
+            4 => ("disk(a):10", "disk(a)[made]:10"),
+            5 => ("disk(a)@PATH:/ssd:10", "disk@PATH:/ssd:10"),
             _ => ("mem:10", "mem(a/x):10"),
         };
         self.log.push(format!("operate {of} {from} {to}"));
