@@ -310,36 +310,96 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
         ),
     ];
     for (arguments, is_emulated, names) in table {
-        let line: Vec<&str> = arguments.split(' ').collect();
-        let output = cluster.run(&[&["bench"], &line[..], &["-o", "json"]].concat());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        assert!(said.contains("debug build"), "{arguments:?}: {said}");
-        let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!(value["benchmark"], line[0]);
-        assert_eq!(value["conditions"]["build_profile"], "debug");
-        assert_eq!(value["conditions"]["emulated"], *is_emulated);
-        assert!(value["conditions"]["cores"].as_u64() > Some(0), "{value}");
-        let figures = value["figures"].as_array().expect("figures");
-        assert!(!figures.is_empty(), "{value}");
-        for (row, name) in figures
-            .iter()
-            .flat_map(|row| names.iter().map(move |name| (row, name)))
-        {
-            assert!(
-                row[name].is_number() || row[name].is_string(),
-                "{name} in {row}"
-            );
-        }
-        if *is_emulated && line[0] == "memory" {
-            assert_eq!(
-                (&figures[0]["registered"], &figures[0]["tasks"]),
-                (&4.into(), &8.into())
-            );
-            assert!(
-                figures[0]["empty_bytes"].as_u64() > Some(100_000),
-                "{value}"
-            );
+        let value = measured(&cluster, arguments, *is_emulated, names);
+        if arguments.starts_with("memory ") {
+            let row = &value["figures"][0];
+            assert_eq!((&row["registered"], &row["tasks"]), (&4.into(), &8.into()));
+            assert!(row["empty_bytes"].as_u64() > Some(100_000), "{value}");
         }
     }
+}
+
+#[test]
+fn benchmarks_of_sessions_give_figures_too() {
+    let cluster = Cluster::new();
+    for (arguments, names) in [
+        (
+            "frameworks 3 --listen-for 2s --sessions-per-connection 2",
+            &[
+                "frameworks",
+                "subscribed_per_s",
+                "master_us_per_framework",
+                "bytes_per_framework",
+                "sessions_ended",
+                "silence_max_ms",
+                "call_p99_ms",
+            ][..],
+        ),
+        (
+            "flood 200 --others 2 --measure-for 500ms",
+            &[
+                "calls_per_s",
+                "answered_per_s",
+                "refused_per_s",
+                "alone_p99_ms",
+                "beside_p99_ms",
+                "p99_ratio",
+                "master_core_percent",
+            ][..],
+        ),
+    ] {
+        let value = measured(&cluster, arguments, true, names);
+        let row = &value["figures"][0];
+        if arguments.starts_with("frameworks ") {
+            assert_eq!(row["sessions_ended"], 0, "{value}");
+            assert!(row["heartbeats"].as_u64() > Some(0), "{value}");
+        }
+    }
+}
+
+#[test]
+fn the_benchmark_of_a_failover_gives_figures_too() {
+    let cluster = Cluster::new();
+    let names = [
+        "agents",
+        "tasks",
+        "session_timeout_ms",
+        "subscribed_ms",
+        "registered_ms",
+        "offered_ms",
+        "outage_ms",
+    ];
+    let value = measured(&cluster, "failover 3 --tasks-per-agent 2", true, &names);
+    let row = &value["figures"][0];
+    assert_eq!((&row["agents"], &row["tasks"]), (&3.into(), &6.into()));
+    assert!(
+        row["outage_ms"].as_f64() >= row["offered_ms"].as_f64(),
+        "{value}"
+    );
+}
+
+/// What a benchmark says as JSON, with these names in every row.
+fn measured(cluster: &Cluster, arguments: &str, is_emulated: bool, names: &[&str]) -> Value {
+    let line: Vec<&str> = arguments.split(' ').collect();
+    let output = cluster.run(&[&["bench"], &line[..], &["-o", "json"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    assert!(said.contains("debug build"), "{arguments:?}: {said}");
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(value["benchmark"], line[0]);
+    assert_eq!(value["conditions"]["build_profile"], "debug");
+    assert_eq!(value["conditions"]["emulated"], is_emulated);
+    assert!(value["conditions"]["cores"].as_u64() > Some(0), "{value}");
+    let figures = value["figures"].as_array().expect("figures");
+    assert!(!figures.is_empty(), "{value}");
+    for (row, name) in figures
+        .iter()
+        .flat_map(|row| names.iter().map(move |name| (row, name)))
+    {
+        assert!(
+            row[name].is_number() || row[name].is_string(),
+            "{name} in {row}"
+        );
+    }
+    value
 }
