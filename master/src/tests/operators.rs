@@ -417,6 +417,7 @@ async fn a_master_offers_as_its_configuration_says() {
     other.demand_anything().await;
     let asked = v1::ExplainDemandRequest {
         framework_id: subscribed.framework_id,
+        ..v1::ExplainDemandRequest::default()
     };
     let explained = operator.explain_demand(asked).await.expect("explained");
     let obstacles = &explained.get_ref().entries[0].obstacles;
