@@ -450,6 +450,20 @@ impl Framework {
         self.demand_entry(entry).await;
     }
 
+    /// Wants two instances of two cpus each.
+    pub(super) async fn demand_two_of_two_cpus(&mut self, id: &str) {
+        let entry = v1::DemandEntry {
+            id: id.into(),
+            shape: Some(v1::Shape {
+                resources: Some(cpus(2_000)),
+                ..v1::Shape::default()
+            }),
+            count: 2,
+            ..v1::DemandEntry::default()
+        };
+        self.demand_entry(entry).await;
+    }
+
     /// Wants an offer of whatever is free.
     pub(super) async fn demand_anything(&mut self) {
         let entry = v1::DemandEntry {
