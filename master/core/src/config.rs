@@ -205,27 +205,29 @@ mod tests {
                     ..good.clone()
                 },
             ),
+        ] {
+            assert_eq!(config.validate().expect_err(field).field, field);
+        }
+    }
+
+    #[test]
+    fn options_of_the_allocation_have_limits() {
+        let good = allocation::Options::default();
+        let least = vec![Quantities::new(); limits::LEAST_MAX + 1];
+        for (field, allocation) in [
             (
                 "earmark_after",
-                Config {
-                    allocation: allocation::Options {
-                        earmark_after: zero,
-                        ..good.allocation.clone()
-                    },
+                allocation::Options {
+                    earmark_after: Duration::ZERO,
                     ..good.clone()
                 },
             ),
-            (
-                "offer_least",
-                Config {
-                    allocation: allocation::Options {
-                        least: vec![Quantities::new(); limits::LEAST_MAX + 1],
-                        ..good.allocation.clone()
-                    },
-                    ..good.clone()
-                },
-            ),
+            ("offer_least", allocation::Options { least, ..good }),
         ] {
+            let config = Config {
+                allocation,
+                ..Config::default()
+            };
             assert_eq!(config.validate().expect_err(field).field, field);
         }
     }
