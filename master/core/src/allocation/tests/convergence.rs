@@ -98,6 +98,10 @@ fn node(random: &mut Random, path: String, depth: usize, left: &mut usize) -> No
 }
 
 /// What each role without others beneath it is to hold, by the order of the tree.
+#[allow(
+    clippy::float_arithmetic,
+    reason = "shares of what divides are no whole numbers"
+)]
 fn divide(amount: f64, nodes: &[Node], out: &mut Vec<f64>) {
     let part = |node: &Node, level: f64| {
         let (floor, cap) = (node.floor() as f64, node.cap() as f64);

@@ -78,10 +78,13 @@ fn predicates_choose_regions_and_zones() {
     }
 }
 
+/// How many are on the agents of each place.
+type Agents = &'static [(&'static str, u32)];
+
 #[test]
 fn what_is_spread_over_zones_and_regions_has_so_many_in_each() {
     // Who does not say where it stands, stands alone.
-    let table: [(Key, u32, &[(&str, u32)]); 4] = [
+    let table: [(Key, u32, Agents); 4] = [
         (
             Key::Zone,
             1,
