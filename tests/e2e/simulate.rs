@@ -275,7 +275,7 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
             ],
         ),
         (
-            "list 4 --tasks 60 --tasks-per-accept 7 --in-flight 20 --task-duration 10ms --standing 8 --rounds 1 --page-size 5",
+            "list 4 --tasks 60 --tasks-per-accept 7 --in-flight 20 --task-duration 10ms --standing 400 --rounds 1 --page-size 50",
             true,
             &[
                 "launches_per_s",

@@ -18,7 +18,10 @@ use super::child::Master;
 use crate::limits::{BENCH_OFFER_AGE_MAX, BENCH_WAIT_TIMEOUT};
 
 /// Which agents to emulate.
+#[derive(Default)]
 pub(super) struct Fleet {
+    /// Is part of the agents' ids: another in each fleet of a cluster.
+    pub(super) seed: u64,
     pub(super) count: u32,
     pub(super) resources: &'static str,
     pub(super) task_duration: Option<Span>,
@@ -47,7 +50,7 @@ pub(super) fn emulate_with(
         regions: Vec::new(),
         zones: Vec::new(),
         fates: Fates {
-            seed: 1,
+            seed: fleet.seed,
             duration: fleet.task_duration,
             failure_rate: Rate::default(),
         },

@@ -68,9 +68,8 @@ async fn of(
     let fleet = Fleet {
         count,
         resources: "cpus:64;mem:65536",
-        task_duration: None,
         agents_per_connection: args.agents_per_connection,
-        witness: None,
+        ..Fleet::default()
     };
     let emulation = emulate_with(Masters::parse(&places)?, token.clone(), fleet)?;
     let apis: Vec<String> = masters.iter().map(|one| one.api.clone()).collect();

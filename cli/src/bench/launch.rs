@@ -84,7 +84,7 @@ async fn of(
         resources: "cpus:64;mem:65536",
         task_duration: Some(load.task_duration),
         agents_per_connection: load.agents_per_connection,
-        witness: None,
+        ..Fleet::default()
     };
     let emulation = emulate(&master, fleet)?;
     all_registered(&mut master, &emulation, count, Instant::now()).await?;

@@ -26,6 +26,8 @@ use crate::units::per_second;
 
 /// How many tasks run all the time on each agent that is there for them, which has room for no more.
 const TASKS_PER_AGENT: u32 = 100;
+/// Of those agents.
+const STANDING_SEED: u64 = 1;
 
 /// `proffer bench list`.
 #[derive(Debug, clap::Args)]
@@ -101,11 +103,11 @@ struct Standing {
 async fn stand(args: &ListArgs, master: &mut Master) -> Result<Standing, Problem> {
     let agents = args.standing.div_ceil(TASKS_PER_AGENT);
     let fleet = Fleet {
+        seed: STANDING_SEED,
         count: agents,
         resources: "cpus:10;mem:3200",
-        task_duration: None,
         agents_per_connection: args.load.agents_per_connection,
-        witness: None,
+        ..Fleet::default()
     };
     let emulation = emulate(master, fleet)?;
     all_registered(master, &emulation, agents, Instant::now()).await?;
@@ -146,7 +148,7 @@ async fn take(
         resources: "cpus:64;mem:65536",
         task_duration: Some(load.task_duration),
         agents_per_connection: load.agents_per_connection,
-        witness: None,
+        ..Fleet::default()
     };
     let emulation = emulate(master, fleet)?;
     all_registered(master, &emulation, count, Instant::now()).await?;

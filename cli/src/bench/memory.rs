@@ -65,9 +65,8 @@ async fn of(
     let fleet = Fleet {
         count,
         resources: "cpus:64;mem:65536",
-        task_duration: None,
         agents_per_connection: args.agents_per_connection,
-        witness: None,
+        ..Fleet::default()
     };
     let own_before = own_private_bytes()?;
     let emulation = emulate(&master, fleet)?;

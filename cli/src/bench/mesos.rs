@@ -125,7 +125,7 @@ async fn launches(
         resources: "cpus:64;mem:65536",
         task_duration: Some(args.load.task_duration),
         agents_per_connection: args.load.agents_per_connection,
-        witness: None,
+        ..Fleet::default()
     };
     let emulation = emulate(&master, fleet)?;
     all_registered(&mut master, &emulation, count, Instant::now()).await?;
@@ -241,6 +241,7 @@ async fn full_agents(
         task_duration: Some(args.full_task_duration),
         agents_per_connection: args.load.agents_per_connection,
         witness: Some(journal.clone()),
+        ..Fleet::default()
     };
     let emulation = emulate(&master, fleet)?;
     all_registered(&mut master, &emulation, count, Instant::now()).await?;

@@ -44,9 +44,8 @@ pub(super) async fn run(args: &RegisterArgs, progress: &mut Progress) -> Outcome
             Fleet {
                 count,
                 resources: "cpus:4;mem:8192",
-                task_duration: None,
                 agents_per_connection: args.agents_per_connection,
-                witness: None,
+                ..Fleet::default()
             },
         )?;
         let took = all_registered(&mut master, &emulation, count, begun).await?;

@@ -59,6 +59,7 @@ pub(super) async fn run(args: &ReofferArgs, progress: &mut Progress) -> Outcome<
             task_duration: Some(args.task_duration),
             agents_per_connection: args.agents_per_connection,
             witness: Some(journal.clone()),
+            ..Fleet::default()
         };
         let emulation = emulate(&master, fleet)?;
         all_registered(&mut master, &emulation, count, Instant::now()).await?;

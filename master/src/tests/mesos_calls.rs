@@ -28,6 +28,17 @@ async fn agent_with_disk(master: &Master) -> (Agent, String) {
     (agent, welcome.agent_id)
 }
 
+/// The agent is sent the task `t`, and says that it is in this state.
+async fn launched(agent: &mut Agent, framework: &str, state: v1::TaskState) -> v1::TaskSpec {
+    let Message::Launch(launch) = agent.next().await else {
+        panic!("a launch")
+    };
+    agent
+        .report(framework, "t", launch.incarnation, state)
+        .await;
+    launch.spec.expect("a spec")
+}
+
 async fn accept(stream: &Stream, master: &Master, offer: &Value, operations: Value) {
     let accept = json!({
         "offer_ids": [offer["id"]],
@@ -202,15 +213,9 @@ async fn executors_are_sent_messages_and_ended() {
     let executor = json!({"executor_id": {"value": "e"}, "command": {"value": "./run"}});
     fields.insert("executor".to_owned(), executor);
     stream.launch(&master, &offer, &[task]).await;
-    let Message::Launch(launch) = agent.next().await else {
-        panic!("a launch")
-    };
-    let spec = launch.spec.expect("a spec").executor.expect("an executor");
-    assert_eq!(spec.environment["MESOS_ALLOCATION_ROLE"], "*");
-    let state = v1::TaskState::Running;
-    agent
-        .report(&stream.framework, "t", launch.incarnation, state)
-        .await;
+    let spec = launched(&mut agent, &stream.framework, v1::TaskState::Running).await;
+    let executor = spec.executor.expect("an executor");
+    assert_eq!(executor.environment["MESOS_ALLOCATION_ROLE"], "*");
     stream.status().await;
     let place = json!({"agent_id": {"value": agent_id}, "executor_id": {"value": "e"}});
     let mut message = place.clone();
@@ -259,13 +264,7 @@ async fn a_drain_asks_for_what_runs_there_and_a_lost_link_takes_offers_back() {
     let offer = stream.offer().await;
     let tasks = json!([{"type": "LAUNCH", "launch": {"task_infos": [task("t", &offer, 1.0)]}}]);
     accept(&stream, &master, &offer, tasks).await;
-    let Message::Launch(launch) = agent.next().await else {
-        panic!("a launch")
-    };
-    let state = v1::TaskState::Running;
-    agent
-        .report(&stream.framework, "t", launch.incarnation, state)
-        .await;
+    launched(&mut agent, &stream.framework, v1::TaskState::Running).await;
     stream.skip_to("UPDATE").await;
     let drain = json!({"type": "DRAIN_AGENT", "drain_agent": {
         "agent_id": {"value": agent_id},
@@ -429,13 +428,7 @@ async fn a_life_in_protobuf() {
         ..of(call::Type::Accept)
     })
     .await;
-    let Message::Launch(launch) = agent.next().await else {
-        panic!("a launch")
-    };
-    let state = v1::TaskState::Finished;
-    agent
-        .report(&framework.value, "t", launch.incarnation, state)
-        .await;
+    launched(&mut agent, &framework.value, v1::TaskState::Finished).await;
     let status = loop {
         if let Some(update) = next().await.update {
             break update.status;
