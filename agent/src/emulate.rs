@@ -23,7 +23,7 @@ use proffer_model::{
 use proffer_server::auth::LocalToken;
 use proffer_server::clock;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::metadata::{Ascii, MetadataValue};
 
@@ -83,8 +83,8 @@ pub struct Emulation {
     shared: Arc<Shared>,
     agents_per_connection: u32,
     connections: u32,
-    /// Aborted when the set is dropped, and with it everything that it has spawned.
-    _agents: JoinSet<()>,
+    /// The agents end when it is dropped.
+    _alive: oneshot::Sender<()>,
 }
 
 /// What all agents share.
@@ -145,13 +145,11 @@ impl Emulation {
             count: options.count,
             agents_per_connection,
         };
-        let mut agents = JoinSet::new();
-        agents.spawn(spawning.run());
         Ok(Self {
             shared,
             agents_per_connection,
             connections,
-            _agents: agents,
+            _alive: spawning.on_a_thread()?,
         })
     }
 
@@ -249,6 +247,29 @@ struct Spawning {
 }
 
 impl Spawning {
+    /// Brings them to life on a thread of their own, where what one of them does wakes no other thread; until the answer is
+    /// dropped.
+    fn on_a_thread(self) -> Result<oneshot::Sender<()>, Problem> {
+        let cannot = |error| Problem::new(code::INTERNAL, format!("no thread for agents: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(cannot)?;
+        let (alive, dead) = oneshot::channel::<()>();
+        std::thread::Builder::new()
+            .name("emulation".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = self.run() => {}
+                        _ = dead => {}
+                    }
+                });
+            })
+            .map_err(cannot)?;
+        Ok(alive)
+    }
+
     /// Lives as long as the agents do, which are its own.
     async fn run(self) {
         let mut agents = JoinSet::new();
