@@ -108,6 +108,7 @@ impl Inventory {
             volume: Some(Volume {
                 id: id.clone(),
                 principal: None,
+                mountpoint: None,
             }),
         });
         kind.is_shared = is_shared;

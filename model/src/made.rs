@@ -86,6 +86,26 @@ fn original_of(item: &Resources) -> Result<Resources, Problem> {
     Ok(undone)
 }
 
+/// The same, each volume with the mountpoint that it has in `there`: where a task wants to find it is no part of it.
+pub fn with_mountpoints_of(resources: &mut Resources, there: &Resources) {
+    let volumes = resources.volumes();
+    let mut others = volumes.filter_map(|(kind, volume, amount)| {
+        let kept = there.volumes().find(|(of, ..)| *of == kind)?;
+        let is_other = kept.1.mountpoint != volume.mountpoint;
+        is_other.then(|| (kept.0.clone(), amount.clone()))
+    });
+    let Some(first) = others.next() else {
+        return;
+    };
+    let mut kept = Resources::new();
+    for (kind, amount) in std::iter::once(first).chain(others) {
+        // Cannot be refused: it was resources already.
+        let _ = kept.insert(kind, amount);
+    }
+    let rest = resources.minus(&kept);
+    *resources = rest.plus(&kept);
+}
+
 /// The volumes that are in both: of the same id and for the same role.
 pub fn same_volumes<'a>(
     one: &'a Resources,
@@ -103,7 +123,7 @@ pub fn same_volumes<'a>(
 mod tests {
     use super::*;
     use crate::id::{Principal, Role};
-    use crate::resource_kind::{Disk, Reservation, Volume};
+    use crate::resource_kind::{Disk, Mountpoint, Reservation, Volume};
 
     fn r(text: &str) -> Resources {
         text.parse().expect(text)
@@ -132,6 +152,7 @@ mod tests {
                 volume: Some(Volume {
                     id: "v".parse().expect("an id"),
                     principal: None,
+                    mountpoint: None,
                 }),
             }),
             is_revocable: false,
@@ -194,5 +215,35 @@ mod tests {
     fn a_reservation_of_the_configuration_is_not_made() {
         let configured = r("cpus(eng):2;cpus:2");
         assert_eq!(made_of(&configured), Resources::new());
+    }
+
+    #[test]
+    fn a_volume_stays_itself_wherever_it_is_mounted() {
+        let at = |path: &str| {
+            let mut all = r("cpus:1");
+            for (kind, amount) in volume(1_000).special() {
+                let mut kind = kind.clone();
+                if let Some(volume) = kind.disk.as_mut().and_then(|disk| disk.volume.as_mut()) {
+                    volume.mountpoint = Some(Mountpoint {
+                        path: path.to_owned(),
+                        is_read_only: false,
+                    });
+                }
+                all.insert(kind, amount.clone()).expect("a volume");
+            }
+            all
+        };
+        let path = |of: &Resources| {
+            let found = of.volumes().find_map(|(_, it, _)| it.mountpoint.clone());
+            found.map(|at| at.path)
+        };
+        let (there, mut task) = (at("made"), at("mine"));
+        assert_eq!(there, task);
+        assert!(there.minus(&task).is_empty());
+        with_mountpoints_of(&mut task, &there);
+        assert_eq!(path(&task).as_deref(), Some("made"));
+        let mut stranger = at("mine");
+        with_mountpoints_of(&mut stranger, &r("cpus:1"));
+        assert_eq!(path(&stranger).as_deref(), Some("mine"));
     }
 }

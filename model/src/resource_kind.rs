@@ -5,6 +5,7 @@
 //! itself alone and never splits; a mounted or raw disk never splits; where a volume is mounted in a container does not
 //! count.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::code;
@@ -75,13 +76,52 @@ pub enum DiskSource {
     },
 }
 
-/// A persistent volume.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A persistent volume. It is the same whatever its mountpoint.
+#[derive(Clone, Debug)]
 pub struct Volume {
     /// Its id, unique on the agent within its role.
     pub id: VolumeId,
     /// Who made it.
     pub principal: Option<Principal>,
+    /// Where its maker wants tasks to find it.
+    pub mountpoint: Option<Mountpoint>,
+}
+
+/// Where the maker of a volume wants tasks to find it. It is shown with the volume, as Mesos's frameworks expect it; a task
+/// may mount the volume elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mountpoint {
+    /// The path, relative to a task's sandbox or absolute in its container.
+    pub path: String,
+    /// Whether tasks are to read only.
+    pub is_read_only: bool,
+}
+
+impl Volume {
+    /// What tells it from others.
+    fn identity(&self) -> (&VolumeId, Option<&Principal>) {
+        (&self.id, self.principal.as_ref())
+    }
+}
+
+impl PartialEq for Volume {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Volume {}
+
+impl PartialOrd for Volume {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Volume {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
 }
 
 impl ResourceKind {
@@ -184,6 +224,12 @@ impl ResourceKind {
                 .is_some_and(|source| !source.is_right())
             {
                 return refused("disk.source", "a path or an id is empty or too long");
+            }
+            let volume = disk.volume.as_ref();
+            let mountpoint = volume.and_then(|volume| volume.mountpoint.as_ref());
+            let is_long = |at: &Mountpoint| at.path.is_empty() || at.path.len() > PATH_LEN_MAX;
+            if mountpoint.is_some_and(is_long) {
+                return refused("disk.volume", "its path is empty or too long");
             }
         }
         if let Amount::Whole(pieces) = amount

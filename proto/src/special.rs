@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use proffer_model::limits::{ENTRIES_MAX, RANGES_MAX};
 use proffer_model::ranges::RangeSet;
+use proffer_model::resource_kind::Mountpoint;
 use proffer_model::resources::{Amount, ItemSet, Pieces};
 use proffer_model::{Disk, DiskSource, Problem, Reservation, ResourceKind, Role, Volume};
 
@@ -134,6 +135,10 @@ fn encode_disk(disk: &Disk) -> v1::Disk {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
+        mountpoint: volume.mountpoint.as_ref().map(|at| v1::Mountpoint {
+            path: at.path.clone(),
+            read_only: at.is_read_only,
+        }),
     });
     v1::Disk { source, volume }
 }
@@ -153,11 +158,19 @@ fn decode_disk(disk: v1::Disk) -> Result<Disk, Problem> {
         Ok(Volume {
             id: decode_id(&volume.id, "id")?,
             principal: decode_optional_id(&volume.principal, "principal")?,
+            mountpoint: volume.mountpoint.map(decode_mountpoint).transpose()?,
         })
     });
     let volume = volume.transpose();
     Ok(Disk {
         source,
         volume: volume.map_err(|problem: Problem| problem.within("volume"))?,
+    })
+}
+
+fn decode_mountpoint(at: v1::Mountpoint) -> Result<Mountpoint, Problem> {
+    Ok(Mountpoint {
+        path: decode_text(at.path, "mountpoint.path")?,
+        is_read_only: at.read_only,
     })
 }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use proffer_model::limits::{ENTRIES_MAX, RANGES_MAX, RESOURCES_TEXT_LEN_MAX};
+use proffer_model::resource_kind::Mountpoint;
 use proffer_model::resources::{Amount, ItemSet, Pieces, format_milli, parse_milli};
 use proffer_model::{
     Disk, DiskSource, Problem, Range, RangeSet, Reservation, ResourceKind, ResourceName, Resources,
@@ -103,9 +104,25 @@ struct JsonDisk {
     source: Option<JsonSource>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     persistence: Option<JsonPersistence>,
-    /// Where a task sees it: read, and not kept.
-    #[serde(default, rename = "volume", skip_serializing)]
-    _volume: Option<serde::de::IgnoredAny>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    volume: Option<JsonMountpoint>,
+}
+
+/// Where a task sees it; what else may be said of it is not kept.
+#[derive(Deserialize, Serialize)]
+struct JsonMountpoint {
+    container_path: String,
+    #[serde(default)]
+    mode: JsonMode,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+enum JsonMode {
+    #[default]
+    #[serde(rename = "RW")]
+    Write,
+    #[serde(rename = "RO")]
+    Read,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -286,6 +303,25 @@ impl JsonReservation {
     }
 }
 
+impl JsonMountpoint {
+    fn of(mountpoint: &Mountpoint) -> Self {
+        Self {
+            container_path: mountpoint.path.clone(),
+            mode: match mountpoint.is_read_only {
+                true => JsonMode::Read,
+                false => JsonMode::Write,
+            },
+        }
+    }
+
+    fn read(self) -> Mountpoint {
+        Mountpoint {
+            path: self.container_path,
+            is_read_only: self.mode == JsonMode::Read,
+        }
+    }
+}
+
 impl JsonDisk {
     fn read(self) -> Result<Disk, Problem> {
         let read = |persistence: JsonPersistence| {
@@ -293,6 +329,7 @@ impl JsonDisk {
             Ok::<_, Problem>(Volume {
                 id: persistence.id.parse().map_err(within("persistence.id"))?,
                 principal: principal.map_err(within("persistence.principal"))?,
+                mountpoint: self.volume.map(JsonMountpoint::read),
             })
         };
         Ok(Disk {
@@ -422,10 +459,11 @@ fn write_disk(disk: &Disk) -> JsonDisk {
         id: volume.id.to_string(),
         principal: volume.principal.as_ref().map(ToString::to_string),
     });
+    let mountpoint = disk.volume.as_ref().and_then(|it| it.mountpoint.as_ref());
     JsonDisk {
         source,
         persistence: volume,
-        _volume: None,
+        volume: mountpoint.map(JsonMountpoint::of),
     }
 }
 

@@ -6,8 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proffer_model::link::{Payer, ToAgent};
+use proffer_model::made::with_mountpoints_of;
 use proffer_model::operation::{LaunchResult, Operation, OperationResult};
 use proffer_model::resources::{Amount, Pieces};
 use proffer_model::{
@@ -385,6 +387,7 @@ impl Core {
             let message = "this leadership term has launched 2^32 tasks";
             Problem::new(code::OVERLOADED, message).hint("restart the leading master")
         })?;
+        with_mountpoints_of(&mut spec.resources, &pot.resources);
         pot.resources.subtract(&exclusive(&spec.resources));
         let shared = spec.resources.shared();
         if !shared.is_empty() {
@@ -392,7 +395,11 @@ impl Core {
             self.allocator
                 .allocate(&pot.framework, &pot.role, &pot.agent, &shared);
         }
-        if let Some(executor) = spec.executor.take() {
+        if let Some(mut executor) = spec.executor.take() {
+            if executor.resources.volumes().next().is_some() {
+                let own = &mut Arc::make_mut(&mut executor).resources;
+                with_mountpoints_of(own, &pot.resources);
+            }
             let (framework, role, agent) = (&pot.framework, &pot.role, &pot.agent);
             if matches!(self.judge_executor(framework, agent, &executor), Ok(true)) {
                 pot.resources.subtract(&exclusive(&executor.resources));

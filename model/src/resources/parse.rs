@@ -174,7 +174,11 @@ impl<'a> Cursor<'a> {
         let principal = self.take(',').then(|| self.word()).transpose()?;
         let principal = principal.map(|text| text.parse()).transpose()?;
         self.expect(']')?;
-        Ok(Volume { id, principal })
+        Ok(Volume {
+            id,
+            principal,
+            mountpoint: None,
+        })
     }
 
     fn amount(&mut self) -> Result<Amount, Problem> {

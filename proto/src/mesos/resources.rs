@@ -5,6 +5,7 @@
 //! something is allocated is said to frameworks with MULTI_ROLE alone, and never read: an offer is of one role.
 
 use proffer_model::id::ResourceName;
+use proffer_model::resource_kind::Mountpoint;
 use proffer_model::resources::{Amount, ItemSet};
 use proffer_model::{
     Disk, DiskSource, Principal, Range, RangeSet, Reservation, ResourceKind, Resources, Role,
@@ -17,7 +18,7 @@ use super::v1::resource::disk_info::{Persistence, Source, source};
 use super::v1::resource::{
     AllocationInfo, DiskInfo, ReservationInfo, RevocableInfo, SharedInfo, reservation_info,
 };
-use super::v1::{Resource, value, volume};
+use super::v1::{self as mesos, Resource, value, volume};
 use crate::limits::SPECIAL_MAX;
 
 /// How resources are written for somebody.
@@ -140,9 +141,23 @@ fn encode_disk(disk: &Disk) -> DiskInfo {
             id: volume.id.to_string(),
             principal: volume.principal.as_ref().map(ToString::to_string),
         }),
-        volume: None,
+        volume: disk.volume.as_ref().and_then(encode_mountpoint),
         source: disk.source.as_ref().map(encode_source),
     }
+}
+
+/// As it was said when the volume was made, so that who launches with what is offered finds it there.
+fn encode_mountpoint(of: &Volume) -> Option<mesos::Volume> {
+    let at = of.mountpoint.as_ref()?;
+    let mode = match at.is_read_only {
+        true => volume::Mode::Ro,
+        false => volume::Mode::Rw,
+    };
+    Some(mesos::Volume {
+        container_path: at.path.clone(),
+        mode: mode.into(),
+        ..mesos::Volume::default()
+    })
 }
 
 fn encode_source(of: &DiskSource) -> Source {
@@ -300,6 +315,10 @@ fn decode_disk(given: &DiskInfo) -> Result<Disk, String> {
         Ok::<_, proffer_model::Problem>(Volume {
             id: persistence.id.parse()?,
             principal: principal.transpose()?,
+            mountpoint: given.volume.as_ref().map(|at| Mountpoint {
+                path: at.container_path.clone(),
+                is_read_only: at.mode == i32::from(volume::Mode::Ro),
+            }),
         })
     });
     let source = given.source.as_ref().map(decode_source).transpose()?;
@@ -467,6 +486,14 @@ mod tests {
         let mounts = mounts_of(&[volume]).expect("mounts");
         assert_eq!(mounts.len(), 1);
         assert!(mounts[0].is_read_only && mounts[0].path == "data");
+        // It is offered as it was made, also when it was written down in between.
+        let made = read(text).expect("a volume");
+        let kept = crate::resources::encode_resources(&made);
+        let kept = crate::resources::decode_resources(kept).expect("what was written");
+        let [offered] = encode_resources(&kept, &ResourceForm::default())
+            .try_into()
+            .expect("one");
+        assert_eq!(mounts_of(&[offered]), Ok(mounts));
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn volume(milli: u64) -> Resources {
     let volume = Volume {
         id: "v".parse().expect("an id"),
         principal: Some(principal("p")),
+        mountpoint: None,
     };
     let kind = ResourceKind {
         disk: Some(Disk {

@@ -43,6 +43,7 @@ fn volume(role: &str, id: &str, size: &str) -> Resources {
             volume: Some(proffer_model::resource_kind::Volume {
                 id: id.parse().expect("an id"),
                 principal: Some(principal("p")),
+                mountpoint: None,
             }),
         }),
         ..kind

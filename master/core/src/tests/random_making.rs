@@ -70,6 +70,7 @@ fn volume(of: &Resources, id: u8, is_shared: bool) -> Resources {
         let volume = Volume {
             id: format!("v{}", id % 4).parse().expect("an id"),
             principal: Some(principal("p")),
+            mountpoint: None,
         };
         let source = kind.disk.as_ref().and_then(|disk| disk.source.clone());
         let volume = Some(volume);

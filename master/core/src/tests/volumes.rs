@@ -30,6 +30,7 @@ fn volume(id: &str, size: u64, is_shared: bool) -> Resources {
     let volume = Volume {
         id: id.parse().expect("an id"),
         principal: Some(principal("p")),
+        mountpoint: None,
     };
     let kind = ResourceKind {
         disk: Some(Disk {

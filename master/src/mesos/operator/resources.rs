@@ -298,10 +298,12 @@ fn disk(object: &mut Object<'_>, disk: &Disk) {
                 object.text("principal", principal.as_str());
             }
         });
-        // Where a task sees it is each task's own.
+        let at = volume.mountpoint.as_ref();
         object.object("volume", |object| {
-            object.text("container_path", "");
-            object.text("mode", "RW");
+            // Tools want a text, also of a volume that nobody has said it of.
+            object.text("container_path", at.map_or("", |at| &at.path));
+            let is_read_only = at.is_some_and(|at| at.is_read_only);
+            object.text("mode", if is_read_only { "RO" } else { "RW" });
         });
     }
     match &disk.source {
