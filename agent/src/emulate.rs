@@ -33,7 +33,7 @@ use counts::Counters;
 use fate::mix;
 use limits::{
     AGENTS_PER_CONNECTION_MAX, CONNECTING_MAX, CONNECTIONS_MAX, COUNT_MAX, FILES_RESERVED,
-    REGISTERING_MAX,
+    REGISTERING_MAX, SHARING_MIN,
 };
 use machine::Machine;
 
@@ -65,7 +65,7 @@ pub struct Options {
     /// What becomes of tasks. Its seed is part of the agents' ids, so that another program with the same one comes back as
     /// the same agents.
     pub fates: Fates,
-    /// How many share a connection; as few as can be when absent.
+    /// How many share a connection; when absent one each, or eight and more if open files do not allow that.
     pub agents_per_connection: Option<u32>,
     /// Is told of each task's end.
     pub witness: Option<Arc<dyn Witness>>,
@@ -414,12 +414,15 @@ fn check_domains(regions: &[String], zones: &[String]) -> Result<(), Problem> {
         .try_for_each(|zone| domain(a_region, Some(zone)).map(drop))
 }
 
-/// As few agents on each connection as open files allow.
+/// One agent on each connection if open files allow it, and else several.
 fn least_per_connection(count: u32, files: u64) -> u32 {
     // Half, for in a benchmark the other end may be as poor.
     let connections = (files.saturating_sub(FILES_RESERVED) / 2).clamp(1, CONNECTIONS_MAX);
     let connections = u32::try_from(connections).unwrap_or(u32::MAX);
-    count.div_ceil(connections).max(1)
+    match count.div_ceil(connections) {
+        0 | 1 => 1,
+        shared => shared.max(SHARING_MIN),
+    }
 }
 
 /// Lets this program open as many files as it may, and says how many.

@@ -74,7 +74,7 @@ pub(crate) struct AgentsArgs {
     /// simulations that run at once on one cluster need different ones.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How many agents share a connection [default: as few as the limit of open files allows, so 1 for small numbers].
+    /// How many agents share a connection [default: 1, or at least 8 when the limit of open files does not allow that].
     #[arg(long, value_name = "K")]
     agents_per_connection: Option<u32>,
     /// The file with the token of this cluster; found by itself on the masters' own host.

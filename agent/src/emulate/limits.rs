@@ -8,6 +8,8 @@ pub const COUNT_MAX: u32 = 100_000;
 pub const AGENTS_PER_CONNECTION_MAX: u32 = 100_000;
 /// Connections that are made unless it is said how many agents share one: beyond, they share. Far below what a listener takes.
 pub const CONNECTIONS_MAX: u64 = 8_000;
+/// Agents that share a connection then, at the least: making connections is most of the work, and who emulates so many waits for it.
+pub const SHARING_MIN: u32 = 8;
 /// Files that the program keeps for other things than connections.
 pub const FILES_RESERVED: u64 = 100;
 /// Connections that are being made at once; others wait, so that the queue of the listener does not overflow.

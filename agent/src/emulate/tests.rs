@@ -138,12 +138,13 @@ fn agents_have_connections_of_their_own_until_open_files_bind() {
     for (count, files, expected) in [
         (1, 1_024, 1),
         (400, 1_024, 1),
-        (1_000, 1_024, 3),
+        (1_000, 1_024, 8),
         (1_000, 20_000, 1),
         (8_000, 20_000, 1),
-        (20_000, 20_000, 3),
-        (50_000, 1_000_000, 7),
+        (20_000, 20_000, 8),
+        (50_000, 1_000_000, 8),
         (50_000, 10, 50_000),
+        (100_000, 1_000_000, 13),
     ] {
         let shared = least_per_connection(count, files);
         assert_eq!(shared, expected, "{count} with {files}");

@@ -36,7 +36,7 @@ pub(crate) struct FailoverArgs {
     /// How long ZooKeeper keeps the session of a master that says nothing.
     #[arg(long, value_name = "D", default_value = "4s")]
     session_timeout: proffer_server::config::DurationText,
-    /// How many agents share a connection [default: as few as the limit of open files allows].
+    /// How many agents share a connection [default: 1, or at least 8 when the limit of open files does not allow that].
     #[arg(long, value_name = "K")]
     agents_per_connection: Option<u32>,
 }

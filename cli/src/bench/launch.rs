@@ -56,7 +56,7 @@ pub(crate) struct LoadArgs {
     /// How long tasks run.
     #[arg(long, value_name = "D", default_value = "100ms")]
     pub(super) task_duration: Span,
-    /// How many agents share a connection [default: as few as the limit of open files allows].
+    /// How many agents share a connection [default: 1, or at least 8 when the limit of open files does not allow that].
     #[arg(long, value_name = "K")]
     pub(super) agents_per_connection: Option<u32>,
 }

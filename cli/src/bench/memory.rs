@@ -39,7 +39,7 @@ pub(crate) struct MemoryArgs {
     /// How long the agents do nothing but heartbeat before their memory is taken.
     #[arg(long, value_name = "D", default_value = "5s")]
     heartbeat_for: proffer_server::config::DurationText,
-    /// How many agents share a connection [default: as few as the limit of open files allows].
+    /// How many agents share a connection [default: 1, or at least 8 when the limit of open files does not allow that].
     #[arg(long, value_name = "K")]
     agents_per_connection: Option<u32>,
 }

@@ -26,7 +26,7 @@ pub(crate) struct RegisterArgs {
         hide_possible_values = true
     )]
     store: Store,
-    /// How many agents share a connection [default: as few as the limit of open files allows].
+    /// How many agents share a connection [default: 1, or at least 8 when the limit of open files does not allow that].
     #[arg(long, value_name = "K")]
     agents_per_connection: Option<u32>,
 }

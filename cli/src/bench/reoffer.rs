@@ -41,7 +41,7 @@ pub(crate) struct ReofferArgs {
     /// How long tasks run: with A agents, A tasks end in this time.
     #[arg(long, value_name = "D", default_value = "5s-15s")]
     task_duration: Span,
-    /// How many agents share a connection [default: as few as the limit of open files allows].
+    /// How many agents share a connection [default: 1, or at least 8 when the limit of open files does not allow that].
     #[arg(long, value_name = "K")]
     agents_per_connection: Option<u32>,
 }
