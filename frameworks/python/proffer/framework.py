@@ -16,7 +16,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from proffer.limits import (
 )
 from proffer.parts import state_name
 from proffer.problem import ProfferError, Unreachable, decode_problem
-from proffer.session import Kept, OnAnswer, Pending, Session
+from proffer.session import Handling, Kept, OnAnswer, Pending, Session
 from proffer.state import State
 from proffer.tasks import Tasks, Worth
 from proffer.token import find_token
@@ -40,8 +40,8 @@ from proffer.waiting import within
 
 log = logging.getLogger("proffer")
 
-# Whose handler this runs in, or a task that one has begun: what it waits for keeps the next session from beginning.
-_HANDLED: contextvars.ContextVar[Framework | None] = contextvars.ContextVar("handled", default=None)
+# The handler that this runs in, or that has begun the task which this runs in.
+_HANDLING: contextvars.ContextVar[Handling | None] = contextvars.ContextVar("handling", default=None)
 
 # Refusals that would come again, whatever their kind.
 _FINAL = {"session.fenced", "framework.completed", "framework.foreign", "framework.unknown"}
@@ -284,14 +284,15 @@ class Framework:
         return await self._call_in(self._active(), on_answer, **call)
 
     async def _call_in(self, session: Session, on_answer: OnAnswer | None = None, **call: object) -> v1.Answered:
-        """Calls in this session, and where that does no harm in the next one, if this ends before the answer. A handler does
-        not wait for that. What is above the rate was not done, and is called again when the master says, in time."""
+        """Calls in this session, and where that does no harm in the next one, if this ends before the answer. A handler that
+        runs does not wait for that. What is above the rate was not done, and is called again when the master says, in time."""
         clock = asyncio.get_running_loop()
         give_up_at = clock.time() + self._call_timeout
-        is_of_handler = _HANDLED.get() is self
+        handling = _HANDLING.get()
+        own = handling if handling and handling.framework is self else None
         while True:
             try:
-                answered = await within(self._call_timeout, session.send(on_answer, is_of_handler, **call))
+                answered = await within(self._call_timeout, session.send(on_answer, own, **call))
             except Kept:
                 return v1.Answered()
             except asyncio.TimeoutError:
@@ -305,6 +306,8 @@ class Framework:
                 raise problem
             log.debug("called too often; trying again in %s s", wait)
             await asyncio.sleep(wait)
+            # The one before may have ended meanwhile, and another may have begun.
+            session = self._active()
 
     async def _insist(self, session: Session, **call: object) -> None:
         """A call of the SDK's own."""
@@ -388,7 +391,9 @@ class Framework:
         """What was called is not called again: who is active meanwhile knows better."""
         unanswered, self._unanswered = self._unanswered, []
         for pending in unanswered:
-            if not pending.answer.done():
+            if pending.is_kept:
+                log.warning("%s was called in a handler, and is not called again: %s", pending.message.WhichOneof("call"), why)
+            elif not pending.answer.done():
                 pending.answer.set_exception(Unreachable(why))
                 # Nobody may be waiting; that is no fault.
                 pending.answer.exception()
@@ -400,11 +405,13 @@ class Framework:
         self._tasks.session_begun(session.subscribed.resumed)
         if self._subscribe.resume.epoch != session.epoch:
             self._subscribe.ClearField("resume")
+        elif not session.subscribed.resumed:
+            # What this program was told is not all that was told since.
+            self._forget_unanswered("another program may have been active as this framework")
         background = [
             asyncio.create_task(session.receive(self._check_epoch)),
             asyncio.create_task(self._keep_asking(session)),
         ]
-        handled = _HANDLED.set(self)
         try:
             await self._handle_events(session, scheduler)
         except ProfferError as problem:
@@ -413,7 +420,6 @@ class Framework:
                 raise
             session.end(problem)
         finally:
-            _HANDLED.reset(handled)
             session.end(Unreachable("the session was left"))
             for task in background:
                 task.cancel()
@@ -433,7 +439,7 @@ class Framework:
         # Before anything new is called, which these must not come after.
         unanswered, self._unanswered = self._unanswered, []
         for pending in unanswered:
-            self._repeat(session, pending)
+            session.repeat(pending)
         for role, wanted in list(self._demands.items()):
             wanted.generation += 1
             await self._insist(session, set_demand=wanted)
@@ -441,35 +447,23 @@ class Framework:
             self._to_ask.set()
         if self._is_leaving:
             await self.teardown()
-        await scheduler.on_subscribed(self)
+        with self._handling():
+            await scheduler.on_subscribed(self)
         self._wait = BACKOFF_FIRST
         while event := await session.next_event():
-            await self._handle(session, scheduler, event)
+            with self._handling():
+                await self._handle(session, scheduler, event)
 
-    def _repeat(self, session: Session, pending: Pending) -> None:
-        """Calls again what the session before has left without an answer. Nobody waits for what a handler had called."""
-
-        def on_answer(answered: v1.Answered) -> None:
-            if not answered.HasField("refused"):
-                return
-            problem = decode_problem(answered.refused)
-            if problem.code == "session.rate_limited":
-                # It was not done.
-                asyncio.get_running_loop().call_later(problem.retry_after or 0, self._repeat_anew, session, pending)
-            else:
-                log.warning("the master refused what was called again for a handler: %s", problem)
-
-        if pending.is_of_handler:
-            pending.on_answer = on_answer
-        session.repeat(pending)
-
-    def _repeat_anew(self, session: Session, pending: Pending) -> None:
-        if session.ended:
-            self._unanswered.append(pending)
-        else:
-            # Under the same id it would be answered the same.
-            pending.message.request_id = next(self._requests)
-            self._repeat(session, pending)
+    @contextlib.contextmanager
+    def _handling(self) -> Iterator[None]:
+        """A handler runs."""
+        handling = Handling(self)
+        before = _HANDLING.set(handling)
+        try:
+            yield
+        finally:
+            handling.is_over = True
+            _HANDLING.reset(before)
 
     async def _handle(self, session: Session, scheduler: Scheduler, event: v1.SessionEvent) -> None:
         kind = event.WhichOneof("event")

@@ -7,6 +7,7 @@ a slow reader, unless calls wait for their answers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from proffer.limits import (
 )
 from proffer.problem import ProfferError, Unreachable, decode_problem, problem_of
 from proffer.waiting import within
+
+log = logging.getLogger("proffer")
 
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_LEN_MAX),
@@ -57,14 +60,29 @@ _FOR_HANDLERS = {
 
 
 @dataclass
+class Handling:
+    """A handler of this framework's runs, and with it whatever it has begun; what they wait for keeps the next session from
+    beginning, until it has returned."""
+
+    framework: object
+    is_over: bool = False
+
+
+@dataclass
 class Pending:
     """A call that has no answer yet."""
 
     message: v1.SessionCall
     answer: asyncio.Future[v1.Answered]
     on_answer: OnAnswer | None
-    # Whether the caller would keep the next session from beginning by waiting for it.
-    is_of_handler: bool
+    # In which it was called.
+    handling: Handling | None
+    # Whether the handler was told that the next session begins with it, so that nobody waits for the answer.
+    is_kept: bool = False
+    # Whether what it would hit was launched anew since.
+    is_overtaken: bool = False
+    # It was above the rate; this calls it again in time.
+    timer: asyncio.TimerHandle | None = None
 
 
 class Kept(Unreachable):
@@ -89,6 +107,8 @@ class Session:
         self._outgoing: asyncio.Queue[v1.SessionCall] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._waiting: dict[int, Pending] = {}
+        # Those that were kept for this session, until they are done or refused for good.
+        self._repeated: list[Pending] = []
         # What the next session is to begin with.
         self.unanswered: list[Pending] = []
         self._requests = requests
@@ -104,7 +124,7 @@ class Session:
         await self._await_subscribed(on_standing_by)
 
     def send(
-        self, on_answer: OnAnswer | None = None, is_of_handler: bool = False, **call: object
+        self, on_answer: OnAnswer | None = None, handling: Handling | None = None, **call: object
     ) -> asyncio.Future[v1.Answered]:
         """Sends a call; the future is its answer, or fails when the session ends first, unless the call is to be repeated.
         `on_answer` is called before any event that follows the answer is handled."""
@@ -119,20 +139,49 @@ class Session:
             _fail(answer, problem)
             return answer
         if not message.HasField("acknowledge"):
-            self._waiting[message.request_id] = Pending(message, answer, on_answer, is_of_handler)
+            self._waiting[message.request_id] = Pending(message, answer, on_answer, handling)
+        launched = set(_launched(message))
+        for pending in self._repeated if launched else ():
+            pending.is_overtaken |= not _may_repeat(pending.message, launched)
         self._outgoing.put_nowait(message)
         self._moved.set()
         return answer
 
     def repeat(self, pending: Pending) -> None:
-        """Sends a call that an earlier session has left without an answer."""
-        if pending.is_of_handler:
+        """Sends a call that an earlier session has left without an answer. What was kept for a handler has nobody who would
+        hear of a refusal: it is logged, and what is above the rate is called again in time."""
+        if pending.is_kept:
             pending.answer = asyncio.get_running_loop().create_future()
+            pending.on_answer = lambda answered: self._on_repeated(pending, answered)
+            self._repeated.append(pending)
         elif pending.answer.done():
             # Whoever waited has gone.
             return
+        self._send_again(pending)
+
+    def _send_again(self, pending: Pending) -> None:
         self._waiting[pending.message.request_id] = pending
         self._outgoing.put_nowait(pending.message)
+
+    def _on_repeated(self, pending: Pending, answered: v1.Answered) -> None:
+        problem = decode_problem(answered.refused) if answered.HasField("refused") else None
+        if problem and problem.code == "session.rate_limited":
+            # It was not done.
+            pending.timer = asyncio.get_running_loop().call_later(problem.retry_after or 0, self._on_time, pending)
+            return
+        self._repeated.remove(pending)
+        if problem:
+            log.warning("the master refused what was called again for a handler: %s", problem)
+
+    def _on_time(self, pending: Pending) -> None:
+        pending.timer = None
+        if pending.is_overtaken:
+            self._repeated.remove(pending)
+            log.warning("%s is not called again: what it names was launched anew since", pending.message.WhichOneof("call"))
+            return
+        pending.message.request_id = next(self._requests)
+        pending.answer = asyncio.get_running_loop().create_future()
+        self._send_again(pending)
 
     async def receive(self, check_epoch: Callable[[int], None]) -> None:
         """Reads until the session ends, which it never raises but leaves in `ended`."""
@@ -167,13 +216,21 @@ class Session:
         again: list[Pending] = []
         for pending in reversed(self._waiting.values()):
             launched.update(_launched(pending.message))
-            if not _may_repeat(pending.message, launched):
+            if pending.is_overtaken or not _may_repeat(pending.message, launched):
                 _fail(pending.answer, _broken(problem))
                 continue
             again.append(pending)
-            if pending.is_of_handler:
+            if pending.handling and not pending.handling.is_over:
+                pending.is_kept = True
                 _fail(pending.answer, Kept("the session ended before the answer", "the next one begins with the call"))
+        for pending in self._repeated:
+            if pending.timer:
+                pending.timer.cancel()
+                pending.timer = None
+                if not pending.is_overtaken:
+                    self.unanswered.append(pending)
         self.unanswered += reversed(again)
+        self._repeated.clear()
         self._waiting.clear()
         self.events.put_nowait(None)
 

@@ -160,6 +160,9 @@ class Driver(unittest.IsolatedAsyncioTestCase):
                 if not heard:
                     heard.append("begun")
                     self.beside = [asyncio.create_task(call) for call in self.calls(framework)]
+
+            async def on_snapshot_ended(self, framework):
+                if heard == ["begun"]:
                     await framework.kill("of a handler")
                     heard.append("the handler goes on")
 
@@ -177,12 +180,15 @@ class Driver(unittest.IsolatedAsyncioTestCase):
                 requests[call.request_id] = call
 
         async def second(played):
-            await played.subscribe()
+            await played.subscribe(epoch=2)
             again = [await played.context.read() for _ in range(3)]
             self.assertEqual({call.kill.task_id or call.update_task.task_id for call in again}, {"of a handler", "of a task"})
             for call in again:
                 self.assertEqual(requests[call.request_id], call)
-                await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+                answer = {"done": v1.Done()}
+                if call.HasField("update_task"):
+                    answer = {"refused": v1.Problem(code="task.unknown", kind=v1.PROBLEM_KIND_NOT_FOUND)}
+                await played.send(answered=v1.Answered(request_id=call.request_id, **answer))
             await played.call("reconcile")
             await played.tell(FINISHED, 1, 1)
             await played.finish()
@@ -192,7 +198,9 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(heard, ["begun", "the handler goes on"])
         results = await asyncio.gather(*author.beside, return_exceptions=True)
         # The kill of `t` might have hit the launch that was called after it.
-        self.assertEqual([type(result) for result in results], [type(None)] * 2 + [proffer.Unreachable] * 3)
+        unreachable = [proffer.Unreachable] * 3
+        # What a handler has begun and left behind hears the answer of the next session.
+        self.assertEqual([type(result) for result in results], [type(None), proffer.ProfferError, *unreachable])
 
     async def test_a_handler_that_calls_several_at_once_does_not_hold_up_the_next_session(self):
         class Killer(Author):
@@ -223,6 +231,68 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         heard = await self.play(Master(first, second), author=Killer())
         self.assertEqual(heard, ["goes on", ("finished", 1)])
 
+    async def test_what_is_above_the_rate_when_it_is_called_again_is_not_lost_with_the_session(self):
+        class Killer(Author):
+            async def on_subscribed(self, framework):
+                if not self.heard:
+                    await framework.kill("a")
+                    self.heard.append("goes on")
+
+        async def first(played):
+            await played.subscribe()
+            await played.call("kill")
+
+        async def second(played):
+            await played.subscribe()
+            call = await played.call("kill")
+            problem = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=60_000)
+            await played.send(answered=v1.Answered(request_id=call.request_id, refused=problem))
+            await played.tell(RUNNING, 1, 1)
+            await played.call("acknowledge")
+            await played.call("acknowledge")
+
+        async def third(played):
+            await played.subscribe(epoch=2)
+            self.assertEqual((await played.call("kill")).kill.task_id, "a")
+            await played.tell(FINISHED, 1, 1)
+            await played.finish()
+
+        heard = await self.play(Master(first, second, third), author=Killer())
+        self.assertEqual(heard, ["goes on", ("running", 1), ("finished", 1)])
+
+    async def test_what_is_above_the_rate_is_not_called_again_for_what_was_launched_since(self):
+        class Killer(Author):
+            async def on_subscribed(self, framework):
+                if not self.heard:
+                    await framework.kill("t")
+                    self.heard.append("goes on")
+
+        async def first(played):
+            await played.subscribe()
+            await played.call("kill")
+
+        async def second(played):
+            await played.subscribe()
+            call = await played.call("kill")
+            await played.offer()
+            accept = await played.call("accept")
+            problem = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED)
+            await played.send(answered=v1.Answered(request_id=call.request_id, refused=problem))
+            result = v1.OperationResult(launched=v1.LaunchResult(task_id="t", incarnation=1))
+            accepted = v1.Accepted(results=[result])
+            await played.send(answered=v1.Answered(request_id=accept.request_id, accepted=accepted))
+            await played.tell(FINISHED, 1, 1)
+            while True:
+                call = await played.context.read()
+                self.assertNotEqual(call.WhichOneof("call"), "kill")
+                if call.HasField("teardown"):
+                    break
+            await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+            await played.send(closed=v1.Problem(code="framework.completed", kind=v1.PROBLEM_KIND_CONFLICT))
+
+        heard = await self.play(Master(first, second), author=Killer())
+        self.assertEqual(heard, ["goes on", ("launched", []), ("finished", 1)])
+
     async def test_what_was_called_before_another_program_was_active_is_not_called_again(self):
         class Killer(Author):
             async def on_subscribed(self, framework):
@@ -246,6 +316,32 @@ class Driver(unittest.IsolatedAsyncioTestCase):
             await played.send(closed=v1.Problem(code="framework.completed", kind=v1.PROBLEM_KIND_CONFLICT))
 
         await self.play(Master(first, second), author=Killer(), framework_id="f", stand_by=True)
+
+    async def test_what_was_called_before_a_session_that_cannot_be_resumed_is_not_called_again(self):
+        class Killer(Author):
+            async def on_update(self, framework, status):
+                if status.state == RUNNING:
+                    await framework.kill("t")
+                await super().on_update(framework, status)
+
+        async def first(played):
+            await played.subscribe()
+            await played.tell(RUNNING, 1, 1)
+            await played.call("kill")
+
+        async def second(played):
+            self.assertEqual((await played.subscribe()).resume.sequence, 3)
+            await played.tell(FINISHED, 1, 2)
+            while not (call := await played.context.read()).HasField("teardown"):
+                self.assertNotEqual(call.WhichOneof("call"), "kill", "another program may have launched it anew")
+                if not call.HasField("acknowledge"):
+                    await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+            await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+            await played.send(closed=v1.Problem(code="framework.completed", kind=v1.PROBLEM_KIND_CONFLICT))
+
+        with self.assertLogs("proffer", "WARNING") as logs:
+            await self.play(Master(first, second), author=Killer())
+        self.assertTrue(any("kill was called in a handler" in line for line in logs.output), logs.output)
 
     async def test_a_master_that_is_subscribed_to_too_often_is_tried_again_when_it_says(self):
         times = []
