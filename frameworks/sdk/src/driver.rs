@@ -124,7 +124,19 @@ impl Driver {
             // What was called before might undo what the one that was active has done since.
             self.unanswered.fail(&no_session());
         }
-        Ok((self.believe(opened?)?, has_history))
+        let link = self.believe(opened?)?;
+        let is_resumed = matches!(
+            &link.subscribed,
+            Event::Subscribed {
+                is_resumed: true,
+                ..
+            }
+        );
+        if !is_resumed && self.memory.resumes_in(link.active.session.epoch) {
+            // The same: somebody may have been active whom this program has not met.
+            self.unanswered.fail(&no_session());
+        }
+        Ok((link, has_history))
     }
 
     /// Refuses a master of an earlier epoch, or of another cluster.

@@ -86,6 +86,11 @@ impl Memory {
         });
     }
 
+    /// Whether a session of this epoch was to go on after another one.
+    pub(crate) fn resumes_in(&self, epoch: Epoch) -> bool {
+        self.resume.is_some_and(|resume| resume.epoch == epoch)
+    }
+
     /// Whether a demand is still the latest of its role.
     pub(crate) fn is_latest(&self, demand: &Demand) -> bool {
         let kept = self.demands.get(&demand.role);

@@ -7,7 +7,7 @@ use proffer_model::{AgentId, DemandEntry, DemandId, ExecutorId, OfferId, Problem
 
 use super::calling::spec;
 use super::lasting::standing_by;
-use super::{connect, next, role, task};
+use super::{connect, next, role, task, updated};
 use crate::handle::{Handle, PendingAnswer};
 use crate::limits::EVENTS_QUEUED_MAX;
 use crate::testing::{FakeMaster, FakeSession, within};
@@ -149,4 +149,27 @@ async fn what_was_called_before_another_program_was_active_is_not_called_again()
     assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
     // The first that comes.
     called(&handle, &mut second, kill("b")).await;
+}
+
+#[tokio::test]
+async fn nothing_is_called_again_where_a_session_cannot_be_resumed() {
+    for (epoch, is_repeated) in [(1, false), (2, true)] {
+        let mut master = FakeMaster::start().await;
+        let (handle, mut events) = connect(&[master.address]);
+        let mut first = master.subscribed(1, 1).await;
+        assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+        first.send(updated("a")).await;
+        handle.acknowledge(within(events.next()).await.expect("a").sequence);
+        while !matches!(first.call().await, (_, Call::Acknowledge { .. })) {}
+        let (_, pending) = called(&handle, &mut first, kill("a")).await;
+        drop(first);
+        // In the same term somebody else may have been active; another term has nobody's place.
+        let mut second = master.subscribed(epoch, 2).await;
+        let answered = tokio::spawn(pending);
+        let (request, call) = second.call().await;
+        assert_eq!(call == kill("a"), is_repeated, "{call:?}");
+        second.answer(request, Answer::Done).await;
+        let answer = within(answered).await.expect("no panic");
+        assert_eq!(answer.is_ok(), is_repeated, "{answer:?}");
+    }
 }
