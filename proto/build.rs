@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ".proffer.v1.StateEntry",
         ".proffer.v1.PutStateRequest",
         ".proffer.v1.LogsChunk",
+        ".proffer.v1.BackupResponse",
     ]);
     tonic_prost_build::configure()
         .codec_path("crate::codec::SmallCodec")

@@ -16,6 +16,25 @@ pub const ZOOKEEPER_CALL_PATHS: usize = 16;
 /// How often one write to ZooKeeper is tried whose answer is lost each time; then the store has failed (`store.failed`), and
 /// with it the term. About four seconds.
 pub const ZOOKEEPER_LOSSES_MAX: u32 = 8;
+/// Bytes of a piece of a backup, about; a record that is larger is a piece of its own.
+pub const BACKUP_PIECE_LEN: usize = 256 * 1024;
+/// Bytes of one part of a backup; a longer one is refused as damaged.
+pub const BACKUP_PART_LEN_MAX: u32 = 64 * 1024 * 1024;
+/// Bytes of a backup that are sent together.
+pub const BACKUP_CHUNK_LEN: usize = 256 * 1024;
+/// Such chunks that wait for whoever fetches a backup; at so many no more are made until some are taken.
+pub const BACKUP_CHUNKS_MAX: usize = 4;
+/// Backups that are made at once; one more is refused (`server.overloaded`). Each holds a copy of what is durable, in which
+/// descriptions and values are shared with the original.
+pub const BACKUPS_MAX: usize = 1;
+/// How long whoever fetches a backup may take nothing of it; then it breaks off.
+pub const BACKUP_STALL_MAX: Duration = Duration::from_secs(60);
+/// What is added to the numbers of volumes and to the revisions of frameworks' state when a backup is restored, so that none is
+/// given again that was given after the backup was made.
+pub const RESTORE_NUMBERS_SKIPPED: u64 = 1 << 32;
+/// What is added to the term when a backup is restored, besides one for each second since it was made: no cluster has more
+/// terms than that.
+pub const RESTORE_TERMS_SKIPPED: u64 = 1_000;
 /// Bytes of an agent's description on the wire; a larger one is refused (`field.too_long`), so that its record fits an
 /// entry of the log.
 pub const AGENT_DESCRIPTION_LEN_MAX: usize = 256 * 1024;

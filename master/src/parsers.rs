@@ -2,6 +2,7 @@
 
 use proffer_model::Problem;
 
+use crate::backup::{self, Backup};
 use crate::grpc::operator::{followed_from, ids_of_token};
 use crate::store::frame::{self, Parsed};
 
@@ -18,6 +19,18 @@ pub fn read_frame(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
 /// The bytes of a file of the store.
 pub fn write_frame(payload: &[u8]) -> Vec<u8> {
     frame::encode(payload)
+}
+
+/// The bytes of a backup; none when it is too large.
+pub fn write_backup(backup: &Backup) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    backup::write(&backup.head, &backup.registry, &mut bytes, |_, _| {}).ok()?;
+    Some(bytes)
+}
+
+/// The bytes of a backup of these parts, each a letter and its content, with the right checksums and the right end.
+pub fn join_backup(parts: &[(u8, Vec<u8>)]) -> Option<Vec<u8>> {
+    backup::join(parts).ok()
 }
 
 /// The ids in the token of a page of a list whose rows have one, two or three of them; none on the first page.

@@ -16,6 +16,7 @@ pub mod file;
 pub(crate) mod frame;
 pub mod log;
 pub mod memory;
+pub mod restore;
 #[cfg(test)]
 mod tests;
 pub mod zookeeper;
@@ -114,6 +115,18 @@ pub enum StoreError {
         /// Why.
         problem: Box<Problem>,
     },
+    /// A restore into it has begun and has not come to its end.
+    #[error("{place} is not whole: a restore into it is not finished")]
+    Unfinished {
+        /// The mark of the restore.
+        place: String,
+    },
+    /// A restore is to write into it, and something is there.
+    #[error("the store is not empty: {place} is there")]
+    NotEmpty {
+        /// What was found.
+        place: String,
+    },
     /// The system refused.
     #[error("cannot {action} {}", .path.display())]
     Io {
@@ -149,6 +162,8 @@ impl StoreError {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Damaged { .. }
+            | Self::Unfinished { .. }
+            | Self::NotEmpty { .. }
             | Self::Newer { .. }
             | Self::Unreadable { .. }
             | Self::HungUp { .. } => true,
@@ -197,6 +212,12 @@ impl From<StoreError> for Problem {
             StoreError::Damaged { .. } => Self::new(code::STORE_FAILED, message)
                 .field("store")
                 .hint("restore the store from a backup, or start with a new one"),
+            StoreError::Unfinished { .. } => Self::new(code::STORE_FAILED, message)
+                .field("store")
+                .hint("wait until `proffer restore` is done, or run it again if it broke off"),
+            StoreError::NotEmpty { .. } => Self::new(code::STORE_NOT_EMPTY, message)
+                .field("store")
+                .hint("restore into a new directory, or to a new path in ZooKeeper"),
             StoreError::Newer { .. } => Self::new(code::STORE_FAILED, message)
                 .field("store")
                 .hint("start the version of proffer that wrote it, or a later one"),

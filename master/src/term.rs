@@ -34,7 +34,7 @@ use crate::standing::{Reign, Standing};
 use crate::store::log::Log;
 use crate::tenure::{Tenure, lost};
 use crate::view::{Feed, View};
-use crate::writer::Writer;
+use crate::writer::{Copies, Lane, Writer};
 
 /// What every term of this process is made with.
 #[derive(Clone, Debug)]
@@ -101,11 +101,14 @@ impl Maker {
         };
         let (view, feed) = crate::view::start(self.metrics.cluster.clone())?;
         let (inbox, lanes) = lanes(tenure.clone());
+        let lane = Lane::new();
+        let copies = lane.copies();
         // The threads end with the last of these, so if something cannot start, nothing stays.
         let unfinished = tenure.token().clone().drop_guard();
         let ended = Seat {
             core: self.core.clone(),
             log,
+            lane,
             metrics: self.metrics.clone(),
             feed,
             lanes,
@@ -115,7 +118,7 @@ impl Maker {
         .start()?;
         unfinished.disarm();
         Ok(Term {
-            api: self.api(&reign, &inbox, view),
+            api: self.api(&reign, &inbox, view, copies),
             links: links(inbox),
             reign,
             tenure,
@@ -123,11 +126,12 @@ impl Maker {
         })
     }
 
-    fn api(&self, reign: &Reign, inbox: &Inbox, view: View) -> Router {
+    fn api(&self, reign: &Reign, inbox: &Inbox, view: View, copies: Copies) -> Router {
         let scheduler = SchedulerService::new(inbox.clone(), reign.epoch);
         let state = StateService::new(inbox.clone());
         let standing = Arc::clone(&self.standing);
-        let operator = OperatorService::leading(standing, inbox.clone(), view.clone(), reign.epoch);
+        let operator =
+            OperatorService::leading(standing, inbox.clone(), view.clone(), copies, reign.epoch);
         let home = http::home(reign, self.standing.me());
         let mesos = match self.mesos_api {
             true => self.mesos(reign, inbox, view),
@@ -205,6 +209,7 @@ async fn begin_log(open: OpenStore) -> Result<Log, Failure> {
 struct Seat {
     core: proffer_master_core::Config,
     log: Log,
+    lane: Lane,
     metrics: Metrics,
     feed: Feed,
     lanes: Lanes,
@@ -240,7 +245,7 @@ impl Seat {
             clock::now(),
             &mut first,
         );
-        let writer = Writer::start(self.log, self.metrics.writer)?;
+        let writer = Writer::start(self.log, self.lane, self.metrics.writer)?;
         Driver::new(core, writer, self.feed, self.metrics.driver, self.tenure)
             .run(first, self.lanes, self.pulse)
             .await

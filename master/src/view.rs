@@ -275,7 +275,7 @@ mod tests {
         };
         Fact::Agent(Box::new(proffer_master_core::effect::AgentRow {
             agent: format!("a{number}").parse().expect("id"),
-            description,
+            description: description.into(),
             state: proffer_model::AgentState::Connected,
             total: proffer_model::Resources::new(),
             missing: proffer_model::Resources::new(),

@@ -111,6 +111,12 @@ codes! {
     STORE_FAILED = "store.failed", Unavailable;
     /// Another master leads and has written to the log.
     STORE_DEPOSED = "store.deposed", Unavailable;
+    /// A store is to be restored into, and there is something in it.
+    STORE_NOT_EMPTY = "store.not_empty", Conflict;
+    /// The file is no backup, or not as it was written.
+    BACKUP_DAMAGED = "backup.damaged", Invalid;
+    /// A newer version wrote the backup.
+    BACKUP_NEWER = "backup.newer", Invalid;
     /// This master does not lead, or has not recovered yet.
     MASTER_NOT_LEADING = "master.not_leading", Unavailable;
     /// No token or certificate was given, or it is not valid.
@@ -129,6 +135,8 @@ codes! {
     PORT_TAKEN = "port.taken", Conflict;
     /// A data directory is in use by another process.
     DIRECTORY_LOCKED = "directory.locked", Conflict;
+    /// A file that is to be written is there already.
+    FILE_EXISTS = "file.exists", Conflict;
     /// A file cannot be read or written.
     FILE_FAILED = "file.failed", Internal;
     /// An app with this id exists already.

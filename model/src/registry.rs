@@ -4,6 +4,7 @@
 //! registry. The wire form (kind, schema version, protobuf) is `proffer-proto`'s.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::agent::{AgentDescription, Drain};
 use crate::framework::FrameworkDescription;
@@ -20,7 +21,7 @@ pub enum Operation {
         /// Its id.
         agent: AgentId,
         /// What it says of itself.
-        description: AgentDescription,
+        description: Arc<AgentDescription>,
     },
     /// An agent was silent too long.
     MarkUnreachable {
@@ -55,7 +56,7 @@ pub enum Operation {
         /// Which.
         key: StateKey,
         /// The value.
-        value: Vec<u8>,
+        value: Arc<[u8]>,
     },
     /// A key of a framework's state is gone.
     DeleteState {
@@ -136,8 +137,8 @@ pub struct Registry {
 /// A durable agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentEntry {
-    /// What it says of itself.
-    pub description: AgentDescription,
+    /// What it says of itself, shared by all copies of the registry.
+    pub description: Arc<AgentDescription>,
     /// Since when it is unreachable, wall milliseconds.
     pub unreachable_since_wall_ms: Option<u64>,
     /// Reservations and volumes that were made there; the agent does not know them.
@@ -152,7 +153,7 @@ pub struct AgentEntry {
 
 impl AgentEntry {
     /// An agent that is new.
-    pub fn new(description: AgentDescription) -> Self {
+    pub fn new(description: Arc<AgentDescription>) -> Self {
         Self {
             description,
             unreachable_since_wall_ms: None,
@@ -210,8 +211,8 @@ pub struct FrameworkEntry {
 /// A durable value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateEntry {
-    /// The value.
-    pub value: Vec<u8>,
+    /// The value, shared by all copies of the registry.
+    pub value: Arc<[u8]>,
     /// The framework's revision that wrote it; never 0.
     pub version: u64,
 }
@@ -225,8 +226,8 @@ impl Registry {
         match operation {
             Operation::AdmitAgent { agent, description } => {
                 let entry = self.agents.entry(agent.clone());
-                let entry = entry.or_insert_with(|| AgentEntry::new(description.clone()));
-                entry.description = description.clone();
+                let entry = entry.or_insert_with(|| AgentEntry::new(Arc::clone(description)));
+                entry.description = Arc::clone(description);
             }
             Operation::MarkUnreachable {
                 agent,

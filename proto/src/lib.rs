@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod agent_link;
+mod backup;
 mod codec;
 mod demand;
 mod domain;
@@ -33,6 +34,10 @@ mod tests;
 pub use agent_link::{
     decode_agent_description, decode_agent_volumes, decode_to_agent, decode_to_master,
     encode_agent_description, encode_agent_volumes, encode_to_agent, encode_to_master,
+};
+pub use backup::{
+    BackupCounts, BackupHead, decode_backup_end, decode_backup_head, decode_backup_piece,
+    encode_backup_end, encode_backup_head, encode_backup_pieces,
 };
 pub use codec::SmallCodec;
 pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};

@@ -50,17 +50,8 @@ pub fn decode_batch(bytes: &[u8]) -> Result<(Epoch, Vec<Operation>), Problem> {
 
 /// All that the log adds up to.
 pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
-    let agents = registry.agents.iter().map(|(id, entry)| v1::SnapshotAgent {
-        agent_id: id.to_string(),
-        description: Some(encode_agent_description(&entry.description)),
-        // 0 says reachable; nothing became unreachable in the first millisecond of 1970.
-        unreachable_since_wall_ms: entry.unreachable_since_wall_ms.map_or(0, |ms| ms.max(1)),
-        made: (!entry.made.is_empty()).then(|| encode_resources(&entry.made)),
-        is_deactivated: entry.is_deactivated,
-        drain: entry.drain.as_ref().map(encode_drain),
-        volumes: encode_volume_numbers(&entry.volumes),
-        volume_number_last: entry.volumes.last,
-    });
+    let agents = registry.agents.iter();
+    let agents = agents.map(|(id, entry)| encode_snapshot_agent(id, entry));
     let frameworks = registry.frameworks.iter().map(encode_framework);
     let completed = registry.completed.iter();
     let completed = completed.map(|(id, order)| v1::CompletedFramework {
@@ -79,6 +70,20 @@ pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
     snapshot.encode_to_vec()
 }
 
+pub(crate) fn encode_snapshot_agent(id: &AgentId, entry: &AgentEntry) -> v1::SnapshotAgent {
+    v1::SnapshotAgent {
+        agent_id: id.to_string(),
+        description: Some(encode_agent_description(&entry.description)),
+        // 0 says reachable; nothing became unreachable in the first millisecond of 1970.
+        unreachable_since_wall_ms: entry.unreachable_since_wall_ms.map_or(0, |ms| ms.max(1)),
+        made: (!entry.made.is_empty()).then(|| encode_resources(&entry.made)),
+        is_deactivated: entry.is_deactivated,
+        drain: entry.drain.as_ref().map(encode_drain),
+        volumes: encode_volume_numbers(&entry.volumes),
+        volume_number_last: entry.volumes.last,
+    }
+}
+
 /// Reads a snapshot.
 pub fn decode_snapshot(bytes: &[u8]) -> Result<Registry, Problem> {
     let snapshot = v1::Snapshot::decode(bytes).map_err(|error| damaged(&error))?;
@@ -86,7 +91,7 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<Registry, Problem> {
     decode_registry(snapshot).map_err(as_store_problem)
 }
 
-fn decode_registry(snapshot: v1::Snapshot) -> Result<Registry, Problem> {
+pub(crate) fn decode_registry(snapshot: v1::Snapshot) -> Result<Registry, Problem> {
     let mut registry = Registry {
         completed_count: snapshot.completed_count,
         ..Registry::default()
@@ -245,14 +250,14 @@ fn encode_conversion(agent: &AgentId, from: &Resources, to: &Resources) -> WireO
     })
 }
 
-fn encode_set_quota((role, quota): (&Role, &Quota)) -> v1::SetQuota {
+pub(crate) fn encode_set_quota((role, quota): (&Role, &Quota)) -> v1::SetQuota {
     v1::SetQuota {
         role: role.to_string(),
         quota: Some(encode_quota(quota)),
     }
 }
 
-fn encode_set_weight((role, weight): (&Role, &Weight)) -> v1::SetWeight {
+pub(crate) fn encode_set_weight((role, weight): (&Role, &Weight)) -> v1::SetWeight {
     v1::SetWeight {
         role: role.to_string(),
         weight_milli: weight.0,
@@ -377,7 +382,7 @@ fn decode_put_state(put: v1::PutState) -> Result<Operation, Problem> {
     Ok(Operation::PutState {
         framework: decode_id(&put.framework_id, "framework_id")?,
         key: decode_id(&put.key, "key")?,
-        value: put.value,
+        value: put.value.into(),
     })
 }
 
@@ -390,12 +395,13 @@ fn decode_delete_state(delete: v1::DeleteState) -> Result<Operation, Problem> {
 
 fn decode_agent(
     description: Option<crate::v1::AgentDescription>,
-) -> Result<proffer_model::AgentDescription, Problem> {
+) -> Result<Arc<proffer_model::AgentDescription>, Problem> {
     decode_agent_description(required(description, "description")?)
+        .map(Arc::new)
         .map_err(|problem| problem.within("description"))
 }
 
-fn encode_admission(
+pub(crate) fn encode_admission(
     framework: &FrameworkId,
     principal: &Principal,
     description: &FrameworkDescription,
@@ -428,7 +434,7 @@ fn decode_admission(
 fn encode_framework((id, entry): (&FrameworkId, &FrameworkEntry)) -> v1::SnapshotFramework {
     let state = entry.state.iter().map(|(key, stored)| v1::SnapshotState {
         key: key.to_string(),
-        value: stored.value.clone(),
+        value: stored.value.to_vec(),
         version: stored.version,
     });
     v1::SnapshotFramework {
@@ -449,7 +455,7 @@ fn decode_framework(
         let key: StateKey = decode_id(&stored.key, "key")
             .map_err(|problem| problem.within(format_args!("state[{i}]")))?;
         let entry = StateEntry {
-            value: stored.value,
+            value: stored.value.into(),
             version: stored.version,
         };
         state.insert(key, entry);

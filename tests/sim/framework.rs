@@ -715,7 +715,7 @@ impl World {
         let operation = proffer_model::registry::Operation::PutState {
             framework: framework.clone(),
             key: key.clone(),
-            value: value.clone(),
+            value: value.as_slice().into(),
         };
         self.checks.on_asked(request, format!("{operation:?}"));
         let call = StateCall::Put {

@@ -317,7 +317,7 @@ impl Core {
         self.registry
             .agents
             .get(agent)
-            .map(|entry| &entry.description)
+            .map(|entry| &*entry.description)
     }
 
     /// What may be offered of an agent now.
@@ -482,10 +482,10 @@ impl Core {
     fn admit_agent(&mut self, agent: &AgentId, description: AgentDescription) -> bool {
         let entry: Option<&AgentEntry> = self.registry.agents.get(agent);
         let was_unreachable = entry.is_some_and(|entry| entry.unreachable_since_wall_ms.is_some());
-        let is_changed = entry.is_none_or(|entry| entry.description != description);
+        let is_changed = entry.is_none_or(|entry| *entry.description != description);
         let mut admitted_in = None;
         if is_changed {
-            let agent = agent.clone();
+            let (agent, description) = (agent.clone(), description.into());
             admitted_in = Some(self.persist(Operation::AdmitAgent { agent, description }));
         }
         if was_unreachable {

@@ -341,7 +341,7 @@ pub struct AgentRow {
     /// Which.
     pub agent: AgentId,
     /// What it says of itself.
-    pub description: AgentDescription,
+    pub description: Arc<AgentDescription>,
     /// Where it stands.
     pub state: AgentState,
     /// What it has, with the reservations and volumes that were made there.

@@ -1,5 +1,7 @@
 //! What is shown: the rows of the agents, frameworks and tasks that a step has touched, once each, as they are at its end.
 
+use std::sync::Arc;
+
 use proffer_model::{AgentId, FrameworkId};
 
 use crate::core::Core;
@@ -29,7 +31,7 @@ impl Core {
         let entry = self.registry.agents.get(id)?;
         Some(Fact::Agent(Box::new(AgentRow {
             agent: id.clone(),
-            description: entry.description.clone(),
+            description: Arc::clone(&entry.description),
             state: agent.state,
             total: agent.total.clone(),
             missing: agent.missing.clone(),

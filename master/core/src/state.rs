@@ -85,7 +85,7 @@ impl Core {
     fn read(&self, framework: &FrameworkId, key: &StateKey) -> Result<Reply, Problem> {
         match self.entry(framework)?.state.get(key) {
             Some(stored) => Ok(Reply::State {
-                value: stored.value.clone(),
+                value: stored.value.to_vec(),
                 version: stored.version,
             }),
             None => {
@@ -109,7 +109,7 @@ impl Core {
                     .field("prefix")
                     .hint("list by longer prefixes"));
             }
-            found.insert(key.clone(), (stored.value.clone(), stored.version));
+            found.insert(key.clone(), (stored.value.to_vec(), stored.version));
         }
         Ok(Reply::States(found))
     }
@@ -162,7 +162,7 @@ impl Core {
             Operation::PutState {
                 framework: framework.clone(),
                 key,
-                value,
+                value: value.into(),
             },
         );
         if let Some(change) = change {

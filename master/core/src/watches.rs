@@ -189,7 +189,7 @@ impl Core {
                 watch,
                 change: StateChange::Put {
                     key: key.clone(),
-                    value: stored.value.clone(),
+                    value: stored.value.to_vec(),
                     version: stored.version,
                 },
                 after,

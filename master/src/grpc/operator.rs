@@ -18,11 +18,13 @@ use tonic::{Request, Response, Status};
 use super::state::unexpected;
 use super::{decode_id, principal_of};
 use crate::inbox::{Ask, Inbox, not_leading, overloaded};
-use crate::limits::{OPERATOR_WATCHES_MAX, PAGES_AT_ONCE_MAX};
+use crate::limits::{BACKUPS_MAX, OPERATOR_WATCHES_MAX, PAGES_AT_ONCE_MAX};
 use crate::standing::{Side, Standing};
 use crate::tenure::Tenure;
 use crate::view::{Snapshot, View};
+use crate::writer::Copies;
 
+mod backup;
 mod encode;
 mod lists;
 mod page;
@@ -40,8 +42,12 @@ pub(crate) use watch::followed_from;
 pub(crate) struct OperatorService {
     standing: Arc<Standing>,
     term: Option<(Inbox, Desk)>,
+    /// Of what is durable; none without a term.
+    copies: Option<Copies>,
     /// For watches.
     places: Arc<Semaphore>,
+    /// For backups.
+    backups: Arc<Semaphore>,
 }
 
 /// Where pages of one term are written.
@@ -72,7 +78,13 @@ impl Desk {
 
 impl OperatorService {
     /// For the term of this epoch.
-    pub(crate) fn leading(standing: Arc<Standing>, inbox: Inbox, view: View, epoch: Epoch) -> Self {
+    pub(crate) fn leading(
+        standing: Arc<Standing>,
+        inbox: Inbox,
+        view: View,
+        copies: Copies,
+        epoch: Epoch,
+    ) -> Self {
         let desk = Desk {
             view,
             tenure: inbox.tenure.clone(),
@@ -82,7 +94,9 @@ impl OperatorService {
         Self {
             standing,
             term: Some((inbox, desk)),
+            copies: Some(copies),
             places: Arc::new(Semaphore::new(OPERATOR_WATCHES_MAX)),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
         }
     }
 
@@ -91,7 +105,9 @@ impl OperatorService {
         Self {
             standing,
             term: None,
+            copies: None,
             places: Arc::new(Semaphore::new(0)),
+            backups: Arc::new(Semaphore::new(0)),
         }
     }
 
@@ -206,6 +222,28 @@ impl v1::operator_server::Operator for OperatorService {
         let place = place.map_err(|_| status_of(overloaded("too many watches are open")))?;
         let watch = Watch::new(request.get_ref(), desk.clone(), place);
         Ok(Response::new(watch.map_err(status_of)?.responses()))
+    }
+
+    type BackupStream = backup::Responses;
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let principal = principal_of(&request)?;
+        authorize(&principal, Action::Operate, Object::Cluster).map_err(status_of)?;
+        let (_, desk) = self.term()?;
+        let copies = self.copies.as_ref();
+        let copies = copies.ok_or_else(|| status_of(not_leading()))?;
+        let place = Arc::clone(&self.backups).try_acquire_owned();
+        let place = place.map_err(|_| status_of(overloaded("another backup is being made")))?;
+        let copied = copies.copy().await.map_err(status_of)?;
+        if !desk.tenure.holds() {
+            return Err(status_of(not_leading()));
+        }
+        let (principal, position) = (principal.to_string(), copied.position);
+        tracing::info!(principal, position, "a backup is made");
+        Ok(Response::new(backup::send(copied, &desk.tenure, place)))
     }
 
     async fn explain_demand(

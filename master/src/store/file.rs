@@ -5,6 +5,7 @@
 //! cluster  epoch    one line each
 //! log/<20 digits>   entries
 //! snapshot/<n>.<i>  chunks, and snapshot/<n>, which makes them count
+//! restoring         while a backup is written into it: nobody leads on it
 //! ```
 //!
 //! A file is written beside its place, synced, then linked to its name, which fails if the name is taken; then the
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use proffer_model::{ClusterId, Epoch};
 
 use super::frame::{self, Parsed};
+use super::restore::{RESTORING, RESTORING_TEXT, Restored};
 use super::{
     Contents, Entry, NAME_LEN, Snapshot, Store, StoreError, chunk_name, entry_name, first_missing,
     new_cluster_id,
@@ -50,6 +52,10 @@ impl FileStore {
         for directory in [&root, &log, &snapshot] {
             directory.remove_if_there(TEMPORARY)?;
         }
+        if root.holds(RESTORING)? {
+            let place = root.path.join(RESTORING).display().to_string();
+            return Err(StoreError::Unfinished { place });
+        }
         let mut store = Self {
             cluster: root.load_cluster()?,
             epoch: root.load_epoch()?,
@@ -65,6 +71,27 @@ impl FileStore {
         store.last = last.max(upto);
         store.cut(upto)?;
         Ok(store)
+    }
+
+    /// Makes a store in `path` of what was restored; nothing may be there but what a restore that broke off has left.
+    pub(crate) fn restore(path: &Path, restored: &Restored) -> Result<(), StoreError> {
+        let root = Directory::open(path.to_owned())?;
+        let is_again = root.check_empty()?;
+        let _lock = lock(path)?;
+        // Between the two another may have made a store of it, and gone.
+        root.check_empty()?;
+        if !is_again {
+            root.replace(RESTORING, RESTORING_TEXT)?;
+        }
+        let (_, snapshot) = (root.inner("log")?, root.inner("snapshot")?);
+        for name in snapshot.names()? {
+            snapshot.remove_if_there(&name)?;
+        }
+        snapshot.write_snapshot(restored.upto, &restored.state)?;
+        root.replace("epoch", restored.epoch.to_string().as_bytes())?;
+        root.replace("cluster", restored.cluster.as_str().as_bytes())?;
+        root.remove_if_there(RESTORING)?;
+        root.sync()
     }
 
     /// Moves the last entry out of the way when it is incomplete: no such entry was ever acknowledged.
@@ -182,13 +209,7 @@ impl Store for FileStore {
     }
 
     fn write_snapshot(&mut self, upto: u64, state: &[u8]) -> Result<(), StoreError> {
-        let chunks = state.chunks(ENTRY_LEN_MAX);
-        let manifest = format!("{} {}", chunks.len(), state.len());
-        for (index, chunk) in chunks.enumerate() {
-            self.snapshot.replace(&chunk_name(upto, index), chunk)?;
-        }
-        self.snapshot
-            .replace(&entry_name(upto), manifest.as_bytes())?;
+        self.snapshot.write_snapshot(upto, state)?;
         self.cut(upto)
     }
 }
@@ -237,6 +258,41 @@ impl Directory {
         let (temporary, path) = (self.write_temporary(payload)?, self.path.join(name));
         fs::rename(&temporary, &path).map_err(StoreError::io("replace", &path))?;
         self.sync()
+    }
+
+    /// Writes a snapshot in chunks, then what makes them count.
+    fn write_snapshot(&self, upto: u64, state: &[u8]) -> Result<(), StoreError> {
+        let chunks = state.chunks(ENTRY_LEN_MAX);
+        let manifest = format!("{} {}", chunks.len(), state.len());
+        for (index, chunk) in chunks.enumerate() {
+            self.replace(&chunk_name(upto, index), chunk)?;
+        }
+        self.replace(&entry_name(upto), manifest.as_bytes())
+    }
+
+    /// Refuses to write where anything is that a restore has not left. Answers whether one has.
+    fn check_empty(&self) -> Result<bool, StoreError> {
+        let is_again = self.holds(RESTORING)?;
+        let mut found = self.names()?;
+        found.retain(|name| match name.as_str() {
+            "lock" | "log" | "snapshot" | RESTORING | TEMPORARY => false,
+            "cluster" | "epoch" => !is_again,
+            _ => true,
+        });
+        for inner in ["log", "snapshot"] {
+            let may_be_there = is_again && inner == "snapshot";
+            if !may_be_there && self.holds(inner)? {
+                let names = Self::open(self.path.join(inner))?.names()?;
+                let names = names.into_iter().filter(|name| name != TEMPORARY);
+                found.extend(names.map(|name| format!("{inner}/{name}")));
+            }
+        }
+        match found.first() {
+            None => Ok(is_again),
+            Some(name) => Err(StoreError::NotEmpty {
+                place: self.path.join(name).display().to_string(),
+            }),
+        }
     }
 
     fn write_temporary(&self, payload: &[u8]) -> Result<PathBuf, StoreError> {

@@ -71,7 +71,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
 }
 
 /// CRC-32 as in Ethernet and zip.
-fn checksum(bytes: &[u8]) -> u32 {
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |sum, byte| {
         let [low, ..] = sum.to_le_bytes();
         (sum >> 8)

@@ -63,6 +63,11 @@ impl Log {
         &self.registry
     }
 
+    /// The last entry that there is.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// How many entries the log holds.
     pub fn len(&self) -> u64 {
         self.last.saturating_sub(self.cut)
@@ -191,7 +196,7 @@ mod tests {
         let put = Operation::PutState {
             framework,
             key: "key".parse().expect("key"),
-            value: vec![7; len],
+            value: vec![7; len].into(),
         };
         std::iter::once(admit)
             .chain(std::iter::repeat_n(put, count))

@@ -6,6 +6,8 @@
 //! <path>.store/log/<20 digits>    entries
 //! <path>.store/largest            for a moment, as large as entries can be
 //! <path>.store/snapshot/<n>.<i>   chunks, and snapshot/<n>, which makes them count
+//! <path>.store/restoring          while a backup is written into it: nobody leads on it
+//! <path>.store/restorer-<n>       who writes it, as long as it lives
 //! ```
 //!
 //! What keeps an old leader from writing: all is written in the session in which the election was won, and nobody else
@@ -19,6 +21,7 @@ use proffer_leader::{Access, Call, Lifetime, Node, Session, SessionError, ZooKee
 use proffer_model::{ClusterId, Epoch};
 
 use super::frame::{self, Parsed};
+use super::restore::{RESTORING, RESTORING_TEXT, Restored};
 use super::{
     Contents, Entry, NAME_LEN, Snapshot, Store, StoreError, chunk_name, entry_name, first_missing,
     new_cluster_id,
@@ -27,6 +30,9 @@ use crate::limits::{ENTRY_LEN_MAX, ZOOKEEPER_CALL_PATHS, ZOOKEEPER_LOSSES_MAX};
 
 /// What the root says, so that nobody else's tree is taken for a store.
 const ROOT: &[u8] = b"The log of a Proffer cluster. Do not write here.\n";
+
+/// The name of whoever restores into the store, without its number.
+const RESTORER: &str = "restorer-";
 
 /// A store in ZooKeeper, held by the elected.
 #[derive(Debug)]
@@ -48,10 +54,13 @@ impl ZooKeeperStore {
         };
         tree.make_ancestors()?;
         tree.claim_root()?;
+        tree.check_not_restoring()?;
         tree.make("log", b"")?;
         tree.make("snapshot", b"")?;
         tree.try_largest()?;
         let cluster = tree.load_cluster()?;
+        // Once more: a restore marks the store, then looks whether it is anybody's; this is the other order.
+        tree.check_not_restoring()?;
         let (epoch, epoch_version) = tree.load_epoch()?;
         let mut store = Self {
             tree,
@@ -62,6 +71,48 @@ impl ZooKeeperStore {
         };
         store.last_entry()?;
         Ok(store)
+    }
+}
+
+impl ZooKeeperStore {
+    /// Makes a store beside this election of what was restored; nothing may be there but what a restore that broke off has
+    /// left. Nobody else restores into it while this session lives. Blocks.
+    pub(crate) fn restore(
+        session: Session,
+        url: &ZooKeeperUrl,
+        restored: &Restored,
+    ) -> Result<(), StoreError> {
+        let tree = Tree {
+            session,
+            root: format!("{}.store", url.path()),
+        };
+        tree.make_ancestors()?;
+        tree.claim_root()?;
+        tree.be_the_only_restorer()?;
+        let is_again = tree.check_empty()?;
+        if !is_again {
+            tree.make(RESTORING, RESTORING_TEXT)?;
+            // A master that began before it was marked gives up when it sees the mark; or it was faster.
+            if let Err(error) = tree.check_empty_of("cluster") {
+                tree.delete(&[RESTORING.to_owned()])?;
+                return Err(error);
+            }
+        }
+        tree.make("log", b"")?;
+        tree.make("snapshot", b"")?;
+        tree.try_largest()?;
+        let left = tree.names("snapshot")?.into_iter();
+        let mut left: Vec<String> = left.map(|name| format!("snapshot/{name}")).collect();
+        left.extend(["epoch".to_owned(), "cluster".to_owned()]);
+        tree.delete(&left)?;
+        tree.write_snapshot(restored.upto, &restored.state)?;
+        let text = epoch_text(restored.epoch)?;
+        tree.put("epoch", &frame::encode(text.as_bytes()))?;
+        tree.put(
+            "cluster",
+            &frame::encode(restored.cluster.as_str().as_bytes()),
+        )?;
+        tree.delete(&[RESTORING.to_owned()])
     }
 }
 
@@ -129,14 +180,7 @@ impl Store for ZooKeeperStore {
     }
 
     fn write_snapshot(&mut self, upto: u64, state: &[u8]) -> Result<(), StoreError> {
-        let chunks = state.chunks(ENTRY_LEN_MAX);
-        let manifest = format!("{} {}", chunks.len(), state.len());
-        for (index, chunk) in chunks.enumerate() {
-            let name = format!("snapshot/{}", chunk_name(upto, index));
-            self.tree.put(&name, &frame::encode(chunk))?;
-        }
-        let name = format!("snapshot/{}", entry_name(upto));
-        self.tree.put(&name, &frame::encode(manifest.as_bytes()))?;
+        self.tree.write_snapshot(upto, state)?;
         self.tree.cut(upto)
     }
 }
@@ -192,6 +236,91 @@ impl Tree {
         self.put("largest", &frame::encode(&vec![0; ENTRY_LEN_MAX]))?;
         let deleted = self.session.delete(vec![self.path("largest")]).wait();
         deleted.map_err(StoreError::zookeeper("delete", &self.path("largest")))
+    }
+
+    /// Writes a snapshot in chunks, then what makes them count.
+    fn write_snapshot(&self, upto: u64, state: &[u8]) -> Result<(), StoreError> {
+        let chunks = state.chunks(ENTRY_LEN_MAX);
+        let manifest = format!("{} {}", chunks.len(), state.len());
+        for (index, chunk) in chunks.enumerate() {
+            let name = format!("snapshot/{}", chunk_name(upto, index));
+            self.put(&name, &frame::encode(chunk))?;
+        }
+        let name = format!("snapshot/{}", entry_name(upto));
+        self.put(&name, &frame::encode(manifest.as_bytes()))
+    }
+
+    fn check_not_restoring(&self) -> Result<(), StoreError> {
+        let place = self.path(RESTORING);
+        match self.read_node(&place)? {
+            None => Ok(()),
+            Some(_) => Err(StoreError::Unfinished { place }),
+        }
+    }
+
+    /// Refuses to be the second: whoever has the smallest number restores.
+    fn be_the_only_restorer(&self) -> Result<(), StoreError> {
+        let path = self.path(RESTORER);
+        let made = self.session.create(
+            path.as_str(),
+            Vec::new(),
+            Access::Creator,
+            Lifetime::SessionNumbered,
+        );
+        let own = made
+            .wait()
+            .map_err(StoreError::zookeeper("create", &path))?;
+        for name in self.names("")? {
+            let path = self.path(&name);
+            if name.starts_with(RESTORER) && path < own {
+                return Err(StoreError::Unfinished { place: path });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to write where anything is that a restore has not left. Answers whether one has.
+    fn check_empty(&self) -> Result<bool, StoreError> {
+        let names = self.names("")?;
+        let is_again = names.iter().any(|name| name == RESTORING);
+        let mut found = Vec::new();
+        for name in names {
+            match name.as_str() {
+                "cluster" | "epoch" if is_again => {}
+                "log" => found.extend(self.names("log")?.first().map(|it| format!("log/{it}"))),
+                "snapshot" if is_again => {}
+                "snapshot" => {
+                    let first = self.names("snapshot")?;
+                    found.extend(first.first().map(|it| format!("snapshot/{it}")));
+                }
+                "largest" | RESTORING => {}
+                name if name.starts_with(RESTORER) => {}
+                _ => found.push(name),
+            }
+        }
+        match found.first() {
+            None => Ok(is_again),
+            Some(name) => Err(StoreError::NotEmpty {
+                place: self.path(name),
+            }),
+        }
+    }
+
+    fn check_empty_of(&self, name: &str) -> Result<(), StoreError> {
+        let place = self.path(name);
+        match self.read_node(&place)? {
+            None => Ok(()),
+            Some(_) => Err(StoreError::NotEmpty { place }),
+        }
+    }
+
+    fn delete(&self, names: &[String]) -> Result<(), StoreError> {
+        for part in names.chunks(ZOOKEEPER_CALL_PATHS) {
+            let paths = part.iter().map(|name| self.path(name)).collect();
+            let deleted = self.session.delete(paths).wait();
+            deleted.map_err(StoreError::zookeeper("delete", &self.root))?;
+        }
+        Ok(())
     }
 
     fn make(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {

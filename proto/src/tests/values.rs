@@ -216,6 +216,7 @@ pub(super) fn operation() -> impl Strategy<Value = registry::Operation> {
     let key = || select(vec!["k", "k/1"]).prop_map(parsed);
     prop_oneof![
         (agent(), agent_description()).prop_map(|(agent, description)| {
+            let description = description.into();
             registry::Operation::AdmitAgent { agent, description }
         }),
         (agent(), 1..u64::MAX).prop_map(|(agent, since_wall_ms)| {
@@ -237,7 +238,7 @@ pub(super) fn operation() -> impl Strategy<Value = registry::Operation> {
             registry::Operation::PutState {
                 framework,
                 key,
-                value,
+                value: value.into(),
             }
         }),
         (framework(), key())

@@ -79,7 +79,7 @@ fn an_agent_that_comes_back_unchanged_is_not_written_and_a_changed_one_is() {
     world.lose(link);
     world.returns(&agent, "a", "cpus:8", Vec::new());
     assert_eq!(
-        world.written.agents[&agent].description,
+        *world.written.agents[&agent].description,
         describe("a", "cpus:8")
     );
 }
