@@ -29,7 +29,8 @@ pub(crate) struct WatchArgs {
     /// Go on with each change, until Ctrl-C: a line each, or with -o json an object.
     #[arg(short, long)]
     watch: bool,
-    /// Go on after what was told with this position in -o json, instead of beginning with all that is there.
+    /// Go on after what was told with this position in -o json, instead of beginning with all that is there. What came
+    /// together with it may be told again.
     #[arg(long, value_name = "POSITION", requires = "watch")]
     position: Option<String>,
 }

@@ -110,6 +110,12 @@ impl Core {
                 format!("limit_{name}"),
                 format!("fit, but {role} is at its limit of {name}"),
             ),
+            Why::LimitKept(role, name) => (
+                format!("limit_{name}"),
+                format!(
+                    "fit, but what the limit of {role} leaves of {name} is kept for guarantees beneath it"
+                ),
+            ),
             Why::Window => (
                 "window".to_owned(),
                 format!(

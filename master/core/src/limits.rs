@@ -89,11 +89,13 @@ pub const ALLOCATION_STEPS_AT_ONCE_MAX: u32 = 2_500;
 /// Questions of operators (why demand is not met, how the roles stand) that are under way; one more is refused
 /// (`server.overloaded`).
 pub const QUESTIONS_MAX: usize = 16;
-/// Looks at an entry on an agent, and the like, that one step takes for questions; the next step goes on, each question in
-/// its turn. Less than a millisecond.
+/// Looks at an entry on an agent, and the like, that one step takes for questions; the next step goes on. Less than a
+/// millisecond.
 pub const QUESTION_STEPS_MAX: u32 = 2_000;
-/// Between two such steps, so that questions take half of the time at most, however many are asked.
-pub const QUESTION_STEP_INTERVAL: Duration = Duration::from_millis(1);
+/// Between the beginnings of two such steps, so that questions take half of the time at most, however many are asked.
+pub const QUESTION_STEP_INTERVAL: Duration = Duration::from_millis(2);
+/// How long a question is worked at; then whoever has asked is gone.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// What an agent costs in such a step before any entry is looked at on it.
 pub const QUESTION_AGENT_STEPS: u32 = 4;
 /// The same of resources that are in offers: whether an entry would fit on an agent without them.
@@ -104,5 +106,6 @@ pub const EXPLAINED_ENTRIES_MAX: usize = 50;
 pub const EXPLAINED_LOOKS_MAX: usize = 500_000;
 /// Roles in one answer how they stand; the answer says where to go on.
 pub const ROLE_ROWS_MAX: usize = 1_000;
-/// Ids of frameworks in one such answer; it ends with the role that has one more.
+/// Ids of frameworks in one such answer; it ends with the role by which they are as many. All of one role are found in one go:
+/// 10,000 at the most, some milliseconds.
 pub const ROLE_ROWS_FRAMEWORKS_MAX: usize = 5_000;

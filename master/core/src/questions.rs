@@ -1,11 +1,11 @@
 //! Questions of operators that look at much: why demand is not met, and how the roles stand. They are answered in pieces, one
-//! a step, each question in its turn, so that nobody else waits for them longer than for one piece; and in pages, so that no
-//! answer takes for ever. What an answer says of one agent, or one role, is so in one moment; the whole may be of several.
+//! a step, so that nobody else waits for them longer than for one piece; and in pages, so that no answer takes for ever. Roles
+//! come first, which is soon done, and then who has asked first. What an answer says of one agent, or one role, is so in one moment; the whole may be of several.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
-use proffer_model::{AgentId, AgentState, DemandId, FrameworkId, Problem, Role, code};
+use proffer_model::{AgentId, AgentState, DemandId, FrameworkId, Problem, Resources, Role, code};
 
 use crate::agents::Agent;
 use crate::allocation::{Inquiry, Look, Obstacle, RoleRow};
@@ -16,14 +16,14 @@ use crate::event::{DemandPart, RequestId, TimerKey};
 use crate::frameworks::Framework;
 use crate::limits::{
     EXPLAINED_ENTRIES_MAX, EXPLAINED_LOOKS_MAX, QUESTION_AGENT_STEPS, QUESTION_OFFERED_STEPS,
-    QUESTION_STEP_INTERVAL, QUESTION_STEPS_MAX, QUESTIONS_MAX, ROLE_ROWS_FRAMEWORKS_MAX,
-    ROLE_ROWS_MAX,
+    QUESTION_STEP_INTERVAL, QUESTION_STEPS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX,
+    ROLE_ROWS_FRAMEWORKS_MAX, ROLE_ROWS_MAX,
 };
 
 /// The questions that are under way.
 #[derive(Debug)]
 pub(crate) struct Questions {
-    open: VecDeque<(RequestId, Question)>,
+    open: VecDeque<Open>,
     /// How much one step takes at most, about: it ends behind what it has begun.
     pub(crate) steps_max: u32,
     /// What the last piece took.
@@ -38,6 +38,13 @@ impl Default for Questions {
             worked: 0,
         }
     }
+}
+
+#[derive(Debug)]
+struct Open {
+    request: RequestId,
+    question: Question,
+    until_ns: u64,
 }
 
 #[derive(Debug)]
@@ -157,7 +164,20 @@ impl Core {
             let now = self.turn.now.mono_ns;
             self.set_timer_at(TimerKey::Questions, now);
         }
-        self.questions.open.push_back((request, question));
+        let open = &mut self.questions.open;
+        let place = match &question {
+            Question::Roles(_) => {
+                open.partition_point(|it| matches!(it.question, Question::Roles(_)))
+            }
+            Question::Demand(_) => open.len(),
+        };
+        let until_ns = self.turn.now.after(QUESTION_TIMEOUT).mono_ns;
+        let opened = Open {
+            request,
+            question,
+            until_ns,
+        };
+        open.insert(place, opened);
     }
 
     /// The next pieces of the questions that are under way.
@@ -167,17 +187,24 @@ impl Core {
             most: self.questions.steps_max,
         };
         while !budget.is_spent()
-            && let Some((request, mut question)) = self.questions.open.pop_front()
+            && let Some(mut open) = self.questions.open.pop_front()
         {
-            let is_done = match &mut question {
+            if open.until_ns <= self.turn.now.mono_ns {
+                let message = "the question takes too long";
+                let problem = Problem::new(code::OVERLOADED, message).hint("ask for less at once");
+                self.reply(open.request, Err(problem), After::Nothing);
+                budget.spend(1);
+                continue;
+            }
+            let is_done = match &mut open.question {
                 Question::Roles(roles) => self.find_out_roles(roles, &mut budget),
                 Question::Demand(demand) => self.find_out_demand(demand, &mut budget),
             };
             // Whatever it is, it is something.
             budget.spend(1);
             match is_done {
-                true => self.answer_question(request, question),
-                false => self.questions.open.push_back((request, question)),
+                true => self.answer_question(open.request, open.question),
+                false => self.questions.open.push_front(open),
             }
         }
         self.questions.worked = budget.spent;
@@ -366,12 +393,13 @@ impl Core {
         let Some(number) = look.find(id) else {
             return;
         };
+        let mut rested = None;
         for (place, asked) in asked.iter_mut().enumerate() {
             let (obstacle, steps) = look.at(number, place, &mut asked.inquiry);
             budget.spend(steps);
             let is_in_offers = match obstacle {
                 Some(Obstacle::NotFree(_) | Obstacle::NothingFree) => {
-                    Self::is_in_offers(agent, look, place, budget)
+                    Self::is_in_offers(agent, look, place, &mut rested, budget)
                 }
                 _ => false,
             };
@@ -384,13 +412,23 @@ impl Core {
     }
 
     /// Whether an agent would have what an entry needs, if it were not in offers.
-    fn is_in_offers(agent: &Agent, look: &Look<'_>, place: usize, budget: &mut Budget) -> bool {
+    fn is_in_offers(
+        agent: &Agent,
+        look: &Look<'_>,
+        place: usize,
+        rested: &mut Option<Resources>,
+        budget: &mut Budget,
+    ) -> bool {
         if agent.offers.is_empty() {
             return false;
         }
-        budget.spend(QUESTION_OFFERED_STEPS);
+        budget.spend(1);
+        let rested = rested.get_or_insert_with(|| {
+            budget.spend(QUESTION_OFFERED_STEPS);
+            agent.rested()
+        });
         let shape = look.shape(place);
-        shape.is_some_and(|shape| lacking(shape, &agent.rested()).is_none())
+        shape.is_some_and(|shape| lacking(shape, rested).is_none())
     }
 
     /// How an agent stands that nothing is offered of.

@@ -17,10 +17,9 @@ use crate::effect::OfferEnd;
 use crate::limits::ROLE_SETTINGS_MAX;
 use crate::operators::check_room;
 
-/// The quotas as they are to be: what is changed, on what stands.
+/// The quotas as they are to be: what is changed, on what stands. One of nothing is none.
 struct Proposed<'a> {
     standing: &'a BTreeMap<Role, Quota>,
-    /// One of nothing is removed.
     changed: &'a BTreeMap<Role, Quota>,
 }
 
@@ -171,7 +170,7 @@ impl Core {
     }
 
     /// New or lower limits are no less than what tasks of the roles hold already; offers are taken back where they pass them.
-    /// One that stands needs no force to stand on.
+    /// One that stands needs no force to stand on. What is held on unreachable agents does not count: they may never be back.
     fn check_consumed<'a>(
         &self,
         quotas: impl Iterator<Item = (&'a Role, &'a Quota)>,
@@ -316,13 +315,7 @@ impl Core {
             }
             false
         };
-        let mut missing = Quantities::new();
-        for (role, amounts) in lacking {
-            // What is lacking beneath a role is lacking in it.
-            if role.parent().is_none_or(|above| !is_in(&above)) {
-                missing.add(amounts);
-            }
-        }
+        let mut missing = lacking_in_all(lacking);
         if missing.is_empty() {
             return taken;
         }
@@ -346,12 +339,32 @@ impl Core {
     }
 }
 
+/// What is lacking, together. A role lacks at least what those beneath it lack together.
+fn lacking_in_all(lacking: &BTreeMap<&Role, Quantities>) -> Quantities {
+    let (mut in_all, mut beneath) = (Quantities::new(), BTreeMap::<Role, Quantities>::new());
+    // Those beneath a role come after it in their order.
+    for (role, own) in lacking.iter().rev() {
+        let mut amounts = beneath.remove(*role).unwrap_or_default();
+        for (name, milli) in own.iter() {
+            let most = amounts.get(name).max(milli);
+            amounts.set(name.clone(), most);
+        }
+        let mut above = role.parent();
+        while let Some(role) = above.take_if(|role| !lacking.contains_key(role)) {
+            above = role.parent();
+        }
+        match above {
+            Some(above) => beneath.entry(above).or_default().add(&amounts),
+            None => in_all.add(&amounts),
+        }
+    }
+    in_all
+}
+
 impl Proposed<'_> {
     fn get(&self, role: &Role) -> Option<&Quota> {
-        match self.changed.get(role) {
-            Some(quota) => Some(quota).filter(|quota| !is_none(quota)),
-            None => self.standing.get(role),
-        }
+        let quota = self.changed.get(role).or_else(|| self.standing.get(role));
+        quota.filter(|quota| !is_none(quota))
     }
 
     /// The nearest role above that has a quota.
@@ -370,8 +383,8 @@ impl Proposed<'_> {
         let mut guaranteed = Guaranteed::default();
         let standing = self.standing.iter();
         let standing = standing.filter(|(role, _)| !self.changed.contains_key(*role));
-        let changed = self.changed.iter();
-        for (role, quota) in standing.chain(changed.filter(|(_, quota)| !is_none(quota))) {
+        let all = standing.chain(self.changed);
+        for (role, quota) in all.filter(|(_, quota)| !is_none(quota)) {
             let sum = match self.nearest_above(role) {
                 Some(above) => guaranteed.beneath.entry(above).or_default(),
                 None => &mut guaranteed.in_all,

@@ -5,6 +5,7 @@
 //! something is allocated is said to frameworks with MULTI_ROLE alone, and never read: an offer is of one role.
 
 use proffer_model::id::ResourceName;
+use proffer_model::limits::ID_LEN_MAX;
 use proffer_model::resource_kind::Mountpoint;
 use proffer_model::resources::{Amount, ItemSet};
 use proffer_model::{
@@ -19,6 +20,7 @@ use super::v1::resource::{
     AllocationInfo, DiskInfo, ReservationInfo, RevocableInfo, SharedInfo, reservation_info,
 };
 use super::v1::{self as mesos, Resource, value, volume};
+use crate::fields::clipped;
 use crate::limits::SPECIAL_MAX;
 
 /// How resources are written for somebody.
@@ -198,7 +200,8 @@ pub fn decode_resources(given: &[Resource], principal: &Principal) -> Result<Res
     }
     let mut all = Resources::new();
     for resource in given {
-        let wrong = |why: String| format!("Resource '{}' is invalid: {why}", resource.name);
+        let name = clipped(&resource.name, ID_LEN_MAX);
+        let wrong = |why: String| format!("Resource '{name}' is invalid: {why}");
         let (kind, amount) = decode_one(resource, principal).map_err(wrong)?;
         let mut one = Resources::new();
         one.insert(kind, amount)

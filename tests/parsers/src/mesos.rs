@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use proffer_agent::parsers::rewrite_ledger;
 use proffer_model::{Principal, Role};
-use proffer_proto::mesos::v1::{FrameworkInfo, TaskInfo, executor, master, scheduler};
+use proffer_proto::mesos::v1::{executor, master, scheduler};
 use proffer_proto::mesos::{
     Launcher, Readable, decode_group_task, decode_resources, decode_task_info, read_json,
     read_protobuf, write_json,
@@ -25,16 +25,23 @@ pub(crate) fn mesos_scheduler(data: &[u8]) {
         return;
     };
     let principal = Principal::new("p").expect("a name");
+    let role = Role::new("*").expect("a role");
     let info = call.subscribe.map(|subscribe| subscribe.framework_info);
     let info = info.unwrap_or_default();
+    let launcher = Launcher {
+        info: &info,
+        principal: &principal,
+        role: &role,
+    };
     let operations = call.accept.map(|accept| accept.operations);
     for operation in operations.unwrap_or_default() {
         for task in operation.launch.map(|of| of.task_infos).unwrap_or_default() {
-            take_task(&task, &info, &principal);
+            let _ = decode_task_info(&task, launcher).map_err(refused);
+            let _ = decode_resources(&task.resources, &principal).map_err(refused);
         }
         if let Some(group) = operation.launch_group {
             for task in &group.task_group.tasks {
-                take_task(task, &info, &principal);
+                let _ = decode_group_task(task, &group.executor, launcher).map_err(refused);
             }
         }
         if let Some(reserve) = operation.reserve {
@@ -44,18 +51,6 @@ pub(crate) fn mesos_scheduler(data: &[u8]) {
             let _ = decode_resources(&create.volumes, &principal).map_err(refused);
         }
     }
-}
-
-fn take_task(task: &TaskInfo, info: &FrameworkInfo, principal: &Principal) {
-    let launcher = Launcher {
-        info,
-        principal,
-        role: &Role::new("*").expect("a role"),
-    };
-    let executor = task.executor.clone().unwrap_or_default();
-    let _ = decode_task_info(task, launcher).map_err(refused);
-    let _ = decode_group_task(task, &executor, launcher).map_err(refused);
-    let _ = decode_resources(&task.resources, principal).map_err(refused);
 }
 
 /// What an executor calls.

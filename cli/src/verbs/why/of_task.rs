@@ -60,10 +60,8 @@ pub(super) fn in_json(found: &Found, now_ms: u64) -> Value {
             .map(|framework| framework.connected);
         object.insert("framework_connected".to_owned(), json!(connected));
         let drain = agent.and_then(|agent| agent.drain.as_ref());
-        object.insert(
-            "wanted_back".to_owned(),
-            json!(drain.is_some() && !task::has_ended(&found.task)),
-        );
+        let drain = drain.filter(|_| !task::has_ended(&found.task));
+        object.insert("wanted_back".to_owned(), json!(drain.is_some()));
         let until = drain.and_then(|drain| drain.ends_wall_ms);
         object.insert("killed_at_wall_ms".to_owned(), json!(until));
     }

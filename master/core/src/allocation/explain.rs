@@ -270,7 +270,8 @@ impl Allocator {
         let entry = self.entry(number);
         let gang = entry.demand.gang.min(entry.wanted());
         let mut agents = inquiry.agents;
-        if gang > inquiry.room {
+        // Whoever takes whatever there is starts with one.
+        if gang > inquiry.room && !entry.is_any() {
             // Those that have some of it.
             let has_some = [Obstacle::Turn, Obstacle::Window];
             let some = has_some.iter().filter_map(|of| agents.remove(of));
@@ -443,32 +444,18 @@ impl Allocator {
         by_room: Option<usize>,
         by_surplus: Option<usize>,
     ) -> Option<Obstacle> {
-        if let Some(name) = by_room.and_then(|name| self.names.name(name)) {
-            let role = self.limiting_role(number, name)?;
-            return Some(Obstacle::Limit(role, name.clone()));
+        if let Some(number_of_name) = by_room {
+            let name = self.names.name(number_of_name)?.clone();
+            let of = self.tree.find(&self.claim(self.entry(number).claim).role)?;
+            let (node, is_kept) = self.tree.least_room(of, number_of_name)?;
+            let role = self.tree.state(node)?.role.clone()?;
+            return Some(match is_kept {
+                true => Obstacle::LimitKept(role, name),
+                false => Obstacle::Limit(role, name),
+            });
         }
         let name = by_surplus.and_then(|name| self.names.name(name))?;
         Some(Obstacle::HeldBack(name.clone()))
-    }
-
-    /// The role whose limit of this name leaves the least.
-    fn limiting_role(&self, number: u32, name: &ResourceName) -> Option<Role> {
-        let number_of_name = self.names.find(name)?;
-        let mut role = Some(self.claim(self.entry(number).claim).role.clone());
-        let mut found: Option<(u64, Role)> = None;
-        while let Some(here) = role {
-            let state = self.tree.find(&here).and_then(|node| self.tree.state(node));
-            let room = state
-                .and_then(|state| state.room())
-                .map(|room| room.get(number_of_name));
-            if let Some(room) =
-                room.filter(|room| found.as_ref().is_none_or(|(least, _)| room < least))
-            {
-                found = Some((room, here.clone()));
-            }
-            role = here.parent();
-        }
-        found.map(|(_, role)| role)
     }
 }
 

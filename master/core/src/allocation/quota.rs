@@ -89,13 +89,35 @@ impl super::tree::Tree {
     /// others beneath it, but for what this role is itself owed.
     pub(super) fn room(&self, role: u32) -> Option<Amounts> {
         let mut room: Option<Amounts> = None;
+        self.each_room(role, |_, here, _| match &mut room {
+            Some(room) => room.shrink_to(here),
+            None => room = Some(here.clone()),
+        });
+        room
+    }
+
+    /// The role whose limit of a resource leaves the least to this one, and whether it would leave more, were nothing kept for
+    /// guarantees of others.
+    pub(super) fn least_room(&self, role: u32, name: usize) -> Option<(u32, bool)> {
+        let mut found: Option<(u64, u32, bool)> = None;
+        self.each_room(role, |node, here, kept_back| {
+            let room = here.get(name);
+            if found.is_none_or(|(least, ..)| room < least) {
+                found = Some((room, node, kept_back.get(name) > 0));
+            }
+        });
+        found.map(|(_, node, is_kept)| (node, is_kept))
+    }
+
+    /// What the limits of a role and of those above it leave to it, one after the other, with what is kept of each for others.
+    fn each_room(&self, role: u32, mut visit: impl FnMut(u32, &Amounts, &Amounts)) {
         let mut owed: Option<Amounts> = None;
         let (mut others, mut on_the_way) = (Amounts::default(), Amounts::default());
         let mut node = role;
         while node != super::tree::NONE {
             let state = self.state(node);
             let guard = state.and_then(|state| state.guard.as_ref());
-            if let Some(guard) = guard.filter(|_| node != role) {
+            if let Some(guard) = guard {
                 others.add(&guard.beneath.minus(&on_the_way));
             }
             on_the_way = guard.map_or_else(Amounts::default, |guard| guard.need.clone());
@@ -105,14 +127,10 @@ impl super::tree::Tree {
                     let owed = owed.get_or_insert_with(|| self.unmet(role));
                     here.keep_back(&others, owed);
                 }
-                match &mut room {
-                    Some(room) => room.shrink_to(&here),
-                    None => room = Some(here),
-                }
+                visit(node, &here, &others);
             }
             node = self.node(node).parent;
         }
-        room
     }
 
     /// What guarantees of a role and of those above it still need, of each name the most. What a role above needs is not

@@ -164,6 +164,8 @@ pub enum Obstacle {
     HeldBack(ResourceName),
     /// The role, or one above it, is at its limit in this.
     Limit(Role, ResourceName),
+    /// What the limit of the role leaves of this is kept for guarantees of others beneath it.
+    LimitKept(Role, ResourceName),
     /// It would fit, but so many offers of the framework's are out that it waits until one ends: others wait too.
     Window,
     /// Some of a gang would fit, but as many as are wanted at once do not fit on all agents together.

@@ -161,6 +161,20 @@ fn a_quota_must_make_sense() {
 }
 
 #[test]
+fn a_quota_of_nothing_stands_in_nobodys_way() {
+    let mut world = World::new();
+    world.agent("a", "cpus:10;mem:100");
+    set_quota(&mut world, "eng", quota("cpus:8", ""), false).expect("a quota");
+    set_quota(&mut world, "eng/web", quota("cpus:8", ""), false).expect("within eng's");
+    set_quota(&mut world, "eng", quota("", ""), false).expect("none");
+    let all = set_quota(&mut world, "ops", quota("cpus:8", ""), false);
+    let problem = all.expect_err("what is guaranteed to eng/web counts");
+    assert!(problem.is(code::QUOTA_EXCEEDED), "{problem}");
+    set_quota(&mut world, "eng/web", quota("cpus:4", ""), false).expect("less");
+    set_quota(&mut world, "ops", quota("cpus:6", ""), false).expect("room for it");
+}
+
+#[test]
 fn a_limit_takes_offers_back_and_is_kept_by_a_new_term() {
     let mut world = World::new();
     world.agent("a", "cpus:8");
@@ -451,7 +465,7 @@ fn quotas_that_are_removed_with_others_are_so_all_or_none_while_the_store_is_beh
 }
 
 #[test]
-fn thousands_of_quotas_at_once_take_no_longer_than_each_table_once() {
+fn thousands_of_quotas_are_set_at_once_and_no_more_than_there_is_room_for() {
     let mut world = World::new();
     world.agent("a", "cpus:100000");
     let session = framework_in(&mut world, "t0007/x");

@@ -9,7 +9,8 @@ use super::world::{World, describe_framework, want};
 use crate::effect::{Explanation, Reply};
 use crate::event::{DemandPart, Event, OperatorCall, RequestId, TimerKey};
 use crate::limits::{
-    EXPLAINED_ENTRIES_MAX, QUESTION_AGENT_STEPS, QUESTION_STEPS_MAX, QUESTIONS_MAX,
+    EXPLAINED_ENTRIES_MAX, QUESTION_AGENT_STEPS, QUESTION_STEPS_MAX, QUESTION_TIMEOUT,
+    QUESTIONS_MAX,
 };
 
 fn explained(reply: Result<Reply, Problem>) -> (Vec<Explanation>, Option<(Role, DemandId)>) {
@@ -174,6 +175,36 @@ fn too_many_questions_at_once_are_refused() {
     for request in others {
         assert_eq!(explained(world.answered(*request)).0.len(), 1);
     }
+}
+
+#[test]
+fn roles_come_before_demand_and_what_takes_too_long_is_given_up() {
+    let (mut world, framework) = hopeless(400, 40);
+    let (first, second, roles) = (RequestId(9_000), RequestId(9_001), RequestId(9_002));
+    for request in [first, second] {
+        world.step(Event::ExplainRequested {
+            request,
+            framework: framework.clone(),
+            part: everything(),
+        });
+    }
+    world.step(Event::TimerFired(TimerKey::Questions));
+    world.step(Event::RolesRequested {
+        request: roles,
+        after: None,
+        len: 10,
+    });
+    world.step(Event::TimerFired(TimerKey::Questions));
+    let answered = |world: &World, request| world.replies.contains_key(&request);
+    assert!(answered(&world, roles) && !answered(&world, first));
+    while !answered(&world, first) {
+        assert!(!answered(&world, second), "who has asked first is first");
+        world.step(Event::TimerFired(TimerKey::Questions));
+    }
+    assert_eq!(explained(world.answered(first)).0.len(), 40);
+    world.now = world.now.after(QUESTION_TIMEOUT);
+    let problem = world.answered(second).expect_err("nobody waits for it");
+    assert!(problem.is(code::OVERLOADED), "{problem}");
 }
 
 #[test]

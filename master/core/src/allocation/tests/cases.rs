@@ -277,6 +277,42 @@ fn limits_hold_for_all_that_is_beneath() {
 }
 
 #[test]
+fn what_a_limit_leaves_is_kept_for_guarantees_beneath_it_from_the_role_itself_too() {
+    let mut world = World::new(3);
+    world.quota("eng", "cpus:4", "cpus:10");
+    world.quota("eng/web", "cpus:4", "");
+    world.agent("A", "cpus:40;mem:100");
+    world.demand("f", "eng", &[shaped("t", 20, "cpus:1")]);
+    assert_eq!(lines(&world.changed()), ["f eng A cpus:6"]);
+    let why = |world: &World, of: &str, path: &str| {
+        let explained = world
+            .allocator
+            .explain(&framework(of), &role(path), &entry("t"));
+        explained.expect("it is there").agents
+    };
+    let kept = Obstacle::LimitKept(role("eng"), "cpus".parse().unwrap());
+    assert_eq!(why(&world, "f", "eng"), [(kept, 1)].into());
+    world.demand("w", "eng/web", &[shaped("t", 20, "cpus:1")]);
+    assert_eq!(lines(&world.changed()), ["w eng/web A cpus:4"]);
+    let reached = Obstacle::Limit(role("eng"), "cpus".parse().unwrap());
+    assert_eq!(why(&world, "w", "eng/web"), [(reached, 1)].into());
+}
+
+#[test]
+fn whoever_takes_whatever_there_is_is_no_gang() {
+    let mut world = World::new(3);
+    world.agent("A", "cpus:4;mem:100");
+    let mut any = any();
+    (any.count, any.gang) = (5, 1);
+    world.demand("f", "r", std::slice::from_ref(&any));
+    let why = world
+        .allocator
+        .explain(&framework("f"), &role("r"), &any.id);
+    let agents = why.expect("it is there").agents;
+    assert_eq!(agents, [(Obstacle::Turn, 1)].into());
+}
+
+#[test]
 fn what_a_limited_role_gives_back_lets_it_take_elsewhere() {
     let mut world = World::new(3);
     world.quota("a", "", "cpus:2;mem:1024");
