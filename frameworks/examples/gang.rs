@@ -35,9 +35,7 @@ impl Scheduler for Gang {
         if self.running.is_empty() {
             return self.demand(handle).await;
         }
-        handle
-            .reconcile(self.running.iter().cloned().collect())
-            .await?;
+        // What became of these meanwhile comes as statuses.
         match self.has_failed {
             true => self.end_all(handle).await,
             false => Ok(()),

@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 
 use proffer_sdk::model::{
-    AgentId, AtMost, Command, DemandEntry, DemandId, FrameworkId, Key, Offer, OfferId, Problem,
-    Reason, Role, StateKey, Status, TaskId, TaskSpec, code,
+    AtMost, Command, DemandEntry, DemandId, FrameworkId, Key, Offer, OfferId, Problem, Reason,
+    Role, StateKey, Status, TaskId, TaskSpec, code,
 };
 use proffer_sdk::{ConnectOptions, Expected, Handle, Scheduler, Session, run};
 
@@ -25,8 +25,6 @@ struct Copied {
     starts: u64,
     /// Whether it does not run.
     is_waiting: bool,
-    /// Whether this session has said how it stands.
-    is_heard: bool,
 }
 
 struct Spread {
@@ -48,16 +46,11 @@ impl Scheduler for Spread {
             let stored = handle.state().get(&key(name)?).await?;
             let text = stored.map(|stored| String::from_utf8_lossy(&stored.value).into_owned());
             copy.starts = text.and_then(|text| text.parse().ok()).unwrap_or_default();
-            // What was never started may be started; of the others a status says what became of them.
-            copy.is_waiting = copy.starts == 0;
-            copy.is_heard = copy.is_waiting;
+            // What was never started may be started; of the others a status says what became of them, unless it is known.
+            let last = task(name, copy.starts)?;
+            copy.is_waiting = copy.starts == 0 || !handle.settle([last]).is_empty();
         }
-        self.ask(handle).await?;
         self.demand(handle).await
-    }
-
-    async fn on_agent_settled(&mut self, handle: &Handle, _: AgentId) -> Result<(), Problem> {
-        self.ask(handle).await
     }
 
     async fn on_offers(&mut self, handle: &Handle, offers: Vec<Offer>) -> Result<(), Problem> {
@@ -73,7 +66,6 @@ impl Scheduler for Spread {
             if status.task == task(name, copy.starts)? {
                 println!("{} {} {}", status.task, status.state, status.message);
                 copy.is_waiting = status.state.is_terminal();
-                copy.is_heard = true;
             }
         }
         self.demand(handle).await
@@ -95,17 +87,6 @@ impl Scheduler for Spread {
 }
 
 impl Spread {
-    /// Of a task that nobody knows there is only a status when it is asked for by name.
-    async fn ask(&self, handle: &Handle) -> Result<(), Problem> {
-        let unheard = self.copies.iter().filter(|(_, copy)| !copy.is_heard);
-        let tasks = unheard.map(|(name, copy)| task(name, copy.starts));
-        let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
-        match tasks.is_empty() {
-            true => Ok(()),
-            false => handle.reconcile(tasks).await,
-        }
-    }
-
     async fn start_one(&mut self, handle: &Handle, offer: OfferId) -> Result<(), Problem> {
         let waiting = self.copies.iter_mut().find(|(_, copy)| copy.is_waiting);
         let Some((name, copy)) = waiting else {

@@ -125,14 +125,7 @@ impl Driver {
             self.unanswered.fail(&no_session());
         }
         let link = self.believe(opened?)?;
-        let is_resumed = matches!(
-            &link.subscribed,
-            Event::Subscribed {
-                is_resumed: true,
-                ..
-            }
-        );
-        if !is_resumed && self.memory.resumes_in(link.active.session.epoch) {
+        if !link.is_resumed() && self.memory.resumes_in(link.active.session.epoch) {
             // The same: somebody may have been active whom this program has not met.
             self.unanswered.fail(&no_session());
         }
@@ -156,6 +149,7 @@ impl Driver {
             framework_id = %session.framework, epoch = %session.epoch, master = %session.master,
             "subscribed"
         );
+        self.memory.ledger.session_begun(link.is_resumed());
         self.active.send_replace(Some(link.active.clone()));
         // Before anything else, so that the author sees the beginning of every session of which they see the end.
         let sequence = self.memory.sequence_of(link.sequence);
@@ -265,13 +259,12 @@ async fn refusing<F: Future>(
             biased;
             output = &mut work => return output,
             Some(request) = requests.recv() => {
-                let kept = match request.call {
-                    Call::SetDemand(demand) => memory.keep_demand(demand).map(drop),
+                let kept = match &request.call {
+                    Call::SetDemand(demand) => memory.keep_demand(demand.clone()).map(drop),
                     _ => Ok(()),
                 };
                 let problem = kept.err().unwrap_or_else(no_session);
-                // Whoever waits no longer does not need to know.
-                let _ = request.reply.send(Err(problem));
+                request.refuse(&memory.ledger, problem);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Answers and heartbeats do not come here: answers go to who called, and heartbeats are the SDK's own.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::{Stream, StreamExt};
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::handle::Handle;
+use crate::ledger::Ledger;
 
 /// An event, with what to acknowledge when it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,7 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Events {
     receiver: mpsc::Receiver<Received>,
+    ledger: Arc<Ledger>,
     /// Given when events are acknowledged automatically.
     acknowledger: Option<Handle>,
     last: u64,
@@ -36,11 +39,13 @@ pub struct Events {
 impl Events {
     pub(crate) fn new(
         receiver: mpsc::Receiver<Received>,
+        ledger: Arc<Ledger>,
         acknowledger: Option<Handle>,
         driver: AbortOnDropHandle<()>,
     ) -> Self {
         Self {
             receiver,
+            ledger,
             acknowledger,
             last: 0,
             _driver: driver,
@@ -62,10 +67,15 @@ impl Stream for Events {
         if let Some(handle) = &this.acknowledger {
             handle.acknowledge(this.last);
         }
-        let polled = this.receiver.poll_recv(cx);
-        if let Poll::Ready(Some(received)) = &polled {
-            this.last = received.sequence;
+        loop {
+            let polled = this.receiver.poll_recv(cx);
+            if let Poll::Ready(Some(received)) = &polled {
+                if !this.ledger.takes(received) {
+                    continue;
+                }
+                this.last = received.sequence;
+            }
+            return polled;
         }
-        polled
     }
 }

@@ -60,9 +60,9 @@ impl Framework {
 
         let (requests, requests_received) = mpsc::channel(CALLS_QUEUED_MAX);
         let (events, events_received) = mpsc::channel(EVENTS_QUEUED_MAX);
-        let (acknowledged, acknowledged_received) = watch::channel(0);
         let (active, active_received) = watch::channel(None);
         let (left, left_received) = watch::channel(None);
+        let ledger = Arc::clone(&memory.ledger);
         let driver = Driver {
             finder,
             token,
@@ -70,20 +70,23 @@ impl Framework {
             unanswered: Unanswered::default(),
             requests: requests_received,
             events,
-            acknowledged: acknowledged_received,
+            acknowledged: ledger.acknowledged(),
             left: left_received,
             active,
         };
         let task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
         let handle = Handle {
             requests,
-            acknowledged: Arc::new(acknowledged),
+            ledger: Arc::clone(&ledger),
             left: Arc::new(left),
             active: active_received,
             call_timeout: options.call_timeout,
         };
         let acknowledger = options.acknowledge_automatically.then(|| handle.clone());
-        Ok((handle, Events::new(events_received, acknowledger, task)))
+        Ok((
+            handle,
+            Events::new(events_received, ledger, acknowledger, task),
+        ))
     }
 }
 

@@ -5,7 +5,7 @@
 //! whether the call was carried out; the author decides, with what the statuses of the next session say. What does no harm
 //! when it is done twice (all but accepts and messages) does not fail when the session breaks: the next one begins with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
+use crate::ledger::{Ledger, taken};
 use crate::state::State;
 
 /// The session that is active.
@@ -93,11 +94,21 @@ pub(crate) struct Request {
     pub(crate) reply: Reply,
 }
 
+impl Request {
+    /// It is not called.
+    pub(crate) fn refuse(self, ledger: &Ledger, problem: Problem) {
+        let answer = Err(problem);
+        ledger.answered(&self.call, &answer);
+        // Whoever waits no longer does not need to know.
+        let _ = self.reply.send(answer);
+    }
+}
+
 /// Calls the master. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) requests: mpsc::Sender<Request>,
-    pub(crate) acknowledged: Arc<watch::Sender<u64>>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) left: Arc<watch::Sender<Option<Session>>>,
     pub(crate) active: watch::Receiver<Option<Active>>,
     pub(crate) call_timeout: Duration,
@@ -129,16 +140,22 @@ impl Handle {
             }
             _ => {}
         }
+        // What is entered as called leaves: nothing is waited for in between.
+        let permit = self.requests.reserve().await.map_err(|_| over())?;
+        self.ledger.calling(&call)?;
+        Ok(self.leave_with(permit, call))
+    }
+
+    fn leave_with(&self, permit: mpsc::Permit<'_, Request>, call: Call) -> PendingAnswer {
         let (reply, answer) = oneshot::channel();
-        let request = Request { call, reply };
-        self.requests.send(request).await.map_err(|_| over())?;
+        permit.send(Request { call, reply });
         let call_timeout = self.call_timeout;
-        Ok(PendingAnswer(Box::pin(async move {
+        PendingAnswer(Box::pin(async move {
             match timeout(call_timeout, answer).await {
                 Ok(answered) => answered.unwrap_or_else(|_| Err(over())),
                 Err(_) => Err(unanswered(call_timeout)),
             }
-        })))
+        }))
     }
 
     /// Replaces what is wanted in a role; no entries: nothing is offered any more.
@@ -156,20 +173,40 @@ impl Handle {
         self.done(Call::SetDemand(demand)).await
     }
 
-    /// Launches tasks with offers of one agent and one role; a result for each task, in order.
+    /// Launches tasks with offers of one agent and one role; what they leave of them goes back. A result for each task, in
+    /// order: its incarnation, or why it is refused. What becomes of those that are not comes as statuses, also when this
+    /// fails with `peer.unreachable`.
+    ///
+    /// A task whose end was not told since it was launched, or whose fate is open, is refused with `task.duplicate` without
+    /// asking the master; the others are launched all the same.
     pub async fn launch(
         &self,
         offers: Vec<OfferId>,
         tasks: Vec<TaskSpec>,
     ) -> Result<Vec<LaunchResult>, Problem> {
-        let operations = tasks.into_iter().map(Operation::launch).collect();
-        let results = self.accept(offers, operations).await?;
-        let launches = results.iter().flat_map(OperationResult::launches);
-        Ok(launches.cloned().collect())
+        let permit = self.requests.reserve().await.map_err(|_| over())?;
+        let may = self.ledger.launching(&tasks);
+        let ids: Vec<TaskId> = tasks.iter().map(|spec| spec.id.clone()).collect();
+        let launches = tasks.into_iter().zip(&may).filter(|(_, may)| **may);
+        let operations = launches.map(|(spec, _)| Operation::launch(spec)).collect();
+        let pending = self.leave_with(permit, Call::Accept { offers, operations });
+        let Answer::Accepted(results) = pending.await? else {
+            return Err(unexpected(&Answer::Done));
+        };
+        let mut results = results.into_iter();
+        let outcomes = ids.into_iter().zip(may).map(|(task, may)| match may {
+            true => result_of(task, results.next()),
+            false => LaunchResult {
+                outcome: Err(taken(&task)),
+                task,
+            },
+        });
+        Ok(outcomes.collect())
     }
 
     /// Does operations, one after the other, with offers of one agent and one role: launches, groups of launches that
-    /// stand or fall together, reservations, volumes. A result for each, in order; what one makes, the next may use.
+    /// stand or fall together, reservations, volumes. A result for each, in order; what one makes, the next may use. Fails
+    /// with `task.duplicate`, and does nothing, when a task may not be launched yet, as [`Self::launch`] says.
     pub async fn accept(
         &self,
         offers: Vec<OfferId>,
@@ -199,8 +236,16 @@ impl Handle {
         self.done(Call::Kill { task, grace }).await
     }
 
-    /// Asks for the statuses of these tasks, or of all when empty; they come as events. The SDK asks for all by itself when
-    /// a framework that is not new has subscribed.
+    /// Which of these tasks may be launched now; to be called before ids are launched that an earlier run of the program, or
+    /// another process, may have launched. What became of the others the SDK asks the master until it knows: that comes as
+    /// statuses, `Lost` with incarnation 0 when no agent knows them. After a change of leader it takes until the agents are
+    /// back. A task that was told to have ended is free, also to be launched again.
+    pub fn settle(&self, tasks: impl IntoIterator<Item = TaskId>) -> BTreeSet<TaskId> {
+        self.ledger.settle(tasks)
+    }
+
+    /// Asks for the statuses of these tasks, or of all when empty; they come as events. Seldom needed: the SDK asks by itself
+    /// about whatever [`Self::settle`] was asked, and about launches whose session ended before the answer.
     pub async fn reconcile(&self, tasks: Vec<TaskId>) -> Result<(), Problem> {
         self.done(Call::Reconcile { tasks }).await
     }
@@ -212,11 +257,7 @@ impl Handle {
 
     /// Says that all events up to this one are kept. Never waits; a smaller sequence than before changes nothing.
     pub fn acknowledge(&self, sequence: u64) {
-        self.acknowledged.send_if_modified(|last| {
-            let is_later = sequence > *last;
-            *last = sequence.max(*last);
-            is_later
-        });
+        self.ledger.acknowledge(sequence);
     }
 
     /// Leaves this session, if it is still the active one, and begins another: what was not acknowledged is told again. For
@@ -321,6 +362,18 @@ impl fmt::Debug for PendingAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PendingAnswer")
     }
+}
+
+/// What became of one launch, of what its operation was answered.
+fn result_of(task: TaskId, result: Option<OperationResult>) -> LaunchResult {
+    let outcome = match result {
+        Some(OperationResult::Launched(launch)) => return launch,
+        Some(OperationResult::Refused(problem)) => Err(problem),
+        Some(OperationResult::LaunchedGroup(_) | OperationResult::Done) | None => {
+            Err(unexpected(&Answer::Done))
+        }
+    };
+    LaunchResult { task, outcome }
 }
 
 /// There is no session at the moment.

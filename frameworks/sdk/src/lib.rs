@@ -37,8 +37,11 @@
 mod driver;
 mod events;
 pub mod executor;
+mod fate;
 mod framework;
 mod handle;
+mod kept;
+mod ledger;
 mod limits;
 mod link;
 mod memory;
@@ -51,7 +54,6 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
-mod told;
 mod unanswered;
 
 /// The guide's programs, compiled, and run where they need no cluster.

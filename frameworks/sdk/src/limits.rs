@@ -26,7 +26,14 @@ pub(crate) const RATE_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(crate) const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may wait for its answer unless the author says otherwise; then it is refused with `peer.unreachable`.
 pub(crate) const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// Tasks of which is remembered what was told; of more, repeated statuses are told again.
+/// From one question about tasks of unknown fate to the next, unless an agent has settled.
+pub(crate) const ASK_INTERVAL: Duration = Duration::from_secs(5);
+/// From what promises an answer, such as an agent that has settled, to the question: several of them cause one.
+pub(crate) const ASK_DELAY: Duration = Duration::from_millis(100);
+/// Tasks in one question; more are asked about in several.
+pub(crate) const TASKS_PER_QUESTION_MAX: usize = 10_000;
+/// Tasks of which is remembered what was told; of more, repeated statuses are told again, and it is left to the master to
+/// refuse what is launched twice.
 pub(crate) const TASKS_REMEMBERED_MAX: usize = 500_000;
 /// Of these, tasks that have ended; the oldest is forgotten for one more.
 pub(crate) const ENDED_TASKS_REMEMBERED_MAX: usize = 10_000;

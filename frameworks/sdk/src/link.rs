@@ -43,6 +43,19 @@ pub(crate) struct Link {
     pub(crate) active: Active,
 }
 
+impl Link {
+    /// Whether the session goes on where the last one was, and all that happened meanwhile is told.
+    pub(crate) fn is_resumed(&self) -> bool {
+        matches!(
+            self.subscribed,
+            Event::Subscribed {
+                is_resumed: true,
+                ..
+            }
+        )
+    }
+}
+
 /// Subscribes with a master; waits for as long as another session is active, which the author is told, and remembered in
 /// `has_stood_by`.
 pub(crate) async fn open(

@@ -1,9 +1,10 @@
-//! What outlives a session: who we are, the greatest epoch, the latest demands, how sequences continue. Pure.
+//! What outlives a session: who we are, the greatest epoch, the latest demands, how sequences continue.
 //!
 //! The author sees one sequence that grows over all sessions; each session's own begins anew at 1, so an acknowledgement
 //! that comes late, for an event of an earlier session, must not acknowledge events of this one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proffer_model::limits::ROLES_MAX;
 use proffer_model::session::{Call, Resume};
@@ -11,7 +12,7 @@ use proffer_model::{
     ClusterId, Demand, Epoch, FrameworkDescription, FrameworkId, Generation, Problem, Role, code,
 };
 
-use crate::told::Told;
+use crate::ledger::Ledger;
 
 /// The state between sessions.
 #[derive(Debug)]
@@ -30,19 +31,15 @@ pub(crate) struct Memory {
     sequence_base: u64,
     /// The author's sequence of the last event of all.
     sequence_last: u64,
-    pub(crate) told: Told,
-    /// The author's sequence of the last status that they were told.
-    sequence_told: u64,
-    /// The author's sequence of the last status that they were not told.
-    sequence_skipped: u64,
-    /// Up to where the author has acknowledged.
-    sequence_acknowledged: u64,
+    /// What the author's side knows too.
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 impl Memory {
     /// Before the first session.
     pub(crate) fn new(framework: Option<FrameworkId>, description: FrameworkDescription) -> Self {
         Self {
+            ledger: Arc::new(Ledger::new(framework.is_some())),
             framework,
             description,
             create: false,
@@ -53,10 +50,6 @@ impl Memory {
             demands: BTreeMap::new(),
             sequence_base: 0,
             sequence_last: 0,
-            told: Told::default(),
-            sequence_told: 0,
-            sequence_skipped: 0,
-            sequence_acknowledged: 0,
         }
     }
 
@@ -161,35 +154,9 @@ impl Memory {
     }
 
     /// What to acknowledge in this session when the author has kept everything up to this sequence.
-    pub(crate) fn acknowledgeable(&mut self, sequence: u64) -> Option<u64> {
+    pub(crate) fn acknowledgeable(&self, sequence: u64) -> Option<u64> {
         let known = sequence.min(self.sequence_last);
-        if known <= self.sequence_base {
-            return None;
-        }
-        self.sequence_acknowledged = self.sequence_acknowledged.max(known);
-        self.number_of(known.max(self.skippable().unwrap_or(0)))
-    }
-
-    /// The author is told the status of this sequence.
-    pub(crate) fn tells(&mut self, sequence: u64) {
-        self.sequence_told = sequence;
-    }
-
-    /// The author is not told the status of this sequence. What to acknowledge therefore: nothing while the author has not
-    /// kept what they were told before it.
-    pub(crate) fn skips(&mut self, sequence: u64) -> Option<u64> {
-        self.sequence_skipped = sequence;
-        self.number_of(self.skippable()?)
-    }
-
-    fn skippable(&self) -> Option<u64> {
-        let has_kept_all = self.sequence_told <= self.sequence_acknowledged.max(self.sequence_base);
-        has_kept_all.then_some(self.sequence_skipped)
-    }
-
-    /// This session's number of an event.
-    fn number_of(&self, sequence: u64) -> Option<u64> {
-        let number = sequence.checked_sub(self.sequence_base)?;
+        let number = known.checked_sub(self.sequence_base)?;
         (number > 0).then_some(number)
     }
 
@@ -275,30 +242,6 @@ mod tests {
                 "{acknowledged}"
             );
         }
-    }
-
-    #[test]
-    fn what_is_not_told_is_acknowledged_after_what_was_told_before_it() {
-        let mut memory = memory();
-        subscribe(&mut memory, "c", 1).unwrap();
-        memory.sequence_of(1);
-        memory.sequence_of(2);
-        assert_eq!(memory.skips(2), Some(2), "nothing was told");
-        memory.sequence_of(3);
-        memory.tells(3);
-        memory.sequence_of(4);
-        assert_eq!(memory.skips(4), None);
-        assert_eq!(memory.acknowledgeable(2), Some(2));
-        assert_eq!(memory.acknowledgeable(3), Some(4));
-        memory.sequence_of(5);
-        memory.tells(5);
-        subscribe(&mut memory, "c", 1).unwrap();
-        memory.sequence_of(1);
-        assert_eq!(
-            memory.skips(6),
-            Some(1),
-            "what an earlier session told is not waited for"
-        );
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! next event would otherwise wait for themselves.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::time::format_duration;
-use proffer_model::{Demand, Epoch, Kind, Problem, Status as ModelStatus, code};
+use proffer_model::{Demand, Epoch, Kind, Problem, code};
 use proffer_proto::{decode_event, encode_call, problem_of, v1};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -19,14 +20,13 @@ use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
 use crate::events::Received;
-use crate::handle::{Reply, Request};
+use crate::handle::{Reply, Request, no_session};
 use crate::limits::{
-    BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX, HEARTBEATS_MISSED_MAX,
-    MESSAGES_TOGETHER_MAX, RATE_WAIT_MAX,
+    ASK_DELAY, ASK_INTERVAL, BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX,
+    HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX, RATE_WAIT_MAX, TASKS_PER_QUESTION_MAX,
 };
 use crate::link::{Ended, Link, closed, out_of_order};
 use crate::memory::Memory;
-use crate::told::Worth;
 use crate::unanswered::{Unanswered, Waiting};
 
 /// The author's ends of the channels.
@@ -48,6 +48,11 @@ pub(crate) struct Pump<'a> {
     waiting: BTreeMap<u64, Waiting>,
     /// Calls that were above the rate, by when they are called again.
     delayed: BTreeSet<(Instant, u64)>,
+    /// When to ask about tasks whose fate is open, and when that was done last.
+    ask_at: Option<Instant>,
+    asked_at: Instant,
+    /// What was asked and has no answer yet.
+    questions: BTreeSet<u64>,
     outgoing: VecDeque<v1::SessionCall>,
     backlog: VecDeque<Received>,
 }
@@ -62,13 +67,7 @@ impl<'a> Pump<'a> {
         unanswered: &mut Unanswered,
     ) -> Self {
         let demands = demands_of(memory, unanswered);
-        let is_resumed = matches!(
-            link.subscribed,
-            Event::Subscribed {
-                is_resumed: true,
-                ..
-            }
-        );
+        let is_resumed = link.is_resumed();
         let mut pump = Self {
             memory,
             calls: link.calls,
@@ -80,6 +79,9 @@ impl<'a> Pump<'a> {
             heard: Instant::now(),
             waiting: BTreeMap::new(),
             delayed: BTreeSet::new(),
+            ask_at: None,
+            asked_at: Instant::now(),
+            questions: BTreeSet::new(),
             outgoing: VecDeque::new(),
             backlog: VecDeque::new(),
         };
@@ -93,6 +95,11 @@ impl<'a> Pump<'a> {
         }
         if asks_of_all {
             pump.enqueue(Call::Reconcile { tasks: vec![] }, None);
+        }
+        if pump.memory.ledger.has_open() {
+            // Unless it is resumed, there is a snapshot first.
+            let delay = if is_resumed { ASK_DELAY } else { ASK_INTERVAL };
+            pump.ask_at = Some(Instant::now() + delay);
         }
         pump
     }
@@ -111,12 +118,15 @@ impl<'a> Pump<'a> {
             problem = overtaken => Ended::Broken(problem),
         };
         let (Ended::Broken(problem) | Ended::Refused(problem)) = &ended;
+        let calls = self.waiting.values().map(|waiting| &waiting.call);
+        self.memory.ledger.session_ended(calls);
         let unanswered = Unanswered::of_session(self.waiting, problem);
         (ended, unanswered)
     }
 
     async fn run_until_it_ends(&mut self, author: Author<'_>) -> Ended {
         let calls = self.calls.clone();
+        let ledger = Arc::clone(&self.memory.ledger);
         loop {
             let may_read = self.backlog.len() < BACKLOG_PAUSE || !self.waiting.is_empty();
             let may_send = self.outgoing.len() < CALLS_OUTGOING_MAX;
@@ -132,11 +142,20 @@ impl<'a> Pump<'a> {
                         return ended;
                     }
                 }
-                Some(request) = author.requests.recv(), if may_send => self.on_request(request),
+                Some(request) = author.requests.recv(), if may_send => {
+                    // What was acknowledged before may be what the call rests on, such as the end of a task's last launch.
+                    if author.acknowledged.has_changed().unwrap_or(false) {
+                        let sequence = *author.acknowledged.borrow_and_update();
+                        self.on_acknowledged(sequence);
+                    }
+                    self.on_request(request);
+                }
                 Ok(()) = author.acknowledged.changed(), if may_send => {
                     let sequence = *author.acknowledged.borrow_and_update();
                     self.on_acknowledged(sequence);
                 }
+                () = ledger.woken() => self.on_woken(),
+                () = sleep_until(self.ask_at.unwrap_or(silent_at)), if self.ask_at.is_some() => self.ask(),
                 Ok(permit) = calls.reserve(), if !self.outgoing.is_empty() => {
                     if let Some(call) = self.outgoing.pop_front() {
                         permit.send(call);
@@ -193,8 +212,8 @@ impl<'a> Pump<'a> {
             Event::Subscribed { .. } | Event::StandingBy { .. } => {
                 return Err(Ended::Broken(out_of_order()));
             }
-            Event::Updated(status) => self.on_updated(number, status),
             Event::Offered(_)
+            | Event::Updated(_)
             | Event::Rescinded(_)
             | Event::AgentSettled(_)
             | Event::SnapshotEnded
@@ -211,27 +230,17 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Tells the author a status, unless it is older than what they were told.
-    fn on_updated(&mut self, number: u64, status: ModelStatus) {
-        let sequence = self.memory.sequence_of(number);
-        let worth = self.memory.told.weigh(&status);
-        if worth == Worth::News {
-            self.memory.tells(sequence);
-            let event = Event::Updated(status);
-            self.backlog.push_back(Received { sequence, event });
-            return;
+    /// The author's side has something for the session to do by itself.
+    fn on_woken(&mut self) {
+        let wishes = self.memory.ledger.take_wishes();
+        for task in wishes.kills {
+            self.enqueue(Call::Kill { task, grace: None }, None);
         }
-        tracing::debug!(task_id = %status.task, state = %status.state, ?worth, "left out a status");
-        if worth == Worth::Revenant {
-            tracing::warn!(task_id = %status.task, "a task whose end was told is there again and is ended");
-            let kill = Call::Kill {
-                task: status.task,
-                grace: None,
-            };
-            self.enqueue(kill, None);
+        if wishes.is_to_ask {
+            // However often something promises an answer, it is asked now and then.
+            let latest = self.asked_at + ASK_INTERVAL;
+            self.ask_at = Some(latest.min(Instant::now() + ASK_DELAY));
         }
-        let kept = self.memory.skips(sequence);
-        self.acknowledge(kept);
     }
 
     fn on_answered(&mut self, request: u64, answer: Answer) {
@@ -248,6 +257,8 @@ impl<'a> Pump<'a> {
             Answer::Refused(problem) => Err(problem),
             Answer::Done | Answer::Accepted(_) => Ok(answer),
         };
+        self.questions.remove(&request);
+        self.memory.ledger.answered(&waiting.call, &answer);
         if let (Err(problem), Call::SetDemand(demand)) = (&answer, &waiting.call) {
             // Sending it again would be refused again.
             if matches!(problem.kind, Kind::Invalid | Kind::Forbidden) {
@@ -275,7 +286,7 @@ impl<'a> Pump<'a> {
             return;
         };
         if waiting.reply.as_ref().is_some_and(Reply::is_closed) {
-            self.waiting.remove(&request);
+            self.on_answered(request, Answer::Refused(no_session()));
             return;
         }
         match &waiting.call {
@@ -293,47 +304,58 @@ impl<'a> Pump<'a> {
     fn on_request(&mut self, request: Request) {
         if self.waiting.len() >= CALLS_PENDING_MAX {
             self.waiting.retain(|_, waiting| {
-                waiting
-                    .reply
-                    .as_ref()
-                    .is_some_and(|reply| !reply.is_closed())
+                let is_awaited = waiting.reply.as_ref().is_some_and(|it| !it.is_closed());
+                // What became of a launch matters in any case.
+                is_awaited || matches!(waiting.call, Call::Accept { .. })
             });
         }
         if self.waiting.len() >= CALLS_PENDING_MAX {
             let message = format!("{CALLS_PENDING_MAX} calls wait for their answers");
             let problem = Problem::new(code::OVERLOADED, message)
                 .hint("wait for answers before calling again");
-            let _ = request.reply.send(Err(problem));
+            request.refuse(&self.memory.ledger, problem);
             return;
         }
-        let call = match request.call {
+        let Request { call, reply } = request;
+        let call = match call {
             Call::SetDemand(demand) => self.memory.keep_demand(demand).map(Call::SetDemand),
             other => Ok(other),
         };
         match call {
-            Ok(call) => self.enqueue(call, Some(request.reply)),
-            Err(problem) => {
-                let _ = request.reply.send(Err(problem));
-            }
+            Ok(call) => drop(self.enqueue(call, Some(reply))),
+            Err(problem) => drop(reply.send(Err(problem))),
         }
     }
 
     fn on_acknowledged(&mut self, sequence: u64) {
-        let kept = self.memory.acknowledgeable(sequence);
-        self.acknowledge(kept);
-    }
-
-    fn acknowledge(&mut self, kept: Option<u64>) {
-        if let Some(sequence) = kept {
+        if let Some(sequence) = self.memory.acknowledgeable(sequence) {
             self.memory.acknowledges(sequence);
             let acknowledge = encode_call(0, &Call::Acknowledge { sequence });
             self.outgoing.push_back(acknowledge);
         }
     }
 
-    fn enqueue(&mut self, call: Call, reply: Option<Reply>) {
+    /// Asks about tasks whose fate is open and which the master will not speak of unasked.
+    fn ask(&mut self) {
+        let now = Instant::now();
+        if !self.questions.is_empty() {
+            self.ask_at = Some(now + ASK_DELAY);
+            return;
+        }
+        for tasks in self.memory.ledger.unheard().chunks(TASKS_PER_QUESTION_MAX) {
+            let tasks = tasks.to_vec();
+            let request = self.enqueue(Call::Reconcile { tasks }, None);
+            self.questions.insert(request);
+        }
+        let has_open = self.memory.ledger.has_open();
+        self.asked_at = now;
+        self.ask_at = has_open.then(|| now + ASK_INTERVAL);
+    }
+
+    fn enqueue(&mut self, call: Call, reply: Option<Reply>) -> u64 {
         let request = self.memory.next_request();
         self.enqueue_as(request, Waiting { reply, call });
+        request
     }
 
     fn enqueue_as(&mut self, request: u64, waiting: Waiting) {

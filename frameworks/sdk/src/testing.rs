@@ -396,21 +396,30 @@ impl FakeSession {
     pub async fn tell(&mut self, task: &TaskId, state: TaskState) -> u64 {
         self.given.statuses += 1;
         let launch = self.given.incarnations.get(task);
+        let incarnation = launch.copied().unwrap_or(Incarnation(1));
+        let status = status(task, incarnation, self.given.statuses, state);
+        self.send(Event::Updated(status)).await
+    }
+
+    /// Answers what became of a task that the master does not know: `Lost` when no agent does either, `Unreachable` when one
+    /// that cannot be reached may run it. Its sequence is the answer.
+    pub async fn tell_unknown(&mut self, task: &TaskId, state: TaskState) -> u64 {
         let status = TaskStatus {
-            task: task.clone(),
-            incarnation: launch.copied().unwrap_or(Incarnation(1)),
-            agent: None,
-            number: self.given.statuses,
-            state,
-            reason: Reason::None,
-            message: String::new(),
-            exit: None,
-            healthy: None,
-            checks: Vec::new(),
-            data: Vec::new(),
-            wall_ms: 0,
+            reason: Reason::Reconciled,
+            ..status(task, Incarnation::default(), 0, state)
         };
         self.send(Event::Updated(status)).await
+    }
+
+    /// Waits until it is asked what became of tasks by name, and answers that the statuses come. Which it was asked about.
+    pub async fn asked(&mut self) -> Vec<TaskId> {
+        let names = |call: &Call| matches!(call, Call::Reconcile { tasks } if !tasks.is_empty());
+        let (request, call) = self.call_that(names).await;
+        self.answer(request, Answer::Done).await;
+        match call {
+            Call::Reconcile { tasks } => tasks,
+            other => panic!("a question: {other:?}"),
+        }
     }
 
     /// Waits until everything up to this sequence is acknowledged.
@@ -437,6 +446,23 @@ impl FakeSession {
     /// Answers a call.
     pub async fn answer(&mut self, request: u64, answer: Answer) {
         self.send(Event::Answered { request, answer }).await;
+    }
+}
+
+fn status(task: &TaskId, incarnation: Incarnation, number: u64, state: TaskState) -> TaskStatus {
+    TaskStatus {
+        task: task.clone(),
+        incarnation,
+        agent: None,
+        number,
+        state,
+        reason: Reason::None,
+        message: String::new(),
+        exit: None,
+        healthy: None,
+        checks: Vec::new(),
+        data: Vec::new(),
+        wall_ms: 0,
     }
 }
 

@@ -6,6 +6,7 @@ mod keeping;
 mod lasting;
 mod repeating;
 mod scheduling;
+mod settling;
 
 use std::net::SocketAddr;
 

@@ -75,12 +75,13 @@ impl Unanswered {
         &mut self,
         asks_of_all: bool,
     ) -> impl Iterator<Item = (u64, Waiting)> + use<> {
-        let is_asked = move |call: &Call| {
-            asks_of_all && matches!(call, Call::Reconcile { tasks } if tasks.is_empty())
-        };
         let is_wanted = move |it: &Waiting| match &it.reply {
             Some(reply) => !reply.is_closed(),
-            None => !is_asked(&it.call),
+            // Of which tasks the SDK asks, it finds out anew.
+            None => match &it.call {
+                Call::Reconcile { tasks } => tasks.is_empty() && !asks_of_all,
+                _ => true,
+            },
         };
         let all = std::mem::take(&mut self.0).into_iter();
         all.filter(move |(_, it)| is_wanted(it))

@@ -130,23 +130,23 @@ async fn no_task_goes_backwards_when_statuses_come_again() {
     session.call().await;
     next(&mut events).await;
     let skipped = session.send(status("a", 1, TaskState::Starting)).await;
-    let (_, call) = session.call().await;
-    assert_eq!(call, Call::Acknowledge { sequence: skipped });
     // The newest was never acknowledged.
     session.send(status("a", 2, TaskState::Running)).await;
     assert_eq!(next(&mut events).await, status("a", 2, TaskState::Running));
+    let (_, call) = session.call().await;
+    assert_eq!(call, Call::Acknowledge { sequence: skipped });
     session.send(status("a", 3, TaskState::Failed)).await;
     let ended = within(events.next()).await.expect("ended");
     assert_eq!(ended.event, status("a", 3, TaskState::Failed));
     session.send(status("a", 0, TaskState::Running)).await;
+    session.send(updated("b")).await;
+    assert_eq!(next(&mut events).await, updated("b"));
     let (_, call) = session.call().await;
     let kill = Call::Kill {
         task: task("a"),
         grace: None,
     };
     assert_eq!(call, kill);
-    session.send(updated("b")).await;
-    assert_eq!(next(&mut events).await, updated("b"));
     handle.acknowledge(ended.sequence);
     session.call().await;
 }
