@@ -44,10 +44,6 @@ async fn main() -> Result<(), Problem> {
         && let Some(received) = events.next().await
     {
         match received.event {
-            // Of a task that nobody knows there is only a status when it is asked for by name.
-            Event::Subscribed { .. } | Event::AgentSettled(_) if !open.is_empty() => {
-                passing(handle.reconcile(open.clone()).await)?;
-            }
             Event::Offered(offers) => {
                 for offer in offers {
                     let fits: u32 = offer.fits.iter().map(|fit| fit.count).sum();
@@ -96,7 +92,7 @@ async fn launch(
         .collect::<Result<_, _>>()?;
     open.extend(specs.iter().map(|spec| spec.id.clone()));
     let mut launched = u32::try_from(specs.len()).unwrap_or(u32::MAX);
-    // Without an answer their fate is asked for in the next session.
+    // Without an answer the SDK asks for their fate in the next session, and statuses tell it.
     let results = handle.launch(vec![offer.id], specs).await;
     for refused in results
         .iter()
