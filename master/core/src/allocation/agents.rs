@@ -219,8 +219,19 @@ impl Agents {
         }
     }
 
+    /// How many numbers there are, vacant ones too.
+    pub(super) fn slots(&self) -> usize {
+        self.list.len()
+    }
+
     pub(super) fn special(&self) -> impl Iterator<Item = u32> {
         self.special.iter().copied()
+    }
+
+    /// Forgets which have changed.
+    pub(super) fn forget_changed(&mut self) {
+        self.changes_forgotten += 1;
+        self.changed.clear();
     }
 
     /// The next agent of the index that a cursor comes to, in a random order among those with about as much free.
@@ -308,13 +319,15 @@ impl FreeIndex {
         self.len
     }
 
-    /// All of it, by number.
+    /// All of it; for when that are few.
     pub(super) fn list(&self) -> Vec<u32> {
-        let all = (0..).zip(&self.slots);
-        let free = all.filter(|(_, (bucket, _))| *bucket != NONE);
-        let mut list = Vec::with_capacity(self.len);
-        list.extend(free.map(|(agent, _)| agent));
-        list
+        self.buckets.concat()
+    }
+
+    /// Whether an agent is in it.
+    pub(super) fn has(&self, agent: u32) -> bool {
+        let slot = self.slots.get(agent as usize);
+        slot.is_some_and(|(bucket, _)| *bucket != NONE)
     }
 
     fn place(&mut self, agents: &[Agent], agent: u32) {

@@ -21,11 +21,9 @@ pub(super) const GRANT_STEPS: u32 = 50;
 /// A grant that only makes one before it larger costs as much as so many looks.
 pub(super) const GROWTH_STEPS: u32 = 5;
 /// So many roles, groups and claims have their shares counted anew, and are put in order, for what one look costs.
-pub(super) const SETTLED_PER_STEP: usize = 4;
-/// So many agents are put in an order for what one look costs.
-pub(super) const ORDERED_PER_STEP: usize = 64;
+pub(super) const SETTLED_PER_STEP: u32 = 4;
 /// Agents with numbers beside each other that are looked at together when all are, because they lie together in memory; of
-/// fewer than the square of this, the order is random in every way.
+/// fewer than the square of this, the order is random in every way. Two such blocks are put in order for what one look costs.
 pub(super) const NEIGHBOURS: usize = 32;
 /// Agents that are fetched from memory side by side.
 pub(super) const EXPECTED_TOGETHER: usize = 16;
@@ -35,3 +33,11 @@ pub(super) const CHECKS_PER_STEP: usize = 4;
 pub(super) const CLAIMS_PER_STEP: usize = 4;
 /// What the row of a role costs besides, in steps.
 pub(super) const ROW_STEPS: u32 = 8;
+/// Between the ranks of siblings, at first: so many may be put in at the end one after the other, and half as many bits in
+/// the same place between two, before some ranks are given anew.
+pub(super) const RANK_STEP: u64 = 1 << 32;
+/// Between ranks that are given anew, at the least; as many siblings get new ones as it takes.
+pub(super) const RANKS_APART_MIN: u64 = 1 << 16;
+/// Seats of a tournament that are kept however few sit there; of more than these, when three of four are vacant, all are
+/// seated anew.
+pub(super) const SEATS_MIN: usize = 64;

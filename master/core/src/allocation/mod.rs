@@ -40,7 +40,9 @@ mod random;
 mod reads;
 mod run;
 mod shape;
+mod siblings;
 mod sorter;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tournament;
@@ -124,6 +126,8 @@ pub struct Allocator {
     granted: Vec<Granted>,
     now: u64,
     steps: u32,
+    /// Steps that were done in the order that the shares of all had when they were last counted.
+    steps_in_order: u32,
 }
 
 /// A framework, in all its roles.
@@ -186,6 +190,7 @@ impl Allocator {
             granted: Vec::new(),
             now: 0,
             steps: 0,
+            steps_in_order: 0,
         }
     }
 

@@ -29,20 +29,4 @@ impl Random {
             list.swap(last, self.below(last + 1));
         }
     }
-
-    /// Puts a list in a random order in which, of a long list, neighbours stay together: in blocks of `together`, each block
-    /// in a random order of its own.
-    pub(super) fn shuffle_blocks(&mut self, list: &mut Vec<u32>, together: usize) {
-        if list.len() < together * together {
-            self.shuffle(list);
-            return;
-        }
-        let mut blocks: Vec<&[u32]> = list.chunks(together).collect();
-        self.shuffle(&mut blocks);
-        let mut shuffled = blocks.concat();
-        for block in shuffled.chunks_mut(together) {
-            self.shuffle(block);
-        }
-        *list = shuffled;
-    }
 }

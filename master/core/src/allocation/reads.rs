@@ -124,7 +124,7 @@ impl Allocator {
             let sum = beneath.fold(Amounts::default(), |sum, (_, amounts)| sum.plus(amounts));
             differs(&format!("reserved for {role}"), &sum, &state.reserved)?;
         }
-        Ok(())
+        self.tree.check_order()
     }
 
     fn check_entries(&self) -> Result<(), String> {

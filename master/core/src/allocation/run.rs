@@ -10,10 +10,8 @@ use super::Allocator;
 use super::agents::Cursor;
 use super::amounts::Amounts;
 use super::bundle::Bundle;
-use super::limits::{
-    EXPECTED_TOGETHER, FEW_CLAIMS_MAX, GRANT_STEPS, GROWTH_STEPS, NEIGHBOURS, ORDERED_PER_STEP,
-    SETTLED_PER_STEP,
-};
+use super::limits::{FEW_CLAIMS_MAX, GRANT_STEPS, GROWTH_STEPS, SETTLED_PER_STEP};
+use super::sweep::{List, Sweep};
 use super::tree::{NONE, Order};
 use super::types::{Grant, GrantedOffer, Run, Scope};
 
@@ -43,8 +41,10 @@ enum Asked {
 /// Which agents are looked at.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// These; so many are done in this pass.
-    List(Vec<u32>, usize),
+    /// These.
+    List(List),
+    /// All, block by block.
+    Sweep(Sweep),
     /// All that have something free, through the index.
     Index(Cursor),
 }
@@ -70,6 +70,19 @@ pub(super) struct Granted {
     is_open: bool,
     /// An open one of the other kind, to the same claim of the same agent, that was granted before.
     before: u32,
+}
+
+impl Work {
+    fn new(agents: Source, is_all: bool) -> Self {
+        Self {
+            agents,
+            special: None,
+            few: None,
+            pass: Pass::Guaranteed,
+            is_all,
+            asked: None,
+        }
+    }
 }
 
 impl Granted {
@@ -98,13 +111,16 @@ impl Allocator {
     pub fn run(&mut self, now: Time, scope: Scope<'_>, steps_max: u32) -> Run {
         self.now = now.mono_ns;
         self.granted.clear();
-        let settled = self.tree.settle() / SETTLED_PER_STEP;
-        // However many roles there are, something is done besides, or totals that change all the time would stop it all.
-        self.steps =
-            u32::try_from(settled).map_or(steps_max / 2, |settled| settled.min(steps_max / 2));
-        self.settle_windows();
-        let is_in_time = self.end_due_exclusions(steps_max) & self.make_due_earmarks(steps_max);
-        let is_done = self.work_off(scope, steps_max) && is_in_time;
+        self.steps = 0;
+        let is_done = self.settle(steps_max) && {
+            self.settle_windows();
+            let is_in_time = self.end_due_exclusions(steps_max) & self.make_due_earmarks(steps_max);
+            let before = self.steps;
+            let is_done = self.work_off(scope, steps_max);
+            let worked = self.steps - before;
+            self.steps_in_order = self.steps_in_order.saturating_add(worked);
+            is_done && is_in_time
+        };
         let next = self.next_end().into_iter().chain(self.next_earmark());
         Run {
             grants: self.grants(),
@@ -112,6 +128,21 @@ impl Allocator {
             look_again_at: next.min(),
             steps: self.steps,
         }
+    }
+
+    /// Counts the shares of all anew when the total has changed; false: not of all yet, and nobody knows who is first. Half of
+    /// a run goes into it at most, and not more than into what is done in that order: totals that change all the time would
+    /// stop it all.
+    fn settle(&mut self, steps_max: u32) -> bool {
+        let is_due =
+            self.work.is_none() || self.steps_in_order >= self.tree.len() / SETTLED_PER_STEP;
+        if !(self.tree.is_settling() || is_due && self.tree.is_stale()) {
+            return true;
+        }
+        let most = (steps_max / 2).max(1).saturating_mul(SETTLED_PER_STEP);
+        self.steps = self.tree.settle(most).div_ceil(SETTLED_PER_STEP);
+        self.steps_in_order = 0;
+        !self.tree.is_settling()
     }
 
     fn grants(&self) -> Vec<Grant> {
@@ -165,48 +196,51 @@ impl Allocator {
                     .iter()
                     .filter_map(|id: &AgentId| self.agents.find(id))
                     .collect();
-                Some(self.work_on(agents, false))
+                Some(self.work_on(agents))
             }
             Scope::All => {
                 self.forget_changes();
                 for agent in self.agents.special().collect::<Vec<_>>() {
                     self.agents.get_mut(agent).is_shared_offered = false;
                 }
-                let agents = self.agents.index.list();
-                Some(self.work_on(agents, true))
+                let source = if Sweep::is_worth_it(&self.agents) {
+                    Source::Sweep(Sweep::new(&self.agents))
+                } else {
+                    Source::List(List::new(self.agents.index.list()))
+                };
+                Some(Work::new(source, true))
             }
         }
     }
 
-    fn work_on(&mut self, mut agents: Vec<u32>, is_all: bool) -> Work {
-        let has_special = self.agents.special().next().is_some();
-        for agent in agents.iter().filter(|_| !is_all && has_special) {
-            self.agents.get_mut(*agent).is_shared_offered = false;
+    fn work_on(&mut self, agents: Vec<u32>) -> Work {
+        if self.agents.special().next().is_some() {
+            for agent in &agents {
+                self.agents.get_mut(*agent).is_shared_offered = false;
+            }
         }
-        self.put_in_order(&mut agents);
-        let agents = Source::List(agents, 0);
-        Work {
-            agents,
-            special: None,
-            few: None,
-            pass: Pass::Guaranteed,
-            is_all,
-            asked: None,
-        }
+        Work::new(Source::List(List::new(agents)), false)
     }
 
-    /// A random order, of many block by block; it counts for what it costs.
-    fn put_in_order(&mut self, agents: &mut Vec<u32>) {
-        let steps = u32::try_from(agents.len() / ORDERED_PER_STEP).unwrap_or(u32::MAX);
-        self.steps = self.steps.saturating_add(steps);
-        self.random.shuffle_blocks(agents, NEIGHBOURS);
+    /// Goes on to put what is listed in an order drawn by lot; false: the steps are used up before.
+    fn put_in_order(&mut self, work: &mut Work, steps_max: u32) -> bool {
+        if let Source::List(list) = &mut work.agents {
+            while !list.is_drawn() {
+                if self.steps >= steps_max {
+                    return false;
+                }
+                self.steps = self.steps.saturating_add(1);
+                list.draw(&mut self.random);
+            }
+        }
+        true
     }
 
     /// Changed agents with every claim first, then changed claims with every agent.
     fn changed_work(&mut self) -> Option<Work> {
         let agents = self.agents.take_changed();
         if !agents.is_empty() {
-            return Some(self.work_on(agents, false));
+            return Some(self.work_on(agents));
         }
         if self.is_held_back && self.is_more_free && self.has_surplus() {
             self.is_held_back = false;
@@ -226,13 +260,10 @@ impl Allocator {
         }
         let is_few = claims.len() <= FEW_CLAIMS_MAX;
         let with_slivers = claims.iter().any(|claim| self.takes_slivers(*claim));
+        let source = Source::Index(Cursor::new(with_slivers));
         Some(Work {
-            agents: Source::Index(Cursor::new(with_slivers)),
-            special: None,
             few: is_few.then_some(claims),
-            pass: Pass::Guaranteed,
-            is_all: !is_few,
-            asked: None,
+            ..Work::new(source, !is_few)
         })
     }
 
@@ -250,7 +281,7 @@ impl Allocator {
             }
         }
         // Also of those that nothing can be offered of now: they must be noticed when that has changed.
-        self.agents.take_changed();
+        self.agents.forget_changed();
     }
 
     /// Whether a claim with shapes looks at every agent in this piece of work.
@@ -276,6 +307,9 @@ impl Allocator {
             } else {
                 Order::Any
             };
+            if !self.put_in_order(work, steps_max) {
+                return false;
+            }
             loop {
                 if self.steps >= steps_max {
                     return false;
@@ -329,12 +363,8 @@ impl Allocator {
         };
         work.special = None;
         match &mut work.agents {
-            Source::List(agents, done) => {
-                let is_begun = std::mem::take(done) > 0;
-                if work.pass == Pass::Any && is_begun {
-                    self.put_in_order(agents);
-                }
-            }
+            Source::List(list) => list.begin_again(),
+            Source::Sweep(sweep) => sweep.begin_again(&self.agents),
             Source::Index(cursor) => {
                 let with_slivers = cursor.has_slivers();
                 *cursor = Cursor::new(with_slivers);
@@ -348,13 +378,10 @@ impl Allocator {
             return agents.get(*done - 1).copied();
         }
         match &mut work.agents {
-            Source::List(agents, done) => {
-                let agent = agents.get(*done).copied();
-                *done += 1;
-                if done.is_multiple_of(EXPECTED_TOGETHER) {
-                    let soon = agents.iter().skip(*done).take(EXPECTED_TOGETHER);
-                    self.agents.expect(soon);
-                }
+            Source::List(list) => list.next(&self.agents),
+            Source::Sweep(sweep) => {
+                let (agent, drawn) = sweep.next(&self.agents, &mut self.random);
+                self.steps = self.steps.saturating_add(drawn);
                 agent
             }
             Source::Index(cursor) => self.agents.next_free(cursor, &mut self.random),

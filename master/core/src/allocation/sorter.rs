@@ -43,7 +43,7 @@ impl Sorter {
     pub fn set_total(&mut self, total: &Quantities) {
         let total = self.names.amounts_of(total);
         self.tree.change_total(|sum| *sum = total);
-        self.tree.settle();
+        self.tree.settle(u32::MAX);
     }
 
     /// A client that holds nothing, active.

@@ -1,16 +1,39 @@
 //! Who is the first of many, kept as keys change: a tournament. One change costs the way to the top, and often less.
 
-/// What is compared: a share, then a count; smaller is first. Of equal keys the one with the smaller place is first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(u128);
+/// What is compared: a share, then a count, then the rank among all; smaller is first. No two that take part have the same
+/// rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    share: u64,
+    count: u64,
+    rank: u64,
+}
 
 impl Key {
     /// Takes no part.
-    pub(super) const ABSENT: Self = Self(u128::MAX);
+    pub(super) const ABSENT: Self = Self {
+        share: u64::MAX,
+        count: u64::MAX,
+        rank: u64::MAX,
+    };
 
-    pub(super) fn new(share: u64, count: u64) -> Self {
+    pub(super) fn new(share: u64, count: u64, rank: u64) -> Self {
         // A count of 2^64 - 1 is out of reach, so this is never ABSENT.
-        Self((u128::from(share) << 64) | u128::from(count.min(u64::MAX - 1)))
+        Self {
+            share,
+            count: count.min(u64::MAX - 1),
+            rank,
+        }
+    }
+
+    /// One long subtraction, of which only the borrow is wanted: which of two is first cannot be foretold, and branches on it
+    /// would be mispredicted half of the time.
+    fn is_before(&self, other: &Self) -> bool {
+        let high = |key: &Self| (u128::from(key.share) << 64) | u128::from(key.count);
+        let (_, borrow) = self.rank.overflowing_sub(other.rank);
+        let (rest, is_less) = high(self).overflowing_sub(high(other));
+        let (_, is_less_by_rank) = rest.overflowing_sub(u128::from(borrow));
+        is_less | is_less_by_rank
     }
 }
 
@@ -29,7 +52,7 @@ struct Slot {
 }
 
 impl Tournament {
-    /// Begins anew with these.
+    /// Begins anew with these, and room for as many as fill up a power of two.
     pub(super) fn rebuild(&mut self, keys: &[Key]) {
         let size = keys.len().next_power_of_two().max(2);
         let absent = std::iter::repeat(Key::ABSENT);
@@ -49,9 +72,14 @@ impl Tournament {
         }
     }
 
+    /// How many may take part.
+    pub(super) fn size(&self) -> usize {
+        self.slots.len() / 2
+    }
+
     /// Of two that play against each other. Which one it is cannot be foretold, so it is computed and not branched upon.
     fn winner(&self, left: usize) -> Slot {
-        let is_right = self.slots[left + 1].key < self.slots[left].key;
+        let is_right = self.slots[left + 1].key.is_before(&self.slots[left].key);
         self.slots[left + usize::from(is_right)]
     }
 
@@ -86,23 +114,48 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_is_the_least_with_the_smallest_place(
+        fn the_first_is_the_least_with_the_smallest_rank(
             size in 1usize..40,
             changes in prop::collection::vec((0u32..40, 0u64..6, 0u64..3), 0..80),
+            turned in any::<bool>(),
         ) {
-            let mut keys = vec![Key::ABSENT; size];
+            let rank = |place: u32| if turned { 1_000 - u64::from(place) } else { u64::from(place) };
+            let mut keys = vec![(Key::ABSENT, (u64::MAX, 0, 0)); size];
             let mut tournament = Tournament::default();
-            tournament.rebuild(&keys);
+            tournament.rebuild(&vec![Key::ABSENT; size]);
             for (place, share, count) in changes {
                 let place = place % u32::try_from(size).unwrap();
-                let key = if share == 5 { Key::ABSENT } else { Key::new(share, count) };
+                let key = match share {
+                    5 => Key::ABSENT,
+                    _ => Key::new(share, count, rank(place)),
+                };
                 tournament.set(place, key);
                 if let Some(found) = keys.get_mut(place as usize) {
-                    *found = key;
+                    *found = (key, (share, count, rank(place)));
                 }
-                let expected = (0u32..).zip(&keys).filter(|(_, key)| **key != Key::ABSENT);
-                prop_assert_eq!(tournament.first(), expected.min_by_key(|(place, key)| (**key, *place)).map(|(place, _)| place));
+                let expected = (0u32..).zip(&keys).filter(|(_, (key, _))| *key != Key::ABSENT);
+                prop_assert_eq!(tournament.first(), expected.min_by_key(|(_, (_, said))| *said).map(|(place, _)| place));
             }
+        }
+    }
+
+    #[test]
+    fn keys_are_compared_part_by_part() {
+        let parts = [0, 1, u64::MAX - 1];
+        let mut all = Vec::new();
+        for share in parts {
+            for count in parts {
+                all.extend(parts.map(|rank| (share, count, rank)));
+            }
+        }
+        for one in &all {
+            for other in &all {
+                let [a, b] =
+                    [one, other].map(|(share, count, rank)| Key::new(*share, *count, *rank));
+                assert_eq!(a.is_before(&b), one < other, "{one:?} {other:?}");
+            }
+            let key = Key::new(one.0, one.1, one.2);
+            assert!(key.is_before(&Key::ABSENT) && !Key::ABSENT.is_before(&key));
         }
     }
 }

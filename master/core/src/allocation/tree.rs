@@ -14,10 +14,11 @@ use proffer_model::{Quota, Role, Weight};
 use super::amounts::Amounts;
 use super::double::Double;
 use super::quota::{Guard, RoleState};
-use super::tournament::{Key, Tournament};
+use super::siblings::Matches;
+use super::tournament::Key;
 
 pub(super) const NONE: u32 = u32::MAX;
-const ROOT: u32 = 0;
+pub(super) const ROOT: u32 = 0;
 const WEIGHT_ONE: u32 = 1_000;
 
 /// Which claims are ordered.
@@ -31,7 +32,7 @@ pub(super) enum Order {
     Shaped = 2,
 }
 
-const ORDERS: [Order; 3] = [Order::Any, Order::Guaranteed, Order::Shaped];
+pub(super) const ORDERS: [Order; 3] = [Order::Any, Order::Guaranteed, Order::Shaped];
 
 #[derive(Debug)]
 pub(super) enum Kind {
@@ -49,61 +50,68 @@ pub(super) enum Kind {
 pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) parent: u32,
-    /// Its place among its parent's children.
-    place: u32,
+    /// Its place in its parent's tournaments.
+    pub(super) seat: u32,
+    /// By which it stands among its parent's children, in the order of their paths.
+    pub(super) rank: u64,
     /// All that is held here and beneath, of every kind.
     pub(super) held: Amounts,
     /// Allocations counted here and beneath; never less.
-    count: u64,
-    share: u64,
+    pub(super) count: u64,
+    pub(super) share: u64,
     weight: u32,
     /// The child that is first in each order; NONE: none takes part.
-    firsts: [u32; 3],
+    pub(super) firsts: [u32; 3],
     /// In which of its parent's orders it takes part.
-    is_in: [bool; 3],
+    pub(super) is_in: [bool; 3],
     /// Of claims: in which orders they take part.
     takes_part: [bool; 2],
     /// Of groups: left out of the order of those that take anything.
     is_hidden: bool,
     /// Whether a guarantee holds here: of this role, of one above, or, of roles, of one beneath.
-    is_guarded: bool,
+    pub(super) is_guarded: bool,
     /// Of roles: whether they have limits.
     pub(super) is_limited: bool,
-    /// Whether it has more than one child.
-    has_siblings_beneath: bool,
-    branch: Box<Branch>,
+    /// Of its children; none: it has at most one.
+    pub(super) matches: Option<Box<Matches>>,
+    pub(super) branch: Box<Branch>,
 }
 
 /// What is known of a node besides: its name and its children.
-#[derive(Debug, Default)]
-struct Branch {
+#[derive(Debug)]
+pub(super) struct Branch {
     path: String,
-    children: Vec<u32>,
-    orders: [Tournament; 3],
+    /// In the order of their paths, and so of their ranks.
+    pub(super) children: Vec<u32>,
+    /// Of roles with claims: their group; else NONE.
+    pub(super) group: u32,
 }
 
 /// The roles, their groups and their claims.
 #[derive(Debug)]
 pub(super) struct Tree {
-    nodes: Vec<Node>,
-    vacant: Vec<u32>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) vacant: Vec<u32>,
     pub(super) roles: BTreeMap<Role, u32>,
     /// What there is of everything.
     pub(super) total: Amounts,
     /// The same, and as doubles; nothing of the names that do not count for shares.
-    totals: Vec<(u64, Double)>,
+    pub(super) totals: Vec<(u64, Double)>,
     /// Names that do not count for shares.
-    excluded: Vec<usize>,
-    /// Whether the total has changed since the shares were counted.
-    is_stale: bool,
+    pub(super) excluded: Vec<usize>,
+    /// Whether the total has changed since the shares were begun to be counted.
+    pub(super) is_stale: bool,
+    /// How many nodes' shares are counted, while not all are.
+    pub(super) settled_to: Option<u32>,
 }
 
 impl Node {
-    fn new(kind: Kind, parent: u32, path: String) -> Self {
+    pub(super) fn new(kind: Kind, parent: u32, path: String) -> Self {
         Self {
             kind,
             parent,
-            place: 0,
+            seat: 0,
+            rank: 0,
             held: Amounts::default(),
             count: 0,
             share: 0,
@@ -114,16 +122,21 @@ impl Node {
             is_hidden: false,
             is_guarded: false,
             is_limited: false,
-            has_siblings_beneath: false,
+            matches: None,
             branch: Box::new(Branch {
                 path,
-                ..Branch::default()
+                children: Vec::new(),
+                group: NONE,
             }),
         }
     }
 
-    fn children(&self) -> &[u32] {
+    pub(super) fn children(&self) -> &[u32] {
         &self.branch.children
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.branch.path
     }
 
     pub(super) fn role_state(&self) -> Option<&RoleState> {
@@ -131,15 +144,6 @@ impl Node {
             Kind::Role(state) => Some(state),
             Kind::Group | Kind::Claim(_) | Kind::Vacant => None,
         }
-    }
-}
-
-impl Branch {
-    /// The child that is first in an order; NONE: none takes part.
-    fn first(&self, order: usize) -> u32 {
-        let place = self.orders[order].first();
-        let child = place.and_then(|place| self.children.get(place as usize));
-        child.copied().unwrap_or(NONE)
     }
 }
 
@@ -154,6 +158,7 @@ impl Tree {
             totals: Vec::new(),
             excluded: Vec::new(),
             is_stale: false,
+            settled_to: None,
         }
     }
 
@@ -161,7 +166,7 @@ impl Tree {
         &self.nodes[node as usize]
     }
 
-    fn node_mut(&mut self, node: u32) -> &mut Node {
+    pub(super) fn node_mut(&mut self, node: u32) -> &mut Node {
         &mut self.nodes[node as usize]
     }
 
@@ -227,11 +232,8 @@ impl Tree {
 
     /// The group of a role that has claims.
     pub(super) fn group(&self, role: u32) -> Option<u32> {
-        let children = self.node(role).children();
-        children
-            .iter()
-            .copied()
-            .find(|child| matches!(self.node(*child).kind, Kind::Group))
+        let group = self.node(role).branch.group;
+        (group != NONE).then_some(group)
     }
 
     /// Takes a claim out with what it holds.
@@ -268,68 +270,6 @@ impl Tree {
             self.refresh(parent);
             role = parent;
         }
-    }
-
-    fn insert(&mut self, kind: Kind, parent: u32, path: String) -> u32 {
-        let children = self.node(parent).children();
-        let at = children.partition_point(|child| self.node(*child).branch.path < path);
-        let fresh = Node::new(kind, parent, path);
-        let node = match self.vacant.pop() {
-            Some(node) => {
-                *self.node_mut(node) = fresh;
-                node
-            }
-            None => {
-                self.nodes.push(fresh);
-                u32::try_from(self.nodes.len() - 1).unwrap_or(NONE)
-            }
-        };
-        self.node_mut(parent).branch.children.insert(at, node);
-        self.replay(parent);
-        node
-    }
-
-    fn remove(&mut self, node: u32) {
-        let parent = self.node(node).parent;
-        self.node_mut(parent)
-            .branch
-            .children
-            .retain(|child| *child != node);
-        *self.node_mut(node) = Node::new(Kind::Vacant, NONE, String::new());
-        self.vacant.push(node);
-        self.replay(parent);
-    }
-
-    /// Numbers the children of a node and plays all its tournaments.
-    fn replay(&mut self, node: u32) {
-        let mut branch = std::mem::take(&mut self.node_mut(node).branch);
-        for (place, child) in (0..).zip(&branch.children) {
-            self.node_mut(*child).place = place;
-            self.recount_share(*child);
-        }
-        let mut keys = Vec::with_capacity(branch.children.len());
-        for order in ORDERS {
-            let index = order as usize;
-            keys.clear();
-            for child in &branch.children {
-                let key = self.key(*child, order);
-                self.node_mut(*child).is_in[index] = key != Key::ABSENT;
-                keys.push(key);
-            }
-            self.node_mut(node).firsts[index] = match (keys.as_slice(), branch.children.as_slice())
-            {
-                // An only child has nobody to play against; when others come, all is played anew.
-                ([key], [child]) if *key != Key::ABSENT => *child,
-                ([_], [_]) => NONE,
-                (keys, _) => {
-                    branch.orders[index].rebuild(keys);
-                    branch.first(index)
-                }
-            };
-        }
-        let found = self.node_mut(node);
-        found.has_siblings_beneath = branch.children.len() > 1;
-        found.branch = branch;
     }
 
     fn walk_up(&mut self, from: u32, mut change: impl FnMut(&mut Node)) {
@@ -447,39 +387,6 @@ impl Tree {
         self.is_stale = true;
     }
 
-    /// Counts all shares and plays all tournaments when the total has changed; of how many nodes.
-    pub(super) fn settle(&mut self) -> usize {
-        if !std::mem::take(&mut self.is_stale) {
-            return 0;
-        }
-        let doubles = self.total.iter().map(|(name, milli)| {
-            let counted = if self.excluded.contains(&name) {
-                0
-            } else {
-                milli
-            };
-            (counted, Double::from_milli(counted))
-        });
-        self.totals = doubles.collect();
-        self.replay_all();
-        self.nodes.len()
-    }
-
-    /// Plays every tournament, the lower ones first.
-    fn replay_all(&mut self) {
-        let mut order = vec![ROOT];
-        let mut next = 0;
-        while let Some(node) = order.get(next).copied() {
-            order.extend_from_slice(self.node(node).children());
-            next += 1;
-        }
-        for node in order.into_iter().rev() {
-            if !self.node(node).children().is_empty() {
-                self.replay(node);
-            }
-        }
-    }
-
     /// Finds out anew where guarantees are, and what they need.
     pub(super) fn reguard(&mut self) {
         let all: Vec<u32> = self.roles.values().copied().collect();
@@ -552,10 +459,14 @@ impl Tree {
 
     // ---- order
 
-    fn recount_share(&mut self, node: u32) {
+    pub(super) fn recount_share(&mut self, node: u32) {
+        self.node_mut(node).share = self.share_from_scratch(node);
+    }
+
+    /// The share of a node as it should be.
+    pub(super) fn share_from_scratch(&self, node: u32) -> u64 {
         let found = self.node(node);
-        let share = share(&found.held, &self.totals, found.weight);
-        self.node_mut(node).share = share;
+        share(&found.held, &self.totals, found.weight)
     }
 
     /// The share of a node before its weight, in billionths.
@@ -574,9 +485,9 @@ impl Tree {
         share(amounts, &self.totals, WEIGHT_ONE)
     }
 
-    fn key(&self, node: u32, order: Order) -> Key {
+    pub(super) fn key(&self, node: u32, order: Order) -> Key {
         let found = self.node(node);
-        let key = Key::new(found.share, found.count);
+        let key = Key::new(found.share, found.count, found.rank);
         let takes_part = match &found.kind {
             Kind::Claim(_) => match order {
                 Order::Any => found.takes_part[0],
@@ -641,7 +552,7 @@ impl Tree {
         while node != ROOT {
             let parent = self.node(node).parent;
             // An only child is first whatever its share is.
-            if self.node(parent).has_siblings_beneath {
+            if self.node(parent).matches.is_some() {
                 self.recount_share(node);
             }
             self.place(node);
@@ -658,39 +569,6 @@ impl Tree {
             }
             node = self.node(node).parent;
         }
-    }
-
-    /// Writes a node's keys into its parent's tournaments; whether the parent became empty by it, or was.
-    fn place(&mut self, node: u32) -> bool {
-        let (parent, place) = (self.node(node).parent, self.node(node).place);
-        let is_guarded = self.node(node).is_guarded;
-        let mut is_news = false;
-        for order in ORDERS {
-            let index = order as usize;
-            let was_in = self.node(node).is_in[index];
-            if order == Order::Guaranteed && !is_guarded && !was_in {
-                continue;
-            }
-            let key = self.key(node, order);
-            let is_in = key != Key::ABSENT;
-            if !is_in && !was_in {
-                continue;
-            }
-            self.node_mut(node).is_in[index] = is_in;
-            let above = self.node_mut(parent);
-            // An only child has nobody to play against; when others come, all is played anew.
-            let first = if above.has_siblings_beneath {
-                above.branch.orders[index].set(place, key);
-                above.branch.first(index)
-            } else if is_in {
-                node
-            } else {
-                NONE
-            };
-            is_news |= (above.firsts[index] == NONE) != (first == NONE);
-            above.firsts[index] = first;
-        }
-        is_news
     }
 
     /// The claim that is served next.
@@ -715,7 +593,7 @@ impl Tree {
             if left != right {
                 let rank = |node: u32| {
                     let found = self.node(node);
-                    (found.share, found.count, found.place)
+                    (found.share, found.count, found.rank)
                 };
                 return rank(left).cmp(&rank(right));
             }
@@ -736,12 +614,22 @@ impl Tree {
 
     /// All claims at and beneath a role.
     pub(super) fn claims_beneath(&self, role: u32) -> Vec<u32> {
+        let nodes = self.claim_nodes_beneath(role).into_iter();
+        let claims = nodes.filter_map(|node| match self.node(node).kind {
+            Kind::Claim(claim) => Some(claim),
+            Kind::Role(_) | Kind::Group | Kind::Vacant => None,
+        });
+        claims.collect()
+    }
+
+    /// Their nodes.
+    pub(super) fn claim_nodes_beneath(&self, role: u32) -> Vec<u32> {
         let mut claims = Vec::new();
         let mut stack = vec![role];
         while let Some(node) = stack.pop() {
             let found = self.node(node);
-            if let Kind::Claim(claim) = found.kind {
-                claims.push(claim);
+            if let Kind::Claim(_) = found.kind {
+                claims.push(node);
             }
             stack.extend(found.children().iter().rev());
         }
@@ -760,7 +648,7 @@ impl Tree {
             let mut children = found.children().to_vec();
             children.sort_by_key(|child| {
                 let child = self.node(*child);
-                (child.share, child.count, child.place)
+                (child.share, child.count, child.rank)
             });
             stack.extend(children.into_iter().rev());
         }

@@ -174,12 +174,12 @@ impl Allocator {
         };
         while look.found.len() < wanted {
             let list = match (&look.buckets, &work.agents) {
-                (None, Source::List(agents, _)) => agents,
+                (None, Source::List(list)) => &list.agents,
                 (Some(buckets), _) => match buckets.last() {
                     Some(bucket) => self.agents.bucket(*bucket),
                     None => return true,
                 },
-                (None, Source::Index(_)) => return true,
+                (None, Source::Index(_) | Source::Sweep(_)) => return true,
             };
             if look.seen == 0 && look.buckets.is_some() {
                 look.from = self.random.below(list.len());

@@ -164,6 +164,8 @@ impl Allocator {
                 Look::Granted => return Look::Granted,
                 Look::Shut => is_nowhere = false,
                 Look::NotHere => (is_shut, is_nowhere) = (false, false),
+                // Whoever was granted something is put in order anew.
+                Look::NotForRole if is_granted => return Look::Granted,
                 Look::NotForRole => return Look::NotForRole,
                 Look::NotInRun => is_shut = false,
             }

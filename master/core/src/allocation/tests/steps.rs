@@ -146,3 +146,49 @@ fn a_role_at_its_limit_costs_nothing() {
         vec![steps(&mut world)]
     });
 }
+
+#[test]
+fn shares_of_ten_thousand_frameworks_are_counted_in_steps() {
+    let mut world = World::new(1);
+    world.agent("large", "cpus:20000;mem:2000000");
+    let frameworks: Vec<String> = (0..10_000).map(|i| format!("f{i}")).collect();
+    for (place, id) in frameworks.iter().enumerate() {
+        let path = format!("r{}", place % 3_000);
+        world.framework(id, &path);
+        let (id, path) = (framework(id), role(&path));
+        let (of, held) = (agent("large"), r("cpus:1;mem:64"));
+        world.allocator.allocate(&id, &path, &of, &held);
+    }
+    world.allocator.release(
+        &framework("f2999"),
+        &role("r2999"),
+        &agent("large"),
+        &r("cpus:1;mem:64"),
+    );
+    for more in 0..3 {
+        // The total changes, and all shares with it.
+        world.agent(&format!("A{more}"), "cpus:2;mem:1024");
+        let (mut calls, mut grants) = (0, Vec::new());
+        loop {
+            let run = world.allocator.run(world.now, Scope::Changed, 500);
+            let most = 500 + GRANT_STEPS + 2;
+            assert!(run.steps <= most, "{} steps", run.steps);
+            calls += 1;
+            grants.extend(
+                run.grants
+                    .iter()
+                    .filter_map(|grant| world.allocator.offer_of(grant)),
+            );
+            if run.is_done {
+                break;
+            }
+        }
+        world.allocator.check().expect("sums are right");
+        assert!(calls > 10, "{calls} calls");
+        let to: Vec<String> = grants
+            .iter()
+            .map(|grant| grant.framework.to_string())
+            .collect();
+        assert_eq!(to.contains(&"f2999".to_owned()), more == 0, "{to:?}");
+    }
+}
