@@ -228,6 +228,11 @@ impl Cluster {
         kill(Pid::from_raw(id), signal).expect("it runs");
     }
 
+    /// The process that was started under that name.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.processes[name].id()
+    }
+
     /// Waits for what was started under that name to end by itself.
     pub(crate) fn wait(&mut self, name: &str) -> std::process::ExitStatus {
         let mut child = self.processes.remove(name).expect("it was started");

@@ -18,12 +18,15 @@ use proffer_server::log::{self, Format};
 use proffer_server::{layered, listen};
 use serde::Deserialize;
 
+use crate::limits::FETCH_CACHE_MIB_DEFAULT;
 use crate::oci::CGROUP_ROOT;
 
 /// The port of the API unless `listen` says otherwise.
 pub const API_PORT: u16 = 5051;
 /// The masters unless `master` says otherwise.
 pub const MASTER: &str = "127.0.0.1:5060";
+/// The certificates that servers must have been vouched for by unless `fetch_roots` says otherwise.
+pub const FETCH_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Where the agent keeps its files unless `work_dir` says otherwise.
 pub const WORK_DIR: &str = "/var/lib/proffer/agent";
 
@@ -80,6 +83,23 @@ pub struct Options {
     /// How long an executor of a framework may be without a session before it is ended [default: 60s]
     #[arg(long, env = "PROFFER_AGENT_EXECUTOR_WAIT", value_name = "DURATION")]
     pub executor_wait: Option<DurationText>,
+    /// MiB of what tasks have fetched that are kept for others of the same user, when they say so [default: 2048]
+    #[arg(long, env = "PROFFER_AGENT_FETCH_CACHE_MIB", value_name = "MIB")]
+    pub fetch_cache_mib: Option<u64>,
+    /// File with the certificates that servers must have been vouched for by, from which tasks fetch over https [default:
+    /// /etc/ssl/certs/ca-certificates.crt]
+    #[arg(long, env = "PROFFER_AGENT_FETCH_ROOTS", value_name = "FILE")]
+    pub fetch_roots: Option<PathBuf>,
+    /// Let tasks fetch from loopback and link-local addresses too, where the host's own services and its cloud's metadata are
+    #[arg(
+        long,
+        env = "PROFFER_AGENT_INSECURE_FETCH_LOCAL",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub insecure_fetch_local: Option<bool>,
     /// Let executors that were written for Mesos call as they would call Mesos's agent [default: true]
     #[arg(long, env = "PROFFER_AGENT_MESOS_API", value_name = "BOOL")]
     pub mesos_api: Option<bool>,
@@ -131,6 +151,9 @@ layered!(Options {
     cpu_hard_limit,
     keep_ended,
     executor_wait,
+    fetch_cache_mib,
+    fetch_roots,
+    insecure_fetch_local,
     mesos_api,
     token_file,
     insecure_allow_unauthenticated,
@@ -170,6 +193,12 @@ pub struct Config {
     pub keep_ended: Duration,
     /// How long an executor of a framework may be without a session.
     pub executor_wait: Duration,
+    /// Bytes of what tasks have fetched that are kept for others.
+    pub fetch_cache_len_max: u64,
+    /// The file with the certificates that servers must have been vouched for by.
+    pub fetch_roots: PathBuf,
+    /// Whether tasks may fetch from loopback and link-local addresses.
+    pub insecure_fetch_local: bool,
     /// Whether executors that were written for Mesos may call.
     pub mesos_api: bool,
     /// The file with the token of this host.
@@ -232,6 +261,12 @@ impl Config {
             cpu_hard_limit: options.cpu_hard_limit.unwrap_or(true),
             keep_ended: keep_ended.unwrap_or(GARBAGE_DELAY_DEFAULT),
             executor_wait: executor_wait.unwrap_or(EXECUTOR_WAIT_DEFAULT),
+            fetch_cache_len_max: options
+                .fetch_cache_mib
+                .unwrap_or(FETCH_CACHE_MIB_DEFAULT)
+                .saturating_mul(1024 * 1024),
+            fetch_roots: options.fetch_roots.unwrap_or_else(|| FETCH_ROOTS.into()),
+            insecure_fetch_local: options.insecure_fetch_local.unwrap_or_default(),
             mesos_api: options.mesos_api.unwrap_or(true),
             token_file: token_file.map_err(|problem| problem.field("token_file"))?,
             insecure_allow_unauthenticated: options

@@ -52,6 +52,7 @@ pub(crate) struct Driver {
 enum Deed {
     Send(LinkId, Box<ToMaster>),
     Signal(RunId, Signal),
+    StopFetching(RunId),
     Executor(SessionId, Box<ExecutorEvent>),
     CloseExecutor(SessionId),
 }
@@ -176,6 +177,9 @@ impl Driver {
             Effect::SignalContainer { run, signal, after } => {
                 self.when_durable(after, Deed::Signal(run, signal));
             }
+            Effect::StopFetching { run, after } => {
+                self.when_durable(after, Deed::StopFetching(run));
+            }
             Effect::CloseLink(link) => self.forget_link(link),
             Effect::StartContainer { run, spec } => {
                 self.processes.start(run, Program::Task(spec));
@@ -250,6 +254,7 @@ impl Driver {
     fn perform(&mut self, deed: Deed) {
         match deed {
             Deed::Signal(run, signal) => self.processes.signal(run, signal),
+            Deed::StopFetching(run) => self.processes.stop_fetching(run),
             Deed::CloseExecutor(session) => self.forget_executor(session),
             Deed::Executor(session, event) => {
                 let subscriber = self.executors.get(&session);

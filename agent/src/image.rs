@@ -14,10 +14,10 @@ mod merged;
 pub(crate) mod parsers;
 mod source;
 mod store;
-mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 mod unpack;
 mod users;
 

@@ -9,6 +9,7 @@ pub mod config;
 mod driver;
 pub mod emulate;
 mod executors;
+mod fetch;
 mod host;
 mod image;
 mod inbox;
@@ -32,6 +33,7 @@ mod view;
 mod volumes;
 
 pub use config::{Config, Options};
+pub use fetch::main as fetch;
 pub use host::resources as host_resources;
 pub use oci::contain;
 pub use running::{Running, run, start};

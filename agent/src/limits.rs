@@ -161,3 +161,42 @@ pub const IMAGE_ARCHIVE_SETTLE_TIME: Duration = Duration::from_secs(2);
 pub const VOLUMES_LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Bytes of all images on disk that are kept for later starts; above it, images that no task uses go.
 pub const IMAGES_LEN_MAX: u64 = 10 * 1024 * 1024 * 1024;
+
+/// Children that download, or put something into a sandbox, at once; further ones wait.
+pub const FETCHERS_MAX: usize = 16;
+/// How long one thing may take until it is in its sandbox; then its task has failed.
+pub const FETCH_TIME_MAX: Duration = Duration::from_secs(1_800);
+/// Bytes of one thing that is fetched; a larger one is refused. As for each of the following limits.
+pub const FETCH_LEN_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of what is in one archive.
+pub const FETCH_UNPACKED_LEN_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Files, directories and links in one archive.
+pub const FETCH_ENTRIES_MAX: usize = 200_000;
+/// How many times its size an archive may become, besides [`FETCH_RATIO_FREE`].
+pub const FETCH_RATIO_MAX: u64 = 200;
+/// Bytes that every archive may become.
+pub const FETCH_RATIO_FREE: u64 = 64 * 1024 * 1024;
+/// Redirects that are followed.
+pub const FETCH_REDIRECTS_MAX: usize = 5;
+/// How long it may take to look up a server and to reach it, and again until the connection is encrypted.
+pub const FETCH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take until it answers.
+pub const FETCH_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of the head of its answer.
+pub const FETCH_HEAD_LEN_MAX: usize = 64 * 1024;
+/// In each interval of this length at least [`FETCH_SLOW_LEN_MIN`] must come.
+pub const FETCH_SLOW_INTERVAL: Duration = Duration::from_secs(30);
+/// Bytes in each [`FETCH_SLOW_INTERVAL`]: 1 KiB a second.
+pub const FETCH_SLOW_LEN_MIN: u64 = 30 * 1024;
+/// Files that a child may have open.
+pub const FETCH_FILES_MAX: u64 = 64;
+/// Bytes of a child's memory, its program's included; beyond it ends.
+pub const FETCH_MEMORY_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Bytes of what a child is told to do; of a longer one it makes nothing.
+pub const FETCH_JOB_LEN_MAX: u64 = 64 * 1024;
+/// Bytes of what a child answers; the rest is not read.
+pub const FETCH_ANSWER_LEN_MAX: u64 = 8 * 1024;
+/// Things that are kept for others, each of which is an open file; of more, those go that were not used for longest.
+pub const FETCH_CACHE_ENTRIES_MAX: usize = 1_000;
+/// MiB of what is kept for others unless the operator says otherwise (Mesos: 2 GB).
+pub const FETCH_CACHE_MIB_DEFAULT: u64 = 2_048;

@@ -18,4 +18,7 @@ mod system;
 
 pub(crate) use containers::{CGROUP_ROOT, Containers, cgroup_of, end_container, remove_root};
 
+pub(crate) use seccomp::no_programs;
+pub(crate) use system::close_inherited;
+
 pub use contain::main as contain;

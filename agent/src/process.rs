@@ -11,10 +11,10 @@ mod mount;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proffer_agent_core::{Ended, Event, Found, RunId, Signal};
-use proffer_model::{AgentId, Container, ExecutorSpec, FrameworkId, Reason, TaskSpec};
+use proffer_model::{AgentId, Container, ExecutorSpec, Fetch, FrameworkId, Reason, TaskSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, mpsc};
@@ -23,12 +23,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::executors::Executors;
+use crate::fetch::Fetcher;
 use crate::inbox::Inbox;
 use crate::limits::{IMAGE_LOADS_MAX, SIGNALS_MAX, START_PATIENCE, STARTS_MAX};
 use crate::mesos::Mesos;
 use crate::oci::{self, Containers};
 use crate::process::attach::{Attached, Connection, attach};
-use crate::supervisor::protocol::{READY, Said, kill_line};
+use crate::supervisor::protocol::{self, READY, Said, kill_line};
 use crate::volumes::Volumes;
 
 pub(crate) use launch::{
@@ -56,6 +57,29 @@ pub(crate) enum Program {
     },
 }
 
+impl Program {
+    fn fetches(&self) -> &[Fetch] {
+        match self {
+            Self::Task(spec) => &spec.fetch,
+            Self::Executor { spec, .. } => &spec.fetch,
+        }
+    }
+
+    fn user(&self) -> Option<&str> {
+        match self {
+            Self::Task(spec) => spec.user.as_deref(),
+            Self::Executor { spec, .. } => spec.user.as_deref(),
+        }
+    }
+
+    fn container(&self) -> Option<&Container> {
+        match self {
+            Self::Task(spec) => spec.container.as_ref(),
+            Self::Executor { .. } => None,
+        }
+    }
+}
+
 /// All containers of this agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Processes {
@@ -67,6 +91,7 @@ struct Shared {
     runs_dir: PathBuf,
     programs: Programs,
     volumes: Volumes,
+    fetcher: Fetcher,
     /// Or why this agent runs none.
     containers: Result<Arc<Containers>, String>,
     executors: Executors,
@@ -75,6 +100,8 @@ struct Shared {
     loads: Semaphore,
     /// Where signals for the runs that are attached go.
     signals: Mutex<BTreeMap<RunId, mpsc::Sender<i32>>>,
+    /// What ends the fetching of the runs that something is fetched for.
+    fetching: Mutex<BTreeMap<RunId, CancellationToken>>,
     tasks: TaskTracker,
     ended: CancellationToken,
 }
@@ -83,7 +110,7 @@ impl Processes {
     /// None yet. `ended` ends the agent's part of all; the containers run on.
     pub(crate) fn new(
         runs_dir: PathBuf,
-        (programs, volumes): (Programs, Volumes),
+        (programs, volumes, fetcher): (Programs, Volumes, Fetcher),
         containers: Result<Containers, String>,
         mesos: Option<Mesos>,
         (inbox, ended): (Inbox, CancellationToken),
@@ -94,12 +121,14 @@ impl Processes {
             runs_dir,
             programs,
             volumes,
+            fetcher,
             containers: containers.map(Arc::new),
             executors,
             inbox,
             starts: Semaphore::new(STARTS_MAX),
             loads: Semaphore::new(IMAGE_LOADS_MAX),
             signals: Mutex::new(BTreeMap::new()),
+            fetching: Mutex::new(BTreeMap::new()),
             tasks: TaskTracker::new(),
             ended,
         };
@@ -111,7 +140,18 @@ impl Processes {
     /// Starts a container; what becomes of it comes as events.
     pub(crate) fn start(&self, run: RunId, program: Program) {
         let shared = self.shared.clone();
+        if !program.fetches().is_empty() {
+            // Before it may be told to end.
+            shared.fetching().insert(run, CancellationToken::new());
+        }
         self.spawn(async move { shared.start(run, &program).await });
+    }
+
+    /// Fetches nothing more for a run, if anything is on its way.
+    pub(crate) fn stop_fetching(&self, run: RunId) {
+        if let Some(ended) = self.shared.fetching().get(&run) {
+            ended.cancel();
+        }
     }
 
     /// Lets an executor that runs subscribe. When that cannot be, it is missed like one that does not want to.
@@ -212,14 +252,7 @@ impl Shared {
 
     async fn start(&self, run: RunId, program: &Program) {
         let dir = self.run_dir(run);
-        let said = match program {
-            Program::Task(spec) => match &spec.container {
-                None => self.mount(&dir, spec).await,
-                Some(container) => self.load(run, &dir, spec, container).await,
-            },
-            Program::Executor { .. } => Ok(()),
-        };
-        let said = match said {
+        let said = match self.make_ready(run, &dir, program).await {
             Ok(()) => {
                 // The semaphore is never closed.
                 let _permit = self.starts.acquire().await;
@@ -253,6 +286,55 @@ impl Shared {
             }
             Attached::Gone(found) => self.tell_gone(run, found).await,
         }
+    }
+
+    /// Puts what it needs where it will look for it, which can take long.
+    async fn make_ready(
+        &self,
+        run: RunId,
+        dir: &Path,
+        program: &Program,
+    ) -> Result<(), (Reason, String)> {
+        let container = program.container();
+        if let (Program::Task(spec), Some(container)) = (program, container) {
+            self.load(run, dir, spec, container).await?;
+        } else if !program.fetches().is_empty() {
+            let made = self.programs.make_sandbox(dir, program.user());
+            made.map_err(|message| (Reason::LaunchFailed, message))?;
+        }
+        self.fetch(run, dir, program).await?;
+        match program {
+            // After what was fetched, of which nothing may take a volume's place.
+            Program::Task(spec) if container.is_none() => self.mount(dir, spec).await,
+            Program::Task(_) | Program::Executor { .. } => Ok(()),
+        }
+    }
+
+    /// Fetches what the program needs, unless it is told to end before.
+    async fn fetch(
+        &self,
+        run: RunId,
+        dir: &Path,
+        program: &Program,
+    ) -> Result<(), (Reason, String)> {
+        let Some(ended) = self.fetching().get(&run).cloned() else {
+            return Ok(());
+        };
+        let sandbox = dir.join(protocol::SANDBOX);
+        let is_container = program.container().is_some();
+        let fetch = self
+            .fetcher
+            .fetch(program.fetches(), &sandbox, is_container);
+        let fetched = tokio::select! {
+            () = ended.cancelled() => Err("ended before all was fetched".to_owned()),
+            fetched = fetch => fetched.map_err(|why| format!("cannot fetch {why}")),
+        };
+        self.fetching().remove(&run);
+        fetched.map_err(|message| (Reason::FetchFailed, message))
+    }
+
+    fn fetching(&self) -> MutexGuard<'_, BTreeMap<RunId, CancellationToken>> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes what a supervisor needs; what is loaded has been prepared.

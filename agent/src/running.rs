@@ -27,6 +27,7 @@ use tonic::service::Routes;
 use crate::checkpoint::{Checkpoints, Writer};
 use crate::config::Config;
 use crate::driver::Driver;
+use crate::fetch::{Fetcher, Rules};
 use crate::host;
 use crate::inbox::{Inbox, inbox};
 use crate::link::Linker;
@@ -96,7 +97,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let containers = containers(&config, &runs_dir, &programs);
     let no_containers = containers.as_ref().err().cloned();
     let signals = (inbox.clone(), ended.clone());
-    let programs = with_volumes(programs, &config, &runs_dir, &description)?;
+    let programs = with_places(programs, &config, &runs_dir, &description)?;
     let mesos = mesos(&config, &runs_dir, (listen, &description), &signals);
     let executors = mesos.as_ref().map(Mesos::router).unwrap_or_default();
     let processes = Processes::new(runs_dir.clone(), programs, containers, mesos, signals);
@@ -185,16 +186,25 @@ fn containers(config: &Config, runs_dir: &Path, programs: &Programs) -> Result<C
     containers
 }
 
-/// The volumes that are kept, beside the programs of the tasks that they are for.
-fn with_volumes(
+/// The volumes that are kept, and what fetches, beside the programs of the tasks that they are for.
+fn with_places(
     programs: Programs,
     config: &Config,
     runs_dir: &Path,
     description: &AgentDescription,
-) -> Result<(Programs, Volumes), Problem> {
+) -> Result<(Programs, Volumes, Fetcher), Problem> {
     let work_dir = runs_dir.parent().unwrap_or(runs_dir);
     let volumes = Volumes::open(work_dir, &description.resources, config.keep_ended)?;
-    Ok((programs, volumes))
+    let rules = Rules {
+        allow_local: config.insecure_fetch_local,
+        roots: config.fetch_roots.clone(),
+        cache_len_max: config.fetch_cache_len_max,
+    };
+    if config.insecure_fetch_local {
+        tracing::warn!("tasks may fetch from this host and its link (insecure_fetch_local)");
+    }
+    let fetcher = Fetcher::open(work_dir, programs.fetch.clone(), rules)?;
+    Ok((programs, volumes, fetcher))
 }
 
 /// Says what the agent offers, and how dangerously.

@@ -29,6 +29,7 @@ struct Run {
 fn shell(line: &str) -> Launch {
     Launch {
         arguments: ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
+        program: None,
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         user: None,
         output_bytes_max: 1024 * 1024,

@@ -46,6 +46,9 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|verb| verb == "contain") {
         return proffer_agent::contain(arguments.into_iter().skip(2));
     }
+    if arguments.get(1).is_some_and(|verb| verb == "fetch") {
+        return proffer_agent::fetch(arguments.into_iter().skip(2));
+    }
     let parsed = command::tree()
         .try_get_matches_from(&arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));

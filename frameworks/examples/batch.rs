@@ -151,5 +151,6 @@ fn executor(program: String) -> Result<Arc<ExecutorSpec>, Problem> {
         shutdown_grace: Duration::from_secs(5),
         api: proffer_model::ExecutorApi::default(),
         info: Vec::new(),
+        fetch: Vec::new(),
     }))
 }

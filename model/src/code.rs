@@ -35,6 +35,8 @@ codes! {
     VOLUME_INVALID = "volume.invalid", Invalid;
     /// The volume is not among the resources.
     VOLUME_UNKNOWN = "volume.unknown", NotFound;
+    /// Something cannot be fetched into a sandbox.
+    FETCH_INVALID = "fetch.invalid", Invalid;
     /// Attributes cannot be read.
     ATTRIBUTES_INVALID = "attributes.invalid", Invalid;
     /// The task asks for resources that its offers do not hold.
@@ -91,7 +93,7 @@ codes! {
     EPOCH_STALE = "epoch.stale", Conflict;
     /// The agent belongs to another cluster.
     AGENT_CLUSTER_CHANGED = "agent.cluster_changed", Conflict;
-    /// The agent was marked gone, or its id is in use by another host.
+    /// The agent's id is in use by another host, or it was offered another one.
     AGENT_REFUSED = "agent.refused", Conflict;
     /// There is no such agent.
     AGENT_UNKNOWN = "agent.unknown", NotFound;

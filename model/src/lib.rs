@@ -12,8 +12,10 @@ pub mod attribute;
 pub mod checkpoint;
 pub mod code;
 pub mod demand;
+pub mod discovery;
 pub mod epoch;
 pub mod executor;
+pub mod fetch;
 pub mod framework;
 pub mod id;
 pub mod kept_volume;
@@ -40,7 +42,9 @@ pub mod token;
 pub use agent::{AgentDescription, AgentState, Drain, FaultDomain};
 pub use attribute::{AttributeValue, Attributes};
 pub use demand::{AtMost, Demand, DemandEntry, Exclusion, Key, Predicate, Shape, Takes};
+pub use discovery::{Discovery, DiscoveryPort, Visibility};
 pub use epoch::{Epoch, Generation, Incarnation};
+pub use fetch::{Fetch, FetchSource};
 pub use framework::FrameworkDescription;
 pub use id::{
     AgentId, ClusterId, DemandId, ExecutorId, FrameworkId, OfferId, Principal, ResourceName, Role,

@@ -63,6 +63,10 @@ pub const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(3);
 pub const KILL_GRACE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Mounts of persistent volumes of one task; more are refused (`field.too_long`).
 pub const VOLUMES_MAX: usize = 64;
+/// Things that are fetched for one task or executor; more are refused (`field.too_long`).
+pub const FETCHES_MAX: usize = 64;
+/// Bytes of the URI of one of them; a longer one is refused (`field.too_long`).
+pub const URI_LEN_MAX: usize = 4_096;
 /// From Shutdown to SIGKILL of an executor that does not say otherwise (Mesos: executor_shutdown_grace_period).
 pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 /// Bytes of one message between a framework and an executor; a longer one is refused (`field.too_long`).

@@ -167,6 +167,7 @@ mod tests {
             shutdown_grace: std::time::Duration::ZERO,
             api: crate::ExecutorApi::default(),
             info: Vec::new(),
+            fetch: Vec::new(),
         }));
         let problem = check_mounts(&spec).expect_err("refused");
         assert_eq!(problem.field, "volumes");

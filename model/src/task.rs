@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::discovery::Discovery;
 use crate::epoch::Incarnation;
+use crate::fetch::Fetch;
 use crate::id::{AgentId, ExecutorId, TaskId, VolumeId};
 use crate::resources::Resources;
 use crate::secret::Secret;
@@ -41,6 +43,10 @@ pub struct TaskSpec {
     pub volumes: Vec<VolumeMount>,
     /// It is killed when it has run so long; absent: never.
     pub completion: Option<Duration>,
+    /// What is put into its sandbox before it starts, in this order.
+    pub fetch: Vec<Fetch>,
+    /// As what it is to be found, besides its name, labels and ports; nothing but words for others.
+    pub discovery: Option<std::sync::Arc<Discovery>>,
 }
 
 impl TaskSpec {
@@ -61,6 +67,8 @@ impl TaskSpec {
             executor: None,
             volumes: Vec::new(),
             completion: None,
+            fetch: Vec::new(),
+            discovery: None,
         }
     }
 }
@@ -80,6 +88,8 @@ pub struct ExecutorSpec {
     pub user: Option<String>,
     /// From the word to end to SIGKILL.
     pub shutdown_grace: Duration,
+    /// What is put into its sandbox before it starts, in this order.
+    pub fetch: Vec<Fetch>,
     /// How it speaks with its agent.
     pub api: ExecutorApi,
     /// What one of Mesos's API is told of itself and its framework when it subscribes: an encoded
@@ -116,6 +126,14 @@ pub enum Command {
     Shell(String),
     /// A program, found on `PATH`, and its arguments; at least one element. Nothing of an image's entrypoint is run.
     Exec(Vec<String>),
+    /// A program, and what it is given as its arguments, the first of which is what it is called. In a container it is called by
+    /// its file.
+    Named {
+        /// Its file, found on `PATH`.
+        program: String,
+        /// At least one element.
+        arguments: Vec<String>,
+    },
     /// The image's entrypoint with these arguments; without any, with the image's own. Only with a container.
     Image(Vec<String>),
     /// Bytes that its executor understands. Only with an executor.
@@ -306,6 +324,8 @@ pub enum Reason {
     GroupEnded,
     /// Its volume, or the place for it, cannot be had.
     VolumeFailed,
+    /// What it needs in its sandbox could not be fetched.
+    FetchFailed,
 }
 
 impl fmt::Display for Reason {
@@ -333,6 +353,7 @@ impl fmt::Display for Reason {
             Self::VolumeFailed => "volume_failed",
         })
     }
+            Self::FetchFailed => "fetch_failed",
 }
 
 /// How a process ended.

@@ -12,17 +12,22 @@ use crate::fields::{
     check_distinct, decode_duration, decode_id, decode_list, decode_system_text, encode_duration,
     invalid, missing, required,
 };
+use crate::found::{decode_fetches, encode_fetch};
 use crate::resources::{decode_resources, encode_resources};
-use crate::task::{decode_environment, decode_program, decode_shell, encode_environment};
+use crate::task::{decode_environment, decode_exec, decode_shell, encode_environment, encode_exec};
 use crate::v1;
 
 /// An executor, for the wire. Carries secrets: only for agents and their files.
 pub fn encode_executor(spec: &ExecutorSpec) -> v1::ExecutorSpec {
     let command = match &spec.command {
         Command::Shell(line) => Some(v1::executor_spec::Command::Shell(line.clone())),
-        Command::Exec(arguments) => Some(v1::executor_spec::Command::Exec(v1::Exec {
-            arguments: arguments.clone(),
-        })),
+        Command::Exec(arguments) => {
+            Some(v1::executor_spec::Command::Exec(encode_exec(arguments, "")))
+        }
+        Command::Named { program, arguments } => {
+            let exec = encode_exec(arguments, program);
+            Some(v1::executor_spec::Command::Exec(exec))
+        }
         // Never decoded into an executor.
         Command::Image(_) | Command::Data(_) => None,
     };
@@ -38,6 +43,7 @@ pub fn encode_executor(spec: &ExecutorSpec) -> v1::ExecutorSpec {
             ExecutorApi::MesosV1 => v1::ExecutorApi::MesosV1.into(),
         },
         info: spec.info.clone(),
+        fetch: spec.fetch.iter().map(encode_fetch).collect(),
     }
 }
 
@@ -45,7 +51,7 @@ pub fn encode_executor(spec: &ExecutorSpec) -> v1::ExecutorSpec {
 pub fn decode_executor(spec: v1::ExecutorSpec) -> Result<ExecutorSpec, Problem> {
     let command = match required(spec.command, "command")? {
         v1::executor_spec::Command::Shell(line) => Command::Shell(decode_shell(line)?),
-        v1::executor_spec::Command::Exec(exec) => Command::Exec(decode_program(exec.arguments)?),
+        v1::executor_spec::Command::Exec(exec) => decode_exec(exec)?,
     };
     let resources = decode_resources(spec.resources.unwrap_or_default());
     Ok(ExecutorSpec {
@@ -61,6 +67,7 @@ pub fn decode_executor(spec: v1::ExecutorSpec) -> Result<ExecutorSpec, Problem> 
         api: decode_api(spec.api)?,
         info: decode_bytes(spec.info, MESOS_INFO_LEN_MAX)
             .map_err(|problem| problem.field("info"))?,
+        fetch: decode_fetches(spec.fetch)?,
     })
 }
 

@@ -13,6 +13,7 @@ mod domain;
 mod executor;
 mod executor_session;
 mod fields;
+mod found;
 mod kept_volume;
 mod leader;
 mod limits;

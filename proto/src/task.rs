@@ -25,6 +25,7 @@ use crate::fields::{
     decode_port_number, decode_system_text, decode_text, encode_duration, invalid, missing,
     required, unknown_value,
 };
+use crate::found::{decode_discovery, decode_fetches, encode_discovery, encode_fetch};
 use crate::resources::{decode_resources, encode_resources};
 use crate::v1;
 
@@ -32,9 +33,10 @@ use crate::v1;
 pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
     let command = match &spec.command {
         Command::Shell(line) => v1::task_spec::Command::Shell(line.clone()),
-        Command::Exec(arguments) => v1::task_spec::Command::Exec(v1::Exec {
-            arguments: arguments.clone(),
-        }),
+        Command::Exec(arguments) => v1::task_spec::Command::Exec(encode_exec(arguments, "")),
+        Command::Named { program, arguments } => {
+            v1::task_spec::Command::Exec(encode_exec(arguments, program))
+        }
         Command::Image(arguments) => v1::task_spec::Command::Image(v1::ImageCommand {
             arguments: arguments.clone(),
         }),
@@ -55,7 +57,28 @@ pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
         executor: spec.executor.as_deref().map(encode_executor),
         volumes: spec.volumes.iter().map(encode_mount).collect(),
         completion_ms: spec.completion.map(encode_duration),
+        fetch: spec.fetch.iter().map(encode_fetch).collect(),
+        discovery: spec.discovery.as_deref().map(encode_discovery),
     }
+}
+
+/// A program, for the wire.
+pub(crate) fn encode_exec(arguments: &[String], program: &str) -> v1::Exec {
+    v1::Exec {
+        arguments: arguments.to_vec(),
+        program: program.to_owned(),
+    }
+}
+
+/// A program, from the wire.
+pub(crate) fn decode_exec(exec: v1::Exec) -> Result<Command, Problem> {
+    if exec.program.is_empty() {
+        return decode_program(exec.arguments).map(Command::Exec);
+    }
+    Ok(Command::Named {
+        program: decode_system_text(exec.program, "exec.program")?,
+        arguments: decode_program(exec.arguments)?,
+    })
 }
 
 /// What to run, from the wire, checked as far as it can be without knowing the cluster.
@@ -90,6 +113,7 @@ pub(crate) fn decode_task_spec_of_executor(mut spec: v1::TaskSpec) -> Result<Tas
     let container = spec.container.map(decode_container).transpose()?;
     let command = decode_command(spec.command, container.is_some())?;
     let completion = spec.completion_ms;
+    let discovery = spec.discovery.map(decode_discovery);
     Ok(TaskSpec {
         id: decode_id(&spec.id, "id")?,
         name: decode_text(spec.name, "name")?,
@@ -107,6 +131,11 @@ pub(crate) fn decode_task_spec_of_executor(mut spec: v1::TaskSpec) -> Result<Tas
         completion: completion
             .map(|ms| decode_duration(ms, "completion_ms", DURATION_MAX))
             .transpose()?,
+        fetch: decode_fetches(spec.fetch)?,
+        discovery: discovery
+            .transpose()
+            .map_err(|problem| problem.within("discovery"))?
+            .map(std::sync::Arc::new),
     })
 }
 
@@ -243,6 +272,7 @@ pub fn encode_reason(reason: Reason) -> v1::Reason {
         Reason::ExecutorEnded => v1::Reason::ExecutorEnded,
         Reason::GroupEnded => v1::Reason::GroupEnded,
         Reason::VolumeFailed => v1::Reason::VolumeFailed,
+        Reason::FetchFailed => v1::Reason::FetchFailed,
     }
 }
 
@@ -271,6 +301,7 @@ pub fn decode_reason(number: i32, field: &str) -> Result<Reason, Problem> {
         v1::Reason::GroupEnded => Reason::GroupEnded,
         v1::Reason::VolumeFailed => Reason::VolumeFailed,
     })
+        v1::Reason::FetchFailed => Reason::FetchFailed,
 }
 
 /// A port for the wire.
@@ -370,7 +401,7 @@ fn decode_command(
     };
     match command {
         v1::task_spec::Command::Shell(line) => decode_shell(line).map(Command::Shell),
-        v1::task_spec::Command::Exec(exec) => decode_program(exec.arguments).map(Command::Exec),
+        v1::task_spec::Command::Exec(exec) => decode_exec(exec),
         v1::task_spec::Command::Data(data) => Ok(Command::Data(data)),
         v1::task_spec::Command::Image(_) if !has_container => {
             Err(missing("container").hint("give the container whose image says what to run"))

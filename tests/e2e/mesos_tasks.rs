@@ -1,9 +1,15 @@
 //! What frameworks that were written for Mesos ask of a task, from the call to what its process finds: a master, an agent and
 //! a framework that speaks for itself.
 
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, eventually, http};
+use crate::harness::{Cluster, PATIENCE, eventually, http};
 
 use super::scheduler::{Scheduler, scalar, task};
 
@@ -121,4 +127,251 @@ fn a_volume_is_offered_with_its_path_and_mounted_by_who_launches_with_what_is_of
     let info = json!({"roles": ["eng"], "id": {"value": scheduler.framework}});
     let mut scheduler = Scheduler::subscribe(&cluster, 0, &info);
     run(&mut scheduler, "after", "test $(cat kept/here/file) = one");
+}
+
+/// A server of one file, `GET /tool`, and of one that never ends, `GET /stuck`. Answers its port.
+fn serve(tool: &'static str) -> (u16, Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let (say, begun) = channel();
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let say = say.clone();
+            thread::spawn(move || answer(socket, tool, &say));
+        }
+    });
+    (port, begun)
+}
+
+fn answer(mut socket: TcpStream, tool: &str, begun: &Sender<()>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).is_ok_and(|len| len > 0) {
+        head.push(byte[0]);
+    }
+    let is_stuck = head.starts_with(b"GET /stuck");
+    let len = if is_stuck { 1_000 } else { tool.len() };
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {len}\r\n\r\n{tool}");
+    // Whoever asked may be gone.
+    let _ = socket.write_all(head.as_bytes());
+    if is_stuck {
+        let _ = begun.send(());
+        let _ = socket.read(&mut byte);
+    }
+}
+
+/// The processes that a process has started and that have not ended.
+fn children(pid: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten();
+    let of = |path: std::path::PathBuf| {
+        std::fs::read_to_string(path.join("children")).unwrap_or_default()
+    };
+    let all: Vec<String> = tasks.flatten().map(|entry| of(entry.path())).collect();
+    all.join(" ")
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+}
+
+fn command_line(pid: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
+#[test]
+fn uris_are_fetched_and_a_program_is_called_as_its_first_argument_says() {
+    let cluster = with_one_agent(&["--insecure-fetch-local"]);
+    let (port, _) = serve("#!/bin/sh\necho \"$0 $1\" > said\n");
+    let mut scheduler = Scheduler::subscribe(&cluster, 0, &json!({"roles": ["eng"]}));
+    let mut fetching = task(
+        "fetches",
+        "./bin/tool one && test \"$(cat said)\" = './bin/tool one'",
+    );
+    fetching["command"]["uris"] = json!([{
+        "value": format!("http://127.0.0.1:{port}/tool"), "executable": true, "output_file": "bin/tool", "cache": true,
+    }]);
+    let offer = scheduler.offer();
+    scheduler.launch(&offer, &fetching);
+    scheduler.status("fetches", "TASK_FINISHED");
+    // `sh` is called `ash`, and says so.
+    let mut named = task("named", "");
+    named["command"] =
+        json!({"shell": false, "value": "/bin/sh", "arguments": ["ash", "-c", "test $0 = ash"]});
+    let offer = scheduler.offer();
+    scheduler.launch(&offer, &named);
+    scheduler.status("named", "TASK_FINISHED");
+    let mut missing = task("misses", "true");
+    missing["command"]["uris"] = json!([{"value": "http://127.0.0.1:1/a?secret"}]);
+    let offer = scheduler.offer();
+    scheduler.launch(&offer, &missing);
+    let failed = scheduler.status("misses", "TASK_FAILED");
+    assert_eq!(failed["reason"], "REASON_CONTAINER_LAUNCH_FAILED");
+    let message = failed["message"].as_str().expect("a message");
+    assert!(
+        message.contains("http://127.0.0.1:1/a") && !message.contains("secret"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_agent_that_is_killed_while_it_fetches_leaves_no_child_and_the_next_one_fetches_anew() {
+    let mut cluster = with_one_agent(&["--insecure-fetch-local"]);
+    let (port, begun) = serve("x");
+    let mut scheduler = Scheduler::subscribe(&cluster, 0, &json!({"roles": ["eng"]}));
+    let mut stuck = task("stuck", "true");
+    stuck["command"]["uris"] = json!([{"value": format!("http://127.0.0.1:{port}/stuck")}]);
+    let offer = scheduler.offer();
+    scheduler.launch(&offer, &stuck);
+    begun.recv_timeout(PATIENCE).expect("it is asked for");
+    let all = children(cluster.pid("agent"));
+    let mut fetchers = all.iter().filter(|pid| command_line(pid).contains("fetch"));
+    let child = fetchers.next().expect("a child").clone();
+    cluster.kill("agent");
+    eventually("the child has ended", || {
+        (!command_line(&child).contains("fetch")).then_some(())
+    });
+    start_agent(&mut cluster, &["--insecure-fetch-local"]);
+    begun.recv_timeout(PATIENCE).expect("it is asked for again");
+    let of_task = json!({"task_id": {"value": "stuck"}});
+    scheduler.call("KILL", &of_task);
+    scheduler.status("stuck", "TASK_KILLED");
+    eventually("nothing is on its way", || {
+        let all = children(cluster.pid("agent"));
+        (!all.iter().any(|pid| command_line(pid).contains("fetch"))).then_some(())
+    });
+}
+
+/// A part of a name as mesos-dns makes it.
+fn label(text: &str) -> String {
+    let text = text.to_lowercase().replace(['.', '_'], "-");
+    let text: String = text
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect();
+    text.trim_matches('-').chars().take(63).collect()
+}
+
+/// The names that mesos-dns makes of the tasks in `/state`, as its documents say, but for those with a hash in them.
+fn names_of(state: &Value) -> BTreeSet<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut names = BTreeSet::new();
+    let agents: BTreeSet<String> = list(&state["slaves"])
+        .iter()
+        .map(|agent| text(&agent["id"]))
+        .collect();
+    for framework in list(&state["frameworks"]) {
+        let of = text(&framework["name"]);
+        let of: Vec<String> = of.split('.').map(label).collect();
+        let of = of.join(".");
+        let running = |task: &Value| {
+            task["state"] == "TASK_RUNNING" && agents.contains(&text(&task["slave_id"]))
+        };
+        for task in list(&framework["tasks"])
+            .iter()
+            .filter(|task| running(task))
+        {
+            let discovery = &task["discovery"];
+            let name = match text(&discovery["name"]) {
+                name if name.is_empty() => label(&text(&task["name"])),
+                name => label(&name),
+            };
+            for status in list(&task["statuses"])
+                .iter()
+                .filter(|status| status["state"] == "TASK_RUNNING")
+            {
+                for network in list(&status["container_status"]["network_infos"]) {
+                    for address in list(&network["ip_addresses"]) {
+                        names.insert(format!(
+                            "{name}.{of}.mesos A {}",
+                            text(&address["ip_address"])
+                        ));
+                    }
+                }
+            }
+            for port in list(&discovery["ports"]["ports"]) {
+                let (number, protocol) = (&port["number"], text(&port["protocol"]));
+                names.insert(format!("_{name}._{protocol}.{of}.mesos SRV {number}"));
+                if !text(&port["name"]).is_empty() {
+                    let of_port = label(&text(&port["name"]));
+                    names.insert(format!(
+                        "_{of_port}._{name}._{protocol}.{of}.mesos SRV {number}"
+                    ));
+                }
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn what_is_said_for_discovery_is_shown_and_makes_the_names_that_mesos_dns_makes() {
+    let cluster = with_one_agent(&[]);
+    let info = json!({"roles": ["eng"], "name": "marathon.prod"});
+    let mut scheduler = Scheduler::subscribe(&cluster, 0, &info);
+    let discovery = json!({
+        "visibility": "EXTERNAL", "name": "Big_Web", "environment": "prod", "version": "1",
+        "ports": {"ports": [
+            {"number": 8080, "name": "http", "protocol": "tcp", "labels": {"labels": [{"key": "path", "value": "/"}]}},
+            {"number": 53, "protocol": "udp", "visibility": "FRAMEWORK"},
+        ]},
+        "labels": {"labels": [{"key": "team", "value": "a"}]},
+    });
+    let mut found = task("found", "sleep 1000");
+    found["discovery"] = discovery.clone();
+    let offer = scheduler.offer();
+    scheduler.launch(&offer, &found);
+    scheduler.status("found", "TASK_RUNNING");
+    let offer = scheduler.offer();
+    scheduler.launch(&offer, &task("plain.one", "sleep 1000"));
+    scheduler.status("plain.one", "TASK_RUNNING");
+    let names = [
+        "_big-web._tcp.marathon.prod.mesos SRV 8080",
+        "_big-web._udp.marathon.prod.mesos SRV 53",
+        "_http._big-web._tcp.marathon.prod.mesos SRV 8080",
+        "big-web.marathon.prod.mesos A 127.0.0.1",
+        "plain-one.marathon.prod.mesos A 127.0.0.1",
+    ];
+    let names: BTreeSet<String> = names.into_iter().map(str::to_owned).collect();
+    let state = eventually("both tasks are shown", || {
+        let state = page(&cluster, "/master/state")?;
+        (names_of(&state).len() >= names.len()).then_some(state)
+    });
+    assert_eq!(names_of(&state), names);
+    let of = |page: &Value, key: &str| {
+        let tasks = page[key].as_array().expect("tasks").clone();
+        let mut tasks = tasks.into_iter();
+        tasks.find(|task| task["id"] == "found").expect("the task")["discovery"].take()
+    };
+    assert_eq!(of(&state["frameworks"][0], "tasks"), discovery);
+    let tasks = page(&cluster, "/tasks").expect("a page");
+    assert_eq!(of(&tasks, "tasks"), discovery);
+    for key in ["leader", "hostname"] {
+        assert!(state[key].is_string(), "{key}");
+    }
+    for (of, keys) in [
+        ("slaves", ["id", "pid", "hostname"]),
+        ("frameworks", ["pid", "webui_url", "hostname"]),
+    ] {
+        for key in keys {
+            assert!(state[of][0][key].is_string(), "{of}: {key}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_agent_is_a_failure_to_who_speaks_for_itself() {
+    let mut cluster = with_one_agent(&[]);
+    let mut scheduler = Scheduler::subscribe(&cluster, 0, &json!({"roles": ["eng"]}));
+    let offer = scheduler.offer();
+    scheduler.launch(&offer, &task("t", "sleep 1000"));
+    scheduler.status("t", "TASK_RUNNING");
+    cluster.kill("agent");
+    let failure = scheduler.event("FAILURE", |_| true);
+    assert_eq!(failure, json!({"agent_id": offer["agent_id"]}));
+    let status = scheduler.status("t", "TASK_UNREACHABLE");
+    assert_eq!(status["reason"], "REASON_SLAVE_REMOVED", "{status}");
+    start_agent(&mut cluster, &[]);
+    scheduler.status("t", "TASK_RUNNING");
 }

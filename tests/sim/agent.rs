@@ -446,8 +446,8 @@ impl World {
                     let after = if is_broken { 0 } else { after };
                     self.hosts[n].waiting.push_back((after, gated));
                 }
-                // No task has a volume.
-                Effect::KeepVolumes(_) => {}
+                // No task has a volume, or anything fetched.
+                Effect::KeepVolumes(_) | Effect::StopFetching { .. } => {}
                 other => return Err(format!("the simulation has no {other:?}")),
             }
         }

@@ -432,6 +432,7 @@ fn executor(shutdowns: u64) -> Arc<ExecutorSpec> {
         shutdown_grace: Duration::from_secs(5),
         api: ExecutorApi::default(),
         info: Default::default(),
+        fetch: Vec::new(),
     })
 }
 

@@ -198,7 +198,11 @@ impl Core {
         self.container_gone(run);
         self.on_executor_gone(now, run, message, effects);
         let word = Word {
-            reason: matches!(reason, Reason::ImageFailed | Reason::VolumeFailed).then_some(reason),
+            reason: matches!(
+                reason,
+                Reason::ImageFailed | Reason::VolumeFailed | Reason::FetchFailed
+            )
+            .then_some(reason),
             message,
             exit: None,
         };

@@ -99,6 +99,13 @@ pub enum Effect {
         /// When it may happen.
         after: After,
     },
+    /// Fetch nothing more for a run that is to end before it has begun. `ContainerFailed` follows if something was on its way.
+    StopFetching {
+        /// Which.
+        run: RunId,
+        /// When it may happen.
+        after: After,
+    },
     /// Make a check; `CheckFinished` follows.
     RunCheck {
         /// Of which run.

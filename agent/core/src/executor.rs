@@ -193,7 +193,13 @@ impl Core {
     }
 
     /// Ends an executor, for this reason: the wish is kept first.
-    fn end_executor(&mut self, now: Time, run: RunId, reason: Reason, effects: &mut Effects) {
+    pub(crate) fn end_executor(
+        &mut self,
+        now: Time,
+        run: RunId,
+        reason: Reason,
+        effects: &mut Effects,
+    ) {
         let Some(executor) = self.executors.get(&run) else {
             return;
         };
@@ -217,6 +223,9 @@ impl Core {
         let executor = self.executors.get(&run);
         if executor.is_some_and(|it| it.phase == ExecutorPhase::Running || it.session.is_some()) {
             self.stop_executor(now, run, effects);
+        } else {
+            let after = After::Seq(seq);
+            effects.push(Effect::StopFetching { run, after });
         }
     }
 

@@ -82,6 +82,8 @@ impl Core {
                 self.end_checks(run, effects);
                 if step == Step::Stop || has_executor {
                     self.stop(now, run, effects);
+                } else {
+                    self.abandon(run, effects);
                 }
             }
             Step::Hasten => self.hasten(now, run, grace, effects),
@@ -96,6 +98,16 @@ impl Core {
             | Step::FailLaunch
             | Step::LoseSupervisor
             | Step::LoseHost => {}
+        }
+    }
+
+    /// A run that is to end needs nothing any more that is on its way to its sandbox, once the wish is durable.
+    fn abandon(&self, run: RunId, effects: &mut Effects) {
+        if let Some(task) = self.tasks.get(&run) {
+            effects.push(Effect::StopFetching {
+                run,
+                after: After::Seq(task.seq),
+            });
         }
     }
 

@@ -63,6 +63,8 @@ fn spec(id: &str) -> TaskSpec {
         executor: None,
         volumes: Vec::new(),
         completion: None,
+        fetch: Vec::new(),
+        discovery: None,
     }
 }
 

@@ -186,6 +186,7 @@ impl Machine {
                 });
             }
             Effect::AwaitExecutor { .. }
+            | Effect::StopFetching { .. }
             | Effect::LeaveExecutor { .. }
             | Effect::SendExecutor { .. }
             | Effect::CloseExecutor { .. } => {}

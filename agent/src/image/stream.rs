@@ -13,7 +13,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use crate::limits::IMAGE_ZSTD_WINDOW_LEN_MAX;
 
 /// Bytes that are read at once.
-pub(super) const CHUNK_LEN: usize = 64 * 1024;
+pub(crate) const CHUNK_LEN: usize = 64 * 1024;
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// A skippable frame: the first byte may also be one of the next fifteen.
@@ -22,10 +22,10 @@ const ZSTD_SKIP_MAGIC: &[u8] = &[0x50, 0x2a, 0x4d, 0x18];
 /// Inside an [`io::Error`]: the limit of a reader is reached.
 #[derive(Debug, thiserror::Error)]
 #[error("a limit is reached")]
-pub(super) struct LimitReached;
+pub(crate) struct LimitReached;
 
 /// Whether a reader of ours has said so.
-pub(super) fn is_limit(error: &io::Error) -> bool {
+pub(crate) fn is_limit(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(|inner| inner.is::<LimitReached>())
@@ -33,14 +33,14 @@ pub(super) fn is_limit(error: &io::Error) -> bool {
 
 /// A part of a file. It ends early only with an error.
 #[derive(Debug)]
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     file: &'a File,
     next: u64,
     left: u64,
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(file: &'a File, offset: u64, len: u64) -> Self {
+    pub(crate) fn new(file: &'a File, offset: u64, len: u64) -> Self {
         Self {
             file,
             next: offset,
@@ -68,35 +68,35 @@ impl Read for Section<'_> {
 
 /// How many bytes may still be read; shared by a reader and whoever gives out more.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Allowance(Rc<Cell<u64>>);
+pub(crate) struct Allowance(Rc<Cell<u64>>);
 
 impl Allowance {
-    pub(super) fn new(len: u64) -> Self {
+    pub(crate) fn new(len: u64) -> Self {
         Self(Rc::new(Cell::new(len)))
     }
 
-    pub(super) fn set(&self, len: u64) {
+    pub(crate) fn set(&self, len: u64) {
         self.0.set(len);
     }
 
-    pub(super) fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.0.get()
     }
 }
 
 /// Gives no more than what is allowed: then [`LimitReached`].
 #[derive(Debug)]
-pub(super) struct Limited<R> {
+pub(crate) struct Limited<R> {
     source: R,
     allowance: Allowance,
 }
 
 impl<R> Limited<R> {
-    pub(super) fn new(source: R, allowance: Allowance) -> Self {
+    pub(crate) fn new(source: R, allowance: Allowance) -> Self {
         Self { source, allowance }
     }
 
-    pub(super) fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         self.source
     }
 }
@@ -130,7 +130,7 @@ impl<R: Seek> Seek for Limited<R> {
 }
 
 /// What is inside gzip or zstd, told by the first bytes; anything else as it is.
-pub(super) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut source = BufReader::with_capacity(CHUNK_LEN, source);
     let head = source.fill_buf()?;
     let is_gzip = head.starts_with(GZIP_MAGIC);
@@ -145,7 +145,7 @@ pub(super) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read 
 }
 
 /// Whether these first bytes are of something compressed.
-pub(super) fn is_compressed(head: &[u8]) -> bool {
+pub(crate) fn is_compressed(head: &[u8]) -> bool {
     head.starts_with(GZIP_MAGIC) || is_zstd_frame(head)
 }
 

@@ -16,7 +16,7 @@ use crate::limits::{IMAGE_PATH_DEPTH_MAX, IMAGE_PATH_LEN_MAX};
 
 const NAME_LEN_MAX: usize = 255;
 /// What overlayfs understands as "nothing of the layers below".
-pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)
@@ -28,7 +28,7 @@ const OPEN_DIR: OFlags = OFlags::RDONLY
 
 /// Why something was not made.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum TreeFault {
+pub(crate) enum TreeFault {
     /// The image's fault: the end of a sentence that begins with the entry's name.
     Refused(&'static str),
     /// What the system said.
@@ -37,23 +37,25 @@ pub(super) enum TreeFault {
 
 /// Owner, permissions and time of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Attributes {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Attributes {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// The twelve bits of chmod(2).
-    pub(super) mode: u32,
+    pub(crate) mode: u32,
     /// Seconds since 1970.
-    pub(super) modified: i64,
+    pub(crate) modified: i64,
 }
 
 /// A path beneath the root: its components, none of which is special. Empty is the root itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Name(Vec<Vec<u8>>);
+pub(crate) struct Name(Vec<Vec<u8>>);
 
 /// A directory to write beneath.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: OwnedFd,
+    /// Whose directories are that nothing else is said of.
+    owner: (u32, u32),
     /// The directory that the last name was in: the next one is mostly in it too.
     last: Option<(Vec<Vec<u8>>, OwnedFd)>,
     made: u64,
@@ -61,7 +63,7 @@ pub(super) struct Tree {
 
 impl Name {
     /// Reads a path of an archive; absolute means from the image's root.
-    pub(super) fn parse(path: &[u8]) -> Result<Self, TreeFault> {
+    pub(crate) fn parse(path: &[u8]) -> Result<Self, TreeFault> {
         use TreeFault::Refused;
         if path.len() > IMAGE_PATH_LEN_MAX {
             return Err(Refused("has a path that is too long"));
@@ -85,44 +87,51 @@ impl Name {
     }
 
     /// Its components.
-    pub(super) fn parts(&self) -> &[Vec<u8>] {
+    pub(crate) fn parts(&self) -> &[Vec<u8>] {
         &self.0
     }
 
     /// The directory's components and the name in it; none for the root.
-    pub(super) fn split(&self) -> Option<(&[Vec<u8>], &[u8])> {
+    pub(crate) fn split(&self) -> Option<(&[Vec<u8>], &[u8])> {
         let (name, parent) = self.0.split_last()?;
         Some((parent, name))
     }
 }
 
 impl Tree {
-    pub(super) fn new(root: OwnedFd) -> Self {
+    /// Of root's.
+    pub(crate) fn new(root: OwnedFd) -> Self {
+        Self::owned_by(root, (0, 0))
+    }
+
+    /// Of a user's and a group's.
+    pub(crate) fn owned_by(root: OwnedFd, owner: (u32, u32)) -> Self {
         Self {
             root,
+            owner,
             last: None,
             made: 0,
         }
     }
 
     /// How many files, directories and links were made so far.
-    pub(super) fn made(&self) -> u64 {
+    pub(crate) fn made(&self) -> u64 {
         self.made
     }
 
     /// A directory: one that is there stays, with what is in it.
-    pub(super) fn make_dir(&mut self, name: &Name) -> Result<OwnedFd, TreeFault> {
+    pub(crate) fn make_dir(&mut self, name: &Name) -> Result<OwnedFd, TreeFault> {
         let Some((parent, last)) = name.split() else {
             return open_dir(self.root.as_fd(), b".");
         };
         let parent = self.parent(parent)?;
-        let (dir, is_new) = ensure_dir(parent.as_fd(), last)?;
+        let (dir, is_new) = ensure_dir(parent.as_fd(), last, self.owner)?;
         self.count(is_new);
         Ok(dir)
     }
 
     /// A new, empty file in place of what is there.
-    pub(super) fn make_file(&mut self, name: &Name) -> Result<File, TreeFault> {
+    pub(crate) fn make_file(&mut self, name: &Name) -> Result<File, TreeFault> {
         let (parent, last) = self.place(name)?;
         let flags = OFlags::WRONLY
             | OFlags::CREATE
@@ -136,7 +145,7 @@ impl Tree {
     }
 
     /// A symbolic link in place of what is there. Where it leads is for the container to find out, in its own root.
-    pub(super) fn make_symlink(
+    pub(crate) fn make_symlink(
         &mut self,
         name: &Name,
         target: &[u8],
@@ -156,7 +165,7 @@ impl Tree {
     }
 
     /// Another name, in place of what is there, for a file or symbolic link of the same layer.
-    pub(super) fn make_hard_link(&mut self, name: &Name, target: &Name) -> Result<(), TreeFault> {
+    pub(crate) fn make_hard_link(&mut self, name: &Name, target: &Name) -> Result<(), TreeFault> {
         const NOT_THERE: TreeFault =
             TreeFault::Refused("is a hard link to what is not a file of this layer");
         if name == target {
@@ -180,8 +189,17 @@ impl Tree {
         Ok(())
     }
 
+    /// Whether there is a file of this name, through no link.
+    pub(crate) fn is_file(&self, name: &Name) -> bool {
+        let Some((parent, last)) = name.split() else {
+            return false;
+        };
+        let dir = open_beneath(self.root.as_fd(), parent);
+        dir.is_ok_and(|dir| matches!(kind(dir.as_fd(), last), Ok(Some(FileType::RegularFile))))
+    }
+
     /// Hides what the layers below have under this name, but not what this layer has.
-    pub(super) fn make_whiteout(&mut self, parent: &Name, name: &[u8]) -> Result<(), TreeFault> {
+    pub(crate) fn make_whiteout(&mut self, parent: &Name, name: &[u8]) -> Result<(), TreeFault> {
         let dir = self.parent(parent.parts())?;
         let made = rustix::fs::mknodat(
             dir.as_fd(),
@@ -204,7 +222,7 @@ impl Tree {
     }
 
     /// Hides all that the layers below have in this directory.
-    pub(super) fn make_opaque(&mut self, name: &Name) -> Result<(), TreeFault> {
+    pub(crate) fn make_opaque(&mut self, name: &Name) -> Result<(), TreeFault> {
         if name.parts().is_empty() {
             return Err(TreeFault::Refused("hides all layers below its own"));
         }
@@ -212,7 +230,7 @@ impl Tree {
     }
 
     /// Sets the time of a directory, if it is still one, after all else is made.
-    pub(super) fn touch_dir(&self, name: &Name, modified: i64) -> Result<(), TreeFault> {
+    pub(crate) fn touch_dir(&self, name: &Name, modified: i64) -> Result<(), TreeFault> {
         match open_beneath(self.root.as_fd(), name.parts()) {
             Ok(dir) => {
                 let dir = open_dir(dir.as_fd(), b".")?;
@@ -253,7 +271,7 @@ impl Tree {
         }
     }
 
-    /// The directory with this path; what is missing of it is made, as root's, with the usual permissions.
+    /// The directory with this path; what is missing of it is made, with the usual owner and permissions.
     fn parent(&mut self, parts: &[Vec<u8>]) -> Result<OwnedFd, TreeFault> {
         if let Some((last, dir)) = &self.last
             && last == parts
@@ -280,7 +298,7 @@ impl Tree {
                     return Err(TreeFault::Refused("goes through what is not a directory"));
                 }
             }
-            let (next, is_new) = ensure_dir(dir.as_fd(), part)?;
+            let (next, is_new) = ensure_dir(dir.as_fd(), part, self.owner)?;
             self.count(is_new);
             dir = next;
         }
@@ -289,7 +307,7 @@ impl Tree {
 }
 
 /// Gives an open file or directory its attributes but the time, which later writes would change.
-pub(super) fn set_owner(file: BorrowedFd<'_>, attributes: Attributes) -> Result<(), TreeFault> {
+pub(crate) fn set_owner(file: BorrowedFd<'_>, attributes: Attributes) -> Result<(), TreeFault> {
     let (uid, gid) = owner(attributes);
     rustix::fs::fchown(file, uid, gid)?;
     // After the owner, whose change takes bits away.
@@ -300,12 +318,12 @@ pub(super) fn set_owner(file: BorrowedFd<'_>, attributes: Attributes) -> Result<
 }
 
 /// Gives an open file its time.
-pub(super) fn set_time(file: BorrowedFd<'_>, modified: i64) -> Result<(), TreeFault> {
+pub(crate) fn set_time(file: BorrowedFd<'_>, modified: i64) -> Result<(), TreeFault> {
     Ok(rustix::fs::futimens(file, &times(modified))?)
 }
 
 /// Gives an open file or directory an extended attribute; a file system without any goes without.
-pub(super) fn set_attribute(
+pub(crate) fn set_attribute(
     file: BorrowedFd<'_>,
     name: &[u8],
     value: &[u8],
@@ -345,7 +363,11 @@ fn kind(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Option<FileType>, TreeFault>
 }
 
 /// The directory of this name. In place of a whiteout it hides what is below, and it takes the place of anything else.
-fn ensure_dir(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(OwnedFd, bool), TreeFault> {
+fn ensure_dir(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    (uid, gid): (u32, u32),
+) -> Result<(OwnedFd, bool), TreeFault> {
     let found = kind(parent, name)?;
     if found == Some(FileType::Directory) {
         return Ok((open_dir(parent, name)?, false));
@@ -356,8 +378,8 @@ fn ensure_dir(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(OwnedFd, bool), Tr
     rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
     let dir = open_dir(parent, name)?;
     let usual = Attributes {
-        uid: 0,
-        gid: 0,
+        uid,
+        gid,
         mode: 0o755,
         modified: 0,
     };

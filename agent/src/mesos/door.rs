@@ -211,6 +211,12 @@ fn described(spec: &ExecutorSpec) -> v1::ExecutorInfo {
             arguments: arguments.clone(),
             ..v1::CommandInfo::default()
         },
+        Command::Named { program, arguments } => v1::CommandInfo {
+            shell: Some(false),
+            value: Some(program.clone()),
+            arguments: arguments.clone(),
+            ..v1::CommandInfo::default()
+        },
         Command::Image(_) | Command::Data(_) => v1::CommandInfo::default(),
     };
     v1::ExecutorInfo {

@@ -135,6 +135,7 @@ impl Containers {
         let layers: Option<Vec<String>> = layers.collect();
         let launch = Launch {
             arguments: arguments(&spec.command, &image.config).map_err(bad_image)?,
+            program: None,
             environment: environment(&image.config, spec).into_iter().collect(),
             user: Some((user.uid, user.gid)),
             output_bytes_max: OUTPUT_BYTES_MAX,
@@ -307,6 +308,11 @@ fn arguments(command: &proffer_model::Command, image: &ImageConfig) -> Result<Ve
     let arguments = match command {
         Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
         Command::Exec(arguments) => arguments.clone(),
+        // A container's configuration has no other word for what is run.
+        Command::Named { program, arguments } => {
+            let rest = arguments.iter().skip(1);
+            std::iter::once(program).chain(rest).cloned().collect()
+        }
         Command::Image(arguments) => {
             let own = if arguments.is_empty() {
                 &image.cmd

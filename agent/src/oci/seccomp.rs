@@ -119,35 +119,51 @@ pub(crate) struct Filters {
     refused: BpfProgram,
 }
 
+/// From now on this process starts no programs, and does nothing that a container may not do. The error is that of the system.
+pub(crate) fn no_programs() -> std::io::Result<()> {
+    let filters = Filters::new().map_err(std::io::Error::other)?;
+    let calls = [libc::SYS_execve, libc::SYS_execveat];
+    let rules: Rules = calls.map(|number| (number, Vec::new())).into();
+    let own = program(rules).map_err(std::io::Error::other)?;
+    filters.apply()?;
+    apply(&own)
+}
+
 impl Filters {
     /// The error is for people.
     pub(crate) fn new() -> Result<Self, String> {
         let rules = rules().map_err(|error| error.to_string())?;
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| e.to_string())?;
-        let eperm = u32::try_from(libc::EPERM).map_err(|e| e.to_string())?;
-        let (other, listed) = (SeccompAction::Allow, SeccompAction::Errno(eperm));
-        let filter =
-            SeccompFilter::new(rules, other, listed, arch).map_err(|error| error.to_string())?;
-        let refused = BpfProgram::try_from(filter).map_err(|error| error.to_string())?;
         Ok(Self {
             missing: missing(),
-            refused,
+            refused: program(rules)?,
         })
     }
 
     /// Holds from now on for this process and all that it starts. Makes system calls only.
     pub(crate) fn apply(&self) -> std::io::Result<()> {
-        for filter in [&self.missing, &self.refused] {
-            apply_filter(filter).map_err(|error| match error {
-                seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
-                _ => std::io::ErrorKind::InvalidInput.into(),
-            })?;
-        }
-        Ok(())
+        apply(&self.missing)?;
+        apply(&self.refused)
     }
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// A filter that refuses what the rules say; the error is for people.
+fn program(rules: Rules) -> Result<BpfProgram, String> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| e.to_string())?;
+    let eperm = u32::try_from(libc::EPERM).map_err(|e| e.to_string())?;
+    let (other, listed) = (SeccompAction::Allow, SeccompAction::Errno(eperm));
+    let filter = SeccompFilter::new(rules, other, listed, arch);
+    let filter = filter.map_err(|error| error.to_string())?;
+    BpfProgram::try_from(filter).map_err(|error| error.to_string())
+}
+
+fn apply(filter: &BpfProgram) -> std::io::Result<()> {
+    apply_filter(filter).map_err(|error| match error {
+        seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
+        _ => std::io::ErrorKind::InvalidInput.into(),
+    })
+}
 
 fn rules() -> Result<Rules, seccompiler::BackendError> {
     let numbers = REFUSED.iter().chain(REFUSED_HERE);

@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, setgid, setsid, setuid};
 use crate::oci::seccomp::Filters;
 
 /// Closes what whoever called has left open but for the standard descriptors: none of it may get into a container.
-pub(super) fn close_inherited() {
+pub(crate) fn close_inherited() {
     // SAFETY: nothing has been opened yet, so no descriptor from 3 on belongs to any Rust value.
     unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
 }

@@ -86,6 +86,8 @@ pub(crate) struct Programs {
     pub(crate) supervisor: PathBuf,
     /// The program that makes containers.
     pub(crate) contain: PathBuf,
+    /// The program that fetches.
+    pub(crate) fetch: PathBuf,
     /// Last on the `PATH` of tasks: the folder of the running binary.
     folder: Option<String>,
     /// The user of tasks that name none.
@@ -96,7 +98,7 @@ pub(crate) struct Programs {
 
 impl Programs {
     /// `supervisor`, when absent, is `proffer-supervise` beside this program if that is there (it needs a tenth of the
-    /// memory), else this program; so it is with what makes containers, which is beside the supervisor. Errors: `config.invalid`, `file.failed`.
+    /// memory), else this program; so it is with what makes containers and what fetches, which are beside the supervisor. Errors: `config.invalid`, `file.failed`.
     pub(crate) fn new(supervisor: Option<PathBuf>, user: Option<&str>) -> Result<Self, Problem> {
         let own = std::env::current_exe().map_err(|error| {
             let message = format!("this program cannot be found: {error}");
@@ -117,9 +119,13 @@ impl Programs {
                 .field("task_user")
                 .hint("name a user of this host, and run the agent as root")
         })?;
-        let contain = supervisor.with_file_name("proffer-contain");
+        let beside = |name: &str| {
+            let small = supervisor.with_file_name(name);
+            if small.is_file() { small } else { own.clone() }
+        };
         Ok(Self {
-            contain: if contain.is_file() { contain } else { own },
+            contain: beside("proffer-contain"),
+            fetch: beside("proffer-fetch"),
             supervisor,
             folder: folder.filter(|folder| !folder.contains(':')),
             user: user.flatten(),
@@ -157,6 +163,13 @@ impl Programs {
         Ok(user)
     }
 
+    /// Makes the sandbox before it is prepared, for what is fetched. The error is for people.
+    pub(super) fn make_sandbox(&self, dir: &Path, user: Option<&str>) -> Result<(), String> {
+        let owner = self.user(user)?.map(TaskUser::ids);
+        let made = make_sandbox(&dir.join(protocol::SANDBOX), owner);
+        made.map_err(|error| format!("its sandbox: {error}"))
+    }
+
     /// Makes the sandbox and writes the file `launch`: from then on a supervisor may start it. The error is for people
     /// and names no value of the environment.
     pub(super) fn prepare(&self, dir: &Path, spec: &TaskSpec) -> Result<(), String> {
@@ -189,9 +202,13 @@ impl Programs {
         let launch = Launch {
             arguments: match command {
                 Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
-                Command::Exec(arguments) => arguments.clone(),
+                Command::Exec(arguments) | Command::Named { arguments, .. } => arguments.clone(),
                 Command::Image(_) => return Err("the task has no image".to_owned()),
                 Command::Data(_) => return Err("only its executor knows what to do".to_owned()),
+            },
+            program: match command {
+                Command::Named { program, .. } => Some(program.clone()),
+                _ => None,
             },
             environment: environment.into_iter().collect(),
             user: user.map(|user| (user.uid, user.gid)),
@@ -296,6 +313,8 @@ mod tests {
             executor: None,
             volumes: Vec::new(),
             completion: None,
+            fetch: Vec::new(),
+            discovery: None,
         }
     }
 
@@ -303,6 +322,7 @@ mod tests {
         Programs {
             supervisor: PathBuf::from("/bin/true"),
             contain: PathBuf::from("/bin/true"),
+            fetch: PathBuf::from("/bin/true"),
             folder: Some("/opt/proffer".to_owned()),
             user: None,
             open_files: None,

@@ -51,7 +51,8 @@ impl Child {
         let outputs = (Stdio::from(task_stdout), Stdio::from(task_stderr));
         let started = match &launch.container {
             None => start_process(launch, outputs).map_err(|error| {
-                let program = launch.arguments.first().map_or("", String::as_str);
+                let program = launch.program.as_ref().or(launch.arguments.first());
+                let program = program.map_or("", String::as_str);
                 format!("{program}: {error}")
             }),
             Some(container) => start_container(launch, container, outputs),
@@ -136,12 +137,13 @@ pub(super) fn run_as(command: &mut Command, launch: &Launch) -> io::Result<()> {
 }
 
 fn start_process(launch: &Launch, (stdout, stderr): (Stdio, Stdio)) -> io::Result<u32> {
-    let (program, arguments) = launch
+    let (name, arguments) = launch
         .arguments
         .split_first()
         .ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(launch.program.as_ref().unwrap_or(name));
     command
+        .arg0(name)
         .args(arguments)
         .current_dir(protocol::SANDBOX)
         .stdin(Stdio::null())

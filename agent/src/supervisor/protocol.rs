@@ -51,6 +51,8 @@ const LAUNCH_HEAD: &str = "proffer-launch 1";
 pub struct Launch {
     /// `arg`: program and arguments; at least one.
     pub arguments: Vec<String>,
+    /// `program`: its file, if the first argument is only what it is called.
+    pub program: Option<String>,
     /// `env`: `NAME=value`; the whole environment.
     pub environment: Vec<(String, String)>,
     /// `user`: ids to run as, `UID:GID`; absent: the supervisor's own.
@@ -175,6 +177,7 @@ impl Launch {
         };
         let arguments = self.arguments.iter();
         fields.extend(arguments.map(|value| format!("{argument}={value}")));
+        fields.extend(self.program.iter().map(|file| format!("program={file}")));
         let environment = self.environment.iter();
         fields.extend(environment.map(|(name, value)| format!("env={name}={value}")));
         fields.extend(self.user.map(|(uid, gid)| format!("user={uid}:{gid}")));
@@ -201,6 +204,7 @@ impl Launch {
         for field in fields {
             match field.split_once('=')? {
                 ("arg" | "container-arg", value) => launch.arguments.push(value.to_owned()),
+                ("program", value) => launch.program = Some(value.to_owned()),
                 ("env", value) => {
                     let (name, value) = value.split_once('=')?;
                     launch.environment.push((name.to_owned(), value.to_owned()));
@@ -303,6 +307,7 @@ mod tests {
     fn launch() -> Launch {
         Launch {
             arguments: ["/bin/sh", "-c", "a=b\nc"].map(str::to_owned).to_vec(),
+            program: None,
             environment: vec![("A".to_owned(), "1=2".to_owned())],
             user: Some((7, 8)),
             output_bytes_max: 9,

@@ -47,6 +47,8 @@ pub(crate) fn shell(id: &str, line: &str) -> TaskSpec {
         executor: None,
         volumes: Vec::new(),
         completion: None,
+        fetch: Vec::new(),
+        discovery: None,
     }
 }
 
@@ -61,6 +63,8 @@ pub(crate) struct Bench {
     pub(crate) keep_ended: Option<Duration>,
     pub(crate) executor_wait: Option<Duration>,
     pub(crate) mesos_api: Option<bool>,
+    /// Whether tasks may fetch from this host.
+    pub(crate) fetch_local: bool,
     /// Where every agent listens; otherwise where the kernel chooses.
     listen: Option<SocketAddr>,
     pub(crate) link: Option<Link>,
@@ -122,6 +126,7 @@ impl Bench {
             keep_ended: None,
             executor_wait: None,
             mesos_api: None,
+            fetch_local: true,
             listen: None,
             link: None,
         }
@@ -149,6 +154,7 @@ impl Bench {
             keep_ended: self.keep_ended.map(DurationText),
             executor_wait: self.executor_wait.map(DurationText),
             mesos_api: self.mesos_api,
+            insecure_fetch_local: Some(self.fetch_local),
             token_file: Some(self.path().join("token")),
             ..Options::default()
         };

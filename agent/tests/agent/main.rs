@@ -10,6 +10,7 @@ mod bench;
 mod checks;
 mod containers;
 mod executors;
+mod fetching;
 mod hostile;
 mod launches;
 mod logs;

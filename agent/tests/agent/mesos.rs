@@ -54,6 +54,7 @@ fn executor(line: &str) -> Arc<ExecutorSpec> {
         shutdown_grace: Duration::from_millis(200),
         api: ExecutorApi::MesosV1,
         info: told.encode_to_vec(),
+        fetch: Vec::new(),
     })
 }
 

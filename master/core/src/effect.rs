@@ -8,9 +8,9 @@ use proffer_model::link::ToAgent;
 use proffer_model::registry::Operation;
 use proffer_model::session;
 use proffer_model::{
-    AgentDescription, AgentId, AgentState, CheckResult, DemandId, Drain, ExecutorId, Exit, Fit,
-    FrameworkDescription, FrameworkId, Incarnation, Limits, OfferId, Port, Principal, Problem,
-    Reason, Resources, Role, StateKey, Status, TaskId, TaskState, Time,
+    AgentDescription, AgentId, AgentState, CheckResult, DemandId, Discovery, Drain, ExecutorId,
+    Exit, Fit, FrameworkDescription, FrameworkId, Incarnation, Limits, OfferId, Port, Principal,
+    Problem, Reason, Resources, Role, StateKey, Status, TaskId, TaskState, Time,
 };
 
 use crate::allocation::RoleRow;
@@ -498,6 +498,8 @@ pub struct TaskOutline {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfferRow {
     /// Which.
+    /// As what it is to be found, in its framework's words.
+    pub discovery: Option<Arc<Discovery>>,
     pub offer: OfferId,
     /// To whom.
     pub framework: FrameworkId,

@@ -323,6 +323,7 @@ impl Tasks {
             && last.name.as_deref() == name
             && last.labels == spec.labels
             && *last.ports == *spec.ports
+            && last.discovery == spec.discovery
             && (&last.role, last.executor.as_ref()) == (role, executor)
             && last.group.as_ref() == group
         {
@@ -336,6 +337,7 @@ impl Tasks {
             },
             labels: spec.labels.clone(),
             ports: spec.ports.as_slice().into(),
+            discovery: spec.discovery.clone(),
             role: role.clone(),
             executor: executor.cloned(),
             group: group.cloned(),

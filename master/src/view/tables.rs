@@ -443,6 +443,7 @@ pub(crate) mod tests {
             agent: agent.parse().expect("id"),
             told: status.into(),
             outline: Arc::new(outline),
+            discovery: None,
         }))
     }
 

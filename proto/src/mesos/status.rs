@@ -98,7 +98,7 @@ pub fn encode_mesos_reason(reason: Reason) -> Option<Why> {
         | Reason::KillRequested
         | Reason::CheckFailed
         | Reason::GroupEnded => None,
-        Reason::LaunchFailed | Reason::ImageFailed | Reason::VolumeFailed => {
+        Reason::LaunchFailed | Reason::ImageFailed | Reason::VolumeFailed | Reason::FetchFailed => {
             Some(Why::ContainerLaunchFailed)
         }
         Reason::FrameworkRemoved => Some(Why::FrameworkRemoved),
@@ -167,6 +167,7 @@ fn source(status: &Status) -> Source {
             | Reason::VolumeFailed
             | Reason::SupervisorLost
             | Reason::ExecutorEnded
+            | Reason::FetchFailed
             | Reason::HostRestarted
             | Reason::OutOfMemory
     );

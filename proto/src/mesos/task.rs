@@ -13,7 +13,7 @@ use super::number::ms_of;
 use super::resources::{decode_resources, mounts_of};
 use super::v1::{
     self as mesos, CommandInfo, ContainerInfo, ExecutorInfo, FrameworkInfo, HealthCheck, TaskInfo,
-    container_info, environment, executor, health_check, secret,
+    command_info, container_info, discovery_info, environment, executor, health_check, secret,
 };
 use crate::resources::encode_resources;
 use crate::{decode_task_spec, v1};
@@ -109,12 +109,13 @@ fn decode_command_task(
     let spec = v1::TaskSpec {
         command: Some(match decode_command(command)? {
             Program::Shell(line) => v1::task_spec::Command::Shell(line),
-            Program::Exec(arguments) => v1::task_spec::Command::Exec(v1::Exec { arguments }),
+            Program::Exec(exec) => v1::task_spec::Command::Exec(exec),
         }),
         environment: environment_of_task(task, executor, command, launcher)?,
         user: user.clone(),
         checks: checks.transpose()?.into_iter().collect(),
         volumes: mounts.iter().map(encode_mount).collect(),
+        fetch: decode_uris(command),
         completion_ms: completion.map(|time| ms(time.nanoseconds)),
         ..common(task, launcher)?
     };
@@ -159,8 +160,43 @@ fn common(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, Strin
             .map(encode_port)
             .collect(),
         kill_grace_ms: grace.map(|grace| ms(grace.nanoseconds)),
+        discovery: discovery.map(encode_discovery),
         ..v1::TaskSpec::default()
     })
+}
+
+/// As what it is to be found, word for word.
+fn encode_discovery(info: &mesos::DiscoveryInfo) -> v1::Discovery {
+    let labels =
+        |labels: &Option<mesos::Labels>| labels.as_ref().map(labels_map).unwrap_or_default();
+    let port = |port: &mesos::Port| v1::DiscoveryPort {
+        number: port.number,
+        name: port.name.clone().unwrap_or_default(),
+        protocol: port.protocol.clone().unwrap_or_default(),
+        visibility: port
+            .visibility
+            .map(|_| encode_visibility(port.visibility()).into())
+            .unwrap_or_default(),
+        labels: labels(&port.labels),
+    };
+    let ports = info.ports.iter().flat_map(|ports| &ports.ports);
+    v1::Discovery {
+        name: info.name.clone().unwrap_or_default(),
+        visibility: encode_visibility(info.visibility()).into(),
+        environment: info.environment.clone().unwrap_or_default(),
+        location: info.location.clone().unwrap_or_default(),
+        version: info.version.clone().unwrap_or_default(),
+        labels: labels(&info.labels),
+        ports: ports.map(port).collect(),
+    }
+}
+
+fn encode_visibility(visibility: discovery_info::Visibility) -> v1::Visibility {
+    match visibility {
+        discovery_info::Visibility::Framework => v1::Visibility::Framework,
+        discovery_info::Visibility::Cluster => v1::Visibility::Cluster,
+        discovery_info::Visibility::External => v1::Visibility::External,
+    }
 }
 
 fn encode_port(port: &mesos::Port) -> v1::Port {
@@ -226,13 +262,14 @@ fn decode_executor_info(
         resources: Some(encode_resources(&resources)),
         command: Some(match decode_command(command)? {
             Program::Shell(line) => v1::executor_spec::Command::Shell(line),
-            Program::Exec(arguments) => v1::executor_spec::Command::Exec(v1::Exec { arguments }),
+            Program::Exec(exec) => v1::executor_spec::Command::Exec(exec),
         }),
         environment,
         user: user_of(command, launcher),
         shutdown_grace_ms: grace.map(|grace| ms(grace.nanoseconds)),
         api: v1::ExecutorApi::MesosV1.into(),
         info: subscribed.encode_to_vec(),
+        fetch: decode_uris(command),
     })
 }
 
@@ -250,25 +287,41 @@ fn lasting(info: &FrameworkInfo) -> FrameworkInfo {
 
 enum Program {
     Shell(String),
-    Exec(Vec<String>),
+    Exec(v1::Exec),
 }
 
 fn decode_command(command: &CommandInfo) -> Result<Program, String> {
-    if !command.uris.is_empty() {
-        let hint = "nothing is fetched; let the command fetch what it needs";
-        return Err(unsupported("CommandInfo.uris", hint));
-    }
     let value = command.value.clone().filter(|value| !value.is_empty());
     if command.shell() {
         let line = value.ok_or("Shell command 'CommandInfo.value' is not specified")?;
         return Ok(Program::Shell(line));
     }
     let program = value.ok_or("'CommandInfo.value' is not specified")?;
-    // The first argument is the program's own name.
-    let rest = command.arguments.iter().skip(1).cloned();
-    Ok(Program::Exec(
-        std::iter::once(program).chain(rest).collect(),
-    ))
+    // The first argument is what the program is called; mostly that is its file.
+    let is_file = command
+        .arguments
+        .first()
+        .is_none_or(|name| *name == program);
+    let (program, arguments) = match command.arguments.is_empty() {
+        true => (String::new(), vec![program]),
+        false if is_file => (String::new(), command.arguments.clone()),
+        false => (program, command.arguments.clone()),
+    };
+    Ok(Program::Exec(v1::Exec { arguments, program }))
+}
+
+/// What is fetched before a command runs.
+fn decode_uris(command: &CommandInfo) -> Vec<v1::Fetch> {
+    let uris = command.uris.iter();
+    let fetch = |uri: &command_info::Uri| v1::Fetch {
+        uri: uri.value.clone(),
+        output: uri.output_file.clone().unwrap_or_default(),
+        executable: uri.executable(),
+        extract: uri.extract() && !uri.executable(),
+        cache: uri.cache(),
+        sha256: String::new(),
+    };
+    uris.map(fetch).collect()
 }
 
 fn decode_environment(command: &CommandInfo) -> Result<BTreeMap<String, String>, String> {
@@ -411,6 +464,24 @@ fn check_line(command: &CommandInfo, user: &str) -> Result<String, String> {
         let hint = "a check runs as its task's user";
         return Err(unsupported("HealthCheck.command.user", hint));
     }
+    let given = command.environment.iter().flat_map(|of| &of.variables);
+    for variable in given {
+        if variable.r#type() == environment::variable::Type::Secret {
+            // The line is a program's argument, which everybody on the host can read.
+            let hint = "give it to the task, whose variables its check has too";
+            return Err(unsupported(
+                "HealthCheck.command.environment with secrets",
+                hint,
+            ));
+        }
+        if variable.name.is_empty() || variable.name.starts_with('-') || variable.name.contains('=')
+        {
+            return Err(format!(
+                "Environment variable '{}' of a health check has no good name",
+                variable.name
+            ));
+        }
+    }
     let variables = decode_environment(command)?;
     let variables = variables
         .iter()
@@ -422,7 +493,15 @@ fn check_line(command: &CommandInfo, user: &str) -> Result<String, String> {
     match decode_command(command)? {
         Program::Shell(line) if words.is_empty() => return Ok(line),
         Program::Shell(line) => words.extend(["/bin/sh".to_owned(), "-c".to_owned(), line]),
-        Program::Exec(program) => words.extend(program),
+        // What it is called is not heard here.
+        Program::Exec(mut exec) => {
+            if let Some(name) = exec.arguments.first_mut()
+                && !exec.program.is_empty()
+            {
+                *name = exec.program;
+            }
+            words.extend(exec.arguments);
+        }
     }
     let quoted = words
         .iter()
@@ -536,18 +615,31 @@ mod tests {
             )),
             shell(r"'env' 'A=it'\''s' '/bin/test' 'x'")
         );
+        let secret =
+            r#"{"name":"A","type":"SECRET","secret":{"type":"VALUE","value":{"data":"aGk="}}}"#;
+        for (variable, text) in [
+            (secret, "'HealthCheck.command.environment with secrets'"),
+            (r#"{"name":"-u","value":"A"}"#, "Environment variable '-u'"),
+        ] {
+            let variables = format!(r#""value":"a","environment":{{"variables":[{variable}]}}"#);
+            let refused = line(&variables).expect_err(variable);
+            assert!(refused.starts_with(text), "{refused}");
+        }
         let refused = line(r#""value":"a","user":"root""#).expect_err("another user");
         assert!(refused.starts_with("'HealthCheck.command.user' is not supported"));
     }
 
     #[test]
-    fn without_a_shell_the_first_argument_is_the_programs_name() {
+    fn without_a_shell_the_first_argument_is_what_the_program_is_called() {
         let spec = decode(
             r#","command":{"shell":false,"value":"/bin/echo","arguments":["echo","a b"],"user":"root"}"#,
         );
         let spec = spec.expect("good");
-        let words = ["/bin/echo", "a b"].map(str::to_owned).to_vec();
-        assert_eq!(spec.command, Command::Exec(words));
+        let named = Command::Named {
+            program: "/bin/echo".to_owned(),
+            arguments: ["echo", "a b"].map(str::to_owned).to_vec(),
+        };
+        assert_eq!(spec.command, named);
         assert_eq!(spec.user.as_deref(), Some("root"));
     }
 
@@ -585,8 +677,8 @@ mod tests {
                 "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present",
             ),
             (
-                r#","command":{"value":"a","uris":[{"value":"http://a"}]}"#,
-                "'CommandInfo.uris' is not supported",
+                r#","command":{"value":"a","uris":[{"value":"hdfs://a/b"}]}"#,
+                "fetch[0].uri: nothing is fetched by \"hdfs\"",
             ),
             (
                 r#","command":{"value":"a"},"container":{"type":"DOCKER","docker":{"image":"a"}}"#,

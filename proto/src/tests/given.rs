@@ -1,7 +1,9 @@
-//! Roles, ranges and names as hostile or hasty senders give them: refused with the path of the field.
+//! Roles, ranges and names as hostile or hasty senders give them: refused with the path of the field. A task with all that is fetched
+//! and found.
 
 use proffer_model::code;
 use proffer_model::limits::RANGES_MAX;
+use proffer_model::{Command, Discovery, DiscoveryPort, Fetch, Resources, TaskSpec, Visibility};
 
 use super::refusals::assert_refused;
 use crate::{decode_agent_description, decode_call, v1};
@@ -118,5 +120,37 @@ fn a_name_that_is_given_twice_is_refused() {
         let decoded = decode_call(demand("eng", resources));
         let field = "set_demand.entries[0].shape.resources.cpus";
         assert_refused(decoded, code::RESOURCES_INVALID.name, field);
+    }
+}
+
+/// A task with what is put into its sandbox and as what it is to be found, and nothing that matters else.
+pub(super) fn found() -> TaskSpec {
+    let words = std::collections::BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    let fetch = Fetch {
+        output: Some("dir/file".to_owned()),
+        is_extracted: true,
+        is_cached: true,
+        sha256: Some("0".repeat(64)),
+        ..Fetch::new("https://h/a.tgz?x")
+    };
+    let discovery = Discovery {
+        name: "web".to_owned(),
+        visibility: Visibility::External,
+        labels: words.clone(),
+        ports: vec![DiscoveryPort {
+            number: 70_000,
+            name: "http".to_owned(),
+            protocol: "tcp".to_owned(),
+            visibility: Some(Visibility::Framework),
+            labels: words,
+        }],
+        ..Discovery::default()
+    };
+    let id = "t".parse().expect("an id");
+    let command = Command::Shell("true".to_owned());
+    TaskSpec {
+        fetch: vec![fetch, Fetch::new("/opt/file")],
+        discovery: Some(discovery.into()),
+        ..TaskSpec::new(id, command, Resources::new())
     }
 }

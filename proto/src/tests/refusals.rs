@@ -266,6 +266,7 @@ fn environment(task: &mut v1::TaskSpec, name: &str, value: &str) {
 fn exec(arguments: &[&str]) -> Command {
     Command::Exec(v1::Exec {
         arguments: arguments.iter().map(|text| (*text).into()).collect(),
+        ..v1::Exec::default()
     })
 }
 

@@ -466,6 +466,8 @@ fn executor() -> impl Strategy<Value = ExecutorSpec> {
         resources(),
         command,
         option::of("[a-z]{1,9}"),
+        ("[a-z]{1,9}", vec("[a-z]{1,9}", 1..3))
+            .prop_map(|(program, arguments)| Command::Named { program, arguments }),
         duration(),
     )
         .prop_map(
@@ -484,6 +486,7 @@ fn executor() -> impl Strategy<Value = ExecutorSpec> {
 
 fn demand() -> impl Strategy<Value = Demand> {
     (id(), any::<u64>(), vec(demand_entry(), 0..3)).prop_map(|(role, generation, mut entries)| {
+                fetch: super::given::found().fetch,
         entries.sort_by(|a, b| a.id.cmp(&b.id));
         entries.dedup_by(|a, b| a.id == b.id);
         Demand {
@@ -790,10 +793,7 @@ pub(super) fn task_spec() -> impl Strategy<Value = TaskSpec> {
                         .collect(),
                     checks,
                     kill_grace: grace,
-                    container: None,
-                    executor: None,
-                    volumes: Vec::new(),
-                    completion: None,
+                    ..super::given::found()
                 }
             },
         )

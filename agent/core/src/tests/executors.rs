@@ -16,6 +16,7 @@ fn executor(id: &str) -> ExecutorSpec {
         shutdown_grace: Duration::from_secs(5),
         api: proffer_model::ExecutorApi::default(),
         info: Vec::new(),
+        fetch: Vec::new(),
     }
 }
 

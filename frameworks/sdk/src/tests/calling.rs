@@ -30,6 +30,8 @@ pub(super) fn spec(id: &str) -> TaskSpec {
         executor: None,
         volumes: Vec::new(),
         completion: None,
+        fetch: Vec::new(),
+        discovery: None,
     }
 }
 

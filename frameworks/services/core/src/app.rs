@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use proffer_model::fetch::check_fetches;
 use proffer_model::limits::{CHECKS_MAX, SCALAR_MILLI_MAX};
-use proffer_model::{Command, Problem, Secret, code};
+use proffer_model::{Command, Fetch, Problem, Secret, code};
 
 use crate::backoff::BackoffPolicy;
 use crate::container::AppContainer;
@@ -81,6 +82,8 @@ pub struct AppSpec {
     pub command: Command,
     /// The image that it runs in; absent: none, it is a process of the host.
     pub container: Option<AppContainer>,
+    /// What is put into the sandbox of each instance before it starts.
+    pub fetch: Vec<Fetch>,
     /// Processors, in thousandths.
     pub cpus_milli: u64,
     /// Memory in MiB, in thousandths.
@@ -120,6 +123,7 @@ impl AppSpec {
             id,
             command,
             container: None,
+            fetch: Vec::new(),
             cpus_milli: 1_000,
             mem_milli: 128_000,
             disk_milli: 0,
@@ -154,6 +158,7 @@ impl AppSpec {
         };
         is_same_container
             && self.command == other.command
+            && self.fetch == other.fetch
             && self.cpus_milli == other.cpus_milli
             && self.mem_milli == other.mem_milli
             && self.disk_milli == other.disk_milli
@@ -211,6 +216,7 @@ pub struct AppPatch {
     pub command: Option<Command>,
     /// `Some(None)`: without an image.
     pub container: Option<Option<AppContainer>>,
+    pub fetch: Option<Vec<Fetch>>,
     pub cpus_milli: Option<u64>,
     pub mem_milli: Option<u64>,
     pub disk_milli: Option<u64>,
@@ -253,6 +259,7 @@ impl AppPatch {
             .unwrap_or_else(|| AppSpec::usual(id, command.clone()));
         spec.command = command;
         spec.container = container;
+        set(&mut spec.fetch, self.fetch);
         set(&mut spec.cpus_milli, self.cpus_milli);
         set(&mut spec.mem_milli, self.mem_milli);
         set(&mut spec.disk_milli, self.disk_milli);
@@ -290,7 +297,7 @@ fn command_in(
     match (given.or(kept), has_container) {
         (Some(Command::Shell(line)), _) => Some(Command::Shell(line)),
         // No app can say so.
-        (Some(Command::Data(_)), _) => None,
+        (Some(Command::Data(_) | Command::Named { .. }), _) => None,
         (Some(Command::Exec(arguments) | Command::Image(arguments)), true) => {
             Some(Command::Image(arguments))
         }
@@ -317,6 +324,10 @@ fn validate(spec: &AppSpec) -> Vec<Problem> {
     validate_amounts(spec, &mut problems);
     validate_texts(spec, &mut problems);
     validate_ports(spec, &mut problems);
+    if let Err(problem) = check_fetches(&spec.fetch) {
+        let field = problem.field.clone();
+        problems.push(wrong(&field, problem.message, &problem.hint));
+    }
     if spec.health_checks.len() > CHECKS_MAX {
         problems.push(wrong(
             "healthChecks",
@@ -344,7 +355,7 @@ fn validate_command(spec: &AppSpec, problems: &mut Vec<Problem>) {
         Command::Exec(arguments) | Command::Image(arguments) => {
             ("args", arguments.iter().map(String::as_str).collect())
         }
-        Command::Data(_) => ("cmd", Vec::new()),
+        Command::Data(_) | Command::Named { .. } => ("cmd", Vec::new()),
     };
     let is_of_image = matches!(spec.command, Command::Image(_));
     if !is_of_image && texts.first().is_none_or(|text| text.trim().is_empty()) {
@@ -468,7 +479,16 @@ fn texts_len(spec: &AppSpec) -> usize {
             arguments.iter().map(|text| written_len(text)).sum()
         }
         Command::Data(data) => data.len(),
+        Command::Named { program, arguments } => {
+            let arguments = arguments.iter().map(|text| written_len(text));
+            written_len(program) + arguments.sum::<usize>()
+        }
     };
+    let fetch = spec.fetch.iter().map(|fetch| {
+        let others = [&fetch.output, &fetch.sha256].into_iter().flatten();
+        written_len(&fetch.uri) + others.map(|text| written_len(text)).sum::<usize>()
+    });
+    let command = command + fetch.sum::<usize>();
     let env: usize = spec
         .env
         .iter()

@@ -271,5 +271,7 @@ fn task_of(app: &App, instance: &Instance, resources: Resources) -> TaskSpec {
         executor: None,
         volumes: Vec::new(),
         completion: None,
+        fetch: spec.fetch.clone(),
+        discovery: None,
     }
 }

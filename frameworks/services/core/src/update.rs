@@ -271,7 +271,8 @@ fn is_fault_of_app(status: &Status) -> bool {
         | Reason::DeadlinePassed
         | Reason::ExecutorEnded
         | Reason::GroupEnded
-        | Reason::VolumeFailed => true,
+        | Reason::VolumeFailed
+        | Reason::FetchFailed => true,
         Reason::None | Reason::Exited | Reason::LaunchFailed | Reason::HealthChanged => {
             status.state != TaskState::Killed
         }
@@ -323,6 +324,7 @@ fn describe_end(status: &Status, mem_milli: Option<u64>) -> String {
         | Reason::GroupEnded
         | Reason::VolumeFailed
         | Reason::HealthChanged => said,
+        | Reason::FetchFailed
     }
 }
 

@@ -4,6 +4,7 @@
 //! All that is wrong is collected, each with its path; nothing here looks at the app as a whole.
 
 mod container;
+mod fetch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,12 +22,11 @@ use serde_json::{Map, Value};
 use crate::limits::PROBLEMS_MAX;
 
 /// Fields of Marathon that have no meaning here yet; with anything but an empty value they are refused.
-const UNSUPPORTED: [&str; 15] = [
+const UNSUPPORTED: [&str; 13] = [
     "check",
     "constraints",
     "dependencies",
     "executorResources",
-    "fetch",
     "gpus",
     "ipAddress",
     "linuxInfo",
@@ -36,7 +36,6 @@ const UNSUPPORTED: [&str; 15] = [
     "secrets",
     "storeUrls",
     "tty",
-    "uris",
 ];
 
 /// Reads an app or changes to one, for a framework of this role.
@@ -57,6 +56,7 @@ pub(crate) fn read_patch(value: &Value, role: &str) -> Result<AppPatch, Vec<Prob
             .and_then(|id| reader.keep(AppId::new(&id))),
         command: reader.command(map),
         container: reader.container(map),
+        fetch: reader.fetches(map),
         cpus_milli: reader.amount(map, "", "cpus", 3),
         mem_milli: reader.amount(map, "", "mem", 3),
         disk_milli: reader.amount(map, "", "disk", 3),

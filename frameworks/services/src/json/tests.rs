@@ -31,6 +31,7 @@ fn full() -> Value {
         ],
         "upgradeStrategy": {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.333333},
         "backoffSeconds": 2, "backoffFactor": 1.5, "maxLaunchDelaySeconds": 60.5, "taskKillGracePeriodSeconds": 7,
+        "fetch": [{"uri": "https://h/a.tgz", "extract": false, "cache": true, "destPath": "in/a.tgz", "sha256": "0".repeat(64)}],
         "killSelection": "OLDEST_FIRST", "unreachableStrategy": {"inactiveAfterSeconds": 1, "expungeAfterSeconds": 2},
     })
 }
@@ -139,6 +140,10 @@ fn null_is_absent_and_unknown_fields_are_ignored() {
         "container": null, "tasksRunning": 3, "uris": [], "gpus": 0, "networks": [{"mode": "host"}], "wish": {"a": 1}});
     let patch = read_patch(&value, "*").expect("good");
     assert_eq!((patch.instances, patch.ports), (Some(0), None));
+    assert_eq!(patch.fetch, Some(Vec::new()));
+    let old = json!({"id": "/a", "cmd": "x", "uris": ["http://h/a.tgz"], "fetch": []});
+    let fetch = read_patch(&old, "*").expect("good").fetch.expect("one");
+    assert!(fetch[0].is_extracted && fetch[0].uri == "http://h/a.tgz");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use proffer_model::{Command, TaskState};
+use proffer_model::{Command, Fetch, TaskState};
 use proffer_services_core::amount::format_parts;
 use proffer_services_core::app::{App, AppSpec, Failure, KillSelection, Unreachable};
 use proffer_services_core::container::AppContainer;
@@ -58,7 +58,7 @@ pub(crate) fn spec_json(
     match &spec.command {
         Command::Shell(line) => map.insert("cmd".into(), json!(line)),
         Command::Image(arguments) if arguments.is_empty() => None,
-        Command::Data(_) => None,
+        Command::Data(_) | Command::Named { .. } => None,
         Command::Exec(arguments) | Command::Image(arguments) => {
             map.insert("args".into(), json!(arguments))
         }
@@ -73,11 +73,30 @@ pub(crate) fn spec_json(
             .map(|(name, value)| (name.clone(), json!(value.expose())));
         map.insert("env".into(), Value::Object(env.collect()));
     }
+    if !spec.fetch.is_empty() {
+        let fetch = spec.fetch.iter().map(fetch_json).collect::<Vec<_>>();
+        map.insert("fetch".into(), json!(fetch));
+    }
     if let Some(user) = &spec.user {
         map.insert("user".into(), json!(user));
     }
     if let Some(grace) = spec.kill_grace {
         map.insert("taskKillGracePeriodSeconds".into(), seconds(grace));
+    }
+    map
+}
+
+fn fetch_json(fetch: &Fetch) -> Map<String, Value> {
+    let mut map = object(json!({
+        "uri": fetch.uri,
+        "extract": fetch.is_extracted,
+        "executable": fetch.is_executable,
+        "cache": fetch.is_cached,
+    }));
+    for (name, text) in [("destPath", &fetch.output), ("sha256", &fetch.sha256)] {
+        if let Some(text) = text {
+            map.insert(name.into(), json!(text));
+        }
     }
     map
 }

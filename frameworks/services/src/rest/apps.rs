@@ -72,6 +72,7 @@ pub(crate) async fn list(State(api): State<Api>, request: Request) -> Result<Res
         let command = match &spec.command {
             proffer_model::Command::Shell(line) => Some(line.as_str()),
             proffer_model::Command::Exec(_)
+            | proffer_model::Command::Named { .. }
             | proffer_model::Command::Image(_)
             | proffer_model::Command::Data(_) => None,
         };

@@ -68,6 +68,8 @@ pub(super) fn spec(id: &str, resources: &str) -> TaskSpec {
         executor: None,
         volumes: Vec::new(),
         completion: None,
+        fetch: Vec::new(),
+        discovery: None,
     }
 }
 

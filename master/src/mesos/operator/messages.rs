@@ -2,7 +2,7 @@
 
 use proffer_master_core::allocation::RoleRow;
 use proffer_master_core::effect::{AgentRow, ExecutorRow, TaskRow};
-use proffer_model::{FrameworkId, Resources, Role, Weight};
+use proffer_model::{Discovery, FrameworkId, Resources, Role, Visibility, Weight};
 use proffer_proto::mesos::v1::master::Response;
 use proffer_proto::mesos::v1::master::response::{
     GetAgents, GetExecutors, GetFrameworks, GetMaster, GetQuota, GetRoles, GetState, GetTasks,
@@ -245,6 +245,9 @@ pub(super) fn status(row: &TaskRow, snapshot: &Snapshot) -> v1::TaskStatus {
 }
 
 fn discovery(row: &TaskRow) -> Option<DiscoveryInfo> {
+    if let Some(said) = &row.outline.discovery {
+        return Some(discovery_as_said(said));
+    }
     let port = |port: &proffer_model::task::Port| v1::Port {
         number: port.number.into(),
         name: Some(port.name.clone()).filter(|name| !name.is_empty()),
@@ -258,6 +261,33 @@ fn discovery(row: &TaskRow) -> Option<DiscoveryInfo> {
         ports: Some(v1::Ports { ports }),
         ..DiscoveryInfo::default()
     })
+}
+
+/// As what a task is to be found, in its framework's words.
+fn discovery_as_said(said: &Discovery) -> DiscoveryInfo {
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let visibility = |visibility| match visibility {
+        Visibility::Framework => discovery_info::Visibility::Framework,
+        Visibility::Cluster => discovery_info::Visibility::Cluster,
+        Visibility::External => discovery_info::Visibility::External,
+    };
+    let ports = said.ports.iter().map(|port| v1::Port {
+        number: port.number,
+        name: given(&port.name),
+        protocol: given(&port.protocol),
+        visibility: port.visibility.map(|is| visibility(is).into()),
+        labels: labels_of(&port.labels),
+    });
+    let ports: Vec<v1::Port> = ports.collect();
+    DiscoveryInfo {
+        visibility: visibility(said.visibility).into(),
+        name: given(&said.name),
+        environment: given(&said.environment),
+        location: given(&said.location),
+        version: given(&said.version),
+        ports: (!ports.is_empty()).then_some(v1::Ports { ports }),
+        labels: labels_of(&said.labels),
+    }
 }
 
 /// All of these in one.

@@ -99,9 +99,14 @@ pub(super) fn quantity_sums(object: &mut Object<'_>, all: &Quantities) {
     sums.write(object);
 }
 
-/// What an agent says of itself besides its resources.
+/// What an agent says of itself besides its resources. Of an attribute with several values the last one: it is an object, and
+/// Mesos's shows one of them too.
 pub(super) fn attributes(object: &mut Object<'_>, attributes: &Attributes) {
-    for (name, value) in attributes.iter() {
+    let mut all = attributes.iter().peekable();
+    while let Some((name, value)) = all.next() {
+        if all.peek().is_some_and(|(next, _)| *next == name) {
+            continue;
+        }
         let text = value.as_str();
         match text.parse::<f64>() {
             Ok(number) if number.is_finite() && text.starts_with(|c: char| c.is_ascii_digit()) => {
@@ -276,7 +281,7 @@ fn maker(object: &mut Object<'_>, reservation: &Reservation) {
 }
 
 /// Labels as a message has them.
-fn labels(object: &mut Object<'_>, labels: &BTreeMap<String, String>) {
+pub(super) fn labels(object: &mut Object<'_>, labels: &BTreeMap<String, String>) {
     object.array("labels", |array| list(array, labels));
 }
 

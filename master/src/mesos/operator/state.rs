@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_master_core::effect::{AgentRow, ExecutorRow, OfferRow, TaskRow};
 use proffer_model::task::Protocol;
-use proffer_model::{AgentId, FrameworkId, Resources, TaskState};
+use proffer_model::{
+    AgentId, Discovery, DiscoveryPort, FrameworkId, Resources, TaskState, Visibility,
+};
 use proffer_proto::mesos::{Capabilities, encode_mesos_state, encode_mesos_status};
 
 use super::super::http::VERSION;
@@ -14,7 +16,7 @@ use super::figures::count_of;
 use super::json::{Array, Object, page};
 use super::master::{CAPABILITIES, Master};
 use super::resources::{
-    attributes, in_full, list, reserved_in_full, reserved_sums, sums, unreserved_in_full,
+    attributes, in_full, labels, list, reserved_in_full, reserved_sums, sums, unreserved_in_full,
     unreserved_sums,
 };
 use super::seen::{
@@ -464,7 +466,9 @@ fn task(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
     if !row.outline.labels.is_empty() {
         object.array("labels", |array| list(array, &row.outline.labels));
     }
-    if !row.outline.ports.is_empty() {
+    if let Some(said) = &row.outline.discovery {
+        object.object("discovery", |object| discovery_as_said(object, said));
+    } else if !row.outline.ports.is_empty() {
         discovery(object, row);
     }
 }
@@ -524,4 +528,55 @@ fn discovery(object: &mut Object<'_>, row: &TaskRow) {
             });
         });
     });
+}
+
+/// As what a task is to be found, in its framework's words.
+fn discovery_as_said(object: &mut Object<'_>, said: &Discovery) {
+    object.text("visibility", visibility_name(said.visibility));
+    for (name, text) in [
+        ("name", &said.name),
+        ("environment", &said.environment),
+        ("location", &said.location),
+        ("version", &said.version),
+    ] {
+        if !text.is_empty() {
+            object.text(name, text);
+        }
+    }
+    if !said.ports.is_empty() {
+        object.object("ports", |object| {
+            object.array("ports", |array| {
+                for port in &said.ports {
+                    array.object(|object| discovery_port(object, port));
+                }
+            });
+        });
+    }
+    if !said.labels.is_empty() {
+        object.object("labels", |object| labels(object, &said.labels));
+    }
+}
+
+fn discovery_port(object: &mut Object<'_>, port: &DiscoveryPort) {
+    object.count("number", port.number.into());
+    if !port.name.is_empty() {
+        object.text("name", &port.name);
+    }
+    if !port.protocol.is_empty() {
+        object.text("protocol", &port.protocol);
+    }
+    if let Some(visibility) = port.visibility {
+        object.text("visibility", visibility_name(visibility));
+    }
+    if !port.labels.is_empty() {
+        object.object("labels", |object| labels(object, &port.labels));
+    }
+}
+
+fn visibility_name(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Framework => "FRAMEWORK",
+        Visibility::Cluster => "CLUSTER",
+        Visibility::External => "EXTERNAL",
+    }
 }

@@ -269,7 +269,20 @@ const FIELDS: &[(&str, &str)] = &[
     (r#""constraints":[["hostname","UNIQUE"]]"#, "constraints"),
     (r#""dependencies":["/db"]"#, "dependencies"),
     (r#""gpus":1"#, "gpus"),
-    (r#""fetch":[{"uri":"http://x"}]"#, "fetch"),
+    (r#""fetch":[{"uri":"hdfs://x/y"}]"#, "fetch[0].uri"),
+    (
+        r#""fetch":[{"uri":"http://x/y","destPath":"../z"}]"#,
+        "fetch[0].output",
+    ),
+    (r#""fetch":[{"uri":5}]"#, "fetch[0].uri"),
+    (r#""fetch":[{}]"#, "fetch[0].uri"),
+    (r#""fetch":[5]"#, "fetch[0]"),
+    (r#""fetch":{}"#, "fetch"),
+    (r#""uris":[5]"#, "uris[0]"),
+    (
+        r#""uris":["http://a/b"],"fetch":[{"uri":"http://a/b"}]"#,
+        "uris",
+    ),
     (r#""secrets":{"s":{"source":"x"}}"#, "secrets"),
     (
         r#""container":{"docker":{"image":"nginx:1.27"}}"#,

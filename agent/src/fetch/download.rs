@@ -1,0 +1,328 @@
+//! A download, in the child: a file of this host, or a GET over HTTP or HTTPS. Redirects are followed a few times, each looked
+//! at as the first; never from an encrypted connection to one that is not.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, LOCATION, USER_AGENT};
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use nix::libc;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+
+use super::Failure;
+use super::address::refusal;
+use super::child::{Download, Origin};
+use crate::limits::{
+    FETCH_CONNECT_TIMEOUT, FETCH_HEAD_LEN_MAX, FETCH_HEAD_TIMEOUT, FETCH_REDIRECTS_MAX,
+    FETCH_SLOW_INTERVAL, FETCH_SLOW_LEN_MIN,
+};
+
+/// Fills the file; how many bytes it has.
+pub(super) fn run(job: &Download, file: File) -> Result<u64, Failure> {
+    match &job.origin {
+        Origin::File(path) => copy(Path::new(path), file, job.len_max),
+        Origin::Http(uri) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(Failure::io)?;
+            let len = runtime.block_on(get(job, uri, file))?;
+            // A name that is still being looked up is waited for by nobody.
+            runtime.shutdown_background();
+            Ok(len)
+        }
+    }
+}
+
+fn copy(path: &Path, mut file: File, len_max: u64) -> Result<u64, Failure> {
+    // What is no file must not make this wait.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let source = File::options().read(true).custom_flags(flags).open(path);
+    let mut source = source.map_err(Failure::io)?;
+    let metadata = source.metadata().map_err(Failure::io)?;
+    if !metadata.is_file() {
+        return Err(Failure::of("it is not a file"));
+    }
+    if metadata.len() > len_max {
+        return Err(too_large(len_max));
+    }
+    let len = io::copy(&mut source, &mut file).map_err(Failure::io)?;
+    if len > len_max {
+        Err(too_large(len_max))
+    } else {
+        Ok(len)
+    }
+}
+
+fn too_large(len_max: u64) -> Failure {
+    Failure::of(&format!("it has more than {len_max} bytes"))
+}
+
+/// Where something is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    is_encrypted: bool,
+    host: String,
+    port: u16,
+    /// With what is behind `?`.
+    path: String,
+    /// For `Host`.
+    authority: String,
+}
+
+impl Target {
+    /// The error is the end of a sentence.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let text = text.split_once('#').map_or(text, |(text, _)| text);
+        let uri: Uri = text.parse().map_err(|_| "is no URI".to_owned())?;
+        let is_encrypted = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err("is neither http nor https".to_owned()),
+        };
+        let authority = uri.authority().ok_or("names no host")?;
+        if authority.as_str().contains('@') {
+            return Err("has a name or a password in it".to_owned());
+        }
+        let host = authority.host();
+        let usual = if is_encrypted { 443 } else { 80 };
+        let port = match authority.as_str().strip_prefix(host) {
+            Some("") => usual,
+            // What is behind the host must be a port, and one that there can be.
+            rest => rest
+                .and_then(|rest| rest.strip_prefix(':')?.parse().ok())
+                .unwrap_or(0),
+        };
+        let host = host.trim_matches(['[', ']']);
+        if host.is_empty() || port == 0 {
+            return Err("names no host and port".to_owned());
+        }
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Ok(Self {
+            is_encrypted,
+            host: host.to_owned(),
+            port,
+            path: if path.starts_with('/') {
+                path.to_owned()
+            } else {
+                format!("/{path}")
+            },
+            authority: authority.as_str().to_owned(),
+        })
+    }
+
+    /// Where a redirect leads.
+    pub(super) fn follow(&self, location: &str) -> Result<Self, String> {
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        let here = format!("{scheme}://{}", self.authority);
+        let path = self.path.split('?').next().unwrap_or_default();
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let other = location.split_once(':').map(|(scheme, _)| scheme);
+        let is_word = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let next = match other.filter(|scheme| is_word(scheme)) {
+            Some("http" | "https") => Self::parse(location),
+            Some(_) => Err("is neither http nor https".to_owned()),
+            None if location.starts_with("//") => Self::parse(&format!("{scheme}:{location}")),
+            None if location.starts_with('/') => Self::parse(&format!("{here}{location}")),
+            None => Self::parse(&format!("{here}{}", resolved(above, location))),
+        };
+        let next = next.map_err(|why| format!("it leads to what {why}"))?;
+        if self.is_encrypted && !next.is_encrypted {
+            return Err("it leads from https to http".to_owned());
+        }
+        Ok(next)
+    }
+}
+
+/// A path with what is written relative to it.
+fn resolved(above: &str, relative: &str) -> String {
+    let (relative, query) = match relative.split_once('?') {
+        Some((relative, query)) => (relative, Some(query)),
+        None => (relative, None),
+    };
+    let mut parts: Vec<&str> = above.split('/').filter(|part| !part.is_empty()).collect();
+    for part in relative.split('/') {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("/{}{query}", parts.join("/"))
+}
+
+async fn get(job: &Download, uri: &str, file: File) -> Result<u64, Failure> {
+    let parsed = Target::parse(uri);
+    let mut target = parsed.map_err(|why| Failure::of(&format!("it {why}")))?;
+    for _ in 0..=FETCH_REDIRECTS_MAX {
+        let response = ask(job, &target).await?;
+        let status = response.status();
+        if status.as_u16() == 200 {
+            return save(response, file, job.len_max).await;
+        }
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .filter(|_| status.is_redirection());
+        let Some(location) = location else {
+            return Err(Failure::of(&format!(
+                "{} answered {status}",
+                target.authority
+            )));
+        };
+        let location = location
+            .to_str()
+            .map_err(|_| Failure::of("it leads to what is no URI"))?;
+        target = target.follow(location).map_err(|why| Failure::of(&why))?;
+    }
+    Err(Failure::of("it leads elsewhere too often"))
+}
+
+/// Asks a server; its answer as far as it has a body.
+async fn ask(job: &Download, target: &Target) -> Result<Response<Incoming>, Failure> {
+    let connected = timeout(FETCH_CONNECT_TIMEOUT, connect(job, target)).await;
+    let stream = connected.unwrap_or_else(|_| {
+        Err(Failure::of(&format!(
+            "{} cannot be reached in time",
+            target.authority
+        )))
+    })?;
+    if !target.is_encrypted {
+        return request(stream, target).await;
+    }
+    let broken =
+        |error: &dyn std::fmt::Display| Failure::of(&format!("{}: {error}", target.authority));
+    let name = ServerName::try_from(target.host.clone()).map_err(|error| broken(&error))?;
+    let connector = TlsConnector::from(Arc::new(encryption(&job.roots)?));
+    let connected = timeout(FETCH_CONNECT_TIMEOUT, connector.connect(name, stream)).await;
+    let stream = connected.map_err(|_| Failure::of("no encrypted connection in time"))?;
+    request(stream.map_err(|error| broken(&error))?, target).await
+}
+
+async fn connect(job: &Download, target: &Target) -> Result<TcpStream, Failure> {
+    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
+    let found = found.map_err(|error| Failure::of(&format!("{}: {error}", target.host)))?;
+    let mut why = format!("{} has no address", target.host);
+    for address in found {
+        if let Some(refused) = refusal(address.ip(), job.allow_local) {
+            why = format!(
+                "{} {refused}, and from there nothing is fetched (insecure_fetch_local lets it)",
+                address.ip()
+            );
+            continue;
+        }
+        match open(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => why = format!("{address}: {error}"),
+        }
+    }
+    Err(Failure::of(&why))
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn encryption(roots: &Path) -> Result<ClientConfig, Failure> {
+    let wrong = |why: String| {
+        Failure::of(&format!(
+            "certificates to trust, {}: {why} (see fetch_roots)",
+            roots.display()
+        ))
+    };
+    let mut store = RootCertStore::empty();
+    let found = CertificateDer::pem_file_iter(roots).map_err(|error| wrong(error.to_string()))?;
+    // One that cannot be read vouches for nobody.
+    store.add_parsable_certificates(found.filter_map(Result::ok));
+    if store.is_empty() {
+        return Err(wrong("there are none".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(builder.with_root_certificates(store).with_no_client_auth())
+}
+
+async fn request(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    target: &Target,
+) -> Result<Response<Incoming>, Failure> {
+    let broken = |error: &dyn std::fmt::Display| {
+        Failure::of(&format!("{} broke off: {error}", target.authority))
+    };
+    let request = Request::get(&target.path)
+        .header(HOST, &target.authority)
+        .header(USER_AGENT, concat!("proffer/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| broken(&error))?;
+    let exchange = async {
+        let mut builder = hyper::client::conn::http1::Builder::new();
+        builder.max_buf_size(FETCH_HEAD_LEN_MAX);
+        let handshake = builder.handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
+        // It ends with what it carries.
+        tokio::spawn(connection);
+        sender
+            .send_request(request)
+            .await
+            .map_err(|error| broken(&error))
+    };
+    let answered = timeout(FETCH_HEAD_TIMEOUT, exchange).await;
+    answered.unwrap_or_else(|_| {
+        Err(Failure::of(&format!(
+            "{} did not answer in time",
+            target.authority
+        )))
+    })
+}
+
+async fn save(response: Response<Incoming>, mut file: File, len_max: u64) -> Result<u64, Failure> {
+    let said = response.headers().get(CONTENT_LENGTH);
+    let said = said.and_then(|said| said.to_str().ok()?.parse::<u64>().ok());
+    if said.is_some_and(|len| len > len_max) {
+        return Err(too_large(len_max));
+    }
+    let mut body = response.into_body();
+    let (mut len, mut seen): (u64, u64) = (0, 0);
+    let mut end = Instant::now() + FETCH_SLOW_INTERVAL;
+    loop {
+        let Ok(frame) = tokio::time::timeout_at(end, body.frame()).await else {
+            if seen < FETCH_SLOW_LEN_MIN {
+                return Err(Failure::of("it comes too slowly"));
+            }
+            (end, seen) = (Instant::now() + FETCH_SLOW_INTERVAL, 0);
+            continue;
+        };
+        let Some(frame) = frame else {
+            return Ok(len);
+        };
+        let frame = frame.map_err(|error| Failure::of(&format!("it broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let more = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        (len, seen) = (len.saturating_add(more), seen.saturating_add(more));
+        if len > len_max {
+            return Err(too_large(len_max));
+        }
+        file.write_all(&data).map_err(Failure::io)?;
+    }
+}
