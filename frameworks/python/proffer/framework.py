@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import ipaddress
 import itertools
 import logging
 import os
@@ -28,8 +27,8 @@ from proffer.limits import (
     BACKOFF_MAX,
     CALL_TIMEOUT,
     IDS_PER_CALL_MAX,
-    MASTERS_MAX,
 )
+from proffer.masters import find_masters, parse_masters
 from proffer.parts import state_name
 from proffer.problem import ProfferError, Unreachable, decode_problem
 from proffer.session import Handling, Kept, OnAnswer, Pending, Session
@@ -102,13 +101,15 @@ class Framework:
         call_timeout: float = CALL_TIMEOUT,
         insecure_allow_plaintext: bool = False,
     ) -> None:
-        """`masters` is a list of host:port, or one text with commas; any of them may lead. To go on as the same framework
-        after a restart, give its `framework_id`, or an `id_file` that the SDK reads and writes. With `create` the id is of
-        your own choice: whoever comes first registers it. With `stand_by` the program waits while another one is active as
-        this framework, instead of taking over from it: start it twice. Without a `token` that of this host is looked for. `failover_timeout` says for how many seconds the framework is kept without a session, a
-        week unless given. `insecure_allow_plaintext` lets the token travel in clear text to masters beyond this host."""
+        """`masters` is a list of host:port, or one text with commas; any of them may lead. Or it says where in ZooKeeper they
+        stand, `zk://host:port,…/path`, which needs `pip install 'proffer[zookeeper]'`. To go on as the same framework after a
+        restart, give its `framework_id`, or an `id_file` that the SDK reads and writes. With `create` the id is of your own
+        choice: whoever comes first registers it. With `stand_by` the program waits while another one is active as this
+        framework, instead of taking over from it: start it twice. Without a `token` that of this host is looked for.
+        `failover_timeout` says for how many seconds the framework is kept without a session, a week unless given.
+        `insecure_allow_plaintext` lets the token travel in clear text to masters beyond this host."""
         self._allow_plaintext = insecure_allow_plaintext
-        self._masters = parse_masters(masters, insecure_allow_plaintext)
+        self._masters = find_masters(masters, insecure_allow_plaintext)
         self._token = token
         self._id_file = Path(id_file) if id_file else None
         if self._id_file and self._id_file.exists():
@@ -164,6 +165,7 @@ class Framework:
             self._forget_id()
         finally:
             self._forget_unanswered("the sessions are over for good")
+            await self._masters.close()
 
     async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
         """Replaces what is wanted in a role; no entries: nothing is offered. It is kept and said again in each session, and
@@ -321,7 +323,10 @@ class Framework:
 
     async def _connect(self, scheduler: Scheduler) -> tuple[Session | None, ProfferError]:
         """One round through the masters, beginning with the one that led last; raises what would be refused again."""
-        candidates, tried = list(self._masters), set[str]()
+        try:
+            candidates, tried = await self._masters.candidates(), set[str]()
+        except Unreachable as nobody:
+            return None, nobody
         problem: ProfferError = Unreachable("no master is given")
         while candidates:
             master = candidates.pop(0)
@@ -333,7 +338,7 @@ class Framework:
             try:
                 await session.open(self._subscribe, lambda: self._stand_by(scheduler))
                 self._believe(session)
-                self._masters.sort(key=lambda known: known != master)
+                self._masters.led(master)
                 return session, problem
             except BaseException as error:
                 await session.close()
@@ -411,6 +416,7 @@ class Framework:
         background = [
             asyncio.create_task(session.receive(self._check_epoch)),
             asyncio.create_task(self._keep_asking(session)),
+            asyncio.create_task(self._follow(session)),
         ]
         try:
             await self._handle_events(session, scheduler)
@@ -499,6 +505,11 @@ class Framework:
         session.send(acknowledge=v1.Acknowledge(sequence=event.sequence))
         self._subscribe.resume.epoch, self._subscribe.resume.sequence = session.epoch, event.sequence
 
+    async def _follow(self, session: Session) -> None:
+        """Leaves a master that leads no longer, even if it has yet to notice."""
+        await self._masters.overtaken(session.master)
+        session.end(Unreachable("another master leads by now"))
+
     async def _keep_asking(self, session: Session) -> None:
         """Asks about tasks of unknown fate: at the beginning, when an agent has settled, and now and then."""
         clock = asyncio.get_running_loop()
@@ -524,32 +535,6 @@ def run(scheduler: Scheduler, masters: str | Sequence[str], name: str, **options
         sys.exit(f"{name}: {problem}")
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def parse_masters(masters: str | Sequence[str], allow_plaintext: bool) -> list[str]:
-    """Reads a list of host:port. Beyond this host the token would be readable on the way, so that must be spelled out."""
-    given = masters.split(",") if isinstance(masters, str) else masters
-    parsed = [_parse_master(text, allow_plaintext) for text in given if text.strip()]
-    if not 0 < len(parsed) <= MASTERS_MAX:
-        message = f"{len(parsed)} masters are given"
-        raise ProfferError("config.invalid", "masters", message, f"give 1 to {MASTERS_MAX}, such as 127.0.0.1:5050")
-    return parsed
-
-
-def _parse_master(text: str, allow_plaintext: bool) -> str:
-    address = text.strip().removeprefix("http://").rstrip("/")
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or set(address) & set("/@?# "):
-        hint = "give host:port, such as 127.0.0.1:5050"
-        raise ProfferError("config.invalid", "masters", f"{text!r} is not host:port", hint)
-    is_local = host == "localhost"
-    with contextlib.suppress(ValueError):
-        is_local = ipaddress.ip_address(host.strip("[]")).is_loopback
-    if not is_local and not allow_plaintext:
-        message = f"{address} is not on this host, and the token would be readable"
-        hint = "connect to a master on this host, or set insecure_allow_plaintext"
-        raise ProfferError("config.invalid", "masters", message, hint)
-    return address
 
 
 def _task_ids(operations: Iterable[v1.Operation]) -> list[str]:

@@ -34,6 +34,17 @@ ENDED_REMEMBERED_MAX = 10_000
 TOKEN_FILE_LEN_MAX = 4_096
 # Masters in the list; more are refused.
 MASTERS_MAX = 100
+# Servers in the address of a ZooKeeper, and bytes of its path; more are refused.
+ZOOKEEPER_HOSTS_MAX = 64
+ZOOKEEPER_PATH_LEN_MAX = 200
+# Seconds for an answer of ZooKeeper; then it counts as out of reach, and is asked again with the next round.
+ZOOKEEPER_TIMEOUT = 5.0
+# Seconds after which ZooKeeper forgets a client of which it hears nothing, and after which a client asks again who leads.
+ZOOKEEPER_SESSION_TIMEOUT = 10.0
+# Nodes of masters that are read; of more, the first by name.
+ZOOKEEPER_NODES_MAX = 1_000
+# Bytes of a master's node; a longer one counts as nobody's.
+ZOOKEEPER_NODE_LEN_MAX = 64 * 1024
 # Messages of an executor to its framework that wait for its session; further ones are left out.
 EXECUTOR_MESSAGES_MAX = 64
 # Bytes of a message of an executor to its framework, of a status's data, and of a status's text; more are refused with

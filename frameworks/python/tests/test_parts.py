@@ -1,10 +1,9 @@
-"""Shorthands, addresses, the token's place."""
+"""Shorthands, the token's place."""
 
 import unittest
 from pathlib import Path
 
 import proffer
-from proffer.framework import parse_masters
 from proffer.token import token_path
 
 
@@ -31,15 +30,6 @@ class Parts(unittest.TestCase):
     def test_no_demand_for_nothing(self):
         self.assertEqual(proffer.demand("work", 0, "cpus:1"), [])
         self.assertEqual(proffer.demand("work", 2, "cpus:1")[0].count, 2)
-
-    def test_masters_are_read_and_bad_ones_refused(self):
-        read = parse_masters("127.0.0.1:5050, http://localhost:5051/,[::1]:5052", False)
-        self.assertEqual(read, ["127.0.0.1:5050", "localhost:5051", "[::1]:5052"])
-        for bad in ["", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "user@127.0.0.1:1", "a b:1", "10.0.0.1:5050"]:
-            with self.assertRaises(proffer.ProfferError, msg=bad) as raised:
-                parse_masters(bad, False)
-            self.assertEqual((raised.exception.code, raised.exception.field), ("config.invalid", "masters"))
-        self.assertEqual(parse_masters(["10.0.0.1:5050"], True), ["10.0.0.1:5050"])
 
     def test_the_token_is_where_the_servers_look(self):
         for is_root, file, state, home, path in [
