@@ -51,6 +51,10 @@ class Tasks:
         self._live: set[str] = set()
         # Launched in an earlier session, and nobody knows what became of them; as above, or 0.
         self._open: dict[str, int] = {}
+        # Of these, those of which the author was told that an unreachable agent may run them.
+        self._unreachable: set[str] = set()
+        # They had ended when the last session ended, and another run of the program may have launched them since.
+        self._doubted: set[str] = set()
 
     def may_launch(self, task: str) -> bool:
         """Whether nothing that was launched under this id may still run."""
@@ -78,15 +82,18 @@ class Tasks:
         self._flying.clear()
 
     def session_begun(self, is_resumed: bool) -> None:
-        """Unless all that happened meanwhile is told, nothing is certain any more of what has not ended."""
+        """Unless all that happened meanwhile is told, nothing is certain any more of what has not ended, nor, where there may be
+        other runs of the program, of what has."""
         if not is_resumed:
             self._open.update(dict.fromkeys(self._live, 0))
             self._live.clear()
+            if self.has_history:
+                self._doubted = set(self._latest)
 
     def settle(self, tasks: Iterable[str]) -> set[str]:
         """Those of these that may be launched now; the others' fate is asked for, if it is not known."""
         free = {task for task in tasks if self.may_launch(task)}
-        unheard = {task for task in free if task not in self._latest} if self.has_history else set()
+        unheard = {task for task in free if task not in self._latest or task in self._doubted} if self.has_history else set()
         self._open.update(dict.fromkeys(unheard, 0))
         return free - unheard
 
@@ -109,24 +116,33 @@ class Tasks:
             same = latest if latest and latest.incarnation == status.incarnation else None
             number = max(status.number, same.number if same else 0)
             self._set(task, _Latest(status.incarnation, number, status.state))
-            self._open.pop(task, None)
+            self._close(task)
             self._live.discard(task) if is_terminal(status.state) else self._live.add(task)
         return worth
 
     def _weigh_unknown(self, status: v1.Status, latest: _Latest | None) -> Worth:
-        """The answer about a task that the master does not know. It is late if the fate is not open any more."""
+        """The answer about a task that the master does not know. It is late when the task was launched since."""
         task, state = status.task_id, status.state
-        if task not in self._open or (latest and latest.state == state == v1.TASK_STATE_UNREACHABLE):
+        is_ended = latest is not None and is_terminal(latest.state)
+        if task in self._live:
             return Worth.STALE
         if is_terminal(state):
-            del self._open[task]
-            self._set(task, _Latest(0, 0, state))
-        else:
-            self._set(task, _Latest(latest.incarnation, latest.number, state) if latest else _Latest(0, 0, state))
+            self._close(task)
+            self._set(task, latest if latest and is_ended else _Latest(0, 0, state))
+            return Worth.NEWS
+        if task in self._unreachable or (is_ended and task not in self._open):
+            return Worth.STALE
+        self._unreachable.add(task)
+        self._open.setdefault(task, 0)
         return Worth.NEWS
+
+    def _close(self, task: str) -> None:
+        self._open.pop(task, None)
+        self._unreachable.discard(task)
 
     def _set(self, task: str, latest: _Latest) -> None:
         self._latest[task] = latest
+        self._doubted.discard(task)
         self._ended.pop(task, None)
         if is_terminal(latest.state):
             self._ended[task] = None

@@ -26,7 +26,10 @@ class Told(unittest.TestCase):
             [(1, 3, FAILED, NEWS), (1, 2, RUNNING, STALE), (1, 3, FAILED, NEWS), (1, 0, RUNNING, REVENANT)],
             [(1, 2, RUNNING, NEWS), (1, 0, LOST, NEWS), (1, 3, RUNNING, REVENANT), (2, 1, RUNNING, NEWS)],
             [(2, 1, STARTING, NEWS), (1, 9, RUNNING, STALE), (1, 9, FAILED, STALE)],
-            # Nobody asked, so it is an answer to an earlier question.
+            [(1, 3, FAILED, NEWS), (0, 0, UNREACHABLE, STALE), (0, 0, LOST, NEWS), (1, 0, RUNNING, REVENANT)],
+            [(0, 0, LOST, NEWS), (1, 1, STARTING, NEWS)],
+            [(0, 0, UNREACHABLE, NEWS), (0, 0, UNREACHABLE, STALE), (1, 1, RUNNING, NEWS)],
+            # It is there, so this answers an earlier question.
             [(1, 2, RUNNING, NEWS), (0, 0, LOST, STALE)],
         ]:
             tasks = Tasks(has_history=False)
@@ -119,6 +122,18 @@ class Launching(unittest.TestCase):
         self.assertEqual(tasks.open(), ["t"])
         self.assertIs(tasks.weigh(status(0, 0, LOST)), NEWS)
         self.assertEqual(tasks.settle(["t"]), {"t"})
+
+    def test_what_ended_is_settled_again_when_another_program_may_have_been_active(self):
+        tasks = Tasks(has_history=True)
+        self.assertIs(tasks.weigh(status(3, 1, FAILED)), NEWS)
+        self.assertEqual(tasks.settle(["t"]), {"t"})
+        tasks.session_begun(is_resumed=True)
+        self.assertEqual(tasks.settle(["t"]), {"t"})
+        tasks.session_begun(is_resumed=False)
+        self.assertEqual(tasks.settle(["t"]), set(), "the other may have launched it")
+        self.assertEqual(tasks.open(), ["t"])
+        self.assertIs(tasks.weigh(status(3, 1, FAILED)), NEWS)
+        self.assertEqual(tasks.settle(["t"]), {"t"}, "it did not")
 
 
 if __name__ == "__main__":
