@@ -33,12 +33,12 @@ class State:
             raise
 
     async def put(self, key: str, value: bytes, expected_version: int | None = None) -> int:
-        """Writes a value of at most 256 KiB, if the key has the version expected (0: if there is nothing), and answers with
-        the new version when it is durable. After `Unreachable` it may have been written."""
+        """Writes a value of at most 256 KiB, if the key has the version expected (0: if there is nothing; else `state.version`),
+        and answers with the new version when it is durable. After `Unreachable` it may have been written."""
         return (await self._call("Put", v1.PutStateRequest(key=key, value=value, expected_version=expected_version))).version
 
     async def delete(self, key: str, expected_version: int | None = None) -> None:
-        """Deletes a key, if it has the version expected."""
+        """Deletes a key, if it has the version expected (else `state.version`)."""
         await self._call("Delete", v1.DeleteStateRequest(key=key, expected_version=expected_version))
 
     async def list(self, prefix: str = "") -> list[v1.StateEntry]:

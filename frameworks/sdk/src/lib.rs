@@ -5,14 +5,18 @@
 //! answer to each; [`Events`] says what happens; [`State`] keeps small durable values with the master, so that a framework
 //! needs no database. [`run`] drives a [`Scheduler`] for those who would rather write handlers than a loop.
 //!
-//! Four rules for authors:
+//! Five rules for authors:
 //! - After [`session::Event::Closed`] every offer is void and every call that waited has failed; whether it was carried
 //!   out is told by the statuses that follow the next [`session::Event::Subscribed`].
 //! - Acknowledge an event when what it says is kept ([`Handle::acknowledge`]): the agent forgets a status only then.
 //! - A status may come again, for its author may not have kept it, but no task goes backwards: of each incarnation the numbers
 //!   and the states grow, the only way back is out of `Unreachable`, and an end is final: the SDK has a task killed that
 //!   comes back after it. This holds while the program runs; one that starts again compares with what it kept itself.
-//! - Launching the same task id twice is refused by the cluster, so a launch may be tried again after a failure.
+//! - After a launch each task is refused, or what became of it comes as a status, also when the launch failed because the
+//!   session ended.
+//! - Ids that an earlier run of the program may have launched go through [`Handle::settle`] before they are launched. Until
+//!   the end of a launch is told, or no agent is left that may have it, its id is refused with `task.duplicate`: kept so, no
+//!   task is started twice, whatever is killed meanwhile.
 //!
 //! ```no_run
 //! use proffer_sdk::model::{Problem, Role};

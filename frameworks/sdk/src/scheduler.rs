@@ -19,7 +19,8 @@ const EXCLUDE_UNHANDLED: Duration = Duration::from_secs(60);
 /// What an author decides. A handler that fails ends [`run`], unless it fails with `peer.unreachable`: then the session is
 /// begun anew, and what was not acknowledged is told again.
 pub trait Scheduler: Send {
-    /// A session has begun; offers of an earlier one are void. The place to say what is wanted.
+    /// A session has begun; offers of an earlier one are void. The place to settle tasks ([`Handle::settle`]) and to say what
+    /// is wanted.
     fn on_subscribed(
         &mut self,
         handle: &Handle,
@@ -54,7 +55,7 @@ pub trait Scheduler: Send {
         ready(Ok(()))
     }
 
-    /// A task has a new status. Keep what matters of it before returning: success acknowledges it.
+    /// A task has a new status, or the last one again. Keep what matters of it before returning: success acknowledges it.
     fn on_update(
         &mut self,
         handle: &Handle,
@@ -64,7 +65,7 @@ pub trait Scheduler: Send {
         ready(Ok(()))
     }
 
-    /// After a change of leader, this agent has said all that it runs.
+    /// After a change of leader, this agent has said all that it runs. The SDK asks by itself about tasks whose fate is open.
     fn on_agent_settled(
         &mut self,
         handle: &Handle,

@@ -32,6 +32,9 @@
 //! # }
 //! ```
 //!
+//! Sessions break when they are dropped; the next [`FakeMaster::active`] is how the scheduler comes back.
+//! [`FakeSession::asked`] and [`FakeSession::tell_unknown`] play what is asked and said of tasks whose fate is open.
+//!
 //! Its durable state is whole and outlives sessions. Whatever the test waits for comes within ten seconds, or fails it.
 #![allow(
     clippy::unwrap_used,
