@@ -6,19 +6,39 @@ use std::cmp::Reverse;
 use super::Allocator;
 use super::agents::{Agent, Known};
 use super::amounts::Amounts;
-use super::limits::{EARMARK_LASTS, EARMARKED_ONE_IN};
+use super::limits::{EARMARK_LASTS, EARMARK_LOOK_STEPS, EARMARKED_ONE_IN};
 use super::tree::{NONE, Order};
+
+/// A look at all agents for an entry, while it is not at its end.
+#[derive(Debug)]
+pub(super) struct Choosing {
+    /// For which entry, that waits since when.
+    of: (u32, u64),
+    /// The agent that is looked at next; none: there are no more numbers.
+    next: Option<u32>,
+    /// Of those that were looked at, the one that lacks the least, and how much that is.
+    least: Option<(u64, u32)>,
+}
+
+impl Choosing {
+    fn new(of: (u32, u64)) -> Self {
+        Self {
+            of,
+            next: Some(0),
+            least: None,
+        }
+    }
+}
 
 impl Allocator {
     /// Nothing was there for an entry: it waits from now on, if it did not before.
     pub(super) fn wait(&mut self, number: u32) {
-        let (now, after) = (self.now, self.options.earmark_after);
+        let (now, after) = (self.now, self.earmark_after());
         let Some(entry) = self.entry_mut(number) else {
             return;
         };
         if entry.waiting_since.is_none() && entry.earmark == NONE && entry.wanted() > 0 {
             entry.waiting_since = Some(now);
-            let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
             self.wait_until(now.saturating_add(after), number);
         }
     }
@@ -58,53 +78,61 @@ impl Allocator {
         self.waiting.first().map(|(due, ..)| *due)
     }
 
-    /// Chooses an agent for each entry that has waited long enough; false: the steps are used up before. To choose is to look
-    /// at all agents, in one go.
+    /// Chooses an agent for each entry that has waited long enough; false: the steps are used up before.
     pub(super) fn make_due_earmarks(&mut self, steps_max: u32) -> bool {
-        let after = u64::try_from(self.options.earmark_after.as_nanos()).unwrap_or(u64::MAX);
-        while self
-            .waiting
-            .first()
-            .is_some_and(|(due, ..)| *due <= self.now)
+        let after = self.earmark_after();
+        while let Some(due) = self.waiting.first().copied()
+            && due.0 <= self.now
         {
             if self.steps >= steps_max {
                 return false;
             }
-            let Some((_, _, number)) = self.waiting.pop_first() else {
-                break;
-            };
-            let Some(Some(entry)) = self.entries.get(number as usize) else {
-                continue;
-            };
-            if entry.earmark != NONE {
-                // It was kept so long for nothing; perhaps another agent is better.
-                self.end_earmark(entry.earmark);
-                self.wait(number);
-                continue;
-            }
-            let is_active = self.claim(entry.claim).is_active;
-            let Some(since) = entry
-                .waiting_since
-                .filter(|_| entry.wanted() > 0 && is_active)
-            else {
-                if let Some(entry) = self.entry_mut(number) {
-                    entry.waiting_since = None;
+            let number = due.2;
+            let since = self.waits_since(number);
+            let waits_until = since.map(|since| since.saturating_add(after));
+            let Some(since) = since.filter(|_| waits_until <= Some(self.now)) else {
+                self.steps = self.steps.saturating_add(1);
+                self.waiting.remove(&due);
+                if let Some(until) = waits_until {
+                    // It got something meanwhile, and waits anew.
+                    self.wait_until(until, number);
                 }
                 continue;
             };
-            if since.saturating_add(after) > self.now {
-                // It got something meanwhile, and waits anew.
-                self.wait_until(since.saturating_add(after), number);
-                continue;
-            }
-            match self.choose_agent(number) {
+            let Some(chosen) = self.choose_agent(number, since, steps_max) else {
+                return false;
+            };
+            self.steps = self.steps.saturating_add(1);
+            self.waiting.remove(&due);
+            match chosen {
                 Some(agent) => self.earmark(agent, number),
-                None => {
-                    self.wait_until(self.now.saturating_add(after.max(1)), number);
-                }
+                None => self.wait_until(self.now.saturating_add(after.max(1)), number),
             }
         }
         true
+    }
+
+    fn earmark_after(&self) -> u64 {
+        u64::try_from(self.options.earmark_after.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Since when an entry whose time has come waits for an agent; none: no more.
+    fn waits_since(&mut self, number: u32) -> Option<u64> {
+        let entry = self.entries.get(number as usize)?.as_ref()?;
+        if entry.earmark != NONE {
+            // It was kept so long for nothing; perhaps another agent is better.
+            self.end_earmark(entry.earmark);
+            self.wait(number);
+            return None;
+        }
+        let is_active = self.claim(entry.claim).is_active;
+        let since = entry
+            .waiting_since
+            .filter(|_| entry.wanted() > 0 && is_active);
+        if let (None, Some(entry)) = (since, self.entry_mut(number)) {
+            entry.waiting_since = None;
+        }
+        since
     }
 
     fn earmark(&mut self, agent: u32, number: u32) {
@@ -113,7 +141,7 @@ impl Allocator {
             entry.earmark = agent;
         }
         self.earmarked += 1;
-        let after = u64::try_from(self.options.earmark_after.as_nanos()).unwrap_or(u64::MAX);
+        let after = self.earmark_after();
         let ends = self
             .now
             .saturating_add(after.max(1).saturating_mul(EARMARK_LASTS));
@@ -121,30 +149,62 @@ impl Allocator {
         self.touch_agent(agent);
     }
 
-    /// The agent that lacks the least of what one instance needs, of those that have enough when they are empty.
-    fn choose_agent(&mut self, number: u32) -> Option<u32> {
-        self.steps = self
-            .steps
-            .saturating_add(u32::try_from(self.agents.len()).unwrap_or(u32::MAX));
+    /// The agent that lacks the least of what one instance needs, of those that have enough when they are empty, or that there
+    /// is none to keep; none: the steps are used up before that is known, and the look is gone on with.
+    fn choose_agent(&mut self, number: u32, since: u64, steps_max: u32) -> Option<Option<u32>> {
+        let begun = self.choosing.take();
         let most = (self.agents.len() / EARMARKED_ONE_IN).max(1);
-        if self.earmarked >= most {
-            return None;
+        if self.earmarked >= most || !self.may_have_one(number) {
+            return Some(None);
         }
+        let of = (number, since);
+        let mut look = begun
+            .filter(|look| look.of == of)
+            .unwrap_or(Choosing::new(of));
+        loop {
+            while let Some(agent) = look
+                .next
+                .filter(|next| self.agents.try_get(*next).is_some())
+            {
+                if self.steps >= steps_max {
+                    self.choosing = Some(look);
+                    return None;
+                }
+                self.steps = self.steps.saturating_add(EARMARK_LOOK_STEPS);
+                if let Some(lack) = self.lack_on(agent, number) {
+                    look.least = Some(
+                        look.least
+                            .map_or((lack, agent), |least| least.min((lack, agent))),
+                    );
+                }
+                look.next = agent.checked_add(1);
+            }
+            let chosen = look.least.map(|(_, agent)| agent);
+            // Agents go, and are kept for others, while it lasts; then it begins again.
+            if chosen.is_none_or(|agent| self.lack_on(agent, number).is_some()) {
+                return Some(chosen);
+            }
+            look = Choosing::new(of);
+        }
+    }
+
+    /// Whether quotas leave room for one instance.
+    fn may_have_one(&self, number: u32) -> bool {
         let entry = self.entry(number);
-        let need = entry.need.as_ref()?;
         let cap = self.cap(self.claim(entry.claim).role_node, Order::Shaped);
         let mut allowed = Amounts::unbounded(self.names.len());
         cap.shrink(&mut allowed);
-        if !allowed.contains(&need.plain) {
-            return None;
-        }
-        let fitting = self
-            .agents
-            .iter()
-            .filter(|(agent, found, known)| self.would_fit(number, *agent, found, known));
-        let lacking =
-            fitting.map(|(agent, found, _)| (lack(&need.plain, &found.free.plain), agent));
-        lacking.min().map(|(_, agent)| agent)
+        let need = entry.need.as_ref();
+        need.is_some_and(|need| allowed.contains(&need.plain))
+    }
+
+    /// What an agent lacks now of what one instance needs; none: it would not fit there if nobody held anything.
+    fn lack_on(&self, agent: u32, number: u32) -> Option<u64> {
+        let found = self.agents.try_get(agent)?;
+        let known = found.known.as_deref()?;
+        let need = self.entry(number).need.as_ref()?;
+        self.would_fit(number, agent, found, known)
+            .then(|| lack(&need.plain, &found.free.plain))
     }
 
     /// Whether an instance would fit on an agent that is empty.

@@ -12,6 +12,8 @@ pub(super) const EXCLUSIONS_ENDED_MAX: usize = 1_024;
 pub(super) const EARMARKED_ONE_IN: usize = 10;
 /// How many times as long as it was waited for an earmark lasts; then another agent is chosen.
 pub(super) const EARMARK_LASTS: u64 = 10;
+/// To find out whether something would fit on an agent if it were empty costs as much as so many looks.
+pub(super) const EARMARK_LOOK_STEPS: u32 = 2;
 /// Agents where a claim was shut out are kept in a list; when it is longer than this and twice as long as there are agents,
 /// those that are in it twice are taken out.
 pub(super) const SHUT_AT_MIN: usize = 64;

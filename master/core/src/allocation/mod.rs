@@ -64,6 +64,7 @@ use amounts::{Amounts, Names};
 use bits::Bits;
 use bundle::Bundle;
 use claims::{Claim, Entry};
+use earmarks::Choosing;
 use exclusions::Ends;
 use extra::Extra;
 use random::Random;
@@ -119,6 +120,7 @@ pub struct Allocator {
     /// Entries that wait for an earmark, by when it is due, and the share that one instance is.
     waiting: BTreeSet<(u64, Reverse<u64>, u32)>,
     earmarked: usize,
+    choosing: Option<Choosing>,
     work: Option<Work>,
     /// Lists of claims that a visit uses.
     tried: Vec<u32>,
@@ -184,6 +186,7 @@ impl Allocator {
             exhausted: Vec::new(),
             waiting: BTreeSet::new(),
             earmarked: 0,
+            choosing: None,
             work: None,
             tried: Vec::new(),
             served: Vec::new(),

@@ -192,3 +192,40 @@ fn shares_of_ten_thousand_frameworks_are_counted_in_steps() {
         assert_eq!(to.contains(&"f2999".to_owned()), more == 0, "{to:?}");
     }
 }
+
+#[test]
+fn to_choose_an_agent_that_is_kept_is_cut_into_steps() {
+    let mut world = World::new(1);
+    for i in 0..900 {
+        world.agent(&format!("A{i:03}"), "cpus:4;mem:1024");
+        let (of, held) = (agent(&format!("A{i:03}")), r("cpus:2;mem:1024"));
+        let held = if i == 700 { r("cpus:1;mem:1024") } else { held };
+        world
+            .allocator
+            .allocate(&framework("busy"), &role("r"), &of, &held);
+    }
+    world.demand("g", "s", &[shaped("large", 2, "cpus:4;mem:64")]);
+    world.changed();
+    world.pass(31);
+    let mut calls = 0;
+    loop {
+        let run = world.allocator.run(world.now, Scope::Changed, 50);
+        assert!(run.steps <= 52, "{} steps", run.steps);
+        assert!(run.grants.is_empty());
+        calls += 1;
+        // What was chosen already is gone before the look is at its end.
+        if calls == 33 {
+            world.allocator.remove_agent(&agent("A700"));
+        }
+        world.allocator.check().expect("sums are right");
+        if run.is_done {
+            break;
+        }
+    }
+    assert!(calls >= 2 * 900 / 25, "{calls} calls");
+    // Of the others the first was chosen: what is free there is for nobody else.
+    world.framework("any", "r");
+    let offers = world.changed();
+    assert_eq!(offers.len(), 898);
+    assert!(offers.iter().all(|offer| offer.agent != agent("A000")));
+}
