@@ -1,6 +1,5 @@
 //! Attributes: what an agent says about itself besides resources, as in `rack:a;zone:eu-1`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -36,43 +35,54 @@ impl AttributeValue {
     }
 }
 
-/// All attributes of an agent, by name.
+/// All attributes of an agent, by name. A name may have several values, as in Mesos: an agent with two network cards is in
+/// both racks. Whatever asks for a value is answered by any of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes(BTreeMap<ResourceName, AttributeValue>);
+pub struct Attributes(Vec<(ResourceName, AttributeValue)>);
 
 impl Attributes {
-    /// Adds one; the same name twice is an error.
+    /// Adds one; what is there already is there once.
     pub fn insert(&mut self, name: ResourceName, value: AttributeValue) -> Result<(), Problem> {
+        let attribute = (name, value);
+        let Err(place) = self.0.binary_search(&attribute) else {
+            return Ok(());
+        };
         if self.0.len() == ENTRIES_MAX {
             return Err(Problem::new(
                 code::FIELD_TOO_LONG,
                 format!("more than {ENTRIES_MAX} attributes"),
             ));
         }
-        match self.0.insert(name.clone(), value) {
-            None => Ok(()),
-            Some(_) => Err(
-                Problem::new(code::ATTRIBUTES_INVALID, "the attribute is given twice")
-                    .field(name.as_str()),
-            ),
-        }
+        self.0.insert(place, attribute);
+        Ok(())
     }
 
-    /// The value of one.
-    pub fn get(&self, name: &ResourceName) -> Option<&AttributeValue> {
-        self.0.get(name)
+    /// The values of one, in order; none: the agent does not have it.
+    pub fn values<'a>(
+        &'a self,
+        name: &'a ResourceName,
+    ) -> impl Iterator<Item = &'a AttributeValue> + use<'a> {
+        let from = self.0.partition_point(|(own, _)| own < name);
+        let rest = self.0.iter().skip(from);
+        rest.take_while(move |(own, _)| own == name)
+            .map(|(_, value)| value)
     }
 
-    /// All, by name.
+    /// Whether an attribute of this name has this value, beside others perhaps.
+    pub fn has(&self, name: &ResourceName, value: &AttributeValue) -> bool {
+        self.values(name).any(|own| own == value)
+    }
+
+    /// All, by name and then by value.
     pub fn iter(&self) -> impl Iterator<Item = (&ResourceName, &AttributeValue)> {
-        self.0.iter()
+        self.0.iter().map(|(name, value)| (name, value))
     }
 }
 
 impl FromStr for Attributes {
     type Err = Problem;
 
-    /// Reads `rack:a;zone:eu-1`; a value may hold `:`.
+    /// Reads `rack:a;zone:eu-1`; a value may hold `:`, and a name may come more than once.
     fn from_str(text: &str) -> Result<Self, Problem> {
         let mut attributes = Self::default();
         for part in text
@@ -110,8 +120,38 @@ mod tests {
     fn attributes_are_read_and_written() {
         let attributes: Attributes = "zone:eu-1; rack:a:b".parse().expect("good");
         assert_eq!(attributes.to_string(), "rack:a:b;zone:eu-1");
-        for bad in ["rack", "rack:", "rack:a;rack:b", "1:a", "ra/ck:a"] {
+        for bad in ["rack", "rack:", "rack:a;rack:", "1:a", "ra/ck:a"] {
             bad.parse::<Attributes>().expect_err(bad);
         }
+    }
+
+    #[test]
+    fn a_name_has_as_many_values_as_it_is_given() {
+        let attributes: Attributes = "rack:b;zone:1;rack:a;rack:b".parse().expect("good");
+        assert_eq!(attributes.to_string(), "rack:a;rack:b;zone:1");
+        assert_eq!(attributes, "rack:a;zone:1;rack:b".parse().expect("good"));
+        let name = |text| ResourceName::new(text).expect(text);
+        let value = |text| AttributeValue::new(text).expect(text);
+        let of = |text| {
+            let name = name(text);
+            let values = attributes
+                .values(&name)
+                .map(|value| value.as_str().to_owned());
+            values.collect::<Vec<_>>()
+        };
+        assert_eq!(of("rack"), ["a", "b"]);
+        assert_eq!(of("zone"), ["1"]);
+        assert!(of("host").is_empty() && of("r").is_empty() && of("zzz").is_empty());
+        assert!(attributes.has(&name("rack"), &value("b")));
+        assert!(!attributes.has(&name("rack"), &value("1")));
+    }
+
+    #[test]
+    fn there_is_a_limit_of_names_and_values_together() {
+        let many = (0..=ENTRIES_MAX)
+            .map(|n| format!("rack:{n};"))
+            .collect::<String>();
+        let problem = many.parse::<Attributes>().expect_err("too many");
+        assert_eq!(problem.code, code::FIELD_TOO_LONG.name);
     }
 }

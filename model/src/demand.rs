@@ -68,7 +68,7 @@ pub enum Key {
     Zone,
     /// The region.
     Region,
-    /// An attribute of this name.
+    /// An attribute of this name: agents have the same when they have one value of it in common.
     Attribute(ResourceName),
 }
 
@@ -140,7 +140,7 @@ pub enum Predicate {
     AnyOf(Vec<Predicate>),
     /// Not this.
     Not(Box<Predicate>),
-    /// The agent has this attribute with this value.
+    /// The agent has this attribute with this value, beside others perhaps.
     Attribute(ResourceName, AttributeValue),
     /// The agent has this host name.
     Host(String),
@@ -162,9 +162,9 @@ impl Predicate {
             Self::All(all) => all.iter().all(|inner| inner.accepts(agent)),
             Self::AnyOf(any) => any.iter().any(|inner| inner.accepts(agent)),
             Self::Not(inner) => !inner.accepts(agent),
-            Self::Attribute(name, value) => agent.attributes.get(name) == Some(value),
+            Self::Attribute(name, value) => agent.attributes.has(name, value),
             Self::Host(name) => *name == agent.host,
-            Self::Has(name) => agent.attributes.get(name).is_some(),
+            Self::Has(name) => agent.attributes.values(name).next().is_some(),
             Self::Resource(name) => agent.resources.has(name),
             Self::Region(name) => domain.is_some_and(|domain| *name == domain.region),
             Self::Zone(name) => domain.is_some_and(|domain| *name == domain.zone),

@@ -1,5 +1,7 @@
 //! What is there: apps, as the services see them; tasks, agents and frameworks, as the master does.
 
+use std::collections::BTreeMap;
+
 use proffer_model::resources::format_milli;
 use proffer_proto::v1;
 use serde_json::{Value, json};
@@ -277,6 +279,23 @@ pub(crate) fn agent_domain(agent: &v1::Agent) -> Option<String> {
     Some(format!("{}/{}", domain.region, domain.zone))
 }
 
+/// Attributes by name: the value, or, of a name with several, all of them.
+fn attributes_json(attributes: &[v1::Attribute]) -> Value {
+    let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for attribute in attributes {
+        let values = by_name.entry(&attribute.name).or_default();
+        values.push(&attribute.value);
+    }
+    let of = |values: &Vec<&str>| match values.as_slice() {
+        [value] => json!(value),
+        values => json!(values),
+    };
+    let all = by_name
+        .iter()
+        .map(|(name, values)| ((*name).to_owned(), of(values)));
+    Value::Object(all.collect())
+}
+
 /// An agent for programs.
 pub(crate) fn agent_json(agent: &v1::Agent) -> Value {
     json!({
@@ -286,9 +305,7 @@ pub(crate) fn agent_json(agent: &v1::Agent) -> Value {
         "state": agent_state_word(agent.state()),
         "tasks": agent.tasks,
         "version": agent.version,
-        "attributes": agent.attributes.iter()
-            .map(|a| (a.name.clone(), json!(a.value)))
-            .collect::<serde_json::Map<_, _>>(),
+        "attributes": attributes_json(&agent.attributes),
         "region": agent.domain.as_ref().map(|domain| &domain.region),
         "zone": agent.domain.as_ref().map(|domain| &domain.zone),
         "total": resources_json(agent.total.as_ref()),
@@ -482,10 +499,12 @@ mod tests {
                 region: "eu-1".to_owned(),
                 zone: "b".to_owned(),
             }),
-            attributes: vec![v1::Attribute {
-                name: "rack".to_owned(),
-                value: "b".to_owned(),
-            }],
+            attributes: [("rack", "b"), ("net", "1"), ("net", "2")]
+                .map(|(name, value)| v1::Attribute {
+                    name: name.to_owned(),
+                    value: value.to_owned(),
+                })
+                .to_vec(),
             ..v1::Agent::default()
         };
         let text = agent_rows(std::slice::from_ref(&agent)).render(None);
@@ -493,8 +512,9 @@ mod tests {
             text.contains("connected") && text.contains("0.3/4") && text.contains("rack:b"),
             "{text}"
         );
-        assert!(text.contains("eu-1/b  rack:b"), "{text}");
-        assert_eq!(agent_json(&agent)["attributes"]["rack"], "b");
+        assert!(text.contains("eu-1/b  rack:b net:1 net:2"), "{text}");
+        let attributes = &agent_json(&agent)["attributes"];
+        assert_eq!(*attributes, json!({ "rack": "b", "net": ["1", "2"] }));
         assert_eq!(agent_json(&agent)["region"], "eu-1");
         assert_eq!(agent_json(&agent)["zone"], "b");
         let bare = v1::Agent {

@@ -198,3 +198,21 @@ fn what_is_not_usual_is_read_the_slow_way() {
         read_json::<Event>(text.as_bytes()).expect_err(text);
     }
 }
+
+#[test]
+fn an_attribute_comes_as_often_as_it_has_values() {
+    let attributes = "rack:b;net:2;rack:a;ports:[1-5]"
+        .parse()
+        .expect("attributes");
+    let all = super::encode_attributes(&attributes);
+    let said: Vec<String> = all
+        .iter()
+        .map(|one| {
+            let text = one.text.as_ref().map(|text| text.value.clone());
+            let scalar = one.scalar.as_ref().map(|scalar| scalar.value.to_string());
+            let value = text.or(scalar).unwrap_or_else(|| "ranges".to_owned());
+            format!("{}={value}", one.name)
+        })
+        .collect();
+    assert_eq!(said, ["net=2", "ports=ranges", "rack=a", "rack=b"]);
+}

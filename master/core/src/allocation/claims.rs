@@ -211,11 +211,13 @@ impl Entry {
     pub(super) fn allowance(&self, agent: u32, description: &AgentDescription) -> (u32, usize) {
         let mut allowed = (u32::MAX, 0);
         for (place, (bound, counts)) in self.demand.at_most.iter().zip(&self.together).enumerate() {
-            let there = counts.get(&together(&bound.per, agent, description));
-            let left = bound.count.saturating_sub(there.copied().unwrap_or(0));
-            if left < allowed.0 {
-                allowed = (left, place);
-            }
+            for_each_key(&bound.per, agent, description, |key| {
+                let there = counts.get(&key).copied().unwrap_or(0);
+                let left = bound.count.saturating_sub(there);
+                if left < allowed.0 {
+                    allowed = (left, place);
+                }
+            });
         }
         allowed
     }
@@ -228,18 +230,21 @@ impl Entry {
         description: &AgentDescription,
     ) -> bool {
         let bounds = self.demand.at_most.iter().zip(&self.together);
-        let keys = self.demand.at_most.iter();
-        let keys: Vec<Together> = keys
-            .map(|bound| together(&bound.per, agent, description))
-            .collect();
-        let of = |counts: &BTreeMap<Together, u32>, key| counts.get(key).copied().unwrap_or(0);
-        let mut all = bounds.zip(beside.iter()).zip(&keys);
-        let has_room = all.all(|(((bound, there), beside), key)| {
-            of(there, key).saturating_add(of(beside, key)) < bound.count
-        });
+        let of = |counts: &BTreeMap<Together, u32>, key: &Together| {
+            counts.get(key).copied().unwrap_or(0)
+        };
+        let mut has_room = true;
+        for ((bound, there), beside) in bounds.zip(beside.iter()) {
+            for_each_key(&bound.per, agent, description, |key| {
+                let count = of(there, &key).saturating_add(of(beside, &key));
+                has_room &= count < bound.count;
+            });
+        }
         if has_room {
-            for (counts, key) in beside.iter_mut().zip(keys) {
-                *counts.entry(key).or_default() += 1;
+            for (counts, bound) in beside.iter_mut().zip(&self.demand.at_most) {
+                for_each_key(&bound.per, agent, description, |key| {
+                    *counts.entry(key).or_default() += 1;
+                });
             }
         }
         has_room
@@ -254,12 +259,13 @@ impl Entry {
         after: u32,
     ) {
         for (bound, counts) in self.demand.at_most.iter().zip(&mut self.together) {
-            let key = together(&bound.per, agent, description);
-            let count = counts.entry(key.clone()).or_default();
-            *count = count.saturating_add(after).saturating_sub(before);
-            if *count == 0 {
-                counts.remove(&key);
-            }
+            for_each_key(&bound.per, agent, description, |key| {
+                let count = counts.entry(key.clone()).or_default();
+                *count = count.saturating_add(after).saturating_sub(before);
+                if *count == 0 {
+                    counts.remove(&key);
+                }
+            });
         }
     }
 }
@@ -273,22 +279,29 @@ fn known(least: &Quantities, names: &Names) -> Option<Amounts> {
     Some(amounts)
 }
 
-fn together(key: &Key, agent: u32, description: &AgentDescription) -> Together {
+/// Each of what an agent has the same of as others: of an attribute with several values, all of them.
+fn for_each_key(
+    key: &Key,
+    agent: u32,
+    description: &AgentDescription,
+    mut each: impl FnMut(Together),
+) {
+    let domain = description.domain.as_ref();
     let found = match key {
         Key::Agent => None,
         Key::Host => Some(Together::Text(description.host.clone())),
         Key::Zone => {
-            let domain = description.domain.as_ref();
             domain.map(|domain| Together::Zone(domain.region.clone(), domain.zone.clone()))
         }
-        Key::Region => {
-            let domain = description.domain.as_ref();
-            domain.map(|domain| Together::Text(domain.region.clone()))
-        }
+        Key::Region => domain.map(|domain| Together::Text(domain.region.clone())),
         Key::Attribute(name) => {
-            let value = description.attributes.get(name);
-            value.map(|value| Together::Text(value.as_str().to_owned()))
+            let mut values = description.attributes.values(name);
+            let first = values.next();
+            for value in values {
+                each(Together::Text(value.as_str().to_owned()));
+            }
+            first.map(|value| Together::Text(value.as_str().to_owned()))
         }
     };
-    found.unwrap_or(Together::Agent(agent))
+    each(found.unwrap_or(Together::Agent(agent)));
 }

@@ -146,3 +146,75 @@ fn a_zone_that_is_told_later_counts_from_then() {
         BTreeMap::from([(("web".to_owned(), "A1".to_owned()), 1)])
     );
 }
+
+/// Agents with attributes.
+fn world_of(agents: &[(&str, &str)]) -> World {
+    let mut world = World::new(3);
+    for (id, attributes) in agents {
+        let (description, total) = (described(id, attributes), r(TOTAL));
+        world.allocator.add_agent(&agent(id), &description, &total);
+    }
+    world
+}
+
+fn attribute(name: &str, value: &str) -> Predicate {
+    let name = proffer_model::ResourceName::new(name).expect(name);
+    Predicate::Attribute(
+        name,
+        proffer_model::AttributeValue::new(value).expect(value),
+    )
+}
+
+#[test]
+fn an_attribute_with_several_values_has_each_of_them() {
+    let agents = [
+        ("A1", "rack:a;rack:b"),
+        ("A2", "rack:b"),
+        ("A3", "rack:c"),
+        ("A4", ""),
+    ];
+    let not = |predicate| Predicate::Not(Box::new(predicate));
+    let has = Predicate::Has(proffer_model::ResourceName::new("rack").expect("a name"));
+    for (predicate, passed) in [
+        (attribute("rack", "a"), vec!["A1"]),
+        (attribute("rack", "b"), vec!["A1", "A2"]),
+        (not(attribute("rack", "a")), vec!["A2", "A3", "A4"]),
+        (has, vec!["A1", "A2", "A3"]),
+        (attribute("rack", "z"), vec![]),
+    ] {
+        let mut world = world_of(&agents);
+        world.demand("f", "r", &[wants(9, &[predicate], Some((Key::Agent, 1)))]);
+        let offers = world.changed();
+        let mut on: Vec<&str> = offers.iter().map(|offer| offer.agent.as_str()).collect();
+        on.sort_unstable();
+        assert_eq!(on, passed);
+    }
+}
+
+#[test]
+fn an_agent_in_two_racks_counts_for_both() {
+    let rack = Key::Attribute(proffer_model::ResourceName::new("rack").expect("a name"));
+    for gang in [0, 2] {
+        let mut world = world_of(&[("A1", "rack:a;rack:b"), ("A2", "rack:b"), ("A3", "rack:c")]);
+        let mut wanted = wants(3, &[], Some((rack.clone(), 1)));
+        wanted.gang = gang;
+        let one_of = |agents: &mut World| {
+            agents.demand("f", "r", std::slice::from_ref(&wanted));
+            let offers = agents.changed();
+            let mut on: Vec<String> = offers.iter().map(|o| o.agent.to_string()).collect();
+            on.sort_unstable();
+            on
+        };
+        let on = one_of(&mut world);
+        assert!(on == ["A1", "A3"] || on == ["A2", "A3"], "{on:?}");
+        // Said anew, it is counted anew.
+        assert_eq!(one_of(&mut world), Vec::<String>::new());
+        let (id, path, web) = (framework("f"), role("r"), entry("web"));
+        for of in &on {
+            world.release("f", "r", of, "cpus:1;mem:64");
+            let at = agent(of);
+            world.allocator.count_down(&id, &path, &web, &at, 0, 1);
+        }
+        assert_eq!(world.changed().len(), 2);
+    }
+}
