@@ -69,6 +69,11 @@ impl Recorder {
             Fact::Refused(problem) if problem.is(code::AGENT_CLUSTER_CHANGED) => {
                 tracing::error!(%problem, "the agent and the master do not obey one another");
             }
+            Fact::Gone(problem) => {
+                let why = problem.message.as_str();
+                let hint = problem.hint.as_str();
+                tracing::error!(why, hint, "the agent is marked gone, and ends what it runs");
+            }
             Fact::Refused(problem) => {
                 tracing::info!(%problem, "the link is refused");
             }

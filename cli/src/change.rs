@@ -39,6 +39,8 @@ pub(crate) enum Change {
     ReactivateAgent(v1::ReactivateAgentRequest),
     /// Marks an agent as one that is to be empty.
     DrainAgent(v1::DrainAgentRequest),
+    /// Says that an agent will not come back.
+    MarkAgentGone(v1::MarkAgentGoneRequest),
     /// Ends a task.
     KillTask(v1::KillTaskRequest),
     /// Ends a framework.
@@ -79,6 +81,35 @@ impl Change {
             }
         }
     }
+}
+
+/// Asks the leader something that no other master answers.
+pub(crate) async fn by_leader<T>(
+    args: &ClientArgs,
+    ask: impl AsyncFn(&mut MasterClient) -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    let mut client = MasterClient::connect(args).await?;
+    let first = match ask(&mut client).await {
+        Err(problem) if problem.is(code::MASTER_NOT_LEADING) => problem,
+        answer => return answer,
+    };
+    let finder = args.finder(args.masters()?)?;
+    let looking = async {
+        loop {
+            let found = finder.leader().await;
+            let mut client = MasterClient::new(args.authorized(found.channel.clone())?);
+            match ask(&mut client).await {
+                Err(problem) if problem.is(code::MASTER_NOT_LEADING) => {
+                    finder.failed(&found, &problem);
+                }
+                answer => return answer,
+            }
+        }
+    };
+    let answer = tokio::time::timeout(LEADER_TIMEOUT, looking).await;
+    answer.unwrap_or_else(|_| {
+        Err(first.hint("`proffer masters` says what keeps masters from leading"))
+    })
 }
 
 /// What broke off while it was under way may have been done all the same.

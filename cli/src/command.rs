@@ -16,6 +16,7 @@ use crate::simulate::SimulateVerb;
 use crate::verbs::agent::AgentVerb;
 use crate::verbs::app::AppVerb;
 use crate::verbs::apply::ApplyArgs;
+use crate::verbs::backup::{BackupArgs, RestoreArgs};
 use crate::verbs::list::{AgentsArgs, AppsArgs, FrameworksArgs, TasksArgs};
 use crate::verbs::logs::LogsArgs;
 use crate::verbs::masters::MastersArgs;
@@ -109,6 +110,13 @@ pub(crate) enum Command {
     /// Make, resize and destroy persistent volumes.
     #[command(subcommand, after_help = examples::VOLUME)]
     Volume(VolumeVerb),
+
+    /// Write all that is durable of a cluster into one file.
+    #[command(after_help = examples::BACKUP)]
+    Backup(BackupArgs),
+    /// Make a new store of a backup, or say what one holds.
+    #[command(after_help = examples::RESTORE)]
+    Restore(RestoreArgs),
 
     /// Run the master: offers the agents' resources to frameworks.
     #[command(after_help = examples::MASTER)]
@@ -210,6 +218,8 @@ impl Command {
             Self::Reserve(args) => args.output.output,
             Self::Unreserve(args) => args.output.output,
             Self::Volume(verb) => verb.format(),
+            Self::Backup(args) => args.output.output,
+            Self::Restore(args) => args.output.output,
             Self::Agent(command) => command
                 .verb
                 .as_ref()

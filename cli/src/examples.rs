@@ -157,6 +157,25 @@ Examples:
   proffer volume grow host-7 --id data --by 1024
   proffer volume rm host-7 --id data                    and all that is in it";
 
+/// Below `proffer backup --help`.
+pub(crate) const BACKUP: &str = "\
+Examples:
+  proffer backup cluster.backup
+  proffer backup cluster.backup --force -o json
+  proffer backup - | gpg -e -r ops > cluster.backup.gpg
+
+It holds agents, frameworks and their state, quotas, weights, reservations and volumes, not tasks:
+agents say themselves what they run. Frameworks' state may be secret: the file is its owner's alone.";
+
+/// Below `proffer restore --help`.
+pub(crate) const RESTORE: &str = "\
+Examples:
+  proffer restore cluster.backup --dry-run               says what it holds, and that it is whole
+  proffer restore cluster.backup --store file:/var/lib/proffer/master
+  proffer restore cluster.backup --store zk://zk1:2181,zk2:2181,zk3:2181/proffer
+
+Stop the masters first, and restore where nothing is; start them when it is done.";
+
 /// Below `proffer master --help`.
 pub(crate) const MASTER: &str = "\
 Examples:
@@ -171,7 +190,8 @@ Examples:
   proffer agent show host-7                  what it has, for whom it is reserved, what is used
   proffer agent deactivate host-7            nothing is offered of it any more; what runs goes on
   proffer agent drain host-7 --deadline 2h --wait   its tasks move away; what is left after 2h is killed
-  proffer agent reactivate host-7";
+  proffer agent reactivate host-7
+  proffer agent gone host-7                  it will not come back: its tasks are over, its id is refused";
 
 /// Below `proffer services --help`.
 pub(crate) const SERVICES: &str = "\

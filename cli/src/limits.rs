@@ -16,6 +16,10 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a change waits for a master that leads; then `master.not_leading`.
 pub(crate) const LEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a master may send nothing of a backup; then it counts as not reachable.
+pub(crate) const BACKUP_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Chunks of a backup that wait to be written; its stream pauses at so many.
+pub(crate) const BACKUP_CHUNKS_MAX: usize = 4;
 /// How long `run` and `apply` wait for healthy instances unless `--timeout` says otherwise; then exit code 6.
 pub(crate) const WAIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 /// How often a waiting command looks, at first …

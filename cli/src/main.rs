@@ -134,6 +134,8 @@ async fn run_verb(verb: Command) -> Outcome {
         Command::Reserve(args) => verbs::reserve::reserve(args).await,
         Command::Unreserve(args) => verbs::reserve::unreserve(args).await,
         Command::Volume(verb) => verbs::reserve::volume(verb).await,
+        Command::Backup(args) => verbs::backup::backup(args).await,
+        Command::Restore(args) => verbs::backup::run_restore(args).await,
         Command::Agent(command) => match command.verb {
             Some(verb) => verbs::agent::run(verb).await,
             None => Ok(()),

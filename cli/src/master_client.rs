@@ -170,6 +170,11 @@ impl MasterClient {
         answer(self.operator.watch(asked)).await
     }
 
+    /// All that is durable, as the bytes of a file.
+    pub(crate) async fn backup(&mut self) -> Result<tonic::Streaming<v1::BackupResponse>, Problem> {
+        answer(self.operator.backup(v1::BackupRequest {})).await
+    }
+
     /// Every role that something is known of, and those above them, by path.
     pub(crate) async fn roles(&mut self) -> Result<Vec<v1::Role>, Problem> {
         let mut asked = v1::ListRolesRequest::default();
@@ -227,6 +232,7 @@ impl MasterClient {
             Change::DeactivateAgent(asked) => done(operator.deactivate_agent(asked)).await,
             Change::ReactivateAgent(asked) => done(operator.reactivate_agent(asked)).await,
             Change::DrainAgent(asked) => done(operator.drain_agent(asked)).await,
+            Change::MarkAgentGone(asked) => done(operator.mark_agent_gone(asked)).await,
             Change::KillTask(asked) => done(operator.kill_task(asked)).await,
             Change::TeardownFramework(asked) => done(operator.teardown_framework(asked)).await,
         }

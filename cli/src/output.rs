@@ -283,6 +283,25 @@ fn columns(table: &Table) -> usize {
         .max(20)
 }
 
+/// Asks a person at a terminal; without one nobody has said yes.
+pub(crate) async fn confirm(question: &str) -> Outcome<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    write_progress(&format!("{} [y/N] ", escape::line(question)));
+    // Away from here, so that Ctrl-C is heard.
+    let reading = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = reading.await.map_err(io::Error::other);
+    let answer = answer.flatten().map_err(|error| {
+        let message = format!("the answer cannot be read: {error}");
+        Problem::new(proffer_model::code::FILE_FAILED, message)
+    })?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 /// Whether a person sees standard output directly.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod app;
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod masters;

@@ -29,6 +29,9 @@ pub const BACKUP_CHUNKS_MAX: usize = 4;
 pub const BACKUPS_MAX: usize = 1;
 /// How long whoever fetches a backup may take nothing of it; then it breaks off.
 pub const BACKUP_STALL_MAX: Duration = Duration::from_secs(60);
+/// Of the session with ZooKeeper in which a backup is restored, as masters have it unless they are told otherwise; when it is
+/// lost, the restore must be begun anew.
+pub const RESTORE_SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 /// What is added to the numbers of volumes and to the revisions of frameworks' state when a backup is restored, so that none is
 /// given again that was given after the backup was made.
 pub const RESTORE_NUMBERS_SKIPPED: u64 = 1 << 32;

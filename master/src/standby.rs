@@ -133,6 +133,7 @@ mod tests {
             "DeactivateAgent",
             "ReactivateAgent",
             "DrainAgent",
+            "MarkAgentGone",
             "KillTask",
             "TeardownFramework",
         ];

@@ -541,6 +541,7 @@ async fn operators_set_quota_and_drain_agents_and_refusals_name_the_field() {
     let drain = v1::DrainAgentRequest {
         agent_id,
         deadline_ms: Some(60_000),
+        mark_gone: false,
     };
     operator.drain_agent(drain).await.expect("marked");
     let agents = operator.list_agents(v1::ListAgentsRequest::default()).await;

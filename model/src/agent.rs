@@ -45,6 +45,8 @@ pub struct Drain {
     pub left: Option<std::time::Duration>,
     /// Nothing was left on it: it may be switched off.
     pub is_drained: bool,
+    /// It is gone for good when nothing is left on it.
+    pub marks_gone: bool,
 }
 
 impl FaultDomain {

@@ -95,6 +95,8 @@ codes! {
     AGENT_CLUSTER_CHANGED = "agent.cluster_changed", Conflict;
     /// The agent's id is in use by another host, or it was offered another one.
     AGENT_REFUSED = "agent.refused", Conflict;
+    /// An operator has said that the agent is gone; its id is never used again.
+    AGENT_GONE = "agent.gone", Conflict;
     /// There is no such agent.
     AGENT_UNKNOWN = "agent.unknown", NotFound;
     /// The agent is not connected.

@@ -91,6 +91,18 @@ pub enum Operation {
         /// Its id.
         agent: AgentId,
     },
+    /// An agent will not come back: nothing of it is left but its id, which is refused.
+    MarkGone {
+        /// Its id.
+        agent: AgentId,
+        /// Since when, wall milliseconds.
+        since_wall_ms: u64,
+    },
+    /// An agent that is gone or unreachable is known no more.
+    ForgetAgent {
+        /// Its id.
+        agent: AgentId,
+    },
     /// What a role is guaranteed and limited to, with all beneath it.
     SetQuota {
         /// Which.
@@ -122,6 +134,8 @@ pub enum Operation {
 pub struct Registry {
     /// Agents, by id.
     pub agents: BTreeMap<AgentId, AgentEntry>,
+    /// Agents that an operator has marked gone, with the wall milliseconds since then; the longest gone are forgotten.
+    pub gone: BTreeMap<AgentId, u64>,
     /// Frameworks, by id.
     pub frameworks: BTreeMap<FrameworkId, FrameworkEntry>,
     /// The ids of completed frameworks with the order of their completion; the oldest are forgotten.
@@ -220,6 +234,9 @@ pub struct StateEntry {
 /// How many completed frameworks are remembered, so that their ids are refused (Mesos: 50, in memory only).
 pub const COMPLETED_FRAMEWORKS_MAX: usize = 10_000;
 
+/// How many agents that are gone are remembered, so that their ids are refused (as Mesos does).
+pub const GONE_AGENTS_MAX: usize = 102_400;
+
 impl Registry {
     /// Applies one operation. Those about something unknown change nothing.
     pub fn apply(&mut self, operation: &Operation) {
@@ -253,6 +270,14 @@ impl Registry {
                 entry.is_deactivated = false;
                 entry.drain = None;
             }),
+            Operation::MarkGone {
+                agent,
+                since_wall_ms,
+            } => self.mark_gone(agent, *since_wall_ms),
+            Operation::ForgetAgent { agent } => {
+                self.agents.remove(agent);
+                self.gone.remove(agent);
+            }
             Operation::SetQuota { role, quota } => {
                 self.quotas.insert(role.clone(), quota.clone());
             }
@@ -271,22 +296,24 @@ impl Registry {
                 framework,
                 key,
                 value,
-            } => {
-                if let Some(entry) = self.frameworks.get_mut(framework) {
-                    entry.revision += 1;
-                    let stored = StateEntry {
-                        value: value.clone(),
-                        version: entry.revision,
-                    };
-                    entry.state.insert(key.clone(), stored);
-                }
-            }
+            } => self.put_state(framework, key, value),
             Operation::DeleteState { framework, key } => {
                 if let Some(entry) = self.frameworks.get_mut(framework) {
                     entry.revision += 1;
                     entry.state.remove(key);
                 }
             }
+        }
+    }
+
+    fn put_state(&mut self, framework: &FrameworkId, key: &StateKey, value: &Arc<[u8]>) {
+        if let Some(entry) = self.frameworks.get_mut(framework) {
+            entry.revision += 1;
+            let stored = StateEntry {
+                value: Arc::clone(value),
+                version: entry.revision,
+            };
+            entry.state.insert(key.clone(), stored);
         }
     }
 
@@ -313,6 +340,17 @@ impl Registry {
     fn change_agent(&mut self, agent: &AgentId, change: impl FnOnce(&mut AgentEntry)) {
         if let Some(entry) = self.agents.get_mut(agent) {
             change(entry);
+        }
+    }
+
+    fn mark_gone(&mut self, agent: &AgentId, since_wall_ms: u64) {
+        self.agents.remove(agent);
+        self.gone.insert(agent.clone(), since_wall_ms);
+        if self.gone.len() > GONE_AGENTS_MAX {
+            let longest = self.gone.iter().min_by_key(|(_, since)| **since);
+            if let Some(longest) = longest.map(|(id, _)| id.clone()) {
+                self.gone.remove(&longest);
+            }
         }
     }
 

@@ -326,6 +326,8 @@ pub enum Reason {
     VolumeFailed,
     /// What it needs in its sandbox could not be fetched.
     FetchFailed,
+    /// An operator has said that its agent is gone.
+    AgentGone,
 }
 
 impl fmt::Display for Reason {
@@ -351,9 +353,10 @@ impl fmt::Display for Reason {
             Self::ExecutorEnded => "executor_ended",
             Self::GroupEnded => "group_ended",
             Self::VolumeFailed => "volume_failed",
+            Self::FetchFailed => "fetch_failed",
+            Self::AgentGone => "agent_gone",
         })
     }
-            Self::FetchFailed => "fetch_failed",
 }
 
 /// How a process ended.

@@ -12,7 +12,8 @@ use prost::Message;
 
 use crate::limits::STORE_SCHEMA;
 use crate::record::{
-    decode_registry, encode_admission, encode_set_quota, encode_set_weight, encode_snapshot_agent,
+    decode_registry, encode_admission, encode_mark_gone, encode_set_quota, encode_set_weight,
+    encode_snapshot_agent,
 };
 use crate::store::v1;
 
@@ -48,6 +49,8 @@ pub struct BackupCounts {
     pub quotas: u64,
     /// Roles with a weight.
     pub weights: u64,
+    /// Agents that are gone.
+    pub gone: u64,
 }
 
 impl BackupCounts {
@@ -61,6 +64,7 @@ impl BackupCounts {
             completed: count(registry.completed.len()),
             quotas: count(registry.quotas.len()),
             weights: count(registry.weights.len()),
+            gone: count(registry.gone.len()),
         }
     }
 
@@ -73,6 +77,7 @@ impl BackupCounts {
             self.completed,
             self.quotas,
             self.weights,
+            self.gone,
         ]
         .into_iter()
         .fold(0, u64::saturating_add)
@@ -95,6 +100,7 @@ pub fn encode_backup_head(head: &BackupHead) -> Vec<u8> {
             completed: counts.completed,
             quotas: counts.quotas,
             weights: counts.weights,
+            gone: counts.gone,
         }),
     }
     .encode_to_vec()
@@ -118,6 +124,7 @@ pub fn decode_backup_head(bytes: &[u8]) -> Result<BackupHead, Problem> {
             completed: counts.completed,
             quotas: counts.quotas,
             weights: counts.weights,
+            gone: counts.gone,
         },
     })
 }
@@ -162,6 +169,9 @@ pub fn encode_backup_pieces<E>(
     }
     for of_role in &registry.weights {
         piece.add(encode_set_weight(of_role), |snapshot| &mut snapshot.weights)?;
+    }
+    for gone in &registry.gone {
+        piece.add(encode_mark_gone(gone), |snapshot| &mut snapshot.gone)?;
     }
     piece.hand_over()
 }
@@ -278,7 +288,8 @@ pub fn decode_backup_piece(bytes: &[u8], registry: &mut Registry) -> Result<(), 
     add_all(&mut registry.agents, piece.agents, "agents")?;
     add_all(&mut registry.completed, piece.completed, "completed")?;
     add_all(&mut registry.quotas, piece.quotas, "quotas")?;
-    add_all(&mut registry.weights, piece.weights, "weights")
+    add_all(&mut registry.weights, piece.weights, "weights")?;
+    add_all(&mut registry.gone, piece.gone, "gone")
 }
 
 /// What a piece says that it has.
@@ -291,6 +302,7 @@ fn counts_of(snapshot: &v1::Snapshot) -> BackupCounts {
         completed: count(snapshot.completed.len()),
         quotas: count(snapshot.quotas.len()),
         weights: count(snapshot.weights.len()),
+        gone: count(snapshot.gone.len()),
     }
 }
 

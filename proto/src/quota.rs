@@ -46,6 +46,7 @@ pub fn encode_drain(drain: &Drain) -> v1::Drain {
         left_ms: drain.left.map(encode_duration),
         drained: drain.is_drained,
         ends_wall_ms: None,
+        mark_gone: drain.marks_gone,
     }
 }
 
@@ -57,6 +58,7 @@ pub(crate) fn decode_drain(drain: v1::Drain) -> Result<Drain, Problem> {
         // Records of the version before did not say: all of it.
         left: decode_deadline(drain.left_ms.or(drain.deadline_ms))?,
         is_drained: drain.drained,
+        marks_gone: drain.mark_gone,
     })
 }
 

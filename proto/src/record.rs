@@ -12,8 +12,8 @@ use proffer_model::registry::{
     AgentEntry, FrameworkEntry, Operation, Registry, StateEntry, VolumeNumbers,
 };
 use proffer_model::{
-    AgentId, Epoch, FrameworkDescription, FrameworkId, Principal, Problem, Quota, Resources, Role,
-    StateKey, Weight, code,
+    AgentId, Drain, Epoch, FrameworkDescription, FrameworkId, Principal, Problem, Quota, Resources,
+    Role, StateKey, Weight, code,
 };
 use prost::Message;
 
@@ -66,6 +66,7 @@ pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
         completed_count: registry.completed_count,
         quotas: registry.quotas.iter().map(encode_set_quota).collect(),
         weights: registry.weights.iter().map(encode_set_weight).collect(),
+        gone: registry.gone.iter().map(encode_mark_gone).collect(),
     };
     snapshot.encode_to_vec()
 }
@@ -120,6 +121,11 @@ pub(crate) fn decode_registry(snapshot: v1::Snapshot) -> Result<Registry, Proble
         let (role, weight) = decode_set_weight(&set)
             .map_err(|problem| problem.within(format_args!("weights[{i}]")))?;
         registry.weights.insert(role, weight);
+    }
+    for (i, mark) in snapshot.gone.into_iter().enumerate() {
+        let id = decode_id(&mark.agent_id, "agent_id")
+            .map_err(|problem| problem.within(format_args!("gone[{i}]")))?;
+        registry.gone.insert(id, mark.since_wall_ms);
     }
     Ok(registry)
 }
@@ -198,13 +204,18 @@ fn encode_record(operation: &Operation) -> v1::Record {
             let agent_id = agent.to_string();
             WireOperation::DeactivateAgent(v1::DeactivateAgent { agent_id })
         }
-        Operation::DrainAgent { agent, drain } => WireOperation::DrainAgent(v1::DrainAgent {
-            agent_id: agent.to_string(),
-            drain: Some(encode_drain(drain)),
-        }),
+        Operation::DrainAgent { agent, drain } => encode_drain_agent(agent, drain),
         Operation::ReactivateAgent { agent } => {
             let agent_id = agent.to_string();
             WireOperation::ReactivateAgent(v1::ReactivateAgent { agent_id })
+        }
+        Operation::MarkGone {
+            agent,
+            since_wall_ms,
+        } => WireOperation::MarkGone(encode_mark_gone((agent, since_wall_ms))),
+        Operation::ForgetAgent { agent } => {
+            let agent_id = agent.to_string();
+            WireOperation::ForgetAgent(v1::ForgetAgent { agent_id })
         }
         Operation::SetQuota { role, quota } => {
             WireOperation::SetQuota(encode_set_quota((role, quota)))
@@ -225,6 +236,13 @@ fn encode_record(operation: &Operation) -> v1::Record {
         schema: STORE_SCHEMA,
         operation: Some(operation),
     }
+}
+
+fn encode_drain_agent(agent: &AgentId, drain: &Drain) -> WireOperation {
+    WireOperation::DrainAgent(v1::DrainAgent {
+        agent_id: agent.to_string(),
+        drain: Some(encode_drain(drain)),
+    })
 }
 
 fn encode_put_state(framework: &FrameworkId, key: &StateKey, value: &[u8]) -> WireOperation {
@@ -250,6 +268,13 @@ fn encode_conversion(agent: &AgentId, from: &Resources, to: &Resources) -> WireO
     })
 }
 
+pub(crate) fn encode_mark_gone((agent, since_wall_ms): (&AgentId, &u64)) -> v1::MarkGone {
+    v1::MarkGone {
+        agent_id: agent.to_string(),
+        since_wall_ms: *since_wall_ms,
+    }
+}
+
 pub(crate) fn encode_set_quota((role, quota): (&Role, &Quota)) -> v1::SetQuota {
     v1::SetQuota {
         role: role.to_string(),
@@ -272,19 +297,12 @@ fn decode_record(record: v1::Record) -> Result<Operation, Problem> {
     let (field, decoded) = match operation {
         WireOperation::AdmitAgent(admit) => ("admit_agent", decode_admit_agent(admit)),
         WireOperation::MarkUnreachable(mark) => {
-            let since_wall_ms = mark.since_wall_ms;
-            let agent = decode_id(&mark.agent_id, "agent_id");
-            let operation = agent.map(|agent| Operation::MarkUnreachable {
-                agent,
-                since_wall_ms,
-            });
-            ("mark_unreachable", operation)
+            ("mark_unreachable", decode_mark_unreachable(&mark))
         }
-        WireOperation::MarkReachable(mark) => {
-            let agent = decode_id(&mark.agent_id, "agent_id");
-            let operation = agent.map(|agent| Operation::MarkReachable { agent });
-            ("mark_reachable", operation)
-        }
+        WireOperation::MarkReachable(mark) => (
+            "mark_reachable",
+            of_agent(&mark.agent_id, |agent| Operation::MarkReachable { agent }),
+        ),
         WireOperation::AdmitFramework(admit) => ("admit_framework", decode_admit_framework(admit)),
         WireOperation::CompleteFramework(complete) => {
             let framework = decode_id(&complete.framework_id, "framework_id");
@@ -294,17 +312,24 @@ fn decode_record(record: v1::Record) -> Result<Operation, Problem> {
         WireOperation::PutState(put) => ("put_state", decode_put_state(put)),
         WireOperation::DeleteState(delete) => ("delete_state", decode_delete_state(delete)),
         WireOperation::ConvertAgent(convert) => ("convert_agent", decode_conversion(convert)),
-        WireOperation::DeactivateAgent(deactivate) => {
-            let agent = decode_id(&deactivate.agent_id, "agent_id");
-            let operation = agent.map(|agent| Operation::DeactivateAgent { agent });
-            ("deactivate_agent", operation)
-        }
+        WireOperation::DeactivateAgent(deactivate) => (
+            "deactivate_agent",
+            of_agent(&deactivate.agent_id, |agent| Operation::DeactivateAgent {
+                agent,
+            }),
+        ),
         WireOperation::DrainAgent(drain) => ("drain_agent", decode_drain_agent(drain)),
-        WireOperation::ReactivateAgent(reactivate) => {
-            let agent = decode_id(&reactivate.agent_id, "agent_id");
-            let operation = agent.map(|agent| Operation::ReactivateAgent { agent });
-            ("reactivate_agent", operation)
-        }
+        WireOperation::ReactivateAgent(reactivate) => (
+            "reactivate_agent",
+            of_agent(&reactivate.agent_id, |agent| Operation::ReactivateAgent {
+                agent,
+            }),
+        ),
+        WireOperation::MarkGone(mark) => ("mark_gone", decode_mark_gone(&mark)),
+        WireOperation::ForgetAgent(forget) => (
+            "forget_agent",
+            of_agent(&forget.agent_id, |agent| Operation::ForgetAgent { agent }),
+        ),
         WireOperation::SetQuota(set) => {
             let set = decode_set_quota(set);
             let operation = set.map(|(role, quota)| Operation::SetQuota { role, quota });
@@ -333,6 +358,26 @@ fn decode_record(record: v1::Record) -> Result<Operation, Problem> {
     decoded
         .map_err(|problem| problem.within(field))
         .map_err(as_store_problem)
+}
+
+fn of_agent(id: &str, operation: impl FnOnce(AgentId) -> Operation) -> Result<Operation, Problem> {
+    decode_id(id, "agent_id").map(operation)
+}
+
+fn decode_mark_unreachable(mark: &v1::MarkUnreachable) -> Result<Operation, Problem> {
+    let since_wall_ms = mark.since_wall_ms;
+    of_agent(&mark.agent_id, |agent| Operation::MarkUnreachable {
+        agent,
+        since_wall_ms,
+    })
+}
+
+fn decode_mark_gone(mark: &v1::MarkGone) -> Result<Operation, Problem> {
+    let since_wall_ms = mark.since_wall_ms;
+    of_agent(&mark.agent_id, |agent| Operation::MarkGone {
+        agent,
+        since_wall_ms,
+    })
 }
 
 fn decode_admit_framework(admit: v1::AdmitFramework) -> Result<Operation, Problem> {

@@ -273,6 +273,7 @@ pub fn encode_reason(reason: Reason) -> v1::Reason {
         Reason::GroupEnded => v1::Reason::GroupEnded,
         Reason::VolumeFailed => v1::Reason::VolumeFailed,
         Reason::FetchFailed => v1::Reason::FetchFailed,
+        Reason::AgentGone => v1::Reason::AgentGone,
     }
 }
 
@@ -300,8 +301,9 @@ pub fn decode_reason(number: i32, field: &str) -> Result<Reason, Problem> {
         v1::Reason::ExecutorEnded => Reason::ExecutorEnded,
         v1::Reason::GroupEnded => Reason::GroupEnded,
         v1::Reason::VolumeFailed => Reason::VolumeFailed,
-    })
         v1::Reason::FetchFailed => Reason::FetchFailed,
+        v1::Reason::AgentGone => Reason::AgentGone,
+    })
 }
 
 /// A port for the wire.

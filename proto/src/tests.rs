@@ -1,5 +1,6 @@
 //! Every value of the model survives the wire, no bytes break a decoder, and bad input is named by code and field.
 
+mod decisions;
 mod given;
 mod kept;
 mod old;

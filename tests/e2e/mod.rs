@@ -1,11 +1,13 @@
 //! Whole clusters of real processes, real HAProxy, real tasks.
 
+mod backup;
 mod bad_input;
 mod containers;
 mod dev;
 mod drains;
 mod failover;
 mod frameworks;
+mod gone;
 mod guide;
 mod mesos;
 mod mesos_tasks;

@@ -115,10 +115,12 @@ impl World {
                     1 => OperatorCall::DrainAgent {
                         agent,
                         deadline: None,
+                        marks_gone: false,
                     },
                     _ => OperatorCall::DrainAgent {
                         agent,
                         deadline: Some(Duration::from_secs(seconds)),
+                        marks_gone: false,
                     },
                 });
             }
@@ -192,6 +194,7 @@ impl World {
         if let OperatorCall::DrainAgent {
             agent,
             deadline: Some(deadline),
+            ..
         } = &call
         {
             let ns = u64::try_from(deadline.as_nanos()).expect("small");

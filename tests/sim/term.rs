@@ -330,12 +330,20 @@ impl World {
                 generation,
                 call,
             },
-            Asked::Operator(OperatorCall::DrainAgent { agent, deadline }) if is_hurried => {
+            Asked::Operator(OperatorCall::DrainAgent {
+                agent,
+                deadline,
+                marks_gone,
+            }) if is_hurried => {
                 let deadline = deadline.map(|deadline| deadline / 10);
                 Event::OperatorRequested {
                     request,
                     principal,
-                    call: OperatorCall::DrainAgent { agent, deadline },
+                    call: OperatorCall::DrainAgent {
+                        agent,
+                        deadline,
+                        marks_gone,
+                    },
                 }
             }
             Asked::Operator(call) => Event::OperatorRequested {

@@ -50,6 +50,8 @@ pub struct Core {
     pub(crate) live_executors: BTreeMap<(FrameworkId, ExecutorId), RunId>,
     /// While a group is being ended.
     pub(crate) is_group_ending: bool,
+    /// A master has said that an operator has marked it gone.
+    pub(crate) is_gone: bool,
     /// Held by tasks and executors that have not ended.
     pub(crate) used: Resources,
     /// Runs whose checkpoint is being written, in order.
@@ -77,6 +79,7 @@ impl Core {
             executors: BTreeMap::new(),
             live_executors: BTreeMap::new(),
             is_group_ending: false,
+            is_gone: false,
             used: Resources::new(),
             recording: VecDeque::new(),
             garbage: VecDeque::new(),

@@ -250,6 +250,8 @@ pub enum Fact {
     },
     /// A master does not want this agent, or this agent does not obey that master. Its tasks run on.
     Refused(Problem),
+    /// An operator has said that this agent is gone: what it runs is ended.
+    Gone(Problem),
     /// The leader was silent too long.
     LinkSilent,
     /// A launch was not new.

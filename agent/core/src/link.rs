@@ -2,19 +2,22 @@
 //!
 //! Fencing: an epoch smaller than one obeyed before is refused, a greater one is made durable before anything is done
 //! under it (checkpoints are in order, and every deed waits for a later one), another cluster is never obeyed. Whatever a
-//! master says, tasks run on.
+//! master says, tasks run on; but for one thing: that an operator has marked this agent gone. Then its tasks are over for
+//! everybody else, and it ends them.
 
 use std::time::Duration;
 
 use proffer_model::link::{AgentExecutor, AgentTask, Hello, ToAgent, ToMaster};
 use proffer_model::{
-    AgentId, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Status, TaskId, Time, code,
+    AgentId, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Reason, Status, TaskId, Time,
+    code,
 };
 
 use crate::core::Core;
 use crate::effect::{After, Change, Effect, Effects, Entry, Fact};
 use crate::event::{Identity, LinkId, RunId, TimerKey};
 use crate::limits::{HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX};
+use crate::tasks::Phase;
 use crate::updates::Acknowledged;
 
 /// The one connection.
@@ -96,6 +99,9 @@ impl Core {
         };
         link.heard = now;
         match message {
+            ToAgent::Refused(problem) if problem.is(code::AGENT_GONE) => {
+                self.on_gone(now, problem, effects);
+            }
             ToAgent::Refused(problem) => self.refuse(problem, effects),
             ToAgent::Welcome {
                 agent,
@@ -216,6 +222,29 @@ impl Core {
         });
         self.refuse(problem, effects);
         false
+    }
+
+    /// Ends everything that runs, each task within its own grace. The link is tried again all the same: the id may be
+    /// forgotten one day.
+    fn on_gone(&mut self, now: Time, problem: Problem, effects: &mut Effects) {
+        if std::mem::replace(&mut self.is_gone, true) {
+            self.refuse(problem, effects);
+            return;
+        }
+        effects.push(Effect::Record(Fact::Gone(problem)));
+        self.close_link(effects);
+        let tasks = self.tasks.iter();
+        let tasks = tasks.filter(|(_, task)| task.phase != Phase::Ended);
+        let tasks: Vec<(RunId, Duration)> = tasks
+            .map(|(run, task)| (*run, task.spec.kill_grace))
+            .collect();
+        for (run, grace) in tasks {
+            self.ask_kill(now, run, grace, Reason::AgentGone, "", effects);
+        }
+        let executors: Vec<RunId> = self.live_executors.values().copied().collect();
+        for run in executors {
+            self.end_executor(now, run, Reason::AgentGone, effects);
+        }
     }
 
     /// Ends the link; tasks run on.

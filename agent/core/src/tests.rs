@@ -3,6 +3,7 @@
 
 mod checks;
 mod executors;
+mod gone;
 mod groups;
 mod recovery;
 

@@ -257,7 +257,7 @@ impl Machine {
                 self.is_registered = true;
                 self.shared.registered(true);
             }
-            Fact::Refused(problem) => self.shared.refused(problem),
+            Fact::Refused(problem) | Fact::Gone(problem) => self.shared.refused(problem),
             Fact::StatusesResent { count } => self.shared.counts.resent(count),
             Fact::Registered { .. }
             | Fact::Task(_)

@@ -1,4 +1,4 @@
-//! `proffer agent show|deactivate|reactivate|drain AGENT`: one agent, and taking it out of use.
+//! `proffer agent show|deactivate|reactivate|drain|gone AGENT`: one agent, and taking it out of use.
 //!
 //! The master decides; here an agent is found by what people call it, and shown as it stands afterwards.
 
@@ -17,7 +17,7 @@ use crate::escape;
 use crate::exit::Outcome;
 use crate::inventory::Inventory;
 use crate::master_client::MasterClient;
-use crate::output::{Column, Format, OutputArgs, Progress, Rows, terminal_width};
+use crate::output::{Column, Format, OutputArgs, Progress, Rows, confirm, terminal_width};
 use crate::task;
 use crate::units::{count_of, key_of, number_of_milli};
 use crate::verbs::list::{agent_domain, agent_json, agent_rows, agent_state};
@@ -35,6 +35,19 @@ pub(crate) enum AgentVerb {
     /// Empty an agent: nothing is offered of it any more, and its frameworks are asked to move their tasks. Only a deadline
     /// kills what is left. It stays drained until it is reactivated.
     Drain(DrainArgs),
+    /// Say that an agent will not come back: its tasks are over, its reservations and volumes are no more, its id is refused.
+    /// Cannot be undone.
+    Gone(GoneArgs),
+}
+
+/// Which agent, and that this is meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GoneArgs {
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    agent: AgentArgs,
 }
 
 /// Which agent.
@@ -54,6 +67,9 @@ pub(crate) struct DrainArgs {
     /// Kill what is left there after this time, such as 2h, each task with its own grace. Without it nothing is ever killed.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     deadline: Option<Duration>,
+    /// Mark it gone when nothing is left there: its reservations and volumes are no more, its id is refused.
+    #[arg(long)]
+    mark_gone: bool,
     /// Wait until nothing is left there. Ctrl-C ends the waiting, not the drain.
     #[arg(long)]
     wait: bool,
@@ -74,6 +90,7 @@ impl AgentVerb {
         match self {
             Self::Show(args) | Self::Deactivate(args) | Self::Reactivate(args) => args,
             Self::Drain(args) => &args.agent,
+            Self::Gone(args) => &args.agent,
         }
     }
 }
@@ -86,9 +103,12 @@ pub(crate) async fn run(verb: AgentVerb) -> Outcome {
         client,
     } = verb.agent();
     let found = find(client, agent).await?;
+    if let AgentVerb::Gone(args) = &verb {
+        return gone(found, args, client, *output).await;
+    }
     let agent_id = found.id.clone();
     let change = match &verb {
-        AgentVerb::Show(_) => return show(&found, *output),
+        AgentVerb::Show(_) | AgentVerb::Gone(_) => return show(&found, *output),
         AgentVerb::Deactivate(_) => {
             Change::DeactivateAgent(v1::DeactivateAgentRequest { agent_id })
         }
@@ -98,10 +118,17 @@ pub(crate) async fn run(verb: AgentVerb) -> Outcome {
         AgentVerb::Drain(args) => Change::DrainAgent(v1::DrainAgentRequest {
             agent_id,
             deadline_ms: args.deadline.map(milliseconds),
+            mark_gone: args.mark_gone,
         }),
     };
     let mut master = change.make(client).await?;
-    let mut after = one_of(master.agents().await?, &found.id)?;
+    let left = master.agents().await?;
+    let marks_gone = matches!(&verb, AgentVerb::Drain(args) if args.mark_gone);
+    if marks_gone && !left.iter().any(|agent| agent.id == found.id) {
+        // Nothing was there to be moved.
+        return show_gone(&found, *output);
+    }
+    let mut after = one_of(left, &found.id)?;
     let mut progress = Progress::new();
     if after.tasks > 0 {
         let tasks = count_of(after.tasks, "task");
@@ -118,25 +145,66 @@ pub(crate) async fn run(verb: AgentVerb) -> Outcome {
                     "{tasks} there: their frameworks are asked to move them; without a deadline nothing is ever killed"
                 ),
             }),
-            AgentVerb::Show(_) | AgentVerb::Reactivate(_) => {}
+            AgentVerb::Show(_) | AgentVerb::Reactivate(_) | AgentVerb::Gone(_) => {}
         }
     }
     if let AgentVerb::Drain(args) = &verb
         && args.wait
     {
-        after = until_drained(client, after, args.timeout, &mut progress).await?;
+        let waited = until_drained(client, after, args, &mut progress).await?;
+        match waited {
+            Some(drained) => after = drained,
+            None => return show_gone(&found, *output),
+        }
     }
     let rows = || agent_rows(std::slice::from_ref(&after));
     output.output.show(&agent_json(&after), rows)
 }
 
-/// Waits until nothing is left on an agent, and returns it. While nobody leads it waits on.
+/// Asks on a terminal whether that is meant, and marks it gone.
+async fn gone(
+    found: v1::Agent,
+    args: &GoneArgs,
+    client: &ClientArgs,
+    output: OutputArgs,
+) -> Outcome {
+    let question = format!(
+        "Agent {} of host {} will not come back, and {} there are over? Its reservations and volumes are no more.",
+        found.id,
+        found.host,
+        count_of(found.tasks, "task")
+    );
+    if !args.yes && !confirm(&question).await? {
+        let message = "nothing was changed";
+        return Err(Problem::new(code::FIELD_MISSING, message)
+            .field("yes")
+            .hint("say --yes when it is meant")
+            .into());
+    }
+    let agent_id = found.id.clone();
+    let mark = Change::MarkAgentGone(v1::MarkAgentGoneRequest { agent_id });
+    mark.make(client).await?;
+    show_gone(&found, output)
+}
+
+fn show_gone(agent: &v1::Agent, output: OutputArgs) -> Outcome {
+    let value = json!({ "id": agent.id, "host": agent.host, "gone": true });
+    output.output.show_text(&value, || {
+        format!(
+            "agent {} is gone; if {} is to join again, remove the agent's work directory first",
+            agent.id,
+            escape::line(&agent.host)
+        )
+    })
+}
+
+/// Waits until nothing is left on an agent, and returns it; none when it is marked gone then. While nobody leads it waits on.
 async fn until_drained(
     client: &ClientArgs,
     mut agent: v1::Agent,
-    timeout: Option<Duration>,
+    args: &DrainArgs,
     progress: &mut Progress,
-) -> Outcome<v1::Agent> {
+) -> Outcome<Option<v1::Agent>> {
     let (start, mut pause) = (Instant::now(), Pause::new());
     loop {
         let drain = agent.drain.ok_or_else(|| {
@@ -148,7 +216,7 @@ async fn until_drained(
         })?;
         if drain.drained {
             progress.clear();
-            return Ok(agent);
+            return Ok(Some(agent));
         }
         let state = match agent.tasks {
             0 => "no task runs there; what ended is not acknowledged yet".to_owned(),
@@ -156,7 +224,7 @@ async fn until_drained(
         };
         let text = format!("{}: {}, {state}", agent.host, agent_state(&agent));
         progress.update(&text);
-        if let Some(timeout) = timeout.filter(|timeout| start.elapsed() >= *timeout) {
+        if let Some(timeout) = args.timeout.filter(|timeout| start.elapsed() >= *timeout) {
             let message = format!("{text}, after {}", format_duration(timeout));
             return Err(Problem::new(code::WAIT_TIMED_OUT, message)
                 .hint("the drain goes on; `proffer agents` shows how far it is")
@@ -165,6 +233,10 @@ async fn until_drained(
         pause.next().await;
         match find(client, &agent.id).await {
             Ok(found) => agent = found,
+            Err(problem) if args.mark_gone && problem.is(code::AGENT_UNKNOWN) => {
+                progress.clear();
+                return Ok(None);
+            }
             Err(problem) if problem.kind == Kind::Unavailable => {
                 progress.update(&format!("{}: {}", agent.host, problem.message));
             }

@@ -140,6 +140,7 @@ fn change_json(change: &Change) -> Value {
         Change::Agent(agent) => ("agent", agent_json(agent)),
         Change::Framework(framework) => ("framework", framework_json(framework)),
         Change::FrameworkGone(id) => ("framework_gone", json!({ "id": id })),
+        Change::AgentGone(id) => ("agent_gone", json!({ "id": id })),
         Change::Task(task) => ("task", task_json(task)),
         Change::TaskGone(gone) => {
             let (id, framework_id) = (&gone.task_id, &gone.framework_id);
@@ -192,6 +193,7 @@ fn line(change: &Change) -> String {
             )
         }
         Change::FrameworkGone(id) => format!("framework {id} is over"),
+        Change::AgentGone(id) => format!("agent {id} is gone"),
         Change::Task(task) => {
             let status = task.status.clone().unwrap_or_default();
             let state = task::state_word(status.state());

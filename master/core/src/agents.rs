@@ -170,10 +170,12 @@ impl Core {
                 agent: hello.agent.clone(),
                 problem: problem.clone(),
             });
+            // What it is refused for may not be durable yet.
+            let after = self.turn.after_everything();
             self.turn.push(Effect::SendLink {
                 link,
                 message: ToAgent::Refused(problem),
-                after: After::Nothing,
+                after,
             });
             self.end_link(link);
             return false;
@@ -412,6 +414,9 @@ impl Core {
     }
 
     fn judge_hello(&self, hello: &Hello) -> Result<(), Problem> {
+        if let Some(agent) = &hello.agent {
+            self.judge_gone(agent)?;
+        }
         if let Some(cluster) = &hello.cluster
             && *cluster != self.cluster
         {
@@ -472,7 +477,8 @@ impl Core {
     fn fresh_agent_id(&mut self) -> AgentId {
         loop {
             let id = self.ids.agent();
-            if !self.agents.by_id.contains_key(&id) {
+            let is_gone = self.registry.gone.contains_key(&id);
+            if !is_gone && !self.agents.by_id.contains_key(&id) {
                 return id;
             }
         }
@@ -575,7 +581,7 @@ impl Core {
         }
     }
 
-    fn end_link(&mut self, link: LinkId) {
+    pub(crate) fn end_link(&mut self, link: LinkId) {
         self.agents.closing.insert(link);
         self.turn.push(Effect::CloseLink { link });
     }

@@ -246,6 +246,7 @@ impl Core {
         let beat = self.turn.now.after(self.config.heartbeat_interval).mono_ns;
         self.set_timer_at(TimerKey::Silence, beat);
         self.set_beat_timer();
+        self.set_forget_timer();
     }
 
     /// Says to some of the sessions and links that the master is there; the others have their turn before the interval is
@@ -276,6 +277,7 @@ impl Core {
             TimerKey::Snapshots => self.continue_snapshots(),
             TimerKey::Watches => self.continue_watches(),
             TimerKey::Questions => self.continue_questions(),
+            TimerKey::Forget => self.on_forget(),
         }
     }
 }

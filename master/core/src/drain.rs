@@ -52,11 +52,21 @@ impl Core {
         &mut self,
         agent: &AgentId,
         deadline: Option<Duration>,
+        marks_gone: bool,
     ) -> Result<(), Problem> {
+        if marks_gone && self.registry.gone.contains_key(agent) {
+            return Ok(());
+        }
         self.check_store_keeps_up()?;
         let before = self.agent_entry(agent)?.drain;
+        let is_drained = before.is_some_and(|drain| drain.is_drained);
+        if is_drained && marks_gone {
+            self.lose_for_good(agent);
+            return Ok(());
+        }
         let is_the_same = before.is_some_and(|drain| {
-            drain.is_drained || (drain.deadline.is_none() && deadline.is_none())
+            let has_none = drain.deadline.is_none() && deadline.is_none();
+            drain.is_drained || (has_none && drain.marks_gone == marks_gone)
         });
         if is_the_same {
             return Ok(());
@@ -66,6 +76,7 @@ impl Core {
             deadline,
             left: deadline,
             is_drained: false,
+            marks_gone,
         };
         self.keep_drain(agent, drain);
         self.begin_drain(agent.clone(), &drain);
@@ -74,6 +85,11 @@ impl Core {
         let after = self.turn.after_everything();
         self.reclaim_drained(agent, after);
         Ok(())
+    }
+
+    /// An agent that is gone is not drained any more.
+    pub(crate) fn drop_drain(&mut self, agent: &AgentId) {
+        self.drains.under_way.remove(agent);
     }
 
     /// An agent is not to be empty any more.
@@ -125,7 +141,11 @@ impl Core {
                     ..drain
                 };
                 self.keep_drain(&agent, drain);
-                self.turn.record(Fact::AgentDrained { agent });
+                let drained = agent.clone();
+                self.turn.record(Fact::AgentDrained { agent: drained });
+                if drain.marks_gone {
+                    self.lose_for_good(&agent);
+                }
             }
         }
     }

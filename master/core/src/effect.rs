@@ -266,6 +266,18 @@ pub enum Fact {
         /// Which.
         agent: AgentId,
     },
+    /// An operator has said that an agent is gone.
+    AgentGone {
+        /// Which.
+        agent: AgentId,
+        /// How many of its tasks have ended by it.
+        tasks: u64,
+    },
+    /// An agent was unreachable for so long that it is known no more.
+    AgentForgotten {
+        /// Which.
+        agent: AgentId,
+    },
     /// Agents fell silent together, so none is declared unreachable until some are back or time has passed.
     LossHeld {
         /// How many are silent.

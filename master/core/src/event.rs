@@ -57,6 +57,8 @@ pub enum TimerKey {
     Watches,
     /// Goes on with the questions of operators.
     Questions,
+    /// Forgets agents that are gone or unreachable for long.
+    Forget,
 }
 
 /// What happened.
@@ -295,6 +297,13 @@ pub enum OperatorCall {
         agent: AgentId,
         /// From now.
         deadline: Option<Duration>,
+        /// It is gone for good when it is empty.
+        marks_gone: bool,
+    },
+    /// An agent will not come back.
+    MarkAgentGone {
+        /// Which.
+        agent: AgentId,
     },
     /// An agent is neither deactivated nor drained any more.
     ReactivateAgent {

@@ -301,7 +301,7 @@ impl Core {
     }
 
     /// An executor is no more: what it held is free, and its framework is told. What is used is counted by the caller.
-    fn executor_ended(
+    pub(crate) fn executor_ended(
         &mut self,
         agent: &AgentId,
         key: &ExecutorKey,

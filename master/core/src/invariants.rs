@@ -89,6 +89,12 @@ impl Core {
             self.agents.by_id.keys().eq(self.registry.agents.keys()),
             "the registry has the same agents"
         );
+        let gone = self.registry.gone.keys();
+        ensure!(
+            gone.into_iter()
+                .all(|id| !self.agents.by_id.contains_key(id)),
+            "no agent that is gone is there"
+        );
         for (id, agent) in &self.agents.by_id {
             let mut offered = Resources::new();
             for offer in agent
@@ -224,9 +230,10 @@ impl Core {
             );
             for (id, task) in self.tasks.of(framework) {
                 let key = (framework.clone(), id.clone());
+                // One that has ended may be there without its agent, which is gone.
                 let agent = self.agents.by_id.get(task.agent());
                 ensure!(
-                    agent.is_some_and(|agent| agent.tasks.contains(&key)),
+                    agent.map_or(task.latest.is_terminal(), |it| it.tasks.contains(&key)),
                     "task {id} is indexed at its agent"
                 );
                 ensure!(

@@ -23,6 +23,7 @@ pub mod event;
 mod executors;
 mod explain;
 mod frameworks;
+mod gone;
 mod ids;
 mod invariants;
 mod ledger;

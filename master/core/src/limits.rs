@@ -67,6 +67,13 @@ pub const RECLAIM_TASKS_PER_EVENT_MAX: usize = 1_000;
 pub const DRAIN_KEEP_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// How often at the most.
 pub const DRAIN_KEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// For how long an agent that an operator has marked gone is remembered, and one that is unreachable with nothing of anybody's
+/// on it; then it is forgotten, and may come back with its id. As Mesos does: two weeks.
+pub const AGENTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How often agents to be forgotten are looked for.
+pub const AGENTS_FORGOTTEN_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// So many of each are forgotten in one step; the others have their turn at the next.
+pub const AGENTS_FORGOTTEN_AT_ONCE: usize = 1_000;
 /// Ports that are freed within such a step rest until its end together: an agent whose tasks come and go has at most one
 /// set of them for each step of `port_rest`, and the timer comes at most once in each.
 pub const PORT_REST_STEP: Duration = Duration::from_secs(1);

@@ -49,7 +49,12 @@ impl Core {
                 resize,
             } => self.resize_volume(&agent, &role, &volume, resize),
             OperatorCall::DeactivateAgent { agent } => self.deactivate(&agent),
-            OperatorCall::DrainAgent { agent, deadline } => self.drain(&agent, deadline),
+            OperatorCall::DrainAgent {
+                agent,
+                deadline,
+                marks_gone,
+            } => self.drain(&agent, deadline, marks_gone),
+            OperatorCall::MarkAgentGone { agent } => self.mark_gone(&agent),
             OperatorCall::ReactivateAgent { agent } => self.reactivate(&agent),
             OperatorCall::KillTask {
                 framework,
@@ -352,7 +357,7 @@ pub(crate) fn check_room(count: usize, is_new: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-fn unknown_agent(agent: &AgentId) -> Problem {
+pub(crate) fn unknown_agent(agent: &AgentId) -> Problem {
     Problem::new(code::AGENT_UNKNOWN, format!("there is no agent {agent}"))
         .field("agent_id")
         .hint("list the agents")

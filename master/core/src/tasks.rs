@@ -423,7 +423,11 @@ impl Core {
     /// is known is ahead of what will be told.
     pub(crate) fn known_status(&self, task: &Task) -> Status {
         if !task.is_awaited() {
-            let say = reconciled(task.told().state, task.told().message());
+            let mut say = reconciled(task.told().state, task.told().message());
+            if task.told().reason == Reason::AgentGone {
+                // What it means that it is lost.
+                say.reason = Reason::AgentGone;
+            }
             let exit = task.told().exit;
             return Status {
                 exit,

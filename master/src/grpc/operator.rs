@@ -446,7 +446,19 @@ impl v1::operator_server::Operator for OperatorService {
             Ok(OperatorCall::DrainAgent {
                 agent: decode_id(&asked.agent_id, "agent_id")?,
                 deadline: decode_deadline(asked.deadline_ms)?,
+                marks_gone: asked.mark_gone,
             })
+        })
+        .await
+    }
+
+    async fn mark_agent_gone(
+        &self,
+        request: Request<v1::MarkAgentGoneRequest>,
+    ) -> Result<Response<v1::MarkAgentGoneResponse>, Status> {
+        self.operate(request, |asked| {
+            let agent = decode_id(&asked.agent_id, "agent_id")?;
+            Ok(OperatorCall::MarkAgentGone { agent })
         })
         .await
     }

@@ -8,7 +8,7 @@
 //! the backup was made: not the term, of which agents obey no smaller one and ids are made; not the revisions of frameworks'
 //! state, which tell one value from another; not the numbers of volumes, which tell new files from old ones.
 
-use proffer_leader::{SESSION_TIMEOUT_MAX, Session};
+use proffer_leader::Session;
 use proffer_model::registry::Registry;
 use proffer_model::{ClusterId, Epoch, Problem, code};
 use proffer_proto::encode_snapshot;
@@ -17,7 +17,7 @@ use super::file::FileStore;
 use super::zookeeper::ZooKeeperStore;
 use super::{StoreError, StoreUrl};
 use crate::backup::Backup;
-use crate::limits::{RESTORE_NUMBERS_SKIPPED, RESTORE_TERMS_SKIPPED};
+use crate::limits::{RESTORE_NUMBERS_SKIPPED, RESTORE_SESSION_TIMEOUT, RESTORE_TERMS_SKIPPED};
 
 /// The name of the mark.
 pub(crate) const RESTORING: &str = "restoring";
@@ -89,8 +89,7 @@ pub async fn restore(url: &StoreUrl, restored: Restored) -> Result<(), Problem> 
             blocking(move || FileStore::restore(&directory, &restored)).await
         }
         StoreUrl::ZooKeeper(url) => {
-            // Long: nobody waits for its end, and a restore that is lost must be begun anew.
-            let session = Session::open(&url, SESSION_TIMEOUT_MAX).await?;
+            let session = Session::open(&url, RESTORE_SESSION_TIMEOUT).await?;
             let of_restore = session.clone();
             let written =
                 blocking(move || ZooKeeperStore::restore(of_restore, &url, &restored)).await;

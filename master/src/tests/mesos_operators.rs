@@ -310,16 +310,17 @@ async fn bad_calls_get_mesos_answers() {
             400,
             "No agent found with specified ID",
         ),
+        (
+            r#"{"type":"MARK_AGENT_GONE","mark_agent_gone":{"agent_id":{"value":"x"}}}"#,
+            400,
+            "No agent found with specified ID",
+        ),
         (r#"{"type":"UNKNOWN"}"#, 501, ""),
     ] {
         let answer = ask(&master, "POST /api/v1", body.as_bytes()).await;
         assert_eq!((answer.status, answer.text()), (status, text), "{body}");
     }
     for (body, word) in [
-        (
-            r#"{"type":"MARK_AGENT_GONE","mark_agent_gone":{"agent_id":{"value":"x"}}}"#,
-            "drain",
-        ),
         (
             r#"{"type":"START_MAINTENANCE","start_maintenance":{}}"#,
             "DRAIN_AGENT",

@@ -24,6 +24,12 @@ pub(crate) fn log(fact: &Fact) {
         Fact::AgentUnreachable { agent, tasks } => {
             tracing::warn!(%agent, tasks, "an agent is unreachable");
         }
+        Fact::AgentGone { agent, tasks } => {
+            tracing::info!(%agent, tasks, "an agent is marked gone");
+        }
+        Fact::AgentForgotten { agent } => {
+            tracing::info!(%agent, "an agent was unreachable for long and is forgotten");
+        }
         Fact::AgentDrained { agent } => tracing::info!(%agent, "an agent is drained"),
         Fact::Reclaimed {
             framework,
@@ -104,6 +110,8 @@ pub(crate) fn count(fact: &Fact, metrics: &ClusterMetrics) {
         | Fact::AgentSuspected { .. }
         | Fact::AgentReturned { .. }
         | Fact::AgentUnreachable { .. }
+        | Fact::AgentGone { .. }
+        | Fact::AgentForgotten { .. }
         | Fact::AgentDrained { .. }
         | Fact::Reclaimed { .. }
         | Fact::LossHeld { .. }

@@ -160,6 +160,9 @@ impl Tables {
                 self.executors.remove(&key);
                 self.history.push(Changed::Executor(key.0, key.1, key.2));
             }
+            Fact::AgentGone { agent, .. } | Fact::AgentForgotten { agent } => {
+                self.on_agent_gone(agent)
+            }
             Fact::AgentSuspected { .. }
             | Fact::AgentReturned { .. }
             | Fact::AgentUnreachable { .. }
@@ -259,6 +262,13 @@ impl Tables {
                 .saturating_sub(u64::from(old.is_connected));
             self.counts.offers = self.counts.offers.saturating_sub(old.offers);
         }
+    }
+
+    fn on_agent_gone(&mut self, agent: AgentId) {
+        if let Some(old) = self.agents.remove(&agent) {
+            decrease(self.counts.agents.get_mut(&old.state));
+        }
+        self.history.push(Changed::Agent(agent));
     }
 
     fn on_framework_gone(&mut self, framework: FrameworkId) {
@@ -433,6 +443,7 @@ pub(crate) mod tests {
             resources: Arc::default(),
             labels: BTreeMap::new(),
             ports: Box::default(),
+            discovery: None,
             role: "*".parse().expect("role"),
             executor: None,
             group: None,
@@ -443,7 +454,6 @@ pub(crate) mod tests {
             agent: agent.parse().expect("id"),
             told: status.into(),
             outline: Arc::new(outline),
-            discovery: None,
         }))
     }
 

@@ -103,6 +103,7 @@ pub fn encode_mesos_reason(reason: Reason) -> Option<Why> {
         }
         Reason::FrameworkRemoved => Some(Why::FrameworkRemoved),
         Reason::AgentUnreachable => Some(Why::AgentRemoved),
+        Reason::AgentGone => Some(Why::AgentRemovedByOperator),
         Reason::AgentReturned => Some(Why::AgentReregistered),
         Reason::NeverDelivered | Reason::Reconciled => Some(Why::Reconciliation),
         Reason::SupervisorLost | Reason::ExecutorEnded => Some(Why::ExecutorTerminated),
@@ -131,6 +132,7 @@ pub fn encode_mesos_status(
         (true, true) if status.agent.is_some() => v1::TaskState::TaskGone,
         (true, true) => v1::TaskState::TaskUnknown,
         (true, false) => v1::TaskState::TaskLost,
+        (false, true) if status.reason == Reason::AgentGone => v1::TaskState::TaskGoneByOperator,
         (false, aware) => encode_mesos_state(status.state, aware),
     };
     let why = encode_mesos_reason(status.reason);
@@ -165,9 +167,9 @@ fn source(status: &Status) -> Source {
         Reason::LaunchFailed
             | Reason::ImageFailed
             | Reason::VolumeFailed
+            | Reason::FetchFailed
             | Reason::SupervisorLost
             | Reason::ExecutorEnded
-            | Reason::FetchFailed
             | Reason::HostRestarted
             | Reason::OutOfMemory
     );

@@ -12,10 +12,10 @@ use proffer_model::registry;
 use proffer_model::session::{Answer, Call, Event, LaunchResult, OperationResult, Resume};
 use proffer_model::{
     AgentDescription, AtMost, AttributeValue, Attributes, Check, CheckAnswer, CheckKind,
-    CheckResult, Command, Demand, DemandEntry, Drain, Epoch, Exclusion, ExecutorSpec, Exit,
-    FaultDomain, Fit, FrameworkDescription, Generation, Incarnation, Key, Offer, Port, Predicate,
-    Problem, Protocol, Quantities, Quota, Reason, ResourceName, Resources, Secret, Shape, Status,
-    Takes, TaskSpec, TaskState, Weight, code,
+    CheckResult, Command, Demand, DemandEntry, Epoch, Exclusion, ExecutorSpec, Exit, FaultDomain,
+    Fit, FrameworkDescription, Generation, Incarnation, Key, Offer, Port, Predicate, Problem,
+    Protocol, Quantities, Reason, ResourceName, Resources, Secret, Shape, Status, Takes, TaskSpec,
+    TaskState, code,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -243,58 +243,8 @@ pub(super) fn operation() -> impl Strategy<Value = registry::Operation> {
         }),
         (framework(), key())
             .prop_map(|(framework, key)| registry::Operation::DeleteState { framework, key }),
-        decision(),
+        super::decisions::decision(),
     ]
-}
-
-/// What operators decide, and what operations make of resources.
-fn decision() -> impl Strategy<Value = registry::Operation> {
-    let agent = || select(vec!["a1", "a2"]).prop_map(parsed);
-    let role = || select(vec!["eng", "eng/web"]).prop_map(parsed);
-    prop_oneof![
-        (agent(), resources(), resources())
-            .prop_map(|(agent, from, to)| registry::Operation::ConvertAgent { agent, from, to }),
-        agent().prop_map(|agent| registry::Operation::DeactivateAgent { agent }),
-        (agent(), any::<u64>(), option::of(duration())).prop_map(
-            |(agent, since_wall_ms, deadline)| {
-                let drain = Drain {
-                    since_wall_ms,
-                    deadline,
-                    left: deadline.map(|deadline| Duration::from_secs(deadline.as_secs())),
-                    is_drained: since_wall_ms % 2 == 0,
-                };
-                registry::Operation::DrainAgent { agent, drain }
-            }
-        ),
-        agent().prop_map(|agent| registry::Operation::ReactivateAgent { agent }),
-        (role(), quota()).prop_map(|(role, quota)| registry::Operation::SetQuota { role, quota }),
-        role().prop_map(|role| registry::Operation::RemoveQuota { role }),
-        (role(), 1..u32::MAX).prop_map(|(role, milli)| {
-            let weight = Weight(milli);
-            registry::Operation::SetWeight { role, weight }
-        }),
-        role().prop_map(|role| registry::Operation::RemoveWeight { role }),
-    ]
-}
-
-fn quota() -> impl Strategy<Value = Quota> {
-    let amounts = || {
-        btree_map(
-            select(vec!["cpus", "mem"]).prop_map(parsed),
-            0..9_000u64,
-            0..3,
-        )
-    };
-    (amounts(), amounts()).prop_map(|(guarantees, limits)| {
-        let mut quota = Quota {
-            guarantees: guarantees.into_iter().collect(),
-            ..Quota::default()
-        };
-        for (name, milli) in limits {
-            quota.limits.set(name, milli);
-        }
-        quota
-    })
 }
 
 pub(super) fn problem() -> impl Strategy<Value = Problem> {
@@ -307,7 +257,7 @@ pub(super) fn epoch() -> impl Strategy<Value = Epoch> {
     any::<u64>().prop_map(Epoch)
 }
 
-fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
+pub(super) fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect("a good id")
 }
 
@@ -340,7 +290,7 @@ fn host() -> impl Strategy<Value = String> {
     "[a-z][a-z0-9.:]{0,12}"
 }
 
-fn resources() -> impl Strategy<Value = Resources> {
+pub(super) fn resources() -> impl Strategy<Value = Resources> {
     let scalars = btree_map("s[a-z]{1,3}", 1u64..9_000, 0..3);
     let ranges = btree_map("r[a-z]{1,3}", btree_set(0u64..60, 1..9), 0..3);
     let special = subsequence(SPECIAL, 0..=SPECIAL.len());
@@ -460,14 +410,14 @@ fn executor() -> impl Strategy<Value = ExecutorSpec> {
     let command = prop_oneof![
         "[a-z]{1,9}".prop_map(Command::Shell),
         vec("[a-z]{1,9}", 1..3).prop_map(Command::Exec),
+        ("[a-z]{1,9}", vec("[a-z]{1,9}", 1..3))
+            .prop_map(|(program, arguments)| Command::Named { program, arguments }),
     ];
     (
         id(),
         resources(),
         command,
         option::of("[a-z]{1,9}"),
-        ("[a-z]{1,9}", vec("[a-z]{1,9}", 1..3))
-            .prop_map(|(program, arguments)| Command::Named { program, arguments }),
         duration(),
     )
         .prop_map(
@@ -480,13 +430,13 @@ fn executor() -> impl Strategy<Value = ExecutorSpec> {
                 shutdown_grace,
                 api: proffer_model::ExecutorApi::default(),
                 info: Vec::new(),
+                fetch: super::given::found().fetch,
             },
         )
 }
 
 fn demand() -> impl Strategy<Value = Demand> {
     (id(), any::<u64>(), vec(demand_entry(), 0..3)).prop_map(|(role, generation, mut entries)| {
-                fetch: super::given::found().fetch,
         entries.sort_by(|a, b| a.id.cmp(&b.id));
         entries.dedup_by(|a, b| a.id == b.id);
         Demand {

@@ -8,13 +8,17 @@ use proffer_agent::parsers::{
     read_only_record, read_output, read_pid, read_records, write_pid, write_record,
 };
 use proffer_agent::supervisor::protocol::{self, Launch, Said};
-use proffer_master::parsers::{read_frame, write_frame};
+use proffer_master::backup::{self, Backup};
+use proffer_master::parsers::{join_backup, read_frame, write_backup, write_frame};
 use proffer_master::store::file::FileStore;
 use proffer_master::store::{Store, log::Log};
 use proffer_model::Problem;
+use proffer_model::registry::Registry;
+use proffer_proto::{BackupCounts, BackupHead, decode_backup_piece};
 
-use crate::expect::{refused, text};
+use crate::expect::{accepted, refused, text};
 use crate::input::Input;
+use crate::wire::bytes_of;
 
 /// A file of the file store, or a node of the log in ZooKeeper.
 pub(crate) fn store_frame(data: &[u8]) {
@@ -85,6 +89,67 @@ pub(crate) fn store_directory(data: &[u8]) {
         }
     }
     let _ = FileStore::open(directory.path()).map(|mut store| store.read());
+}
+
+/// A backup: bytes as they are, or parts with right checksums of messages that the input builds.
+pub(crate) fn backup_file(data: &[u8]) {
+    let Some((how, rest)) = data.split_first() else {
+        return;
+    };
+    if *how == 0 {
+        if let Some(backup) = accepted(backup::read(rest)) {
+            same_backup(&backup);
+        }
+        return;
+    }
+    let half = rest.len().div_ceil(2);
+    let (first, second) = rest.split_at(half);
+    let pieces = [first, second].map(|data| bytes_of(".proffer.store.v1.Snapshot", data));
+    let mut parts = vec![(b'H', bytes_of(".proffer.store.v1.BackupHead", first))];
+    parts.extend(pieces.iter().map(|piece| (b'P', piece.clone())));
+    if how % 8 == 7 {
+        parts.push((*how, Vec::new()));
+    }
+    let bytes = join_backup(&parts).expect("small");
+    accepted(backup::read(bytes.as_slice()));
+    // The head seldom says how many there are; one that does.
+    let mut registry = Registry::default();
+    for piece in &pieces {
+        if accepted(decode_backup_piece(piece, &mut registry)).is_none() {
+            return;
+        }
+    }
+    let counts = BackupCounts::of(&registry);
+    let head = BackupHead {
+        cluster: "c".parse().expect("an id"),
+        epoch: proffer_model::Epoch(1),
+        position: 1,
+        made_wall_ms: 1,
+        version: "1".to_owned(),
+        counts,
+    };
+    let (sha256, bytes) = ([0; 32], 0);
+    same_backup(&Backup {
+        head,
+        registry,
+        sha256,
+        bytes,
+    });
+}
+
+/// What is written is read back as the same, and neither a flip nor a cut is overlooked.
+fn same_backup(backup: &Backup) {
+    let mut bytes = write_backup(backup).expect("small");
+    let again = backup::read(bytes.as_slice()).expect("a backup");
+    assert!(
+        (&again.head, &again.registry) == (&backup.head, &backup.registry),
+        "{backup:?}\nbecomes\n{again:?}"
+    );
+    let at = bytes.len() * 2 / 3;
+    bytes[at] ^= 4;
+    refused(&backup::read(bytes.as_slice()).expect_err("it is flipped"));
+    bytes.truncate(at);
+    refused(&backup::read(bytes.as_slice()).expect_err("it is cut short"));
 }
 
 /// Records of checkpoint files.

@@ -31,7 +31,7 @@ use crate::input::Input;
 use crate::message::{build, has_field};
 
 /// The bytes of a message, built or raw.
-fn bytes_of(name: &str, data: &[u8]) -> Vec<u8> {
+pub(crate) fn bytes_of(name: &str, data: &[u8]) -> Vec<u8> {
     match data.split_first() {
         Some((0, raw)) => raw.to_vec(),
         Some((_, choices)) => build(name, &mut Input::new(choices)),

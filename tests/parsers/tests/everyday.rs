@@ -119,7 +119,7 @@ everyday! {
     session_call session_event to_master to_agent checkpoint_identity checkpoint_run
     checkpoint_statuses checkpoint_executor checkpoint_volume checkpoint_volumes
     executor_call executor_event store_batch store_snapshot operator_requests problems
-    store_frame store_directory checkpoint_frame supervisor_protocol output_tail
+    store_frame store_directory backup_file checkpoint_frame supervisor_protocol output_tail
     image_archive image_layer image_store image_paths image_users decompression
     http_intake json_intake event_stream ballots
     app_json kept_records app_ids label_selectors

@@ -284,6 +284,7 @@ fn is_fault_of_app(status: &Status) -> bool {
         | Reason::SupervisorLost
         | Reason::HostRestarted
         | Reason::AgentDrained
+        | Reason::AgentGone
         | Reason::Reconciled => matches!(
             status.state,
             TaskState::Failed | TaskState::Finished | TaskState::Error
@@ -323,8 +324,9 @@ fn describe_end(status: &Status, mem_milli: Option<u64>) -> String {
         | Reason::ExecutorEnded
         | Reason::GroupEnded
         | Reason::VolumeFailed
-        | Reason::HealthChanged => said,
         | Reason::FetchFailed
+        | Reason::AgentGone
+        | Reason::HealthChanged => said,
     }
 }
 

@@ -51,7 +51,12 @@ fn stage() -> Stage {
 impl Stage {
     fn drain_in(&mut self, deadline: Option<Duration>) {
         let agent = self.agent.clone();
-        let call = OperatorCall::DrainAgent { agent, deadline };
+        let marks_gone = false;
+        let call = OperatorCall::DrainAgent {
+            agent,
+            deadline,
+            marks_gone,
+        };
         self.world.operator(call).expect("draining");
     }
 

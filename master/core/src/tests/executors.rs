@@ -441,6 +441,7 @@ fn an_agent_is_drained_when_its_executors_have_ended_too() {
     let drain = crate::event::OperatorCall::DrainAgent {
         agent,
         deadline: None,
+        marks_gone: false,
     };
     scene.world.operator(drain).expect("drained");
     let (link, framework) = (scene.link, scene.framework.clone());

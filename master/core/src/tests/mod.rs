@@ -7,6 +7,7 @@ mod calls;
 mod drains;
 mod executors;
 mod frameworks;
+mod gone;
 mod input;
 mod offers;
 mod operators;

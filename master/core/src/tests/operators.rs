@@ -302,6 +302,7 @@ fn nothing_is_offered_of_a_drained_agent_until_it_is_reactivated() {
         OperatorCall::DrainAgent {
             agent: agent.clone(),
             deadline: None,
+            marks_gone: false,
         },
         OperatorCall::DeactivateAgent {
             agent: agent.clone(),

@@ -578,6 +578,7 @@ fn random_histories_reach_every_corner() {
         "created",
         "destroyed",
         "drained",
+        "gone",
         "dropped",
         "kill",
         "launch",

@@ -178,6 +178,7 @@ pub(super) fn made(change: &registry::Operation) -> Option<&'static str> {
         }
         registry::Operation::SetQuota { .. } => Some("quota"),
         registry::Operation::DrainAgent { .. } => Some("drained"),
+        registry::Operation::MarkGone { .. } => Some("gone"),
         _ => None,
     }
 }
@@ -210,7 +211,9 @@ pub(super) fn operator_call(agent: AgentId, total: &Resources, [a, b, c]: [u8; 3
         6 => OperatorCall::DrainAgent {
             agent,
             deadline: Some(Duration::from_secs(u64::from(c))),
+            marks_gone: b % 4 == 0,
         },
+        10 if b % 4 == 0 => OperatorCall::MarkAgentGone { agent },
         7..=9 => OperatorCall::ReactivateAgent { agent },
         _ => {
             let role = role(1 + c % 3);

@@ -317,8 +317,10 @@ impl Wanted {
         match changed {
             Changed::Agent(id) => {
                 let is_wanted = self.has(WatchKind::Agents) && is_on(id);
-                let row = snapshot.agents.get(id).filter(|_| is_wanted)?;
-                Some(Change::Agent(encode_agent(row)))
+                is_wanted.then(|| match snapshot.agents.get(id) {
+                    Some(row) => Change::Agent(encode_agent(row)),
+                    None => Change::AgentGone(id.to_string()),
+                })
             }
             Changed::Framework(id) if self.has(WatchKind::Frameworks) && is_of(id) => {
                 Some(match snapshot.frameworks.get(id) {

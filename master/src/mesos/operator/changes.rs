@@ -125,9 +125,10 @@ pub(super) fn change(kind: Kinds, call: &Call, principal: &Principal) -> Option<
             agent.map(|agent| one(OperatorCall::ReactivateAgent { agent }))
         }
         Kinds::Teardown => teardown(&call.teardown.as_ref()?.framework_id.value),
-        Kinds::MarkAgentGone => Err(Refusal::not_here(
-            "Agents are not marked gone: drain the agent, or switch it off and wait until it is unreachable",
-        )),
+        Kinds::MarkAgentGone => {
+            let agent = id(&call.mark_agent_gone.as_ref()?.agent_id.value);
+            agent.map(|agent| one(OperatorCall::MarkAgentGone { agent }))
+        }
         Kinds::UpdateMaintenanceSchedule | Kinds::StartMaintenance | Kinds::StopMaintenance => {
             Err(Refusal::not_here(
                 "There are no maintenance schedules: use DRAIN_AGENT and REACTIVATE_AGENT",
@@ -341,11 +342,6 @@ fn on_agent(agent: &v1::AgentId, operation: Operation) -> Read<Change> {
 /// Mesos kills what runs on an agent that is drained, within the grace that is given; without one, each task within its
 /// own. Here its frameworks are asked to move it, and what is left is killed when the grace is over.
 fn drain(asked: &DrainAgent) -> Read<Change> {
-    if asked.mark_gone() {
-        return Err(Refusal::not_here(
-            "Agents are not marked gone when they are drained",
-        ));
-    }
     let grace = asked.max_grace_period.as_ref().map(|grace| {
         let seconds = u64::try_from(grace.seconds).ok()?;
         let nanos = u32::try_from(grace.nanos).ok()?;
@@ -363,6 +359,7 @@ fn drain(asked: &DrainAgent) -> Read<Change> {
     Ok(one(OperatorCall::DrainAgent {
         agent: id(&asked.agent_id.value)?,
         deadline: Some(grace),
+        marks_gone: asked.mark_gone(),
     }))
 }
 
@@ -460,10 +457,21 @@ mod tests {
             let change = drain(grace).expect("read");
             let agent = "a".parse().expect("an id");
             let deadline = Some(Duration::from_secs(seconds));
-            assert_eq!(change.calls, [OperatorCall::DrainAgent { agent, deadline }]);
+            let expected = OperatorCall::DrainAgent {
+                agent,
+                deadline,
+                marks_gone: false,
+            };
+            assert_eq!(change.calls, [expected]);
         }
         drain(r#","max_grace_period":"-1s""#).expect_err("negative");
-        let gone = drain(r#","mark_gone":true"#).expect_err("not here");
-        assert_eq!(gone.status, StatusCode::NOT_IMPLEMENTED);
+        let gone = drain(r#","mark_gone":true"#).expect("read");
+        let is_gone = |call: &OperatorCall| matches!(call, OperatorCall::DrainAgent { marks_gone, .. } if *marks_gone);
+        assert!(gone.calls.iter().all(is_gone));
+        let mark =
+            asked(r#"{"type":"MARK_AGENT_GONE","mark_agent_gone":{"agent_id":{"value":"a"}}}"#);
+        let agent = "a".parse().expect("an id");
+        let mark = mark.expect("read").calls;
+        assert_eq!(mark, [OperatorCall::MarkAgentGone { agent }]);
     }
 }

@@ -1,0 +1,168 @@
+//! Agents that are no more: an operator says that one is gone, or it has been unreachable for so long that it is forgotten.
+//!
+//! Gone is for good: durable first, then its tasks have ended, what was reserved and made there is no more, and its id is
+//! refused when it comes after all. Two weeks later, or when too many others are gone, the id is forgotten too. The subtle
+//! thing: tasks that are not acknowledged to their end stay in the table without their agent.
+
+use proffer_model::registry::{GONE_AGENTS_MAX, Operation as Change};
+use proffer_model::{AgentId, AgentState, Problem, Reason, TaskState, code};
+
+use crate::core::Core;
+use crate::effect::{After, Effect, Fact, OfferEnd};
+use crate::event::TimerKey;
+use crate::executors::ExecutorKey;
+use crate::limits::{AGENTS_FORGOTTEN_AFTER, AGENTS_FORGOTTEN_AT_ONCE, AGENTS_FORGOTTEN_INTERVAL};
+use crate::task_table::TaskKey;
+use crate::tasks::Say;
+use proffer_model::link::ToAgent;
+
+impl Core {
+    /// An operator says that an agent will not come back. Done already when it was said before.
+    pub(crate) fn mark_gone(&mut self, agent: &AgentId) -> Result<(), Problem> {
+        if self.registry.gone.contains_key(agent) {
+            return Ok(());
+        }
+        self.check_store_keeps_up()?;
+        self.agent_entry(agent)?;
+        self.lose_for_good(agent);
+        Ok(())
+    }
+
+    /// Durable first; then every framework hears of its tasks there, and the agent that it is to end.
+    pub(crate) fn lose_for_good(&mut self, agent: &AgentId) {
+        self.end_offers_of_agent(agent, OfferEnd::Rescinded);
+        let seq = self.persist(Change::MarkGone {
+            agent: agent.clone(),
+            since_wall_ms: self.turn.now.wall_ms,
+        });
+        let after = self.turn.after(seq);
+        self.drop_drain(agent);
+        let reported = self.end_tasks_of_gone(agent, after);
+        self.end_executors_of_gone(agent, after);
+        let link = self.agents.by_id.get(agent).and_then(|known| known.link);
+        if let Some(link) = link {
+            self.turn.push(Effect::SendLink {
+                link,
+                message: ToAgent::Refused(gone(agent)),
+                after,
+            });
+            self.agents.links.remove(&link);
+            if let Some(known) = self.agents.by_id.get_mut(agent) {
+                known.link = None;
+            }
+            self.end_link(link);
+        }
+        self.remove_agent(agent, after);
+        self.turn.record(Fact::AgentGone {
+            agent: agent.clone(),
+            tasks: reported,
+        });
+    }
+
+    /// Takes an agent out of every table but that of tasks.
+    fn remove_agent(&mut self, agent: &AgentId, after: After) {
+        self.await_no_more(agent);
+        let removed = self.agents.by_id.remove(agent);
+        // A gang may have waited for it, and whoever waits until all agents are back has nothing to wait for here.
+        if removed.is_some_and(|known| known.is_recovered && !known.is_settled) {
+            self.triggers.agent_is_back(agent);
+            self.tell_settled(agent, after);
+        }
+        self.allocator.remove_agent(agent);
+        self.triggers.changed();
+    }
+
+    /// Answers how many have ended by it.
+    fn end_tasks_of_gone(&mut self, agent: &AgentId, after: After) -> u64 {
+        let known = self.agents.by_id.get(agent);
+        let tasks = known.into_iter().flat_map(|known| known.tasks.iter());
+        let tasks: Vec<TaskKey> = tasks.cloned().collect();
+        let mut reported = 0;
+        for key in tasks {
+            if self.tasks.get(&key).is_some_and(|task| !task.is_end_told()) {
+                let say = Say {
+                    state: TaskState::Lost,
+                    reason: Reason::AgentGone,
+                    message: "an operator has said that its agent is gone".to_owned(),
+                };
+                self.report(&key, say, after);
+                reported += 1;
+            }
+        }
+        reported
+    }
+
+    fn end_executors_of_gone(&mut self, agent: &AgentId, after: After) {
+        let known = self.agents.by_id.get(agent);
+        let executors = known.into_iter().flat_map(|known| known.executors.keys());
+        let executors: Vec<ExecutorKey> = executors.cloned().collect();
+        for key in executors {
+            let message = "its agent is gone".to_owned();
+            self.executor_ended(agent, &key, message, after);
+        }
+        self.recount_used(agent);
+    }
+
+    /// Why an agent with this id must not register.
+    pub(crate) fn judge_gone(&self, agent: &AgentId) -> Result<(), Problem> {
+        match self.registry.gone.contains_key(agent) {
+            true => Err(gone(agent)),
+            false => Ok(()),
+        }
+    }
+
+    /// Forgets agents that are gone for long, and those that are unreachable for long and have nothing of anybody's: no
+    /// task that is known, no reservation, no volume, and nothing that an operator has decided.
+    pub(crate) fn on_forget(&mut self) {
+        self.set_forget_timer();
+        let long = u64::try_from(AGENTS_FORGOTTEN_AFTER.as_millis()).unwrap_or(u64::MAX);
+        let Some(before) = self.turn.now.wall_ms.checked_sub(long) else {
+            return;
+        };
+        let gone = self.registry.gone.iter();
+        let gone = gone.filter(|(_, since)| **since < before);
+        let gone: Vec<AgentId> = gone.map(|(id, _)| id.clone()).collect();
+        let agents = self.registry.agents.iter();
+        let unreachable = agents.filter(|(id, entry)| {
+            let known = self.agents.by_id.get(id);
+            entry
+                .unreachable_since_wall_ms
+                .is_some_and(|since| since < before)
+                && entry.made.is_empty()
+                && !entry.is_deactivated
+                && entry.drain.is_none()
+                && known.is_some_and(|known| {
+                    known.state == AgentState::Unreachable
+                        && known.tasks.is_empty()
+                        && known.executors.is_empty()
+                })
+        });
+        let unreachable: Vec<AgentId> = unreachable.map(|(id, _)| id.clone()).collect();
+        for agent in gone.into_iter().take(AGENTS_FORGOTTEN_AT_ONCE) {
+            self.persist(Change::ForgetAgent { agent });
+        }
+        for agent in unreachable.into_iter().take(AGENTS_FORGOTTEN_AT_ONCE) {
+            self.persist(Change::ForgetAgent {
+                agent: agent.clone(),
+            });
+            let after = self.turn.after_everything();
+            self.remove_agent(&agent, after);
+            self.turn.record(Fact::AgentForgotten { agent });
+        }
+    }
+
+    pub(crate) fn set_forget_timer(&mut self) {
+        let at = self.turn.now.after(AGENTS_FORGOTTEN_INTERVAL).mono_ns;
+        self.set_timer_at(TimerKey::Forget, at);
+    }
+}
+
+/// What an agent is told that is gone; for whoever reads its log.
+fn gone(agent: &AgentId) -> Problem {
+    let message = format!("an operator has said that agent {agent} is gone: its tasks are over");
+    let hint = "to let this host join again, as another agent: stop the agent, remove its work directory, start it";
+    Problem::new(code::AGENT_GONE, message).hint(hint)
+}
+
+// The one limit that both must know: the log keeps as many.
+const _: () = assert!(GONE_AGENTS_MAX >= AGENTS_FORGOTTEN_AT_ONCE);
