@@ -2,6 +2,8 @@
 //! frameworks, the same steps. Where Mesos repeats a step once for each framework, this does it a fixed number of times
 //! and gives the time of one.
 
+mod whole;
+
 use std::time::{Duration, Instant};
 
 use proffer_master_core::allocation::Scope;
@@ -55,9 +57,6 @@ pub(super) fn run(
         }
         say(row("suppress", size, &suppress(size, SUPPRESS_STEPS)?));
         say(row("suppress_99_percent", size, &suppress(size, 1)?));
-        for (case, quota_every) in [("no_quota", 0), ("quota", 1)] {
-            say(row(case, size, &cycles(size, quota_every, rounds)?));
-        }
         say(row("metrics", size, &metrics(size, rounds)?));
     }
     for roles in RESERVING_ROLES {
@@ -69,6 +68,11 @@ pub(super) fn run(
         let row = row("update_allocation", size, &update_allocation(size)?);
         figures.push_and_say(row, progress);
     }
+    progress.update("many roles");
+    whole::quota_or_none(&mut |row| figures.push_and_say(row, progress))?;
+    whole::large_and_small_quota(&mut |row| figures.push_and_say(row, progress))?;
+    progress.update("frameworks of several kinds");
+    figures.push_and_say(whole::multi_framework()?, progress);
     Ok(figures)
 }
 
@@ -220,21 +224,6 @@ fn suppress(size: Size, steps: usize) -> Result<Times, Problem> {
         }
         let cycle = world.cycle(Scope::All);
         times.push(suppressed + cycle.run);
-        world.give_all_back();
-    }
-    Ok(times)
-}
-
-/// Full cycles with two frameworks in each role, of which all or none have quota.
-fn cycles(size: Size, quota_every: u32, rounds: u32) -> Result<Times, Problem> {
-    let mut world = World::new(Setting {
-        frameworks_per_role: 2,
-        quota_every,
-        ..setting(size)
-    })?;
-    let mut times = Times::default();
-    for _ in 0..rounds {
-        times.push(world.cycle(Scope::All).run);
         world.give_all_back();
     }
     Ok(times)

@@ -10,6 +10,8 @@ use proffer_model::{
     Quantities, Quota, ResourceName, Resources, Role, Shape, Time, Weight, code,
 };
 
+use super::child::own_thread_time;
+
 /// So many agents and frameworks, as in `10000x1000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
@@ -105,6 +107,8 @@ const FIRST_ROLE: &str = "top-0/leaf-0";
 const ENTRY: &str = "bench";
 /// Bytes for which the C library looks beyond its lists of small pieces.
 const LARGE: usize = 8_192;
+/// Offers that come back of which the C library puts all pieces in order when it is asked for something once.
+const OFFERS_IN_ORDER: usize = 500;
 /// Exclusions last longer than any benchmark.
 const FOR_EVER_NS: u64 = u64::MAX / 2;
 
@@ -133,6 +137,8 @@ pub(super) struct Cycle {
     pub(super) offers: u64,
     /// The longest of its steps, to say its offers included.
     pub(super) longest: Duration,
+    /// The most processor time that one of them took.
+    pub(super) dearest: Duration,
 }
 
 impl World {
@@ -229,13 +235,34 @@ impl World {
         Ok(vec![entry])
     }
 
+    /// A framework that takes whatever there is.
+    pub(super) fn add_framework_of_any(
+        &mut self,
+        name: &str,
+        role: &Role,
+    ) -> Result<FrameworkId, Problem> {
+        let framework = FrameworkId::new(name)?;
+        let mut entry = DemandEntry::new(self.entry.clone(), u32::MAX, Resources::new());
+        entry.shape = Shape::Any { least: Vec::new() };
+        self.allocator.set_framework_active(&framework, true);
+        self.allocator.set_demand(&framework, role, &[entry]);
+        self.claims.push((framework.clone(), role.clone()));
+        Ok(framework)
+    }
+
     pub(super) fn add_agent(&mut self, number: u32) -> Result<(), Problem> {
+        let resources = format!("{AGENT}{}", self.special.text(number));
+        self.add_agent_of(number, &resources)
+    }
+
+    /// An agent that has these.
+    pub(super) fn add_agent_of(&mut self, number: u32, resources: &str) -> Result<(), Problem> {
         let id = AgentId::new(&format!("agent-{number}"))?;
         let attributes: Attributes = format!("rack:r{};emulated:true", number % 40).parse()?;
         let description = AgentDescription {
             host: format!("host-{number}"),
             address: format!("host-{number}:5051"),
-            resources: format!("{AGENT}{}", self.special.text(number)).parse()?,
+            resources: resources.parse()?,
             attributes,
             domain: None,
             version: String::new(),
@@ -272,7 +299,7 @@ impl World {
         loop {
             // Time passes, as it would.
             self.now.mono_ns += 1_000_000;
-            let begun = Instant::now();
+            let (begun, spent) = (Instant::now(), own_thread_time());
             let run = self.allocator.run(self.now, scope, steps_max);
             let ran = begun.elapsed();
             let begun = Instant::now();
@@ -286,6 +313,7 @@ impl World {
             cycle.run += ran;
             cycle.say += said;
             cycle.longest = cycle.longest.max(ran + said);
+            cycle.dearest = cycle.dearest.max(own_thread_time().saturating_sub(spent));
             cycle.offers += u64::try_from(self.held.len() - before).unwrap_or_default();
             if run.is_done {
                 return cycle;
@@ -295,12 +323,16 @@ impl World {
 
     /// Everything on offer ends unused.
     pub(super) fn give_all_back(&mut self) {
+        let freed = self.held.len();
         while let Some(offer) = self.held.pop() {
             self.give_back(&offer);
         }
-        // The C library puts the hundreds of thousands of pieces that this has freed together when something large is asked
-        // for next, which takes it one or two milliseconds. It is asked for here, and not in a step that is measured.
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
+        // The C library puts the hundreds of thousands of pieces that this has freed in order when others are asked for next,
+        // ten thousand each time, which takes it a millisecond or more. It is asked for here, and not in a step that is
+        // measured.
+        for _ in 0..=freed / OFFERS_IN_ORDER {
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
+        }
     }
 
     /// An offer ends unused.

@@ -1,19 +1,22 @@
 //! Where agents are: Mesos's frameworks read a task's address from its updates.
 //!
-//! One book for all streams, made of the view when it lacks an agent or is old.
+//! One book for all streams, made of the view when it lacks an agent or is old, by one of them; the others read the old one
+//! meanwhile. What is not found soon is left out of the update, so that no stream stands still for it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Instant;
 
 use proffer_model::AgentId;
 use proffer_proto::mesos::place_mesos_status;
 use proffer_proto::mesos::v1::TaskStatus;
 use proffer_proto::mesos::v1::scheduler::Event;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::operator::ip_of;
-use crate::limits::MESOS_ADDRESSES_INTERVAL;
+use crate::limits::{MESOS_ADDRESSES_INTERVAL, MESOS_ADDRESSES_RETRY, MESOS_ADDRESSES_WAIT};
 use crate::view::View;
 
 /// The addresses of a term's agents.
@@ -21,6 +24,8 @@ use crate::view::View;
 pub(super) struct Addresses {
     view: View,
     known: Arc<RwLock<Known>>,
+    /// Held by who looks.
+    looking: Arc<Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -28,12 +33,17 @@ struct Known {
     /// None of an agent that is not there, or says a name.
     by_agent: BTreeMap<AgentId, Option<IpAddr>>,
     looked_at: Option<Instant>,
+    /// The view was behind: it is left alone for a while.
+    failed_at: Option<Instant>,
 }
 
 impl Addresses {
     pub(super) fn new(view: View) -> Self {
-        let known = Arc::default();
-        Self { view, known }
+        Self {
+            view,
+            known: Arc::default(),
+            looking: Arc::default(),
+        }
     }
 
     /// Says in an update where its task is.
@@ -47,31 +57,57 @@ impl Addresses {
     }
 
     async fn of(&self, agent: &AgentId) -> Option<IpAddr> {
-        if let Some(known) = self.read(agent) {
-            return known;
+        let (found, is_old) = self.read(agent);
+        if found.is_none() || is_old {
+            let looked = timeout(MESOS_ADDRESSES_WAIT, self.look(agent, found.is_some())).await;
+            if looked != Ok(Some(())) {
+                return found.flatten();
+            }
         }
-        let looked_at = Some(Instant::now());
-        // Without it the update is told as it is.
+        self.read(agent).0.flatten()
+    }
+
+    /// Makes the book anew, unless another stream does; who has an old one does not wait for that. None: nothing new.
+    async fn look(&self, agent: &AgentId, has_old: bool) -> Option<()> {
+        let _held = match has_old {
+            true => self.looking.try_lock().ok()?,
+            false => self.looking.lock().await,
+        };
+        let (found, is_old) = self.read(agent);
+        if found.is_some() && !is_old {
+            return Some(());
+        }
+        let is_recent = |at: Instant| at.elapsed() < MESOS_ADDRESSES_RETRY;
+        if self.write().failed_at.is_some_and(is_recent) {
+            return None;
+        }
+        // Until it is known better, and also if nobody waits any more.
+        self.write().failed_at = Some(Instant::now());
+        let looked_at = Instant::now();
         let snapshot = self.view.snapshot().await.ok()?;
         let rows = snapshot.agents.iter();
         let mut by_agent: BTreeMap<AgentId, Option<IpAddr>> =
             rows.map(|row| (row.agent.clone(), ip_of(row))).collect();
-        let ip = *by_agent.entry(agent.clone()).or_default();
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        *known = Known {
+        by_agent.entry(agent.clone()).or_default();
+        *self.write() = Known {
             by_agent,
-            looked_at,
+            looked_at: Some(looked_at),
+            failed_at: None,
         };
-        ip
+        Some(())
     }
 
-    /// What is known and not old.
-    fn read(&self, agent: &AgentId) -> Option<Option<IpAddr>> {
+    /// What is known, and whether that is old.
+    fn read(&self, agent: &AgentId) -> (Option<Option<IpAddr>>, bool) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let is_new = known
             .looked_at
             .is_some_and(|at| at.elapsed() < MESOS_ADDRESSES_INTERVAL);
-        known.by_agent.get(agent).copied().filter(|_| is_new)
+        (known.by_agent.get(agent).copied(), !is_new)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -110,6 +110,8 @@ impl Subscription {
             let nanoseconds = u64::try_from(grace.nanoseconds).unwrap_or(0);
             Duration::from_nanos(nanoseconds).min(proffer_model::limits::KILL_GRACE_MAX)
         });
+        // Of one that nobody knows it is said as if it had been asked for on no agent.
+        self.updates.asks(&task, None);
         vec![self.ask(Ask::Kill { task, grace })]
     }
 

@@ -181,10 +181,7 @@ impl Endpoint {
                 framework.value
             ));
         }
-        let call = match self.with_agents(call).await {
-            Ok(call) => call,
-            Err(problem) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
-        };
+        let call = self.with_agents(call).await;
         let (answer, answered) = match call.r#type() == call::Type::UpdateFramework {
             true => {
                 let (answer, answered) = oneshot::channel();
@@ -208,20 +205,22 @@ impl Endpoint {
 
 impl Endpoint {
     /// A reconciliation that names only agents that there are: of a task that nobody knows it counts whether its agent is known.
-    async fn with_agents(&self, mut call: Call) -> Result<Call, Problem> {
+    /// While that cannot be looked up, none counts.
+    async fn with_agents(&self, mut call: Call) -> Call {
         let mut asked = call.reconcile.iter_mut().flat_map(|it| &mut it.tasks);
         if !asked.any(|task| task.agent_id.is_some()) {
-            return Ok(call);
+            return call;
         }
-        let snapshot = self.view.snapshot().await?;
+        let snapshot = self.view.snapshot().await.ok();
         for task in call.reconcile.iter_mut().flat_map(|it| &mut it.tasks) {
             task.agent_id.take_if(|agent| {
                 let agent = agent.value.parse::<AgentId>().ok();
-                let row = agent.and_then(|agent| snapshot.agents.get(&agent));
+                let rows = snapshot.as_ref().map(|snapshot| &snapshot.agents);
+                let row = agent.and_then(|agent| rows?.get(&agent));
                 row.is_none_or(|row| row.state == AgentState::Unreachable)
             });
         }
-        Ok(call)
+        call
     }
 
     /// Whether there is such a framework, though nobody has subscribed as it in this term.

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use proffer_master_core::effect::AgentRow;
 use proffer_model::{AgentId, AgentState};
-use tokio::sync::broadcast;
-use tokio::time::sleep;
+use tokio::sync::{Notify, broadcast};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::limits::{MESOS_LOSSES_INTERVAL, MESOS_LOSSES_MAX};
 use crate::tenure::Tenure;
@@ -21,31 +21,51 @@ pub(super) struct Losses {
     tenure: Tenure,
     /// There once somebody has asked.
     told: Arc<OnceLock<broadcast::Sender<AgentId>>>,
+    /// Somebody follows from now on.
+    followed: Arc<Notify>,
 }
 
 impl Losses {
     pub(super) fn new(view: View, tenure: Tenure) -> Self {
-        let told = Arc::default();
-        Self { view, tenure, told }
+        Self {
+            view,
+            tenure,
+            told: Arc::default(),
+            followed: Arc::default(),
+        }
     }
 
     /// Those from now on.
     pub(super) fn follow(&self) -> broadcast::Receiver<AgentId> {
         let start = || {
             let (told, _) = broadcast::channel(MESOS_LOSSES_MAX);
-            tokio::spawn(watch(self.view.clone(), self.tenure.clone(), told.clone()));
+            tokio::spawn(watch(self.clone(), told.clone()));
             told
         };
-        self.told.get_or_init(start).subscribe()
+        let follower = self.told.get_or_init(start).subscribe();
+        self.followed.notify_one();
+        follower
     }
 }
 
 /// Looks until the term is over.
-async fn watch(view: View, tenure: Tenure, told: broadcast::Sender<AgentId>) {
+async fn watch(losses: Losses, told: broadcast::Sender<AgentId>) {
+    let Losses {
+        view,
+        tenure,
+        followed,
+        ..
+    } = losses;
     let look = async {
-        let mut before = view.snapshot().await.ok();
+        let mut before: Option<Arc<Snapshot>> = None;
+        let mut ticks = interval(MESOS_LOSSES_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            sleep(MESOS_LOSSES_INTERVAL).await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // The first one is told of what is lost from now on, not from the next look on.
+                () = followed.notified(), if before.is_none() => {}
+            }
             if told.receiver_count() == 0 {
                 // Snapshots make the next changes dearer, and who subscribes later learns how things are then.
                 before = None;
