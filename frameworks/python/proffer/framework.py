@@ -495,7 +495,11 @@ class Framework:
             worth = self._tasks.weigh(event.updated)
             log.debug("%s is %s: %s", event.updated.task_id, state_name(event.updated.state), worth.value)
             if worth is Worth.NEWS:
-                await scheduler.on_update(self, event.updated)
+                try:
+                    await scheduler.on_update(self, event.updated)
+                except Exception:
+                    self._tasks.not_kept(event.updated.task_id)
+                    raise
             elif worth is Worth.REVENANT:
                 await self._insist(session, kill=v1.Kill(task_id=event.updated.task_id))
             self._acknowledge(session, event)

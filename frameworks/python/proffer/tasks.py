@@ -90,6 +90,11 @@ class Tasks:
             if self.has_history:
                 self._doubted = set(self._latest)
 
+    def not_kept(self, task: str) -> None:
+        """The handler of its last status failed: if that was its end, all its author knows is that it ran."""
+        if self.may_launch(task):
+            self._open[task] = 0
+
     def settle(self, tasks: Iterable[str]) -> set[str]:
         """Those of these that may be launched now; the others' fate is asked for, if it is not known."""
         free = {task for task in tasks if self.may_launch(task)}

@@ -111,6 +111,15 @@ class Launching(unittest.TestCase):
         self.assertIs(self.weigh(0, 0, LOST), STALE)
         self.assertFalse(self.tasks.may_launch("t"))
 
+    def test_an_end_that_its_author_did_not_keep_frees_nothing(self):
+        self.assertIs(self.weigh(1, 3, FAILED), NEWS)
+        self.tasks.not_kept("t")
+        self.tasks.session_begun(is_resumed=True)
+        self.assertEqual(self.tasks.settle(["t"]), set())
+        self.assertEqual(self.tasks.open(), ["t"])
+        self.assertIs(self.weigh(1, 3, FAILED), NEWS)
+        self.assertEqual(self.tasks.settle(["t"]), {"t"})
+
     def test_a_refused_launch_may_be_repeated(self):
         self.tasks.launching(["t"])
         self.tasks.refused("t")

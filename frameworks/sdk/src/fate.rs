@@ -85,6 +85,8 @@ pub(crate) struct Fates {
     over: u64,
     /// Sessions whose beginning the author has taken: what they take is of the last of these.
     taken: u64,
+    /// The last session that did not go on where the one before it was.
+    fresh: u64,
     /// After this many sessions another program may have been active as this framework, and launched what had ended.
     overtaken: u64,
 }
@@ -100,6 +102,7 @@ impl Fates {
             begun: 0,
             over: 0,
             taken: 0,
+            fresh: 0,
             overtaken: 0,
         }
     }
@@ -160,6 +163,7 @@ impl Fates {
         if is_resumed {
             return;
         }
+        self.fresh = self.begun;
         if self.has_history {
             self.overtaken = before;
         }
@@ -192,6 +196,14 @@ impl Fates {
     /// The author takes the beginning of a session.
     pub(crate) fn session_taken(&mut self) {
         self.taken = self.taken.saturating_add(1);
+    }
+
+    /// The end of a task was told, and its author has not kept it: what they know is that it ran.
+    pub(crate) fn end_was_not_kept(&mut self, task: TaskId) {
+        let fate = self.tasks.get(&task).copied();
+        if let Some(fate) = fate.filter(|fate| fate.standing == Standing::Free) {
+            self.doubt(task, fate.latest);
+        }
     }
 
     /// Those of these that may be launched now. The fate of the others is open, unless they are known to be there.
@@ -274,6 +286,9 @@ impl Fates {
             (true, _) => Standing::Free,
             // It was there then; whether it still is, is not known.
             (false, Some(open)) if is_late => open,
+            (false, Some(Standing::Free) | None) if self.taken < self.fresh => {
+                open(Incarnation::default(), self.over)
+            }
             (false, _) => Standing::Live,
         };
         self.remember(&status.task, newest, standing);
@@ -337,8 +352,11 @@ impl Fates {
         let was_ended = known.and_then(|fate| fate.latest).is_some_and(|latest| {
             latest.incarnation == newest.incarnation && latest.state.is_terminal()
         });
-        if !matches!(standing, Standing::Open { .. }) {
-            self.open.remove(task);
+        match standing {
+            Standing::Open { .. } => drop(self.open.insert(task.clone())),
+            Standing::Free | Standing::Flying { .. } | Standing::Live => {
+                self.open.remove(task);
+            }
         }
         let fate = Fate {
             latest: Some(newest),

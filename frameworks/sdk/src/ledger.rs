@@ -3,7 +3,7 @@
 //! Launches are entered when they are called and again when they are answered, on the side where that happens; statuses are
 //! weighed when the author takes them, so that a task is free only after its end was told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proffer_model::session::{Answer, Call, Event, Operation};
@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
 struct Entries {
     fates: Fates,
     kept: Kept,
+    /// Tasks whose end was told and is not known to be kept, by the author's sequence.
+    unkept: BTreeMap<u64, TaskId>,
     wishes: Wishes,
 }
 
@@ -46,6 +48,7 @@ impl Ledger {
         let entries = Entries {
             fates: Fates::new(has_history),
             kept: Kept::default(),
+            unkept: BTreeMap::new(),
             wishes: Wishes::default(),
         };
         Self {
@@ -63,7 +66,7 @@ impl Ledger {
     /// The author takes an event; whether they are to be told it.
     pub(crate) fn takes(&self, received: &Received) -> bool {
         let mut entries = self.entries();
-        let worth = entries.weigh(&received.event);
+        let worth = entries.weigh(received);
         if worth == Worth::News {
             entries.kept.takes(received.sequence);
             match &received.event {
@@ -104,7 +107,10 @@ impl Ledger {
 
     /// The author has kept everything up to this.
     pub(crate) fn acknowledge(&self, sequence: u64) {
-        let sequence = self.entries().kept.acknowledges(sequence);
+        let mut entries = self.entries();
+        let sequence = entries.kept.acknowledges(sequence);
+        entries.unkept = entries.unkept.split_off(&sequence.saturating_add(1));
+        drop(entries);
         self.set_acknowledged(sequence);
     }
 
@@ -207,9 +213,14 @@ impl Ledger {
 
 impl Entries {
     /// What an event is to the author.
-    fn weigh(&mut self, event: &Event) -> Worth {
-        if matches!(event, Event::Subscribed { .. }) {
+    fn weigh(&mut self, Received { sequence, event }: &Received) -> Worth {
+        if let Event::Subscribed { is_resumed, .. } = event {
             self.fates.session_taken();
+            for task in std::mem::take(&mut self.unkept).into_values() {
+                self.fates.end_was_not_kept(task);
+            }
+            // Unless it is resumed, there is a snapshot first.
+            self.wishes.is_to_ask |= *is_resumed && self.fates.has_open();
         }
         // What these did not tell is asked for.
         if matches!(event, Event::AgentSettled(_) | Event::SnapshotEnded) {
@@ -220,6 +231,9 @@ impl Entries {
         };
         let had_open = self.fates.has_open();
         let worth = self.fates.weigh(status);
+        if worth == Worth::News && status.state.is_terminal() {
+            self.unkept.insert(*sequence, status.task.clone());
+        }
         if worth != Worth::News {
             tracing::debug!(task_id = %status.task, state = %status.state, ?worth, "left out a status");
         }

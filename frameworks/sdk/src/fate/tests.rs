@@ -291,6 +291,18 @@ fn what_ran_when_the_last_session_spoke_is_asked_about_in_the_next() {
 }
 
 #[test]
+fn what_was_first_heard_of_in_the_last_session_is_asked_about_in_the_next() {
+    let mut one = One::new(true);
+    one.end();
+    one.0.session_begun(false);
+    one.tells(7, 1, Starting, News);
+    assert!(one.asks());
+    one.0.session_taken();
+    one.tells(0, 0, Lost, News);
+    assert!(one.settles());
+}
+
+#[test]
 fn a_refused_launch_may_be_repeated() {
     let mut one = One::new(true);
     assert!(one.0.launching(&id(0)));

@@ -158,6 +158,40 @@ async fn it_asks_again_when_an_agent_has_settled_and_not_about_what_the_master_k
 }
 
 #[tokio::test]
+async fn an_end_that_its_author_did_not_keep_frees_nothing() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut first = master.active().await;
+    for id in ["a", "b"] {
+        first.tell(&task(id), TaskState::Failed).await;
+    }
+    let mut sequences = Vec::new();
+    while sequences.len() < 2 {
+        let received = within(events.next()).await.expect("a status");
+        if matches!(received.event, Event::Updated(_)) {
+            sequences.push(received.sequence);
+        }
+    }
+    let both = BTreeSet::from([task("a"), task("b")]);
+    assert_eq!(handle.settle(both.clone()), both);
+    handle.acknowledge(sequences[0]);
+    drop(first);
+    let mut second = master.session().await;
+    let (request, _) = second.call().await;
+    second.resumed(request, 1, 2).await;
+    while !matches!(next(&mut events).await, Event::Subscribed { .. }) {}
+    assert_eq!(handle.settle(both.clone()), BTreeSet::from([task("a")]));
+    assert_eq!(second.asked().await, [task("b")]);
+    // The numbers of this session begin anew; the first is the other one's.
+    for id in ["a", "b"] {
+        second.tell(&task(id), TaskState::Failed).await;
+    }
+    let is_b = |event: &Event| matches!(event, Event::Updated(status) if status.task == task("b"));
+    while !is_b(&next(&mut events).await) {}
+    assert_eq!(handle.settle(both.clone()), both);
+}
+
+#[tokio::test]
 async fn a_launch_that_never_left_may_be_made_again() {
     let mut master = FakeMaster::start().await;
     let (handle, mut events) = connect(&[master.address]);
