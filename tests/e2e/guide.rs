@@ -1,4 +1,4 @@
-//! The programs of `docs/write-a-framework.md`, run as they stand there, and the example frameworks that are started twice.
+//! The programs of `docs/write-a-framework.md`, in both languages, run as they stand there, and the example frameworks that are started twice.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -80,11 +80,11 @@ impl Stage {
     }
 
     /// An example in Rust; its first argument is the master.
-    fn rust(&mut self, name: &str, example: &str, arguments: &[&str]) {
+    fn rust(&mut self, name: &str, example: &str, arguments: &[&str], line: &str) {
         let master = self.cluster.masters(0);
         let examples = Path::new(env!("CARGO_BIN_EXE_proffer")).with_file_name("examples");
         let arguments = [&[master.as_str()], arguments].concat();
-        self.start(name, &examples.join(example), &arguments, "");
+        self.start(name, &examples.join(example), &arguments, line);
     }
 
     fn example(&mut self, name: &str, example: &str, arguments: &[&str]) {
@@ -196,15 +196,56 @@ fn the_programs_of_the_guide_do_what_it_says() {
     assert!(stage.said("block-1").contains("all jobs are done"));
 }
 
+/// The programs in Rust, as files from which examples are built: its head and what lints need stand before the code.
+#[test]
+fn the_rust_programs_of_the_guide_stand_in_its_examples() {
+    let blocks = blocks("rust,no_run");
+    let examples = ["guide_first", "guide_jobs"];
+    assert_eq!(blocks.len(), examples.len());
+    for (block, example) in blocks.iter().zip(examples) {
+        let path = root().join(format!("frameworks/examples/{example}.rs"));
+        let file = fs::read_to_string(path).expect("the example is there");
+        let head = file.strip_suffix(block.as_str());
+        let head = head.unwrap_or_else(|| panic!("{example} is not what the page shows"));
+        let is_head = |line: &str| {
+            line.is_empty() || ["//!", "#!["].iter().any(|begin| line.starts_with(begin))
+        };
+        assert!(head.lines().all(is_head), "{head}");
+    }
+}
+
+#[test]
+fn the_rust_programs_of_the_guide_do_what_it_says() {
+    let mut stage = Stage::set();
+    for example in ["guide_first", "guide_jobs"] {
+        stage.rust(example, example, &[], "true");
+        stage.wait(example);
+    }
+    let said = stage.said("guide_first");
+    assert!(said.contains("finished"), "{said}");
+    assert!(stage.said("guide_jobs").contains("all jobs are done"));
+}
+
 #[test]
 fn the_guide_survives_kills_of_master_agent_and_itself_and_runs_each_job_once() {
+    assert_each_job_runs_once(|stage, name, line| {
+        let script = stage.write(1, &blocks("python")[1]);
+        stage.python(name, &script, &[], line);
+    });
+}
+
+#[test]
+fn the_guide_in_rust_does_so_too() {
+    assert_each_job_runs_once(|stage, name, line| stage.rust(name, "guide_jobs", &[], line));
+}
+
+fn assert_each_job_runs_once(start: impl Fn(&mut Stage, &str, &str)) {
     let mut stage = Stage::set();
     let gate = File::create(stage.cluster.path("gate")).expect("a file");
     gate.lock().expect("a lock");
     let line = "echo $PROFFER_TASK_ID >> DIR/out; flock --shared DIR/gate true";
     let line = line.replace("DIR", &stage.cluster.path("").display().to_string());
-    let script = stage.write(1, &blocks("python")[1]);
-    stage.python("jobs", &script, &[], &line);
+    start(&mut stage, "jobs", &line);
     stage.await_lines("out", 5);
     stage.cluster.kill("master");
     stage.kill("jobs");
@@ -212,8 +253,8 @@ fn the_guide_survives_kills_of_master_agent_and_itself_and_runs_each_job_once() 
     stage.cluster.start_master();
     let link = stage.cluster.masters(1);
     stage.cluster.start_agent("one", 0, &link);
-    stage.python("again", &script, &[], &line);
-    stage.python("beside", &script, &[], &line);
+    start(&mut stage, "again", &line);
+    start(&mut stage, "beside", &line);
     drop(gate);
     eventually("one of them says that all is done", || {
         let said = stage.said("again") + &stage.said("beside");
@@ -235,7 +276,7 @@ fn of_two_that_spread_the_other_goes_on_when_the_active_one_is_killed_and_no_cop
 #[test]
 fn of_two_that_spread_in_rust_the_other_goes_on_just_so() {
     assert_the_other_goes_on(|stage, name, line| {
-        stage.rust(name, "spread", &["web", "3", line]);
+        stage.rust(name, "spread", &["web", "3", line], "");
     });
 }
 
@@ -272,7 +313,7 @@ fn a_daemon_runs_once_on_every_agent_and_is_started_anew_where_it_ends() {
 
 #[test]
 fn a_daemon_in_rust_does_so_too() {
-    assert_one_on_each(|stage, line| stage.rust("daemon", "daemon", &["watch", line]));
+    assert_one_on_each(|stage, line| stage.rust("daemon", "daemon", &["watch", line], ""));
 }
 
 fn assert_one_on_each(start: impl Fn(&mut Stage, &str)) {
@@ -297,7 +338,7 @@ fn a_gang_waits_for_its_agents_and_ends_when_all_have_finished() {
 
 #[test]
 fn a_gang_in_rust_does_so_too() {
-    assert_all_members(|stage, line| stage.rust("gang", "gang", &["3", line]));
+    assert_all_members(|stage, line| stage.rust("gang", "gang", &["3", line], ""));
 }
 
 fn assert_all_members(start: impl Fn(&mut Stage, &str)) {

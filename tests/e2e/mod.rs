@@ -8,6 +8,7 @@ mod drains;
 mod failover;
 mod frameworks;
 mod gone;
+mod groups;
 mod guide;
 mod mesos;
 mod mesos_tasks;

@@ -58,6 +58,8 @@ fn python() -> PathBuf {
 struct Batch {
     cluster: Cluster,
     example: Child,
+    /// Where the example looks for masters.
+    masters: String,
     tasks: usize,
     /// Tasks end when this lock is released.
     gate: Option<File>,
@@ -69,10 +71,11 @@ impl Batch {
     fn start(agents: &[&str]) -> Self {
         let mut cluster = Cluster::new();
         cluster.start_master();
-        Self::start_in(cluster, agents)
+        let masters = cluster.masters(0);
+        Self::start_in(cluster, masters, agents)
     }
 
-    fn start_in(mut cluster: Cluster, agents: &[&str]) -> Self {
+    fn start_in(mut cluster: Cluster, masters: String, agents: &[&str]) -> Self {
         let link = cluster.masters(1);
         for (number, agent) in (0..).zip(agents) {
             cluster.start_agent(agent, number, &link);
@@ -84,10 +87,11 @@ impl Batch {
             Some(gate)
         });
         let [gate, last_gate] = gates;
-        let example = run_example(&cluster, tasks);
+        let example = run_example(&cluster, &masters, tasks);
         Self {
             cluster,
             example,
+            masters,
             tasks,
             gate,
             last_gate,
@@ -106,10 +110,22 @@ impl Batch {
         });
     }
 
+    /// The number of the master that leads.
+    fn leader(&self) -> u16 {
+        eventually("a master leads", || {
+            (0..3).find(|number| {
+                let port = self.cluster.port(self.cluster.master_place(*number));
+                let health = http(port, "GET", "/health", &[], "");
+                health
+                    .is_some_and(|answer| answer.status == 200 && answer.json()["leading"] == true)
+            })
+        })
+    }
+
     fn kill_example(&mut self) {
         self.example.kill().expect("it runs");
         self.example.wait().expect("it ends");
-        self.example = run_example(&self.cluster, self.tasks);
+        self.example = run_example(&self.cluster, &self.masters, self.tasks);
     }
 
     fn kill_master(&mut self) {
@@ -156,7 +172,7 @@ impl Drop for Batch {
     }
 }
 
-fn run_example(cluster: &Cluster, tasks: usize) -> Child {
+fn run_example(cluster: &Cluster, masters: &str, tasks: usize) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
@@ -167,7 +183,7 @@ fn run_example(cluster: &Cluster, tasks: usize) -> Child {
     let line = line.replace("DIR", &cluster.path("").display().to_string());
     Command::new(python())
         .arg(root().join("frameworks/examples/batch.py"))
-        .args(["--master", &cluster.masters(0), "--command", &line])
+        .args(["--master", masters, "--command", &line])
         .args(["--tasks", &tasks.to_string(), "--id-file"])
         .arg(cluster.path("id"))
         .env("PROFFER_TOKEN_FILE", cluster.path("token"))
@@ -208,18 +224,11 @@ fn the_python_example_survives_kills_of_the_master_and_starts_no_task_twice() {
 fn the_python_example_survives_kills_of_leading_masters_and_starts_no_task_twice() {
     let ensemble = Ensemble::start(3);
     let store = ensemble.url("", "/proffer");
-    let mut cluster = Cluster::with_masters(3);
-    (0..3).for_each(|number| cluster.start_master_of(number, &store));
-    let mut batch = Batch::start_in(cluster, &["one"]);
+    let cluster = three_masters(&store);
+    let masters = cluster.masters(0);
+    let mut batch = Batch::start_in(cluster, masters, &["one"]);
     let kill_leader = |batch: &mut Batch| {
-        let leader = eventually("a master leads", || {
-            (0..3).find(|number| {
-                let port = batch.cluster.port(batch.cluster.master_place(*number));
-                let health = http(port, "GET", "/health", &[], "");
-                health
-                    .is_some_and(|answer| answer.status == 200 && answer.json()["leading"] == true)
-            })
-        });
+        let leader = batch.leader();
         batch.cluster.kill(&format!("master-{leader}"));
         batch.cluster.start_master_of(leader, &store);
     };
@@ -231,6 +240,33 @@ fn the_python_example_survives_kills_of_leading_masters_and_starts_no_task_twice
     batch.await_ran(TASKS_PER_AGENT + 5);
     kill_leader(&mut batch);
     batch.assert_each_ran_once();
+}
+
+#[test]
+fn the_python_example_finds_leaders_in_zookeeper_also_when_one_stands_still() {
+    let ensemble = Ensemble::start(1);
+    let store = ensemble.url("", "/proffer");
+    let cluster = three_masters(&store);
+    let mut batch = Batch::start_in(cluster, store.clone(), &["one"]);
+    batch.await_ran(3);
+    let first = batch.leader();
+    batch.cluster.kill(&format!("master-{first}"));
+    batch.cluster.start_master_of(first, &store);
+    batch.await_ran(TASKS_PER_AGENT);
+    let second = batch.leader();
+    let second = format!("master-{second}");
+    batch.cluster.signal(&second, Signal::SIGSTOP);
+    batch.gate = None;
+    batch.await_ran(TASKS_PER_AGENT + 5);
+    batch.cluster.signal(&second, Signal::SIGCONT);
+    batch.kill_example();
+    batch.assert_each_ran_once();
+}
+
+fn three_masters(store: &str) -> Cluster {
+    let mut cluster = Cluster::with_masters(3);
+    (0..3).for_each(|number| cluster.start_master_of(number, store));
+    cluster
 }
 
 #[test]
