@@ -366,6 +366,7 @@ fn described_json(backup: &Backup) -> Value {
         "completed_frameworks": counts.completed,
         "quotas": counts.quotas,
         "weights": counts.weights,
+        "gone_agents": counts.gone,
         "bytes": backup.bytes,
         "sha256": hex(&backup.sha256),
     })

@@ -4,7 +4,8 @@
 //! refused when it comes after all. Two weeks later, or when too many others are gone, the id is forgotten too. The subtle
 //! thing: tasks that are not acknowledged to their end stay in the table without their agent.
 
-use proffer_model::registry::{GONE_AGENTS_MAX, Operation as Change};
+use proffer_model::link::ToAgent;
+use proffer_model::registry::Operation as Change;
 use proffer_model::{AgentId, AgentState, Problem, Reason, TaskState, code};
 
 use crate::core::Core;
@@ -14,7 +15,6 @@ use crate::executors::ExecutorKey;
 use crate::limits::{AGENTS_FORGOTTEN_AFTER, AGENTS_FORGOTTEN_AT_ONCE, AGENTS_FORGOTTEN_INTERVAL};
 use crate::task_table::TaskKey;
 use crate::tasks::Say;
-use proffer_model::link::ToAgent;
 
 impl Core {
     /// An operator says that an agent will not come back. Done already when it was said before.
@@ -163,6 +163,3 @@ fn gone(agent: &AgentId) -> Problem {
     let hint = "to let this host join again, as another agent: stop the agent, remove its work directory, start it";
     Problem::new(code::AGENT_GONE, message).hint(hint)
 }
-
-// The one limit that both must know: the log keeps as many.
-const _: () = assert!(GONE_AGENTS_MAX >= AGENTS_FORGOTTEN_AT_ONCE);
