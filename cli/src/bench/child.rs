@@ -202,6 +202,12 @@ pub(super) fn own_processor_time() -> Result<Duration, Problem> {
         .map_err(|error| failed("the time of this program's threads", &error))
 }
 
+/// The processor time of the thread that asks.
+pub(super) fn own_thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// The sum of what the scheduler says of each thread.
 fn processor_time_of(threads: &Path) -> std::io::Result<Duration> {
     let mut sum = Duration::ZERO;
