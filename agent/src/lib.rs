@@ -29,6 +29,7 @@ mod removal;
 mod running;
 pub mod supervisor;
 mod timers;
+mod usage;
 mod view;
 mod volumes;
 

@@ -8,6 +8,7 @@ mod door;
 mod environment;
 mod http;
 mod ledger;
+mod pages;
 mod peer;
 mod stream;
 mod translator;
@@ -30,6 +31,7 @@ use door::Door;
 pub(crate) use environment::complete;
 pub(crate) use http::PATHS;
 pub(crate) use ledger::kept_of;
+pub(crate) use pages::Pages;
 
 /// The endpoint, and all executors that may call it.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ use proffer_leader::Finder;
 use proffer_model::{AgentDescription, AgentId, Problem, code};
 use proffer_proto::v1::tasks_server::TasksServer;
 use proffer_server::auth::{Guard, LocalToken};
+use proffer_server::clock;
 use proffer_server::http::{Limits, serve_with};
 use proffer_server::limits::MESOS_BODY_LEN_MAX;
 use proffer_server::listen;
@@ -32,7 +33,7 @@ use crate::host;
 use crate::inbox::{Inbox, inbox};
 use crate::link::Linker;
 use crate::logs::TasksService;
-use crate::mesos::{self, Mesos};
+use crate::mesos::{self, Mesos, Pages};
 use crate::metrics::Metrics;
 use crate::oci::Containers;
 use crate::probe::{Commands, Prober};
@@ -99,7 +100,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let signals = (inbox.clone(), ended.clone());
     let programs = with_places(programs, &config, &runs_dir, &description)?;
     let mesos = mesos(&config, &runs_dir, (listen, &description), &signals);
-    let executors = mesos.as_ref().map(Mesos::router).unwrap_or_default();
+    let executors = mesos_router(mesos.as_ref(), &runs_dir, (&view, &description));
     let processes = Processes::new(runs_dir.clone(), programs, containers, mesos, signals);
     let recovered = recover(&checkpoints, &processes).await?;
     let settings = settings(&config, &description)?;
@@ -174,6 +175,24 @@ fn mesos(
         let (runs_dir, description) = (runs_dir.to_owned(), description.clone());
         Mesos::new(runs_dir, listen, description, signals.clone())
     })
+}
+
+/// What executors and tools that were written for Mesos call, if the operator wants them to.
+fn mesos_router(
+    mesos: Option<&Mesos>,
+    runs_dir: &Path,
+    (view, description): (&View, &AgentDescription),
+) -> Router {
+    let Some(mesos) = mesos else {
+        return Router::new();
+    };
+    let pages = Pages {
+        view: view.clone(),
+        description: description.clone(),
+        runs_dir: runs_dir.to_owned(),
+        started: clock::now(),
+    };
+    pages.router().merge(mesos.router())
 }
 
 /// What it takes to run containers, or why this agent runs none, which is no reason not to run processes.

@@ -48,6 +48,11 @@ impl View {
         self.rows().master.clone()
     }
 
+    /// All of them.
+    pub(crate) fn tasks(&self) -> Vec<TaskRow> {
+        self.rows().rows.values().cloned().collect()
+    }
+
     /// Tasks that have not ended.
     pub(crate) fn live(&self) -> usize {
         let rows = self.rows();

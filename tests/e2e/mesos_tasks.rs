@@ -352,7 +352,7 @@ fn what_is_said_for_discovery_is_shown_and_makes_the_names_that_mesos_dns_makes(
     }
     for (of, keys) in [
         ("slaves", ["id", "pid", "hostname"]),
-        ("frameworks", ["pid", "webui_url", "hostname"]),
+        ("frameworks", ["name", "webui_url", "hostname"]),
     ] {
         for key in keys {
             assert!(state[of][0][key].is_string(), "{of}: {key}");
@@ -371,7 +371,7 @@ fn a_lost_agent_is_a_failure_to_who_speaks_for_itself() {
     let failure = scheduler.event("FAILURE", |_| true);
     assert_eq!(failure, json!({"agent_id": offer["agent_id"]}));
     let status = scheduler.status("t", "TASK_UNREACHABLE");
-    assert_eq!(status["reason"], "REASON_SLAVE_REMOVED", "{status}");
+    assert_eq!(status["reason"], "REASON_AGENT_REMOVED", "{status}");
     start_agent(&mut cluster, &[]);
     scheduler.status("t", "TASK_RUNNING");
 }

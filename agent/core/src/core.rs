@@ -484,6 +484,7 @@ impl Core {
                 incarnation: task.incarnation,
                 status: task.updates.latest().clone(),
                 pid: task.pid,
+                spec: task.spec.clone(),
             })));
         }
     }

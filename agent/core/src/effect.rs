@@ -354,6 +354,8 @@ pub struct TaskRow {
     pub status: Status,
     /// Its process, while it runs.
     pub pid: Option<u32>,
+    /// What it is to run; shared, because it is large.
+    pub spec: Arc<TaskSpec>,
 }
 
 /// Effects in the order in which they are to be done.

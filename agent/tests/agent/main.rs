@@ -15,5 +15,6 @@ mod hostile;
 mod launches;
 mod logs;
 mod mesos;
+mod pages;
 mod recovery;
 mod volumes;

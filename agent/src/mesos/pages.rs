@@ -1,0 +1,425 @@
+//! What tools that were written for Mesos ask an agent: its pages, and the GET calls of `POST /api/v1`, in JSON.
+//!
+//! Written anew for each request, of rows that the core has recorded and of what the kernel counts for the processes of its
+//! tasks. What is secret is in none of them: no command, environment or container.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use proffer_agent_core::TaskRow;
+use proffer_model::resources::Amount;
+use proffer_model::{AgentDescription, FrameworkId, Resources, Time};
+use proffer_proto::mesos::{
+    Capabilities, ResourceForm, encode_attributes, encode_mesos_state, encode_mesos_status,
+    encode_resources, labels_of, seconds_of, v1, value_of, write_json,
+};
+use serde_json::{Map, Value, json};
+
+use crate::usage::Usage;
+use crate::view::View;
+
+/// As which version of Mesos an agent answers.
+const VERSION: &str = "1.11.0";
+const PAGES: [&str; 5] = [
+    "state",
+    "monitor/statistics",
+    "containers",
+    "flags",
+    "version",
+];
+const AWARE: Capabilities = Capabilities {
+    revocable: true,
+    killing: true,
+    gpus: true,
+    shared: true,
+    partition_aware: true,
+    multi_role: true,
+    refined: true,
+};
+
+/// What the pages are made of.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    /// The tasks.
+    pub(crate) view: View,
+    /// What the agent says of itself.
+    pub(crate) description: AgentDescription,
+    /// Where runs have their directories.
+    pub(crate) runs_dir: PathBuf,
+    /// When the agent started.
+    pub(crate) started: Time,
+}
+
+impl Pages {
+    /// The pages, each also beneath `/slave(1)`.
+    pub(crate) fn router(self) -> Router {
+        let shared = Arc::new(self);
+        let mut router = Router::new()
+            .route("/slave(1)/health", get(async || StatusCode::OK))
+            .route("/api/v1", post(call))
+            .route("/slave(1)/api/v1", post(call));
+        for above in ["", "/slave(1)"] {
+            for name in PAGES {
+                let answer = async move |State(pages): State<Arc<Self>>| page(pages, name).await;
+                router = router.route(&format!("{above}/{name}"), get(answer));
+                router = router.route(&format!("{above}/{name}.json"), get(answer));
+            }
+        }
+        router.with_state(shared)
+    }
+}
+
+async fn page(pages: Arc<Pages>, name: &'static str) -> Response {
+    // Off the runtime: it reads `/proc`.
+    match tokio::task::spawn_blocking(move || pages.page(name)).await {
+        Ok(Some(page)) => json_of(&page),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn call(State(pages): State<Arc<Pages>>, body: Bytes) -> Response {
+    let call: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let refused = |text: String| (StatusCode::BAD_REQUEST, text).into_response();
+    let Some(kind) = call.get("type").and_then(Value::as_str).map(str::to_owned) else {
+        let text = "Failed to validate agent::Call: Expecting 'type' to be present";
+        return refused(text.to_owned());
+    };
+    let said = kind.clone();
+    match tokio::task::spawn_blocking(move || pages.answer(&kind)).await {
+        Ok(Some(answer)) => json_of(&answer),
+        Ok(None) => {
+            let text =
+                format!("{said} is not supported by this agent: see its logs with `proffer logs`");
+            (StatusCode::NOT_IMPLEMENTED, text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn json_of(value: &Value) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        value.to_string(),
+    )
+        .into_response()
+}
+
+impl Pages {
+    fn page(&self, name: &str) -> Option<Value> {
+        Some(match name {
+            "state" => self.state(),
+            "monitor/statistics" => self.containers(false),
+            "containers" => self.containers(true),
+            "flags" => json!({"flags": self.flags()}),
+            "version" => json!({"version": VERSION, "proffer_version": self.description.version}),
+            _ => return None,
+        })
+    }
+
+    fn answer(&self, kind: &str) -> Option<Value> {
+        let (key, part) = match kind {
+            "GET_HEALTH" => ("get_health", json!({"healthy": true})),
+            "GET_VERSION" => ("get_version", json!({"version_info": {"version": VERSION}})),
+            "GET_FLAGS" => {
+                let flags = self.flags().into_iter();
+                let flags = flags.map(|(name, value)| json!({"name": name, "value": value}));
+                ("get_flags", json!({"flags": flags.collect::<Vec<_>>()}))
+            }
+            "GET_AGENT" => ("get_agent", json!({"agent_info": self.agent_info()})),
+            "GET_TASKS" => ("get_tasks", self.get_tasks()),
+            "GET_EXECUTORS" => ("get_executors", json!({})),
+            "GET_OPERATIONS" => ("get_operations", json!({})),
+            "GET_RESOURCE_PROVIDERS" => ("get_resource_providers", json!({})),
+            "GET_FRAMEWORKS" => ("get_frameworks", self.get_frameworks()),
+            "GET_CONTAINERS" => ("get_containers", self.get_containers()),
+            "GET_STATE" => {
+                let state = json!({
+                    "get_tasks": self.get_tasks(),
+                    "get_executors": {},
+                    "get_frameworks": self.get_frameworks(),
+                });
+                ("get_state", state)
+            }
+            _ => return None,
+        };
+        Some(json!({"type": kind, key: part}))
+    }
+
+    fn id(&self) -> String {
+        self.view
+            .agent()
+            .map(|id| id.to_string())
+            .unwrap_or_default()
+    }
+
+    fn port(&self) -> u16 {
+        let port = self.description.address.rsplit_once(':');
+        port.and_then(|(_, port)| port.parse().ok())
+            .unwrap_or_default()
+    }
+
+    fn flags(&self) -> BTreeMap<&'static str, String> {
+        let work_dir = self.runs_dir.parent().unwrap_or(&self.runs_dir);
+        BTreeMap::from([
+            ("attributes", self.description.attributes.to_string()),
+            ("hostname", self.description.host.clone()),
+            ("port", self.port().to_string()),
+            ("resources", self.description.resources.to_string()),
+            ("work_dir", work_dir.display().to_string()),
+        ])
+    }
+
+    fn state(&self) -> Value {
+        let resources = sums(&self.description.resources);
+        let mut frameworks: BTreeMap<FrameworkId, Vec<TaskRow>> = BTreeMap::new();
+        for row in self.view.tasks() {
+            frameworks
+                .entry(row.framework.clone())
+                .or_default()
+                .push(row);
+        }
+        let attributes = self.description.attributes.iter();
+        let attributes = attributes.map(|(name, value)| (name.to_string(), json!(value.as_str())));
+        let is_live = |rows: &Vec<TaskRow>| rows.iter().any(|row| !row.status.state.is_terminal());
+        let (live, over): (Vec<_>, Vec<_>) =
+            frameworks.into_iter().partition(|(_, rows)| is_live(rows));
+        let all = |of: Vec<(FrameworkId, Vec<TaskRow>)>| {
+            let of = of.into_iter();
+            of.map(|(id, rows)| self.framework(&id, &rows))
+                .collect::<Vec<_>>()
+        };
+        json!({
+            "version": VERSION,
+            "id": self.id(),
+            "pid": format!("slave(1)@{}", self.description.address),
+            "hostname": self.description.host,
+            "start_time": seconds_of(self.started.wall_ms),
+            "resources": resources,
+            "unreserved_resources": sums(&self.description.resources.unreserved()),
+            "reserved_resources": {},
+            "attributes": attributes.collect::<Map<_, _>>(),
+            "flags": self.flags(),
+            "master_hostname": self.view.master().unwrap_or_default(),
+            "frameworks": all(live),
+            "completed_frameworks": all(over),
+        })
+    }
+
+    fn framework(&self, id: &FrameworkId, rows: &[TaskRow]) -> Value {
+        let mut executors: BTreeMap<String, Vec<&TaskRow>> = BTreeMap::new();
+        for row in rows {
+            // Mesos's command executor goes by the name of its task.
+            executors.entry(executor_of(row)).or_default().push(row);
+        }
+        let (mut live, mut over) = (Vec::new(), Vec::new());
+        for (executor, rows) in executors {
+            let is_live = |row: &&TaskRow| !row.status.state.is_terminal();
+            let (running, ended): (Vec<&TaskRow>, Vec<&TaskRow>) =
+                rows.iter().copied().partition(is_live);
+            let is_over = running.is_empty();
+            let output = rows.iter().map(|row| row.output).next_back();
+            let run = output.map(|run| run.to_string()).unwrap_or_default();
+            let mut used = Resources::new();
+            running.iter().for_each(|row| used.add(&row.spec.resources));
+            let page = json!({
+                "id": executor,
+                "name": executor,
+                "source": "",
+                "container": run,
+                "directory": self.runs_dir.join(&run).join("sandbox"),
+                "resources": sums(&used),
+                "tasks": running.iter().map(|row| self.task(row)).collect::<Vec<_>>(),
+                "queued_tasks": [],
+                "completed_tasks": ended.iter().map(|row| self.task(row)).collect::<Vec<_>>(),
+            });
+            if is_over {
+                over.push(page)
+            } else {
+                live.push(page)
+            }
+        }
+        json!({
+            "id": id.as_str(),
+            "name": id.as_str(),
+            "executors": live,
+            "completed_executors": over,
+        })
+    }
+
+    fn task(&self, row: &TaskRow) -> Value {
+        let status = encode_mesos_status(&row.status, AWARE, None);
+        let mut page = json!({
+            "id": row.status.task.as_str(),
+            "name": row.spec.name,
+            "framework_id": row.framework.as_str(),
+            "executor_id": row.spec.executor.as_ref().map_or("", |spec| spec.id.as_str()),
+            "slave_id": self.id(),
+            "state": status.state().as_str_name(),
+            "resources": sums(&row.spec.resources),
+            "statuses": [{"state": status.state().as_str_name(), "timestamp": status.timestamp()}],
+        });
+        if !row.spec.labels.is_empty() {
+            let labels = row.spec.labels.iter();
+            let labels = labels.map(|(key, value)| json!({"key": key, "value": value}));
+            insert(&mut page, "labels", labels.collect());
+        }
+        page
+    }
+
+    /// What runs, and what the kernel has counted for it.
+    fn containers(&self, with_status: bool) -> Value {
+        let all = self.view.tasks().into_iter();
+        let running = all.filter_map(|row| Some((row.pid?, row)));
+        let pages = running.map(|(pid, row)| {
+            let mut page = json!({
+                "container_id": row.run.to_string(),
+                "executor_id": executor_of(&row),
+                "executor_name": row.spec.name,
+                "framework_id": row.framework.as_str(),
+                "source": row.status.task.as_str(),
+                "statistics": statistics(pid, &row.spec.resources),
+            });
+            if with_status {
+                let status =
+                    json!({"container_id": {"value": row.run.to_string()}, "executor_pid": pid});
+                insert(&mut page, "status", status);
+            }
+            page
+        });
+        pages.collect()
+    }
+
+    fn agent_info(&self) -> Value {
+        let info = v1::AgentInfo {
+            hostname: self.description.host.clone(),
+            port: Some(self.port().into()),
+            resources: encode_resources(&self.description.resources, &ResourceForm::default()),
+            attributes: encode_attributes(&self.description.attributes),
+            id: self.view.agent().map(|id| v1::AgentId {
+                value: id.to_string(),
+            }),
+            ..v1::AgentInfo::default()
+        };
+        serde_json::from_slice(&write_json(&info)).unwrap_or_default()
+    }
+
+    fn get_tasks(&self) -> Value {
+        let (mut live, mut over) = (Vec::new(), Vec::new());
+        for row in self.view.tasks() {
+            let task = v1::Task {
+                name: row.spec.name.clone(),
+                task_id: v1::TaskId {
+                    value: row.status.task.to_string(),
+                },
+                framework_id: v1::FrameworkId {
+                    value: row.framework.to_string(),
+                },
+                executor_id: row.spec.executor.as_ref().map(|spec| v1::ExecutorId {
+                    value: spec.id.to_string(),
+                }),
+                agent_id: v1::AgentId { value: self.id() },
+                state: encode_mesos_state(row.status.state, true).into(),
+                resources: encode_resources(&row.spec.resources, &ResourceForm::default()),
+                labels: labels_of(&row.spec.labels),
+                ..v1::Task::default()
+            };
+            let task: Value = serde_json::from_slice(&write_json(&task)).unwrap_or_default();
+            let is_over = row.status.state.is_terminal();
+            if is_over {
+                over.push(task)
+            } else {
+                live.push(task)
+            }
+        }
+        json!({"launched_tasks": live, "completed_tasks": over})
+    }
+
+    fn get_frameworks(&self) -> Value {
+        let rows = self.view.tasks();
+        let ids: std::collections::BTreeSet<&str> =
+            rows.iter().map(|row| row.framework.as_str()).collect();
+        let frameworks = ids
+            .into_iter()
+            .map(|id| json!({"framework_info": {"user": "", "name": id, "id": {"value": id}}}));
+        json!({"frameworks": frameworks.collect::<Vec<_>>()})
+    }
+
+    fn get_containers(&self) -> Value {
+        let all = self.view.tasks().into_iter();
+        let running = all.filter_map(|row| Some((row.pid?, row)));
+        let containers = running.map(|(pid, row)| {
+            json!({
+                "framework_id": {"value": row.framework.as_str()},
+                "executor_id": {"value": executor_of(&row)},
+                "executor_name": row.spec.name,
+                "container_id": {"value": row.run.to_string()},
+                "container_status": {"executor_pid": pid},
+                "resource_statistics": statistics(pid, &row.spec.resources),
+            })
+        });
+        json!({"containers": containers.collect::<Vec<_>>()})
+    }
+}
+
+fn insert(page: &mut Value, name: &str, value: Value) {
+    if let Some(page) = page.as_object_mut() {
+        page.insert(name.to_owned(), value);
+    }
+}
+
+fn executor_of(row: &TaskRow) -> String {
+    let own = row.spec.executor.as_ref().map(|spec| spec.id.to_string());
+    own.unwrap_or_else(|| row.status.task.to_string())
+}
+
+/// What a task holds, and what it uses.
+fn statistics(pid: u32, resources: &Resources) -> Value {
+    let usage = Usage::of(pid);
+    let memory = resources.scalar("mem").saturating_mul(1024 * 1024) / 1_000;
+    json!({
+        "timestamp": seconds_of(proffer_server::clock::now().wall_ms),
+        "processes": usage.processes,
+        "cpus_limit": value_of(resources.scalar("cpus")),
+        "cpus_user_time_secs": value_of(usage.user_ms),
+        "cpus_system_time_secs": value_of(usage.system_ms),
+        "mem_limit_bytes": memory,
+        "mem_rss_bytes": usage.resident_bytes,
+    })
+}
+
+/// Sums by name, as Mesos's pages have them: the usual ones whether there is any of them or not, numbers as text.
+fn sums(resources: &Resources) -> Value {
+    let mut page = Map::new();
+    for name in ["cpus", "mem", "disk", "gpus"] {
+        page.insert(name.to_owned(), json!(value_of(resources.scalar(name))));
+    }
+    for (kind, amount) in resources.iter() {
+        let name = kind.name.as_str();
+        let value = match amount {
+            Amount::Ranges(_) => {
+                let set = resources.range_set(name);
+                let ranges = set.ranges().iter();
+                let ranges: Vec<String> = ranges
+                    .map(|range| format!("{}-{}", range.begin, range.end))
+                    .collect();
+                json!(format!("[{}]", ranges.join(", ")))
+            }
+            Amount::Set(_) => {
+                let set = resources.item_set(name);
+                let items: Vec<&str> = set.iter().collect();
+                json!(format!("{{{}}}", items.join(", ")))
+            }
+            Amount::Scalar(_) | Amount::Whole(_) => json!(value_of(resources.scalar(name))),
+        };
+        page.insert(name.to_owned(), value);
+    }
+    Value::Object(page)
+}
