@@ -329,7 +329,7 @@ impl Descriptions {
         };
         let mut attributes = Vec::with_capacity(given.len());
         for mut own in given {
-            if own.get(&name).is_some() {
+            if own.values(&name).next().is_some() {
                 let message = "every emulated agent says that it is emulated, and in these words";
                 return Err(Problem::new(code::ATTRIBUTES_INVALID, message)
                     .field("attributes")

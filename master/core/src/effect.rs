@@ -498,6 +498,8 @@ pub struct TaskOutline {
     pub labels: BTreeMap<String, String>,
     /// What it listens on.
     pub ports: Box<[Port]>,
+    /// As what it is to be found, in its framework's words.
+    pub discovery: Option<Arc<Discovery>>,
     /// Who pays.
     pub role: Role,
     /// The framework's own executor that it is in.
@@ -510,8 +512,6 @@ pub struct TaskOutline {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfferRow {
     /// Which.
-    /// As what it is to be found, in its framework's words.
-    pub discovery: Option<Arc<Discovery>>,
     pub offer: OfferId,
     /// To whom.
     pub framework: FrameworkId,
