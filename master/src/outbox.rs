@@ -160,9 +160,7 @@ impl<T> Drop for Mail<T> {
 
 impl<T> Drop for Outbox<T> {
     fn drop(&mut self) {
-        let mut on_way = self.way.lock();
-        on_way.is_closed = true;
-        on_way.wake();
+        self.end();
     }
 }
 
@@ -233,6 +231,13 @@ impl<T: Weighed> Outbox<T> {
 }
 
 impl<T> Outbox<T> {
+    /// Nothing will follow.
+    fn end(&self) {
+        let mut on_way = self.way.lock();
+        on_way.is_closed = true;
+        on_way.wake();
+    }
+
     /// Cuts the peer off.
     fn cut_off(self) {
         self.way.lock().overrun();
@@ -244,6 +249,8 @@ impl<T> Outbox<T> {
 #[derive(Debug)]
 pub(crate) struct Peers<K, T> {
     outboxes: BTreeMap<K, Outbox<T>>,
+    /// Closed ones that have yet to read what was sent before.
+    closed: BTreeMap<K, Outbox<T>>,
     /// Those to which something was given since they were last empty.
     unsent: BTreeSet<K>,
     /// Bytes that may wait for all of them: those that were counted last, and all that was given to them since.
@@ -255,6 +262,7 @@ impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
     pub(crate) fn new() -> Self {
         Self {
             outboxes: BTreeMap::new(),
+            closed: BTreeMap::new(),
             unsent: BTreeSet::new(),
             bytes_most: 0,
         }
@@ -268,6 +276,7 @@ impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
     /// A peer's connection has ended. Answers whether it was known.
     pub(crate) fn remove(&mut self, peer: K) -> bool {
         self.unsent.remove(&peer);
+        self.closed.remove(&peer);
         self.outboxes.remove(&peer).is_some()
     }
 
@@ -293,7 +302,7 @@ impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
     /// Sends what may leave when all up to `durable` is; answers the peers that were cut off because they are slow.
     pub(crate) fn flush(&mut self, durable: Seq) -> Vec<K> {
         let mut overrun = Vec::new();
-        let outboxes = &mut self.outboxes;
+        let (outboxes, closed) = (&mut self.outboxes, &mut self.closed);
         self.unsent.retain(|peer| {
             let Some(outbox) = outboxes.get_mut(peer) else {
                 return false;
@@ -302,7 +311,9 @@ impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
                 Flushed::Empty => false,
                 Flushed::Waiting => true,
                 Flushed::Closed => {
-                    outboxes.remove(peer);
+                    closed.retain(|_, outbox| outbox.weight() > 0);
+                    outbox.end();
+                    closed.extend(outboxes.remove_entry(peer));
                     false
                 }
                 Flushed::Overrun => {
@@ -311,21 +322,28 @@ impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
                 }
             }
         });
+        self.cut_off(&overrun);
         if self.bytes_most > T::ALL_BYTES_MAX {
-            overrun.extend(self.heaviest());
-        }
-        for peer in &overrun {
-            self.unsent.remove(peer);
-            if let Some(outbox) = self.outboxes.remove(peer) {
-                outbox.cut_off();
-            }
+            let heaviest = self.heaviest();
+            self.cut_off(&heaviest);
+            overrun.extend(heaviest);
         }
         overrun
     }
 
+    fn cut_off(&mut self, peers: &[K]) {
+        for peer in peers {
+            self.unsent.remove(peer);
+            let open = self.outboxes.remove(peer);
+            for outbox in open.into_iter().chain(self.closed.remove(peer)) {
+                outbox.cut_off();
+            }
+        }
+    }
+
     /// Those for which the most waits, when too much waits for all: as many as must go for a quarter of the room to be free.
     fn heaviest(&mut self) -> Vec<K> {
-        let weights = self.outboxes.iter();
+        let weights = self.outboxes.iter().chain(&self.closed);
         let mut weights: Vec<(usize, K)> = weights
             .map(|(peer, outbox)| (outbox.weight(), *peer))
             .collect();
@@ -499,5 +517,31 @@ mod tests {
         let has_mail = |mail: &mut Mail<Heavy>| matches!(mail.take(), Some(Arrival::Message(_)));
         let left: Vec<bool> = mails.iter_mut().map(has_mail).collect();
         assert_eq!(left, [true, false, true, true]);
+    }
+
+    #[test]
+    fn what_a_closed_peer_has_yet_to_read_counts_and_one_is_cut_off_once() {
+        let mut peers = Peers::new();
+        let mut mails = Vec::new();
+        for peer in ['a', 'b', 'c'] {
+            let (outbox, mail) = outbox(10);
+            mails.push(mail);
+            peers.open(peer, outbox);
+        }
+        for (peer, bytes) in [('a', 900), ('b', 600)] {
+            peers.send(peer, Heavy(bytes), After::Nothing);
+            peers.close(peer);
+        }
+        assert_eq!(peers.flush(Seq(0)), []);
+        // That is too much for it, and for all.
+        peers.send('c', Heavy(600), After::Nothing);
+        peers.send('c', Heavy(500), After::Nothing);
+        assert_eq!(peers.flush(Seq(0)), ['c']);
+        let (outbox, _mail) = outbox(10);
+        peers.open('d', outbox);
+        peers.send('d', Heavy(600), After::Nothing);
+        assert_eq!(peers.flush(Seq(0)), ['a']);
+        assert!(matches!(mails.remove(0).take(), Some(Arrival::Overrun)));
+        assert!(matches!(mails.remove(0).take(), Some(Arrival::Message(_))));
     }
 }
