@@ -13,9 +13,9 @@ use proffer_model::{
     session,
 };
 
-use crate::amounts::scalars_of;
+use crate::amounts::{exclusive, scalars_of};
 use crate::core::Core;
-use crate::effect::{After, ExecutorRow, Fact};
+use crate::effect::{After, ExecutorRow, Fact, OfferEnd};
 use crate::ledger::countable;
 
 /// An executor's name on an agent.
@@ -120,6 +120,18 @@ impl Core {
         if let Some((spec, role)) = found {
             self.adopt_executor(agent, key, spec, role);
             self.recount_used(agent);
+            self.take_back_what_is_not_left(agent);
+        }
+    }
+
+    /// What an executor held may have been offered while it was thought to be over.
+    fn take_back_what_is_not_left(&mut self, agent: &AgentId) {
+        let Some(known) = self.agents.by_id.get(agent) else {
+            return;
+        };
+        let left = known.total.minus(&exclusive(&known.used));
+        if !left.contains(&exclusive(&known.offered)) {
+            self.end_offers_of_agent(agent, OfferEnd::Rescinded);
         }
     }
 

@@ -309,6 +309,22 @@ fn an_executor_that_ended_when_its_launch_came_is_counted_when_it_is_started_ane
 }
 
 #[test]
+fn what_an_executor_held_is_taken_back_when_it_is_started_anew() {
+    let mut scene = Scene::new();
+    let e = executor("e", "cpus:1");
+    scene.launch("cpus:2", vec![data("a", "cpus:1", &e)]);
+    scene.launch("cpus:1", vec![data("b", "cpus:1", &e)]);
+    scene.changed("e", true);
+    // All that is left is offered, with what the executor held.
+    let offer = scene.offer("cpus:6");
+    scene.changed("e", false);
+    assert_eq!(scene.used(), "cpus:3");
+    let results = scene.world.accept(scene.session, &[&offer], Vec::new());
+    assert!(results.is_err(), "the offer was taken back");
+    scene.offer("cpus:5");
+}
+
+#[test]
 fn messages_go_both_ways_and_to_nobody_else() {
     let mut scene = Scene::new();
     let e = executor("e", "");
