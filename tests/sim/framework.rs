@@ -33,7 +33,7 @@ pub(super) struct Framework {
     is_subscribed: bool,
     next_master: usize,
     pub(super) leader: (u64, usize),
-    generation: Generation,
+    pub(super) generation: Generation,
     demand_generation: u64,
     heard_at: u64,
     /// Connections whose session another has overtaken, or soon will have.

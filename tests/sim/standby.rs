@@ -110,6 +110,10 @@ impl World {
                 standby.is_told = true;
                 self.seen.count(Seen::StoodBy);
             }
+            // It was active once, and another one is by now: its word was long on its way.
+            Event::Subscribed { generation, .. } if *generation < it.generation => {
+                self.standby_lost(n);
+            }
             Event::Subscribed { .. } => {
                 let (connection, is_alone) = (standby.connection, standby.alone_since.is_some());
                 if is_alone {
