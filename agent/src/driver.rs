@@ -189,11 +189,13 @@ impl Driver {
                 framework,
                 spec,
                 agent,
+                role,
             } => {
                 let executor = Program::Executor {
                     framework,
                     spec,
                     agent,
+                    role,
                 };
                 self.processes.start(run, executor);
             }

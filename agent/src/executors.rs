@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use nix::unistd::{Gid, Uid};
 use proffer_agent_core::RunId;
 use proffer_model::token::{TOKEN_LEN, format_token};
-use proffer_model::{AgentId, ExecutorApi, ExecutorSpec, FrameworkId};
+use proffer_model::{AgentId, ExecutorApi, ExecutorSpec, FrameworkId, Role};
 use proffer_proto::v1::executor_server::ExecutorServer;
 use proffer_server::auth::LocalToken;
 use tokio::net::{UnixListener, UnixStream};
@@ -92,7 +92,7 @@ impl Executors {
         &self,
         dir: &Path,
         (framework, spec): (&FrameworkId, &ExecutorSpec),
-        agent: Option<&AgentId>,
+        (agent, role): (Option<&AgentId>, Option<&Role>),
     ) -> Result<Vec<(String, String)>, String> {
         let token = Self::token(dir).map_err(|error| format!("its token: {error}"))?;
         let token = token.secret().expose();
@@ -116,7 +116,7 @@ impl Executors {
                 let sandbox = dir.join(protocol::SANDBOX).display().to_string();
                 let mesos = self.mesos()?;
                 let secrets = (&*sandbox, token);
-                environment.extend(mesos.environment((framework, spec), agent, secrets));
+                environment.extend(mesos.environment((framework, spec), (agent, role), secrets));
             }
         }
         Ok(environment)

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use proffer_agent_core::RunId;
-use proffer_model::{AgentDescription, AgentId, ExecutorId, ExecutorSpec, FrameworkId};
+use proffer_model::{AgentDescription, AgentId, ExecutorId, ExecutorSpec, FrameworkId, Role};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -88,10 +88,10 @@ impl Mesos {
     pub(crate) fn environment(
         &self,
         executor: (&FrameworkId, &ExecutorSpec),
-        agent: Option<&AgentId>,
+        place: (Option<&AgentId>, Option<&Role>),
         secrets: (&str, &str),
     ) -> Vec<(String, String)> {
-        environment::of_executor(self.shared.endpoint, executor, agent, secrets)
+        environment::of_executor(self.shared.endpoint, executor, place, secrets)
     }
 
     /// Lets an executor call, with its token.

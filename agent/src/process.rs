@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proffer_agent_core::{Ended, Event, Found, RunId, Signal};
-use proffer_model::{AgentId, Container, ExecutorSpec, Fetch, FrameworkId, Reason, TaskSpec};
+use proffer_model::{AgentId, Container, ExecutorSpec, Fetch, FrameworkId, Reason, Role, TaskSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, mpsc};
@@ -54,6 +54,8 @@ pub(crate) enum Program {
         spec: Arc<ExecutorSpec>,
         /// Where.
         agent: Option<AgentId>,
+        /// In which role.
+        role: Option<Role>,
     },
 }
 
@@ -346,9 +348,11 @@ impl Shared {
                 framework,
                 spec,
                 agent,
+                role,
             } => {
                 let executor = (framework, &**spec);
-                let found = self.executors.environment(dir, executor, agent.as_ref())?;
+                let place = (agent.as_ref(), role.as_ref());
+                let found = self.executors.environment(dir, executor, place)?;
                 self.programs.prepare_executor(dir, spec, found)?;
                 // Before it is started, so that it finds it.
                 self.executors.listen(run, framework, spec)

@@ -9,7 +9,7 @@ use proffer_model::executor::ExecutorEvent;
 use proffer_model::link::{Payer, ToMaster};
 use proffer_model::{
     AgentId, CheckKind, ClusterId, Epoch, ExecutorId, ExecutorSpec, FrameworkId, Incarnation,
-    Problem, Reason, Status, TaskId, TaskSpec, Time,
+    Problem, Reason, Role, Status, TaskId, TaskSpec, Time,
 };
 
 use crate::event::{Identity, LinkId, RunId, Seq, SessionId, TimerKey};
@@ -61,6 +61,8 @@ pub enum Effect {
         spec: Arc<ExecutorSpec>,
         /// Where.
         agent: Option<AgentId>,
+        /// In which role, if that was said.
+        role: Option<Role>,
     },
     /// Let an executor that was found running subscribe again.
     AwaitExecutor {

@@ -117,6 +117,7 @@ impl Core {
             framework: executor.framework.clone(),
             spec: executor.spec.clone(),
             agent: self.identity.agent.clone(),
+            role: executor.payer.as_ref().map(|payer| payer.role.clone()),
         });
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use proffer_model::{AgentId, ExecutorSpec, FrameworkId};
+use proffer_model::{AgentId, ExecutorSpec, FrameworkId, Role};
 
 /// The variable that marks a task as one that was written for Mesos.
 const TASK_VARIABLE: &str = "MESOS_TASK_ID";
@@ -31,7 +31,7 @@ pub(crate) fn complete(environment: &mut BTreeMap<String, String>, sandbox: &str
 pub(crate) fn of_executor(
     endpoint: SocketAddr,
     (framework, spec): (&FrameworkId, &ExecutorSpec),
-    agent: Option<&AgentId>,
+    (agent, role): (Option<&AgentId>, Option<&Role>),
     (sandbox, token): (&str, &str),
 ) -> Vec<(String, String)> {
     let own = [
@@ -55,7 +55,9 @@ pub(crate) fn of_executor(
         ("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", token.to_owned()),
     ];
     let directories = DIRECTORIES.map(|name| (name, sandbox.to_owned()));
-    let all = own.into_iter().chain(directories);
+    // Said here, and not with what is launched: who launches in several roles has the same executor in all of them.
+    let role = role.map(|role| ("MESOS_ALLOCATION_ROLE", role.to_string()));
+    let all = own.into_iter().chain(directories).chain(role);
     all.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

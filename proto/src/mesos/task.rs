@@ -18,7 +18,7 @@ use super::v1::{
 use crate::resources::encode_resources;
 use crate::{decode_task_spec, v1};
 
-/// In which role a task or an executor runs.
+/// In which role a task runs.
 const ROLE_VARIABLE: &str = "MESOS_ALLOCATION_ROLE";
 
 /// For whom tasks are launched.
@@ -254,9 +254,6 @@ fn decode_executor_info(
         ..executor::event::Subscribed::default()
     };
     let grace = info.shutdown_grace_period.as_ref();
-    let role = (ROLE_VARIABLE.to_owned(), launcher.role.to_string());
-    let mut environment = BTreeMap::from([role]);
-    environment.extend(decode_environment(command)?);
     Ok(v1::ExecutorSpec {
         id: info.executor_id.value.clone(),
         resources: Some(encode_resources(&resources)),
@@ -264,7 +261,7 @@ fn decode_executor_info(
             Program::Shell(line) => v1::executor_spec::Command::Shell(line),
             Program::Exec(exec) => v1::executor_spec::Command::Exec(exec),
         }),
-        environment,
+        environment: decode_environment(command)?,
         user: user_of(command, launcher),
         shutdown_grace_ms: grace.map(|grace| ms(grace.nanoseconds)),
         api: v1::ExecutorApi::MesosV1.into(),
@@ -657,11 +654,8 @@ mod tests {
         assert_eq!(task.data.as_deref(), Some(&[0, 1][..]));
         let executor = spec.executor.expect("an executor");
         assert_eq!(executor.api, ExecutorApi::MesosV1);
-        let role = executor.environment.get(ROLE_VARIABLE);
-        assert_eq!(
-            role.map(|role| role.expose().to_owned()),
-            Some("eng".to_owned())
-        );
+        // Who launches in another role has the same executor: its agent says the role.
+        assert!(!executor.environment.contains_key(ROLE_VARIABLE));
         assert_eq!(executor.resources.scalar("mem"), 32_000);
         let told = executor::event::Subscribed::decode(executor.info.as_slice());
         let told = told.expect("what it is told");
