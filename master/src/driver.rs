@@ -375,7 +375,8 @@ mod tests {
             Time::default(),
             &mut first,
         );
-        let writer = Writer::start(log, crate::writer::Lane::new(), metrics.writer).expect("a writer");
+        let writer =
+            Writer::start(log, crate::writer::Lane::new(), metrics.writer).expect("a writer");
         let tenure = Tenure::new(lease, CancellationToken::new());
         let mut driver = Driver::new(core, writer, feed, metrics.driver, tenure);
         driver

@@ -173,7 +173,7 @@ fn a_group_starts_whole_or_not_at_all() {
         code_of(&results[0]),
         Some(code::TASK_GROUP_REFUSED.name.to_owned())
     );
-    assert!(code_of(&results[1]).is_some_and(|it| it != code::TASK_GROUP_REFUSED.name.to_owned()));
+    assert!(code_of(&results[1]).is_some_and(|it| it.as_str() != code::TASK_GROUP_REFUSED.name));
     // One that cannot be started on the agent: none runs on.
     let mut stranger = shell("stranger", &line);
     stranger.user = Some("no-such-user-here".to_owned());
