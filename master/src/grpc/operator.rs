@@ -12,7 +12,7 @@ use proffer_proto::{
     decode_weight, encode_leader, status_of, v1,
 };
 use proffer_server::auth::{Action, Object, authorize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
 use super::state::unexpected;
@@ -65,15 +65,39 @@ impl Desk {
         &self,
         write: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let lost = || Problem::new(code::INTERNAL, "the answer could not be written");
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(|_| lost())?;
-        let written = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            write()
-        });
-        written.await.map_err(|_| lost())
+        let place = self.place().await?;
+        write_at(place, write).await
     }
+
+    /// Writes something of how things stand when its turn has come: what waits keeps no snapshot.
+    async fn write_of_now<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Snapshot) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let place = self.place().await?;
+        let snapshot = self.view.snapshot().await?;
+        write_at(place, move || write(&snapshot)).await
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map_err(|_| unwritten())
+    }
+}
+
+async fn write_at<T: Send + 'static>(
+    place: OwnedSemaphorePermit,
+    write: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let written = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        write()
+    });
+    written.await.map_err(|_| unwritten())
+}
+
+fn unwritten() -> Problem {
+    Problem::new(code::INTERNAL, "the answer could not be written")
 }
 
 impl OperatorService {
@@ -123,9 +147,10 @@ impl OperatorService {
     {
         authorize_read(&request, Object::Cluster)?;
         let (_, desk) = self.term()?;
-        let snapshot = desk.view.snapshot().await.map_err(status_of)?;
         let asked = request.into_inner();
-        let listed = desk.write(move || list(&snapshot, &asked)).await;
+        let listed = desk
+            .write_of_now(move |snapshot| list(snapshot, &asked))
+            .await;
         let listed = listed.and_then(|listed| listed).map_err(status_of)?;
         if !desk.tenure.holds() {
             return Err(status_of(not_leading()));

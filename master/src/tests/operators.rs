@@ -12,7 +12,7 @@ use v1::session_call::Call;
 use v1::session_event::Event;
 use v1::to_agent::Message;
 
-use super::peers::{Agent, Cast, Framework, Master, domain, launched, running, soon, status};
+use super::peers::{Agent, Cast, Framework, Master, cpus, domain, launched, running, soon, status};
 
 /// Tasks that live all the time.
 const STEADY: u64 = 100_000;
@@ -419,5 +419,85 @@ async fn a_master_offers_as_its_configuration_says() {
     let obstacles = &explained.get_ref().entries[0].obstacles;
     let few = obstacles.iter().find(|one| one.reason == "below_least");
     assert_eq!(few.expect("it is why").agents, 3, "{obstacles:?}");
+    master.stop().await;
+}
+
+#[tokio::test]
+async fn roles_and_explanations_come_in_pages_over_the_wire() {
+    let master = Master::start("memory").await;
+    let (mut framework, subscribed) = Framework::connect(&master).await.subscribed("").await;
+    let entry = |id: &str| v1::DemandEntry {
+        id: id.into(),
+        shape: Some(v1::Shape {
+            resources: Some(cpus(1_000)),
+            ..v1::Shape::default()
+        }),
+        count: 1,
+        ..v1::DemandEntry::default()
+    };
+    let demand = v1::SetDemand {
+        role: "*".into(),
+        generation: 1,
+        entries: ["a", "b", "c"].map(entry).into(),
+    };
+    framework.call(Call::SetDemand(demand)).await;
+    framework
+        .wait_for(|event| matches!(event, Event::Answered(_)))
+        .await;
+    let mut operator = master.operator().await;
+    for role in ["eng/web", "ops"] {
+        let weight = v1::SetWeightRequest {
+            role: role.into(),
+            weight_milli: 2_000,
+        };
+        operator.set_weight(weight).await.expect("a weight");
+    }
+
+    let (mut asked, mut roles) = (v1::ListRolesRequest::default(), Vec::new());
+    asked.page_size = 1;
+    loop {
+        let page = operator.list_roles(asked.clone()).await.expect("a page");
+        let page = page.into_inner();
+        assert!(page.roles.len() <= 1);
+        roles.extend(page.roles.into_iter().map(|role| role.role));
+        asked.page_token = page.next_page_token;
+        if asked.page_token.is_empty() {
+            break;
+        }
+    }
+    for role in ["*", "eng/web", "ops"] {
+        assert_eq!(
+            roles.iter().filter(|it| *it == role).count(),
+            1,
+            "{roles:?}"
+        );
+    }
+
+    let mut asked = v1::ExplainDemandRequest {
+        framework_id: subscribed.framework_id,
+        page_size: 1,
+        ..v1::ExplainDemandRequest::default()
+    };
+    let mut entries = Vec::new();
+    loop {
+        let page = operator
+            .explain_demand(asked.clone())
+            .await
+            .expect("a page");
+        let page = page.into_inner();
+        assert!(page.entries.len() <= 1);
+        entries.extend(page.entries.into_iter().map(|entry| entry.demand_id));
+        asked.page_token = page.next_page_token;
+        if asked.page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(entries, ["a", "b", "c"]);
+    asked.demand_ids = vec!["c".to_owned()];
+    let named = operator.explain_demand(asked.clone()).await.expect("one");
+    assert_eq!(named.get_ref().entries.len(), 1);
+    asked.page_token = "nothing of ours".to_owned();
+    let refused = operator.explain_demand(asked).await.expect_err("no token");
+    assert_eq!(problem_of(&refused).field, "page_token");
     master.stop().await;
 }

@@ -336,7 +336,7 @@ pub(super) fn task(id: &str) -> v1::TaskSpec {
     }
 }
 
-fn cpus(milli: u64) -> v1::Resources {
+pub(super) fn cpus(milli: u64) -> v1::Resources {
     let name = "cpus".to_owned();
     v1::Resources {
         scalars: vec![v1::Scalar { name, milli }],

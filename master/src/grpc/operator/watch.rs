@@ -161,9 +161,10 @@ impl Watch {
         };
         let mut changes = Vec::new();
         if self.wanted.has(of) {
-            let snapshot = self.desk.view.snapshot().await?;
             let (wanted, token) = (Arc::clone(&self.wanted), std::mem::take(page_token));
-            let page = self.desk.write(move || wanted.page(&snapshot, of, token));
+            let page = self
+                .desk
+                .write_of_now(move |snapshot| wanted.page(snapshot, of, token));
             (changes, *page_token) = page.await??;
         }
         if page_token.is_empty() {
