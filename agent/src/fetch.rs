@@ -96,9 +96,7 @@ impl Fetcher {
         is_container: bool,
     ) -> Result<(), String> {
         for fetch in fetches {
-            let one = self.fetch_one(fetch, sandbox, is_container);
-            let fetched = timeout(FETCH_TIME_MAX, one).await;
-            let fetched = fetched.unwrap_or_else(|_| Err(Failure::of("it took too long")));
+            let fetched = self.fetch_one(fetch, sandbox, is_container).await;
             fetched.map_err(|failure| format!("{}: {}", fetch.shown(), failure.why))?;
         }
         Ok(())
@@ -136,7 +134,8 @@ impl Fetcher {
             .get(&key, || self.download(source, self.nobody))
             .await?;
         let placed = self.place(fetch, &cached.file, dir, owner).await;
-        if matches!(&placed, Err(failure) if failure.is_other) {
+        // Another try asks the server again: what cannot be placed may be what it should not be.
+        if placed.is_err() {
             self.cache.forget(&key);
         }
         placed
@@ -192,8 +191,20 @@ impl Fetcher {
         data: Stdio,
         dir: Stdio,
     ) -> Result<u64, Failure> {
-        // The semaphore is never closed.
+        // The semaphore is never closed. Whoever waits for a child has not begun to be slow.
         let _permit = self.children.acquire().await;
+        let child = self.run_child(job, user, data, dir);
+        let ran = timeout(FETCH_TIME_MAX, child).await;
+        ran.unwrap_or_else(|_| Err(Failure::of("it took too long")))
+    }
+
+    async fn run_child(
+        &self,
+        job: &Job,
+        user: Option<Ids>,
+        data: Stdio,
+        dir: Stdio,
+    ) -> Result<u64, Failure> {
         let (ours, theirs) = UnixStream::pair().map_err(Failure::io)?;
         let mut command = Command::new(&self.program);
         command.arg("fetch");
@@ -210,11 +221,12 @@ impl Fetcher {
             .map_err(|error| Failure::of(&format!("{}: {error}", self.program.display())))?;
         // The child's end stays open in what it was made with.
         drop(command);
-        let answer = converse(ours, job).await.map_err(Failure::io)?;
+        // One that could not begin has read nothing; how it ended says more than that.
+        let answer = converse(ours, job).await.unwrap_or_default();
         let status = child.wait().await.map_err(Failure::io)?;
         match serde_json::from_slice(&answer) {
             Ok(Answer::Done { len }) => Ok(len),
-            Ok(Answer::Failed { why, is_other }) => Err(Failure { why, is_other }),
+            Ok(Answer::Failed { why }) => Err(Failure { why }),
             Err(_) => Err(Failure::of(&format!("what fetches it ended with {status}"))),
         }
     }
@@ -235,15 +247,12 @@ impl Fetcher {
 #[derive(Clone, Debug)]
 struct Failure {
     why: String,
-    /// Whether it is not what its SHA-256 says.
-    is_other: bool,
 }
 
 impl Failure {
     fn of(why: &str) -> Self {
         Self {
             why: why.to_owned(),
-            is_other: false,
         }
     }
 

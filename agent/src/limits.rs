@@ -164,7 +164,8 @@ pub const IMAGES_LEN_MAX: u64 = 10 * 1024 * 1024 * 1024;
 
 /// Children that download, or put something into a sandbox, at once; further ones wait.
 pub const FETCHERS_MAX: usize = 16;
-/// How long one thing may take until it is in its sandbox; then its task has failed.
+/// How long a child may take to download one thing, or to put it into its sandbox; then its task has failed. The wait for a child
+/// is not in it.
 pub const FETCH_TIME_MAX: Duration = Duration::from_secs(1_800);
 /// Bytes of one thing that is fetched; a larger one is refused. As for each of the following limits.
 pub const FETCH_LEN_MAX: u64 = 4 * 1024 * 1024 * 1024;
@@ -191,7 +192,9 @@ pub const FETCH_SLOW_LEN_MIN: u64 = 30 * 1024;
 /// Files that a child may have open.
 pub const FETCH_FILES_MAX: u64 = 64;
 /// Bytes of a child's memory, its program's included; beyond it ends.
-pub const FETCH_MEMORY_MAX: u64 = 2 * 1024 * 1024 * 1024;
+pub const FETCH_MEMORY_MAX: u64 = 768 * 1024 * 1024;
+/// KiB of memory for what an xz archive refers back to; one that wants more is refused. Twice what `xz -9` makes.
+pub const FETCH_XZ_KIB_MAX: u32 = 128 * 1024;
 /// Bytes of what a child is told to do; of a longer one it makes nothing.
 pub const FETCH_JOB_LEN_MAX: u64 = 64 * 1024;
 /// Bytes of what a child answers; the rest is not read.

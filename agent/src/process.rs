@@ -254,7 +254,9 @@ impl Shared {
 
     async fn start(&self, run: RunId, program: &Program) {
         let dir = self.run_dir(run);
-        let said = match self.make_ready(run, &dir, program).await {
+        let ready = self.make_ready(run, &dir, program).await;
+        self.fetching().remove(&run);
+        let said = match ready {
             Ok(()) => {
                 // The semaphore is never closed.
                 let _permit = self.starts.acquire().await;
@@ -331,7 +333,6 @@ impl Shared {
             () = ended.cancelled() => Err("ended before all was fetched".to_owned()),
             fetched = fetch => fetched.map_err(|why| format!("cannot fetch {why}")),
         };
-        self.fetching().remove(&run);
         fetched.map_err(|message| (Reason::FetchFailed, message))
     }
 

@@ -135,6 +135,8 @@ impl Core {
             self.refuse(problem, effects);
             return;
         }
+        // Its id was forgotten, or the store is an older one; it may be marked again.
+        self.is_gone = false;
         let identity = Identity {
             agent: Some(agent.clone()),
             cluster: Some(cluster.clone()),

@@ -9,7 +9,15 @@ const METADATA: [Ipv4Addr; 3] = [
     Ipv4Addr::new(168, 63, 129, 16),
     Ipv4Addr::new(192, 0, 0, 192),
 ];
-const METADATA_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// The same of version 6, by how they begin: Amazon's, Google's, Oracle's, Scaleway's, Akamai's, Alibaba's.
+const METADATA_6: [&[u16]; 6] = [
+    &[0xfd00, 0xec2],
+    &[0xfd20, 0xce],
+    &[0xfd00, 0xc1],
+    &[0xfd00, 0x42],
+    &[0xfd00, 0xa9fe],
+    &[0xfd00, 0x100],
+];
 
 /// Why nothing is fetched from an address; nothing when it may be. The end of a sentence that begins with the address.
 pub(super) fn refusal(address: IpAddr, allow_local: bool) -> Option<&'static str> {
@@ -30,13 +38,19 @@ pub(super) fn refusal(address: IpAddr, allow_local: bool) -> Option<&'static str
                 .then_some("is nobody's address")
                 .or(local(v6.is_loopback(), "is this host"))
                 .or(local(v6.is_unicast_link_local(), "is link-local"))
-                .or(local(v6 == METADATA_6, "is a metadata service"))
+                .or(local(is_metadata(v6), "is a metadata service"))
         }
     }
 }
 
+fn is_metadata(v6: Ipv6Addr) -> bool {
+    METADATA_6
+        .iter()
+        .any(|begin| v6.segments().starts_with(begin))
+}
+
 /// The address that one of version 6 leads to, where it stands for one of version 4: mapped, compatible, translated
-/// (64:ff9b::/96), or through 6to4.
+/// (64:ff9b::/96, 64:ff9b:1::/48), or through 6to4.
 fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
@@ -48,7 +62,10 @@ fn plain(address: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => four(high, low),
+        (0, 0, 0, 0, 0, 0xffff)
+        | (0, 0, 0, 0, 0xffff, 0)
+        | (0x64, 0xff9b, 0, 0, 0, 0)
+        | (0x64, 0xff9b, 1, ..) => four(high, low),
         (0, 0, 0, 0, 0, 0) if high != 0 || low > 1 => four(high, low),
         (0x2002, high, low, ..) => four(high, low),
         _ => address,
@@ -79,6 +96,11 @@ mod tests {
             "fe80::1",
             "febf::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:42::42",
+            "64:ff9b:1::7f00:1",
+            "::ffff:0:127.0.0.1",
         ] {
             let address = text.parse().expect("an address");
             assert!(refusal(address, false).is_some(), "{text}");

@@ -12,7 +12,7 @@ use super::place::now;
 use crate::image::stream::{Allowance, CHUNK_LEN, Limited, decompress};
 use crate::image::tree::{Attributes, Name, Tree, TreeFault, set_owner, set_time};
 use crate::limits::{
-    FETCH_ENTRIES_MAX, FETCH_RATIO_FREE, FETCH_RATIO_MAX, FETCH_UNPACKED_LEN_MAX,
+    FETCH_ENTRIES_MAX, FETCH_RATIO_FREE, FETCH_RATIO_MAX, FETCH_UNPACKED_LEN_MAX, FETCH_XZ_KIB_MAX,
     IMAGE_ENTRY_HEAD_LEN_MAX,
 };
 
@@ -98,7 +98,11 @@ fn inside<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         )))
     } else if is_xz {
         let whole = BufReader::with_capacity(CHUNK_LEN, whole);
-        Box::new(lzma_rust2::XzReader::new(whole, true))
+        Box::new(lzma_rust2::XzReader::new_mem_limit(
+            whole,
+            true,
+            FETCH_XZ_KIB_MAX,
+        ))
     } else {
         decompress(whole)?
     })

@@ -2,7 +2,7 @@
 //! at as the first; never from an encrypted connection to one that is not.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -40,10 +40,10 @@ pub(super) fn run(job: &Download, file: File) -> Result<u64, Failure> {
                 .enable_all()
                 .build()
                 .map_err(Failure::io)?;
-            let len = runtime.block_on(get(job, uri, file))?;
+            let len = runtime.block_on(get(job, uri, file));
             // A name that is still being looked up is waited for by nobody.
             runtime.shutdown_background();
-            Ok(len)
+            len
         }
     }
 }
@@ -52,7 +52,7 @@ fn copy(path: &Path, mut file: File, len_max: u64) -> Result<u64, Failure> {
     // What is no file must not make this wait.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let source = File::options().read(true).custom_flags(flags).open(path);
-    let mut source = source.map_err(Failure::io)?;
+    let source = source.map_err(Failure::io)?;
     let metadata = source.metadata().map_err(Failure::io)?;
     if !metadata.is_file() {
         return Err(Failure::of("it is not a file"));
@@ -60,6 +60,8 @@ fn copy(path: &Path, mut file: File, len_max: u64) -> Result<u64, Failure> {
     if metadata.len() > len_max {
         return Err(too_large(len_max));
     }
+    // It may grow meanwhile, or have more than it says.
+    let mut source = source.take(len_max.saturating_add(1));
     let len = io::copy(&mut source, &mut file).map_err(Failure::io)?;
     if len > len_max {
         Err(too_large(len_max))
@@ -132,12 +134,19 @@ impl Target {
         let path = self.path.split('?').next().unwrap_or_default();
         let above = path.rsplit_once('/').map_or("", |(above, _)| above);
         let other = location.split_once(':').map(|(scheme, _)| scheme);
+        let is_http = |scheme: &str| {
+            scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+        };
         let is_word = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let next = match other.filter(|scheme| is_word(scheme)) {
-            Some("http" | "https") => Self::parse(location),
+            Some(scheme) if is_http(scheme) => {
+                let rest = location.get(scheme.len()..).unwrap_or_default();
+                Self::parse(&format!("{}{rest}", scheme.to_ascii_lowercase()))
+            }
             Some(_) => Err("is neither http nor https".to_owned()),
             None if location.starts_with("//") => Self::parse(&format!("{scheme}:{location}")),
             None if location.starts_with('/') => Self::parse(&format!("{here}{location}")),
+            None if location.starts_with('?') => Self::parse(&format!("{here}{path}{location}")),
             None => Self::parse(&format!("{here}{}", resolved(above, location))),
         };
         let next = next.map_err(|why| format!("it leads to what {why}"))?;
@@ -227,11 +236,26 @@ async fn connect(job: &Download, target: &Target) -> Result<TcpStream, Failure> 
             continue;
         }
         match open(address).await {
+            // An address of its own other than loopback.
+            Ok(stream) if !job.allow_local && is_own(&stream) => {
+                why = format!(
+                    "{} is this host, and from there nothing is fetched (insecure_fetch_local lets it)",
+                    address.ip()
+                );
+            }
             Ok(stream) => return Ok(stream),
             Err(error) => why = format!("{address}: {error}"),
         }
     }
     Err(Failure::of(&why))
+}
+
+/// Whether both ends have the same address.
+fn is_own(stream: &TcpStream) -> bool {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(local), Ok(peer)) => local.ip() == peer.ip(),
+        _ => true,
+    }
 }
 
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {

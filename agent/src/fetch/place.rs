@@ -97,10 +97,7 @@ fn check(data: &mut File, wanted: &str) -> Result<(), Failure> {
     if found == wanted {
         return Ok(());
     }
-    Err(Failure {
-        why: format!("its SHA-256 is {found}"),
-        is_other: true,
-    })
+    Err(Failure::of(&format!("its SHA-256 is {found}")))
 }
 
 fn copy(

@@ -187,7 +187,8 @@ impl Ledger {
         let launches = accepts.flat_map(|operations| tasks_of(operations));
         let mut entries = self.entries();
         entries.fates.session_ended(launches);
-        entries.wishes = Wishes::default();
+        // What is to be killed still is: its status may be acknowledged, and not told again.
+        entries.wishes.is_to_ask = false;
     }
 
     /// Waits until the session is to do something by itself.

@@ -245,6 +245,7 @@ impl<'a> Pump<'a> {
 
     fn on_answered(&mut self, request: u64, answer: Answer) {
         let Some(waiting) = self.waiting.remove(&request) else {
+            self.questions.remove(&request);
             return;
         };
         if let Some(wait) = rate_wait(&answer) {
@@ -305,8 +306,11 @@ impl<'a> Pump<'a> {
         if self.waiting.len() >= CALLS_PENDING_MAX {
             self.waiting.retain(|_, waiting| {
                 let is_awaited = waiting.reply.as_ref().is_some_and(|it| !it.is_closed());
-                // What became of a launch matters in any case.
-                is_awaited || matches!(waiting.call, Call::Accept { .. })
+                // What became of a launch matters in any case, and what the SDK ends by itself is to end.
+                let is_own = waiting.reply.is_none();
+                is_awaited
+                    || matches!(waiting.call, Call::Accept { .. })
+                    || is_own && matches!(waiting.call, Call::Kill { .. })
             });
         }
         if self.waiting.len() >= CALLS_PENDING_MAX {

@@ -414,9 +414,6 @@ impl Core {
     }
 
     fn judge_hello(&self, hello: &Hello) -> Result<(), Problem> {
-        if let Some(agent) = &hello.agent {
-            self.judge_gone(agent)?;
-        }
         if let Some(cluster) = &hello.cluster
             && *cluster != self.cluster
         {
@@ -435,6 +432,10 @@ impl Core {
             );
             let hint = "another master leads; if the store was rebuilt, raise its epoch";
             return Err(Problem::new(code::EPOCH_STALE, message).hint(hint));
+        }
+        // It ends what it runs when it hears that, so a master of another cluster, or of an earlier term, must not say it.
+        if let Some(agent) = &hello.agent {
+            self.judge_gone(agent)?;
         }
         match hello
             .agent

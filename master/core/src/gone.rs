@@ -112,7 +112,8 @@ impl Core {
     }
 
     /// Forgets agents that are gone for long, and those that are unreachable for long and have nothing of anybody's: no
-    /// task that is known, no reservation, no volume, and nothing that an operator has decided.
+    /// task that is known, no reservation, no volume, and nothing that an operator has decided. What ran on one that was
+    /// unreachable already when this term began is not known, and keeps it from nothing, as in Mesos.
     pub(crate) fn on_forget(&mut self) {
         self.set_forget_timer();
         let long = u64::try_from(AGENTS_FORGOTTEN_AFTER.as_millis()).unwrap_or(u64::MAX);

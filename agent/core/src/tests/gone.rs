@@ -7,7 +7,7 @@ use proffer_model::{Exit, Problem, code};
 
 use super::{Agent, spec};
 use crate::effect::{Effect, Fact};
-use crate::event::Event;
+use crate::event::{Event, LinkId};
 
 fn gone() -> ToAgent {
     ToAgent::Refused(Problem::new(code::AGENT_GONE, "no").hint("remove its work directory"))
@@ -32,7 +32,8 @@ fn an_agent_that_is_marked_gone_ends_what_it_runs_also_in_its_next_life() {
     let is_closed = |effect: &Effect| matches!(effect, Effect::CloseLink(_));
     assert!(done.iter().any(is_closed));
     // It tries again, and is told the same: nothing is ended twice, and nothing is said aloud again.
-    agent.connect(1);
+    agent.links += 1;
+    agent.step(Event::LinkOpened(LinkId(agent.links)));
     agent.take();
     agent.receive(gone());
     assert_eq!(agent.story(), ["agent.gone", "close"]);
@@ -44,4 +45,11 @@ fn an_agent_that_is_marked_gone_ends_what_it_runs_also_in_its_next_life() {
     });
     agent.persist();
     assert!(agent.story().is_empty(), "there is nobody to tell");
+    // Its id was forgotten, and is marked again.
+    agent.connect(1);
+    agent.run(2, spec("u"));
+    agent.take();
+    agent.receive(gone());
+    agent.persist();
+    assert!(agent.take().iter().any(is_signal), "it ends that, too");
 }

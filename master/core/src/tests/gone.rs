@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use proffer_model::link::ToAgent;
+use proffer_model::link::{Hello, ToAgent};
 use proffer_model::session::{Call, Event as Told};
-use proffer_model::{AgentId, FrameworkId, Incarnation, Problem, Reason, TaskState, code};
+use proffer_model::{AgentId, Epoch, FrameworkId, Incarnation, Problem, Reason, TaskState, code};
 
-use super::world::{World, r, reported, spec, status, task_id};
+use super::world::{World, describe, r, reported, spec, status, task_id};
 use crate::effect::{After, Fact};
 use crate::event::{Event, LinkId, OperatorCall, SessionId, TimerKey};
 
@@ -139,6 +139,18 @@ fn a_gone_agent_is_durable_before_anybody_hears_and_its_id_is_refused_for_ever()
         .world
         .returns(&stage.agent, "a", "cpus:4", vec![task.clone()]);
     assert!(stage.world.refused(back).is(code::AGENT_GONE));
+    // A master of an earlier term has nothing to say of it.
+    let later = Hello {
+        agent: Some(stage.agent.clone()),
+        cluster: None,
+        epoch: Epoch(9),
+        description: describe("a", "cpus:4"),
+        tasks: Vec::new(),
+        executors: Vec::new(),
+        number: 0,
+    };
+    let link = stage.world.hello(later);
+    assert!(stage.world.refused(link).is(code::EPOCH_STALE));
     let mut next = World::term(2, stage.world.core.registry().clone());
     let back = next.returns(&stage.agent, "a", "cpus:4", vec![task]);
     assert!(next.refused(back).is(code::AGENT_GONE));
