@@ -114,10 +114,7 @@ impl Allocator {
         self.steps = 0;
         let is_done = self.settle(steps_max) && {
             self.settle_windows();
-            let is_in_time = self.end_due_exclusions(steps_max);
-            // Many earmarks that are due at once leave half of what there is to everybody else.
-            let most = self.steps + steps_max.saturating_sub(self.steps) / 2;
-            let is_in_time = is_in_time & self.make_due_earmarks(most);
+            let is_in_time = self.end_due_exclusions(steps_max) & self.make_due_earmarks(steps_max);
             let before = self.steps;
             let is_done = self.work_off(scope, steps_max);
             let worked = self.steps - before;
