@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -440,29 +440,19 @@ fn it_lives_through_signals_and_garbage_and_its_task_dies_with_it() {
 fn it_needs_little_memory_of_its_own() {
     let mut run = start(&shell("echo up; sleep 1000"));
     run.pid();
-    let measure = || {
-        let rollup =
-            fs::read_to_string(format!("/proc/{}/smaps_rollup", run.supervisor.id())).unwrap();
-        let private_kib: u64 = rollup
-            .lines()
-            .filter(|line| line.starts_with("Private_"))
-            .map(|line| {
-                line.split_whitespace()
-                    .nth(1)
-                    .unwrap()
-                    .parse::<u64>()
-                    .unwrap()
-            })
-            .sum();
-        (private_kib, rollup)
-    };
-    // What it took to start the task goes when that runs.
-    let end = Instant::now() + Duration::from_secs(10);
-    let (mut private_kib, mut rollup) = measure();
-    while private_kib > 1024 && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(20));
-        (private_kib, rollup) = measure();
-    }
+    run.wait_for("up");
+    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", run.supervisor.id())).unwrap();
+    let private_kib: u64 = rollup
+        .lines()
+        .filter(|line| line.starts_with("Private_"))
+        .map(|line| {
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        })
+        .sum();
     println!("private memory: {private_kib} KiB");
     assert!(private_kib <= 1024, "{private_kib} KiB:\n{rollup}");
 }
