@@ -15,7 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use proffer_agent_core::TaskRow;
 use proffer_model::resources::Amount;
-use proffer_model::{AgentDescription, FrameworkId, Resources, Time};
+use proffer_model::{AgentDescription, FrameworkId, Resources, Role, Time};
 use proffer_proto::mesos::{
     Capabilities, ResourceForm, encode_attributes, encode_mesos_state, encode_mesos_status,
     encode_resources, labels_of, seconds_of, v1, value_of, write_json,
@@ -135,7 +135,7 @@ impl Pages {
             }
             "GET_AGENT" => ("get_agent", json!({"agent_info": self.agent_info()})),
             "GET_TASKS" => ("get_tasks", self.get_tasks()),
-            "GET_EXECUTORS" => ("get_executors", json!({})),
+            "GET_EXECUTORS" => ("get_executors", self.get_executors()),
             "GET_OPERATIONS" => ("get_operations", json!({})),
             "GET_RESOURCE_PROVIDERS" => ("get_resource_providers", json!({})),
             "GET_FRAMEWORKS" => ("get_frameworks", self.get_frameworks()),
@@ -143,7 +143,7 @@ impl Pages {
             "GET_STATE" => {
                 let state = json!({
                     "get_tasks": self.get_tasks(),
-                    "get_executors": {},
+                    "get_executors": self.get_executors(),
                     "get_frameworks": self.get_frameworks(),
                 });
                 ("get_state", state)
@@ -204,7 +204,7 @@ impl Pages {
             "start_time": seconds_of(self.started.wall_ms),
             "resources": resources,
             "unreserved_resources": sums(&self.description.resources.unreserved()),
-            "reserved_resources": {},
+            "reserved_resources": reserved(&self.description.resources),
             "attributes": attributes.collect::<Map<_, _>>(),
             "flags": self.flags(),
             "master_hostname": self.view.master().unwrap_or_default(),
@@ -342,6 +342,26 @@ impl Pages {
         json!({"launched_tasks": live, "completed_tasks": over})
     }
 
+    /// As on the page of the state: a task without an executor is one by its own name, as Mesos's command executor is.
+    fn get_executors(&self) -> Value {
+        let mut is_live: BTreeMap<(FrameworkId, String), bool> = BTreeMap::new();
+        for row in self.view.tasks() {
+            let executor = (row.framework.clone(), executor_of(&row));
+            *is_live.entry(executor).or_default() |= !row.status.state.is_terminal();
+        }
+        let (live, over): (Vec<_>, Vec<_>) = is_live.into_iter().partition(|(_, is_live)| *is_live);
+        let all = |of: Vec<((FrameworkId, String), bool)>| {
+            let infos = of.into_iter().map(|((framework, executor), _)| {
+                json!({"executor_info": {
+                    "executor_id": {"value": executor},
+                    "framework_id": {"value": framework.as_str()},
+                }})
+            });
+            infos.collect::<Vec<_>>()
+        };
+        json!({"executors": all(live), "completed_executors": all(over)})
+    }
+
     fn get_frameworks(&self) -> Value {
         let rows = self.view.tasks();
         let ids: std::collections::BTreeSet<&str> =
@@ -395,6 +415,22 @@ fn statistics(pid: u32, resources: &Resources) -> Value {
     })
 }
 
+/// The same of what the agent keeps for a role, by role.
+fn reserved(resources: &Resources) -> Value {
+    let mut by_role: BTreeMap<&Role, Resources> = BTreeMap::new();
+    for (kind, amount) in resources.special() {
+        if let Some(role) = kind.reserved_to() {
+            let of_role = by_role.entry(role).or_default();
+            // It was read of one text with all of the others, and fits beside them.
+            let _ = of_role.insert(kind.clone(), amount.clone());
+        }
+    }
+    let pages = by_role
+        .iter()
+        .map(|(role, of_role)| (role.to_string(), sums(of_role)));
+    Value::Object(pages.collect())
+}
+
 /// Sums by name, as Mesos's pages have them: the usual ones whether there is any of them or not, numbers as text.
 fn sums(resources: &Resources) -> Value {
     let mut page = Map::new();
@@ -422,4 +458,21 @@ fn sums(resources: &Resources) -> Value {
         page.insert(name.to_owned(), value);
     }
     Value::Object(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_a_role_is_among_all_and_by_its_role() {
+        let resources: Resources = "cpus:4;cpus(eng):2;disk(ops):64".parse().unwrap();
+        assert_eq!(sums(&resources)["cpus"], 6.0);
+        assert_eq!(sums(&resources.unreserved())["cpus"], 4.0);
+        let page = reserved(&resources);
+        assert_eq!(
+            (&page["eng"]["cpus"], &page["ops"]["disk"]),
+            (&json!(2.0), &json!(64.0))
+        );
+    }
 }

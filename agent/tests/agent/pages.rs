@@ -110,6 +110,14 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
             (&running["task_id"]["value"], &running["state"]),
             (&json!("t"), &json!("TASK_RUNNING"))
         );
+        let executors = page(&bench, &request, &call("GET_EXECUTORS")).await;
+        let id = |of: &str| {
+            executors["get_executors"][of][0]["executor_info"]["executor_id"]["value"].clone()
+        };
+        assert_eq!(
+            (id("executors"), id("completed_executors")),
+            (json!("t"), json!("over"))
+        );
         let agent = page(&bench, &request, &call("GET_AGENT")).await;
         assert_eq!(agent["get_agent"]["agent_info"]["id"]["value"], "a");
         for (kind, key) in [

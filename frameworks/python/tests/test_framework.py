@@ -95,6 +95,25 @@ class Author(proffer.Scheduler):
             await framework.teardown()
 
 
+class Killer(Author):
+    """Ends a task in its first session."""
+
+    def __init__(self, task_id):
+        super().__init__()
+        self.task_id = task_id
+
+    async def on_subscribed(self, framework):
+        if not self.heard:
+            await framework.kill(self.task_id)
+            self.heard.append("goes on")
+
+
+async def kill_heard(played):
+    """A session that ends when a kill has come, without an answer."""
+    await played.subscribe()
+    await played.call("kill")
+
+
 class Driver(unittest.IsolatedAsyncioTestCase):
     async def play(self, *masters, author=None, **options):
         author = author or Author()
@@ -232,16 +251,6 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(heard, ["goes on", ("finished", 1)])
 
     async def test_what_is_above_the_rate_when_it_is_called_again_is_not_lost_with_the_session(self):
-        class Killer(Author):
-            async def on_subscribed(self, framework):
-                if not self.heard:
-                    await framework.kill("a")
-                    self.heard.append("goes on")
-
-        async def first(played):
-            await played.subscribe()
-            await played.call("kill")
-
         async def second(played):
             await played.subscribe()
             call = await played.call("kill")
@@ -257,20 +266,10 @@ class Driver(unittest.IsolatedAsyncioTestCase):
             await played.tell(FINISHED, 1, 1)
             await played.finish()
 
-        heard = await self.play(Master(first, second, third), author=Killer())
+        heard = await self.play(Master(kill_heard, second, third), author=Killer("a"))
         self.assertEqual(heard, ["goes on", ("running", 1), ("finished", 1)])
 
     async def test_what_is_above_the_rate_is_not_called_again_for_what_was_launched_since(self):
-        class Killer(Author):
-            async def on_subscribed(self, framework):
-                if not self.heard:
-                    await framework.kill("t")
-                    self.heard.append("goes on")
-
-        async def first(played):
-            await played.subscribe()
-            await played.call("kill")
-
         async def second(played):
             await played.subscribe()
             call = await played.call("kill")
@@ -290,7 +289,7 @@ class Driver(unittest.IsolatedAsyncioTestCase):
             await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
             await played.send(closed=v1.Problem(code="framework.completed", kind=v1.PROBLEM_KIND_CONFLICT))
 
-        heard = await self.play(Master(first, second), author=Killer())
+        heard = await self.play(Master(kill_heard, second), author=Killer("t"))
         self.assertEqual(heard, ["goes on", ("launched", []), ("finished", 1)])
 
     async def test_what_was_called_before_another_program_was_active_is_not_called_again(self):

@@ -175,7 +175,17 @@ impl Ledger {
 
     /// A session begins: of this framework, at this master, now.
     pub(crate) fn session_begun(&self, is_resumed: bool) {
-        self.entries().fates.session_begun(is_resumed);
+        let mut entries = self.entries();
+        entries.fates.session_begun(is_resumed);
+        if !is_resumed {
+            // Another program may have launched them anew; what is there is told in the snapshot, and weighed again.
+            entries.wishes.kills.clear();
+        }
+        let is_wanted = !entries.wishes.kills.is_empty();
+        drop(entries);
+        if is_wanted {
+            self.wake.notify_one();
+        }
     }
 
     /// A session has ended before these calls were answered.
@@ -187,7 +197,7 @@ impl Ledger {
         let launches = accepts.flat_map(|operations| tasks_of(operations));
         let mut entries = self.entries();
         entries.fates.session_ended(launches);
-        // What is to be killed still is: its status may be acknowledged, and not told again.
+        // What is to be killed still is, if the next session resumes this one: its status may be acknowledged, and not told again.
         entries.wishes.is_to_ask = false;
     }
 
@@ -258,4 +268,34 @@ pub(crate) fn taken(task: &TaskId) -> Problem {
     Problem::new(code::TASK_DUPLICATE, message)
         .field("id")
         .hint("wait for its status; after a change of leader it comes when the agents are back")
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_model::TaskState;
+
+    use super::*;
+    use crate::tests::{status, task};
+
+    #[test]
+    fn what_is_there_after_its_end_is_ended_in_a_session_that_resumes_and_in_no_other() {
+        for is_resumed in [true, false] {
+            let ledger = Ledger::new(false);
+            ledger.session_begun(false);
+            for (sequence, number, state) in [
+                (1, 1, TaskState::Running),
+                (2, 2, TaskState::Failed),
+                (3, 3, TaskState::Running),
+            ] {
+                let event = status("a", number, state);
+                let is_told = ledger.takes(&Received { sequence, event });
+                assert_eq!(is_told, sequence < 3);
+            }
+            ledger.session_ended(std::iter::empty());
+            ledger.session_begun(is_resumed);
+            let kills = ledger.take_wishes().kills;
+            let expected = if is_resumed { vec![task("a")] } else { vec![] };
+            assert_eq!(kills, expected);
+        }
+    }
 }

@@ -20,7 +20,7 @@ fn role() -> Role {
     Role::new("web").unwrap()
 }
 
-fn task(id: &str) -> TaskId {
+pub(crate) fn task(id: &str) -> TaskId {
     TaskId::new(id).unwrap()
 }
 
@@ -43,7 +43,7 @@ fn updated(id: &str) -> Event {
     status(id, 1, TaskState::Running)
 }
 
-fn status(id: &str, number: u64, state: TaskState) -> Event {
+pub(crate) fn status(id: &str, number: u64, state: TaskState) -> Event {
     Event::Updated(Status {
         task: task(id),
         incarnation: Incarnation(1),
