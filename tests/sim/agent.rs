@@ -11,7 +11,7 @@ use proffer_agent_core::event::{
 };
 use proffer_model::link::ToAgent;
 use proffer_model::{
-    AgentDescription, Attributes, Exit, FaultDomain, Resources, TaskSpec, TaskState,
+    AgentDescription, Attributes, Exit, FaultDomain, Resources, TaskSpec, TaskState, code,
 };
 
 use super::breakage::Breakage;
@@ -41,6 +41,8 @@ pub(super) struct Host {
     next_master: usize,
     /// The newest leader that was heard of, and its epoch.
     leader: (u64, usize),
+    /// The agent that runs has heard that it is gone.
+    is_told_gone: bool,
     boots: u64,
     identity: Identity,
     runs: BTreeMap<RunId, RecoveredRun>,
@@ -68,6 +70,7 @@ impl Host {
             is_connecting: false,
             next_master: number,
             leader: (0, 0),
+            is_told_gone: false,
             boots: 1,
             identity: Identity::default(),
             runs: BTreeMap::new(),
@@ -89,15 +92,24 @@ impl Host {
         !self.writing.is_empty()
     }
 
-    /// No process runs and every status is acknowledged.
+    /// No process runs and every status is acknowledged, if there is anybody to do so.
     pub(super) fn is_quiet(&self) -> bool {
         let is_over = |process: &Process| process.exit.is_some() || process.is_gone;
         let is_idle = |executor: &Executor| executor.live().next().is_none();
         self.processes.values().all(is_over)
             && self.crews.values().all(is_idle)
             && self.runs.values().all(|run| {
+                if self.is_told_gone {
+                    return true;
+                }
                 run.acknowledged >= run.statuses.last().map_or(0, |status| status.number)
             })
+    }
+
+    /// Its agent is gone, knows it, and has ended all.
+    pub(super) fn may_join_anew(&self) -> bool {
+        let mut executors = self.crews.values();
+        self.is_told_gone && self.is_quiet() && !executors.any(Executor::is_live)
     }
 
     /// What everything holds that runs.
@@ -236,11 +248,21 @@ impl World {
         it.link = None;
         it.old_links.clear();
         it.is_connecting = false;
+        it.is_told_gone = false;
         it.writing.clear();
         it.waiting.clear();
         it.timers.clear();
         it.durable = 0;
         self.executors_lose_agent(n);
+    }
+
+    /// The agent's directory is removed, so that it begins as another one.
+    pub(super) fn host_joins_anew(&mut self, n: usize) {
+        let boots = self.hosts[n].boots;
+        self.hosts[n] = Host {
+            boots,
+            ..Host::new(n)
+        };
     }
 
     /// The whole host goes: its processes too.
@@ -257,6 +279,12 @@ impl World {
 
     fn agent_looks_for_leader(&mut self, n: usize, wait: u64) {
         let jitter = self.random.below(100 * MS);
+        // What is refused for good is tried seldom.
+        let wait = if self.hosts[n].is_told_gone {
+            2 * SECOND
+        } else {
+            wait
+        };
         self.input_after(wait + jitter, Who::Agent(n), Input::LooksForLeader);
     }
 
@@ -309,6 +337,11 @@ impl World {
         let Parcel::ToAgent(mut message) = parcel else {
             return Err("an agent hears what is not for it".into());
         };
+        if self.is_broken(Breakage::GoneUnheard)
+            && matches!(&message, ToAgent::Refused(problem) if problem.is(code::AGENT_GONE))
+        {
+            return Ok(());
+        }
         let it = &self.hosts[n];
         let mut link = connection;
         if it.link != Some(connection) {
@@ -511,8 +544,13 @@ impl World {
     }
 
     fn on_agent_fact(&mut self, n: usize, fact: &Fact) {
-        if matches!(fact, Fact::StatusesResent { .. }) {
-            self.seen.count(Seen::StatusRepeated);
+        match fact {
+            Fact::StatusesResent { .. } => self.seen.count(Seen::StatusRepeated),
+            Fact::Gone(_) => {
+                self.seen.count(Seen::GoneAgentRefused);
+                self.hosts[n].is_told_gone = true;
+            }
+            _ => {}
         }
         tell!(self, "{}{}", Who::Agent(n), brief(fact));
     }

@@ -53,11 +53,15 @@ pub(super) enum Breakage {
     StandByForgotten,
     /// A master takes a tenth of a deadline for the whole.
     DeadlineHurried,
+    /// A new leader forgets which agents are gone.
+    GoneForgotten,
+    /// An agent does not hear that it is gone.
+    GoneUnheard,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 24] = [
+    pub(super) const ALL: [(Self, u64); 26] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -82,6 +86,8 @@ impl Breakage {
         (Self::ExecutorEndedUnasked, 10),
         (Self::StandByForgotten, 10),
         (Self::DeadlineHurried, 10),
+        (Self::GoneForgotten, 10),
+        (Self::GoneUnheard, 10),
     ];
 
     /// The faults under which this rule matters.
@@ -144,6 +150,17 @@ impl Breakage {
             },
             Self::DeadlineHurried => Faults {
                 has_operator: true,
+                ..broken
+            },
+            Self::GoneForgotten => Faults {
+                has_operator: true,
+                gone: 10,
+                master_kill: 60,
+                ..broken
+            },
+            Self::GoneUnheard => Faults {
+                has_operator: true,
+                gone: 10,
                 ..broken
             },
             Self::StandByForgotten => Faults {

@@ -50,6 +50,15 @@ pub(super) struct Checks {
     /// What must be durable when a request is granted.
     promised: BTreeMap<u64, String>,
     fenced: BTreeSet<u64>,
+    /// Agents that an operator has asked to be gone: at once, or else when they are empty.
+    gone_asked: BTreeMap<AgentId, bool>,
+    gone_promised: BTreeMap<u64, AgentId>,
+    gone_agents: BTreeSet<AgentId>,
+    /// The agent that each host is now, and the agents on which tasks were started.
+    residents: BTreeMap<usize, AgentId>,
+    places: BTreeMap<TaskId, AgentId>,
+    /// Tasks that their frameworks do not remember.
+    unremembered: BTreeSet<TaskId>,
     accepting: BTreeMap<u64, Vec<OfferId>>,
     accepted: BTreeSet<OfferId>,
 }
@@ -97,6 +106,13 @@ impl Checks {
     }
 
     pub(super) fn on_reply(&mut self, request: u64, durable: &BTreeSet<String>) -> Outcome {
+        if let Some(agent) = self.gone_promised.remove(&request)
+            && !self.gone_agents.contains(&agent)
+        {
+            return Err(format!(
+                "agent {agent} is said to be gone, and that is not durable"
+            ));
+        }
         match self.promised.remove(&request) {
             Some(operation) if !durable.contains(&operation) => Err(format!(
                 "request {request} is granted, and not durable: {operation}"
@@ -136,8 +152,62 @@ impl Checks {
         Ok(())
     }
 
+    /// An operator asks that an agent be gone: at once, or else when nothing is left on it.
+    pub(super) fn on_gone_asked(&mut self, agent: &AgentId, at_once: Option<u64>) {
+        *self.gone_asked.entry(agent.clone()).or_default() |= at_once.is_some();
+        if let Some(request) = at_once {
+            self.gone_promised.insert(request, agent.clone());
+        }
+    }
+
+    /// S8: an agent is marked gone if that was asked, and with tasks on it only if it was to be at once.
+    pub(super) fn on_marked_gone(&mut self, agent: &AgentId) -> Outcome {
+        self.gone_agents.insert(agent.clone());
+        match self.gone_asked.get(agent) {
+            None => Err(format!("nobody has asked that agent {agent} be gone")),
+            Some(true) => Ok(()),
+            Some(false) => match self.alive.iter().find(|task| self.is_on(task, agent)) {
+                None => Ok(()),
+                Some(task) => Err(format!(
+                    "agent {agent} is marked gone, and {task} runs there"
+                )),
+            },
+        }
+    }
+
+    fn is_on(&self, task: &TaskId, agent: &AgentId) -> bool {
+        self.places.get(task) == Some(agent)
+    }
+
+    pub(super) fn gone(&self) -> &BTreeSet<AgentId> {
+        &self.gone_agents
+    }
+
+    /// It was started on an agent that is gone.
+    fn is_on_gone(&self, task: &TaskId) -> bool {
+        let place = self.places.get(task);
+        place.is_some_and(|agent| self.gone_agents.contains(agent))
+    }
+
+    /// A host begins as another agent: what was asked for the one before does not count.
+    pub(super) fn on_host_joins_anew(&mut self, host: usize, now: u64) {
+        self.executors_to_end.retain(|(of, _)| *of != host);
+        let drains = self.drains.get_mut(&host);
+        for (_, until) in drains.into_iter().flatten() {
+            *until = (*until).min(now);
+        }
+    }
+
+    /// A framework does not remember these any more, and asks nobody about them.
+    pub(super) fn on_framework_forgets(&mut self, tasks: Vec<TaskId>) {
+        self.unremembered.extend(tasks);
+    }
+
     /// S2: nothing is offered of an agent that is not there.
     pub(super) fn on_offer(&self, offer: &Offer, heard: Option<u64>, now: u64) -> Outcome {
+        if self.gone_agents.contains(&offer.agent) {
+            return Err(format!("agent {} is offered, and is gone", offer.agent));
+        }
         match heard {
             Some(at) if at + OFFER_SILENCE_MAX >= now => Ok(()),
             _ => Err(format!(
@@ -147,8 +217,12 @@ impl Checks {
         }
     }
 
-    /// An agent's id is one host's.
+    /// An agent's id is one host's, and no one's when it is gone.
     pub(super) fn on_welcome(&mut self, agent: &AgentId, host: usize) -> Outcome {
+        if self.gone_agents.contains(agent) {
+            return Err(format!("agent {agent} is welcomed, and is gone"));
+        }
+        self.residents.insert(host, agent.clone());
         match self.hosts.insert(agent.clone(), host) {
             Some(other) if other != host => {
                 Err(format!("agent {agent} is host {other}'s and host {host}'s"))
@@ -161,8 +235,11 @@ impl Checks {
         self.hosts.get(agent).copied()
     }
 
+    /// Those that are not gone.
     pub(super) fn agents(&self) -> Vec<AgentId> {
-        self.hosts.keys().cloned().collect()
+        let agents = self.hosts.keys();
+        let agents = agents.filter(|agent| !self.gone_agents.contains(*agent));
+        agents.cloned().collect()
     }
 
     /// S13: a framework is its owner's.
@@ -242,6 +319,9 @@ impl Checks {
             return Err(format!("{task} is started twice"));
         }
         self.alive.insert(task.clone());
+        let place = self.residents.get(&host);
+        self.places
+            .extend(place.map(|agent| (task.clone(), agent.clone())));
         let mut used = Resources::new();
         let mut ports = 0;
         for resources in live {
@@ -385,7 +465,7 @@ impl Checks {
         let drains = self.drains.get(&host);
         let mut drains = drains.into_iter().flatten();
         let is_due = drains.any(|(from, until)| (*from..*until).contains(&now));
-        match is_due || self.to_kill.contains(task) {
+        match is_due || self.to_kill.contains(task) || self.is_on_gone(task) {
             true => Ok(()),
             false => Err(format!("{task} is told to end, and its framework wants it")),
         }
@@ -478,7 +558,17 @@ impl Checks {
             return Err(format!("{task} is reported {state} and was never started"));
         }
         let is_over = before.is_some_and(|before| before.state.is_terminal());
-        let is_kept = is_started && !self.gone.contains(task) && !is_over;
+        if status.reason == Reason::AgentGone {
+            let agent = status.agent.as_ref();
+            let is_gone = agent.is_some_and(|agent| self.gone_agents.contains(agent));
+            if state != TaskState::Lost || !is_gone {
+                return Err(format!(
+                    "{task} is reported {state} of {agent:?}, as if that were gone"
+                ));
+            }
+        }
+        let has_host = !self.gone.contains(task) && !self.is_on_gone(task);
+        let is_kept = is_started && has_host && !is_over;
         if matches!(state, TaskState::Lost | TaskState::Dropped) && is_kept {
             return Err(format!(
                 "{task} is reported {state}, and it, or its end, is on its host"
@@ -502,9 +592,12 @@ impl Checks {
         }
     }
 
-    /// S5, S8: everything that ran was reported to its end.
+    /// S5, S8: everything that ran was reported to its end. Of an agent that is gone nobody can tell who does not ask.
     pub(super) fn at_end(&self) -> Outcome {
         let is_open = |task: &&TaskId| {
+            if self.unremembered.contains(*task) && self.is_on_gone(task) {
+                return false;
+            }
             let status = self.seen.get(*task);
             !status.is_some_and(|status| status.state.is_terminal())
         };

@@ -57,6 +57,10 @@ pub(super) enum Seen {
     OperatorDone,
     OperatorRefused,
     AgentDrained,
+    AgentMarkedGone,
+    GoneAgentRefused,
+    HostJoinedAnew,
+    TaskGone,
     Reserved,
     StateWritten,
     StateRefused,
@@ -106,7 +110,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 66] = [
+pub(super) const FLOORS: [(Seen, u64); 70] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -155,6 +159,10 @@ pub(super) const FLOORS: [(Seen, u64); 66] = [
     (Seen::OperatorDone, 10_000),
     (Seen::OperatorRefused, 400),
     (Seen::AgentDrained, 900),
+    (Seen::AgentMarkedGone, 65),
+    (Seen::GoneAgentRefused, 60),
+    (Seen::HostJoinedAnew, 60),
+    (Seen::TaskGone, 130),
     (Seen::Reserved, 2_000),
     (Seen::StateWritten, 10_000),
     (Seen::StateRefused, 5_000),

@@ -244,6 +244,10 @@ impl World {
             entry.operations.len()
         );
         for operation in &entry.operations {
+            if let Operation::MarkGone { agent, .. } = operation {
+                self.seen.count(Seen::AgentMarkedGone);
+                self.checks.on_marked_gone(agent)?;
+            }
             self.ensemble.registry.apply(operation);
             self.ensemble.settings.insert(format!("{operation:?}"));
         }

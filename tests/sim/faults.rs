@@ -52,6 +52,8 @@ pub(super) struct Faults {
     pub(super) stand_by: u64,
     pub(super) executor_break: u64,
     pub(super) has_quota: bool,
+    /// How often, of its ticks, an operator marks an agent gone.
+    pub(super) gone: u64,
     pub(super) breakage: Option<Breakage>,
 }
 
@@ -93,6 +95,7 @@ impl Faults {
             executor_kill: rate(100),
             stand_by: rate(5),
             executor_break: rate(50),
+            gone: rate(25),
             breakage: None,
         }
     }
@@ -186,7 +189,7 @@ impl World {
     }
 
     /// A process is no more, and starts again after a while.
-    fn kill(&mut self, who: Who, down: u64, seen: Seen) {
+    pub(super) fn kill(&mut self, who: Who, down: u64, seen: Seen) {
         let Some(process) = self.processes.get_mut(&who).filter(|process| process.is_up) else {
             return;
         };

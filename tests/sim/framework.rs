@@ -149,6 +149,8 @@ impl World {
     pub(super) fn framework_forgets(&mut self, n: usize) {
         self.seen.count(Seen::MemoryLost);
         tell!(self, "fault: framework {n} loses its memory");
+        let open = self.frameworks[n].wants.open_on(None);
+        self.checks.on_framework_forgets(open);
         self.frameworks[n].wants.forget();
         self.frameworks[n].is_forgetful = true;
     }
@@ -546,7 +548,11 @@ impl World {
             return Ok(());
         }
         let it = &mut self.frameworks[n];
-        if it.wants.is_not_there(status, it.leader.0, &it.settled) {
+        let gone = self.checks.gone();
+        if it
+            .wants
+            .is_not_there(status, it.leader.0, &it.settled, gone)
+        {
             self.checks.on_given_up(&status.task)?;
             self.frameworks[n].wants.not_launched(&status.task);
             self.call_demand(n);
@@ -558,7 +564,8 @@ impl World {
         self.count_status(status);
         let it = &mut self.frameworks[n];
         let may_find = it.is_forgetful && status.incarnation != Incarnation(0);
-        it.wants.on_status(status, may_find, self.now);
+        it.wants
+            .on_status(status, may_find, self.now, self.checks.gone());
         if status.state == TaskState::Running && it.wants.kills_some() && self.random.one_in(12) {
             self.kill_task(n, connection, &status.task);
         }
@@ -571,6 +578,9 @@ impl World {
     fn count_status(&mut self, status: &Status) {
         if status.state == TaskState::Killed && status.reason == Reason::AgentDrained {
             self.seen.count(Seen::TaskDrained);
+        }
+        if status.reason == Reason::AgentGone {
+            self.seen.count(Seen::TaskGone);
         }
         match status.state {
             TaskState::Unreachable => self.seen.count(Seen::TaskUnreachable),
@@ -593,7 +603,9 @@ impl World {
             Input::Framework(FrameworkInput::Tick),
         );
         let is_over = self.is_over();
-        self.frameworks[n].wants.give_up(self.now);
+        let gone = self.checks.gone();
+        let given_up = self.frameworks[n].wants.give_up(self.now, gone);
+        self.checks.on_framework_forgets(given_up);
         let has_more = self.frameworks[n].wants.grow(is_over, &mut self.random);
         let it = &self.frameworks[n];
         if let Some(connection) = it.connection {

@@ -1,5 +1,5 @@
-//! A simulated operator: sets quotas and weights, takes agents out of use and back, and asks again, elsewhere, what was not
-//! answered.
+//! A simulated operator: sets quotas and weights, takes agents out of use and back, marks some as gone and lets their hosts
+//! join anew, and asks again, elsewhere, what was not answered.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use proffer_master_core::event::OperatorCall;
 use proffer_model::registry::Operation;
 use proffer_model::{
     AgentId, Limits, Operation as Asking, Principal, Problem, Quota, Reservation, ResourceName,
-    Resources, Role, Weight,
+    Resources, Role, Weight, code,
 };
 
 use super::coverage::Seen;
@@ -40,6 +40,7 @@ pub(super) struct Operator {
 impl World {
     pub(super) fn operator_ticks(&mut self) {
         self.input_after(2 * SECOND, Who::Operator, Input::OperatorTick);
+        self.hosts_join_anew();
         if self.operator.asked.is_none() {
             let Some(call) = self.next_wish() else {
                 return;
@@ -98,9 +99,14 @@ impl World {
         if !self.faults.has_operator {
             return None;
         }
-        if let Some(agent) = operator.out_of_use.clone() {
+        if self.random.one_in(self.faults.gone)
+            && let Some(call) = self.farewell()
+        {
+            return Some(call);
+        }
+        if let Some(agent) = self.operator.out_of_use.clone() {
             if self.random.one_in(8) {
-                operator.out_of_use = None;
+                self.operator.out_of_use = None;
                 return Some(OperatorCall::ReactivateAgent { agent });
             }
         } else if self.random.one_in(8) {
@@ -134,6 +140,33 @@ impl World {
         let weight = Weight(1_000 + self.operator.weight);
         let role = Role::new("web").expect("a good name");
         Some(OperatorCall::SetWeight { role, weight })
+    }
+
+    /// Some agent is not to come back: at once, or when nothing is left on it.
+    fn farewell(&mut self) -> Option<OperatorCall> {
+        let agents = self.checks.agents();
+        let agent = agents.get(self.random.index(agents.len()))?.clone();
+        if self.operator.out_of_use.is_some() || self.random.one_in(2) {
+            return Some(OperatorCall::MarkAgentGone { agent });
+        }
+        self.operator.out_of_use = Some(agent.clone());
+        let deadline = Some(Duration::from_secs(3 + self.random.below(20)));
+        Some(OperatorCall::DrainAgent {
+            agent,
+            deadline,
+            marks_gone: true,
+        })
+    }
+
+    /// Hosts whose agents have heard that they are gone, and on which nothing is left, begin as new ones.
+    fn hosts_join_anew(&mut self) {
+        for n in 0..self.hosts.len() {
+            if self.hosts[n].may_join_anew() {
+                self.kill(Who::Agent(n), SECOND, Seen::HostJoinedAnew);
+                self.host_joins_anew(n);
+                self.checks.on_host_joins_anew(n, self.now);
+            }
+        }
     }
 
     /// Reserves a little memory somewhere, another amount each time; then gives it back.
@@ -191,6 +224,17 @@ impl World {
         if let Some(promised) = promised {
             self.checks.on_asked(request, format!("{promised:?}"));
         }
+        match &call {
+            OperatorCall::MarkAgentGone { agent } => {
+                self.checks.on_gone_asked(agent, Some(request));
+            }
+            OperatorCall::DrainAgent {
+                agent,
+                marks_gone: true,
+                ..
+            } => self.checks.on_gone_asked(agent, None),
+            _ => {}
+        }
         if let OperatorCall::DrainAgent {
             agent,
             deadline: Some(deadline),
@@ -242,7 +286,9 @@ impl World {
         self.seen.count(Seen::OperatorRefused);
         tell!(self, "{}is refused: {problem}", Who::Operator);
         // What must be undone in the end is asked again.
-        if self.is_over() && !matches!(call, OperatorCall::Operate { .. }) {
+        let is_vain =
+            matches!(call, OperatorCall::Operate { .. }) || problem.is(code::AGENT_UNKNOWN);
+        if self.is_over() && !is_vain {
             self.requests += 1;
             self.operator.asked = Some((self.requests, call));
         }

@@ -92,6 +92,9 @@ impl World {
         if self.is_broken(Breakage::QuotaPassed) {
             registry.quotas.clear();
         }
+        if self.is_broken(Breakage::GoneForgotten) {
+            registry.gone.clear();
+        }
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&epoch.to_le_bytes());
         let cluster = ClusterId::new("sim").expect("a good name");

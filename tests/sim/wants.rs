@@ -81,6 +81,13 @@ struct Known {
     unreachable_at: Option<u64>,
 }
 
+impl Known {
+    fn is_on(&self, agents: &BTreeSet<AgentId>) -> bool {
+        let agent = self.agent.as_ref();
+        agent.is_some_and(|agent| agents.contains(agent))
+    }
+}
+
 impl Wants {
     pub(super) fn new(kind: Kind) -> Self {
         Self {
@@ -355,8 +362,13 @@ impl Wants {
         status: &Status,
         epoch: u64,
         settled: &BTreeSet<AgentId>,
+        gone: &BTreeSet<AgentId>,
     ) -> bool {
         let is_nowhere = |known: &Known| {
+            // Nobody knows what runs where an operator has given an agent up.
+            if known.is_on(gone) {
+                return false;
+            }
             let is_settled = known
                 .agent
                 .as_ref()
@@ -366,14 +378,25 @@ impl Wants {
         status.incarnation == Incarnation(0) && self.open.get(&status.task).is_some_and(is_nowhere)
     }
 
-    /// Launches that no agent has ever said something of, on agents that are unreachable for long: others take their place.
-    pub(super) fn give_up(&mut self, now: u64) {
+    /// Tasks of which nothing more may ever be heard, unreachable for long: others take their place. No agent has ever said
+    /// something of them, or theirs is gone and a master that knows nothing of them waits for other agents.
+    pub(super) fn give_up(&mut self, now: u64, gone: &BTreeSet<AgentId>) -> Vec<TaskId> {
         let is_late = |at: u64| at + GIVES_UP_AFTER < now;
-        self.open
-            .retain(|_, known| known.is_launched || !known.unreachable_at.is_some_and(is_late));
+        let is_late = |known: &Known| {
+            let is_nowhere = !known.is_launched || known.is_on(gone);
+            is_nowhere && known.unreachable_at.is_some_and(is_late)
+        };
+        let late = self.open.extract_if(.., |_, known| is_late(known));
+        late.map(|(task, _)| task).collect()
     }
 
-    pub(super) fn on_status(&mut self, status: &Status, may_find: bool, now: u64) {
+    pub(super) fn on_status(
+        &mut self,
+        status: &Status,
+        may_find: bool,
+        now: u64,
+        gone: &BTreeSet<AgentId>,
+    ) {
         if !status.state.is_terminal() {
             if may_find {
                 self.open.entry(status.task.clone()).or_insert(Known {
@@ -401,7 +424,8 @@ impl Wants {
         let was_never_there = !known.is_launched
             && status.state == TaskState::Lost
             && status.incarnation == Incarnation(0);
-        if status.state == TaskState::Dropped || was_never_there {
+        // What ran where an operator has given an agent up may run there still: another takes its place.
+        if (status.state == TaskState::Dropped || was_never_there) && !known.is_on(gone) {
             self.launch_again(&status.task);
         }
         if status.state == TaskState::Finished {

@@ -477,7 +477,10 @@ impl World {
     }
 
     pub(super) fn check_quota(&mut self) -> Outcome {
-        if !self.operator.has_quota || self.seen.of(Seen::AgentUnreachable) > 0 {
+        // Nor do those of agents that are gone.
+        let is_blind =
+            self.seen.of(Seen::AgentUnreachable) + self.seen.of(Seen::AgentMarkedGone) > 0;
+        if !self.operator.has_quota || is_blind {
             return Ok(());
         }
         if self.checks.on_running('b', QUOTA_CPUS - 1).is_err() {
