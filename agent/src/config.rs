@@ -4,11 +4,12 @@
 //! made or bound; the host is looked at for what was not said.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proffer_agent_core::limits::{EXECUTOR_WAIT_DEFAULT, GARBAGE_DELAY_DEFAULT};
 use proffer_leader::Masters;
+use proffer_model::resources::Amount;
 use proffer_model::{
     Attributes, DiskSource, FaultDomain, Problem, Reservation, ResourceKind, Resources, code,
 };
@@ -25,8 +26,13 @@ use crate::oci::CGROUP_ROOT;
 pub const API_PORT: u16 = 5051;
 /// The masters unless `master` says otherwise.
 pub const MASTER: &str = "127.0.0.1:5060";
-/// The certificates that servers must have been vouched for by unless `fetch_roots` says otherwise.
-pub const FETCH_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// The certificates that servers must have been issued by unless `fetch_roots` says otherwise: the host's own, which are in the
+/// first of these that there is (of Debian, Arch and Alpine; Fedora and Red Hat; SUSE).
+pub const FETCH_ROOTS: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
 /// Where the agent keeps its files unless `work_dir` says otherwise.
 pub const WORK_DIR: &str = "/var/lib/proffer/agent";
 
@@ -86,8 +92,8 @@ pub struct Options {
     /// MiB of what tasks have fetched that are kept for others of the same user, when they say so [default: 2048]
     #[arg(long, env = "PROFFER_AGENT_FETCH_CACHE_MIB", value_name = "MIB")]
     pub fetch_cache_mib: Option<u64>,
-    /// File with the certificates that servers must have been vouched for by, from which tasks fetch over https [default:
-    /// /etc/ssl/certs/ca-certificates.crt]
+    /// File with the certificates of those who may issue the certificates of servers from which tasks fetch over https, in PEM
+    /// and to be read by everybody [default: those of the host, mostly in /etc/ssl/certs/ca-certificates.crt]
     #[arg(long, env = "PROFFER_AGENT_FETCH_ROOTS", value_name = "FILE")]
     pub fetch_roots: Option<PathBuf>,
     /// Let tasks fetch from loopback and link-local addresses too, where the host's own services and its cloud's metadata are
@@ -195,7 +201,7 @@ pub struct Config {
     pub executor_wait: Duration,
     /// Bytes of what tasks have fetched that are kept for others.
     pub fetch_cache_len_max: u64,
-    /// The file with the certificates that servers must have been vouched for by.
+    /// The file with the certificates of those who may issue certificates of servers.
     pub fetch_roots: PathBuf,
     /// Whether tasks may fetch from loopback and link-local addresses.
     pub insecure_fetch_local: bool,
@@ -265,7 +271,7 @@ impl Config {
                 .fetch_cache_mib
                 .unwrap_or(FETCH_CACHE_MIB_DEFAULT)
                 .saturating_mul(1024 * 1024),
-            fetch_roots: options.fetch_roots.unwrap_or_else(|| FETCH_ROOTS.into()),
+            fetch_roots: options.fetch_roots.unwrap_or_else(host_roots),
             insecure_fetch_local: options.insecure_fetch_local.unwrap_or_default(),
             mesos_api: options.mesos_api.unwrap_or(true),
             token_file: token_file.map_err(|problem| problem.field("token_file"))?,
@@ -280,6 +286,15 @@ impl Config {
             log_level: options.log_level,
         })
     }
+}
+
+/// Where this host's certificates are; where they would be on most, if there are none.
+fn host_roots() -> PathBuf {
+    let [usual, ..] = FETCH_ROOTS;
+    let found = FETCH_ROOTS
+        .into_iter()
+        .find(|path| Path::new(path).is_file());
+    found.unwrap_or(usual).into()
 }
 
 fn check_host_port(text: &str) -> Result<(), Problem> {
@@ -340,7 +355,7 @@ pub(crate) fn domain(
 }
 
 /// What operations make at run time, no configuration makes: a start would make it again.
-fn check_kind(kind: &ResourceKind) -> Result<(), Problem> {
+fn check_kind(kind: &ResourceKind, amount: &Amount) -> Result<(), Problem> {
     let has_maker = |reservation: &Reservation| reservation.principal.is_some();
     let is_made = kind.reservations.iter().any(has_maker)
         || kind.reservations.len() > 1
@@ -351,7 +366,16 @@ fn check_kind(kind: &ResourceKind) -> Result<(), Problem> {
             "is made while the cluster runs",
             "give reservations to one role at most, such as disk(eng):64, and make the rest with operations",
         ),
-        _ if kind.is_revocable => ("is not the agent's to give", "leave {REV} out"),
+        _ if kind.is_revocable
+            && !(kind.is_unreserved()
+                && kind.disk.is_none()
+                && matches!(amount, Amount::Scalar(_))) =>
+        {
+            (
+                "cannot be revocable",
+                "what may be taken back is an amount that is reserved for nobody, such as cpus{REV}:4",
+            )
+        }
         Some(DiskSource::Path { root } | DiskSource::Mount { root }) if !root.starts_with('/') => (
             "has no directory",
             "give an absolute path, such as disk@MOUNT:/mnt/a:1000",
@@ -378,8 +402,8 @@ pub(crate) fn check_resources(resources: &Resources) -> Result<(), Problem> {
             .field("resources")
             .hint("give ports up to 65535, such as ports:[31000-32000]"));
     }
-    for (kind, _) in resources.special() {
-        check_kind(kind)?;
+    for (kind, amount) in resources.special() {
+        check_kind(kind, amount)?;
     }
     if resources.is_empty() {
         return Err(
@@ -445,6 +469,14 @@ mod tests {
     }
 
     #[test]
+    fn so_much_may_be_taken_back() {
+        let config = parse("token_file = '/t'\nresources = 'cpus:2;cpus{REV}:4;mem{REV}:64'");
+        let resources = config.expect("revocable").resources.expect("given");
+        assert_eq!(resources.revocable().scalar("cpus"), 4_000);
+        assert_eq!(resources.non_revocable().scalar("cpus"), 2_000);
+    }
+
+    #[test]
     fn an_agent_stands_in_a_zone_of_a_region() {
         let config = parse("token_file = '/t'\nregion = 'eu-1'\nzone = 'b'").expect("both");
         let domain = config.domain.expect("given");
@@ -469,7 +501,9 @@ mod tests {
             ("resources", "resources = 'cpus:1;cpus(eng)(eng/web):1'"),
             ("resources", "resources = 'cpus(eng,ops):1'"),
             ("resources", "resources = 'disk(eng)[logs]:1'"),
-            ("resources", "resources = 'cpus{REV}:1'"),
+            ("resources", "resources = 'cpus:1;cpus(eng){REV}:1'"),
+            ("resources", "resources = 'cpus:1;ports{REV}:[1-2]'"),
+            ("resources", "resources = 'cpus:1;disk@PATH:/a{REV}:1'"),
             ("resources", "resources = 'disk@MOUNT:100'"),
             ("resources", "resources = 'disk@RAW(a):100'"),
             ("resources", "resources = '[{\"name\": \"cpus\"}]'"),

@@ -10,9 +10,13 @@ mod archive;
 mod cache;
 mod child;
 mod download;
+mod encrypted;
+pub(crate) mod parsers;
 mod place;
+mod shares;
 #[cfg(test)]
 mod tests;
+mod zip_end;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::future::Future;
@@ -32,8 +36,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::limits::{FETCH_ANSWER_LEN_MAX, FETCH_LEN_MAX, FETCH_TIME_MAX, FETCHERS_MAX};
+use crate::oci::is_written_by_any;
 use cache::{Cache, Cached, Key};
 use child::{Answer, Download, Job, Origin, Place};
+use shares::Shares;
 
 pub use child::main;
 
@@ -62,6 +68,7 @@ pub(crate) struct Fetcher {
     /// Who downloads; absent: the agent is not root, and its children are what it is.
     nobody: Option<Ids>,
     children: Semaphore,
+    shares: Shares,
     cache: Cache,
     files: AtomicU64,
 }
@@ -83,6 +90,7 @@ impl Fetcher {
             rules,
             nobody: Uid::effective().is_root().then_some(nobody),
             children: Semaphore::new(FETCHERS_MAX),
+            shares: Shares::default(),
             files: AtomicU64::new(0),
         })
     }
@@ -113,6 +121,8 @@ impl Fetcher {
             .source()
             .map_err(|problem| Failure::of(&problem.message))?;
         let owner = self.nobody.and(Some(owner));
+        // Kept until it is placed, so that nobody's tasks keep all others waiting.
+        let _share = self.shares.take(owner.map(|(uid, _)| uid)).await;
         let is_local = matches!(source, FetchSource::File(_));
         // A file of this host is there already, and may change.
         if !fetch.is_cached || is_local {
@@ -160,7 +170,10 @@ impl Fetcher {
         });
         let data = file.try_clone().map_err(Failure::io)?;
         let len = self.run(&job, user, data.into(), Stdio::null()).await?;
-        Ok(Cached { file, len })
+        Ok(Cached {
+            file: finished(file)?,
+            len,
+        })
     }
 
     async fn place(
@@ -274,6 +287,19 @@ fn converse(socket: UnixStream, job: &Job) -> impl Future<Output = io::Result<Ve
         let mut socket = socket.take(FETCH_ANSWER_LEN_MAX);
         socket.read_to_end(&mut answer).await?;
         Ok(answer)
+    }
+}
+
+/// The same file, which nobody can write any more: otherwise what is checked could be changed before it is used, by something
+/// that outlived its download.
+fn finished(file: File) -> Result<File, Failure> {
+    let readable = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let readable = readable.map_err(Failure::io)?;
+    drop(file);
+    match is_written_by_any(&readable) {
+        Ok(false) => Ok(readable),
+        Ok(true) => Err(Failure::of("what has fetched it still writes it")),
+        Err(error) => Err(Failure::io(error)),
     }
 }
 

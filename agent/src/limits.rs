@@ -164,6 +164,8 @@ pub const IMAGES_LEN_MAX: u64 = 10 * 1024 * 1024 * 1024;
 
 /// Children that download, or put something into a sandbox, at once; further ones wait.
 pub const FETCHERS_MAX: usize = 16;
+/// Things that are fetched at once for the tasks of one user; further ones of theirs wait.
+pub const FETCHES_OF_USER_MAX: usize = 12;
 /// How long a child may take to download one thing, or to put it into its sandbox; then its task has failed. The wait for a child
 /// is not in it.
 pub const FETCH_TIME_MAX: Duration = Duration::from_secs(1_800);
@@ -177,10 +179,16 @@ pub const FETCH_ENTRIES_MAX: usize = 200_000;
 pub const FETCH_RATIO_MAX: u64 = 200;
 /// Bytes that every archive may become.
 pub const FETCH_RATIO_FREE: u64 = 64 * 1024 * 1024;
+/// Bytes of a tar archive, unpacked, that are in none of its files: names, what is skipped.
+pub const FETCH_TAR_REST_LEN_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes that are read of a zip archive until its directory is known.
+pub const FETCH_ZIP_DIRECTORY_LEN_MAX: u64 = 48 * 1024 * 1024;
 /// Redirects that are followed.
 pub const FETCH_REDIRECTS_MAX: usize = 5;
-/// How long it may take to look up a server and to reach it, and again until the connection is encrypted.
+/// How long it may take to look up a server and to reach it at any of its addresses, and again until the connection is encrypted.
 pub const FETCH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses of a server that are tried, each with its share of the time; further ones are not.
+pub const FETCH_ADDRESSES_MAX: usize = 8;
 /// How long a server may take until it answers.
 pub const FETCH_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of the head of its answer.

@@ -16,9 +16,11 @@ mod seccomp;
 mod spec;
 mod system;
 
-pub(crate) use containers::{CGROUP_ROOT, Containers, cgroup_of, end_container, remove_root};
+pub(crate) use containers::{
+    CGROUP_ROOT, Containers, cgroup_of, check_places, end_container, remove_root,
+};
 
 pub(crate) use seccomp::no_programs;
-pub(crate) use system::close_inherited;
+pub(crate) use system::{close_inherited, is_written_by_any};
 
 pub use contain::main as contain;

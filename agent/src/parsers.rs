@@ -13,6 +13,7 @@ use crate::probe;
 use crate::procfs::{self, ProcessId};
 use crate::supervisor::protocol;
 
+pub use crate::fetch::parsers::{follow_redirect, place_fetched, read_uri};
 pub use crate::image::parsers::{
     ArchivedImage, decompressed_len, find_image, image_path, load_image, resolve_user, unpack_layer,
 };

@@ -310,7 +310,11 @@ impl Shared {
         match program {
             // After what was fetched, of which nothing may take a volume's place.
             Program::Task(spec) if container.is_none() => self.mount(dir, spec).await,
-            Program::Task(_) | Program::Executor { .. } => Ok(()),
+            Program::Task(spec) => {
+                let checked = oci::check_places(dir, spec);
+                checked.map_err(|message| (Reason::VolumeFailed, message))
+            }
+            Program::Executor { .. } => Ok(()),
         }
     }
 

@@ -278,6 +278,38 @@ impl Stage {
     }
 }
 
+/// Each of its calls may go to the standby too, and is led on.
+#[test]
+fn frameworks_and_operators_that_ask_a_standby_are_led_to_the_leader() {
+    let stage = Stage::set();
+    let leader = stage.leader();
+    let standby = (leader + 1) % MASTERS;
+    let place = stage.cluster.master_place(standby);
+    let address = stage.cluster.address(place);
+    eventually("the standby knows who leads", || {
+        let answer = http(stage.cluster.port(place), "GET", "/redirect", &[], "")?;
+        (answer.status == 307).then_some(())
+    });
+    let mut operator = Client::start(&stage.cluster, "pymesos_operator.py", &[&address]);
+    operator.hears("subscribed 1");
+    let url = format!("http://{address}");
+    for (script, arguments) in [
+        ("pymesos_framework.py", vec![&*address, ""]),
+        ("mesoshttp_framework.py", vec!["mesoshttp", &url, ""]),
+        ("mesoshttp_framework.py", vec!["avmesos", &url, ""]),
+    ] {
+        let mut client = Client::start(&stage.cluster, script, &arguments);
+        client.launches();
+        client.reconciles();
+        client.kills();
+        client.stops(&stage.cluster);
+    }
+    operator.say("quota");
+    operator.hears("quota web 1.5");
+    operator.say("stop");
+    operator.hears("stopped");
+}
+
 #[test]
 fn a_framework_on_pymesos_finds_the_next_leader() {
     Stage::set().survives("pymesos_framework.py", &[], "reregistered ");

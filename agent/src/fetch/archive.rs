@@ -9,10 +9,12 @@ use std::os::fd::AsFd as _;
 use tar::EntryType;
 
 use super::place::now;
+use super::zip_end;
 use crate::image::stream::{Allowance, CHUNK_LEN, Limited, decompress};
 use crate::image::tree::{Attributes, Name, Tree, TreeFault, set_owner, set_time};
 use crate::limits::{
-    FETCH_ENTRIES_MAX, FETCH_RATIO_FREE, FETCH_RATIO_MAX, FETCH_UNPACKED_LEN_MAX, FETCH_XZ_KIB_MAX,
+    FETCH_ENTRIES_MAX, FETCH_RATIO_FREE, FETCH_RATIO_MAX, FETCH_TAR_REST_LEN_MAX,
+    FETCH_UNPACKED_LEN_MAX, FETCH_XZ_KIB_MAX, FETCH_ZIP_DIRECTORY_LEN_MAX,
     IMAGE_ENTRY_HEAD_LEN_MAX,
 };
 
@@ -25,6 +27,7 @@ const KIND: u32 = 0o170_000;
 const KIND_LINK: u32 = 0o120_000;
 const KIND_FILE: u32 = 0o100_000;
 const LINK_LEN_MAX: u64 = 4_095;
+const TOO_LARGE: &str = "it becomes too large when it is unpacked";
 
 /// What an archive may still become.
 #[derive(Debug)]
@@ -46,7 +49,6 @@ impl Room {
     }
 
     /// Of so much.
-    #[cfg(test)]
     pub(super) fn limited(bytes: u64, entries: usize) -> Self {
         Self { bytes, entries }
     }
@@ -61,7 +63,7 @@ impl Room {
         let left = u64::try_from(len)
             .ok()
             .and_then(|len| self.bytes.checked_sub(len));
-        self.bytes = left.ok_or("it becomes too large when it is unpacked")?;
+        self.bytes = left.ok_or(TOO_LARGE)?;
         Ok(())
     }
 }
@@ -115,18 +117,29 @@ pub(super) fn tar(
     room: &mut Room,
     owner: (u32, u32),
 ) -> Result<(), String> {
-    let damaged = |error: io::Error| format!("its archive is damaged: {error}");
-    let allowance = Allowance::new(0);
+    // All that is read of it: what is skipped costs as much as what is kept.
+    let whole = Allowance::new(room.bytes.saturating_add(FETCH_TAR_REST_LEN_MAX));
+    let head = Allowance::new(0);
+    let damaged = |error: io::Error| {
+        if whole.left() == 0 {
+            TOO_LARGE.to_owned()
+        } else if head.left() == 0 {
+            "what its archive says of a file is too long".to_owned()
+        } else {
+            format!("its archive is damaged: {error}")
+        }
+    };
     let source = inside(data).map_err(damaged)?;
-    let mut archive = tar::Archive::new(Limited::new(source, allowance.clone()));
+    let source = Limited::new(source, whole.clone());
+    let mut archive = tar::Archive::new(Limited::new(source, head.clone()));
     let mut entries = archive.entries().map_err(damaged)?;
     let mut unpacking = Unpacking::new(tree, room, owner);
     loop {
         // Of a name, or what else is said before an entry, no more is kept than this.
-        allowance.set(IMAGE_ENTRY_HEAD_LEN_MAX);
+        head.set(IMAGE_ENTRY_HEAD_LEN_MAX);
         let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(damaged)?;
-        allowance.set(u64::MAX);
+        head.set(u64::MAX);
         let path = entry.path_bytes().into_owned();
         let made = unpacking.tar_entry(&mut entry, &path);
         made.map_err(|why| refused(&path, &why))?;
@@ -143,7 +156,28 @@ pub(super) fn zip(
     owner: (u32, u32),
 ) -> Result<(), String> {
     let damaged = |error: zip::result::ZipError| format!("its archive is damaged: {error}");
-    let mut archive = zip::ZipArchive::new(BufReader::new(data)).map_err(damaged)?;
+    let too_many = || format!("it has more than {} files", room.entries);
+    let large = || "its archive has a directory that is too large".to_owned();
+    let said = zip_end::read(&data).map_err(|error| format!("its archive is damaged: {error}"))?;
+    // Before anything is kept of it: it says so itself, unless it lies.
+    let entries_max = u64::try_from(room.entries).unwrap_or(u64::MAX);
+    if said.is_some_and(|end| end.entries > entries_max) {
+        return Err(too_many());
+    }
+    if said.is_some_and(|end| end.len > FETCH_ZIP_DIRECTORY_LEN_MAX) {
+        return Err(large());
+    }
+    let allowance = Allowance::new(FETCH_ZIP_DIRECTORY_LEN_MAX);
+    let source = BufReader::with_capacity(CHUNK_LEN, data);
+    let opened = zip::ZipArchive::new(Limited::new(source, allowance.clone()));
+    let mut archive = opened.map_err(|error| match allowance.left() {
+        0 => large(),
+        _ => damaged(error),
+    })?;
+    if archive.len() > room.entries {
+        return Err(too_many());
+    }
+    allowance.set(u64::MAX);
     let mut unpacking = Unpacking::new(tree, room, owner);
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(damaged)?;

@@ -6,7 +6,6 @@ use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, LOCATION, USER_AGENT};
@@ -15,20 +14,17 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use nix::libc;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
 use super::address::refusal;
 use super::child::{Download, Origin};
+use super::encrypted::encrypt;
 use crate::limits::{
-    FETCH_CONNECT_TIMEOUT, FETCH_HEAD_LEN_MAX, FETCH_HEAD_TIMEOUT, FETCH_REDIRECTS_MAX,
-    FETCH_SLOW_INTERVAL, FETCH_SLOW_LEN_MIN,
+    FETCH_ADDRESSES_MAX, FETCH_CONNECT_TIMEOUT, FETCH_HEAD_LEN_MAX, FETCH_HEAD_TIMEOUT,
+    FETCH_REDIRECTS_MAX, FETCH_SLOW_INTERVAL, FETCH_SLOW_LEN_MIN,
 };
 
 /// Fills the file; how many bytes it has.
@@ -127,6 +123,12 @@ impl Target {
         })
     }
 
+    /// The URI of it.
+    pub(super) fn uri(&self) -> String {
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.path)
+    }
+
     /// Where a redirect leads.
     pub(super) fn follow(&self, location: &str) -> Result<Self, String> {
         let scheme = if self.is_encrypted { "https" } else { "http" };
@@ -204,50 +206,59 @@ async fn get(job: &Download, uri: &str, file: File) -> Result<u64, Failure> {
 
 /// Asks a server; its answer as far as it has a body.
 async fn ask(job: &Download, target: &Target) -> Result<Response<Incoming>, Failure> {
-    let connected = timeout(FETCH_CONNECT_TIMEOUT, connect(job, target)).await;
-    let stream = connected.unwrap_or_else(|_| {
-        Err(Failure::of(&format!(
-            "{} cannot be reached in time",
-            target.authority
-        )))
-    })?;
+    let stream = connect(job, target).await?;
     if !target.is_encrypted {
         return request(stream, target).await;
     }
-    let broken =
-        |error: &dyn std::fmt::Display| Failure::of(&format!("{}: {error}", target.authority));
-    let name = ServerName::try_from(target.host.clone()).map_err(|error| broken(&error))?;
-    let connector = TlsConnector::from(Arc::new(encryption(&job.roots)?));
-    let connected = timeout(FETCH_CONNECT_TIMEOUT, connector.connect(name, stream)).await;
-    let stream = connected.map_err(|_| Failure::of("no encrypted connection in time"))?;
-    request(stream.map_err(|error| broken(&error))?, target).await
+    let stream = encrypt(stream, &target.host, &job.roots).await;
+    let stream = stream.map_err(|why| Failure::of(&format!("{}: {why}", target.authority)))?;
+    request(stream, target).await
 }
 
 async fn connect(job: &Download, target: &Target) -> Result<TcpStream, Failure> {
-    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
+    let end = Instant::now() + FETCH_CONNECT_TIMEOUT;
+    let found = tokio::net::lookup_host((target.host.as_str(), target.port));
+    let late = || Failure::of(&format!("{} cannot be looked up in time", target.host));
+    let found = timeout_at(end, found).await.map_err(|_| late())?;
     let found = found.map_err(|error| Failure::of(&format!("{}: {error}", target.host)))?;
-    let mut why = format!("{} has no address", target.host);
-    for address in found {
-        if let Some(refused) = refusal(address.ip(), job.allow_local) {
-            why = format!(
-                "{} {refused}, and from there nothing is fetched (insecure_fetch_local lets it)",
-                address.ip()
-            );
+    let found: Vec<SocketAddr> = found.take(FETCH_ADDRESSES_MAX).collect();
+    let connected = connect_to(&found, job.allow_local, end).await;
+    connected.map_err(|why| match why {
+        Some(why) => Failure::of(&why),
+        None => Failure::of(&format!("{} has no address", target.host)),
+    })
+}
+
+/// The first of these that can be reached. Each has its share of the time that is left: one that is silent leaves some to the
+/// others. The error says why not the last one.
+pub(super) async fn connect_to(
+    addresses: &[SocketAddr],
+    allow_local: bool,
+    end: Instant,
+) -> Result<TcpStream, Option<String>> {
+    const NOT_HERE: &str = "and from there nothing is fetched (insecure_fetch_local lets it)";
+    let mut why = None;
+    let mut left = addresses.len();
+    for address in addresses {
+        let ip = address.ip();
+        let share = end.saturating_duration_since(Instant::now());
+        let share = share / u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        left = left.saturating_sub(1);
+        if let Some(refused) = refusal(ip, allow_local) {
+            why = Some(format!("{ip} {refused}, {NOT_HERE}"));
             continue;
         }
-        match open(address).await {
+        match timeout(share, open(*address)).await {
             // An address of its own other than loopback.
-            Ok(stream) if !job.allow_local && is_own(&stream) => {
-                why = format!(
-                    "{} is this host, and from there nothing is fetched (insecure_fetch_local lets it)",
-                    address.ip()
-                );
+            Ok(Ok(stream)) if !allow_local && is_own(&stream) => {
+                why = Some(format!("{ip} is this host, {NOT_HERE}"));
             }
-            Ok(stream) => return Ok(stream),
-            Err(error) => why = format!("{address}: {error}"),
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => why = Some(format!("{address}: {error}")),
+            Err(_) => why = Some(format!("{address} cannot be reached in time")),
         }
     }
-    Err(Failure::of(&why))
+    Err(why)
 }
 
 /// Whether both ends have the same address.
@@ -262,27 +273,6 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-fn encryption(roots: &Path) -> Result<ClientConfig, Failure> {
-    let wrong = |why: String| {
-        Failure::of(&format!(
-            "certificates to trust, {}: {why} (see fetch_roots)",
-            roots.display()
-        ))
-    };
-    let mut store = RootCertStore::empty();
-    let found = CertificateDer::pem_file_iter(roots).map_err(|error| wrong(error.to_string()))?;
-    // One that cannot be read vouches for nobody.
-    store.add_parsable_certificates(found.filter_map(Result::ok));
-    if store.is_empty() {
-        return Err(wrong("there are none".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(error.to_string()))?;
-    Ok(builder.with_root_certificates(store).with_no_client_auth())
 }
 
 async fn request(

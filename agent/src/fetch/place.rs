@@ -61,19 +61,29 @@ pub(super) fn run(job: &Place, mut data: File, dir: OwnedFd) -> Result<u64, Fail
     }
     let owner = (Uid::effective().as_raw(), Gid::effective().as_raw());
     let mut tree = Tree::owned_by(dir, owner);
+    fill(job, data, &mut tree, &mut Room::of(len), owner)?;
+    Ok(len)
+}
+
+/// The same beneath a tree, of a file that is the right one.
+pub(super) fn fill(
+    job: &Place,
+    mut data: File,
+    tree: &mut Tree,
+    room: &mut Room,
+    owner: (u32, u32),
+) -> Result<(), Failure> {
     let form = match job.is_extracted {
         true => form_of(&job.name).map_err(|why| Failure::of(&why))?,
         false => Form::Plain,
     };
-    let mut room = Room::of(len);
     let placed = match form {
-        Form::Plain => copy(job, &mut data, &mut tree, owner),
-        Form::Tar => archive::tar(data, &mut tree, &mut room, owner),
-        Form::Zip => archive::zip(data, &mut tree, &mut room, owner),
-        Form::Gzip => archive::gzip(data, &job.name, &mut tree, &mut room, owner),
+        Form::Plain => copy(job, &mut data, tree, owner),
+        Form::Tar => archive::tar(data, tree, room, owner),
+        Form::Zip => archive::zip(data, tree, room, owner),
+        Form::Gzip => archive::gzip(data, &job.name, tree, room, owner),
     };
-    placed.map_err(|why| Failure::of(&why))?;
-    Ok(len)
+    placed.map_err(|why| Failure::of(&why))
 }
 
 fn check(data: &mut File, wanted: &str) -> Result<(), Failure> {

@@ -1,16 +1,20 @@
 //! Archives and redirects as hostile or hasty senders make them.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use tar::{Builder, EntryType, Header};
+use tokio::time::{Instant, timeout};
 
 use super::archive::{self, Room};
-use super::download::Target;
+use super::download::{Target, connect_to};
 use super::place::{Form, form_of};
 use crate::image::tree::Tree;
+use crate::limits::FETCH_TAR_REST_LEN_MAX;
 
 /// A sandbox beside which there is something that nobody may touch.
 struct Stage {
@@ -238,4 +242,69 @@ fn redirects_lead_where_they_say_and_never_out_of_http() {
     ] {
         Target::parse(uri).expect_err(uri);
     }
+}
+
+/// Where nobody answers, whoever asks: the connections that it has taken are waited for by nobody.
+async fn silent() -> (OwnedFd, Vec<tokio::net::TcpStream>, SocketAddr) {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+    listen(&listener, 0).unwrap();
+    let address = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+    let mut taken = Vec::new();
+    let patience = Duration::from_millis(200);
+    while let Ok(stream) = timeout(patience, tokio::net::TcpStream::connect(address)).await {
+        taken.push(stream.unwrap());
+        assert!(taken.len() < 10, "it takes them all");
+    }
+    (listener, taken, address)
+}
+
+#[tokio::test]
+async fn an_address_that_is_silent_leaves_time_for_the_others() {
+    let (_listener, _taken, silent) = silent().await;
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = server.local_addr().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = listener.local_addr().unwrap();
+    drop(listener);
+    let end = || Instant::now() + Duration::from_secs(4);
+    let connected = connect_to(&[closed, silent, there], true, end()).await;
+    assert_eq!(connected.unwrap().peer_addr().unwrap(), there);
+    let why = connect_to(&[closed, silent], true, end()).await;
+    let why = why.unwrap_err().unwrap();
+    assert!(why.contains("cannot be reached in time"), "{why}");
+    let why = connect_to(&[there], false, end()).await.unwrap_err();
+    assert!(why.unwrap().contains("is this host"));
+    assert_eq!(connect_to(&[], true, end()).await.unwrap_err(), None);
+}
+
+#[test]
+fn what_is_skipped_in_an_archive_is_not_for_nothing() {
+    // Of a global header nothing is kept, however long it is.
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::XGlobalHeader);
+    header.set_size(FETCH_TAR_REST_LEN_MAX + (1 << 20));
+    header.set_cksum();
+    let skipped = std::io::repeat(b'0').take(FETCH_TAR_REST_LEN_MAX + (1 << 20));
+    let archive = std::io::Cursor::new(header.as_bytes().to_vec()).chain(skipped);
+    let stage = Stage::new();
+    let dir = std::fs::File::open(stage.sandbox()).unwrap();
+    let mut tree = Tree::owned_by(OwnedFd::from(dir), (0, 0));
+    let mut room = Room::limited(1 << 10, 10);
+    let refused = archive::tar(archive, &mut tree, &mut room, (0, 0)).unwrap_err();
+    assert!(refused.contains("becomes too large"), "{refused}");
+}
+
+#[test]
+fn a_zip_archive_with_too_many_files_is_refused_before_they_are_read() {
+    let directory = b"PK\x01\x02".repeat(100);
+    let mut end = b"PK\x05\x06\0\0\0\0".to_vec();
+    end.extend([11, 0, 11, 0, 144, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let archive = [directory, end].concat();
+    let unpack = |entries| Stage::new().unpack(&archive, &mut Room::limited(1 << 20, entries));
+    let refused = unpack(10).unwrap_err();
+    assert!(refused.contains("more than 10 files"), "{refused}");
+    let damaged = unpack(11).unwrap_err();
+    assert!(damaged.contains("damaged"), "{damaged}");
 }

@@ -302,6 +302,17 @@ fn mounts(
     mounts.collect()
 }
 
+/// That volumes are still to be found where the task said, after things were put into its sandbox; the error is for people.
+pub(crate) fn check_places(dir: &Path, spec: &TaskSpec) -> Result<(), String> {
+    let sandbox = dir.join(protocol::SANDBOX);
+    let all = spec.volumes.iter().map(|volume| &volume.path);
+    for path in all.filter(|path| !path.starts_with('/')) {
+        volumes::make_beneath(&sandbox, path, None)
+            .map_err(|error| format!("{path} in its sandbox: {error}"))?;
+    }
+    Ok(())
+}
+
 /// What to run; the error is for people.
 fn arguments(command: &proffer_model::Command, image: &ImageConfig) -> Result<Vec<String>, String> {
     use proffer_model::Command;

@@ -119,11 +119,17 @@ pub(crate) struct Filters {
     refused: BpfProgram,
 }
 
-/// From now on this process starts no programs, and does nothing that a container may not do. The error is that of the system.
+/// From now on this process starts no programs and no other processes, and does nothing that a container may not do; it may have
+/// threads. The error is that of the system.
 pub(crate) fn no_programs() -> std::io::Result<()> {
     let filters = Filters::new().map_err(std::io::Error::other)?;
     let calls = [libc::SYS_execve, libc::SYS_execveat];
-    let rules: Rules = calls.map(|number| (number, Vec::new())).into();
+    let mut rules: Rules = calls.map(|number| (number, Vec::new())).into();
+    #[cfg(target_arch = "x86_64")]
+    rules.extend([(libc::SYS_fork, Vec::new()), (libc::SYS_vfork, Vec::new())]);
+    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    let process = rule([(0, SeccompCmpOp::MaskedEq(thread), 0)]).map_err(std::io::Error::other)?;
+    rules.insert(libc::SYS_clone, vec![process]);
     let own = program(rules).map_err(std::io::Error::other)?;
     filters.apply()?;
     apply(&own)
@@ -230,5 +236,19 @@ mod tests {
         assert_eq!(all.len(), REFUSED.len() + REFUSED_HERE.len());
         let max = i64::from(CALL_MAX);
         assert!(all.iter().all(|number| **number <= max));
+    }
+
+    #[test]
+    fn who_may_start_no_programs_may_start_no_process_but_threads() {
+        let confined = std::thread::spawn(|| {
+            nix::sys::prctl::set_no_new_privs().expect("no new rights");
+            no_programs().expect("confined");
+            let started = std::process::Command::new("/bin/true").status();
+            let refused = started.expect_err("no process").raw_os_error();
+            let thread = std::thread::spawn(|| 1).join();
+            (refused, thread.expect("it ends"))
+        });
+        let found = confined.join().expect("it ends");
+        assert_eq!(found, (Some(libc::EPERM), 1));
     }
 }

@@ -1,11 +1,12 @@
 //! The system calls of containers that have no safe wrapper.
 #![expect(
     unsafe_code,
-    reason = "close_range, dispositions of signals, descriptors across a clone, and what runs between fork and exec have no safe wrapper"
+    reason = "close_range, leases, dispositions of signals, descriptors across a clone, and what runs between fork and exec have no safe wrapper"
 )]
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -20,6 +21,23 @@ use crate::oci::seccomp::Filters;
 pub(crate) fn close_inherited() {
     // SAFETY: nothing has been opened yet, so no descriptor from 3 on belongs to any Rust value.
     unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+}
+
+/// Whether anybody has this file open for writing, whom the caller owns and has open for reading alone.
+pub(crate) fn is_written_by_any(file: &File) -> io::Result<bool> {
+    // Who holds such a lease is told when others want to write; so nobody gets one while they do.
+    let set = |lease: libc::c_int| {
+        // SAFETY: the descriptor is open as long as the file is borrowed; no pointers.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    match set(libc::F_RDLCK) {
+        Ok(()) => set(libc::F_UNLCK).map(|()| false),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Rust's start-up lets writes to a closed pipe fail; the task's program must get the signal, as it expects.
@@ -92,4 +110,24 @@ pub(super) fn prepare_entry(command: &mut Command, user: (u32, u32), filters: Fi
     };
     // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock, and this process has one thread.
     unsafe { command.pre_exec(in_child) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_to_be_written_as_long_as_anybody_can() {
+        let written = tempfile::NamedTempFile::new().expect("a file");
+        let read = File::open(written.path()).expect("opened");
+        let other = written.as_file().try_clone().expect("a handle");
+        assert!(is_written_by_any(&read).expect("asked"));
+        let path = written.into_temp_path();
+        assert!(is_written_by_any(&read).expect("asked"), "the other handle");
+        drop(other);
+        assert!(!is_written_by_any(&read).expect("asked"));
+        let again = File::options().append(true).open(&path).expect("opened");
+        assert!(is_written_by_any(&read).expect("asked"));
+        drop(again);
+    }
 }

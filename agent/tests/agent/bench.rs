@@ -65,6 +65,8 @@ pub(crate) struct Bench {
     pub(crate) mesos_api: Option<bool>,
     /// Whether tasks may fetch from this host.
     pub(crate) fetch_local: bool,
+    /// Who may issue certificates of servers that tasks fetch from.
+    pub(crate) fetch_roots: Option<PathBuf>,
     /// Where every agent listens; otherwise where the kernel chooses.
     listen: Option<SocketAddr>,
     pub(crate) link: Option<Link>,
@@ -127,6 +129,7 @@ impl Bench {
             executor_wait: None,
             mesos_api: None,
             fetch_local: true,
+            fetch_roots: None,
             listen: None,
             link: None,
         }
@@ -155,6 +158,7 @@ impl Bench {
             executor_wait: self.executor_wait.map(DurationText),
             mesos_api: self.mesos_api,
             insecure_fetch_local: Some(self.fetch_local),
+            fetch_roots: self.fetch_roots.clone(),
             token_file: Some(self.path().join("token")),
             ..Options::default()
         };

@@ -9,6 +9,7 @@
 mod bench;
 mod checks;
 mod containers;
+mod encrypted;
 mod executors;
 mod fetching;
 mod hostile;

@@ -161,6 +161,38 @@ async fn a_container_has_its_volumes_mounted_and_read_only_where_that_is_said() 
         .await;
 }
 
+#[tokio::test]
+async fn what_is_fetched_takes_the_place_of_no_volume() {
+    let mut runner = Runner::start(None).await;
+    runner.bench.name_volumes(&[("v", 1)]).await;
+    let file = runner.bench.path().join("file");
+    fs::write(&file, "fetched").unwrap();
+    let fetched_as = |spec: TaskSpec, output: &str| {
+        let fetch = proffer_model::Fetch {
+            output: Some(output.to_owned()),
+            ..proffer_model::Fetch::new(file.to_str().unwrap())
+        };
+        let fetch = vec![fetch];
+        with_volume(TaskSpec { fetch, ..spec }, "a/b", false)
+    };
+    for output in ["a/b", "a"] {
+        let spec = fetched_as(contained(&runner.bench, "c", ":"), output);
+        let (state, reason, message) = runner.run(spec).await;
+        let is_said = message.contains("not a directory") || message.contains("takes the place");
+        assert!(state == TaskState::Failed && is_said, "{reason}: {message}");
+        let (state, reason, message) = runner.run(fetched_as(shell("p", ":"), output)).await;
+        let reason = (state, reason);
+        assert_eq!(
+            reason,
+            (TaskState::Failed, Reason::VolumeFailed),
+            "{message}"
+        );
+    }
+    let line = "cd $PROFFER_SANDBOX && test $(cat a/c) = fetched && touch a/b/file";
+    let beside = contained(&runner.bench, "d", line);
+    runner.finishes(fetched_as(beside, "a/c")).await;
+}
+
 fn nix_uid(name: &str) -> u32 {
     let users = fs::read_to_string("/etc/passwd").unwrap();
     let mut lines = users.lines().map(|line| line.split(':'));
