@@ -22,6 +22,9 @@ pub enum Operation {
         agent: AgentId,
         /// What it says of itself.
         description: Arc<AgentDescription>,
+        /// Of one that is not known: its volumes are numbered from here on. More than 0 if it may have been here before, with
+        /// volumes whose files it still has.
+        volumes_after: u64,
     },
     /// An agent was silent too long.
     MarkUnreachable {
@@ -184,7 +187,7 @@ impl AgentEntry {
 pub struct VolumeNumbers {
     /// Of those that are there.
     pub numbers: BTreeMap<(Role, VolumeId), u64>,
-    /// The greatest that was ever given; they begin with 1.
+    /// The greatest that was ever given; they begin after what the agent was admitted with.
     pub last: u64,
 }
 
@@ -241,9 +244,17 @@ impl Registry {
     /// Applies one operation. Those about something unknown change nothing.
     pub fn apply(&mut self, operation: &Operation) {
         match operation {
-            Operation::AdmitAgent { agent, description } => {
+            Operation::AdmitAgent {
+                agent,
+                description,
+                volumes_after,
+            } => {
                 let entry = self.agents.entry(agent.clone());
-                let entry = entry.or_insert_with(|| AgentEntry::new(Arc::clone(description)));
+                let entry = entry.or_insert_with(|| {
+                    let mut entry = AgentEntry::new(Arc::clone(description));
+                    entry.volumes.last = *volumes_after;
+                    entry
+                });
                 entry.description = Arc::clone(description);
             }
             Operation::MarkUnreachable {

@@ -13,7 +13,7 @@ use prost::Message;
 use crate::limits::STORE_SCHEMA;
 use crate::record::{
     decode_registry, encode_admission, encode_mark_gone, encode_set_quota, encode_set_weight,
-    encode_snapshot_agent,
+    encode_snapshot_agent, schema_of_snapshot,
 };
 use crate::store::v1;
 
@@ -190,7 +190,7 @@ struct Piece<'a, T> {
 impl<'a, E, T: FnMut(Vec<u8>, u64) -> Result<(), E>> Piece<'a, T> {
     fn new(len_max: usize, take: &'a mut T) -> Self {
         Self {
-            snapshot: empty(),
+            snapshot: v1::Snapshot::default(),
             len: 0,
             records: 0,
             len_max,
@@ -245,16 +245,10 @@ impl<'a, E, T: FnMut(Vec<u8>, u64) -> Result<(), E>> Piece<'a, T> {
     }
 
     fn hand_over(&mut self) -> Result<(), E> {
-        let snapshot = std::mem::replace(&mut self.snapshot, empty());
+        let mut snapshot = std::mem::take(&mut self.snapshot);
+        snapshot.schema = schema_of_snapshot(&snapshot);
         self.len = 0;
         (self.take)(snapshot.encode_to_vec(), std::mem::take(&mut self.records))
-    }
-}
-
-fn empty() -> v1::Snapshot {
-    v1::Snapshot {
-        schema: STORE_SCHEMA,
-        ..v1::Snapshot::default()
     }
 }
 

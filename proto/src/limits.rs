@@ -9,7 +9,8 @@ pub(crate) const STATUS_TEXT_LEN_MAX: usize = 1_000;
 pub(crate) const STREAM_BUFFER_LEN: usize = 512;
 /// Bytes that are sent together where many messages wait; the other end keeps a buffer of about twice as many for each stream.
 pub(crate) const STREAM_YIELD_LEN: usize = 1024;
-/// The schema version of the records and snapshots that are written. A greater one is refused when read.
-pub(crate) const STORE_SCHEMA: u32 = 1;
+/// The greatest schema version of records and snapshots. A greater one is refused when read. A record is written with the
+/// smallest that has all that it says, so that an older master refuses what it would misunderstand, and nothing else.
+pub(crate) const STORE_SCHEMA: u32 = 2;
 /// Resources of one message that are not ordinary; more are refused.
 pub(crate) const SPECIAL_MAX: usize = 10_000;

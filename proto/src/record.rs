@@ -12,8 +12,8 @@ use proffer_model::registry::{
     AgentEntry, FrameworkEntry, Operation, Registry, StateEntry, VolumeNumbers,
 };
 use proffer_model::{
-    AgentId, Drain, Epoch, FrameworkDescription, FrameworkId, Principal, Problem, Quota, Resources,
-    Role, StateKey, Weight, code,
+    AgentDescription, AgentId, Drain, Epoch, FrameworkDescription, FrameworkId, Principal, Problem,
+    Quota, Resources, Role, StateKey, Weight, code,
 };
 use prost::Message;
 
@@ -58,8 +58,8 @@ pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
         framework_id: id.to_string(),
         order: *order,
     });
-    let snapshot = v1::Snapshot {
-        schema: STORE_SCHEMA,
+    let mut snapshot = v1::Snapshot {
+        schema: 0,
         agents: agents.collect(),
         frameworks: frameworks.collect(),
         completed: completed.collect(),
@@ -68,6 +68,7 @@ pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
         weights: registry.weights.iter().map(encode_set_weight).collect(),
         gone: registry.gone.iter().map(encode_mark_gone).collect(),
     };
+    snapshot.schema = schema_of_snapshot(&snapshot);
     snapshot.encode_to_vec()
 }
 
@@ -167,12 +168,39 @@ fn encode_volume_numbers(volumes: &VolumeNumbers) -> Vec<crate::v1::AgentVolume>
     volumes.map(|volume| encode_agent_volume(&volume)).collect()
 }
 
+/// The smallest version whose readers understand all of it.
+fn schema_of(operation: &Operation) -> u32 {
+    match operation {
+        Operation::AdmitAgent {
+            volumes_after: 1.., ..
+        }
+        | Operation::MarkGone { .. }
+        | Operation::ForgetAgent { .. } => 2,
+        Operation::DrainAgent { drain, .. } if drain.marks_gone => 2,
+        _ => 1,
+    }
+}
+
+/// The same of a snapshot, or a piece of one.
+pub(crate) fn schema_of_snapshot(snapshot: &v1::Snapshot) -> u32 {
+    let mut drains = snapshot
+        .agents
+        .iter()
+        .filter_map(|agent| agent.drain.as_ref());
+    match !snapshot.gone.is_empty() || drains.any(|drain| drain.mark_gone) {
+        true => 2,
+        false => 1,
+    }
+}
+
 fn encode_record(operation: &Operation) -> v1::Record {
+    let schema = schema_of(operation);
     let operation = match operation {
-        Operation::AdmitAgent { agent, description } => WireOperation::AdmitAgent(v1::AdmitAgent {
-            agent_id: agent.to_string(),
-            description: Some(encode_agent_description(description)),
-        }),
+        Operation::AdmitAgent {
+            agent,
+            description,
+            volumes_after,
+        } => encode_admit_agent(agent, description, *volumes_after),
         Operation::MarkUnreachable {
             agent,
             since_wall_ms,
@@ -233,9 +261,21 @@ fn encode_record(operation: &Operation) -> v1::Record {
         }
     };
     v1::Record {
-        schema: STORE_SCHEMA,
+        schema,
         operation: Some(operation),
     }
+}
+
+fn encode_admit_agent(
+    agent: &AgentId,
+    description: &AgentDescription,
+    volumes_after: u64,
+) -> WireOperation {
+    WireOperation::AdmitAgent(v1::AdmitAgent {
+        agent_id: agent.to_string(),
+        description: Some(encode_agent_description(description)),
+        volumes_after,
+    })
 }
 
 fn encode_drain_agent(agent: &AgentId, drain: &Drain) -> WireOperation {
@@ -420,6 +460,7 @@ fn decode_admit_agent(admit: v1::AdmitAgent) -> Result<Operation, Problem> {
     Ok(Operation::AdmitAgent {
         agent: decode_id(&admit.agent_id, "agent_id")?,
         description: decode_agent(admit.description)?,
+        volumes_after: admit.volumes_after,
     })
 }
 

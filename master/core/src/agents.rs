@@ -129,6 +129,8 @@ pub(crate) struct Agents {
     admitting: BTreeSet<(Seq, AgentId)>,
     /// When the timer for resting ports is set to.
     rest_timer_at: Option<u64>,
+    /// The greatest number of a volume of agents that were forgotten in this term.
+    pub(crate) volumes_after: u64,
 }
 
 impl Core {
@@ -190,8 +192,13 @@ impl Core {
 
     fn register(&mut self, link: LinkId, hello: Hello, is_welcomed: bool) {
         let number = hello.number;
+        // One that comes with an id may have files of volumes that nobody knows of any more.
+        let volumes_after = match &hello.agent {
+            Some(_) => self.agents.volumes_after.max(self.epoch.0 << 32),
+            None => 0,
+        };
         let agent = hello.agent.unwrap_or_else(|| self.fresh_agent_id());
-        let was_unreachable = self.admit_agent(&agent, hello.description);
+        let was_unreachable = self.admit_agent(&agent, hello.description, volumes_after);
         self.replace_link(&agent, link);
         if let Some(known) = self.agents.by_id.get_mut(&agent) {
             known.hello_number = number;
@@ -486,14 +493,22 @@ impl Core {
     }
 
     /// Makes the agent durable as it is now. Answers whether it was unreachable.
-    fn admit_agent(&mut self, agent: &AgentId, description: AgentDescription) -> bool {
+    fn admit_agent(
+        &mut self,
+        agent: &AgentId,
+        description: AgentDescription,
+        volumes_after: u64,
+    ) -> bool {
         let entry: Option<&AgentEntry> = self.registry.agents.get(agent);
         let was_unreachable = entry.is_some_and(|entry| entry.unreachable_since_wall_ms.is_some());
         let is_changed = entry.is_none_or(|entry| *entry.description != description);
         let mut admitted_in = None;
         if is_changed {
-            let (agent, description) = (agent.clone(), description.into());
-            admitted_in = Some(self.persist(Operation::AdmitAgent { agent, description }));
+            admitted_in = Some(self.persist(Operation::AdmitAgent {
+                agent: agent.clone(),
+                description: description.into(),
+                volumes_after,
+            }));
         }
         if was_unreachable {
             let agent = agent.clone();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proffer_model::registry::Operation as Change;
-use proffer_model::{AgentId, Drain, Problem, Reason};
+use proffer_model::{AgentId, AgentState, Drain, Problem, Reason, code};
 
 use crate::core::Core;
 use crate::effect::{After, Fact};
@@ -47,7 +47,8 @@ impl Core {
         self.set_drain_timer();
     }
 
-    /// Empties an agent; one that is being emptied gets another deadline. One that is drained is left as it is.
+    /// Empties an agent; one that is being emptied gets another deadline. One that is drained is left as it is, unless
+    /// something runs there after all.
     pub(crate) fn drain(
         &mut self,
         agent: &AgentId,
@@ -60,13 +61,17 @@ impl Core {
         self.check_store_keeps_up()?;
         let before = self.agent_entry(agent)?.drain;
         let is_drained = before.is_some_and(|drain| drain.is_drained);
+        let is_used = is_drained && self.is_used(agent);
         if is_drained && marks_gone {
+            self.check_is_heard(agent)?;
+        }
+        if is_drained && marks_gone && !is_used {
             self.lose_for_good(agent);
             return Ok(());
         }
         let is_the_same = before.is_some_and(|drain| {
             let has_none = drain.deadline.is_none() && deadline.is_none();
-            drain.is_drained || (has_none && drain.marks_gone == marks_gone)
+            (is_drained && !is_used) || (has_none && drain.marks_gone == marks_gone)
         });
         if is_the_same {
             return Ok(());
@@ -214,6 +219,30 @@ impl Core {
                 && known.executors.is_empty()
                 && known.stray_executors.is_empty()
         })
+    }
+
+    /// Whether something is known to be on it. On one that is drained it is after a restore of what was before.
+    fn is_used(&self, agent: &AgentId) -> bool {
+        let known = self.agents.by_id.get(agent);
+        known.is_some_and(|known| {
+            !known.tasks.is_empty()
+                || !known.strays.is_empty()
+                || !known.executors.is_empty()
+                || !known.stray_executors.is_empty()
+        })
+    }
+
+    /// Of an agent that may come back any moment it is not known what runs there.
+    fn check_is_heard(&self, agent: &AgentId) -> Result<(), Problem> {
+        let known = self.agents.by_id.get(agent);
+        if known.is_none_or(|known| known.is_settled || known.state != AgentState::Recovering) {
+            return Ok(());
+        }
+        let message = format!("agent {agent} has not come back since the leader changed");
+        let hint = "wait until it is connected or unreachable, or mark it gone whatever runs there";
+        Err(Problem::new(code::AGENT_AWAY, message)
+            .field("agent_id")
+            .hint(hint))
     }
 
     fn tasks_on(&self, agent: &AgentId) -> Vec<TaskKey> {

@@ -31,6 +31,7 @@ impl Core {
     /// Durable first; then every framework hears of its tasks there, and the agent that it is to end.
     pub(crate) fn lose_for_good(&mut self, agent: &AgentId) {
         self.end_offers_of_agent(agent, OfferEnd::Rescinded);
+        self.keep_volume_number(agent);
         let seq = self.persist(Change::MarkGone {
             agent: agent.clone(),
             since_wall_ms: self.turn.now.wall_ms,
@@ -57,6 +58,14 @@ impl Core {
             agent: agent.clone(),
             tasks: reported,
         });
+    }
+
+    /// Should the agent be here again, no volume there has a number that one had before: later terms begin with greater ones
+    /// by themselves.
+    fn keep_volume_number(&mut self, agent: &AgentId) {
+        let last = self.registry.agents.get(agent);
+        let last = last.map_or(0, |entry| entry.volumes.last);
+        self.agents.volumes_after = self.agents.volumes_after.max(last);
     }
 
     /// Takes an agent out of every table but that of tasks.
@@ -143,6 +152,7 @@ impl Core {
             self.persist(Change::ForgetAgent { agent });
         }
         for agent in unreachable.into_iter().take(AGENTS_FORGOTTEN_AT_ONCE) {
+            self.keep_volume_number(&agent);
             self.persist(Change::ForgetAgent {
                 agent: agent.clone(),
             });

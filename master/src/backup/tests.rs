@@ -38,6 +38,7 @@ fn registry(keys: usize, len: usize) -> Registry {
         operations.push(Operation::AdmitAgent {
             agent: parsed(agent),
             description: description.clone().into(),
+            volumes_after: 0,
         });
     }
     for framework in ["f1", "f2"] {

@@ -1,10 +1,15 @@
 //! What older versions have written is read for ever: their bytes, made by hand, lack the fields that came later.
 
-use proffer_model::Resources;
+use proffer_model::registry::{Operation, Registry};
+use proffer_model::{Drain, Epoch, Resources};
 use prost::Message;
 
 use super::refusals::good_task;
-use crate::{checkpoint, decode_batch, decode_run, decode_snapshot, decode_to_master, v1};
+use super::values::parsed;
+use crate::{
+    checkpoint, decode_batch, decode_run, decode_snapshot, decode_to_master, encode_batch,
+    encode_snapshot, store, v1,
+};
 
 /// One field of a message: bytes with their length.
 fn bytes(number: u8, content: &[u8]) -> Vec<u8> {
@@ -36,11 +41,14 @@ fn good_spec() -> Vec<u8> {
     good_task().encode_to_vec()
 }
 
+fn old_snapshot() -> Vec<u8> {
+    let agent = [bytes(1, b"a1"), bytes(2, &description()), number(3, 9)].concat();
+    [number(1, 1), bytes(2, &agent), number(5, 3)].concat()
+}
+
 #[test]
 fn a_store_from_before_reservations_quotas_and_drains_is_read() {
-    let agent = [bytes(1, b"a1"), bytes(2, &description()), number(3, 9)].concat();
-    let snapshot = [number(1, 1), bytes(2, &agent), number(5, 3)].concat();
-    let registry = decode_snapshot(&snapshot).expect("an old snapshot");
+    let registry = decode_snapshot(&old_snapshot()).expect("an old snapshot");
     let (id, entry) = registry.agents.iter().next().expect("an agent");
     assert_eq!(id.as_str(), "a1");
     assert_eq!(entry.unreachable_since_wall_ms, Some(9));
@@ -84,4 +92,51 @@ fn a_task_from_before_it_was_written_down_who_pays_is_read() {
         panic!("a hello");
     };
     assert_eq!(hello.tasks[0].payer, None);
+}
+
+/// An older master refuses what it would misunderstand, and reads all else.
+#[test]
+fn a_record_has_the_smallest_schema_version_that_says_all_of_it() {
+    let agent = || parsed("a1");
+    let drain = |marks_gone| Operation::DrainAgent {
+        agent: agent(),
+        drain: Drain {
+            since_wall_ms: 1,
+            deadline: None,
+            left: None,
+            is_drained: false,
+            marks_gone,
+        },
+    };
+    let admit = |volumes_after| Operation::AdmitAgent {
+        agent: agent(),
+        description: decode_snapshot(&old_snapshot()).expect("old").agents[&agent()]
+            .description
+            .clone(),
+        volumes_after,
+    };
+    let gone = Operation::MarkGone {
+        agent: agent(),
+        since_wall_ms: 1,
+    };
+    for (operations, schema) in [
+        (vec![admit(0), drain(false)], 1),
+        (vec![admit(0), drain(true)], 2),
+        (vec![admit(7)], 2),
+        (vec![admit(0), gone], 2),
+    ] {
+        let batch = encode_batch(Epoch(1), &operations);
+        let batch = store::v1::Batch::decode(batch.as_slice()).expect("bytes");
+        let schemas = batch.records.iter().map(|record| record.schema);
+        assert_eq!(schemas.max(), Some(schema), "{operations:?}");
+        let mut registry = Registry::default();
+        operations
+            .iter()
+            .for_each(|operation| registry.apply(operation));
+        let snapshot = encode_snapshot(&registry);
+        let snapshot = store::v1::Snapshot::decode(snapshot.as_slice()).expect("bytes");
+        // A snapshot says which numbers come next by itself.
+        let is_known = operations == [admit(7)];
+        assert_eq!(snapshot.schema, if is_known { 1 } else { schema });
+    }
 }

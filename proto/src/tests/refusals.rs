@@ -664,7 +664,7 @@ fn records_of_a_newer_version_are_not_read() {
     let failed = code::STORE_FAILED.name;
     record(1, reachable("a")).expect("a good record");
     for (schema, operation, field, word) in [
-        (2, reachable("a"), "records[0].schema", "newer version"),
+        (3, reachable("a"), "records[0].schema", "newer version"),
         (1, None, "records[0].operation", "does not know"),
         (0, reachable("a"), "records[0].schema", "damaged"),
         (
@@ -681,7 +681,7 @@ fn records_of_a_newer_version_are_not_read() {
     }
     assert_refused(decode_batch(&[0xff; 9]), failed, "");
     let snapshot = store::v1::Snapshot {
-        schema: 2,
+        schema: 3,
         ..store::v1::Snapshot::default()
     };
     assert_refused(decode_snapshot(&snapshot.encode_to_vec()), failed, "schema");

@@ -215,10 +215,13 @@ pub(super) fn operation() -> impl Strategy<Value = registry::Operation> {
     let framework = || select(vec!["f1", "f2"]).prop_map(parsed);
     let key = || select(vec!["k", "k/1"]).prop_map(parsed);
     prop_oneof![
-        (agent(), agent_description()).prop_map(|(agent, description)| {
-            let description = description.into();
-            registry::Operation::AdmitAgent { agent, description }
-        }),
+        (agent(), agent_description(), any::<u64>()).prop_map(
+            |(agent, description, volumes_after)| registry::Operation::AdmitAgent {
+                agent,
+                description: description.into(),
+                volumes_after,
+            }
+        ),
         (agent(), 1..u64::MAX).prop_map(|(agent, since_wall_ms)| {
             registry::Operation::MarkUnreachable {
                 agent,
@@ -512,6 +515,7 @@ fn shape() -> impl Strategy<Value = Shape> {
 fn predicate() -> impl Strategy<Value = Predicate> {
     let leaf = prop_oneof![
         host().prop_map(Predicate::Host),
+        proptest::option::of(id()).prop_map(Predicate::Reserved),
         ("[a-z]{1,4}", "[a-z]{1,4}").prop_map(|(name, value)| {
             Predicate::Attribute(parsed(&name), AttributeValue::new(&value).expect("good"))
         }),

@@ -242,6 +242,41 @@ fn a_drain_that_marks_gone_does_so_when_nothing_is_left() {
 }
 
 #[test]
+fn a_drained_agent_on_which_something_runs_after_all_is_emptied_before_it_is_gone() {
+    let mut before = stage();
+    before.ask(drain).expect("drained");
+    let mut registry = before.world.core.registry().clone();
+    // A store of before: the agent was drained then, and had been taken back since.
+    if let Some(entry) = registry.agents.get_mut(&before.agent)
+        && let Some(drain) = &mut entry.drain
+    {
+        drain.is_drained = true;
+    }
+    let mut world = World::term(2_000, registry);
+    let session = world.resubscribe(&before.framework);
+    let drain = drain_away(before.agent.clone());
+    let problem = world.operator(drain.clone()).expect_err("not back yet");
+    assert!(problem.is(code::AGENT_AWAY) && !problem.hint.is_empty());
+    let spec = spec("one", "cpus:1;mem:100");
+    let task = reported(
+        &before.framework,
+        spec,
+        before.running,
+        1,
+        TaskState::Running,
+    );
+    let link = world.returns(&before.agent, "a", "cpus:4;mem:4000;disk:100", vec![task]);
+    world.operator(drain).expect("drained again");
+    assert!(world.core.registry().agents.contains_key(&before.agent));
+    let statuses = world.statuses(session);
+    assert!(statuses.iter().all(|(_, state, ..)| !state.is_terminal()));
+    let ended = status("one", before.running, 2, TaskState::Finished);
+    world.updates(link, &before.framework, ended);
+    world.acknowledge_all(session);
+    assert!(world.core.registry().gone.contains_key(&before.agent));
+}
+
+#[test]
 fn drained_marked_and_reactivated_in_any_order_an_agent_is_never_stuck() {
     let calls = [gone, drain, drain_away, deactivate, reactivate];
     let count = calls.len().pow(4);

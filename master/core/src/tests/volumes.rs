@@ -1,5 +1,7 @@
 //! Volumes: grown and shrunk in an accept, shared by tasks and offers, made anew, and how many kinds of things there may be.
 
+use std::time::Duration;
+
 use proffer_model::limits::RESOURCE_KINDS_MAX;
 use proffer_model::link::ToAgent;
 use proffer_model::operation::{Operation, OperationResult};
@@ -12,7 +14,7 @@ use proffer_model::{
 
 use super::world::{World, describe_framework, principal, r, spec, status, want};
 use crate::effect::After;
-use crate::event::{LinkId, OperatorCall, Resize, SessionId};
+use crate::event::{Event, LinkId, OperatorCall, Resize, SessionId, TimerKey};
 
 fn reserved(text: &str, label: Option<usize>) -> Resources {
     let label = label.map(|label| ("label".to_owned(), label.to_string()));
@@ -438,4 +440,38 @@ fn a_task_finds_only_volumes_that_are_its_own() {
     assert!(problem.is(code::VOLUME_UNKNOWN), "{problem}");
     assert_eq!(problem.field, "operations[2].launch.volumes[0].volume_id");
     assert_eq!(told(&results)[3], "launched");
+}
+
+#[test]
+fn volumes_of_an_agent_that_was_forgotten_have_numbers_that_it_never_had() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;disk:100");
+    let agent = world.welcomed(link);
+    let make = |world: &mut World| {
+        let reserve = Operation::Reserve(reserved("disk:20", None));
+        operate(world, &agent, reserve).expect("reserved");
+        let create = Operation::Create(volume("v", 20, false));
+        operate(world, &agent, create).expect("created");
+        let numbers = &world.core.registry().agents[&agent].volumes.numbers;
+        *numbers.values().next().expect("a volume")
+    };
+    let mut given = vec![make(&mut world)];
+    for epoch in [2, 3] {
+        world = World::term(epoch, world.core.registry().clone());
+        for _ in 0..2 {
+            let agent = agent.clone();
+            let gone = OperatorCall::MarkAgentGone {
+                agent: agent.clone(),
+            };
+            world.operator(gone).expect("gone");
+            world.now = world.now.after(Duration::from_secs(15 * 24 * 3_600));
+            world.step(Event::TimerFired(TimerKey::Forget));
+            assert!(world.core.registry().gone.is_empty());
+            world.returns(&agent, "a", "cpus:4;disk:100", Vec::new());
+            given.push(make(&mut world));
+        }
+    }
+    let mut different = given.clone();
+    different.dedup();
+    assert!(different.is_sorted() && different.len() == 5, "{given:?}");
 }
