@@ -18,6 +18,10 @@ use crate::output::{OutputArgs, Progress};
 const SHAPE: &str = "cpus:4;mem:16384";
 /// How often a cycle is measured in steps.
 const STEPPED_ROUNDS_MAX: u32 = 3;
+/// On how many agents something is free when frameworks revive.
+const REVIVALS: [(&str, usize); 3] = [("revive", 0), ("revive_10", 10), ("revive_100", 100)];
+/// Instances of a gang.
+const GANG: u32 = 1_000;
 /// What takes most of an agent, so that nothing of [`SHAPE`] fits beside it.
 const MOST_OF_AN_AGENT: &str = "cpus:14;mem:60000";
 
@@ -70,8 +74,12 @@ pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figu
         }
         progress.update(&format!("event {size}"));
         figures.push_and_say(event(size)?, progress);
-        progress.update(&format!("revive {size}"));
-        figures.push_and_say(revive(size)?, progress);
+        for (case, free) in REVIVALS {
+            progress.update(&format!("{case} {size}"));
+            figures.push_and_say(revive(case, size, free)?, progress);
+        }
+        progress.update(&format!("gang {size}"));
+        figures.push_and_say(gang(size, rounds)?, progress);
         progress.update(&format!("new_roles {size}"));
         figures.push_and_say(new_roles(size)?, progress);
     }
@@ -199,14 +207,22 @@ fn event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
     Ok(row.figures())
 }
 
-/// Every framework excludes a few agents and revives, once in five seconds, in a cluster where nothing fits any more.
-fn revive(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
+/// Every framework excludes a few agents and revives, once in five seconds, in a cluster where something fits on a few agents
+/// at the most: it is offered to each that revives, and declined.
+fn revive(case: &str, size: Size, free: usize) -> Result<Vec<(&'static str, Figure)>, Problem> {
     let mut world = World::new(Setting {
         exclusions: 0,
         ..setting(size, Want::Shaped(SHAPE))
     })?;
-    occupy(&mut world)?;
-    world.cycle_in_steps(Scope::All, ALLOCATION_STEPS_MAX);
+    occupy(&mut world, free)?;
+    // Until everybody has declined everything.
+    while world
+        .cycle_in_steps(Scope::Changed, ALLOCATION_STEPS_MAX)
+        .offers
+        > 0
+    {
+        world.decline_all();
+    }
     let mut times = Times::default();
     let (mut offers, mut steps) = (0, Steps::default());
     for place in 0..world.claims.len() {
@@ -218,20 +234,78 @@ fn revive(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         world.allocator.clear_exclusions(&framework, &role);
         let cleared = begun.elapsed();
         let cycle = world.cycle(Scope::Changed);
-        times.push(cleared + cycle.run);
+        let begun = Instant::now();
+        world.decline_all();
+        world.cycle(Scope::Changed);
+        times.push(cleared + cycle.run + cycle.say + begun.elapsed());
         steps.add(&cycle);
         offers += cycle.offers;
     }
     let interval_us = BENCH_REVIVE_INTERVAL.as_micros().max(1);
     let percent_milli = times.sum().as_micros() * 100_000 / interval_us;
     let row = Row {
-        case: "revive",
+        case,
         size,
         times,
         offers,
         say: Duration::ZERO,
         steps,
         core_share_milli: u64::try_from(percent_milli).unwrap_or(u64::MAX),
+    };
+    Ok(row.figures())
+}
+
+/// A gang that takes most of each of a thousand agents, or of all, where everything is free: granted in one step.
+fn gang(size: Size, rounds: u32) -> Result<Vec<(&'static str, Figure)>, Problem> {
+    let setting = Setting {
+        exclusions: 0,
+        ..setting(size, Want::Shaped(MOST_OF_AN_AGENT))
+    };
+    let mut world = World::new(Setting {
+        size: Size {
+            frameworks: 0,
+            ..size
+        },
+        ..setting
+    })?;
+    let role = Role::new("gang")?;
+    let framework = FrameworkId::new("gang")?;
+    world.allocator.set_framework_active(&framework, true);
+    let mut entries = world.entries(Setting {
+        size: Size {
+            frameworks: 1,
+            ..size
+        },
+        ..setting
+    })?;
+    for entry in &mut entries {
+        entry.count = size.agents.min(GANG);
+        entry.gang = entry.count;
+    }
+    let mut times = Times::default();
+    let (mut offers, mut say) = (0, Duration::ZERO);
+    let mut steps = Steps::default();
+    for _ in 0..=rounds {
+        world.allocator.set_demand(&framework, &role, &entries);
+        let cycle = world.cycle_in_steps(Scope::Changed, ALLOCATION_STEPS_MAX);
+        times.push(cycle.run);
+        (offers, say) = (cycle.offers, cycle.say);
+        steps.add(&cycle);
+        world.allocator.set_demand(&framework, &role, &[]);
+        world.give_all_back();
+        world.cycle_in_steps(Scope::Changed, ALLOCATION_STEPS_MAX);
+    }
+    let row = Row {
+        case: "gang",
+        size: Size {
+            frameworks: 1,
+            ..size
+        },
+        times,
+        offers,
+        say,
+        steps,
+        core_share_milli: 0,
     };
     Ok(row.figures())
 }
@@ -244,7 +318,7 @@ fn new_roles(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         ..setting(size, Want::Shaped(SHAPE))
     };
     let mut world = World::new(setting)?;
-    occupy(&mut world)?;
+    occupy(&mut world, 0)?;
     world.cycle_in_steps(Scope::All, ALLOCATION_STEPS_MAX);
     let entries = world.entries(setting)?;
     let mut times = Times::default();
@@ -276,10 +350,10 @@ fn new_roles(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
     Ok(row.figures())
 }
 
-/// Someone holds most of every agent.
-fn occupy(world: &mut World) -> Result<(), Problem> {
+/// Someone holds most of every agent but a few.
+fn occupy(world: &mut World, free: usize) -> Result<(), Problem> {
     let most = MOST_OF_AN_AGENT.parse()?;
-    for (number, (agent, _)) in world.agents.iter().enumerate() {
+    for (number, (agent, _)) in world.agents.iter().enumerate().skip(free) {
         if let Some((framework, role)) = world.claims.get(number % world.claims.len().max(1)) {
             world.allocator.allocate(framework, role, agent, &most);
         }

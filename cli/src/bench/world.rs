@@ -220,7 +220,7 @@ impl World {
                 let whole: Resources = AGENT.parse()?;
                 let fits = whole.scalar("cpus") / shape.scalar("cpus").max(1);
                 let all = fits * u64::from(setting.size.agents);
-                let each = all.div_ceil(u64::from(setting.size.frameworks));
+                let each = all.div_ceil(u64::from(setting.size.frameworks.max(1)));
                 (u32::try_from(each).unwrap_or(u32::MAX), Some(shape))
             }
         };
@@ -343,6 +343,13 @@ impl World {
         for fit in &offer.fits {
             self.allocator
                 .count_down(framework, role, &fit.demand, &offer.agent, 0, fit.count);
+        }
+    }
+
+    /// Everything on offer ends, and its agents are not wanted any more.
+    pub(super) fn decline_all(&mut self) {
+        while let Some(offer) = self.held.pop() {
+            self.decline(&offer);
         }
     }
 

@@ -154,6 +154,36 @@ pub(super) enum Together {
     Zone(String, String),
 }
 
+/// How many entries ask for something that others do not.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// Those that say themselves what an offer holds at least.
+    pub(super) own_least: usize,
+    pub(super) revocable: usize,
+    pub(super) shared: usize,
+}
+
+impl Asking {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        let [own_least, revocable, shared] = Self::of(entry);
+        self.own_least += own_least;
+        self.revocable += revocable;
+        self.shared += shared;
+    }
+
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        let [own_least, revocable, shared] = Self::of(entry);
+        self.own_least -= own_least;
+        self.revocable -= revocable;
+        self.shared -= shared;
+    }
+
+    fn of(entry: &Entry) -> [usize; 3] {
+        let takes = entry.demand.takes;
+        [entry.least.is_some(), takes.revocable, takes.shared].map(usize::from)
+    }
+}
+
 impl Entry {
     pub(super) fn new(claim: u32, demand: &DemandEntry, stamp: u32, names: &Names) -> Self {
         let mut entry = Self {

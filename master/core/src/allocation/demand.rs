@@ -207,11 +207,10 @@ impl Allocator {
         if old.is_none() && !fresh.is_any() {
             fresh.offered = fresh.placed.values().map(|placed| placed.offered).sum();
         }
-        if old.is_some_and(|old| self.entry(old).least.is_some()) {
-            self.own_least -= 1;
+        self.asking.add(&fresh);
+        if let Some(old) = self.entries[number as usize].replace(fresh) {
+            self.asking.remove(&old);
         }
-        self.own_least += usize::from(fresh.least.is_some());
-        self.entries[number as usize] = Some(fresh);
         self.recount_together(number);
         number
     }
@@ -221,7 +220,7 @@ impl Allocator {
         let Some(gone) = self.entries[entry as usize].take() else {
             return;
         };
-        self.own_least -= usize::from(gone.least.is_some());
+        self.asking.remove(&gone);
         self.entries_vacant.push(entry);
         if let (false, Some(Some(claim))) = (
             gone.placed.is_empty(),

@@ -6,7 +6,9 @@ use std::cmp::Reverse;
 use super::Allocator;
 use super::agents::{Agent, Known};
 use super::amounts::Amounts;
-use super::limits::{EARMARK_LASTS, EARMARK_LOOK_STEPS, EARMARKED_ONE_IN};
+use super::limits::{
+    EARMARK_LASTS, EARMARK_LOOK_STEPS, EARMARK_LOOKS_AT_ONCE_NS, EARMARK_STEP_NS, EARMARKED_ONE_IN,
+};
 use super::tree::{NONE, Order};
 
 /// A look at all agents for an entry, while it is not at its end.
@@ -18,6 +20,8 @@ pub(super) struct Choosing {
     next: Option<u32>,
     /// Of those that were looked at, the one that lacks the least, and how much that is.
     least: Option<(u64, u32)>,
+    /// What it has cost.
+    steps: u32,
 }
 
 impl Choosing {
@@ -26,6 +30,7 @@ impl Choosing {
             of,
             next: Some(0),
             least: None,
+            steps: 0,
         }
     }
 }
@@ -74,15 +79,32 @@ impl Allocator {
         self.touch_agent(agent);
     }
 
+    /// When there is an agent to be chosen next.
     pub(super) fn next_earmark(&self) -> Option<u64> {
-        self.waiting.first().map(|(due, ..)| *due)
+        let due = self.waiting.first().map(|(due, ..)| *due);
+        due.map(|due| due.max(self.choosing_rests_until()))
     }
 
-    /// Chooses an agent for each entry that has waited long enough; false: the steps are used up before.
+    /// No look at all agents begins before. Where nothing fits anywhere, looks for those that wait would take all the time
+    /// that there is.
+    fn choosing_rests_until(&self) -> u64 {
+        self.chosen_until.saturating_sub(EARMARK_LOOKS_AT_ONCE_NS)
+    }
+
+    /// Looks at all agents have cost so much more: time that is to pass before there are others.
+    fn count_choosing(&mut self, steps: u32) {
+        let cost = u64::from(steps).saturating_mul(EARMARK_STEP_NS);
+        self.chosen_until = self.chosen_until.max(self.now).saturating_add(cost);
+    }
+
+    /// Chooses an agent for each entry that has waited long enough; false: the steps are used up before. Half of a run goes
+    /// into it at most.
     pub(super) fn make_due_earmarks(&mut self, steps_max: u32) -> bool {
         let after = self.earmark_after();
+        let steps_max = steps_max.min(self.steps.saturating_add((steps_max / 2).max(1)));
         while let Some(due) = self.waiting.first().copied()
             && due.0 <= self.now
+            && (self.choosing.is_some() || self.choosing_rests_until() <= self.now)
         {
             if self.steps >= steps_max {
                 return false;
@@ -171,6 +193,7 @@ impl Allocator {
                     return None;
                 }
                 self.steps = self.steps.saturating_add(EARMARK_LOOK_STEPS);
+                look.steps = look.steps.saturating_add(EARMARK_LOOK_STEPS);
                 if let Some(lack) = self.lack_on(agent, number) {
                     look.least = Some(
                         look.least
@@ -179,6 +202,7 @@ impl Allocator {
                 }
                 look.next = agent.checked_add(1);
             }
+            self.count_choosing(std::mem::take(&mut look.steps));
             let chosen = look.least.map(|(_, agent)| agent);
             // Agents go, and are kept for others, while it lasts; then it begins again.
             if chosen.is_none_or(|agent| self.lack_on(agent, number).is_some()) {

@@ -12,8 +12,16 @@ pub(super) const EXCLUSIONS_ENDED_MAX: usize = 1_024;
 pub(super) const EARMARKED_ONE_IN: usize = 10;
 /// How many times as long as it was waited for an earmark lasts; then another agent is chosen.
 pub(super) const EARMARK_LASTS: u64 = 10;
+/// A look at an agent of the index costs as much as so many: it lies anywhere in memory, and at first in none of the
+/// processor's caches.
+pub(super) const FAR_LOOK_STEPS: u32 = 2;
 /// To find out whether something would fit on an agent if it were empty costs as much as so many looks.
 pub(super) const EARMARK_LOOK_STEPS: u32 = 2;
+/// Between looks for agents to keep, so much time passes for each look at one: ten times what it takes, so that a tenth of a
+/// core goes into them at most.
+pub(super) const EARMARK_STEP_NS: u64 = 5_000;
+/// Looks that would take so much time by that may follow each other at once: four thousand steps.
+pub(super) const EARMARK_LOOKS_AT_ONCE_NS: u64 = 4_000 * EARMARK_STEP_NS;
 /// Agents where a claim was shut out are kept in a list; when it is longer than this and twice as long as there are agents,
 /// those that are in it twice are taken out.
 pub(super) const SHUT_AT_MIN: usize = 64;

@@ -63,7 +63,7 @@ use agents::{Agents, Known};
 use amounts::{Amounts, Names};
 use bits::Bits;
 use bundle::Bundle;
-use claims::{Claim, Entry};
+use claims::{Asking, Claim, Entry};
 use earmarks::Choosing;
 use exclusions::Ends;
 use extra::Extra;
@@ -93,8 +93,7 @@ pub struct Allocator {
     claims_vacant: Vec<u32>,
     entries: Vec<Option<Entry>>,
     entries_vacant: Vec<u32>,
-    /// Entries that say themselves what an offer holds at least.
-    own_least: usize,
+    asking: Asking,
     /// Stamps are never used twice, so that an exclusion of an entry that is gone is not one of its successor.
     stamp: u32,
     frameworks: BTreeMap<FrameworkId, Framework>,
@@ -121,6 +120,8 @@ pub struct Allocator {
     waiting: BTreeSet<(u64, Reverse<u64>, u32)>,
     earmarked: usize,
     choosing: Option<Choosing>,
+    /// When all looks for agents to keep that there were have had their time.
+    chosen_until: u64,
     work: Option<Work>,
     /// Lists of claims that a visit uses.
     tried: Vec<u32>,
@@ -170,7 +171,7 @@ impl Allocator {
             claims_vacant: Vec::new(),
             entries: Vec::new(),
             entries_vacant: Vec::new(),
-            own_least: 0,
+            asking: Asking::default(),
             stamp: 0,
             frameworks: BTreeMap::new(),
             windows: Windows::default(),
@@ -187,6 +188,7 @@ impl Allocator {
             waiting: BTreeSet::new(),
             earmarked: 0,
             choosing: None,
+            chosen_until: 0,
             work: None,
             tried: Vec::new(),
             served: Vec::new(),

@@ -24,6 +24,8 @@ pub(super) struct Work {
     /// None: all claims that take whatever is free. Otherwise these, by number.
     pub(super) few: Option<Vec<u32>>,
     pass: Pass,
+    /// All that is to be looked at in this pass was; what it left out is to come back.
+    is_looked_at: bool,
     /// Every claim with shapes looks at every agent; otherwise the few do, and the others at the agents of the list.
     is_all: bool,
     /// The kind of scope that it is a part of.
@@ -79,6 +81,7 @@ impl Work {
             special: None,
             few: None,
             pass: Pass::Guaranteed,
+            is_looked_at: false,
             is_all,
             asked: None,
         }
@@ -182,7 +185,6 @@ impl Allocator {
                 self.work = Some(work);
                 return false;
             }
-            self.come_back();
         }
     }
 
@@ -302,41 +304,53 @@ impl Allocator {
     /// Goes on with a piece of work; whether it is done.
     fn go_on(&mut self, work: &mut Work, steps_max: u32) -> bool {
         while work.pass != Pass::Shaped {
-            let order = if work.pass == Pass::Guaranteed {
-                Order::Guaranteed
-            } else {
-                Order::Any
-            };
-            if !self.put_in_order(work, steps_max) {
+            if !work.is_looked_at && !self.look_at_all(work, steps_max) {
                 return false;
             }
-            loop {
-                if self.steps >= steps_max {
-                    return false;
-                }
-                let next = self.next_any(work, order);
-                if next.is_some_and(|next| self.is_shaped_next(work, next)) {
-                    if !self.turn(work, steps_max) {
-                        return false;
-                    }
-                    continue;
-                }
-                if next.is_none() && !self.may_come_back(work) {
-                    break;
-                }
-                let Some(agent) = self.next_agent(work) else {
-                    break;
-                };
-                self.visit(work, agent, next, order);
+            work.is_looked_at = true;
+            if !self.unpark_all(steps_max) {
+                return false;
             }
             self.begin_pass(work);
         }
-        while self.next_shaped(work).is_some() {
+        while !work.is_looked_at && self.next_shaped(work).is_some() {
             if self.steps >= steps_max || !self.turn(work, steps_max) {
                 return false;
             }
         }
-        true
+        work.is_looked_at = true;
+        self.come_back(steps_max)
+    }
+
+    /// Goes on to offer agents to claims that take whatever is free; whether it is done.
+    fn look_at_all(&mut self, work: &mut Work, steps_max: u32) -> bool {
+        let order = if work.pass == Pass::Guaranteed {
+            Order::Guaranteed
+        } else {
+            Order::Any
+        };
+        if !self.put_in_order(work, steps_max) {
+            return false;
+        }
+        loop {
+            if self.steps >= steps_max {
+                return false;
+            }
+            let next = self.next_any(work, order);
+            if next.is_some_and(|next| self.is_shaped_next(work, next)) {
+                if !self.turn(work, steps_max) {
+                    return false;
+                }
+                continue;
+            }
+            if next.is_none() && !self.may_come_back(work) {
+                return true;
+            }
+            let Some(agent) = self.next_agent(work) else {
+                return true;
+            };
+            self.visit(work, agent, next, order);
+        }
     }
 
     /// Whether a claim that is left out for now may take part at one of the agents that are still to come.
@@ -355,7 +369,7 @@ impl Allocator {
     }
 
     fn begin_pass(&mut self, work: &mut Work) {
-        self.unpark_all();
+        work.is_looked_at = false;
         work.pass = if work.pass == Pass::Guaranteed {
             Pass::Any
         } else {
@@ -432,28 +446,42 @@ impl Allocator {
         };
         let is_enough =
             self.least.is_empty() || self.least.iter().any(|least| surplus.contains(least));
-        is_enough || (self.own_least > 0 && !surplus.is_zero())
+        is_enough || (self.asking.own_least > 0 && !surplus.is_zero())
     }
 
-    /// All that was left out for a while takes part again.
-    fn come_back(&mut self) {
-        self.unpark_all();
-        for claim in std::mem::take(&mut self.exhausted) {
+    /// All that was left out for a while takes part again; false: the steps are used up before.
+    fn come_back(&mut self, steps_max: u32) -> bool {
+        if !self.unpark_all(steps_max) {
+            return false;
+        }
+        while let Some(claim) = self.exhausted.pop() {
             if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
                 found.turns = Default::default();
                 let (node, shaped) = (found.node, !found.open_shaped.is_empty());
                 let [any, _] = self.tree.takes_part(node);
                 self.tree.set_takes_part(node, any, shaped);
             }
+            self.steps = self.steps.saturating_add(1);
+            if self.steps >= steps_max && !self.exhausted.is_empty() {
+                return false;
+            }
         }
+        true
     }
 
-    pub(super) fn unpark_all(&mut self) {
+    /// Claims that take whatever is free and were left out take part again; false: the steps are used up before.
+    fn unpark_all(&mut self, steps_max: u32) -> bool {
         let mut back = std::mem::take(&mut self.parked_in_run);
         self.parked.take_without(&Default::default(), &mut back);
-        for claim in back {
+        self.parked_in_run = back;
+        while let Some(claim) = self.parked_in_run.pop() {
             self.unpark(claim);
+            self.steps = self.steps.saturating_add(1);
+            if self.steps >= steps_max && !self.parked_in_run.is_empty() {
+                return false;
+            }
         }
+        true
     }
 
     /// A claim that was left out takes part again, when it wants something.

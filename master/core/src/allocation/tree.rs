@@ -573,7 +573,12 @@ impl Tree {
 
     /// The claim that is served next.
     pub(super) fn first(&self, order: Order) -> Option<u32> {
-        let mut node = ROOT;
+        self.first_beneath(ROOT, order)
+    }
+
+    /// The claim that is served next of those at and beneath a role.
+    pub(super) fn first_beneath(&self, role: u32, order: Order) -> Option<u32> {
+        let mut node = role;
         loop {
             let found = self.node(node);
             if let Kind::Claim(claim) = found.kind {

@@ -13,7 +13,7 @@ use super::Allocator;
 use super::agents::buckets_with;
 use super::amounts::Amounts;
 use super::claims::Gathering;
-use super::limits::EXPECTED_TOGETHER;
+use super::limits::{EXPECTED_TOGETHER, FAR_LOOK_STEPS};
 use super::run::{Granted, Merge, Source, Work};
 use super::tree::{NONE, Order};
 use super::types::Placement;
@@ -202,7 +202,7 @@ impl Allocator {
                 let soon = list.iter().skip(place).take(EXPECTED_TOGETHER);
                 self.agents.expect(soon);
             }
-            self.steps = self.steps.saturating_add(1);
+            self.steps = self.steps.saturating_add(FAR_LOOK_STEPS);
             look.seen += 1;
             let times = self.times(number, agent, allowed, most);
             if times > 0 && self.fits_beside(look, agent) {

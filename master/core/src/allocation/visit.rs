@@ -1,9 +1,10 @@
 //! An agent goes to claims that take whatever is free: the first in order that can have it takes all that it may have, what
 //! is left goes to the next. Each claim is looked at once on an agent, in the order that was when the agent's turn came.
 
-use proffer_model::Resources;
+use proffer_model::{ResourceKind, Resources};
 
 use super::Allocator;
+use super::agents::Agent;
 use super::amounts::Amounts;
 use super::bundle::{Bundle, offerable, shrunk};
 use super::extra::Extra;
@@ -74,10 +75,7 @@ impl Allocator {
         let mut tried = std::mem::take(&mut self.tried);
         let mut granted = std::mem::take(&mut self.served);
         let mut hidden = Vec::new();
-        while !self.agents.get(agent).free.is_empty() {
-            let Some(claim) = next.take().or_else(|| self.next_any(work, order)) else {
-                break;
-            };
+        while let Some(claim) = self.next_for(work, agent, &mut next, order) {
             self.steps = self.steps.saturating_add(1);
             match self.look(claim, agent, order) {
                 Look::Granted => {
@@ -116,6 +114,61 @@ impl Allocator {
             self.unpark(claim);
         }
         (self.tried, self.served) = (tried, granted);
+    }
+
+    /// The claim that is next to take of what is free on an agent, of those that might take any of it; `next` is the first
+    /// of all, when it is known.
+    fn next_for(
+        &self,
+        work: &Work,
+        agent: u32,
+        next: &mut Option<u32>,
+        order: Order,
+    ) -> Option<u32> {
+        let next = next.take();
+        let found = self.agents.get(agent);
+        if found.free.is_empty() {
+            return None;
+        }
+        if self.is_for_all(found) {
+            return next.or_else(|| self.next_any(work, order));
+        }
+        let special = found.free.extra.special().map(|(kind, _)| kind);
+        let is_taken = |kind: &&ResourceKind| {
+            let is_shared = self.asking.shared > 0 && !found.is_shared_offered;
+            (is_shared || !kind.is_shared) && (self.asking.revocable > 0 || !kind.is_revocable)
+        };
+        let mut roles: Vec<u32> = Vec::new();
+        for kind in special.filter(is_taken) {
+            match kind.reserved_to() {
+                None => return next.or_else(|| self.next_any(work, order)),
+                Some(role) => roles.extend(self.tree.find(role)),
+            }
+        }
+        roles.sort_unstable();
+        roles.dedup();
+        if work.few.is_some() {
+            return next
+                .or_else(|| self.next_any(work, order))
+                .filter(|_| !roles.is_empty());
+        }
+        let firsts = roles
+            .iter()
+            .filter_map(|role| self.tree.first_beneath(*role, order));
+        firsts.min_by(|one, other| {
+            self.tree
+                .compare(self.claim(*one).node, self.claim(*other).node)
+        })
+    }
+
+    /// Whether what is free on an agent and neither reserved nor anything else out of the ordinary is enough for an offer.
+    fn is_for_all(&self, found: &Agent) -> bool {
+        let (plain, is_rest) = (
+            &found.free.plain,
+            found.free.extra.ordinary().next().is_some(),
+        );
+        passes(&self.least, plain, is_rest)
+            || (self.asking.own_least > 0 && (is_rest || !plain.is_zero()))
     }
 
     /// Notes that a claim can be offered nothing of an agent.
@@ -276,7 +329,7 @@ impl Allocator {
         }
         if !is_enough {
             // Claims that all take the same, and want as much at least, fail alike.
-            let is_alike = is_common && is_chopped && self.own_least == 0;
+            let is_alike = is_common && is_chopped && self.asking.own_least == 0;
             return match (is_nowhere, is_alike) {
                 (true, _) => Look::NotInRun,
                 (_, true) => Look::NotForRole,

@@ -137,6 +137,57 @@ fn a_sweep_over_many_agents_has_the_order_counted_and_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_nobody_may_have_more_of_costs_nothing_however_many_there_are() {
+    // A sliver by itself; beside what somebody takes, a shared volume, which is none of what an offer holds at least by
+    // itself; what is kept for a role without frameworks; and what is revocable while nobody takes that.
+    let whole = "cpus:2;mem:1024";
+    for (rest, released, granted) in [
+        ("gpus:0.001", "gpus:0.001", 0),
+        ("disk(r)[v]<SHARED>:64", whole, 1),
+        ("cpus(x):2;mem(x):1024", whole, 1),
+        ("cpus{REV}:2;mem{REV}:1024", whole, 1),
+    ] {
+        each([20, 400], |frameworks| {
+            let mut world = World::new(1);
+            world.framework("busy", "r");
+            world.agent("A", &format!("{whole};{rest}"));
+            world.changed();
+            for i in 0..frameworks {
+                world.framework(&format!("f{i}"), "r");
+            }
+            world.changed();
+            world.release("busy", "r", "A", released);
+            assert_eq!(world.changed().len(), granted, "{rest}");
+            vec![world.last.steps]
+        });
+    }
+}
+
+#[test]
+fn what_was_left_out_of_a_run_comes_back_in_steps() {
+    let mut world = World::new(1);
+    for i in 0..3_000 {
+        world.demand(&format!("f{i}"), "r", &[shaped("web", 1, "cpus:8;mem:64")]);
+    }
+    world.agent("A", "cpus:2;mem:1024");
+    let mut calls = 0;
+    loop {
+        let run = world.allocator.run(world.now, Scope::Changed, 50);
+        assert!(run.steps <= 50 + 2, "{} steps", run.steps);
+        calls += 1;
+        if run.is_done {
+            break;
+        }
+    }
+    assert!(calls >= 3 * 3_000 / 50, "{calls} calls");
+    // All take part again.
+    world.agent("B", "cpus:8;mem:64");
+    assert_eq!(world.changed().len(), 1);
+    world.agent("C", "cpus:8;mem:64");
+    assert_eq!(world.changed().len(), 1);
+}
+
+#[test]
 fn a_role_at_its_limit_costs_nothing() {
     each([20, 400], |agents| {
         let mut world = refused(agents, 2);
@@ -214,7 +265,7 @@ fn to_choose_an_agent_that_is_kept_is_cut_into_steps() {
         assert!(run.grants.is_empty());
         calls += 1;
         // What was chosen already is gone before the look is at its end.
-        if calls == 33 {
+        if calls == 65 {
             world.allocator.remove_agent(&agent("A700"));
         }
         world.allocator.check().expect("sums are right");
@@ -222,10 +273,48 @@ fn to_choose_an_agent_that_is_kept_is_cut_into_steps() {
             break;
         }
     }
-    assert!(calls >= 2 * 900 / 25, "{calls} calls");
+    // Half of each run goes into it.
+    assert!(calls >= 2 * 2 * 899 / 26, "{calls} calls");
     // Of the others the first was chosen: what is free there is for nobody else.
     world.framework("any", "r");
     let offers = world.changed();
     assert_eq!(offers.len(), 898);
     assert!(offers.iter().all(|offer| offer.agent != agent("A000")));
+}
+
+#[test]
+fn looks_for_agents_to_keep_that_nobody_could_use_leave_time_for_others() {
+    let mut world = World::new(1);
+    for i in 0..900 {
+        world.agent(&format!("A{i:03}"), "cpus:4;mem:1024");
+    }
+    let nowhere = |i| shaped(&format!("large-{i}"), 1, "cpus:8;mem:64");
+    world.demand("g", "s", &(0..100).map(nowhere).collect::<Vec<_>>());
+    world.changed();
+    world.pass(31);
+    world.changed();
+    let begun = world.now.mono_ns;
+    let mut steps = world.last.steps;
+    // Whoever comes meanwhile is not behind them.
+    world.demand("h", "s", &[shaped("small", 1, "cpus:1;mem:64")]);
+    let run = world.allocator.run(world.now, Scope::Changed, 200);
+    assert_eq!(run.grants.len(), 1);
+    // Not in a loop: a look at all agents has its time before the next one begins.
+    let mut looks = 0;
+    while let Some(next) = world
+        .last
+        .look_again_at
+        .filter(|next| *next < begun + 1_000_000_000)
+    {
+        world.now.mono_ns = world.now.mono_ns.max(next);
+        world.changed();
+        steps += world.last.steps;
+        looks += 1;
+        assert!(looks < 1_000, "it is looked at all the time");
+    }
+    assert!((50..=120).contains(&looks), "{looks} looks");
+    assert!(
+        (100_000..250_000).contains(&steps),
+        "{steps} steps in a second"
+    );
 }
