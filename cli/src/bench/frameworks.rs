@@ -23,7 +23,7 @@ pub(crate) struct FrameworksArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// How many frameworks, each with a session; a row for each number.
-    #[arg(value_name = "FRAMEWORKS", default_values_t = [1_000, 9_990])]
+    #[arg(value_name = "FRAMEWORKS", default_values_t = [1_000, 10_000])]
     frameworks: Vec<u32>,
     /// How many of their sessions share a connection: one process may not open as many files as there may be frameworks.
     #[arg(long, value_name = "K", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=200))]

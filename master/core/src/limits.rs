@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Agents of a cluster; a new one beyond is refused (`server.overloaded`). Twice what one master is measured with.
 pub const AGENTS_MAX: usize = 100_000;
-/// Frameworks that are not completed; a new one beyond is refused (`server.overloaded`).
-pub const FRAMEWORKS_MAX: usize = 10_000;
+/// Frameworks that are not completed; a new one beyond is refused (`server.overloaded`). Twice what one master is measured with.
+pub const FRAMEWORKS_MAX: usize = 20_000;
 /// Tasks of one framework that are live or unacknowledged; a launch beyond is refused (`server.overloaded`).
 pub const TASKS_PER_FRAMEWORK_MAX: usize = 1_000_000;
 /// Statuses of one framework that it has not acknowledged. One more closes its session (`session.overloaded`), or, without
