@@ -53,6 +53,12 @@ pub(super) enum Breakage {
     StandByForgotten,
     /// A master takes a tenth of a deadline for the whole.
     DeadlineHurried,
+    /// A write of a framework's state does not look at the version.
+    StateOverwritten,
+    /// A session that another has overtaken writes the framework's state.
+    OvertakenStateWritten,
+    /// Of what an agent gives an executor to launch only the first task comes to it.
+    GroupSplitInExecutor,
     /// A new leader forgets which agents are gone.
     GoneForgotten,
     /// An agent does not hear that it is gone.
@@ -61,7 +67,7 @@ pub(super) enum Breakage {
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 26] = [
+    pub(super) const ALL: [(Self, u64); 29] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -86,6 +92,9 @@ impl Breakage {
         (Self::ExecutorEndedUnasked, 10),
         (Self::StandByForgotten, 10),
         (Self::DeadlineHurried, 10),
+        (Self::StateOverwritten, 10),
+        (Self::OvertakenStateWritten, 10),
+        (Self::GroupSplitInExecutor, 10),
         (Self::GoneForgotten, 10),
         (Self::GoneUnheard, 10),
     ];
@@ -133,7 +142,7 @@ impl Breakage {
                 disk_ms_max: 200,
                 ..broken
             },
-            Self::FencedSessionObeyed => Faults {
+            Self::FencedSessionObeyed | Self::OvertakenStateWritten => Faults {
                 overtake: 60,
                 ..broken
             },
@@ -167,14 +176,22 @@ impl Breakage {
                 stand_by: 5,
                 ..broken
             },
+            Self::StateOverwritten => Faults {
+                master_kill: 60,
+                connection_break: 40,
+                store_ms_max: 500,
+                ..broken
+            },
             Self::GroupSplit => Faults {
                 has_pods: true,
                 ..broken
             },
-            Self::MessageRepeated | Self::ExecutorEndedUnasked => Faults {
-                has_crew: true,
-                ..broken
-            },
+            Self::MessageRepeated | Self::ExecutorEndedUnasked | Self::GroupSplitInExecutor => {
+                Faults {
+                    has_crew: true,
+                    ..broken
+                }
+            }
             Self::ExecutorForgets => Faults {
                 has_crew: true,
                 executor_break: 60,

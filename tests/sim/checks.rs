@@ -20,6 +20,16 @@ const KILL_LATE_MAX: u64 = 120 * SECOND;
 /// What may wait for one peer.
 const QUEUE_LEN_MAX: usize = 10_000;
 
+/// One key of a framework's state, as its framework has written and read it.
+#[derive(Default)]
+struct State {
+    asked: BTreeSet<Vec<u8>>,
+    /// The versions that were seen.
+    values: BTreeMap<u64, Vec<u8>>,
+    /// The version that was written on each.
+    after: BTreeMap<u64, u64>,
+}
+
 #[derive(Default)]
 pub(super) struct Checks {
     terms: BTreeMap<u64, usize>,
@@ -59,6 +69,9 @@ pub(super) struct Checks {
     places: BTreeMap<TaskId, AgentId>,
     /// Tasks that their frameworks do not remember.
     unremembered: BTreeSet<TaskId>,
+    /// What is known of each framework's state.
+    states: BTreeMap<usize, State>,
+    overtaken_writes: BTreeSet<u64>,
     accepting: BTreeMap<u64, Vec<OfferId>>,
     accepted: BTreeSet<OfferId>,
 }
@@ -106,6 +119,9 @@ impl Checks {
     }
 
     pub(super) fn on_reply(&mut self, request: u64, durable: &BTreeSet<String>) -> Outcome {
+        if self.overtaken_writes.contains(&request) {
+            return Err(format!("write {request} of an overtaken session is done"));
+        }
         if let Some(agent) = self.gone_promised.remove(&request)
             && !self.gone_agents.contains(&agent)
         {
@@ -118,6 +134,69 @@ impl Checks {
                 "request {request} is granted, and not durable: {operation}"
             )),
             _ => Ok(()),
+        }
+    }
+
+    pub(super) fn on_state_write(&mut self, framework: usize, value: &[u8]) {
+        let state = self.states.entry(framework).or_default();
+        state.asked.insert(value.to_vec());
+    }
+
+    /// The newest version that its framework knows of.
+    pub(super) fn state_version(&self, framework: usize) -> u64 {
+        let versions = self.states.get(&framework).map(|state| state.values.keys());
+        versions
+            .and_then(|mut keys| keys.next_back().copied())
+            .unwrap_or(0)
+    }
+
+    pub(super) fn on_overtaken_write(&mut self, request: u64) {
+        self.overtaken_writes.insert(request);
+    }
+
+    /// S6: of two writes on one version one is done, and what is written is newer.
+    pub(super) fn on_state_written(
+        &mut self,
+        framework: usize,
+        expected: u64,
+        version: u64,
+        value: &[u8],
+    ) -> Outcome {
+        let state = self.states.entry(framework).or_default();
+        let other = state.after.insert(expected, version);
+        if version <= expected || other.is_some_and(|other| other != version) {
+            return Err(format!(
+                "state of framework {framework}: {version} and {other:?} were written on {expected}"
+            ));
+        }
+        self.on_state_seen(framework, version, value)
+    }
+
+    /// S6: what is read is no older than what was written or read before it was asked.
+    pub(super) fn on_state_read(
+        &mut self,
+        framework: usize,
+        at_least: u64,
+        version: u64,
+        value: &[u8],
+    ) -> Outcome {
+        match version >= at_least {
+            true => self.on_state_seen(framework, version, value),
+            false => Err(format!(
+                "state of framework {framework}: version {version} is read after {at_least}"
+            )),
+        }
+    }
+
+    fn on_state_seen(&mut self, framework: usize, version: u64, value: &[u8]) -> Outcome {
+        let state = self.states.entry(framework).or_default();
+        let before = state.values.insert(version, value.to_vec());
+        let is_same = before.is_none_or(|before| before == value);
+        match is_same && state.asked.contains(value) {
+            true => Ok(()),
+            false => Err(format!(
+                "state of framework {framework}: version {version} is {value:?}, which it was not"
+            )),
         }
     }
 
@@ -337,7 +416,8 @@ impl Checks {
             .filter(|status| status.state.is_terminal())
         {
             let is_newer = status.incarnation < incarnation && self.again.contains(task);
-            if !is_newer {
+            // What was on its way when the agent was marked gone may start before it hears of that.
+            if !is_newer && !self.is_on_gone(task) {
                 return Err(format!(
                     "{task} is started after it was reported {}",
                     status.state
@@ -411,6 +491,21 @@ impl Checks {
                 "of the group {group:?} only {tasks:?} are recorded"
             )),
         }
+    }
+
+    /// S9: an executor is told to launch a group as a whole.
+    pub(super) fn on_group_at_executor(&self, tasks: &[&TaskId]) -> Result<bool, String> {
+        let groups = tasks.iter().filter_map(|task| self.groups.get(*task));
+        let mut has_group = false;
+        for group in groups {
+            has_group = true;
+            if let Some(other) = group.iter().find(|other| !tasks.contains(other)) {
+                return Err(format!(
+                    "an executor is to launch {tasks:?}, without {other} of their group"
+                ));
+            }
+        }
+        Ok(has_group)
     }
 
     /// S9: of a group in which one was started, none is reported as never started.

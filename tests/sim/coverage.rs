@@ -63,7 +63,11 @@ pub(super) enum Seen {
     TaskGone,
     Reserved,
     StateWritten,
+    StateRead,
     StateRefused,
+    OvertakenWrite,
+    ExecutorDiedAtLaunch,
+    GroupInExecutor,
     VandalCall,
     GroupLaunched,
     TaskInExecutor,
@@ -110,7 +114,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 70] = [
+pub(super) const FLOORS: [(Seen, u64); 74] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -165,7 +169,11 @@ pub(super) const FLOORS: [(Seen, u64); 70] = [
     (Seen::TaskGone, 130),
     (Seen::Reserved, 2_000),
     (Seen::StateWritten, 10_000),
+    (Seen::StateRead, 4_000),
     (Seen::StateRefused, 5_000),
+    (Seen::OvertakenWrite, 3_000),
+    (Seen::ExecutorDiedAtLaunch, 40),
+    (Seen::GroupInExecutor, 700),
     (Seen::VandalCall, 20_000),
     (Seen::GroupLaunched, 1_500),
     (Seen::TaskInExecutor, 2_500),

@@ -228,6 +228,14 @@ impl World {
         };
         executor.back = (now + wait).max(executor.back + 1);
         let (run, host, when) = (*run, n, executor.back);
+        let is_launch = matches!(event, Some(ExecutorEvent::Launch(_)));
+        if is_launch && !self.is_over() && self.random.one_in(self.faults.executor_kill_at_launch) {
+            // Before it has heard of it, or with all that it was to launch.
+            self.seen.count(Seen::ExecutorDiedAtLaunch);
+            let input = Box::new(ExecutorInput::Exits(Exit::Signal(9)));
+            let when = (when + self.random.below(2)).saturating_sub(1);
+            self.at(when, Happening::AtExecutor { host, run, input });
+        }
         let input = Box::new(match event {
             Some(event) => ExecutorInput::Hears { session, event },
             None => ExecutorInput::Left { session },
@@ -237,7 +245,14 @@ impl World {
 
     fn executor_hears(&mut self, n: usize, run: RunId, event: ExecutorEvent) -> Outcome {
         match event {
-            ExecutorEvent::Launch(tasks) => {
+            ExecutorEvent::Launch(mut tasks) => {
+                if self.is_broken(Breakage::GroupSplitInExecutor) {
+                    tasks.truncate(1);
+                }
+                let named: Vec<&TaskId> = tasks.iter().map(|(_, spec)| &spec.id).collect();
+                if self.checks.on_group_at_executor(&named)? {
+                    self.seen.count(Seen::GroupInExecutor);
+                }
                 for (incarnation, spec) in tasks {
                     self.work_starts(n, run, incarnation, spec)?;
                 }

@@ -52,6 +52,8 @@ pub(super) struct Faults {
     pub(super) stand_by: u64,
     pub(super) executor_break: u64,
     pub(super) has_quota: bool,
+    /// Of launches that go to executors, at how many these die.
+    pub(super) executor_kill_at_launch: u64,
     /// How often, of its ticks, an operator marks an agent gone.
     pub(super) gone: u64,
     pub(super) breakage: Option<Breakage>,
@@ -96,6 +98,7 @@ impl Faults {
             stand_by: rate(5),
             executor_break: rate(50),
             gone: rate(25),
+            executor_kill_at_launch: rate(8),
             breakage: None,
         }
     }

@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use proffer_master_core::event::StateCall;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{
     AgentId, FrameworkDescription, FrameworkId, Generation, Incarnation, Offer, Operation,
-    OperationResult, Problem, Reason, StateKey, Status, TaskId, TaskState, code,
+    OperationResult, Reason, Status, TaskId, TaskState, code,
 };
 
 use super::coverage::Seen;
-use super::network::{Asked, Parcel};
+use super::network::Parcel;
 use super::process::Who;
 use super::standby::StandBy;
+use super::state::StateUse;
 use super::story::tell;
 use super::wants::Wants;
 use super::world::{Input, MS, Outcome, SECOND, World};
@@ -46,18 +46,8 @@ pub(super) struct Framework {
     is_forgetful: bool,
     processed: u64,
     is_acknowledgement_due: bool,
-    unary: Option<u64>,
-    put: Option<Put>,
-    puts: u64,
-    version: u64,
-}
-
-/// A write of its state whose answer has not come.
-#[derive(Clone)]
-struct Put {
-    request: u64,
-    value: Vec<u8>,
-    expected: u64,
+    pub(super) unary: Option<u64>,
+    pub(super) state: StateUse,
 }
 
 pub(super) enum FrameworkInput {
@@ -88,9 +78,7 @@ impl Framework {
             processed: 0,
             is_acknowledgement_due: false,
             unary: None,
-            put: None,
-            puts: 0,
-            version: 0,
+            state: StateUse::default(),
         }
     }
 
@@ -152,6 +140,7 @@ impl World {
         let open = self.frameworks[n].wants.open_on(None);
         self.checks.on_framework_forgets(open);
         self.frameworks[n].wants.forget();
+        self.frameworks[n].state.forget();
         self.frameworks[n].is_forgetful = true;
     }
 
@@ -168,6 +157,7 @@ impl World {
         );
         let it = &mut self.frameworks[n];
         it.overtaken.insert(old);
+        it.state.overtaken = Some(it.generation);
         (it.connection, it.is_subscribed) = (None, false);
         it.next_master = it.leader.1;
         self.framework_looks(n, 0);
@@ -238,7 +228,7 @@ impl World {
         let now = self.now;
         let it = &mut self.frameworks[n];
         if it.unary == Some(connection) {
-            self.put_again(n);
+            self.ask_state(n, connection);
             return;
         }
         if it.is_standby(connection) {
@@ -351,10 +341,7 @@ impl World {
                 }
                 self.framework_event(n, connection, sequence, event)
             }
-            Parcel::Reply { request, reply } => {
-                self.framework_reply(n, request, *reply);
-                Ok(())
-            }
+            Parcel::Reply { request, reply } => self.state_reply(n, request, *reply),
             _ => Err("a framework hears what is not for it".into()),
         }
     }
@@ -630,7 +617,7 @@ impl World {
             }
         }
         if self.frameworks[n].id.is_some() && self.random.one_in(5) {
-            self.put(n);
+            self.use_state(n);
         }
     }
 
@@ -683,95 +670,5 @@ impl World {
             self.checks.on_kill_wanted(&task);
         }
         self.call(n, connection, Call::Kill { task, grace: None });
-    }
-
-    /// Writes its state, and asks as somebody else for it.
-    fn put(&mut self, n: usize) {
-        let it = &mut self.frameworks[n];
-        if it.put.is_none() {
-            it.puts += 1;
-            it.put = Some(Put {
-                request: 0,
-                value: format!("{n}-{}", it.puts).into_bytes(),
-                expected: it.version,
-            });
-        }
-        if it.unary.is_none() {
-            let (master, is_stranger) = (it.leader.1, self.random.one_in(4));
-            let principal = if is_stranger {
-                STRANGER
-            } else {
-                self.frameworks[n].wants.principal()
-            };
-            let unary = self.connect(Who::Framework(n), master, principal);
-            self.frameworks[n].unary = Some(unary);
-        } else {
-            self.put_again(n);
-        }
-    }
-
-    fn put_again(&mut self, n: usize) {
-        self.requests += 1;
-        let request = self.requests;
-        let it = &mut self.frameworks[n];
-        let (Some(unary), Some(framework), Some(put)) = (it.unary, it.id.clone(), it.put.as_mut())
-        else {
-            return;
-        };
-        if put.request > 0 {
-            self.seen.count(Seen::RequestRepeated);
-        }
-        put.request = request;
-        let key = StateKey::new("progress").expect("a good name");
-        let (value, expected) = (put.value.clone(), Some(put.expected));
-        let operation = proffer_model::registry::Operation::PutState {
-            framework: framework.clone(),
-            key: key.clone(),
-            value: value.as_slice().into(),
-        };
-        self.checks.on_asked(request, format!("{operation:?}"));
-        let call = StateCall::Put {
-            key,
-            value,
-            expected,
-        };
-        let generation = it.generation;
-        let asked = Asked::State {
-            framework,
-            generation,
-            call,
-        };
-        self.send(Who::Framework(n), unary, Parcel::Ask { request, asked });
-    }
-
-    fn framework_reply(
-        &mut self,
-        n: usize,
-        request: u64,
-        reply: Result<proffer_master_core::effect::Reply, Problem>,
-    ) {
-        let unary = self.frameworks[n].unary.take();
-        if let Some(unary) = unary {
-            self.close(Who::Framework(n), unary, false);
-        }
-        let it = &mut self.frameworks[n];
-        if it.put.as_ref().is_none_or(|put| put.request != request) {
-            return;
-        }
-        match reply {
-            Ok(proffer_master_core::effect::Reply::Written { version }) => {
-                self.seen.count(Seen::StateWritten);
-                (it.version, it.put) = (version, None);
-            }
-            Ok(_) => it.put = None,
-            Err(problem) => {
-                self.seen.count(Seen::StateRefused);
-                // Perhaps it was done when it was asked the first time.
-                if problem.is(code::STATE_VERSION) {
-                    it.version += 1;
-                    it.put = None;
-                }
-            }
-        }
     }
 }

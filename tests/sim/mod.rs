@@ -17,6 +17,7 @@ mod operator;
 mod process;
 mod random;
 mod standby;
+mod state;
 mod story;
 mod term;
 mod wants;

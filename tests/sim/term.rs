@@ -8,7 +8,7 @@ use proffer_master_core::config::Config;
 use proffer_master_core::core::Core;
 use proffer_master_core::effect::{After, Effect, Fact, Reply};
 use proffer_master_core::event::{
-    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, TimerKey,
+    Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, TimerKey,
 };
 use proffer_model::link::{ToAgent, ToMaster};
 use proffer_model::registry::{Operation, Registry};
@@ -17,6 +17,7 @@ use proffer_model::{ClusterId, Epoch, FrameworkId, Incarnation, Principal, Probl
 
 use super::breakage::Breakage;
 use super::coverage::Seen;
+use super::framework::Framework;
 use super::master::MasterInput;
 use super::network::{Asked, Parcel};
 use super::process::Who;
@@ -315,6 +316,7 @@ impl World {
         let principal = self.network.connections[&connection].principal;
         let principal = Principal::new(principal).expect("a good name");
         let is_hurried = self.is_broken(Breakage::DeadlineHurried);
+        let asked = self.broken_state_call(asked);
         let Some(term) = self.term(n) else {
             return Ok(());
         };
@@ -356,6 +358,29 @@ impl World {
             },
         };
         self.step_core(n, event)
+    }
+
+    /// A write of state, as a broken master understands it.
+    fn broken_state_call(&self, mut asked: Asked) -> Asked {
+        if let Asked::State {
+            framework,
+            generation,
+            call,
+        } = &mut asked
+        {
+            if let StateCall::Put { expected, .. } = call
+                && self.is_broken(Breakage::StateOverwritten)
+            {
+                *expected = None;
+            }
+            let owner = |it: &&Framework| it.id.as_ref() == Some(framework);
+            if self.is_broken(Breakage::OvertakenStateWritten)
+                && let Some(owner) = self.frameworks.iter().find(owner)
+            {
+                *generation = owner.generation;
+            }
+        }
+        asked
     }
 
     /// A connection has ended.
