@@ -188,7 +188,7 @@ fn in_memory(bytes: &[u8]) -> File {
 }
 
 /// The tar archive of a layer.
-fn layer_of(input: &mut Input<'_>) -> Vec<u8> {
+pub(crate) fn layer_of(input: &mut Input<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..input.below(12) {
         entry(&mut out, input);
@@ -437,7 +437,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).expect("in memory");
     encoder.finish().expect("in memory")

@@ -17,6 +17,7 @@ mod command_line;
 mod config;
 mod discovery;
 mod expect;
+mod fetch;
 mod files;
 mod host;
 mod http;
@@ -63,6 +64,7 @@ pub const TARGETS: &[Target] = targets! {
         executor_call executor_event store_batch store_snapshot operator_requests problems;
     files: store_frame store_directory backup_file checkpoint_frame supervisor_protocol output_tail;
     image: image_archive image_layer image_store image_paths image_users decompression;
+    fetch: fetch_archive fetch_uri;
     http: http_intake json_intake event_stream ballots;
     services: app_json kept_records app_ids label_selectors;
     discovery: app_feed labels proxy_names proxy_answers proxy_template;

@@ -121,6 +121,7 @@ everyday! {
     executor_call executor_event store_batch store_snapshot operator_requests problems
     store_frame store_directory backup_file checkpoint_frame supervisor_protocol output_tail
     image_archive image_layer image_store image_paths image_users decompression
+    fetch_archive fetch_uri
     http_intake json_intake event_stream ballots
     app_json kept_records app_ids label_selectors
     app_feed labels proxy_names proxy_answers proxy_template
