@@ -17,10 +17,11 @@ const FILES: [&str; 10] = [
 ];
 
 /// Mesos's own messages, for what was written for it.
-const MESOS_FILES: [&str; 3] = [
+const MESOS_FILES: [&str; 4] = [
     "mesos/v1/scheduler/scheduler.proto",
     "mesos/v1/executor/executor.proto",
     "mesos/v1/master/master.proto",
+    "mesos/v1/agent/agent.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

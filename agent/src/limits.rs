@@ -211,3 +211,9 @@ pub const FETCH_ANSWER_LEN_MAX: u64 = 8 * 1024;
 pub const FETCH_CACHE_ENTRIES_MAX: usize = 1_000;
 /// MiB of what is kept for others unless the operator says otherwise (Mesos: 2 GB).
 pub const FETCH_CACHE_MIB_DEFAULT: u64 = 2_048;
+/// Files of a directory of a sandbox that are shown to Mesos's tools; the others are left out.
+pub const FILES_LISTED_MAX: usize = 10_000;
+/// Bytes of a file that are read at once for Mesos's tools, which ask again for the rest (Mesos: 16 pages).
+pub const FILES_READ_LEN_MAX: u64 = 64 * 1024;
+/// Files that are downloaded at once; a further one is refused.
+pub const FILES_DOWNLOADS_MAX: usize = 16;

@@ -6,6 +6,9 @@
 
 mod door;
 mod environment;
+mod figures;
+mod file_pages;
+mod files;
 mod http;
 mod ledger;
 mod pages;

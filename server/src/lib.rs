@@ -13,6 +13,7 @@ pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod log;
+pub mod mesos_figures;
 pub mod mesos_http;
 pub mod metrics;
 pub mod notify;

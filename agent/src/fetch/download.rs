@@ -238,16 +238,19 @@ pub(super) async fn connect_to(
 ) -> Result<TcpStream, Option<String>> {
     const NOT_HERE: &str = "and from there nothing is fetched (insecure_fetch_local lets it)";
     let mut why = None;
-    let mut left = addresses.len();
+    let refused = |address: &SocketAddr| refusal(address.ip(), allow_local);
+    let tried = addresses
+        .iter()
+        .filter(|address| refused(address).is_none());
+    let mut left = u32::try_from(tried.count()).unwrap_or(u32::MAX);
     for address in addresses {
         let ip = address.ip();
-        let share = end.saturating_duration_since(Instant::now());
-        let share = share / u32::try_from(left).unwrap_or(u32::MAX).max(1);
-        left = left.saturating_sub(1);
-        if let Some(refused) = refusal(ip, allow_local) {
+        if let Some(refused) = refused(address) {
             why = Some(format!("{ip} {refused}, {NOT_HERE}"));
             continue;
         }
+        let share = end.saturating_duration_since(Instant::now()) / left.max(1);
+        left = left.saturating_sub(1);
         match timeout(share, open(*address)).await {
             // An address of its own other than loopback.
             Ok(Ok(stream)) if !allow_local && is_own(&stream) => {

@@ -1,4 +1,4 @@
-//! What tools that were written for Mesos ask an agent: its pages, and the GET calls of `POST /api/v1`, in JSON.
+//! What tools that were written for Mesos ask an agent: its pages, and the GET calls of `POST /api/v1`, in JSON and protobuf.
 //!
 //! Written anew for each request, of rows that the core has recorded and of what the kernel counts for the processes of its
 //! tasks. What is secret is in none of them: no command, environment or container.
@@ -8,26 +8,31 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get};
 use proffer_agent_core::TaskRow;
 use proffer_model::resources::Amount;
-use proffer_model::{AgentDescription, FrameworkId, Resources, Role, Time};
+use proffer_model::{AgentDescription, FrameworkId, Principal, Resources, Role, Time};
+use proffer_proto::mesos::v1::agent::{self, call::Type};
 use proffer_proto::mesos::{
     Capabilities, ResourceForm, encode_attributes, encode_mesos_state, encode_mesos_status,
-    encode_resources, labels_of, seconds_of, v1, value_of, write_json,
+    encode_resources, labels_of, read_json, seconds_of, v1, value_of, write_json,
 };
+use proffer_server::mesos_figures::Figures;
+use proffer_server::mesos_http::{Called, Media, bad_request, read, refusal};
 use serde_json::{Map, Value, json};
 
+use super::figures::of_agent;
+use super::file_pages::{self, FilePages};
 use crate::usage::Usage;
 use crate::view::View;
 
 /// As which version of Mesos an agent answers.
 const VERSION: &str = "1.11.0";
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
+    "metrics/snapshot",
     "state",
     "monitor/statistics",
     "containers",
@@ -60,11 +65,16 @@ pub(crate) struct Pages {
 impl Pages {
     /// The pages, each also beneath `/slave(1)`.
     pub(crate) fn router(self) -> Router {
+        let files = FilePages::new(self.runs_dir.clone());
+        let of_files = FilePages::router(Arc::clone(&files));
+        let call = async move |State(pages): State<Arc<Self>>, request: Request| {
+            call(pages, &files, request).await
+        };
         let shared = Arc::new(self);
         let mut router = Router::new()
             .route("/slave(1)/health", get(async || StatusCode::OK))
-            .route("/api/v1", post(call))
-            .route("/slave(1)/api/v1", post(call));
+            .route("/api/v1", any(call.clone()))
+            .route("/slave(1)/api/v1", any(call));
         for above in ["", "/slave(1)"] {
             for name in PAGES {
                 let answer = async move |State(pages): State<Arc<Self>>| page(pages, name).await;
@@ -72,7 +82,7 @@ impl Pages {
                 router = router.route(&format!("{above}/{name}.json"), get(answer));
             }
         }
-        router.with_state(shared)
+        router.with_state(shared).merge(of_files)
     }
 }
 
@@ -85,22 +95,39 @@ async fn page(pages: Arc<Pages>, name: &'static str) -> Response {
     }
 }
 
-async fn call(State(pages): State<Arc<Pages>>, body: Bytes) -> Response {
-    let call: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let refused = |text: String| (StatusCode::BAD_REQUEST, text).into_response();
-    let Some(kind) = call.get("type").and_then(Value::as_str).map(str::to_owned) else {
-        let text = "Failed to validate agent::Call: Expecting 'type' to be present";
-        return refused(text.to_owned());
+async fn call(pages: Arc<Pages>, files: &Arc<FilePages>, request: Request) -> Response {
+    let Called { call, media, head } = match read::<agent::Call>(request).await {
+        Ok(called) => called,
+        Err(refused) => return refused,
     };
-    let said = kind.clone();
-    match tokio::task::spawn_blocking(move || pages.answer(&kind)).await {
-        Ok(Some(answer)) => json_of(&answer),
+    let kind = call.r#type();
+    if kind == Type::Unknown {
+        return bad_request("Failed to validate agent::Call: Expecting 'type' to be present");
+    }
+    let principal = head.extensions.get::<Principal>();
+    if let Some(answered) = file_pages::answer(files, principal, &call, media).await {
+        return answered;
+    }
+    let name = kind.as_str_name();
+    match tokio::task::spawn_blocking(move || pages.answer(name)).await {
+        Ok(Some(answer)) => written(&answer, media),
         Ok(None) => {
             let text =
-                format!("{said} is not supported by this agent: see its logs with `proffer logs`");
+                format!("{name} is not supported by this agent: see its logs with `proffer logs`");
             (StatusCode::NOT_IMPLEMENTED, text).into_response()
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// JSON has lists that are empty too.
+fn written(answer: &Value, media: Media) -> Response {
+    if media == Media::Json {
+        return json_of(answer);
+    }
+    match read_json::<agent::Response>(answer.to_string().as_bytes()) {
+        Ok(answer) => media.answer(&answer),
+        Err(why) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }
 }
 
@@ -119,6 +146,7 @@ impl Pages {
             "monitor/statistics" => self.containers(false),
             "containers" => self.containers(true),
             "flags" => json!({"flags": self.flags()}),
+            "metrics/snapshot" => json!(self.figures()),
             "version" => json!({"version": VERSION, "proffer_version": self.description.version}),
             _ => return None,
         })
@@ -133,6 +161,15 @@ impl Pages {
                 let flags = flags.map(|(name, value)| json!({"name": name, "value": value}));
                 ("get_flags", json!({"flags": flags.collect::<Vec<_>>()}))
             }
+            "GET_METRICS" => {
+                let figures = self.figures().into_iter();
+                let figures = figures.map(|(name, value)| json!({"name": name, "value": value}));
+                (
+                    "get_metrics",
+                    json!({"metrics": figures.collect::<Vec<_>>()}),
+                )
+            }
+            "GET_LOGGING_LEVEL" => ("get_logging_level", json!({"level": 0})),
             "GET_AGENT" => ("get_agent", json!({"agent_info": self.agent_info()})),
             "GET_TASKS" => ("get_tasks", self.get_tasks()),
             "GET_EXECUTORS" => ("get_executors", self.get_executors()),
@@ -175,6 +212,20 @@ impl Pages {
             ("resources", self.description.resources.to_string()),
             ("work_dir", work_dir.display().to_string()),
         ])
+    }
+
+    #[allow(
+        clippy::float_arithmetic,
+        reason = "Mesos says times in seconds with a fraction; nothing is decided by them"
+    )]
+    fn figures(&self) -> Figures {
+        let now = seconds_of(proffer_server::clock::now().wall_ms);
+        of_agent(
+            &self.description.resources,
+            &self.view.tasks(),
+            self.view.master().is_some(),
+            now - seconds_of(self.started.wall_ms),
+        )
     }
 
     fn state(&self) -> Value {

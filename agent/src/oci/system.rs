@@ -23,7 +23,8 @@ pub(crate) fn close_inherited() {
     unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
 }
 
-/// Whether anybody has this file open for writing, whom the caller owns and has open for reading alone.
+/// Whether anybody has this file open for writing, which the caller owns and has open for reading alone. An error: its file system
+/// cannot say.
 pub(crate) fn is_written_by_any(file: &File) -> io::Result<bool> {
     // Who holds such a lease is told when others want to write; so nobody gets one while they do.
     let set = |lease: libc::c_int| {

@@ -1,6 +1,9 @@
 //! What tools that were written for Mesos ask an agent, over a real socket.
 
 use proffer_model::{TaskSpec, TaskState};
+use proffer_proto::mesos::v1::agent;
+use proffer_proto::mesos::write_json;
+use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -8,27 +11,66 @@ use tokio::time::timeout;
 
 use crate::bench::{Bench, PATIENCE, shell};
 
+/// What a call is answered in protobuf, if that is asked for and in, is what it is answered in JSON.
+async fn the_same_in_protobuf(bench: &Bench, request: &str, kind: &str, json: Value) {
+    let kind = agent::call::Type::from_str_name(kind).unwrap();
+    let call = agent::Call {
+        r#type: Some(kind.into()),
+        ..agent::Call::default()
+    };
+    let token = std::fs::read_to_string(bench.path().join("token")).unwrap();
+    let (status, body) = ask_in(
+        bench,
+        request,
+        token.trim(),
+        ("application/x-protobuf", &call.encode_to_vec()),
+    )
+    .await;
+    assert_eq!(status, 200);
+    let answer = agent::Response::decode(body.as_slice()).unwrap();
+    let said: Value = serde_json::from_slice(&write_json(&answer)).unwrap();
+    assert_eq!(said["type"], json["type"]);
+    for (key, part) in json.as_object().unwrap() {
+        // Times, loads and what processes use go on; empty lists are not there.
+        if matches!(part, Value::Object(part) if part.values().any(|list| list != &json!([]))) {
+            assert!(said[key].is_object(), "{key} in {said}");
+        }
+    }
+}
+
 /// The status and the body.
 async fn ask(bench: &Bench, request: &str, token: &str, body: &str) -> (u16, String) {
+    let body = ("application/json", body.as_bytes());
+    let (status, body) = ask_in(bench, request, token, body).await;
+    (status, String::from_utf8(body).unwrap())
+}
+
+async fn ask_in(
+    bench: &Bench,
+    request: &str,
+    token: &str,
+    (media, body): (&str, &[u8]),
+) -> (u16, Vec<u8>) {
     let exchange = async {
         let mut socket = TcpStream::connect(bench.listen()).await.unwrap();
         let head = format!(
             "{request} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+             content-type: {media}\r\naccept: {media}\r\ncontent-length: {}\r\n\r\n",
             bench.listen(),
             body.len()
         );
-        socket.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
+        let whole = [head.as_bytes(), body].concat();
+        socket.write_all(&whole).await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.unwrap();
         answer
     };
     let answer = timeout(PATIENCE, exchange).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (
-        head.split(' ').nth(1).unwrap().parse().unwrap(),
-        body.to_owned(),
-    )
+    let mut breaks = answer.windows(4).enumerate();
+    let (end, _) = breaks.find(|(_, four)| four == b"\r\n\r\n").unwrap();
+    let head = std::str::from_utf8(&answer[..end]).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer[end + 4..].to_vec())
 }
 
 async fn page(bench: &Bench, request: &str, body: &str) -> Value {
@@ -129,13 +171,34 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
             ("GET_CONTAINERS", "get_containers"),
             ("GET_EXECUTORS", "get_executors"),
             ("GET_OPERATIONS", "get_operations"),
+            ("GET_TASKS", "get_tasks"),
+            ("GET_AGENT", "get_agent"),
+            ("GET_METRICS", "get_metrics"),
+            ("GET_LOGGING_LEVEL", "get_logging_level"),
+            ("GET_RESOURCE_PROVIDERS", "get_resource_providers"),
         ] {
             let answer = page(&bench, &request, &call(kind)).await;
             assert!(
                 answer["type"] == kind && answer[key].is_object(),
                 "{answer}"
             );
+            the_same_in_protobuf(&bench, &request, kind, answer).await;
         }
+        let figures = page(&bench, &format!("GET {above}/metrics/snapshot"), "").await;
+        for (name, value) in [
+            ("slave/tasks_running", 1.0),
+            ("slave/tasks_finished", 1.0),
+            ("slave/executors_running", 1.0),
+            ("slave/frameworks_active", 1.0),
+            ("slave/registered", 1.0),
+            ("slave/cpus_total", 4.0),
+            ("slave/cpus_used", 0.1),
+            ("slave/mem_percent", 0.01),
+        ] {
+            assert_eq!(figures[name], value, "{name}");
+        }
+        assert!(figures["slave/uptime_secs"].as_f64().unwrap() > 0.0);
+        assert!(figures["system/mem_total_bytes"].as_f64().unwrap() > 0.0);
     }
     page(&bench, "GET /slave(1)/health", "").await;
     let token = std::fs::read_to_string(bench.path().join("token")).unwrap();
@@ -149,4 +212,64 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
     assert!(status == 501 && body.contains("KILL_CONTAINER"), "{body}");
     assert_eq!(ask(&bench, "POST /api/v1", token.trim(), "{}").await.0, 400);
     assert_eq!(ask(&bench, "GET /state", "wrong", "").await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_read_what_tasks_print_and_the_files_of_their_sandboxes() {
+    let mut bench = Bench::started().await;
+    let line = "mkdir d && echo one > d/f && ln -s /etc/passwd l && echo printed && sleep 1000";
+    bench.launch(1, shell("t", line)).await;
+    bench.until(TaskState::Running).await;
+    crate::bench::lines(&bench.run().join("stdout"), 1).await;
+    let state = page(&bench, "GET /state", "").await;
+    let directory = &state["frameworks"][0]["executors"][0]["directory"];
+    let directory = directory.as_str().unwrap();
+    let browsed = page(&bench, &format!("GET /files/browse?path={directory}"), "").await;
+    let names = |all: &Value| -> Vec<String> {
+        let all = all.as_array().unwrap().iter();
+        let paths = all.map(|info| info["path"].as_str().unwrap());
+        let names = paths.map(|path| path.rsplit('/').next().unwrap().to_owned());
+        names.collect()
+    };
+    assert_eq!(names(&browsed), ["d", "l", "stderr", "stdout"]);
+    assert_eq!(browsed[0]["mode"], "drwxr-xr-x");
+    assert_eq!(browsed[3]["size"], 8);
+    let read = async |rest: &str| {
+        let request = format!("GET /files/read?path={directory}/{rest}");
+        page(&bench, &request, "").await
+    };
+    let whole = read("stdout").await;
+    assert_eq!(whole, json!({"data": "", "offset": 8}));
+    let part = read("stdout&offset=2&length=4").await;
+    assert_eq!(part, json!({"data": "inte", "offset": 2}));
+    let call = json!({"type": "LIST_FILES", "list_files": {"path": format!("{directory}/d")}});
+    let listed = page(&bench, "POST /api/v1", &call.to_string()).await;
+    assert_eq!(names(&listed["list_files"]["file_infos"]), ["f"]);
+    let call = json!({"type": "READ_FILE",
+        "read_file": {"path": format!("{directory}/d/f"), "offset": 1}});
+    let read = page(&bench, "POST /api/v1", &call.to_string()).await;
+    // `ne` and the end of the line, in base64.
+    assert_eq!(read["read_file"], json!({"size": 4, "data": "bmUK"}));
+    let token = std::fs::read_to_string(bench.path().join("token")).unwrap();
+    let request = format!("GET /files/download?path={directory}/d/f");
+    let (status, body) = ask(&bench, &request, token.trim(), "").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("one\n"), "{body}");
+    for (request, status) in [
+        (format!("GET /files/read?path={directory}/l&offset=0"), 404),
+        ("GET /files/read?path=/etc/passwd&offset=0".to_owned(), 404),
+        (format!("GET /files/browse?path={directory}/.."), 404),
+        (format!("GET /files/browse?path={directory}/d/f"), 400),
+        (format!("GET /files/read?path={directory}/d&offset=0"), 400),
+        (
+            format!("GET /files/read?path={directory}/d/f&offset=x"),
+            400,
+        ),
+        ("GET /files/browse".to_owned(), 400),
+    ] {
+        let (found, body) = ask(&bench, &request, token.trim(), "").await;
+        assert_eq!(found, status, "{request}: {body}");
+    }
+    let request = format!("GET /files/read?path={directory}/stdout&offset=0");
+    assert_eq!(ask(&bench, &request, "wrong", "").await.0, 401);
 }

@@ -1,4 +1,4 @@
-//! Where agents are: Mesos's frameworks read a task's address from its updates.
+//! What updates say of a task that its status does not: where its agent is, and what it had of what it used too much of.
 //!
 //! One book for all streams, made of the view when it lacks an agent or is old, by one of them; the others read the old one
 //! meanwhile. What is not found soon is left out of the update, so that no stream stands still for it.
@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Instant;
 
-use proffer_model::AgentId;
-use proffer_proto::mesos::place_mesos_status;
-use proffer_proto::mesos::v1::TaskStatus;
+use proffer_model::{AgentId, FrameworkId};
 use proffer_proto::mesos::v1::scheduler::Event;
+use proffer_proto::mesos::v1::task_status::Reason;
+use proffer_proto::mesos::v1::{TaskResourceLimitation, TaskStatus};
+use proffer_proto::mesos::{ResourceForm, encode_resources, place_mesos_status};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -46,14 +47,37 @@ impl Addresses {
         }
     }
 
-    /// Says in an update where its task is.
-    pub(super) async fn place(&self, event: &mut Event) {
+    /// Says in an update where its task is, and which limit ended it.
+    pub(super) async fn place(&self, framework: Option<&FrameworkId>, event: &mut Event) {
+        let status = event.update.as_mut().map(|update| &mut update.status);
+        if let Some(status) =
+            status.filter(|status| status.reason() == Reason::ContainerLimitationMemory)
+            && let Some(framework) = framework
+        {
+            status.limitation = self.limitation(framework, &status.task_id.value).await;
+        }
         if let Some(update) = &mut event.update
             && let Some(agent) = agent_of(&update.status)
             && let Some(ip) = self.of(&agent).await
         {
             place_mesos_status(&mut update.status, ip);
         }
+    }
+
+    /// What a task had that used too much memory; nothing while the view is behind.
+    async fn limitation(
+        &self,
+        framework: &FrameworkId,
+        task: &str,
+    ) -> Option<TaskResourceLimitation> {
+        let snapshot = timeout(MESOS_ADDRESSES_WAIT, self.view.snapshot()).await;
+        let snapshot = snapshot.ok()?.ok()?;
+        let row = snapshot
+            .tasks
+            .get(&(framework.clone(), task.parse().ok()?))?;
+        let mut all = encode_resources(&row.outline.resources, &ResourceForm::default());
+        all.retain(|one| one.name == "mem");
+        (!all.is_empty()).then_some(TaskResourceLimitation { resources: all })
     }
 
     async fn of(&self, agent: &AgentId) -> Option<IpAddr> {

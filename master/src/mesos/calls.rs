@@ -110,8 +110,8 @@ impl Subscription {
             let nanoseconds = u64::try_from(grace.nanoseconds).unwrap_or(0);
             Duration::from_nanos(nanoseconds).min(proffer_model::limits::KILL_GRACE_MAX)
         });
-        // Of one that nobody knows it is said as if it had been asked for on no agent.
-        self.updates.asks(&task, None);
+        // Of one that nobody knows it is said what RECONCILE would be told.
+        self.updates.asks(&task, kill.agent_id.as_ref());
         vec![self.ask(Ask::Kill { task, grace })]
     }
 
@@ -288,7 +288,8 @@ impl Decoder<'_> {
             {
                 Ok(conversion) => {
                     self.operations.push(conversion);
-                    self.accepting.operations.push(Awaited::Operation(id));
+                    let awaited = Awaited::Operation(id, converted(operation));
+                    self.accepting.operations.push(awaited);
                 }
                 Err(text) => {
                     let state = v1::OperationState::OperationError;
@@ -436,6 +437,39 @@ fn of_task(task: &mut TaskInfo, change: &mut impl FnMut(&mut [v1::Resource])) {
     }
 }
 
+/// What the resources of an operation are when it is done, in the form in which its framework has named them.
+fn converted(operation: offer::Operation) -> Vec<v1::Resource> {
+    let unreserved = |mut one: v1::Resource| {
+        if one.reservations.pop().is_none() {
+            one.role = one.role.map(|_| everybody().to_string());
+            one.reservation = None;
+        }
+        one
+    };
+    let emptied = |mut one: v1::Resource| {
+        if let Some(disk) = &mut one.disk {
+            (disk.persistence, disk.volume) = (None, None);
+        }
+        one.disk.take_if(|disk| disk.source.is_none());
+        one.shared = None;
+        one
+    };
+    match operation.r#type() {
+        Type::Reserve => operation.reserve.unwrap_or_default().resources,
+        Type::Create => operation.create.unwrap_or_default().volumes,
+        Type::Unreserve => {
+            let given = operation.unreserve.unwrap_or_default().resources;
+            given.into_iter().map(unreserved).collect()
+        }
+        Type::Destroy => {
+            let given = operation.destroy.unwrap_or_default().volumes;
+            given.into_iter().map(emptied).collect()
+        }
+        // How large a volume has become is offered.
+        _ => Vec::new(),
+    }
+}
+
 /// Reservations and volumes.
 fn decode_conversion(
     operation: &offer::Operation,
@@ -518,6 +552,56 @@ mod tests {
     use proffer_proto::mesos::read_json;
 
     use super::*;
+
+    #[test]
+    fn what_an_operation_makes_of_its_resources_is_told_as_they_were_named() {
+        let after = |operation: &str| {
+            let operation: offer::Operation = read_json(operation.as_bytes()).expect("reads");
+            let all = converted(operation);
+            String::from_utf8(proffer_proto::mesos::write_json(&all[0])).expect("text")
+        };
+        let of = |rest: &str| {
+            format!(r#"{{"name":"disk","type":"SCALAR","scalar":{{"value":1.0}}{rest}}}"#)
+        };
+        let of_role = |rest: &str| {
+            let role = r#","reservations":[{"type":"DYNAMIC","role":"a"}]"#;
+            of(&format!("{role}{rest}"))
+        };
+        let volume = of_role(
+            r#","disk":{"persistence":{"id":"v"},"volume":{"mode":"RW","container_path":"p"}}"#,
+        );
+        let old = of(r#","role":"a","reservation":{"principal":"p"}"#);
+        for (operation, becomes) in [
+            (
+                format!(
+                    r#"{{"type":"RESERVE","reserve":{{"resources":[{}]}}}}"#,
+                    of_role("")
+                ),
+                of_role(""),
+            ),
+            (
+                format!(
+                    r#"{{"type":"UNRESERVE","unreserve":{{"resources":[{}]}}}}"#,
+                    of_role("")
+                ),
+                of(""),
+            ),
+            (
+                format!(r#"{{"type":"UNRESERVE","unreserve":{{"resources":[{old}]}}}}"#),
+                of(r#","role":"*""#),
+            ),
+            (
+                format!(r#"{{"type":"CREATE","create":{{"volumes":[{volume}]}}}}"#),
+                volume.clone(),
+            ),
+            (
+                format!(r#"{{"type":"DESTROY","destroy":{{"volumes":[{volume}]}}}}"#),
+                of_role(""),
+            ),
+        ] {
+            assert_eq!(after(&operation), becomes, "{operation}");
+        }
+    }
 
     #[test]
     fn executors_hold_resources_under_their_frameworks_names_too() {

@@ -107,6 +107,25 @@ pub(super) fn operation_status(
     }
 }
 
+/// An operation is done on its agent, and its resources are these.
+pub(super) fn operation_finished(
+    id: &v1::OperationId,
+    agent: Option<&AgentId>,
+    converted_resources: Vec<v1::Resource>,
+) -> Event {
+    let status = v1::OperationStatus {
+        operation_id: Some(id.clone()),
+        state: v1::OperationState::OperationFinished.into(),
+        agent_id: agent.map(agent_id),
+        converted_resources,
+        ..v1::OperationStatus::default()
+    };
+    Event {
+        update_operation_status: Some(event::UpdateOperationStatus { status }),
+        ..of(event::Type::UpdateOperationStatus)
+    }
+}
+
 pub(super) fn message(agent: &AgentId, executor: &ExecutorId, data: Vec<u8>) -> Event {
     let message = event::Message {
         agent_id: agent_id(agent),

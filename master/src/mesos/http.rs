@@ -204,16 +204,20 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// A reconciliation that names only agents that there are: of a task that nobody knows it counts whether its agent is known.
-    /// While that cannot be looked up, none counts.
+    /// A question about tasks that names only agents that there are: of a task that nobody knows it counts whether its agent is
+    /// known. While that cannot be looked up, none counts.
     async fn with_agents(&self, mut call: Call) -> Call {
-        let mut asked = call.reconcile.iter_mut().flat_map(|it| &mut it.tasks);
-        if !asked.any(|task| task.agent_id.is_some()) {
+        let mut agents: Vec<&mut Option<v1::AgentId>> = Vec::new();
+        let tasks = call.reconcile.iter_mut().flat_map(|it| &mut it.tasks);
+        agents.extend(tasks.map(|task| &mut task.agent_id));
+        agents.extend(call.kill.iter_mut().map(|kill| &mut kill.agent_id));
+        agents.retain(|agent| agent.is_some());
+        if agents.is_empty() {
             return call;
         }
         let snapshot = self.view.snapshot().await.ok();
-        for task in call.reconcile.iter_mut().flat_map(|it| &mut it.tasks) {
-            task.agent_id.take_if(|agent| {
+        for agent in agents {
+            agent.take_if(|agent| {
                 let agent = agent.value.parse::<AgentId>().ok();
                 let rows = snapshot.as_ref().map(|snapshot| &snapshot.agents);
                 let row = agent.and_then(|agent| rows?.get(&agent));

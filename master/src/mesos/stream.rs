@@ -413,7 +413,8 @@ impl Stream {
                 self.close(before.id, flow).await?;
             }
             Out::Tell(mut event) => {
-                self.addresses.place(&mut event).await;
+                let framework = self.subscription.framework.as_ref();
+                self.addresses.place(framework, &mut event).await;
                 flow.waiting.push_back(*event);
             }
             Out::Entered(framework, generation) => {

@@ -53,8 +53,8 @@ pub(super) struct Held {
 pub(super) enum Awaited {
     /// Of these tasks, with what they need; whether they are a group.
     Tasks(Vec<(TaskId, Resources)>, bool),
-    /// An operation that may have an id.
-    Operation(Option<v1::OperationId>),
+    /// An operation that may have an id, and what its resources are when it is done.
+    Operation(Option<v1::OperationId>, Vec<v1::Resource>),
 }
 
 /// An ACCEPT that waits for its answer.
@@ -490,11 +490,11 @@ impl Subscription {
                     }
                 }
             }
-            (Awaited::Operation(Some(id)), OperationResult::Done) => {
-                let state = v1::OperationState::OperationFinished;
-                outs.push(tell(events::operation_status(id, state, None)));
+            (Awaited::Operation(Some(id), converted), OperationResult::Done) => {
+                let (agent, converted) = (accepting.agent.as_ref(), converted.clone());
+                outs.push(tell(events::operation_finished(id, agent, converted)));
             }
-            (Awaited::Operation(Some(id)), OperationResult::Refused(problem)) => {
+            (Awaited::Operation(Some(id), _), OperationResult::Refused(problem)) => {
                 let state = v1::OperationState::OperationError;
                 let text = Some(problem.message);
                 outs.push(tell(events::operation_status(id, state, text)));
@@ -531,12 +531,12 @@ impl Subscription {
                 Awaited::Tasks(tasks, _) => outs.extend(tasks.iter().map(|(task, _)| {
                     self.refuse_task(now, task.as_str(), agent, state, reason, &text)
                 })),
-                Awaited::Operation(Some(id)) => {
+                Awaited::Operation(Some(id), _) => {
                     let state = v1::OperationState::OperationError;
                     let text = Some(problem.message.clone());
                     outs.push(tell(events::operation_status(id, state, text)));
                 }
-                Awaited::Operation(None) => {}
+                Awaited::Operation(None, _) => {}
             }
         }
         outs

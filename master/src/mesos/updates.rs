@@ -99,6 +99,10 @@ impl Updates {
         if status.number == 0 {
             return self.on_masters_own(sequence, status, is_snapshot, is_told);
         }
+        if status.state.is_terminal() {
+            // Nobody will be told that it is unknown.
+            self.asked.remove(&status.task);
+        }
         let uuid = uuid_of(&self.framework, &status);
         let task = status.task.clone();
         let queue = self.queues.entry(task.clone()).or_default();

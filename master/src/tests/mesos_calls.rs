@@ -10,13 +10,18 @@ use super::mesos::{JSON, PATH, Stream, ask, header, post, send, task};
 use super::peers::{Agent, Master, hello, soon};
 
 /// An agent with four cpus and a disk.
-async fn agent_with_disk(master: &Master) -> (Agent, String) {
+pub(super) async fn agent_with_disk(master: &Master) -> (Agent, String) {
+    agent_with(master, "disk").await
+}
+
+/// An agent with four cpus and a thousand of something.
+async fn agent_with(master: &Master, name: &str) -> (Agent, String) {
     let mut agent = Agent::connect(master).await;
     let mut said = hello("", vec![]);
     let description = said.description.as_mut().expect("a description");
     let resources = description.resources.as_mut().expect("resources");
     resources.scalars.push(v1::Scalar {
-        name: "disk".to_owned(),
+        name: name.to_owned(),
         milli: 1_000_000,
     });
     agent.say(to_master::Message::Hello(said)).await;
@@ -69,6 +74,11 @@ async fn operate(
             Some("UPDATE_OPERATION_STATUS") => {
                 let status = &event["update_operation_status"]["status"];
                 assert_eq!(status["operation_id"]["value"], name.as_str(), "{event}");
+                let is_done = status["state"] == "OPERATION_FINISHED";
+                assert_eq!(is_done, status.get("agent_id").is_some(), "{event}");
+                if is_done && matches!(kind, "RESERVE" | "CREATE") {
+                    assert_eq!(status["converted_resources"], *resources, "{event}");
+                }
                 status["state"]
                     .as_str()
                     .expect("text")
@@ -308,8 +318,7 @@ async fn a_task_that_its_agent_does_not_know_is_gone() {
         let task = json!({"task_id": {"value": task}, "agent_id": {"value": agent}});
         asked["tasks"].as_array_mut().expect("an array").push(task);
     }
-    stream.accepted(&master, "RECONCILE", asked).await;
-    for (task, state, text, agent) in [
+    let answers = [
         (
             "gone",
             "TASK_GONE",
@@ -322,14 +331,57 @@ async fn a_task_that_its_agent_does_not_know_is_gone() {
             "Reconciliation: Task is unknown",
             Value::Null,
         ),
-    ] {
-        let status = stream.skip_to("UPDATE").await["status"].clone();
-        assert_eq!(status["task_id"]["value"], task, "{status}");
-        assert_eq!(status["state"], state);
-        assert_eq!(status["message"], text);
-        assert_eq!(status["agent_id"], agent);
-        assert!(status.get("uuid").is_none(), "{status}");
+    ];
+    stream.accepted(&master, "RECONCILE", asked.clone()).await;
+    // Who kills one is told the same of it.
+    for is_killed in [false, true] {
+        for (at, (task, state, text, agent)) in answers.iter().enumerate() {
+            if is_killed {
+                stream
+                    .accepted(&master, "KILL", asked["tasks"][at].clone())
+                    .await;
+            }
+            let status = stream.skip_to("UPDATE").await["status"].clone();
+            assert_eq!(status["task_id"]["value"], *task, "{status}");
+            assert_eq!(status["state"], *state);
+            assert_eq!(status["message"], *text);
+            assert_eq!(status["agent_id"], *agent);
+            assert!(status.get("uuid").is_none(), "{status}");
+        }
     }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_used_too_much_memory_is_said_to_have_had_so_much() {
+    let master = Master::start("memory").await;
+    let (mut agent, agent_id) = agent_with(&master, "mem").await;
+    let mut stream = Stream::subscribe(&master, json!({})).await;
+    let offer = stream.offer().await;
+    let scalar = |name: &str, value: f64| json!({"name": name, "type": "SCALAR", "scalar": {"value": value}});
+    let task = json!({
+        "name": "t", "task_id": {"value": "t"}, "agent_id": {"value": agent_id},
+        "resources": [scalar("cpus", 0.5), scalar("mem", 64.0)],
+        "command": {"value": "true"},
+    });
+    stream.launch(&master, &offer, &[task]).await;
+    let launch = loop {
+        if let Message::Launch(launch) = agent.next().await {
+            break launch;
+        }
+    };
+    let framework_id = &launch.framework_id;
+    let status = v1::Status {
+        reason: v1::Reason::OutOfMemory.into(),
+        ..super::peers::status("t", launch.incarnation, v1::TaskState::Failed)
+    };
+    agent.report_numbered(framework_id, status).await;
+    let status = stream.skip_to("UPDATE").await["status"].clone();
+    assert_eq!(status["reason"], "REASON_CONTAINER_LIMITATION_MEMORY");
+    let limit = &status["limitation"]["resources"];
+    assert_eq!(limit.as_array().map(Vec::len), Some(1), "{status}");
+    let of = (&limit[0]["name"], &limit[0]["scalar"]["value"]);
+    assert_eq!(of, (&json!("mem"), &json!(64.0)));
     master.stop().await;
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::mesos_calls::agent_with_disk;
 use super::peers::{self, Agent, Master, soon};
 use super::stage::Stage;
 
@@ -578,6 +579,54 @@ async fn subscribers_hear_what_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_older_calls_reserve_and_make_volumes_of_forms() {
+    let master = Master::start("memory").await;
+    let (_agent, agent_id) = agent_with_disk(&master).await;
+    let disk = json!({"name": "disk", "type": "SCALAR", "scalar": {"value": 8.0}, "role": "web",
+        "reservation": {"principal": "local"}});
+    let mut volume = disk.clone();
+    volume["disk"] = json!({"persistence": {"id": "v", "principal": "local"},
+        "volume": {"mode": "RW", "container_path": "data"}});
+    let [disk, volume] = [disk, volume].map(|one| json!([one]).to_string());
+    let head = |path: &str| format!("POST {path}\nContent-Type: application/x-www-form-urlencoded");
+    for (path, name, resources, status) in [
+        ("/reserve", "resources", &disk, 202),
+        ("/master/create-volumes", "volumes", &volume, 202),
+        ("/unreserve", "resources", &disk, 409),
+        ("/destroy-volumes", "volumes", &volume, 202),
+        ("/master/unreserve", "resources", &disk, 202),
+        ("/unreserve", "resources", &disk, 409),
+    ] {
+        // As `curl -d` sends it, and as `curl --data-urlencode` does.
+        let escaped = resources.replace('"', "%22").replace(' ', "+");
+        let value = if path.starts_with("/master") {
+            &escaped
+        } else {
+            resources
+        };
+        let body = format!("slaveId={agent_id}&{name}={value}");
+        let answer = ask(&master, &head(path), body.as_bytes()).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
+    let refused = ask(&master, &head("/reserve"), b"slaveId=x").await;
+    assert_eq!(
+        (refused.status, refused.text()),
+        (
+            400,
+            "Missing 'resources' query parameter in the request body"
+        )
+    );
+    let refused = ask(&master, "GET /reserve", b"").await;
+    assert_eq!(refused.status, 405);
+    for path in ["/machine/down", "/master/machine/up"] {
+        let refused = ask(&master, &format!("POST {path}"), b"[]").await;
+        assert_eq!(refused.status, 501);
+        assert!(refused.text().contains("DRAIN_AGENT"), "{}", refused.text());
+    }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_stands_by_says_where_the_leader_is() {
     let stage = Stage::new();
     let masters = stage.masters(2).await;
@@ -593,6 +642,7 @@ async fn a_master_that_stands_by_says_where_the_leader_is() {
         ("GET /master/slaves", "/master/slaves"),
         ("POST /api/v1", "/master/api/v1"),
         ("POST /teardown", "/master/teardown"),
+        ("POST /machine/down", "/master/machine/down"),
     ] {
         let answer = ask(&masters[1], asked, b"").await;
         assert_eq!(answer.status, 307, "{asked}");

@@ -133,7 +133,7 @@ impl Desk {
 }
 
 /// The resources that a change names, where principals may be named.
-fn resources_of(call: &mut Call) -> Vec<&mut [Resource]> {
+pub(super) fn resources_of(call: &mut Call) -> Vec<&mut [Resource]> {
     let mut all: Vec<&mut [Resource]> = Vec::new();
     if let Some(it) = &mut call.reserve_resources {
         all.extend([it.source.as_mut_slice(), it.resources.as_mut_slice()]);

@@ -3,7 +3,6 @@
 //! What Mesos counts since its start is counted here over what is known: tasks that have ended, as long as they are kept.
 #![allow(
     clippy::float_arithmetic,
-    clippy::cast_precision_loss,
     reason = "Mesos's figures are floating point numbers; nothing is decided by them"
 )]
 
@@ -11,24 +10,19 @@ use std::collections::BTreeMap;
 
 use proffer_master_core::effect::AgentRow;
 use proffer_model::{AgentState, Resources, TaskState};
-use proffer_proto::mesos::{encode_mesos_state, value_of};
+use proffer_proto::mesos::encode_mesos_state;
+use proffer_server::mesos_figures::{of_host, of_resources};
+
+pub(super) use proffer_server::mesos_figures::{Figures, count_of};
 
 use super::json::page;
 use super::master::Master;
 use super::seen::{agents, is_active, is_registered, tasks};
 use crate::view::Snapshot;
 
-/// The figures, by name.
-pub(super) type Figures = BTreeMap<String, f64>;
-
-/// How many there are.
-pub(super) fn count_of<T>(all: impl Iterator<Item = T>) -> f64 {
-    all.count() as f64
-}
-
 /// Of a master that leads.
 pub(super) fn of_leader(snapshot: &Snapshot, master: &Master, now: f64) -> Figures {
-    let mut figures = of_system();
+    let mut figures = of_host();
     let mut set = |name: &str, value: f64| {
         figures.insert(format!("master/{name}"), value);
     };
@@ -87,7 +81,7 @@ pub(super) fn of_leader(snapshot: &Snapshot, master: &Master, now: f64) -> Figur
 
 /// Of one that stands by.
 pub(super) fn of_standby(uptime: f64) -> Figures {
-    let mut figures = of_system();
+    let mut figures = of_host();
     figures.insert("master/elected".to_owned(), 0.0);
     figures.insert("master/uptime_secs".to_owned(), uptime);
     figures
@@ -106,45 +100,7 @@ fn resources(snapshot: &Snapshot, set: &mut impl FnMut(&str, f64)) {
         total.add(&scalars(&row.total));
         used.add(&scalars(&row.used));
     }
-    for (infix, total, used) in [
-        ("", total.non_revocable(), used.non_revocable()),
-        ("_revocable", total.revocable(), used.revocable()),
-    ] {
-        for name in ["cpus", "mem", "disk", "gpus"] {
-            let (total, used) = (value_of(total.scalar(name)), value_of(used.scalar(name)));
-            let part = if total > 0.0 { used / total } else { 0.0 };
-            set(&format!("{name}{infix}_total"), total);
-            set(&format!("{name}{infix}_used"), used);
-            set(&format!("{name}{infix}_percent"), part);
-        }
-    }
-}
-
-/// Of the host.
-fn of_system() -> Figures {
-    let mut figures = Figures::new();
-    let loads = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let names = ["system/load_1min", "system/load_5min", "system/load_15min"];
-    for (name, load) in names.into_iter().zip(loads.split_whitespace()) {
-        if let Ok(load) = load.parse() {
-            figures.insert(name.to_owned(), load);
-        }
-    }
-    if let Ok(cpus) = std::thread::available_parallelism() {
-        figures.insert("system/cpus_total".to_owned(), cpus.get() as f64);
-    }
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    for (name, field) in [
-        ("system/mem_total_bytes", "MemTotal:"),
-        ("system/mem_free_bytes", "MemFree:"),
-    ] {
-        let line = memory.lines().find_map(|line| line.strip_prefix(field));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        if let Some(kilobytes) = kilobytes {
-            figures.insert(name.to_owned(), kilobytes * 1_024.0);
-        }
-    }
-    figures
+    of_resources(&total, &used, set);
 }
 
 /// The page of them.

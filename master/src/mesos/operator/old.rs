@@ -1,23 +1,42 @@
-//! The calls that are older than `/api/v1`, as far as tools still make them: `/teardown`, `/quota`, `/weights`.
+//! The calls that are older than `/api/v1`: `/teardown`, `/quota`, `/weights`, `/reserve` and its like, as forms or in JSON.
+
+use std::collections::BTreeMap;
 
 use axum::body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use proffer_proto::mesos::read_json;
-use proffer_proto::mesos::v1::WeightInfo;
+use proffer_proto::mesos::v1::master::Call;
+use proffer_proto::mesos::v1::master::call::{
+    CreateVolumes, DestroyVolumes, ReserveResources, Type, UnreserveResources,
+};
 use proffer_proto::mesos::v1::quota::QuotaRequest;
-use proffer_server::auth::Action;
+use proffer_proto::mesos::v1::{AgentId, Resource, WeightInfo};
+use proffer_server::auth::{Action, SaidName};
 use proffer_server::limits::{MESOS_BODY_TIMEOUT, MESOS_LARGE_BODY_LEN};
 use proffer_server::mesos_http::refusal;
 use tokio::time::timeout;
 
-use super::changes::{Change, Refusal, old_quota, remove_quota, teardown, weights};
+use super::super::principals::rename;
+use super::calls::resources_of;
+use super::changes::{Change, Refusal, change, old_quota, remove_quota, teardown, weights};
 use super::pages::{quota_page, weights_page};
 use super::{Desk, caller};
 
 /// Their paths, each also under `/master`.
-pub(super) const PATHS: [&str; 4] = ["teardown", "quota", "quota/{role}", "weights"];
+pub(super) const PATHS: [&str; 10] = [
+    "teardown",
+    "quota",
+    "quota/{role}",
+    "weights",
+    "reserve",
+    "unreserve",
+    "create-volumes",
+    "destroy-volumes",
+    "machine/down",
+    "machine/up",
+];
 
 impl Desk {
     /// Answers one.
@@ -29,6 +48,11 @@ impl Desk {
             ("quota", "POST") => self.set_quota(request).await,
             ("quota/{role}", "DELETE") => self.remove_quota(request).await,
             ("weights", "PUT") => self.set_weights(request).await,
+            ("reserve" | "unreserve" | "create-volumes" | "destroy-volumes", "POST") => {
+                self.convert(path, request).await
+            }
+            ("machine/down", "POST") => self.maintain(Type::StartMaintenance, request),
+            ("machine/up", "POST") => self.maintain(Type::StopMaintenance, request),
             _ => Ok(not_allowed(path, &method)),
         };
         answered.unwrap_or_else(Refusal::into_response)
@@ -48,16 +72,37 @@ impl Desk {
 
     async fn teardown(&self, request: Request) -> Result<Response, Refusal> {
         let principal = caller(&request, Action::Operate)?;
-        let body = text(request).await?;
-        let fields = body.split('&').filter_map(|field| field.split_once('='));
-        let id = fields.into_iter().find(|(name, _)| *name == "frameworkId");
-        let (_, id) = id.ok_or_else(|| {
-            Refusal::bad("Missing 'frameworkId' query parameter in the request body")
-        })?;
+        let form = Form::read(&text(request).await?);
+        let id = form.get("frameworkId")?;
         Ok(self
             .make(&principal, teardown(id.trim())?)
             .await?
             .into_response())
+    }
+
+    /// Reservations and volumes of an agent: `slaveId=…&resources=[…]`.
+    async fn convert(&self, path: &str, request: Request) -> Result<Response, Refusal> {
+        let principal = caller(&request, Action::Operate)?;
+        let said = request.extensions().get::<SaidName>().cloned();
+        let form = Form::read(&text(request).await?);
+        let mut call = conversion(path, &form)?;
+        if let Some(SaidName(said)) = said {
+            for resources in resources_of(&mut call) {
+                rename(resources, &said, principal.as_str());
+            }
+        }
+        let change = change(call.r#type(), &call, &principal);
+        let change = change.ok_or_else(|| Refusal::not_here(path))?;
+        Ok(self.make(&principal, change?).await?.into_response())
+    }
+
+    fn maintain(&self, kind: Type, request: Request) -> Result<Response, Refusal> {
+        let principal = caller(&request, Action::Operate)?;
+        let call = Call::default();
+        match change(kind, &call, &principal) {
+            Some(Err(refused)) => Err(refused),
+            _ => Err(Refusal::not_here("There is no maintenance of machines")),
+        }
     }
 
     async fn set_quota(&self, request: Request) -> Result<Response, Refusal> {
@@ -110,6 +155,115 @@ impl Desk {
     }
 }
 
+/// The call of `/api/v1` that a form comes to.
+fn conversion(path: &str, form: &Form) -> Result<Call, Refusal> {
+    let agent_id = AgentId {
+        value: form.get("slaveId")?.trim().to_owned(),
+    };
+    let is_of_volumes = path.ends_with("volumes");
+    let name = if is_of_volumes {
+        "volumes"
+    } else {
+        "resources"
+    };
+    let given = form.get(name)?;
+    let wrong = |why: &dyn std::fmt::Display| {
+        Refusal::bad(format!(
+            "Error in parsing '{name}' query parameter in the request body: {why}"
+        ))
+    };
+    let all: Vec<serde_json::Value> = serde_json::from_str(given).map_err(|error| wrong(&error))?;
+    let all: Result<Vec<Resource>, String> = all
+        .iter()
+        .map(|one| read_json(one.to_string().as_bytes()))
+        .collect();
+    let all = all.map_err(|why| wrong(&why))?;
+    let of = |kind: Type| Call {
+        r#type: Some(kind.into()),
+        ..Call::default()
+    };
+    Ok(match path {
+        "reserve" => Call {
+            reserve_resources: Some(ReserveResources {
+                agent_id,
+                resources: all,
+                source: Vec::new(),
+            }),
+            ..of(Type::ReserveResources)
+        },
+        "unreserve" => Call {
+            unreserve_resources: Some(UnreserveResources {
+                agent_id,
+                resources: all,
+            }),
+            ..of(Type::UnreserveResources)
+        },
+        "create-volumes" => Call {
+            create_volumes: Some(CreateVolumes {
+                agent_id,
+                volumes: all,
+            }),
+            ..of(Type::CreateVolumes)
+        },
+        _ => Call {
+            destroy_volumes: Some(DestroyVolumes {
+                agent_id,
+                volumes: all,
+            }),
+            ..of(Type::DestroyVolumes)
+        },
+    })
+}
+
+/// The fields of a form, decoded; many scripts send JSON in it as it is.
+struct Form(BTreeMap<String, String>);
+
+impl Form {
+    fn read(body: &str) -> Self {
+        let fields = body.split('&').filter_map(|field| field.split_once('='));
+        let decoded = fields.map(|(name, value)| (plain(name), plain(value)));
+        Self(decoded.collect())
+    }
+
+    fn get(&self, name: &str) -> Result<&str, Refusal> {
+        let value = self.0.get(name).map(String::as_str);
+        value.ok_or_else(|| {
+            Refusal::bad(format!(
+                "Missing '{name}' query parameter in the request body"
+            ))
+        })
+    }
+}
+
+/// A text of a form without its escapes; what is no escape stays.
+fn plain(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = match first {
+            b'%' => after.get(..2),
+            _ => None,
+        };
+        let escaped = escaped.and_then(|two| std::str::from_utf8(two).ok());
+        let escaped = escaped.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (escaped, first) {
+            (Some(byte), _) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            (None, b'+') => {
+                bytes.push(b' ');
+                rest = after;
+            }
+            (None, first) => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A small body of text.
 async fn text(request: Request) -> Result<String, Refusal> {
     let bytes = body::to_bytes(request.into_body(), MESOS_LARGE_BODY_LEN);
@@ -124,10 +278,10 @@ async fn text(request: Request) -> Result<String, Refusal> {
 
 fn not_allowed(path: &str, method: &Method) -> Response {
     let allowed = match path {
-        "teardown" => "POST",
+        "quota/{role}" => "DELETE",
         "quota" => "GET, POST",
         "weights" => "GET, PUT",
-        _ => "DELETE",
+        _ => "POST",
     };
     let names = allowed.replace(", ", "', '");
     let text = format!(
@@ -137,4 +291,32 @@ fn not_allowed(path: &str, method: &Method) -> Response {
     let allowed = HeaderValue::from_static(allowed);
     response.headers_mut().insert(header::ALLOW, allowed);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_read_with_their_escapes_and_with_json_as_it_is() {
+        let raw = r#"slaveId=a-S0&resources=[{"name":"cpus","type":"SCALAR","scalar":{"value":1},"role":"ads"}]"#;
+        let escaped = "slaveId=a%2DS0&resources=%5B%7B%22name%22%3A+%22cpus%22%2C%22type%22%3A%22SCALAR%22%2C%22scalar%22%3A%7B%22value%22%3A1%7D%2C%22role%22%3A%22ads%22%7D%5D";
+        for body in [raw, escaped] {
+            let call = conversion("reserve", &Form::read(body)).expect("a call");
+            let asked = call.reserve_resources.expect("its part");
+            assert_eq!(asked.agent_id.value, "a-S0");
+            assert_eq!(asked.resources[0].role(), "ads");
+        }
+        assert_eq!(plain("100%+%zz%2"), "100% %zz%2");
+        for (body, says) in [
+            ("resources=[]", "Missing 'slaveId'"),
+            ("slaveId=a", "Missing 'resources'"),
+            ("slaveId=a&resources={}", "Error in parsing 'resources'"),
+            ("slaveId=a&resources=[{}]", "Missing required fields"),
+        ] {
+            let refused = conversion("unreserve", &Form::read(body)).expect_err(says);
+            assert!(refused.text.contains(says), "{}", refused.text);
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        }
+    }
 }

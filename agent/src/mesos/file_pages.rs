@@ -1,0 +1,244 @@
+//! `/files/browse`, `/files/read` and `/files/download` of an agent, and the calls LIST_FILES and READ_FILE: what each is asked
+//! with, and how it is answered.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use proffer_model::{Principal, Problem, code};
+use proffer_proto::mesos::seconds_of;
+use proffer_proto::mesos::v1::FileInfo;
+use proffer_proto::mesos::v1::agent::response::{ListFiles, ReadFile, Type as Answer};
+use proffer_proto::mesos::v1::agent::{Call, Response as Answered, call::Type};
+use proffer_server::auth::{Action, Object, authorize};
+use proffer_server::mesos_http::{Media, refusal};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::Semaphore;
+use tokio_util::io::ReaderStream;
+
+use super::files::{Fault, Files, mode_text};
+use crate::limits::FILES_DOWNLOADS_MAX;
+
+type Asked = Query<BTreeMap<String, String>>;
+type Shared = Arc<FilePages>;
+
+/// What answers.
+#[derive(Debug)]
+pub(super) struct FilePages {
+    files: Files,
+    downloads: Arc<Semaphore>,
+}
+
+impl FilePages {
+    /// Of the runs beneath this directory.
+    pub(super) fn new(runs_dir: PathBuf) -> Shared {
+        Arc::new(Self {
+            files: Files::new(runs_dir),
+            downloads: Arc::new(Semaphore::new(FILES_DOWNLOADS_MAX)),
+        })
+    }
+
+    pub(super) fn router(pages: Shared) -> Router {
+        Router::new()
+            .route("/files/browse", get(browse))
+            .route("/files/browse.json", get(browse))
+            .route("/files/read", get(read))
+            .route("/files/read.json", get(read))
+            .route("/files/download", get(download))
+            .with_state(pages)
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        refusal(self.status, &self.why)
+    }
+}
+
+/// Whoever calls may read what tasks print.
+fn check(principal: Option<&Principal>) -> Result<(), Fault> {
+    let missing = || Problem::new(code::AUTH_MISSING, "the call came without a principal");
+    let checked = principal
+        .ok_or_else(missing)
+        .and_then(|principal| authorize(principal, Action::ReadTask, Object::Framework(None)));
+    checked.map_err(|problem| Fault {
+        status: StatusCode::FORBIDDEN,
+        why: problem.message,
+    })
+}
+
+/// Does what blocks.
+async fn apart<T: Send + 'static>(
+    pages: &Shared,
+    work: impl FnOnce(&Files) -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    let pages = Arc::clone(pages);
+    let done = tokio::task::spawn_blocking(move || work(&pages.files)).await;
+    done.unwrap_or_else(|error| {
+        Err(Fault {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            why: error.to_string(),
+        })
+    })
+}
+
+fn path_of(asked: &BTreeMap<String, String>) -> Result<String, Fault> {
+    let path = asked.get("path").filter(|path| !path.is_empty());
+    let path = path.ok_or_else(|| Fault::bad("Expecting 'path=value' in query."));
+    path.cloned()
+}
+
+/// A number that may be missing; -1 is none.
+fn number(asked: &BTreeMap<String, String>, name: &str) -> Result<Option<u64>, Fault> {
+    match asked.get(name).map(String::as_str) {
+        None | Some("-1") => Ok(None),
+        Some(text) => match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(error) => Err(Fault::bad(format!("Failed to parse {name}: {error}"))),
+        },
+    }
+}
+
+async fn browse(
+    State(pages): State<Shared>,
+    principal: Option<axum::Extension<Principal>>,
+    Query(asked): Asked,
+) -> Result<Response, Fault> {
+    check(principal.as_deref())?;
+    let path = path_of(&asked)?;
+    let all = apart(&pages, move |files| files.list(&path)).await?;
+    let all: Vec<Value> = all.iter().map(shown).collect();
+    Ok(axum::Json(all).into_response())
+}
+
+/// Without an offset only how long the file is.
+async fn read(
+    State(pages): State<Shared>,
+    principal: Option<axum::Extension<Principal>>,
+    Query(asked): Asked,
+) -> Result<Response, Fault> {
+    check(principal.as_deref())?;
+    let path = path_of(&asked)?;
+    let (offset, len) = (number(&asked, "offset")?, number(&asked, "length")?);
+    let page = match offset {
+        None => {
+            let (_, size) = apart(&pages, move |files| files.open(&path)).await?;
+            json!({"data": "", "offset": size})
+        }
+        Some(offset) => {
+            let (_, data) = apart(&pages, move |files| files.read(&path, offset, len)).await?;
+            json!({"data": String::from_utf8_lossy(&data), "offset": offset})
+        }
+    };
+    Ok(axum::Json(page).into_response())
+}
+
+/// A whole file, as long as it was when it was asked for.
+async fn download(
+    State(pages): State<Shared>,
+    principal: Option<axum::Extension<Principal>>,
+    Query(asked): Asked,
+) -> Result<Response, Fault> {
+    check(principal.as_deref())?;
+    let path = path_of(&asked)?;
+    let place = Arc::clone(&pages.downloads).try_acquire_owned();
+    let place = place.map_err(|_| Fault {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        why: format!("{FILES_DOWNLOADS_MAX} files are downloaded already"),
+    })?;
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let name: String = name.chars().filter(is_plain).collect();
+    let (file, size) = apart(&pages, move |files| files.open(&path)).await?;
+    let stream = ReaderStream::new(tokio::fs::File::from_std(file).take(size));
+    let stream = futures::StreamExt::map(stream, move |chunk| {
+        // Kept as long as it is read.
+        let _place = &place;
+        chunk
+    });
+    let head = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}\""),
+        ),
+    ];
+    Ok((head, Body::from_stream(stream)).into_response())
+}
+
+/// As Mesos's page has it: permissions as text, the time in seconds.
+fn shown(info: &FileInfo) -> Value {
+    let modified = info.mtime.as_ref().map_or(0, |mtime| mtime.nanoseconds);
+    let modified = u64::try_from(modified / 1_000_000).unwrap_or_default();
+    json!({
+        "path": info.path,
+        "nlink": info.nlink,
+        "size": info.size,
+        "mtime": seconds_of(modified),
+        "mode": mode_text(info.mode()),
+        "uid": info.uid,
+        "gid": info.gid,
+    })
+}
+
+/// The answer to a call about files; nothing if it is another call.
+pub(super) async fn answer(
+    pages: &Shared,
+    principal: Option<&Principal>,
+    call: &Call,
+    media: Media,
+) -> Option<Response> {
+    let answered = match call.r#type() {
+        Type::ListFiles => list_files(pages, principal, call).await,
+        Type::ReadFile => read_file(pages, principal, call).await,
+        _ => return None,
+    };
+    Some(match answered {
+        Ok(answer) => media.answer(&answer),
+        Err(fault) => fault.into_response(),
+    })
+}
+
+fn lacks(name: &str) -> Fault {
+    Fault::bad(format!(
+        "Failed to validate agent::Call: Expecting '{name}' to be present"
+    ))
+}
+
+async fn list_files(
+    pages: &Shared,
+    principal: Option<&Principal>,
+    call: &Call,
+) -> Result<Answered, Fault> {
+    check(principal)?;
+    let asked = call.list_files.clone().ok_or_else(|| lacks("list_files"))?;
+    let file_infos = apart(pages, move |files| files.list(&asked.path)).await?;
+    Ok(Answered {
+        r#type: Some(Answer::ListFiles.into()),
+        list_files: Some(ListFiles { file_infos }),
+        ..Answered::default()
+    })
+}
+
+async fn read_file(
+    pages: &Shared,
+    principal: Option<&Principal>,
+    call: &Call,
+) -> Result<Answered, Fault> {
+    check(principal)?;
+    let asked = call.read_file.clone().ok_or_else(|| lacks("read_file"))?;
+    let read = move |files: &Files| files.read(&asked.path, asked.offset, asked.length);
+    let (size, data) = apart(pages, read).await?;
+    Ok(Answered {
+        r#type: Some(Answer::ReadFile.into()),
+        read_file: Some(ReadFile { size, data }),
+        ..Answered::default()
+    })
+}
