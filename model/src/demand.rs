@@ -152,22 +152,29 @@ pub enum Predicate {
     Region(String),
     /// The agent is in this zone of its region.
     Zone(String),
+    /// Something of the agent is reserved for the entry's role or one above it, free or not: of this resource, or of any.
+    Reserved(Option<ResourceName>),
 }
 
 impl Predicate {
-    /// Whether an agent passes.
-    pub fn accepts(&self, agent: &AgentDescription) -> bool {
+    /// Whether an agent passes, for demand in a role. Its resources are those that it has now, with what is reserved there.
+    pub fn accepts(&self, agent: &AgentDescription, role: &Role) -> bool {
         let domain = agent.domain.as_ref();
         match self {
-            Self::All(all) => all.iter().all(|inner| inner.accepts(agent)),
-            Self::AnyOf(any) => any.iter().any(|inner| inner.accepts(agent)),
-            Self::Not(inner) => !inner.accepts(agent),
+            Self::All(all) => all.iter().all(|inner| inner.accepts(agent, role)),
+            Self::AnyOf(any) => any.iter().any(|inner| inner.accepts(agent, role)),
+            Self::Not(inner) => !inner.accepts(agent, role),
             Self::Attribute(name, value) => agent.attributes.has(name, value),
             Self::Host(name) => *name == agent.host,
             Self::Has(name) => agent.attributes.values(name).next().is_some(),
             Self::Resource(name) => agent.resources.has(name),
             Self::Region(name) => domain.is_some_and(|domain| *name == domain.region),
             Self::Zone(name) => domain.is_some_and(|domain| *name == domain.zone),
+            Self::Reserved(name) => agent.resources.special().any(|(kind, _)| {
+                !kind.is_unreserved()
+                    && kind.is_allocatable_to(role)
+                    && name.as_ref().is_none_or(|name| *name == kind.name)
+            }),
         }
     }
 }

@@ -62,6 +62,9 @@ pub fn encode_predicate(predicate: &Predicate) -> v1::Predicate {
         Predicate::Resource(name) => Test::Resource(name.to_string()),
         Predicate::Region(name) => Test::Region(name.clone()),
         Predicate::Zone(name) => Test::Zone(name.clone()),
+        Predicate::Reserved(name) => {
+            Test::Reserved(name.as_ref().map(ToString::to_string).unwrap_or_default())
+        }
     };
     v1::Predicate { test: Some(test) }
 }
@@ -100,6 +103,8 @@ fn decode_nested(predicate: v1::Predicate, depth_left: usize) -> Result<Predicat
         Test::Resource(name) => Predicate::Resource(decode_id(&name, "resource")?),
         Test::Region(name) => Predicate::Region(decode_host(name, "region")?),
         Test::Zone(name) => Predicate::Zone(decode_host(name, "zone")?),
+        Test::Reserved(name) if name.is_empty() => Predicate::Reserved(None),
+        Test::Reserved(name) => Predicate::Reserved(Some(decode_id(&name, "reserved")?)),
     })
 }
 

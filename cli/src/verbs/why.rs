@@ -143,11 +143,13 @@ pub(crate) fn framework_like(
             [framework] => return Ok(Some((*framework).clone())),
             several => {
                 let ids: Vec<&str> = several.iter().take(5).map(|f| f.id.as_str()).collect();
-                let message = format!(
-                    "{} frameworks are {name}: {}",
-                    several.len(),
-                    ids.join(", ")
-                );
+                let more = if several.len() > ids.len() {
+                    ", …"
+                } else {
+                    ""
+                };
+                let (count, ids) = (several.len(), ids.join(", "));
+                let message = format!("{name:?} stands for {count} frameworks: {ids}{more}");
                 return Err(Problem::new(code::FRAMEWORK_UNKNOWN, message)
                     .hint("name one by its id; `proffer frameworks` lists them"));
             }
@@ -270,11 +272,16 @@ fn framework_json(framework: &v1::Framework, entries: &[v1::DemandExplanation]) 
 
 fn entry_json(entry: &v1::DemandExplanation) -> Value {
     let obstacles = entry.obstacles.iter().map(|obstacle| {
-        json!({
+        let mut value = json!({
             "reason": obstacle.reason,
             "message": obstacle.message,
             "agents": obstacle.agents,
-        })
+        });
+        if let (Value::Object(object), Some(failed)) = (&mut value, &obstacle.predicate) {
+            let failed = json!({ "place": failed.place, "test": failed.test });
+            object.insert("predicate".to_owned(), failed);
+        }
+        value
     });
     json!({
         "role": entry.role,
@@ -303,6 +310,7 @@ mod tests {
                 reason: "limit_cpus".to_owned(),
                 message: "2 agents fit, but eng is at its limit of cpus".to_owned(),
                 agents: 2,
+                predicate: None,
             }],
             offered: 1,
             share_billionths: 250_000_000,
@@ -369,6 +377,17 @@ framework batch (8f31-f1-1): 1 task, 0 offers
             "0"
         );
         assert_eq!(value["demand"][0]["share_percent"].to_string(), "25");
+        assert_eq!(value["demand"][0]["agents"][0].get("predicate"), None);
+        let mut entry = entry();
+        entry.obstacles[0].reason = "predicate".to_owned();
+        entry.obstacles[0].predicate = Some(v1::FailedPredicate {
+            place: 1,
+            test: "region".to_owned(),
+        });
+        assert_eq!(
+            entry_json(&entry)["agents"][0]["predicate"],
+            json!({ "place": 1, "test": "region" })
+        );
         for name in ["batch", "8f31-f1-1", "31-f1"] {
             let found = framework_like(vec![framework.clone()], name).unwrap();
             assert_eq!(found.unwrap().id, framework.id, "{name}");

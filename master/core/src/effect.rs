@@ -201,6 +201,17 @@ pub struct Obstacle {
     pub message: String,
     /// How many agents.
     pub agents: u32,
+    /// Which predicate they fail, of the reason `predicate`.
+    pub predicate: Option<FailedPredicate>,
+}
+
+/// Which of an entry's predicates agents fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedPredicate {
+    /// Its place in the entry's list.
+    pub place: u32,
+    /// Its test, as `proffer.v1` calls it: `region`, `attribute`.
+    pub test: &'static str,
 }
 
 /// Something that is now so. Rows replace the row with the same key in the view; the others are for the log.

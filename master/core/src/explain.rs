@@ -2,12 +2,13 @@
 //! claim stands. It is found out in `questions.rs`; here it becomes sentences with numbers.
 
 use proffer_model::resources::format_milli;
-use proffer_model::{DemandEntry, Key, Limits, Problem, ResourceName, Shape};
+use proffer_model::{DemandEntry, Key, Limits, Problem, ResourceName, Role, Shape};
 
 use crate::allocation;
 use crate::core::Core;
-use crate::effect::{Explanation, Obstacle};
+use crate::effect::{Explanation, FailedPredicate, Obstacle};
 use crate::frameworks::{Framework, unknown};
+use crate::predicates::{failed, test_of};
 use crate::questions::Demand;
 
 impl Core {
@@ -44,8 +45,12 @@ impl Core {
             let words = "have what is needed in offers that stand";
             obstacles.extend(told("offered".to_owned(), words, asked.in_offers));
             for (obstacle, agents) in &in_all.agents {
-                let (reason, words) = self.words(known, entry, obstacle);
-                obstacles.extend(told(reason, &words, *agents));
+                let (reason, words) = self.words(known, &role, entry, obstacle);
+                let told = told(reason, &words, *agents);
+                obstacles.extend(told.map(|told| Obstacle {
+                    predicate: failed_predicate(entry, obstacle),
+                    ..told
+                }));
             }
             // Most agents first; of equals, by reason.
             obstacles.sort_by(|a: &Obstacle, b| {
@@ -70,6 +75,7 @@ impl Core {
     fn words(
         &self,
         known: &Framework,
+        role: &Role,
         entry: &DemandEntry,
         obstacle: &allocation::Obstacle,
     ) -> (String, String) {
@@ -77,7 +83,10 @@ impl Core {
         let one = |reason: &str, words: &str| (reason.to_owned(), words.to_owned());
         match obstacle {
             Why::AgentInactive => one("agent_state", "are not offered of"),
-            Why::Predicate(_) => one("predicate", "do not have the host or attributes asked for"),
+            Why::Predicate(place) => {
+                let words = entry.predicates.get(*place).map(|of| failed(of, role));
+                (String::from("predicate"), words.unwrap_or_default())
+            }
             Why::TooSmall(name) if is_of_numbers(entry, name) => not_free(entry, name),
             Why::TooSmall(name) => (
                 format!("too_small_{name}"),
@@ -137,6 +146,19 @@ impl Core {
     }
 }
 
+fn failed_predicate(
+    entry: &DemandEntry,
+    obstacle: &allocation::Obstacle,
+) -> Option<FailedPredicate> {
+    let allocation::Obstacle::Predicate(place) = obstacle else {
+        return None;
+    };
+    Some(FailedPredicate {
+        place: u32::try_from(*place).unwrap_or(u32::MAX),
+        test: test_of(entry.predicates.get(*place)?),
+    })
+}
+
 /// Whether it is numbers: those that tasks hold are not there for the allocator.
 fn is_of_numbers(entry: &DemandEntry, name: &ResourceName) -> bool {
     let Shape::Of { resources, counts } = &entry.shape else {
@@ -182,6 +204,7 @@ fn told(reason: String, words: &str, agents: u32) -> Option<Obstacle> {
         reason,
         message,
         agents,
+        predicate: None,
     })
 }
 

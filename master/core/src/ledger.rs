@@ -5,7 +5,11 @@
 //! knows as held. What tasks hold that their agent does not have any more as they hold it is not there either, in
 //! whatever form it is there now.
 
-use proffer_model::{AgentId, AgentState, FrameworkId, Limits, Quota, Resources, Role, Weight};
+use std::borrow::Cow;
+
+use proffer_model::{
+    AgentDescription, AgentId, AgentState, FrameworkId, Limits, Quota, Resources, Role, Weight,
+};
 
 use crate::amounts::{exclusive, strip_numbers};
 use crate::core::Core;
@@ -42,7 +46,15 @@ impl Core {
             && !entry.is_deactivated
             && entry.drain.is_none()
             && self.turn.is_durable(known.admitted_in);
-        self.allocator.add_agent(agent, &entry.description, &total);
+        let described = match entry.made.is_empty() {
+            true => Cow::Borrowed(&*entry.description),
+            // What is reserved there now is asked for by predicates, also while tasks hold it.
+            false => Cow::Owned(AgentDescription {
+                resources: known.total.clone(),
+                ..(*entry.description).clone()
+            }),
+        };
+        self.allocator.add_agent(agent, &described, &total);
         self.allocator.set_agent_active(agent, is_active);
     }
 

@@ -30,6 +30,7 @@ mod ledger;
 pub mod limits;
 mod offers;
 mod operators;
+mod predicates;
 mod questions;
 mod quota;
 mod rates;

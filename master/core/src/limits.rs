@@ -107,6 +107,8 @@ pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 pub const QUESTION_AGENT_STEPS: u32 = 4;
 /// The same of resources that are in offers: whether an entry would fit on an agent without them.
 pub const QUESTION_OFFERED_STEPS: u32 = 8;
+/// Tests of one predicate that an explanation names; a longer one is told in part.
+pub const PREDICATE_WORDS_MAX: usize = 10;
 /// Entries in one answer why demand is not met; the answer says where to go on.
 pub const EXPLAINED_ENTRIES_MAX: usize = 50;
 /// Entries in one such answer, times agents, about; the answer ends there, and holds one entry at least. A second or two.

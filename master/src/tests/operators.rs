@@ -364,6 +364,23 @@ async fn frameworks_and_operators_see_where_an_agent_stands() {
     let listed = operator.list_agents(v1::ListAgentsRequest::default());
     let agents = listed.await.expect("agents").into_inner().agents;
     assert_eq!(agents[0].domain, Some(domain()));
+
+    let (mut other, subscribed) = Framework::connect(&master).await.subscribed("").await;
+    other.demand_where("web", 1_000, vec![zone("z")]).await;
+    let asked = v1::ExplainDemandRequest {
+        framework_id: subscribed.framework_id,
+        ..v1::ExplainDemandRequest::default()
+    };
+    let explained = operator.explain_demand(asked).await.expect("explained");
+    let [obstacle] = explained.get_ref().entries[0].obstacles.as_slice() else {
+        panic!("{explained:?}")
+    };
+    assert_eq!(obstacle.message, "1 agent is not in zone z");
+    let failed = v1::FailedPredicate {
+        place: 0,
+        test: "zone".into(),
+    };
+    assert_eq!(obstacle.predicate, Some(failed));
     master.stop().await;
 }
 

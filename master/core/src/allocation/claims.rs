@@ -229,12 +229,12 @@ impl Entry {
         self.need.is_none()
     }
 
-    /// The place of the first predicate that an agent fails.
-    pub(super) fn failed_predicate(&self, agent: &AgentDescription) -> Option<usize> {
+    /// The place of the first predicate that an agent fails, for the role of the entry's claim.
+    pub(super) fn failed_predicate(&self, agent: &AgentDescription, role: &Role) -> Option<usize> {
         self.demand
             .predicates
             .iter()
-            .position(|predicate| !predicate.accepts(agent))
+            .position(|predicate| !predicate.accepts(agent, role))
     }
 
     /// How many more may be on an agent, and the place of the bound that says so.

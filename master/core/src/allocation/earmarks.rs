@@ -250,7 +250,7 @@ impl Allocator {
                     1,
                 )
                 .is_some()
-            && entry.failed_predicate(&known.description).is_none()
+            && entry.failed_predicate(&known.description, &claim.role).is_none()
             && entry.allowance(agent, &known.description).0 > 0
             && !found
                 .exclusions

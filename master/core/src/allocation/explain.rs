@@ -342,7 +342,8 @@ impl Allocator {
         if !found.is_active {
             return Obstacle::AgentInactive;
         }
-        if let Some(place) = entry.failed_predicate(&known.description) {
+        let role = &self.claim(entry.claim).role;
+        if let Some(place) = entry.failed_predicate(&known.description, role) {
             return Obstacle::Predicate(place);
         }
         if let Some(need) = &entry.need

@@ -271,10 +271,14 @@ impl Allocator {
             &self.names,
             u64::from(most),
         );
-        if times == 0
-            || (entry.has_predicates && entry.failed_predicate(&known.description).is_some())
-        {
+        if times == 0 {
             return 0;
+        }
+        if entry.has_predicates {
+            let role = &self.claim(entry.claim).role;
+            if entry.failed_predicate(&known.description, role).is_some() {
+                return 0;
+            }
         }
         let exclusions = found
             .exclusions

@@ -255,8 +255,11 @@ impl Allocator {
         let Some(known) = &found.known else {
             return Look::NotHere;
         };
-        if entry.has_predicates && entry.failed_predicate(&known.description).is_some() {
-            return Look::Shut;
+        if entry.has_predicates {
+            let role = &self.claim(entry.claim).role;
+            if entry.failed_predicate(&known.description, role).is_some() {
+                return Look::Shut;
+            }
         }
         if entry.has_bounds && entry.allowance(agent, &known.description).0 == 0 {
             return Look::NotHere;

@@ -7,8 +7,9 @@ use proffer_model::{
     Demand, DemandEntry, Exclusion, Generation, OfferId, Predicate, Shape, TaskState, code,
 };
 
+use super::asking::everything;
 use super::world::{World, r, spec, status, want};
-use crate::effect::{Fact, OfferEnd};
+use crate::effect::{Fact, OfferEnd, Reply};
 use crate::limits::OFFERS_PER_EVENT_MAX;
 
 fn any(count: u32) -> DemandEntry {
@@ -398,10 +399,43 @@ fn predicates_and_exclusions_are_heeded_and_everything_is_explained() {
                 "1 agent is excluded by the framework for a while"
             ),
             ("offered", "1 agent has what is needed in offers that stand"),
-            (
-                "predicate",
-                "1 agent does not have the host or attributes asked for"
-            ),
+            ("predicate", "1 agent is host d"),
+        ]
+    );
+}
+
+#[test]
+fn of_several_predicates_the_one_that_fails_is_named() {
+    let mut world = World::new();
+    for host in ["a", "b", "c"] {
+        world.agent(host, "cpus:4");
+    }
+    world.agent("g", "cpus:4;gpus:1");
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let mut entry = want("w", 9, "cpus:2", 0);
+    let on_a = Predicate::Host("a".to_owned());
+    let gpus = "gpus".parse().expect("a name");
+    entry.predicates = vec![
+        Predicate::Not(Box::new(on_a)),
+        Predicate::Resource(gpus),
+        Predicate::Region("eu".to_owned()),
+    ];
+    world.demand(session, vec![entry]);
+    world.pass_ms(20);
+    let Ok(Reply::Explained { entries, .. }) = world.why(&framework, everything()) else {
+        panic!("explained");
+    };
+    let found = entries[0].obstacles.iter().map(|of| {
+        let failed = of.predicate.expect("a predicate");
+        (&*of.reason, &*of.message, failed.place, failed.test)
+    });
+    assert_eq!(
+        found.collect::<Vec<_>>(),
+        [
+            ("predicate", "2 agents have no resource gpus", 1, "resource"),
+            ("predicate", "1 agent is host a", 0, "not"),
+            ("predicate", "1 agent is not in region eu", 2, "region"),
         ]
     );
 }

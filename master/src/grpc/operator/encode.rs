@@ -126,6 +126,10 @@ pub(super) fn encode_explanation(explanation: Explanation) -> v1::DemandExplanat
             reason: obstacle.reason,
             message: obstacle.message,
             agents: obstacle.agents,
+            predicate: obstacle.predicate.map(|failed| v1::FailedPredicate {
+                place: failed.place,
+                test: failed.test.to_owned(),
+            }),
         });
     v1::DemandExplanation {
         role: explanation.role.to_string(),
