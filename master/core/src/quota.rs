@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::registry::Operation as Change;
-use proffer_model::resources::format_milli;
+use proffer_model::resources::{Amount, format_milli};
 use proffer_model::{
     AgentState, Limits, OfferId, Problem, Quantities, Quota, ResourceName, Role, code,
 };
@@ -42,7 +42,9 @@ impl Core {
         quota: Quota,
         is_forced: bool,
     ) -> Result<(), Problem> {
-        // Without a side it is kept all the same, as one of no bounds.
+        if is_none(&quota) {
+            return self.remove_quota(role);
+        }
         self.check_store_keeps_up()?;
         if self.registry.quotas.get(&role) == Some(&quota) {
             return Ok(());
@@ -133,6 +135,7 @@ impl Core {
         is_forced: bool,
         of_role: OfRole,
     ) -> Result<(), Problem> {
+        self.check_scalars(changed, of_role)?;
         let proposed = Proposed {
             standing: &self.registry.quotas,
             changed,
@@ -144,7 +147,7 @@ impl Core {
         };
         let set = || changed.iter().filter(|(_, quota)| !is_none(quota));
         for (role, quota) in set() {
-            let judged = check_itself(quota)
+            let judged = check_itself(quota, proposed.standing.get(role))
                 .and_then(|()| proposed.check_tree(role, quota, &guaranteed))
                 .and_then(|()| match &capacity {
                     Some(capacity) => check_capacity(quota, &guaranteed.in_all, capacity),
@@ -156,6 +159,50 @@ impl Core {
             true => Ok(()),
             false => self.check_consumed(set(), of_role),
         }
+    }
+
+    /// Quotas are of scalars: how many numbers or items a role holds is counted by nobody.
+    fn check_scalars(
+        &self,
+        changed: &BTreeMap<Role, Quota>,
+        of_role: OfRole,
+    ) -> Result<(), Problem> {
+        let mut named: BTreeMap<&ResourceName, (&Role, &str)> = BTreeMap::new();
+        for (role, quota) in changed {
+            let limits = quota.limits.iter().map(|(name, _)| (name, "limits"));
+            let guarantees = quota.guarantees.iter();
+            let guarantees = guarantees.map(|(name, _)| (name, "guarantees"));
+            for (name, side) in limits.chain(guarantees) {
+                named.entry(name).or_insert((role, side));
+            }
+        }
+        let refused = |name: &ResourceName, found: &str| {
+            let Some((role, side)) = named.get(name) else {
+                return Ok(());
+            };
+            let problem = Problem::new(code::QUOTA_INVALID, format!("{name} {found}"))
+                .field(format!("quota.{side}.{name}"))
+                .hint("name scalars such as cpus, mem, disk and gpus: quotas bound nothing else");
+            Err(of_role(role, problem))
+        };
+        // Of these it is known without any agent.
+        if let Some(name) = named.keys().find(|name| name.as_str() == "ports") {
+            refused(name, "are numbers")?;
+        }
+        for (id, agent) in &self.agents.by_id {
+            let ordinary = agent.total.ordinary();
+            let special = agent.total.special();
+            let all = ordinary.chain(special.map(|(kind, amount)| (&kind.name, amount)));
+            for (name, amount) in all {
+                let form = match amount {
+                    Amount::Ranges(_) => "ranges",
+                    Amount::Set(_) => "a set",
+                    Amount::Scalar(_) | Amount::Whole(_) => continue,
+                };
+                refused(name, &format!("are {form} on agent {id}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// What the cluster has that can be guaranteed.
@@ -478,8 +525,8 @@ fn check_limits(
         .hint("give a greater limit, or force it: what runs is left alone"))
 }
 
-/// Nothing is guaranteed beyond the limit.
-fn check_itself(quota: &Quota) -> Result<(), Problem> {
+/// Nothing is guaranteed beyond the limit. It is the side that changes that is wrong.
+fn check_itself(quota: &Quota, standing: Option<&Quota>) -> Result<(), Problem> {
     for (name, most) in quota.limits.iter() {
         let least = quota.guarantees.get(name);
         if least > most {
@@ -488,9 +535,16 @@ fn check_itself(quota: &Quota) -> Result<(), Problem> {
                 format_milli(least),
                 format_milli(most)
             );
-            return Err(Problem::new(code::QUOTA_INVALID, message)
-                .field(format!("quota.limits.{name}"))
-                .hint("give a limit that is not less than the guarantee"));
+            let before = standing.and_then(|standing| standing.limits.get(name));
+            let problem = Problem::new(code::QUOTA_INVALID, message);
+            return Err(match before == Some(most) {
+                true => problem
+                    .field(format!("quota.guarantees.{name}"))
+                    .hint("guarantee no more than the limit, or raise that too"),
+                false => problem
+                    .field(format!("quota.limits.{name}"))
+                    .hint("give a limit that is not less than the guarantee"),
+            });
         }
     }
     Ok(())

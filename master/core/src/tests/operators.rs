@@ -146,6 +146,13 @@ fn a_quota_must_make_sense() {
             code::QUOTA_EXCEEDED,
             "quota.guarantees.cpus",
         ),
+        // The limit stands already.
+        (
+            "eng",
+            quota("cpus:9", "cpus:8"),
+            code::QUOTA_INVALID,
+            "quota.guarantees.cpus",
+        ),
     ];
     for (role, bad, code, field) in rows {
         let problem = set_quota(&mut world, role, bad, false).expect_err(role);
@@ -158,6 +165,52 @@ fn a_quota_must_make_sense() {
     }
     set_quota(&mut world, "ops", quota("cpus:5", ""), true).expect("forced");
     assert_eq!(world.written.quotas.len(), 3, "and it is durable");
+}
+
+#[test]
+fn a_quota_is_of_scalars() {
+    let mut world = World::new();
+    let bad = set_quota(&mut world, "*", quota("", "ports:1"), false);
+    let problem = bad.expect_err("of ports it is known without any agent");
+    assert_eq!(problem.field, "quota.limits.ports");
+    set_quota(&mut world, "*", quota("", "zones:1;cards:1"), false).expect("it is not known");
+    world.agent("a", "cpus:10;zones:{a,b}");
+    world.agent("b", "cpus:10;slots(eng):[1-9]");
+    for (bad, field) in [
+        (quota("", "cpus:1;zones:2"), "quota.limits.zones"),
+        (quota("zones:1", ""), "quota.guarantees.zones"),
+        (quota("", "slots:3"), "quota.limits.slots"),
+    ] {
+        for is_forced in [false, true] {
+            let problem = set_quota(&mut world, "eng", bad.clone(), is_forced).expect_err(field);
+            assert!(problem.is(code::QUOTA_INVALID), "{problem}");
+            assert_eq!((&*problem.field, problem.hint.is_empty()), (field, false));
+        }
+    }
+    let quotas = [("ops", "cpus:1"), ("eng", "zones:1")];
+    let quotas = quotas.map(|(role, limit)| (role.parse().expect("a role"), quota("", limit)));
+    let several = OperatorCall::SetQuotas {
+        quotas: quotas.into(),
+        is_forced: false,
+    };
+    let problem = world.operator(several).expect_err("one of them is");
+    assert_eq!(problem.field, "eng.quota.limits.zones");
+    // What was set before stands, and is nothing that an agent with a set is held to.
+    assert_eq!(world.written.quotas.len(), 1);
+    let session = framework_in(&mut world, "*");
+    world.demand(session, vec![want("w", 1, "cpus:1;zones:{a,b}", 0)]);
+    assert_eq!(one_offer(&mut world, session).1, r("cpus:1;zones:{a,b}"));
+    set_quota(&mut world, "*", quota("", "cards:1"), false).expect("without the set");
+}
+
+#[test]
+fn a_quota_of_nothing_is_none() {
+    let mut world = World::new();
+    world.agent("a", "cpus:10");
+    set_quota(&mut world, "eng", quota("cpus:8", ""), false).expect("a quota");
+    set_quota(&mut world, "eng", quota("", ""), false).expect("none");
+    assert!(world.written.quotas.is_empty());
+    assert!(world.roles().iter().all(|row| row.quota.is_none()));
 }
 
 #[test]
