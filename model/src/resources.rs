@@ -214,6 +214,17 @@ impl Resources {
         self.ordinary().chain(special)
     }
 
+    /// The first name in `other` that is of another form here, such as numbers there and an amount here.
+    pub fn first_of_other_form<'a>(&self, other: &'a Self) -> Option<&'a ResourceName> {
+        let mut others = other.amounts();
+        let is_other = |name: &ResourceName, amount: &Amount| {
+            let mut own = self.amounts();
+            own.any(|(known, own)| known == name && own.form() != amount.form())
+        };
+        let found = others.find(|(name, amount)| is_other(name, amount));
+        found.map(|(name, _)| name)
+    }
+
     /// Whether there is any of a resource, of whatever kind.
     pub fn has(&self, name: &ResourceName) -> bool {
         self.amounts().any(|(n, _)| n == name)

@@ -84,7 +84,7 @@ impl Core {
         check_room(self.registry.weights.len(), is_new)?;
         let (of, change) = (role.clone(), Change::SetWeight { role, weight });
         self.persist(change);
-        // Offers that stand are let be: the order of what is offered next is what weights are for.
+        // Offers that stand are let be: the order of what is offered next is what weights are for (docs/allocation.md).
         self.sync_weight(&of);
         Ok(())
     }
@@ -213,6 +213,12 @@ impl Core {
             return Err(unknown_agent(agent));
         };
         let all = free.plus(&known.offered);
+        if let Some(name) = known.total.first_of_other_form(needed) {
+            let message = format!("{name} is of another form on agent {agent}");
+            return Err(Problem::new(code::RESOURCES_INVALID, message)
+                .field(name.as_str())
+                .hint("write an amount as cpus:2, numbers as ports:[31000-31010], a set as zones:{a,b}, each as the agent has it"));
+        }
         if !all.contains(needed) {
             let unused = known.total.minus(&exclusive(&known.used));
             let (there, message) = if !known.total.contains(needed) {

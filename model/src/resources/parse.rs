@@ -198,7 +198,13 @@ impl<'a> Cursor<'a> {
     fn scalar(&mut self) -> Result<Amount, Problem> {
         let text = self.until(|c| c == ';').trim_end();
         let Some((milli, copies)) = text.split_once('<') else {
-            return parse_milli(text).map(Amount::Scalar);
+            let amount = parse_milli(text).map(Amount::Scalar);
+            return amount.map_err(|problem| match text.split_once(',') {
+                Some((_, next)) if next.contains(':') => {
+                    problem.hint("put ';' between resources: cpus:4;mem:8192")
+                }
+                _ => problem,
+            });
         };
         let copies = copies.strip_suffix('>').and_then(|text| text.parse().ok());
         let Some(copies) = copies.filter(|copies: &u32| *copies > 0) else {

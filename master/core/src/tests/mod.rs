@@ -9,6 +9,7 @@ mod executors;
 mod frameworks;
 mod gone;
 mod input;
+mod kinds;
 mod offers;
 mod operators;
 mod questions;
