@@ -148,6 +148,39 @@ mod tests {
     }
 
     #[test]
+    fn offer_ids_cannot_be_guessed() {
+        let cluster = ClusterId::new("c").expect("an id");
+        let given = |seed: u8, epoch: u64| -> Vec<u128> {
+            let seed = std::array::from_fn(|i| seed.wrapping_add(u8::try_from(i).unwrap_or(0)));
+            let mut ids = Ids::new(&cluster, Epoch(epoch), seed);
+            let number = |id: OfferId| {
+                assert_eq!(id.as_str().len(), 32, "{id}");
+                assert!(!id.as_str().contains(|c: char| c.is_ascii_uppercase()));
+                u128::from_str_radix(id.as_str(), 16).expect("hex digits")
+            };
+            (0..100).map(|_| number(ids.offer())).collect()
+        };
+        let all = given(3, 7);
+        assert_eq!(given(3, 7), all, "of one seed always the same");
+        assert!(all.iter().all(|id| id >> 64 != id & u128::from(u64::MAX)));
+        let others: std::collections::BTreeSet<u128> = given(4, 7).into_iter().collect();
+        assert!(!all.iter().any(|id| others.contains(id)), "of another none");
+        let steps = |all: &[u128]| -> std::collections::BTreeSet<u128> {
+            let pairs = all.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
+            pairs.collect()
+        };
+        assert_eq!(steps(&all).len(), all.len() - 1, "no two steps are alike");
+        // Each half of each id differs from that of the one before in about half of its 64 bits; a counter's in few.
+        for pair in all.windows(2) {
+            let differing = pair[0] ^ pair[1];
+            for half in [differing >> 64, differing & u128::from(u64::MAX)] {
+                let bits = half.count_ones();
+                assert!((12..=52).contains(&bits), "{bits} bits of {pair:x?}");
+            }
+        }
+    }
+
+    #[test]
     fn ids_are_unique_and_valid_however_long_the_cluster_is() {
         let cluster = ClusterId::new(&"ä".repeat(100)).expect("an id");
         let mut ids = Ids::new(&cluster, Epoch(7), [3; 32]);
@@ -158,7 +191,6 @@ mod tests {
         for chosen in ["my-batch", "my-f-1", "f7", "f7-", "a-f7-1b", "x-7-1"] {
             assert!(!is_given(&chosen.parse().expect(chosen)), "{chosen}");
         }
-        assert_ne!(ids.offer(), ids.offer());
         assert!(ids.generation() < ids.generation());
         assert!(
             Ids::new(&cluster, Epoch(8), [3; 32]).generation() > ids.generation(),

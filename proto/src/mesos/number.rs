@@ -54,7 +54,13 @@ mod tests {
 
     #[test]
     fn amounts_are_rounded_half_away_from_zero() {
-        for (value, milli) in [(0.1, 100), (1.5015, 1_502), (1e-4, 0), (16.0, 16_000)] {
+        for (value, milli) in [
+            (0.1, 100),
+            (1.5015, 1_502),
+            (-0.0, 0),
+            (1e-4, 0),
+            (16.0, 16_000),
+        ] {
             assert_eq!(milli_of(value), Ok(milli), "{value}");
         }
         for bad in [-1.0, f64::NAN, f64::INFINITY, 1e300] {
