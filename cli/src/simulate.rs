@@ -43,7 +43,12 @@ pub(crate) struct AgentsArgs {
     )]
     master: String,
     /// How many agents.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        allow_negative_numbers = true
+    )]
     count: u32,
     /// What each agent has. Given several times, the agents take these in turn.
     #[arg(
@@ -68,14 +73,19 @@ pub(crate) struct AgentsArgs {
     #[arg(long, value_name = "D")]
     task_duration: Option<Span>,
     /// How many tasks fail when their time is over, from 0 to 1.
-    #[arg(long, value_name = "P", default_value_t)]
+    #[arg(long, value_name = "P", default_value_t, allow_negative_numbers = true)]
     failure_rate: Rate,
     /// Which tasks fail and how long they run is drawn from this, by task id and launch. It is part of the agents' ids:
     /// simulations that run at once on one cluster need different ones.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        allow_negative_numbers = true
+    )]
     seed: u64,
     /// How many agents share a connection [default: 1, or at least 8 when the limit of open files does not allow that].
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     agents_per_connection: Option<u32>,
     /// The file with the token of this cluster; found by itself on the masters' own host.
     #[arg(long, env = "PROFFER_TOKEN_FILE", value_name = "FILE")]

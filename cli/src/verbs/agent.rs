@@ -65,7 +65,7 @@ pub(crate) struct AgentArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DrainArgs {
     /// Kill what is left there after this time, such as 2h, each task with its own grace. Without it nothing is ever killed.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_negative_numbers = true)]
     deadline: Option<Duration>,
     /// Mark it gone when nothing is left there: its reservations and volumes are no more, its id is refused.
     #[arg(long)]
@@ -74,7 +74,7 @@ pub(crate) struct DrainArgs {
     #[arg(long)]
     wait: bool,
     /// How long to wait; then the exit code is 6 [default: as long as it takes]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait", allow_negative_numbers = true)]
     timeout: Option<Duration>,
     #[command(flatten)]
     agent: AgentArgs,
@@ -273,7 +273,11 @@ pub(crate) fn one_of(agents: Vec<v1::Agent>, name: &str) -> Result<v1::Agent, Pr
             several => {
                 let ids: Vec<&str> = several.iter().take(5).map(|a| a.id.as_str()).collect();
                 let count = several.len();
-                return refused(format!("{count} agents are {name}: {}", ids.join(", ")));
+                let more = if count > ids.len() { ", …" } else { "" };
+                let ids = ids.join(", ");
+                let message = format!("{name:?} stands for {count} agents: {ids}{more}");
+                return Err(Problem::new(code::AGENT_UNKNOWN, message)
+                    .hint("name one by its id; `proffer agents` lists them"));
             }
         }
     }

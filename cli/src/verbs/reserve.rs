@@ -3,6 +3,8 @@
 //! People say how much of what; here it is found in what the agent has, because the master wants it exactly
 //! ([`crate::inventory`]). Whether it may be is the master's to say.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use proffer_model::resources::parse_milli;
 use proffer_model::{DiskSource, Problem, Resources, Role, VolumeId, code};
@@ -76,7 +78,7 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     id: VolumeId,
     /// How large it is, in MiB.
-    #[arg(long, value_name = "MIB", value_parser = parse_milli, allow_negative_numbers = true)]
+    #[arg(long, value_name = "MIB", value_parser = parse_size, allow_negative_numbers = true)]
     size: u64,
     /// On which disk, such as PATH:/ssd or MOUNT:/mnt/a [default: the agent's own]
     #[arg(long, value_name = "DISK", value_parser = parse_source)]
@@ -102,7 +104,7 @@ pub(crate) struct ResizeArgs {
     #[arg(long)]
     role: Option<Role>,
     /// By how much, in MiB.
-    #[arg(long, value_name = "MIB", value_parser = parse_milli, allow_negative_numbers = true)]
+    #[arg(long, value_name = "MIB", value_parser = parse_size, allow_negative_numbers = true)]
     by: u64,
     #[command(flatten)]
     output: OutputArgs,
@@ -140,7 +142,7 @@ impl VolumeVerb {
 
 /// Reserves.
 pub(crate) async fn reserve(args: ReserveArgs) -> Outcome {
-    let labels = args.labels.into_iter().collect();
+    let labels = labels_once(args.labels)?;
     let what = |inventory: &Inventory| {
         let resources = given(&args.resources)?;
         inventory.to_reserve(resources, &args.role, &labels)
@@ -226,7 +228,8 @@ async fn resize(
     let role = kinds.next().and_then(|kind| kind.reserved_to());
     let role = role.map(ToString::to_string).unwrap_or_default();
     let change = change(agent.id.clone(), role, args.id.to_string(), args.by);
-    let master = change.make(&args.client).await.map_err(with_own_hint)?;
+    let made = change.make(&args.client).await;
+    let master = made.map_err(|problem| with_flag(with_own_hint(problem)))?;
     show_after(master, &agent.id, args.output).await
 }
 
@@ -245,6 +248,21 @@ async fn convert(
     show_after(master, &agent.id, output).await
 }
 
+/// Of a label that is given twice one would be lost.
+fn labels_once(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Problem> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in given {
+        if labels.contains_key(&name) {
+            let message = format!("{name} is given twice");
+            return Err(Problem::new(code::FIELD_INVALID, message)
+                .field("--label")
+                .hint("give each label once"));
+        }
+        labels.insert(name, value);
+    }
+    Ok(labels)
+}
+
 /// The master says what is not free; where to look is the command line's to say.
 fn with_own_hint(problem: Problem) -> Problem {
     if problem.is(code::RESOURCES_NOT_FREE) {
@@ -254,12 +272,29 @@ fn with_own_hint(problem: Problem) -> Problem {
     problem
 }
 
+/// What the master calls `milli` was typed behind a flag.
+fn with_flag(problem: Problem) -> Problem {
+    match problem.field.as_str() {
+        "milli" => problem.field("--by"),
+        _ => problem,
+    }
+}
+
 fn given(resources: &Resources) -> Result<&Resources, Problem> {
     match resources.is_empty() {
         false => Ok(resources),
         true => Err(Problem::new(code::FIELD_MISSING, "no resources are given")
             .field("resources")
             .hint("write 'cpus:2;mem:1024'")),
+    }
+}
+
+/// So many MiB, in thousandths.
+fn parse_size(text: &str) -> Result<u64, Problem> {
+    match parse_milli(text)? {
+        0 => Err(Problem::new(code::FIELD_INVALID, "0 MiB are nothing")
+            .hint("give more than 0 MiB, such as 64")),
+        milli => Ok(milli),
     }
 }
 
@@ -296,6 +331,28 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_named_by_their_flags() {
+        let problem = parse_size("0").unwrap_err();
+        assert!(problem.is(code::FIELD_INVALID) && !problem.hint.is_empty());
+        let all = Problem::new(code::VOLUME_INVALID, "the volume has 64").field("milli");
+        assert_eq!(with_flag(all).field, "--by");
+        let other = Problem::new(code::AGENT_UNKNOWN, "none").field("agent_id");
+        assert_eq!(with_flag(other).field, "agent_id");
+    }
+
+    #[test]
+    fn a_label_is_given_once() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let labels = labels_once(vec![pair("x", "1"), pair("y", "1")]).unwrap();
+        assert_eq!(labels.len(), 2);
+        for again in ["1", "2"] {
+            let problem = labels_once(vec![pair("x", "1"), pair("x", again)]).unwrap_err();
+            assert_eq!(problem.field, "--label");
+            assert!(!problem.hint.is_empty(), "{problem}");
+        }
+    }
+
+    #[test]
     fn wrong_reservations_are_refused_before_anything_is_asked() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let line = "proffer reserve a cpus:2;mem:64 --role eng --label why=test --label k=v";
@@ -312,6 +369,8 @@ mod tests {
             "proffer volume create a --role eng --id v",
             "proffer volume create a --role eng --id a/b --size 5",
             "proffer volume create a --role eng --id v --size 5g",
+            "proffer volume create a --role eng --id v --size 0",
+            "proffer volume shrink a --id v --by 0",
             "proffer volume rm a",
             "proffer volume grow a --id v",
             "proffer volume grow a --by 5",

@@ -285,12 +285,13 @@ fn holds(role: &str, other: &str) -> bool {
 }
 
 fn parse_weight(text: &str) -> Result<u32, Problem> {
-    let milli = parse_milli(text)?;
-    match u32::try_from(milli) {
-        Ok(weight) if weight > 0 => Ok(weight),
+    let milli = parse_milli(text).ok();
+    match milli.and_then(|milli| u32::try_from(milli).ok()) {
+        Some(weight) if weight > 0 => Ok(weight),
         _ => {
             let most = format_milli(u64::from(u32::MAX));
-            let message = format!("a weight is from 0.001 to {most}");
+            let message =
+                format!("a weight is a number from 0.001 to {most}, of at most three decimals");
             Err(Problem::new(code::FIELD_INVALID, message).hint("1 is the common one"))
         }
     }
@@ -505,6 +506,16 @@ eng-x           1     0%  -                  -       -         -";
         assert_eq!(value["weight"].to_string(), "2.5");
         assert_eq!(value["frameworks"][0]["name"], "services");
         assert_eq!(tree.role_json(&tree.roles[0])["quota"], Value::Null);
+    }
+
+    #[test]
+    fn a_wrong_weight_is_told_of_weights() {
+        for wrong in ["-1", "0", "4294967.296", "9999999999999", "0.0001", "much"] {
+            let problem = parse_weight(wrong).unwrap_err();
+            assert!(problem.message.contains("4294967.295"), "{problem}");
+            assert_eq!(problem.hint, "1 is the common one");
+        }
+        assert_eq!(parse_weight("4294967.295").unwrap(), u32::MAX);
     }
 
     #[test]
