@@ -134,17 +134,19 @@ impl super::tree::Tree {
     }
 
     /// What guarantees of a role and of those above it still need, of each name the most. What a role above needs is not
-    /// this one's as far as it is needed for guarantees of others beneath it.
+    /// this one's as far as it is needed for guarantees of others beneath it, at whatever level.
     pub(super) fn unmet(&self, role: u32) -> Amounts {
         let mut unmet = Amounts::default();
+        let (mut others, mut on_the_way) = (Amounts::default(), Amounts::default());
         let mut node = role;
-        let mut on_the_way = Amounts::default();
         while node != super::tree::NONE {
             let state = self.state(node);
             let guard = state.and_then(|state| state.guard.as_ref());
+            if let Some(guard) = guard {
+                others.add(&guard.beneath.minus(&on_the_way));
+            }
             if let Some(here) = state.and_then(RoleState::unmet) {
-                let others = guard.map(|guard| guard.beneath.minus(&on_the_way));
-                unmet.grow_to(&others.map_or(here.clone(), |others| here.minus(&others)));
+                unmet.grow_to(&here.minus(&others));
             }
             on_the_way = guard.map_or_else(Amounts::default, |guard| guard.need.clone());
             node = self.node(node).parent;

@@ -24,6 +24,8 @@ struct Node {
     limit: Option<usize>,
     /// Of a role without others beneath it: what its framework wants.
     demand: usize,
+    /// The framework of the role above it, which competes with the roles beneath that one as one of them does.
+    is_own: bool,
     beneath: Vec<Node>,
 }
 
@@ -51,7 +53,7 @@ impl Node {
     }
 }
 
-/// A role with one or several beneath it, or none.
+/// A role with several beneath it, and perhaps a framework of its own beside them, or none.
 fn node(random: &mut Random, path: String, depth: usize, left: &mut usize) -> Node {
     let count = match depth {
         0 => 3 + random.below(2),
@@ -64,15 +66,27 @@ fn node(random: &mut Random, path: String, depth: usize, left: &mut usize) -> No
         "" => format!("r{i}"),
         path => format!("{path}/r{i}"),
     };
-    let beneath: Vec<Node> = (0..count)
+    let mut beneath: Vec<Node> = (0..count)
         .map(|i| node(random, name(i), depth + 1, left))
         .collect();
+    if depth > 0 && count > 0 && random.below(2) == 0 {
+        beneath.push(Node {
+            path: path.clone(),
+            weight: 1_000,
+            guarantee: 0,
+            limit: None,
+            demand: [1 + random.below(20), 1_000][random.below(2)],
+            is_own: true,
+            beneath: Vec::new(),
+        });
+    }
     let mut made = Node {
         path,
         weight: [500, 1_000, 1_000, 2_000, 3_000][random.below(5)],
         guarantee: 0,
         limit: None,
         demand: 1_000,
+        is_own: false,
         beneath,
     };
     if depth == 0 {
@@ -127,7 +141,7 @@ fn divide(amount: f64, nodes: &[Node], out: &mut Vec<f64>) {
 
 fn set(world: &mut World, node: &Node) {
     let amount = |units: usize| format!("cpus:{units};mem:{}", units * 1_024);
-    if !node.path.is_empty() {
+    if !node.path.is_empty() && !node.is_own {
         world.weight(&node.path, node.weight);
         let guarantee = match node.guarantee {
             0 => String::new(),
@@ -168,7 +182,7 @@ fn play(world: &mut World, leaves: &[&Node], random: &mut Random) -> Vec<usize> 
 
 #[test]
 fn shares_of_a_tree_converge_to_weighted_max_min_within_guarantees_and_limits() {
-    let (mut guaranteed, mut limited) = (0, 0);
+    let (mut guaranteed, mut limited, mut own) = (0, 0, 0);
     for seed in 0..40 {
         let mut random = Random::new(seed);
         let tree = node(&mut random, String::new(), 0, &mut { GUARANTEED_MAX });
@@ -194,11 +208,14 @@ fn shares_of_a_tree_converge_to_weighted_max_min_within_guarantees_and_limits() 
             all,
             "seed {seed}: {held:?} {expected:.1?} {tree:#?}"
         );
+        let lines = leaves.iter().zip(&held).zip(&expected);
+        let lines = lines.map(|((leaf, held), of)| format!("{} {held} {of:.1}", leaf.path));
+        let all_held = lines.collect::<Vec<_>>().join("; ");
         for ((leaf, held), expected) in leaves.iter().zip(&held).zip(&expected) {
             let off = (*held as f64 - expected).abs();
             assert!(
                 off <= OFF_MAX,
-                "seed {seed}: {} holds {held} and not {expected:.1}: {tree:#?}",
+                "seed {seed}: {} holds {held} and not {expected:.1}: {all_held} {tree:#?}",
                 leaf.path
             );
             assert!(
@@ -207,8 +224,12 @@ fn shares_of_a_tree_converge_to_weighted_max_min_within_guarantees_and_limits() 
                 leaf.path
             );
             guaranteed += usize::from(leaf.guarantee > 0);
+            own += usize::from(leaf.is_own && *held > 0);
             limited += usize::from(leaf.limit.is_some_and(|limit| limit == *held));
         }
     }
-    assert!(guaranteed > 40 && limited > 20, "{guaranteed} {limited}");
+    assert!(
+        guaranteed > 40 && limited > 20 && own > 20,
+        "{guaranteed} {limited} {own}"
+    );
 }
