@@ -238,6 +238,10 @@ impl Driver {
                     },
                 }
             }
+            SessionInput::Heavy { load, called } => {
+                drop(load);
+                return self.event_of_session(*called);
+            }
             SessionInput::Closed { session } => {
                 self.sessions.remove(session);
                 Event::SessionClosed { session }

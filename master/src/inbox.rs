@@ -1,7 +1,8 @@
 //! What waits for the core: one bounded lane for agents, one for sessions, one for unary calls.
 //!
 //! Agents go first, since their silence has consequences. A session may have only so many calls waiting, so that none
-//! crowds out the others. A full lane is not read from: the peer's own connection fills up, and it waits.
+//! crowds out the others. A full lane is not read from: the peer's own connection fills up, and it waits. A call for whose
+//! bytes there is no room is refused instead, so that what is small gets through (`waiting.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::limits::{
 };
 use crate::outbox::Outbox;
 use crate::tenure::Tenure;
+use crate::waiting::{Load, Waiting};
 
 /// From an agent's connection.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(crate) enum SessionInput {
         /// Given back when the core has taken the call.
         permit: OwnedSemaphorePermit,
     },
+    /// It called, and the bytes of that are counted until the core takes it.
+    Heavy { load: Load, called: Box<Self> },
     /// It ended.
     Closed { session: SessionId },
     /// It watches a framework's state.
@@ -173,6 +177,8 @@ pub(crate) struct Inbox {
     /// For frameworks.
     pub(crate) sessions: mpsc::Sender<SessionInput>,
     requests: mpsc::Sender<Request>,
+    /// Bytes of calls that wait.
+    waiting: Waiting,
     last_id: Arc<AtomicU64>,
     /// Of the term that reads it.
     pub(crate) tenure: Tenure,
@@ -182,6 +188,11 @@ impl Inbox {
     /// A number that no connection of this term has had.
     pub(crate) fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The bytes of calls of a peer that is new.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.waiting.of_another()
     }
 
     /// Asks the core and waits for what it says, and for what that promises to be durable.
@@ -246,6 +257,7 @@ pub(crate) fn lanes(tenure: Tenure) -> (Inbox, Lanes) {
         links,
         sessions,
         requests,
+        waiting: Waiting::default(),
         last_id: Arc::default(),
         tenure,
     };

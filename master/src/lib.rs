@@ -32,6 +32,7 @@ mod term;
 mod tests;
 mod timers;
 mod view;
+mod waiting;
 mod weight;
 mod writer;
 

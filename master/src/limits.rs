@@ -54,6 +54,16 @@ pub const AGENT_LANE_LEN: usize = 16 * 1024;
 pub const SESSION_LANE_LEN: usize = 4 * 1024;
 /// Calls of one session that wait for the core; at this many that session is not read until some are taken.
 pub const SESSION_CALLS_MAX: usize = 64;
+/// Bytes on the wire of a call that is always taken; what follows is counted for larger ones. All calls that may wait
+/// are 20 MiB of such.
+pub const CALL_LIGHT_LEN: usize = 4 * 1024;
+/// Bytes of larger calls of one session that wait for the core; what would be more is refused (`session.rate_limited`), but
+/// for one alone.
+pub const SESSION_CALLS_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of larger calls of all sessions and scripts that wait for the core; what would be more is refused in the same way.
+pub const SESSIONS_CALLS_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// After what time such a call may be made again.
+pub const CALLS_BYTES_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Unary calls that wait for the core; more are refused (`server.overloaded`).
 pub const REQUEST_LANE_LEN: usize = 1_024;
 /// Events that one turn takes from a lane before the next lane has its turn.
@@ -61,6 +71,11 @@ pub const TURN_EVENTS_MAX: usize = 256;
 /// Messages that wait to be sent to one agent; a slower agent is disconnected and comes back.
 /// More than three of the largest accepts.
 pub const LINK_OUTBOX_LEN: usize = 32 * 1024;
+/// Bytes of them, about; a slower agent is disconnected in the same way.
+pub const LINK_OUTBOX_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes that wait for all agents together, about; at this many the agents for which the most waits are disconnected, until a
+/// quarter is free.
+pub const LINKS_OUTBOX_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Events that wait to be sent to one session; a slower session is ended with `session.overloaded`.
 pub const SESSION_OUTBOX_LEN: usize = 256 * 1024;
 /// Bytes of them, about; a slower session is ended in the same way. Twice what one step of a snapshot tells of tasks with the
@@ -112,6 +127,9 @@ pub const FOLLOW_CHANGES_MAX: usize = 10_000;
 pub const OPERATOR_WATCHES_MAX: usize = 100;
 /// How often a watch of the cluster says that it is there. Less than [`PASSED_ON_IDLE_TIMEOUT`].
 pub const WATCH_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long nothing of such a watch may be read; then it is ended (`watch.expired`), and its place is free. There is something to
+/// read at each heartbeat.
+pub const WATCH_UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Rows of one page of a list unless it is asked for so many.
 pub const PAGE_LEN_DEFAULT: usize = 1_000;
 /// The same at most; who asks for more gets so many.

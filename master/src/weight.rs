@@ -7,12 +7,13 @@ use proffer_model::link::ToAgent;
 use proffer_model::operation::OperationResult;
 use proffer_model::resources::Amount;
 use proffer_model::session::{Answer, Event};
-use proffer_model::{Offer, Problem};
+use proffer_model::task::CheckKind;
+use proffer_model::{Command, Offer, Problem, TaskSpec};
 
 use crate::inbox::{Numbered, Watched};
 use crate::limits::{
-    SESSION_OUTBOX_BYTES_MAX, SESSIONS_OUTBOX_BYTES_MAX, WATCH_OUTBOX_BYTES_MAX,
-    WATCHES_OUTBOX_BYTES_MAX,
+    LINK_OUTBOX_BYTES_MAX, LINKS_OUTBOX_BYTES_MAX, SESSION_OUTBOX_BYTES_MAX,
+    SESSIONS_OUTBOX_BYTES_MAX, WATCH_OUTBOX_BYTES_MAX, WATCHES_OUTBOX_BYTES_MAX,
 };
 
 /// An entry of a small map or list besides its bytes.
@@ -28,13 +29,25 @@ pub(crate) trait Weighed {
     fn weight(&self) -> usize;
 }
 
-/// Bound by their number alone: an agent has room for so many tasks.
 impl Weighed for ToAgent {
-    const PEER_BYTES_MAX: usize = usize::MAX;
-    const ALL_BYTES_MAX: usize = usize::MAX;
+    const PEER_BYTES_MAX: usize = LINK_OUTBOX_BYTES_MAX;
+    const ALL_BYTES_MAX: usize = LINKS_OUTBOX_BYTES_MAX;
 
     fn weight(&self) -> usize {
-        size_of::<Self>()
+        let besides = match self {
+            Self::Launch { spec, .. } => of_spec(spec),
+            Self::LaunchGroup { tasks, .. } => tasks.iter().map(|(_, spec)| of_spec(spec)).sum(),
+            Self::UpdateTask { labels, .. } => labels.iter().flatten().map(of_pair).sum(),
+            Self::Message { data, .. } => data.len(),
+            Self::Volumes { volumes, .. } => volumes.len() * ENTRY,
+            Self::Refused(problem) => of_problem(problem),
+            Self::Welcome { .. }
+            | Self::Kill { .. }
+            | Self::Acknowledge { .. }
+            | Self::Heartbeat { .. }
+            | Self::ShutdownExecutor { .. } => 0,
+        };
+        size_of::<Self>() + besides
     }
 }
 
@@ -76,6 +89,41 @@ impl Weighed for Watched {
         };
         size_of::<Self>() + besides
     }
+}
+
+/// Its executor is shared with other tasks.
+fn of_spec(spec: &TaskSpec) -> usize {
+    let texts = |texts: &[String]| texts.iter().map(|text| ENTRY + text.len()).sum::<usize>();
+    let command = match &spec.command {
+        Command::Shell(line) => line.len(),
+        Command::Exec(words) | Command::Image(words) => texts(words),
+        Command::Named { program, arguments } => program.len() + texts(arguments),
+        Command::Data(data) => data.len(),
+    };
+    let environment = spec.environment.iter();
+    let environment =
+        environment.map(|(name, value)| 2 * ENTRY + name.len() + value.expose().len());
+    let checks = spec.checks.iter().map(|check| match &check.kind {
+        CheckKind::Http { path, .. } => path.len(),
+        CheckKind::Tcp { .. } => 0,
+        CheckKind::Command { shell } => shell.len(),
+    });
+    let fetch = spec.fetch.iter();
+    let fetch = fetch.map(|fetch| fetch.uri.len() + fetch.output.as_ref().map_or(0, String::len));
+    let labels = spec.labels.iter().map(of_pair);
+    let few = spec.checks.len() + spec.fetch.len() + spec.ports.len() + spec.volumes.len();
+    size_of::<TaskSpec>()
+        + command
+        + environment
+            .chain(checks)
+            .chain(fetch)
+            .chain(labels)
+            .sum::<usize>()
+        + few * 2 * ENTRY
+}
+
+fn of_pair((name, value): (&String, &String)) -> usize {
+    2 * ENTRY + name.len() + value.len()
 }
 
 fn of_answer(answer: &Answer) -> usize {
@@ -157,5 +205,45 @@ mod tests {
             })
         };
         assert_eq!(value(1_000).weight() - value(0).weight(), 1_000);
+    }
+
+    #[test]
+    fn what_an_agent_is_to_launch_counts_in_full_and_one_that_does_not_read_is_cut_off() {
+        let launch = |change: &dyn Fn(&mut TaskSpec)| {
+            let resources = proffer_model::Resources::new();
+            let command = Command::Shell(String::new());
+            let mut spec = TaskSpec::new("t".parse().expect("id"), command, resources);
+            change(&mut spec);
+            ToAgent::Launch {
+                epoch: proffer_model::Epoch(1),
+                framework: "f".parse().expect("id"),
+                incarnation: proffer_model::Incarnation(1),
+                spec: Box::new(spec),
+                payer: None,
+            }
+        };
+        let none = launch(&|_| {}).weight();
+        let text = "x".repeat(1_000_000);
+        let label = launch(&|spec| drop(spec.labels.insert("l".into(), text.clone())));
+        let command = launch(&|spec| spec.command = Command::Exec(vec![text.clone()]));
+        let secret = launch(&|spec| {
+            let value = proffer_model::Secret::new(text.clone());
+            spec.environment.insert("e".into(), value);
+        });
+        for launch in [&label, &command, &secret] {
+            assert!((1_000_000..1_000_500).contains(&(launch.weight() - none)));
+        }
+        let mut peers = crate::outbox::Peers::new();
+        let (outbox, _mail) = crate::outbox::outbox(1_000);
+        peers.open('a', outbox);
+        let mut sent = 0;
+        let durable = proffer_master_core::event::Seq(0);
+        while peers.flush(durable).is_empty() {
+            sent += label.weight();
+            assert!(sent < 2 * LINK_OUTBOX_BYTES_MAX, "it is cut off");
+            let after = proffer_master_core::effect::After::Nothing;
+            peers.send('a', label.clone(), after);
+        }
+        assert!(sent > LINK_OUTBOX_BYTES_MAX);
     }
 }

@@ -16,6 +16,7 @@ use proffer_proto::{
     decode_call, encode_answered, encode_event, encode_status, problem_of, status_of, v1,
 };
 use proffer_server::auth::{Action, Object, authorize};
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -24,6 +25,7 @@ use super::{Connection, decode_id, principal_of};
 use crate::inbox::{Ask, Inbox, SessionInput, overloaded};
 use crate::limits::{FIRST_MESSAGE_TIMEOUT, SESSION_CALLS_MAX, SESSION_OUTBOX_LEN, SESSIONS_MAX};
 use crate::outbox::outbox;
+use crate::waiting::Waiting;
 
 /// The service.
 #[derive(Debug)]
@@ -55,6 +57,9 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
     ) -> Result<Response<v1::CallResponse>, Status> {
         let principal = principal_of(&request)?;
         let asked = request.into_inner();
+        // Counted until it is answered.
+        let load = self.inbox.waiting().take(asked.encoded_len());
+        let _load = load.map_err(status_of)?;
         let framework: FrameworkId =
             decode_id(&asked.framework_id, "framework_id").map_err(status_of)?;
         let object = Object::Framework(Some(&framework));
@@ -97,6 +102,7 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
             principal,
             connection: connection.clone(),
             calls: Arc::new(Semaphore::new(SESSION_CALLS_MAX)),
+            waiting: self.inbox.waiting(),
             _place: place,
         };
         let opened = SessionInput::Opened { session, outbox };
@@ -122,6 +128,8 @@ struct Reader {
     connection: Connection,
     /// Bounds the calls of this session that wait for the core.
     calls: Arc<Semaphore>,
+    /// And their bytes.
+    waiting: Waiting,
     _place: OwnedSemaphorePermit,
 }
 
@@ -173,13 +181,26 @@ impl Reader {
     async fn pass_on(&self, call: v1::SessionCall) -> Option<()> {
         let permit = Arc::clone(&self.calls).acquire_owned().await.ok()?;
         let request = call.request_id;
-        let call = decode_call_of(self.epoch, call).and_then(|(_, call)| self.authorize(call));
-        let input = SessionInput::Called {
+        let (load, call) = match self.waiting.take(call.encoded_len()) {
+            Ok(load) => {
+                let call = decode_call_of(self.epoch, call);
+                (load, call.and_then(|(_, call)| self.authorize(call)))
+            }
+            Err(problem) => (None, Err(problem)),
+        };
+        let called = SessionInput::Called {
             session: self.session,
             principal: self.principal.clone(),
             request,
             call,
             permit,
+        };
+        let input = match load {
+            None => called,
+            Some(load) => SessionInput::Heavy {
+                load,
+                called: Box::new(called),
+            },
         };
         self.inbox.sessions.send(input).await.ok()
     }
@@ -215,4 +236,77 @@ fn overrun_at(epoch: Epoch, sent: u64) -> Problem {
         "subscribe again with resume of epoch {epoch} and the sequence that was acknowledged last, at most {sent}"
     );
     Problem::new(code::SESSION_OVERLOADED, message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use proffer_model::limits::MESSAGE_LEN_MAX;
+
+    use super::*;
+    use crate::inbox::{Numbered, lanes};
+    use crate::limits::SESSION_CALLS_BYTES_MAX;
+    use crate::tenure::Tenure;
+
+    fn message(len: usize) -> v1::SessionCall {
+        let message = v1::SendMessage {
+            agent_id: "a".into(),
+            executor_id: "e".into(),
+            data: vec![0; len],
+        };
+        v1::SessionCall {
+            request_id: 1,
+            epoch: None,
+            call: Some(v1::session_call::Call::SendMessage(message)),
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_are_bounded_by_their_bytes_and_those_beyond_are_told_when_to_try_again()
+     {
+        let (inbox, mut lanes) = lanes(Tenure::forever());
+        let service = SchedulerService::new(inbox.clone(), Epoch(1));
+        let (_outbox, mail) = outbox::<Numbered>(1);
+        let reader = Reader {
+            session: SessionId(1),
+            epoch: Epoch(1),
+            principal: "p".parse().expect("a name"),
+            connection: Connection::new(&mail, Tenure::forever()),
+            calls: Arc::new(Semaphore::new(SESSION_CALLS_MAX)),
+            waiting: inbox.waiting(),
+            _place: Arc::clone(&service.places)
+                .try_acquire_owned()
+                .expect("a place"),
+            inbox,
+        };
+        let large = MESSAGE_LEN_MAX - 1_024;
+        let fit = SESSION_CALLS_BYTES_MAX / large;
+        for len in std::iter::repeat_n(large, fit + 1).chain([1]) {
+            reader.pass_on(message(len)).await.expect("it leads");
+        }
+        lanes.top_up(true);
+        let mut refused = 0;
+        for input in std::mem::take(&mut lanes.turn.sessions) {
+            let input = match input {
+                SessionInput::Heavy { called, .. } => *called,
+                other => other,
+            };
+            let SessionInput::Called { call, .. } = input else {
+                panic!("{input:?}")
+            };
+            if let Err(problem) = call
+                && problem.is(code::SESSION_RATE_LIMITED)
+            {
+                assert!(problem.retry_after.is_some());
+                refused += 1;
+            }
+        }
+        assert_eq!(refused, 1, "and not the small one");
+        reader.pass_on(message(large)).await.expect("it leads");
+        lanes.top_up(true);
+        let again = lanes.turn.sessions.pop();
+        assert!(
+            matches!(again, Some(SessionInput::Heavy { .. })),
+            "room again"
+        );
+    }
 }
