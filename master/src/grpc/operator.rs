@@ -18,18 +18,20 @@ use tonic::{Request, Response, Status};
 use super::state::unexpected;
 use super::{decode_id, principal_of};
 use crate::inbox::{Ask, Inbox, not_leading, overloaded};
-use crate::limits::{BACKUPS_MAX, OPERATOR_WATCHES_MAX, PAGES_AT_ONCE_MAX};
+use crate::limits::{BACKUPS_MAX, OPERATOR_WATCHES_MAX, PAGES_AT_ONCE_MAX, WATCH_UNREAD_MAX};
 use crate::standing::{Side, Standing};
 use crate::tenure::Tenure;
 use crate::view::{Snapshot, View};
 use crate::writer::Copies;
 
+mod attended;
 mod backup;
 mod encode;
 mod lists;
 mod page;
 mod watch;
 
+use attended::Attended;
 use encode::{encode_explanation, encode_role};
 use page::{check_entries, decode_filter, decode_part, malformed};
 use watch::Watch;
@@ -246,7 +248,9 @@ impl v1::operator_server::Operator for OperatorService {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| status_of(overloaded("too many watches are open")))?;
         let watch = Watch::new(request.get_ref(), desk.clone(), place);
-        Ok(Response::new(watch.map_err(status_of)?.responses()))
+        let responses = watch.map_err(status_of)?.responses();
+        let attended = Attended::new(responses, WATCH_UNREAD_MAX);
+        Ok(Response::new(Box::pin(attended)))
     }
 
     type BackupStream = backup::Responses;

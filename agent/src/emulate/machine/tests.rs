@@ -173,6 +173,62 @@ fn a_task_starts_runs_and_finishes_when_its_time_is_over() {
 }
 
 #[test]
+fn a_group_starts_whole_and_a_task_with_an_executor_fails_and_says_why() {
+    let mut stage = Stage::new(for_two_seconds("0"));
+    stage.hello();
+    stage.welcome();
+    let spec = |id: &str, command| {
+        let resources = "cpus:1;mem:10".parse().unwrap();
+        TaskSpec::new(TaskId::new(id).unwrap(), command, resources)
+    };
+    let shell = || Command::Shell("serve".to_owned());
+    stage.hear(ToAgent::LaunchGroup {
+        epoch: EPOCH,
+        framework: framework(),
+        payer: None,
+        tasks: vec![
+            (Incarnation(1), spec("one", shell())),
+            (Incarnation(2), spec("two", shell())),
+        ],
+    });
+    let counts = stage.shared.counts.read(1);
+    assert_eq!(counts.tasks_started, 2);
+    stage.later(Duration::from_secs(2));
+    let finished = stage.states().into_iter();
+    let finished = finished.filter(|state| *state == TaskState::Finished);
+    assert_eq!(finished.count(), 2);
+    let executor = proffer_model::ExecutorSpec {
+        id: "e".parse().unwrap(),
+        resources: "cpus:0.1;mem:10".parse().unwrap(),
+        command: shell(),
+        environment: BTreeMap::new(),
+        user: None,
+        shutdown_grace: Duration::from_secs(1),
+        api: Default::default(),
+        info: Default::default(),
+        fetch: Vec::new(),
+    };
+    let task = TaskSpec {
+        executor: Some(Arc::new(executor)),
+        ..spec("three", Command::Data(Vec::new()))
+    };
+    stage.hear(v1_launch("three", task));
+    let said = stage.said().into_iter();
+    let ended: Vec<_> = said
+        .filter_map(|message| match message {
+            ToMaster::Updated { status, .. } if status.state.is_terminal() => Some(status),
+            _ => None,
+        })
+        .collect();
+    let [status] = ended.as_slice() else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(status.state, TaskState::Failed);
+    let why = "emulated agents run no executors";
+    assert!(status.message.contains(why), "{}", status.message);
+}
+
+#[test]
 fn a_task_whose_fate_it_is_fails_with_an_exit_code() {
     let mut stage = Stage::new(for_two_seconds("1"));
     stage.welcome();
