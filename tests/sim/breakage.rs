@@ -61,13 +61,15 @@ pub(super) enum Breakage {
     GroupSplitInExecutor,
     /// A new leader forgets which agents are gone.
     GoneForgotten,
+    /// A master marks an agent gone that is still to be drained.
+    GoneBeforeEmpty,
     /// An agent does not hear that it is gone.
     GoneUnheard,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 29] = [
+    pub(super) const ALL: [(Self, u64); 30] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -96,6 +98,7 @@ impl Breakage {
         (Self::OvertakenStateWritten, 10),
         (Self::GroupSplitInExecutor, 10),
         (Self::GoneForgotten, 10),
+        (Self::GoneBeforeEmpty, 10),
         (Self::GoneUnheard, 10),
     ];
 
@@ -167,7 +170,7 @@ impl Breakage {
                 master_kill: 60,
                 ..broken
             },
-            Self::GoneUnheard => Faults {
+            Self::GoneBeforeEmpty | Self::GoneUnheard => Faults {
                 has_operator: true,
                 gone: 10,
                 ..broken

@@ -316,6 +316,7 @@ impl World {
         let principal = self.network.connections[&connection].principal;
         let principal = Principal::new(principal).expect("a good name");
         let is_hurried = self.is_broken(Breakage::DeadlineHurried);
+        let ends_early = self.is_broken(Breakage::GoneBeforeEmpty);
         let asked = self.broken_state_call(asked);
         let Some(term) = self.term(n) else {
             return Ok(());
@@ -351,6 +352,15 @@ impl World {
                     },
                 }
             }
+            Asked::Operator(OperatorCall::DrainAgent {
+                agent,
+                marks_gone: true,
+                ..
+            }) if ends_early => Event::OperatorRequested {
+                request,
+                principal,
+                call: OperatorCall::MarkAgentGone { agent },
+            },
             Asked::Operator(call) => Event::OperatorRequested {
                 request,
                 principal,
