@@ -248,15 +248,7 @@ impl Registry {
                 agent,
                 description,
                 volumes_after,
-            } => {
-                let entry = self.agents.entry(agent.clone());
-                let entry = entry.or_insert_with(|| {
-                    let mut entry = AgentEntry::new(Arc::clone(description));
-                    entry.volumes.last = *volumes_after;
-                    entry
-                });
-                entry.description = Arc::clone(description);
-            }
+            } => self.admit_agent(agent, description, *volumes_after),
             Operation::MarkUnreachable {
                 agent,
                 since_wall_ms,
@@ -329,6 +321,21 @@ impl Registry {
     }
 
     /// A framework that is known already keeps its state.
+    fn admit_agent(
+        &mut self,
+        agent: &AgentId,
+        description: &Arc<AgentDescription>,
+        volumes_after: u64,
+    ) {
+        let entry = self.agents.entry(agent.clone());
+        let entry = entry.or_insert_with(|| {
+            let mut entry = AgentEntry::new(Arc::clone(description));
+            entry.volumes.last = volumes_after;
+            entry
+        });
+        entry.description = Arc::clone(description);
+    }
+
     fn admit_framework(
         &mut self,
         framework: &FrameworkId,

@@ -204,10 +204,7 @@ fn encode_record(operation: &Operation) -> v1::Record {
         Operation::MarkUnreachable {
             agent,
             since_wall_ms,
-        } => WireOperation::MarkUnreachable(v1::MarkUnreachable {
-            agent_id: agent.to_string(),
-            since_wall_ms: *since_wall_ms,
-        }),
+        } => encode_mark_unreachable(agent, *since_wall_ms),
         Operation::MarkReachable { agent } => {
             let agent_id = agent.to_string();
             WireOperation::MarkReachable(v1::MarkReachable { agent_id })
@@ -275,6 +272,13 @@ fn encode_admit_agent(
         agent_id: agent.to_string(),
         description: Some(encode_agent_description(description)),
         volumes_after,
+    })
+}
+
+fn encode_mark_unreachable(agent: &AgentId, since_wall_ms: u64) -> WireOperation {
+    WireOperation::MarkUnreachable(v1::MarkUnreachable {
+        agent_id: agent.to_string(),
+        since_wall_ms,
     })
 }
 
