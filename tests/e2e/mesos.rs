@@ -142,13 +142,17 @@ fn with_one_agent() -> Cluster {
     cluster.start_master();
     let link = cluster.masters(1);
     cluster.start_agent("agent", 0, &link);
+    has_an_agent(&cluster);
+    cluster
+}
+
+fn has_an_agent(cluster: &Cluster) {
     eventually("the agent is there", || {
         let output = cluster.run(&["agents", "-o", "json"]);
         String::from_utf8_lossy(&output.stdout)
             .contains("connected")
             .then_some(())
     });
-    cluster
 }
 
 fn lives_by_address(script: &str, arguments: &[&str]) {
@@ -210,6 +214,41 @@ fn an_executor_on_pymesos_runs_the_tasks_of_a_framework_on_pymesos() {
     client.stops(&cluster);
 }
 
+#[test]
+fn an_operator_on_pymesos_reads_of_an_agent_what_runs_there_and_prints() {
+    let mut cluster = Cluster::new();
+    cluster.start_master();
+    let (link, agent) = (cluster.masters(1), cluster.address(10));
+    let work_dir = cluster.path("agent").display().to_string();
+    cluster.start(
+        "agent",
+        &[
+            "agent",
+            "--master",
+            &link,
+            "--listen",
+            &agent,
+            "--resources",
+            "cpus:4;mem:4096",
+            "--work-dir",
+            &work_dir,
+            "--insecure-allow-unauthenticated",
+        ],
+    );
+    has_an_agent(&cluster);
+    let (address, token) = (cluster.address(0), token(&cluster));
+    let mut framework = Client::start(&cluster, "pymesos_framework.py", &[&address, &token]);
+    framework.launches();
+    let mut operator = Client::start(&cluster, "pymesos_agent.py", &[&agent]);
+    assert_eq!(operator.hears("container "), "long True");
+    assert_eq!(operator.hears("running "), "1.0 1.0");
+    assert_eq!(operator.hears("files "), "stderr stdout");
+    assert_eq!(operator.hears("read "), "6 llo");
+    assert_eq!(operator.hears("version "), "1.11.0");
+    framework.kills();
+    framework.stops(&cluster);
+}
+
 /// Three masters on a ZooKeeper, where Mesos's clients look for them.
 struct Stage {
     cluster: Cluster,
@@ -245,12 +284,7 @@ impl Stage {
         cluster.start_agent("agent", 0, &masters);
         let stage = Self { cluster, ensemble };
         stage.leader();
-        eventually("the agent is there", || {
-            let output = stage.cluster.run(&["agents", "-o", "json"]);
-            String::from_utf8_lossy(&output.stdout)
-                .contains("connected")
-                .then_some(())
-        });
+        has_an_agent(&stage.cluster);
         stage
     }
 

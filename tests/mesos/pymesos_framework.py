@@ -19,7 +19,7 @@ def say(*words):
 
 class Example(Scheduler):
     def __init__(self):
-        self.wanted = {"short": "sleep 0.5", "long": "sleep 1000"}
+        self.wanted = {"short": "sleep 0.5", "long": "echo hello && exec sleep 1000"}
 
     def registered(self, driver, framework_id, master_info):
         say("registered", framework_id["value"])

@@ -73,8 +73,10 @@ impl Pages {
         let shared = Arc::new(self);
         let mut router = Router::new()
             .route("/slave(1)/health", get(async || StatusCode::OK))
+            .route("/slave(1)/api/v1", any(call.clone()))
             .route("/api/v1", any(call.clone()))
-            .route("/slave(1)/api/v1", any(call));
+            // Any longer path is served by the nearest handler.
+            .route("/api/v1/{*rest}", any(call));
         for above in ["", "/slave(1)"] {
             for name in PAGES {
                 let answer = async move |State(pages): State<Arc<Self>>| page(pages, name).await;
