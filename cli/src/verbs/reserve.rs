@@ -292,7 +292,7 @@ fn given(resources: &Resources) -> Result<&Resources, Problem> {
 /// So many MiB, in thousandths.
 fn parse_size(text: &str) -> Result<u64, Problem> {
     match parse_milli(text)? {
-        0 => Err(Problem::new(code::FIELD_INVALID, "0 MiB are nothing")
+        0 => Err(Problem::new(code::FIELD_MISSING, "0 MiB are nothing")
             .hint("give more than 0 MiB, such as 64")),
         milli => Ok(milli),
     }
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn sizes_are_named_by_their_flags() {
         let problem = parse_size("0").unwrap_err();
-        assert!(problem.is(code::FIELD_INVALID) && !problem.hint.is_empty());
+        assert!(problem.is(code::FIELD_MISSING) && !problem.hint.is_empty());
         let all = Problem::new(code::VOLUME_INVALID, "the volume has 64").field("milli");
         assert_eq!(with_flag(all).field, "--by");
         let other = Problem::new(code::AGENT_UNKNOWN, "none").field("agent_id");

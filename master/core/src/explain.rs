@@ -83,10 +83,7 @@ impl Core {
         let one = |reason: &str, words: &str| (reason.to_owned(), words.to_owned());
         match obstacle {
             Why::AgentInactive => one("agent_state", "are not offered of"),
-            Why::Predicate(place) => {
-                let words = entry.predicates.get(*place).map(|of| failed(of, role));
-                (String::from("predicate"), words.unwrap_or_default())
-            }
+            Why::Predicate(place) => ("predicate".to_owned(), failing(entry, *place, role)),
             Why::TooSmall(name) if is_of_numbers(entry, name) => not_free(entry, name),
             Why::TooSmall(name) => (
                 format!("too_small_{name}"),
@@ -144,6 +141,11 @@ impl Core {
             Why::Turn => one("waiting", "fit, and will be offered in their turn"),
         }
     }
+}
+
+fn failing(entry: &DemandEntry, place: usize, role: &Role) -> String {
+    let predicate = entry.predicates.get(place);
+    predicate.map_or_else(String::new, |predicate| failed(predicate, role))
 }
 
 fn failed_predicate(

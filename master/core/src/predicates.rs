@@ -125,17 +125,27 @@ mod tests {
         "eng".parse().expect("a role")
     }
 
+    fn ssd() -> Predicate {
+        let value = AttributeValue::new("yes").expect("a value");
+        Predicate::Attribute("ssd".parse().expect("a name"), value)
+    }
+
+    fn host() -> Predicate {
+        Predicate::Host("h1".to_owned())
+    }
+
+    fn zone() -> Predicate {
+        Predicate::Zone("b".to_owned())
+    }
+
+    fn not(inner: Predicate) -> Predicate {
+        Predicate::Not(Box::new(inner))
+    }
+
     #[test]
     fn each_test_is_named() {
         let role = role();
-        let ssd = || {
-            let value = AttributeValue::new("yes").expect("a value");
-            Predicate::Attribute("ssd".parse().expect("a name"), value)
-        };
         let gpus = || "gpus".parse().expect("a name");
-        let not = |inner| Predicate::Not(Box::new(inner));
-        let zone = Predicate::Zone("b".to_owned());
-        let host = || Predicate::Host("h1".to_owned());
         for (predicate, test, words) in [
             (ssd(), "attribute", "do not have ssd:yes"),
             (host(), "host", "are not host h1"),
@@ -146,7 +156,7 @@ mod tests {
                 "have no resource gpus",
             ),
             (region("eu"), "region", "are not in region eu"),
-            (zone.clone(), "zone", "are not in zone b"),
+            (zone(), "zone", "are not in zone b"),
             (not(ssd()), "not", "have ssd:yes"),
             (not(host()), "not", "are host h1"),
             (
@@ -169,13 +179,25 @@ mod tests {
                 "not",
                 "have something reserved for role eng",
             ),
+        ] {
+            assert_eq!(
+                (test_of(&predicate), &*failed(&predicate, &role)),
+                (test, words)
+            );
+        }
+    }
+
+    #[test]
+    fn several_tests_in_one_are_named_together() {
+        let role = role();
+        for (predicate, test, words) in [
             (
-                Predicate::All(vec![Predicate::Reserved(None), not(zone.clone())]),
+                Predicate::All(vec![Predicate::Reserved(None), not(zone())]),
                 "all",
                 "are not (with something reserved for role eng and not in zone b)",
             ),
             (
-                Predicate::All(vec![region("eu"), not(zone)]),
+                Predicate::All(vec![region("eu"), not(zone())]),
                 "all",
                 "are not (in region eu and not in zone b)",
             ),
