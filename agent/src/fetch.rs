@@ -33,9 +33,12 @@ use proffer_model::{Fetch, FetchSource, Problem, code};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::limits::{FETCH_ANSWER_LEN_MAX, FETCH_LEN_MAX, FETCH_TIME_MAX, FETCHERS_MAX};
+use crate::limits::{
+    FETCH_ANSWER_LEN_MAX, FETCH_LEN_MAX, FETCH_LOOK_INTERVAL, FETCH_TIME_MAX, FETCH_WRITERS_WAIT,
+    FETCHERS_MAX,
+};
 use crate::oci::is_written_by_any;
 use cache::{Cache, Cached, Key};
 use child::{Answer, Download, Job, Origin, Place};
@@ -121,8 +124,6 @@ impl Fetcher {
             .source()
             .map_err(|problem| Failure::of(&problem.message))?;
         let owner = self.nobody.and(Some(owner));
-        // Kept until it is placed, so that nobody's tasks keep all others waiting.
-        let _share = self.shares.take(owner.map(|(uid, _)| uid)).await;
         let is_local = matches!(source, FetchSource::File(_));
         // A file of this host is there already, and may change.
         if !fetch.is_cached || is_local {
@@ -131,7 +132,7 @@ impl Fetcher {
             } else {
                 self.nobody
             };
-            let file = self.download(source, reader).await?;
+            let file = self.download(source, reader, owner).await?;
             return self.place(fetch, &file.file, dir, owner).await;
         }
         let key = Key {
@@ -141,7 +142,7 @@ impl Fetcher {
         };
         let cached = self
             .cache
-            .get(&key, || self.download(source, self.nobody))
+            .get(&key, || self.download(source, self.nobody, owner))
             .await?;
         let placed = self.place(fetch, &cached.file, dir, owner).await;
         // Another try asks the server again: what cannot be placed may be what it should not be.
@@ -155,7 +156,9 @@ impl Fetcher {
         &self,
         source: FetchSource<'_>,
         user: Option<Ids>,
+        owner: Option<Ids>,
     ) -> Result<Cached, Failure> {
+        let _share = self.shares.take(owner.map(|(uid, _)| uid)).await;
         let file = self
             .blank()
             .map_err(|error| Failure::of(&format!("what is fetched cannot be kept: {error}")))?;
@@ -171,7 +174,7 @@ impl Fetcher {
         let data = file.try_clone().map_err(Failure::io)?;
         let len = self.run(&job, user, data.into(), Stdio::null()).await?;
         Ok(Cached {
-            file: finished(file)?,
+            file: finished(file).await?,
             len,
         })
     }
@@ -183,6 +186,7 @@ impl Fetcher {
         dir: OwnedFd,
         owner: Option<Ids>,
     ) -> Result<(), Failure> {
+        let _share = self.shares.take(owner.map(|(uid, _)| uid)).await;
         // Opened anew: others read it at the same time, and none may write.
         let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let job = Job::Place(Place {
@@ -291,15 +295,19 @@ fn converse(socket: UnixStream, job: &Job) -> impl Future<Output = io::Result<Ve
 }
 
 /// The same file, which nobody can write any more: otherwise what is checked could be changed before it is used, by something
-/// that outlived its download.
-fn finished(file: File) -> Result<File, Failure> {
+/// that outlived its download. What this agent starts meanwhile has a handle of it too, until it has become its program.
+async fn finished(file: File) -> Result<File, Failure> {
     let readable = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let readable = readable.map_err(Failure::io)?;
     drop(file);
-    match is_written_by_any(&readable) {
-        Ok(true) => Err(Failure::of("what has fetched it still writes it")),
-        // Not every file system can say so, and who has written it has ended and could start nothing.
-        Ok(false) | Err(_) => Ok(readable),
+    let end = Instant::now() + FETCH_WRITERS_WAIT;
+    loop {
+        match is_written_by_any(&readable) {
+            Ok(true) if Instant::now() < end => sleep(FETCH_LOOK_INTERVAL).await,
+            Ok(true) => return Err(Failure::of("what has fetched it still writes it")),
+            // Not every file system can say so, and who has written it has ended and could start nothing.
+            Ok(false) | Err(_) => return Ok(readable),
+        }
     }
 }
 

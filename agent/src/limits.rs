@@ -169,6 +169,10 @@ pub const FETCHES_OF_USER_MAX: usize = 12;
 /// How long a child may take to download one thing, or to put it into its sandbox; then its task has failed. The wait for a child
 /// is not in it.
 pub const FETCH_TIME_MAX: Duration = Duration::from_secs(1_800);
+/// How long something else may have open for writing what was downloaded; then its task has failed.
+pub const FETCH_WRITERS_WAIT: Duration = Duration::from_secs(2);
+/// How often it is looked whether anything has.
+pub const FETCH_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Bytes of one thing that is fetched; a larger one is refused. As for each of the following limits.
 pub const FETCH_LEN_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes of what is in one archive.

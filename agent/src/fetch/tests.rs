@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tar::{Builder, EntryType, Header};
@@ -12,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::archive::{self, Room};
 use super::download::{Target, connect_to};
+use super::finished;
 use super::place::{Form, form_of};
 use crate::image::tree::Tree;
 use crate::limits::FETCH_TAR_REST_LEN_MAX;
@@ -307,4 +311,40 @@ fn a_zip_archive_with_too_many_files_is_refused_before_they_are_read() {
     assert!(refused.contains("more than 10 files"), "{refused}");
     let damaged = unpack(11).unwrap_err();
     assert!(damaged.contains("damaged"), "{damaged}");
+}
+
+#[tokio::test]
+async fn a_download_is_good_though_the_agent_starts_other_things_when_it_ends() {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let starters: Vec<_> = (0..2)
+        .map(|_| {
+            let is_over = Arc::clone(&is_over);
+            std::thread::spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    Command::new("/bin/true").status().unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut refused = Vec::new();
+    for _ in 0..300 {
+        let file = tempfile::tempfile().unwrap();
+        refused.extend(finished(file).await.err());
+    }
+    is_over.store(true, Ordering::Relaxed);
+    starters.into_iter().for_each(|one| one.join().unwrap());
+    assert!(refused.is_empty(), "{} of 300", refused.len());
+
+    // The same for certain: somebody has it when it is first looked at, and soon no more.
+    let file = tempfile::tempfile().unwrap();
+    let held = file.try_clone().unwrap();
+    let finish = finished(file);
+    tokio::pin!(finish);
+    assert!(futures::poll!(finish.as_mut()).is_pending());
+    drop(held);
+    finish.await.unwrap();
+    let file = tempfile::tempfile().unwrap();
+    let _held = file.try_clone().unwrap();
+    let why = finished(file).await.unwrap_err().why;
+    assert!(why.contains("still writes it"), "{why}");
 }

@@ -328,6 +328,27 @@ async fn what_many_ask_for_at_once_and_may_be_kept_is_downloaded_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_what_another_downloads_keeps_nobody_from_other_things() {
+    let (mut bench, server) = (Bench::started().await, Server::start().await);
+    let fetch = Fetch {
+        is_cached: true,
+        ..Fetch::new(&server.stuck())
+    };
+    // More than may be fetched at once for one user.
+    for n in 1..=20 {
+        let mut spec = with("true", vec![fetch.clone()]);
+        spec.id = format!("stuck{n}").parse().unwrap();
+        bench.launch(n, spec).await;
+    }
+    timeout(PATIENCE, server.begun.notified()).await.unwrap();
+    let plain = Fetch::new(&server.put("/plain", b"plain"));
+    let spec = with("test $(cat plain) = plain", vec![plain]);
+    let end = ends(&mut bench, 21, spec).await;
+    assert_eq!(end.state, TaskState::Finished, "{}", end.message);
+    assert_eq!((end.task.as_str(), server.asked()), ("t", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kill_ends_what_is_on_its_way() {
     let (mut bench, server) = (Bench::started().await, Server::start().await);
     let fetch = vec![Fetch::new(&server.stuck())];
