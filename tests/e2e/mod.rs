@@ -14,6 +14,7 @@ mod mesos;
 mod mesos_tasks;
 mod operators;
 mod python;
+mod revocable;
 mod roles;
 mod rolling;
 mod scheduler;
