@@ -16,15 +16,15 @@ fn start_agent(cluster: &mut Cluster, resources: &str) {
 
 /// How many processors an offer has: of the ordinary ones, and of those that may be taken back.
 fn cpus(offer: &Value) -> (f64, f64) {
-    let all = offer["resources"].as_array().expect("resources").iter();
-    let all = all.filter(|resource| resource["name"] == "cpus");
-    all.fold((0.0, 0.0), |(ordinary, revocable), resource| {
-        let value = resource["scalar"]["value"].as_f64().expect("a number");
-        match resource.get("revocable") {
-            Some(_) => (ordinary, revocable + value),
-            None => (ordinary + value, revocable),
-        }
-    })
+    let all = offer["resources"].as_array().expect("resources");
+    let of = |is_revocable: bool| {
+        let mut all = all.iter().filter(|resource| resource["name"] == "cpus");
+        let found = all.find(|resource| resource.get("revocable").is_some() == is_revocable);
+        found.map_or(0.0, |found| {
+            found["scalar"]["value"].as_f64().expect("a number")
+        })
+    };
+    (of(false), of(true))
 }
 
 #[test]
