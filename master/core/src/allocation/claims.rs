@@ -144,6 +144,10 @@ pub(super) struct Entry {
     pub(super) together: Vec<BTreeMap<Together, u32>>,
     /// Since when it has wanted what nothing was there for.
     pub(super) waiting_since: Option<u64>,
+    /// Where it stands among those that are due for an agent to be kept: by when, and by which share.
+    pub(super) queued: Option<(u64, u64)>,
+    /// How often no agent was found to be kept for it, one time after the other.
+    pub(super) fruitless: u32,
 }
 
 /// What agents have the same of.
@@ -200,6 +204,8 @@ impl Entry {
             placed: BTreeMap::new(),
             together: vec![BTreeMap::new(); demand.at_most.len()],
             waiting_since: None,
+            queued: None,
+            fruitless: 0,
             earmark: NONE,
         };
         entry.compile(names);

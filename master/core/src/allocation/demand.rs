@@ -179,10 +179,12 @@ impl Allocator {
                     before.stamp,
                 );
                 let (earmark, waiting) = (before.earmark, before.waiting_since);
+                fresh.queued = before.queued;
                 fresh.offered = offered;
                 fresh.stamp = stamp;
                 if is_same {
                     (fresh.earmark, fresh.waiting_since) = (earmark, waiting);
+                    fresh.fruitless = before.fruitless;
                 } else {
                     self.stop_waiting(old);
                     fresh.stamp = self.next_stamp();
@@ -217,6 +219,7 @@ impl Allocator {
 
     fn remove_entry(&mut self, entry: u32) {
         self.stop_waiting(entry);
+        self.leave_queue(entry);
         let Some(gone) = self.entries[entry as usize].take() else {
             return;
         };

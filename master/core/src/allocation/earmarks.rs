@@ -7,7 +7,8 @@ use super::Allocator;
 use super::agents::{Agent, Known};
 use super::amounts::Amounts;
 use super::limits::{
-    EARMARK_LASTS, EARMARK_LOOK_STEPS, EARMARK_LOOKS_AT_ONCE_NS, EARMARK_STEP_NS, EARMARKED_ONE_IN,
+    EARMARK_DOUBLINGS_MAX, EARMARK_LASTS, EARMARK_LOOK_STEPS, EARMARK_LOOKS_AT_ONCE_NS,
+    EARMARK_STEP_NS, EARMARKED_ONE_IN,
 };
 use super::tree::{NONE, Order};
 
@@ -22,6 +23,15 @@ pub(super) struct Choosing {
     least: Option<(u64, u32)>,
     /// What it has cost.
     steps: u32,
+}
+
+/// What comes of it.
+enum Choice {
+    Agent(u32),
+    /// Enough are kept already, or quotas leave nothing.
+    NotNow,
+    /// It would fit on none that may be kept for it.
+    Nowhere,
 }
 
 impl Choosing {
@@ -44,7 +54,10 @@ impl Allocator {
         };
         if entry.waiting_since.is_none() && entry.earmark == NONE && entry.wanted() > 0 {
             entry.waiting_since = Some(now);
-            self.wait_until(now.saturating_add(after), number);
+            // One that stands there since it waited before is looked at in time.
+            if entry.queued.is_none() {
+                self.wait_until(now.saturating_add(after), number);
+            }
         }
     }
 
@@ -52,7 +65,19 @@ impl Allocator {
     fn wait_until(&mut self, due: u64, number: u32) {
         let need = self.entry(number).need.as_ref();
         let share = need.map_or(0, |need| self.tree.share_of(&need.plain));
-        self.waiting.insert((due, Reverse(share), number));
+        self.leave_queue(number);
+        if let Some(entry) = self.entry_mut(number) {
+            entry.queued = Some((due, share));
+            self.waiting.insert((due, Reverse(share), number));
+        }
+    }
+
+    /// An entry is due for nothing any more.
+    pub(super) fn leave_queue(&mut self, number: u32) {
+        let queued = self.entry_mut(number).and_then(|entry| entry.queued.take());
+        if let Some((due, share)) = queued {
+            self.waiting.remove(&(due, Reverse(share), number));
+        }
     }
 
     /// An entry waits no more: it has got something, or asks for something else, or is gone.
@@ -77,6 +102,12 @@ impl Allocator {
             entry.earmark = NONE;
         }
         self.touch_agent(agent);
+    }
+
+    /// How many entries stand among those that are due for an agent to be kept.
+    #[cfg(test)]
+    pub(super) fn waiting_len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// When there is an agent to be chosen next.
@@ -114,10 +145,11 @@ impl Allocator {
             let waits_until = since.map(|since| since.saturating_add(after));
             let Some(since) = since.filter(|_| waits_until <= Some(self.now)) else {
                 self.steps = self.steps.saturating_add(1);
-                self.waiting.remove(&due);
-                if let Some(until) = waits_until {
+                match waits_until {
                     // It got something meanwhile, and waits anew.
-                    self.wait_until(until, number);
+                    Some(until) => self.wait_until(until, number),
+                    None if self.is_due(number) => self.leave_queue(number),
+                    None => {}
                 }
                 continue;
             };
@@ -125,10 +157,10 @@ impl Allocator {
                 return false;
             };
             self.steps = self.steps.saturating_add(1);
-            self.waiting.remove(&due);
             match chosen {
-                Some(agent) => self.earmark(agent, number),
-                None => self.wait_until(self.now.saturating_add(after.max(1)), number),
+                Choice::Agent(agent) => self.earmark(agent, number),
+                Choice::NotNow => self.wait_until(self.now.saturating_add(after.max(1)), number),
+                Choice::Nowhere => self.wait_longer(number),
             }
         }
         true
@@ -138,12 +170,18 @@ impl Allocator {
         u64::try_from(self.options.earmark_after.as_nanos()).unwrap_or(u64::MAX)
     }
 
+    fn is_due(&self, number: u32) -> bool {
+        let queued = self.entry(number).queued;
+        queued.is_some_and(|(due, _)| due <= self.now)
+    }
+
     /// Since when an entry whose time has come waits for an agent; none: no more.
     fn waits_since(&mut self, number: u32) -> Option<u64> {
         let entry = self.entries.get(number as usize)?.as_ref()?;
         if entry.earmark != NONE {
             // It was kept so long for nothing; perhaps another agent is better.
             self.end_earmark(entry.earmark);
+            self.leave_queue(number);
             self.wait(number);
             return None;
         }
@@ -157,10 +195,23 @@ impl Allocator {
         since
     }
 
+    /// Each time that there is no agent for an entry it waits twice as long, so that what fits nowhere is not looked for all
+    /// the time.
+    fn wait_longer(&mut self, number: u32) {
+        let after = self.earmark_after().max(1);
+        let Some(entry) = self.entry_mut(number) else {
+            return;
+        };
+        entry.fruitless = entry.fruitless.saturating_add(1);
+        let times = 1 << entry.fruitless.min(EARMARK_DOUBLINGS_MAX);
+        self.wait_until(self.now.saturating_add(after.saturating_mul(times)), number);
+    }
+
     fn earmark(&mut self, agent: u32, number: u32) {
         self.agents.get_mut(agent).earmark = number;
         if let Some(entry) = self.entry_mut(number) {
             entry.earmark = agent;
+            entry.fruitless = 0;
         }
         self.earmarked += 1;
         let after = self.earmark_after();
@@ -172,12 +223,16 @@ impl Allocator {
     }
 
     /// The agent that lacks the least of what one instance needs, of those that have enough when they are empty, or that there
-    /// is none to keep; none: the steps are used up before that is known, and the look is gone on with.
-    fn choose_agent(&mut self, number: u32, since: u64, steps_max: u32) -> Option<Option<u32>> {
+    /// is none; none: the steps are used up before that is known, and the look is gone on with.
+    fn choose_agent(&mut self, number: u32, since: u64, steps_max: u32) -> Option<Choice> {
         let begun = self.choosing.take();
         let most = (self.agents.len() / EARMARKED_ONE_IN).max(1);
         if self.earmarked >= most || !self.may_have_one(number) {
-            return Some(None);
+            return Some(Choice::NotNow);
+        }
+        let need = self.entry(number).need.as_ref();
+        if !need.is_some_and(|need| self.largest.contains(&need.plain)) {
+            return Some(Choice::Nowhere);
         }
         let of = (number, since);
         let mut look = begun
@@ -205,8 +260,12 @@ impl Allocator {
             self.count_choosing(std::mem::take(&mut look.steps));
             let chosen = look.least.map(|(_, agent)| agent);
             // Agents go, and are kept for others, while it lasts; then it begins again.
-            if chosen.is_none_or(|agent| self.lack_on(agent, number).is_some()) {
-                return Some(chosen);
+            match chosen {
+                None => return Some(Choice::Nowhere),
+                Some(agent) if self.lack_on(agent, number).is_some() => {
+                    return Some(Choice::Agent(agent));
+                }
+                Some(_) => {}
             }
             look = Choosing::new(of);
         }
@@ -250,7 +309,9 @@ impl Allocator {
                     1,
                 )
                 .is_some()
-            && entry.failed_predicate(&known.description, &claim.role).is_none()
+            && entry
+                .failed_predicate(&known.description, &claim.role)
+                .is_none()
             && entry.allowance(agent, &known.description).0 > 0
             && !found
                 .exclusions

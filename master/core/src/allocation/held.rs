@@ -137,6 +137,7 @@ impl Allocator {
         }
         let all = total.all(&mut self.names);
         let reserved = bundle::reserved_of(resources, &mut self.names);
+        self.largest.grow_to(&all);
         let Some(known) = self.agents.get_mut(agent).known.as_mut() else {
             return;
         };

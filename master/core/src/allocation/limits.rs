@@ -17,6 +17,8 @@ pub(super) const EARMARK_LASTS: u64 = 10;
 pub(super) const FAR_LOOK_STEPS: u32 = 2;
 /// To find out whether something would fit on an agent if it were empty costs as much as so many looks.
 pub(super) const EARMARK_LOOK_STEPS: u32 = 2;
+/// An entry for which no agent is found waits twice as long for the next look, so often at most: for half an hour.
+pub(super) const EARMARK_DOUBLINGS_MAX: u32 = 6;
 /// Between looks for agents to keep, so much time passes for each look at one: ten times what it takes, so that a tenth of a
 /// core goes into them at most.
 pub(super) const EARMARK_STEP_NS: u64 = 5_000;

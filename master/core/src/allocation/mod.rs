@@ -120,6 +120,8 @@ pub struct Allocator {
     waiting: BTreeSet<(u64, Reverse<u64>, u32)>,
     earmarked: usize,
     choosing: Option<Choosing>,
+    /// The most of each name that an agent has had.
+    largest: Amounts,
     /// When all looks for agents to keep that there were have had their time.
     chosen_until: u64,
     work: Option<Work>,
@@ -188,6 +190,7 @@ impl Allocator {
             waiting: BTreeSet::new(),
             earmarked: 0,
             choosing: None,
+            largest: Amounts::default(),
             chosen_until: 0,
             work: None,
             tried: Vec::new(),

@@ -507,6 +507,22 @@ impl Tree {
         if takes_part { key } else { Key::ABSENT }
     }
 
+    /// Whether claims at and beneath a role may be served in an order: in that of guarantees, while one here or above is not
+    /// met.
+    pub(super) fn is_served(&self, role: u32, order: Order) -> bool {
+        let mut node = role;
+        while order == Order::Guaranteed && node != ROOT {
+            let found = self.node(node);
+            if let Kind::Role(state) = &found.kind
+                && !self.is_served_first(found.parent, state)
+            {
+                return false;
+            }
+            node = found.parent;
+        }
+        true
+    }
+
     /// Whether claims beneath a role may be under a guarantee that is not met.
     fn is_served_first(&self, parent: u32, state: &RoleState) -> bool {
         let is_covered = self.state(parent).is_some_and(|above| above.is_covered);

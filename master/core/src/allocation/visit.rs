@@ -25,6 +25,13 @@ enum Look {
     NotInRun,
 }
 
+/// Who might take any of what is free on an agent.
+enum Takers {
+    All,
+    /// Claims at and beneath these roles, for which it is reserved.
+    Beneath(Vec<u32>),
+}
+
 /// How much of what is neither reserved nor revocable a claim may have more.
 #[derive(Clone, Debug)]
 pub(super) struct Cap {
@@ -61,25 +68,24 @@ impl Allocator {
         if self.live.is_within(&found.shut) {
             return;
         }
-        let mut back = Vec::new();
-        if !found.is_common {
-            // What stood in the way of others' ordinary resources does not stand in the way of their reservations.
-            back = std::mem::take(&mut self.parked_in_run);
-        }
-        self.parked
-            .take_without(&self.agents.get(agent).shut, &mut back);
+        let mut takers = self.takers(agent, order);
+        let back = self.parked_takers(agent, &takers);
         let mut next = next.filter(|_| back.is_empty());
+        self.steps = self
+            .steps
+            .saturating_add(u32::try_from(back.len()).unwrap_or(u32::MAX));
         for claim in back {
             self.unpark(claim);
         }
         let mut tried = std::mem::take(&mut self.tried);
         let mut granted = std::mem::take(&mut self.served);
         let mut hidden = Vec::new();
-        while let Some(claim) = self.next_for(work, agent, &mut next, order) {
+        while let Some(claim) = self.next_of(work, &takers, next.take(), order) {
             self.steps = self.steps.saturating_add(1);
             match self.look(claim, agent, order) {
                 Look::Granted => {
                     granted.push(claim);
+                    takers = self.takers(agent, order);
                     if self.agents.get(agent).free.is_empty() {
                         break;
                     }
@@ -116,22 +122,14 @@ impl Allocator {
         (self.tried, self.served) = (tried, granted);
     }
 
-    /// The claim that is next to take of what is free on an agent, of those that might take any of it; `next` is the first
-    /// of all, when it is known.
-    fn next_for(
-        &self,
-        work: &Work,
-        agent: u32,
-        next: &mut Option<u32>,
-        order: Order,
-    ) -> Option<u32> {
-        let next = next.take();
+    /// Who might take any of what is free on an agent.
+    fn takers(&self, agent: u32, order: Order) -> Takers {
         let found = self.agents.get(agent);
         if found.free.is_empty() {
-            return None;
+            return Takers::Beneath(Vec::new());
         }
         if self.is_for_all(found) {
-            return next.or_else(|| self.next_any(work, order));
+            return Takers::All;
         }
         let special = found.free.extra.special().map(|(kind, _)| kind);
         let is_taken = |kind: &&ResourceKind| {
@@ -141,17 +139,59 @@ impl Allocator {
         let mut roles: Vec<u32> = Vec::new();
         for kind in special.filter(is_taken) {
             match kind.reserved_to() {
-                None => return next.or_else(|| self.next_any(work, order)),
+                None => return Takers::All,
                 Some(role) => roles.extend(self.tree.find(role)),
             }
         }
         roles.sort_unstable();
         roles.dedup();
-        if work.few.is_some() {
-            return next
-                .or_else(|| self.next_any(work, order))
-                .filter(|_| !roles.is_empty());
+        roles.retain(|role| self.tree.is_served(*role, order));
+        Takers::Beneath(roles)
+    }
+
+    /// Of the claims that were left out, those that take part again on an agent.
+    fn parked_takers(&mut self, agent: u32, takers: &Takers) -> Vec<u32> {
+        let found = self.agents.get(agent);
+        let mut back = Vec::new();
+        let Takers::Beneath(roles) = takers else {
+            if !found.is_common {
+                // What stood in the way of others' ordinary resources does not stand in the way of their reservations.
+                back = std::mem::take(&mut self.parked_in_run);
+            }
+            self.parked.take_without(&found.shut, &mut back);
+            return back;
+        };
+        if roles.is_empty() || (self.parked.is_empty() && self.parked_in_run.is_empty()) {
+            return back;
         }
+        let mut theirs: Vec<u32> = roles
+            .iter()
+            .flat_map(|role| self.tree.claims_beneath(*role))
+            .collect();
+        theirs.sort_unstable();
+        let is_back = |claim: &u32| self.parked.has(*claim) && !found.shut.has(*claim);
+        back.extend(theirs.iter().copied().filter(is_back));
+        self.parked_in_run.retain(|claim| {
+            let is_theirs = theirs.binary_search(claim).is_ok();
+            back.extend(is_theirs.then_some(*claim));
+            !is_theirs
+        });
+        back
+    }
+
+    /// The claim that is next, of those that might take something; `next` is the first of all, when it is known.
+    fn next_of(
+        &self,
+        work: &Work,
+        takers: &Takers,
+        next: Option<u32>,
+        order: Order,
+    ) -> Option<u32> {
+        let roles = match takers {
+            Takers::Beneath(roles) if work.few.is_none() => roles,
+            Takers::Beneath(roles) if roles.is_empty() => return None,
+            Takers::Beneath(_) | Takers::All => return next.or_else(|| self.next_any(work, order)),
+        };
         let firsts = roles
             .iter()
             .filter_map(|role| self.tree.first_beneath(*role, order));
