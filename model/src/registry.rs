@@ -320,7 +320,6 @@ impl Registry {
         }
     }
 
-    /// A framework that is known already keeps its state.
     fn admit_agent(
         &mut self,
         agent: &AgentId,
@@ -336,6 +335,7 @@ impl Registry {
         entry.description = Arc::clone(description);
     }
 
+    /// A framework that is known already keeps its state.
     fn admit_framework(
         &mut self,
         framework: &FrameworkId,

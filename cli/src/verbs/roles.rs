@@ -90,7 +90,8 @@ pub(crate) struct SetArgs {
     /// The most that they may hold together, such as cpus:20; what is not named is not bounded; none: nothing is.
     #[arg(long, value_name = "AMOUNTS", group = "quota", value_parser = parse_limit)]
     limit: Option<Limits>,
-    /// Set it although more is guaranteed than the cluster has, or the role holds more than the limit already.
+    /// Set it although more is guaranteed than the cluster has, the role holds more than the limit already, or some agents
+    /// have what it names as ranges or a set.
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -192,10 +192,12 @@ impl Core {
 
     fn register(&mut self, link: LinkId, hello: Hello, is_welcomed: bool) {
         let number = hello.number;
-        // One that comes with an id may have files of volumes that nobody knows of any more.
+        // One that comes with an id that is not known any more may have files of volumes that nobody knows of. Of others it is
+        // not said: older masters cannot read it.
+        let is_known = |id| self.registry.agents.contains_key(id);
         let volumes_after = match &hello.agent {
-            Some(_) => self.agents.volumes_after.max(self.epoch.0 << 32),
-            None => 0,
+            Some(id) if !is_known(id) => self.agents.volumes_after.max(self.epoch.0 << 32),
+            _ => 0,
         };
         let agent = hello.agent.unwrap_or_else(|| self.fresh_agent_id());
         let was_unreachable = self.admit_agent(&agent, hello.description, volumes_after);

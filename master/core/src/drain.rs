@@ -71,7 +71,8 @@ impl Core {
         }
         let is_the_same = before.is_some_and(|drain| {
             let has_none = drain.deadline.is_none() && deadline.is_none();
-            (is_drained && !is_used) || (has_none && drain.marks_gone == marks_gone)
+            let is_under_way = !is_drained && has_none && drain.marks_gone == marks_gone;
+            (is_drained && !is_used) || is_under_way
         });
         if is_the_same {
             return Ok(());

@@ -135,7 +135,7 @@ impl Core {
         is_forced: bool,
         of_role: OfRole,
     ) -> Result<(), Problem> {
-        self.check_scalars(changed, of_role)?;
+        self.check_scalars(changed, is_forced, of_role)?;
         let proposed = Proposed {
             standing: &self.registry.quotas,
             changed,
@@ -161,10 +161,12 @@ impl Core {
         }
     }
 
-    /// Quotas are of scalars: how many numbers or items a role holds is counted by nobody.
+    /// Quotas are of scalars: how many numbers or items a role holds is counted by nobody. Forced, what is a scalar somewhere may
+    /// be something else on single agents, where it is not bounded.
     fn check_scalars(
         &self,
         changed: &BTreeMap<Role, Quota>,
+        is_forced: bool,
         of_role: OfRole,
     ) -> Result<(), Problem> {
         let mut named: BTreeMap<&ResourceName, (&Role, &str)> = BTreeMap::new();
@@ -176,18 +178,22 @@ impl Core {
                 named.entry(name).or_insert((role, side));
             }
         }
-        let refused = |name: &ResourceName, found: &str| {
+        let refused = |name: &ResourceName, found: &str, hint: &str| {
             let Some((role, side)) = named.get(name) else {
                 return Ok(());
             };
             let problem = Problem::new(code::QUOTA_INVALID, format!("{name} {found}"))
                 .field(format!("quota.{side}.{name}"))
-                .hint("name scalars such as cpus, mem, disk and gpus: quotas bound nothing else");
+                .hint(hint);
             Err(of_role(role, problem))
         };
         // Of these it is known without any agent.
         if let Some(name) = named.keys().find(|name| name.as_str() == "ports") {
-            refused(name, "are numbers")?;
+            let hint = "name scalars such as cpus, mem, disk and gpus: quotas bound nothing else";
+            refused(name, "are numbers", hint)?;
+        }
+        if is_forced {
+            return Ok(());
         }
         for (id, agent) in &self.agents.by_id {
             let ordinary = agent.total.ordinary();
@@ -199,7 +205,8 @@ impl Core {
                     Amount::Set(_) => "a set",
                     Amount::Scalar(_) | Amount::Whole(_) => continue,
                 };
-                refused(name, &format!("are {form} on agent {id}"))?;
+                let hint = "name scalars: quotas bound nothing else; or force it (--force), to bound it where it is one";
+                refused(name, &format!("are {form} on agent {id}"), hint)?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Registering, coming back, being refused, settling.
 
 use proffer_model::link::{Hello, ToAgent, ToMaster};
+use proffer_model::registry::Operation as Change;
 use proffer_model::session::{Call, Event as Told};
 use proffer_model::{AgentId, ClusterId, Epoch, Incarnation, Reason, TaskState, code};
 
@@ -26,6 +27,28 @@ fn a_new_agent_is_durable_before_it_is_welcome_or_offered_from() {
     world.write();
     world.pass_ms(20);
     assert_eq!(world.offers(session).len(), 1);
+}
+
+/// Masters of the first schema know no numbers of volumes in it.
+#[test]
+fn what_is_written_of_a_known_agent_that_has_changed_is_read_by_older_masters_too() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4");
+    let agent = world.welcomed(link);
+    world = World::term(2, world.core.registry().clone());
+    world.returns(&agent, "a", "cpus:8", Vec::new());
+    let stranger = AgentId::new("stranger").expect("an id");
+    world.returns(&stranger, "b", "cpus:8", Vec::new());
+    let admitted = world.changes.iter().filter_map(|change| match change {
+        Change::AdmitAgent {
+            agent,
+            volumes_after,
+            ..
+        } => Some((agent, *volumes_after)),
+        _ => None,
+    });
+    let admitted: Vec<_> = admitted.collect();
+    assert_eq!(admitted, [(&agent, 0), (&stranger, 2 << 32)]);
 }
 
 #[test]

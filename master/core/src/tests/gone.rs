@@ -241,12 +241,11 @@ fn a_drain_that_marks_gone_does_so_when_nothing_is_left() {
     assert!(world.refused(link).is(code::AGENT_GONE));
 }
 
-#[test]
-fn a_drained_agent_on_which_something_runs_after_all_is_emptied_before_it_is_gone() {
+/// A leader of a store of before: the agent was drained then, and had been taken back since, with what runs there.
+fn restored() -> (World, SessionId, Stage) {
     let mut before = stage();
     before.ask(drain).expect("drained");
     let mut registry = before.world.core.registry().clone();
-    // A store of before: the agent was drained then, and had been taken back since.
     if let Some(entry) = registry.agents.get_mut(&before.agent)
         && let Some(drain) = &mut entry.drain
     {
@@ -254,18 +253,23 @@ fn a_drained_agent_on_which_something_runs_after_all_is_emptied_before_it_is_gon
     }
     let mut world = World::term(2_000, registry);
     let session = world.resubscribe(&before.framework);
+    (world, session, before)
+}
+
+/// The agent is back with the task, which runs.
+fn comes_back(world: &mut World, before: &Stage) -> LinkId {
+    let (spec, running) = (spec("one", "cpus:1;mem:100"), before.running);
+    let task = reported(&before.framework, spec, running, 1, TaskState::Running);
+    world.returns(&before.agent, "a", "cpus:4;mem:4000;disk:100", vec![task])
+}
+
+#[test]
+fn a_drained_agent_on_which_something_runs_after_all_is_emptied_before_it_is_gone() {
+    let (mut world, session, before) = restored();
     let drain = drain_away(before.agent.clone());
     let problem = world.operator(drain.clone()).expect_err("not back yet");
     assert!(problem.is(code::AGENT_AWAY) && !problem.hint.is_empty());
-    let spec = spec("one", "cpus:1;mem:100");
-    let task = reported(
-        &before.framework,
-        spec,
-        before.running,
-        1,
-        TaskState::Running,
-    );
-    let link = world.returns(&before.agent, "a", "cpus:4;mem:4000;disk:100", vec![task]);
+    let link = comes_back(&mut world, &before);
     world.operator(drain).expect("drained again");
     assert!(world.core.registry().agents.contains_key(&before.agent));
     let statuses = world.statuses(session);
@@ -274,6 +278,29 @@ fn a_drained_agent_on_which_something_runs_after_all_is_emptied_before_it_is_gon
     world.updates(link, &before.framework, ended);
     world.acknowledge_all(session);
     assert!(world.core.registry().gone.contains_key(&before.agent));
+}
+
+#[test]
+fn a_drained_agent_on_which_something_runs_after_all_is_drained_again() {
+    let (mut world, session, before) = restored();
+    let is_drained = |world: &World| {
+        let drain = world.core.registry().agents[&before.agent].drain;
+        drain.expect("a drain").is_drained
+    };
+    let drain = drain(before.agent.clone());
+    world.operator(drain.clone()).expect("as it is");
+    assert!(is_drained(&world), "nobody knows of anything there");
+    let link = comes_back(&mut world, &before);
+    world.drain(session);
+    world.operator(drain).expect("drained again");
+    assert!(!is_drained(&world), "a task runs");
+    let told = world.drain(session);
+    let is_wanted = |told: &Told| matches!(told, Told::Reclaim { tasks, .. } if tasks.len() == 1);
+    assert!(told.iter().any(is_wanted), "{told:?}");
+    let ended = status("one", before.running, 2, TaskState::Finished);
+    world.updates(link, &before.framework, ended);
+    world.acknowledge_all(session);
+    assert!(is_drained(&world));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proffer_model::link::{AgentTask, Hello, ToAgent, ToMaster};
-use proffer_model::registry::Registry;
+use proffer_model::registry::{Operation as Change, Registry};
 use proffer_model::session::{
     Answer, Call, Event as Told, LaunchResult, Operation, OperationResult,
 };
@@ -38,6 +38,8 @@ pub(super) struct World {
     /// Whether what is to be written is durable at once.
     pub(super) is_writing: bool,
     pub(super) written: Registry,
+    /// All that was to be written.
+    pub(super) changes: Vec<Change>,
     pub(super) pending: Option<Seq>,
     pub(super) timers: BTreeMap<TimerKey, u64>,
     sequences: BTreeMap<SessionId, u64>,
@@ -155,6 +157,7 @@ impl World {
             beating: BTreeSet::new(),
             is_writing: true,
             written,
+            changes: Vec::new(),
             pending: None,
             timers: BTreeMap::new(),
             sequences: BTreeMap::new(),
@@ -209,6 +212,7 @@ impl World {
                     operations
                         .iter()
                         .for_each(|operation| self.written.apply(operation));
+                    self.changes.extend(operations);
                     self.pending = Some(seq);
                 }
                 Effect::SendSession {
