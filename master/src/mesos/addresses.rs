@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::operator::ip_of;
 use crate::limits::{MESOS_ADDRESSES_INTERVAL, MESOS_ADDRESSES_RETRY, MESOS_ADDRESSES_WAIT};
-use crate::view::View;
+use crate::view::{Snapshot, View};
 
 /// The addresses of a term's agents.
 #[derive(Clone, Debug)]
@@ -27,6 +27,16 @@ pub(super) struct Addresses {
     known: Arc<RwLock<Known>>,
     /// Held by who looks.
     looking: Arc<Mutex<()>>,
+    seen: Arc<std::sync::Mutex<Seen>>,
+}
+
+/// What was seen of tasks, so that many which end at once ask the view but now and then. All of it holds for
+/// [`MESOS_ADDRESSES_RETRY`].
+#[derive(Debug, Default)]
+struct Seen {
+    last: Option<(Instant, Arc<Snapshot>)>,
+    /// The view was behind.
+    failed_at: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +54,7 @@ impl Addresses {
             view,
             known: Arc::default(),
             looking: Arc::default(),
+            seen: Arc::default(),
         }
     }
 
@@ -70,14 +81,30 @@ impl Addresses {
         framework: &FrameworkId,
         task: &str,
     ) -> Option<TaskResourceLimitation> {
-        let snapshot = timeout(MESOS_ADDRESSES_WAIT, self.view.snapshot()).await;
-        let snapshot = snapshot.ok()?.ok()?;
-        let row = snapshot
-            .tasks
-            .get(&(framework.clone(), task.parse().ok()?))?;
+        let key = (framework.clone(), task.parse().ok()?);
+        let last = self.seen().last.clone();
+        let last = last.filter(|(at, _)| is_recent(*at));
+        let found = last.and_then(|(_, snapshot)| snapshot.tasks.get(&key).cloned());
+        let row = match found {
+            Some(row) => row,
+            None => self.look_at_tasks().await?.tasks.get(&key)?.clone(),
+        };
         let mut all = encode_resources(&row.outline.resources, &ResourceForm::default());
         all.retain(|one| one.name == "mem");
         (!all.is_empty()).then_some(TaskResourceLimitation { resources: all })
+    }
+
+    async fn look_at_tasks(&self) -> Option<Arc<Snapshot>> {
+        if self.seen().failed_at.is_some_and(is_recent) {
+            return None;
+        }
+        let at = Instant::now();
+        let looked = timeout(MESOS_ADDRESSES_WAIT, self.view.snapshot()).await;
+        let snapshot = looked.ok().and_then(Result::ok);
+        let mut seen = self.seen();
+        seen.last = snapshot.clone().map(|snapshot| (at, snapshot));
+        seen.failed_at = snapshot.is_none().then(Instant::now);
+        snapshot
     }
 
     async fn of(&self, agent: &AgentId) -> Option<IpAddr> {
@@ -101,7 +128,6 @@ impl Addresses {
         if found.is_some() && !is_old {
             return Some(());
         }
-        let is_recent = |at: Instant| at.elapsed() < MESOS_ADDRESSES_RETRY;
         if self.write().failed_at.is_some_and(is_recent) {
             return None;
         }
@@ -130,13 +156,85 @@ impl Addresses {
         (known.by_agent.get(agent).copied(), !is_new)
     }
 
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self) -> RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_recent(at: Instant) -> bool {
+    at.elapsed() < MESOS_ADDRESSES_RETRY
 }
 
 /// On which agent a task runs that has a container there.
 fn agent_of(status: &TaskStatus) -> Option<AgentId> {
     status.container_status.as_ref()?;
     status.agent_id.as_ref()?.value.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use proffer_master_core::effect::{Fact, TaskOutline, TaskRow};
+    use proffer_master_core::event::Seq;
+    use proffer_model::TaskState;
+
+    use super::*;
+    use crate::metrics::ClusterMetrics;
+    use crate::view::{facts, start};
+
+    #[tokio::test]
+    async fn of_many_tasks_that_end_at_once_the_view_is_asked_now_and_then() {
+        let (view, mut feed) = start(ClusterMetrics::default()).expect("a view");
+        let addresses = Addresses::new(view);
+        let framework = FrameworkId::new("f").expect("an id");
+        let limitation = |task| addresses.limitation(&framework, task);
+        // Nothing was told to the view yet: it answers nobody.
+        assert_eq!(limitation("t1").await, None);
+        // For a while nobody waits for it again, however long that is here.
+        addresses.seen().failed_at = Instant::now().checked_add(Duration::from_secs(60));
+        assert_eq!(limitation("t1").now_or_never(), Some(None));
+        addresses.seen().failed_at = None;
+        let mut all = vec![facts::framework_row("f", 0)];
+        for number in 1..=2 {
+            let Fact::Task(row) = facts::task_on("a", "f", number, 1, TaskState::Failed) else {
+                panic!("a task")
+            };
+            let outline = TaskOutline {
+                resources: Arc::new("cpus:1;mem:10".parse().expect("good")),
+                ..(*row.outline).clone()
+            };
+            let outline = Arc::new(outline);
+            let row = TaskRow {
+                outline,
+                ..(*row).clone()
+            };
+            all.push(Fact::Task(Arc::new(row)));
+        }
+        feed.tell(&mut all, Seq::default()).expect("told");
+        let mut found = None;
+        for _ in 0..100 {
+            found = limitation("t1").await;
+            if found.is_some() {
+                break;
+            }
+            // The view's thread had no time so far.
+            addresses.seen().failed_at = None;
+        }
+        let found = found.expect("the view answers").resources;
+        assert_eq!(found[0].name, "mem");
+        assert_eq!(addresses.seen().failed_at, None);
+        // Of what was seen just now the next are told, without the view.
+        if let Some((at, _)) = &mut addresses.seen().last {
+            *at = Instant::now() + Duration::from_secs(60);
+        }
+        feed.finish();
+        let other = limitation("t2").now_or_never().expect("at once");
+        assert_eq!(other.expect("it was seen").resources, found);
+    }
 }

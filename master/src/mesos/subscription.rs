@@ -491,7 +491,9 @@ impl Subscription {
                 }
             }
             (Awaited::Operation(Some(id), converted), OperationResult::Done) => {
-                let (agent, converted) = (accepting.agent.as_ref(), converted.clone());
+                let (agent, mut converted) = (accepting.agent.as_ref(), converted.clone());
+                // The core was asked under the name that it knows.
+                self.names().said(&mut converted);
                 outs.push(tell(events::operation_finished(id, agent, converted)));
             }
             (Awaited::Operation(Some(id), _), OperationResult::Refused(problem)) => {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use proffer_model::session::{Call as Ask, Event as Told};
+use proffer_model::session::{Answer, Call as Ask, Event as Told, OperationResult};
 use proffer_model::{
     AgentId, Epoch, FrameworkId, Generation, Incarnation, Offer, Principal, Reason, Status,
     TaskState, Time,
 };
+use proffer_proto::mesos::read_json;
 use proffer_proto::mesos::v1::offer::{Operation, operation};
 use proffer_proto::mesos::v1::scheduler::{Call, call, event};
 use proffer_proto::mesos::v1::{self, FrameworkInfo, TaskGroupInfo, TaskInfo};
@@ -27,7 +28,11 @@ fn intent(info: FrameworkInfo) -> Result<Intent, String> {
 
 /// One that is subscribed, and is being told a snapshot.
 fn subscribed() -> Subscription {
-    let intent = intent(info()).expect("good");
+    subscribed_as(info())
+}
+
+fn subscribed_as(info: FrameworkInfo) -> Subscription {
+    let intent = intent(info).expect("good");
     let begun = Subscription::begin(intent, v1::MasterInfo::default(), None);
     let (mut subscription, _) = begun.expect("good");
     let told = Told::Subscribed {
@@ -228,6 +233,46 @@ fn accept(subscription: &mut Subscription, operation: Operation) -> Vec<Out> {
         ..of(call::Type::Accept)
     };
     calls(subscription, call)
+}
+
+#[test]
+fn what_an_operation_made_is_told_under_the_name_that_the_framework_gives_itself() {
+    let named = FrameworkInfo {
+        principal: Some("me".to_owned()),
+        ..info()
+    };
+    let mut subscription = subscribed_as(named);
+    hears(&mut subscription, Told::SnapshotEnded);
+    let reserved = br#"{"name":"cpus","type":"SCALAR","scalar":{"value":1},
+        "reservations":[{"type":"DYNAMIC","role":"a","principal":"me"}]}"#;
+    let reserved: v1::Resource = read_json(reserved).expect("reads");
+    let reserve = Operation {
+        r#type: Some(operation::Type::Reserve.into()),
+        id: Some(v1::OperationId {
+            value: "op".to_owned(),
+        }),
+        reserve: Some(operation::Reserve {
+            resources: vec![reserved.clone()],
+            ..operation::Reserve::default()
+        }),
+        ..Operation::default()
+    };
+    let outs = accept(&mut subscription, reserve);
+    let request = outs.iter().find_map(|out| match out {
+        Out::Ask(request, Ask::Accept { .. }) => Some(*request),
+        _ => None,
+    });
+    let answered = Told::Answered {
+        request: request.expect("it is asked for"),
+        answer: Answer::Accepted(vec![OperationResult::Done]),
+    };
+    let outs = hears(&mut subscription, answered);
+    let finished = outs.iter().find_map(|out| match out {
+        Out::Tell(event) => event.update_operation_status.as_ref(),
+        _ => None,
+    });
+    let finished = &finished.expect("it is told").status;
+    assert_eq!(finished.converted_resources, [reserved]);
 }
 
 #[test]

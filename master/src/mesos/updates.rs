@@ -96,12 +96,12 @@ impl Updates {
             }
         }
         let is_told = !is_silent(&status, capabilities);
-        if status.number == 0 {
-            return self.on_masters_own(sequence, status, is_snapshot, is_told);
-        }
-        if status.state.is_terminal() {
+        if status.state.is_terminal() && status.reason != Reason::Reconciled {
             // Nobody will be told that it is unknown.
             self.asked.remove(&status.task);
+        }
+        if status.number == 0 {
+            return self.on_masters_own(sequence, status, is_snapshot, is_told);
         }
         let uuid = uuid_of(&self.framework, &status);
         let task = status.task.clone();
@@ -398,6 +398,31 @@ mod tests {
         };
         assert!(asked(1).is_empty(), "how a task stands is for the books");
         assert_eq!(asked(0), ["lost"]);
+    }
+
+    #[test]
+    fn a_task_that_is_over_is_looked_for_no_more_whoever_says_so() {
+        let mut world = World::new();
+        let task = "t".parse().expect("an id");
+        let agent = v1::AgentId {
+            value: "b".to_owned(),
+        };
+        for number in [0, 1] {
+            world.updates.asks(&task, Some(&agent));
+            world.hears(status("t", number, TaskState::Lost));
+            assert!(world.updates.asked.is_empty(), "number {number}");
+        }
+        world.updates.asks(&task, Some(&agent));
+        let answer = Status {
+            reason: Reason::Reconciled,
+            incarnation: Incarnation(0),
+            ..status("t", 0, TaskState::Lost)
+        };
+        let [Step::Tell(told, None)] = &world.hears(answer)[..] else {
+            panic!("it is told at once")
+        };
+        let agent = told.agent.as_ref().map(AgentId::as_str);
+        assert_eq!(agent, Some("b"), "the one that was asked about");
     }
 
     #[test]

@@ -244,6 +244,7 @@ fn plain(text: &str) -> String {
             b'%' => after.get(..2),
             _ => None,
         };
+        let escaped = escaped.filter(|two| two.iter().all(u8::is_ascii_hexdigit));
         let escaped = escaped.and_then(|two| std::str::from_utf8(two).ok());
         let escaped = escaped.and_then(|two| u8::from_str_radix(two, 16).ok());
         match (escaped, first) {
@@ -308,6 +309,7 @@ mod tests {
             assert_eq!(asked.resources[0].role(), "ads");
         }
         assert_eq!(plain("100%+%zz%2"), "100% %zz%2");
+        assert_eq!(plain("%+5%-1"), "% 5%-1");
         for (body, says) in [
             ("resources=[]", "Missing 'slaveId'"),
             ("slaveId=a", "Missing 'resources'"),
