@@ -17,6 +17,7 @@ use proffer_server::auth::{Action, Object, SaidName, authorize};
 use proffer_server::mesos_http::{Called, Media, STREAM_ID, accepted, bad_request, read, refusal};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::addresses::Addresses;
@@ -28,7 +29,9 @@ use super::registry::{Asked, Found, Registry};
 use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::inbox::Inbox;
-use crate::limits::{MESOS_CALLS_MAX, MESOS_EVENTS_MAX, SESSION_CALLS_MAX, SESSIONS_MAX};
+use crate::limits::{
+    MESOS_ADDRESSES_WAIT, MESOS_CALLS_MAX, MESOS_EVENTS_MAX, SESSION_CALLS_MAX, SESSIONS_MAX,
+};
 use crate::standing::Standing;
 use crate::view::View;
 
@@ -205,7 +208,7 @@ impl Endpoint {
 
 impl Endpoint {
     /// A question about tasks that names only agents that there are: of a task that nobody knows it counts whether its agent is
-    /// known. While that cannot be looked up, none counts.
+    /// known. While that cannot be looked up soon, none counts: no call waits long for it.
     async fn with_agents(&self, mut call: Call) -> Call {
         let mut agents: Vec<&mut Option<v1::AgentId>> = Vec::new();
         let tasks = call.reconcile.iter_mut().flat_map(|it| &mut it.tasks);
@@ -215,7 +218,8 @@ impl Endpoint {
         if agents.is_empty() {
             return call;
         }
-        let snapshot = self.view.snapshot().await.ok();
+        let snapshot = timeout(MESOS_ADDRESSES_WAIT, self.view.snapshot()).await;
+        let snapshot = snapshot.ok().and_then(Result::ok);
         for agent in agents {
             agent.take_if(|agent| {
                 let agent = agent.value.parse::<AgentId>().ok();
