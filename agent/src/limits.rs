@@ -221,3 +221,5 @@ pub const FILES_LISTED_MAX: usize = 10_000;
 pub const FILES_READ_LEN_MAX: u64 = 64 * 1024;
 /// Files that are downloaded at once; a further one is refused.
 pub const FILES_DOWNLOADS_MAX: usize = 16;
+/// Directories that are listed, and files that are read, at once; further ones wait.
+pub const FILES_READS_MAX: usize = 8;

@@ -2,6 +2,7 @@
 //! with, and how it is answered.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use proffer_model::{Principal, Problem, code};
 use proffer_proto::mesos::seconds_of;
 use proffer_proto::mesos::v1::FileInfo;
@@ -19,12 +22,12 @@ use proffer_proto::mesos::v1::agent::{Call, Response as Answered, call::Type};
 use proffer_server::auth::{Action, Object, authorize};
 use proffer_server::mesos_http::{Media, refusal};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::ReaderStream;
 
 use super::files::{Fault, Files, mode_text};
-use crate::limits::FILES_DOWNLOADS_MAX;
+use crate::limits::{FILES_DOWNLOADS_MAX, FILES_READS_MAX};
 
 type Asked = Query<BTreeMap<String, String>>;
 type Shared = Arc<FilePages>;
@@ -34,6 +37,7 @@ type Shared = Arc<FilePages>;
 pub(super) struct FilePages {
     files: Files,
     downloads: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 impl FilePages {
@@ -42,6 +46,7 @@ impl FilePages {
         Arc::new(Self {
             files: Files::new(runs_dir),
             downloads: Arc::new(Semaphore::new(FILES_DOWNLOADS_MAX)),
+            reads: Arc::new(Semaphore::new(FILES_READS_MAX)),
         })
     }
 
@@ -74,13 +79,20 @@ fn check(principal: Option<&Principal>) -> Result<(), Fault> {
     })
 }
 
-/// Does what blocks.
+/// Does what blocks, when it has a place: those who read a lot leave threads to all others.
 async fn apart<T: Send + 'static>(
     pages: &Shared,
     work: impl FnOnce(&Files) -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
+    // The semaphore is never closed.
+    let place = Arc::clone(&pages.reads).acquire_owned().await;
     let pages = Arc::clone(pages);
-    let done = tokio::task::spawn_blocking(move || work(&pages.files)).await;
+    let work = move || {
+        // Kept until it is done, also if nobody waits for it any more.
+        let _place = place;
+        work(&pages.files)
+    };
+    let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| {
         Err(Fault {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -157,20 +169,42 @@ async fn download(
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name: String = name.chars().filter(is_plain).collect();
     let (file, size) = apart(&pages, move |files| files.open(&path)).await?;
-    let stream = ReaderStream::new(tokio::fs::File::from_std(file).take(size));
-    let stream = futures::StreamExt::map(stream, move |chunk| {
-        // Kept as long as it is read.
-        let _place = &place;
-        chunk
-    });
+    let stream = whole(tokio::fs::File::from_std(file), size, place);
     let head = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
         (
             header::CONTENT_DISPOSITION,
             format!("attachment; filename=\"{name}\""),
         ),
     ];
     Ok((head, Body::from_stream(stream)).into_response())
+}
+
+/// So many bytes, or an error: of a file that becomes shorter meanwhile nobody shall believe that it is all there. The place is
+/// kept as long as it is read.
+fn whole(
+    file: impl AsyncRead + Unpin,
+    size: u64,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    let chunks = ReaderStream::new(file.take(size));
+    futures::stream::unfold(
+        (chunks, size, place),
+        |(mut chunks, left, place)| async move {
+            let chunk = match chunks.next().await {
+                None if left == 0 => return None,
+                None => Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file has become shorter",
+                )),
+                Some(chunk) => chunk,
+            };
+            let len = chunk.as_ref().map_or(0, Bytes::len);
+            let left = left.saturating_sub(u64::try_from(len).unwrap_or(u64::MAX));
+            Some((chunk, (chunks, left, place)))
+        },
+    )
 }
 
 /// As Mesos's page has it: permissions as text, the time in seconds.
@@ -241,4 +275,53 @@ async fn read_file(
         read_file: Some(ReadFile { size, data }),
         ..Answered::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+    use std::time::Duration;
+
+    use futures::TryStreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_becomes_shorter_is_not_taken_for_whole() {
+        let places = Arc::new(Semaphore::new(1));
+        let read = async |data: &'static [u8], size| {
+            let place = Arc::clone(&places).try_acquire_owned().expect("a place");
+            let chunks: io::Result<Vec<Bytes>> = whole(data, size, place).try_collect().await;
+            chunks.map(|chunks| chunks.concat())
+        };
+        assert_eq!(read(b"abc", 3).await.expect("whole"), b"abc");
+        assert_eq!(read(b"abcdef", 3).await.expect("as long as it was"), b"abc");
+        assert_eq!(read(b"", 0).await.expect("empty"), b"");
+        read(b"abc", 4).await.expect_err("shorter");
+        read(b"", 4).await.expect_err("empty by now");
+    }
+
+    #[tokio::test]
+    async fn but_so_many_are_listed_and_read_at_once() {
+        let pages = FilePages::new(PathBuf::new());
+        let at_once = Arc::new((Mutex::new(0), Condvar::new()));
+        let reads = (0..3 * FILES_READS_MAX).map(|_| {
+            let at_once = Arc::clone(&at_once);
+            apart(&pages, move |_| {
+                let (count, changed) = &*at_once;
+                let mut count = count.lock().expect("a lock");
+                *count += 1;
+                changed.notify_all();
+                // All that may begin do so while this one waits.
+                let too_many = |count: &mut usize| *count <= FILES_READS_MAX;
+                let wait = Duration::from_millis(50);
+                let waited = changed.wait_timeout_while(count, wait, too_many);
+                let (mut count, waited) = waited.expect("a lock");
+                *count -= 1;
+                Ok(waited.timed_out())
+            })
+        });
+        let reads = futures::future::join_all(reads).await;
+        assert!(reads.into_iter().all(|read| read.is_ok_and(|never| never)));
+    }
 }

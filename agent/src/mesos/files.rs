@@ -4,6 +4,7 @@
 //! Mesos has it, unless the task has made a file of that name. No link is followed, and nothing but files and directories is read:
 //! whatever is there its task has made.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io;
@@ -54,6 +55,10 @@ impl From<io::Error> for Fault {
         // What goes through links, or leaves, is not there.
         match Errno::from_io_error(&error) {
             Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Self::missing(),
+            // Nothing can have such a name.
+            Some(Errno::INVAL | Errno::NAMETOOLONG) => Self::missing(),
+            // A socket, or what nothing serves.
+            Some(Errno::NXIO) => Self::bad("It is not a file"),
             _ => Self {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 why: error.to_string(),
@@ -142,7 +147,7 @@ impl Files {
         }
         let above = path.trim_end_matches('/');
         let handle = OwnedFd::from(dir);
-        let mut found = Vec::new();
+        let (mut found, mut names) = (Vec::new(), Names::default());
         for entry in rustix::fs::Dir::read_from(&handle).map_err(io::Error::from)? {
             let name = entry.map_err(io::Error::from)?.file_name().to_owned();
             if matches!(name.to_bytes(), b"." | b"..") {
@@ -154,7 +159,7 @@ impl Files {
             // One that is gone meanwhile is not there.
             if let Ok(stat) = statat(&handle, &*name, AtFlags::SYMLINK_NOFOLLOW) {
                 let path = format!("{above}/{}", name.to_string_lossy());
-                found.push(Stat::of(&stat).info(path));
+                found.push(Stat::of(&stat).info(path, &mut names));
             }
         }
         if place.inner.as_os_str().is_empty() {
@@ -165,7 +170,7 @@ impl Files {
                 if let Ok(metadata) = metadata
                     && found.iter().all(|other| other.path != path)
                 {
-                    found.push(Stat::from(&metadata).info(path));
+                    found.push(Stat::from(&metadata).info(path, &mut names));
                 }
             }
         }
@@ -210,6 +215,25 @@ impl Files {
     }
 }
 
+/// Of users and groups, for one listing: each is looked up once, however many files are theirs.
+#[derive(Default)]
+struct Names {
+    users: BTreeMap<u32, String>,
+    groups: BTreeMap<u32, String>,
+}
+
+/// A name that is known, or what is found; a number that has none is its own.
+fn name(
+    known: &mut BTreeMap<u32, String>,
+    id: u32,
+    find: impl FnOnce() -> Option<String>,
+) -> String {
+    let known = known.entry(id);
+    known
+        .or_insert_with(|| find().unwrap_or_else(|| id.to_string()))
+        .clone()
+}
+
 /// What is shown of a file.
 struct Stat {
     links: Option<i32>,
@@ -245,11 +269,9 @@ impl Stat {
         }
     }
 
-    fn info(&self, path: String) -> FileInfo {
+    fn info(&self, path: String, names: &mut Names) -> FileInfo {
         let (seconds, nanoseconds) = self.modified;
         let (uid, gid) = self.owner;
-        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-        let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
         FileInfo {
             path,
             nlink: self.links,
@@ -260,8 +282,14 @@ impl Stat {
                     .saturating_add(nanoseconds),
             }),
             mode: Some(self.mode),
-            uid: Some(user.map_or_else(|| uid.to_string(), |user| user.name)),
-            gid: Some(group.map_or_else(|| gid.to_string(), |group| group.name)),
+            uid: Some(name(&mut names.users, uid, || {
+                let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+                user.map(|user| user.name)
+            })),
+            gid: Some(name(&mut names.groups, gid, || {
+                let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+                group.map(|group| group.name)
+            })),
         }
     }
 }
@@ -293,6 +321,7 @@ pub(super) fn mode_text(mode: u32) -> String {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
 
     use super::*;
 
@@ -334,17 +363,40 @@ mod tests {
             root.replace(RUN, ".."),
             root.replace(RUN, "x"),
             root.replace("/sandbox", ""),
+            at(&"n".repeat(300)),
+            at("d\0"),
             String::new(),
         ] {
             let refused = files.read(&path, 0, None).expect_err(&path);
             assert_eq!(refused.status, StatusCode::NOT_FOUND, "{path}");
         }
-        let refused = files.read(&at("d"), 0, None).expect_err("a directory");
-        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        let socket = UnixListener::bind(sandbox.join("d/s")).expect("a socket");
+        for path in ["d", "d/s"] {
+            let refused = files.read(&at(path), 0, None).expect_err(path);
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{path}");
+            assert!(refused.why.contains("is not a file"), "{}", refused.why);
+        }
+        drop(socket);
         // The task's own comes first.
         fs::write(sandbox.join(STDOUT), "own").expect("written");
         assert_eq!(read("stdout", 0, None), (3, b"own".to_vec()));
         assert_eq!(names(&root).len(), 4);
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_for_all_files_of_a_listing() {
+        let mut known = BTreeMap::new();
+        let mut looked = 0;
+        for _ in 0..3 {
+            for (id, says) in [(1, "one"), (2, "2")] {
+                let found = name(&mut known, id, || {
+                    looked += 1;
+                    (id == 1).then(|| "one".to_owned())
+                });
+                assert_eq!(found, says);
+            }
+        }
+        assert_eq!(looked, 2);
     }
 
     #[test]

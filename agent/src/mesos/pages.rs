@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
-use proffer_agent_core::TaskRow;
+use proffer_agent_core::{RunId, TaskRow};
 use proffer_model::resources::Amount;
 use proffer_model::{AgentDescription, FrameworkId, Principal, Resources, Role, Time};
 use proffer_proto::mesos::v1::agent::{self, call::Type};
@@ -267,19 +267,19 @@ impl Pages {
     }
 
     fn framework(&self, id: &FrameworkId, rows: &[TaskRow]) -> Value {
-        let mut executors: BTreeMap<String, Vec<&TaskRow>> = BTreeMap::new();
+        let mut executors: BTreeMap<(String, RunId), Vec<&TaskRow>> = BTreeMap::new();
         for row in rows {
-            // Mesos's command executor goes by the name of its task.
-            executors.entry(executor_of(row)).or_default().push(row);
+            // Mesos's command executor goes by the name of its task. One that runs again is another, with a directory of its own.
+            let run = (executor_of(row), row.output);
+            executors.entry(run).or_default().push(row);
         }
         let (mut live, mut over) = (Vec::new(), Vec::new());
-        for (executor, rows) in executors {
+        for ((executor, run), rows) in executors {
             let is_live = |row: &&TaskRow| !row.status.state.is_terminal();
             let (running, ended): (Vec<&TaskRow>, Vec<&TaskRow>) =
                 rows.iter().copied().partition(is_live);
             let is_over = running.is_empty();
-            let output = rows.iter().map(|row| row.output).next_back();
-            let run = output.map(|run| run.to_string()).unwrap_or_default();
+            let run = run.to_string();
             let mut used = Resources::new();
             running.iter().for_each(|row| used.add(&row.spec.resources));
             let page = json!({
@@ -397,14 +397,14 @@ impl Pages {
 
     /// As on the page of the state: a task without an executor is one by its own name, as Mesos's command executor is.
     fn get_executors(&self) -> Value {
-        let mut is_live: BTreeMap<(FrameworkId, String), bool> = BTreeMap::new();
+        let mut is_live: BTreeMap<(FrameworkId, String, RunId), bool> = BTreeMap::new();
         for row in self.view.tasks() {
-            let executor = (row.framework.clone(), executor_of(&row));
+            let executor = (row.framework.clone(), executor_of(&row), row.output);
             *is_live.entry(executor).or_default() |= !row.status.state.is_terminal();
         }
         let (live, over): (Vec<_>, Vec<_>) = is_live.into_iter().partition(|(_, is_live)| *is_live);
-        let all = |of: Vec<((FrameworkId, String), bool)>| {
-            let infos = of.into_iter().map(|((framework, executor), _)| {
+        let all = |of: Vec<((FrameworkId, String, RunId), bool)>| {
+            let infos = of.into_iter().map(|((framework, executor, _), _)| {
                 json!({"executor_info": {
                     "executor_id": {"value": executor},
                     "framework_id": {"value": framework.as_str()},

@@ -238,6 +238,30 @@ mod tests {
         assert!(all.iter().all(|number| **number <= max));
     }
 
+    /// What the system says to who wants another process, by each of these ways.
+    #[expect(
+        unsafe_code,
+        reason = "the calls themselves: what is made of them asks for a program too"
+    )]
+    fn forks() -> Vec<(libc::c_long, Option<i32>)> {
+        let ask = |call: &dyn Fn() -> libc::c_long| match call() {
+            -1 => (-1, std::io::Error::last_os_error().raw_os_error()),
+            // SAFETY: a process that should not be ends at once, and touches nothing.
+            0 => unsafe { libc::_exit(0) },
+            made => (made, None),
+        };
+        // SAFETY: the child, if there is one, only ends.
+        let forked = ask(&|| unsafe { libc::fork() }.into());
+        // SAFETY: without their memory nobody shares handlers of signals, so that nothing is ever made of this.
+        let cloned =
+            ask(&|| unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_SIGHAND, 0, 0, 0, 0) });
+        let mut all = vec![forked, cloned];
+        // SAFETY: as the first.
+        #[cfg(target_arch = "x86_64")]
+        all.push(ask(&|| unsafe { libc::syscall(libc::SYS_fork) }));
+        all
+    }
+
     #[test]
     fn who_may_start_no_programs_may_start_no_process_but_threads() {
         let confined = std::thread::spawn(|| {
@@ -245,10 +269,13 @@ mod tests {
             no_programs().expect("confined");
             let started = std::process::Command::new("/bin/true").status();
             let refused = started.expect_err("no process").raw_os_error();
+            let forks = forks();
             let thread = std::thread::spawn(|| 1).join();
-            (refused, thread.expect("it ends"))
+            (refused, forks, thread.expect("it ends"))
         });
-        let found = confined.join().expect("it ends");
-        assert_eq!(found, (Some(libc::EPERM), 1));
+        let (program, forks, thread) = confined.join().expect("it ends");
+        assert_eq!((program, thread), (Some(libc::EPERM), 1));
+        let refused = (-1, Some(libc::EPERM));
+        assert!(forks.iter().all(|fork| *fork == refused), "{forks:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! What tools that were written for Mesos ask an agent, over a real socket.
 
+use std::collections::BTreeSet;
+
 use proffer_model::{TaskSpec, TaskState};
 use proffer_proto::mesos::v1::agent;
 use proffer_proto::mesos::write_json;
@@ -30,12 +32,31 @@ async fn the_same_in_protobuf(bench: &Bench, request: &str, kind: &str, json: Va
     let answer = agent::Response::decode(body.as_slice()).unwrap();
     let said: Value = serde_json::from_slice(&write_json(&answer)).unwrap();
     assert_eq!(said["type"], json["type"]);
-    for (key, part) in json.as_object().unwrap() {
-        // Times, loads and what processes use go on; empty lists are not there.
-        if matches!(part, Value::Object(part) if part.values().any(|list| list != &json!([]))) {
-            assert!(said[key].is_object(), "{key} in {said}");
+    assert_eq!(leaves(&said), leaves(&json));
+}
+
+/// Everything that an answer says, with where it says it. Of numbers only where they are: times, loads and what processes use go
+/// on. Empty lists and parts are not there in protobuf.
+fn leaves(answer: &Value) -> BTreeSet<String> {
+    fn gather(at: &str, value: &Value, all: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(parts) => {
+                for (key, part) in parts {
+                    gather(&format!("{at}/{key}"), part, all);
+                }
+            }
+            Value::Array(parts) => {
+                for (place, part) in parts.iter().enumerate() {
+                    gather(&format!("{at}/{place}"), part, all);
+                }
+            }
+            Value::Number(_) => drop(all.insert(at.to_owned())),
+            said => drop(all.insert(format!("{at} {said}"))),
         }
     }
+    let mut all = BTreeSet::new();
+    gather("", answer, &mut all);
+    all
 }
 
 /// The status and the body.
@@ -215,6 +236,37 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_runs_again_is_beside_the_one_that_is_over() {
+    let mut bench = Bench::started().await;
+    for incarnation in 1..=3 {
+        bench.launch(incarnation, shell("t", "true")).await;
+        bench.until(TaskState::Finished).await;
+    }
+    bench.launch(4, shell("t", "sleep 1000")).await;
+    bench.until(TaskState::Running).await;
+    let state = page(&bench, "GET /state", "").await;
+    let framework = &state["frameworks"][0];
+    let containers = |of: &str| -> BTreeSet<String> {
+        let all = framework[of].as_array().unwrap().iter();
+        let all = all.filter(|executor| executor["id"] == "t");
+        all.map(|executor| executor["container"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (live, over) = (containers("executors"), containers("completed_executors"));
+    assert_eq!((live.len(), over.len()), (1, 3), "{framework}");
+    let running = page(&bench, "GET /containers", "").await;
+    assert_eq!(live.first().unwrap(), &running[0]["container_id"]);
+    let executor = &framework["executors"][0];
+    assert!(executor["completed_tasks"].as_array().unwrap().is_empty());
+    let directory = executor["directory"].as_str().unwrap();
+    assert!(directory.contains(live.first().unwrap()), "{directory}");
+    let all = page(&bench, "POST /api/v1", r#"{"type":"GET_EXECUTORS"}"#).await;
+    let all = &all["get_executors"];
+    let count = |of: &str| all[of].as_array().unwrap().len();
+    assert_eq!((count("executors"), count("completed_executors")), (1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tools_read_what_tasks_print_and_the_files_of_their_sandboxes() {
     let mut bench = Bench::started().await;
     let line = "mkdir d && echo one > d/f && ln -s /etc/passwd l && echo printed && sleep 1000";
@@ -254,7 +306,10 @@ async fn tools_read_what_tasks_print_and_the_files_of_their_sandboxes() {
     let request = format!("GET /files/download?path={directory}/d/f");
     let (status, body) = ask(&bench, &request, token.trim(), "").await;
     assert_eq!(status, 200);
-    assert!(body.contains("one\n"), "{body}");
+    assert_eq!(
+        body, "one\n",
+        "its length is said, so it comes in one piece"
+    );
     for (request, status) in [
         (format!("GET /files/read?path={directory}/l&offset=0"), 404),
         ("GET /files/read?path=/etc/passwd&offset=0".to_owned(), 404),
