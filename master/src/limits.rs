@@ -71,7 +71,8 @@ pub const TURN_EVENTS_MAX: usize = 256;
 /// Messages that wait to be sent to one agent; a slower agent is disconnected and comes back.
 /// More than three of the largest accepts.
 pub const LINK_OUTBOX_LEN: usize = 32 * 1024;
-/// Bytes of them, about; a slower agent is disconnected in the same way.
+/// Bytes of them, about; a slower agent is disconnected in the same way. When half of either waits, messages for executors are
+/// lost, which come at most once, so that no framework has an agent disconnected that others launch on.
 pub const LINK_OUTBOX_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Bytes that wait for all agents together, about; at this many the agents for which the most waits are disconnected, until a
 /// quarter is free.
@@ -86,7 +87,7 @@ pub const SESSION_OUTBOX_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const SESSIONS_OUTBOX_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Sessions that are open at once, active or standing by; more are refused (`server.overloaded`). Twice as many as there may
 /// be frameworks.
-pub const SESSIONS_MAX: usize = 20_000;
+pub const SESSIONS_MAX: usize = 40_000;
 /// Watches of frameworks' state that are open at once; more are refused (`server.overloaded`).
 pub const STATE_WATCHES_MAX: usize = 20_000;
 /// Changes that wait to be sent to one such watch; a slower one is ended with `session.overloaded`.
@@ -127,8 +128,8 @@ pub const FOLLOW_CHANGES_MAX: usize = 10_000;
 pub const OPERATOR_WATCHES_MAX: usize = 100;
 /// How often a watch of the cluster says that it is there. Less than [`PASSED_ON_IDLE_TIMEOUT`].
 pub const WATCH_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// How long nothing of such a watch may be read; then it is ended (`watch.expired`), and its place is free. There is something to
-/// read at each heartbeat.
+/// How long the connection of such a watch may take nothing; then it is ended (`watch.expired`), and its place is free. There is
+/// something to take at each heartbeat; the connection takes what fits into the window of HTTP/2, read or not.
 pub const WATCH_UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Rows of one page of a list unless it is asked for so many.
 pub const PAGE_LEN_DEFAULT: usize = 1_000;

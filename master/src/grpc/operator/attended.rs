@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::Stream;
@@ -24,6 +24,8 @@ struct Shared {
     /// When something of it was taken last.
     taken_at: Instant,
     is_given_up: bool,
+    /// Who waits for something to be there.
+    reader: Option<Waker>,
 }
 
 impl Attended {
@@ -33,6 +35,7 @@ impl Attended {
             responses: Some(responses),
             taken_at: Instant::now(),
             is_given_up: false,
+            reader: None,
         }));
         tokio::spawn(attend(Arc::downgrade(&shared), unread_max));
         Self(shared)
@@ -53,6 +56,8 @@ async fn attend(shared: Weak<Mutex<Shared>>, unread_max: Duration) {
                 if due <= Instant::now() {
                     shared.is_given_up = true;
                     shared.responses = None;
+                    // What would have woken it went with them.
+                    shared.reader.take().into_iter().for_each(Waker::wake);
                     return;
                 }
                 due
@@ -80,7 +85,7 @@ impl Stream for Attended {
         match polled {
             Poll::Ready(Some(_)) => shared.taken_at = Instant::now(),
             Poll::Ready(None) => shared.responses = None,
-            Poll::Pending => {}
+            Poll::Pending => shared.reader = Some(context.waker().clone()),
         }
         polled
     }
@@ -123,14 +128,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_that_is_read_or_has_nothing_to_read_is_left_alone() {
-        let (taken, unread_max) = (Duration::from_millis(30), Duration::from_secs(3));
+    async fn a_watch_of_which_something_is_taken_often_enough_is_left_alone_however_long_it_takes()
+    {
+        let (between, unread_max) = (Duration::from_millis(100), Duration::from_secs(2));
         let responses = stream::unfold(0, move |told| async move {
-            tokio::time::sleep(taken).await;
-            (told < 4).then(|| (Ok(v1::WatchResponse::default()), told + 1))
+            tokio::time::sleep(between).await;
+            (told < 25).then(|| (Ok(v1::WatchResponse::default()), told + 1))
         });
         let watch = Attended::new(Box::pin(responses), unread_max);
         let told: Vec<_> = watch.collect().await;
-        assert!(told.len() == 4 && told.iter().all(Result::is_ok));
+        assert!(told.len() == 25 && told.iter().all(Result::is_ok));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_watch_that_is_given_up_is_told() {
+        let watch = Attended::new(Box::pin(stream::pending()), Duration::from_millis(100));
+        let told: Vec<_> = tokio::time::timeout(Duration::from_secs(30), watch.collect())
+            .await
+            .expect("it is woken");
+        let [Err(status)] = &told[..] else {
+            panic!("it is given up")
+        };
+        assert!(problem_of(status).is(code::WATCH_EXPIRED));
     }
 }
