@@ -77,6 +77,19 @@ pub(crate) enum SessionInput {
     WatchClosed { watch: WatchId },
 }
 
+impl SessionInput {
+    /// What was called, with its bytes, if they are counted.
+    pub(crate) fn heavy(load: Option<Load>, called: Self) -> Self {
+        match load {
+            None => called,
+            Some(load) => Self::Heavy {
+                load,
+                called: Box::new(called),
+            },
+        }
+    }
+}
+
 /// What a watch is told: a change, or why it ends.
 pub(crate) type Watched = Result<StateChange, Problem>;
 

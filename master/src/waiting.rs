@@ -17,9 +17,14 @@ pub(crate) struct Waiting {
     all: Arc<AtomicUsize>,
 }
 
-/// The bytes of one call, counted for as long as this is there.
-#[derive(Debug)]
+/// The bytes of one call, counted for as long as this or a copy of it is there.
+#[derive(Clone, Debug)]
 pub(crate) struct Load {
+    _counted: Arc<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
     bytes: usize,
     waiting: Waiting,
 }
@@ -42,8 +47,10 @@ impl Waiting {
         let all = self.all.fetch_add(bytes, Ordering::Relaxed);
         // Counted as soon as it is made, and so no more when it is dropped here.
         let load = Load {
-            bytes,
-            waiting: self.clone(),
+            _counted: Arc::new(Counted {
+                bytes,
+                waiting: self.clone(),
+            }),
         };
         let is_alone = own == 0;
         if !is_alone && own.saturating_add(bytes) > SESSION_CALLS_BYTES_MAX {
@@ -56,7 +63,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Load {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.waiting.own.fetch_sub(self.bytes, Ordering::Relaxed);
         self.waiting.all.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -91,7 +98,10 @@ mod tests {
         loads.pop();
         loads.push(load(8).expect("what was refused takes no room"));
         load(1).expect_err("no room");
+        let copy = loads.last().cloned();
         drop(loads);
+        assert_eq!(waiting.own.load(Ordering::Relaxed), 8 * MEBIBYTE);
+        drop(copy);
         assert_eq!(waiting.own.load(Ordering::Relaxed), 0);
         load(1_000).expect("one alone has room");
     }

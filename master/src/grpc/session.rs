@@ -195,13 +195,7 @@ impl Reader {
             call,
             permit,
         };
-        let input = match load {
-            None => called,
-            Some(load) => SessionInput::Heavy {
-                load,
-                called: Box::new(called),
-            },
-        };
+        let input = SessionInput::heavy(load, called);
         self.inbox.sessions.send(input).await.ok()
     }
 

@@ -15,6 +15,7 @@ use proffer_proto::mesos::v1::scheduler::{Call, Event, call};
 use proffer_proto::mesos::v1::{self, master_info};
 use proffer_server::auth::{Action, Object, SaidName, authorize};
 use proffer_server::mesos_http::{Called, Media, STREAM_ID, accepted, bad_request, read, refusal};
+use prost::Message;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -25,7 +26,7 @@ use super::events;
 use super::intent::Intent;
 use super::losses::Losses;
 use super::pace::{Pace, Rates};
-use super::registry::{Asked, Found, Registry};
+use super::registry::{Asked, Found, Line, Registry};
 use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::inbox::Inbox;
@@ -141,7 +142,10 @@ impl Endpoint {
                     calls_at_once: self.rates.at_once(SESSION_CALLS_MAX),
                     events,
                     calls,
-                    caller,
+                    caller: Line {
+                        calls: caller,
+                        waiting: self.inbox.waiting(),
+                    },
                     _place: place,
                 };
                 tokio::spawn(stream.run(first));
@@ -160,7 +164,7 @@ impl Endpoint {
         if let Err(text) = check_parts(&call) {
             return invalid(text);
         }
-        let (stream, calls) = match self.registry.find(&framework.value) {
+        let (stream, line) = match self.registry.find(&framework.value) {
             Found::Unknown => {
                 return match self.is_known(&framework.value).await {
                     Ok(true) => not_subscribed(),
@@ -170,7 +174,7 @@ impl Endpoint {
                 };
             }
             Found::Disconnected => return not_subscribed(),
-            Found::Subscribed(stream, calls) => (stream, calls),
+            Found::Subscribed(stream, line) => (stream, line),
         };
         let Some(given) = headers.get(STREAM_ID) else {
             let text = "All non-subscribe calls should include the 'Mesos-Stream-Id' header";
@@ -184,6 +188,10 @@ impl Endpoint {
                 framework.value
             ));
         }
+        let load = match line.waiting.take(call.encoded_len()) {
+            Ok(load) => load,
+            Err(problem) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
+        };
         let call = self.with_agents(call).await;
         let (answer, answered) = match call.r#type() == call::Type::UpdateFramework {
             true => {
@@ -192,7 +200,11 @@ impl Endpoint {
             }
             false => (None, None),
         };
-        if calls.send(Asked::new(call, answer)).await.is_err() {
+        let asked = Asked {
+            load,
+            ..Asked::new(call, answer)
+        };
+        if line.calls.send(asked).await.is_err() {
             return not_subscribed();
         }
         match answered {
@@ -481,10 +493,35 @@ pub(super) fn to_leader(standing: &Standing, path: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inbox::lanes;
+    use crate::inbox::{Lanes, lanes};
+    use crate::limits::SESSION_CALLS_BYTES_MAX;
     use crate::metrics::ClusterMetrics;
     use crate::tenure::Tenure;
     use crate::view;
+
+    #[tokio::test]
+    async fn no_kill_waits_long_for_what_is_known_of_its_agent() {
+        // Nothing was told to this view yet: it answers nobody.
+        let (view, feed) = view::start(ClusterMetrics::default()).expect("a view");
+        let (mut endpoint, _lanes) = endpoint();
+        endpoint.view = view;
+        let kill = Call {
+            kill: Some(call::Kill {
+                agent_id: Some(v1::AgentId {
+                    value: "a".to_owned(),
+                }),
+                ..call::Kill::default()
+            }),
+            ..Call::default()
+        };
+        let waited = timeout(
+            crate::limits::REQUEST_TIMEOUT / 2,
+            endpoint.with_agents(kill),
+        );
+        let kill = waited.await.expect("soon").kill.expect("its part");
+        assert_eq!(kill.agent_id, None);
+        feed.finish();
+    }
 
     #[test]
     fn the_name_that_a_framework_calls_with_is_its_principal() {
@@ -504,9 +541,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_framework_that_cannot_be_looked_up_is_not_said_to_be_unknown() {
-        let (inbox, _lanes) = lanes(Tenure::forever());
+    fn endpoint() -> (Endpoint, Lanes) {
+        let (inbox, lanes) = lanes(Tenure::forever());
         let (view, feed) = view::start(ClusterMetrics::default()).expect("a view");
         feed.finish();
         let me = Leader {
@@ -519,15 +555,65 @@ mod tests {
             calls: 1,
             operations: 1,
         };
-        let endpoint = Endpoint::new(inbox, view, me, rates);
-        let call = Call {
-            r#type: Some(call::Type::Revive.into()),
+        (Endpoint::new(inbox, view, me, rates), lanes)
+    }
+
+    fn spoken(kind: call::Type) -> Call {
+        Call {
+            r#type: Some(kind.into()),
             framework_id: Some(v1::FrameworkId {
                 value: "f".to_owned(),
             }),
             ..Call::default()
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_framework_that_cannot_be_looked_up_is_not_said_to_be_unknown() {
+        let (endpoint, _lanes) = endpoint();
+        let call = spoken(call::Type::Revive);
         let answer = endpoint.pass_on(call, &HeaderMap::new()).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_for_a_stream_are_bounded_by_their_bytes() {
+        let (endpoint, _lanes) = endpoint();
+        let (calls, mut asked) = mpsc::channel(MESOS_CALLS_MAX);
+        let line = Line {
+            calls,
+            waiting: endpoint.inbox.waiting(),
+        };
+        let generation = proffer_model::Generation(1);
+        endpoint.registry.enter("f", "s", generation, line.clone());
+        let headers = HeaderMap::from_iter([(
+            STREAM_ID.parse().expect("a name"),
+            HeaderValue::from_static("s"),
+        )]);
+        let request = |len: usize| Call {
+            request: Some(call::Request {
+                requests: vec![v1::Request {
+                    agent_id: Some(v1::AgentId {
+                        value: "x".repeat(len),
+                    }),
+                    resources: Vec::new(),
+                }],
+            }),
+            ..spoken(call::Type::Request)
+        };
+        let before = line.waiting.take(SESSION_CALLS_BYTES_MAX).expect("room");
+        let answer = endpoint.pass_on(request(1_000_000), &headers).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let answer = endpoint.pass_on(request(10), &headers).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED, "a small one");
+        drop(before);
+        let answer = endpoint.pass_on(request(1_000_000), &headers).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let light = asked.recv().await.expect("the small one");
+        let heavy = asked.recv().await.expect("the large one");
+        assert!(light.load.is_none() && heavy.load.is_some());
+        line.waiting
+            .take(SESSION_CALLS_BYTES_MAX)
+            .expect_err("it still waits");
     }
 }

@@ -8,6 +8,7 @@ use proffer_proto::mesos::v1::scheduler::Call;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::MESOS_REMEMBERED_MAX;
+use crate::waiting::{Load, Waiting};
 
 /// A call on its way to its stream.
 #[derive(Debug)]
@@ -15,13 +16,23 @@ pub(super) struct Asked {
     pub(super) call: Box<Call>,
     /// Where the caller waits for what became of it, if it does; a refusal is Mesos's text.
     pub(super) answer: Option<oneshot::Sender<Result<(), String>>>,
+    /// Its bytes, while it waits.
+    pub(super) load: Option<Load>,
 }
 
 impl Asked {
     pub(super) fn new(call: Call, answer: Option<oneshot::Sender<Result<(), String>>>) -> Self {
-        let call = Box::new(call);
-        Self { call, answer }
+        let (call, load) = (Box::new(call), None);
+        Self { call, answer, load }
     }
+}
+
+/// Where the calls of a stream go.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) calls: mpsc::Sender<Asked>,
+    /// Their bytes.
+    pub(super) waiting: Waiting,
 }
 
 /// All streams of a term.
@@ -33,7 +44,7 @@ struct Entry {
     stream: String,
     /// Of its session: of two streams that enter at the same time the later one counts.
     generation: Generation,
-    calls: mpsc::Sender<Asked>,
+    line: Line,
 }
 
 /// What is known of a framework that calls.
@@ -44,18 +55,12 @@ pub(super) enum Found {
     /// It was subscribed.
     Disconnected,
     /// It is subscribed, on this stream.
-    Subscribed(String, mpsc::Sender<Asked>),
+    Subscribed(String, Line),
 }
 
 impl Registry {
     /// A framework speaks on this stream from now on.
-    pub(super) fn enter(
-        &self,
-        framework: &str,
-        stream: &str,
-        generation: Generation,
-        calls: mpsc::Sender<Asked>,
-    ) {
+    pub(super) fn enter(&self, framework: &str, stream: &str, generation: Generation, line: Line) {
         let mut all = self.lock();
         let known = all.get(framework);
         if known.is_some_and(|known| known.generation > generation) {
@@ -64,11 +69,11 @@ impl Registry {
         let entry = Entry {
             stream: stream.to_owned(),
             generation,
-            calls,
+            line,
         };
         all.insert(framework.to_owned(), entry);
         if all.len() > MESOS_REMEMBERED_MAX {
-            let gone = all.iter().find(|(_, entry)| entry.calls.is_closed());
+            let gone = all.iter().find(|(_, entry)| entry.line.calls.is_closed());
             let gone = gone.map(|(framework, _)| framework.clone());
             gone.and_then(|framework| all.remove(&framework));
         }
@@ -95,8 +100,8 @@ impl Registry {
     pub(super) fn find(&self, framework: &str) -> Found {
         match self.lock().get(framework) {
             None => Found::Unknown,
-            Some(entry) if entry.calls.is_closed() => Found::Disconnected,
-            Some(entry) => Found::Subscribed(entry.stream.clone(), entry.calls.clone()),
+            Some(entry) if entry.line.calls.is_closed() => Found::Disconnected,
+            Some(entry) => Found::Subscribed(entry.stream.clone(), entry.line.clone()),
         }
     }
 
@@ -115,9 +120,11 @@ mod tests {
         for order in [[1, 2], [2, 1]] {
             let registry = Registry::default();
             let (calls, _asked) = mpsc::channel(1);
+            let waiting = Waiting::default();
+            let line = Line { calls, waiting };
             for generation in order {
                 let stream = format!("s{generation}");
-                registry.enter("f", &stream, Generation(generation), calls.clone());
+                registry.enter("f", &stream, Generation(generation), line.clone());
             }
             let Found::Subscribed(stream, _) = registry.find("f") else {
                 panic!("it is subscribed")

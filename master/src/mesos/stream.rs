@@ -21,13 +21,14 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::Addresses;
 use super::events;
 use super::pace::Pace;
-use super::registry::{Asked, Registry};
+use super::registry::{Asked, Line, Registry};
 use super::subscription::{Out, Subscription};
 use crate::inbox::{Inbox, Numbered, SessionInput};
 use crate::limits::{
     MESOS_CALLS_MAX, MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, SESSION_OUTBOX_LEN,
 };
 use crate::outbox::{Arrival, Mail, outbox};
+use crate::waiting::Load;
 
 #[cfg(test)]
 mod tests;
@@ -53,7 +54,7 @@ pub(super) struct Stream {
     /// From the other connections.
     pub(super) calls: mpsc::Receiver<Asked>,
     /// The other end of that, for the registry.
-    pub(super) caller: mpsc::Sender<Asked>,
+    pub(super) caller: Line,
     /// Kept while it is open.
     pub(super) _place: OwnedSemaphorePermit,
 }
@@ -71,7 +72,7 @@ struct Session {
 
 /// What goes to the core when its time has come.
 enum Step {
-    Call(u64, Call),
+    Call(u64, Call, Option<Load>),
     /// The session is over: another has taken its place.
     Close(SessionId),
 }
@@ -84,6 +85,10 @@ struct Flow {
     steps: VecDeque<(Instant, Step)>,
     /// Nothing comes after what waits, and that has time until then.
     ends_at: Option<Instant>,
+    /// Of the call whose steps are being taken.
+    load: Option<Load>,
+    /// Of calls that wait in the subscription.
+    kept: Vec<Load>,
     /// A call that waits until all before it is done, since its session ends with it.
     held: Option<Asked>,
     /// Who made that call, until the next session speaks for the framework.
@@ -98,6 +103,16 @@ impl Flow {
 
     fn is_ending(&self) -> bool {
         self.ends_at.is_some()
+    }
+
+    /// The bytes of a call that is not on its way to the core yet are counted on.
+    fn keep_load(&mut self, subscription: &Subscription) {
+        let load = self.load.take();
+        if subscription.reconciliations_held() > 0 {
+            self.kept.extend(load);
+        } else if self.steps.is_empty() {
+            self.kept.clear();
+        }
     }
 
     /// The connection takes what it can at once.
@@ -207,9 +222,12 @@ impl Stream {
             false => None,
         };
         match permit {
-            Some(permit) => self.send(session, request, call, permit).await,
+            Some(permit) => {
+                let load = flow.load.clone();
+                self.send(session, (request, call, load), permit).await
+            }
             None => {
-                let step = Step::Call(request, call);
+                let step = Step::Call(request, call, flow.load.clone());
                 flow.steps.push_back((Instant::now() + wait, step));
                 Some(())
             }
@@ -223,11 +241,12 @@ impl Stream {
         flow: &mut Flow,
         permit: OwnedSemaphorePermit,
     ) -> Option<()> {
-        if let Some((_, Step::Call(request, call))) = flow
+        if let Some((_, Step::Call(request, call, load))) = flow
             .steps
             .pop_front_if(|(_, step)| matches!(step, Step::Call(..)))
         {
-            self.send(session, request, call, permit).await?;
+            let step = (request, call, load);
+            self.send(session, step, permit).await?;
         }
         while let Some((_, Step::Close(before))) = flow
             .steps
@@ -242,8 +261,7 @@ impl Stream {
     async fn send(
         &self,
         session: &Session,
-        request: u64,
-        call: Call,
+        (request, call, load): (u64, Call, Option<Load>),
         permit: OwnedSemaphorePermit,
     ) -> Option<()> {
         let called = SessionInput::Called {
@@ -253,7 +271,8 @@ impl Stream {
             call: Ok(call),
             permit,
         };
-        self.inbox.sessions.send(called).await.ok()
+        let input = SessionInput::heavy(load, called);
+        self.inbox.sessions.send(input).await.ok()
     }
 
     /// None when the term is over.
@@ -273,6 +292,7 @@ impl Stream {
             for out in outs {
                 self.perform(session, out, flow).await?;
             }
+            flow.keep_load(&self.subscription);
             flow.hand_over(&self.events);
         }
         Some(())
@@ -295,16 +315,18 @@ impl Stream {
                     self.go(session, flow, permit?).await?;
                 }
                 asked = self.calls.recv(), if flow.steps.is_empty() => {
-                    let Asked { call, answer } = asked?;
+                    let Asked { call, answer, load } = asked?;
                     if answer.is_some() {
                         // Who subscribes no more updates nothing.
                         continue;
                     }
+                    flow.load = load;
                     for out in self.subscription.on_call(clock::now(), *call) {
                         if let Out::Ask(request, call) = out {
                             self.ask(session, request, call, flow).await?;
                         }
                     }
+                    flow.load = None;
                 }
                 next = poll_fn(|context| poll_told(before, mail, context)) => {
                     if let Next::Arrival(Arrival::End | Arrival::Overrun) = next {
@@ -418,8 +440,8 @@ impl Stream {
                 flow.waiting.push_back(*event);
             }
             Out::Entered(framework, generation) => {
-                let (framework, calls) = (framework.as_str(), self.caller.clone());
-                self.registry.enter(framework, &self.id, generation, calls);
+                let (framework, line) = (framework.as_str(), self.caller.clone());
+                self.registry.enter(framework, &self.id, generation, line);
                 if let Some(answer) = flow.updating.take() {
                     // A caller that has gone away does not want to know.
                     let _ = answer.send(Ok(()));
@@ -443,7 +465,8 @@ impl Stream {
     }
 
     fn on_asked(&mut self, now: proffer_model::Time, asked: Asked, flow: &mut Flow) -> Vec<Out> {
-        let Asked { call, answer } = asked;
+        let Asked { call, answer, load } = asked;
+        flow.load = load;
         let Some(answer) = answer else {
             return self.subscription.on_call(now, *call);
         };

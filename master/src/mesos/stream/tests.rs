@@ -13,10 +13,12 @@ use super::super::intent::Intent;
 use super::super::pace::Rates;
 use super::*;
 use crate::inbox::{Lanes, lanes};
+use crate::limits::SESSION_CALLS_BYTES_MAX;
 use crate::metrics::ClusterMetrics;
 use crate::outbox::Peers;
 use crate::tenure::Tenure;
 use crate::view;
+use crate::waiting::Waiting;
 
 /// What the framework and the core have of a stream.
 struct Stage {
@@ -26,6 +28,8 @@ struct Stage {
     sessions: Peers<SessionId, Numbered>,
     events: mpsc::Receiver<Event>,
     calls: mpsc::Sender<Asked>,
+    /// Of what has come to the core.
+    loads: Vec<Load>,
     _losses: broadcast::Sender<AgentId>,
 }
 
@@ -125,7 +129,10 @@ impl Stage {
             calls_at_once: rates.at_once(1_000),
             events,
             calls,
-            caller: caller.clone(),
+            caller: Line {
+                calls: caller.clone(),
+                waiting: Waiting::default(),
+            },
             _place: place.expect("a place"),
         };
         tokio::spawn(stream.run(first));
@@ -135,6 +142,7 @@ impl Stage {
             sessions: Peers::new(),
             events: told,
             calls: caller,
+            loads: Vec::new(),
             _losses: losses,
         };
         let session = stage.opened().await;
@@ -146,7 +154,12 @@ impl Stage {
         while self.lanes.turn.sessions.is_empty() {
             soon("a call", self.lanes.fill(true)).await;
         }
-        match self.lanes.turn.sessions.remove(0) {
+        let mut input = self.lanes.turn.sessions.remove(0);
+        if let SessionInput::Heavy { load, called } = input {
+            self.loads.push(load);
+            input = *called;
+        }
+        match input {
             SessionInput::Opened { session, outbox } => {
                 self.sessions.open(session, outbox);
                 Heard::Opened(session)
@@ -235,6 +248,41 @@ async fn a_call_that_was_let_in_is_made_though_its_framework_is_gone() {
     let heard = stage.heard().await;
     assert_eq!(heard, Heard::Called(session, Call::Teardown));
     assert_eq!(stage.heard().await, Heard::Closed(session));
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_call_are_counted_until_the_core_has_all_of_it() {
+    let (mut stage, session) = Stage::start(1).await;
+    stage.welcome(session).await;
+    let waiting = Waiting::default();
+    let mut asked = reconcile(1);
+    asked.load = waiting.take(SESSION_CALLS_BYTES_MAX).expect("room");
+    stage.calls.send(asked).await.expect("open");
+    stage.calls.send(reconcile(1)).await.expect("open");
+    for _ in 0..2 {
+        assert!(matches!(stage.heard().await, Heard::Called(..)));
+    }
+    assert_eq!(stage.loads.len(), 1, "of one of them");
+    waiting.take(1_000_000).expect_err("the core has it yet");
+    stage.loads.clear();
+    waiting.take(1_000_000).expect("nothing waits");
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_reconciliation_are_counted_while_it_waits_for_a_snapshot() {
+    let (mut stage, session) = Stage::start(100_000).await;
+    stage.tell(session, subscribed());
+    assert_eq!(stage.event().await, event::Type::Subscribed);
+    let waiting = Waiting::default();
+    let mut asked = reconcile(1);
+    asked.load = waiting.take(SESSION_CALLS_BYTES_MAX).expect("room");
+    stage.calls.send(asked).await.expect("open");
+    Stage::settles().await;
+    assert_eq!(stage.calls.capacity(), MESOS_CALLS_MAX);
+    waiting.take(1_000_000).expect_err("it waits");
+    stage.tell(session, Told::SnapshotEnded);
+    Stage::settles().await;
+    waiting.take(1_000_000).expect("it does not any more");
 }
 
 #[tokio::test]
