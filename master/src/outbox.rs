@@ -224,6 +224,14 @@ impl<T: Weighed> Outbox<T> {
         flushed
     }
 
+    /// Whether more than half of what may wait would, with so many bytes more.
+    fn is_half_full(&self, more: usize) -> bool {
+        let on_way = self.way.lock();
+        let len = self.waiting.len() + on_way.messages.len() + 1;
+        let bytes = self.bytes + on_way.bytes + more;
+        len > self.len_max / 2 || bytes > T::PEER_BYTES_MAX / 2
+    }
+
     /// Bytes that wait for the peer.
     fn weight(&self) -> usize {
         self.bytes + self.way.lock().bytes
@@ -280,9 +288,13 @@ impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
         self.outboxes.remove(&peer).is_some()
     }
 
-    /// Gives a peer something; nothing happens if it is gone.
+    /// Gives a peer something; nothing happens if it is gone. What may be lost is, when half of what may wait for it does.
     pub(crate) fn send(&mut self, peer: K, message: T, after: After) {
         let bytes = message.weight();
+        let outbox = self.outboxes.get(&peer);
+        if message.may_be_lost() && outbox.is_some_and(|outbox| outbox.is_half_full(bytes)) {
+            return;
+        }
         self.bytes_most = self.bytes_most.saturating_add(bytes);
         self.put(peer, Letter::Message(bytes, message), after);
     }

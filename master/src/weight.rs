@@ -7,8 +7,7 @@ use proffer_model::link::ToAgent;
 use proffer_model::operation::OperationResult;
 use proffer_model::resources::Amount;
 use proffer_model::session::{Answer, Event};
-use proffer_model::task::CheckKind;
-use proffer_model::{Command, Offer, Problem, TaskSpec};
+use proffer_model::{CheckKind, Command, Discovery, Image, Offer, Problem, Resources, TaskSpec};
 
 use crate::inbox::{Numbered, Watched};
 use crate::limits::{
@@ -27,6 +26,10 @@ pub(crate) trait Weighed {
     const ALL_BYTES_MAX: usize;
     /// Bytes that it takes, about.
     fn weight(&self) -> usize;
+    /// Whether it may be lost, since it comes at most once: then it is let go when half of what may wait for the peer does.
+    fn may_be_lost(&self) -> bool {
+        false
+    }
 }
 
 impl Weighed for ToAgent {
@@ -48,6 +51,10 @@ impl Weighed for ToAgent {
             | Self::ShutdownExecutor { .. } => 0,
         };
         size_of::<Self>() + besides
+    }
+
+    fn may_be_lost(&self) -> bool {
+        matches!(self, Self::Message { .. })
     }
 }
 
@@ -111,15 +118,42 @@ fn of_spec(spec: &TaskSpec) -> usize {
     let fetch = spec.fetch.iter();
     let fetch = fetch.map(|fetch| fetch.uri.len() + fetch.output.as_ref().map_or(0, String::len));
     let labels = spec.labels.iter().map(of_pair);
+    let ports = spec.ports.iter().map(|port| port.name.len());
+    let volumes = spec.volumes.iter().map(|volume| volume.path.len());
+    let image = spec.container.as_ref().map_or(0, |container| {
+        let Image::Archive(path) = &container.image;
+        path.len()
+    });
     let few = spec.checks.len() + spec.fetch.len() + spec.ports.len() + spec.volumes.len();
     size_of::<TaskSpec>()
         + command
+        + of_resources(&spec.resources)
+        + spec.name.len()
+        + spec.user.as_ref().map_or(0, String::len)
+        + image
+        + spec.discovery.as_deref().map_or(0, of_discovery)
         + environment
             .chain(checks)
             .chain(fetch)
             .chain(labels)
+            .chain(ports)
+            .chain(volumes)
             .sum::<usize>()
         + few * 2 * ENTRY
+}
+
+fn of_discovery(discovery: &Discovery) -> usize {
+    let ports = discovery.ports.iter().map(|port| {
+        let labels = port.labels.iter().map(of_pair).sum::<usize>();
+        2 * ENTRY + port.name.len() + port.protocol.len() + labels
+    });
+    let labels = discovery.labels.iter().map(of_pair);
+    size_of::<Discovery>()
+        + discovery.name.len()
+        + discovery.environment.len()
+        + discovery.location.len()
+        + discovery.version.len()
+        + ports.chain(labels).sum::<usize>()
 }
 
 fn of_pair((name, value): (&String, &String)) -> usize {
@@ -152,18 +186,22 @@ fn of_problem(problem: &Problem) -> usize {
 }
 
 fn of_offer(offer: &Offer) -> usize {
-    let ordinary = offer.resources.ordinary().map(|(_, amount)| amount);
-    let special = offer.resources.special().map(|(_, amount)| amount);
+    let texts = offer.host.len() + offer.address.len();
+    let attributes = offer.attributes.iter().count() * 2 * ENTRY;
+    let resources = of_resources(&offer.resources);
+    size_of::<Offer>() + texts + attributes + resources + offer.fits.len() * ENTRY
+}
+
+fn of_resources(resources: &Resources) -> usize {
+    let ordinary = resources.ordinary().map(|(_, amount)| amount);
+    let special = resources.special().map(|(_, amount)| amount);
     let amounts = ordinary.chain(special).map(|amount| match amount {
         Amount::Scalar(_) => 0,
         Amount::Ranges(set) => set.ranges().len() * 16,
         Amount::Set(set) => set.iter().map(|item| ENTRY + item.len()).sum(),
         Amount::Whole(_) => ENTRY,
     });
-    let amounts: usize = amounts.map(|bytes| 2 * ENTRY + bytes).sum();
-    let texts = offer.host.len() + offer.address.len();
-    let attributes = offer.attributes.iter().count() * 2 * ENTRY;
-    size_of::<Offer>() + texts + attributes + amounts + offer.fits.len() * ENTRY
+    amounts.map(|bytes| 2 * ENTRY + bytes).sum()
 }
 
 #[cfg(test)]
@@ -230,9 +268,40 @@ mod tests {
             let value = proffer_model::Secret::new(text.clone());
             spec.environment.insert("e".into(), value);
         });
-        for launch in [&label, &command, &secret] {
+        let told = launch(&|spec| {
+            let mut discovery = Discovery::default();
+            discovery.labels.insert("l".into(), text.clone());
+            spec.discovery = Some(discovery.into());
+        });
+        let user = launch(&|spec| spec.user = Some(text.clone()));
+        let image = launch(&|spec| {
+            let image = Image::Archive(text.clone());
+            spec.container = Some(proffer_model::Container { image });
+        });
+        let mount = launch(&|spec| {
+            let mount = proffer_model::VolumeMount {
+                volume: "v".parse().expect("id"),
+                path: text.clone(),
+                is_read_only: false,
+            };
+            spec.volumes.push(mount);
+        });
+        let port = launch(&|spec| {
+            let port = proffer_model::Port {
+                name: text.clone(),
+                number: 1,
+                protocol: proffer_model::Protocol::Tcp,
+            };
+            spec.ports.push(port);
+        });
+        for launch in [
+            &label, &command, &secret, &told, &user, &image, &mount, &port,
+        ] {
             assert!((1_000_000..1_000_500).contains(&(launch.weight() - none)));
         }
+        let zones: Resources = "zones:{a,b};ports:[1-2,4-5]".parse().expect("good");
+        let zones = launch(&|spec| spec.resources.clone_from(&zones));
+        assert!(zones.weight() > none + 2 * ENTRY);
         let mut peers = crate::outbox::Peers::new();
         let (outbox, _mail) = crate::outbox::outbox(1_000);
         peers.open('a', outbox);
@@ -245,5 +314,41 @@ mod tests {
             peers.send('a', label.clone(), after);
         }
         assert!(sent > LINK_OUTBOX_BYTES_MAX);
+    }
+
+    #[test]
+    fn messages_that_come_at_most_once_fill_half_of_what_waits_for_an_agent_and_launches_get_through()
+     {
+        let durable = proffer_master_core::event::Seq(0);
+        let after = proffer_master_core::effect::After::Nothing;
+        let epoch = proffer_model::Epoch(1);
+        let message = |len| ToAgent::Message {
+            epoch,
+            framework: "f".parse().expect("id"),
+            executor: "e".parse().expect("id"),
+            data: vec![0; len],
+        };
+        for (len, len_max) in [(1_024 * 1_024, 1_000), (0, 64)] {
+            let mut peers = crate::outbox::Peers::new();
+            let (outbox, mut mail) = crate::outbox::outbox(len_max);
+            peers.open('a', outbox);
+            for _ in 0..200 {
+                peers.send('a', message(len), after);
+                assert!(peers.flush(durable).is_empty(), "nobody is cut off");
+            }
+            peers.send('a', ToAgent::Heartbeat { epoch }, after);
+            assert!(peers.flush(durable).is_empty());
+            let mut came = Vec::new();
+            while let Some(crate::outbox::Arrival::Message(message)) = mail.take() {
+                came.push(message);
+            }
+            let last = came.pop();
+            assert_eq!(last, Some(ToAgent::Heartbeat { epoch }));
+            let half = (LINK_OUTBOX_BYTES_MAX / 2 / (1_024 * 1_024)).min(len_max / 2);
+            assert!((half - 1..=half).contains(&came.len()), "{}", came.len());
+            peers.send('a', message(len), after);
+            peers.flush(durable);
+            assert!(mail.take().is_some(), "there is room again");
+        }
     }
 }

@@ -198,7 +198,7 @@ pub enum ToAgent {
         /// SIGTERM to SIGKILL.
         grace: Option<Duration>,
     },
-    /// Bytes for an executor; at most once.
+    /// Bytes for an executor; at most once: those for an agent that is slow to read may be lost.
     Message {
         /// The term.
         epoch: Epoch,
