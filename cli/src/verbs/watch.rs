@@ -67,10 +67,8 @@ pub(crate) async fn run(args: &ClientArgs, mut asked: v1::WatchRequest, format: 
             Err(Failure::Problem(problem)) => problem,
             Err(failure) => return Err(failure),
         };
-        let is_passing = [code::PEER_UNREACHABLE, code::MASTER_NOT_LEADING];
-        let is_passing = is_passing.into_iter().any(|code| problem.is(code));
         let is_recent = heard.is_some_and(|at: Instant| at.elapsed() < LEADER_TIMEOUT);
-        if !is_passing || !is_recent {
+        if !is_passing(&problem, &asked) || !is_recent {
             return Err(problem.into());
         }
         if said != heard {
@@ -79,6 +77,13 @@ pub(crate) async fn run(args: &ClientArgs, mut asked: v1::WatchRequest, format: 
         }
         pause.next().await;
     }
+}
+
+/// Whether to go on where it was. A watch is also ended when its reader took nothing for a while: whoever looks at a page of it.
+fn is_passing(problem: &Problem, asked: &v1::WatchRequest) -> bool {
+    let passing = [code::PEER_UNREACHABLE, code::MASTER_NOT_LEADING];
+    let is_unread = problem.is(code::WATCH_EXPIRED) && !asked.position.is_empty();
+    is_unread || passing.into_iter().any(|code| problem.is(code))
 }
 
 /// One stream, to its end.
@@ -108,6 +113,8 @@ async fn follow(
         }
         if !text.is_empty() {
             print(&text)?;
+            // Whoever reads it may have taken long; that was not the master.
+            *heard = Some(Instant::now());
         }
     }
     Ok(())
@@ -267,5 +274,27 @@ mod tests {
         assert_eq!(told, ["before", "before", "behind"]);
         let told: Vec<&str> = positions(&changes[..1]).collect();
         assert_eq!(told, ["behind"]);
+    }
+
+    #[test]
+    fn a_watch_that_was_left_unread_goes_on_where_it_was() {
+        let at = |position: &str| v1::WatchRequest {
+            position: position.to_owned(),
+            ..v1::WatchRequest::default()
+        };
+        let problem = |code| Problem::new(code, "why");
+        for (code, position, passes) in [
+            (code::WATCH_EXPIRED, "1-2", true),
+            (code::WATCH_EXPIRED, "", false),
+            (code::PEER_UNREACHABLE, "", true),
+            (code::MASTER_NOT_LEADING, "1-2", true),
+            (code::OVERLOADED, "1-2", false),
+        ] {
+            assert_eq!(
+                is_passing(&problem(code), &at(position)),
+                passes,
+                "{position}"
+            );
+        }
     }
 }
