@@ -142,10 +142,7 @@ impl Endpoint {
                     calls_at_once: self.rates.at_once(SESSION_CALLS_MAX),
                     events,
                     calls,
-                    caller: Line {
-                        calls: caller,
-                        waiting: self.inbox.waiting(),
-                    },
+                    caller: Line::new(caller, self.inbox.waiting()),
                     _place: place,
                 };
                 tokio::spawn(stream.run(first));
@@ -580,10 +577,7 @@ mod tests {
     async fn calls_that_wait_for_a_stream_are_bounded_by_their_bytes() {
         let (endpoint, _lanes) = endpoint();
         let (calls, mut asked) = mpsc::channel(MESOS_CALLS_MAX);
-        let line = Line {
-            calls,
-            waiting: endpoint.inbox.waiting(),
-        };
+        let line = Line::new(calls, endpoint.inbox.waiting());
         let generation = proffer_model::Generation(1);
         endpoint.registry.enter("f", "s", generation, line.clone());
         let headers = HeaderMap::from_iter([(

@@ -35,6 +35,12 @@ pub(super) struct Line {
     pub(super) waiting: Waiting,
 }
 
+impl Line {
+    pub(super) fn new(calls: mpsc::Sender<Asked>, waiting: Waiting) -> Self {
+        Self { calls, waiting }
+    }
+}
+
 /// All streams of a term.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registry(Arc<Mutex<BTreeMap<String, Entry>>>);
@@ -120,8 +126,7 @@ mod tests {
         for order in [[1, 2], [2, 1]] {
             let registry = Registry::default();
             let (calls, _asked) = mpsc::channel(1);
-            let waiting = Waiting::default();
-            let line = Line { calls, waiting };
+            let line = Line::new(calls, Waiting::default());
             for generation in order {
                 let stream = format!("s{generation}");
                 registry.enter("f", &stream, Generation(generation), line.clone());

@@ -129,10 +129,7 @@ impl Stage {
             calls_at_once: rates.at_once(1_000),
             events,
             calls,
-            caller: Line {
-                calls: caller.clone(),
-                waiting: Waiting::default(),
-            },
+            caller: Line::new(caller.clone(), Waiting::default()),
             _place: place.expect("a place"),
         };
         tokio::spawn(stream.run(first));
