@@ -191,9 +191,10 @@ pub const MESOS_LOSSES_INTERVAL: Duration = Duration::from_secs(1);
 pub const MESOS_LOSSES_MAX: usize = 16_384;
 /// For so long what was looked up of agents' addresses is told in updates; then it is looked up again.
 pub const MESOS_ADDRESSES_INTERVAL: Duration = Duration::from_secs(10);
-/// For so long a framework's stream waits for an address that is not known; then the update is told without it.
+/// For so long a framework's stream waits for an address, or for what a task had, that is not known; then the update is told
+/// without it. For so long a call waits for whether its agent is known; then it counts as unknown.
 pub const MESOS_ADDRESSES_WAIT: Duration = Duration::from_millis(100);
-/// After such a wait addresses that are not known are left out for so long.
+/// After such a wait what is not known is left out of updates for so long, and so long what was seen of tasks is taken as it is.
 pub const MESOS_ADDRESSES_RETRY: Duration = Duration::from_secs(1);
 /// Pages and answers of Mesos's operator API that are written at once; further ones wait. So that launches never wait for
 /// them.
