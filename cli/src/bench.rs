@@ -24,6 +24,7 @@ mod world;
 mod zookeeper;
 
 use clap::Subcommand;
+use proffer_model::{Problem, code};
 use serde_json::json;
 
 use crate::exit::Outcome;
@@ -91,7 +92,12 @@ pub(crate) async fn run(verb: BenchVerb) -> Outcome {
         progress.say(warning);
     }
     let (name, is_emulated, figures) = match verb {
-        BenchVerb::Allocator(args) => ("allocator", false, allocator::run(&args, &mut progress)?),
+        BenchVerb::Allocator(args) => {
+            let figures;
+            (figures, progress) =
+                aside(move |progress| allocator::run(&args, progress), progress).await?;
+            ("allocator", false, figures?)
+        }
         BenchVerb::Reoffer(args) => ("reoffer", true, reoffer::run(&args, &mut progress).await?),
         BenchVerb::Launch(args) => ("launch", true, launch::run(&args, &mut progress).await?),
         BenchVerb::List(args) => ("list", true, list::run(&args, &mut progress).await?),
@@ -114,6 +120,15 @@ pub(crate) async fn run(verb: BenchVerb) -> Outcome {
         &figures,
         &mut progress,
     )
+}
+
+/// Computes on a thread of its own, so that Ctrl-C and SIGTERM end it.
+async fn aside<T: Send + 'static>(
+    compute: impl FnOnce(&mut Progress) -> T + Send + 'static,
+    mut progress: Progress,
+) -> Result<(T, Progress), Problem> {
+    let computed = tokio::task::spawn_blocking(move || (compute(&mut progress), progress)).await;
+    computed.map_err(|error| Problem::new(code::INTERNAL, format!("the benchmark ended: {error}")))
 }
 
 fn show(

@@ -246,6 +246,20 @@ fn wrong_simulations_and_benchmarks_are_refused_with_the_flag_and_a_remedy() {
 }
 
 #[test]
+fn a_benchmark_that_computes_ends_when_it_is_told_to() {
+    let mut cluster = Cluster::new();
+    cluster.start(
+        "bench",
+        &["bench", "allocator", "1000x100", "--rounds", "4000000000"],
+    );
+    eventually("it computes", || {
+        cluster.log("bench").contains("debug build").then_some(())
+    });
+    cluster.signal("bench", Signal::SIGTERM);
+    assert_eq!(cluster.wait("bench").code(), Some(130));
+}
+
+#[test]
 fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
     let cluster = Cluster::new();
     let table: &[(&str, bool, &[&str])] = &[

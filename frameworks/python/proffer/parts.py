@@ -63,10 +63,12 @@ def demand(demand_id: str, count: int, needs: str) -> list[v1.DemandEntry]:
 
 
 def is_terminal(state: int) -> bool:
-    """Whether a task in this state has ended."""
-    return state >= v1.TASK_STATE_FINISHED
+    """Whether a task in this state has ended; in a state that this version does not know, it has not."""
+    return state >= v1.TASK_STATE_FINISHED and state in v1.TaskState.values()
 
 
 def state_name(state: int) -> str:
-    """`finished` for `TASK_STATE_FINISHED`."""
+    """`finished` for `TASK_STATE_FINISHED`; the number of one that this version does not know."""
+    if state not in v1.TaskState.values():
+        return str(state)
     return v1.TaskState.Name(state).removeprefix("TASK_STATE_").lower()

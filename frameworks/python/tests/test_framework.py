@@ -250,6 +250,16 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         heard = await self.play(Master(first, second), author=Killer())
         self.assertEqual(heard, ["goes on", ("finished", 1)])
 
+    async def test_states_and_reasons_of_a_later_version_are_told_as_they_are_and_end_nothing(self):
+        async def first(played):
+            await played.subscribe()
+            await played.send(updated=v1.Status(task_id="t", state=224, reason=99, incarnation=1, number=1))
+            await played.tell(FINISHED, 1, 2)
+            await played.finish()
+
+        heard = await self.play(Master(first))
+        self.assertEqual(heard, [("224", 1), ("finished", 1)])
+
     async def test_what_is_above_the_rate_when_it_is_called_again_is_not_lost_with_the_session(self):
         async def second(played):
             await played.subscribe()
