@@ -19,7 +19,7 @@ const SHAPE: &str = "cpus:4;mem:16384";
 /// How often a cycle is measured in steps.
 const STEPPED_ROUNDS_MAX: u32 = 3;
 /// On how many agents something is free when frameworks revive.
-const REVIVALS: [(&str, usize); 3] = [("revive", 0), ("revive_10", 10), ("revive_100", 100)];
+const REVIVALS: [(&str, usize); 2] = [("revive", 0), ("revive_10", 10)];
 /// Instances of a gang.
 const GANG: u32 = 1_000;
 /// What takes most of an agent, so that nothing of [`SHAPE`] fits beside it.

@@ -288,6 +288,18 @@ impl World {
         }
     }
 
+    /// This claim excludes the first agents.
+    pub(super) fn exclude_first(&mut self, claim: usize, count: usize) {
+        let Some((framework, role)) = self.claims.get(claim) else {
+            return;
+        };
+        for (id, description) in self.agents.iter().take(count) {
+            let (entry, all) = (&self.entry, &description.resources);
+            self.allocator
+                .exclude(framework, role, entry, id, all, FOR_EVER_NS);
+        }
+    }
+
     /// Allocates all that can be, in one step; what comes of it is held.
     pub(super) fn cycle(&mut self, scope: Scope<'_>) -> Cycle {
         self.cycle_in_steps(scope, u32::MAX)

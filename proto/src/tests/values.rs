@@ -273,6 +273,11 @@ fn ids<T: FromStr<Err: Debug> + Debug + Clone>(min: usize) -> impl Strategy<Valu
         .prop_map(|texts| texts.iter().map(|text| parsed(text)).collect())
 }
 
+/// Which, other than an id, has no colon.
+fn resource_name() -> impl Strategy<Value = ResourceName> {
+    "[a-z][a-z0-9_]{0,8}".prop_map(|text| parsed(&text))
+}
+
 pub(super) fn text() -> impl Strategy<Value = String> {
     "\\PC{0,12}"
 }
@@ -515,7 +520,7 @@ fn shape() -> impl Strategy<Value = Shape> {
 fn predicate() -> impl Strategy<Value = Predicate> {
     let leaf = prop_oneof![
         host().prop_map(Predicate::Host),
-        proptest::option::of(id()).prop_map(Predicate::Reserved),
+        option::of(resource_name()).prop_map(Predicate::Reserved),
         ("[a-z]{1,4}", "[a-z]{1,4}").prop_map(|(name, value)| {
             Predicate::Attribute(parsed(&name), AttributeValue::new(&value).expect("good"))
         }),
