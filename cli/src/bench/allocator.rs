@@ -215,14 +215,11 @@ fn revive(case: &str, size: Size, free: usize) -> Result<Vec<(&'static str, Figu
         ..setting(size, Want::Shaped(SHAPE))
     })?;
     occupy(&mut world, free)?;
-    // Until everybody has declined everything.
-    while world
-        .cycle_in_steps(Scope::Changed, ALLOCATION_STEPS_MAX)
-        .offers
-        > 0
-    {
-        world.decline_all();
+    // Everybody has declined what is free.
+    for place in 0..world.claims.len() {
+        world.exclude_first(place, free);
     }
+    world.cycle_in_steps(Scope::Changed, ALLOCATION_STEPS_MAX);
     let mut times = Times::default();
     let (mut offers, mut steps) = (0, Steps::default());
     for place in 0..world.claims.len() {
