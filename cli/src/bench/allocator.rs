@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use proffer_master_core::allocation::Scope;
 use proffer_master_core::limits::ALLOCATION_STEPS_MAX;
-use proffer_model::{FrameworkId, Problem, Role};
+use proffer_model::{DemandEntry, FrameworkId, Problem, Role};
 
 use super::figures::{Figure, Figures, Times, ms};
 use super::grid;
@@ -20,6 +20,8 @@ const SHAPE: &str = "cpus:4;mem:16384";
 const STEPPED_ROUNDS_MAX: u32 = 3;
 /// On how many agents something is free when frameworks revive.
 const REVIVALS: [(&str, usize); 2] = [("revive", 0), ("revive_10", 10)];
+/// How many times as much is wanted as there is, where everybody waits.
+const WANTED_TIMES: u32 = 2;
 /// Instances of a gang.
 const GANG: u32 = 1_000;
 /// What takes most of an agent, so that nothing of [`SHAPE`] fits beside it.
@@ -73,7 +75,9 @@ pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figu
             figures.push_and_say(full(case, size, &mut world, rounds), progress);
         }
         progress.update(&format!("event {size}"));
-        figures.push_and_say(event(size)?, progress);
+        figures.push_and_say(event("event", size, 1)?, progress);
+        progress.update(&format!("event_wanted {size}"));
+        figures.push_and_say(event("event_wanted", size, WANTED_TIMES)?, progress);
         for (case, free) in REVIVALS {
             progress.update(&format!("{case} {size}"));
             figures.push_and_say(revive(case, size, free)?, progress);
@@ -175,9 +179,21 @@ fn full(case: &str, size: Size, world: &mut World, rounds: u32) -> Vec<(&'static
     .figures()
 }
 
-/// Everything is on offer; one offer after the other comes back, and is allocated again.
-fn event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
+/// Everything is on offer; one offer after the other comes back, and is allocated again. So many times as much is wanted as
+/// there is.
+fn event(
+    case: &str,
+    size: Size,
+    times_wanted: u32,
+) -> Result<Vec<(&'static str, Figure)>, Problem> {
     let mut world = World::new(setting(size, Want::Shaped(SHAPE)))?;
+    for (framework, role) in &world.claims {
+        let mut entries = world.entries(setting(size, Want::Shaped(SHAPE)))?;
+        for entry in &mut entries {
+            entry.count = entry.count.saturating_mul(times_wanted);
+        }
+        world.allocator.set_demand(framework, role, &entries);
+    }
     world.cycle_in_steps(Scope::All, ALLOCATION_STEPS_MAX);
     let mut times = Times::default();
     let (mut offers, mut steps) = (0, Steps::default());
@@ -196,7 +212,7 @@ fn event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         offers += cycle.offers;
     }
     let row = Row {
-        case: "event",
+        case,
         size,
         times,
         offers,
@@ -254,31 +270,19 @@ fn revive(case: &str, size: Size, free: usize) -> Result<Vec<(&'static str, Figu
 
 /// A gang that takes most of each of a thousand agents, or of all, where everything is free: granted in one step.
 fn gang(size: Size, rounds: u32) -> Result<Vec<(&'static str, Figure)>, Problem> {
-    let setting = Setting {
-        exclusions: 0,
-        ..setting(size, Want::Shaped(MOST_OF_AN_AGENT))
-    };
-    let mut world = World::new(Setting {
-        size: Size {
-            frameworks: 0,
-            ..size
-        },
-        ..setting
-    })?;
+    let mut world = World::empty()?;
+    for number in 0..size.agents {
+        world.add_agent(number)?;
+    }
     let role = Role::new("gang")?;
     let framework = FrameworkId::new("gang")?;
     world.allocator.set_framework_active(&framework, true);
-    let mut entries = world.entries(Setting {
-        size: Size {
-            frameworks: 1,
-            ..size
-        },
-        ..setting
-    })?;
-    for entry in &mut entries {
-        entry.count = size.agents.min(GANG);
-        entry.gang = entry.count;
-    }
+    let count = size.agents.min(GANG);
+    let entry = DemandEntry {
+        gang: count,
+        ..DemandEntry::new(world.entry.clone(), count, MOST_OF_AN_AGENT.parse()?)
+    };
+    let entries = [entry];
     let mut times = Times::default();
     let (mut offers, mut say) = (0, Duration::ZERO);
     let mut steps = Steps::default();

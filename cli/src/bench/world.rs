@@ -220,7 +220,7 @@ impl World {
                 let whole: Resources = AGENT.parse()?;
                 let fits = whole.scalar("cpus") / shape.scalar("cpus").max(1);
                 let all = fits * u64::from(setting.size.agents);
-                let each = all.div_ceil(u64::from(setting.size.frameworks.max(1)));
+                let each = all.div_ceil(u64::from(setting.size.frameworks));
                 (u32::try_from(each).unwrap_or(u32::MAX), Some(shape))
             }
         };

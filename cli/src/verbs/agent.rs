@@ -17,8 +17,8 @@ use crate::escape;
 use crate::exit::Outcome;
 use crate::inventory::Inventory;
 use crate::master_client::MasterClient;
+use crate::named::{self, the_one_named};
 use crate::output::{Column, Format, OutputArgs, Progress, Rows, confirm, terminal_width};
-use crate::task;
 use crate::units::{count_of, key_of, number_of_milli};
 use crate::verbs::list::{agent_domain, agent_json, agent_rows, agent_state};
 use crate::wait::Pause;
@@ -256,32 +256,16 @@ pub(crate) async fn find(client: &ClientArgs, name: &str) -> Result<v1::Agent, P
 
 /// By its id, its host, or a part of its id.
 pub(crate) fn one_of(agents: Vec<v1::Agent>, name: &str) -> Result<v1::Agent, Problem> {
-    let refused = |message: String| {
-        let problem = Problem::new(code::AGENT_UNKNOWN, message);
-        Err(problem.hint("`proffer agents` lists the agents"))
+    let kind = named::Kind {
+        plural: "agents",
+        code: code::AGENT_UNKNOWN,
+        id: |agent: &v1::Agent| &agent.id,
+        called: |agent| &agent.host,
     };
-    let is_it: [&dyn Fn(&v1::Agent) -> bool; 3] = [
-        &|agent| agent.id == name,
-        &|agent| agent.host == name,
-        &|agent| task::is_part(name, &agent.id),
-    ];
-    for is_it in is_it {
-        let like: Vec<&v1::Agent> = agents.iter().filter(|agent| is_it(agent)).collect();
-        match like.as_slice() {
-            [] => {}
-            [agent] => return Ok((*agent).clone()),
-            several => {
-                let ids: Vec<&str> = several.iter().take(5).map(|a| a.id.as_str()).collect();
-                let count = several.len();
-                let more = if count > ids.len() { ", …" } else { "" };
-                let ids = ids.join(", ");
-                let message = format!("{name:?} stands for {count} agents: {ids}{more}");
-                return Err(Problem::new(code::AGENT_UNKNOWN, message)
-                    .hint("name one by its id; `proffer agents` lists them"));
-            }
-        }
-    }
-    refused(format!("there is no agent {name}"))
+    the_one_named(agents, name, &kind)?.ok_or_else(|| {
+        let problem = Problem::new(code::AGENT_UNKNOWN, format!("there is no agent {name}"));
+        problem.hint("`proffer agents` lists the agents")
+    })
 }
 
 /// As the master lists it.

@@ -12,10 +12,10 @@ use crate::connection::ClientArgs;
 use crate::escape;
 use crate::exit::Outcome;
 use crate::master_client::MasterClient;
+use crate::named::{self, the_one_named};
 use crate::output::OutputArgs;
 use crate::quantities::{format_quantities, format_share, quantities_json, share_percent};
 use crate::services_client::ServicesClient;
-use crate::task;
 use crate::units::{self, count_of, wall_ms};
 use crate::verbs::logs::the_one_like;
 
@@ -131,31 +131,13 @@ pub(crate) fn framework_like(
     frameworks: Vec<v1::Framework>,
     name: &str,
 ) -> Result<Option<v1::Framework>, Problem> {
-    let is_it: [&dyn Fn(&v1::Framework) -> bool; 3] = [
-        &|framework| framework.id == name,
-        &|framework| framework.name == name,
-        &|framework| task::is_part(name, &framework.id),
-    ];
-    for is_it in is_it {
-        let like: Vec<&v1::Framework> = frameworks.iter().filter(|f| is_it(f)).collect();
-        match like.as_slice() {
-            [] => {}
-            [framework] => return Ok(Some((*framework).clone())),
-            several => {
-                let ids: Vec<&str> = several.iter().take(5).map(|f| f.id.as_str()).collect();
-                let more = if several.len() > ids.len() {
-                    ", …"
-                } else {
-                    ""
-                };
-                let (count, ids) = (several.len(), ids.join(", "));
-                let message = format!("{name:?} stands for {count} frameworks: {ids}{more}");
-                return Err(Problem::new(code::FRAMEWORK_UNKNOWN, message)
-                    .hint("name one by its id; `proffer frameworks` lists them"));
-            }
-        }
-    }
-    Ok(None)
+    let kind = named::Kind {
+        plural: "frameworks",
+        code: code::FRAMEWORK_UNKNOWN,
+        id: |framework: &v1::Framework| &framework.id,
+        called: |framework| &framework.name,
+    };
+    the_one_named(frameworks, name, &kind)
 }
 
 /// The reason that matters most, for the progress line of a command that waits.

@@ -3,6 +3,7 @@
 //! The first six names have their place in the vector itself (64 bytes, one line of the processor's cache); a cluster with
 //! more has the others in a tail.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use proffer_model::{Limits, Quantities, ResourceName};
@@ -37,6 +38,24 @@ impl PartialEq for Amounts {
 }
 
 impl Eq for Amounts {}
+
+impl Ord for Amounts {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let tail = |of: &Self| of.tail.iter().rposition(|milli| *milli > 0);
+        let tails = || {
+            tail(self)
+                .map(|end| &self.tail[..=end])
+                .cmp(&tail(other).map(|end| &other.tail[..=end]))
+        };
+        self.head.cmp(&other.head).then_with(tails)
+    }
+}
+
+impl PartialOrd for Amounts {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Amounts {
     /// No bound on anything that has a number now.
@@ -279,6 +298,7 @@ mod tests {
         assert_eq!(short.plus(&long), long.plus(&short));
         assert!(long.contains(&short) && !short.contains(&long));
         assert_eq!(long.minus(&long), Amounts::default());
+        assert!(long > short && long.minus(&long).cmp(&Amounts::default()).is_eq());
         assert_eq!(long.times(2).times_of(&long), 2);
         let mut least = short.clone();
         least.shrink_to(&long);

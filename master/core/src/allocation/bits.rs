@@ -41,6 +41,15 @@ impl Bits {
         self.len = 0;
     }
 
+    /// All words, by their places: 64 numbers each.
+    pub(super) fn words(&self) -> impl Iterator<Item = (u32, u64)> {
+        (0u32..).zip(self.words.iter().copied())
+    }
+
+    pub(super) fn word(&self, index: u32) -> u64 {
+        self.words.get(index as usize).copied().unwrap_or(0)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -94,6 +94,8 @@ pub(super) struct Turns {
     pub(super) queue: VecDeque<u32>,
     /// Whether this queue has given anything.
     pub(super) is_progress: bool,
+    /// Whether it is noted among those that have begun.
+    pub(super) is_begun: bool,
     /// The look for agents that the queue is to be made of, while it is not at its end.
     pub(super) look: Option<Box<Gathering>>,
 }
@@ -133,6 +135,8 @@ pub(super) struct Entry {
     pub(super) earmark: u32,
     pub(super) has_predicates: bool,
     pub(super) has_bounds: bool,
+    /// Whether it is counted among what is needed: it has a shape and is open.
+    pub(super) is_needed: bool,
     /// Of those that take whatever is free: an offer holds one of these. None: what is configured.
     pub(super) least: Option<Vec<Amounts>>,
     /// None: whatever is free.
@@ -195,6 +199,7 @@ impl Entry {
             rank: 0,
             has_predicates: !demand.predicates.is_empty(),
             has_bounds: !demand.at_most.is_empty(),
+            is_needed: false,
             demand: Arc::new(demand.clone()),
             need: None,
             least: None,

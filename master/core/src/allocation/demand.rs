@@ -80,6 +80,7 @@ impl Allocator {
         }
         self.parked.unset(claim);
         self.live.unset(claim);
+        self.live_shaped.unset(claim);
         self.on_less_held(role);
         self.tree.remove_claim(node);
         self.claims[claim as usize] = None;
@@ -210,6 +211,7 @@ impl Allocator {
             fresh.offered = fresh.placed.values().map(|placed| placed.offered).sum();
         }
         self.asking.add(&fresh);
+        self.set_needed(number, false);
         if let Some(old) = self.entries[number as usize].replace(fresh) {
             self.asking.remove(&old);
         }
@@ -218,6 +220,7 @@ impl Allocator {
     }
 
     fn remove_entry(&mut self, entry: u32) {
+        self.set_needed(entry, false);
         self.stop_waiting(entry);
         self.leave_queue(entry);
         let Some(gone) = self.entries[entry as usize].take() else {
@@ -274,10 +277,33 @@ impl Allocator {
         if self.is_closed(claim) {
             (any, shaped) = Default::default();
         }
+        let fresh = shaped.clone();
+        let mut before = Vec::new();
         if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
-            (found.open_any, found.open_shaped) = (any, shaped);
+            found.open_any = any;
+            before = std::mem::replace(&mut found.open_shaped, shaped);
+        }
+        for (entries, is_open) in [(before, false), (fresh, true)] {
+            for entry in entries {
+                self.set_needed(entry, is_open);
+            }
         }
         self.take_part(claim);
+    }
+
+    /// Counts what an entry with a shape needs while it is open.
+    fn set_needed(&mut self, number: u32, is_needed: bool) {
+        let Some(Some(entry)) = self.entries.get_mut(number as usize) else {
+            return;
+        };
+        if std::mem::replace(&mut entry.is_needed, is_needed) == is_needed {
+            return;
+        }
+        match &entry.need {
+            Some(need) if is_needed => self.needs.add(&need.plain),
+            Some(need) => self.needs.remove(&need.plain),
+            None => {}
+        }
     }
 
     /// One entry wants more or less than before.
@@ -285,7 +311,11 @@ impl Allocator {
         let entry = self.entry(number);
         let (claim, rank, is_wanted) = (entry.claim, entry.rank, entry.wanted() > 0);
         let (is_any, is_active) = (entry.is_any(), self.claim(claim).is_active);
+        let is_one_of_several = self.claim(claim).entries.len() > 1;
         if self.is_closed(claim) {
+            if is_wanted && is_one_of_several {
+                self.open_shut(claim);
+            }
             self.recount_open(claim);
             return;
         }
@@ -314,8 +344,11 @@ impl Allocator {
         let wants = !(found.open_any.is_empty() && found.open_shaped.is_empty());
         self.set_wants(claim, wants);
         // What shut the other entries out says nothing of this one.
-        if is_any && is_wanted && self.claim(claim).entries.len() > 1 {
+        if is_wanted && is_one_of_several {
             self.open_shut(claim);
+        }
+        if !is_any {
+            self.set_needed(number, is_wanted);
         }
         self.take_part(claim);
     }
@@ -332,6 +365,11 @@ impl Allocator {
             self.live.set(claim)
         } else {
             self.live.unset(claim)
+        }
+        if shaped {
+            self.live_shaped.set(claim)
+        } else {
+            self.live_shaped.unset(claim)
         }
         self.parked.unset(claim);
         self.tree.set_takes_part(node, any, shaped);
@@ -553,7 +591,7 @@ impl Allocator {
         let claim = found.claim;
         let found = self.agents.get_mut(agent);
         // Claims with one entry are shut out at once; others when they are found to be.
-        let is_shut = is_any && refused.contains(&found.free) && until_mono_ns > self.now;
+        let is_shut = refused.contains(&found.free) && until_mono_ns > self.now;
         let of_agent = found
             .exclusions
             .get_or_insert_with(Box::<Exclusions>::default);

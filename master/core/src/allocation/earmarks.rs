@@ -159,15 +159,17 @@ impl Allocator {
             self.steps = self.steps.saturating_add(1);
             match chosen {
                 Choice::Agent(agent) => self.earmark(agent, number),
-                Choice::NotNow => self.wait_until(self.now.saturating_add(after.max(1)), number),
+                Choice::NotNow => self.wait_until(self.now.saturating_add(after), number),
                 Choice::Nowhere => self.wait_longer(number),
             }
         }
         true
     }
 
+    /// Never nothing: what waits anew is due later than now.
     fn earmark_after(&self) -> u64 {
-        u64::try_from(self.options.earmark_after.as_nanos()).unwrap_or(u64::MAX)
+        let after = u64::try_from(self.options.earmark_after.as_nanos());
+        after.unwrap_or(u64::MAX).max(1)
     }
 
     fn is_due(&self, number: u32) -> bool {
@@ -198,7 +200,7 @@ impl Allocator {
     /// Each time that there is no agent for an entry it waits twice as long, so that what fits nowhere is not looked for all
     /// the time.
     fn wait_longer(&mut self, number: u32) {
-        let after = self.earmark_after().max(1);
+        let after = self.earmark_after();
         let Some(entry) = self.entry_mut(number) else {
             return;
         };
@@ -215,9 +217,7 @@ impl Allocator {
         }
         self.earmarked += 1;
         let after = self.earmark_after();
-        let ends = self
-            .now
-            .saturating_add(after.max(1).saturating_mul(EARMARK_LASTS));
+        let ends = self.now.saturating_add(after.saturating_mul(EARMARK_LASTS));
         self.wait_until(ends, number);
         self.touch_agent(agent);
     }

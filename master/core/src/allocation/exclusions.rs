@@ -158,6 +158,12 @@ impl Ends {
             .map(|Reverse(end)| end)
     }
 
+    /// Whether one has ended by now that was not taken out yet.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        let next = self.heap.peek();
+        next.is_some_and(|Reverse(end)| end.until <= now)
+    }
+
     /// When the next one that stands ends.
     pub(super) fn next(&mut self, stands: impl Fn(&End) -> bool) -> Option<u64> {
         while let Some(Reverse(end)) = self.heap.peek() {

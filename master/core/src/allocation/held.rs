@@ -194,8 +194,12 @@ impl Allocator {
             return;
         }
         self.names_known = self.names.len();
+        self.needs.clear();
         for entry in self.entries.iter_mut().flatten() {
             entry.compile(&self.names);
+            if let (true, Some(need)) = (entry.is_needed, &entry.need) {
+                self.needs.add(&need.plain);
+            }
         }
         let limited: Vec<_> = self.tree.roles().map(|(_, node)| node).collect();
         for node in limited {

@@ -39,6 +39,7 @@ mod quota;
 mod random;
 mod reads;
 mod run;
+mod serving;
 mod shape;
 mod siblings;
 mod sorter;
@@ -69,6 +70,7 @@ use exclusions::Ends;
 use extra::Extra;
 use random::Random;
 use run::{Granted, Work};
+use serving::Needs;
 use tree::Tree;
 use windows::Windows;
 
@@ -110,7 +112,10 @@ pub struct Allocator {
     is_more_free: bool,
     /// Claims that take whatever is free and want something.
     live: Bits,
-    /// Of those, the ones that are left out for now because they were shut out of an agent.
+    /// Claims with shapes that want something.
+    live_shaped: Bits,
+    needs: Needs,
+    /// Of those that take whatever is free, the ones that are left out for now because they were shut out of an agent.
     parked: Bits,
     /// … because there is nothing for them in this run.
     parked_in_run: Vec<u32>,
@@ -184,6 +189,8 @@ impl Allocator {
             is_held_back: false,
             is_more_free: false,
             live: Bits::default(),
+            live_shaped: Bits::default(),
+            needs: Needs::default(),
             parked: Bits::default(),
             parked_in_run: Vec::new(),
             exhausted: Vec::new(),

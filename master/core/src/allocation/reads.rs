@@ -93,6 +93,7 @@ impl Allocator {
         differs("what is available", &available, &self.available)?;
         self.check_tree(&held, &reserved)?;
         self.check_entries()?;
+        self.check_needs()?;
         self.check_windows()
     }
 
@@ -148,6 +149,43 @@ impl Allocator {
                 && takes_part != [!claim.open_any.is_empty(), !claim.open_shaped.is_empty()]
             {
                 return Err(format!("{} takes part wrongly", claim.framework));
+            }
+        }
+        Ok(())
+    }
+
+    /// What open entries with shapes need; and that whoever is shut out has nothing there that it could be given.
+    fn check_needs(&self) -> Result<(), String> {
+        let mut needs: BTreeMap<&Amounts, usize> = BTreeMap::new();
+        let claims = self.claims.iter().flatten();
+        for entry in claims.flat_map(|claim| &claim.open_shaped) {
+            if let Some(need) = &self.entry(*entry).need {
+                *needs.entry(&need.plain).or_default() += 1;
+            }
+        }
+        if !self
+            .needs
+            .counts()
+            .eq(needs.iter().map(|(need, entries)| (*need, *entries)))
+        {
+            return Err(format!("needed is {needs:?}, and {:?} is kept", self.needs));
+        }
+        // Those that have ended are noticed by the next run.
+        if self.ends.is_due(self.now) {
+            return Ok(());
+        }
+        for (agent, found, known) in self.agents.iter() {
+            for (number, claim) in (0..).zip(&self.claims) {
+                let Some(claim) = claim.as_ref().filter(|_| found.shut.has(number)) else {
+                    continue;
+                };
+                let is_shaped = claim.open_any.is_empty() && !claim.open_shaped.is_empty();
+                if is_shaped && !self.is_refused(number, agent) {
+                    return Err(format!(
+                        "{} is shut out of {} wrongly",
+                        claim.framework, known.id
+                    ));
+                }
             }
         }
         Ok(())

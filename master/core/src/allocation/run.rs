@@ -11,6 +11,7 @@ use super::agents::Cursor;
 use super::amounts::Amounts;
 use super::bundle::Bundle;
 use super::limits::{FEW_CLAIMS_MAX, GRANT_STEPS, GROWTH_STEPS, SETTLED_PER_STEP};
+use super::serving::Serving;
 use super::sweep::{List, Sweep};
 use super::tree::{NONE, Order};
 use super::types::{Grant, GrantedOffer, Run, Scope};
@@ -23,6 +24,8 @@ pub(super) struct Work {
     special: Option<(Vec<u32>, usize)>,
     /// None: all claims that take whatever is free. Otherwise these, by number.
     pub(super) few: Option<Vec<u32>>,
+    /// Which of the listed agents, when they have changed, may serve claims with shapes. None: all that are looked at.
+    pub(super) serving: Option<Serving>,
     pass: Pass,
     /// All that is to be looked at in this pass was; what it left out is to come back.
     is_looked_at: bool,
@@ -80,6 +83,7 @@ impl Work {
             agents,
             special: None,
             few: None,
+            serving: None,
             pass: Pass::Guaranteed,
             is_looked_at: false,
             is_all,
@@ -221,7 +225,11 @@ impl Allocator {
                 self.agents.get_mut(*agent).is_shared_offered = false;
             }
         }
-        Work::new(Source::List(List::new(agents)), false)
+        let serving = self.serving(&agents);
+        Work {
+            serving,
+            ..Work::new(Source::List(List::new(agents)), false)
+        }
     }
 
     /// Goes on to put what is listed in an order drawn by lot; false: the steps are used up before.
@@ -319,7 +327,7 @@ impl Allocator {
             }
         }
         work.is_looked_at = true;
-        self.come_back(steps_max)
+        self.end_turns(work, steps_max) && self.come_back(steps_max)
     }
 
     /// Goes on to offer agents to claims that take whatever is free; whether it is done.
@@ -376,6 +384,7 @@ impl Allocator {
             Pass::Shaped
         };
         work.special = None;
+        self.look_whether_it_serves(work, None);
         match &mut work.agents {
             Source::List(list) => list.begin_again(),
             Source::Sweep(sweep) => sweep.begin_again(&self.agents),

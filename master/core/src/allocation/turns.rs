@@ -21,13 +21,14 @@ use super::visit::Cap;
 
 impl Allocator {
     /// The next claim with shapes takes its turn, or has nothing to take any more; false: the steps are used up before.
-    pub(super) fn turn(&mut self, work: &Work, steps_max: u32) -> bool {
+    pub(super) fn turn(&mut self, work: &mut Work, steps_max: u32) -> bool {
         let Some(claim) = self.next_shaped(work) else {
             return true;
         };
         loop {
             let found = self.claim(claim);
             let Some(entry) = found.open_shaped.get(found.turns.at).copied() else {
+                self.shut_out_of_refused(work, claim);
                 self.exhaust(claim);
                 return true;
             };
@@ -35,17 +36,20 @@ impl Allocator {
                 return false;
             }
             if found.turns.of != Some(entry) {
+                self.begin_turns(work, claim);
                 if !self.gather(work, claim, entry, steps_max) {
                     return false;
                 }
                 continue;
             }
-            let is_granted = if self.entry(entry).demand.gang > 1 {
-                self.grant_gang(claim, entry)
+            let is_gang = self.entry(entry).demand.gang > 1;
+            let granted_on = if is_gang {
+                self.grant_gang(claim, entry).then_some(None)
             } else {
-                self.grant_next(claim, entry)
+                self.grant_next(claim, entry).map(Some)
             };
-            if is_granted {
+            if let Some(agent) = granted_on {
+                self.look_whether_it_serves(work, agent);
                 self.settle_windows();
                 return true;
             }
@@ -55,6 +59,9 @@ impl Allocator {
 
     /// The claim with shapes that is next; when only a few look at the index, one of them.
     pub(super) fn next_shaped(&self, work: &Work) -> Option<u32> {
+        if let Some(serving) = &work.serving {
+            return self.next_served(serving);
+        }
         let (Some(few), Source::Index(_)) = (&work.few, &work.agents) else {
             return self.tree.first(Order::Shaped);
         };
@@ -77,7 +84,7 @@ impl Allocator {
         }
     }
 
-    fn exhaust(&mut self, claim: u32) {
+    pub(super) fn exhaust(&mut self, claim: u32) {
         let node = self.claim(claim).node;
         let [any, _] = self.tree.takes_part(node);
         self.tree.set_takes_part(node, any, false);
@@ -257,7 +264,8 @@ impl Allocator {
         let (Some(known), Some(need)) = (&found.known, &entry.need) else {
             return 0;
         };
-        if !found.is_offerable() || self.is_kept_for_another_entry(agent, number) {
+        let is_shut = found.concerns(entry.claim) && found.shut.has(entry.claim);
+        if is_shut || !found.is_offerable() || self.is_kept_for_another_entry(agent, number) {
             return 0;
         }
         let most = match entry.has_bounds {
@@ -297,21 +305,17 @@ impl Allocator {
         (&self.claim(entry.claim).role, entry.demand.takes)
     }
 
-    /// Grants some of an entry on the next agent of the queue that can take them.
-    fn grant_next(&mut self, claim: u32, number: u32) -> bool {
+    /// Grants some of an entry on the next agent of the queue that can take them; that one.
+    fn grant_next(&mut self, claim: u32, number: u32) -> Option<u32> {
         loop {
             let wanted = self.entry(number).wanted();
-            let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
-                return false;
-            };
+            let found = self.claims.get_mut(claim as usize)?.as_mut()?;
             let others = u32::try_from(found.turns.queue.len())
                 .unwrap_or(u32::MAX)
                 .max(1);
-            let Some(agent) = found.turns.queue.pop_front() else {
-                return false;
-            };
+            let agent = found.turns.queue.pop_front()?;
             if wanted == 0 {
-                return false;
+                return None;
             }
             let fair = match self.options.placement {
                 Placement::Spread => wanted.div_ceil(others),
@@ -323,7 +327,7 @@ impl Allocator {
                     found.turns.is_progress = true;
                 }
                 self.refresh(claim);
-                return true;
+                return Some(agent);
             }
         }
     }

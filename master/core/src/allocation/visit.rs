@@ -91,11 +91,11 @@ impl Allocator {
                     }
                     tried.push(claim);
                 }
-                Look::Shut => {
+                Look::Shut if self.claim(claim).open_shaped.is_empty() => {
                     self.shut(claim, agent);
                     self.parked.set(claim);
                 }
-                Look::NotHere => tried.push(claim),
+                Look::Shut | Look::NotHere => tried.push(claim),
                 Look::NotForRole => {
                     let node = self.claim(claim).node;
                     self.tree.set_hidden(node, true);
@@ -441,6 +441,7 @@ impl Allocator {
         };
         entry.offered = entry.offered.saturating_add(count);
         entry.waiting_since = None;
+        entry.fruitless = 0;
         let is_wanted = entry.wanted() > 0;
         let (is_kept, is_any) = (entry.earmark != NONE, entry.is_any());
         let is_counted = !is_any || entry.has_bounds;

@@ -128,16 +128,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_of_which_something_is_taken_often_enough_is_left_alone_however_long_it_takes()
-    {
-        let (between, unread_max) = (Duration::from_millis(100), Duration::from_secs(2));
-        let responses = stream::unfold(0, move |told| async move {
-            tokio::time::sleep(between).await;
-            (told < 25).then(|| (Ok(v1::WatchResponse::default()), told + 1))
-        });
-        let watch = Attended::new(Box::pin(responses), unread_max);
-        let told: Vec<_> = watch.collect().await;
-        assert!(told.len() == 25 && told.iter().all(Result::is_ok));
+    async fn what_is_taken_counts_from_when_it_is_taken() {
+        let responses = stream::repeat_with(|| Ok(v1::WatchResponse::default()));
+        let hour = Duration::from_secs(3_600);
+        let mut watch = Attended::new(Box::pin(responses), hour);
+        let now = Instant::now();
+        let long_ago = now.checked_sub(Duration::from_secs(1)).expect("a time");
+        lock(&watch.0).taken_at = long_ago;
+        assert!(matches!(watch.next().await, Some(Ok(_))));
+        assert!(lock(&watch.0).taken_at >= now);
     }
 
     #[tokio::test]
