@@ -193,6 +193,7 @@ pub(crate) struct Inbox {
     /// Bytes of calls that wait.
     waiting: Waiting,
     last_id: Arc<AtomicU64>,
+    changes: Arc<AtomicU64>,
     /// Of the term that reads it.
     pub(crate) tenure: Tenure,
 }
@@ -203,6 +204,16 @@ impl Inbox {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// How many changes were answered that whoever made them expects to see at once: it grows before the answer leaves.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Another one is about to be answered.
+    pub(crate) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
     /// The bytes of calls of a peer that is new.
     pub(crate) fn waiting(&self) -> Waiting {
         self.waiting.of_another()
@@ -211,13 +222,18 @@ impl Inbox {
     /// Asks the core and waits for what it says, and for what that promises to be durable.
     pub(crate) async fn ask(&self, ask: Ask) -> Answer {
         let (answer, answered) = oneshot::channel();
+        let is_change = matches!(ask, Ask::Operate { .. });
         self.requests
             .try_send(Request { ask, answer })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => overloaded("too many calls wait"),
                 mpsc::error::TrySendError::Closed(_) => not_leading(),
             })?;
-        match tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
+        let answered = tokio::time::timeout(REQUEST_TIMEOUT, answered).await;
+        if is_change {
+            self.changed();
+        }
+        match answered {
             // Decided while the term held, but told only if it still does.
             Ok(Ok(answer)) if self.tenure.holds() => answer,
             Ok(Ok(_)) => Err(not_leading()),
@@ -272,6 +288,7 @@ pub(crate) fn lanes(tenure: Tenure) -> (Inbox, Lanes) {
         requests,
         waiting: Waiting::default(),
         last_id: Arc::default(),
+        changes: Arc::default(),
         tenure,
     };
     let lanes = Lanes {

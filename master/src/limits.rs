@@ -199,5 +199,16 @@ pub const MESOS_ADDRESSES_RETRY: Duration = Duration::from_secs(1);
 /// Pages and answers of Mesos's operator API that are written at once; further ones wait. So that launches never wait for
 /// them.
 pub const MESOS_PAGES_AT_ONCE_MAX: usize = 2;
+/// How much lower than that of all others the priority of their threads is (`nice`): with all processors busy they have about a
+/// tenth of one.
+pub const BACKGROUND_NICENESS: i32 = 10;
+/// Bytes of a page or an answer above which it is shared: all who ask for it within [`MESOS_SHARED_FOR`] get the same. Smaller
+/// ones are written anew for whoever asks.
+pub const MESOS_SHARED_LEN: usize = 256 * 1024;
+/// How much earlier than it was asked for what a shared page shows may be; then it is written anew.
+pub const MESOS_SHARED_FOR: Duration = Duration::from_millis(250);
+/// Bytes of a page or an answer that go to its connection at once; before each further piece, threads of more importance have
+/// their turn.
+pub const MESOS_PIECE_LEN: usize = 256 * 1024;
 /// Subscribers of Mesos's operator API at once; more are refused (503).
 pub const MESOS_WATCHES_MAX: usize = 1_000;

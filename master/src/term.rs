@@ -18,6 +18,7 @@ use proffer_server::notify::Pulse;
 use tokio::sync::oneshot;
 use tonic::service::Routes;
 
+use crate::background::Background;
 use crate::driver::Driver;
 use crate::election::OpenStore;
 use crate::grpc::agent_link::AgentLinkService;
@@ -118,7 +119,7 @@ impl Maker {
         .start()?;
         unfinished.disarm();
         Ok(Term {
-            api: self.api(&reign, &inbox, view, copies),
+            api: self.api(&reign, &inbox, view, copies)?,
             links: links(inbox),
             reign,
             tenure,
@@ -126,7 +127,13 @@ impl Maker {
         })
     }
 
-    fn api(&self, reign: &Reign, inbox: &Inbox, view: View, copies: Copies) -> Router {
+    fn api(
+        &self,
+        reign: &Reign,
+        inbox: &Inbox,
+        view: View,
+        copies: Copies,
+    ) -> Result<Router, Problem> {
         let scheduler = SchedulerService::new(inbox.clone(), reign.epoch);
         let state = StateService::new(inbox.clone());
         let standing = Arc::clone(&self.standing);
@@ -134,10 +141,10 @@ impl Maker {
             OperatorService::leading(standing, inbox.clone(), view.clone(), copies, reign.epoch);
         let home = http::home(reign, self.standing.me());
         let mesos = match self.mesos_api {
-            true => self.mesos(reign, inbox, view),
+            true => self.mesos(reign, inbox, view, Background::start()?),
             false => Router::new(),
         };
-        Routes::new(
+        let router = Routes::new(
             v1::scheduler_server::SchedulerServer::new(scheduler)
                 .max_decoding_message_size(MESSAGE_LEN_MAX),
         )
@@ -150,11 +157,12 @@ impl Maker {
         .merge(mesos)
         .route("/", get(move || async move { http::text(home) }))
         .fallback(unknown_route)
-        .method_not_allowed_fallback(unknown_method)
+        .method_not_allowed_fallback(unknown_method);
+        Ok(router)
     }
 
     /// What Mesos's frameworks and operators find.
-    fn mesos(&self, reign: &Reign, inbox: &Inbox, view: View) -> Router {
+    fn mesos(&self, reign: &Reign, inbox: &Inbox, view: View, background: Background) -> Router {
         let me = self.standing.me();
         let reign = MasterReign {
             cluster: reign.cluster.to_string(),
@@ -166,7 +174,7 @@ impl Maker {
             calls: self.core.calls_per_second,
             operations: self.core.operations_per_second,
         };
-        let desk = Desk::new(inbox.clone(), view.clone(), me.clone(), reign);
+        let desk = Desk::new(inbox.clone(), view.clone(), me.clone(), reign, background);
         let frameworks = Endpoint::new(inbox.clone(), view, me.clone(), rates).router();
         frameworks.merge(operators(&desk))
     }

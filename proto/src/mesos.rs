@@ -29,7 +29,7 @@ pub use offer::{agent_url, encode_attributes, encode_domain, encode_mesos_offer}
 pub use resources::{ResourceForm, decode_resources, encode_resources, resources_text};
 pub use status::{
     Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,
-    place_mesos_status,
+    encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status,
 };
 pub use task::{Launcher, decode_group_task, decode_task_info};
 pub use wish::{entry_of_any, least_of, refused_for};

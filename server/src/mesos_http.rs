@@ -30,7 +30,7 @@ use crate::limits::{
 pub const STREAM_ID: &str = "Mesos-Stream-Id";
 
 /// How messages are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Media {
     /// `application/json`.
     Json,

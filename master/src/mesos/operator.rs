@@ -14,34 +14,42 @@ mod old;
 mod pages;
 mod resources;
 mod seen;
+mod shared;
 mod state;
 mod watch;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use futures::stream;
 use proffer_master_core::allocation::RoleRow;
 use proffer_master_core::effect::Reply;
 use proffer_model::{Leader, Principal, Problem, code};
+use proffer_proto::mesos::v1::master::call;
 use proffer_server::auth::{Action, Object, authorize};
-use proffer_server::mesos_http::refusal;
-use tokio::sync::{OnceCell, Semaphore};
+use proffer_server::mesos_http::{Media, refusal};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 pub(crate) use master::MasterReign;
 pub(super) use seen::ip_of;
 
 use super::http::{master_info, to_leader};
+use crate::background::Background;
 use crate::inbox::{Ask, Inbox};
-use crate::limits::{MESOS_PAGES_AT_ONCE_MAX, MESOS_WATCHES_MAX};
+use crate::limits::{MESOS_PAGES_AT_ONCE_MAX, MESOS_PIECE_LEN, MESOS_WATCHES_MAX};
 use crate::standing::Standing;
 use crate::view::{Snapshot, View};
 use changes::{Change, Refusal};
 use master::Master;
 use pages::Page;
+use shared::{Moment, Shared};
 
 /// What answers for one term.
 #[derive(Debug)]
@@ -54,13 +62,30 @@ pub(crate) struct Desk {
     master: OnceCell<Arc<Master>>,
     /// For pages and answers that are being written.
     places: Arc<Semaphore>,
+    /// Those that are the same for all who ask.
+    shared: Shared<Common>,
+    /// Where they are written.
+    background: Background,
     /// For subscribers.
     watches: Arc<Semaphore>,
 }
 
+/// A page or an answer that nothing was asked with: it is the same for all who may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Common {
+    Page(Page),
+    Answer(call::Type, Media),
+}
+
 impl Desk {
     /// For one term.
-    pub(crate) fn new(inbox: Inbox, view: View, me: Leader, reign: MasterReign) -> Arc<Self> {
+    pub(crate) fn new(
+        inbox: Inbox,
+        view: View,
+        me: Leader,
+        reign: MasterReign,
+        background: Background,
+    ) -> Arc<Self> {
         Arc::new(Self {
             inbox,
             view,
@@ -68,6 +93,8 @@ impl Desk {
             reign,
             master: OnceCell::new(),
             places: Arc::new(Semaphore::new(MESOS_PAGES_AT_ONCE_MAX)),
+            shared: Shared::default(),
+            background,
             watches: Arc::new(Semaphore::new(MESOS_WATCHES_MAX)),
         })
     }
@@ -95,19 +122,65 @@ impl Desk {
         &self,
         write: impl FnOnce(&Snapshot, &Master) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let lost = || Refusal {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            text: "The answer could not be written".to_owned(),
-        };
+        let place = self.place().await?;
+        self.write_at(place, write).await
+    }
+
+    /// Writes something once for all who ask for it at about the same time, with how the roles stand if it needs that.
+    async fn write_shared(
+        self: &Arc<Self>,
+        what: Common,
+        needs_roles: bool,
+        write: impl FnOnce(&Snapshot, &Master, &[RoleRow]) -> Vec<u8> + Send + 'static,
+    ) -> Result<Bytes, Refusal> {
+        let desk = Arc::clone(self);
+        let written = self.shared.get(what, self.now(), |beginning| async move {
+            let place = desk.place().await?;
+            beginning.begin(desk.now());
+            let rows = match needs_roles {
+                true => desk.roles().await?,
+                false => Vec::new(),
+            };
+            let write = move |snapshot: &Snapshot, master: &Master| write(snapshot, master, &rows);
+            desk.write_at(place, write).await.map(Bytes::from)
+        });
+        written.await.unwrap_or_else(|| Err(lost()))
+    }
+
+    fn now(&self) -> Moment {
+        Moment {
+            at: Instant::now(),
+            changes: self.inbox.changes(),
+        }
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(|_| lost())?;
+        place.map_err(|_| lost())
+    }
+
+    async fn write_at<T: Send + 'static>(
+        &self,
+        place: OwnedSemaphorePermit,
+        write: impl FnOnce(&Snapshot, &Master) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         let (snapshot, master) = (self.snapshot().await?, self.master().await);
-        let written = tokio::task::spawn_blocking(move || {
+        let written = self.background.run(move || {
             // Kept to the end of the work, though its caller may hang up before.
             let _place = place;
             write(&snapshot, &master)
         });
-        written.await.map_err(|_| lost())
+        written.await.ok_or_else(lost)
+    }
+
+    /// An answer of this, which goes to its connection piece by piece.
+    fn answer(&self, name: &'static str, written: impl Into<Bytes>) -> Response {
+        let written = written.into();
+        let named = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(name)),
+            (header::CONTENT_LENGTH, HeaderValue::from(written.len())),
+        ];
+        (named, pieces(&self.background, written)).into_response()
     }
 
     async fn roles(&self) -> Result<Vec<RoleRow>, Refusal> {
@@ -142,6 +215,29 @@ impl Desk {
             }
         }
         Ok(change.done)
+    }
+}
+
+/// A long one waits for a turn before each of its pieces.
+fn pieces(background: &Background, written: Bytes) -> Body {
+    if written.len() <= MESOS_PIECE_LEN {
+        return Body::from(written);
+    }
+    let next = |(background, mut rest): (Background, Bytes)| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        background.turn().await;
+        let piece = rest.split_to(MESOS_PIECE_LEN.min(rest.len()));
+        Some((Ok::<_, Infallible>(piece), (background, rest)))
+    };
+    Body::from_stream(stream::unfold((background.clone(), written), next))
+}
+
+fn lost() -> Refusal {
+    Refusal {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        text: "The answer could not be written".to_owned(),
     }
 }
 

@@ -440,6 +440,7 @@ impl Stream {
                 flow.waiting.push_back(*event);
             }
             Out::Entered(framework, generation) => {
+                self.inbox.changed();
                 let (framework, line) = (framework.as_str(), self.caller.clone());
                 self.registry.enter(framework, &self.id, generation, line);
                 if let Some(answer) = flow.updating.take() {
@@ -447,7 +448,10 @@ impl Stream {
                     let _ = answer.send(Ok(()));
                 }
             }
-            Out::Over(framework) => self.registry.forget(framework.as_str(), &self.id),
+            Out::Over(framework) => {
+                self.inbox.changed();
+                self.registry.forget(framework.as_str(), &self.id);
+            }
             Out::End => flow.end(),
         }
         Some(())

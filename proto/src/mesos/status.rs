@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use proffer_model::{Exit, Reason, Status, TaskState};
+use proffer_model::{Exit, Incarnation, Reason, Status, TaskId, TaskState};
 use prost::Message;
 
 use super::number::seconds_of;
@@ -70,6 +70,14 @@ pub fn encode_mesos_state(state: TaskState, is_partition_aware: bool) -> v1::Tas
     }
 }
 
+/// A state that was told for a reason.
+pub fn encode_told_state(state: TaskState, reason: Reason, is_aware: bool) -> v1::TaskState {
+    match (reason, is_aware) {
+        (Reason::AgentGone, true) => v1::TaskState::TaskGoneByOperator,
+        _ => encode_mesos_state(state, is_aware),
+    }
+}
+
 /// What an executor of Mesos's API says of its task; none for what only masters say.
 pub fn decode_mesos_state(state: v1::TaskState) -> Option<TaskState> {
     match state {
@@ -132,8 +140,7 @@ pub fn encode_mesos_status(
         (true, true) if status.agent.is_some() => v1::TaskState::TaskGone,
         (true, true) => v1::TaskState::TaskUnknown,
         (true, false) => v1::TaskState::TaskLost,
-        (false, true) if status.reason == Reason::AgentGone => v1::TaskState::TaskGoneByOperator,
-        (false, aware) => encode_mesos_state(status.state, aware),
+        (false, aware) => encode_told_state(status.state, status.reason, aware),
     };
     let why = encode_mesos_reason(status.reason);
     out.task_id.value = status.task.to_string();
@@ -225,12 +232,22 @@ fn unreachable_time(status: &Status) -> Option<v1::TimeInfo> {
     })
 }
 
+/// The id of the container of a task.
+pub fn mesos_container_id(task: &TaskId, incarnation: Incarnation) -> String {
+    format!("{task}-{:x}", incarnation.0)
+}
+
+/// Whether a status is of something that was on an agent: of this number, reason and launch.
+pub fn has_mesos_container(number: u64, reason: Reason, incarnation: Incarnation) -> bool {
+    number > 0 || (reason == Reason::Reconciled && incarnation.0 > 0)
+}
+
 /// The container that a launch of a task is.
 fn container(status: &Status) -> Option<v1::ContainerStatus> {
-    let is_answer = status.reason == Reason::Reconciled && status.incarnation.0 > 0;
-    (status.number > 0 || is_answer).then(|| v1::ContainerStatus {
+    let has_one = has_mesos_container(status.number, status.reason, status.incarnation);
+    has_one.then(|| v1::ContainerStatus {
         container_id: Some(v1::ContainerId {
-            value: format!("{}-{:x}", status.task, status.incarnation.0),
+            value: mesos_container_id(&status.task, status.incarnation),
             parent: None,
         }),
         ..v1::ContainerStatus::default()

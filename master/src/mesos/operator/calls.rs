@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use proffer_master_core::allocation::RoleRow;
 use proffer_proto::mesos::seconds_of;
 use proffer_proto::mesos::v1::master::response::{
     GetFlags, GetHealth, GetLoggingLevel, GetMaintenanceSchedule, GetMaintenanceStatus, GetMetrics,
@@ -28,7 +28,7 @@ use super::messages::{
 };
 use super::seen::Seen;
 use super::watch::Watch;
-use super::{Desk, caller};
+use super::{Common, Desk, caller};
 use crate::inbox::overloaded;
 use crate::view::Snapshot;
 
@@ -82,7 +82,7 @@ impl Desk {
     }
 
     /// The answer to a call that changes nothing.
-    async fn read(&self, kind: Type, media: Media) -> Result<Option<Response>, Refusal> {
+    async fn read(self: &Arc<Self>, kind: Type, media: Media) -> Result<Option<Response>, Refusal> {
         let rows = match kind {
             Type::GetRoles | Type::GetWeights | Type::GetQuota => self.roles().await?,
             _ => Vec::new(),
@@ -109,10 +109,16 @@ impl Desk {
                 None => return self.read_rows(kind, media).await,
             },
         };
-        Ok(Some(written(response_bytes(&answer, media), media)))
+        Ok(Some(
+            self.answer(media.name(), response_bytes(&answer, media)),
+        ))
     }
 
-    async fn read_rows(&self, kind: Type, media: Media) -> Result<Option<Response>, Refusal> {
+    async fn read_rows(
+        self: &Arc<Self>,
+        kind: Type,
+        media: Media,
+    ) -> Result<Option<Response>, Refusal> {
         let is_of_rows = matches!(
             kind,
             Type::GetState
@@ -125,10 +131,11 @@ impl Desk {
         if !is_of_rows {
             return Ok(None);
         }
-        let write = move |snapshot: &Snapshot, master: &Master| {
+        let write = move |snapshot: &Snapshot, master: &Master, _: &[RoleRow]| {
             response_bytes(&of_rows(kind, snapshot, master), media)
         };
-        Ok(Some(written(self.write(write).await?, media)))
+        let written = self.write_shared(Common::Answer(kind, media), false, write);
+        Ok(Some(self.answer(media.name(), written.await?)))
     }
 }
 
@@ -158,10 +165,6 @@ fn response_bytes(response: &master::Response, media: Media) -> Vec<u8> {
         Media::Json => response_json(response),
         Media::Protobuf => media.write(response),
     }
-}
-
-fn written(body: Vec<u8>, media: Media) -> Response {
-    (StatusCode::OK, [(header::CONTENT_TYPE, media.name())], body).into_response()
 }
 
 /// The kind of a call that has what it needs.

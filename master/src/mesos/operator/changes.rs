@@ -32,7 +32,7 @@ pub(super) struct Change {
 }
 
 /// Why a call is refused, in words, and with which status.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// Of the answer.
     pub(super) status: StatusCode,

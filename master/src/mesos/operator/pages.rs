@@ -1,7 +1,9 @@
 //! The pages: which there are, what they may be asked with, and how they are answered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Query, Request};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,12 +22,12 @@ use super::master::Master;
 use super::messages::weight_of;
 use super::resources::{quantities, quantity_sums};
 use super::state::{self, TasksAsked};
-use super::{Desk, caller};
+use super::{Common, Desk, caller};
 use crate::standing::Standing;
 use crate::view::Snapshot;
 
 /// A page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Page {
     /// Everything.
     State,
@@ -79,14 +81,14 @@ type Asked = BTreeMap<String, String>;
 
 impl Desk {
     /// Answers a page.
-    pub(super) async fn page(&self, page: Page, request: Request) -> Response {
+    pub(super) async fn page(self: &Arc<Self>, page: Page, request: Request) -> Response {
         match self.try_page(page, request).await {
             Ok(response) => response,
             Err(refused) => refused.into_response(),
         }
     }
 
-    async fn try_page(&self, page: Page, request: Request) -> Result<Response, Refusal> {
+    async fn try_page(self: &Arc<Self>, page: Page, request: Request) -> Result<Response, Refusal> {
         if let Some(refused) = not_read(&request) {
             return Ok(refused);
         }
@@ -94,33 +96,49 @@ impl Desk {
         let asked = asked(&request)?;
         drop(request);
         let only = |name: &str| asked.get(name).cloned();
+        let of_tasks = tasks_asked(&asked);
         let written = match page {
-            Page::State => self.write(state::state).await?,
-            Page::Summary => self.write(state::summary).await?,
-            Page::Slaves => {
+            Page::Slaves if asked.contains_key("slave_id") => {
                 let agent = only("slave_id");
-                self.write(move |it, master| state::slaves(it, master, agent.as_deref()))
+                self.write(move |it, master| state::slaves(it, master, agent.as_deref()).into())
                     .await?
             }
-            Page::Frameworks => {
-                let framework = only("framework_id");
-                self.write(move |it, master| state::frameworks(it, master, framework.as_deref()))
+            Page::Frameworks if asked.contains_key("framework_id") => {
+                let of = only("framework_id");
+                self.write(move |it, master| state::frameworks(it, master, of.as_deref()).into())
                     .await?
             }
-            Page::Tasks => {
-                let asked = tasks_asked(&asked);
-                self.write(move |it, _| state::tasks_page(it, &asked))
+            Page::Tasks if of_tasks != TasksAsked::default() => {
+                self.write(move |it, _| state::tasks_page(it, &of_tasks).into())
                     .await?
             }
-            Page::Roles => {
-                let rows = self.roles().await?;
-                self.write(move |it, _| roles(&rows, it)).await?
+            Page::Schedule | Page::Maintenance => Bytes::from_static(b"{}"),
+            _ => {
+                let write = move |it: &Snapshot, master: &Master, roles: &[RoleRow]| {
+                    whole(page, it, master, roles)
+                };
+                let needs_roles = page == Page::Roles;
+                self.write_shared(Common::Page(page), needs_roles, write)
+                    .await?
             }
-            Page::Schedule | Page::Maintenance => b"{}".to_vec(),
-            Page::Flags => self.write(|_, master| flags(&master.flags())).await?,
-            Page::Figures => self.write(figures_of).await?,
         };
-        json(written, &asked)
+        let (name, written) = in_form(written, &asked)?;
+        Ok(self.answer(name, written))
+    }
+}
+
+/// A page of all that there is.
+fn whole(page: Page, snapshot: &Snapshot, master: &Master, rows: &[RoleRow]) -> Vec<u8> {
+    match page {
+        Page::State => state::state(snapshot, master),
+        Page::Summary => state::summary(snapshot, master),
+        Page::Slaves => state::slaves(snapshot, master, None),
+        Page::Frameworks => state::frameworks(snapshot, master, None),
+        Page::Tasks => state::tasks_page(snapshot, &TasksAsked::default()),
+        Page::Roles => roles(rows, snapshot),
+        Page::Flags => flags(&master.flags()),
+        Page::Figures => figures_of(snapshot, master),
+        Page::Schedule | Page::Maintenance => Vec::new(),
     }
 }
 
@@ -143,7 +161,8 @@ pub(super) fn standing_by(
             figures_page(&figures::of_standby(seconds_of(uptime)))
         }
     };
-    json(written, &asked(request)?)
+    let (name, written) = in_form(written.into(), &asked(request)?)?;
+    Ok(([(header::CONTENT_TYPE, name)], written).into_response())
 }
 
 /// `/flags`.
@@ -192,10 +211,9 @@ fn tasks_asked(asked: &Asked) -> TasksAsked {
 }
 
 /// As JSON, or as a script that calls a function with it, for whoever asks so.
-fn json(written: Vec<u8>, asked: &Asked) -> Result<Response, Refusal> {
+fn in_form(written: Bytes, asked: &Asked) -> Result<(&'static str, Bytes), Refusal> {
     let Some(function) = asked.get("jsonp") else {
-        let named = [(header::CONTENT_TYPE, "application/json")];
-        return Ok((named, written).into_response());
+        return Ok(("application/json", written));
     };
     // Nothing but a name, so that nobody can have a script of their own sent from here.
     let is_part = |c: char| c.is_ascii_alphanumeric() || "_$.[]".contains(c);
@@ -203,7 +221,7 @@ fn json(written: Vec<u8>, asked: &Asked) -> Result<Response, Refusal> {
         return Err(Refusal::bad("'jsonp' is not the name of a function"));
     }
     let script = [function.as_bytes(), b"(", &written, b");"].concat();
-    Ok(([(header::CONTENT_TYPE, "text/javascript")], script).into_response())
+    Ok(("text/javascript", script.into()))
 }
 
 fn roles(rows: &[RoleRow], snapshot: &Snapshot) -> Vec<u8> {
@@ -246,7 +264,7 @@ fn role(object: &mut Object<'_>, row: &RoleRow, snapshot: &Snapshot) {
 /// In offers to a role and those beneath it.
 fn offered_to(role: &Role, snapshot: &Snapshot) -> Quantities {
     let mut all = Quantities::new();
-    let is_of = |row: &&std::sync::Arc<OfferRow>| role.holds(&row.role);
+    let is_of = |row: &&Arc<OfferRow>| role.holds(&row.role);
     for row in snapshot.offers.iter().filter(is_of) {
         all.add(&row.resources.quantities());
     }

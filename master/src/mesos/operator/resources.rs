@@ -1,6 +1,7 @@
 //! Resources on the pages that tools read: sums by name in one object, and in full where reservations matter.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use proffer_model::resources::{Amount, Pieces};
 use proffer_model::{
@@ -14,6 +15,9 @@ const ALWAYS: [&str; 4] = ["cpus", "disk", "gpus", "mem"];
 
 /// Sums by name: `{"cpus":16.0,…,"ports":"[31000-32000]"}`. What is revocable has names of its own.
 pub(super) fn sums(object: &mut Object<'_>, resources: &Resources) {
+    if resources.special().next().is_none() {
+        return ordinary_sums(object, resources);
+    }
     let mut sums = Sums::default();
     for (kind, amount) in resources.iter() {
         sums.add(&kind, amount);
@@ -21,8 +25,31 @@ pub(super) fn sums(object: &mut Object<'_>, resources: &Resources) {
     sums.write(object);
 }
 
+/// The same where nothing is to be added up, as of most tasks and agents.
+fn ordinary_sums(object: &mut Object<'_>, resources: &Resources) {
+    for name in ALWAYS {
+        object.milli(name, resources.scalar(name));
+    }
+    for (name, amount) in resources.ordinary() {
+        match amount {
+            Amount::Scalar(_) | Amount::Whole(_) if ALWAYS.contains(&name.as_str()) => {}
+            Amount::Scalar(_) | Amount::Whole(_) => {
+                object.milli(name.as_str(), amount.quantity(false));
+            }
+            Amount::Ranges(set) => object.text(name.as_str(), &range_text(set)),
+            Amount::Set(set) => {
+                let items: Vec<&str> = set.iter().collect();
+                object.text(name.as_str(), &set_text(&items));
+            }
+        }
+    }
+}
+
 /// The same of those that are not reserved.
 pub(super) fn unreserved_sums(object: &mut Object<'_>, resources: &Resources) {
+    if resources.special().next().is_none() {
+        return ordinary_sums(object, resources);
+    }
     let mut sums = Sums::default();
     for (kind, amount) in resources.iter() {
         if kind.is_unreserved() {
@@ -174,18 +201,27 @@ impl<'r> Sums<'r> {
             object.text(name, &range_text(set));
         }
         for (name, items) in &self.sets {
-            object.text(name, &format!("{{{}}}", items.join(", ")));
+            object.text(name, &set_text(items));
         }
     }
 }
 
 /// `[31000-31004, 31006-32000]`.
 fn range_text(set: &RangeSet) -> String {
-    let ranges = set.ranges().iter();
-    let all: Vec<String> = ranges
-        .map(|range| format!("{}-{}", range.begin, range.end))
-        .collect();
-    format!("[{}]", all.join(", "))
+    let mut text = String::from("[");
+    for (at, range) in set.ranges().iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        // Memory takes all.
+        let _ = write!(text, "{comma}{}-{}", range.begin, range.end);
+    }
+    text.push(']');
+    text
+}
+
+/// `{a, b}`.
+fn set_text<T: AsRef<str>>(items: &[T]) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    format!("{{{}}}", items.join(", "))
 }
 
 fn one(array: &mut Array<'_>, kind: &ResourceKind, amount: &Amount) {
@@ -361,6 +397,23 @@ mod tests {
             text(|object| sums(object, &Resources::new())),
             r#"{"cpus":0.0,"disk":0.0,"gpus":0.0,"mem":0.0}"#
         );
+    }
+
+    #[test]
+    fn sums_are_the_same_beside_what_is_to_be_added_up() {
+        let ordinary = "mem:64;cpus:1.5;fpgas:2;ports:[1-2,5-6];slots:{b,a}";
+        let plain = text(|object| sums(object, &resources(ordinary)));
+        assert_eq!(
+            plain,
+            concat!(
+                r#"{"cpus":1.5,"disk":0.0,"gpus":0.0,"mem":64.0,"fpgas":2.0,"#,
+                r#""ports":"[1-2, 5-6]","slots":"{a, b}"}"#
+            )
+        );
+        let mixed = resources(&format!("{ordinary};disk(web):8"));
+        let expected = plain.replace(r#""disk":0.0"#, r#""disk":8.0"#);
+        assert_eq!(text(|object| sums(object, &mixed)), expected);
+        assert_eq!(text(|object| unreserved_sums(object, &mixed)), plain);
     }
 
     #[test]

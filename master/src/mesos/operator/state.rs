@@ -9,7 +9,10 @@ use proffer_model::task::Protocol;
 use proffer_model::{
     AgentId, Discovery, DiscoveryPort, FrameworkId, Resources, TaskState, Visibility,
 };
-use proffer_proto::mesos::{Capabilities, encode_mesos_state, encode_mesos_status};
+use proffer_proto::mesos::{
+    Capabilities, encode_mesos_state, encode_told_state, has_mesos_container, mesos_container_id,
+    seconds_of,
+};
 
 use super::super::http::VERSION;
 use super::figures::count_of;
@@ -48,7 +51,7 @@ const AGENT_LEN: usize = 1_024;
 const TASK_LEN: usize = 768;
 
 /// What tasks are filtered and ordered by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TasksAsked {
     pub(super) limit: Option<usize>,
     pub(super) offset: usize,
@@ -313,7 +316,7 @@ fn agent(object: &mut Object<'_>, row: &AgentRow, master: &Master) {
                 }
             });
         });
-        let since = proffer_proto::mesos::seconds_of(drain.since_wall_ms);
+        let since = seconds_of(drain.since_wall_ms);
         object.number("estimated_drain_start_time_seconds", since);
     }
 }
@@ -456,8 +459,7 @@ fn task(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
     let executor = row.outline.executor.as_ref();
     object.text("executor_id", executor.map_or("", |id| id.as_str()));
     object.text("slave_id", row.agent.as_str());
-    let state = encode_mesos_state(row.told.state, true);
-    object.text("state", state.as_str_name());
+    object.text("state", state_name(row));
     object.object("resources", |object| sums(object, &row.outline.resources));
     object.text("role", row.outline.role.as_str());
     object.array("statuses", |array| {
@@ -473,14 +475,15 @@ fn task(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
     }
 }
 
+/// As a status is told, without making one: there are many.
 fn status(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
-    let status = encode_mesos_status(&row.status(), AWARE, None);
-    object.text("state", status.state().as_str_name());
-    object.number("timestamp", status.timestamp());
-    let container = status.container_status.as_ref();
+    let told = &row.told;
+    object.text("state", state_name(row));
+    object.number("timestamp", seconds_of(told.wall_ms));
     object.object("container_status", |object| {
-        if let Some(id) = container.and_then(|container| container.container_id.as_ref()) {
-            object.object("container_id", |object| object.text("value", &id.value));
+        if has_mesos_container(told.number, told.reason, told.incarnation) {
+            let id = mesos_container_id(&row.task, told.incarnation);
+            object.object("container_id", |object| object.text("value", &id));
         }
         object.array("network_infos", |array| {
             let agent = snapshot.agents.get(&row.agent);
@@ -496,9 +499,13 @@ fn status(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
             }
         });
     });
-    if let Some(healthy) = status.healthy {
+    if let Some(healthy) = told.healthy {
         object.flag("healthy", healthy);
     }
+}
+
+fn state_name(row: &TaskRow) -> &'static str {
+    encode_told_state(row.told.state, row.told.reason, true).as_str_name()
 }
 
 /// A protocol in Mesos's words.

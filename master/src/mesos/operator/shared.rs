@@ -1,0 +1,366 @@
+//! Pages and answers that are written once for all who ask for the same at about the same time.
+//!
+//! Whoever asks before one has been begun waits for it with the others. One that has been begun shows the cluster as it was
+//! before they asked: that is good enough when it is large, was begun a moment ago, and nothing was changed since that
+//! somebody was told is done. A small one is written anew, so that in a small cluster a page is never behind.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use axum::body::Bytes;
+use futures::FutureExt;
+use futures::future::Shared as Awaited;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::changes::Refusal;
+use crate::limits::{MESOS_SHARED_FOR, MESOS_SHARED_LEN};
+
+type Answer = Result<Bytes, Refusal>;
+
+/// What was written or is being written, by what it is.
+#[derive(Debug)]
+pub(super) struct Shared<K>(Arc<Mutex<Table<K>>>);
+
+#[derive(Debug)]
+struct Table<K> {
+    entries: BTreeMap<K, Entry>,
+    /// How long each was when it was written last.
+    lens: BTreeMap<K, usize>,
+    last_id: u64,
+}
+
+/// The latest of what was asked for.
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    moment: Arc<OnceLock<Moment>>,
+    answer: Awaited<oneshot::Receiver<Answer>>,
+}
+
+/// When somebody asks, or which moment's cluster an answer shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// By the clock.
+    pub(super) at: Instant,
+    /// How many changes had been answered by then.
+    pub(super) changes: u64,
+}
+
+/// To be told when it begins: before anything is looked up of what it shows.
+#[derive(Debug)]
+pub(super) struct Beginning(Arc<OnceLock<Moment>>);
+
+impl Beginning {
+    /// It is now.
+    pub(super) fn begin(self, now: Moment) {
+        // There is one of these for each.
+        let _ = self.0.set(now);
+    }
+}
+
+impl<K> Default for Shared<K> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Table {
+            entries: BTreeMap::new(),
+            lens: BTreeMap::new(),
+            last_id: 0,
+        })))
+    }
+}
+
+impl<K: Ord + Copy + Send + 'static> Shared<K> {
+    /// What is written already, or written now, and good enough for who asks; it goes on being written for others, though its
+    /// first reader may hang up. None when it could not be written.
+    pub(super) async fn get<W>(
+        &self,
+        key: K,
+        asked: Moment,
+        write: impl FnOnce(Beginning) -> W,
+    ) -> Option<Answer>
+    where
+        W: Future<Output = Answer> + Send + 'static,
+    {
+        let answer = {
+            let mut table = lock(&self.0);
+            match table.find(&key, asked) {
+                Some(answer) => answer,
+                None => {
+                    let (done, answer) = oneshot::channel();
+                    let moment = Arc::new(OnceLock::new());
+                    let answer = answer.shared();
+                    let id = table.enter(key, Arc::clone(&moment), answer.clone());
+                    let written = write(Beginning(Arc::clone(&moment)));
+                    let place = Place {
+                        table: Arc::clone(&self.0),
+                        key,
+                        id,
+                    };
+                    tokio::spawn(place.fill(written, moment, done));
+                    answer
+                }
+            }
+        };
+        answer.await.ok()
+    }
+}
+
+/// The place of an answer in the table; given up in the end, whatever becomes of it.
+struct Place<K: Ord + Copy> {
+    table: Arc<Mutex<Table<K>>>,
+    key: K,
+    id: u64,
+}
+
+impl<K: Ord + Copy> Place<K> {
+    async fn fill(
+        self,
+        written: impl Future<Output = Answer>,
+        moment: Arc<OnceLock<Moment>>,
+        done: oneshot::Sender<Answer>,
+    ) {
+        let answer = written.await;
+        let len = answer.as_ref().map_or(0, Bytes::len);
+        lock(&self.table).lens.insert(self.key, len);
+        let until = moment.get().map(|moment| moment.at + MESOS_SHARED_FOR);
+        match until.filter(|_| len >= MESOS_SHARED_LEN) {
+            None => {
+                drop(self);
+                // Whoever asked may have hung up.
+                let _ = done.send(answer);
+            }
+            Some(until) => {
+                let _ = done.send(answer);
+                sleep_until(until).await;
+            }
+        }
+    }
+}
+
+impl<K: Ord + Copy> Drop for Place<K> {
+    fn drop(&mut self) {
+        lock(&self.table).forget(&self.key, self.id);
+    }
+}
+
+impl<K: Ord + Copy> Table<K> {
+    fn find(&self, key: &K, asked: Moment) -> Option<Awaited<oneshot::Receiver<Answer>>> {
+        let entry = self.entries.get(key)?;
+        let len = self.lens.get(key).copied().unwrap_or_default();
+        is_good_enough(entry.moment.get(), len, asked).then(|| entry.answer.clone())
+    }
+
+    fn enter(
+        &mut self,
+        key: K,
+        moment: Arc<OnceLock<Moment>>,
+        answer: Awaited<oneshot::Receiver<Answer>>,
+    ) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.entries.insert(key, Entry { id, moment, answer });
+        id
+    }
+
+    /// Nobody else gets it, if there is none after it.
+    fn forget(&mut self, key: &K, id: u64) {
+        if self.entries.get(key).is_some_and(|entry| entry.id == id) {
+            self.entries.remove(key);
+        }
+    }
+}
+
+/// Whether what shows this moment, and is about so long, is good enough for who asks.
+fn is_good_enough(shown: Option<&Moment>, len: usize, asked: Moment) -> bool {
+    match shown {
+        None => true,
+        Some(shown) => {
+            len >= MESOS_SHARED_LEN
+                && shown.changes == asked.changes
+                && asked.at.saturating_duration_since(shown.at) < MESOS_SHARED_FOR
+        }
+    }
+}
+
+fn lock<K>(table: &Mutex<Table<K>>) -> MutexGuard<'_, Table<K>> {
+    // Nothing is changed half-way.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_is_shared_is_large_and_new_and_no_change_is_missing() {
+        let at = Instant::now();
+        let shown = Moment { at, changes: 3 };
+        let large = MESOS_SHARED_LEN;
+        let nearly = MESOS_SHARED_FOR - MS;
+        let table = [
+            (None, 0, at, 9, true, "it has not been begun"),
+            (Some(&shown), large, at, 3, true, "just begun"),
+            (Some(&shown), large, at + nearly, 3, true, "young"),
+            (Some(&shown), large, at + MESOS_SHARED_FOR, 3, false, "old"),
+            (Some(&shown), large, at, 4, false, "something was changed"),
+            (Some(&shown), large - 1, at, 3, false, "small"),
+        ];
+        for (shown, len, at, changes, expected, why) in table {
+            let asked = Moment { at, changes };
+            assert_eq!(is_good_enough(shown, len, asked), expected, "{why}");
+        }
+    }
+
+    /// What is written when it is let go: how many were before it, in so many bytes.
+    struct Press {
+        shared: Arc<Shared<u8>>,
+        begins: Arc<Semaphore>,
+        ends: Arc<Semaphore>,
+        count: Arc<AtomicUsize>,
+        len: usize,
+        first: Instant,
+    }
+
+    impl Press {
+        fn new(len: usize) -> Self {
+            Self {
+                shared: Arc::default(),
+                begins: Arc::new(Semaphore::new(0)),
+                ends: Arc::new(Semaphore::new(0)),
+                count: Arc::default(),
+                len,
+                // So late that nothing is forgotten by the clock of the test.
+                first: Instant::now() + Duration::from_secs(3_600),
+            }
+        }
+
+        /// Somebody asks, so late and after so many changes; what comes is the number of the one that was written for it.
+        fn ask(&self, later: Duration, changes: u64) -> tokio::task::JoinHandle<u8> {
+            let at = self.first + later;
+            let asked = Moment { at, changes };
+            let shared = Arc::clone(&self.shared);
+            let (begins, ends) = (Arc::clone(&self.begins), Arc::clone(&self.ends));
+            let (count, len) = (Arc::clone(&self.count), self.len);
+            tokio::spawn(async move {
+                let write = |beginning: Beginning| async move {
+                    begins.acquire().await.expect("open").forget();
+                    beginning.begin(asked);
+                    let number = count.fetch_add(1, Ordering::Relaxed);
+                    ends.acquire().await.expect("open").forget();
+                    Ok(vec![u8::try_from(number).expect("few"); len].into())
+                };
+                let answer = shared.get(1, asked, write).await.expect("written");
+                answer.expect("written")[0]
+            })
+        }
+
+        async fn lets(&self, begins: usize, ends: usize) {
+            self.begins.add_permits(begins);
+            self.ends.add_permits(ends);
+            settle().await;
+        }
+    }
+
+    async fn settle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn all(asked: Vec<tokio::task::JoinHandle<u8>>) -> Vec<u8> {
+        let all = futures::future::join_all(asked).await;
+        all.into_iter().map(|one| one.expect("answered")).collect()
+    }
+
+    #[tokio::test]
+    async fn who_asks_before_it_is_begun_waits_for_the_same() {
+        let press = Press::new(1);
+        let early: Vec<_> = (0..20).map(|_| press.ask(Duration::ZERO, 0)).collect();
+        settle().await;
+        press.lets(1, 0).await;
+        // It is small, so whoever asks from now on sees what is from now on; these share another one.
+        let late: Vec<_> = (0..20).map(|_| press.ask(Duration::ZERO, 0)).collect();
+        settle().await;
+        press.lets(1, 2).await;
+        assert_eq!(all(early).await, [0; 20]);
+        assert_eq!(all(late).await, [1; 20]);
+        press.lets(1, 1).await;
+        assert_eq!(
+            all(vec![press.ask(Duration::ZERO, 0)]).await,
+            [2],
+            "nothing small is kept"
+        );
+        assert!(lock(&press.shared.0).entries.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_large_is_shared_for_a_moment_but_not_after_a_change() {
+        let press = Press::new(MESOS_SHARED_LEN);
+        press.lets(9, 9).await;
+        let (at, nearly) = (Duration::ZERO, MESOS_SHARED_FOR - MS);
+        assert_eq!(all(vec![press.ask(at, 0)]).await, [0]);
+        let again = vec![press.ask(nearly, 0), press.ask(nearly, 0)];
+        assert_eq!(all(again).await, [0, 0]);
+        let changed = vec![press.ask(at, 1), press.ask(at, 1)];
+        assert_eq!(all(changed).await, [1, 1]);
+        assert_eq!(all(vec![press.ask(MESOS_SHARED_FOR, 1)]).await, [2]);
+    }
+
+    #[tokio::test]
+    async fn what_is_shared_no_more_is_not_kept() {
+        let shared = Shared::<u8>::default();
+        let large = |beginning: Beginning| async {
+            let past = now().at.checked_sub(MESOS_SHARED_FOR);
+            let at = past.expect("the machine has started before");
+            beginning.begin(Moment { at, changes: 0 });
+            Ok(vec![0; MESOS_SHARED_LEN].into())
+        };
+        shared
+            .get(1, now(), large)
+            .await
+            .expect("written")
+            .expect("written");
+        while !lock(&shared.0).entries.is_empty() {
+            settle().await;
+        }
+    }
+
+    fn now() -> Moment {
+        let (at, changes) = (Instant::now(), 0);
+        Moment { at, changes }
+    }
+
+    #[tokio::test]
+    async fn it_is_written_though_who_asked_first_hangs_up() {
+        let press = Press::new(1);
+        let first = press.ask(Duration::ZERO, 0);
+        settle().await;
+        let second = press.ask(Duration::ZERO, 0);
+        settle().await;
+        first.abort();
+        press.lets(1, 1).await;
+        assert_eq!(all(vec![second]).await, [0]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_what_cannot_be_written_hears_so() {
+        let shared = Shared::<u8>::default();
+        let refused = shared
+            .get(1, now(), |_| async { Err(Refusal::bad("no")) })
+            .await;
+        assert_eq!(refused, Some(Err(Refusal::bad("no"))));
+        let lost = shared
+            .get(1, now(), |_| async { panic!("on purpose") })
+            .await;
+        assert_eq!(lost, None);
+        let next = shared.get(1, now(), |_| async { Ok(Bytes::new()) }).await;
+        assert_eq!(next, Some(Ok(Bytes::new())));
+    }
+}
