@@ -25,6 +25,7 @@ use proffer_model::token::{TOKEN_LEN, format_token};
 use proffer_model::{AgentId, ExecutorApi, ExecutorSpec, FrameworkId, Role};
 use proffer_proto::v1::executor_server::ExecutorServer;
 use proffer_server::auth::LocalToken;
+use proffer_server::http::with_problem;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -279,7 +280,7 @@ async fn converse(stream: UnixStream, door: Arc<Door>) {
         let router = router.clone();
         async move {
             let answer: Result<_, Infallible> = tower::ServiceExt::oneshot(router, request).await;
-            answer
+            answer.map(with_problem)
         }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());

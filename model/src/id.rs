@@ -81,8 +81,14 @@ fn validate_key(text: &str) -> Result<(), String> {
     })
 }
 
+/// What to do about an id of this kind.
+const PLAIN: &str = code::ID_INVALID.remedy;
+const ROLE: &str =
+    "give * or a path such as eng/web, of at most 200 bytes, whose parts do not begin with '-'";
+const KEY: &str = "give a path such as jobs/1 of at most 200 bytes, without empty parts, white space, '\\' and '%'";
+
 macro_rules! ids {
-    ($($(#[doc = $doc:literal])+ $name:ident, $what:literal, $validate:ident;)+) => {$(
+    ($($(#[doc = $doc:literal])+ $name:ident, $what:literal, $validate:ident, $remedy:expr;)+) => {$(
         $(#[doc = $doc])+
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(std::sync::Arc<str>);
@@ -91,7 +97,7 @@ macro_rules! ids {
             /// Checks and wraps; the error is `id.invalid` and says what is wrong.
             pub fn new(text: &str) -> Result<Self, Problem> {
                 $validate(text).map_err(|why| {
-                    Problem::new(code::ID_INVALID, format!(concat!("the ", $what, " {}"), why))
+                    Problem::new(code::ID_INVALID, format!(concat!("the ", $what, " {}"), why)).hint($remedy)
                 })?;
                 Ok(Self(text.into()))
             }
@@ -125,27 +131,27 @@ macro_rules! ids {
 
 ids! {
     /// A cluster, named when its store is made; agents refuse a master of another.
-    ClusterId, "cluster id", validate_id;
+    ClusterId, "cluster id", validate_id, PLAIN;
     /// A framework, given by the master, never used again.
-    FrameworkId, "framework id", validate_id;
+    FrameworkId, "framework id", validate_id, PLAIN;
     /// An agent, given by the master when it first registers.
-    AgentId, "agent id", validate_id;
+    AgentId, "agent id", validate_id, PLAIN;
     /// A task, given by its framework; unique within it while live or unacknowledged.
-    TaskId, "task id", validate_id;
+    TaskId, "task id", validate_id, PLAIN;
     /// An offer; cannot be guessed.
-    OfferId, "offer id", validate_id;
+    OfferId, "offer id", validate_id, PLAIN;
     /// An entry of a framework's demand, named by the framework.
-    DemandId, "demand id", validate_id;
+    DemandId, "demand id", validate_id, PLAIN;
     /// Who calls, as authentication found it.
-    Principal, "principal", validate_id;
+    Principal, "principal", validate_id, PLAIN;
     /// The owner of a share: a path such as `eng/web`, or `*`.
-    Role, "role", validate_role;
+    Role, "role", validate_role, ROLE;
     /// A key of a framework's durable state; segments joined by `/`.
-    StateKey, "state key", validate_key;
+    StateKey, "state key", validate_key, KEY;
     /// The id of a persistent volume, chosen by who makes it.
-    VolumeId, "volume id", validate_id;
+    VolumeId, "volume id", validate_id, PLAIN;
     /// An executor, named by its framework; unique within it on an agent.
-    ExecutorId, "executor id", validate_id;
+    ExecutorId, "executor id", validate_id, PLAIN;
 }
 
 impl Role {

@@ -40,6 +40,8 @@ pub struct Code {
     pub name: &'static str,
     /// Its class.
     pub kind: Kind,
+    /// What to do about it, in general.
+    pub remedy: &'static str,
 }
 
 /// A public failure.
@@ -49,25 +51,26 @@ pub struct Problem {
     pub code: Cow<'static, str>,
     /// Its class.
     pub kind: Kind,
-    /// The path of the field at fault (`tasks[2].resources.cpus`), empty when the failure is not about a field.
+    /// The path of the field at fault (`tasks[2].resources.cpus`), empty when the failure is not about a field. A resource
+    /// is called by its name, and what a map holds by its key (`environment.HOME`).
     pub field: String,
     /// What is wrong: one sentence, lower-case, no full stop.
     pub message: String,
-    /// What to do about it: one sentence, empty when the message says it all.
+    /// What to do about it: one sentence. Empty only of problems of other programs.
     pub hint: String,
     /// When to try again, at the earliest; absent: it is not a matter of time.
     pub retry_after: Option<Duration>,
 }
 
 impl Problem {
-    /// A problem with this code and message, no field and no hint.
+    /// A problem with this code and message, no field, and the code's own remedy as the hint.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code: Cow::Borrowed(code.name),
             kind: code.kind,
             field: String::new(),
             message: bounded(message.into()),
-            hint: String::new(),
+            hint: code.remedy.to_owned(),
             retry_after: None,
         }
     }
@@ -79,7 +82,7 @@ impl Problem {
         self
     }
 
-    /// The same, with this advice.
+    /// The same, with this advice instead of the code's own.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = bounded(hint.into());
@@ -104,6 +107,15 @@ impl Problem {
             format!("{outer}.{}", self.field)
         };
         self.field(field)
+    }
+
+    /// The same with `outer` before the field, if it is about one.
+    #[must_use]
+    pub fn inside(self, outer: impl fmt::Display) -> Self {
+        match self.field.is_empty() {
+            true => self,
+            false => self.within(outer),
+        }
     }
 
     /// Whether this is the problem with that code.
@@ -165,12 +177,15 @@ mod tests {
 
     #[test]
     fn within_builds_the_path_of_the_field() {
+        let of_no_field = Problem::new(code::OVERLOADED, "a queue is full");
+        assert_eq!(of_no_field.inside("kill").field, "");
         let inner = Problem::new(code::RESOURCES_INVALID, "negative").field("cpus");
-        let outer = inner.within("resources").within("tasks[2]");
+        let outer = inner.within("resources").inside("tasks[2]");
         assert_eq!(outer.field, "tasks[2].resources.cpus");
         assert_eq!(
             outer.to_string(),
-            "resources.invalid: tasks[2].resources.cpus: negative"
+            "resources.invalid: tasks[2].resources.cpus: negative (write an amount as cpus:2, numbers as \
+             ports:[31000-31010], a set as zones:{a,b})"
         );
     }
 }

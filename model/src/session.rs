@@ -99,6 +99,25 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// What it is called in the message that it comes in.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Subscribe { .. } => "subscribe",
+            Self::SetDemand(_) => "set_demand",
+            Self::Accept { .. } => "accept",
+            Self::Decline { .. } => "decline",
+            Self::Kill { .. } => "kill",
+            Self::Acknowledge { .. } | Self::AcknowledgeOne { .. } => "acknowledge",
+            Self::Reconcile { .. } => "reconcile",
+            Self::Teardown => "teardown",
+            Self::UpdateTask { .. } => "update_task",
+            Self::SendMessage { .. } => "send_message",
+            Self::ShutdownExecutor { .. } => "shutdown_executor",
+        }
+    }
+}
+
 /// What a framework acknowledged last, so that it is told only what came after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {

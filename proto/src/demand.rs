@@ -263,7 +263,9 @@ fn decode_counts(counts: BTreeMap<String, u64>) -> Result<BTreeMap<ResourceName,
         let name: ResourceName = decode_id(&name, "counts")?;
         if !(1..=most).contains(&count) {
             let message = format!("{count} is not from 1 to {most}");
-            return Err(invalid(name.as_str(), message).within("counts"));
+            return Err(invalid(name.as_str(), message)
+                .within("counts")
+                .hint("say how many numbers one instance needs, or leave the name out"));
         }
         Ok((name, count))
     };

@@ -45,7 +45,11 @@ pub fn decode_executor_call(call: v1::ExecutorCall) -> Result<ExecutorCall, Prob
             ("subscribe", decoded.map(ExecutorCall::Subscribe))
         }
         Call::Update(status) => ("update", decode_status(status).map(ExecutorCall::Update)),
-        Call::Message(data) => ("message", decode_data(data).map(ExecutorCall::Message)),
+        Call::Message(data) => {
+            // The bytes are the field itself.
+            let data = decode_data(data).map_err(|problem| problem.field(""));
+            ("message", data.map(ExecutorCall::Message))
+        }
     };
     decoded.map_err(|problem| problem.within(field))
 }
@@ -117,7 +121,10 @@ pub fn decode_executor_event(event: v1::ExecutorEvent) -> Result<ExecutorEvent, 
         }
         Event::Kill(kill) => ("kill", decode_kill(kill)),
         Event::Acknowledged(acknowledged) => ("acknowledged", decode_acknowledged(acknowledged)),
-        Event::Message(data) => ("message", decode_data(data).map(ExecutorEvent::Message)),
+        Event::Message(data) => {
+            let data = decode_data(data).map_err(|problem| problem.field(""));
+            ("message", data.map(ExecutorEvent::Message))
+        }
         Event::Shutdown(shutdown) => {
             let grace = decode_duration(shutdown.grace_ms, "grace_ms", KILL_GRACE_MAX);
             (

@@ -54,11 +54,8 @@ pub(crate) fn decode_id<I: FromStr<Err = Problem>>(text: &str, field: &str) -> R
     if text.is_empty() {
         return Err(missing(field));
     }
-    text.parse().map_err(|problem: Problem| {
-        problem
-            .within(field)
-            .hint("use 1 to 200 bytes without white space, '/', '\\', '%' and control characters")
-    })
+    text.parse()
+        .map_err(|problem: Problem| problem.within(field))
 }
 
 /// An id that may be empty.
@@ -123,10 +120,8 @@ pub(crate) fn decode_host(text: String, field: &str) -> Result<String, Problem> 
     }
     let text = decode_text(text, field)?;
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(invalid(
-            field,
-            format!("{text:?} contains white space or a control character"),
-        ));
+        let message = format!("{text:?} contains white space or a control character");
+        return Err(invalid(field, message).hint("leave them out"));
     }
     Ok(text)
 }

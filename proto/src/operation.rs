@@ -155,7 +155,8 @@ pub fn decode_volume_change(milli: u64) -> Result<u64, Problem> {
         1..=SCALAR_MILLI_MAX => Ok(milli),
         _ => {
             let most = SCALAR_MILLI_MAX;
-            Err(invalid("milli", format!("{milli} is larger than {most}")))
+            let message = format!("{milli} is larger than {most}");
+            Err(invalid("milli", message).hint(format!("give at most {most}")))
         }
     }
 }

@@ -67,7 +67,11 @@ pub fn decode_resources(resources: v1::Resources) -> Result<Resources, Problem> 
     }
     for (i, given) in resources.special.into_iter().enumerate() {
         let decoded = decode_special(given);
-        let inserted = decoded.and_then(|(kind, amount)| out.insert(kind, amount));
+        let inserted = decoded.and_then(|(kind, amount)| {
+            let name = kind.name.clone();
+            let inserted = out.insert(kind, amount);
+            inserted.map_err(|problem| unnamed(problem, name.as_str()))
+        });
         inserted.map_err(|problem| problem.within(format_args!("special[{i}]")))?;
     }
     Ok(out)
@@ -169,6 +173,13 @@ pub(crate) fn decode_attribute(
     }
     let value = AttributeValue::new(&attribute.value).map_err(|problem| problem.within("value"))?;
     Ok((name, value))
+}
+
+/// What the model calls by the resource's name is called by its place here.
+fn unnamed(problem: Problem, name: &str) -> Problem {
+    let rest = problem.field.strip_prefix(name).unwrap_or_default();
+    let rest = rest.strip_prefix('.').unwrap_or(rest).to_owned();
+    problem.field(rest)
 }
 
 fn decode_name(name: &str, item: std::fmt::Arguments<'_>) -> Result<ResourceName, Problem> {

@@ -211,9 +211,9 @@ fn decode_result(result: v1::CheckResult) -> Result<CheckResult, Problem> {
     let answer = match result.answer {
         None => None,
         Some(v1::check_result::Answer::HttpCode(code)) => {
-            let code = u16::try_from(code);
-            let wrong = |_| invalid("http_code", "this is no code of HTTP");
-            Some(CheckAnswer::Http(code.map_err(wrong)?))
+            let message = format!("{code} is no code of HTTP");
+            let wrong = |_| invalid("http_code", &*message).hint("give a number from 100 to 599");
+            Some(CheckAnswer::Http(u16::try_from(code).map_err(wrong)?))
         }
         Some(v1::check_result::Answer::Connected(is)) => Some(CheckAnswer::Tcp(is)),
         Some(v1::check_result::Answer::ExitCode(code)) => Some(CheckAnswer::Exit(code)),

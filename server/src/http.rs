@@ -13,5 +13,6 @@ mod socket;
 pub use intake::{Body, Json, decode_json};
 pub use problem::{
     Refused, is_grpc, problem_response, refuse, status_of, unknown_method, unknown_route,
+    with_problem,
 };
 pub use serve::{Ends, Limits, serve, serve_with};

@@ -20,6 +20,9 @@ use crate::limits::{HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX};
 use crate::tasks::Phase;
 use crate::updates::Acknowledged;
 
+/// What is to be done about a link that does not go as it should.
+const CONNECT_ANEW: &str = "connect anew, to the master that leads";
+
 /// The one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
@@ -198,7 +201,7 @@ impl Core {
         let obeyed = self.link.as_ref().and_then(|link| link.epoch);
         if obeyed.is_some_and(|obeyed| obeyed != epoch) {
             let message = "the master's term changed within one link";
-            return Some(Problem::new(code::SESSION_ORDER, message));
+            return Some(Problem::new(code::SESSION_ORDER, message).hint(CONNECT_ANEW));
         }
         self.stale(epoch)
     }
@@ -220,7 +223,7 @@ impl Core {
         }
         let problem = self.stale(epoch).unwrap_or_else(|| {
             let message = format!("the master commands in term {epoch} without a welcome");
-            Problem::new(code::SESSION_ORDER, message)
+            Problem::new(code::SESSION_ORDER, message).hint(CONNECT_ANEW)
         });
         self.refuse(problem, effects);
         false

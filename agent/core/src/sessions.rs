@@ -36,12 +36,15 @@ impl Core {
         });
         let Some(executor) = executor else {
             let problem = Problem::new(code::EXECUTOR_UNKNOWN, "the executor has ended");
-            close(session, problem, effects);
+            let hint = "end the process: nothing that it says is taken any more";
+            close(session, problem.hint(hint), effects);
             return;
         };
         if let Some(old) = executor.session.replace(session) {
             let message = "another session of the executor has taken over";
-            close(old, Problem::new(code::SESSION_FENCED, message), effects);
+            let problem = Problem::new(code::SESSION_FENCED, message);
+            let hint = "let one process speak for the executor, in one session at a time";
+            close(old, problem.hint(hint), effects);
         }
         effects.push(Effect::CancelTimer(TimerKey::Executor(run)));
         let event = ExecutorEvent::Subscribed {
@@ -60,12 +63,13 @@ impl Core {
         self.record_executor(run, ExecutorState::Subscribed, "", effects);
         let mut named: BTreeSet<_> = subscription.tasks.into_iter().collect();
         let mut unknown = named.clone();
-        for status in subscription.unacknowledged {
+        for (i, status) in subscription.unacknowledged.into_iter().enumerate() {
             let key = (status.task.clone(), status.incarnation);
             unknown.remove(&key);
             named.insert(key);
             if let Err(problem) = self.hear_executor(now, run, status, effects) {
-                self.refuse_executor(now, run, problem, effects);
+                let place = format!("subscribe.unacknowledged[{i}]");
+                self.refuse_executor(now, run, problem.within(place), effects);
                 return;
             }
         }

@@ -36,7 +36,7 @@ impl Core {
         if self.is_session(run, session)
             && let Err(problem) = self.hear_executor(now, run, status, effects)
         {
-            self.refuse_executor(now, run, problem, effects);
+            self.refuse_executor(now, run, problem.within("update"), effects);
         }
     }
 
@@ -62,6 +62,7 @@ impl Core {
             if !self.is_known(&framework, &id, incarnation) || task_run.is_some() {
                 let message = format!("launch {incarnation} of task {id} was not given to it");
                 return Err(Problem::new(code::TASK_UNKNOWN, message)
+                    .field("task_id")
                     .hint("say only of tasks what became of them that the agent has launched"));
             }
             // All of it was acknowledged before it was forgotten.

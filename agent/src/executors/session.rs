@@ -66,7 +66,8 @@ impl Sessions {
     fn authenticate(&self, metadata: &MetadataMap) -> Result<(), Problem> {
         if self.peer != Some(self.door.uid) {
             let message = "this socket is for the user that the executor runs as";
-            return Err(Problem::new(code::AUTH_DENIED, message));
+            return Err(Problem::new(code::AUTH_DENIED, message)
+                .hint("connect as the user that the agent started the executor as"));
         }
         let bearer = metadata
             .get("authorization")
@@ -156,11 +157,13 @@ impl Session {
     async fn subscription(&mut self) -> Result<Option<Subscription>, Problem> {
         let call = timeout(EXECUTOR_FIRST_CALL_TIMEOUT, self.next()).await;
         let call = call.map_err(|_| order("the executor did not subscribe in time"))??;
-        match call {
-            None => Ok(None),
-            Some(ExecutorCall::Subscribe(subscription)) => Ok(Some(subscription)),
-            Some(_) => Err(order("the session is not subscribed")),
-        }
+        let field = match call {
+            None => return Ok(None),
+            Some(ExecutorCall::Subscribe(subscription)) => return Ok(Some(subscription)),
+            Some(ExecutorCall::Update(_)) => "update",
+            Some(ExecutorCall::Message(_)) => "message",
+        };
+        Err(order("the session is not subscribed").field(field))
     }
 
     /// Passes on what it says until it has said all.
@@ -183,7 +186,7 @@ impl Session {
             let event = match call {
                 None => return Ok(()),
                 Some(ExecutorCall::Subscribe(_)) => {
-                    return Err(order("the session is subscribed already"));
+                    return Err(order("the session is subscribed already").field("subscribe"));
                 }
                 Some(ExecutorCall::Update(status)) => Event::ExecutorSaid {
                     run,

@@ -144,7 +144,7 @@ impl Core {
         let mut first = None;
         let mut seen = BTreeSet::new();
         for (i, id) in offers.iter().enumerate() {
-            let field = format!("offers[{i}]");
+            let field = format!("offer_ids[{i}]");
             let standing = self.offers.standing.get(id);
             let Some(offer) = standing.filter(|offer| offer.framework == *framework) else {
                 let message = format!("offer {id} does not stand");
@@ -177,7 +177,7 @@ impl Core {
             .map(|(agent, role)| (agent.clone(), role.clone()))
             .ok_or_else(|| {
                 Problem::new(code::FIELD_MISSING, "no offer is named")
-                    .field("offers")
+                    .field("offer_ids")
                     .hint("name at least one offer")
             })
     }
@@ -221,7 +221,7 @@ impl Core {
             | Operation::Grow { .. }
             | Operation::Shrink { .. } => match self.convert_offered(pot, &operation) {
                 Ok(()) => OperationResult::Done,
-                Err(problem) => OperationResult::Refused(problem.within(field_of(&operation))),
+                Err(problem) => OperationResult::Refused(placed(problem, &operation)),
             },
         }
     }
@@ -354,7 +354,7 @@ impl Core {
             let message = "this leadership term has launched 2^32 tasks";
             return Err(Problem::new(code::OVERLOADED, message).hint("restart the leading master"));
         }
-        check_holds(left, needs)
+        check_holds(left, needs, &spec.resources)
     }
 
     /// Does a launch that was judged good.
@@ -459,9 +459,9 @@ impl Core {
     }
 }
 
-/// Where in the accept a problem is.
+/// Where in the call a problem is.
 fn within(result: OperationResult, index: usize) -> OperationResult {
-    let place = |what: &str| format!("operations[{index}]{what}");
+    let place = |what: &str| format!("accept.operations[{index}]{what}");
     let of_launch = |what: &str, result: LaunchResult| LaunchResult {
         task: result.task,
         outcome: result
@@ -483,6 +483,16 @@ fn within(result: OperationResult, index: usize) -> OperationResult {
     }
 }
 
+/// Where in its operation a problem is. How much is what a change of size does not find room for.
+fn placed(problem: Problem, operation: &Operation) -> Problem {
+    let is_named = matches!(problem.field.as_str(), "volume_id" | "milli");
+    let problem = match operation {
+        Operation::Grow { .. } | Operation::Shrink { .. } if !is_named => problem.field("milli"),
+        _ => problem,
+    };
+    problem.within(field_of(operation))
+}
+
 /// Its field in the call.
 fn field_of(operation: &Operation) -> &'static str {
     match operation {
@@ -497,7 +507,8 @@ fn field_of(operation: &Operation) -> &'static str {
     }
 }
 
-fn check_holds(left: &Resources, needs: &Resources) -> Result<(), Problem> {
+/// What a task and its executor need is left; `own` is what the task itself does.
+fn check_holds(left: &Resources, needs: &Resources, own: &Resources) -> Result<(), Problem> {
     let Some((kind, amount)) = left.first_missing(needs) else {
         return Ok(());
     };
@@ -511,7 +522,11 @@ fn check_holds(left: &Resources, needs: &Resources) -> Result<(), Problem> {
         }
         _ => format!("the task asks for {amount} {kind}; {left} is left in its offers"),
     };
+    let whose = match own.iter().any(|(other, _)| other.name == kind.name) {
+        true => "resources",
+        false => "executor.resources",
+    };
     Err(Problem::new(code::TASK_RESOURCES_NOT_OFFERED, message)
-        .field(format!("resources.{}", kind.name))
+        .field(format!("{whose}.{}", kind.name))
         .hint("launch within what the offers hold"))
 }

@@ -454,7 +454,7 @@ impl Core {
             Some((id, Some(known))) => self.judge_return(id, known, &hello.description),
             Some((_, None)) | None if self.agents.by_id.len() >= AGENTS_MAX => {
                 let message = format!("there are {AGENTS_MAX} agents; the limit is reached");
-                Err(Problem::new(code::OVERLOADED, message))
+                Err(Problem::new(code::OVERLOADED, message).hint("mark agents gone that are"))
             }
             Some((_, None)) | None => Ok(()),
         }

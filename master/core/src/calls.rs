@@ -77,10 +77,13 @@ impl Core {
             Some(entry) if entry.principal == *principal => Ok(()),
             Some(_) => {
                 let message = format!("framework {framework} is owned by another principal");
-                Err(Problem::new(code::FRAMEWORK_FOREIGN, message))
+                Err(Problem::new(code::FRAMEWORK_FOREIGN, message).field("framework_id"))
             }
-            None if self.registry.completed.contains_key(framework) => Err(completed(framework)),
-            None => Err(unknown(framework)),
+            None if self.registry.completed.contains_key(framework) => {
+                let problem = completed(framework).field("framework_id");
+                Err(problem.hint("nothing is left to do for it; subscribe under another id"))
+            }
+            None => Err(unknown(framework).field("framework_id")),
         }
     }
 
@@ -112,7 +115,7 @@ impl Core {
         let mut statuses = Vec::new();
         let answer = match (self.recall(framework, Scope::Unary, number, &call), call) {
             (Recall::Repeated(answer), _) => answer,
-            (Recall::Mistaken, _) => return Err(mistaken(number)),
+            (Recall::Mistaken, _) => return Err(mistaken(number).within("call")),
             (Recall::New, Call::Teardown) => {
                 self.end_framework(framework, None);
                 Answer::Done
@@ -143,7 +146,7 @@ impl Core {
         };
         match answer {
             Answer::Done | Answer::Accepted(_) => Ok(Reply::Called(statuses)),
-            Answer::Refused(problem) => Err(problem),
+            Answer::Refused(problem) => Err(problem.inside("call")),
         }
     }
 
@@ -180,22 +183,23 @@ impl Core {
 
 /// Calls that only a session makes.
 fn judge_unary(call: &Call) -> Result<(), Problem> {
-    let name = match call {
-        Call::Subscribe { .. } => "subscribe",
-        Call::SetDemand(_) => "set_demand",
-        Call::Accept { .. } => "accept",
-        Call::Decline { .. } => "decline",
-        Call::Acknowledge { .. } | Call::AcknowledgeOne { .. } => "acknowledge",
+    match call {
+        Call::Subscribe { .. }
+        | Call::SetDemand(_)
+        | Call::Accept { .. }
+        | Call::Decline { .. }
+        | Call::Acknowledge { .. }
+        | Call::AcknowledgeOne { .. } => {}
         Call::Kill { .. }
         | Call::Reconcile { .. }
         | Call::Teardown
         | Call::UpdateTask { .. }
         | Call::SendMessage { .. }
         | Call::ShutdownExecutor { .. } => return Ok(()),
-    };
+    }
     Err(
         Problem::new(code::SESSION_ORDER, "only a session calls this")
-            .field(format!("call.{name}"))
+            .field(format!("call.{}", call.name()))
             .hint("open a session with Scheduler.Session"),
     )
 }

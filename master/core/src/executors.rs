@@ -301,7 +301,9 @@ impl Core {
     fn find_executor(&self, agent: &AgentId, key: &ExecutorKey) -> Result<(), Problem> {
         let Some(known) = self.agents.by_id.get(agent) else {
             let message = format!("there is no agent {agent}");
-            return Err(Problem::new(code::AGENT_UNKNOWN, message).field("agent_id"));
+            return Err(Problem::new(code::AGENT_UNKNOWN, message)
+                .field("agent_id")
+                .hint("name the agent that a status of its tasks names"));
         };
         if known.executors.contains_key(key) {
             return Ok(());

@@ -196,7 +196,7 @@ pub(crate) fn unknown(id: &FrameworkId) -> Problem {
         code::FRAMEWORK_UNKNOWN,
         format!("there is no framework {id}"),
     )
-    .hint("subscribe without an id to become a new framework")
+    .hint("see how its id is spelt; to become a new framework, subscribe with create, or without an id")
 }
 
 /// The framework is over.
@@ -205,5 +205,5 @@ pub(crate) fn completed(id: &FrameworkId) -> Problem {
         code::FRAMEWORK_COMPLETED,
         format!("framework {id} is completed"),
     )
-    .hint("subscribe without an id to become a new framework")
+    .hint("subscribe under another id, or without one")
 }

@@ -106,8 +106,25 @@ impl Core {
         agent: &AgentId,
         operation: Operation,
     ) -> Result<(), Problem> {
+        self.operable(agent)?;
+        let field = match operation {
+            Operation::Create(_) | Operation::Destroy(_) => "volumes",
+            _ => "resources",
+        };
+        let planned = self.plan_for_operator(principal, agent, operation);
+        planned
+            .and_then(|conversion| self.convert_free(agent, &conversion))
+            .map_err(|problem| problem.within(field))
+    }
+
+    fn plan_for_operator(
+        &self,
+        principal: &Principal,
+        agent: &AgentId,
+        operation: Operation,
+    ) -> Result<Conversion, Problem> {
         let known = self.operable(agent)?;
-        let conversion = match operation {
+        match operation {
             Operation::Reserve(resources) => {
                 let resources = stamped(&resources, principal)?;
                 check_principals(&resources, principal)?;
@@ -135,8 +152,7 @@ impl Core {
                 let message = "operators do not launch tasks";
                 Err(Problem::new(code::FIELD_INVALID, message))
             }
-        }?;
-        self.convert_free(agent, &conversion)
+        }
     }
 
     /// A volume that no task uses becomes larger or smaller; offers that hold it are taken back.
@@ -170,11 +186,8 @@ impl Core {
             Resize::Grow(milli) => Conversion::grow(&alone, volume, milli),
             Resize::Shrink(milli) => Conversion::shrink(&alone, volume, milli),
         };
-        let conversion = conversion.map_err(|problem| match problem.field.as_str() {
-            "volume" => problem.field("volume_id"),
-            _ => problem,
-        })?;
-        self.convert_free(agent, &conversion)
+        self.convert_free(agent, &conversion?)
+            .map_err(|problem| problem.field("milli"))
     }
 
     /// An agent of which it is known what its tasks hold.
@@ -301,7 +314,9 @@ impl Core {
         Err(match self.tasks.get(&key) {
             Some(_) => {
                 let message = format!("task {task} of framework {framework} has ended");
-                Problem::new(code::TASK_ENDED, message).field("task_id")
+                Problem::new(code::TASK_ENDED, message)
+                    .field("task_id")
+                    .hint("nothing is left to do for it")
             }
             None => {
                 let message = format!("framework {framework} has no task {task}");

@@ -127,6 +127,7 @@ impl Core {
         }
         let message = "the generation's session is over";
         let problem = Problem::new(code::SESSION_FENCED, message)
+            .field("generation")
             .hint("watch anew with the generation of the active session");
         self.close_watches(&ended.framework, &problem, After::Nothing);
         Some(ended.framework)
@@ -230,11 +231,13 @@ impl Core {
         if self.sessions.standing_by.contains_key(&session) {
             if !matches!(call, Call::Acknowledge { .. } | Call::AcknowledgeOne { .. }) {
                 let problem = Problem::new(code::SESSION_ORDER, "the session stands by")
+                    .field(call.name())
                     .hint("call when it has become active, which Subscribed says");
                 self.send_answer(session, request, Answer::Refused(problem));
             }
             return;
         }
+        let name = call.name();
         let Call::Subscribe {
             framework,
             description,
@@ -244,6 +247,7 @@ impl Core {
         } = call
         else {
             let problem = Problem::new(code::SESSION_ORDER, "the session is not subscribed")
+                .field(name)
                 .hint("make Subscribe the first call of a session");
             self.refuse_session(session, request, problem);
             return;
@@ -258,8 +262,19 @@ impl Core {
         self.on_subscribe(session, framework, subscription, stand_by);
     }
 
-    /// Does a call and answers what must be durable before the answer may leave.
+    /// Does a call and answers what must be durable before the answer may leave. A refusal names the field in the call.
     pub(crate) fn answer(&mut self, framework: &FrameworkId, call: Call) -> (Answer, After) {
+        let name = call.name();
+        let (answer, after) = self.perform(framework, call);
+        let answer = match answer {
+            Answer::Refused(problem) => Answer::Refused(problem.inside(name)),
+            // Each of their results names its own.
+            answer @ (Answer::Accepted(_) | Answer::Done) => answer,
+        };
+        (answer, after)
+    }
+
+    fn perform(&mut self, framework: &FrameworkId, call: Call) -> (Answer, After) {
         let mut after = After::Nothing;
         let done = |result: Result<(), Problem>| match result {
             Ok(()) => Answer::Done,
@@ -304,11 +319,12 @@ impl Core {
             Call::ShutdownExecutor { agent, executor } => {
                 done(self.on_shutdown_executor(framework, &agent, executor))
             }
-            Call::Subscribe { .. } => done(Err(Problem::new(
-                code::SESSION_ORDER,
-                "the session is subscribed already",
-            )
-            .hint("open another session to subscribe anew"))),
+            Call::Subscribe { .. } => {
+                let message = "the session is subscribed already";
+                let problem = Problem::new(code::SESSION_ORDER, message);
+                let problem = problem.hint("open another session to subscribe anew");
+                Answer::Refused(problem.field("framework_id"))
+            }
             // Taken by the caller: it has no answer, or ends the framework.
             Call::Acknowledge { .. } | Call::AcknowledgeOne { .. } | Call::Teardown => Answer::Done,
         };

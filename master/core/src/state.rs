@@ -79,7 +79,7 @@ impl Core {
         self.registry
             .frameworks
             .get(framework)
-            .ok_or_else(|| unknown(framework))
+            .ok_or_else(|| unknown(framework).field("framework_id"))
     }
 
     fn read(&self, framework: &FrameworkId, key: &StateKey) -> Result<Reply, Problem> {
@@ -90,7 +90,9 @@ impl Core {
             }),
             None => {
                 let message = format!("there is no key {key}");
-                Err(Problem::new(code::STATE_KEY_UNKNOWN, message).field("key"))
+                Err(Problem::new(code::STATE_KEY_UNKNOWN, message)
+                    .field("key")
+                    .hint("list the keys; put it, if it is to be there"))
             }
         }
     }
@@ -134,7 +136,9 @@ impl Core {
         let old_len = stored_len(entry, &key);
         if old_len == 0 && entry.state.len() >= STATE_KEYS_MAX {
             let message = format!("there are {STATE_KEYS_MAX} keys; the limit is reached");
-            return Err(Problem::new(code::STATE_TOO_LARGE, message).field("key"));
+            return Err(Problem::new(code::STATE_TOO_LARGE, message)
+                .field("key")
+                .hint("delete keys that are not needed, or put several values into one"));
         }
         let now_len = self
             .frameworks
@@ -226,7 +230,7 @@ fn check_version(
         Some(expected) if expected != version => {
             let message = format!("key {key} has version {version}, not {expected}");
             Err(Problem::new(code::STATE_VERSION, message)
-                .field("expected")
+                .field("expected_version")
                 .hint("read it again, and decide anew"))
         }
         _ => Ok(()),

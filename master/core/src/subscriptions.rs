@@ -20,6 +20,9 @@ use crate::frameworks::{completed, unknown};
 use crate::ids::is_given;
 use crate::limits::{FRAMEWORKS_MAX, SPEAKERS_MAX, STANDBYS_MAX};
 
+/// Where the framework's id stands in the call.
+const ID: &str = "subscribe.framework_id";
+
 /// Who subscribes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Subscription {
@@ -91,7 +94,7 @@ impl Core {
             }
             None if stand_by => {
                 let problem = Problem::new(code::FIELD_MISSING, "only a known framework stands by")
-                    .field("subscribe.framework_id")
+                    .field(ID)
                     .hint("give the id, one of your own choice with create");
                 self.refuse_session(session, subscription.request, problem);
             }
@@ -232,14 +235,14 @@ impl Core {
         if subscription.description.roles.is_empty() {
             let message = "the framework names no role";
             return Err(Problem::new(code::FIELD_MISSING, message)
-                .field("roles")
+                .field("subscribe.roles")
                 .hint("give at least one, such as *"));
         }
         let Some(id) = framework else {
             if subscription.create {
                 let problem = Problem::new(code::FIELD_MISSING, "an id of one's own is missing");
                 return Err(problem
-                    .field("subscribe.framework_id")
+                    .field(ID)
                     .hint("choose an id, such as my-batch, or leave create out"));
             }
             return self.judge_new();
@@ -248,15 +251,17 @@ impl Core {
             Some(entry) if entry.principal != subscription.principal => {
                 let message = format!("framework {id} is owned by another principal");
                 let hint = "subscribe with the principal that made it";
-                Err(Problem::new(code::FRAMEWORK_FOREIGN, message).hint(hint))
+                Err(Problem::new(code::FRAMEWORK_FOREIGN, message)
+                    .field(ID)
+                    .hint(hint))
             }
             Some(_) => Ok(()),
-            None if self.registry.completed.contains_key(id) => Err(completed(id)),
-            None if !subscription.create => Err(unknown(id)),
+            None if self.registry.completed.contains_key(id) => Err(completed(id).field(ID)),
+            None if !subscription.create => Err(unknown(id).field(ID)),
             None if is_given(id) => {
                 let message = format!("{id} has the shape of the ids that masters give");
                 Err(Problem::new(code::ID_INVALID, message)
-                    .field("subscribe.framework_id")
+                    .field(ID)
                     .hint("choose an id that does not end as -f1-1 does"))
             }
             None => self.judge_new(),

@@ -29,7 +29,7 @@ impl Core {
         if labels.is_none() && grace.is_none() {
             return Err(
                 Problem::new(code::FIELD_MISSING, "nothing is to be changed")
-                    .field("update_task.labels")
+                    .field("labels")
                     .hint("give labels, or kill_grace_ms, or both"),
             );
         }
@@ -73,7 +73,7 @@ impl Core {
     }
 
     fn judge_update(&self, key: &TaskKey) -> Result<(), Problem> {
-        let field = "update_task.task_id";
+        let field = "task_id";
         let Some(task) = self.tasks.get(key) else {
             let message = format!("there is no task {}", key.1);
             return Err(Problem::new(code::TASK_UNKNOWN, message)

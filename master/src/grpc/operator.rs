@@ -556,7 +556,9 @@ fn decode_some(resources: Option<v1::Resources>, field: &str) -> Result<Resource
     let resources = decode_resources(resources.unwrap_or_default());
     let resources = resources.map_err(|problem| problem.within(field))?;
     if resources.is_empty() {
-        return Err(Problem::new(code::FIELD_MISSING, "no resources are given").field(field));
+        return Err(Problem::new(code::FIELD_MISSING, "no resources are given")
+            .field(field)
+            .hint("give at least one"));
     }
     Ok(resources)
 }

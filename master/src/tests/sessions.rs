@@ -152,7 +152,7 @@ async fn scripts_call_without_a_session_and_are_told_what_is_wrong() {
         (
             request("nobody", None, reconcile()),
             "framework.unknown",
-            "",
+            "framework_id",
         ),
         (
             request(&cast.framework_id, None, None),
@@ -181,7 +181,7 @@ async fn scripts_call_without_a_session_and_are_told_what_is_wrong() {
         (
             request(&cast.framework_id, None, Some(update)),
             "field.invalid",
-            "request_id",
+            "call.request_id",
         ),
     ] {
         let status = client.call(asked).await.expect_err(code);

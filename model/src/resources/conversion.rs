@@ -207,7 +207,7 @@ fn divisible(
     let (Some((kind, _, amount)), other) = (found.next(), found.next()) else {
         let message = format!("there is no volume {id} among the resources");
         return Err(Problem::new(code::VOLUME_UNKNOWN, message)
-            .field("volume")
+            .field("volume_id")
             .hint("name a volume that is offered"));
     };
     let refused = |field: &str, message: &str| {
@@ -217,13 +217,13 @@ fn divisible(
     };
     let source = kind.disk.as_ref().and_then(|disk| disk.source.as_ref());
     if other.is_some() {
-        return refused("volume", "there are several volumes of this id");
+        return refused("volume_id", "there are several volumes of this id");
     }
     if kind.is_shared {
-        return refused("volume", "a shared volume keeps its size");
+        return refused("volume_id", "a shared volume keeps its size");
     }
     if !matches!(source, None | Some(DiskSource::Path { .. })) {
-        return refused("volume", "a volume on a whole disk keeps its size");
+        return refused("volume_id", "a volume on a whole disk keeps its size");
     }
     if milli == 0 {
         return refused("milli", "the amount is 0");

@@ -54,8 +54,10 @@ impl ResourceName {
         if let Some(usual) = Usual::ALL.into_iter().find(|usual| usual.as_str() == text) {
             return Ok(Self(Repr::Usual(usual)));
         }
-        validate_resource_name(text)
-            .map_err(|why| Problem::new(code::ID_INVALID, format!("the resource name {why}")))?;
+        validate_resource_name(text).map_err(|why| {
+            Problem::new(code::ID_INVALID, format!("the resource name {why}"))
+                .hint("give letters, digits, '_', '-' and '.', a letter first, at most 200 bytes")
+        })?;
         Ok(Self(Repr::Other(text.into())))
     }
 

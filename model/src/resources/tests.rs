@@ -326,22 +326,22 @@ fn operations_convert_what_is_there() {
         (
             Conversion::grow(&r("disk(eng):5"), &id, 1),
             unknown,
-            "volume",
+            "volume_id",
         ),
         (
             Conversion::grow(&r("disk(eng)[v]<SHARED>:5"), &id, 1),
             invalid,
-            "volume",
+            "volume_id",
         ),
         (
             Conversion::grow(&r("disk(eng)@MOUNT:/a[v]:5"), &id, 1),
             invalid,
-            "volume",
+            "volume_id",
         ),
         (
             Conversion::grow(&r("disk(eng)[v]:5;disk(ops)[v]:5"), &id, 1),
             invalid,
-            "volume",
+            "volume_id",
         ),
         (
             Conversion::grow(&r("disk(eng)[v]:5"), &id, 0),

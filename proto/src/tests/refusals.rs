@@ -506,17 +506,17 @@ fn resources_that_cannot_be_are_refused() {
         })
     };
     decode(vec![good()]).expect("a volume");
-    assert_refused(decode(vec![good(), good()]), kinds, "special[1].disk");
+    assert_refused(decode(vec![good(), good()]), kinds, "special[1]");
     type Change<'a> = &'a dyn Fn(&mut v1::SpecialResource);
     let rows: &[(&str, &str, Change<'_>)] = &[
         (MISSING, "name", &|s| s.name.clear()),
         (MISSING, "amount", &|s| s.amount = None),
-        (kinds, "disk", &|s| {
+        (kinds, "", &|s| {
             s.amount = Some(v1::special_resource::Amount::Milli(u64::MAX));
         }),
-        (kinds, "cpus.disk", &|s| s.name = "cpus".into()),
-        (kinds, "disk.copies", &|s| s.copies = 2),
-        (kinds, "disk.shared", &|s| {
+        (kinds, "disk", &|s| s.name = "cpus".into()),
+        (kinds, "copies", &|s| s.copies = 2),
+        (kinds, "shared", &|s| {
             s.shared = true;
             s.disk = None;
         }),
@@ -532,17 +532,21 @@ fn resources_that_cannot_be_are_refused() {
         (code::ID_INVALID.name, "reservations[1].role", &|s| {
             s.reservations.push(to("eng/../web"));
         }),
-        (reserved, "disk.reservations[1].role", &|s| {
+        (reserved, "reservations[1].role", &|s| {
             s.reservations.push(to("ops"));
         }),
-        (reserved, "disk.reservations[0].role", &|s| {
+        (reserved, "reservations[0].role", &|s| {
             s.reservations = vec![to("*")]
         }),
     ];
     for (code, field, change) in rows {
         let mut special = good();
         change(&mut special);
-        assert_refused(decode(vec![special]), code, &format!("special[0].{field}"));
+        let place = match *field {
+            "" => "special[0]".to_owned(),
+            field => format!("special[0].{field}"),
+        };
+        assert_refused(decode(vec![special]), code, &place);
     }
     let set = v1::Set {
         name: "zones".into(),

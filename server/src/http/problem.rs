@@ -105,6 +105,25 @@ pub fn refuse(problem: Problem, is_grpc: bool) -> Response {
     }
 }
 
+/// What gRPC itself refuses, such as a message that is too large or a method that there is not, with a problem as everything
+/// else that is refused. Its own status code stays.
+pub fn with_problem(mut response: Response) -> Response {
+    let refused = tonic::Status::from_header_map(response.headers());
+    let refused = refused.filter(|it| it.code() != tonic::Code::Ok && it.details().is_empty());
+    if let Some(status) = refused {
+        let problem = proffer_proto::problem_of(&status);
+        let told = proffer_proto::status_of(problem);
+        let details = axum::body::Bytes::copy_from_slice(told.details());
+        let status = tonic::Status::with_details(status.code(), told.message(), details);
+        // A status whose text fits no header stays as it is.
+        let mut headers = response.headers().clone();
+        if status.add_header(&mut headers).is_ok() {
+            *response.headers_mut() = headers;
+        }
+    }
+    response
+}
+
 /// The fallback of every router.
 pub async fn unknown_route(request: Request) -> Response {
     let path = Untrusted(request.uri().path());

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::problem::{is_grpc, refuse, unknown_method, unknown_route};
+use super::problem::{is_grpc, refuse, unknown_method, unknown_route, with_problem};
 use super::socket::Socket;
 use super::{ending, intake};
 use crate::auth::Guard;
@@ -287,6 +287,7 @@ impl Server {
 
     /// A handler that panics costs its own request, not the connection that others share.
     async fn route(&self, request: Request, is_grpc: bool) -> Response {
+            Ok(Ok(response)) if is_grpc => with_problem(response),
         let routed = AssertUnwindSafe(self.router.clone().oneshot(request));
         match routed.catch_unwind().await {
             Ok(Ok(response)) => response,

@@ -294,7 +294,7 @@ fn scripts_kill_and_reconcile_without_disturbing_the_session() {
     assert_eq!(world.unary(&framework, 7, kill("t")), Ok(Vec::new()));
     assert!(world.kills(link).is_empty(), "done once");
     let mistaken = world.unary(&framework, 7, kill("u")).expect_err("another");
-    assert_eq!(mistaken.field, "request_id");
+    assert_eq!(mistaken.field, "call.request_id");
     let unknown = world.unary(&framework, 8, kill("u")).expect("answered");
     assert_eq!(unknown[0].state, TaskState::Lost);
     let all = world.unary(&framework, 0, Call::Reconcile { tasks: Vec::new() });

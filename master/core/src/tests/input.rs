@@ -101,7 +101,7 @@ fn operations_on_what_was_not_offered_change_nothing() {
                 milli: u64::MAX,
             },
             code::VOLUME_UNKNOWN.name,
-            "grow.volume",
+            "grow.volume_id",
         ),
         (
             Operation::Shrink {
@@ -109,7 +109,7 @@ fn operations_on_what_was_not_offered_change_nothing() {
                 milli: 1,
             },
             code::VOLUME_UNKNOWN.name,
-            "shrink.volume",
+            "shrink.volume_id",
         ),
         (
             Operation::launch(spec("t", "cpus:2")),
@@ -131,7 +131,9 @@ fn operations_on_what_was_not_offered_change_nothing() {
     let (operations, expected): (Vec<_>, Vec<_>) = rows
         .into_iter()
         .enumerate()
-        .map(|(i, (operation, code, field))| (operation, format!("{code} operations[{i}].{field}")))
+        .map(|(i, (operation, code, field))| {
+            (operation, format!("{code} accept.operations[{i}].{field}"))
+        })
         .unzip();
     let results = world
         .operate(session, &[&offer], operations)
@@ -208,7 +210,7 @@ fn an_offer_that_has_ended_is_gone_however_it_ended() {
         let launch = vec![spec("t", "cpus:1")];
         let refused = world.accept(by, &[&offer], launch).expect_err(how);
         assert!(refused.is(code::OFFER_GONE), "{how}: {refused}");
-        assert_eq!(refused.field, "offers[0]", "{how}");
+        assert_eq!(refused.field, "accept.offer_ids[0]", "{how}");
         assert!(!refused.hint.is_empty());
         let offers = vec![offer];
         let declined = world.call(

@@ -172,9 +172,9 @@ fn an_amount_of_another_form_is_told_as_such() {
     let link = world.agent("a", "cpus:4;ports:[1-9]");
     let agent = world.welcomed(link);
     for (given, field) in [
-        ("cpus:[1-2]", "cpus"),
-        ("ports:2", "ports"),
-        ("ports:{a}", "ports"),
+        ("cpus:[1-2]", "resources.cpus"),
+        ("ports:2", "resources.ports"),
+        ("ports:{a}", "resources.ports"),
     ] {
         let operation = Operation::Reserve(reserved(given, "eng"));
         let agent = agent.clone();

@@ -147,8 +147,8 @@ fn an_accept_launches_counts_demand_down_and_gives_the_rest_back() {
         codes,
         [
             "",
-            "task.resources_not_offered operations[1].launch.resources.cpus",
-            "task.duplicate operations[2].launch.id",
+            "task.resources_not_offered accept.operations[1].launch.resources.cpus",
+            "task.duplicate accept.operations[2].launch.id",
             ""
         ]
     );
@@ -172,9 +172,14 @@ fn an_accept_with_a_bad_offer_is_refused_and_its_good_offers_go_back() {
     let offers = world.offers(session);
     let (one, two) = (&offers[0].id, &offers[1].id);
     for (by, named, problem, field) in [
-        (thief, vec![one], code::OFFER_GONE, "offers[0]"),
-        (session, vec![], code::FIELD_MISSING, "offers"),
-        (session, vec![one, two], code::OFFER_MIXED, "offers[1]"),
+        (thief, vec![one], code::OFFER_GONE, "accept.offer_ids[0]"),
+        (session, vec![], code::FIELD_MISSING, "accept.offer_ids"),
+        (
+            session,
+            vec![one, two],
+            code::OFFER_MIXED,
+            "accept.offer_ids[1]",
+        ),
     ] {
         assert_eq!(
             world.core.offers.standing.len(),
@@ -346,10 +351,18 @@ fn demand_must_grow_in_generation_and_name_a_role_and_ids_once() {
         (
             demand("*", 5, Vec::new()),
             code::GENERATION_STALE,
-            "generation",
+            "set_demand.generation",
         ),
-        (demand("eng", 6, Vec::new()), code::FIELD_INVALID, "role"),
-        (demand("*", 6, twice), code::FIELD_INVALID, "entries[1].id"),
+        (
+            demand("eng", 6, Vec::new()),
+            code::FIELD_INVALID,
+            "set_demand.role",
+        ),
+        (
+            demand("*", 6, twice),
+            code::FIELD_INVALID,
+            "set_demand.entries[1].id",
+        ),
     ] {
         let Answer::Refused(refused) = world.call(session, call) else {
             panic!("{field}");
@@ -514,12 +527,12 @@ fn a_group_is_launched_as_a_whole_or_not_at_all() {
     assert_eq!(
         told,
         [
-            "a1 task.group_refused operations[0].launch_group.tasks[0]",
-            "a2 task.resources_not_offered operations[0].launch_group.tasks[1].resources.cpus",
+            "a1 task.group_refused accept.operations[0].launch_group.tasks[0]",
+            "a2 task.resources_not_offered accept.operations[0].launch_group.tasks[1].resources.cpus",
             "b1 launched",
             "b2 launched",
-            "c1 task.group_refused operations[2].launch_group.tasks[0]",
-            "b1 task.duplicate operations[2].launch_group.tasks[1].id",
+            "c1 task.group_refused accept.operations[2].launch_group.tasks[0]",
+            "b1 task.duplicate accept.operations[2].launch_group.tasks[1].id",
         ]
     );
     assert_eq!(world.orders(link).len(), 1, "it was sent in one message");

@@ -291,12 +291,12 @@ fn a_framework_reserves_makes_a_volume_and_launches_in_one_accept() {
     assert_eq!(
         told,
         [
-            "reservation.invalid operations[0].reserve.disk",
+            "reservation.invalid accept.operations[0].reserve.disk",
             "done",
             "done",
-            "volume.exists operations[3].create.disk",
+            "volume.exists accept.operations[3].create.disk",
             "launched true",
-            "volume.in_use operations[5].destroy.disk",
+            "volume.in_use accept.operations[5].destroy.disk",
             "done",
         ]
     );

@@ -120,7 +120,7 @@ fn resources_are_free_with_the_latest_state_and_the_id_with_the_last_acknowledge
     };
     let problem = again(&mut run, &offer.id).expect_err("not acknowledged");
     assert!(problem.is(code::TASK_DUPLICATE));
-    assert_eq!(problem.field, "operations[0].launch.id");
+    assert_eq!(problem.field, "accept.operations[0].launch.id");
     run.says(2, TaskState::Finished);
     run.world.acknowledge_all(run.session);
     run.world.drain(run.session);

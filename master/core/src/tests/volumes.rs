@@ -171,7 +171,7 @@ fn operators_resize_the_volume_of_the_role_that_they_name() {
     assert_eq!(world.core.agents.by_id[&agent].total, total);
     assert_eq!(in_a_new_term(&world, &agent), total);
     for (role, volume, by, refused) in [
-        ("eng", "v", Resize::Grow(20_001), "resources.not_free disk"),
+        ("eng", "v", Resize::Grow(20_001), "resources.not_free milli"),
         ("eng", "v", Resize::Shrink(25_000), "volume.invalid milli"),
         ("eng", "v", Resize::Shrink(0), "volume.invalid milli"),
         ("eng", "s", Resize::Grow(1), "volume.invalid volume_id"),
@@ -438,7 +438,10 @@ fn a_task_finds_only_volumes_that_are_its_own() {
     let refused = &results[2].launches()[0].outcome;
     let problem = refused.as_ref().expect_err("refused");
     assert!(problem.is(code::VOLUME_UNKNOWN), "{problem}");
-    assert_eq!(problem.field, "operations[2].launch.volumes[0].volume_id");
+    assert_eq!(
+        problem.field,
+        "accept.operations[2].launch.volumes[0].volume_id"
+    );
     assert_eq!(told(&results)[3], "launched");
 }
 
