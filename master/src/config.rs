@@ -69,7 +69,7 @@ pub struct Options {
     /// Calls that one framework may make in a second; those above it are refused for now [default: 10000]
     #[arg(long, env = "PROFFER_MASTER_CALLS_PER_SECOND", value_name = "COUNT")]
     pub calls_per_second: Option<u64>,
-    /// Operations that the accepts of one framework may hold in a second; those above it are refused for now [default: 100000]
+    /// How much the calls of one framework may name in a second (tasks, operations, offers, entries of demand); what is above it is refused for now [default: 100000]
     #[arg(
         long,
         env = "PROFFER_MASTER_OPERATIONS_PER_SECOND",

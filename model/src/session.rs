@@ -116,6 +116,32 @@ impl Call {
             Self::ShutdownExecutor { .. } => "shutdown_executor",
         }
     }
+
+    /// How many operations it counts as, against the rate of its framework: tasks of an accept, entries of a demand with the
+    /// agents that they exclude, offers, tasks that are asked about. A Reconcile that names no tasks is of as many as there
+    /// are, which the caller does not know. Acknowledgements are free: there are no more of them than there were statuses.
+    pub fn operations(&self) -> usize {
+        match self {
+            Self::Accept { offers, operations } => {
+                let tasks = operations.iter().map(|one| one.tasks().len().max(1));
+                tasks.sum::<usize>().max(offers.len())
+            }
+            Self::SetDemand(demand) => {
+                let excluded = demand.entries.iter().map(|entry| entry.excluded.len());
+                excluded.sum::<usize>() + demand.entries.len()
+            }
+            Self::Decline { offers, .. } => offers.len(),
+            Self::Reconcile { tasks } => tasks.len(),
+            Self::Subscribe { .. }
+            | Self::Kill { .. }
+            | Self::Acknowledge { .. }
+            | Self::AcknowledgeOne { .. }
+            | Self::Teardown
+            | Self::UpdateTask { .. }
+            | Self::SendMessage { .. }
+            | Self::ShutdownExecutor { .. } => 0,
+        }
+    }
 }
 
 /// What a framework acknowledged last, so that it is told only what came after it.

@@ -333,6 +333,20 @@ fn benchmarks_give_figures_with_units_and_say_on_what_they_were_measured() {
     }
 }
 
+/// What every row of a flood has.
+const FLOOD: &[&str] = &[
+    "call",
+    "named",
+    "calls_per_s",
+    "answered_per_s",
+    "refused_per_s",
+    "statuses_per_s",
+    "alone_p99_ms",
+    "beside_p99_ms",
+    "p99_ratio",
+    "master_core_percent",
+];
+
 #[test]
 fn benchmarks_of_sessions_give_figures_too() {
     let cluster = Cluster::new();
@@ -349,17 +363,14 @@ fn benchmarks_of_sessions_give_figures_too() {
                 "call_p99_ms",
             ][..],
         ),
+        ("flood 200 --others 2 --measure-for 500ms", FLOOD),
         (
-            "flood 200 --others 2 --measure-for 500ms",
-            &[
-                "calls_per_s",
-                "answered_per_s",
-                "refused_per_s",
-                "alone_p99_ms",
-                "beside_p99_ms",
-                "p99_ratio",
-                "master_core_percent",
-            ][..],
+            "flood 20 --call reconcile --named 300 --others 2 --measure-for 500ms",
+            FLOOD,
+        ),
+        (
+            "flood 20 --call demand --named 300 --others 2 --measure-for 500ms",
+            FLOOD,
         ),
     ] {
         let value = measured(&cluster, arguments, true, names);
@@ -367,6 +378,12 @@ fn benchmarks_of_sessions_give_figures_too() {
         if arguments.starts_with("frameworks ") {
             assert_eq!(row["sessions_ended"], 0, "{value}");
             assert!(row["heartbeats"].as_u64() > Some(0), "{value}");
+        } else {
+            assert!(row["answered_per_s"].as_u64() > Some(0), "{value}");
+            assert_eq!(row["refused_per_s"], 0, "{value}");
+            let asks = row["call"] == "reconcile";
+            let told = row["statuses_per_s"].as_u64();
+            assert_eq!(told > Some(0), asks, "{value}");
         }
     }
 }

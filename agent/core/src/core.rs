@@ -322,10 +322,7 @@ impl Core {
                 }
             }
             Step::Run => {
-                task.phase = Phase::Running;
-                task.running_since = Some(now);
-                let state = TaskState::Running;
-                self.report(now, run, state, Reason::None, "", None, effects);
+                self.say_running(now, run, effects);
                 self.begin_checks(now, run, Duration::ZERO, effects);
                 self.await_completion(now, run, effects);
             }
@@ -336,6 +333,11 @@ impl Core {
             }
             Step::StopNow => self.stop(now, run, effects),
             Step::Destroy => self.destroy(now, run, effects),
+            // Its end comes now, to a task that runs.
+            Step::RunThenFinish | Step::RunThenFail => {
+                self.say_running(now, run, effects);
+                self.apply_word(now, run, input, word, effects);
+            }
             Step::Finish => {
                 let (state, reason) = (TaskState::Finished, Reason::Exited);
                 self.end(now, run, state, reason, message, exit, effects);
@@ -366,6 +368,15 @@ impl Core {
                 self.end(now, run, state, reason, message, exit, effects);
             }
         }
+    }
+
+    fn say_running(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        if let Some(task) = self.tasks.get_mut(&run) {
+            task.phase = Phase::Running;
+            task.running_since = Some(now);
+        }
+        let (state, reason) = (TaskState::Running, Reason::None);
+        self.report(now, run, state, reason, "", None, effects);
     }
 
     /// SIGKILL, and again until it is gone.

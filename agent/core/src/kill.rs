@@ -95,6 +95,8 @@ impl Core {
             | Step::Destroy
             | Step::Finish
             | Step::Fail
+            | Step::RunThenFinish
+            | Step::RunThenFail
             | Step::FailLaunch
             | Step::LoseSupervisor
             | Step::LoseHost => {}

@@ -67,6 +67,10 @@ pub enum Step {
     Finish,
     /// Say that it has failed.
     Fail,
+    /// It ran and ended before that was seen: say that it runs, and that it has finished.
+    RunThenFinish,
+    /// The same of one that has failed.
+    RunThenFail,
     /// Say that it was killed.
     Killed,
     /// Say that it could not be started.
@@ -134,8 +138,8 @@ fn starting(input: Input) -> Step {
         Input::Recorded => Step::Ignore,
         Input::Started => Step::Run,
         Input::StartFailed => Step::FailLaunch,
-        Input::Finished => Step::Finish,
-        Input::Failed => Step::Fail,
+        Input::Finished => Step::RunThenFinish,
+        Input::Failed => Step::RunThenFail,
         Input::SupervisorLost => Step::LoseSupervisor,
         Input::HostRestarted => Step::LoseHost,
         Input::NeverStarted => Step::Start,
@@ -190,8 +194,8 @@ mod tests {
         Recorded        Start     Ignore          Ignore          Ignore          Ignore
         Started         Ignore    Run             Resume          StopNow         Destroy
         StartFailed     Ignore    FailLaunch      Fail            Killed          Ignore
-        Finished        Ignore    Finish          Finish          Killed          Ignore
-        Failed          Ignore    Fail            Fail            Killed          Ignore
+        Finished        Ignore    RunThenFinish   Finish          Killed          Ignore
+        Failed          Ignore    RunThenFail     Fail            Killed          Ignore
         SupervisorLost  Ignore    LoseSupervisor  LoseSupervisor  LoseSupervisor  Ignore
         HostRestarted   LoseHost  LoseHost        LoseHost        LoseHost        Ignore
         NeverStarted    Ignore    Start           LoseSupervisor  Killed          Ignore

@@ -584,6 +584,27 @@ fn a_kill_of_what_is_not_known_changes_nothing() {
 }
 
 #[test]
+fn a_process_that_ends_before_it_was_seen_has_run() {
+    for (exit, end) in [
+        (Exit::Code(0), "3 finished exited"),
+        (Exit::Code(1), "3 failed exited"),
+        (Exit::Signal(9), "3 failed exited"),
+    ] {
+        let mut agent = Agent::registered();
+        agent.launch(1, checked_spec("t"));
+        agent.persist();
+        let run = agent.started()[0];
+        agent.story();
+        let ended = exit.into();
+        agent.step(Event::ContainerExited { run, ended });
+        assert_eq!(agent.story(), ["2 running none", end]);
+        let timers: Vec<_> = agent.timers.keys().copied().collect();
+        let expected = [TimerKey::Heartbeat, TimerKey::Resend(run)];
+        assert_eq!(timers, expected, "no check and no end is waited for");
+    }
+}
+
+#[test]
 fn statuses_are_sent_again_until_they_are_acknowledged() {
     let mut agent = Agent::registered();
     agent.run(1, spec("t"));

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use proffer_model::session::{Answer, Event};
-use proffer_model::{Problem, code};
+use clap::ValueEnum;
+use proffer_model::limits::ITEMS_PER_CALL_MAX;
+use proffer_model::session::{Answer, Call, Event};
+use proffer_model::{Demand, DemandEntry, DemandId, Generation, Problem, Resources, TaskId, code};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::child::{Master, Store, own_processor_time};
-use super::cluster::within;
+use super::cluster::{role, within};
 use super::figures::{Figure, Figures, Times, ms};
 use super::frameworks::call_for;
 use super::sessions::{Door, Session, small_call};
@@ -24,9 +26,15 @@ const BURST_INTERVAL: Duration = Duration::from_millis(1);
 pub(crate) struct FloodArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// How many calls in a second the one framework makes; a row for each number.
-    #[arg(value_name = "CALLS", default_values_t = [10_000, 50_000])]
+    /// How many calls in a second the one framework makes; a row for each number [default: 10000 50000; of long calls: 10 40]
+    #[arg(value_name = "CALLS")]
     calls: Vec<u64>,
+    /// What it calls.
+    #[arg(long, value_name = "CALL", default_value = "small")]
+    call: FloodCall,
+    /// How much each long call names, tasks or entries.
+    #[arg(long, value_name = "N", default_value_t = ITEMS_PER_CALL_MAX)]
+    named: usize,
     /// How many other frameworks call now and then.
     #[arg(long, value_name = "N", default_value_t = 10)]
     others: u32,
@@ -35,10 +43,60 @@ pub(crate) struct FloodArgs {
     measure_for: proffer_server::config::DurationText,
 }
 
+/// What the one framework calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FloodCall {
+    /// An offer that does not stand is given back.
+    Small,
+    /// How many tasks stand that nobody knows.
+    Reconcile,
+    /// A demand of many entries, each time of other sizes, that no agent could meet.
+    Demand,
+}
+
+impl FloodCall {
+    /// How much each call names.
+    fn named(self, args: &FloodArgs) -> usize {
+        match self {
+            Self::Small => 1,
+            Self::Reconcile | Self::Demand => args.named,
+        }
+    }
+
+    /// The call that is made as this one in a row.
+    fn make(self, number: u64, named: usize) -> Result<Call, Problem> {
+        Ok(match self {
+            Self::Small => small_call()?,
+            Self::Reconcile => {
+                let tasks = (0..named).map(|task| TaskId::new(&format!("task-{task}")));
+                let tasks = tasks.collect::<Result<_, _>>()?;
+                Call::Reconcile { tasks }
+            }
+            Self::Demand => {
+                let cpus: Resources = format!("cpus:{}", 1_000_000 + number % 2).parse()?;
+                let entry = |entry| -> Result<DemandEntry, Problem> {
+                    let id = DemandId::new(&format!("entry-{entry}"))?;
+                    Ok(DemandEntry::new(id, 1, cpus.clone()))
+                };
+                Call::SetDemand(Demand {
+                    role: role()?,
+                    generation: Generation(number),
+                    entries: (0..named).map(entry).collect::<Result<_, _>>()?,
+                })
+            }
+        })
+    }
+}
+
 /// Measures.
 pub(super) async fn run(args: &FloodArgs, progress: &mut Progress) -> Outcome<Figures> {
     let mut figures = Figures::default();
-    for calls in args.calls.iter().copied() {
+    let calls: &[u64] = match (args.calls.as_slice(), args.call) {
+        ([], FloodCall::Small) => &[10_000, 50_000],
+        ([], FloodCall::Reconcile | FloodCall::Demand) => &[10, 40],
+        (calls, _) => calls,
+    };
+    for calls in calls.iter().copied() {
         let row = of(args, calls, progress).await?;
         figures.push_and_say(row, progress);
     }
@@ -68,7 +126,7 @@ async fn of(
     let both = async {
         tokio::join!(
             call_all(others, measure_for),
-            flood(flooder, calls_per_second, measure_for)
+            flood(flooder, calls_per_second, args)
         )
     };
     let (called, flooded) = within(&mut master, "the flood is over", both).await?;
@@ -79,11 +137,17 @@ async fn of(
     let answered = flooded.done + flooded.refused;
     let percent = |part: Duration| Figure::Count(share_percent(part, took));
     Ok(vec![
+        ("call", Figure::Text(name_of(args.call))),
+        ("named", count(args.call.named(args))),
         ("calls_per_s", Figure::Count(calls_per_second)),
         ("answered_per_s", Figure::Count(per_second(answered, took))),
         (
             "refused_per_s",
             Figure::Count(per_second(flooded.refused, took)),
+        ),
+        (
+            "statuses_per_s",
+            Figure::Count(per_second(flooded.statuses, took)),
         ),
         ("others", Figure::Count(u64::from(args.others))),
         ("alone_p50_ms", ms(alone.at(500))),
@@ -126,42 +190,58 @@ async fn call_all(
 struct Flooded {
     done: u64,
     refused: u64,
+    statuses: u64,
+}
+
+impl Flooded {
+    fn count(&mut self, event: &Event) {
+        match event {
+            Event::Answered { answer, .. } => match answer {
+                Answer::Refused(_) => self.refused += 1,
+                Answer::Done | Answer::Accepted(_) => self.done += 1,
+            },
+            Event::Updated(_) => self.statuses += 1,
+            _ => {}
+        }
+    }
 }
 
 /// Calls so often in a second, whatever is answered, as long as the connection takes it.
 async fn flood(
     mut session: Session,
     calls_per_second: u64,
-    measure_for: Duration,
+    args: &FloodArgs,
 ) -> Result<Flooded, Problem> {
-    let call = small_call()?;
+    let named = args.call.named(args);
     let (begun, mut sent, mut flooded) = (Instant::now(), 0_u64, Flooded::default());
     let mut bursts = interval(BURST_INTERVAL);
     bursts.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             biased;
-            event = session.event() => {
-                if let Event::Answered { answer, .. } = event? {
-                    match answer {
-                        Answer::Refused(_) => flooded.refused += 1,
-                        Answer::Done | Answer::Accepted(_) => flooded.done += 1,
-                    }
-                }
-            }
+            event = session.event() => flooded.count(&event?),
             _ = bursts.tick() => {
-                if begun.elapsed() >= measure_for {
+                if begun.elapsed() >= args.measure_for.0 {
                     return Ok(flooded);
                 }
                 let since = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let due = since.saturating_mul(calls_per_second) / 1_000;
                 while sent < due {
-                    session.send(&call).await?;
                     sent += 1;
+                    session.send(&args.call.make(sent, named)?).await?;
                 }
             }
         }
     }
+}
+
+fn name_of(call: FloodCall) -> String {
+    let value = call.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn count(count: usize) -> Figure {
+    Figure::Count(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
 fn ratio_milli(time: Duration, to: Duration) -> u64 {

@@ -123,6 +123,8 @@ pub(crate) struct Agents {
     unconfirmed: BTreeMap<LinkId, Hello>,
     /// Agents of the log that are neither back in this term nor declared unreachable.
     pub(crate) awaited: BTreeSet<AgentId>,
+    /// Unreachable agents of the log that have not said in this term what they run.
+    pub(crate) unheard: BTreeSet<AgentId>,
     /// Links that were told to end and have not yet; what they still say is ignored.
     closing: BTreeSet<LinkId>,
     /// Admissions that are not durable yet.
@@ -576,6 +578,7 @@ impl Core {
             return;
         };
         let is_first = !std::mem::replace(&mut known.is_settled, true);
+        self.agents.unheard.remove(agent);
         if is_first && known.is_recovered {
             self.await_no_more(agent);
             self.triggers.agent_is_back(agent);

@@ -1,14 +1,14 @@
 //! Calls: what a framework asks for, in its session or without one, each judged, done once, and answered.
 
 use proffer_model::session::{Answer, Call, Event};
-use proffer_model::{FrameworkId, Principal, Problem, Status, TaskId, code};
+use proffer_model::{FrameworkId, Principal, Problem, code};
 
 use crate::answers::{Recall, Scope, mistaken, outline};
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, Reply};
 use crate::event::{RequestId, SessionId};
 use crate::frameworks::{completed, unknown};
-use crate::limits::{STATUSES_LEN_MAX, STATUSES_MAX};
+use crate::reconciliation::Asker;
 
 impl Core {
     /// A call of an active session that is to be answered.
@@ -19,7 +19,9 @@ impl Core {
         request: u64,
         call: Call,
     ) {
-        let admitted = self.admit_call(framework, Some(&call));
+        let asker = Asker::Session(session);
+        let admitted = self.admit_call(framework);
+        let admitted = admitted.and_then(|()| self.admit_operations(framework, &asker, &call));
         let (answer, after) = match (
             admitted,
             self.recall(framework, Scope::Session, request, &call),
@@ -32,6 +34,13 @@ impl Core {
                 return;
             }
             (Ok(()), Recall::New) => {
+                let call = match call {
+                    Call::Reconcile { tasks } => {
+                        self.on_reconcile(&asker, framework, request, tasks);
+                        return;
+                    }
+                    call => call,
+                };
                 let kept = outline(&call).filter(|_| request > 0);
                 let (answer, after) = self.answer(framework, call);
                 self.remember(framework, Scope::Session, request, kept, &answer);
@@ -50,11 +59,24 @@ impl Core {
         number: u64,
         call: Call,
     ) {
+        let asker = Asker::Script(framework.clone());
         let reply = self
             .judge_owner(principal, framework)
             .and_then(|()| judge_unary(&call))
-            .and_then(|()| self.admit_call(framework, Some(&call)))
-            .and_then(|()| self.answer_unary(framework, number, call));
+            .and_then(|()| self.admit_call(framework))
+            .and_then(|()| self.admit_operations(framework, &asker, &call))
+            .and_then(|()| self.answer_unary(request, framework, number, call));
+        if let Some(reply) = reply.transpose() {
+            self.reply_to_script(framework, request, reply);
+        }
+    }
+
+    pub(crate) fn reply_to_script(
+        &mut self,
+        framework: &FrameworkId,
+        request: RequestId,
+        reply: Result<Reply, Problem>,
+    ) {
         if let Err(problem) = &reply {
             let (framework, problem) = (Some(framework.clone()), problem.clone());
             self.turn.record(Fact::CallRefused { framework, problem });
@@ -106,12 +128,14 @@ impl Core {
         }
     }
 
+    /// The reply; none when it comes later.
     fn answer_unary(
         &mut self,
+        request: RequestId,
         framework: &FrameworkId,
         number: u64,
         call: Call,
-    ) -> Result<Reply, Problem> {
+    ) -> Result<Option<Reply>, Problem> {
         let mut statuses = Vec::new();
         let answer = match (self.recall(framework, Scope::Unary, number, &call), call) {
             (Recall::Repeated(answer), _) => answer,
@@ -121,8 +145,10 @@ impl Core {
                 Answer::Done
             }
             (Recall::New, Call::Reconcile { tasks }) => {
-                statuses = self.statuses_of(framework, tasks)?;
-                Answer::Done
+                self.judge_all(framework, &tasks)?;
+                let asker = Asker::Script(framework.clone());
+                self.on_reconcile(&asker, framework, request.0, tasks);
+                return Ok(None);
             }
             (Recall::New, Call::Kill { task, grace }) => {
                 let kept = outline(&Call::Kill {
@@ -145,39 +171,9 @@ impl Core {
             }
         };
         match answer {
-            Answer::Done | Answer::Accepted(_) => Ok(Reply::Called(statuses)),
+            Answer::Done | Answer::Accepted(_) => Ok(Some(Reply::Called(statuses))),
             Answer::Refused(problem) => Err(problem.inside("call")),
         }
-    }
-
-    /// How these tasks stand, or all, as far as one answer can hold them.
-    fn statuses_of(
-        &self,
-        framework: &FrameworkId,
-        tasks: Vec<TaskId>,
-    ) -> Result<Vec<Status>, Problem> {
-        let known = self.tasks.count_of(framework);
-        if tasks.is_empty() && known > STATUSES_MAX {
-            return Err(too_many(&format!("there are {known} tasks")));
-        }
-        let tasks = match tasks.is_empty() {
-            true => self.tasks.after(framework, None).cloned().collect(),
-            false => tasks,
-        };
-        let unknown = self.say_of_unknown();
-        let mut len = 0;
-        let mut statuses = Vec::new();
-        for task in tasks {
-            let status = self.status_of(&(framework.clone(), task), unknown.as_ref());
-            if let Some(status) = status {
-                len += status.message.len() + status.task.as_str().len();
-                statuses.push(status);
-            }
-            if len > STATUSES_LEN_MAX {
-                return Err(too_many("their messages are long"));
-            }
-        }
-        Ok(statuses)
     }
 }
 
@@ -202,11 +198,4 @@ fn judge_unary(call: &Call) -> Result<(), Problem> {
             .field(format!("call.{}", call.name()))
             .hint("open a session with Scheduler.Session"),
     )
-}
-
-fn too_many(why: &str) -> Problem {
-    let message = format!("{why}; one answer holds {STATUSES_MAX} statuses");
-    Problem::new(code::FIELD_TOO_LONG, message)
-        .field("call.reconcile.task_ids")
-        .hint("name fewer tasks, or reconcile in a session")
 }

@@ -42,7 +42,8 @@ pub struct Config {
     pub loss_hold: Duration,
     /// Calls that a framework may make in a second, of its session and without one; those above it are refused for now.
     pub calls_per_second: u64,
-    /// Operations that the accepts of a framework may hold in a second, each task of a group one; the same.
+    /// How much these calls may name in a second: tasks and operations of accepts, offers, entries of demand, tasks that are
+    /// asked about; the same.
     pub operations_per_second: u64,
     /// How offers are made; the seed is not looked at.
     pub allocation: allocation::Options,

@@ -19,6 +19,7 @@ use crate::limits::HEARTBEAT_PARTS;
 use crate::offers::Offers;
 use crate::questions::Questions;
 use crate::reclaim::Reclaims;
+use crate::reconciliation::Reconciliations;
 use crate::sessions::Sessions;
 use crate::silence::Silence;
 use crate::task_table::Tasks;
@@ -51,6 +52,7 @@ pub struct Core {
     pub(crate) silence: Silence,
     pub(crate) drains: Drains,
     pub(crate) reclaims: Reclaims,
+    pub(crate) reconciliations: Reconciliations,
     pub(crate) questions: Questions,
     pub(crate) ids: Ids,
     pub(crate) turn: Turn,
@@ -87,6 +89,9 @@ impl Core {
         let awaited = awaited.filter(|(_, agent)| agent.state == AgentState::Recovering);
         let awaited: BTreeSet<_> = awaited.map(|(id, _)| id.clone()).collect();
         agents.awaited.clone_from(&awaited);
+        let unheard = agents.by_id.iter();
+        let unheard = unheard.filter(|(_, agent)| agent.state == AgentState::Unreachable);
+        agents.unheard = unheard.map(|(id, _)| id.clone()).collect();
         let [a, b, c, d, e, f, g, h, ..] = seed;
         let options = Options {
             seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
@@ -116,6 +121,7 @@ impl Core {
             silence: Silence::default(),
             drains: Drains::default(),
             reclaims: Reclaims::default(),
+            reconciliations: Reconciliations::default(),
             questions: Questions::default(),
             turn: Turn::default(),
         };
@@ -274,7 +280,7 @@ impl Core {
             TimerKey::PortRest => self.on_port_rest(),
             TimerKey::Drain => self.on_drain_timer(),
             TimerKey::Reclaim => self.on_reclaim_due(),
-            TimerKey::Snapshots => self.continue_snapshots(),
+            TimerKey::Telling => self.tell_on(),
             TimerKey::Watches => self.continue_watches(),
             TimerKey::Questions => self.continue_questions(),
             TimerKey::Forget => self.on_forget(),

@@ -51,8 +51,8 @@ pub enum TimerKey {
     Drain,
     /// The time of tasks that are wanted back is over.
     Reclaim,
-    /// Tells on in the snapshots that go on.
-    Snapshots,
+    /// Tells on in the snapshots, and the answers to Reconcile, that go on.
+    Telling,
     /// Tells on to the watches of state that are not up to date.
     Watches,
     /// Goes on with the questions of operators.

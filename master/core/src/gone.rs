@@ -72,6 +72,7 @@ impl Core {
     fn remove_agent(&mut self, agent: &AgentId, after: After) {
         self.await_no_more(agent);
         let removed = self.agents.by_id.remove(agent);
+        self.agents.unheard.remove(agent);
         // A gang may have waited for it, and whoever waits until all agents are back has nothing to wait for here.
         if removed.is_some_and(|known| known.is_recovered && !known.is_settled) {
             self.triggers.agent_is_back(agent);

@@ -84,6 +84,21 @@ impl Core {
         Ok(())
     }
 
+    fn check_unsettled(&self) -> Result<(), String> {
+        for (index, state) in [
+            (&self.agents.awaited, AgentState::Recovering),
+            (&self.agents.unheard, AgentState::Unreachable),
+        ] {
+            let agents = self.agents.by_id.iter();
+            let unsettled = agents.filter(|(_, of)| !of.is_settled && of.state == state);
+            ensure!(
+                index.iter().eq(unsettled.map(|(id, _)| id)),
+                "those that are {state:?} and have not settled are known"
+            );
+        }
+        Ok(())
+    }
+
     fn check_agents(&self) -> Result<(), String> {
         ensure!(
             self.agents.by_id.keys().eq(self.registry.agents.keys()),
@@ -95,6 +110,7 @@ impl Core {
                 .all(|id| !self.agents.by_id.contains_key(id)),
             "no agent that is gone is there"
         );
+        self.check_unsettled()?;
         for (id, agent) in &self.agents.by_id {
             let mut offered = Resources::new();
             for offer in agent
@@ -372,6 +388,22 @@ impl Core {
                 .values()
                 .all(|known| known.session.is_some() || known.standbys.is_empty()),
             "no session stands by for a framework without one"
+        );
+        ensure!(
+            self.reconciliations.check(),
+            "questions how tasks stand are counted, and have their turns"
+        );
+        ensure!(
+            self.reconciliations.sessions().all(|(session, framework)| {
+                let open = self.sessions.open.get(&session);
+                open.is_some_and(|open| open.framework == *framework)
+            }),
+            "only who is there asks how tasks stand"
+        );
+        ensure!(
+            self.sessions.tells_on
+                || self.reconciliations.is_empty() && self.sessions.snapshots.is_empty(),
+            "what is told in pieces is told on"
         );
         self.check_answers()?;
         self.check_tellings()

@@ -35,6 +35,7 @@ mod questions;
 mod quota;
 mod rates;
 mod reclaim;
+mod reconciliation;
 mod rows;
 mod sessions;
 mod settlement;

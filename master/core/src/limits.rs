@@ -19,10 +19,21 @@ pub const STANDBYS_MAX: usize = 16;
 /// Programs of one framework whose turns at speaking for it are remembered; who resumes an older one is taken for another
 /// program, and its calls that were answered are not known.
 pub const SPEAKERS_MAX: usize = 16;
-/// Tasks that one step tells of in snapshots; the next step tells on. About a millisecond.
+/// Tasks that one step tells of in snapshots and in answers to Reconcile; the next step tells on. About a millisecond.
 pub const SNAPSHOT_TASKS_PER_STEP: usize = 1_000;
-/// Between two such steps, so that who reads as fast as can be expected is not overrun by a snapshot of a million tasks.
+/// Between two such steps, so that who reads as fast as can be expected is not overrun by a snapshot of a million tasks, and
+/// nobody else waits for more than one in ten.
 pub const SNAPSHOT_STEP_INTERVAL: Duration = Duration::from_millis(10);
+/// Tasks of one Reconcile that are told in the step of the call, unless as many as a step tells were told so within
+/// `SNAPSHOT_STEP_INTERVAL`; of more, and then, it is told in pieces of so many, each asker in its turn.
+pub const RECONCILE_AT_ONCE_MAX: usize = 100;
+/// Tasks that the Reconciles of one session name and that it was not told of yet; one more call is refused
+/// (`session.rate_limited`). A second's work of the master.
+pub const RECONCILE_NAMED_MAX: usize = 100_000;
+/// The same of all together. About 100 MB.
+pub const RECONCILE_NAMED_TOTAL_MAX: usize = 1_000_000;
+/// Reconciles of one session that wait; one more is refused (`session.rate_limited`).
+pub const RECONCILES_MAX: usize = 1_000;
 /// Steps in which all sessions and agents are told that the master is there, spread over the interval of heartbeats: one that
 /// told 70,000 of them would keep everybody else waiting for some 30 ms.
 pub const HEARTBEAT_PARTS: u32 = 10;

@@ -1,16 +1,18 @@
-//! Rates: how often a framework may subscribe in a second, how many calls it may make, and how many operations. A bucket
-//! holds a second's worth.
+//! Rates: how often a framework may subscribe in a second, how many calls it may make, and how many operations: what a call
+//! is worth depends on how much it names. A bucket holds a second's worth.
 //!
-//! What is above the rate is refused with the time after which it may be tried again. A call that alone is worth more than
-//! a second is let through when the bucket is not empty, and what it took too much is waited for afterwards.
+//! What is above the rate is refused with the time after which it may be tried again; nothing of it is done. A call that
+//! alone is worth more than a second is let through when the bucket is not empty, and what it took too much is waited for
+//! afterwards. Only to ask about all tasks is never worth more than a second: how many there are is not the caller's choice.
 
 use std::time::Duration;
 
 use proffer_model::session::Call;
-use proffer_model::{FrameworkId, Operation, Problem, code};
+use proffer_model::{FrameworkId, Problem, code};
 
 use crate::core::Core;
 use crate::limits::SUBSCRIPTIONS_PER_SECOND_MAX;
+use crate::reconciliation::Asker;
 
 /// A framework's buckets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,30 +61,44 @@ impl Core {
         taken.map_err(|wait| limited("subscriptions", most, wait))
     }
 
-    /// Counts a call against its framework's rates; refuses what is above them.
-    pub(crate) fn admit_call(
-        &mut self,
-        framework: &FrameworkId,
-        call: Option<&Call>,
-    ) -> Result<(), Problem> {
+    /// Counts a call against its framework's rate; refuses what is above it.
+    pub(crate) fn admit_call(&mut self, framework: &FrameworkId) -> Result<(), Problem> {
         let (now_ns, config) = (self.turn.now.mono_ns, &self.config);
         let Some(known) = self.frameworks.get_mut(framework) else {
             return Ok(());
         };
         let calls = config.calls_per_second;
         let taken = known.rates.calls.take(now_ns, 1, calls);
-        taken.map_err(|wait| limited("calls", calls, wait))?;
-        if let Some(Call::Accept { operations, .. }) = call {
-            let count: usize = operations
-                .iter()
-                .map(|operation: &Operation| operation.tasks().len().max(1))
-                .sum();
-            let count = u64::try_from(count).unwrap_or(u64::MAX);
-            let most = config.operations_per_second;
-            let taken = known.rates.operations.take(now_ns, count, most);
-            taken.map_err(|wait| limited("operations", most, wait))?;
-        }
-        Ok(())
+        taken.map_err(|wait| limited("calls", calls, wait))
+    }
+
+    /// Counts what a call names; refuses what is above the rate, and questions that there is no room for.
+    pub(crate) fn admit_operations(
+        &mut self,
+        framework: &FrameworkId,
+        asker: &Asker,
+        call: &Call,
+    ) -> Result<(), Problem> {
+        let most = self.config.operations_per_second;
+        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        let count = match call {
+            Call::Reconcile { tasks } => {
+                self.judge_reconcile(asker, tasks)?;
+                match tasks.len() {
+                    0 => count(self.tasks.count_of(framework)).min(most),
+                    named => count(named),
+                }
+            }
+            call => count(call.operations()),
+        };
+        let Some(known) = self.frameworks.get_mut(framework).filter(|_| count > 0) else {
+            return Ok(());
+        };
+        let taken = known
+            .rates
+            .operations
+            .take(self.turn.now.mono_ns, count, most);
+        taken.map_err(|wait| limited("operations", most, wait))
     }
 }
 

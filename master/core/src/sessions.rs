@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proffer_model::session::{Answer, Call, Event};
-use proffer_model::{FrameworkId, Generation, Principal, Problem, code};
+use proffer_model::{FrameworkId, Generation, Principal, Problem, Time, code};
 
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact};
@@ -36,6 +36,9 @@ pub(crate) struct Sessions {
     closing: BTreeSet<SessionId>,
     /// Those that are being told a snapshot, in turn.
     pub(crate) snapshots: VecDeque<SessionId>,
+    /// Whether the timer for what is told in pieces is set, and when it last came.
+    pub(crate) tells_on: bool,
+    pub(crate) told_on_at: Option<Time>,
     /// Frameworks that have lost their active session in this step.
     pub(crate) unspoken: BTreeSet<FrameworkId>,
     /// Which part of all sessions and links is told next that the master is there.
@@ -122,6 +125,7 @@ impl Core {
     pub(crate) fn end_session(&mut self, session: SessionId) -> Option<FrameworkId> {
         let ended = self.sessions.open.remove(&session)?;
         self.sessions.snapshots.retain(|told| *told != session);
+        self.reconciliations.forget(session);
         if let Some(known) = self.frameworks.get_mut(&ended.framework) {
             known.telling = ended.telling.pause();
         }
@@ -302,10 +306,6 @@ impl Core {
                 self.on_kill(&(framework.clone(), task), grace);
                 Answer::Done
             }
-            Call::Reconcile { tasks } => {
-                self.on_reconcile(framework, tasks);
-                Answer::Done
-            }
             Call::UpdateTask {
                 task,
                 labels,
@@ -325,8 +325,11 @@ impl Core {
                 let problem = problem.hint("open another session to subscribe anew");
                 Answer::Refused(problem.field("framework_id"))
             }
-            // Taken by the caller: it has no answer, or ends the framework.
-            Call::Acknowledge { .. } | Call::AcknowledgeOne { .. } | Call::Teardown => Answer::Done,
+            // Taken by the caller: it has no answer, or a later one, or ends the framework.
+            Call::Acknowledge { .. }
+            | Call::AcknowledgeOne { .. }
+            | Call::Reconcile { .. }
+            | Call::Teardown => Answer::Done,
         };
         (answer, after)
     }

@@ -113,6 +113,9 @@ impl Core {
             return;
         };
         known.state = AgentState::Unreachable;
+        if !known.is_settled {
+            self.agents.unheard.insert(agent.clone());
+        }
         let (link, since_wall_ms) = (known.link.take(), known.heard_at.wall_ms);
         let tasks: Vec<TaskKey> = known.tasks.iter().cloned().collect();
         if let Some(link) = link {

@@ -25,7 +25,7 @@ impl Core {
     ) {
         let reply = self
             .judge_caller(principal, framework, generation)
-            .and_then(|()| self.admit_call(framework, None))
+            .and_then(|()| self.admit_call(framework))
             .and_then(|()| match call {
                 StateCall::Get { key } => self.read(framework, &key),
                 StateCall::List { prefix } => self.list(framework, &prefix),

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::link::ToAgent;
-use proffer_model::{
-    AgentId, AgentState, FrameworkId, Incarnation, Reason, Status, TaskId, TaskState, session,
-};
+use proffer_model::{AgentId, AgentState, Incarnation, Reason, Status, TaskState, session};
 
 use crate::amounts::scalars_of;
 use crate::core::Core;
@@ -288,23 +286,6 @@ impl Core {
         self.send_agent(agent, message, after);
     }
 
-    /// The framework asks how its tasks stand; of none in particular: of all that are known.
-    pub(crate) fn on_reconcile(&mut self, framework: &FrameworkId, tasks: Vec<TaskId>) {
-        let tasks = if tasks.is_empty() {
-            self.tasks
-                .of(framework)
-                .map(|(task, _)| task.clone())
-                .collect()
-        } else {
-            tasks
-        };
-        // Looks at every agent, so once for all tasks.
-        let unknown = self.say_of_unknown();
-        for task in tasks {
-            self.answer_status(&(framework.clone(), task), unknown.as_ref());
-        }
-    }
-
     /// Tells an agent up to which number its statuses are kept.
     pub(crate) fn acknowledge_to_agent(
         &mut self,
@@ -395,14 +376,10 @@ impl Core {
     /// What is said of a task that is not in the table: nothing while an agent that may run it has not come back yet in this
     /// term; an unreachable one may run it still.
     pub(crate) fn say_of_unknown(&self) -> Option<Say> {
-        let unsettled = |state| {
-            let mut agents = self.agents.by_id.values();
-            agents.any(|agent| !agent.is_settled && agent.state == state)
-        };
-        if unsettled(AgentState::Recovering) {
+        if !self.agents.awaited.is_empty() {
             return None;
         }
-        Some(if unsettled(AgentState::Unreachable) {
+        Some(if !self.agents.unheard.is_empty() {
             reconciled(TaskState::Unreachable, "an unreachable agent may run it")
         } else {
             reconciled(TaskState::Lost, "no agent knows this task")

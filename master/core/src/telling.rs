@@ -66,6 +66,11 @@ impl Telling {
         self.replaceable.clear();
     }
 
+    /// Whether a snapshot goes on.
+    pub(crate) fn is_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
     /// Whether a snapshot will tell the task, which therefore is not told yet.
     pub(crate) fn will_tell(&self, task: &TaskId) -> bool {
         let reached = self.snapshot.as_ref();
@@ -213,13 +218,36 @@ impl Core {
         let mut budget = SNAPSHOT_TASKS_PER_STEP;
         if !self.tell_snapshot_piece(session, &mut budget) {
             self.sessions.snapshots.push_back(session);
-            self.set_snapshot_timer();
+            self.tell_on_later();
         }
     }
 
+    /// The next pieces of the snapshots and answers that go on: half of each, where there are both.
+    pub(crate) fn tell_on(&mut self) {
+        self.sessions.tells_on = false;
+        self.sessions.told_on_at = Some(self.turn.now);
+        let both = !self.sessions.snapshots.is_empty() && !self.reconciliations.is_empty();
+        let most = SNAPSHOT_TASKS_PER_STEP / if both { 2 } else { 1 };
+        self.continue_snapshots(most);
+        self.continue_reconciliations(most);
+        if !self.sessions.snapshots.is_empty() || !self.reconciliations.is_empty() {
+            self.tell_on_later();
+        }
+    }
+
+    /// However much is begun, the next pieces are told when the last ones were told long enough ago.
+    pub(crate) fn tell_on_later(&mut self) {
+        if std::mem::replace(&mut self.sessions.tells_on, true) {
+            return;
+        }
+        let last = self.sessions.told_on_at;
+        let next = last.map_or(0, |last| last.after(SNAPSHOT_STEP_INTERVAL).mono_ns);
+        let next = next.max(self.turn.now.mono_ns);
+        self.set_timer_at(TimerKey::Telling, next);
+    }
+
     /// The next pieces of the snapshots that go on, each in its turn.
-    pub(crate) fn continue_snapshots(&mut self) {
-        let mut budget = SNAPSHOT_TASKS_PER_STEP;
+    fn continue_snapshots(&mut self, mut budget: usize) {
         while budget > 0
             && let Some(session) = self.sessions.snapshots.pop_front()
         {
@@ -227,14 +255,6 @@ impl Core {
                 self.sessions.snapshots.push_back(session);
             }
         }
-        if !self.sessions.snapshots.is_empty() {
-            self.set_snapshot_timer();
-        }
-    }
-
-    fn set_snapshot_timer(&mut self) {
-        let next = self.turn.now.after(SNAPSHOT_STEP_INTERVAL).mono_ns;
-        self.set_timer_at(TimerKey::Snapshots, next);
     }
 
     /// Tells some tasks of a snapshot. Answers whether nothing is left of it.

@@ -15,7 +15,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub(crate) struct Rates {
     /// Calls.
     pub(crate) calls: u64,
-    /// Tasks, and operations without any, of ACCEPTs.
+    /// What calls name: tasks and operations of ACCEPTs, offers, entries of demand, tasks that are asked about.
     pub(crate) operations: u64,
 }
 
@@ -45,17 +45,22 @@ impl Pace {
         }
     }
 
-    /// How long this call has to wait; it counts from now on.
-    pub(super) fn wait(&mut self, now_ns: u64, call: &Call) -> Duration {
+    /// How long this call has to wait; it counts from now on. A framework that asks about all its tasks asks about as many as
+    /// are `known`.
+    pub(super) fn wait(&mut self, now_ns: u64, call: &Call, known: usize) -> Duration {
         if matches!(call, Call::Acknowledge { .. } | Call::AcknowledgeOne { .. }) {
             return Duration::ZERO;
         }
         let mut wait = take(&mut self.calls_paid_until, now_ns, 1, self.rates.calls);
-        if let Call::Accept { operations, .. } = call {
-            let counts = operations.iter().map(|one| one.tasks().len().max(1));
-            let count = u64::try_from(counts.sum::<usize>()).unwrap_or(u64::MAX);
+        let operations = self.rates.operations;
+        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        let count = match call {
+            Call::Reconcile { tasks } if tasks.is_empty() => count(known).min(operations),
+            call => count(call.operations()),
+        };
+        if count > 0 {
             let paid_until = &mut self.operations_paid_until;
-            wait = wait.max(take(paid_until, now_ns, count, self.rates.operations));
+            wait = wait.max(take(paid_until, now_ns, count, operations));
         }
         Duration::from_nanos(wait)
     }
@@ -77,18 +82,18 @@ mod tests {
 
     /// At which moments so many calls go that come all at once.
     fn goes(per_second: u64, count: usize) -> Vec<u64> {
-        moments(per_second, &Call::Reconcile { tasks: Vec::new() }, count)
+        moments(per_second, &Call::Teardown, count)
     }
 
     fn moments(per_second: u64, call: &Call, count: usize) -> Vec<u64> {
         let rates = Rates {
             calls: per_second,
-            operations: 1,
+            operations: 4,
         };
         let mut pace = Pace::new(rates);
         let mut now = SECOND_NS;
         let go = || {
-            let wait = pace.wait(now, call);
+            let wait = pace.wait(now, call, 2);
             now += u64::try_from(wait.as_nanos()).expect("short");
             now / 1_000_000 - 1_000
         };
@@ -101,6 +106,21 @@ mod tests {
         assert_eq!(goes(4, 6), [0, 0, 250, 500, 750, 1_000]);
         let many = goes(100, 250);
         assert_eq!((many[49], many[50], many[249]), (0, 10, 2_000));
+    }
+
+    #[test]
+    fn what_names_more_waits_longer() {
+        let id = |number: u64| format!("t{number}").parse().expect("an id");
+        let named = |count| Call::Reconcile {
+            tasks: (0..count).map(id).collect(),
+        };
+        assert_eq!(moments(1_000, &named(2), 4), [0, 250, 750, 1_250]);
+        assert_eq!(moments(1_000, &named(8), 3), [0, 1_750, 3_750]);
+        assert_eq!(
+            moments(1_000, &named(0), 4),
+            [0, 250, 750, 1_250],
+            "all of two"
+        );
     }
 
     #[test]

@@ -142,6 +142,7 @@ impl Flow {
     /// The call whose turn it is when nothing before it is under way any more.
     fn take_held(&mut self, subscription: &Subscription, session: &Session) -> Option<Asked> {
         let is_clear = subscription.accepts.is_empty()
+            && subscription.questions.is_empty()
             && self.steps.is_empty()
             && self.updating.is_none()
             && session.before.is_none();
@@ -216,7 +217,8 @@ impl Stream {
         call: Call,
         flow: &mut Flow,
     ) -> Option<()> {
-        let wait = self.pace.wait(clock::now().mono_ns, &call);
+        let known = self.subscription.updates.known();
+        let wait = self.pace.wait(clock::now().mono_ns, &call, known);
         let permit = match flow.steps.is_empty() && wait.is_zero() {
             true => Arc::clone(&session.permits).try_acquire_owned().ok(),
             false => None,
@@ -422,6 +424,10 @@ impl Stream {
     async fn perform(&mut self, session: &mut Session, out: Out, flow: &mut Flow) -> Option<()> {
         match out {
             Out::Ask(request, call) => self.ask(session, request, call, flow).await?,
+            Out::AskLater(wait, request, call) => {
+                let step = Step::Call(request, call, flow.load.clone());
+                flow.steps.push_back((Instant::now() + wait, step));
+            }
             Out::Anew(call) => {
                 let framework = self.subscription.framework.as_ref();
                 if framework.is_none_or(|it| !self.registry.holds(it.as_str(), &self.id)) {

@@ -29,6 +29,8 @@ pub(super) enum Out {
     /// The core is asked, under this number.
     Ask(u64, Call),
     /// The core is asked to subscribe anew, in another session that takes the place of this one.
+    /// The same, when this time has passed.
+    AskLater(Duration, u64, Call),
     Anew(Call),
     /// The framework is told.
     Tell(Box<Event>),
@@ -103,6 +105,8 @@ impl Subscription {
         let capabilities = Capabilities::of(&intent.info);
         let call = Call::Subscribe {
             create: framework.is_some(),
+    /// Those that wait for their answers, by request.
+    pub(super) questions: BTreeMap<u64, Call>,
             framework,
             description,
             stand_by: false,
@@ -139,6 +143,7 @@ impl Subscription {
                 framework,
                 generation,
                 ..
+            questions: BTreeMap::new(),
             } => self.on_subscribed(framework, generation),
             Told::SnapshotEnded => {
                 self.is_snapshot = false;
@@ -146,6 +151,9 @@ impl Subscription {
                 held.into_iter().map(|call| self.ask(call)).collect()
             }
             Told::Answered { request, answer } => self.on_answered(now, request, answer),
+        if matches!(call, Call::Reconcile { .. }) {
+            self.questions.insert(self.last_request, call.clone());
+        }
             Told::Offered(offers) => self.on_offered(now, offers),
             Told::Rescinded(offers) => offers
                 .iter()
@@ -223,6 +231,18 @@ impl Subscription {
             true => {
                 self.held.push(call);
                 None
+    /// A reconciliation was answered: it is asked again if there was no room for it.
+    fn on_reconciled(&mut self, call: Call, answer: &Answer) -> Vec<Out> {
+        let Answer::Refused(problem) = answer else {
+            return Vec::new();
+        };
+        let again = problem.retry_after.map(|wait| match self.ask(call) {
+            Out::Ask(request, call) => Out::AskLater(wait, request, call),
+            out => out,
+        });
+        again.into_iter().collect()
+    }
+
             }
             false => Some(self.ask(call)),
         }
@@ -461,6 +481,9 @@ impl Subscription {
         }
     }
 
+        if let Some(call) = self.questions.remove(&request) {
+            return self.on_reconciled(call, &answer);
+        }
     fn on_result(
         &self,
         now: Time,

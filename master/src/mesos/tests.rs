@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proffer_model::session::{Answer, Call as Ask, Event as Told, OperationResult};
 use proffer_model::{
-    AgentId, Epoch, FrameworkId, Generation, Incarnation, Offer, Principal, Reason, Status,
-    TaskState, Time,
+    AgentId, Epoch, FrameworkId, Generation, Incarnation, Offer, Principal, Problem, Reason,
+    Status, TaskState, Time, code,
 };
 use proffer_proto::mesos::read_json;
 use proffer_proto::mesos::v1::offer::{Operation, operation};
@@ -176,6 +176,25 @@ fn long_lists_reach_the_core_in_pieces() {
 }
 
 #[test]
+#[test]
+fn a_reconciliation_that_there_was_no_room_for_is_asked_again_later() {
+    let mut subscription = subscribed();
+    hears(&mut subscription, Told::SnapshotEnded);
+    let mut outs = calls(&mut subscription, reconcile(2));
+    let wait = Duration::from_millis(70);
+    let limited = Problem::new(code::SESSION_RATE_LIMITED, "too many").retry_after(wait);
+    for answer in [Answer::Refused(limited), Answer::Done] {
+        let (request, asked) = match outs.pop() {
+            Some(Out::Ask(request, call)) => (request, call),
+            Some(Out::AskLater(after, request, call)) if after == wait => (request, call),
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(asked, Ask::Reconcile { tasks } if tasks.len() == 2));
+        outs = hears(&mut subscription, Told::Answered { request, answer });
+    }
+    assert!(outs.is_empty() && subscription.questions.is_empty());
+}
+
 fn a_role_that_is_named_a_thousand_times_is_revived_once() {
     let mut subscription = subscribed();
     let revive = call::Revive {

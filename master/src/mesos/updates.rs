@@ -174,6 +174,11 @@ impl Updates {
         steps
     }
 
+    /// How many tasks are known that have not ended.
+    pub(super) fn known(&self) -> usize {
+        self.places.len()
+    }
+
     /// When something is to be told again.
     pub(super) fn next_retry(&self) -> Option<u64> {
         self.retries.first().map(|(at, _)| *at)

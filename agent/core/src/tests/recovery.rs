@@ -37,7 +37,12 @@ fn recovery_takes_up_what_is_really_there() {
         ("starting", Found::NeverStarted, "boot-1", &["start"]),
         ("starting", running.clone(), "boot-1", &["2 running none"]),
         ("starting", failed, "boot-1", &["2 failed launch_failed"]),
-        ("starting", exited.clone(), "boot-1", &["2 finished exited"]),
+        (
+            "starting",
+            exited.clone(),
+            "boot-1",
+            &["2 running none", "3 finished exited"],
+        ),
         (
             "starting",
             Found::SupervisorLost,

@@ -206,8 +206,7 @@ fn a_refusal_for_now_may_be_tried_again_and_a_lasting_one_is_remembered() {
 /// Calls until it is refused.
 fn flood(world: &mut World, session: SessionId) -> Problem {
     for _ in 0..=world.core.config.calls_per_second {
-        let tasks = vec![task_id("x")];
-        let told = world.numbered(session, 0, Call::Reconcile { tasks });
+        let told = world.numbered(session, 0, kill("x"));
         if let Answer::Refused(problem) = answer(&told) {
             return problem;
         }
@@ -247,16 +246,13 @@ fn calls_above_the_rate_are_refused_with_a_time_and_others_are_not() {
 fn operations_have_a_rate_of_their_own_and_the_offers_of_what_is_refused_stand() {
     let (mut world, _, session, _) = world();
     world.core.config.operations_per_second = 1;
+    // The demand before it takes what there is.
     let call = accept(&mut world, session, "a");
-    let told = world.numbered(session, 900, call);
-    assert!(matches!(answer(&told), Answer::Accepted(_)));
-    let call = accept(&mut world, session, "b");
-    world.core.config.operations_per_second = 1;
-    let told = world.numbered(session, 901, call.clone());
+    let told = world.numbered(session, 900, call.clone());
     let problem = refusal(&told);
     assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
     world.pass(problem.retry_after.expect("a time"));
-    let told = world.numbered(session, 901, call);
+    let told = world.numbered(session, 900, call);
     assert!(matches!(answer(&told), Answer::Accepted(_)), "{told:?}");
 }
 

@@ -15,6 +15,7 @@ mod operators;
 mod questions;
 mod random;
 mod random_making;
+mod reconciliation;
 mod sessions;
 mod silence;
 mod state;
