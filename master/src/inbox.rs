@@ -340,7 +340,7 @@ fn top_up<T>(lane: &mut mpsc::Receiver<T>, taken: &mut Vec<T>) {
 pub(crate) struct Requests {
     last: u64,
     callers: BTreeMap<RequestId, oneshot::Sender<Answer>>,
-    waiting: Vec<(Seq, RequestId, Answer)>,
+    waiting: BTreeMap<(Seq, RequestId), Answer>,
 }
 
 impl Requests {
@@ -355,18 +355,20 @@ impl Requests {
     /// Answers a call, now or when that is durable.
     pub(crate) fn answer(&mut self, id: RequestId, answer: Answer, after: After, durable: Seq) {
         match after {
-            After::Seq(seq) if seq > durable => self.waiting.push((seq, id, answer)),
+            After::Seq(seq) if seq > durable => {
+                self.waiting.insert((seq, id), answer);
+            }
             After::Seq(_) | After::Nothing => self.deliver(id, answer),
         }
     }
 
     /// Delivers the answers that waited for this to be durable.
     pub(crate) fn flush(&mut self, durable: Seq) {
-        for (_, id, answer) in self
-            .waiting
-            .extract_if(.., |(seq, ..)| *seq <= durable)
-            .collect::<Vec<_>>()
-        {
+        while let Some(((seq, id), answer)) = self.waiting.pop_first() {
+            if seq > durable {
+                self.waiting.insert((seq, id), answer);
+                break;
+            }
             self.deliver(id, answer);
         }
     }

@@ -169,8 +169,8 @@ impl<T> Drop for Outbox<T> {
 enum Flushed {
     /// All is on its way.
     Empty,
-    /// Something waits for the disk.
-    Waiting,
+    /// Something waits for this to be durable.
+    Waiting(Seq),
     /// All is on its way, and the peer is to be closed.
     Closed,
     /// The peer is too slow, or gone.
@@ -189,14 +189,16 @@ impl<T: Weighed> Outbox<T> {
         let mut on_way = self.way.lock();
         let mut flushed = Flushed::Empty;
         while let Some((after, letter)) = self.waiting.pop_front() {
-            if after > After::Seq(durable) {
+            if let After::Seq(seq) = after
+                && seq > durable
+            {
                 self.waiting.push_front((after, letter));
                 let is_overrun =
                     self.waiting.len() > self.len_max || self.bytes > T::PEER_BYTES_MAX;
                 flushed = if is_overrun {
                     Flushed::Overrun
                 } else {
-                    Flushed::Waiting
+                    Flushed::Waiting(seq)
                 };
                 break;
             }
@@ -259,8 +261,11 @@ pub(crate) struct Peers<K, T> {
     outboxes: BTreeMap<K, Outbox<T>>,
     /// Closed ones that have yet to read what was sent before.
     closed: BTreeMap<K, Outbox<T>>,
-    /// Those to which something was given since they were last empty.
+    /// Those to which something was given since the last flush.
     unsent: BTreeSet<K>,
+    /// Those for which something waits for the disk, and for what; some that are gone. They are looked at when it is durable,
+    /// so that thousands that wait cost those nothing that do not.
+    waiting: BTreeSet<(Seq, K)>,
     /// Bytes that may wait for all of them: those that were counted last, and all that was given to them since.
     bytes_most: usize,
 }
@@ -272,6 +277,7 @@ impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
             outboxes: BTreeMap::new(),
             closed: BTreeMap::new(),
             unsent: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             bytes_most: 0,
         }
     }
@@ -313,27 +319,31 @@ impl<K: Ord + Copy, T: Weighed> Peers<K, T> {
 
     /// Sends what may leave when all up to `durable` is; answers the peers that were cut off because they are slow.
     pub(crate) fn flush(&mut self, durable: Seq) -> Vec<K> {
+        while let Some((seq, peer)) = self.waiting.pop_first() {
+            if seq > durable {
+                self.waiting.insert((seq, peer));
+                break;
+            }
+            self.unsent.insert(peer);
+        }
         let mut overrun = Vec::new();
-        let (outboxes, closed) = (&mut self.outboxes, &mut self.closed);
-        self.unsent.retain(|peer| {
-            let Some(outbox) = outboxes.get_mut(peer) else {
-                return false;
+        for peer in std::mem::take(&mut self.unsent) {
+            let Some(outbox) = self.outboxes.get_mut(&peer) else {
+                continue;
             };
             match outbox.flush(durable) {
-                Flushed::Empty => false,
-                Flushed::Waiting => true,
+                Flushed::Empty => {}
+                Flushed::Waiting(seq) => {
+                    self.waiting.insert((seq, peer));
+                }
                 Flushed::Closed => {
-                    closed.retain(|_, outbox| outbox.weight() > 0);
+                    self.closed.retain(|_, outbox| outbox.weight() > 0);
                     outbox.end();
-                    closed.extend(outboxes.remove_entry(peer));
-                    false
+                    self.closed.extend(self.outboxes.remove_entry(&peer));
                 }
-                Flushed::Overrun => {
-                    overrun.push(*peer);
-                    false
-                }
+                Flushed::Overrun => overrun.push(peer),
             }
-        });
+        }
         self.cut_off(&overrun);
         if self.bytes_most > T::ALL_BYTES_MAX {
             let heaviest = self.heaviest();
