@@ -14,3 +14,6 @@ pub(crate) const STREAM_YIELD_LEN: usize = 1024;
 pub(crate) const STORE_SCHEMA: u32 = 2;
 /// Resources of one message that are not ordinary; more are refused.
 pub(crate) const SPECIAL_MAX: usize = 10_000;
+/// Bytes of a JSON body of Mesos's API that is looked at for what else it could mean than it says in the usual form; longer
+/// ones are refused, since that takes much more memory.
+pub(crate) const MESOS_SETTLED_LEN_MAX: usize = 256 * 1024;

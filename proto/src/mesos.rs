@@ -5,15 +5,18 @@
 
 mod json;
 mod labels;
+mod lenient;
 mod number;
 mod offer;
 mod plan;
 mod required;
 mod resources;
 mod status;
+mod syntax;
 mod task;
 #[cfg(test)]
 mod tests;
+mod text;
 mod wire;
 mod wish;
 
@@ -26,12 +29,13 @@ pub use json::{read_json, write_json};
 pub use labels::labels_of;
 pub use number::{duration_of, milli_of, seconds_of, value_of};
 pub use offer::{agent_url, encode_attributes, encode_domain, encode_mesos_offer};
-pub use resources::{ResourceForm, decode_resources, encode_resources, resources_text};
+pub use resources::{ResourceForm, decode_resources, encode_resources};
 pub use status::{
     Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,
     encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status,
 };
 pub use task::{Launcher, decode_group_task, decode_task_info};
+pub use text::resources_text;
 pub use wish::{entry_of_any, least_of, refused_for};
 
 /// The generated messages, with Mesos's names and numbers.

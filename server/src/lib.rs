@@ -15,6 +15,7 @@ pub mod listen;
 pub mod log;
 pub mod mesos_figures;
 pub mod mesos_http;
+pub mod mesos_logging;
 pub mod metrics;
 pub mod notify;
 #[doc(hidden)]

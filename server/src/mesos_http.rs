@@ -82,13 +82,20 @@ impl Media {
 pub struct Called<M> {
     /// The call.
     pub call: M,
-    /// What its caller wants the answer to be written in.
-    pub media: Media,
+    /// What its caller wants the answer to be written in; none when it takes nothing that there is.
+    pub wanted: Option<Media>,
     /// The request's head.
     pub head: Parts,
 }
 
-/// Reads a call, or answers why not in Mesos's words.
+/// What an answer is written in, for who wants one; 406 for who takes nothing that there is.
+pub fn acceptable(wanted: Option<Media>) -> Result<Media, Response> {
+    let text = "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'";
+    wanted.ok_or_else(|| refusal(StatusCode::NOT_ACCEPTABLE, text))
+}
+
+/// Reads a call, or answers why not in Mesos's words. What its answer may be written in is looked at by who answers: Mesos
+/// asks for it where an answer says something, and when the call is a good one.
 pub async fn read<M: Readable>(request: Request) -> Result<Called<M>, Response> {
     if request.method() != Method::POST {
         return Err(method_not_allowed(request.method()));
@@ -102,11 +109,8 @@ pub async fn read<M: Readable>(request: Request) -> Result<Called<M>, Response> 
         return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     };
     let call = take(body, given, MESOS_BODY_TIMEOUT).await?;
-    let Some(media) = wanted(&head.headers) else {
-        let text = "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'";
-        return Err(refusal(StatusCode::NOT_ACCEPTABLE, text));
-    };
-    Ok(Called { call, media, head })
+    let wanted = wanted(&head.headers);
+    Ok(Called { call, wanted, head })
 }
 
 /// What a content type says; parameters do not matter.
@@ -125,24 +129,29 @@ fn wanted(headers: &HeaderMap) -> Option<Media> {
         return Some(Media::Json);
     }
     let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
-    let ranges = || texts.iter().flat_map(|text| text.split(','));
-    let allows = |media: &Media| ranges().any(|range| is_in(*media, range));
+    let ranges = texts.iter().flat_map(|text| text.split(','));
+    let ranges: Vec<(&str, bool)> = ranges.map(read_range).collect();
+    let allows = |media: &Media| allows(&ranges, *media);
     [Media::Json, Media::Protobuf].into_iter().find(allows)
 }
 
-/// Whether a media range allows this one.
-fn is_in(media: Media, range: &str) -> bool {
+/// The name of a media range, and whether it is one that the caller wants.
+fn read_range(range: &str) -> (&str, bool) {
     let mut parts = range.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
-    let is_refused = parts.any(|part| {
-        let weight = part
-            .strip_prefix("q=")
-            .and_then(|q| q.trim().parse::<f32>().ok());
-        weight == Some(0.0)
+    let weight = parts.find_map(|part| part.strip_prefix("q="));
+    let is_wanted = weight.is_none_or(|q| q.trim().parse::<f32>().is_ok_and(|q| q > 0.0));
+    (name, is_wanted)
+}
+
+/// The range that names a media type most exactly decides.
+fn allows(ranges: &[(&str, bool)], media: Media) -> bool {
+    let names = [media.name(), "application/*", "*/*"];
+    let found = names.iter().find_map(|name| {
+        let mut ranges = ranges.iter();
+        ranges.find(|(range, _)| range.eq_ignore_ascii_case(name))
     });
-    let is_named =
-        name == "*/*" || name == "application/*" || name.eq_ignore_ascii_case(media.name());
-    is_named && !is_refused
+    found.is_some_and(|(_, is_wanted)| *is_wanted)
 }
 
 /// Large bodies that are read or decoded at this moment, of all callers together.
@@ -255,7 +264,10 @@ mod tests {
 
     async fn answered(request: Request) -> (u16, String) {
         let response = match read::<Call>(request).await {
-            Ok(called) => called.media.name().into_response(),
+            Ok(called) => match acceptable(called.wanted) {
+                Ok(media) => media.name().into_response(),
+                Err(response) => response,
+            },
             Err(response) => response,
         };
         let status = response.status().as_u16();
@@ -272,6 +284,9 @@ mod tests {
         request.body(Body::from(body)).expect("a request")
     }
 
+    const NOT_ACCEPTABLE: &str =
+        "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'";
+
     const JSON: (&str, &str) = ("Content-Type", "application/json");
 
     #[tokio::test]
@@ -287,10 +302,14 @@ mod tests {
             (Some("application/x-protobuf, */*"), 200, "application/json"),
             (Some("*/*;q=0.1"), 200, "application/json"),
             (
-                Some("text/plain"),
-                406,
-                "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'",
+                Some("application/json;q=0, */*"),
+                200,
+                "application/x-protobuf",
             ),
+            (Some("text/plain"), 406, NOT_ACCEPTABLE),
+            (Some("*/*;q=0"), 406, NOT_ACCEPTABLE),
+            (Some("application/json; q=none"), 406, NOT_ACCEPTABLE),
+            (Some(""), 406, NOT_ACCEPTABLE),
         ];
         for (accept, status, text) in table {
             let headers: Vec<_> = [Some(JSON), accept.map(|accept| ("Accept", accept))]
@@ -320,7 +339,7 @@ mod tests {
             ),
             (
                 &[JSON],
-                b"nope",
+                b"{nope",
                 400,
                 "Failed to parse body into JSON: syntax error at line 1 near: nope",
             ),

@@ -15,7 +15,7 @@ use proffer_agent_core::Event as CoreEvent;
 use proffer_proto::mesos::v1::TaskStatus;
 use proffer_proto::mesos::v1::executor::{Call, call};
 use proffer_server::http::Ends;
-use proffer_server::mesos_http::{self, Called, Media, accepted, bad_request, refusal};
+use proffer_server::mesos_http::{self, Called, Media, acceptable, accepted, bad_request, refusal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -48,13 +48,21 @@ async fn answer(State(mesos): State<Mesos>, request: Request) -> Response {
 impl Mesos {
     /// The error is an answer too.
     async fn call(&self, called: Called<Call>) -> Result<Response, Response> {
-        let Called { call, media, head } = called;
+        let Called { call, wanted, head } = called;
         let (framework, executor) = (
             call.framework_id.value.clone(),
             call.executor_id.value.clone(),
         );
         let checked = check(call)
             .map_err(|text| bad_request(&format!("Failed to validate Executor::Call: {text}")))?;
+        if checked == Checked::Heartbeat {
+            // Whose it is does not matter: Mesos's own library sends it with ids that are none.
+            return Ok(accepted());
+        }
+        let media = match checked {
+            Checked::Subscribe(_) => acceptable(wanted)?,
+            _ => Media::Json,
+        };
         let door = self.find(&framework, &executor).map_err(bad_request)?;
         self.authenticate(&head, &door).await?;
         // On its own, so that it is done whole though the caller goes away: a number that is given to a status and never
@@ -86,10 +94,7 @@ impl Mesos {
                 self.shared.inbox.send(message).await;
                 Ok(accepted())
             }
-            Checked::Heartbeat => {
-                door.stream().ok_or_else(not_subscribed)?;
-                Ok(accepted())
-            }
+            Checked::Heartbeat => Ok(accepted()),
         }
     }
 

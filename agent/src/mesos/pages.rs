@@ -21,7 +21,8 @@ use proffer_proto::mesos::{
     encode_resources, labels_of, read_json, seconds_of, v1, value_of, write_json,
 };
 use proffer_server::mesos_figures::Figures;
-use proffer_server::mesos_http::{Called, Media, bad_request, read, refusal};
+use proffer_server::mesos_http::{Called, Media, acceptable, bad_request, read, refusal};
+use proffer_server::mesos_logging;
 use serde_json::{Map, Value, json};
 
 use super::figures::of_agent;
@@ -72,6 +73,7 @@ impl Pages {
         };
         let shared = Arc::new(self);
         let mut router = Router::new()
+            .route(mesos_logging::PATH, any(mesos_logging::toggle))
             .route("/slave(1)/health", get(async || StatusCode::OK))
             .route("/slave(1)/api/v1", any(call.clone()))
             .route("/api/v1", any(call.clone()))
@@ -98,7 +100,7 @@ async fn page(pages: Arc<Pages>, name: &'static str) -> Response {
 }
 
 async fn call(pages: Arc<Pages>, files: &Arc<FilePages>, request: Request) -> Response {
-    let Called { call, media, head } = match read::<agent::Call>(request).await {
+    let Called { call, wanted, head } = match read::<agent::Call>(request).await {
         Ok(called) => called,
         Err(refused) => return refused,
     };
@@ -106,6 +108,10 @@ async fn call(pages: Arc<Pages>, files: &Arc<FilePages>, request: Request) -> Re
     if kind == Type::Unknown {
         return bad_request("Failed to validate agent::Call: Expecting 'type' to be present");
     }
+    let media = match acceptable(wanted) {
+        Ok(media) => media,
+        Err(refused) => return refused,
+    };
     let principal = head.extensions.get::<Principal>();
     if let Some(answered) = file_pages::answer(files, principal, &call, media).await {
         return answered;

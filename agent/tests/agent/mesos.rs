@@ -470,7 +470,14 @@ async fn a_mesos_executor_comes_back_to_the_next_agent_and_no_status_counts_twic
     assert!(stream.next().await.is_none(), "its stream ended");
     // However early it calls, the agent knows it; before it has subscribed again it may not speak.
     let early = place.clone();
-    let early = tokio::spawn(async move { early.post(&call(calls::Type::Heartbeat)).await });
+    let message = calls::Message {
+        data: b"early".to_vec(),
+    };
+    let message = Call {
+        message: Some(message),
+        ..call(calls::Type::Message)
+    };
+    let early = tokio::spawn(async move { early.post(&message).await });
     bench.start().await;
     let (code, head, mut reader) = early.await.unwrap();
     let text = rest(&head, &mut reader).await;
@@ -555,6 +562,7 @@ async fn nobody_else_gets_in_and_what_is_wrong_is_said_in_mesos_words() {
         )
     };
     let good = hello("f", "e", "SUBSCRIBE");
+    let message = r#"{"type":"MESSAGE","executor_id":{"value":"e"},"framework_id":{"value":"f"},"message":{"data":""}}"#.to_owned();
     let none = "The call has no token, and no process of this executor makes it";
     let table: Vec<(Vec<&str>, String, u16, &str)> = vec![
         (vec![post, json], good.clone(), 401, none),
@@ -584,10 +592,18 @@ async fn nobody_else_gets_in_and_what_is_wrong_is_said_in_mesos_words() {
         ),
         (
             vec![post, json, &token],
-            hello("f", "e", "HEARTBEAT"),
+            message.clone(),
             403,
             "Executor is not subscribed",
         ),
+        // Whatever it takes: the answer would say nothing.
+        (
+            vec![post, json, &token, "accept: text/html"],
+            message,
+            403,
+            "Executor is not subscribed",
+        ),
+        (vec![post, json], hello("-", "-", "HEARTBEAT"), 202, ""),
         (
             vec![post, json, &token],
             hello("f", "e", "UPDATE"),
@@ -596,7 +612,7 @@ async fn nobody_else_gets_in_and_what_is_wrong_is_said_in_mesos_words() {
         ),
         (
             vec![post, json, &token],
-            "nope".into(),
+            "{nope".into(),
             400,
             "Failed to parse body into JSON: syntax error at line 1 near: nope",
         ),
@@ -632,7 +648,7 @@ async fn nobody_else_gets_in_and_what_is_wrong_is_said_in_mesos_words() {
         ),
         (
             vec!["POST /slave(1)/api/v1/executor HTTP/1.1", json, &token],
-            "nope".into(),
+            "{nope".into(),
             400,
             "Failed to parse body into JSON: syntax error at line 1 near: nope",
         ),

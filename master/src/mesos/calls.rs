@@ -1,12 +1,14 @@
 //! What a framework asks once it is subscribed. Nothing of it is refused to its caller, which hears 202 whatever it says:
 //! what is wrong comes as updates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proffer_model::limits::{ITEMS_PER_CALL_MAX, MESSAGE_LEN_MAX};
 use proffer_model::session::{Call as Ask, Operation};
-use proffer_model::{OfferId, Principal, Problem, Resources, Role, TaskId, Time, code};
+use proffer_model::{
+    AgentId, AgentState, OfferId, Principal, Problem, Resources, Role, TaskId, TaskSpec, Time,
+};
 use proffer_proto::mesos::v1::offer::operation::Type;
 use proffer_proto::mesos::v1::scheduler::{Call, call};
 use proffer_proto::mesos::v1::{self, TaskInfo, executor_info, offer, task_status::Reason};
@@ -15,11 +17,18 @@ use prost::Message;
 
 use super::demand::refused_for;
 use super::events;
-use super::subscription::{Accepting, Awaited, Out, Subscription, tell};
+use super::operations;
+use super::subscription::{Accepting, Awaited, AwaitedTask, Out, Subscription, tell};
 
 impl Subscription {
-    /// Does a call of a subscribed framework; every part that its type needs is there.
-    pub(super) fn on_call(&mut self, now: Time, call: Call) -> Vec<Out> {
+    /// Does a call of a subscribed framework; every part that its type needs is there. `agents` are those of them that it
+    /// names and that there are.
+    pub(super) fn on_call(
+        &mut self,
+        now: Time,
+        call: Call,
+        agents: &BTreeMap<AgentId, AgentState>,
+    ) -> Vec<Out> {
         use call::Type;
         match call.r#type() {
             Type::Teardown => self.teardown(),
@@ -41,7 +50,7 @@ impl Subscription {
             Type::Acknowledge => self.acknowledge(now, call.acknowledge),
             Type::Reconcile => self.reconcile(now, call.reconcile),
             Type::Message => self.message(call.message),
-            Type::ReconcileOperations => unknown_operations(call.reconcile_operations),
+            Type::ReconcileOperations => operations::reconcile(call.reconcile_operations, agents),
             // Statuses of operations are told once; inverse offers are answered by what becomes of the tasks.
             Type::AcknowledgeOperationStatus
             | Type::AcceptInverseOffers
@@ -187,9 +196,12 @@ impl Subscription {
 
     fn accept(&mut self, now: Time, accept: call::Accept) -> Vec<Out> {
         let ids = accept.offer_ids.iter();
-        let offers: Vec<Result<OfferId, Problem>> = ids.map(|id| id.value.parse()).collect();
-        let unreadable = offers.iter().position(Result::is_err);
-        let offers: Vec<OfferId> = offers.into_iter().flatten().collect();
+        let offers: Vec<OfferId> = ids.filter_map(|id| id.value.parse().ok()).collect();
+        if let Some(why) = self.why_not(&accept.offer_ids) {
+            let mut outs = self.on_offers_refused(now, &accept.operations, &why);
+            outs.extend(self.give_back(offers, Duration::ZERO));
+            return outs;
+        }
         let mut accepting = self.take(&offers);
         accepting.refused_for = refused_for(accept.filters.as_ref());
         let mut operations = Vec::new();
@@ -206,14 +218,6 @@ impl Subscription {
                 outs: &mut outs,
             };
             decoder.decode(operation);
-        }
-        if let Some(at) = unreadable {
-            let id = accept.offer_ids.get(at).map(|id| id.value.as_str());
-            let message = format!("offer {} does not stand", id.unwrap_or_default());
-            let problem = Problem::new(code::OFFER_GONE, message);
-            outs.extend(self.on_accept_refused(now, &accepting, &problem));
-            outs.extend(self.give_back(offers, Duration::ZERO));
-            return outs;
         }
         if operations.is_empty() {
             let exclude_for = accepting.refused_for;
@@ -275,11 +279,22 @@ impl Decoder<'_> {
         match operation.r#type() {
             Type::Launch => {
                 let launch = operation.launch.unwrap_or_default();
-                launch.task_infos.iter().for_each(|task| self.launch(task));
+                for task in &launch.task_infos {
+                    match id.is_some() {
+                        false => self.launch(task),
+                        true => self.refuse(task, Reason::TaskInvalid, &no_id("LAUNCH")),
+                    }
+                }
             }
             Type::LaunchGroup => {
-                if let Some(group) = operation.launch_group {
-                    self.launch_group(group);
+                let group = operation.launch_group.unwrap_or_default();
+                match id.is_some() {
+                    false => self.launch_group(group),
+                    true => {
+                        let tasks = group.task_group.tasks.iter();
+                        let text = no_id("LAUNCH_GROUP");
+                        tasks.for_each(|task| self.refuse(task, Reason::TaskGroupInvalid, &text));
+                    }
                 }
             }
             _ => match self
@@ -308,7 +323,7 @@ impl Decoder<'_> {
             .and_then(|()| decode_task_info(task, launcher));
         match decoded {
             Ok(spec) => {
-                let tasks = vec![(spec.id.clone(), spec.resources.clone())];
+                let tasks = vec![awaited(&spec, task)];
                 self.accepting.operations.push(Awaited::Tasks(tasks, false));
                 self.operations.push(Operation::launch(spec));
             }
@@ -339,12 +354,12 @@ impl Decoder<'_> {
     }
 
     fn refuse(&mut self, task: &TaskInfo, reason: Reason, text: &str) {
-        let agent = self.accepting.agent.as_ref();
+        let agent = task.agent_id.value.parse().ok();
         let state = v1::TaskState::TaskError;
         let id = &task.task_id.value;
         let out = self
             .subscription
-            .refuse_task(self.now, id, agent, state, reason, text);
+            .refuse_task(self.now, id, agent.as_ref(), state, reason, text);
         self.outs.push(out);
     }
 
@@ -360,8 +375,7 @@ impl Decoder<'_> {
             .iter()
             .take(wanted)
             .map(|task| {
-                self.is_here(task)?;
-                match is_custom {
+                let decoded = self.is_here(task).and_then(|()| match is_custom {
                     false => decode_group_task(task, &group.executor, launcher),
                     true => {
                         let executor = Some(group.executor.clone());
@@ -371,23 +385,36 @@ impl Decoder<'_> {
                         };
                         decode_task_info(&task, launcher)
                     }
-                }
+                });
+                let id = &task.task_id.value;
+                decoded.map_err(|why| format!("Task '{id}' is invalid: {why}"))
             })
             .collect();
         let wrong = decoded.iter().find_map(|task| task.as_ref().err()).cloned();
         if let Some(text) = wrong.or(too_much.err()) {
-            let text = format!("Task group is invalid: {text}");
             for task in &tasks {
                 self.refuse(task, Reason::TaskGroupInvalid, &text);
             }
             return;
         }
         let specs: Vec<_> = decoded.into_iter().flatten().collect();
-        let tasks = specs.iter();
-        let tasks = tasks.map(|spec| (spec.id.clone(), spec.resources.clone()));
-        let awaited = Awaited::Tasks(tasks.collect(), true);
-        self.accepting.operations.push(awaited);
+        let tasks = specs.iter().zip(&tasks);
+        let tasks = tasks.map(|(spec, task)| awaited(spec, task)).collect();
+        self.accepting.operations.push(Awaited::Tasks(tasks, true));
         self.operations.push(Operation::LaunchGroup(specs));
+    }
+}
+
+/// Whose tasks tell how they are doing.
+fn no_id(kind: &str) -> String {
+    format!("The `id` field cannot be set on {kind} operations")
+}
+
+fn awaited(spec: &TaskSpec, task: &TaskInfo) -> AwaitedTask {
+    AwaitedTask {
+        id: spec.id.clone(),
+        needs: spec.resources.clone(),
+        agent: task.agent_id.value.parse().ok(),
     }
 }
 
@@ -399,7 +426,7 @@ fn check_len(group: &offer::operation::LaunchGroup) -> Result<(), String> {
     // Half of what a message may be, since what is sent is not the same to the byte.
     match len > MESSAGE_LEN_MAX / 2 {
         true => Err(format!(
-            "it has {len} bytes, with its executor beside each task"
+            "The task group has {len} bytes, with its executor beside each task"
         )),
         false => Ok(()),
     }
@@ -475,7 +502,9 @@ fn decode_conversion(
     operation: &offer::Operation,
     principal: &Principal,
 ) -> Result<Operation, String> {
-    let given = |resources: &[v1::Resource]| decode_resources(resources, principal);
+    let invalid = |why: String| format!("Operation attempted with invalid resources: {why}");
+    let given =
+        |resources: &[v1::Resource]| decode_resources(resources, principal).map_err(invalid);
     let lacks = || "The operation's part is missing".to_owned();
     match operation.r#type() {
         Type::Reserve => {
@@ -527,24 +556,6 @@ fn volume_of(volume: &v1::Resource) -> Result<proffer_model::VolumeId, String> {
     let persistence = persistence.ok_or("The volume has no persistence id")?;
     let id = persistence.id.parse();
     id.map_err(|problem: Problem| problem.message)
-}
-
-/// Operations are done or refused when they are called; nothing more is known of one later.
-fn unknown_operations(asked: Option<call::ReconcileOperations>) -> Vec<Out> {
-    let asked = asked.unwrap_or_default().operations;
-    let state = v1::OperationState::OperationUnknown;
-    let text = || Some("Reconciliation: Operation is unknown".to_owned());
-    asked
-        .iter()
-        .take(ITEMS_PER_CALL_MAX)
-        .map(|operation| {
-            tell(events::operation_status(
-                &operation.operation_id,
-                state,
-                text(),
-            ))
-        })
-        .collect()
 }
 
 #[cfg(test)]

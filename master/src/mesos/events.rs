@@ -90,21 +90,24 @@ pub(super) fn update(status: v1::TaskStatus) -> Event {
     }
 }
 
+pub(super) fn operation_told(status: v1::OperationStatus) -> Event {
+    Event {
+        update_operation_status: Some(event::UpdateOperationStatus { status }),
+        ..of(event::Type::UpdateOperationStatus)
+    }
+}
+
 pub(super) fn operation_status(
     id: &v1::OperationId,
     state: v1::OperationState,
     message: Option<String>,
 ) -> Event {
-    let status = v1::OperationStatus {
+    operation_told(v1::OperationStatus {
         operation_id: Some(id.clone()),
         state: state.into(),
         message,
         ..v1::OperationStatus::default()
-    };
-    Event {
-        update_operation_status: Some(event::UpdateOperationStatus { status }),
-        ..of(event::Type::UpdateOperationStatus)
-    }
+    })
 }
 
 /// An operation is done on its agent, and its resources are these.
@@ -113,17 +116,13 @@ pub(super) fn operation_finished(
     agent: Option<&AgentId>,
     converted_resources: Vec<v1::Resource>,
 ) -> Event {
-    let status = v1::OperationStatus {
+    operation_told(v1::OperationStatus {
         operation_id: Some(id.clone()),
         state: v1::OperationState::OperationFinished.into(),
         agent_id: agent.map(agent_id),
         converted_resources,
         ..v1::OperationStatus::default()
-    };
-    Event {
-        update_operation_status: Some(event::UpdateOperationStatus { status }),
-        ..of(event::Type::UpdateOperationStatus)
-    }
+    })
 }
 
 pub(super) fn message(agent: &AgentId, executor: &ExecutorId, data: Vec<u8>) -> Event {

@@ -1,5 +1,6 @@
 //! `POST /api/v1/scheduler`: which call it is, whether it may be made, and what Mesos would answer.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,7 +15,10 @@ use proffer_model::{AgentId, AgentState, FrameworkId, Leader, Principal, Problem
 use proffer_proto::mesos::v1::scheduler::{Call, Event, call};
 use proffer_proto::mesos::v1::{self, master_info};
 use proffer_server::auth::{Action, Object, SaidName, authorize};
-use proffer_server::mesos_http::{Called, Media, STREAM_ID, accepted, bad_request, read, refusal};
+use proffer_server::mesos_http::{
+    Called, Media, STREAM_ID, acceptable, accepted, bad_request, read, refusal,
+};
+use proffer_server::mesos_logging;
 use prost::Message;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -46,6 +50,8 @@ const PATHS: [&str; 4] = [
 
 /// The version of Mesos whose API this is.
 pub(super) const VERSION: &str = "1.11.0";
+/// When this was built is nobody's business: the same sources are the same program.
+pub(super) const BUILD_DATE: &str = "1970-01-01 00:00:00";
 
 /// What serves the API in a term.
 #[derive(Clone, Debug)]
@@ -88,13 +94,10 @@ impl Endpoint {
         &self,
         caller: Caller,
         call: Call,
-        media: Media,
+        wanted: Option<Media>,
         headers: &HeaderMap,
     ) -> Response {
         let (principal, name) = (caller.principal, caller.said);
-        if headers.contains_key(STREAM_ID) {
-            return bad_request("Subscribe calls should not include the 'Mesos-Stream-Id' header");
-        }
         let Some(subscribe) = call.subscribe else {
             return invalid("Expecting 'subscribe' to be present");
         };
@@ -104,6 +107,13 @@ impl Endpoint {
         }
         if let Err(text) = check_said(name.as_ref(), &subscribe.framework_info) {
             return invalid(&text);
+        }
+        let media = match acceptable(wanted) {
+            Ok(media) => media,
+            Err(refused) => return refused,
+        };
+        if headers.contains_key(STREAM_ID) {
+            return bad_request("Subscribe calls should not include the 'Mesos-Stream-Id' header");
         }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return refusal(
@@ -154,12 +164,23 @@ impl Endpoint {
     }
 
     /// A call of a framework that is subscribed on another connection.
-    async fn pass_on(&self, call: Call, headers: &HeaderMap) -> Response {
+    async fn pass_on(
+        &self,
+        mut call: Call,
+        wanted: Option<Media>,
+        headers: &HeaderMap,
+    ) -> Response {
         let Some(framework) = &call.framework_id else {
             return invalid("Expecting 'framework_id' to be present");
         };
         if let Err(text) = check_parts(&call) {
             return invalid(text);
+        }
+        // Of this call Mesos asks it too, though it says no more than others.
+        if call.r#type() == call::Type::ReconcileOperations
+            && let Err(refused) = acceptable(wanted)
+        {
+            return refused;
         }
         let (stream, line) = match self.registry.find(&framework.value) {
             Found::Unknown => {
@@ -181,7 +202,7 @@ impl Endpoint {
             let given = String::from_utf8_lossy(given.as_bytes());
             return bad_request(&format!(
                 "The stream ID '{given}' included in this request didn't match the stream ID currently \
-                 associated with framework ID '{}'",
+                 associated with framework ID {}",
                 framework.value
             ));
         }
@@ -189,7 +210,7 @@ impl Endpoint {
             Ok(load) => load,
             Err(problem) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
         };
-        let call = self.with_agents(call).await;
+        let agents = self.agents_of(&mut call).await;
         let (answer, answered) = match call.r#type() == call::Type::UpdateFramework {
             true => {
                 let (answer, answered) = oneshot::channel();
@@ -198,6 +219,7 @@ impl Endpoint {
             false => (None, None),
         };
         let asked = Asked {
+            agents,
             load,
             ..Asked::new(call, answer)
         };
@@ -216,28 +238,41 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// A question about tasks that names only agents that there are: of a task that nobody knows it counts whether its agent is
-    /// known. While that cannot be looked up soon, none counts: no call waits long for it.
-    async fn with_agents(&self, mut call: Call) -> Call {
-        let mut agents: Vec<&mut Option<v1::AgentId>> = Vec::new();
+    /// Those of the agents that a call names that there are; of a task that nobody knows it counts whether its agent is
+    /// known, so it names no others any more. While that cannot be looked up soon, none counts: no call waits long for it.
+    async fn agents_of(&self, call: &mut Call) -> BTreeMap<AgentId, AgentState> {
+        let operations = call.reconcile_operations.iter();
+        let operations = operations.flat_map(|it| &it.operations);
+        let named: Vec<AgentId> = operations
+            .filter_map(|one| one.agent_id.as_ref()?.value.parse().ok())
+            .collect();
+        let mut of_tasks: Vec<&mut Option<v1::AgentId>> = Vec::new();
         let tasks = call.reconcile.iter_mut().flat_map(|it| &mut it.tasks);
-        agents.extend(tasks.map(|task| &mut task.agent_id));
-        agents.extend(call.kill.iter_mut().map(|kill| &mut kill.agent_id));
-        agents.retain(|agent| agent.is_some());
-        if agents.is_empty() {
-            return call;
+        of_tasks.extend(tasks.map(|task| &mut task.agent_id));
+        of_tasks.extend(call.kill.iter_mut().map(|kill| &mut kill.agent_id));
+        of_tasks.retain(|agent| agent.is_some());
+        let mut known = BTreeMap::new();
+        if of_tasks.is_empty() && named.is_empty() {
+            return known;
         }
         let snapshot = timeout(MESOS_ADDRESSES_WAIT, self.view.snapshot()).await;
         let snapshot = snapshot.ok().and_then(Result::ok);
-        for agent in agents {
+        let state_of = |agent: &AgentId| {
+            let rows = snapshot.as_ref().map(|snapshot| &snapshot.agents);
+            rows.and_then(|rows| rows.get(agent).map(|row| row.state))
+        };
+        for agent in of_tasks {
             agent.take_if(|agent| {
                 let agent = agent.value.parse::<AgentId>().ok();
-                let rows = snapshot.as_ref().map(|snapshot| &snapshot.agents);
-                let row = agent.and_then(|agent| rows?.get(&agent));
-                row.is_none_or(|row| row.state == AgentState::Unreachable)
+                let state = agent.as_ref().and_then(state_of);
+                state.is_none_or(|state| state == AgentState::Unreachable)
             });
         }
-        call
+        known.extend(named.into_iter().filter_map(|agent| {
+            let state = state_of(&agent)?;
+            Some((agent, state))
+        }));
+        known
     }
 
     /// Whether there is such a framework, though nobody has subscribed as it in this term.
@@ -264,7 +299,7 @@ async fn scheduler(State(endpoint): State<Arc<Endpoint>>, request: Request) -> R
     if let Err(problem) = authorize(&principal, Action::RunFramework, object) {
         return refusal(StatusCode::FORBIDDEN, &problem.message);
     }
-    let Called { call, media, head } = match read::<Call>(request).await {
+    let Called { call, wanted, head } = match read::<Call>(request).await {
         Ok(called) => called,
         Err(refused) => return refused,
     };
@@ -275,9 +310,11 @@ async fn scheduler(State(endpoint): State<Arc<Endpoint>>, request: Request) -> R
                 principal,
                 said: head.extensions.get::<SaidName>().cloned(),
             };
-            endpoint.subscribe(caller, call, media, &head.headers).await
+            endpoint
+                .subscribe(caller, call, wanted, &head.headers)
+                .await
         }
-        _ => endpoint.pass_on(call, &head.headers).await,
+        _ => endpoint.pass_on(call, wanted, &head.headers).await,
     }
 }
 
@@ -453,6 +490,7 @@ pub(crate) fn everywhere(standing: Arc<Standing>) -> Router {
         .route("/master/health", get(health))
         .route("/version", get(version))
         .route("/master/version", get(version))
+        .route(mesos_logging::PATH, any(mesos_logging::toggle))
         .with_state(standing)
 }
 
@@ -470,7 +508,13 @@ async fn health() -> StatusCode {
 }
 
 async fn version(State(standing): State<Arc<Standing>>) -> Response {
-    let page = json!({"version": VERSION, "proffer_version": standing.me().version});
+    let page = json!({
+        "version": VERSION,
+        "build_date": BUILD_DATE,
+        "build_time": 0.0,
+        "build_user": "",
+        "proffer_version": standing.me().version,
+    });
     let named = [(header::CONTENT_TYPE, Media::Json.name())];
     (named, page.to_string()).into_response()
 }
@@ -502,7 +546,7 @@ mod tests {
         let (view, feed) = view::start(ClusterMetrics::default()).expect("a view");
         let (mut endpoint, _lanes) = endpoint();
         endpoint.view = view;
-        let kill = Call {
+        let mut kill = Call {
             kill: Some(call::Kill {
                 agent_id: Some(v1::AgentId {
                     value: "a".to_owned(),
@@ -513,10 +557,10 @@ mod tests {
         };
         let waited = timeout(
             crate::limits::REQUEST_TIMEOUT / 2,
-            endpoint.with_agents(kill),
+            endpoint.agents_of(&mut kill),
         );
-        let kill = waited.await.expect("soon").kill.expect("its part");
-        assert_eq!(kill.agent_id, None);
+        waited.await.expect("soon");
+        assert_eq!(kill.kill.expect("its part").agent_id, None);
         feed.finish();
     }
 
@@ -569,7 +613,7 @@ mod tests {
     async fn a_framework_that_cannot_be_looked_up_is_not_said_to_be_unknown() {
         let (endpoint, _lanes) = endpoint();
         let call = spoken(call::Type::Revive);
-        let answer = endpoint.pass_on(call, &HeaderMap::new()).await;
+        let answer = endpoint.pass_on(call, None, &HeaderMap::new()).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
@@ -596,12 +640,12 @@ mod tests {
             ..spoken(call::Type::Request)
         };
         let before = line.waiting.take(SESSION_CALLS_BYTES_MAX).expect("room");
-        let answer = endpoint.pass_on(request(1_000_000), &headers).await;
+        let answer = endpoint.pass_on(request(1_000_000), None, &headers).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let answer = endpoint.pass_on(request(10), &headers).await;
+        let answer = endpoint.pass_on(request(10), None, &headers).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED, "a small one");
         drop(before);
-        let answer = endpoint.pass_on(request(1_000_000), &headers).await;
+        let answer = endpoint.pass_on(request(1_000_000), None, &headers).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
         let light = asked.recv().await.expect("the small one");
         let heavy = asked.recv().await.expect("the large one");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proffer_model::Generation;
+use proffer_model::{AgentId, AgentState, Generation};
 use proffer_proto::mesos::v1::scheduler::Call;
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +14,8 @@ use crate::waiting::{Load, Waiting};
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) call: Box<Call>,
+    /// Those of the agents that it names that there are.
+    pub(super) agents: BTreeMap<AgentId, AgentState>,
     /// Where the caller waits for what became of it, if it does; a refusal is Mesos's text.
     pub(super) answer: Option<oneshot::Sender<Result<(), String>>>,
     /// Its bytes, while it waits.
@@ -22,8 +24,12 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn new(call: Call, answer: Option<oneshot::Sender<Result<(), String>>>) -> Self {
-        let (call, load) = (Box::new(call), None);
-        Self { call, answer, load }
+        Self {
+            call: Box::new(call),
+            agents: BTreeMap::new(),
+            answer,
+            load: None,
+        }
     }
 }
 

@@ -317,13 +317,13 @@ impl Stream {
                     self.go(session, flow, permit?).await?;
                 }
                 asked = self.calls.recv(), if flow.steps.is_empty() => {
-                    let Asked { call, answer, load } = asked?;
+                    let Asked { call, agents, answer, load } = asked?;
                     if answer.is_some() {
                         // Who subscribes no more updates nothing.
                         continue;
                     }
                     flow.load = load;
-                    for out in self.subscription.on_call(clock::now(), *call) {
+                    for out in self.subscription.on_call(clock::now(), *call, &agents) {
                         if let Out::Ask(request, call) = out {
                             self.ask(session, request, call, flow).await?;
                         }
@@ -475,10 +475,15 @@ impl Stream {
     }
 
     fn on_asked(&mut self, now: proffer_model::Time, asked: Asked, flow: &mut Flow) -> Vec<Out> {
-        let Asked { call, answer, load } = asked;
+        let Asked {
+            call,
+            agents,
+            answer,
+            load,
+        } = asked;
         flow.load = load;
         let Some(answer) = answer else {
-            return self.subscription.on_call(now, *call);
+            return self.subscription.on_call(now, *call, &agents);
         };
         match self.subscription.on_update_framework(*call) {
             Ok(outs) => {

@@ -19,6 +19,7 @@ use proffer_proto::mesos::{
 use super::events;
 use super::intent::Intent;
 use super::principals::Names;
+use super::refusals::{group_text, launch_text, lose_operation, offers_text};
 use super::rests::Rests;
 use super::updates::{Step, Updates};
 use crate::limits::MESOS_HEARTBEAT_INTERVAL;
@@ -28,9 +29,9 @@ use crate::limits::MESOS_HEARTBEAT_INTERVAL;
 pub(super) enum Out {
     /// The core is asked, under this number.
     Ask(u64, Call),
-    /// The core is asked to subscribe anew, in another session that takes the place of this one.
     /// The same, when this time has passed.
     AskLater(Duration, u64, Call),
+    /// The core is asked to subscribe anew, in another session that takes the place of this one.
     Anew(Call),
     /// The framework is told.
     Tell(Box<Event>),
@@ -50,11 +51,20 @@ pub(super) struct Held {
     pub(super) resources: Resources,
 }
 
+/// A task that is to be launched.
+#[derive(Debug)]
+pub(super) struct AwaitedTask {
+    pub(super) id: TaskId,
+    pub(super) needs: Resources,
+    /// Where its framework wants it to run.
+    pub(super) agent: Option<AgentId>,
+}
+
 /// One operation of an ACCEPT that waits for its result.
 #[derive(Debug)]
 pub(super) enum Awaited {
-    /// Of these tasks, with what they need; whether they are a group.
-    Tasks(Vec<(TaskId, Resources)>, bool),
+    /// Of these tasks; whether they are a group.
+    Tasks(Vec<AwaitedTask>, bool),
     /// An operation that may have an id, and what its resources are when it is done.
     Operation(Option<v1::OperationId>, Vec<v1::Resource>),
 }
@@ -68,6 +78,13 @@ pub(super) struct Accepting {
     pub(super) operations: Vec<Awaited>,
     /// How long what is left over is not wanted.
     pub(super) refused_for: Duration,
+}
+
+impl Accepting {
+    /// Resources that it is about, as Mesos names them.
+    pub(super) fn text(&self, resources: &Resources) -> String {
+        resources_text(resources, &self.role)
+    }
 }
 
 /// The state of one subscription.
@@ -88,6 +105,8 @@ pub(super) struct Subscription {
     was_snapshot: bool,
     /// Reconciliations that wait for the end of the snapshot, whose statuses look like their answers.
     held: Vec<Call>,
+    /// Those that wait for their answers, by request.
+    pub(super) questions: BTreeMap<u64, Call>,
     /// Its inverse offers, by agent.
     inverse: BTreeMap<AgentId, String>,
 }
@@ -105,8 +124,6 @@ impl Subscription {
         let capabilities = Capabilities::of(&intent.info);
         let call = Call::Subscribe {
             create: framework.is_some(),
-    /// Those that wait for their answers, by request.
-    pub(super) questions: BTreeMap<u64, Call>,
             framework,
             description,
             stand_by: false,
@@ -126,6 +143,7 @@ impl Subscription {
             is_snapshot: true,
             was_snapshot: false,
             held: Vec::new(),
+            questions: BTreeMap::new(),
             inverse: BTreeMap::new(),
         };
         Ok((fresh, call))
@@ -133,6 +151,9 @@ impl Subscription {
 
     pub(super) fn ask(&mut self, call: Call) -> Out {
         self.last_request += 1;
+        if matches!(call, Call::Reconcile { .. }) {
+            self.questions.insert(self.last_request, call.clone());
+        }
         Out::Ask(self.last_request, call)
     }
 
@@ -143,7 +164,6 @@ impl Subscription {
                 framework,
                 generation,
                 ..
-            questions: BTreeMap::new(),
             } => self.on_subscribed(framework, generation),
             Told::SnapshotEnded => {
                 self.is_snapshot = false;
@@ -151,9 +171,6 @@ impl Subscription {
                 held.into_iter().map(|call| self.ask(call)).collect()
             }
             Told::Answered { request, answer } => self.on_answered(now, request, answer),
-        if matches!(call, Call::Reconcile { .. }) {
-            self.questions.insert(self.last_request, call.clone());
-        }
             Told::Offered(offers) => self.on_offered(now, offers),
             Told::Rescinded(offers) => offers
                 .iter()
@@ -214,6 +231,18 @@ impl Subscription {
         self.steps(steps)
     }
 
+    /// A reconciliation was answered: it is asked again if there was no room for it.
+    fn on_reconciled(&mut self, call: Call, answer: &Answer) -> Vec<Out> {
+        let Answer::Refused(problem) = answer else {
+            return Vec::new();
+        };
+        let again = problem.retry_after.map(|wait| match self.ask(call) {
+            Out::Ask(request, call) => Out::AskLater(wait, request, call),
+            out => out,
+        });
+        again.into_iter().collect()
+    }
+
     /// How many reconciliations wait for the end of the snapshot.
     pub(super) fn reconciliations_held(&self) -> usize {
         self.held.len()
@@ -231,18 +260,6 @@ impl Subscription {
             true => {
                 self.held.push(call);
                 None
-    /// A reconciliation was answered: it is asked again if there was no room for it.
-    fn on_reconciled(&mut self, call: Call, answer: &Answer) -> Vec<Out> {
-        let Answer::Refused(problem) = answer else {
-            return Vec::new();
-        };
-        let again = problem.retry_after.map(|wait| match self.ask(call) {
-            Out::Ask(request, call) => Out::AskLater(wait, request, call),
-            out => out,
-        });
-        again.into_iter().collect()
-    }
-
             }
             false => Some(self.ask(call)),
         }
@@ -324,8 +341,8 @@ impl Subscription {
             .collect();
         for awaited in &accepting.operations {
             if let Awaited::Tasks(tasks, _) = awaited {
-                let of = tasks.iter().filter(|(task, _)| launched.contains(task));
-                of.for_each(|(_, needs)| resources.subtract(needs));
+                let of = tasks.iter().filter(|task| launched.contains(&task.id));
+                of.for_each(|task| resources.subtract(&task.needs));
             }
         }
         let place = (agent, accepting.role.clone());
@@ -457,12 +474,16 @@ impl Subscription {
         Ok(outs)
     }
 
-    /// The framework ends itself.
+    /// The framework ends itself. Its offers are not rescinded: it wants none.
     pub(super) fn teardown(&mut self) -> Vec<Out> {
+        self.offers.clear();
         vec![self.ask(Call::Teardown)]
     }
 
     fn on_answered(&mut self, now: Time, request: u64, answer: Answer) -> Vec<Out> {
+        if let Some(call) = self.questions.remove(&request) {
+            return self.on_reconciled(call, &answer);
+        }
         let Some(accepting) = self.accepts.remove(&request) else {
             return Vec::new();
         };
@@ -481,9 +502,6 @@ impl Subscription {
         }
     }
 
-        if let Some(call) = self.questions.remove(&request) {
-            return self.on_reconciled(call, &answer);
-        }
     fn on_result(
         &self,
         now: Time,
@@ -501,15 +519,17 @@ impl Subscription {
                     true => v1::task_status::Reason::TaskGroupInvalid,
                     false => v1::task_status::Reason::TaskInvalid,
                 };
-                for launch in result.launches() {
+                let launches = result.launches();
+                let of_group = is_group
+                    .then(|| group_text(accepting, tasks, launches))
+                    .flatten();
+                for (launch, task) in launches.iter().zip(tasks) {
                     if let Err(problem) = &launch.outcome {
-                        let mut needs = tasks.iter().filter(|(task, _)| *task == launch.task);
-                        let needs = needs.next().map(|(_, needs)| needs);
-                        let text = launch_text(accepting, &launch.task, needs, problem);
+                        let own = || launch_text(accepting, task, problem);
+                        let text = of_group.clone().unwrap_or_else(own);
                         let state = v1::TaskState::TaskError;
-                        let task = launch.task.as_str();
-                        let agent = accepting.agent.as_ref();
-                        outs.push(self.refuse_task(now, task, agent, state, reason, &text));
+                        let (id, agent) = (launch.task.as_str(), task.agent.as_ref());
+                        outs.push(self.refuse_task(now, id, agent, state, reason, &text));
                     }
                 }
             }
@@ -528,40 +548,17 @@ impl Subscription {
         }
     }
 
-    /// None of an ACCEPT was done.
-    pub(super) fn on_accept_refused(
-        &self,
-        now: Time,
-        accepting: &Accepting,
-        problem: &Problem,
-    ) -> Vec<Out> {
-        let text = match problem.is(code::OFFER_GONE) {
-            true => {
-                let offer = problem.message.strip_prefix("offer ");
-                let offer = offer.and_then(|rest| rest.split(' ').next());
-                let offer = offer.unwrap_or_default();
-                format!("Task launched with invalid offers: Offer {offer} is no longer valid")
-            }
-            false => format!("Task launched with invalid offers: {}", problem.message),
-        };
-        let state = match self.capabilities.partition_aware {
-            true => v1::TaskState::TaskDropped,
-            false => v1::TaskState::TaskLost,
-        };
-        let reason = v1::task_status::Reason::InvalidOffers;
-        let agent = accepting.agent.as_ref();
+    /// The core has done nothing of an ACCEPT.
+    fn on_accept_refused(&self, now: Time, accepting: &Accepting, problem: &Problem) -> Vec<Out> {
+        let why = offers_text(problem);
         let mut outs = Vec::new();
         for awaited in &accepting.operations {
             match awaited {
-                Awaited::Tasks(tasks, _) => outs.extend(tasks.iter().map(|(task, _)| {
-                    self.refuse_task(now, task.as_str(), agent, state, reason, &text)
+                Awaited::Tasks(tasks, _) => outs.extend(tasks.iter().map(|task| {
+                    let (id, agent) = (task.id.as_str(), task.agent.as_ref());
+                    self.lose_task(now, id, agent, &why)
                 })),
-                Awaited::Operation(Some(id), _) => {
-                    let state = v1::OperationState::OperationError;
-                    let text = Some(problem.message.clone());
-                    outs.push(tell(events::operation_status(id, state, text)));
-                }
-                Awaited::Operation(None, _) => {}
+                Awaited::Operation(id, _) => outs.extend(lose_operation(id.as_ref(), &why)),
             }
         }
         outs
@@ -637,26 +634,6 @@ impl Subscription {
         }
         outs
     }
-}
-
-/// Why a launch was refused, in Mesos's words where it has some.
-fn launch_text(
-    accepting: &Accepting,
-    task: &TaskId,
-    needs: Option<&Resources>,
-    problem: &Problem,
-) -> String {
-    if problem.is(code::TASK_DUPLICATE) {
-        return format!("Task has duplicate ID: {task}");
-    }
-    if let (true, Some(needs)) = (problem.is(code::TASK_RESOURCES_NOT_OFFERED), needs) {
-        let offered = resources_text(&accepting.offered, &accepting.role);
-        let needs = resources_text(needs, &accepting.role);
-        return format!(
-            "Total resources {needs} required by task and its executor is more than available {offered}"
-        );
-    }
-    problem.message.clone()
 }
 
 pub(super) fn tell(event: Event) -> Out {

@@ -1,5 +1,6 @@
 //! A subscription between a framework that asks for too much, or at a bad moment, and the core.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proffer_model::session::{Answer, Call as Ask, Event as Told, OperationResult};
@@ -52,7 +53,7 @@ fn hears(subscription: &mut Subscription, told: Told) -> Vec<Out> {
 }
 
 fn calls(subscription: &mut Subscription, call: Call) -> Vec<Out> {
-    subscription.on_call(Time::default(), call)
+    subscription.on_call(Time::default(), call, &BTreeMap::new())
 }
 
 fn asked(outs: &[Out]) -> Vec<&Ask> {
@@ -176,7 +177,6 @@ fn long_lists_reach_the_core_in_pieces() {
 }
 
 #[test]
-#[test]
 fn a_reconciliation_that_there_was_no_room_for_is_asked_again_later() {
     let mut subscription = subscribed();
     hears(&mut subscription, Told::SnapshotEnded);
@@ -195,6 +195,7 @@ fn a_reconciliation_that_there_was_no_room_for_is_asked_again_later() {
     assert!(outs.is_empty() && subscription.questions.is_empty());
 }
 
+#[test]
 fn a_role_that_is_named_a_thousand_times_is_revived_once() {
     let mut subscription = subscribed();
     let revive = call::Revive {
@@ -355,7 +356,7 @@ fn a_group_that_no_message_can_hold_is_refused_whole() {
     });
     let said = said.expect("a message");
     assert!(
-        said.starts_with("Task group is invalid: it has 6")
+        said.starts_with("The task group has 6")
             && said.ends_with(" bytes, with its executor beside each task"),
         "{said}"
     );

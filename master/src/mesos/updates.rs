@@ -234,7 +234,8 @@ impl Updates {
 fn is_silent(status: &Status, capabilities: Capabilities) -> bool {
     match status.state {
         TaskState::Staging => true,
-        TaskState::Killing => !capabilities.killing,
+        // Of one that ran as long as it may Mesos tells nothing before it is over.
+        TaskState::Killing => !capabilities.killing || status.reason == Reason::DeadlinePassed,
         _ => false,
     }
 }

@@ -553,7 +553,7 @@ async fn calls_that_are_none_are_refused_in_mesos_words() {
         ),
         (
             JSON,
-            "nope".into(),
+            "{nope".into(),
             400,
             "Failed to parse body into JSON: syntax error at line 1 near: nope".into(),
         ),
@@ -615,7 +615,7 @@ async fn calls_that_are_none_are_refused_in_mesos_words() {
         ),
         (
             &with_id,
-            r#"{"type":"SUBSCRIBE"}"#.into(),
+            r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"","name":""}}}"#.into(),
             400,
             "Subscribe calls should not include the 'Mesos-Stream-Id' header".into(),
         ),
@@ -630,7 +630,7 @@ async fn calls_that_are_none_are_refused_in_mesos_words() {
             of(r#""type":"REVIVE""#),
             400,
             format!(
-                "The stream ID 'bad' included in this request didn't match the stream ID currently associated with framework ID '{id}'"
+                "The stream ID 'bad' included in this request didn't match the stream ID currently associated with framework ID {id}"
             ),
         ),
         (
@@ -651,13 +651,30 @@ async fn calls_that_are_none_are_refused_in_mesos_words() {
     }
     let get = ask(&master, &format!("GET {PATH}"), "", b"").await;
     assert_eq!((get.code, header(&get.head, "allow")), (405, Some("POST")));
-    let answer = post(
-        &master,
-        &format!("{JSON}Accept: text/html\r\n"),
-        r#"{"type":"REVIVE"}"#,
-    )
-    .await;
-    assert_eq!(answer.code, 406);
+    // Only where the answer has a body, and after all that is wrong with the call.
+    let html = format!("{JSON}Accept: text/html\r\n");
+    let good = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"","name":""}}}"#;
+    let none = r#"{"type":"SUBSCRIBE"}"#;
+    let operations = of(r#""type":"RECONCILE_OPERATIONS","reconcile_operations":{}"#);
+    let missing = of(r#""type":"RECONCILE_OPERATIONS""#);
+    let revive = of(r#""type":"REVIVE""#);
+    let not_acceptable =
+        "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'";
+    let unnamed = "All non-subscribe calls should include the 'Mesos-Stream-Id' header";
+    for (body, code, text) in [
+        (good, 406, not_acceptable.to_owned()),
+        (none, 400, invalid("Expecting 'subscribe' to be present")),
+        (&operations, 406, not_acceptable.to_owned()),
+        (
+            &missing,
+            400,
+            invalid("Expecting 'reconcile_operations' to be present"),
+        ),
+        (&revive, 400, unnamed.to_owned()),
+    ] {
+        let answer = post(&master, &html, body).await;
+        assert_eq!((answer.code, answer.body), (code, text), "{body}");
+    }
     let large = vec![b' '; 10 * 1024 * 1024];
     let request = format!("POST /master{PATH}");
     let mut socket = TcpStream::connect(master.listen())

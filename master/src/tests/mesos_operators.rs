@@ -277,7 +277,7 @@ async fn bad_calls_get_mesos_answers() {
     let master = Master::start("memory").await;
     for (body, status, text) in [
         (
-            "nope",
+            "{nope",
             400,
             "Failed to parse body into JSON: syntax error at line 1 near: nope",
         ),

@@ -6,12 +6,13 @@
 use std::io;
 
 use prost::{Message, Name};
-use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions};
+use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde::Serializer;
 use serde::de::DeserializeSeed;
 use serde_json::ser::Formatter;
 
-use super::{PLAN, descriptor_of, required, wire};
+use super::{PLAN, descriptor_of, lenient, required, syntax, wire};
+use crate::limits::MESOS_SETTLED_LEN_MAX;
 
 const READ: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
 const WRITE: SerializeOptions = SerializeOptions::new()
@@ -45,16 +46,18 @@ pub(super) fn read_any<M: Message + Name + Default>(body: &[u8]) -> Result<M, St
     let wrong = |why: &str| format!("Failed to convert JSON into {} protobuf: {why}", M::NAME);
     let descriptor = descriptor_of::<M>().ok_or_else(|| wrong("there is no such message"))?;
     let mut text = serde_json::Deserializer::from_slice(body);
-    let read = DynamicMessage::deserialize_with_options(descriptor, &mut text, &READ);
-    let message = read.and_then(|message| text.end().map(|()| message));
-    let message = message.map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => wrong(&error.to_string()),
-        _ => format!(
-            "Failed to parse body into JSON: syntax error at line {} near: {}",
-            error.line(),
-            near(body, error.line(), error.column())
-        ),
-    })?;
+    let read = DynamicMessage::deserialize_with_options(descriptor.clone(), &mut text, &READ);
+    let read = read.and_then(|message| text.end().map(|()| message));
+    let message = match read {
+        Ok(message) if required::missing(&message).is_empty() => message,
+        first => match syntax::fault(body) {
+            Some(why) => return Err(format!("Failed to parse body into JSON: {why}")),
+            None if body.len() > MESOS_SETTLED_LEN_MAX => {
+                first.map_err(|error| wrong(&error.to_string()))?
+            }
+            None => settled(descriptor, body).map_err(|why| wrong(&why))?,
+        },
+    };
     let missing = required::missing(&message);
     if !missing.is_empty() {
         let all = missing.join(", ");
@@ -65,21 +68,11 @@ pub(super) fn read_any<M: Message + Name + Default>(body: &[u8]) -> Result<M, St
         .map_err(|error| wrong(&error.to_string()))
 }
 
-/// The text from where it went wrong, as far as it helps.
-fn near(body: &[u8], line: usize, column: usize) -> String {
-    const SHOWN_MAX: usize = 60;
-    let mut lines = body.split(|byte| *byte == b'\n');
-    let line = lines.nth(line.saturating_sub(1)).unwrap_or_default();
-    let (before, _) = line.split_at(column.saturating_sub(1).min(line.len()));
-    let word = before
-        .iter()
-        .rev()
-        .take_while(|byte| byte.is_ascii_alphanumeric());
-    let rest = line.get(before.len() - word.count()..).unwrap_or_default();
-    String::from_utf8_lossy(rest)
-        .chars()
-        .take(SHOWN_MAX)
-        .collect()
+/// A body that is JSON, though not in the form that Mesos writes.
+fn settled(of: MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, String> {
+    let tree = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let tree = lenient::settle(&of, tree)?;
+    DynamicMessage::deserialize_with_options(of, tree, &READ).map_err(|error| error.to_string())
 }
 
 /// Writes a message.

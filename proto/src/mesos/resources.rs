@@ -370,22 +370,6 @@ pub(super) fn mounts_of(given: &[Resource]) -> Result<Vec<VolumeMount>, String> 
     Ok(mounts)
 }
 
-/// Resources as Mesos's messages name them: `cpus(allocated: *):1; mem(allocated: *):32`.
-pub fn resources_text(resources: &Resources, role: &Role) -> String {
-    let mut parts = Vec::new();
-    for (kind, amount) in resources.iter() {
-        let reserved = match kind.reserved_to() {
-            None => String::new(),
-            Some(of) => format!("(reserved: {of})"),
-        };
-        parts.push(format!(
-            "{}(allocated: {role}){reserved}:{amount}",
-            kind.name
-        ));
-    }
-    parts.join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -497,15 +481,5 @@ mod tests {
             .try_into()
             .expect("one");
         assert_eq!(mounts_of(&[offered]), Ok(mounts));
-    }
-
-    #[test]
-    fn messages_name_resources_as_mesos_does() {
-        let all: Resources = "cpus:999;mem:32".parse().expect("good");
-        let role = "*".parse().expect("a role");
-        assert_eq!(
-            resources_text(&all, &role),
-            "cpus(allocated: *):999; mem(allocated: *):32"
-        );
     }
 }

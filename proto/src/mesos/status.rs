@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use proffer_model::{Exit, Incarnation, Reason, Status, TaskId, TaskState};
+use proffer_model::{Incarnation, Reason, Status, TaskId, TaskState};
 use prost::Message;
 
 use super::number::seconds_of;
+use super::text::exit_text;
 use super::v1;
 use super::v1::task_status::{Reason as Why, Source};
 
@@ -74,6 +75,8 @@ pub fn encode_mesos_state(state: TaskState, is_partition_aware: bool) -> v1::Tas
 pub fn encode_told_state(state: TaskState, reason: Reason, is_aware: bool) -> v1::TaskState {
     match (reason, is_aware) {
         (Reason::AgentGone, true) => v1::TaskState::TaskGoneByOperator,
+        // Whoever runs longer than it may has failed, though it is killed for it.
+        (Reason::DeadlinePassed, _) if state == TaskState::Killed => v1::TaskState::TaskFailed,
         _ => encode_mesos_state(state, is_aware),
     }
 }
@@ -159,6 +162,9 @@ pub fn encode_mesos_status(
         out.source = Some(source(status).into());
         out.data = Some(status.data.clone()).filter(|data| !data.is_empty());
         out.healthy = status.healthy;
+        if status.state == TaskState::Killed && status.reason == Reason::CheckFailed {
+            out.healthy = Some(false);
+        }
     } else if out.source.is_none() {
         out.source = Some(Source::Executor.into());
     }
@@ -194,13 +200,9 @@ fn message(status: &Status, is_unknown: bool) -> String {
         }
         (Reason::Reconciled, _) if is_unknown => "Reconciliation: Task is unknown".to_owned(),
         (Reason::Reconciled, _) => "Reconciliation: Latest task state".to_owned(),
-        (Reason::Exited | Reason::KillRequested, Some(Exit::Code(code))) => {
-            format!("Command exited with status {code}")
-        }
-        (Reason::Exited | Reason::KillRequested, Some(Exit::Signal(signal))) => {
-            format!("Command terminated with signal {signal}")
-        }
-        _ => status.message.clone(),
+        (Reason::OutOfMemory, _) | (_, None) => status.message.clone(),
+        // However it came to it.
+        (_, Some(exit)) => exit_text(exit),
     }
 }
 
@@ -256,7 +258,7 @@ fn container(status: &Status) -> Option<v1::ContainerStatus> {
 
 #[cfg(test)]
 mod tests {
-    use proffer_model::Incarnation;
+    use proffer_model::{Exit, Incarnation};
 
     use super::*;
 
@@ -329,6 +331,31 @@ mod tests {
         assert_eq!((out.source(), out.reason), (Source::Executor, None));
         assert_eq!(out.uuid.as_deref(), Some(&[7; 16][..]));
         assert_eq!(out.timestamp, Some(1.5));
+    }
+
+    #[test]
+    fn a_task_that_was_killed_says_how_its_process_ended_and_what_for() {
+        let killed = |reason| Status {
+            exit: Some(Exit::Signal(15)),
+            message: "said for people".to_owned(),
+            ..status(TaskState::Killed, reason, 3)
+        };
+        let ended = "Command terminated with signal Terminated";
+        for (reason, state, healthy, text) in [
+            (Reason::KillRequested, "TASK_KILLED", None, ended),
+            (Reason::AgentDrained, "TASK_KILLED", None, ended),
+            (Reason::GroupEnded, "TASK_KILLED", None, ended),
+            (Reason::CheckFailed, "TASK_KILLED", Some(false), ended),
+            (Reason::DeadlinePassed, "TASK_FAILED", None, ended),
+            (Reason::OutOfMemory, "TASK_KILLED", None, "said for people"),
+        ] {
+            let out = encode_mesos_status(&killed(reason), Capabilities::default(), None);
+            let told = (out.state().as_str_name(), out.healthy, out.message());
+            assert_eq!(told, (state, healthy, text), "{reason:?}");
+        }
+        let lost = status(TaskState::Lost, Reason::SupervisorLost, 3);
+        let out = encode_mesos_status(&lost, Capabilities::default(), None);
+        assert_eq!(out.message, None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use proffer_model::limits::ID_LEN_MAX;
 use proffer_model::{Principal, Role, TaskSpec, VolumeMount};
 use prost::Message;
 
@@ -103,9 +104,13 @@ fn decode_command_task(
     }
     let user = user_of(command, launcher);
     let checks = task.health_check.as_ref();
-    let checks = checks.map(|check| decode_health_check(check, &user));
+    let invalid = |why: String| format!("Task uses invalid health check: {why}");
+    let checks = checks.map(|check| decode_health_check(check, &user).map_err(invalid));
     let mounts = mounts_of(&task.resources)?;
     let completion = task.max_completion_time.as_ref();
+    if completion.is_some_and(|time| time.nanoseconds < 0) {
+        return Err("Task's `max_completion_time` must be non-negative".to_owned());
+    }
     let spec = v1::TaskSpec {
         command: Some(match decode_command(command)? {
             Program::Shell(line) => v1::task_spec::Command::Shell(line),
@@ -134,10 +139,13 @@ fn common(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, Strin
     }
     let id = &task.task_id.value;
     if id.parse::<proffer_model::TaskId>().is_err() {
-        return Err(format!("'{id}' contains invalid characters"));
+        return Err(id_text(id));
     }
     let grace = task.kill_policy.as_ref();
     let grace = grace.and_then(|policy| policy.grace_period.as_ref());
+    if grace.is_some_and(|grace| grace.nanoseconds < 0) {
+        return Err("Task's 'kill_policy.grace_period' must be non-negative".to_owned());
+    }
     let labels = task.labels.as_ref().map(labels_map);
     let numbers = resources.range_set("ports");
     let discovery = task.discovery.as_ref();
@@ -163,6 +171,18 @@ fn common(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, Strin
         discovery: discovery.map(encode_discovery),
         ..v1::TaskSpec::default()
     })
+}
+
+/// What is wrong with an id that is none.
+fn id_text(id: &str) -> String {
+    match id {
+        "" => "ID must not be empty".to_owned(),
+        "." | ".." => format!("'{id}' is disallowed"),
+        _ if id.len() > ID_LEN_MAX => {
+            format!("ID must not be greater than {ID_LEN_MAX} characters")
+        }
+        _ => format!("'{id}' contains invalid characters"),
+    }
 }
 
 /// As what it is to be found, word for word.
@@ -415,14 +435,39 @@ fn check_container(container: &ContainerInfo) -> Result<(), String> {
 }
 
 fn decode_health_check(check: &HealthCheck, user: &str) -> Result<v1::Check, String> {
-    let kind = match (&check.http, &check.tcp, &check.command) {
-        (Some(http), None, None) => v1::check::Kind::Http(decode_http(http)?),
-        (None, Some(tcp), None) => v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port }),
-        (None, None, Some(command)) => v1::check::Kind::Command(v1::CommandCheck {
-            shell: check_line(command, user)?,
-        }),
-        _ => return Err("Health check must have one of 'command', 'http' and 'tcp'".to_owned()),
+    use health_check::Type;
+    let missing = |part: &str, kind: Type| {
+        let kind = kind.as_str_name();
+        format!("Expecting '{part}' to be set for {kind} health check")
     };
+    let kind = match check.r#type() {
+        Type::Unknown => return Err("HealthCheck must specify 'type'".to_owned()),
+        kind @ Type::Http => {
+            let http = check.http.as_ref();
+            v1::check::Kind::Http(decode_http(http.ok_or_else(|| missing("http", kind))?)?)
+        }
+        kind @ Type::Tcp => {
+            let tcp = check.tcp.as_ref().ok_or_else(|| missing("tcp", kind))?;
+            v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port })
+        }
+        kind @ Type::Command => {
+            let command = check.command.as_ref();
+            let command = command.ok_or_else(|| missing("command", kind))?;
+            v1::check::Kind::Command(v1::CommandCheck {
+                shell: check_line(command, user)?,
+            })
+        }
+    };
+    for (seconds, field) in [
+        (check.delay_seconds(), "delay_seconds"),
+        (check.grace_period_seconds(), "grace_period_seconds"),
+        (check.interval_seconds(), "interval_seconds"),
+        (check.timeout_seconds(), "timeout_seconds"),
+    ] {
+        if seconds < 0.0 {
+            return Err(format!("Expecting '{field}' to be non-negative"));
+        }
+    }
     Ok(v1::Check {
         kind: Some(kind),
         delay_ms: ms_of(check.delay_seconds()),
@@ -620,10 +665,11 @@ mod tests {
         ] {
             let variables = format!(r#""value":"a","environment":{{"variables":[{variable}]}}"#);
             let refused = line(&variables).expect_err(variable);
-            assert!(refused.starts_with(text), "{refused}");
+            let text = format!("Task uses invalid health check: {text}");
+            assert!(refused.starts_with(&text), "{refused}");
         }
         let refused = line(r#""value":"a","user":"root""#).expect_err("another user");
-        assert!(refused.starts_with("'HealthCheck.command.user' is not supported"));
+        assert!(refused.contains("'HealthCheck.command.user' is not supported"));
     }
 
     #[test]
@@ -661,6 +707,19 @@ mod tests {
         let told = told.expect("what it is told");
         assert_eq!(told.executor_info.framework_id, told.framework_info.id);
         assert_eq!(told.framework_info.name, "f");
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_id_is_said_in_mesos_words() {
+        let long = "x".repeat(ID_LEN_MAX + 1);
+        for (id, text) in [
+            ("", "ID must not be empty"),
+            ("..", "'..' is disallowed"),
+            ("a/b", "'a/b' contains invalid characters"),
+            (&long, "ID must not be greater than 200 characters"),
+        ] {
+            assert_eq!(id_text(id), text);
+        }
     }
 
     #[test]
@@ -702,6 +761,26 @@ mod tests {
             (
                 r#","command":{"value":"a","environment":{"variables":[{"name":"A"}]}}"#,
                 "Environment variable 'A' of type 'VALUE' must have a value set",
+            ),
+            (
+                r#","command":{"value":"a"},"kill_policy":{"grace_period":{"nanoseconds":-1}}"#,
+                "Task's 'kill_policy.grace_period' must be non-negative",
+            ),
+            (
+                r#","command":{"value":"a"},"max_completion_time":{"nanoseconds":-1}"#,
+                "Task's `max_completion_time` must be non-negative",
+            ),
+            (
+                r#","command":{"value":"a"},"health_check":{"tcp":{"port":1}}"#,
+                "Task uses invalid health check: HealthCheck must specify 'type'",
+            ),
+            (
+                r#","command":{"value":"a"},"health_check":{"type":"HTTP","tcp":{"port":1}}"#,
+                "Task uses invalid health check: Expecting 'http' to be set for HTTP health check",
+            ),
+            (
+                r#","command":{"value":"a"},"health_check":{"type":"TCP","tcp":{"port":1},"delay_seconds":-0.5}"#,
+                "Task uses invalid health check: Expecting 'delay_seconds' to be non-negative",
             ),
         ];
         for (rest, why) in table {

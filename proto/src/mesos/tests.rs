@@ -89,13 +89,101 @@ fn refusals_have_mesos_texts() {
          accept.operations[0].launch.task_infos[0].task_id, accept.operations[0].launch.task_infos[0].agent_id"
     );
     assert_eq!(
-        refused("nope"),
+        refused("{nope"),
         "Failed to parse body into JSON: syntax error at line 1 near: nope"
     );
-    assert!(refused("{} {}").starts_with("Failed to parse body into JSON"));
-    assert!(refused(r#"{"type":{}}"#).starts_with("Failed to convert JSON into Call protobuf"));
+    assert_eq!(
+        refused("{} {}"),
+        "Failed to parse body into JSON: Parsed JSON included non-whitespace trailing characters:  {}"
+    );
+    for (body, text) in [
+        ("[]", "Expecting a JSON object"),
+        (
+            r#"{"type":{}}"#,
+            "Not expecting a JSON object for field 'type'",
+        ),
+        (
+            r#"{"framework_id":5}"#,
+            "Not expecting a JSON number for field 'framework_id'",
+        ),
+        (
+            r#"{"kill":"t"}"#,
+            "Not expecting a JSON string for field 'kill'",
+        ),
+        (
+            r#"{"framework_id":{"value":["f"]}}"#,
+            "Not expecting a JSON array for field 'value'",
+        ),
+        (
+            r#"{"framework_id":{"value":true}}"#,
+            "Not expecting a JSON boolean for field 'value'",
+        ),
+        (
+            r#"{"acknowledge":{"uuid":"%"}}"#,
+            "Failed to base64 decode bytes field 'uuid': Invalid character '%'",
+        ),
+        (
+            r#"{"decline":{"filters":{"refuse_seconds":"soon"}}}"#,
+            "Failed to parse 'soon' as a JSON number for field 'refuse_seconds': \
+             syntax error at line 1 near: soon",
+        ),
+        (
+            r#"{"subscribe":{"framework_info":{"checkpoint":"1"}}}"#,
+            "Failed to parse '1' as a JSON boolean for field 'checkpoint': Unexpected JSON type parsed",
+        ),
+        (
+            r#"{"accept":{"operations":[{"launch":{"task_infos":[{"resources":[{"name":"n","type":"X"}]}]}}]}}"#,
+            "Failed to find enum for 'X'",
+        ),
+    ] {
+        let text = format!("Failed to convert JSON into Call protobuf: {text}");
+        assert_eq!(refused(body), text, "{body}");
+    }
     let deep = "[".repeat(10_000);
     assert!(refused(&format!(r#"{{"x":{deep}"#)).starts_with("Failed to parse body"));
+}
+
+#[test]
+fn what_mesos_takes_in_another_form_is_taken() {
+    let read = |text: &str| read_json::<Call>(text.as_bytes()).expect(text);
+    let grace = |number: &str| {
+        let text = r#"{"kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":N}}}}"#;
+        let kill = read(&text.replace('N', number)).kill.expect("a kill");
+        let policy = kill.kill_policy.expect("a policy");
+        policy.grace_period.expect("a period").nanoseconds
+    };
+    for (number, nanoseconds) in [
+        ("5000000000.0", 5_000_000_000),
+        ("5e9", 5_000_000_000),
+        ("1.9", 1),
+        ("-1.9", -1),
+        (r#""7""#, 7),
+        (r#""7.5""#, 7),
+    ] {
+        assert_eq!(grace(number), nanoseconds, "{number}");
+    }
+    let filters = |seconds: &str| {
+        let call = read(&format!(
+            r#"{{"decline":{{"offer_ids":{{"value":"o"}},"filters":{{"refuse_seconds":{seconds}}}}}}}"#
+        ));
+        let decline = call.decline.expect("a decline");
+        assert_eq!(decline.offer_ids[0].value, "o", "one is a list of one");
+        decline.filters.expect("filters").refuse_seconds
+    };
+    assert_eq!(filters("\"0.5\""), Some(0.5));
+    assert_eq!(filters("\"Infinity\""), Some(f64::INFINITY));
+    assert_eq!(filters("null"), None);
+    let data = |text: &str| {
+        let text = format!(
+            r#"{{"message":{{"agent_id":{{"value":"a"}},"executor_id":{{"value":"e"}},"data":"{text}"}}}}"#
+        );
+        read(&text).message.expect("a message").data
+    };
+    for text in ["aGVsbG8=", "aGVsbG8", "aGVs bG8=\\n", "aGVsbG9="] {
+        assert_eq!(data(text), b"hello", "{text}");
+    }
+    let twice = read(r#"{"type":"REVIVE","type":"TEARDOWN","more":{"type":"KILL"}}"#);
+    assert_eq!(twice.r#type(), call::Type::Teardown);
 }
 
 #[test]

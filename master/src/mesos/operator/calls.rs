@@ -14,7 +14,7 @@ use proffer_proto::mesos::v1::master::{self, Call, call::Type};
 use proffer_proto::mesos::v1::{Flag, Metric, Resource, VersionInfo, maintenance};
 use proffer_server::auth::{Action, SaidName};
 use proffer_server::clock;
-use proffer_server::mesos_http::{Called, Media, read};
+use proffer_server::mesos_http::{Called, Media, acceptable, read};
 
 use super::super::http::VERSION;
 use super::super::principals::rename;
@@ -39,14 +39,21 @@ impl Desk {
         let may_change = caller(&request, Action::Operate);
         let Called {
             mut call,
-            media,
+            wanted,
             head,
         } = match read::<Call>(request).await {
             Ok(called) => called,
             Err(refused) => return refused,
         };
+        let kind = match kind_of(&call) {
+            Ok(kind) => kind,
+            Err(refused) => return refused.into_response(),
+        };
+        let media = match acceptable(wanted) {
+            Ok(media) => media,
+            Err(refused) => return refused,
+        };
         let answered = async {
-            let kind = kind_of(&call)?;
             let principal = may?;
             if kind == Type::Subscribe {
                 return self.subscribe(media).await;

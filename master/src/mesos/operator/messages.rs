@@ -20,6 +20,7 @@ use proffer_proto::mesos::{
     encode_resources, labels_of, value_of,
 };
 
+use super::super::http::VERSION;
 use super::master::Master;
 use super::seen::{Framework, Seen, Standing, ip_of, is_active, port_of, tasks};
 use super::state::{AWARE, offered, protocol_name};
@@ -60,7 +61,7 @@ pub(super) fn agent(row: &AgentRow, master: &Master) -> get_agents::Agent {
         agent_info: agent_info(row),
         active: is_active(row),
         deactivated: Some(row.is_deactivated || drain.is_some()),
-        version: row.description.version.clone(),
+        version: VERSION.to_owned(),
         pid: Some(super::seen::pid_of(row)),
         registered_time: Some(time(master.reign.elected_wall_ms)),
         total_resources: refined(&row.total, None),

@@ -14,7 +14,7 @@ use proffer_proto::mesos::{
     seconds_of,
 };
 
-use super::super::http::VERSION;
+use super::super::http::{BUILD_DATE, VERSION};
 use super::figures::count_of;
 use super::json::{Array, Object, page};
 use super::master::{CAPABILITIES, Master};
@@ -65,7 +65,7 @@ pub(super) fn state(snapshot: &Snapshot, master: &Master) -> Vec<u8> {
     let seen = Seen::new(snapshot);
     page(capacity(snapshot), |page| {
         page.text("version", VERSION);
-        page.text("build_date", "1970-01-01 00:00:00");
+        page.text("build_date", BUILD_DATE);
         page.number("build_time", 0.0);
         page.text("build_user", "");
         page.number("start_time", master.start_time());
@@ -299,7 +299,8 @@ fn agent(object: &mut Object<'_>, row: &AgentRow, master: &Master) {
     });
     object.flag("active", is_active(row));
     object.flag("deactivated", row.is_deactivated || row.drain.is_some());
-    object.text("version", &row.description.version);
+    object.text("version", VERSION);
+    object.text("proffer_version", &row.description.version);
     object.array("capabilities", |array| {
         AGENT_CAPABILITIES.iter().for_each(|name| array.text(name));
     });
