@@ -2,6 +2,7 @@
 
 mod leadership;
 mod mesos;
+mod mesos_bodies;
 mod mesos_calls;
 mod mesos_operators;
 mod mesos_pages;

@@ -70,10 +70,15 @@ pub const EVENT_LEN_MAX: usize = 1024 * 1024;
 
 /// Bytes of the body of a call of Mesos's API; a larger one is refused (413).
 pub const MESOS_BODY_LEN_MAX: usize = 8 * 1024 * 1024;
-/// How long the whole body of such a call may take to arrive, however steadily; then it is refused (408).
+/// How long the whole body of such a call may take to arrive, however steadily; then it is refused (408). The time that it
+/// waits for a place does not count.
 pub const MESOS_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes from which such a body counts as large.
 pub const MESOS_LARGE_BODY_LEN: usize = 64 * 1024;
+/// Bytes in a second that must come of a large one, from its beginning on; one that comes more slowly is refused (408).
+pub const MESOS_LARGE_BODY_RATE: usize = 64 * 1024;
+/// How much longer it may take than that.
+pub const MESOS_LARGE_BODY_GRACE: Duration = Duration::from_secs(2);
 /// The same as [`HEADER_TIMEOUT`] where Mesos's clients call: they keep a connection, and believe that it stays.
 pub const MESOS_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Large ones that are read or decoded at once; further ones are read on when one of these is done.

@@ -9,22 +9,21 @@
     reason = "a refusal is the answer itself, made once for its request"
 )]
 
-use std::time::Duration;
-
 use axum::body::{self, Body, Bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
-use proffer_model::{Problem, code};
 use proffer_proto::mesos::{Readable, read_json, read_protobuf, write_json};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
-use crate::limits::{
-    MESOS_BODY_TIMEOUT, MESOS_DECODED_MAX, MESOS_LARGE_BODIES_MAX, MESOS_LARGE_BODY_LEN,
-};
+use crate::limits::{MESOS_DECODED_MAX, MESOS_LARGE_BODY_LEN};
+
+mod arrival;
+
+use arrival::{Pace, collect};
+pub use arrival::{Unread, read_small};
 
 /// The header that names a framework's stream.
 pub const STREAM_ID: &str = "Mesos-Stream-Id";
@@ -108,7 +107,7 @@ pub async fn read<M: Readable>(request: Request) -> Result<Called<M>, Response> 
         let text = "Expecting 'Content-Type' of application/json or application/x-protobuf";
         return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     };
-    let call = take(body, given, MESOS_BODY_TIMEOUT).await?;
+    let call = take(body, given, Pace::CALLS).await?;
     let wanted = wanted(&head.headers);
     Ok(Called { call, wanted, head })
 }
@@ -154,15 +153,14 @@ fn allows(ranges: &[(&str, bool)], media: Media) -> bool {
     found.is_some_and(|(_, is_wanted)| *is_wanted)
 }
 
-/// Large bodies that are read or decoded at this moment, of all callers together.
-static LARGE: Semaphore = Semaphore::const_new(MESOS_LARGE_BODIES_MAX);
-
 /// Large bodies that are decoded at this moment: what a body of `[{},{},…]` becomes is many times as long.
 static DECODED: Semaphore = Semaphore::const_new(MESOS_DECODED_MAX);
 
-async fn take<M: Readable>(body: Body, media: Media, within: Duration) -> Result<M, Response> {
-    match timeout(within, collect(body)).await {
-        Ok(Ok((bytes, place))) if place.is_some() => {
+async fn take<M: Readable>(body: Body, media: Media, pace: Pace) -> Result<M, Response> {
+    let arrived = collect(body, pace).await;
+    match arrived.map_err(|(status, text)| refusal(status, &text))? {
+        (bytes, None) => decode(&bytes, media),
+        (bytes, place) => {
             let turn = DECODED.acquire().await;
             // Long enough to be felt by others. Its place is kept to the end of the work, though its caller may hang up before.
             let decoded = tokio::task::spawn_blocking(move || {
@@ -172,31 +170,7 @@ async fn take<M: Readable>(body: Body, media: Media, within: Duration) -> Result
             let decoded = decoded.await;
             decoded.unwrap_or_else(|_| Err(bad_request("The body cannot be decoded")))
         }
-        Ok(Ok((bytes, _))) => decode(&bytes, media),
-        Ok(Err(refused)) => Err(refused),
-        Err(_) => {
-            let seconds = within.as_secs();
-            let text = format!("The body did not arrive in {seconds} seconds");
-            Err(refusal(StatusCode::REQUEST_TIMEOUT, &text))
-        }
     }
-}
-
-/// All of a body. A large one needs a place among the large ones, so that all together stay within bounds.
-async fn collect(
-    body: Body,
-) -> Result<(Bytes, Option<tokio::sync::SemaphorePermit<'static>>), Response> {
-    let mut place = None;
-    let mut all = Vec::new();
-    let mut frames = body.into_data_stream();
-    while let Some(frame) = frames.next().await {
-        let frame = frame.map_err(|error| broken(&error))?;
-        all.extend_from_slice(&frame);
-        if all.len() > MESOS_LARGE_BODY_LEN && place.is_none() {
-            place = LARGE.acquire().await.ok();
-        }
-    }
-    Ok((all.into(), place))
 }
 
 fn decode<M: Readable>(bytes: &[u8], media: Media) -> Result<M, Response> {
@@ -205,22 +179,6 @@ fn decode<M: Readable>(bytes: &[u8], media: Media) -> Result<M, Response> {
         Media::Protobuf => read_protobuf(bytes),
     };
     read.map_err(|text| bad_request(&text))
-}
-
-/// Why a body could not be read: the listener's own limits are problems.
-fn broken(error: &axum::Error) -> Response {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(problem) = error.downcast_ref::<Problem>() {
-            let status = match problem.is(code::BODY_TOO_LARGE) {
-                true => StatusCode::PAYLOAD_TOO_LARGE,
-                false => StatusCode::BAD_REQUEST,
-            };
-            return refusal(status, &problem.message);
-        }
-        cause = error.source();
-    }
-    bad_request("The body broke off")
 }
 
 /// An answer in plain text.
@@ -258,6 +216,8 @@ pub async fn discard(request: Request) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proffer_proto::mesos::v1::scheduler::{Call, Event, event};
 
     use super::*;
@@ -377,7 +337,11 @@ mod tests {
             Ok::<_, std::convert::Infallible>(byte)
         });
         let within = Duration::from_secs(1);
-        let taken = take::<Call>(Body::from_stream(slow), Media::Json, within).await;
+        let pace = Pace {
+            within,
+            ..Pace::CALLS
+        };
+        let taken = take::<Call>(Body::from_stream(slow), Media::Json, pace).await;
         let refused = taken.expect_err("it never ends");
         assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
     }
@@ -397,7 +361,7 @@ mod tests {
         body.extend_from_slice(&b"{},".repeat(2 * 1024 * 1024));
         body.extend_from_slice(b"{}]}");
         let within = Duration::from_secs(30);
-        let mut taken = Box::pin(take::<Call>(Body::from(body), Media::Json, within));
+        let mut taken = Box::pin(take::<Call>(Body::from(body), Media::Json, Pace::CALLS));
         while DECODED.available_permits() == MESOS_DECODED_MAX {
             let waited = tokio::time::timeout(Duration::from_millis(1), &mut taken);
             waited.await.expect_err("it takes longer to decode");

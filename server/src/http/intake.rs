@@ -21,33 +21,30 @@ struct Bounded {
     left_len: usize,
     limit_len: usize,
     idle_timeout: Duration,
+    /// It says itself that it is larger: nothing of it is read.
+    is_too_large: bool,
     /// Runs while it waits: most bodies are there at once.
     idle: Option<Pin<Box<Sleep>>>,
 }
 
-/// The same request, its body bound to at most `limit_len` bytes and pauses of at most `idle_timeout`. Refused at once
-/// (`body.too_large`) if it says itself that it is larger.
-pub(super) fn bound(
-    request: Request,
-    limit_len: usize,
-    idle_timeout: Duration,
-) -> Result<Request, Problem> {
+/// The same request, its body bound to at most `limit_len` bytes and pauses of at most `idle_timeout`. One that says itself that
+/// it is larger fails as soon as it is read (`body.too_large`), in the words of whoever reads it, like one that turns out to be.
+pub(super) fn bound(request: Request, limit_len: usize, idle_timeout: Duration) -> Request {
     if request.body().is_end_stream() {
-        return Ok(request);
+        return request;
     }
     let is_larger = |len: u64| usize::try_from(len).map_or(true, |len| len > limit_len);
-    if is_larger(request.body().size_hint().lower()) {
-        return Err(too_large(limit_len));
-    }
-    Ok(request.map(|inner| {
+    let is_too_large = is_larger(request.body().size_hint().lower());
+    request.map(|inner| {
         body::Body::new(Bounded {
             inner,
             left_len: limit_len,
             limit_len,
             idle_timeout,
+            is_too_large,
             idle: None,
         })
-    }))
+    })
 }
 
 fn too_large(limit_len: usize) -> Problem {
@@ -70,6 +67,9 @@ impl HttpBody for Bounded {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Problem>>> {
+        if self.is_too_large {
+            return Poll::Ready(Some(Err(too_large(self.limit_len))));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             let idle_timeout = self.idle_timeout;
             let idle = self

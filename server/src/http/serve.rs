@@ -263,16 +263,14 @@ impl Server {
         let is_grpc = is_grpc(request.headers());
         request.extensions_mut().insert(ends);
         request.extensions_mut().insert(ConnectInfo(ends.peer));
-        let admitted = self.guard.admit(request, ends).and_then(|request| {
-            if is_grpc {
-                return Ok(request);
-            }
-            intake::bound(
-                request,
-                self.limits.body_len_max,
-                self.limits.body_idle_timeout,
-            )
-        });
+        let (len_max, idle) = (self.limits.body_len_max, self.limits.body_idle_timeout);
+        let admitted = self
+            .guard
+            .admit(request, ends)
+            .map(|request| match is_grpc {
+                true => request,
+                false => intake::bound(request, len_max, idle),
+            });
         match admitted {
             Ok(request) => {
                 let response = self.route(request, is_grpc).await;
@@ -287,9 +285,9 @@ impl Server {
 
     /// A handler that panics costs its own request, not the connection that others share.
     async fn route(&self, request: Request, is_grpc: bool) -> Response {
-            Ok(Ok(response)) if is_grpc => with_problem(response),
         let routed = AssertUnwindSafe(self.router.clone().oneshot(request));
         match routed.catch_unwind().await {
+            Ok(Ok(response)) if is_grpc => with_problem(response),
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => {

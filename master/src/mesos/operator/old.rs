@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,9 +13,7 @@ use proffer_proto::mesos::v1::master::call::{
 use proffer_proto::mesos::v1::quota::QuotaRequest;
 use proffer_proto::mesos::v1::{AgentId, Resource, WeightInfo};
 use proffer_server::auth::{Action, SaidName};
-use proffer_server::limits::{MESOS_BODY_TIMEOUT, MESOS_LARGE_BODY_LEN};
-use proffer_server::mesos_http::refusal;
-use tokio::time::timeout;
+use proffer_server::mesos_http::{read_small, refusal};
 
 use super::super::principals::rename;
 use super::calls::resources_of;
@@ -267,13 +264,8 @@ fn plain(text: &str) -> String {
 
 /// A small body of text.
 async fn text(request: Request) -> Result<String, Refusal> {
-    let bytes = body::to_bytes(request.into_body(), MESOS_LARGE_BODY_LEN);
-    let bytes = timeout(MESOS_BODY_TIMEOUT, bytes).await;
-    let bytes = bytes.map_err(|_| Refusal {
-        status: StatusCode::REQUEST_TIMEOUT,
-        text: "The body did not arrive in time".to_owned(),
-    })?;
-    let bytes = bytes.map_err(|_| Refusal::bad("The body is too large, or broke off"))?;
+    let bytes = read_small(request.into_body()).await;
+    let bytes = bytes.map_err(|(status, text)| Refusal { status, text })?;
     String::from_utf8(bytes.into()).map_err(|_| Refusal::bad("The body is no text"))
 }
 
