@@ -334,15 +334,15 @@ impl Subscription {
             return;
         };
         let mut resources = accepting.offered.clone();
-        let launches = results.iter().flat_map(OperationResult::launches);
-        let launched: BTreeSet<&TaskId> = launches
-            .filter(|launch| launch.outcome.is_ok())
-            .map(|launch| &launch.task)
-            .collect();
-        for awaited in &accepting.operations {
-            if let Awaited::Tasks(tasks, _) = awaited {
-                let of = tasks.iter().filter(|task| launched.contains(&task.id));
-                of.for_each(|task| resources.subtract(&task.needs));
+        for (awaited, result) in accepting.operations.iter().zip(results) {
+            let Awaited::Tasks(tasks, _) = awaited else {
+                continue;
+            };
+            // Each by its place: of tasks with the same id one was launched, and the others were refused.
+            for (task, launch) in tasks.iter().zip(result.launches()) {
+                if launch.outcome.is_ok() {
+                    resources.subtract(&task.needs);
+                }
             }
         }
         let place = (agent, accepting.role.clone());

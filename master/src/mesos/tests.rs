@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proffer_model::session::{Answer, Call as Ask, Event as Told, OperationResult};
+use proffer_model::session::{Answer, Call as Ask, Event as Told, LaunchResult, OperationResult};
 use proffer_model::{
     AgentId, Epoch, FrameworkId, Generation, Incarnation, Offer, Principal, Problem, Reason,
     Status, TaskState, Time, code,
@@ -211,7 +211,7 @@ fn a_role_that_is_named_a_thousand_times_is_revived_once() {
     assert!(matches!(asked(&outs)[..], [Ask::SetDemand(_)]));
 }
 
-fn offered(subscription: &mut Subscription) -> v1::OfferId {
+fn offers(subscription: &mut Subscription, resources: &str) -> Vec<Out> {
     let offer = Offer {
         id: "o".parse().expect("an id"),
         role: "*".parse().expect("a role"),
@@ -220,11 +220,15 @@ fn offered(subscription: &mut Subscription) -> v1::OfferId {
         address: String::new(),
         attributes: proffer_model::Attributes::default(),
         domain: None,
-        resources: "cpus:4".parse().expect("good"),
+        resources: resources.parse().expect("good"),
         fits: Vec::new(),
         expires_after: Duration::ZERO,
     };
-    hears(subscription, Told::Offered(vec![offer]));
+    hears(subscription, Told::Offered(vec![offer]))
+}
+
+fn offered(subscription: &mut Subscription) -> v1::OfferId {
+    offers(subscription, "cpus:4");
     v1::OfferId {
         value: "o".to_owned(),
     }
@@ -293,6 +297,55 @@ fn what_an_operation_made_is_told_under_the_name_that_the_framework_gives_itself
     });
     let finished = &finished.expect("it is told").status;
     assert_eq!(finished.converted_resources, [reserved]);
+}
+
+#[test]
+fn what_is_left_of_an_offer_is_not_wanted_though_a_task_of_its_call_was_refused() {
+    let mut subscription = subscribed();
+    let asks = |number| TaskInfo {
+        resources: vec![v1::Resource {
+            name: "cpus".to_owned(),
+            r#type: v1::value::Type::Scalar.into(),
+            scalar: Some(v1::value::Scalar { value: 1.0 }),
+            ..v1::Resource::default()
+        }],
+        command: Some(v1::CommandInfo {
+            value: Some("true".to_owned()),
+            ..v1::CommandInfo::default()
+        }),
+        name: "t".to_owned(),
+        ..task(number)
+    };
+    let launch = Operation {
+        r#type: Some(operation::Type::Launch.into()),
+        // The same one twice.
+        launch: Some(operation::Launch {
+            task_infos: vec![asks(1), asks(1)],
+        }),
+        ..Operation::default()
+    };
+    let outs = accept(&mut subscription, launch);
+    let [Out::Ask(request, Ask::Accept { operations, .. })] = &outs[..] else {
+        panic!("{outs:?}")
+    };
+    assert_eq!(operations.len(), 2);
+    let launched = |outcome| {
+        let task = "t1".parse().expect("an id");
+        OperationResult::Launched(LaunchResult { task, outcome })
+    };
+    let twice = Problem::new(code::TASK_DUPLICATE, "there is one");
+    let results = vec![launched(Ok(Incarnation(1))), launched(Err(twice))];
+    let answered = Told::Answered {
+        request: *request,
+        answer: Answer::Accepted(results),
+    };
+    hears(&mut subscription, answered);
+    // One cpu is used: what is offered anew is what was left over, and not more.
+    let outs = offers(&mut subscription, "cpus:3");
+    let [Ask::Decline { exclude_for, .. }] = asked(&outs)[..] else {
+        panic!("{outs:?}")
+    };
+    assert_eq!(*exclude_for, Duration::from_secs(5));
 }
 
 #[test]
