@@ -105,6 +105,13 @@ impl Standing {
         self.status.borrow().clone()
     }
 
+    /// Whether it was elected, and its term has not begun yet.
+    pub(crate) fn is_recovering(&self) -> bool {
+        let status = self.status.borrow();
+        let elected = status.elected.as_ref();
+        status.reign.is_none() && elected.is_some_and(|elected| elected.id == self.me.id)
+    }
+
     /// How it stands from now on.
     pub(crate) fn watch(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
@@ -203,11 +210,13 @@ pub(crate) mod tests {
         standing.candidates(&[master("a"), master("b")]);
         assert_eq!(standing.now().leader, None);
         assert_eq!(standing.now().to_string(), "stands by, nobody leads");
+        assert!(standing.is_recovering());
         let reign = Reign {
             cluster: ClusterId::new("c").expect("an id"),
             epoch: Epoch(1),
         };
         standing.leads(reign);
+        assert!(!standing.is_recovering());
         standing.candidates(&[master("b")]);
         assert_eq!(standing.now().leader, Some(master("a")));
         assert_eq!(standing.now().to_string(), "leads cluster c in epoch 1");

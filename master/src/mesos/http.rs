@@ -495,7 +495,7 @@ pub(crate) fn everywhere(standing: Arc<Standing>) -> Router {
 }
 
 async fn elsewhere(State(standing): State<Arc<Standing>>) -> Response {
-    to_leader(&standing, "/master/api/v1/scheduler")
+    to_another(&standing, "/master/api/v1/scheduler")
 }
 
 async fn redirect(State(standing): State<Arc<Standing>>) -> Response {
@@ -519,9 +519,26 @@ async fn version(State(standing): State<Arc<Standing>>) -> Response {
     (named, page.to_string()).into_response()
 }
 
-pub(super) fn to_leader(standing: &Standing, path: &str) -> Response {
+/// Where the leader is, if it is another master than this one, which has no term at this moment.
+pub(super) fn to_another(standing: &Standing, path: &str) -> Response {
+    let leader = standing.now().leader;
+    match leader.is_some_and(|leader| leader.id == standing.me().id) {
+        true => nobody(standing),
+        false => to_leader(standing, path),
+    }
+}
+
+fn nobody(standing: &Standing) -> Response {
+    let text = match standing.is_recovering() {
+        true => "Master has not finished recovery",
+        false => "No leader elected",
+    };
+    refusal(StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+fn to_leader(standing: &Standing, path: &str) -> Response {
     let Some(leader) = standing.now().leader else {
-        return refusal(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
+        return nobody(standing);
     };
     let location = HeaderValue::from_str(&format!("//{}{path}", leader.address));
     let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
@@ -533,10 +550,14 @@ pub(super) fn to_leader(standing: &Standing, path: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use proffer_model::Epoch;
+
     use super::*;
     use crate::inbox::{Lanes, lanes};
     use crate::limits::SESSION_CALLS_BYTES_MAX;
     use crate::metrics::ClusterMetrics;
+    use crate::standing::Reign;
+    use crate::standing::tests::master;
     use crate::tenure::Tenure;
     use crate::view;
 
@@ -562,6 +583,38 @@ mod tests {
         waited.await.expect("soon");
         assert_eq!(kill.kill.expect("its part").agent_id, None);
         feed.finish();
+    }
+
+    #[tokio::test]
+    async fn a_master_without_a_term_says_whether_it_begins_one_and_sends_nobody_to_itself() {
+        let standing = Standing::new(master("a"));
+        let answered = async |expected: &str| {
+            let answer = to_another(&standing, "/master/state");
+            let status = answer.status();
+            let location = answer.headers().get(header::LOCATION).cloned();
+            let body = axum::body::to_bytes(answer.into_body(), 100).await;
+            let said = match location {
+                Some(location) => location.as_bytes().to_vec(),
+                None => body.expect("short").to_vec(),
+            };
+            let text = String::from_utf8(said).expect("text");
+            assert_eq!(text, expected);
+            status
+        };
+        assert_eq!(answered("No leader elected").await, 503);
+        standing.candidates(&[master("b"), master("a")]);
+        assert_eq!(answered("//b:5050/master/state").await, 307);
+        standing.candidates(&[master("a")]);
+        assert_eq!(answered("Master has not finished recovery").await, 503);
+        standing.leads(Reign {
+            cluster: "c".parse().expect("an id"),
+            epoch: Epoch(1),
+        });
+        assert_eq!(
+            answered("No leader elected").await,
+            503,
+            "its lease is over"
+        );
     }
 
     #[test]

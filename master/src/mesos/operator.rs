@@ -40,7 +40,7 @@ use tokio::time::Instant;
 pub(crate) use master::MasterReign;
 pub(super) use seen::ip_of;
 
-use super::http::{master_info, to_leader};
+use super::http::{master_info, to_another};
 use crate::background::Background;
 use crate::inbox::{Ask, Inbox};
 use crate::limits::{MESOS_PAGES_AT_ONCE_MAX, MESOS_PIECE_LEN, MESOS_WATCHES_MAX};
@@ -340,7 +340,7 @@ async fn elsewhere(State(standing): State<Arc<Standing>>, request: Request) -> R
     let asked = request.uri().path_and_query();
     let path = asked.map_or("/", |path| path.as_str());
     match path.starts_with("/master/") {
-        true => to_leader(&standing, path),
-        false => to_leader(&standing, &format!("/master{path}")),
+        true => to_another(&standing, path),
+        false => to_another(&standing, &format!("/master{path}")),
     }
 }

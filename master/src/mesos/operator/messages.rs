@@ -22,7 +22,7 @@ use proffer_proto::mesos::{
 
 use super::super::http::VERSION;
 use super::master::Master;
-use super::seen::{Framework, Seen, Standing, ip_of, is_active, port_of, tasks};
+use super::seen::{Framework, Seen, Standing, grace_of, ip_of, is_active, port_of, tasks};
 use super::state::{AWARE, offered, protocol_name};
 use crate::view::Snapshot;
 
@@ -74,10 +74,10 @@ pub(super) fn agent(row: &AgentRow, master: &Master) -> get_agents::Agent {
                 false => DrainState::Draining.into(),
             },
             config: DrainConfig {
-                max_grace_period: drain.deadline.map(|deadline| DurationInfo {
-                    nanoseconds: i64::try_from(deadline.as_nanos()).unwrap_or(i64::MAX),
+                max_grace_period: grace_of(drain).map(|grace| DurationInfo {
+                    nanoseconds: i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX),
                 }),
-                mark_gone: None,
+                mark_gone: Some(drain.marks_gone),
             },
         }),
         estimated_drain_start_time: drain.map(|drain| time(drain.since_wall_ms)),

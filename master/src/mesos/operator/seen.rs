@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proffer_master_core::effect::{AgentRow, ExecutorRow, FrameworkRow, OfferRow, TaskRow};
-use proffer_model::{AgentState, FrameworkDescription, FrameworkId, Principal, TaskState};
+use proffer_model::{AgentState, Drain, FrameworkDescription, FrameworkId, Principal, TaskState};
 use proffer_proto::mesos::v1::framework_info::Capability;
 use proffer_proto::mesos::v1::framework_info::capability::Type;
 use proffer_proto::mesos::v1::{self, FrameworkInfo};
@@ -161,6 +162,11 @@ pub(super) fn is_registered(row: &AgentRow) -> bool {
 /// Whether anything is offered of an agent.
 pub(super) fn is_active(row: &AgentRow) -> bool {
     row.state == AgentState::Connected && !row.is_deactivated && row.drain.is_none()
+}
+
+/// How long tasks may stay on an agent that is drained, if a time was given: at once is what is meant without one.
+pub(super) fn grace_of(drain: &Drain) -> Option<Duration> {
+    drain.deadline.filter(|deadline| !deadline.is_zero())
 }
 
 /// The address of an agent, where that is one.

@@ -23,7 +23,8 @@ use super::resources::{
     unreserved_sums,
 };
 use super::seen::{
-    Framework, Seen, Standing, agents, ip_of, is_active, is_registered, pid_of, port_of, tasks,
+    Framework, Seen, Standing, agents, grace_of, ip_of, is_active, is_registered, pid_of, port_of,
+    tasks,
 };
 use crate::view::Snapshot;
 
@@ -309,12 +310,13 @@ fn agent(object: &mut Object<'_>, row: &AgentRow, master: &Master) {
             let is_drained = drain.is_drained && row.tasks == 0;
             object.text("state", if is_drained { "DRAINED" } else { "DRAINING" });
             object.object("config", |object| {
-                if let Some(deadline) = drain.deadline {
+                if let Some(grace) = grace_of(drain) {
                     object.object("max_grace_period", |object| {
-                        let nanoseconds = u64::try_from(deadline.as_nanos());
+                        let nanoseconds = u64::try_from(grace.as_nanos());
                         object.count("nanoseconds", nanoseconds.unwrap_or(u64::MAX));
                     });
                 }
+                object.flag("mark_gone", drain.marks_gone);
             });
         });
         let since = seconds_of(drain.since_wall_ms);
