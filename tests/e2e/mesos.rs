@@ -260,32 +260,37 @@ impl Stage {
     fn set() -> Self {
         let mut cluster = Cluster::with_masters(MASTERS);
         let ensemble = Ensemble::start(1);
-        let store = ensemble.url("proffer:a-secret@", "/mesos");
-        for number in 0..MASTERS {
-            let place = cluster.master_place(number);
-            let (listen, link) = (cluster.address(place), cluster.address(place + 1));
-            let name = format!("master-{number}");
-            cluster.start(
-                &name,
-                &[
-                    "master",
-                    "--listen",
-                    &listen,
-                    "--cluster-listen",
-                    &link,
-                    "--store",
-                    &store,
-                    // A client that is sent to another address leaves its password behind.
-                    "--insecure-allow-unauthenticated",
-                ],
-            );
-        }
         let masters = cluster.masters(1);
         cluster.start_agent("agent", 0, &masters);
-        let stage = Self { cluster, ensemble };
+        let mut stage = Self { cluster, ensemble };
+        for number in 0..MASTERS {
+            stage.start_master(number);
+        }
         stage.leader();
         has_an_agent(&stage.cluster);
         stage
+    }
+
+    fn start_master(&mut self, number: u16) {
+        let store = self.ensemble.url("proffer:a-secret@", "/mesos");
+        let (listen, place) = (self.address(number), self.cluster.master_place(number));
+        let link = self.cluster.address(place + 1);
+        let arguments = [
+            "master",
+            "--listen",
+            &listen,
+            "--cluster-listen",
+            &link,
+            "--store",
+            &store,
+            // A client that is sent to another address leaves its password behind.
+            "--insecure-allow-unauthenticated",
+        ];
+        self.cluster.start(&format!("master-{number}"), &arguments);
+    }
+
+    fn address(&self, number: u16) -> String {
+        self.cluster.address(self.cluster.master_place(number))
     }
 
     fn leader(&self) -> u16 {
@@ -298,13 +303,20 @@ impl Stage {
         })
     }
 
-    fn survives(mut self, script: &str, library: &[&str], again: &str) {
+    fn survives(self, script: &str, library: &[&str], again: &str) {
         let zookeeper = self.ensemble.url("", "/mesos");
-        let arguments = [library, &[&zookeeper, ""]].concat();
-        let mut client = Client::start(&self.cluster, script, &arguments);
+        self.goes_on(script, &[library, &[&zookeeper, ""]].concat(), again, false);
+    }
+
+    /// The leader is killed, and started again or not.
+    fn goes_on(mut self, script: &str, arguments: &[&str], again: &str, is_back: bool) {
+        let mut client = Client::start(&self.cluster, script, arguments);
         let framework = client.launches();
         let leader = self.leader();
         self.cluster.kill(&format!("master-{leader}"));
+        if is_back {
+            self.start_master(leader);
+        }
         assert_eq!(client.hears(again), framework, "it is the same framework");
         client.reconciles();
         client.kills();
@@ -357,6 +369,33 @@ fn a_framework_on_mesoshttp_finds_the_next_leader() {
 #[test]
 fn a_framework_on_avmesos_finds_the_next_leader() {
     Stage::set().survives("mesoshttp_framework.py", &["avmesos"], "registered ");
+}
+
+/// It knows the address of one master alone, and waits for that.
+#[test]
+fn a_framework_on_pymesos_that_knows_one_address_goes_on_when_that_answers_again() {
+    let stage = Stage::set();
+    let address = stage.address(stage.leader());
+    let arguments = [&*address, ""];
+    stage.goes_on("pymesos_framework.py", &arguments, "reregistered ", true);
+}
+
+fn survives_by_addresses(library: &str) {
+    let stage = Stage::set();
+    let addresses = (0..MASTERS).map(|number| format!("http://{}", stage.address(number)));
+    let addresses = addresses.collect::<Vec<_>>().join(",");
+    let arguments = [library, &addresses, ""];
+    stage.goes_on("mesoshttp_framework.py", &arguments, "registered ", false);
+}
+
+#[test]
+fn a_framework_on_mesoshttp_that_knows_all_addresses_finds_the_next_leader() {
+    survives_by_addresses("mesoshttp");
+}
+
+#[test]
+fn a_framework_on_avmesos_that_knows_all_addresses_finds_the_next_leader() {
+    survives_by_addresses("avmesos");
 }
 
 #[test]

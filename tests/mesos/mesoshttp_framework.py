@@ -1,6 +1,6 @@
 """The same framework as pymesos_framework.py, on mesoshttp or avmesos.
 
-Arguments: the library, the master (http://HOST:PORT or zk://…/mesos), the token.
+Arguments: the library, the masters (http://HOST:PORT, several with commas, or zk://…/mesos), the token.
 """
 
 import importlib
@@ -8,7 +8,8 @@ import logging
 import sys
 import threading
 
-library, master, token = sys.argv[1:]
+library, masters, token = sys.argv[1:]
+masters = [masters] if masters.startswith("zk://") else masters.split(",")
 MesosClient = importlib.import_module(f"{library}.client").MesosClient
 MesosClient.WAIT_TIME = 1
 
@@ -26,7 +27,7 @@ class Example:
         self.driver = None
         self.agent = None
         self.client = MesosClient(
-            mesos_urls=[master], frameworkName="on " + library, frameworkUser="", max_reconnect=1000
+            mesos_urls=masters, frameworkName="on " + library, frameworkUser="", max_reconnect=1000
         )
         self.client.requests_auth = ("somebody", token) if token else None
         self.client.set_failover_timeout(600)
