@@ -52,6 +52,8 @@ pub(crate) fn of_executor(
             duration(spec.shutdown_grace),
         ),
         ("MESOS_HTTP_COMMAND_EXECUTOR", "0".to_owned()),
+        // One on Mesos's own library listens where there is room, and not where something else of it does.
+        ("LIBPROCESS_PORT", "0".to_owned()),
         ("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", token.to_owned()),
     ];
     let directories = DIRECTORIES.map(|name| (name, sandbox.to_owned()));

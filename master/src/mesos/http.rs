@@ -385,7 +385,11 @@ fn check_parts(call: &Call) -> Result<(), &'static str> {
                 false,
                 "Expecting 'acknowledge_operation_status' to be present",
             ),
-            Some(acknowledge) => (acknowledge.uuid.len() == 16, "Not a valid UUID"),
+            Some(acknowledge) if acknowledge.uuid.len() != 16 => (false, "Not a valid UUID"),
+            Some(acknowledge) => (
+                acknowledge.agent_id.is_some(),
+                "Expecting 'agent_id' to be present",
+            ),
         },
         Type::Reconcile => (
             call.reconcile.is_some(),

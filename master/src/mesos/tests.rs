@@ -8,10 +8,10 @@ use proffer_model::{
     AgentId, Epoch, FrameworkId, Generation, Incarnation, Offer, Principal, Problem, Reason,
     Status, TaskState, Time, code,
 };
-use proffer_proto::mesos::read_json;
 use proffer_proto::mesos::v1::offer::{Operation, operation};
 use proffer_proto::mesos::v1::scheduler::{Call, call, event};
 use proffer_proto::mesos::v1::{self, FrameworkInfo, TaskGroupInfo, TaskInfo};
+use proffer_proto::mesos::{read_json, write_json};
 
 use super::intent::Intent;
 use super::subscription::{Out, Subscription};
@@ -425,4 +425,23 @@ fn every_framework_is_told_of_an_agent_that_is_lost() {
     let failure = event.failure.as_ref().expect("a part");
     let agent = failure.agent_id.as_ref().map(|agent| agent.value.as_str());
     assert_eq!((agent, failure.status), (Some("a"), None));
+}
+
+#[test]
+fn an_offer_that_expires_is_rescinded_once_and_none_after_the_end() {
+    let mut subscription = subscribed();
+    let id = offered(&mut subscription);
+    let rescinded = || Told::Rescinded(vec![id.value.parse().expect("an id")]);
+    let outs = hears(&mut subscription, rescinded());
+    let [Out::Tell(told)] = &outs[..] else {
+        panic!("{outs:?}")
+    };
+    let json = write_json(&**told);
+    let text = br#"{"type":"RESCIND","rescind":{"offer_id":{"value":"o"}}}"#;
+    assert_eq!(json, text);
+    assert!(hears(&mut subscription, rescinded()).is_empty());
+    offered(&mut subscription);
+    let outs = calls(&mut subscription, of(call::Type::Teardown));
+    assert!(matches!(asked(&outs)[..], [Ask::Teardown]));
+    assert!(hears(&mut subscription, rescinded()).is_empty());
 }

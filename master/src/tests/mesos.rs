@@ -24,7 +24,7 @@ pub(super) struct Stream {
 /// An answer: its code, its head, its body.
 pub(super) struct Answer {
     pub(super) code: u16,
-    head: String,
+    pub(super) head: String,
     pub(super) body: String,
 }
 

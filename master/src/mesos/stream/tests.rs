@@ -102,6 +102,14 @@ fn reconcile(count: usize) -> Asked {
 impl Stage {
     /// A stream of a framework that may make so many calls in a second, and its first session.
     async fn start(rate: u64) -> (Self, SessionId) {
+        let (mut stage, stream, first) = Self::set(rate).await;
+        tokio::spawn(stream.run(first));
+        let session = stage.opened().await;
+        (stage, session)
+    }
+
+    /// The same, with a stream that does not run yet, and the call that it begins with.
+    async fn set(rate: u64) -> (Self, Stream, Call) {
         let (inbox, lanes) = lanes(Tenure::forever());
         let principal = Principal::new("local").expect("a name");
         let intent = Intent::of(info(), &[], None, principal.clone()).expect("good");
@@ -132,8 +140,7 @@ impl Stage {
             caller: Line::new(caller.clone(), Waiting::default()),
             _place: place.expect("a place"),
         };
-        tokio::spawn(stream.run(first));
-        let mut stage = Self {
+        let stage = Self {
             _inbox: inbox,
             lanes,
             sessions: Peers::new(),
@@ -142,8 +149,7 @@ impl Stage {
             loads: Vec::new(),
             _losses: losses,
         };
-        let session = stage.opened().await;
-        (stage, session)
+        (stage, stream, first)
     }
 
     /// The next that comes to the core.
@@ -327,4 +333,30 @@ async fn an_update_is_answered_when_it_is_done_and_loses_nothing_that_was_told_b
     assert_eq!(stage.event().await, event::Type::Message);
     let answer = soon("an answer", answered).await;
     assert_eq!(answer.expect("an answer"), Ok(()));
+}
+
+#[tokio::test]
+async fn a_beat_is_a_heartbeat_for_who_is_subscribed_however_much_else_is_told() {
+    assert_eq!(MESOS_HEARTBEAT_INTERVAL, Duration::from_secs(15));
+    let (_stage, mut stream, _) = Stage::set(1_000).await;
+    let mut flow = Flow::default();
+    let nothing = stream.decide(Next::Beat, &mut flow);
+    assert!(nothing.is_some_and(|outs| outs.is_empty()) && flow.waiting.is_empty());
+    let outs = stream.decide(
+        Next::Arrival(Arrival::Message((1, subscribed()))),
+        &mut flow,
+    );
+    let said = outs.iter().flatten().find_map(|out| match out {
+        Out::Tell(event) => event.subscribed.as_ref(),
+        _ => None,
+    });
+    let interval = said.expect("it is told").heartbeat_interval_seconds;
+    assert_eq!(interval, Some(15.0));
+    flow.waiting.clear();
+    for _ in 0..3 {
+        stream.decide(Next::Arrival(Arrival::Message((2, message()))), &mut flow);
+        stream.decide(Next::Beat, &mut flow);
+    }
+    let told: Vec<event::Type> = flow.waiting.iter().map(Event::r#type).collect();
+    assert_eq!(told, [event::Type::Heartbeat; 3]);
 }
