@@ -373,6 +373,7 @@ impl Allocator {
         }
         self.parked.unset(claim);
         self.tree.set_takes_part(node, any, shaped);
+            self.open_serving();
         if let (false, Some(Some(found))) = (shaped, self.claims.get_mut(claim as usize)) {
             found.turns = Turns::default();
         }
@@ -633,7 +634,9 @@ impl Allocator {
         let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
             return;
         };
-        for agent in std::mem::take(&mut found.shut_at) {
+        let shut_at = std::mem::take(&mut found.shut_at);
+        self.open_serving();
+        for agent in shut_at {
             self.agents.get_mut(agent).shut.unset(claim);
         }
     }

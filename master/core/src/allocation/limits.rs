@@ -5,6 +5,8 @@ pub(super) const FEW_CLAIMS_MAX: usize = 16;
 /// So many agents that have changed are looked at together at most to find out which claims with shapes they might serve;
 /// where more have, all claims look at them.
 pub(super) const AGENTS_SERVING_MAX: usize = 256;
+/// Of a claim with more open entries that have shapes, it is not found out whether it refuses an agent with all of them.
+pub(super) const ENTRIES_REFUSED_MAX: usize = 16;
 /// Different shapes that are compared with what is free on an agent; where there are more, it is taken that one fits.
 pub(super) const NEEDS_COMPARED_MAX: usize = 32;
 /// Different refused amounts that are remembered of an agent by themselves; beyond, only the newest are looked through

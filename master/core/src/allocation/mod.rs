@@ -363,7 +363,8 @@ impl Allocator {
         self.recount_free(number);
         self.refresh(claim);
         self.on_less_held(self.claim(claim).role_node);
-        self.touch_agent(number);
+        // A shared volume is free also while it is held.
+        self.on_more_free(number);
     }
 
     /// Something that is free has become something else by an operator's operation; the agent's total changes alike.

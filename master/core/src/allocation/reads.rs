@@ -7,6 +7,7 @@ use proffer_model::{AgentId, DemandId, FrameworkId, Quantities, Resources, Role}
 use super::Allocator;
 use super::amounts::Amounts;
 use super::bundle::{self, sums_of};
+use super::limits::ENTRIES_REFUSED_MAX;
 
 impl Allocator {
     /// What of an agent nobody holds.
@@ -180,7 +181,8 @@ impl Allocator {
                     continue;
                 };
                 let is_shaped = claim.open_any.is_empty() && !claim.open_shaped.is_empty();
-                if is_shaped && !self.is_refused(number, agent) {
+                let is_few = claim.open_shaped.len() <= ENTRIES_REFUSED_MAX;
+                if is_shaped && is_few && !self.is_refused(number, agent) {
                     return Err(format!(
                         "{} is shut out of {} wrongly",
                         claim.framework, known.id

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::Allocator;
 use super::amounts::Amounts;
 use super::bits::Bits;
-use super::limits::{AGENTS_SERVING_MAX, FEW_CLAIMS_MAX, NEEDS_COMPARED_MAX};
+use super::limits::{AGENTS_SERVING_MAX, ENTRIES_REFUSED_MAX, FEW_CLAIMS_MAX, NEEDS_COMPARED_MAX};
 use super::run::Work;
 use super::tree::Order;
 
@@ -141,11 +141,13 @@ impl Allocator {
                 continue;
             };
             let left = found.open_shaped.iter().skip(found.turns.at).copied();
-            for entry in left.collect::<Vec<_>>() {
+            let left: Vec<u32> = left.collect();
+            let entries = u32::try_from(left.len()).unwrap_or(u32::MAX);
+            self.steps = self.steps.saturating_add(entries.max(1));
+            for entry in left {
                 self.wait(entry);
             }
             self.exhaust(claim);
-            self.steps = self.steps.saturating_add(1);
             if self.steps >= steps_max {
                 return false;
             }
@@ -158,37 +160,40 @@ impl Allocator {
         let Some(serving) = &work.serving else {
             return;
         };
-        let found = self.claim(claim);
-        let mut entries = found.entries.iter().map(|entry| self.entry(*entry));
-        let is_refusing = found.entries.len() > 1 || entries.any(|entry| entry.has_predicates);
-        if !is_refusing {
-            return;
-        }
         for agent in serving.agents.clone() {
             self.steps = self.steps.saturating_add(1);
-            if self.is_refused(claim, agent) {
+            if self.claim(claim).open_any.is_empty() && self.is_refused(claim, agent) {
                 self.shut(claim, agent);
             }
         }
     }
 
-    /// Whether all that a claim wants is excluded from an agent, or fails a predicate there.
+    /// Whether all that a claim wants that has a shape is excluded from an agent, or fails a predicate there. Of a claim that wants
+    /// many things it is not found out.
     pub(super) fn is_refused(&self, claim: u32, agent: u32) -> bool {
-        let (claim, found) = (self.claim(claim), self.agents.get(agent));
-        let Some(known) = &found.known else {
+        let (number, claim, found) = (claim, self.claim(claim), self.agents.get(agent));
+        let Some(known) = found.known.as_ref() else {
             return false;
         };
-        claim.open_any.is_empty()
-            && !claim.open_shaped.is_empty()
+        let exclusions = found.exclusions.as_ref().filter(|_| found.concerns(number));
+        (1..=ENTRIES_REFUSED_MAX).contains(&claim.open_shaped.len())
             && claim.open_shaped.iter().all(|number| {
                 let entry = self.entry(*number);
-                let exclusions = found.exclusions.as_ref();
                 exclusions.is_some_and(|exclusions| {
                     exclusions.refuse(*number, entry.stamp, self.now, &found.free)
-                }) || entry
-                    .failed_predicate(&known.description, &claim.role)
-                    .is_some()
+                }) || entry.has_predicates
+                    && entry
+                        .failed_predicate(&known.description, &claim.role)
+                        .is_some()
             })
+    }
+
+    /// A claim wants something that it did not want, or is shut out of agents no more: whatever is being looked at, it takes
+    /// part.
+    pub(super) fn open_serving(&mut self) {
+        if let Some(serving) = self.work.as_mut().and_then(|work| work.serving.as_mut()) {
+            serving.claims = None;
+        }
     }
 }
 
@@ -200,7 +205,7 @@ impl Bits {
         most: usize,
     ) -> Option<Vec<u32>> {
         let mut few = Vec::new();
-        for (index, word) in self.words() {
+        for (index, word) in self.words().filter(|(_, word)| *word != 0) {
             let in_all = others().fold(u64::MAX, |all, other| all & other.word(index));
             let mut left = word & !in_all;
             while left != 0 {

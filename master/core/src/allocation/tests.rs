@@ -4,6 +4,7 @@ mod cases;
 mod convergence;
 mod domains;
 mod histories;
+mod serving;
 mod steps;
 mod windows;
 mod world;

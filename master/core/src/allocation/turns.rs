@@ -372,6 +372,7 @@ impl Allocator {
     fn grant_gang(&mut self, claim: u32, number: u32) -> bool {
         let entry = self.entry(number);
         let (wanted, gang) = (entry.wanted(), entry.demand.gang.min(entry.wanted()));
+        let waited = (entry.waiting_since, entry.fruitless);
         let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
             return false;
         };
@@ -396,6 +397,9 @@ impl Allocator {
         }
         for undone in self.granted.split_off(before) {
             self.undo(undone);
+        }
+        if let Some(entry) = self.entry_mut(number) {
+            (entry.waiting_since, entry.fruitless) = waited;
         }
         self.refresh(claim);
         false

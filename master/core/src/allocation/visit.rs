@@ -91,7 +91,7 @@ impl Allocator {
                     }
                     tried.push(claim);
                 }
-                Look::Shut if self.claim(claim).open_shaped.is_empty() => {
+                Look::Shut if self.is_shut_whole(claim, agent) => {
                     self.shut(claim, agent);
                     self.parked.set(claim);
                 }
@@ -120,6 +120,11 @@ impl Allocator {
             self.unpark(claim);
         }
         (self.tried, self.served) = (tried, granted);
+    }
+
+    /// Whether a claim whose other entries are shut out of an agent has none with a shape that is not.
+    fn is_shut_whole(&self, claim: u32, agent: u32) -> bool {
+        self.claim(claim).open_shaped.is_empty() || self.is_refused(claim, agent)
     }
 
     /// Who might take any of what is free on an agent.
