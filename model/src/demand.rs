@@ -24,6 +24,14 @@ pub struct Demand {
     pub entries: Vec<DemandEntry>,
 }
 
+impl Demand {
+    /// How much it names: its entries, and the agents that they exclude.
+    pub fn named(&self) -> usize {
+        let excluded = self.entries.iter().map(|entry| entry.excluded.len());
+        excluded.sum::<usize>() + self.entries.len()
+    }
+}
+
 /// One kind of thing wanted, so many times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemandEntry {

@@ -126,10 +126,7 @@ impl Call {
                 let tasks = operations.iter().map(|one| one.tasks().len().max(1));
                 tasks.sum::<usize>().max(offers.len())
             }
-            Self::SetDemand(demand) => {
-                let excluded = demand.entries.iter().map(|entry| entry.excluded.len());
-                excluded.sum::<usize>() + demand.entries.len()
-            }
+            Self::SetDemand(demand) => demand.named(),
             Self::Decline { offers, .. } => offers.len(),
             Self::Reconcile { tasks } => tasks.len(),
             Self::Subscribe { .. }

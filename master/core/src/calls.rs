@@ -19,6 +19,9 @@ impl Core {
         request: u64,
         call: Call,
     ) {
+        if self.replacements.is_under_way(session, request, &call) {
+            return;
+        }
         let asker = Asker::Session(session);
         let admitted = self.admit_call(framework);
         let admitted = admitted.and_then(|()| self.admit_operations(framework, &asker, &call));
@@ -34,12 +37,8 @@ impl Core {
                 return;
             }
             (Ok(()), Recall::New) => {
-                let call = match call {
-                    Call::Reconcile { tasks } => {
-                        self.on_reconcile(&asker, framework, request, tasks);
-                        return;
-                    }
-                    call => call,
+                let Some(call) = self.begin_long(session, framework, request, call) else {
+                    return;
                 };
                 let kept = outline(&call).filter(|_| request > 0);
                 let (answer, after) = self.answer(framework, call);
@@ -48,6 +47,31 @@ impl Core {
             }
         };
         self.send_answer_after(session, request, answer, after);
+    }
+
+    /// Begins what may take many steps, and is answered when it is done. Answers any other call.
+    fn begin_long(
+        &mut self,
+        session: SessionId,
+        framework: &FrameworkId,
+        request: u64,
+        call: Call,
+    ) -> Option<Call> {
+        match call {
+            Call::Reconcile { tasks } => {
+                let asker = Asker::Session(session);
+                self.on_reconcile(&asker, framework, request, tasks);
+                None
+            }
+            Call::SetDemand(demand)
+                if !self.is_short_demand(framework, &demand)
+                    && self.judge_demand(framework, &demand).is_ok() =>
+            {
+                self.replace_demand(session, framework, request, demand);
+                None
+            }
+            call => Some(call),
+        }
     }
 
     /// A call without a session.

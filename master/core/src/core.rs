@@ -20,6 +20,7 @@ use crate::offers::Offers;
 use crate::questions::Questions;
 use crate::reclaim::Reclaims;
 use crate::reconciliation::Reconciliations;
+use crate::replacement::Replacements;
 use crate::sessions::Sessions;
 use crate::silence::Silence;
 use crate::task_table::Tasks;
@@ -53,6 +54,7 @@ pub struct Core {
     pub(crate) drains: Drains,
     pub(crate) reclaims: Reclaims,
     pub(crate) reconciliations: Reconciliations,
+    pub(crate) replacements: Replacements,
     pub(crate) questions: Questions,
     pub(crate) ids: Ids,
     pub(crate) turn: Turn,
@@ -122,6 +124,7 @@ impl Core {
             drains: Drains::default(),
             reclaims: Reclaims::default(),
             reconciliations: Reconciliations::default(),
+            replacements: Replacements::default(),
             questions: Questions::default(),
             turn: Turn::default(),
         };
@@ -281,6 +284,7 @@ impl Core {
             TimerKey::Drain => self.on_drain_timer(),
             TimerKey::Reclaim => self.on_reclaim_due(),
             TimerKey::Telling => self.tell_on(),
+            TimerKey::Demands => self.continue_replacements(),
             TimerKey::Watches => self.continue_watches(),
             TimerKey::Questions => self.continue_questions(),
             TimerKey::Forget => self.on_forget(),

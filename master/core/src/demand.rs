@@ -4,9 +4,10 @@
 //! allocator counts that, and keeps the exclusions.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 
 use proffer_model::{
-    Demand, DemandEntry, DemandId, FrameworkId, Generation, Problem, Resources, Shape, code,
+    Demand, DemandEntry, DemandId, FrameworkId, Generation, Problem, Resources, Role, Shape, code,
 };
 
 use crate::amounts::fit;
@@ -49,63 +50,120 @@ impl RoleDemand {
     }
 }
 
+impl RoleDemand {
+    /// One without entries yet.
+    pub(crate) fn of(generation: Generation) -> Self {
+        Self {
+            generation,
+            ..Self::default()
+        }
+    }
+
+    /// Adds an entry; refuses one whose id another one has.
+    pub(crate) fn push(&mut self, entry: DemandEntry) -> Result<(), Problem> {
+        let place = self.entries.len();
+        match self.by_id.entry(entry.id.clone()) {
+            Slot::Vacant(slot) => {
+                slot.insert(place);
+                self.entries.push(entry);
+                Ok(())
+            }
+            Slot::Occupied(first) => {
+                let message = format!("{} is the id of entries[{}] too", entry.id, first.get());
+                Err(Problem::new(code::FIELD_INVALID, message)
+                    .field(format!("entries[{place}].id"))
+                    .hint("give each entry of a demand an id of its own"))
+            }
+        }
+    }
+
+    /// Forgets one of its entries; whether there was one.
+    pub(crate) fn forget_one(&mut self) -> bool {
+        let entry = self.entries.pop();
+        self.by_id.pop_last().is_some() || entry.is_some()
+    }
+}
+
 impl Core {
-    /// Replaces the demand of one role.
+    /// Replaces the demand of one role in this step.
     pub(crate) fn on_set_demand(
         &mut self,
         framework: &FrameworkId,
         demand: Demand,
     ) -> Result<(), Problem> {
         self.judge_demand(framework, &demand)?;
-        let now = self.turn.now;
-        let mut fresh = RoleDemand {
-            generation: demand.generation,
-            ..RoleDemand::default()
-        };
-        self.allocator
-            .set_demand(framework, &demand.role, &demand.entries);
-        let mut excluded = Vec::new();
+        let mut fresh = RoleDemand::of(demand.generation);
         for entry in demand.entries {
-            for exclusion in &entry.excluded {
-                let until = now.after(exclusion.lasts.min(EXCLUSION_MAX)).mono_ns;
-                let refused = self.unused(&exclusion.agent).unwrap_or_default();
-                excluded.push((entry.id.clone(), exclusion.agent.clone(), refused, until));
-            }
-            fresh.by_id.insert(entry.id.clone(), fresh.entries.len());
-            fresh.entries.push(entry);
+            fresh.push(entry)?;
         }
-        let Some(known) = self.frameworks.get_mut(framework) else {
-            return Ok(());
-        };
+        // One that is under way says less than this one.
+        self.end_replacement(framework, &demand.role);
+        self.allocator
+            .set_demand(framework, &demand.role, &fresh.entries);
+        for entry in &fresh.entries {
+            self.exclude_as_asked(framework, &demand.role, entry);
+        }
+        self.put_in_force(framework, demand.role, fresh);
+        Ok(())
+    }
+
+    /// What the allocator was told is what the framework wants in a role. Answers what it wanted before.
+    pub(crate) fn put_in_force(
+        &mut self,
+        framework: &FrameworkId,
+        role: Role,
+        fresh: RoleDemand,
+    ) -> Option<RoleDemand> {
+        let known = self.frameworks.get_mut(framework)?;
         let mut offered: BTreeMap<&DemandId, u32> = BTreeMap::new();
         for offer in known.offers.iter() {
             let standing = self.offers.standing.get(offer);
-            if let Some(standing) = standing.filter(|standing| standing.role == demand.role) {
+            if let Some(standing) = standing.filter(|standing| standing.role == role) {
                 for fit in &standing.fits {
                     let count = offered.entry(&fit.demand).or_default();
                     *count = count.saturating_add(fit.count);
                 }
             }
         }
-        for id in fresh.entries.iter().map(|entry| &entry.id) {
-            let offered = offered.get(id).copied().unwrap_or(0);
-            self.allocator
-                .set_offered(framework, &demand.role, id, offered);
+        for (id, offered) in offered {
+            self.allocator.set_offered(framework, &role, id, offered);
         }
-        known.demands.remove(&demand.role);
+        let gone = known.demands.remove(&role);
         if !fresh.entries.is_empty() || fresh.generation > Generation(0) {
-            known.demands.insert(demand.role.clone(), fresh);
-        }
-        for (entry, agent, refused, until) in excluded {
-            self.allocator
-                .exclude(framework, &demand.role, &entry, &agent, &refused, until);
+            known.demands.insert(role, fresh);
         }
         self.triggers.changed();
         self.turn.touch_framework(framework);
-        Ok(())
+        gone
     }
 
-    fn judge_demand(&self, framework: &FrameworkId, demand: &Demand) -> Result<(), Problem> {
+    /// An entry does not want some agents for a while.
+    pub(crate) fn exclude_as_asked(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        entry: &DemandEntry,
+    ) {
+        let now = self.turn.now;
+        for exclusion in &entry.excluded {
+            let until = now.after(exclusion.lasts.min(EXCLUSION_MAX)).mono_ns;
+            let refused = self.unused(&exclusion.agent).unwrap_or_default();
+            self.allocator.exclude(
+                framework,
+                role,
+                &entry.id,
+                &exclusion.agent,
+                &refused,
+                until,
+            );
+        }
+    }
+
+    pub(crate) fn judge_demand(
+        &self,
+        framework: &FrameworkId,
+        demand: &Demand,
+    ) -> Result<(), Problem> {
         let entry = self.registry.frameworks.get(framework);
         if !entry.is_some_and(|entry| entry.description.roles.contains(&demand.role)) {
             let message = format!("the framework has not subscribed with role {}", demand.role);
@@ -115,25 +173,18 @@ impl Core {
         }
         let known = self.frameworks.get(framework);
         let last = known.and_then(|known| known.demands.get(&demand.role));
+        let last = last.map(|last| last.generation);
+        let last = last.max(self.replacements.generation(framework, &demand.role));
         if let Some(last) = last
-            && demand.generation <= last.generation
+            && demand.generation <= last
         {
             let message = format!(
-                "generation {} is not greater than {}, the last one",
-                demand.generation, last.generation
+                "generation {} is not greater than {last}, the last one",
+                demand.generation
             );
             return Err(Problem::new(code::GENERATION_STALE, message)
                 .field("generation")
                 .hint("raise the generation with each demand of the session"));
-        }
-        let mut seen = BTreeMap::new();
-        for (i, entry) in demand.entries.iter().enumerate() {
-            if let Some(first) = seen.insert(&entry.id, i) {
-                let message = format!("{} is the id of entries[{first}] too", entry.id);
-                return Err(Problem::new(code::FIELD_INVALID, message)
-                    .field(format!("entries[{i}].id"))
-                    .hint("give each entry of a demand an id of its own"));
-            }
         }
         Ok(())
     }

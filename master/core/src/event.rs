@@ -53,6 +53,8 @@ pub enum TimerKey {
     Reclaim,
     /// Tells on in the snapshots, and the answers to Reconcile, that go on.
     Telling,
+    /// Goes on with demands that name much.
+    Demands,
     /// Tells on to the watches of state that are not up to date.
     Watches,
     /// Goes on with the questions of operators.

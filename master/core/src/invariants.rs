@@ -337,7 +337,10 @@ impl Core {
         let offers: Vec<_> = offers
             .filter_map(|id| self.offers.standing.get(id))
             .collect();
-        for (role, demand) in &known.demands {
+        let in_force = known.demands.iter();
+        let in_force =
+            in_force.filter(|(role, _)| self.replacements.generation(id, role).is_none());
+        for (role, demand) in in_force {
             for entry in demand.entries.iter().map(|entry| &entry.id) {
                 let of_role = offers.iter().filter(|offer| offer.role == *role);
                 let fits = of_role.flat_map(|offer| &offer.fits);
@@ -404,6 +407,11 @@ impl Core {
             self.sessions.tells_on
                 || self.reconciliations.is_empty() && self.sessions.snapshots.is_empty(),
             "what is told in pieces is told on"
+        );
+        let session_of = |framework: &FrameworkId| self.frameworks.get(framework)?.session;
+        ensure!(
+            self.replacements.check(session_of),
+            "demands are replaced for who is there"
         );
         self.check_answers()?;
         self.check_tellings()

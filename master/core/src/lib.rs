@@ -36,6 +36,7 @@ mod quota;
 mod rates;
 mod reclaim;
 mod reconciliation;
+mod replacement;
 mod rows;
 mod sessions;
 mod settlement;

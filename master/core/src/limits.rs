@@ -34,6 +34,11 @@ pub const RECONCILE_NAMED_MAX: usize = 100_000;
 pub const RECONCILE_NAMED_TOTAL_MAX: usize = 1_000_000;
 /// Reconciles of one session that wait; one more is refused (`session.rate_limited`).
 pub const RECONCILES_MAX: usize = 1_000;
+/// Entries of demand, and agents that they exclude, that one step judges, takes away or puts in; a SetDemand that names more, with
+/// what it replaces, goes on in the next step. Less than a millisecond.
+pub const DEMAND_ENTRIES_PER_STEP: usize = 500;
+/// Between two such steps, so that they take half of the time at most.
+pub const DEMAND_STEP_INTERVAL: Duration = Duration::from_millis(2);
 /// Steps in which all sessions and agents are told that the master is there, spread over the interval of heartbeats: one that
 /// told 70,000 of them would keep everybody else waiting for some 30 ms.
 pub const HEARTBEAT_PARTS: u32 = 10;

@@ -126,6 +126,7 @@ impl Core {
         let ended = self.sessions.open.remove(&session)?;
         self.sessions.snapshots.retain(|told| *told != session);
         self.reconciliations.forget(session);
+        self.forget_replacements(session);
         if let Some(known) = self.frameworks.get_mut(&ended.framework) {
             known.telling = ended.telling.pause();
         }

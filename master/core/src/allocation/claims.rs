@@ -1,5 +1,6 @@
 //! Claims: what a framework wants and holds in one role; and their entries.
 
+use std::cmp::Reverse;
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,6 +12,9 @@ use proffer_model::{
 use super::amounts::{Amounts, Names};
 use super::shape::Need;
 use super::tree::NONE;
+
+/// The rank of an entry of a demand that is not in force yet.
+pub(super) const COMING: u32 = u32::MAX;
 
 /// What a framework wants and holds in a role. What every grant looks at stands first, together.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) struct Claim {
     pub(super) framework: FrameworkId,
     pub(super) role: Role,
     pub(super) by_id: BTreeMap<DemandId, u32>,
+    /// Of a demand that takes the place of this one in pieces, what was put in, by priority and place.
+    pub(super) coming: Vec<(Reverse<u32>, u32, u32)>,
     /// Agents where it was shut out.
     pub(super) shut_at: Vec<u32>,
     /// What of its entries that are gone is where.
@@ -123,7 +129,7 @@ pub(super) struct Gathering {
 #[repr(C, align(64))]
 pub(super) struct Entry {
     pub(super) claim: u32,
-    /// Its place among the claim's entries.
+    /// Its place among the claim's entries, in their order; not dense while the demand is being replaced.
     pub(super) rank: u32,
     /// Wanted and not launched.
     pub(super) remaining: u32,

@@ -3,7 +3,7 @@
 use proffer_model::{AgentId, DemandEntry, DemandId, FrameworkId, Resources, Role};
 
 use super::bundle::Bundle;
-use super::claims::{Claim, Entry, Placed, Turns, change_one};
+use super::claims::{COMING, Claim, Entry, Placed, Turns, change_one};
 use super::exclusions::{End, Exclusions};
 use super::tree::NONE;
 use super::{Allocator, Framework};
@@ -74,7 +74,8 @@ impl Allocator {
             self.on_more_free(agent);
         }
         let found = self.claim(claim);
-        let (node, role, entries) = (found.node, found.role_node, found.entries.clone());
+        let (node, role) = (found.node, found.role_node);
+        let entries: Vec<u32> = found.by_id.values().copied().collect();
         for entry in entries {
             self.remove_entry(entry);
         }
@@ -127,6 +128,7 @@ impl Allocator {
             framework: framework.clone(),
             role: role.clone(),
             by_id: Default::default(),
+            coming: Vec::new(),
             shut_at: Vec::new(),
             placed: Default::default(),
         });
@@ -161,6 +163,7 @@ impl Allocator {
         if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
             found.entries = fresh;
             found.by_id = by_id;
+            found.coming = Vec::new();
             found.turns = Turns::default();
         }
         self.open_shut(claim);
@@ -169,7 +172,7 @@ impl Allocator {
     }
 
     /// Makes an entry of a demand, in the place of one of the same id when there is one.
-    fn put_entry(&mut self, claim: u32, demand: &DemandEntry, old: Option<u32>) -> u32 {
+    pub(super) fn put_entry(&mut self, claim: u32, demand: &DemandEntry, old: Option<u32>) -> u32 {
         let mut fresh = Entry::new(claim, demand, 0, &self.names);
         let number = match old {
             Some(old) => {
@@ -219,7 +222,7 @@ impl Allocator {
         number
     }
 
-    fn remove_entry(&mut self, entry: u32) {
+    pub(super) fn remove_entry(&mut self, entry: u32) {
         self.set_needed(entry, false);
         self.stop_waiting(entry);
         self.leave_queue(entry);
@@ -310,6 +313,9 @@ impl Allocator {
     pub(super) fn reopen(&mut self, number: u32) {
         let entry = self.entry(number);
         let (claim, rank, is_wanted) = (entry.claim, entry.rank, entry.wanted() > 0);
+        if rank == COMING {
+            return;
+        }
         let (is_any, is_active) = (entry.is_any(), self.claim(claim).is_active);
         let is_one_of_several = self.claim(claim).entries.len() > 1;
         if self.is_closed(claim) {
@@ -367,13 +373,13 @@ impl Allocator {
             self.live.unset(claim)
         }
         if shaped {
+            self.open_serving();
             self.live_shaped.set(claim)
         } else {
             self.live_shaped.unset(claim)
         }
         self.parked.unset(claim);
         self.tree.set_takes_part(node, any, shaped);
-            self.open_serving();
         if let (false, Some(Some(found))) = (shaped, self.claims.get_mut(claim as usize)) {
             found.turns = Turns::default();
         }
@@ -630,7 +636,7 @@ impl Allocator {
     }
 
     /// A claim is looked at again wherever it was shut out.
-    fn open_shut(&mut self, claim: u32) {
+    pub(super) fn open_shut(&mut self, claim: u32) {
         let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
             return;
         };

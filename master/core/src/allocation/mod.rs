@@ -38,6 +38,7 @@ mod problem;
 mod quota;
 mod random;
 mod reads;
+mod replacement;
 mod run;
 mod serving;
 mod shape;

@@ -16,6 +16,7 @@ mod questions;
 mod random;
 mod random_making;
 mod reconciliation;
+mod replacement;
 mod sessions;
 mod silence;
 mod state;

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::{
-    AgentDescription, AtMost, DemandEntry, Key, Predicate, ResourceName, Resources, Shape, Takes,
-    Weight,
+    AgentDescription, AtMost, DemandEntry, DemandId, FrameworkId, Key, Predicate, ResourceName,
+    Resources, Role, Shape, Takes, Weight,
 };
 
 use super::world::*;
@@ -163,8 +163,53 @@ impl History {
         let entries: Vec<DemandEntry> = (0..self.random.below(4))
             .map(|i| self.an_entry(i))
             .collect();
+        if self.random.below(3) == 0 {
+            return self.replace_demand(&id, path, &entries);
+        }
         self.log.push(format!("demand {id} {path} {entries:?}"));
         self.world.demand(&id, path, &entries);
+    }
+
+    /// The same in pieces; now and then it ends before all of them are done.
+    fn replace_demand(&mut self, id: &str, path: &str, entries: &[DemandEntry]) {
+        let (of, role) = (framework(id), role(path));
+        let mut left = if self.random.below(3) == 0 {
+            self.random.below(4)
+        } else {
+            usize::MAX
+        };
+        self.log
+            .push(format!("{left} pieces of demand {id} {path} {entries:?}"));
+        self.world.allocator.begin_replacement(&of, &role);
+        let before = self.world.allocator.entries_after(&of, &role, None);
+        let before: Vec<_> = before.map(|(id, _)| id.clone()).collect();
+        let is_gone = |id: &&DemandId| !entries.iter().any(|entry| entry.id == **id);
+        for gone in before.iter().filter(is_gone) {
+            self.world.allocator.drop_entry(&of, &role, gone);
+            if !self.end_piece(&of, &role, &mut left) {
+                return;
+            }
+        }
+        for (place, entry) in entries.iter().enumerate() {
+            let allocator = &mut self.world.allocator;
+            allocator.put_coming(&of, &role, place, entry);
+            if !self.end_piece(&of, &role, &mut left) {
+                return;
+            }
+        }
+        self.world.allocator.conclude_replacement(&of, &role);
+        self.world.allocator.check().unwrap();
+    }
+
+    /// Whether there is to be another one.
+    fn end_piece(&mut self, of: &FrameworkId, role: &Role, left: &mut usize) -> bool {
+        self.world.allocator.end_piece(of, role);
+        self.world.allocator.check().unwrap();
+        if self.random.below(4) == 0 {
+            self.run_once(Scope::Changed, 5);
+        }
+        *left = left.saturating_sub(1);
+        *left > 0
     }
 
     /// Something becomes of an offer, or a task of it ends.
