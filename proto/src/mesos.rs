@@ -32,7 +32,7 @@ pub use offer::{agent_url, encode_attributes, encode_domain, encode_mesos_offer}
 pub use resources::{ResourceForm, decode_resources, encode_resources};
 pub use status::{
     Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,
-    encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status,
+    encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status, told_health,
 };
 pub use task::{Launcher, decode_group_task, decode_task_info};
 pub use text::resources_text;

@@ -1,4 +1,5 @@
-//! What updates say of a task that its status does not: where its agent is, and what it had of what it used too much of.
+//! What updates say of a task that its status does not: where its agent is, and what it had of what it used too much of. And what
+//! offers say of an agent: which executors of the framework live there.
 //!
 //! One book for all streams, made of the view when it lacks an agent or is old, by one of them; the others read the old one
 //! meanwhile. What is not found soon is left out of the update, so that no stream stands still for it.
@@ -11,12 +12,12 @@ use std::time::Instant;
 use proffer_model::{AgentId, FrameworkId};
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_proto::mesos::v1::task_status::Reason;
-use proffer_proto::mesos::v1::{TaskResourceLimitation, TaskStatus};
+use proffer_proto::mesos::v1::{Offer, TaskResourceLimitation, TaskStatus};
 use proffer_proto::mesos::{ResourceForm, encode_resources, place_mesos_status};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::operator::ip_of;
+use super::operator::{executors_on, ip_of};
 use crate::limits::{MESOS_ADDRESSES_INTERVAL, MESOS_ADDRESSES_RETRY, MESOS_ADDRESSES_WAIT};
 use crate::view::{Snapshot, View};
 
@@ -58,8 +59,11 @@ impl Addresses {
         }
     }
 
-    /// Says in an update where its task is, and which limit ended it.
+    /// Says in an update where its task is, and which limit ended it; in offers, which executors there are.
     pub(super) async fn place(&self, framework: Option<&FrameworkId>, event: &mut Event) {
+        if let (Some(offers), Some(framework)) = (&mut event.offers, framework) {
+            self.name_executors(framework, &mut offers.offers).await;
+        }
         let status = event.update.as_mut().map(|update| &mut update.status);
         if let Some(status) =
             status.filter(|status| status.reason() == Reason::ContainerLimitationMemory)
@@ -87,14 +91,29 @@ impl Addresses {
         let found = last.and_then(|(_, snapshot)| snapshot.tasks.get(&key).cloned());
         let row = match found {
             Some(row) => row,
-            None => self.look_at_tasks().await?.tasks.get(&key)?.clone(),
+            None => self.look_at_all().await?.tasks.get(&key)?.clone(),
         };
         let mut all = encode_resources(&row.outline.resources, &ResourceForm::default());
         all.retain(|one| one.name == "mem");
         (!all.is_empty()).then_some(TaskResourceLimitation { resources: all })
     }
 
-    async fn look_at_tasks(&self) -> Option<Arc<Snapshot>> {
+    /// As they were a moment ago; none while the view is behind.
+    async fn name_executors(&self, framework: &FrameworkId, offers: &mut [Offer]) {
+        let last = self.seen().last.clone();
+        let snapshot = match last.filter(|(at, _)| is_recent(*at)) {
+            Some((_, snapshot)) => Some(snapshot),
+            None => self.look_at_all().await,
+        };
+        let Some(snapshot) = snapshot else { return };
+        for offer in offers {
+            if let Ok(agent) = offer.agent_id.value.parse() {
+                offer.executor_ids = executors_on(&snapshot, &agent, framework);
+            }
+        }
+    }
+
+    async fn look_at_all(&self) -> Option<Arc<Snapshot>> {
         if self.seen().failed_at.is_some_and(is_recent) {
             return None;
         }
@@ -180,13 +199,67 @@ mod tests {
     use std::time::Duration;
 
     use futures::FutureExt as _;
-    use proffer_master_core::effect::{Fact, TaskOutline, TaskRow};
+    use proffer_master_core::effect::{ExecutorRow, Fact, TaskOutline, TaskRow};
     use proffer_master_core::event::Seq;
-    use proffer_model::TaskState;
+    use proffer_model::{Resources, TaskState};
+    use proffer_proto::mesos::v1::scheduler::event;
 
     use super::*;
     use crate::metrics::ClusterMetrics;
     use crate::view::{facts, start};
+
+    #[tokio::test]
+    async fn an_offer_names_the_executors_that_its_framework_has_there() {
+        let (view, mut feed) = start(ClusterMetrics::default()).expect("a view");
+        let addresses = Addresses::new(view);
+        let executor = |agent: &str, framework: &str, executor: &str| {
+            Fact::Executor(Arc::new(ExecutorRow {
+                agent: agent.parse().expect("an id"),
+                framework: framework.parse().expect("an id"),
+                executor: executor.parse().expect("an id"),
+                role: "r".parse().expect("a role"),
+                resources: Resources::new(),
+                is_ending: false,
+            }))
+        };
+        let mut facts = vec![
+            executor("a", "f", "e1"),
+            executor("a", "f", "e2"),
+            executor("a", "g", "e3"),
+            executor("b", "f", "e4"),
+        ];
+        feed.tell(&mut facts, Seq::default()).expect("told");
+        let offer = |agent: &str| Offer {
+            agent_id: proffer_proto::mesos::v1::AgentId {
+                value: agent.to_owned(),
+            },
+            ..Offer::default()
+        };
+        let mut told = Event {
+            offers: Some(event::Offers {
+                offers: ["a", "b", "c"].map(offer).into(),
+            }),
+            ..Event::default()
+        };
+        let framework = FrameworkId::new("f").expect("an id");
+        let named = async |event: &mut Event| {
+            addresses.place(Some(&framework), event).await;
+            let offers = &event.offers.as_ref().expect("offers").offers;
+            let ids = |offer: &Offer| -> Vec<String> {
+                let ids = offer.executor_ids.iter();
+                ids.map(|id| id.value.clone()).collect()
+            };
+            offers.iter().map(ids).collect::<Vec<_>>()
+        };
+        let mut all = named(&mut told).await;
+        while all.iter().all(Vec::is_empty) {
+            // The view's thread had no time so far.
+            addresses.seen().failed_at = None;
+            all = named(&mut told).await;
+        }
+        assert_eq!(all, [vec!["e1", "e2"], vec!["e4"], vec![]]);
+        feed.finish();
+    }
 
     #[tokio::test]
     async fn of_many_tasks_that_end_at_once_the_view_is_asked_now_and_then() {

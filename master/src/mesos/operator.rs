@@ -38,7 +38,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) use master::MasterReign;
-pub(super) use seen::ip_of;
+pub(super) use seen::{executors_on, ip_of};
 
 use super::http::{master_info, to_another};
 use crate::background::Background;

@@ -81,6 +81,14 @@ pub fn encode_told_state(state: TaskState, reason: Reason, is_aware: bool) -> v1
     }
 }
 
+/// What is told of a task's health: one that is killed for it was not healthy.
+pub fn told_health(state: TaskState, reason: Reason, healthy: Option<bool>) -> Option<bool> {
+    match (state, reason) {
+        (TaskState::Killed, Reason::CheckFailed) => Some(false),
+        _ => healthy,
+    }
+}
+
 /// What an executor of Mesos's API says of its task; none for what only masters say.
 pub fn decode_mesos_state(state: v1::TaskState) -> Option<TaskState> {
     match state {
@@ -161,10 +169,7 @@ pub fn encode_mesos_status(
         out.message = Some(message(status, is_unknown)).filter(|text| !text.is_empty());
         out.source = Some(source(status).into());
         out.data = Some(status.data.clone()).filter(|data| !data.is_empty());
-        out.healthy = status.healthy;
-        if status.state == TaskState::Killed && status.reason == Reason::CheckFailed {
-            out.healthy = Some(false);
-        }
+        out.healthy = told_health(status.state, status.reason, status.healthy);
     } else if out.source.is_none() {
         out.source = Some(Source::Executor.into());
     }

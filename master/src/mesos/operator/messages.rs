@@ -22,7 +22,9 @@ use proffer_proto::mesos::{
 
 use super::super::http::VERSION;
 use super::master::Master;
-use super::seen::{Framework, Seen, Standing, grace_of, ip_of, is_active, port_of, tasks};
+use super::seen::{
+    Framework, Seen, Standing, executors_on, grace_of, ip_of, is_active, port_of, tasks,
+};
 use super::state::{AWARE, offered, protocol_name};
 use crate::view::Snapshot;
 
@@ -150,6 +152,7 @@ fn offer(row: &proffer_master_core::effect::OfferRow, snapshot: &Snapshot) -> Of
             role: Some(row.role.to_string()),
         }),
         domain: description.and_then(|it| it.domain.as_ref().map(encode_domain)),
+        executor_ids: executors_on(snapshot, &row.agent, &row.framework),
         ..Offer::default()
     }
 }

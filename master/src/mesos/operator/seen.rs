@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_master_core::effect::{AgentRow, ExecutorRow, FrameworkRow, OfferRow, TaskRow};
-use proffer_model::{AgentState, Drain, FrameworkDescription, FrameworkId, Principal, TaskState};
+use proffer_model::{
+    AgentId, AgentState, Drain, FrameworkDescription, FrameworkId, Principal, TaskState,
+};
 use proffer_proto::mesos::v1::framework_info::Capability;
 use proffer_proto::mesos::v1::framework_info::capability::Type;
 use proffer_proto::mesos::v1::{self, FrameworkInfo};
@@ -167,6 +169,23 @@ pub(super) fn is_active(row: &AgentRow) -> bool {
 /// How long tasks may stay on an agent that is drained, if a time was given: at once is what is meant without one.
 pub(super) fn grace_of(drain: &Drain) -> Option<Duration> {
     drain.deadline.filter(|deadline| !deadline.is_zero())
+}
+
+/// The executors of a framework that live on an agent.
+pub(in crate::mesos) fn executors_on(
+    snapshot: &Snapshot,
+    agent: &AgentId,
+    framework: &FrameworkId,
+) -> Vec<v1::ExecutorId> {
+    let place = (agent, framework);
+    let rows = snapshot
+        .executors
+        .from(|row| (&row.agent, &row.framework) < place);
+    let own = rows.take_while(|row| (&row.agent, &row.framework) == place);
+    let id = |row: &Arc<ExecutorRow>| v1::ExecutorId {
+        value: row.executor.to_string(),
+    };
+    own.map(id).collect()
 }
 
 /// The address of an agent, where that is one.

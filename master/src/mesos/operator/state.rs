@@ -11,7 +11,7 @@ use proffer_model::{
 };
 use proffer_proto::mesos::{
     Capabilities, encode_mesos_state, encode_told_state, has_mesos_container, mesos_container_id,
-    seconds_of,
+    seconds_of, told_health,
 };
 
 use super::super::http::{BUILD_DATE, VERSION};
@@ -502,7 +502,7 @@ fn status(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
             }
         });
     });
-    if let Some(healthy) = told.healthy {
+    if let Some(healthy) = told_health(told.state, told.reason, told.healthy) {
         object.flag("healthy", healthy);
     }
 }
