@@ -22,8 +22,8 @@ use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
 use crate::executors::{ExecutorKey, HeldExecutor};
-use crate::limits::{AGENTS_MAX, PORT_REST_STEP};
-use crate::sessions::is_of_part;
+use crate::limits::{AGENTS_MAX, HEARTBEAT_PARTS, PORT_REST_STEP};
+use crate::sessions::is_turn_of;
 use crate::task_table::TaskKey;
 
 /// What the master knows about an agent besides its description, which stands in the registry.
@@ -415,7 +415,8 @@ impl Core {
     pub(crate) fn beat_links(&mut self, part: u32) {
         let epoch = self.epoch;
         let links = self.agents.links.keys();
-        for link in links.filter(|link| is_of_part(link.0, part)) {
+        let parts = HEARTBEAT_PARTS * self.config.link_heartbeats();
+        for link in links.filter(|link| is_turn_of(link.0, part, parts)) {
             self.turn.push(Effect::SendLink {
                 link: *link,
                 message: ToAgent::Heartbeat { epoch },
@@ -560,7 +561,7 @@ impl Core {
             cluster: self.cluster.clone(),
             epoch: self.epoch,
             generation,
-            heartbeat_interval: self.config.heartbeat_interval,
+            heartbeat_interval: self.config.heartbeat_interval * self.config.link_heartbeats(),
         };
         self.turn.push(Effect::SendLink {
             link,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proffer_model::{Problem, code, limits};
 
 use crate::allocation;
+use crate::limits::{LINK_HEARTBEATS, LINK_HEARTBEATS_SILENT_MIN};
 
 /// The settings of a core; they do not change within a term.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// In how many intervals of heartbeats an agent and the master say once to each other that they are there.
+    pub(crate) fn link_heartbeats(&self) -> u32 {
+        let is_patient = self.suspect_after >= self.heartbeat_interval * LINK_HEARTBEATS_SILENT_MIN;
+        if is_patient { LINK_HEARTBEATS } else { 1 }
+    }
+
     /// Refuses what cannot work, naming the field: intervals of nothing, an agent unreachable before it is suspect.
     pub fn validate(&self) -> Result<(), Problem> {
         let wrong = |field: &str, message: &str, hint: &str| {

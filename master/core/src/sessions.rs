@@ -12,7 +12,7 @@ use proffer_model::{FrameworkId, Generation, Principal, Problem, Time, code};
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact};
 use crate::event::SessionId;
-use crate::limits::HEARTBEAT_PARTS;
+use crate::limits::{HEARTBEAT_PARTS, LINK_HEARTBEATS};
 use crate::subscriptions::{StandBy, Subscription};
 use crate::telling::Telling;
 
@@ -48,14 +48,14 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// The part whose turn it is.
     pub(crate) fn next_beat(&mut self) -> u32 {
-        self.beat = (self.beat + 1) % HEARTBEAT_PARTS;
+        self.beat = (self.beat + 1) % (HEARTBEAT_PARTS * LINK_HEARTBEATS);
         self.beat
     }
 }
 
-/// Whether the session or link of this number is in a part.
-pub(crate) fn is_of_part(number: u64, part: u32) -> bool {
-    number % u64::from(HEARTBEAT_PARTS) == u64::from(part)
+/// Whether it is the turn of the session or link of this number, when each has its turn once in so many parts.
+pub(crate) fn is_turn_of(number: u64, part: u32, parts: u32) -> bool {
+    number % u64::from(parts) == u64::from(part % parts)
 }
 
 impl Core {
@@ -218,7 +218,7 @@ impl Core {
     pub(crate) fn beat_sessions(&mut self, part: u32) {
         let active = self.sessions.open.keys();
         let all = active.chain(self.sessions.standing_by.keys());
-        let all = all.filter(|session| is_of_part(session.0, part));
+        let all = all.filter(|session| is_turn_of(session.0, part, HEARTBEAT_PARTS));
         let all: Vec<SessionId> = all.copied().collect();
         for session in all {
             self.send_session(session, Event::Heartbeat, After::Nothing);

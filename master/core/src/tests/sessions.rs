@@ -1,6 +1,8 @@
 //! Several sessions of one framework: who is active, who waits, what each is told, and where it goes on.
 
-use proffer_model::link::AgentTask;
+use std::time::Duration;
+
+use proffer_model::link::{AgentTask, ToAgent};
 use proffer_model::session::{Answer, Call, Event as Told, Resume};
 use proffer_model::{
     Epoch, FrameworkDescription, FrameworkId, Incarnation, Problem, Reason, TaskState, code,
@@ -609,4 +611,36 @@ fn every_session_hears_of_the_master_once_in_an_interval_and_no_step_tells_all()
     }
     assert_eq!(beats, vec![1; sessions.len()]);
     assert!(most < sessions.len() / 2, "{most} at once");
+}
+
+#[test]
+fn agents_say_that_they_are_there_half_as_often_where_they_may_be_silent_for_long() {
+    for (suspect_after_s, links_at_once) in [(5, 1), (4, 2)] {
+        let mut world = World::new();
+        world.core.config.suspect_after = Duration::from_secs(suspect_after_s);
+        let links: Vec<LinkId> = (0..20)
+            .map(|i| world.agent(&format!("h{i}"), "cpus:1;mem:64"))
+            .collect();
+        let interval = world.core.config.heartbeat_interval;
+        let told = world
+            .ordered
+            .iter()
+            .find_map(|(_, message, _)| match message {
+                ToAgent::Welcome {
+                    heartbeat_interval, ..
+                } => Some(*heartbeat_interval),
+                _ => None,
+            });
+        assert_eq!(told, Some(interval * 2 / links_at_once));
+        world.ordered.clear();
+        for _ in 0..2 * HEARTBEAT_PARTS {
+            world.pass(interval / HEARTBEAT_PARTS);
+        }
+        for link in links {
+            let beats = world.ordered.iter().filter(|(to, message, _)| {
+                *to == link && matches!(message, ToAgent::Heartbeat { .. })
+            });
+            assert_eq!(beats.count(), links_at_once as usize);
+        }
+    }
 }
