@@ -45,10 +45,13 @@ impl Subscription {
                 let roles = call.suppress.map(|it| it.roles).unwrap_or_default();
                 self.suppress(&roles, true)
             }
-            Type::Kill => call.kill.map(|it| self.kill(now, &it)).unwrap_or_default(),
+            Type::Kill => call
+                .kill
+                .map(|it| self.kill(now, &it, agents))
+                .unwrap_or_default(),
             Type::Shutdown => self.shutdown(call.shutdown),
             Type::Acknowledge => self.acknowledge(now, call.acknowledge),
-            Type::Reconcile => self.reconcile(now, call.reconcile),
+            Type::Reconcile => self.reconcile(now, call.reconcile, agents),
             Type::Message => self.message(call.message),
             Type::ReconcileOperations => operations::reconcile(call.reconcile_operations, agents),
             // Statuses of operations are told once; inverse offers are answered by what becomes of the tasks.
@@ -109,10 +112,22 @@ impl Subscription {
         outs
     }
 
-    fn kill(&mut self, now: Time, kill: &call::Kill) -> Vec<Out> {
+    fn kill(
+        &mut self,
+        now: Time,
+        kill: &call::Kill,
+        agents: &BTreeMap<AgentId, AgentState>,
+    ) -> Vec<Out> {
         let Ok(task) = kill.task_id.value.parse::<TaskId>() else {
             return vec![self.unknown_task(now, &kill.task_id.value)];
         };
+        let (named, place) = (kill.agent_id.as_ref(), self.updates.place(&task));
+        if let (Some(named), Some(place)) = (named, place)
+            && named.value != place.as_str()
+        {
+            // It is another's that is meant: Mesos says nothing of it.
+            return Vec::new();
+        }
         let policy = kill.kill_policy.as_ref();
         let grace = policy.and_then(|policy| policy.grace_period.as_ref());
         let grace = grace.map(|grace| {
@@ -120,7 +135,7 @@ impl Subscription {
             Duration::from_nanos(nanoseconds).min(proffer_model::limits::KILL_GRACE_MAX)
         });
         // Of one that nobody knows it is said what RECONCILE would be told.
-        self.updates.asks(&task, kill.agent_id.as_ref());
+        self.updates.asks(&task, there(agents, named));
         vec![self.ask(Ask::Kill { task, grace })]
     }
 
@@ -166,7 +181,12 @@ impl Subscription {
         self.steps(steps)
     }
 
-    fn reconcile(&mut self, now: Time, reconcile: Option<call::Reconcile>) -> Vec<Out> {
+    fn reconcile(
+        &mut self,
+        now: Time,
+        reconcile: Option<call::Reconcile>,
+        agents: &BTreeMap<AgentId, AgentState>,
+    ) -> Vec<Out> {
         let asked = reconcile.unwrap_or_default().tasks;
         let is_implicit = asked.is_empty();
         let mut tasks = Vec::new();
@@ -174,7 +194,8 @@ impl Subscription {
         for task in asked {
             match task.task_id.value.parse::<TaskId>() {
                 Ok(id) => {
-                    self.updates.asks(&id, task.agent_id.as_ref());
+                    self.updates
+                        .asks(&id, there(agents, task.agent_id.as_ref()));
                     tasks.push(id);
                 }
                 Err(_) if outs.len() < ITEMS_PER_CALL_MAX => {
@@ -254,6 +275,13 @@ impl Subscription {
         }
         accepting
     }
+}
+
+/// The agent that is named, if it is there to know its tasks.
+fn there(agents: &BTreeMap<AgentId, AgentState>, named: Option<&v1::AgentId>) -> Option<AgentId> {
+    let named: AgentId = named?.value.parse().ok()?;
+    let state = agents.get(&named)?;
+    (*state != AgentState::Unreachable).then_some(named)
 }
 
 /// No framework is without a role.

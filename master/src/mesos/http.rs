@@ -1,6 +1,6 @@
 //! `POST /api/v1/scheduler`: which call it is, whether it may be made, and what Mesos would answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -164,12 +164,7 @@ impl Endpoint {
     }
 
     /// A call of a framework that is subscribed on another connection.
-    async fn pass_on(
-        &self,
-        mut call: Call,
-        wanted: Option<Media>,
-        headers: &HeaderMap,
-    ) -> Response {
+    async fn pass_on(&self, call: Call, wanted: Option<Media>, headers: &HeaderMap) -> Response {
         let Some(framework) = &call.framework_id else {
             return invalid("Expecting 'framework_id' to be present");
         };
@@ -210,7 +205,7 @@ impl Endpoint {
             Ok(load) => load,
             Err(problem) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
         };
-        let agents = self.agents_of(&mut call).await;
+        let agents = self.agents_of(&call).await;
         let (answer, answered) = match call.r#type() == call::Type::UpdateFramework {
             true => {
                 let (answer, answered) = oneshot::channel();
@@ -238,41 +233,29 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// Those of the agents that a call names that there are; of a task that nobody knows it counts whether its agent is
-    /// known, so it names no others any more. While that cannot be looked up soon, none counts: no call waits long for it.
-    async fn agents_of(&self, call: &mut Call) -> BTreeMap<AgentId, AgentState> {
+    /// Those of the agents that a call names that there are: of a task or an operation that nobody knows it counts how its
+    /// agent stands. While that cannot be looked up soon, there is none: no call waits long for it.
+    async fn agents_of(&self, call: &Call) -> BTreeMap<AgentId, AgentState> {
         let operations = call.reconcile_operations.iter();
         let operations = operations.flat_map(|it| &it.operations);
-        let named: Vec<AgentId> = operations
-            .filter_map(|one| one.agent_id.as_ref()?.value.parse().ok())
-            .collect();
-        let mut of_tasks: Vec<&mut Option<v1::AgentId>> = Vec::new();
-        let tasks = call.reconcile.iter_mut().flat_map(|it| &mut it.tasks);
-        of_tasks.extend(tasks.map(|task| &mut task.agent_id));
-        of_tasks.extend(call.kill.iter_mut().map(|kill| &mut kill.agent_id));
-        of_tasks.retain(|agent| agent.is_some());
-        let mut known = BTreeMap::new();
-        if of_tasks.is_empty() && named.is_empty() {
-            return known;
+        let tasks = call.reconcile.iter().flat_map(|it| &it.tasks);
+        let named = operations.map(|one| &one.agent_id);
+        let named = named.chain(tasks.map(|task| &task.agent_id));
+        let named = named.chain(call.kill.iter().map(|kill| &kill.agent_id));
+        let named = named.flatten().filter_map(|id| id.value.parse().ok());
+        let named: BTreeSet<AgentId> = named.collect();
+        if named.is_empty() {
+            return BTreeMap::new();
         }
         let snapshot = timeout(MESOS_ADDRESSES_WAIT, self.view.snapshot()).await;
-        let snapshot = snapshot.ok().and_then(Result::ok);
-        let state_of = |agent: &AgentId| {
-            let rows = snapshot.as_ref().map(|snapshot| &snapshot.agents);
-            rows.and_then(|rows| rows.get(agent).map(|row| row.state))
+        let Ok(Ok(snapshot)) = snapshot else {
+            return BTreeMap::new();
         };
-        for agent in of_tasks {
-            agent.take_if(|agent| {
-                let agent = agent.value.parse::<AgentId>().ok();
-                let state = agent.as_ref().and_then(state_of);
-                state.is_none_or(|state| state == AgentState::Unreachable)
-            });
-        }
-        known.extend(named.into_iter().filter_map(|agent| {
-            let state = state_of(&agent)?;
+        let found = named.into_iter().filter_map(|agent| {
+            let state = snapshot.agents.get(&agent)?.state;
             Some((agent, state))
-        }));
-        known
+        });
+        found.collect()
     }
 
     /// Whether there is such a framework, though nobody has subscribed as it in this term.
@@ -571,7 +554,7 @@ mod tests {
         let (view, feed) = view::start(ClusterMetrics::default()).expect("a view");
         let (mut endpoint, _lanes) = endpoint();
         endpoint.view = view;
-        let mut kill = Call {
+        let kill = Call {
             kill: Some(call::Kill {
                 agent_id: Some(v1::AgentId {
                     value: "a".to_owned(),
@@ -582,10 +565,9 @@ mod tests {
         };
         let waited = timeout(
             crate::limits::REQUEST_TIMEOUT / 2,
-            endpoint.agents_of(&mut kill),
+            endpoint.agents_of(&kill),
         );
-        waited.await.expect("soon");
-        assert_eq!(kill.kill.expect("its part").agent_id, None);
+        assert!(waited.await.expect("soon").is_empty());
         feed.finish();
     }
 

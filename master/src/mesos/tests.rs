@@ -445,3 +445,45 @@ fn an_offer_that_expires_is_rescinded_once_and_none_after_the_end() {
     assert!(matches!(asked(&outs)[..], [Ask::Teardown]));
     assert!(hears(&mut subscription, rescinded()).is_empty());
 }
+
+#[test]
+fn a_kill_that_names_another_agent_than_the_tasks_kills_nothing() {
+    let mut subscription = subscribed();
+    hears(&mut subscription, Told::SnapshotEnded);
+    let running = Status {
+        task: "t".parse().expect("an id"),
+        incarnation: Incarnation(1),
+        agent: Some("a".parse().expect("an id")),
+        number: 1,
+        state: TaskState::Running,
+        reason: Reason::None,
+        message: String::new(),
+        exit: None,
+        healthy: None,
+        checks: Vec::new(),
+        data: Vec::new(),
+        wall_ms: 0,
+    };
+    hears(&mut subscription, Told::Updated(running));
+    for (agent, is_killed) in [(Some("b"), false), (Some("a"), true), (None, true)] {
+        let kill = call::Kill {
+            task_id: v1::TaskId {
+                value: "t".to_owned(),
+            },
+            agent_id: agent.map(|agent| v1::AgentId {
+                value: agent.to_owned(),
+            }),
+            kill_policy: None,
+        };
+        let outs = calls(
+            &mut subscription,
+            Call {
+                kill: Some(kill),
+                ..of(call::Type::Kill)
+            },
+        );
+        let killed = matches!(asked(&outs)[..], [Ask::Kill { .. }]);
+        assert_eq!(killed, is_killed, "{agent:?}");
+        assert_eq!(outs.len(), usize::from(is_killed));
+    }
+}

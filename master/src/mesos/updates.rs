@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proffer_model::limits::ITEMS_PER_CALL_MAX;
 use proffer_model::{AgentId, FrameworkId, Reason, Status, TaskId, TaskState, Time};
-use proffer_proto::mesos::{Capabilities, v1};
+use proffer_proto::mesos::Capabilities;
 
 use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
 
@@ -62,8 +62,7 @@ impl Updates {
     }
 
     /// The framework asks how a task stands that it believes to be there.
-    pub(super) fn asks(&mut self, task: &TaskId, agent: Option<&v1::AgentId>) {
-        let agent = agent.and_then(|agent| agent.value.parse().ok());
+    pub(super) fn asks(&mut self, task: &TaskId, agent: Option<AgentId>) {
         match agent {
             // Of more at once the answer is less exact.
             Some(agent) if self.asked.len() < ITEMS_PER_CALL_MAX => {
@@ -410,15 +409,13 @@ mod tests {
     fn a_task_that_is_over_is_looked_for_no_more_whoever_says_so() {
         let mut world = World::new();
         let task = "t".parse().expect("an id");
-        let agent = v1::AgentId {
-            value: "b".to_owned(),
-        };
+        let agent: AgentId = "b".parse().expect("an id");
         for number in [0, 1] {
-            world.updates.asks(&task, Some(&agent));
+            world.updates.asks(&task, Some(agent.clone()));
             world.hears(status("t", number, TaskState::Lost));
             assert!(world.updates.asked.is_empty(), "number {number}");
         }
-        world.updates.asks(&task, Some(&agent));
+        world.updates.asks(&task, Some(agent.clone()));
         let answer = Status {
             reason: Reason::Reconciled,
             incarnation: Incarnation(0),
@@ -427,8 +424,7 @@ mod tests {
         let [Step::Tell(told, None)] = &world.hears(answer)[..] else {
             panic!("it is told at once")
         };
-        let agent = told.agent.as_ref().map(AgentId::as_str);
-        assert_eq!(agent, Some("b"), "the one that was asked about");
+        assert_eq!(told.agent, Some(agent), "the one that was asked about");
     }
 
     #[test]
