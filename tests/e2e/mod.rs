@@ -2,6 +2,7 @@
 
 mod backup;
 mod bad_input;
+mod broken;
 mod containers;
 mod dev;
 mod drains;

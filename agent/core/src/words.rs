@@ -61,8 +61,16 @@ impl Core {
         let Some(task_run) = task_run.filter(of_executor) else {
             if !self.is_known(&framework, &id, incarnation) || task_run.is_some() {
                 let message = format!("launch {incarnation} of task {id} was not given to it");
+                let mut own = self
+                    .tasks
+                    .values()
+                    .filter(|task| task.executor == Some(run));
+                let field = match own.any(|task| task.spec.id == id) {
+                    true => "incarnation",
+                    false => "task_id",
+                };
                 return Err(Problem::new(code::TASK_UNKNOWN, message)
-                    .field("task_id")
+                    .field(field)
                     .hint("say only of tasks what became of them that the agent has launched"));
             }
             // All of it was acknowledged before it was forgotten.

@@ -16,7 +16,7 @@ impl Core {
     pub(crate) fn explanations(&self, found: Demand) -> Result<Vec<Explanation>, Problem> {
         let framework = &found.framework;
         let known = self.frameworks.get(framework);
-        let known = known.ok_or_else(|| unknown(framework))?;
+        let known = known.ok_or_else(|| unknown(framework).field("framework_id"))?;
         let mut explanations = Vec::new();
         for asked in found.asked {
             let (role, id) = (asked.inquiry.role.clone(), asked.inquiry.demand.clone());
