@@ -231,3 +231,21 @@ async fn health(bench: &Bench) -> serde_json::Value {
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     serde_json::from_str(body).unwrap()
 }
+
+/// Tasks that were written for Mesos and have no executor of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_was_written_for_mesos_finds_its_sandbox_by_mesos_name() {
+    let mut bench = Bench::started().await;
+    let mut mesos = shell(
+        "t",
+        "test \"$MESOS_SANDBOX\" = \"$PWD\" -a \"$MESOS_DIRECTORY\" = \"$PWD\"",
+    );
+    let id = ("MESOS_TASK_ID".to_owned(), proffer_model::Secret::new("t"));
+    mesos.environment.extend([id]);
+    bench.launch(1, mesos).await;
+    assert_eq!(bench.end().await.state, TaskState::Finished);
+    bench
+        .launch(2, shell("u", "test -z \"$MESOS_SANDBOX\""))
+        .await;
+    assert_eq!(bench.end().await.state, TaskState::Finished);
+}

@@ -155,20 +155,25 @@ impl Core {
                 !may_be_known || told == free,
                 "the allocator knows what is free of agent {id}: {free}, not {told}"
             );
-            let entry = self.registry.agents.get(id);
-            let logged = entry.map(|is| total_with(&is.description.resources, &is.made));
-            ensure!(
-                logged == Some((agent.total.clone(), agent.missing.clone())),
-                "agent {id} has what the log says: {}",
-                agent.total
-            );
-            let is_durable = entry.is_some_and(|is| is.unreachable_since_wall_ms.is_some());
-            ensure!(
-                is_durable == (agent.state == AgentState::Unreachable),
-                "agent {id} is unreachable in the log and in memory alike"
-            );
+            self.check_logged(id, agent)?;
         }
         self.check_links()
+    }
+
+    fn check_logged(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
+        let entry = self.registry.agents.get(id);
+        let logged = entry.map(|is| total_with(&is.description.resources, &is.made));
+        ensure!(
+            logged == Some((agent.total.clone(), agent.missing.clone())),
+            "agent {id} has what the log says: {}",
+            agent.total
+        );
+        let is_durable = entry.is_some_and(|is| is.unreachable_since_wall_ms.is_some());
+        ensure!(
+            is_durable == (agent.state == AgentState::Unreachable),
+            "agent {id} is unreachable in the log and in memory alike"
+        );
+        Ok(())
     }
 
     /// What tasks, executors and strays hold on an agent, and how many of the tasks are live.
