@@ -98,14 +98,7 @@ impl Endpoint {
         headers: &HeaderMap,
     ) -> Response {
         let (principal, name) = (caller.principal, caller.said);
-        let Some(subscribe) = call.subscribe else {
-            return invalid("Expecting 'subscribe' to be present");
-        };
-        let given = text_of(call.framework_id.as_ref());
-        if text_of(subscribe.framework_info.id.as_ref()) != given {
-            return invalid("'framework_id' differs from 'subscribe.framework_info.id'");
-        }
-        if let Err(text) = check_said(name.as_ref(), &subscribe.framework_info) {
+        if let Err(text) = check_subscription(&call, name.as_ref()) {
             return invalid(&text);
         }
         let media = match acceptable(wanted) {
@@ -125,7 +118,9 @@ impl Endpoint {
             Ok(id) => id,
             Err(text) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &text),
         };
-        let framework = given.map(FrameworkId::new).transpose();
+        let framework = text_of(call.framework_id.as_ref());
+        let framework = framework.map(FrameworkId::new).transpose();
+        let subscribe = call.subscribe.unwrap_or_default();
         let limits = subscribe.offer_constraints.as_ref();
         let suppressed = &subscribe.suppressed_roles;
         let mut info = subscribe.framework_info;
@@ -320,6 +315,17 @@ fn text_of(id: Option<&v1::FrameworkId>) -> Option<&str> {
 struct Caller {
     principal: Principal,
     said: Option<SaidName>,
+}
+
+/// Whether a subscription says what it has to, and of itself what its caller is.
+fn check_subscription(call: &Call, said: Option<&SaidName>) -> Result<(), String> {
+    let subscribe = call.subscribe.as_ref();
+    let subscribe = subscribe.ok_or("Expecting 'subscribe' to be present")?;
+    let info = &subscribe.framework_info;
+    if text_of(info.id.as_ref()) != text_of(call.framework_id.as_ref()) {
+        return Err("'framework_id' differs from 'subscribe.framework_info.id'".to_owned());
+    }
+    check_said(said, info)
 }
 
 /// The name that a framework calls with is the principal that it says it has.
