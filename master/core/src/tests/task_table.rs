@@ -1,196 +1,142 @@
-//! Every state of a task times everything that can happen to it: where it stands afterwards, and whether it holds anything.
+//! Every state of a task times everything that can happen to it: where it stands afterwards, what is said of it and to whom,
+//! and whether it holds anything. All of it goes through the core.
 //!
 //! The table is the whole rule: a greater state wins, an end is final, out of unreachable leads what the agent says when it
-//! is back. `--` is a task that is not known any more.
+//! is back. `--` is a task that is not known any more. What the marks behind a state mean is said at [`Stage::outcome`].
 
-use proffer_model::session::Call;
-use proffer_model::{AgentId, FrameworkId, Incarnation, Resources, TaskState};
+mod calls;
+mod kinds;
+mod stage;
 
-use super::world::{World, reported, spec, status, task_id};
-use crate::event::{Event, LinkId, SessionId};
+use std::collections::BTreeSet;
 
-/// In the order of `TaskState::ALL`: staging, starting, running, killing, unreachable, finished, failed, killed, error,
-/// dropped, lost.
-const NAMES: [&str; 11] = [
-    "sg", "st", "ru", "ki", "un", "fi", "fa", "kd", "er", "dr", "lo",
-];
+use stage::stage;
 
 /// What happens, and where a task of each state stands then.
 const TABLE: &str = "
-from            : sg st ru ki un fi fa kd er dr lo
+from                            : sg st ru ki un fi fa kd er dr lo
 
-says sg         : sg st ru ki un fi fa kd er dr lo
-says st         : st st ru ki un fi fa kd er dr lo
-says ru         : ru ru ru ki un fi fa kd er dr lo
-says ki         : ki ki ki ki un fi fa kd er dr lo
-says un         : un un un un un fi fa kd er dr lo
-says fi         : fi fi fi fi un fi fa kd er dr lo
-says fa         : fa fa fa fa un fi fa kd er dr lo
-says kd         : kd kd kd kd un fi fa kd er dr lo
-says er         : er er er er un fi fa kd er dr lo
-says dr         : dr dr dr dr un fi fa kd er dr lo
-says lo         : lo lo lo lo un fi fa kd er dr lo
-says again      : sg st ru ki un fi fa kd er dr lo
+says sg                         : sg/t st/t ru/t ki/t un fi/t fa/t kd/t er/t dr/t lo/t
+says st                         : st/t st/t ru/t ki/t un fi/t fa/t kd/t er/t dr/t lo/t
+says ru                         : ru/t ru/t ru/t ki/t un fi/t fa/t kd/t er/t dr/t lo/t
+says ki                         : ki/t ki/t ki/t ki/t un fi/t fa/t kd/t er/t dr/t lo/t
+says un                         : un/t un/t un/t un/t un fi/t fa/t kd/t er/t dr/t lo/t
+says fi                         : fi/t fi/t fi/t fi/t un fi/t fa/t kd/t er/t dr/t lo/t
+says fa                         : fa/t fa/t fa/t fa/t un fi/t fa/t kd/t er/t dr/t lo/t
+says kd                         : kd/t kd/t kd/t kd/t un fi/t fa/t kd/t er/t dr/t lo/t
+says er                         : er/t er/t er/t er/t un fi/t fa/t kd/t er/t dr/t lo/t
+says dr                         : dr/t dr/t dr/t dr/t un fi/t fa/t kd/t er/t dr/t lo/t
+says lo                         : lo/t lo/t lo/t lo/t un fi/t fa/t kd/t er/t dr/t lo/t
+says again                      : sg/a st ru ki un fi fa kd er dr lo
+says late                       : sg/tf st/tf ru/tf ki/tf un fi/t fa/t kd/t er/t dr/t lo/t
+says older                      : sg/a st/a ru/a ki/a un fi/a fa/a kd/a er/a dr/a lo/a
 
-kill            : sg st ru ki un fi fa kd er dr lo
-reconcile       : sg st ru ki un fi fa kd er dr lo
-acknowledge     : sg st ru ki un -- -- -- -- -- --
-session ends    : sg st ru ki un fi fa kd er dr lo
-session resumes : sg st ru ki un fi fa kd er dr lo
+agent beats                     : sg st ru ki un fi fa kd er dr lo
+agent registers twice           : sg st ru ki un fi fa kd er dr lo
+agent says an executor ended    : sg st ru ki un fi fa kd er dr lo
+agent passes a message on       : sg st ru ki un fi fa kd er dr lo
+agent is disconnected           : sg st ru ki un fi fa kd er dr lo
+agent returns                   : sg st ru ki ru/t fi fa kd er dr lo
+agent returns ended             : fa/t fa/t fa/t fa/t fa/t fi/t fa/t kd/t er/t dr/t lo/t
+agent returns without           : dr/t lo/t lo/t lo/t lo/t fi fa kd er dr lo
+agent returns newer             : ru/k ru/k ru/k ru/k ru/k ru ru ru ru ru ru
+agent of another id has it      : sg st ru ki ru fi/a fa/a kd/a er/a dr/a lo/a
 
-link lost       : sg st ru ki un fi fa kd er dr lo
-unreachable     : un un un un un fi fa kd er dr lo
-returns         : sg st ru ki ru fi fa kd er dr lo
-returns ended   : fa fa fa fa fa fi fa kd er dr lo
-returns without : dr lo lo lo lo fi fa kd er dr lo
-removed         : -- -- -- -- -- -- -- -- -- -- --
+call subscribe                  : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+call set demand                 : sg st ru ki un fi fa kd er dr lo
+call accept                     : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+call decline                    : sg st ru ki un fi fa kd er dr lo
+call kill                       : sg/k st/k ru/k ki/k un fi/t fa/t kd/t er/t dr/t lo/t
+call acknowledge                : sg st/a ru/a ki/a un --/a --/a --/a --/a --/a --/a
+call acknowledge one            : sg st/a ru/a ki/a un --/a --/a --/a --/a --/a --/a
+call reconcile                  : sg/t st/t ru/t ki/t un/t fi/t fa/t kd/t er/t dr/t lo/t
+call reconcile all              : sg/t st/t ru/t ki/t un/t fi/t fa/t kd/t er/t dr/t lo/t
+call teardown                   : --/krh --/krh --/krh --/krh --/rh --/r --/r --/r --/r --/r --/r
+call update task                : sg st ru ki un/r fi/r fa/r kd/r er/r dr/r lo/r
+call send message               : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+call shutdown executor          : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+call malformed                  : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+script kill                     : sg/k st/k ru/k ki/k un fi/t fa/t kd/t er/t dr/t lo/t
+script reconcile                : sg/t st/t ru/t ki/t un/t fi/t fa/t kd/t er/t dr/t lo/t
+script teardown                 : --/krh --/krh --/krh --/krh --/rh --/r --/r --/r --/r --/r --/r
+script update task              : sg st ru ki un/r fi/r fa/r kd/r er/r dr/r lo/r
+script send message             : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+script shutdown executor        : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+session ends                    : sg st ru ki un fi fa kd er dr lo
+session ends, another begins    : sg/t st/t ru/t ki/t un/t fi/t fa/t kd/t er/t dr/t lo/t
+session is taken over           : sg/tr st/tr ru/tr ki/tr un/tr fi/tr fa/tr kd/tr er/tr dr/tr lo/tr
+session watches                 : sg st ru ki un fi fa kd er dr lo
+session watches no more         : sg st ru ki un fi fa kd er dr lo
+state get                       : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+state put                       : sg st ru ki un fi fa kd er dr lo
+state delete                    : sg st ru ki un fi fa kd er dr lo
+state list                      : sg st ru ki un fi fa kd er dr lo
+
+operator explains               : sg st ru ki un fi fa kd er dr lo
+operator lists roles            : sg st ru ki un fi fa kd er dr lo
+operator sets a quota           : sg st ru ki un fi fa kd er dr lo
+operator sets quotas            : sg st ru ki un fi fa kd er dr lo
+operator removes a quota        : sg st ru ki un fi fa kd er dr lo
+operator sets a weight          : sg st ru ki un fi fa kd er dr lo
+operator removes a weight       : sg st ru ki un fi fa kd er dr lo
+operator reserves               : sg st ru ki un/r fi fa kd er dr lo
+operator resizes a volume       : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
+operator deactivates the agent  : sg st ru ki un fi fa kd er dr lo
+operator drains the agent       : sg st ru ki un fi fa kd er dr lo
+operator drains it by a deadline: sg/k st/k ru/k ki/k un fi fa kd er dr lo
+operator marks the agent gone   : lo/t lo/t lo/t lo/t lo/t fi fa kd er dr lo
+operator reactivates the agent  : sg st ru ki un fi fa kd er dr lo
+operator kills the task         : sg/k st/k ru/k ki/k un fi/r fa/r kd/r er/r dr/r lo/r
+operator ends the framework     : --/krh --/krh --/krh --/krh --/rh --/r --/r --/r --/r --/r --/r
+
+timer silence                   : sg st ru ki un fi fa kd er dr lo
+timer silence, long             : un/t un/t un/t un/t un fi fa kd er dr lo
+timer offer expiry              : sg st ru ki un fi fa kd er dr lo
+timer allocate                  : sg st ru ki un fi fa kd er dr lo
+timer failover                  : sg st ru ki un fi fa kd er dr lo
+timer failover, due             : --/kh --/kh --/kh --/kh --/h -- -- -- -- -- --
+timer heartbeat                 : sg st ru ki un fi fa kd er dr lo
+timer port rest                 : sg st ru ki un fi fa kd er dr lo
+timer drain                     : sg st ru ki un fi fa kd er dr lo
+timer reclaim                   : sg st ru ki un fi fa kd er dr lo
+timer telling                   : sg st ru ki un fi fa kd er dr lo
+timer demands                   : sg st ru ki un fi fa kd er dr lo
+timer watches                   : sg st ru ki un fi fa kd er dr lo
+timer questions                 : sg st ru ki un fi fa kd er dr lo
+timer forget                    : sg st ru ki un fi fa kd er dr lo
+timer persisted                 : sg st ru ki un fi fa kd er dr lo
 ";
 
-struct Stage {
-    world: World,
-    link: LinkId,
-    agent: AgentId,
-    session: SessionId,
-    framework: FrameworkId,
-    incarnation: Incarnation,
-    number: u64,
-}
-
-/// A task that has come to this state.
-fn stage(state: TaskState) -> Stage {
-    let mut world = World::new();
-    let link = world.agent("a", "cpus:4");
-    let agent = world.welcomed(link);
-    let session = world.framework();
-    let (framework, _) = world.subscribed(session);
-    let incarnation = world.run(session, spec("t", "cpus:1"));
-    let mut stage = Stage {
-        world,
-        link,
-        agent,
-        session,
-        framework,
-        incarnation,
-        number: 0,
-    };
-    match state {
-        TaskState::Staging => {}
-        TaskState::Unreachable => {
-            stage.says(TaskState::Running);
-            stage.is_unreachable();
-        }
-        state => stage.says(state),
-    }
-    assert_eq!(stage.state(), Some(state));
-    stage
-}
-
-impl Stage {
-    fn state(&self) -> Option<TaskState> {
-        let key = (self.framework.clone(), task_id("t"));
-        self.world
-            .core
-            .tasks
-            .get(&key)
-            .map(|task| task.told().state)
-    }
-
-    fn says(&mut self, state: TaskState) {
-        self.number += 1;
-        let status = status("t", self.incarnation, self.number, state);
-        self.world.updates(self.link, &self.framework, status);
-    }
-
-    fn is_unreachable(&mut self) {
-        self.world.lose(self.link);
-        self.world.pass_s(80);
-    }
-
-    /// The agent comes back with the task in this state, or without it.
-    fn returns(&mut self, state: Option<TaskState>) {
-        self.world.lose(self.link);
-        let task = state.map(|state| {
-            let spec = spec("t", "cpus:1");
-            let mut task = reported(&self.framework, spec, self.incarnation, self.number, state);
-            task.acknowledged = 0;
-            task
-        });
-        let tasks = task.into_iter().collect();
-        self.link = self.world.returns(&self.agent, "a", "cpus:4", tasks);
-    }
-
-    fn happens(&mut self, what: &str, from: TaskState) {
-        let session = self.session;
-        let own = match from {
-            TaskState::Unreachable => TaskState::Running,
-            other => other,
-        };
-        match what {
-            "says again" => {
-                let status = status("t", self.incarnation, self.number, own);
-                self.world.updates(self.link, &self.framework, status);
-            }
-            "kill" => {
-                let (task, grace) = (task_id("t"), None);
-                self.world.call(session, Call::Kill { task, grace });
-            }
-            "reconcile" => {
-                let tasks = vec![task_id("t")];
-                self.world.call(session, Call::Reconcile { tasks });
-            }
-            "acknowledge" => self.world.acknowledge_all(session),
-            "session ends" => self.world.step(Event::SessionClosed { session }),
-            "session resumes" => {
-                self.world.step(Event::SessionClosed { session });
-                self.session = self.world.resubscribe(&self.framework);
-            }
-            "link lost" => self.world.lose(self.link),
-            "unreachable" => self.is_unreachable(),
-            "returns" => self.returns(Some(own)),
-            "returns ended" => {
-                self.returns(Some(own));
-                self.says(TaskState::Failed);
-            }
-            "returns without" => self.returns(None),
-            "removed" => drop(self.world.call(session, Call::Teardown)),
-            says => {
-                let name = says.strip_prefix("says ").expect(says);
-                let index = NAMES.iter().position(|other| *other == name);
-                self.says(TaskState::ALL[index.expect(name)]);
-            }
-        }
-    }
+/// The rows: what happens, and its outcome of each state.
+fn rows() -> Vec<(&'static str, Vec<&'static str>)> {
+    let rows = TABLE.lines().filter_map(|line| line.split_once(':'));
+    rows.map(|(what, outcomes)| (what.trim(), outcomes.split_whitespace().collect()))
+        .collect()
 }
 
 #[test]
 fn every_state_and_everything_that_can_happen_lead_where_the_table_says() {
-    let rows = TABLE.lines().filter_map(|line| line.split_once(':'));
-    let rows: Vec<(&str, Vec<&str>)> = rows
-        .map(|(what, states)| (what.trim(), states.split_whitespace().collect()))
-        .collect();
-    let (head, rows) = rows.split_first().expect("a head");
-    assert_eq!(head.1, NAMES);
-    assert_eq!(rows.len(), TaskState::ALL.len() + 12, "every event");
+    let states = kinds::states();
+    let (head, rows) = rows()
+        .split_first()
+        .map(|(head, rows)| (head.clone(), rows.to_vec()))
+        .expect("a head");
+    let names: Vec<_> = states.iter().map(|(name, _)| *name).collect();
+    assert_eq!(head.1, names);
+    let mut met = BTreeSet::new();
+    let mut wrong = Vec::new();
     for (what, expected) in rows {
-        assert_eq!(expected.len(), TaskState::ALL.len(), "{what}");
-        for (from, expected) in TaskState::ALL.into_iter().zip(expected) {
-            let mut stage = stage(from);
-            stage.happens(what, from);
-            let state = stage.state();
-            let index = state.map(|state| TaskState::ALL.iter().position(|of| *of == state));
-            let name = index.map_or("--", |index| NAMES[index.expect("a state")]);
-            assert_eq!(name, *expected, "{from}, then {what}");
-            // What has not ended is held, on the agent's word; what was removed until the agent says that it is gone.
-            let may_run = match what {
-                &"removed" => !from.is_terminal(),
-                _ => state.is_some_and(|state| !state.is_terminal()),
-            };
-            let used = stage.world.used(&stage.agent);
-            assert_eq!(
-                used != Resources::new(),
-                may_run,
-                "{from}, then {what}: {used}"
-            );
+        let mut found = Vec::new();
+        for (_, from) in &states {
+            let mut stage = stage(*from);
+            stage.drive(what, *from);
+            found.push(stage.outcome());
+            met.append(&mut stage.met);
+        }
+        if found != expected {
+            wrong.push(format!("{what:32}: {}", found.join(" ")));
         }
     }
+    assert!(wrong.is_empty(), "it is so:\n{}", wrong.join("\n"));
+    assert_eq!(met, kinds::all().collect(), "everything happens in a row");
 }
