@@ -6,6 +6,7 @@ mod executors;
 mod gone;
 mod groups;
 mod recovery;
+mod task_table;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
