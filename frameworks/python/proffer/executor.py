@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Sequence
 
 import grpc
 
 from proffer import v1
+from proffer.amounts import count
 from proffer.limits import (
     CONNECT_TIMEOUT,
     EXECUTOR_DATA_LEN_MAX,
@@ -104,6 +106,9 @@ class Agent:
             raise ProfferError("field.invalid", "state", f"an executor cannot say {state_name(state)} of a task", hint)
         if len(data) > EXECUTOR_DATA_LEN_MAX:
             raise _too_long("data", data)
+        for name, number in (("exit_code", exit_code), ("exit_signal", exit_signal)):
+            if number is not None:
+                count(name, number, least=-(2**31), most=2**31 - 1)
         for key in self._running:
             if key[0] == task_id:
                 break
@@ -177,13 +182,16 @@ class _Broken(Exception):
 
 
 def run(executor: Executor) -> None:
-    """Runs an executor in the place that its agent has prepared, until it leaves or is shut down. Raises when this is no such
-    place, or when the agent refuses the executor for good."""
-    asyncio.run(run_executor(executor))
+    """Runs an executor in the place that its agent has prepared, until it leaves or is shut down. That this is no such place,
+    or that the agent refuses the executor for good, ends the program with a sentence."""
+    try:
+        asyncio.run(run_executor(executor))
+    except ProfferError as problem:
+        sys.exit(str(problem))
 
 
 async def run_executor(executor: Executor) -> None:
-    """As `run`, within an event loop."""
+    """As `run`, within an event loop; raises what would end the program."""
     socket, token = _find("PROFFER_EXECUTOR_SOCKET"), _find("PROFFER_EXECUTOR_TOKEN")
     agent = Agent()
     while True:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from proffer import v1
+from proffer.amounts import duration, milliseconds
 from proffer.limits import (
     ASK_DELAY,
     ASK_INTERVAL,
@@ -121,8 +122,8 @@ class Framework:
         if create:
             self._subscribe.create = True
         if failover_timeout is not None:
-            self._subscribe.failover_timeout_ms = round(failover_timeout * 1000)
-        self._call_timeout = call_timeout
+            self._subscribe.failover_timeout_ms = milliseconds("failover_timeout", failover_timeout)
+        self._call_timeout = duration("call_timeout", call_timeout)
         self._tasks = Tasks(has_history=bool(framework_id))
         self._demands: dict[str, v1.SetDemand] = {}
         self._cluster_id = ""
@@ -236,18 +237,18 @@ class Framework:
     async def decline(self, offers: Sequence[v1.Offer], exclude_for: float = 5.0) -> None:
         """Gives offers back; for so many seconds their agent is not offered again for what they fitted."""
         offer_ids = [offer.id for offer in offers]
-        await self._call(decline=v1.Decline(offer_ids=offer_ids, exclude_for_ms=round(exclude_for * 1000)))
+        await self._call(decline=v1.Decline(offer_ids=offer_ids, exclude_for_ms=milliseconds("exclude_for", exclude_for)))
 
     async def kill(self, task_id: str, grace: float | None = None) -> None:
         """Ends a task: SIGTERM, and SIGKILL after so many seconds or the task's own time. How it ended is a status."""
-        grace_ms = None if grace is None else round(grace * 1000)
+        grace_ms = None if grace is None else milliseconds("grace", grace)
         await self._call(kill=v1.Kill(task_id=task_id, grace_ms=grace_ms))
 
     async def update_task(
         self, task_id: str, labels: Mapping[str, str] | None = None, kill_grace: float | None = None
     ) -> None:
         """Changes a task that runs, without restarting it: all of its labels, or its time from SIGTERM to SIGKILL."""
-        grace_ms = None if kill_grace is None else round(kill_grace * 1000)
+        grace_ms = None if kill_grace is None else milliseconds("kill_grace", kill_grace)
         wanted = None if labels is None else v1.Labels(labels=labels)
         await self._call(update_task=v1.UpdateTask(task_id=task_id, labels=wanted, kill_grace_ms=grace_ms))
 
@@ -389,7 +390,8 @@ class Framework:
     def _check_epoch(self, epoch: int) -> None:
         if epoch < self._epoch:
             message = f"the master is of epoch {epoch}; {self._epoch} has been seen"
-            raise ProfferError("epoch.stale", "", message, kind=v1.PROBLEM_KIND_CONFLICT)
+            hint = "another master leads; if the store was rebuilt, raise its epoch"
+            raise ProfferError("epoch.stale", "", message, hint, v1.PROBLEM_KIND_CONFLICT)
         self._epoch = epoch
 
     def _forget_unanswered(self, why: str) -> None:

@@ -67,6 +67,8 @@ class ZooKeeperUrl:
 def find_masters(masters: str | Sequence[str], allow_plaintext: bool) -> Masters:
     """What an author gave: a list of host:port, one text with commas between them, or `zk://host:port,…/path` alone."""
     given = [masters] if isinstance(masters, str) else list(masters)
+    if not all(isinstance(text, str) for text in given):
+        raise _wrong(f"{masters!r} are not addresses", _HINT)
     if not any(text.strip().startswith("zk://") for text in given):
         return Masters(parse_masters(masters, allow_plaintext))
     if len(given) > 1:
@@ -150,7 +152,9 @@ def _parse_master(text: str, allow_plaintext: bool) -> str:
     address = text.strip().removeprefix("http://").rstrip("/")
     host, _, port = address.rpartition(":")
     is_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
-    if not host or not is_port or set(address) & set("/@?# "):
+    # One of IPv6 without its brackets, or with half of them, would be tried for ever.
+    is_host = bool(re.fullmatch(r"\[[^\[\]]+\]|[^:\[\]]+", host))
+    if not is_host or not is_port or set(address) & set("/@?# "):
         raise _wrong(f"{text!r} is not host:port", _HINT)
     if not _is_loopback(host.strip("[]")) and not allow_plaintext:
         raise _wrong(f"{address} is not on this host, and the token would be readable", _PLAIN_HINT)

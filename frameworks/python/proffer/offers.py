@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from proffer import v1
+from proffer.amounts import count
 from proffer.parts import resources
 
 
@@ -46,6 +47,7 @@ class Remainder:
 
     def fits(self, needs: str | v1.Resources, ports: int = 0) -> int:
         """How many times these scalars, and so many ports, are there."""
+        ports = count("ports", ports)
         wanted = _scalars(needs)
         counts = [self.amount(name) // milli for name, milli in wanted.items()]
         if ports:
@@ -55,6 +57,7 @@ class Remainder:
     def take(self, needs: str | v1.Resources, ports: int = 0) -> v1.Resources | None:
         """Cuts off what one task needs, with so many ports, the lowest that are free; None when it does not fit. What is
         taken says of which reservation it is, as the task's resources must."""
+        ports = count("ports", ports)
         wanted = _scalars(needs)
         if any(self.amount(name) < milli for name, milli in wanted.items()):
             return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from proffer import v1
+from proffer import amounts, v1
 from proffer.problem import ProfferError
 
 
@@ -59,12 +59,12 @@ def shell_task(task_id: str, line: str, needs: str, environment: Mapping[str, st
 def demand(demand_id: str, count: int, needs: str) -> list[v1.DemandEntry]:
     """The wish for so many times these resources; for none, the empty wish."""
     shape = v1.Shape(resources=resources(needs))
-    return [v1.DemandEntry(id=demand_id, shape=shape, count=count)] if count > 0 else []
+    return [v1.DemandEntry(id=demand_id, shape=shape, count=amounts.count("count", count))] if count > 0 else []
 
 
 def is_terminal(state: int) -> bool:
-    """Whether a task in this state has ended; in a state that this version does not know, it has not."""
-    return state >= v1.TASK_STATE_FINISHED and state in v1.TaskState.values()
+    """Whether a task in this state has ended, also in one that this version does not know: the numbers say so."""
+    return state >= v1.TASK_STATE_FINISHED
 
 
 def state_name(state: int) -> str:

@@ -13,6 +13,7 @@ _CODES = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: ("server.overloaded", v1.PROBLEM_KIND_EXHAUSTED),
     grpc.StatusCode.UNIMPLEMENTED: ("route.unknown", v1.PROBLEM_KIND_NOT_FOUND),
     grpc.StatusCode.INVALID_ARGUMENT: ("field.invalid", v1.PROBLEM_KIND_INVALID),
+    grpc.StatusCode.OUT_OF_RANGE: ("field.too_long", v1.PROBLEM_KIND_INVALID),
 }
 
 
@@ -47,7 +48,7 @@ class ProfferError(Exception):
 class Unreachable(ProfferError):
     """No answer came: whether the call was carried out is not known."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "see that the master runs and can be reached; the SDK tries on") -> None:
         super().__init__("peer.unreachable", "", message, hint, v1.PROBLEM_KIND_UNAVAILABLE)
 
 

@@ -132,9 +132,9 @@ class Session:
         message = v1.SessionCall(request_id=next(self._requests), **call)  # type: ignore[arg-type]
         problem = self.ended and _broken(self.ended)
         if len(self._waiting) >= CALLS_PENDING_MAX:
-            problem = ProfferError("server.overloaded", "", f"{CALLS_PENDING_MAX} calls wait for their answers")
+            problem = ProfferError("server.overloaded", "", f"{CALLS_PENDING_MAX} calls wait for their answers", "wait for answers first")
         elif message.ByteSize() > MESSAGE_LEN_MAX:
-            problem = ProfferError("field.too_long", "", f"the call is longer than {MESSAGE_LEN_MAX} bytes")
+            problem = ProfferError("field.too_long", "", f"the call is longer than {MESSAGE_LEN_MAX} bytes", "launch fewer tasks in one call")
         if problem:
             _fail(answer, problem)
             return answer

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 
 from proffer import v1
+from proffer.amounts import version
 from proffer.problem import ProfferError, Unreachable, problem_of
 from proffer.session import Session
 
@@ -35,11 +36,13 @@ class State:
     async def put(self, key: str, value: bytes, expected_version: int | None = None) -> int:
         """Writes a value of at most 256 KiB, if the key has the version expected (0: if there is nothing; else `state.version`),
         and answers with the new version when it is durable. After `Unreachable` it may have been written."""
-        return (await self._call("Put", v1.PutStateRequest(key=key, value=value, expected_version=expected_version))).version
+        expected = version("expected_version", expected_version)
+        return (await self._call("Put", v1.PutStateRequest(key=key, value=value, expected_version=expected))).version
 
     async def delete(self, key: str, expected_version: int | None = None) -> None:
         """Deletes a key, if it has the version expected (else `state.version`)."""
-        await self._call("Delete", v1.DeleteStateRequest(key=key, expected_version=expected_version))
+        expected = version("expected_version", expected_version)
+        await self._call("Delete", v1.DeleteStateRequest(key=key, expected_version=expected))
 
     async def list(self, prefix: str = "") -> list[v1.StateEntry]:
         """All keys that begin with this, with their values, in order."""

@@ -252,13 +252,53 @@ class Driver(unittest.IsolatedAsyncioTestCase):
 
     async def test_states_and_reasons_of_a_later_version_are_told_as_they_are_and_end_nothing(self):
         async def first(played):
+            # Without anything in it: an event of a kind that is not known, also before the session has begun.
+            await played.send()
             await played.subscribe()
+            await played.send()
             await played.send(updated=v1.Status(task_id="t", state=224, reason=99, incarnation=1, number=1))
             await played.tell(FINISHED, 1, 2)
             await played.finish()
 
         heard = await self.play(Master(first))
         self.assertEqual(heard, [("224", 1), ("finished", 1)])
+
+    async def test_an_end_of_a_later_version_is_an_end(self):
+        class Ender(Author):
+            async def on_update(self, framework, status):
+                await super().on_update(framework, status)
+                if proffer.is_terminal(status.state):
+                    self.heard.append(sorted(framework.settle(["t"])))
+                    await framework.teardown()
+
+        async def first(played):
+            await played.subscribe()
+            await played.tell(RUNNING, 1, 1)
+            await played.tell(600, 1, 2)
+            await played.finish()
+
+        heard = await self.play(Master(first), author=Ender())
+        self.assertEqual(heard, [("running", 1), ("600", 1), ["t"]])
+
+    async def test_times_that_are_none_are_refused_before_they_are_sent(self):
+        class Wrong(Author):
+            async def on_subscribed(self, framework):
+                calls = [framework.kill("t", grace=-1), framework.decline([], exclude_for=float("inf"))]
+                calls += [framework.update_task("t", kill_grace=-0.1), framework.state.put("k", b"", expected_version=-1)]
+                for call in calls:
+                    try:
+                        await call
+                    except proffer.ProfferError as problem:
+                        self.heard.append((problem.code, problem.field, bool(problem.hint)))
+
+        async def first(played):
+            await played.subscribe()
+            await played.tell(FINISHED, 1, 2)
+            await played.finish()
+
+        heard = await self.play(Master(first), author=Wrong())
+        fields = ["grace", "exclude_for", "kill_grace", "expected_version"]
+        self.assertEqual(heard, [("field.invalid", field, True) for field in fields] + [("finished", 1)])
 
     async def test_what_is_above_the_rate_when_it_is_called_again_is_not_lost_with_the_session(self):
         async def second(played):

@@ -29,7 +29,7 @@ class Read(unittest.TestCase):
             self.assertEqual(parse_masters(given, True), expected)
 
     def test_what_is_wrong_with_a_list_is_said(self):
-        for bad in ["", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "user@127.0.0.1:1", "a b:1", "10.0.0.1:5050"]:
+        for bad in ["", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "::1:5050", "[::1:5050", "https://127.0.0.1:1", "user@127.0.0.1:1", "a b:1", "10.0.0.1:5050"]:
             self.assert_refused("", parse_masters, bad, False)
         self.assert_refused("masters are given", parse_masters, ",".join(f"m{n}:1" for n in range(MASTERS_MAX + 1)), True)
         self.assert_refused("beside", find_masters, ["zk://z/p", "a:1"], True)

@@ -4,6 +4,7 @@ import unittest
 from pathlib import Path
 
 import proffer
+import proffer.executor
 from proffer.token import token_path
 
 
@@ -30,6 +31,29 @@ class Parts(unittest.TestCase):
     def test_no_demand_for_nothing(self):
         self.assertEqual(proffer.demand("work", 0, "cpus:1"), [])
         self.assertEqual(proffer.demand("work", 2, "cpus:1")[0].count, 2)
+
+    def test_numbers_that_no_message_can_hold_are_refused_with_their_field(self):
+        offer = proffer.v1.Offer()
+        agent = proffer.executor.Agent()
+        for field, call in [
+            ("count", lambda: proffer.demand("work", 2**32, "cpus:1")),
+            ("count", lambda: proffer.demand("work", 1.5, "cpus:1")),
+            ("ports", lambda: proffer.Remainder(offer).take("cpus:1", ports=-1)),
+            ("ports", lambda: proffer.Remainder(offer).fits("cpus:1", ports=-1)),
+            ("failover_timeout", lambda: proffer.Framework("127.0.0.1:1", "x", failover_timeout=-1)),
+            ("failover_timeout", lambda: proffer.Framework("127.0.0.1:1", "x", failover_timeout=float("nan"))),
+            ("call_timeout", lambda: proffer.Framework("127.0.0.1:1", "x", call_timeout=0)),
+            ("exit_code", lambda: agent.update("t", proffer.v1.TASK_STATE_FAILED, exit_code=2**31)),
+        ]:
+            with self.assertRaises(proffer.ProfferError, msg=field) as raised:
+                call()
+            problem = raised.exception
+            self.assertEqual((problem.code, problem.field), ("field.invalid", field))
+            self.assertTrue(problem.hint, problem)
+
+    def test_the_numbers_of_states_say_which_are_ends(self):
+        self.assertEqual(proffer.state_name(224), "224")
+        self.assertEqual([proffer.is_terminal(state) for state in (0, 192, 511, 512, 600, 900)], [False] * 3 + [True] * 3)
 
     def test_the_token_is_where_the_servers_look(self):
         for is_root, file, state, home, path in [

@@ -348,6 +348,7 @@ async fn converse(
             tracing::debug!("skipped an event of a kind not known");
             continue;
         }
+        let named = launched(&event);
         match decode_executor_event(event) {
             // Another session would say the same, and be told the same.
             Ok(ExecutorEvent::Closed(problem))
@@ -365,8 +366,31 @@ async fn converse(
                 agent.leave();
             }
             Ok(event) => handle(executor, agent, event).await,
-            Err(problem) => return Ended::Refused(problem),
+            Err(problem) => cannot_read(agent, named, &problem),
         }
+    }
+}
+
+/// What an event launches.
+fn launched(event: &v1::ExecutorEvent) -> Vec<(TaskId, Incarnation)> {
+    let Some(v1::executor_event::Event::Launch(launch)) = &event.event else {
+        return Vec::new();
+    };
+    let name = |task: &v1::LaunchExecutorTask| {
+        let id = TaskId::new(&task.spec.as_ref()?.id).ok()?;
+        Some((id, Incarnation(task.incarnation)))
+    };
+    launch.tasks.iter().filter_map(name).collect()
+}
+
+/// An event cannot be read, as one of a later version may be: tasks that it launches have failed, and everything goes on.
+fn cannot_read(agent: &Agent, launched: Vec<(TaskId, Incarnation)>, problem: &Problem) {
+    tracing::warn!(%problem, "skipped an event that cannot be read: a later version may have said it");
+    for (task, incarnation) in launched {
+        let key = (task.clone(), incarnation);
+        agent.memory().running.insert(key, 0);
+        let why = format!("the executor cannot read what it is to run: {problem}");
+        agent.update(&task, TaskState::Error, &why);
     }
 }
 
@@ -447,6 +471,36 @@ mod tests {
         let problem = agent.update_with_data(&task, state, "", more).unwrap_err();
         assert!(problem.is(code::FIELD_TOO_LONG));
         assert!(agent.memory().unsent().is_empty());
+    }
+
+    #[test]
+    fn a_task_that_cannot_be_read_has_failed_and_the_executor_goes_on() {
+        let agent = Agent(Arc::default());
+        let tasks = vec![v1::LaunchExecutorTask {
+            incarnation: 7,
+            spec: Some(v1::TaskSpec {
+                id: "t".to_owned(),
+                ..v1::TaskSpec::default()
+            }),
+        }];
+        let launch = v1::executor_event::Event::Launch(v1::LaunchExecutorTasks { tasks });
+        let event = v1::ExecutorEvent {
+            event: Some(launch),
+        };
+        let named = launched(&event);
+        let problem = decode_executor_event(event).expect_err("it does not say what to run");
+        cannot_read(&agent, named, &problem);
+        let said = agent.memory().unsent();
+        let [ExecutorCall::Update(status)] = &said[..] else {
+            panic!("{said:?}")
+        };
+        assert_eq!((status.state, status.number), (TaskState::Error, 1));
+        assert!(
+            status.message.contains("field.missing"),
+            "{}",
+            status.message
+        );
+        assert!(agent.memory().running.is_empty());
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod fate;
 mod framework;
 mod handle;
 mod kept;
+mod later;
 mod ledger;
 mod limits;
 mod link;

@@ -129,6 +129,10 @@ async fn await_subscribed(
         let event = message
             .map_err(|status| Ended::Refused(problem_of(&status)))?
             .ok_or_else(|| Ended::Broken(closed()))?;
+        if event.event.is_none() {
+            tracing::debug!("skipped an event of a kind not known");
+            continue;
+        }
         let (sequence, _, event) = decode_event(event).map_err(Ended::Broken)?;
         match event {
             Event::Subscribed { .. } | Event::StandingBy { .. } | Event::Heartbeat => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use proffer_model::limits::{MESSAGE_LEN_MAX, TEXT_LEN_MAX};
+use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::time::format_duration;
 use proffer_model::{Demand, Epoch, Kind, Problem, code};
@@ -21,6 +21,7 @@ use tonic::{Status, Streaming};
 
 use crate::events::Received;
 use crate::handle::{Reply, Request, no_session};
+use crate::later::known;
 use crate::limits::{
     ASK_DELAY, ASK_INTERVAL, BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX,
     HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX, RATE_WAIT_MAX, TASKS_PER_QUESTION_MAX,
@@ -203,8 +204,18 @@ impl<'a> Pump<'a> {
             );
             return Ok(());
         }
-        let (number, epoch, event) = decode_event(known(message)).map_err(Ended::Broken)?;
+        let epoch = Epoch(message.epoch);
         self.memory.check_epoch(epoch).map_err(Ended::Broken)?;
+        let is_answer = matches!(&message.event, Some(v1::session_event::Event::Answered(_)));
+        let (number, _, event) = match decode_event(known(message)) {
+            Ok(decoded) => decoded,
+            // Whether the call was done is then asked in another session.
+            Err(problem) if is_answer => return Err(Ended::Broken(problem)),
+            Err(problem) => {
+                tracing::warn!(%problem, "skipped an event that cannot be read: a later version may have said it");
+                return Ok(());
+            }
+        };
         match event {
             Event::Heartbeat => {}
             Event::Answered { request, answer } => self.on_answered(request, answer),
@@ -389,19 +400,6 @@ fn in_term(epoch: Epoch, mut call: v1::SessionCall) -> v1::SessionCall {
     call
 }
 
-/// The reason of a status that a later master has and this version does not know stands in the message.
-fn known(mut message: v1::SessionEvent) -> v1::SessionEvent {
-    if let Some(v1::session_event::Event::Updated(status)) = &mut message.event
-        && v1::Reason::try_from(status.reason).is_err()
-    {
-        let number = std::mem::take(&mut status.reason);
-        status.message = format!("reason {number}: {}", status.message);
-        let end = status.message.floor_char_boundary(TEXT_LEN_MAX);
-        status.message.truncate(end);
-    }
-    message
-}
-
 /// How long to wait before a call that was above the rate is called again; none: the author is told.
 fn rate_wait(answer: &Answer) -> Option<Duration> {
     let Answer::Refused(problem) = answer else {
@@ -424,42 +422,4 @@ fn overrun() -> Problem {
 fn too_long(len: usize) -> Problem {
     let message = format!("the call has {len} bytes; the limit is {MESSAGE_LEN_MAX}");
     Problem::new(code::FIELD_TOO_LONG, message).hint("launch fewer tasks in one call")
-}
-
-#[cfg(test)]
-mod tests {
-    use proffer_model::Reason;
-
-    use super::*;
-
-    #[test]
-    fn a_reason_of_a_later_version_stands_in_the_message() {
-        let told = |reason, text: &str| {
-            let status = v1::Status {
-                task_id: "t".to_owned(),
-                incarnation: 1,
-                number: 1,
-                state: v1::TaskState::Failed.into(),
-                reason,
-                message: text.to_owned(),
-                ..v1::Status::default()
-            };
-            let event = Some(v1::session_event::Event::Updated(status));
-            let message = v1::SessionEvent {
-                sequence: 1,
-                epoch: 1,
-                event,
-            };
-            let Ok((_, _, Event::Updated(status))) = decode_event(known(message)) else {
-                panic!("it is a status");
-            };
-            (status.reason, status.message)
-        };
-        let exited = v1::Reason::Exited.into();
-        assert_eq!(told(exited, "gone"), (Reason::Exited, "gone".to_owned()));
-        let later = told(99, "gone");
-        assert_eq!(later, (Reason::None, "reason 99: gone".to_owned()));
-        let long = "x".repeat(TEXT_LEN_MAX);
-        assert!(told(99, &long).1.starts_with("reason 99: xx"));
-    }
 }

@@ -315,6 +315,20 @@ impl FakeSession {
         self.sequence
     }
 
+    /// Says something that this version may not know; without an event, one of a kind that it does not.
+    #[cfg(test)]
+    pub(crate) async fn say(&mut self, event: Option<v1::session_event::Event>) {
+        self.sequence += 1;
+        let event = v1::SessionEvent {
+            sequence: self.sequence,
+            epoch: self.epoch.0,
+            event,
+        };
+        within(self.events.send(Ok(event)))
+            .await
+            .expect("the framework is there");
+    }
+
     /// Sends an event of another epoch.
     pub async fn send_of(&mut self, epoch: u64, event: Event) {
         self.epoch = Epoch(epoch);

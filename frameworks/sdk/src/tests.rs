@@ -4,6 +4,7 @@ mod calling;
 mod finding;
 mod keeping;
 mod lasting;
+mod later;
 mod repeating;
 mod scheduling;
 mod settling;
