@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use prost_reflect::{DescriptorPool, Kind};
+
 /// Which of our crates each crate may depend on (DESIGN: arrows). `cli` composes the roles.
 const ARROWS: &[(&str, &[&str])] = &[
     ("proffer-model", &[]),
@@ -394,6 +396,47 @@ fn links_in_documents_lead_somewhere() {
         }
     }
     assert_none(&faults, "links in documents lead to files that exist");
+}
+
+#[test]
+fn every_call_of_the_public_api_has_a_row_that_says_when_and_why() {
+    let guides = ["docs/write-a-framework.md", "docs/executors.md"];
+    let guides = guides.map(|name| text(&root().join(name))).join("\n");
+    let rows: Vec<&str> = guides
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .collect();
+    let pool = DescriptorPool::decode(proffer_proto::DESCRIPTORS).expect("our own descriptors");
+    let mut names = Vec::new();
+    for (service, calls) in [
+        ("Scheduler", "SessionCall"),
+        ("FrameworkState", ""),
+        ("Executor", "ExecutorCall"),
+    ] {
+        let of = pool.get_service_by_name(&format!("proffer.v1.{service}"));
+        let of = of.expect("a service");
+        let methods = of.methods().map(|it| it.name().to_owned());
+        names.extend(methods.map(|name| match service {
+            "FrameworkState" => name,
+            _ => format!("{service}.{name}"),
+        }));
+        let calls = pool.get_message_by_name(&format!("proffer.v1.{calls}"));
+        let calls = calls.and_then(|calls| calls.oneofs().find(|one| one.name() == "call"));
+        names.extend(calls.iter().flat_map(|one| one.fields()).map(|field| {
+            match (service, field.kind()) {
+                ("Scheduler", Kind::Message(message)) => message.name().to_owned(),
+                _ => field.name().to_owned(),
+            }
+        }));
+    }
+    assert!(names.len() > 20, "{names:?}");
+    let has_row = |name: &&String| rows.iter().any(|row| row.contains(&format!("`{name}`")));
+    let faults: Vec<String> = names
+        .iter()
+        .filter(|name| !has_row(name))
+        .cloned()
+        .collect();
+    assert_none(&faults, "each call of the API has a row in the guides");
 }
 
 #[test]
