@@ -58,7 +58,7 @@ class Batch(proffer.Scheduler):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--master", default="127.0.0.1:5050", help="host:port, several with commas")
     parser.add_argument("--tasks", type=int, default=10, help="how many")
     parser.add_argument("--command", default="sleep 1", help="the line of shell")

@@ -94,7 +94,7 @@ class Gang(proffer.Scheduler):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--master", default="127.0.0.1:5050", help="host:port, several with commas")
     parser.add_argument("--members", type=int, default=2, help="how many, each on an agent of its own")
     parser.add_argument("--command", default="echo $RANK of $SIZE", help="the line of shell")

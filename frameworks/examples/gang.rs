@@ -155,12 +155,12 @@ impl Gang {
 #[tokio::main]
 async fn main() -> Result<(), Problem> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let usage = || Problem::new(code::FIELD_MISSING, "usage: gang MASTER MEMBERS COMMAND");
     let [master, members, command] = arguments.as_slice() else {
-        let usage = "usage: gang MASTER MEMBERS COMMAND";
-        return Err(Problem::new(code::FIELD_MISSING, usage));
+        return Err(usage());
     };
     let gang = Gang {
-        members: members.parse().unwrap_or(1),
+        members: members.parse().map_err(|_| usage())?,
         command: command.clone(),
         attempt: 0,
         running: BTreeSet::new(),

@@ -82,7 +82,7 @@ class Spread(proffer.Scheduler):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--master", default="127.0.0.1:5050", help="host:port, several with commas")
     parser.add_argument("--name", default="spread", help="the framework's name, and its id")
     parser.add_argument("--copies", type=int, default=3, help="how many")

@@ -134,11 +134,17 @@ fn task(name: &str, starts: u64) -> Result<TaskId, Problem> {
 #[tokio::main]
 async fn main() -> Result<(), Problem> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [master, name, copies, command] = arguments.as_slice() else {
-        let usage = "usage: spread MASTER NAME COPIES COMMAND";
-        return Err(Problem::new(code::FIELD_MISSING, usage));
+    let usage = || {
+        Problem::new(
+            code::FIELD_MISSING,
+            "usage: spread MASTER NAME COPIES COMMAND",
+        )
     };
-    let copies = copies.parse::<u32>().unwrap_or_default();
+    let [master, name, copies, command] = arguments.as_slice() else {
+        return Err(usage());
+    };
+    // Not a number is not 0, which would end everything.
+    let copies = copies.parse::<u32>().map_err(|_| usage())?;
     let copies = (0..copies).map(|number| (format!("copy-{number}"), Copied::default()));
     let options = ConnectOptions {
         framework_id: Some(FrameworkId::new(name)?),
