@@ -132,6 +132,8 @@ impl Core {
             let returned = fit.count;
             self.allocator
                 .count_down(framework, role, &fit.demand, agent, *launched, returned);
+            self.replacements
+                .count_launched(framework, role, &fit.demand, *launched);
         }
     }
 

@@ -2,10 +2,11 @@
 //! one piece. It is judged whole before anything is changed, and answered when all of it is in force. Until then what it
 //! does not name is taken away first, what it names again is replaced, and what is new is offered nothing.
 //!
-//! Of one role there is one at a time: a later demand takes the place of an earlier one, which then is answered too, since
-//! more has been said. With its session it ends.
+//! Of one role one at a time is put in. A later demand takes the place of an earlier one that has not had a turn, which then is
+//! answered too, since more has been said; otherwise it waits for the earlier one's end, so that who says more again and
+//! again is still offered something. With its session it ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use proffer_model::session::{Answer, Call};
 use proffer_model::{Demand, DemandEntry, DemandId, FrameworkId, Generation, Problem, Role};
@@ -47,6 +48,10 @@ struct Replacement {
     /// What is remembered of the call.
     kept: Option<Call>,
     fresh: RoleDemand,
+    /// What was launched of entries since the call came, and before they were put in.
+    launched: BTreeMap<DemandId, u32>,
+    /// Whether it has had a turn.
+    has_begun: bool,
     stage: Stage,
 }
 
@@ -64,8 +69,8 @@ impl Replacements {
     /// The generation of the demand of a role that is under way.
     pub(crate) fn generation(&self, framework: &FrameworkId, role: &Role) -> Option<Generation> {
         let of_role = self.under_way.iter();
-        let mut of_role = of_role.filter(|it| it.framework == *framework && it.role == *role);
-        of_role.next().map(|it| it.fresh.generation)
+        let of_role = of_role.filter(|it| it.is_of(framework, role));
+        of_role.map(|it| it.fresh.generation).max()
     }
 
     /// Whether this call is being done.
@@ -88,6 +93,27 @@ impl Replacements {
             && under_way.all(|it| session_of(&it.framework) == Some(it.session))
     }
 
+    /// So many instances of an entry were launched: of what is put in later, they are not wanted any more.
+    pub(crate) fn count_launched(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        id: &DemandId,
+        launched: u32,
+    ) {
+        let under_way = self.under_way.iter_mut();
+        for it in under_way.filter(|it| launched > 0 && it.is_of(framework, role)) {
+            let count = it.launched.entry(id.clone()).or_default();
+            *count = count.saturating_add(launched);
+        }
+    }
+
+    /// Whether a demand of a role has had a turn.
+    fn is_begun(&self, framework: &FrameworkId, role: &Role) -> bool {
+        let mut under_way = self.under_way.iter();
+        under_way.any(|it| it.is_of(framework, role) && it.has_begun)
+    }
+
     /// Forgets so many entries of what is gone.
     fn forget(&mut self, budget: &mut usize) {
         while *budget > 0
@@ -98,6 +124,12 @@ impl Replacements {
                 self.gone.pop();
             }
         }
+    }
+}
+
+impl Replacement {
+    fn is_of(&self, framework: &FrameworkId, role: &Role) -> bool {
+        self.framework == *framework && self.role == *role
     }
 }
 
@@ -116,7 +148,7 @@ impl Core {
         request: u64,
         mut demand: Demand,
     ) {
-        self.end_replacement(framework, &demand.role);
+        self.end_replacements(framework, &demand.role, |it| !it.has_begun);
         let entries = std::mem::take(&mut demand.entries).into_iter();
         self.replacements.under_way.push_back(Replacement {
             session,
@@ -124,19 +156,30 @@ impl Core {
             role: demand.role.clone(),
             request,
             fresh: RoleDemand::of(demand.generation),
+            launched: BTreeMap::new(),
+            has_begun: false,
             stage: Stage::Gather(entries),
             kept: outline(&Call::SetDemand(demand)),
         });
         self.set_replacement_timer(self.turn.now.mono_ns);
     }
 
-    /// A later demand says more than the one that is under way, if one is.
+    /// A later demand, done in one step, says more than those that are under way.
     pub(crate) fn end_replacement(&mut self, framework: &FrameworkId, role: &Role) {
-        let under_way = &mut self.replacements.under_way;
-        let place = under_way
-            .iter()
-            .position(|it| it.framework == *framework && it.role == *role);
-        if let Some(ended) = place.and_then(|place| under_way.remove(place)) {
+        self.end_replacements(framework, role, |_| true);
+    }
+
+    fn end_replacements(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        which: impl Fn(&Replacement) -> bool,
+    ) {
+        let under_way = std::mem::take(&mut self.replacements.under_way).into_iter();
+        let (ended, others): (VecDeque<_>, _) =
+            under_way.partition(|it| it.is_of(framework, role) && which(it));
+        self.replacements.under_way = others;
+        for ended in ended {
             self.replacements.gone.push(ended.fresh);
             self.set_replacement_timer(self.turn.now.mono_ns);
             let answer = Answer::Done;
@@ -175,15 +218,25 @@ impl Core {
     pub(crate) fn continue_replacements(&mut self) {
         self.replacements.is_timer_set = false;
         let mut budget = self.replacements.entries_max;
-        self.replacements.forget(&mut budget);
+        let share = budget.div_ceil(2);
+        let mut left = share;
+        self.replacements.forget(&mut left);
+        budget -= share - left;
+        let mut waiting = VecDeque::new();
         while budget > 0
             && let Some(mut next) = self.replacements.under_way.pop_front()
         {
+            if !next.has_begun && self.replacements.is_begun(&next.framework, &next.role) {
+                waiting.push_back(next);
+                continue;
+            }
+            next.has_begun = true;
             match self.replace_piece(&mut next, &mut budget) {
                 None => self.replacements.under_way.push_back(next),
                 Some(result) => self.answer_replacement(next, result),
             }
         }
+        self.replacements.under_way.append(&mut waiting);
         let rest = &self.replacements;
         if !(rest.under_way.is_empty() && rest.gone.is_empty()) {
             let next = self.turn.now.after(DEMAND_STEP_INTERVAL).mono_ns;
@@ -241,8 +294,9 @@ impl Core {
                 self.allocator.conclude_replacement(&it.framework, &it.role);
                 return true;
             };
+            let launched = it.launched.get(&entry.id).copied().unwrap_or(0);
             self.allocator
-                .put_coming(&it.framework, &it.role, *place, entry);
+                .put_coming(&it.framework, &it.role, *place, entry, launched);
             self.exclude_as_asked(&it.framework, &it.role, entry);
             *budget = budget.saturating_sub(1 + entry.excluded.len());
             *place += 1;

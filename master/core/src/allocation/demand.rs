@@ -604,7 +604,8 @@ impl Allocator {
             .get_or_insert_with(Box::<Exclusions>::default);
         of_agent.insert(entry, stamp, refused, until_mono_ns);
         found.note_concerned(claim);
-        if is_shut && self.claim(claim).entries.len() == 1 {
+        let is_alone = self.claim(claim).entries == [entry];
+        if is_shut && is_alone {
             self.shut(claim, agent);
         }
         let end = End {

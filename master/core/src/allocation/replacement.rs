@@ -49,13 +49,15 @@ impl Allocator {
         self.remove_entry(number);
     }
 
-    /// Puts an entry of the new demand in, which stands at this place in it.
+    /// Puts an entry of the new demand in, which stands at this place in it, and of which so many were launched since it was
+    /// made.
     pub fn put_coming(
         &mut self,
         framework: &FrameworkId,
         role: &Role,
         place: usize,
         demand: &DemandEntry,
+        launched: u32,
     ) {
         let claim = self.claim_of(framework, role);
         let old = self.claim(claim).by_id.get(&demand.id).copied();
@@ -66,6 +68,7 @@ impl Allocator {
         let number = self.put_entry(claim, demand, old);
         if let Some(entry) = self.entry_mut(number) {
             entry.rank = rank;
+            entry.remaining = entry.remaining.saturating_sub(launched);
         }
         if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
             found.by_id.insert(demand.id.clone(), number);

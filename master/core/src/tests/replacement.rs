@@ -1,9 +1,9 @@
 //! Demands that name much take the place of others in pieces: judged whole, in force whole, answered then.
 
 use proffer_model::session::{Answer, Call, Event as Told};
-use proffer_model::{Demand, DemandEntry, FrameworkId, Generation, code};
+use proffer_model::{Demand, DemandEntry, DemandId, FrameworkId, Generation, code};
 
-use super::world::{World, principal, want};
+use super::world::{World, principal, spec, want};
 use crate::event::{Event, SessionId, TimerKey};
 use crate::limits::DEMAND_ENTRIES_PER_STEP;
 
@@ -234,4 +234,53 @@ fn a_framework_that_is_torn_down_takes_its_demand_along() {
     );
     while stage.passes_a_piece() {}
     assert!(stage.wanted().is_empty());
+}
+
+#[test]
+fn what_is_launched_while_a_demand_is_replaced_is_wanted_no_more() {
+    for pieces in 0..12 {
+        let mut stage = stage();
+        let wanted = |request: u64| {
+            let few = want("z", 3, "cpus:1", 0);
+            [vec![few], many(&format!("a{request}"), LONG)].concat()
+        };
+        stage.calls(1, 1, wanted(1));
+        while stage.passes_a_piece() {}
+        let offers = stage.world.offers(stage.session);
+        stage.answers();
+        stage.calls(2, 2, wanted(2));
+        for _ in 0..pieces {
+            stage.passes_a_piece();
+        }
+        let task = spec("t", "cpus:1");
+        let launched = stage
+            .world
+            .accept(stage.session, &[&offers[0].id], vec![task]);
+        assert!(launched.is_ok(), "{launched:?}");
+        while stage.passes_a_piece() {}
+        let (id, role) = (
+            DemandId::new("z").expect("an id"),
+            "*".parse().expect("a role"),
+        );
+        let allocator = &stage.world.core.allocator;
+        let left = allocator.wanted(&stage.framework, &role, &id);
+        assert_eq!(left, Some(2), "after {pieces} pieces");
+    }
+}
+
+#[test]
+fn who_says_more_again_and_again_is_offered_something() {
+    let mut stage = stage();
+    for call in 1..=40 {
+        let fitting = want("z", 1, "cpus:1", 0);
+        let entries = [many(&format!("a{call}"), LONG), vec![fitting]].concat();
+        stage.calls(call, call, entries);
+        for _ in 0..3 {
+            stage.passes_a_piece();
+        }
+    }
+    assert_eq!(stage.world.offers(stage.session).len(), 1);
+    while stage.passes_a_piece() {}
+    let told: Vec<u64> = stage.answers().into_iter().map(|(call, _)| call).collect();
+    assert_eq!(told.last(), Some(&40));
 }

@@ -192,7 +192,7 @@ impl History {
         }
         for (place, entry) in entries.iter().enumerate() {
             let allocator = &mut self.world.allocator;
-            allocator.put_coming(&of, &role, place, entry);
+            allocator.put_coming(&of, &role, place, entry, 0);
             if !self.end_piece(&of, &role, &mut left) {
                 return;
             }
