@@ -29,6 +29,8 @@ pub(super) struct Addresses {
     /// Held by who looks.
     looking: Arc<Mutex<()>>,
     seen: Arc<std::sync::Mutex<Seen>>,
+    /// Held by who looks at all that is there.
+    looking_at_all: Arc<Mutex<()>>,
 }
 
 /// What was seen of tasks, so that many which end at once ask the view but now and then. All of it holds for
@@ -56,6 +58,7 @@ impl Addresses {
             known: Arc::default(),
             looking: Arc::default(),
             seen: Arc::default(),
+            looking_at_all: Arc::default(),
         }
     }
 
@@ -98,32 +101,42 @@ impl Addresses {
         (!all.is_empty()).then_some(TaskResourceLimitation { resources: all })
     }
 
-    /// As they were a moment ago; none while the view is behind.
+    /// As they were a moment ago; none while the view is behind. Where a framework had none there when it was last looked, its
+    /// offers do not wait for another look.
     async fn name_executors(&self, framework: &FrameworkId, offers: &mut [Offer]) {
         let last = self.seen().last.clone();
-        let snapshot = match last.filter(|(at, _)| is_recent(*at)) {
-            Some((_, snapshot)) => Some(snapshot),
-            None => self.look_at_all().await,
-        };
-        let Some(snapshot) = snapshot else { return };
-        for offer in offers {
-            if let Ok(agent) = offer.agent_id.value.parse() {
-                offer.executor_ids = executors_on(&snapshot, &agent, framework);
+        let is_old = last.as_ref().is_none_or(|(at, _)| !is_recent(*at));
+        let had_any = last.is_none_or(|(_, last)| name_in(&last, framework, offers));
+        if is_old && had_any {
+            if let Some(snapshot) = self.look_at_all().await {
+                name_in(&snapshot, framework, offers);
             }
+        } else if is_old {
+            let it = self.clone();
+            tokio::spawn(async move { it.look_at_all().await });
         }
     }
 
+    /// One looks for all who ask meanwhile.
     async fn look_at_all(&self) -> Option<Arc<Snapshot>> {
-        if self.seen().failed_at.is_some_and(is_recent) {
-            return None;
-        }
-        let at = Instant::now();
-        let looked = timeout(MESOS_ADDRESSES_WAIT, self.view.snapshot()).await;
-        let snapshot = looked.ok().and_then(Result::ok);
-        let mut seen = self.seen();
-        seen.last = snapshot.clone().map(|snapshot| (at, snapshot));
-        seen.failed_at = snapshot.is_none().then(Instant::now);
-        snapshot
+        let look = async {
+            let _held = self.looking_at_all.lock().await;
+            let at = Instant::now();
+            let last = self.seen().last.clone();
+            if let Some((_, last)) = last.filter(|(at, _)| is_recent(*at)) {
+                return Some(last);
+            }
+            if self.seen().failed_at.is_some_and(is_recent) {
+                return None;
+            }
+            let looked = timeout(MESOS_ADDRESSES_WAIT, self.view.snapshot()).await;
+            let snapshot = looked.ok().and_then(Result::ok);
+            let mut seen = self.seen();
+            seen.last = snapshot.clone().map(|snapshot| (at, snapshot));
+            seen.failed_at = snapshot.is_none().then(Instant::now);
+            snapshot
+        };
+        timeout(MESOS_ADDRESSES_WAIT, look).await.ok().flatten()
     }
 
     async fn of(&self, agent: &AgentId) -> Option<IpAddr> {
@@ -182,6 +195,18 @@ impl Addresses {
     fn write(&self) -> RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Names the executors that a framework has on the agents of offers; whether there are any.
+fn name_in(snapshot: &Snapshot, framework: &FrameworkId, offers: &mut [Offer]) -> bool {
+    let mut is_any = false;
+    for offer in offers {
+        if let Ok(agent) = offer.agent_id.value.parse() {
+            offer.executor_ids = executors_on(snapshot, &agent, framework);
+            is_any |= !offer.executor_ids.is_empty();
+        }
+    }
+    is_any
 }
 
 fn is_recent(at: Instant) -> bool {
@@ -255,6 +280,7 @@ mod tests {
         while all.iter().all(Vec::is_empty) {
             // The view's thread had no time so far.
             addresses.seen().failed_at = None;
+            tokio::task::yield_now().await;
             all = named(&mut told).await;
         }
         assert_eq!(all, [vec!["e1", "e2"], vec!["e4"], vec![]]);
