@@ -467,12 +467,13 @@ APP       INSTANCES
             Problem::new(code::CONFIG_INVALID, "a.toml:2: listen: is wrong").field("listen");
         assert_eq!(
             render_problem(&placed),
-            "error: config.invalid: a.toml:2: listen: is wrong\n"
+            "error: config.invalid: a.toml:2: listen: is wrong\nhint: mend the file or the flag; --check-config looks at it without starting\n"
         );
+        // Without a hint of its own, its code has one.
         let bare = Problem::new(code::APP_UNKNOWN, "there is no app /web");
         assert_eq!(
             render_problem(&bare),
-            "error: app.unknown: there is no app /web\n"
+            "error: app.unknown: there is no app /web\nhint: list the apps\n"
         );
         assert_eq!(
             problem_json(&bare).to_string(),

@@ -27,6 +27,29 @@ pub(crate) fn known(mut message: v1::SessionEvent) -> v1::SessionEvent {
     message
 }
 
+/// The same, of a status no more than which task it is of, and how that stands: what else it says cannot be read. None of
+/// other events.
+pub(crate) fn bare(message: &v1::SessionEvent) -> Option<v1::SessionEvent> {
+    let Some(Event::Updated(status)) = &message.event else {
+        return None;
+    };
+    let bare = v1::Status {
+        task_id: status.task_id.clone(),
+        incarnation: status.incarnation,
+        agent_id: status.agent_id.clone(),
+        number: status.number,
+        state: status.state,
+        reason: status.reason,
+        message: "what else the status says cannot be read".to_owned(),
+        wall_ms: status.wall_ms,
+        ..v1::Status::default()
+    };
+    Some(known(v1::SessionEvent {
+        event: Some(Event::Updated(bare)),
+        ..message.clone()
+    }))
+}
+
 fn reason_of(status: &mut v1::Status) {
     if v1::Reason::try_from(status.reason).is_err() {
         let number = std::mem::take(&mut status.reason);
@@ -127,6 +150,33 @@ mod tests {
         let both = status(224, 99, &"x".repeat(TEXT_LEN_MAX));
         assert!(both.message.starts_with("state 224: reason 99: xx"));
         assert_eq!(both.message.len(), TEXT_LEN_MAX);
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_read_says_still_how_its_task_stands() {
+        let status = v1::Status {
+            task_id: "t".to_owned(),
+            incarnation: 1,
+            number: 1,
+            state: v1::TaskState::Finished.into(),
+            checks: vec![v1::CheckResult::default()],
+            message: "x".repeat(TEXT_LEN_MAX + 1),
+            ..v1::Status::default()
+        };
+        let message = v1::SessionEvent {
+            sequence: 1,
+            epoch: 1,
+            event: Some(Event::Updated(status)),
+        };
+        decode_event(known(message.clone())).expect_err("it cannot be read");
+        let (_, _, event) = decode_event(bare(&message).expect("a status")).expect("it can");
+        let session::Event::Updated(status) = event else {
+            panic!("it is one")
+        };
+        assert_eq!(
+            (status.task.as_str(), status.state),
+            ("t", TaskState::Finished)
+        );
     }
 
     #[test]

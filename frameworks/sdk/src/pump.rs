@@ -21,7 +21,7 @@ use tonic::{Status, Streaming};
 
 use crate::events::Received;
 use crate::handle::{Reply, Request, no_session};
-use crate::later::known;
+use crate::later::{bare, known};
 use crate::limits::{
     ASK_DELAY, ASK_INTERVAL, BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX,
     HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX, RATE_WAIT_MAX, TASKS_PER_QUESTION_MAX,
@@ -207,7 +207,10 @@ impl<'a> Pump<'a> {
         let epoch = Epoch(message.epoch);
         self.memory.check_epoch(epoch).map_err(Ended::Broken)?;
         let is_answer = matches!(&message.event, Some(v1::session_event::Event::Answered(_)));
-        let (number, _, event) = match decode_event(known(message)) {
+        let bare = bare(&message);
+        let decoded = decode_event(known(message));
+        let decoded = decoded.or_else(|problem| decode_event(bare.ok_or(problem)?));
+        let (number, _, event) = match decoded {
             Ok(decoded) => decoded,
             // Whether the call was done is then asked in another session.
             Err(problem) if is_answer => return Err(Ended::Broken(problem)),
