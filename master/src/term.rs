@@ -152,7 +152,10 @@ impl Maker {
             v1::framework_state_server::FrameworkStateServer::new(state)
                 .max_decoding_message_size(MESSAGE_LEN_MAX),
         )
-        .add_service(v1::operator_server::OperatorServer::new(operator))
+        .add_service(
+            v1::operator_server::OperatorServer::new(operator)
+                .max_decoding_message_size(MESSAGE_LEN_MAX),
+        )
         .into_axum_router()
         .merge(mesos)
         .route("/", get(move || async move { http::text(home) }))

@@ -12,6 +12,7 @@ mod operators;
 mod peers;
 mod sessions;
 mod stage;
+mod too_long;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -35,6 +35,7 @@ pub mod resource_kind;
 pub mod resources;
 pub mod secret;
 pub mod session;
+pub mod state;
 pub mod task;
 pub mod time;
 pub mod token;

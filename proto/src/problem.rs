@@ -86,7 +86,26 @@ pub fn status_of(problem: Problem) -> Status {
 
 /// The problem of a gRPC status: the one that it carries, or for a status of another program the one that comes nearest.
 pub fn problem_of(status: &Status) -> Problem {
-    carried(status).unwrap_or_else(|| foreign(status))
+    carried(status)
+        .or_else(|| too_long(status))
+        .unwrap_or_else(|| foreign(status))
+}
+
+/// What tonic says of a message that is longer than the receiver takes, or than the sender sends: of none it says more than
+/// how long it is and may be. Every server of ours, and every client, has the problem of it from here.
+fn too_long(status: &Status) -> Option<Problem> {
+    let number_after = |word: &str| {
+        let (_, rest) = status.message().split_once(word)?;
+        rest.split(' ').next()?.parse::<u64>().ok()
+    };
+    if status.code() != Code::OutOfRange || !status.message().contains("message length too large") {
+        return None;
+    }
+    let (found, limit) = (number_after("found ")?, number_after("the limit is: ")?);
+    let message = format!("the message has {found} bytes; one message has {limit} at most");
+    Some(Problem::new(code::FIELD_TOO_LONG, message).hint(format!(
+        "send less at once: {limit} bytes with all that is in it"
+    )))
 }
 
 fn carried(status: &Status) -> Option<Problem> {
@@ -107,7 +126,7 @@ fn foreign(status: &Status) -> Problem {
         }
         Code::AlreadyExists | Code::FailedPrecondition => code::INTERNAL,
         Code::InvalidArgument => code::FIELD_INVALID,
-        // What tonic says of a message that is longer than the receiver takes.
+        // What others say of a message that is longer than the receiver takes.
         Code::OutOfRange => code::FIELD_TOO_LONG,
         Code::NotFound | Code::Unimplemented => code::ROUTE_UNKNOWN,
         Code::Unauthenticated => code::AUTH_MISSING,

@@ -109,6 +109,14 @@ async fn bad_requests_are_refused_with_their_field() {
         assert_eq!(status.code(), code, "{logs:?}: {status:?}");
         assert_eq!(proffer_proto::problem_of(&status).code, name, "{logs:?}");
     }
+    let long = of(&"t".repeat(5_000_000));
+    let status = read(&bench, long).await.unwrap_err();
+    let problem = proffer_proto::problem_of(&status);
+    assert_eq!(
+        (problem.code.as_ref(), status.details().is_empty()),
+        ("field.too_long", false)
+    );
+    assert!(problem.hint.contains("4194304"), "{problem}");
     let address = format!("http://{}", bench.listen());
     let mut client = TasksClient::connect(address).await.unwrap();
     let status = client.logs(of("t")).await.unwrap_err();

@@ -13,6 +13,7 @@ import grpc
 
 from proffer import v1
 from proffer.amounts import version
+from proffer.limits import STATE_VALUE_LEN_MAX
 from proffer.problem import ProfferError, Unreachable, problem_of
 from proffer.session import Session
 
@@ -34,9 +35,14 @@ class State:
             raise
 
     async def put(self, key: str, value: bytes, expected_version: int | None = None) -> int:
-        """Writes a value of at most 256 KiB, if the key has the version expected (0: if there is nothing; else `state.version`),
-        and answers with the new version when it is durable. After `Unreachable` it may have been written."""
+        """Writes a value of at most 256 KiB (a larger one is not sent: `state.too_large`), if the key has the version expected
+        (0: if there is nothing; else `state.version`), and answers with the new version when it is durable. After
+        `Unreachable` it may have been written."""
         expected = version("expected_version", expected_version)
+        if len(value) > STATE_VALUE_LEN_MAX:
+            message = f"the value has {len(value)} bytes; the limit is {STATE_VALUE_LEN_MAX}"
+            hint = "spread it over several keys"
+            raise ProfferError("state.too_large", "value", message, hint, v1.PROBLEM_KIND_EXHAUSTED)
         return (await self._call("Put", v1.PutStateRequest(key=key, value=value, expected_version=expected))).version
 
     async def delete(self, key: str, expected_version: int | None = None) -> None:

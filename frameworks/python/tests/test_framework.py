@@ -300,6 +300,22 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         fields = ["grace", "exclude_for", "kill_grace", "expected_version"]
         self.assertEqual(heard, [("field.invalid", field, True) for field in fields] + [("finished", 1)])
 
+    async def test_values_that_are_too_long_are_refused_before_they_are_sent(self):
+        class Wrong(Author):
+            async def on_subscribed(self, framework):
+                try:
+                    await framework.state.put("k", bytes(256 * 1024 + 1))
+                except proffer.ProfferError as problem:
+                    self.heard.append((problem.code, problem.field, problem.kind, "262145" in problem.message))
+
+        async def first(played):
+            await played.subscribe()
+            await played.tell(FINISHED, 1, 2)
+            await played.finish()
+
+        heard = await self.play(Master(first), author=Wrong())
+        self.assertEqual(heard, [("state.too_large", "value", v1.PROBLEM_KIND_EXHAUSTED, True), ("finished", 1)])
+
     async def test_what_is_above_the_rate_when_it_is_called_again_is_not_lost_with_the_session(self):
         async def second(played):
             await played.subscribe()

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use proffer_model::limits::{MESSAGE_LEN_MAX, STATE_TOTAL_LEN_MAX};
+use proffer_model::state::judge_state_value;
 use proffer_model::time::format_duration;
 use proffer_model::{Problem, StateKey, code};
 use proffer_proto::v1::framework_state_client::FrameworkStateClient;
@@ -87,20 +88,23 @@ impl State {
         }
     }
 
-    /// Writes a value of at most 256 KiB, if the key's version is the one expected (else `state.version`); answers with the
-    /// new version when the value is durable. After `peer.unreachable` it may have been written.
+    /// Writes a value of at most 256 KiB (a larger one is not sent: `state.too_large`), if the key's version is the one
+    /// expected (else `state.version`); answers with the new version when the value is durable. After `peer.unreachable` it
+    /// may have been written.
     pub async fn put(
         &self,
         key: &StateKey,
         value: impl Into<Bytes>,
         expected: Expected,
     ) -> Result<u64, Problem> {
+        let value = value.into();
+        judge_state_value(value.len())?;
         let active = self.active()?;
         let message = v1::PutStateRequest {
             framework_id: active.session.framework.to_string(),
             generation: active.session.generation.0,
             key: key.to_string(),
-            value: value.into(),
+            value,
             expected_version: expected.version(),
         };
         let mut client = client(&active);

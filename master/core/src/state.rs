@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use proffer_model::registry::{FrameworkEntry, Operation};
+use proffer_model::state::judge_state_value;
 use proffer_model::{FrameworkId, Generation, Principal, Problem, StateKey, code, limits};
 
 use crate::core::Core;
@@ -126,13 +127,7 @@ impl Core {
         self.check_store_keeps_up()?;
         let entry = self.entry(framework)?;
         check_version(entry, &key, expected)?;
-        if value.len() > limits::STATE_VALUE_LEN_MAX {
-            let most = limits::STATE_VALUE_LEN_MAX;
-            let message = format!("the value has {} bytes; the limit is {most}", value.len());
-            return Err(Problem::new(code::STATE_TOO_LARGE, message)
-                .field("value")
-                .hint("spread it over several keys"));
-        }
+        judge_state_value(value.len())?;
         let old_len = stored_len(entry, &key);
         if old_len == 0 && entry.state.len() >= STATE_KEYS_MAX {
             let message = format!("there are {STATE_KEYS_MAX} keys; the limit is reached");

@@ -730,6 +730,22 @@ fn a_status_without_details_becomes_the_nearest_problem() {
 }
 
 #[test]
+fn of_a_message_that_is_too_long_it_is_said_how_long_one_may_be() {
+    for way in ["decoded", "encoded"] {
+        let text = format!(
+            "Error, {way} message length too large: found 12 bytes, the limit is: 10 bytes"
+        );
+        let problem = problem_of(&Status::out_of_range(text));
+        assert!(problem.is(code::FIELD_TOO_LONG));
+        assert_eq!(
+            problem.message,
+            "the message has 12 bytes; one message has 10 at most"
+        );
+        assert!(problem.hint.contains("10 bytes"), "{problem}");
+    }
+}
+
+#[test]
 fn a_long_problem_is_cut_where_headers_are_short() {
     let problem = Problem::new(code::FIELD_INVALID, "ä".repeat(5_000)).hint("do this");
     let carried = problem_of(&status_of(problem));

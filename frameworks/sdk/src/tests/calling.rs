@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proffer_model::limits::TEXT_LEN_MAX;
+use proffer_model::limits::{STATE_VALUE_LEN_MAX, TEXT_LEN_MAX};
 use proffer_model::session::{Answer, Call, Event, LaunchResult, Operation, OperationResult};
 use proffer_model::{
     AgentId, Command, DemandEntry, DemandId, ExecutorId, FrameworkDescription, OfferId, Problem,
@@ -224,6 +224,12 @@ async fn state_is_kept_with_versions_and_fenced() {
     let key = StateKey::new("apps/a").unwrap();
     let problem = within(state.get(&key)).await.expect_err("no session yet");
     assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+    // Nothing is sent that cannot be kept; nobody needs to be there to say so.
+    let long = vec![0; STATE_VALUE_LEN_MAX + 1];
+    let problem = within(state.put(&key, long, Expected::Anything)).await;
+    let problem = problem.expect_err("too long");
+    assert!(problem.is(code::STATE_TOO_LARGE), "{problem}");
+    assert_eq!(problem.field, "value");
 
     let _session = master.subscribed(1, 7).await;
     within(handle.subscribed()).await.expect("a session");
