@@ -477,7 +477,7 @@ APP       INSTANCES
         );
         assert_eq!(
             problem_json(&bare).to_string(),
-            r#"{"code":"app.unknown","field":"","hint":"","message":"there is no app /web"}"#
+            r#"{"code":"app.unknown","field":"","hint":"list the apps","message":"there is no app /web"}"#
         );
     }
 }
