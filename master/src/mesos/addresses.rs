@@ -120,10 +120,11 @@ impl Addresses {
     /// One looks for all who ask meanwhile.
     async fn look_at_all(&self) -> Option<Arc<Snapshot>> {
         let look = async {
+            let asked_at = Instant::now();
             let _held = self.looking_at_all.lock().await;
             let at = Instant::now();
             let last = self.seen().last.clone();
-            if let Some((_, last)) = last.filter(|(at, _)| is_recent(*at)) {
+            if let Some((_, last)) = last.filter(|(at, _)| *at >= asked_at) {
                 return Some(last);
             }
             if self.seen().failed_at.is_some_and(is_recent) {
