@@ -18,6 +18,10 @@ use crate::exit::Outcome;
 use crate::output::{OutputArgs, Progress};
 use crate::units::per_second;
 
+mod lists;
+
+use lists::Lister;
+
 /// Between two bursts of the flood: short enough to be a stream to the master.
 const BURST_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -32,7 +36,7 @@ pub(crate) struct FloodArgs {
     /// What it calls.
     #[arg(long, value_name = "CALL", default_value = "small")]
     call: FloodCall,
-    /// How much each long call names, tasks or entries.
+    /// How much each long call names, tasks or entries, or how many keys it lists.
     #[arg(long, value_name = "N", default_value_t = ITEMS_PER_CALL_MAX)]
     named: usize,
     /// How many other frameworks call now and then.
@@ -52,6 +56,8 @@ enum FloodCall {
     Reconcile,
     /// A demand of many entries, each time of other sizes, that no agent could meet.
     Demand,
+    /// What its state holds.
+    List,
 }
 
 impl FloodCall {
@@ -59,14 +65,15 @@ impl FloodCall {
     fn named(self, args: &FloodArgs) -> usize {
         match self {
             Self::Small => 1,
-            Self::Reconcile | Self::Demand => args.named,
+            Self::Reconcile | Self::Demand | Self::List => args.named,
         }
     }
 
     /// The call that is made as this one in a row.
     fn make(self, number: u64, named: usize) -> Result<Call, Problem> {
         Ok(match self {
-            Self::Small => small_call()?,
+            // Lists are no calls of a session (`lists.rs`).
+            Self::Small | Self::List => small_call()?,
             Self::Reconcile => {
                 let tasks = (0..named).map(|task| TaskId::new(&format!("task-{task}")));
                 let tasks = tasks.collect::<Result<_, _>>()?;
@@ -93,7 +100,7 @@ pub(super) async fn run(args: &FloodArgs, progress: &mut Progress) -> Outcome<Fi
     let mut figures = Figures::default();
     let calls: &[u64] = match (args.calls.as_slice(), args.call) {
         ([], FloodCall::Small) => &[10_000, 50_000],
-        ([], FloodCall::Reconcile | FloodCall::Demand) => &[10, 40],
+        ([], FloodCall::Reconcile | FloodCall::Demand | FloodCall::List) => &[10, 40],
         (calls, _) => calls,
     };
     for calls in calls.iter().copied() {
@@ -115,7 +122,7 @@ async fn of(
         let door = Door::open(&master).await?;
         others.push(door.subscribe(&format!("other-{number}")).await?);
     }
-    let flooder = Door::open(&master).await?.subscribe("flood").await?;
+    let flooder = Flooder::begin(Door::open(&master).await?, args).await?;
     let measure_for = args.measure_for.0;
     progress.update("calling without the flood");
     let calling = call_all(others, measure_for);
@@ -126,7 +133,7 @@ async fn of(
     let both = async {
         tokio::join!(
             call_all(others, measure_for),
-            flood(flooder, calls_per_second, args)
+            flooder.flood(calls_per_second, args)
         )
     };
     let (called, flooded) = within(&mut master, "the flood is over", both).await?;
@@ -206,6 +213,31 @@ impl Flooded {
     }
 }
 
+/// Who floods.
+enum Flooder {
+    /// With calls of its session.
+    Caller(Session),
+    /// With lists.
+    Lister(Lister),
+}
+
+impl Flooder {
+    async fn begin(door: Door, args: &FloodArgs) -> Result<Self, Problem> {
+        let session = door.subscribe("flood").await?;
+        Ok(match args.call {
+            FloodCall::List => Self::Lister(Lister::fill(door, session, args.named).await?),
+            FloodCall::Small | FloodCall::Reconcile | FloodCall::Demand => Self::Caller(session),
+        })
+    }
+
+    async fn flood(self, calls_per_second: u64, args: &FloodArgs) -> Result<Flooded, Problem> {
+        match self {
+            Self::Caller(session) => flood(session, calls_per_second, args).await,
+            Self::Lister(lister) => lister.flood(calls_per_second, args).await,
+        }
+    }
+}
+
 /// Calls so often in a second, whatever is answered, as long as the connection takes it.
 async fn flood(
     mut session: Session,
@@ -226,7 +258,7 @@ async fn flood(
                 }
                 let since = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let due = since.saturating_mul(calls_per_second) / 1_000;
-                while sent < due {
+                while sent < due && session.has_room() {
                     sent += 1;
                     session.send(&args.call.make(sent, named)?).await?;
                 }

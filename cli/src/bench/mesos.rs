@@ -2,7 +2,7 @@
 //! in this process that says and hears what Mesos's frameworks do.
 //!
 //! A row for each media type, of two clusters one after the other. The first launches as `bench launch` does: one by one, many,
-//! and both again beside a reader that asks for `/state` all the time. On the second every agent is full with one task, as in
+//! and both again beside readers that ask for `/state` ten times a second. On the second every agent is full with one task, as in
 //! `bench reoffer`; then the pages are read while those tasks run.
 
 mod calls;
@@ -54,9 +54,13 @@ pub(crate) struct MesosArgs {
     /// How long tasks run that hold all of their agent.
     #[arg(long, value_name = "D", default_value = "5s-15s")]
     full_task_duration: Span,
-    /// How often each page is asked for.
+    /// How many times each page is asked for.
     #[arg(long, value_name = "N", default_value_t = 300)]
     reads: usize,
+    /// How often `/state` is asked for beside launches, as by ten dashboards of which each asks once a second; with `1ms` one time
+    /// after the other.
+    #[arg(long, value_name = "D", default_value = "100ms")]
+    read_every: proffer_server::config::DurationText,
 }
 
 /// A media type.
@@ -206,12 +210,12 @@ async fn launch(
     let single = launcher.one_by_one(args.samples);
     let single = within(master, "single launches run", single).await??;
     progress.update("launching one by one beside a reader");
-    let reading = Reader::new(master).begin(STATE);
+    let reading = Reader::new(master).begin(STATE, args.read_every.0);
     let read_single = launcher.one_by_one(args.samples);
     let read_single = within(master, "single launches run", read_single).await??;
     reading.end().await?;
     progress.update(&format!("launching {} tasks beside a reader", load.tasks));
-    let reading = Reader::new(master).begin(STATE);
+    let reading = Reader::new(master).begin(STATE, args.read_every.0);
     let read_many = launcher.flood(emulation, load.tasks, load);
     let read_many = within(master, "all tasks have ended", read_many).await??;
     Ok(Launched {

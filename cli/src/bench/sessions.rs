@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use futures::SinkExt;
 use futures::channel::mpsc;
+use futures::{FutureExt, SinkExt};
 use proffer_model::limits::FAILOVER_TIMEOUT_DEFAULT;
 use proffer_model::session::{Call, Event};
 use proffer_model::{FrameworkDescription, OfferId, Problem, code};
@@ -62,6 +62,7 @@ impl Door {
             calls,
             events: None,
             last: 0,
+            whose: None,
         };
         let description = FrameworkDescription {
             name: name.to_owned(),
@@ -81,8 +82,17 @@ impl Door {
         let mut client = SchedulerClient::new(self.channel.clone());
         let opened = client.session(request).await;
         session.events = Some(opened.map_err(|status| problem_of(&status))?.into_inner());
-        while !matches!(session.event().await?, Event::Subscribed { .. }) {}
-        Ok(session)
+        loop {
+            if let Event::Subscribed {
+                framework,
+                generation,
+                ..
+            } = session.event().await?
+            {
+                session.whose = Some((framework.to_string(), generation.0));
+                return Ok(session);
+            }
+        }
     }
 }
 
@@ -91,6 +101,7 @@ pub(super) struct Session {
     calls: mpsc::Sender<v1::SessionCall>,
     events: Option<Streaming<v1::SessionEvent>>,
     last: u64,
+    whose: Option<(String, u64)>,
 }
 
 impl Session {
@@ -100,6 +111,17 @@ impl Session {
         let sent = self.calls.send(encode_call(self.last, call)).await;
         sent.map_err(|_| ended())?;
         Ok(self.last)
+    }
+
+    /// Whether a call would be taken at once; else who reads no events meanwhile may wait for ever.
+    pub(super) fn has_room(&mut self) -> bool {
+        let ready = futures::future::poll_fn(|context| self.calls.poll_ready(context));
+        ready.now_or_never().is_some()
+    }
+
+    /// Its framework, and the generation by which that may read and write its state.
+    pub(super) fn whose(&self) -> Result<(String, u64), Problem> {
+        self.whose.clone().ok_or_else(ended)
     }
 
     /// The next event.

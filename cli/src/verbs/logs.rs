@@ -134,8 +134,18 @@ async fn find(master: &mut MasterClient, name: &str) -> Result<Vec<v1::Task>, Pr
     Ok(live)
 }
 
-/// The task of which this is a part of the id; `…` stands for what a table has left out.
+/// The task of which this is a part of the id; `…` stands for what a table has left out. It is a problem when there is none.
 pub(crate) fn the_one_like(tasks: Vec<v1::Task>, name: &str) -> Result<v1::Task, Problem> {
+    one_like(tasks, name)?.ok_or_else(|| {
+        let message = format!("there is no task or app {name} that has been started");
+        Problem::new(code::TASK_UNKNOWN, message).hint(
+            "`proffer tasks --all` lists the tasks, `proffer why APP` says why there are none",
+        )
+    })
+}
+
+/// The task of which this is a part of the id, if any; a problem when it is a part of several.
+pub(crate) fn one_like(tasks: Vec<v1::Task>, name: &str) -> Result<Option<v1::Task>, Problem> {
     let is_like = |task: &v1::Task| task::is_part(name, &task.id);
     let mut like: Vec<v1::Task> = tasks.into_iter().filter(is_like).collect();
     // Of one id, the last incarnation.
@@ -143,19 +153,12 @@ pub(crate) fn the_one_like(tasks: Vec<v1::Task>, name: &str) -> Result<v1::Task,
     let is_one = like
         .windows(2)
         .all(|pair| matches!(pair, [a, b] if a.id == b.id));
-    match like.pop() {
-        Some(task) if is_one => Ok(task),
-        Some(_) => Err(Problem::new(
-            code::TASK_UNKNOWN,
-            format!("{name} stands in several tasks' ids"),
-        )
-        .hint("`proffer tasks --all` lists the tasks")),
-        None => Err(Problem::new(
-            code::TASK_UNKNOWN,
-            format!("there is no task or app {name} that has been started"),
-        )
-        .hint("`proffer tasks --all` lists the tasks, `proffer why APP` says why there are none")),
+    if !is_one {
+        let message = format!("{name} stands in several tasks' ids");
+        let hint = "give more of the id; `proffer tasks --all` lists the tasks";
+        return Err(Problem::new(code::TASK_UNKNOWN, message).hint(hint));
     }
+    Ok(like.pop())
 }
 
 fn incarnation_of(task: &v1::Task) -> u64 {
@@ -387,6 +390,8 @@ mod tests {
                 expected,
                 "{part}"
             );
+            let is_none = one_like(tasks(), part).is_ok_and(|task| task.is_none());
+            assert_eq!(is_none, part == "111" || part == "other", "{part}");
         }
     }
 }

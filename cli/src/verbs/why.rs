@@ -17,7 +17,7 @@ use crate::output::OutputArgs;
 use crate::quantities::{format_quantities, format_share, quantities_json, share_percent};
 use crate::services_client::ServicesClient;
 use crate::units::{self, count_of, wall_ms};
-use crate::verbs::logs::the_one_like;
+use crate::verbs::logs::one_like;
 
 mod of_task;
 
@@ -95,7 +95,7 @@ pub(crate) async fn run(args: WhyArgs) -> Outcome {
         return format.show_text(&value, || framework_in_words(&framework, &entries));
     }
     let tasks = master.tasks("").await?;
-    if let Ok(task) = the_one_like(tasks, &args.name) {
+    if let Some(task) = one_like(tasks, &args.name)? {
         let found = of_task::Found {
             agent: master.agent_of(&task).await?,
             framework: master.framework_of(&task).await?,

@@ -509,6 +509,7 @@ async fn that_a_task_is_being_killed_is_told_to_who_knows_the_state() {
             };
             let kill = json!({"task_id": {"value": "t"}, "agent_id": offer["agent_id"]});
             wire.call(&master, "KILL", kill).await;
+            while !matches!(agent.next().await, Message::Kill(_)) {}
             let states = [
                 v1::TaskState::Running,
                 v1::TaskState::Killing,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use proffer_model::{Problem, code};
 use proffer_server::client::HttpClient;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::super::child::Master;
 use super::super::figures::Times;
@@ -47,13 +48,16 @@ impl Reader {
         Ok(read)
     }
 
-    /// Begins to ask for a page all the time, beside whatever else is done.
-    pub(super) fn begin(self, path: &'static str) -> Reading {
+    /// Begins to ask for a page so often, beside whatever else is done; later where an answer takes longer than that.
+    pub(super) fn begin(self, path: &'static str, every: Duration) -> Reading {
         let is_over = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&is_over);
         let reader = tokio::spawn(async move {
             let mut read = Read::default();
+            let mut due = tokio::time::interval(every.max(Duration::from_millis(1)));
+            due.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while !flag.load(Ordering::Relaxed) {
+                due.tick().await;
                 self.once(path, &mut read).await?;
             }
             Ok(read)
