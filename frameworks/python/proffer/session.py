@@ -130,6 +130,7 @@ class Session:
         `on_answer` is called before any event that follows the answer is handled."""
         answer: asyncio.Future[v1.Answered] = asyncio.get_running_loop().create_future()
         message = v1.SessionCall(request_id=next(self._requests), **call)  # type: ignore[arg-type]
+        self._mean_for_term(message)
         problem = self.ended and _broken(self.ended)
         if len(self._waiting) >= CALLS_PENDING_MAX:
             problem = ProfferError("server.overloaded", "", f"{CALLS_PENDING_MAX} calls wait for their answers", "wait for answers first")
@@ -160,8 +161,15 @@ class Session:
         self._send_again(pending)
 
     def _send_again(self, pending: Pending) -> None:
+        self._mean_for_term(pending.message)
         self._waiting[pending.message.request_id] = pending
         self._outgoing.put_nowait(pending.message)
+
+    def _mean_for_term(self, message: v1.SessionCall) -> None:
+        """Says in which term a call is to be done. Of what begins a session the term is not known yet, and an acknowledgement
+        is of this session alone."""
+        if self.epoch and not message.HasField("acknowledge"):
+            message.epoch = self.epoch
 
     def _on_repeated(self, pending: Pending, answered: v1.Answered) -> None:
         problem = decode_problem(answered.refused) if answered.HasField("refused") else None

@@ -203,7 +203,10 @@ class Driver(unittest.IsolatedAsyncioTestCase):
             again = [await played.context.read() for _ in range(3)]
             self.assertEqual({call.kill.task_id or call.update_task.task_id for call in again}, {"of a handler", "of a task"})
             for call in again:
-                self.assertEqual(requests[call.request_id], call)
+                before = requests[call.request_id]
+                self.assertEqual((before.epoch, call.epoch), (1, 2), "each is meant for the term that it is called in")
+                before.epoch = call.epoch
+                self.assertEqual(before, call)
                 answer = {"done": v1.Done()}
                 if call.HasField("update_task"):
                     answer = {"refused": v1.Problem(code="task.unknown", kind=v1.PROBLEM_KIND_NOT_FOUND)}
@@ -468,6 +471,19 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         heard = await self.play(Master(first, second))
         again = ("launched", ["task.duplicate"])
         self.assertEqual(heard, [again, ("lost", 0), ("launched", []), ("finished", 2)])
+
+    async def test_a_call_says_which_term_it_is_meant_for(self):
+        async def script(played):
+            await played.subscribe(epoch=7)
+            await played.tell(FINISHED, 1, 1)
+            call = await played.call("teardown")
+            self.assertEqual(call.epoch, 7)
+            await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+            call = await played.call("acknowledge")
+            self.assertFalse(call.HasField("epoch"), "what is acknowledged is known by its sequence")
+            await played.send(closed=v1.Problem(code="framework.completed", kind=v1.PROBLEM_KIND_CONFLICT))
+
+        await self.play(Master(script))
 
     async def test_an_earlier_epoch_is_refused_and_the_leader_is_found(self):
         async def first(played):
