@@ -8,26 +8,28 @@ With --id-file it can be killed at any moment and started again: it goes on wher
 import argparse
 import collections
 import sys
+from collections.abc import Sequence
 
 import proffer
+from proffer import v1
 
 NEEDS = "cpus:0.1;mem:32"
 ATTEMPTS_MAX = 3
 
 
 class Batch(proffer.Scheduler):
-    def __init__(self, tasks, command):
+    def __init__(self, tasks: int, command: str) -> None:
         self.command = command
         self.open = {f"batch-{number}" for number in range(tasks)}  # Neither finished nor given up.
-        self.waiting = set()  # Of these, what may be launched.
-        self.failures = collections.Counter()
+        self.waiting: set[str] = set()  # Of these, what may be launched.
+        self.failures: collections.Counter[str] = collections.Counter()
 
-    async def on_subscribed(self, framework):
+    async def on_subscribed(self, framework: proffer.Framework) -> None:
         self.open -= {entry.key for entry in await framework.state.list()}
         self.waiting |= framework.settle(self.open)
         await self.go_on(framework)
 
-    async def on_offers(self, framework, offers):
+    async def on_offers(self, framework: proffer.Framework, offers: Sequence[v1.Offer]) -> None:
         for offer in offers:
             fits = sum(fit.count for fit in offer.fits)
             taken = [self.waiting.pop() for _ in range(min(fits, len(self.waiting)))]
@@ -35,12 +37,12 @@ class Batch(proffer.Scheduler):
             self.waiting.update(await framework.launch([offer], specs))
         await self.go_on(framework)
 
-    async def on_update(self, framework, status):
+    async def on_update(self, framework: proffer.Framework, status: v1.Status) -> None:
         task = status.task_id
         self.waiting.discard(task)
         if not proffer.is_terminal(status.state) or task not in self.open:
             return
-        is_finished = status.state == proffer.v1.TASK_STATE_FINISHED
+        is_finished = status.state == v1.TASK_STATE_FINISHED
         if status.incarnation:  # Without one, no agent has ever heard of it.
             print(task, proffer.state_name(status.state), status.message, flush=True)
             self.failures[task] += not is_finished
@@ -51,13 +53,13 @@ class Batch(proffer.Scheduler):
         self.waiting |= {task} & self.open
         await self.go_on(framework)
 
-    async def go_on(self, framework):
+    async def go_on(self, framework: proffer.Framework) -> None:
         await framework.set_demand("*", proffer.demand("work", len(self.waiting), NEEDS))
         if not self.open:
             await framework.teardown()
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--master", default="127.0.0.1:5050", help="host:port, several with commas")
     parser.add_argument("--tasks", type=int, default=10, help="how many")

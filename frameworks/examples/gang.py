@@ -7,24 +7,26 @@ When a member fails the others are ended, and the gang is tried again from the s
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import proffer
+from proffer import v1
 
 NEEDS = "cpus:0.5;mem:64"
 ATTEMPTS_MAX = 3
 
 
 class Gang(proffer.Scheduler):
-    def __init__(self, members, command):
+    def __init__(self, members: int, command: str) -> None:
         self.members, self.command = members, command
         self.attempt = 0
-        self.running = set()  # Members of this attempt that have not ended.
+        self.running: set[str] = set()  # Members of this attempt that have not ended.
         self.finished = 0
         self.has_failed = False
         self.is_whole = True  # Whether all members of this attempt have been launched.
-        self.held = []  # Offers on different agents that wait until there are enough.
+        self.held: list[v1.Offer] = []  # Offers on different agents that wait until there are enough.
 
-    async def on_subscribed(self, framework):
+    async def on_subscribed(self, framework: proffer.Framework) -> None:
         self.held = []  # Offers of an earlier session are void.
         if not self.running:
             await self.ask(framework)
@@ -32,7 +34,7 @@ class Gang(proffer.Scheduler):
             for member in list(self.running):
                 await framework.kill(member)
 
-    async def on_offers(self, framework, offers):
+    async def on_offers(self, framework: proffer.Framework, offers: Sequence[v1.Offer]) -> None:
         agents = {offer.agent_id for offer in self.held}
         # The master offers a gang's agents at once or none of them.
         self.held += [offer for offer in offers if offer.agent_id not in agents]
@@ -60,15 +62,15 @@ class Gang(proffer.Scheduler):
                 await framework.kill(other)
             await self.go_on(framework)
 
-    async def on_rescinded(self, framework, offer_ids):
+    async def on_rescinded(self, framework: proffer.Framework, offer_ids: Sequence[str]) -> None:
         self.held = [offer for offer in self.held if offer.id not in offer_ids]
 
-    async def on_update(self, framework, status):
+    async def on_update(self, framework: proffer.Framework, status: v1.Status) -> None:
         if status.task_id in self.running and proffer.is_terminal(status.state):
             print(status.task_id, proffer.state_name(status.state), status.message, flush=True)
-            await self.ended(framework, status.task_id, status.state == proffer.v1.TASK_STATE_FINISHED)
+            await self.ended(framework, status.task_id, status.state == v1.TASK_STATE_FINISHED)
 
-    async def ended(self, framework, task_id, is_good):
+    async def ended(self, framework: proffer.Framework, task_id: str, is_good: bool) -> None:
         self.running.discard(task_id)
         self.finished += is_good
         if not is_good and not self.has_failed:
@@ -77,7 +79,7 @@ class Gang(proffer.Scheduler):
                 await framework.kill(other)
         await self.go_on(framework)
 
-    async def go_on(self, framework):
+    async def go_on(self, framework: proffer.Framework) -> None:
         if self.running:
             return
         if self.finished == self.members or self.attempt == ATTEMPTS_MAX:
@@ -85,15 +87,15 @@ class Gang(proffer.Scheduler):
         else:
             await self.ask(framework)
 
-    async def ask(self, framework):
+    async def ask(self, framework: proffer.Framework) -> None:
         self.finished, self.has_failed = 0, False
         (wanted,) = proffer.demand("member", self.members, NEEDS)
         wanted.gang = self.members
-        wanted.at_most.append(proffer.v1.AtMost(count=1, agent=proffer.v1.Each()))
+        wanted.at_most.append(v1.AtMost(count=1, agent=v1.Each()))
         await framework.set_demand("*", [wanted])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--master", default="127.0.0.1:5050", help="host:port, several with commas")
     parser.add_argument("--members", type=int, default=2, help="how many, each on an agent of its own")

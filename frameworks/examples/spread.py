@@ -8,23 +8,25 @@ with --copies 0 the framework is torn down, and they end.
 """
 
 import argparse
+from collections.abc import Sequence
 
 import proffer
+from proffer import v1
 
 NEEDS = "cpus:0.1;mem:32"
 
 
 class Spread(proffer.Scheduler):
-    def __init__(self, copies, command, each):
+    def __init__(self, copies: int, command: str, each: str) -> None:
         self.command, self.each = command, each
         self.slots = [f"copy-{number}" for number in range(copies)]
-        self.starts = {}  # How often each copy was started: its task's id ends with it.
-        self.waiting = set()  # Copies that do not run.
+        self.starts: dict[str, int] = {}  # How often each copy was started: its task's id ends with it.
+        self.waiting: set[str] = set()  # Copies that do not run.
 
-    async def on_standing_by(self, framework):
+    async def on_standing_by(self, framework: proffer.Framework) -> None:
         print("standing by", flush=True)
 
-    async def on_subscribed(self, framework):
+    async def on_subscribed(self, framework: proffer.Framework) -> None:
         print("active", flush=True)
         if not self.slots:
             return await framework.teardown()
@@ -36,7 +38,7 @@ class Spread(proffer.Scheduler):
         self.waiting |= {self.slot(task_id) for task_id in free}
         await self.go_on(framework)
 
-    async def on_offers(self, framework, offers):
+    async def on_offers(self, framework: proffer.Framework, offers: Sequence[v1.Offer]) -> None:
         for offer in offers:
             if not self.waiting:
                 await framework.decline([offer])
@@ -51,7 +53,7 @@ class Spread(proffer.Scheduler):
                 self.waiting.add(slot)
         await self.go_on(framework)
 
-    async def on_update(self, framework, status):
+    async def on_update(self, framework: proffer.Framework, status: v1.Status) -> None:
         slot = self.slot(status.task_id)
         if slot not in self.slots or status.task_id != self.task_id(slot):
             return  # Of an earlier start.
@@ -60,28 +62,28 @@ class Spread(proffer.Scheduler):
             self.waiting.add(slot)
             await self.go_on(framework)
 
-    async def on_reclaim(self, framework, reclaim):
+    async def on_reclaim(self, framework: proffer.Framework, reclaim: v1.Reclaim) -> None:
         # There is nothing to lose here, so they move at once.
         if reclaim.reason:
             for task_id in reclaim.task_ids:
                 await framework.kill(task_id)
 
-    async def go_on(self, framework):
+    async def go_on(self, framework: proffer.Framework) -> None:
         wanted = proffer.demand("copy", len(self.waiting), NEEDS)
         for entry in wanted:  # The master counts those that run, too.
-            limit = proffer.v1.AtMost(count=1)
+            limit = v1.AtMost(count=1)
             getattr(limit, self.each).SetInParent()
             entry.at_most.append(limit)
         await framework.set_demand("*", wanted)
 
-    def task_id(self, slot):
+    def task_id(self, slot: str) -> str:
         return f"{slot}-{self.starts.get(slot, 0)}"
 
-    def slot(self, task_id):
+    def slot(self, task_id: str) -> str:
         return task_id.rpartition("-")[0]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--master", default="127.0.0.1:5050", help="host:port, several with commas")
     parser.add_argument("--name", default="spread", help="the framework's name, and its id")

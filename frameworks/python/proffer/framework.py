@@ -315,7 +315,7 @@ class Framework:
     async def _insist(self, session: Session, **call: object) -> None:
         """A call of the SDK's own."""
         try:
-            await self._call_in(session, **call)
+            await self._call_in(session, None, **call)
         except Unreachable:
             # The next session does it anew.
             pass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import grpc
 from google.protobuf import any_pb2, empty_pb2, unknown_fields
 
@@ -61,7 +64,8 @@ def decode_problem(problem: v1.Problem) -> ProfferError:
 def problem_of(error: grpc.aio.AioRpcError) -> ProfferError:
     """The problem that a gRPC status carries, or for a status of another program the one that comes nearest."""
     metadata = {key: value for part in (error.initial_metadata(), error.trailing_metadata()) for key, value in part or ()}
-    problem = _carried(metadata.get("grpc-status-details-bin", b""))
+    details = metadata.get("grpc-status-details-bin", b"")
+    problem = _carried(details) if isinstance(details, bytes) else None
     if problem is None:
         text = error.details() or error.code().name
         code, kind = _CODES.get(error.code(), ("", 0))
@@ -72,7 +76,8 @@ def problem_of(error: grpc.aio.AioRpcError) -> ProfferError:
 
 def _carried(details: bytes) -> ProfferError | None:
     # A google.rpc.Status; its third field lists what it carries. Not worth a dependency.
-    for field in unknown_fields.UnknownFieldSet(empty_pb2.Empty.FromString(details)):
+    fields: Iterable[Any] = unknown_fields.UnknownFieldSet(empty_pb2.Empty.FromString(details))  # type: ignore[assignment]
+    for field in fields:
         carried = any_pb2.Any.FromString(field.data) if field.field_number == 3 else any_pb2.Any()
         problem = v1.Problem()
         if carried.Unpack(problem):

@@ -272,7 +272,8 @@ class Session:
 
     async def _read(self) -> v1.SessionEvent:
         event = await self._stream.read()
-        if event is grpc.aio.EOF:
+        if not isinstance(event, v1.SessionEvent):
+            # The end of the stream.
             raise Unreachable("the master closed the session")
         return event
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 import grpc
 
@@ -16,6 +17,12 @@ from proffer.amounts import version
 from proffer.limits import STATE_VALUE_LEN_MAX
 from proffer.problem import ProfferError, Unreachable, problem_of
 from proffer.session import Session
+
+
+_Request = TypeVar(
+    "_Request", v1.GetStateRequest, v1.PutStateRequest, v1.DeleteStateRequest, v1.ListStateRequest, v1.WatchStateRequest
+)
+_Response = TypeVar("_Response", v1.GetStateResponse, v1.PutStateResponse, v1.DeleteStateResponse, v1.ListStateResponse)
 
 
 class State:
@@ -28,7 +35,7 @@ class State:
     async def get(self, key: str) -> v1.StateEntry | None:
         """The value of a key and its version, if there is one."""
         try:
-            return (await self._call("Get", v1.GetStateRequest(key=key))).entry
+            return (await self._call("Get", v1.GetStateRequest(key=key), v1.GetStateResponse)).entry
         except ProfferError as problem:
             if problem.code == "state.key_unknown":
                 return None
@@ -43,16 +50,17 @@ class State:
             message = f"the value has {len(value)} bytes; the limit is {STATE_VALUE_LEN_MAX}"
             hint = "spread it over several keys"
             raise ProfferError("state.too_large", "value", message, hint, v1.PROBLEM_KIND_EXHAUSTED)
-        return (await self._call("Put", v1.PutStateRequest(key=key, value=value, expected_version=expected))).version
+        request = v1.PutStateRequest(key=key, value=value, expected_version=expected)
+        return (await self._call("Put", request, v1.PutStateResponse)).version
 
     async def delete(self, key: str, expected_version: int | None = None) -> None:
         """Deletes a key, if it has the version expected (else `state.version`)."""
         expected = version("expected_version", expected_version)
-        await self._call("Delete", v1.DeleteStateRequest(key=key, expected_version=expected))
+        await self._call("Delete", v1.DeleteStateRequest(key=key, expected_version=expected), v1.DeleteStateResponse)
 
     async def list(self, prefix: str = "") -> list[v1.StateEntry]:
         """All keys that begin with this, with their values, in order."""
-        return list((await self._call("List", v1.ListStateRequest(prefix=prefix))).entries)
+        return list((await self._call("List", v1.ListStateRequest(prefix=prefix), v1.ListStateResponse)).entries)
 
     async def watch(self, prefix: str = "") -> AsyncIterator[v1.WatchStateResponse]:
         """What is there now, then `up_to_date`, then each change, in order: `put` or `deleted`. It never ends of itself, and
@@ -65,13 +73,16 @@ class State:
             raise problem_of(error) from None
         raise Unreachable("the master ended the watch")
 
-    async def _call(self, method: str, request):  # type: ignore[no-untyped-def]
+    async def _call(self, method: str, request: _Request, response: type[_Response]) -> _Response:
+        """Calls what is answered with such a response."""
         clock = asyncio.get_running_loop()
         give_up_at = clock.time() + self._call_timeout
         while True:
             request, stub, session = self._prepare(request)
             try:
-                return await getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
+                call = getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
+                answered: _Response = await call
+                return answered
             except grpc.aio.AioRpcError as error:
                 problem = problem_of(error)
             # Above the rate nothing was done.
@@ -79,7 +90,7 @@ class State:
                 raise problem
             await asyncio.sleep(problem.retry_after or 0)
 
-    def _prepare(self, request):  # type: ignore[no-untyped-def]
+    def _prepare(self, request: _Request) -> tuple[_Request, v1.FrameworkStateStub, Session]:
         session = self._session()
         request.framework_id = session.subscribed.framework_id
         request.generation = session.subscribed.generation

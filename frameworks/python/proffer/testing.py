@@ -134,7 +134,7 @@ class FakeSession:
         """The next call of a kind, such as `set_demand`; the others before it are answered with Done, accepts are failures."""
         while True:
             call = await self.master.within(self._context.read())
-            if call is grpc.aio.EOF:
+            if not isinstance(call, v1.SessionCall):
                 raise AssertionError(f"the framework has gone instead of calling {kind}")
             if call.WhichOneof("call") == kind:
                 return call
@@ -288,8 +288,8 @@ class _State(v1.FrameworkStateServicer):
             await _abort(context, "state.version", v1.PROBLEM_KIND_CONFLICT)
 
 
-async def _abort(context: Any, code: str, kind: int) -> None:
-    problem = v1.Problem(code=code, kind=kind, message="the fake master says so").SerializeToString()  # type: ignore[arg-type]
+async def _abort(context: Any, code: str, kind: v1.ProblemKind) -> None:
+    problem = v1.Problem(code=code, kind=kind, message="the fake master says so").SerializeToString()
     # A google.rpc.Status whose details hold the problem; its third field, a google.protobuf.Any.
     name = b"type.googleapis.com/proffer.v1.Problem"
     carried = _field(1, name) + _field(2, problem)

@@ -3,7 +3,8 @@
 /// A set of small numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bits {
-    words: Vec<u64>,
+    /// Each agent has one of these among what every grant looks at, so it is small.
+    words: Box<[u64]>,
     /// How many there are.
     len: u32,
 }
@@ -21,7 +22,9 @@ impl Bits {
     pub(super) fn set(&mut self, number: u32) {
         let (word, bit) = place(number);
         if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
+            let mut words = std::mem::take(&mut self.words).into_vec();
+            words.resize(word + 1, 0);
+            self.words = words.into();
         }
         self.len += u32::from(self.words[word] & bit == 0);
         self.words[word] |= bit;
@@ -66,7 +69,7 @@ impl Bits {
 
     /// Takes out what is not in `kept` and appends it to `out`.
     pub(super) fn take_without(&mut self, kept: &Self, out: &mut Vec<u32>) {
-        for (index, word) in (0u32..).zip(&mut self.words) {
+        for (index, word) in (0u32..).zip(self.words.iter_mut()) {
             if *word == 0 {
                 continue;
             }

@@ -44,6 +44,8 @@ pub(super) struct Claim {
     pub(super) coming: Vec<(Reverse<u32>, u32, u32)>,
     /// Agents where it was shut out.
     pub(super) shut_at: Vec<u32>,
+    /// Agents of which it holds something, in no order.
+    pub(super) held_at: Vec<u32>,
     /// What of its entries that are gone is where.
     pub(super) placed: BTreeMap<DemandId, BTreeMap<u32, Placed>>,
 }

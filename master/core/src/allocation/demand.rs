@@ -1,6 +1,8 @@
 //! Frameworks and what they want: claims come and go, entries are replaced, exclusions are made and ended.
 
-use proffer_model::{AgentId, DemandEntry, DemandId, FrameworkId, Resources, Role};
+use proffer_model::{
+    AgentDescription, AgentId, DemandEntry, DemandId, FrameworkId, Resources, Role,
+};
 
 use super::bundle::Bundle;
 use super::claims::{COMING, Claim, Entry, Placed, Turns, change_one};
@@ -48,11 +50,7 @@ impl Allocator {
         let Some(claim) = self.find_claim(framework, role) else {
             return;
         };
-        if self
-            .agents
-            .iter()
-            .any(|(_, agent, _)| agent.holdings.of(claim).is_some())
-        {
+        if !self.claim(claim).held_at.is_empty() {
             return;
         }
         if let Some(found) = self.frameworks.get_mut(framework) {
@@ -64,11 +62,7 @@ impl Allocator {
     fn remove_claim(&mut self, claim: u32) {
         self.set_wants(claim, false);
         self.end_exclusions(claim);
-        let holders = self
-            .agents
-            .iter()
-            .filter(|(_, agent, _)| agent.holdings.of(claim).is_some());
-        for agent in holders.map(|(agent, ..)| agent).collect::<Vec<_>>() {
+        for agent in self.claim(claim).held_at.clone() {
             let held = self.agents.get(agent).holdings.of(claim).cloned();
             self.unhold(claim, agent, &held.unwrap_or_default());
             self.on_more_free(agent);
@@ -130,6 +124,7 @@ impl Allocator {
             by_id: Default::default(),
             coming: Vec::new(),
             shut_at: Vec::new(),
+            held_at: Vec::new(),
             placed: Default::default(),
         });
         claim
@@ -214,6 +209,10 @@ impl Allocator {
             fresh.offered = fresh.placed.values().map(|placed| placed.offered).sum();
         }
         self.asking.add(&fresh);
+        match fresh.has_bounds {
+            true => self.bounded.insert(number),
+            false => self.bounded.remove(&number),
+        };
         self.set_needed(number, false);
         if let Some(old) = self.entries[number as usize].replace(fresh) {
             self.asking.remove(&old);
@@ -230,6 +229,7 @@ impl Allocator {
             return;
         };
         self.asking.remove(&gone);
+        self.bounded.remove(&entry);
         self.entries_vacant.push(entry);
         if let (false, Some(Some(claim))) = (
             gone.placed.is_empty(),
@@ -539,14 +539,24 @@ impl Allocator {
         entry.placed = placed;
     }
 
-    /// An agent says something else of itself.
-    pub(super) fn recount_placed(&mut self) {
-        for number in (0..).take(self.entries.len()) {
-            self.recount_together(number);
-            let entry = self.entries.get(number as usize).and_then(Option::as_ref);
-            if let Some(entry) = entry.filter(|entry| !entry.together.is_empty()) {
-                self.touch_claim(entry.claim);
+    /// An agent says something else of itself than before: what of entries with bounds is there counts elsewhere.
+    pub(super) fn move_placed(&mut self, agent: u32, before: &AgentDescription) {
+        let Some(known) = &self.agents.get(agent).known else {
+            return;
+        };
+        let mut moved = Vec::new();
+        for number in &self.bounded {
+            let Some(Some(entry)) = self.entries.get_mut(*number as usize) else {
+                continue;
+            };
+            if let Some(count) = entry.placed.get(&agent).map(|placed| placed.sum()) {
+                entry.count_together(agent, before, count, 0);
+                entry.count_together(agent, &known.description, 0, count);
+                moved.push(entry.claim);
             }
+        }
+        for claim in moved {
+            self.touch_claim(claim);
         }
     }
 
@@ -558,10 +568,22 @@ impl Allocator {
             }
             claim.placed.retain(|_, placed| !placed.is_empty());
         }
+        let Some(known) = &self.agents.get(agent).known else {
+            return;
+        };
+        let mut bounded = Vec::new();
         for entry in self.entries.iter_mut().flatten() {
-            entry.placed.remove(&agent);
+            let Some(placed) = entry.placed.remove(&agent) else {
+                continue;
+            };
+            if entry.has_bounds {
+                entry.count_together(agent, &known.description, placed.sum(), 0);
+                bounded.push(entry.claim);
+            }
         }
-        self.recount_placed();
+        for claim in bounded {
+            self.touch_claim(claim);
+        }
     }
 
     // ---- exclusions

@@ -21,7 +21,29 @@ impl Allocator {
             (false, Some(sums)) => self.tree.enlarge(node, &sums.all, &sums.charged),
             (false, None) => self.tree.enlarge(node, &bundle.plain, &bundle.plain),
         }
-        self.agents.get_mut(agent).holdings.give(claim, bundle);
+        self.give(claim, agent, bundle);
+    }
+
+    /// Puts it among what is held of the agent, and the agent among those of the claim.
+    fn give(&mut self, claim: u32, agent: u32, bundle: Bundle) {
+        let holdings = &mut self.agents.get_mut(agent).holdings;
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+            let place = u32::try_from(found.held_at.len()).unwrap_or(NONE);
+            if holdings.give(claim, bundle, place) {
+                found.held_at.push(agent);
+            }
+        }
+    }
+
+    /// A claim holds nothing of an agent any more, which stood at this place: the last of its list comes there.
+    fn leave_agent(&mut self, claim: u32, place: u32) {
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return;
+        };
+        found.held_at.swap_remove(place as usize);
+        if let Some(moved) = found.held_at.get(place as usize) {
+            self.agents.get_mut(*moved).holdings.set_place(claim, place);
+        }
     }
 
     /// All that is free goes to a claim: the same as [`Allocator::hold`], and only what it answers is copied: what went.
@@ -29,9 +51,8 @@ impl Allocator {
         let node = self.claims[claim as usize]
             .as_ref()
             .map_or(NONE, |claim| claim.node);
-        let found = self.agents.get_mut(agent);
-        let bundle = std::mem::take(&mut found.free);
-        found.holdings.give(claim, bundle.clone());
+        let bundle = std::mem::take(&mut self.agents.get_mut(agent).free);
+        self.give(claim, agent, bundle.clone());
         self.available.subtract(&bundle.plain);
         self.tree.allocate(node, &bundle.plain, &bundle.plain);
         self.agents.reindex(agent);
@@ -40,9 +61,14 @@ impl Allocator {
 
     /// A claim holds less of an agent; no more goes than it holds. Answers what went.
     pub(super) fn unhold(&mut self, claim: u32, agent: u32, bundle: &Bundle) -> Bundle {
-        let Some(gone) = self.agents.get_mut(agent).holdings.take_back(claim, bundle) else {
+        let holdings = &mut self.agents.get_mut(agent).holdings;
+        let place = holdings.place(claim);
+        let Some(gone) = holdings.take_back(claim, bundle) else {
             return Bundle::default();
         };
+        if let Some(place) = place.filter(|_| holdings.of(claim).is_none()) {
+            self.leave_agent(claim, place);
+        }
         let left = self.agents.get(agent).holdings.of(claim);
         let sums = sums_between(left.map(|held| &held.extra), &gone, &mut self.names);
         let node = self.claim(claim).node;
@@ -144,10 +170,13 @@ impl Allocator {
         let before = std::mem::replace(&mut known.all, all.clone());
         let reserved_before = std::mem::replace(&mut known.reserved, reserved.clone());
         known.total = total;
-        self.tree.change_total(|sum| {
-            sum.add(&all);
-            sum.subtract(&before);
-        });
+        // To count the shares of all anew costs as much as there are roles and frameworks: not for ports that come and go.
+        if all != before {
+            self.tree.change_total(|sum| {
+                sum.add(&all);
+                sum.subtract(&before);
+            });
+        }
         if reserved != reserved_before {
             self.change_reserved(&reserved, &reserved_before);
         }

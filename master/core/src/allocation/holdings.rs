@@ -10,6 +10,8 @@ pub(super) struct Holding {
     pub(super) claim: u32,
     /// Where a grant of it stands in the list of a run, perhaps of one that is over.
     noted: u32,
+    /// Where the agent stands in the claim's list of those of which it holds something.
+    pub(super) place: u32,
     pub(super) bundle: Bundle,
 }
 
@@ -32,15 +34,19 @@ impl Holdings {
         found.map(|holding| &holding.bundle)
     }
 
-    /// A claim holds more.
-    pub(super) fn give(&mut self, claim: u32, bundle: Bundle) {
+    /// A claim holds more; whether it held nothing before. Then the agent comes to this place of its list.
+    pub(super) fn give(&mut self, claim: u32, bundle: Bundle, place: u32) -> bool {
         let mut all = self.first.iter_mut().chain(&mut self.more);
         if let Some(found) = all.find(|holding| holding.claim == claim) {
             found.bundle.add(&bundle);
-        } else if !bundle.is_empty() {
+            return false;
+        }
+        let is_new = !bundle.is_empty();
+        if is_new {
             let holding = Holding {
                 claim,
                 noted: NONE,
+                place,
                 bundle,
             };
             match &self.first {
@@ -48,6 +54,21 @@ impl Holdings {
                 Some(_) => self.more.push(holding),
             }
         }
+        is_new
+    }
+
+    /// The agent comes to another place of a claim's list.
+    pub(super) fn set_place(&mut self, claim: u32, place: u32) {
+        let mut all = self.first.iter_mut().chain(&mut self.more);
+        if let Some(found) = all.find(|holding| holding.claim == claim) {
+            found.place = place;
+        }
+    }
+
+    /// Where it is; none: the claim holds nothing.
+    pub(super) fn place(&self, claim: u32) -> Option<u32> {
+        let found = self.iter().find(|holding| holding.claim == claim);
+        found.map(|holding| holding.place)
     }
 
     /// Where a grant to a claim that holds something was noted last.

@@ -97,6 +97,8 @@ pub struct Allocator {
     entries: Vec<Option<Entry>>,
     entries_vacant: Vec<u32>,
     asking: Asking,
+    /// Entries with bounds.
+    bounded: BTreeSet<u32>,
     /// Stamps are never used twice, so that an exclusion of an entry that is gone is not one of its successor.
     stamp: u32,
     frameworks: BTreeMap<FrameworkId, Framework>,
@@ -180,6 +182,7 @@ impl Allocator {
             entries: Vec::new(),
             entries_vacant: Vec::new(),
             asking: Asking::default(),
+            bounded: BTreeSet::new(),
             stamp: 0,
             frameworks: BTreeMap::new(),
             windows: Windows::default(),
@@ -238,7 +241,8 @@ impl Allocator {
         self.on_more_free(number);
     }
 
-    /// What an agent has or says of itself has changed. Changed attributes, host or domain end its exclusions.
+    /// What an agent has or says of itself has changed. Changed attributes, host or domain end its exclusions. Where it says the
+    /// same, whoever is shut out of it stays so until more is free than it refused.
     pub fn set_agent(
         &mut self,
         agent: &AgentId,
@@ -252,15 +256,17 @@ impl Allocator {
         let Some(known) = found.known.as_mut() else {
             return;
         };
-        let before = &known.description;
-        let is_other = before.attributes != description.attributes
-            || before.host != description.host
-            || before.domain != description.domain;
-        known.description = description.clone();
-        found.shut.clear();
-        if is_other {
-            found.exclusions = None;
-            self.recount_placed();
+        if known.description != *description {
+            let before = std::mem::replace(&mut known.description, description.clone());
+            let is_other = before.attributes != description.attributes
+                || before.host != description.host
+                || before.domain != description.domain;
+            // Predicates may say something else of it now.
+            found.shut.clear();
+            if is_other {
+                found.exclusions = None;
+                self.move_placed(number, &before);
+            }
         }
         let bundle = Bundle::new(total, &mut self.names);
         self.on_new_names();

@@ -7,6 +7,7 @@ use proffer_model::{AgentId, DemandId, FrameworkId, Quantities, Resources, Role}
 use super::Allocator;
 use super::amounts::Amounts;
 use super::bundle::{self, sums_of};
+use super::claims::Entry;
 use super::limits::ENTRIES_REFUSED_MAX;
 
 impl Allocator {
@@ -93,7 +94,9 @@ impl Allocator {
         differs("the total", &total, &self.tree.total)?;
         differs("what is available", &available, &self.available)?;
         self.check_tree(&held, &reserved)?;
+        self.check_holders()?;
         self.check_entries()?;
+        self.check_bounded()?;
         self.check_needs()?;
         self.check_windows()
     }
@@ -127,6 +130,53 @@ impl Allocator {
             differs(&format!("reserved for {role}"), &sum, &state.reserved)?;
         }
         self.tree.check_order()
+    }
+
+    /// Claims know the agents of which they hold something.
+    fn check_holders(&self) -> Result<(), String> {
+        let mut holdings = 0;
+        for (number, agent, known) in self.agents.iter() {
+            for holding in agent.holdings.iter() {
+                holdings += 1;
+                let at = &self.claim(holding.claim).held_at;
+                if at.get(holding.place as usize) != Some(&number) {
+                    return Err(format!("who holds {} does not know it", known.id));
+                }
+            }
+        }
+        let known = self
+            .claims
+            .iter()
+            .flatten()
+            .map(|claim| claim.held_at.len());
+        if known.sum::<usize>() != holdings {
+            return Err("claims know agents of which they hold nothing".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Entries with bounds are listed, and know how many are where agents have the same of something.
+    fn check_bounded(&self) -> Result<(), String> {
+        for (number, entry) in (0..).zip(&self.entries) {
+            let Some(entry) = entry else { continue };
+            if entry.has_bounds != self.bounded.contains(&number) {
+                return Err(format!("{} is listed wrongly", entry.demand.id));
+            }
+            let mut counted = Entry::new(entry.claim, &entry.demand, entry.stamp, &self.names);
+            for (agent, placed) in &entry.placed {
+                if let Some(known) = &self.agents.get(*agent).known {
+                    counted.count_together(*agent, &known.description, 0, placed.sum());
+                }
+            }
+            if counted.together != entry.together {
+                return Err(format!("{} counts its bounds wrongly", entry.demand.id));
+            }
+        }
+        let is_gone = |number: &u32| !matches!(self.entries.get(*number as usize), Some(Some(_)));
+        match self.bounded.iter().find(|number| is_gone(number)) {
+            Some(_) => Err("an entry with bounds is gone".to_owned()),
+            None => Ok(()),
+        }
     }
 
     fn check_entries(&self) -> Result<(), String> {

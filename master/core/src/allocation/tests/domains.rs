@@ -218,3 +218,35 @@ fn an_agent_in_two_racks_counts_for_both() {
         assert_eq!(world.changed().len(), 2);
     }
 }
+
+#[test]
+fn what_is_in_a_zone_moves_with_its_agent_and_goes_with_it() {
+    let bounded = DemandEntry {
+        at_most: vec![AtMost {
+            per: Key::Zone,
+            count: 1,
+        }],
+        ..shaped("web", 4, "cpus:1;mem:64")
+    };
+    let mut world = World::new(1);
+    let all = "cpus:1;mem:1024";
+    world.agent_at("A", "eu/a", all);
+    world.demand("f", "r", &[bounded]);
+    assert_eq!(lines(&world.changed()), ["f r A cpus:1;mem:64"]);
+    world.agent_at("B", "eu/a", all);
+    assert_eq!(world.changed().len(), 0);
+    let description = AgentDescription {
+        domain: domain("us/a"),
+        ..described("A", "")
+    };
+    world
+        .allocator
+        .set_agent(&agent("A"), &description, &r(all));
+    assert_eq!(lines(&world.changed()), ["f r B cpus:1;mem:64"]);
+    for id in ["C", "D"] {
+        world.agent_at(id, "us/a", all);
+    }
+    assert_eq!(world.changed().len(), 0);
+    world.allocator.remove_agent(&agent("A"));
+    assert_eq!(world.changed().len(), 1);
+}

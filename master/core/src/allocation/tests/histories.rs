@@ -14,8 +14,9 @@ use crate::allocation::random::Random;
 use crate::allocation::{GrantedOffer, Options, Placement, Scope};
 
 const ROLES: [&str; 7] = ["*", "a", "a/x", "a/x/1", "a/y", "b", "c/z"];
-const TOTALS: [&str; 9] = [
+const TOTALS: [&str; 10] = [
     "cpus:4;mem:4096;ports:[1-20]",
+    "cpus:4;mem:4096;ports:[1-2,4-20]",
     "cpus:2;mem:1024",
     "cpus:8;mem:2048;gpus:2;disk:100;zones:{p,q}",
     "cpus(a):2;mem(a):512;cpus:2;mem:2048;ports(b):[30-40]",
@@ -42,7 +43,8 @@ struct History {
     world: World,
     random: Random,
     leases: Vec<Lease>,
-    agents: BTreeSet<String>,
+    /// What each says of itself.
+    agents: BTreeMap<String, AgentDescription>,
     windows: BTreeMap<String, u32>,
     /// Roles whose limits were set while they held more.
     log: Vec<String>,
@@ -64,7 +66,7 @@ impl History {
             world: World::with(options),
             random: Random::new(seed ^ 0xabcd),
             leases: Vec::new(),
-            agents: BTreeSet::new(),
+            agents: BTreeMap::new(),
             windows: BTreeMap::new(),
             log: Vec::new(),
         }
@@ -80,7 +82,7 @@ impl History {
 
     fn an_agent(&mut self) -> Option<String> {
         let place = self.random.below(self.agents.len());
-        self.agents.iter().nth(place).cloned()
+        self.agents.keys().nth(place).cloned()
     }
 
     fn an_entry(&mut self, id: usize) -> DemandEntry {
@@ -146,12 +148,21 @@ impl History {
         let (total, attributes) = (self.one_of(&TOTALS), self.one_of(&["", "rack:p", "rack:q"]));
         let place = self.one_of(&PLACES);
         self.log.push(format!("agent {id} {place} {total}"));
-        let description = AgentDescription {
+        let mut description = AgentDescription {
             domain: domain(place),
             ..described(&id, attributes)
         };
+        let before = self.agents.get(&id).cloned();
+        if let Some(before) = before.filter(|_| self.random.below(2) == 0) {
+            // It says the same of itself, and has something else.
+            description = before;
+        }
         let allocator = &mut self.world.allocator;
-        if self.agents.insert(id.clone()) {
+        if self
+            .agents
+            .insert(id.clone(), description.clone())
+            .is_none()
+        {
             allocator.add_agent(&agent(&id), &description, &r(total));
         } else {
             allocator.set_agent(&agent(&id), &description, &r(total));

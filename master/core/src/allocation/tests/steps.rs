@@ -1,6 +1,6 @@
 //! What an event costs, in steps and not in time: not more with more agents.
 
-use proffer_model::{DemandEntry, Predicate};
+use proffer_model::{AgentDescription, AtMost, DemandEntry, Key, Predicate};
 
 use super::world::*;
 use crate::allocation::Scope;
@@ -135,6 +135,111 @@ fn demand_looks_at_as_many_agents_as_it_wants() {
     each([20, 400], |agents| {
         let mut world = refused(agents, 3);
         world.demand("g", "s", &[shaped("web", 3, "cpus:1;mem:64")]);
+        vec![steps(&mut world)]
+    });
+}
+
+/// Frameworks of one role that hold something on B, and nothing of A, where one that wants nothing more holds all.
+fn holding(frameworks: u32, all: &str) -> World {
+    let mut world = World::new(1);
+    world.framework("busy", "r");
+    world.agent("A", all);
+    assert_eq!(world.changed().len(), 1);
+    world.demand("busy", "r", &[]);
+    world.agent("B", &format!("cpus:{frameworks}"));
+    for i in 0..frameworks {
+        let (of, small) = (framework(&format!("f{i}")), r("cpus:1"));
+        world
+            .allocator
+            .allocate(&of, &role("r"), &agent("B"), &small);
+    }
+    world.changed();
+    world
+}
+
+fn set_total(world: &mut World, of: &str, total: &str) {
+    world
+        .allocator
+        .set_agent(&agent(of), &described(of, ""), &r(total));
+}
+
+#[test]
+fn ports_that_are_held_and_come_back_are_looked_at_by_nobody_who_has_refused_the_agent() {
+    each([20, 400], |frameworks| {
+        let mut world = holding(frameworks, "cpus:2;mem:1024;ports:[1-9]");
+        for i in 0..frameworks {
+            let id = format!("f{i}");
+            world.framework(&id, "r");
+            let until = world.now.mono_ns + 1_000_000_000_000;
+            let (id, any, all) = (framework(&id), entry("any"), "cpus:2;mem:1024;ports:[1-9]");
+            world
+                .allocator
+                .exclude(&id, &role("r"), &any, &agent("A"), &r(all), until);
+        }
+        world.changed();
+        world.release("busy", "r", "A", "cpus:2;mem:1024;ports:[1-9]");
+        assert_eq!(world.changed().len(), 0);
+        let mut costs = Vec::new();
+        // A task with a port begins, another one, and the first ends.
+        for ports in ["[2-9]", "[3-9]", "[1-1,3-9]"] {
+            set_total(&mut world, "A", &format!("cpus:2;mem:1024;ports:{ports}"));
+            costs.push(steps(&mut world));
+        }
+        // What nobody has refused is offered.
+        set_total(&mut world, "A", "cpus:2;mem:1024;ports:[1-10]");
+        assert_eq!(world.changed().len(), 1);
+        costs
+    });
+}
+
+#[test]
+fn what_leaves_the_total_as_it_is_has_no_shares_counted_anew() {
+    each([20, 400], |frameworks| {
+        let all = "cpus:2;mem:1024;disk:50;ports:[1-9]";
+        let mut world = holding(frameworks, all);
+        world.release("busy", "r", "A", all);
+        world.changed();
+        set_total(&mut world, "A", "cpus:2;mem:1024;disk:50;ports:[2-9]");
+        let mut costs = vec![steps(&mut world)];
+        for (from, to) in [
+            ("cpus:1;disk:50", "cpus(x):1;disk(x):50"),
+            ("disk(x):20", "disk(x)[v]:20"),
+            ("disk(x)[v]:20", "disk(x):20"),
+        ] {
+            let converted = world.allocator.convert_free(&agent("A"), &r(from), &r(to));
+            converted.expect("it is free");
+            costs.push(steps(&mut world));
+        }
+        let before = world.allocator.tree.is_stale();
+        set_total(&mut world, "A", "cpus:2;mem:1024;disk:40;ports:[2-9]");
+        assert!(!before && world.allocator.tree.is_stale(), "that is less");
+        costs
+    });
+}
+
+#[test]
+fn what_an_agent_says_of_itself_is_nothing_to_those_who_have_nothing_there() {
+    let bounded = DemandEntry {
+        at_most: vec![AtMost {
+            per: Key::Zone,
+            count: 1,
+        }],
+        ..shaped("web", 3, "cpus:1;mem:64")
+    };
+    each([20, 400], |frameworks| {
+        let all = "cpus:2;mem:1024";
+        let mut world = holding(1, all);
+        for i in 0..frameworks {
+            let id = format!("g{i}");
+            world.demand(&id, "r", std::slice::from_ref(&bounded));
+        }
+        world.changed();
+        let description = AgentDescription {
+            domain: domain("eu/b"),
+            ..described("A", "")
+        };
+        let of = agent("A");
+        world.allocator.set_agent(&of, &description, &r(all));
         vec![steps(&mut world)]
     });
 }
