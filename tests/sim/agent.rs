@@ -630,7 +630,7 @@ impl World {
     /// How long a process runs and how it ends: its first letter says what kind of task it is.
     pub(super) fn fate(&mut self, spec: &TaskSpec) -> (u64, Exit) {
         let wait = match spec.id.as_str().as_bytes().first() {
-            Some(b's') => 100 * SECOND + self.random.below(2_000 * SECOND),
+            Some(b's' | b't') => 100 * SECOND + self.random.below(2_000 * SECOND),
             Some(b'g') => SECOND + self.random.below(20 * SECOND),
             _ => 50 * MS + self.random.below(40 * SECOND),
         };

@@ -65,11 +65,17 @@ pub(super) enum Breakage {
     GoneBeforeEmpty,
     /// An agent does not hear that it is gone.
     GoneUnheard,
+    /// A new leader forgets which frameworks are over.
+    CompletedForgotten,
+    /// A master takes a tenth of a failover timeout for the whole.
+    FailoverHurried,
+    /// A master takes in which roles a framework has besides those that it had, but not which it has no more.
+    RolesKept,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 30] = [
+    pub(super) const ALL: [(Self, u64); 33] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -100,6 +106,9 @@ impl Breakage {
         (Self::GoneForgotten, 10),
         (Self::GoneBeforeEmpty, 10),
         (Self::GoneUnheard, 10),
+        (Self::CompletedForgotten, 10),
+        (Self::FailoverHurried, 10),
+        (Self::RolesKept, 10),
     ];
 
     /// The faults under which this rule matters.
@@ -195,6 +204,15 @@ impl Breakage {
                     ..broken
                 }
             }
+            Self::CompletedForgotten => Faults {
+                has_tenant: true,
+                master_kill: 60,
+                ..broken
+            },
+            Self::FailoverHurried | Self::RolesKept => Faults {
+                has_tenant: true,
+                ..broken
+            },
             Self::ExecutorForgets => Faults {
                 has_crew: true,
                 executor_break: 60,

@@ -11,6 +11,7 @@ use proffer_model::{
 };
 
 use super::ensemble::Entry;
+use super::presence::Completions;
 use super::world::{Outcome, SECOND};
 
 /// How long after an agent was last heard an offer of it may be made: suspicion, the look at silence, and a little.
@@ -74,6 +75,7 @@ pub(super) struct Checks {
     overtaken_writes: BTreeSet<u64>,
     accepting: BTreeMap<u64, Vec<OfferId>>,
     accepted: BTreeSet<OfferId>,
+    pub(super) completions: Completions,
 }
 
 impl Checks {
@@ -216,6 +218,7 @@ impl Checks {
                 "call {request} of a fenced session is answered {answer:?}"
             ));
         }
+        self.completions.on_answer(request, answer)?;
         let offers = self.accepting.remove(&request).unwrap_or_default();
         let Answer::Accepted(results) = answer else {
             return Ok(());
@@ -359,7 +362,7 @@ impl Checks {
         }
     }
 
-    /// S5: an agent forgets a status when its framework has kept it, or knows its end.
+    /// S5: an agent forgets a status when its framework has kept it, or knows its end, or is over.
     pub(super) fn on_forgotten(&self, launch: Option<&(TaskId, u64)>, number: u64) -> Outcome {
         let Some((task, incarnation)) = launch else {
             return Ok(());
@@ -370,6 +373,7 @@ impl Checks {
             .seen
             .get(task)
             .is_some_and(|status| status.state.is_terminal());
+        let is_over = is_over || self.completions.is_task_of_over(task);
         match is_over || kept.is_some_and(|kept| *kept >= number) {
             true => Ok(()),
             false => Err(format!(
@@ -560,7 +564,8 @@ impl Checks {
         let drains = self.drains.get(&host);
         let mut drains = drains.into_iter().flatten();
         let is_due = drains.any(|(from, until)| (*from..*until).contains(&now));
-        match is_due || self.to_kill.contains(task) || self.is_on_gone(task) {
+        let is_asked = self.to_kill.contains(task) || self.completions.is_task_of_over(task);
+        match is_due || is_asked || self.is_on_gone(task) {
             true => Ok(()),
             false => Err(format!("{task} is told to end, and its framework wants it")),
         }
@@ -693,9 +698,17 @@ impl Checks {
             if self.unremembered.contains(*task) && self.is_on_gone(task) {
                 return false;
             }
+            // Nobody is there to be told.
+            if self.completions.is_task_of_over(task) {
+                return false;
+            }
             let status = self.seen.get(*task);
             !status.is_some_and(|status| status.state.is_terminal())
         };
+        let mut alive = self.alive.iter();
+        if let Some(task) = alive.find(|task| self.completions.is_task_of_over(task)) {
+            return Err(format!("{task} runs, and its framework is over"));
+        }
         match self.started.iter().find(is_open) {
             Some(task) => Err(format!("{task} ran and its end was never reported")),
             None => Ok(()),

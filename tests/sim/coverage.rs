@@ -83,6 +83,13 @@ pub(super) enum Seen {
     TookOver,
     Reclaimed,
     TaskDrained,
+    TenantLeft,
+    TenantBeganAnew,
+    FrameworkCompleted,
+    FailedOver,
+    TornDownByOperator,
+    SpentIdRefused,
+    OfferedInOtherRole,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -90,7 +97,11 @@ pub(super) struct Coverage(BTreeMap<Seen, u64>);
 
 impl Coverage {
     pub(super) fn count(&mut self, what: Seen) {
-        *self.0.entry(what).or_default() += 1;
+        self.count_all(what, 1);
+    }
+
+    pub(super) fn count_all(&mut self, what: Seen, many: u64) {
+        *self.0.entry(what).or_default() += many;
     }
 
     pub(super) fn of(&self, what: Seen) -> u64 {
@@ -114,7 +125,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 74] = [
+pub(super) const FLOORS: [(Seen, u64); 81] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -189,4 +200,11 @@ pub(super) const FLOORS: [(Seen, u64); 74] = [
     (Seen::TookOver, 1_200),
     (Seen::Reclaimed, 1_000),
     (Seen::TaskDrained, 100),
+    (Seen::TenantLeft, 400),
+    (Seen::TenantBeganAnew, 600),
+    (Seen::FrameworkCompleted, 600),
+    (Seen::FailedOver, 140),
+    (Seen::TornDownByOperator, 200),
+    (Seen::SpentIdRefused, 400),
+    (Seen::OfferedInOtherRole, 450),
 ];

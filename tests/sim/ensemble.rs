@@ -248,6 +248,10 @@ impl World {
                 self.seen.count(Seen::AgentMarkedGone);
                 self.checks.on_marked_gone(agent)?;
             }
+            if let Operation::CompleteFramework { framework } = operation {
+                self.seen.count(Seen::FrameworkCompleted);
+                self.checks.completions.on_completed(framework)?;
+            }
             self.ensemble.registry.apply(operation);
             self.ensemble.settings.insert(format!("{operation:?}"));
         }

@@ -56,6 +56,8 @@ pub(super) struct Faults {
     pub(super) executor_kill_at_launch: u64,
     /// How often, of its ticks, an operator marks an agent gone.
     pub(super) gone: u64,
+    /// A framework with several roles comes and goes.
+    pub(super) has_tenant: bool,
     pub(super) breakage: Option<Breakage>,
 }
 
@@ -99,6 +101,7 @@ impl Faults {
             executor_break: rate(50),
             gone: rate(25),
             executor_kill_at_launch: rate(8),
+            has_tenant: rate(1) > 0,
             breakage: None,
         }
     }

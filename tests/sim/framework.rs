@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{
-    AgentId, FrameworkDescription, FrameworkId, Generation, Incarnation, Offer, Operation,
-    OperationResult, Reason, Status, TaskId, TaskState, code,
+    AgentId, FrameworkId, Generation, Incarnation, Offer, Operation, OperationResult, Reason,
+    Status, TaskId, TaskState, code,
 };
 
 use super::coverage::Seen;
@@ -16,6 +16,7 @@ use super::process::Who;
 use super::standby::StandBy;
 use super::state::StateUse;
 use super::story::tell;
+use super::tenant::Tenant;
 use super::wants::Wants;
 use super::world::{Input, MS, Outcome, SECOND, World};
 
@@ -34,7 +35,7 @@ pub(super) struct Framework {
     next_master: usize,
     pub(super) leader: (u64, usize),
     pub(super) generation: Generation,
-    demand_generation: u64,
+    pub(super) demand_generation: u64,
     heard_at: u64,
     /// Connections whose session another has overtaken, or soon will have.
     overtaken: BTreeSet<u64>,
@@ -48,6 +49,8 @@ pub(super) struct Framework {
     is_acknowledgement_due: bool,
     pub(super) unary: Option<u64>,
     pub(super) state: StateUse,
+    /// Of one that does not stay.
+    pub(super) tenant: Option<Tenant>,
 }
 
 pub(super) enum FrameworkInput {
@@ -59,9 +62,10 @@ pub(super) enum FrameworkInput {
 
 impl Framework {
     pub(super) fn new(number: usize, wants: Wants) -> Self {
+        let tenant = wants.is_tenant().then(Tenant::default);
         Self {
             wants,
-            id: None,
+            id: tenant.as_ref().map(Tenant::id),
             connection: None,
             standby: None,
             is_connecting: false,
@@ -79,7 +83,29 @@ impl Framework {
             is_acknowledgement_due: false,
             unary: None,
             state: StateUse::default(),
+            tenant,
         }
+    }
+
+    pub(super) fn connection(&self) -> Option<u64> {
+        self.connection
+    }
+
+    /// It has no session any more, not even one that was overtaken.
+    pub(super) fn take_connections(&mut self) -> Vec<u64> {
+        let overtaken = std::mem::take(&mut self.overtaken);
+        self.take_connection()
+            .into_iter()
+            .chain(overtaken)
+            .collect()
+    }
+
+    /// What it was is over: it has nothing, and waits for nothing.
+    pub(super) fn forgets_all(&mut self) {
+        self.wants.begin_anew();
+        self.asked.clear();
+        self.settled.clear();
+        self.is_forgetful = false;
     }
 
     pub(super) fn is_standby(&self, connection: u64) -> bool {
@@ -177,8 +203,9 @@ impl World {
     pub(super) fn on_framework(&mut self, n: usize, input: FrameworkInput) -> Outcome {
         match input {
             FrameworkInput::Looks => {
+                let is_away = self.is_away(n);
                 let it = &mut self.frameworks[n];
-                if it.connection.is_some() || it.is_connecting {
+                if it.connection.is_some() || it.is_connecting || is_away {
                     return Ok(());
                 }
                 it.is_connecting = true;
@@ -241,24 +268,8 @@ impl World {
         }
         let it = &mut self.frameworks[n];
         (it.heard_at, it.is_subscribed, it.processed) = (now, false, 0);
-        let description = FrameworkDescription {
-            name: it.wants.name().into(),
-            roles: vec![it.wants.role()],
-            failover_timeout: Duration::from_secs(100_000),
-            mesos: None,
-        };
-        let framework = it.id.clone();
-        self.call(
-            n,
-            connection,
-            Call::Subscribe {
-                framework,
-                description,
-                resume: None,
-                stand_by: false,
-                create: false,
-            },
-        );
+        let call = self.subscription(n, false);
+        self.call(n, connection, call);
     }
 
     pub(super) fn framework_not_opened(&mut self, n: usize, connection: u64) {
@@ -292,7 +303,7 @@ impl World {
     }
 
     /// Calls, perhaps twice: as whoever did not hear whether the first one left.
-    fn call(&mut self, n: usize, connection: u64, call: Call) -> u64 {
+    pub(super) fn call(&mut self, n: usize, connection: u64, call: Call) -> u64 {
         self.requests += 1;
         let request = self.requests;
         let is_repeatable = matches!(
@@ -406,6 +417,9 @@ impl World {
             Event::ExecutorEnded { .. } => self.seen.count(Seen::ExecutorEnded),
             Event::Closed(problem) => {
                 tell!(self, "{}is closed: {problem}", Who::Framework(n));
+                if problem.is(code::FRAMEWORK_COMPLETED) && self.frameworks[n].tenant.is_some() {
+                    return self.tenant_is_refused(n, connection);
+                }
                 if problem.is(code::FRAMEWORK_COMPLETED) || problem.is(code::FRAMEWORK_UNKNOWN) {
                     return Err(format!("framework {n} is not known any more: {problem}"));
                 }
@@ -420,7 +434,7 @@ impl World {
         Ok(())
     }
 
-    fn framework_leaves(&mut self, n: usize, connection: u64) {
+    pub(super) fn framework_leaves(&mut self, n: usize, connection: u64) {
         self.close(Who::Framework(n), connection, false);
         let it = &mut self.frameworks[n];
         (it.connection, it.is_subscribed) = (None, false);
@@ -459,6 +473,9 @@ impl World {
         let Some(connection) = it.connection.filter(|_| it.is_subscribed) else {
             return;
         };
+        if it.tenant.is_some() {
+            return self.tenant_calls_demand(n, connection);
+        }
         it.demand_generation += 1;
         let demand = it.wants.demand(it.demand_generation);
         self.call(n, connection, Call::SetDemand(demand));
@@ -496,6 +513,9 @@ impl World {
             tasks
                 .iter()
                 .for_each(|task| self.checks.on_launch_asked(task));
+            if let Some(tenant) = &self.frameworks[n].tenant {
+                self.checks.completions.on_launches(&tenant.id(), &tasks);
+            }
             let offers = vec![offer.id.clone()];
             let request = self.call(n, connection, Call::Accept { offers, operations });
             self.frameworks[n].asked.insert(request, tasks);
@@ -616,7 +636,9 @@ impl World {
                 }
             }
         }
-        if self.frameworks[n].id.is_some() && self.random.one_in(5) {
+        if self.frameworks[n].tenant.is_some() {
+            self.tenant_ticks(n);
+        } else if self.frameworks[n].id.is_some() && self.random.one_in(5) {
             self.use_state(n);
         }
     }

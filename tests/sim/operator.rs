@@ -104,6 +104,10 @@ impl World {
         {
             return Some(call);
         }
+        if let Some(framework) = self.framework_to_tear_down() {
+            self.seen.count(Seen::TornDownByOperator);
+            return Some(OperatorCall::TeardownFramework { framework });
+        }
         if let Some(agent) = self.operator.out_of_use.clone() {
             if self.random.one_in(8) {
                 self.operator.out_of_use = None;
@@ -219,6 +223,10 @@ impl World {
                 from: to.flattened(),
                 to: to.clone(),
             }),
+            OperatorCall::TeardownFramework { framework } => {
+                let framework = framework.clone();
+                Some(Operation::CompleteFramework { framework })
+            }
             _ => None,
         };
         if let Some(promised) = promised {
@@ -233,6 +241,9 @@ impl World {
                 marks_gone: true,
                 ..
             } => self.checks.on_gone_asked(agent, None),
+            OperatorCall::TeardownFramework { framework } => {
+                self.checks.completions.on_asked(framework, None);
+            }
             _ => {}
         }
         if let OperatorCall::DrainAgent {
@@ -286,8 +297,10 @@ impl World {
         self.seen.count(Seen::OperatorRefused);
         tell!(self, "{}is refused: {problem}", Who::Operator);
         // What must be undone in the end is asked again.
-        let is_vain =
-            matches!(call, OperatorCall::Operate { .. }) || problem.is(code::AGENT_UNKNOWN);
+        let is_vain = matches!(
+            call,
+            OperatorCall::Operate { .. } | OperatorCall::TeardownFramework { .. }
+        ) || problem.is(code::AGENT_UNKNOWN);
         if self.is_over() && !is_vain {
             self.requests += 1;
             self.operator.asked = Some((self.requests, call));

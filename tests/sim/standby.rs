@@ -1,8 +1,7 @@
 //! Stand-by sessions: a framework keeps a second one, and now and then its active one leaves without looking for another.
 //! The second must take its place.
 
-use proffer_model::FrameworkDescription;
-use proffer_model::session::{Call, Event};
+use proffer_model::session::Event;
 
 use super::coverage::Seen;
 use super::framework::SILENCE_MAX;
@@ -74,20 +73,7 @@ impl World {
 
     /// The connection of a second session is open.
     pub(super) fn standby_opened(&mut self, n: usize, connection: u64) {
-        let it = &mut self.frameworks[n];
-        let description = FrameworkDescription {
-            name: it.wants.name().into(),
-            roles: vec![it.wants.role()],
-            failover_timeout: std::time::Duration::from_secs(100_000),
-            mesos: None,
-        };
-        let call = Call::Subscribe {
-            framework: it.id.clone(),
-            description,
-            resume: None,
-            stand_by: true,
-            create: false,
-        };
+        let call = self.subscription(n, true);
         self.requests += 1;
         let request = self.requests;
         self.send(

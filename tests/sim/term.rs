@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use proffer_master_core::config::Config;
 use proffer_master_core::core::Core;
-use proffer_master_core::effect::{After, Effect, Fact, Reply};
+use proffer_master_core::effect::{After, Effect, Fact};
 use proffer_master_core::event::{
     Event, LinkId, OperatorCall, RequestId, Seq, SessionId, StateCall, TimerKey,
 };
 use proffer_model::link::{ToAgent, ToMaster};
 use proffer_model::registry::{Operation, Registry};
-use proffer_model::session::{Answer, Call, Event as SessionEvent};
-use proffer_model::{ClusterId, Epoch, FrameworkId, Incarnation, Principal, Problem};
+use proffer_model::session::{Call, Event as SessionEvent};
+use proffer_model::{ClusterId, Epoch, Principal};
 
 use super::breakage::Breakage;
 use super::coverage::Seen;
 use super::framework::Framework;
 use super::master::MasterInput;
 use super::network::{Asked, Parcel};
+use super::presence::Presence;
 use super::process::Who;
 use super::story::tell;
 use super::world::{Input, MS, Outcome, SECOND, World};
@@ -43,10 +44,7 @@ pub(super) struct Term {
     /// Unary calls by their numbers here: connection and the caller's number.
     requests: BTreeMap<u64, (u64, u64)>,
     request_last: u64,
-    /// The newest session of each framework.
-    newest: BTreeMap<FrameworkId, u64>,
-    /// Sessions that another has overtaken, and the session that did.
-    fenced: BTreeMap<u64, u64>,
+    pub(super) presence: Presence,
     /// When each host was last heard, or could not have been.
     pub(super) heard: BTreeMap<usize, u64>,
     steps: u64,
@@ -76,7 +74,7 @@ pub(super) fn config() -> Config {
 impl Term {
     /// Whether another session speaks for its framework by now.
     pub(super) fn is_fenced(&self, session: u64) -> bool {
-        self.fenced.contains_key(&session)
+        self.presence.overtaken_by(session).is_some()
     }
 }
 
@@ -95,6 +93,9 @@ impl World {
         }
         if self.is_broken(Breakage::GoneForgotten) {
             registry.gone.clear();
+        }
+        if self.is_broken(Breakage::CompletedForgotten) {
+            registry.completed.clear();
         }
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&epoch.to_le_bytes());
@@ -124,8 +125,7 @@ impl World {
             timers_held_until: 0,
             requests: BTreeMap::new(),
             request_last: 0,
-            newest: BTreeMap::new(),
-            fenced: BTreeMap::new(),
+            presence: Presence::new(now.mono_ns),
             heard: BTreeMap::new(),
             steps: 0,
         };
@@ -291,8 +291,7 @@ impl World {
         let mut session = connection;
         if let Some(newest) = self
             .term(n)
-            .and_then(|term| term.fenced.get(&connection))
-            .copied()
+            .and_then(|term| term.presence.overtaken_by(connection))
         {
             self.seen.count(Seen::FencedCall);
             self.checks.on_fenced(request);
@@ -303,6 +302,7 @@ impl World {
         if let Call::Accept { offers, .. } = &call {
             self.checks.on_accept(request, offers);
         }
+        let call = self.hears_subscribe(n, connection, call);
         let event = Event::CallReceived {
             session: SessionId(session),
             principal: Principal::new(principal).expect("a good name"),
@@ -417,12 +417,14 @@ impl World {
                 },
             ),
             Who::Framework(_) if self.is_broken(Breakage::StandByForgotten) => Ok(()),
-            Who::Framework(_) if was_known => self.step_core(
-                n,
-                Event::SessionClosed {
-                    session: SessionId(connection),
-                },
-            ),
+            Who::Framework(_) if was_known => {
+                let now_ns = self.time(Who::Master(n)).mono_ns;
+                if let Some(term) = self.term(n) {
+                    term.presence.on_ended(connection, now_ns);
+                }
+                let session = SessionId(connection);
+                self.step_core(n, Event::SessionClosed { session })
+            }
             _ => Ok(()),
         }
     }
@@ -463,7 +465,10 @@ impl World {
         };
         match effect {
             Effect::Persist { seq, operations } => {
-                term.batches.push_back((seq.0, operations));
+                self.judge_completing(n, &operations)?;
+                if let Some(term) = self.term(n) {
+                    term.batches.push_back((seq.0, operations));
+                }
             }
             Effect::SendSession {
                 session,
@@ -471,10 +476,8 @@ impl World {
                 event,
                 after,
             } => {
-                if let SessionEvent::Subscribed { framework, .. } = &event
-                    && let Some(old) = term.newest.insert(framework.clone(), session.0)
-                {
-                    term.fenced.insert(old, session.0);
+                if let SessionEvent::Subscribed { framework, .. } = &event {
+                    term.presence.on_subscribed(framework, session.0);
                 }
                 if let SessionEvent::Offered(offers) = &event {
                     for offer in offers {
@@ -483,6 +486,8 @@ impl World {
                         self.checks.on_offer(offer, heard, self.now)?;
                     }
                 }
+                let others = term.presence.judge_offered(session.0, &event)?;
+                self.seen.count_all(Seen::OfferedInOtherRole, others);
                 let out = Out::Parcel(Box::new(Parcel::Event { sequence, event }));
                 term.queues
                     .entry(session.0)
@@ -605,177 +610,6 @@ impl World {
                 Out::Close => self.close(Who::Master(n), connection, false),
                 Out::Parcel(parcel) => self.leaves(n, connection, *parcel)?,
             }
-        }
-        Ok(())
-    }
-
-    /// Something leaves the process: from here on it can be seen.
-    fn leaves(&mut self, n: usize, connection: u64, parcel: Parcel) -> Outcome {
-        let Some(principal) = self
-            .network
-            .connections
-            .get(&connection)
-            .map(|of| of.principal)
-        else {
-            return Ok(());
-        };
-        self.judge_leaving(n, principal, &parcel)?;
-        if self.is_broken(Breakage::AcknowledgedUnkept)
-            && let Parcel::Event {
-                sequence,
-                event: SessionEvent::Updated(_),
-            } = &parcel
-        {
-            let call = Call::Acknowledge {
-                sequence: *sequence,
-            };
-            let input = Parcel::Call { request: 0, call };
-            self.input_after(
-                0,
-                Who::Master(n),
-                Input::Arrived {
-                    connection,
-                    parcel: input,
-                },
-            );
-        }
-        if self.is_broken(Breakage::SettledTooEarly)
-            && let Parcel::Event {
-                sequence,
-                event: SessionEvent::Subscribed { .. },
-            } = &parcel
-        {
-            let sequence = *sequence;
-            self.send(Who::Master(n), connection, parcel.clone());
-            let agents: Vec<_> = self.ensemble.registry.agents.keys().cloned().collect();
-            for agent in agents {
-                let event = SessionEvent::AgentSettled(agent);
-                self.send(
-                    Who::Master(n),
-                    connection,
-                    Parcel::Event { sequence, event },
-                );
-            }
-            return Ok(());
-        }
-        if self.is_broken(Breakage::LaunchSentTwice)
-            && let Parcel::ToAgent(ToAgent::Launch {
-                epoch,
-                framework,
-                incarnation,
-                spec,
-                payer,
-                ..
-            }) = &parcel
-            && self.random.one_in(4)
-        {
-            let again = ToAgent::Launch {
-                epoch: *epoch,
-                framework: framework.clone(),
-                incarnation: Incarnation(incarnation.0 + 1_000_000),
-                spec: spec.clone(),
-                payer: payer.clone(),
-            };
-            self.send_to_another_agent(n, connection, again);
-        }
-        let mut parcel = parcel;
-        if self.is_broken(Breakage::GroupSplit)
-            && let Parcel::ToAgent(ToAgent::LaunchGroup { tasks, .. }) = &mut parcel
-        {
-            tasks.pop();
-        }
-        self.send(Who::Master(n), connection, parcel);
-        Ok(())
-    }
-
-    fn send_to_another_agent(&mut self, n: usize, connection: u64, message: ToAgent) {
-        let connections = self.network.connections.iter();
-        let other = connections
-            .filter(|(id, of)| {
-                **id != connection
-                    && of.server == Who::Master(n)
-                    && of.is_known
-                    && matches!(of.client, Who::Agent(_))
-            })
-            .map(|(id, _)| *id)
-            .next();
-        if let Some(other) = other {
-            self.send(Who::Master(n), other, Parcel::ToAgent(message));
-        }
-    }
-
-    fn judge_leaving(&mut self, n: usize, principal: &str, parcel: &Parcel) -> Outcome {
-        let Some(term) = self.masters[n].term.as_deref() else {
-            return Ok(());
-        };
-        let epoch = term.epoch;
-        match parcel {
-            Parcel::Event { event, .. } => match event {
-                SessionEvent::Answered { request, answer } => {
-                    self.judge_answer(epoch, principal, *request, answer)?;
-                }
-                SessionEvent::Subscribed { framework, .. } => {
-                    self.checks.on_promise(epoch, self.ensemble.epoch)?;
-                    if !self.ensemble.registry.frameworks.contains_key(framework) {
-                        return Err(format!(
-                            "framework {framework} is told so and is not durable"
-                        ));
-                    }
-                    self.checks.is_allowed(principal, framework)?;
-                }
-                _ => {}
-            },
-            Parcel::Reply { reply, request } => {
-                self.checks.on_promise(epoch, self.ensemble.epoch)?;
-                self.judge_reply(principal, *request, reply)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn judge_answer(
-        &mut self,
-        epoch: u64,
-        principal: &str,
-        request: u64,
-        answer: &Answer,
-    ) -> Outcome {
-        if let Answer::Refused(problem) = answer {
-            if problem.is(proffer_model::code::OFFER_GONE) {
-                self.seen.count(Seen::OfferGone);
-            }
-            if principal == super::framework::STRANGER {
-                self.seen.count(Seen::StrangerRefused);
-            }
-            return Ok(());
-        }
-        if principal == super::framework::STRANGER {
-            return Err(format!(
-                "a stranger's call {request} is answered {answer:?}"
-            ));
-        }
-        self.checks.on_promise(epoch, self.ensemble.epoch)?;
-        self.checks.on_answer(request, answer)
-    }
-
-    fn judge_reply(
-        &mut self,
-        principal: &str,
-        request: u64,
-        reply: &Result<Reply, Problem>,
-    ) -> Outcome {
-        if principal == super::framework::STRANGER {
-            if reply.is_ok() {
-                return Err(format!(
-                    "a stranger's request {request} is answered {reply:?}"
-                ));
-            }
-            self.seen.count(Seen::StrangerRefused);
-            return Ok(());
-        }
-        if reply.is_ok() {
-            self.checks.on_reply(request, &self.ensemble.settings)?;
         }
         Ok(())
     }

@@ -28,16 +28,19 @@ pub(super) enum Kind {
     Pod,
     /// Pairs of tasks in executors of its own, as groups or one by one.
     Crew,
+    /// In several roles, now here and now gone.
+    Tenant,
     Vandal,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Batch,
         Self::Spread,
         Self::Gang,
         Self::Pod,
         Self::Crew,
+        Self::Tenant,
         Self::Vandal,
     ];
 
@@ -46,7 +49,7 @@ impl Kind {
         match self {
             Self::Pod => 3,
             Self::Crew => 2,
-            Self::Batch | Self::Spread | Self::Gang | Self::Vandal => 1,
+            Self::Batch | Self::Spread | Self::Gang | Self::Tenant | Self::Vandal => 1,
         }
     }
 }
@@ -135,8 +138,13 @@ impl Wants {
             Kind::Gang => "gang",
             Kind::Pod => "pods",
             Kind::Crew => "crew",
+            Kind::Tenant => "tenant",
             Kind::Vandal => "vandal",
         }
+    }
+
+    pub(super) fn is_tenant(&self) -> bool {
+        self.kind == Kind::Tenant
     }
 
     pub(super) fn principal(&self) -> &'static str {
@@ -150,6 +158,7 @@ impl Wants {
             Kind::Gang => "*",
             Kind::Pod => "pods",
             Kind::Crew => "crew",
+            Kind::Tenant => "tenant",
             Kind::Vandal => "vandal",
         };
         Role::new(name).expect("a good name")
@@ -176,6 +185,12 @@ impl Wants {
         self.again.clear();
     }
 
+    /// It is another one: nothing is wanted yet.
+    pub(super) fn begin_anew(&mut self) {
+        self.forget();
+        self.wanted = self.done;
+    }
+
     /// More is wanted as time goes, until it is over. Answers whether that has changed.
     pub(super) fn grow(&mut self, is_over: bool, random: &mut Random) -> bool {
         let before = self.wanted;
@@ -183,6 +198,9 @@ impl Wants {
             Kind::Batch if !is_over && random.one_in(4) => self.wanted += 1,
             Kind::Pod if !is_over && self.missing() == 0 && random.one_in(10) => self.wanted += 3,
             Kind::Crew if !is_over && self.missing() == 0 && random.one_in(6) => self.wanted += 2,
+            Kind::Tenant if !is_over && self.open.len() < 4 && random.one_in(3) => {
+                self.wanted += 1;
+            }
             Kind::Vandal if is_over => self.wanted = 0,
             Kind::Spread => self.wanted = if is_over { 0 } else { SPREAD },
             Kind::Gang
@@ -199,7 +217,7 @@ impl Wants {
         self.missing() == 0 && self.open.is_empty()
     }
 
-    fn missing(&self) -> u64 {
+    pub(super) fn missing(&self) -> u64 {
         let open = u64::try_from(self.open.len()).expect("small");
         match self.kind {
             Kind::Spread => self.wanted.saturating_sub(open),
@@ -234,13 +252,20 @@ impl Wants {
 
     /// What is missing, as the whole demand.
     pub(super) fn demand(&self, generation: u64) -> Demand {
-        let missing = self.missing().div_ceil(self.kind.together());
+        self.demand_in(self.role(), self.missing(), Generation(generation))
+    }
+
+    /// So many tasks in a role, as the whole demand there.
+    pub(super) fn demand_in(&self, role: Role, missing: u64, generation: Generation) -> Demand {
+        let missing = missing.div_ceil(self.kind.together());
         let ports = ResourceName::new("ports").expect("a good name");
         let counts = [(ports, self.kind.together())].into();
         let resources = match self.kind {
             Kind::Pod => "cpus:3;mem:300",
             Kind::Crew => "cpus:2.1;mem:250",
-            Kind::Batch | Kind::Spread | Kind::Gang | Kind::Vandal => "cpus:1;mem:100",
+            Kind::Batch | Kind::Spread | Kind::Gang | Kind::Tenant | Kind::Vandal => {
+                "cpus:1;mem:100"
+            }
         };
         let resources = resources.parse().expect("good resources");
         let count = u32::try_from(missing).expect("small");
@@ -258,11 +283,11 @@ impl Wants {
                 }]
             }
             Kind::Gang => entry.gang = count,
-            Kind::Batch | Kind::Pod | Kind::Crew | Kind::Vandal => {}
+            Kind::Batch | Kind::Pod | Kind::Crew | Kind::Tenant | Kind::Vandal => {}
         }
         Demand {
-            role: self.role(),
-            generation: Generation(generation),
+            role,
+            generation,
             entries: if missing == 0 {
                 Vec::new()
             } else {
@@ -294,7 +319,7 @@ impl Wants {
             let is_group = match self.kind {
                 Kind::Pod => true,
                 Kind::Crew => self.named.is_multiple_of(4),
-                Kind::Batch | Kind::Spread | Kind::Gang | Kind::Vandal => false,
+                Kind::Batch | Kind::Spread | Kind::Gang | Kind::Tenant | Kind::Vandal => false,
             };
             if is_group {
                 seen.count(Seen::GroupLaunched);

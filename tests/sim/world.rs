@@ -149,6 +149,7 @@ impl World {
             Kind::Vandal => faults.has_vandal,
             Kind::Pod => faults.has_pods,
             Kind::Crew => faults.has_crew,
+            Kind::Tenant => faults.has_tenant,
             Kind::Batch | Kind::Spread | Kind::Gang => true,
         });
         let frameworks: Vec<Framework> = kinds
@@ -254,7 +255,7 @@ impl World {
             && self
                 .frameworks
                 .iter()
-                .all(|framework| framework.wants.is_done())
+                .all(|it| it.wants.is_done() && it.tenant.as_ref().is_none_or(|it| it.is_done))
             && self.hosts.iter().all(Host::is_quiet)
             && self.operator_is_done()
     }
