@@ -20,6 +20,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import grpc
 
@@ -28,12 +29,12 @@ from proffer.amounts import count
 from proffer.limits import (
     CONNECT_TIMEOUT,
     EXECUTOR_DATA_LEN_MAX,
-    EXECUTOR_MESSAGES_MAX,
     EXECUTOR_RETRY_INTERVAL,
     MESSAGE_LEN_MAX,
 )
 from proffer.parts import is_terminal, state_name
 from proffer.problem import ProfferError, decode_problem, problem_of
+from proffer.said import Said
 from proffer.waiting import within
 
 _OPTIONS = (
@@ -44,6 +45,8 @@ _OPTIONS = (
     # A connection of its own, that knows nothing of earlier failures.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+_Stream: TypeAlias = "grpc.aio.StreamStreamCall[v1.ExecutorCall, v1.ExecutorEvent]"
 
 _SAYABLE = {
     v1.TASK_STATE_STARTING,
@@ -78,12 +81,7 @@ class Agent:
     """What an executor says to its agent, from any task of its event loop."""
 
     def __init__(self) -> None:
-        # Tasks that have not ended, with the number of their last status.
-        self._running: dict[tuple[str, int], int] = {}
-        self._unacknowledged: list[v1.ExecutorStatus] = []
-        # How many of them the session has been told.
-        self._sent = 0
-        self._messages: list[bytes] = []
+        self._said = Said()
         self._is_leaving = False
         self._changed = asyncio.Event()
 
@@ -98,9 +96,10 @@ class Agent:
         healthy: bool | None = None,
         data: bytes = b"",
     ) -> None:
-        """Says what has become of a task; kept until the agent has it on disk. Of a task that has ended, nothing is said. What
-        the agent would refuse at each session, and all that comes after it, is raised: more than 64 KiB of data, and states
-        that are not an executor's to say. Of a longer message the rest is left out."""
+        """Says what has become of a task; kept until the agent has it on disk, except that while sixteen statuses of a task wait
+        for that, one that says more of the same state takes the place of the last. Of a task that has ended, nothing is said,
+        nor what leads backwards. What the agent would refuse at each session, and all that comes after it, is raised: more than
+        64 KiB of data, and states that are not an executor's to say. Of a longer message the rest is left out."""
         if state not in _SAYABLE:
             hint = "say starting, running, killing, finished, failed, killed or error"
             raise ProfferError("field.invalid", "state", f"an executor cannot say {state_name(state)} of a task", hint)
@@ -109,16 +108,10 @@ class Agent:
         for name, number in (("exit_code", exit_code), ("exit_signal", exit_signal)):
             if number is not None:
                 count(name, number, least=-(2**31), most=2**31 - 1)
-        for key in self._running:
-            if key[0] == task_id:
-                break
-        else:
+        launch = self._said.launch_of(task_id)
+        if launch is None:
             return
-        self._running[key] += 1
         status = v1.ExecutorStatus(
-            task_id=task_id,
-            incarnation=key[1],
-            number=self._running[key],
             state=state,  # type: ignore[arg-type]
             message=message.encode()[:EXECUTOR_DATA_LEN_MAX].decode(errors="ignore"),
             healthy=healthy,
@@ -126,9 +119,7 @@ class Agent:
             exit_signal=exit_signal,
             data=data,
         )
-        if is_terminal(state):
-            del self._running[key]
-        self._unacknowledged.append(status)
+        self._said.say(launch, status)
         self._changed.set()
 
     def message(self, data: bytes) -> None:
@@ -136,8 +127,7 @@ class Agent:
         (`field.too_long`)."""
         if len(data) > EXECUTOR_DATA_LEN_MAX:
             raise _too_long("message", data)
-        if len(self._messages) < EXECUTOR_MESSAGES_MAX:
-            self._messages.append(data)
+        self._said.send(data)
         self._changed.set()
 
     def leave(self) -> None:
@@ -145,32 +135,8 @@ class Agent:
         self._is_leaving = True
         self._changed.set()
 
-    def _subscribe(self) -> v1.ExecutorCall:
-        self._sent = len(self._unacknowledged)
-        self._messages.clear()
-        tasks = [v1.ExecutorTask(task_id=task_id, incarnation=number) for task_id, number in self._running]
-        return v1.ExecutorCall(subscribe=v1.SubscribeExecutor(unacknowledged=self._unacknowledged, tasks=tasks))
-
-    def _unsent(self) -> list[v1.ExecutorCall]:
-        calls = [v1.ExecutorCall(update=status) for status in self._unacknowledged[self._sent :]]
-        calls += [v1.ExecutorCall(message=data) for data in self._messages]
-        self._sent = len(self._unacknowledged)
-        self._messages.clear()
-        return calls
-
-    def _launched(self, tasks: Sequence[v1.LaunchExecutorTask]) -> None:
-        self._running.update({(task.spec.id, task.incarnation): 0 for task in tasks})
-
-    def _acknowledged(self, upto: v1.ExecutorAcknowledged) -> None:
-        def is_kept(status: v1.ExecutorStatus) -> bool:
-            is_of_it = (status.task_id, status.incarnation) == (upto.task_id, upto.incarnation)
-            return not is_of_it or status.number > upto.number
-
-        self._sent = sum(map(is_kept, self._unacknowledged[: self._sent]))
-        self._unacknowledged = list(filter(is_kept, self._unacknowledged))
-
     def _may_leave(self) -> bool:
-        return self._is_leaving and not self._unacknowledged
+        return self._is_leaving and self._said.is_heard()
 
 
 class _Over(Exception):
@@ -215,7 +181,7 @@ async def _connect(channel: grpc.aio.Channel) -> None:
         raise _Broken from None
 
 
-async def _converse(executor: Executor, agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
+async def _converse(executor: Executor, agent: Agent, stream: _Stream) -> None:
     """One session, to its end. A handler that runs then is waited for: what it has begun is said in the next session."""
     writer = asyncio.create_task(_write(agent, stream))
     reader = asyncio.create_task(_read(executor, agent, stream))
@@ -231,13 +197,13 @@ async def _converse(executor: Executor, agent: Agent, stream: grpc.aio.StreamStr
         await asyncio.gather(writer, reader, return_exceptions=True)
 
 
-async def _write(agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
+async def _write(agent: Agent, stream: _Stream) -> None:
     """Says all that is to be said, until the session breaks or the executor is done."""
     try:
-        await stream.write(agent._subscribe())
+        await stream.write(agent._said.subscribe())
         while True:
             agent._changed.clear()
-            for call in agent._unsent():
+            while call := agent._said.next_untold():
                 await stream.write(call)
             if agent._may_leave():
                 raise _Over
@@ -247,18 +213,19 @@ async def _write(agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
         return
 
 
-async def _read(executor: Executor, agent: Agent, stream: grpc.aio.StreamStreamCall) -> None:
+async def _read(executor: Executor, agent: Agent, stream: _Stream) -> None:
     """Hears what the agent says; raises at the end of the session, and what a handler raises."""
     while True:
         event = await _next_event(stream)
         kind = event.WhichOneof("event")
         if kind == "launch":
-            agent._launched(event.launch.tasks)
+            agent._said.launched((task.spec.id, task.incarnation) for task in event.launch.tasks)
             await executor.on_launch(agent, event.launch.tasks)
         elif kind == "kill":
             await executor.on_kill(agent, event.kill.task_id, event.kill.grace_ms / 1000)
         elif kind == "acknowledged":
-            agent._acknowledged(event.acknowledged)
+            upto = event.acknowledged
+            agent._said.acknowledged((upto.task_id, upto.incarnation), upto.number)
             agent._changed.set()
         elif kind == "message":
             await executor.on_message(agent, event.message)
@@ -270,7 +237,7 @@ async def _read(executor: Executor, agent: Agent, stream: grpc.aio.StreamStreamC
             raise decode_problem(event.closed)
 
 
-async def _next_event(stream: grpc.aio.StreamStreamCall) -> v1.ExecutorEvent:
+async def _next_event(stream: _Stream) -> v1.ExecutorEvent:
     try:
         event = await stream.read()
     except grpc.aio.AioRpcError as error:
@@ -278,7 +245,8 @@ async def _next_event(stream: grpc.aio.StreamStreamCall) -> v1.ExecutorEvent:
         if problem.code in ("auth.missing", "auth.denied"):
             raise problem from None
         raise _Broken from None
-    if event is grpc.aio.EOF:
+    if not isinstance(event, v1.ExecutorEvent):
+        # The end of the stream.
         raise _Broken
     return event
 

@@ -52,5 +52,12 @@ EXECUTOR_MESSAGES_MAX = 64
 # Bytes of a message of an executor to its framework, of a status's data, and of a status's text; more are refused with
 # `field.too_long`, and of the text left out.
 EXECUTOR_DATA_LEN_MAX = 64 * 1024
+# Statuses of one task that an executor keeps until they are acknowledged; at it, one that says more of the same state takes
+# the place of the last, as with the agent. Changes of state are always kept: a task has at most four.
+EXECUTOR_STATUSES_MAX = 16
+# Statuses that an executor subscribes with; more follow one by one. The agent answers each, and lets 1,024 answers wait.
+EXECUTOR_SUBSCRIBE_STATUSES_MAX = 500
+# Bytes of these; what does not fit follows one by one. The agent takes 8 MiB, with the names of all tasks.
+EXECUTOR_SUBSCRIBE_LEN_MAX = 4 * 1024 * 1024
 # Seconds from a session of an executor that broke, or could not be begun, to the next attempt.
 EXECUTOR_RETRY_INTERVAL = 0.1

@@ -11,6 +11,7 @@ from unittest import mock
 import grpc
 
 from proffer import ProfferError, executor, v1
+from proffer.limits import MESSAGE_LEN_MAX
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/executor.py"
 PATIENCE = 20
@@ -33,7 +34,8 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         self.place = tempfile.TemporaryDirectory()
         self.addCleanup(self.place.cleanup)
         socket = f"{self.place.name}/executor.sock"
-        self.agent, self.server = FakeAgent(), grpc.aio.server()
+        options = [("grpc.max_receive_message_length", MESSAGE_LEN_MAX)]
+        self.agent, self.server = FakeAgent(), grpc.aio.server(options=options)
         v1.add_ExecutorServicer_to_server(self.agent, self.server)
         self.server.add_insecure_port(f"unix:{socket}")
         await self.server.start()
@@ -151,6 +153,23 @@ class Handlers(Sessions):
         again = await self.session()
         self.assertEqual([task.task_id for task in again.tasks], ["t"])
         self.assertEqual(again.unacknowledged[-1].state, v1.TASK_STATE_RUNNING)
+
+    async def test_what_does_not_fit_into_a_subscription_follows_it(self):
+        await self.session()
+        names = [f"t{i}" for i in range(200)]
+        specs = [v1.LaunchExecutorTask(incarnation=7, spec=v1.TaskSpec(id=name)) for name in names]
+        await self.tell(launch=v1.LaunchExecutorTasks(tasks=specs))
+        await asyncio.wait_for(self.executor.is_launching.wait(), PATIENCE)
+        self.over.set()
+        for name in names:
+            self.executor.agent.update(name, v1.TASK_STATE_FAILED, data=b"x" * 64 * 1024)
+        self.executor.may_go_on.set()
+        again = await self.session()
+        told = [status.task_id for status in again.unacknowledged]
+        self.assertEqual({task.task_id for task in again.tasks}, set(names) - set(told))
+        while len(told) < len(names):
+            told.append((await self.call()).update.task_id)
+        self.assertEqual(told, names)
 
     async def test_a_handler_that_fails_ends_it_whatever_the_failure(self):
         self.executor.failure = asyncio.TimeoutError("of the author's own")

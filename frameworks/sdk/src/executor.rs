@@ -8,12 +8,13 @@
 //! A status that is said is kept here until the agent has it on disk, so a process that ends must first have been heard:
 //! [`Agent::leave`] ends [`run_executor`] when it has.
 
-use std::collections::{BTreeMap, VecDeque};
+mod memory;
+
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use proffer_model::executor::{ExecutorCall, ExecutorEvent, ExecutorStatus, Subscription};
+use proffer_model::executor::ExecutorEvent;
 use proffer_model::limits::{EXECUTOR_MESSAGE_LEN_MAX, MESSAGE_LEN_MAX, STATUS_DATA_LEN_MAX};
 use proffer_model::{Exit, Incarnation, Kind, Problem, TaskId, TaskSpec, TaskState, code};
 use proffer_proto::v1::executor_client::ExecutorClient;
@@ -27,6 +28,7 @@ use tonic::{Request, Streaming};
 
 use crate::framework::bearer;
 use crate::limits::{EXECUTOR_CALLS_MAX, EXECUTOR_RETRY_INTERVAL};
+use memory::{Launch, Memory, Words};
 
 /// What an author decides. One handler runs at a time, so one that takes long starts a task of its own.
 pub trait Executor: Send {
@@ -68,23 +70,12 @@ struct Shared {
     changed: Notify,
 }
 
-/// What is not acknowledged, and what runs.
-#[derive(Debug, Default)]
-struct Memory {
-    /// Tasks that have not ended, with the number of their last status.
-    running: BTreeMap<(TaskId, Incarnation), u64>,
-    unacknowledged: VecDeque<ExecutorStatus>,
-    /// How many of them the session has been told.
-    sent: usize,
-    messages: VecDeque<Vec<u8>>,
-    is_leaving: bool,
-}
-
 impl Agent {
-    /// Says what has become of a task; kept until the agent has it on disk. Of a task that has ended, nothing is said, nor
-    /// are states that are not an executor's to say: staging, unreachable, dropped and lost.
+    /// Says what has become of a task; kept until the agent has it on disk, except that while sixteen statuses of a task wait
+    /// for that, one that says more of the same state takes the place of the last. Of a task that has ended, nothing is said,
+    /// nor is what leads backwards, nor states that are not an executor's to say: staging, unreachable, dropped and lost.
     pub fn update(&self, task: &TaskId, state: TaskState, message: &str) {
-        self.report(task, state, message, (None, None), Vec::new());
+        self.report(task, state, Words::new(message));
     }
 
     /// As [`Agent::update`], with bytes for the framework, which finds them as `data` of the status. More than 64 KiB are
@@ -103,19 +94,21 @@ impl Agent {
                 .field("data")
                 .hint("keep what is large in a file, and send its name"));
         }
-        self.report(task, state, message, (None, None), data);
+        let words = Words::new(message);
+        self.report(task, state, Words { data, ..words });
         Ok(())
     }
 
     /// As [`Agent::update`], with how its process ended.
     pub fn exited(&self, task: &TaskId, state: TaskState, exit: Exit, message: &str) {
-        self.report(task, state, message, (None, Some(exit)), Vec::new());
+        let (exit, words) = (Some(exit), Words::new(message));
+        self.report(task, state, Words { exit, ..words });
     }
 
     /// Says whether a task that runs is healthy.
     pub fn healthy(&self, task: &TaskId, is_healthy: bool, message: &str) {
-        let healthy = (Some(is_healthy), None);
-        self.report(task, TaskState::Running, message, healthy, Vec::new());
+        let (healthy, words) = (Some(is_healthy), Words::new(message));
+        self.report(task, TaskState::Running, Words { healthy, ..words });
     }
 
     /// Sends bytes to the framework; at most once. Without a session they are gone. More than 64 KiB are refused
@@ -129,11 +122,7 @@ impl Agent {
                 .field("message")
                 .hint("keep what is large in a file, and send its name"));
         }
-        let mut memory = self.memory();
-        if memory.messages.len() < EXECUTOR_CALLS_MAX {
-            memory.messages.push_back(data);
-        }
-        drop(memory);
+        self.memory().send(data);
         self.0.changed.notify_one();
         Ok(())
     }
@@ -144,40 +133,16 @@ impl Agent {
         self.0.changed.notify_one();
     }
 
-    fn report(
-        &self,
-        task: &TaskId,
-        state: TaskState,
-        message: &str,
-        (healthy, exit): (Option<bool>, Option<Exit>),
-        data: Vec<u8>,
-    ) {
+    fn report(&self, task: &TaskId, state: TaskState, words: Words) {
         if !may_say(state) {
             // The agent would end each session that begins with it.
             tracing::error!(%task, %state, "an executor cannot say this of a task; it is left out");
             return;
         }
         let mut memory = self.memory();
-        let mut running = memory.running.iter_mut();
-        let Some((key, number)) = running.find(|(key, _)| key.0 == *task) else {
-            return;
-        };
-        *number += 1;
-        let status = ExecutorStatus {
-            task: task.clone(),
-            incarnation: key.1,
-            number: *number,
-            state,
-            message: message.to_owned(),
-            healthy,
-            exit,
-            data,
-        };
-        let key = key.clone();
-        if state.is_terminal() {
-            memory.running.remove(&key);
+        if let Some(launch) = memory.launch_of(task) {
+            memory.say(&launch, state, words);
         }
-        memory.unacknowledged.push_back(status);
         drop(memory);
         self.0.changed.notify_one();
     }
@@ -198,44 +163,6 @@ fn may_say(state: TaskState) -> bool {
         | TaskState::Killed
         | TaskState::Error => true,
         TaskState::Staging | TaskState::Unreachable | TaskState::Dropped | TaskState::Lost => false,
-    }
-}
-
-impl Memory {
-    fn subscribe(&mut self) -> ExecutorCall {
-        self.sent = self.unacknowledged.len();
-        self.messages.clear();
-        ExecutorCall::Subscribe(Subscription {
-            unacknowledged: self.unacknowledged.iter().cloned().collect(),
-            tasks: self.running.keys().cloned().collect(),
-        })
-    }
-
-    /// What the session has not been told.
-    fn unsent(&mut self) -> Vec<ExecutorCall> {
-        let statuses = self.unacknowledged.iter().skip(self.sent).cloned();
-        let mut calls: Vec<ExecutorCall> = statuses.map(ExecutorCall::Update).collect();
-        self.sent = self.unacknowledged.len();
-        calls.extend(self.messages.drain(..).map(ExecutorCall::Message));
-        calls
-    }
-
-    fn acknowledge(&mut self, task: &TaskId, incarnation: Incarnation, number: u64) {
-        let mut place = 0;
-        let sent = self.sent;
-        let mut gone = 0;
-        self.unacknowledged.retain(|status| {
-            let is_of_it = status.task == *task && status.incarnation == incarnation;
-            let is_kept = !is_of_it || status.number > number;
-            gone += usize::from(!is_kept && place < sent);
-            place += 1;
-            is_kept
-        });
-        self.sent -= gone;
-    }
-
-    fn may_leave(&self) -> bool {
-        self.is_leaving && self.unacknowledged.is_empty()
     }
 }
 
@@ -327,17 +254,23 @@ async fn converse(
 ) -> Ended {
     let mut deadline: Option<Instant> = None;
     loop {
-        for call in unsent(agent) {
-            if calls.send(encode_executor_call(&call)).await.is_err() {
-                return Ended::Broken;
-            }
-        }
         if agent.memory().may_leave() {
             return Ended::Done;
         }
+        let has_untold = agent.memory().has_untold();
         let at = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
+        // What comes is taken while there is much to say: the agent answers each status.
         let event = tokio::select! {
             event = events.message() => event,
+            permit = calls.reserve(), if has_untold => {
+                let Ok(permit) = permit else {
+                    return Ended::Broken;
+                };
+                if let Some(call) = agent.memory().next_untold() {
+                    permit.send(encode_executor_call(&call));
+                }
+                continue;
+            }
             () = agent.0.changed.notified() => continue,
             () = sleep_until(at), if deadline.is_some() => return Ended::Done,
         };
@@ -372,7 +305,7 @@ async fn converse(
 }
 
 /// What an event launches.
-fn launched(event: &v1::ExecutorEvent) -> Vec<(TaskId, Incarnation)> {
+fn launched(event: &v1::ExecutorEvent) -> Vec<Launch> {
     let Some(v1::executor_event::Event::Launch(launch)) = &event.event else {
         return Vec::new();
     };
@@ -384,27 +317,23 @@ fn launched(event: &v1::ExecutorEvent) -> Vec<(TaskId, Incarnation)> {
 }
 
 /// An event cannot be read, as one of a later version may be: tasks that it launches have failed, and everything goes on.
-fn cannot_read(agent: &Agent, launched: Vec<(TaskId, Incarnation)>, problem: &Problem) {
+fn cannot_read(agent: &Agent, launched: Vec<Launch>, problem: &Problem) {
     tracing::warn!(%problem, "skipped an event that cannot be read: a later version may have said it");
-    for (task, incarnation) in launched {
-        let key = (task.clone(), incarnation);
-        agent.memory().running.insert(key, 0);
-        let why = format!("the executor cannot read what it is to run: {problem}");
-        agent.update(&task, TaskState::Error, &why);
+    let why = format!("the executor cannot read what it is to run: {problem}");
+    for launch in launched {
+        let mut memory = agent.memory();
+        // An earlier launch of the task may run on.
+        memory.launched(launch.clone());
+        memory.say(&launch, TaskState::Error, Words::new(&why));
     }
-}
-
-fn unsent(agent: &Agent) -> Vec<ExecutorCall> {
-    agent.memory().unsent()
 }
 
 async fn handle(executor: &mut impl Executor, agent: &Agent, event: ExecutorEvent) {
     match event {
         ExecutorEvent::Launch(tasks) => {
-            let known = tasks
-                .iter()
-                .map(|(incarnation, spec)| (spec.id.clone(), *incarnation));
-            agent.memory().running.extend(known.map(|key| (key, 0)));
+            for (incarnation, spec) in &tasks {
+                agent.memory().launched((spec.id.clone(), *incarnation));
+            }
             executor.on_launch(agent, tasks).await;
         }
         ExecutorEvent::Kill { task, grace, .. } => executor.on_kill(agent, task, grace).await,
@@ -423,61 +352,52 @@ async fn handle(executor: &mut impl Executor, agent: &Agent, event: ExecutorEven
 
 #[cfg(test)]
 mod tests {
+    use proffer_model::executor::{ExecutorCall, ExecutorStatus};
+
     use super::*;
 
-    #[test]
-    fn what_is_said_is_kept_in_order_until_it_is_acknowledged() {
+    /// One that runs a task `t`.
+    fn running() -> (Agent, TaskId) {
         let agent = Agent(Arc::default());
         let task = TaskId::new("t").unwrap();
-        agent.update(&task, TaskState::Running, "of a task that is not known");
-        assert!(agent.memory().unacknowledged.is_empty());
-        let key = (task.clone(), Incarnation(7));
-        agent.memory().running.insert(key.clone(), 0);
-        agent.update(&task, TaskState::Running, "");
-        assert_eq!(agent.memory().unsent().len(), 1);
-        agent.update(&task, TaskState::Finished, "");
-        agent.memory().acknowledge(&task, Incarnation(7), 1);
-        assert_eq!(agent.memory().unsent().len(), 1, "the second, once");
-        assert!(agent.memory().unsent().is_empty());
-        // A new session hears all that is left, and of no task that has ended.
-        match agent.memory().subscribe() {
-            ExecutorCall::Subscribe(subscription) => {
-                let numbers = subscription.unacknowledged.iter().map(|it| it.number);
-                assert_eq!(numbers.collect::<Vec<_>>(), [2]);
-                assert!(subscription.tasks.is_empty());
-            }
+        agent.memory().launched((task.clone(), Incarnation(7)));
+        (agent, task)
+    }
+
+    /// What a session is to be told.
+    fn said(agent: &Agent) -> Vec<ExecutorCall> {
+        std::iter::from_fn(|| agent.memory().next_untold()).collect()
+    }
+
+    fn statuses(agent: &Agent) -> Vec<ExecutorStatus> {
+        let status = |call| match call {
+            ExecutorCall::Update(status) => status,
             other => panic!("{other:?}"),
-        }
-        agent.leave();
-        assert!(!agent.memory().may_leave());
-        agent.memory().acknowledge(&task, Incarnation(7), 2);
-        assert!(agent.memory().may_leave());
+        };
+        said(agent).into_iter().map(status).collect()
     }
 
     #[test]
     fn a_status_may_carry_bytes_and_too_many_are_refused() {
-        let agent = Agent(Arc::default());
-        let task = TaskId::new("t").unwrap();
-        let key = (task.clone(), Incarnation(7));
-        agent.memory().running.insert(key, 0);
+        let (agent, task) = running();
         let state = TaskState::Running;
         let most = vec![1; STATUS_DATA_LEN_MAX];
         agent.update_with_data(&task, state, "", most).unwrap();
-        match agent.memory().unsent().remove(0) {
-            ExecutorCall::Update(status) => assert_eq!(status.data.len(), STATUS_DATA_LEN_MAX),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(statuses(&agent)[0].data.len(), STATUS_DATA_LEN_MAX);
         let more = vec![1; STATUS_DATA_LEN_MAX + 1];
         let problem = agent.update_with_data(&task, state, "", more).unwrap_err();
         assert!(problem.is(code::FIELD_TOO_LONG));
-        assert!(agent.memory().unsent().is_empty());
+        assert!(statuses(&agent).is_empty());
     }
 
     #[test]
     fn a_task_that_cannot_be_read_has_failed_and_the_executor_goes_on() {
-        let agent = Agent(Arc::default());
+        // An earlier launch of it runs on, and says more.
+        let (agent, task) = running();
+        agent.update(&task, TaskState::Running, "");
+        statuses(&agent);
         let tasks = vec![v1::LaunchExecutorTask {
-            incarnation: 7,
+            incarnation: 9,
             spec: Some(v1::TaskSpec {
                 id: "t".to_owned(),
                 ..v1::TaskSpec::default()
@@ -490,31 +410,26 @@ mod tests {
         let named = launched(&event);
         let problem = decode_executor_event(event).expect_err("it does not say what to run");
         cannot_read(&agent, named, &problem);
-        let said = agent.memory().unsent();
-        let [ExecutorCall::Update(status)] = &said[..] else {
-            panic!("{said:?}")
-        };
-        assert_eq!((status.state, status.number), (TaskState::Error, 1));
-        assert!(
-            status.message.contains("field.missing"),
-            "{}",
-            status.message
-        );
-        assert!(agent.memory().running.is_empty());
+        agent.update(&task, TaskState::Finished, "");
+        let said = statuses(&agent);
+        let told: Vec<_> = said
+            .iter()
+            .map(|it| (it.incarnation.0, it.number, it.state))
+            .collect();
+        let expected = [(9, 1, TaskState::Error), (7, 2, TaskState::Finished)];
+        assert_eq!(told, expected);
+        assert!(said[0].message.contains("field.missing"), "{said:?}");
     }
 
     #[test]
     fn what_the_agent_would_refuse_at_each_session_is_not_said() {
-        let agent = Agent(Arc::default());
-        let task = TaskId::new("t").unwrap();
-        let key = (task.clone(), Incarnation(7));
-        agent.memory().running.insert(key, 0);
+        let (agent, task) = running();
         agent.update(&task, TaskState::Lost, "not for an executor to say");
         agent.message(vec![1; EXECUTOR_MESSAGE_LEN_MAX]).unwrap();
         let problem = agent.message(vec![1; EXECUTOR_MESSAGE_LEN_MAX + 1]);
         assert!(problem.unwrap_err().is(code::FIELD_TOO_LONG));
         agent.update(&task, TaskState::Running, "");
-        let said = agent.memory().unsent();
+        let said = said(&agent);
         assert!(
             matches!(&said[..], [ExecutorCall::Update(status), ExecutorCall::Message(_)]
                 if status.number == 1),

@@ -43,3 +43,10 @@ pub(crate) const TOKEN_FILE_LEN_MAX: u64 = 4_096;
 pub(crate) const EXECUTOR_CALLS_MAX: usize = 64;
 /// From a session of an executor that broke, or could not be begun, to the next attempt.
 pub(crate) const EXECUTOR_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Statuses of one task that an executor keeps until they are acknowledged; at it, one that says more of the same state takes
+/// the place of the last, as with the agent. Changes of state are always kept: a task has at most four.
+pub(crate) const EXECUTOR_STATUSES_MAX: usize = 16;
+/// Statuses that an executor subscribes with; more follow one by one. The agent answers each, and lets 1,024 answers wait.
+pub(crate) const EXECUTOR_SUBSCRIBE_STATUSES_MAX: usize = 500;
+/// Bytes of texts and data in these; what does not fit follows one by one. The agent takes 8 MiB, with the names of all tasks.
+pub(crate) const EXECUTOR_SUBSCRIBE_LEN_MAX: usize = 4 * 1024 * 1024;

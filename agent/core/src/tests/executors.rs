@@ -316,6 +316,23 @@ fn after_a_restart_of_the_agent_what_was_said_is_known_and_what_is_named_goes_on
 }
 
 #[test]
+fn what_a_subscription_had_no_room_for_follows_it() {
+    let mut scene = Scene::running();
+    scene.crash();
+    scene.story();
+    // It has ended, which is said next.
+    scene.subscribe(&[], &[task("t")]);
+    assert_eq!(scene.story(), ["> subscribed"]);
+    for (number, state) in [(2, TaskState::Running), (3, TaskState::Finished)] {
+        scene.say(word("t", number, state));
+        assert_eq!(
+            scene.story(),
+            [format!("t {state} none"), format!("> ack t {number}")]
+        );
+    }
+}
+
+#[test]
 fn a_kill_reaches_an_executor_that_was_away() {
     let mut scene = Scene::running();
     scene.leave();
