@@ -37,12 +37,12 @@ pub(crate) const TASKS_PER_QUESTION_MAX: usize = 10_000;
 pub(crate) const TASKS_REMEMBERED_MAX: usize = 500_000;
 /// Of these, tasks that have ended; the oldest is forgotten for one more.
 pub(crate) const ENDED_TASKS_REMEMBERED_MAX: usize = 10_000;
+/// For how long the agent of an offer that cannot be read is not offered again for what it fitted.
+pub(crate) const UNREADABLE_EXCLUDE_FOR: Duration = Duration::from_secs(60);
 /// Bytes of a token file that are read; a longer one is refused.
 pub(crate) const TOKEN_FILE_LEN_MAX: u64 = 4_096;
 /// Calls of an executor that wait for its session: further messages are left out, further statuses wait with their task.
 pub(crate) const EXECUTOR_CALLS_MAX: usize = 64;
-/// From a session of an executor that broke, or could not be begun, to the next attempt.
-pub(crate) const EXECUTOR_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Statuses of one task that an executor keeps until they are acknowledged; at it, one that says more of the same state takes
 /// the place of the last, as with the agent. Changes of state are always kept: a task has at most four.
 pub(crate) const EXECUTOR_STATUSES_MAX: usize = 16;
@@ -50,3 +50,5 @@ pub(crate) const EXECUTOR_STATUSES_MAX: usize = 16;
 pub(crate) const EXECUTOR_SUBSCRIBE_STATUSES_MAX: usize = 500;
 /// Bytes of texts and data in these; what does not fit follows one by one. The agent takes 8 MiB, with the names of all tasks.
 pub(crate) const EXECUTOR_SUBSCRIBE_LEN_MAX: usize = 4 * 1024 * 1024;
+/// From a session of an executor that broke, or could not be begun, to the next attempt.
+pub(crate) const EXECUTOR_RETRY_INTERVAL: Duration = Duration::from_millis(100);

@@ -3,15 +3,17 @@
 //! The author sees one sequence that grows over all sessions; each session's own begins anew at 1, so an acknowledgement
 //! that comes late, for an event of an earlier session, must not acknowledge events of this one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proffer_model::limits::ROLES_MAX;
-use proffer_model::session::{Call, Resume};
+use proffer_model::session::{Call, Event, Resume};
 use proffer_model::{
-    ClusterId, Demand, Epoch, FrameworkDescription, FrameworkId, Generation, Problem, Role, code,
+    ClusterId, Demand, Epoch, FrameworkDescription, FrameworkId, Generation, Problem, Role, TaskId,
+    code,
 };
 
+use crate::events::Received;
 use crate::ledger::Ledger;
 
 /// The state between sessions.
@@ -31,6 +33,9 @@ pub(crate) struct Memory {
     sequence_base: u64,
     /// The author's sequence of the last event of all.
     sequence_last: u64,
+    /// Tasks of which a session has told what its author could not take before it ended. Those of one more are at most what may
+    /// wait for the author.
+    untold: BTreeSet<TaskId>,
     /// What the author's side knows too.
     pub(crate) ledger: Arc<Ledger>,
 }
@@ -50,6 +55,7 @@ impl Memory {
             demands: BTreeMap::new(),
             sequence_base: 0,
             sequence_last: 0,
+            untold: BTreeSet::new(),
         }
     }
 
@@ -137,6 +143,30 @@ impl Memory {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    /// A session has ended, and these events are not taken any more.
+    pub(crate) fn leaves_untold<'a>(&mut self, events: impl IntoIterator<Item = &'a Received>) {
+        let tasks = events.into_iter().filter_map(|it| match &it.event {
+            Event::Updated(status) => Some(status.task.clone()),
+            _ => None,
+        });
+        self.untold.extend(tasks);
+    }
+
+    /// The tasks to ask about in a session that begins: where it is not resumed, all tasks are told anyway.
+    pub(crate) fn untold(&mut self, is_resumed: bool) -> Vec<TaskId> {
+        if !is_resumed {
+            self.untold.clear();
+        }
+        self.untold.iter().cloned().collect()
+    }
+
+    /// How these tasks stand was told again.
+    pub(crate) fn told_anew(&mut self, tasks: &[TaskId]) {
+        for task in tasks {
+            self.untold.remove(task);
         }
     }
 

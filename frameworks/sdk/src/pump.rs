@@ -12,23 +12,25 @@ use futures::FutureExt as _;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::time::format_duration;
-use proffer_model::{Demand, Epoch, Kind, Problem, code};
-use proffer_proto::{decode_event, encode_call, problem_of, v1};
+use proffer_model::{Demand, Epoch, Kind, OfferId, Problem, code};
+use proffer_proto::{decode_event, decode_offer, encode_call, problem_of, v1};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
+use v1::session_event::Event as Said;
 
 use crate::events::Received;
 use crate::handle::{Reply, Request, no_session};
 use crate::later::{bare, known};
 use crate::limits::{
     ASK_DELAY, ASK_INTERVAL, BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX,
-    HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX, RATE_WAIT_MAX, TASKS_PER_QUESTION_MAX,
+    EVENTS_QUEUED_MAX, HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX, RATE_WAIT_MAX,
+    TASKS_PER_QUESTION_MAX, UNREADABLE_EXCLUDE_FOR,
 };
 use crate::link::{Ended, Link, closed, out_of_order};
 use crate::memory::Memory;
-use crate::unanswered::{Unanswered, Waiting};
+use crate::unanswered::{Unanswered, Waiting, may_repeat};
 
 /// The author's ends of the channels.
 pub(crate) struct Author<'a> {
@@ -54,6 +56,8 @@ pub(crate) struct Pump<'a> {
     asked_at: Instant,
     /// What was asked and has no answer yet.
     questions: BTreeSet<u64>,
+    /// What was asked about tasks whose statuses the author could not take before the last session ended.
+    retellings: BTreeSet<u64>,
     outgoing: VecDeque<v1::SessionCall>,
     backlog: VecDeque<Received>,
 }
@@ -83,6 +87,7 @@ impl<'a> Pump<'a> {
             ask_at: None,
             asked_at: Instant::now(),
             questions: BTreeSet::new(),
+            retellings: BTreeSet::new(),
             outgoing: VecDeque::new(),
             backlog: VecDeque::new(),
         };
@@ -97,6 +102,7 @@ impl<'a> Pump<'a> {
         if asks_of_all {
             pump.enqueue(Call::Reconcile { tasks: vec![] }, None);
         }
+        pump.ask_of_untold(is_resumed);
         if pump.memory.ledger.has_open() {
             // Unless it is resumed, there is a snapshot first.
             let delay = if is_resumed { ASK_DELAY } else { ASK_INTERVAL };
@@ -112,6 +118,7 @@ impl<'a> Pump<'a> {
         author: Author<'_>,
         overtaken: impl Future<Output = Problem> + Unpin,
     ) -> (Ended, Unanswered) {
+        let events = author.events;
         let ended = tokio::select! {
             // What has come over the session is taken first.
             biased;
@@ -121,6 +128,14 @@ impl<'a> Pump<'a> {
         let (Ended::Broken(problem) | Ended::Refused(problem)) = &ended;
         let calls = self.waiting.values().map(|waiting| &waiting.call);
         self.memory.ledger.session_ended(calls);
+        // The rest of the room is for what follows.
+        while events.capacity() > EVENTS_QUEUED_MAX / 2
+            && let Some(received) = self.backlog.pop_front()
+        {
+            // It fails only when nobody listens any more.
+            let _ = events.try_send(received);
+        }
+        self.memory.leaves_untold(&self.backlog);
         let unanswered = Unanswered::of_session(self.waiting, problem);
         (ended, unanswered)
     }
@@ -206,17 +221,30 @@ impl<'a> Pump<'a> {
         }
         let epoch = Epoch(message.epoch);
         self.memory.check_epoch(epoch).map_err(Ended::Broken)?;
-        let is_answer = matches!(&message.event, Some(v1::session_event::Event::Answered(_)));
+        let message = match message.event {
+            Some(Said::Offered(offered)) => {
+                self.on_offered(message.sequence, offered);
+                return self.check_backlog();
+            }
+            event => v1::SessionEvent { event, ..message },
+        };
+        let answered = match &message.event {
+            Some(Said::Answered(answered)) => Some(answered.request_id),
+            _ => None,
+        };
         let bare = bare(&message);
         let decoded = decode_event(known(message));
         let decoded = decoded.or_else(|problem| decode_event(bare.ok_or(problem)?));
         let (number, _, event) = match decoded {
             Ok(decoded) => decoded,
-            // Whether the call was done is then asked in another session.
-            Err(problem) if is_answer => return Err(Ended::Broken(problem)),
             Err(problem) => {
-                tracing::warn!(%problem, "skipped an event that cannot be read: a later version may have said it");
-                return Ok(());
+                return match answered {
+                    Some(request) => self.on_unreadable_answer(request, problem),
+                    None => {
+                        skip(&problem);
+                        Ok(())
+                    }
+                };
             }
         };
         match event {
@@ -238,10 +266,57 @@ impl<'a> Pump<'a> {
                 self.backlog.push_back(Received { sequence, event });
             }
         }
+        self.check_backlog()
+    }
+
+    fn check_backlog(&self) -> Result<(), Ended> {
         match self.backlog.len() > BACKLOG_MAX {
             true => Err(Ended::Broken(overrun())),
             false => Ok(()),
         }
+    }
+
+    /// Hands on the offers that can be read, and gives the others back: nobody would.
+    fn on_offered(&mut self, number: u64, offered: v1::Offered) {
+        let count = offered.offers.len();
+        let mut offers = Vec::with_capacity(count);
+        let mut unreadable = Vec::new();
+        for offer in offered.offers {
+            let id = OfferId::new(&offer.id);
+            match decode_offer(offer) {
+                Ok(offer) => offers.push(offer),
+                Err(problem) => {
+                    skip(&problem.within("offered"));
+                    unreadable.extend(id);
+                }
+            }
+        }
+        let sequence = self.memory.sequence_of(number);
+        if !offers.is_empty() || count == 0 {
+            let event = Event::Offered(offers);
+            self.backlog.push_back(Received { sequence, event });
+        }
+        if !unreadable.is_empty() {
+            let decline = Call::Decline {
+                offers: unreadable,
+                exclude_for: UNREADABLE_EXCLUDE_FOR,
+            };
+            self.enqueue(decline, None);
+        }
+    }
+
+    /// What became of the call is not known. One that the next session would begin with would be answered the same there:
+    /// whoever waits is told. What became of a launch is asked in another session.
+    fn on_unreadable_answer(&mut self, request: u64, problem: Problem) -> Result<(), Ended> {
+        let waiting = self.waiting.get(&request);
+        if waiting.is_some_and(|waiting| !may_repeat(&waiting.call)) {
+            return Err(Ended::Broken(problem));
+        }
+        let message = format!("the answer cannot be read: {problem}");
+        let problem = Problem::new(code::PEER_UNREACHABLE, message)
+            .hint("whether the call was carried out is told by statuses");
+        self.on_answered(request, Answer::Refused(problem));
+        Ok(())
     }
 
     /// The author's side has something for the session to do by itself.
@@ -273,6 +348,12 @@ impl<'a> Pump<'a> {
             Answer::Done | Answer::Accepted(_) => Ok(answer),
         };
         self.questions.remove(&request);
+        if self.retellings.remove(&request)
+            && answer.is_ok()
+            && let Call::Reconcile { tasks } = &waiting.call
+        {
+            self.memory.told_anew(tasks);
+        }
         self.memory.ledger.answered(&waiting.call, &answer);
         if let (Err(problem), Call::SetDemand(demand)) = (&answer, &waiting.call) {
             // Sending it again would be refused again.
@@ -370,6 +451,17 @@ impl<'a> Pump<'a> {
         self.ask_at = has_open.then(|| now + ASK_INTERVAL);
     }
 
+    /// Asks about tasks whose statuses ended with the last session before the author could take them: where a session is
+    /// resumed, the answers to earlier questions are not told again.
+    fn ask_of_untold(&mut self, is_resumed: bool) {
+        let untold = self.memory.untold(is_resumed);
+        for tasks in untold.chunks(TASKS_PER_QUESTION_MAX) {
+            let tasks = tasks.to_vec();
+            let request = self.enqueue(Call::Reconcile { tasks }, None);
+            self.retellings.insert(request);
+        }
+    }
+
     fn enqueue(&mut self, call: Call, reply: Option<Reply>) -> u64 {
         let request = self.memory.next_request();
         self.enqueue_as(request, Waiting { reply, call });
@@ -410,6 +502,10 @@ fn rate_wait(answer: &Answer) -> Option<Duration> {
     };
     let wait = problem.retry_after?;
     (problem.is(code::SESSION_RATE_LIMITED) && wait <= RATE_WAIT_MAX).then_some(wait)
+}
+
+fn skip(problem: &Problem) {
+    tracing::warn!(%problem, "skipped what cannot be read: a later version may have said it");
 }
 
 fn silent(silence: Duration) -> Problem {

@@ -103,7 +103,8 @@ impl Waiting {
     }
 }
 
-fn may_repeat(call: &Call) -> bool {
+/// Whether the next session begins with it.
+pub(crate) fn may_repeat(call: &Call) -> bool {
     match call {
         Call::SetDemand(_)
         | Call::Decline { .. }

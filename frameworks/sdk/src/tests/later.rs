@@ -1,13 +1,15 @@
 //! A master of a later version: what it says and this version does not know breaks no session.
 
-use proffer_model::session::Event;
-use proffer_model::{Epoch, TaskState};
-use proffer_proto::v1;
+use proffer_model::session::{Answer, Call, Event};
+use proffer_model::{Epoch, OfferId, TaskState, code};
+use proffer_proto::{encode_offer, v1};
 use v1::session_event::Event as Said;
 
-use super::{next, options, status, task};
+use super::repeating::{accept, called, kill};
+use super::{connect, next, options, status, task};
 use crate::Framework;
-use crate::testing::FakeMaster;
+use crate::limits::UNREADABLE_EXCLUDE_FOR;
+use crate::testing::{FakeMaster, within};
 
 fn of_state(state: i32) -> Option<Said> {
     Some(Said::Updated(v1::Status {
@@ -86,4 +88,59 @@ async fn an_end_that_is_not_known_frees_the_id() {
         (TaskState::Lost, "state 600: ")
     );
     assert_eq!(handle.settle([task("t")]).len(), 1, "it has ended");
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_a_problem_of_its_call_alone() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.active().await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    let unreadable = |request_id| {
+        let answer = None;
+        Some(Said::Answered(v1::Answered { request_id, answer }))
+    };
+    let (request, pending) = called(&handle, &mut session, kill("a")).await;
+    session.say(unreadable(request)).await;
+    let problem = within(pending).await.expect_err("nobody knows");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+    // The session goes on.
+    let (request, pending) = called(&handle, &mut session, kill("b")).await;
+    session.answer(request, Answer::Done).await;
+    assert_eq!(within(pending).await, Ok(Answer::Done));
+    // What became of a launch is asked in another one.
+    let (request, pending) = called(&handle, &mut session, accept("t")).await;
+    session.say(unreadable(request)).await;
+    within(pending).await.expect_err("nobody knows");
+    assert!(handle.settle([task("t")]).is_empty(), "it may run");
+    session.gone().await;
+    let mut session = master.active().await;
+    assert_eq!(session.asked().await, [task("t")]);
+}
+
+#[tokio::test]
+async fn an_offer_that_cannot_be_read_is_given_back_and_the_others_are_told() {
+    let mut master = FakeMaster::start().await;
+    let (_handle, mut events) = connect(&[master.address]);
+    let mut session = master.active().await;
+    next(&mut events).await;
+    next(&mut events).await;
+    let good = session.offer("cpus:1", "work", 1).await;
+    assert_eq!(next(&mut events).await, Event::Offered(vec![good.clone()]));
+    let odd = v1::Offer {
+        id: "odd".to_owned(),
+        ..v1::Offer::default()
+    };
+    let offers = vec![odd, v1::Offer::default(), encode_offer(&good)];
+    let offered = Said::Offered(v1::Offered { offers });
+    session.say(Some(offered)).await;
+    assert_eq!(next(&mut events).await, Event::Offered(vec![good]));
+    let (_, call) = session
+        .call_that(|call| matches!(call, Call::Decline { .. }))
+        .await;
+    let expected = Call::Decline {
+        offers: vec![OfferId::new("odd").unwrap()],
+        exclude_for: UNREADABLE_EXCLUDE_FOR,
+    };
+    assert_eq!(call, expected);
 }

@@ -12,14 +12,14 @@ use crate::handle::{Handle, PendingAnswer};
 use crate::limits::EVENTS_QUEUED_MAX;
 use crate::testing::{FakeMaster, FakeSession, within};
 
-fn kill(id: &str) -> Call {
+pub(super) fn kill(id: &str) -> Call {
     Call::Kill {
         task: task(id),
         grace: None,
     }
 }
 
-fn accept(id: &str) -> Call {
+pub(super) fn accept(id: &str) -> Call {
     Call::Accept {
         offers: vec![OfferId::new("o").unwrap()],
         operations: vec![Operation::launch(spec(id))],
@@ -27,7 +27,11 @@ fn accept(id: &str) -> Call {
 }
 
 /// Calls it, and answers with its request id when the master has it.
-async fn called(handle: &Handle, session: &mut FakeSession, call: Call) -> (u64, PendingAnswer) {
+pub(super) async fn called(
+    handle: &Handle,
+    session: &mut FakeSession,
+    call: Call,
+) -> (u64, PendingAnswer) {
     let pending = within(handle.send(call.clone())).await.expect("sent");
     let (request, heard) = session.call().await;
     match (heard, call) {
@@ -171,5 +175,69 @@ async fn nothing_is_called_again_where_a_session_cannot_be_resumed() {
         second.answer(request, Answer::Done).await;
         let answer = within(answered).await.expect("no panic");
         assert_eq!(answer.is_ok(), is_repeated, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_and_not_taken_is_asked_again_in_a_session_that_resumes() {
+    for is_resumed in [true, false] {
+        let mut master = FakeMaster::start().await;
+        let (handle, mut events) = connect(&[master.address]);
+        let mut first = master.subscribed(1, 1).await;
+        within(handle.subscribed()).await.expect("a session");
+        // Their queue is full: what follows waits in the session.
+        for _ in 0..=EVENTS_QUEUED_MAX {
+            first.send(Event::Offered(vec![])).await;
+        }
+        let tasks = vec![task("r")];
+        let reconcile = Call::Reconcile {
+            tasks: tasks.clone(),
+        };
+        let (request, pending) = called(&handle, &mut first, reconcile.clone()).await;
+        first.send(updated("r")).await;
+        first.answer(request, Answer::Done).await;
+        assert_eq!(within(pending).await, Ok(Answer::Done));
+        drop(first);
+        within(handle.call(kill("x")))
+            .await
+            .expect_err("no session");
+        loop {
+            match next(&mut events).await {
+                Event::Closed(_) => break,
+                Event::Updated(status) => panic!("{status:?}"),
+                _ => {}
+            }
+        }
+        // Also when that session ends before it has answered.
+        for _ in 0..2 {
+            let mut session = master.session().await;
+            let (request, _) = session.call().await;
+            if !is_resumed {
+                session.subscribed(request, 1, 2).await;
+                // All are asked about anyway.
+                let (_, call) = session.call().await;
+                assert_eq!(call, Call::Reconcile { tasks: vec![] });
+                break;
+            }
+            session.resumed(request, 1, 2).await;
+            assert_eq!(session.call().await.1, reconcile);
+        }
+        if !is_resumed {
+            continue;
+        }
+        let mut session = master.session().await;
+        let (request, _) = session.call().await;
+        session.resumed(request, 1, 3).await;
+        let (request, _) = session.call().await;
+        session.send(updated("r")).await;
+        session.answer(request, Answer::Done).await;
+        while next(&mut events).await != updated("r") {}
+        // It was told, and is not asked again.
+        drop(session);
+        let mut session = master.session().await;
+        let (request, _) = session.call().await;
+        session.resumed(request, 1, 4).await;
+        while !matches!(next(&mut events).await, Event::Subscribed { .. }) {}
+        called(&handle, &mut session, kill("b")).await;
     }
 }
