@@ -7,6 +7,7 @@ mod mesos_calls;
 mod mesos_drains;
 mod mesos_operators;
 mod mesos_pages;
+mod mesos_states;
 mod mesos_wire;
 mod operators;
 mod peers;

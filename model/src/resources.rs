@@ -268,10 +268,19 @@ impl Resources {
         amounts.all(|(_, amount)| matches!(amount, Amount::Scalar(_)))
     }
 
-    /// Whether sums of this are exact: none of its scalars has come to the largest number, where they would stay.
+    /// Whether sums of this are exact: none of its amounts has come to the largest number, where they would stay.
     pub fn is_exact(&self) -> bool {
         let mut amounts = self.amounts();
-        amounts.all(|(_, amount)| *amount != Amount::Scalar(u64::MAX))
+        amounts.all(|(_, amount)| match amount {
+            Amount::Scalar(milli) => *milli < u64::MAX,
+            Amount::Whole(pieces) => pieces.iter().all(|piece| piece.copies < u32::MAX),
+            Amount::Ranges(_) | Amount::Set(_) => true,
+        })
+    }
+
+    /// Whether no number and no item of a kind is in both: what is left of their sum without the one is the other.
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        self.ordinary.is_apart_from(&other.ordinary) && self.special.is_apart_from(&other.special)
     }
 
     /// Whether all of `other` is here, kind by kind.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_agent_core::TaskRow;
 use proffer_model::{Resources, TaskState};
-use proffer_proto::mesos::encode_mesos_state;
+use proffer_proto::mesos::{encode_mesos_state, encode_told_state, v1};
 use proffer_server::mesos_figures::{Figures, count_of, of_host, of_resources};
 
 /// Of an agent that has so much, with these tasks, for so many seconds.
@@ -38,10 +38,10 @@ pub(super) fn of_agent(
     set("executors_running", count_of(executors.iter()));
     let mut by_state: BTreeMap<&str, f64> = TaskState::ALL
         .into_iter()
-        .map(|state| (name_of(state), 0.0))
+        .map(|state| (encode_mesos_state(state, true).as_str_name(), 0.0))
         .collect();
     for row in rows {
-        *by_state.entry(name_of(row.status.state)).or_default() += 1.0;
+        *by_state.entry(told_state(row).as_str_name()).or_default() += 1.0;
     }
     for (state, count) in by_state {
         let name = state.to_ascii_lowercase().replacen("task_", "tasks_", 1);
@@ -61,6 +61,61 @@ pub(super) fn of_agent(
     figures
 }
 
-fn name_of(state: TaskState) -> &'static str {
-    encode_mesos_state(state, true).as_str_name()
+/// The state of a task, on every page that shows or counts it.
+pub(super) fn told_state(row: &TaskRow) -> v1::TaskState {
+    encode_told_state(row.status.state, row.status.reason, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proffer_agent_core::RunId;
+    use proffer_model::{Command, FrameworkId, Incarnation, Reason, Status, TaskId, TaskSpec};
+
+    use super::*;
+
+    #[test]
+    fn a_task_is_counted_in_the_state_that_it_is_shown_in() {
+        let task = TaskId::new("t").unwrap();
+        let row = |state, reason| TaskRow {
+            run: RunId(1),
+            output: RunId(1),
+            framework: FrameworkId::new("f").unwrap(),
+            incarnation: Incarnation(1),
+            status: Status {
+                task: task.clone(),
+                incarnation: Incarnation(1),
+                agent: None,
+                number: 1,
+                state,
+                reason,
+                message: String::new(),
+                exit: None,
+                healthy: None,
+                checks: Vec::new(),
+                data: Vec::new(),
+                wall_ms: 0,
+            },
+            pid: None,
+            spec: Arc::new(TaskSpec::new(
+                task.clone(),
+                Command::Shell(String::new()),
+                Resources::new(),
+            )),
+        };
+        for (state, reason, name) in [
+            (TaskState::Killed, Reason::KillRequested, "tasks_killed"),
+            (TaskState::Killed, Reason::DeadlinePassed, "tasks_failed"),
+            (TaskState::Running, Reason::None, "tasks_running"),
+        ] {
+            let figures = of_agent(&Resources::new(), &[row(state, reason)], true, 0.0);
+            let counted = figures.iter().filter(|(_, count)| **count > 0.0);
+            let counted: Vec<_> = counted
+                .filter(|(name, _)| name.starts_with("slave/tasks_"))
+                .map(|(name, _)| name.as_str())
+                .collect();
+            assert_eq!(counted, [format!("slave/{name}")]);
+        }
+    }
 }

@@ -17,15 +17,15 @@ use proffer_model::resources::Amount;
 use proffer_model::{AgentDescription, FrameworkId, Principal, Resources, Role, Time};
 use proffer_proto::mesos::v1::agent::{self, call::Type};
 use proffer_proto::mesos::{
-    Capabilities, ResourceForm, encode_attributes, encode_mesos_state, encode_mesos_status,
-    encode_resources, labels_of, read_json, seconds_of, v1, value_of, write_json,
+    Capabilities, ResourceForm, encode_attributes, encode_mesos_status, encode_resources,
+    labels_of, read_json, seconds_of, v1, value_of, write_json,
 };
 use proffer_server::mesos_figures::Figures;
 use proffer_server::mesos_http::{Called, Media, acceptable, bad_request, read, refusal};
 use proffer_server::mesos_logging;
 use serde_json::{Map, Value, json};
 
-use super::figures::of_agent;
+use super::figures::{of_agent, told_state};
 use super::file_pages::{self, FilePages};
 use crate::usage::Usage;
 use crate::view::View;
@@ -385,7 +385,7 @@ impl Pages {
                     value: spec.id.to_string(),
                 }),
                 agent_id: v1::AgentId { value: self.id() },
-                state: encode_mesos_state(row.status.state, true).into(),
+                state: told_state(&row).into(),
                 resources: encode_resources(&row.spec.resources, &ResourceForm::default()),
                 labels: labels_of(&row.spec.labels),
                 ..v1::Task::default()

@@ -18,11 +18,12 @@ use proffer_model::{
 };
 
 use crate::amounts::{displaced, exclusive, ports_of, strip_numbers};
+use crate::capacity::Capacity;
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{LinkId, Seq, TimerKey};
 use crate::executors::{ExecutorKey, HeldExecutor};
-use crate::limits::{AGENTS_MAX, HEARTBEAT_PARTS, PORT_REST_STEP};
+use crate::limits::{AGENTS_MAX, AGENTS_RESTED_PER_STEP, HEARTBEAT_PARTS, PORT_REST_STEP};
 use crate::sessions::is_turn_of;
 use crate::task_table::TaskKey;
 
@@ -55,6 +56,8 @@ pub(crate) struct Agent {
     pub(crate) converted_in: Seq,
     /// Held by its tasks, executors and strays.
     pub(crate) used: Resources,
+    /// Some of it is held by several of them: then what one of them gives up may still be held.
+    is_used_twice: bool,
     /// In offers.
     pub(crate) offered: Resources,
     /// Ports that were held, and until when they rest, by the monotonic clock.
@@ -85,12 +88,29 @@ impl Agent {
             missing: Resources::new(),
             converted_in: Seq::default(),
             used: Resources::new(),
+            is_used_twice: false,
             offered: Resources::new(),
             resting: Vec::new(),
             is_recovered: false,
             is_settled: false,
             admitted_in: Seq::default(),
         }
+    }
+
+    /// Something more of it is held.
+    pub(crate) fn use_more(&mut self, held: &Resources) {
+        self.is_used_twice |= !self.used.is_apart_from(held);
+        self.used.add(held);
+    }
+
+    /// Something of it is held no more; false: what still is must be counted anew. An agent may report tasks that overlap, and
+    /// then the port that one of them gives up is still held by the other.
+    fn use_less(&mut self, held: &Resources) -> bool {
+        let is_told = !self.is_used_twice && self.used.is_exact();
+        if is_told {
+            self.used.subtract(held);
+        }
+        is_told
     }
 
     /// What is neither used nor resting.
@@ -129,6 +149,14 @@ pub(crate) struct Agents {
     closing: BTreeSet<LinkId>,
     /// Admissions that are not durable yet.
     admitting: BTreeSet<(Seq, AgentId)>,
+    /// How much of what is held was counted anew.
+    #[cfg(test)]
+    pub(crate) recounted: usize,
+    pub(crate) capacity: Capacity,
+    /// The last one of which it was looked whether it is to be forgotten; none: the next look begins with the first.
+    pub(crate) looked_to_forget: Option<AgentId>,
+    /// Those with ports that rest, by until when they do.
+    pub(crate) resting: BTreeSet<(u64, AgentId)>,
     /// When the timer for resting ports is set to.
     rest_timer_at: Option<u64>,
     /// The greatest number of a volume of agents that were forgotten in this term.
@@ -285,28 +313,29 @@ impl Core {
         }
     }
 
-    /// Freed ports have rested.
+    /// Freed ports have rested. Where those of many agents have, each step takes some of them.
     pub(crate) fn on_port_rest(&mut self) {
         self.agents.rest_timer_at = None;
         let now = self.turn.now.mono_ns;
-        let mut rested = Vec::new();
-        for (id, agent) in &mut self.agents.by_id {
-            let before = agent.resting.len();
-            agent.resting.retain(|(until, _)| *until > now);
-            if agent.resting.len() < before {
-                rested.push(id.clone());
+        for _ in 0..AGENTS_RESTED_PER_STEP {
+            let Some((until, agent)) = self.agents.resting.pop_first() else {
+                return;
+            };
+            if until > now {
+                self.agents.resting.insert((until, agent));
+                break;
+            }
+            if let Some(known) = self.agents.by_id.get_mut(&agent) {
+                known.resting.retain(|(of, _)| *of != until);
+                self.sync_agent(&agent);
             }
         }
-        for agent in &rested {
-            self.sync_agent(agent);
-        }
-        let resting = self.agents.by_id.values().flat_map(|agent| &agent.resting);
-        if let Some(next) = resting.map(|(until, _)| *until).min() {
-            self.set_rest_timer(next);
+        if let Some((next, _)) = self.agents.resting.first() {
+            self.set_rest_timer(*next);
         }
     }
 
-    /// Puts the ports of what was held to rest.
+    /// Puts the ports of what was held to rest. The allocator is told with what follows: that they are used no more.
     pub(crate) fn rest_ports(&mut self, agent: &AgentId, held: &Resources) {
         let ports = ports_of(held);
         let until = self.turn.now.after(self.config.port_rest).mono_ns;
@@ -318,11 +347,13 @@ impl Core {
         if let Some(known) = self.agents.by_id.get_mut(agent) {
             match known.resting.last_mut() {
                 Some((same, together)) if *same == until => together.add(&ports),
-                _ => known.resting.push((until, ports)),
+                _ => {
+                    known.resting.push((until, ports));
+                    self.agents.resting.insert((until, agent.clone()));
+                }
             }
             self.set_rest_timer(until);
         }
-        self.sync_agent(agent);
     }
 
     /// What an agent says of itself.
@@ -347,48 +378,50 @@ impl Core {
         Some(known.total.minus(&exclusive(&known.used)))
     }
 
-    /// A task that was live holds this no more.
+    /// A task, an executor or a stray holds this no more, and is in its table no more or has ended.
     pub(crate) fn give_up_used(&mut self, agent: &AgentId, held: &Resources) {
-        if let Some(known) = self.agents.by_id.get_mut(agent) {
-            known.live_tasks -= 1;
-            if held.is_scalars() && known.used.is_exact() {
-                let is_displaced = !known.total.contains(&known.used);
-                known.used.subtract(held);
-                self.turn.touch_agent(agent);
-                if is_displaced {
-                    self.sync_agent(agent);
-                }
-                // Else what the allocator may give of the agent depends on the numbers that are used, not on this.
-                return;
-            }
+        let Some(known) = self.agents.by_id.get_mut(agent) else {
+            return;
+        };
+        let is_displaced = !known.total.contains(&known.used);
+        if !known.use_less(held) {
+            self.recount_used(agent);
+            return;
         }
-        self.recount_used(agent);
+        self.turn.touch_agent(agent);
+        // Else what the allocator may give of the agent depends on the numbers that are used, not on this.
+        if is_displaced || !held.is_scalars() {
+            self.sync_agent(agent);
+        }
     }
 
-    /// Counts anew what tasks and strays hold. Counted and not subtracted, because an agent may report tasks that overlap,
-    /// and then the port that one of them gives up is still held by the other.
+    /// Counts anew what tasks, executors and strays hold.
     pub(crate) fn recount_used(&mut self, agent: &AgentId) {
         let Some(known) = self.agents.by_id.get_mut(agent) else {
             return;
         };
-        let mut used = Resources::new();
-        for key in &known.tasks {
-            if let Some(task) = self.tasks.get(key)
-                && !task.latest.is_terminal()
+        known.used = Resources::new();
+        known.is_used_twice = false;
+        let tasks: Vec<Arc<Resources>> = known
+            .tasks
+            .iter()
+            .filter_map(|key| self.tasks.get(key))
+            .filter(|task| !task.latest.is_terminal())
+            .map(|task| Arc::clone(task.resources()))
+            .collect();
+        let executors = known.executors.values().map(|executor| &executor.spec);
+        let executors = executors.chain(known.stray_executors.values());
+        let executors: Vec<Arc<ExecutorSpec>> = executors.cloned().collect();
+        let strays = std::mem::take(&mut known.strays);
+        let held = tasks.iter().map(|held| &**held).chain(strays.values());
+        for held in held.chain(executors.iter().map(|spec| &spec.resources)) {
+            known.use_more(held);
+            #[cfg(test)]
             {
-                used.add(task.resources());
+                self.agents.recounted += 1;
             }
         }
-        for stray in known.strays.values() {
-            used.add(stray);
-        }
-        for executor in known.executors.values() {
-            used.add(&executor.spec.resources);
-        }
-        for stray in known.stray_executors.values() {
-            used.add(&stray.resources);
-        }
-        known.used = used;
+        known.strays = strays;
         self.sync_agent(agent);
         self.turn.touch_agent(agent);
     }
@@ -519,13 +552,11 @@ impl Core {
             let agent = agent.clone();
             admitted_in = Some(self.persist(Operation::MarkReachable { agent }));
         }
-        let now = self.turn.now;
-        let known = self
-            .agents
-            .by_id
-            .entry(agent.clone())
-            .or_insert_with(|| Agent::new(now, AgentState::Recovering));
-        if let Some(seq) = admitted_in {
+        if !self.agents.by_id.contains_key(agent) {
+            let new = Agent::new(self.turn.now, AgentState::Recovering);
+            self.agents.insert(agent.clone(), new);
+        }
+        if let (Some(seq), Some(known)) = (admitted_in, self.agents.by_id.get_mut(agent)) {
             known.admitted_in = seq;
             self.agents.admitting.insert((seq, agent.clone()));
         }
@@ -548,7 +579,8 @@ impl Core {
         known.link = Some(link);
         known.generation = generation;
         known.heard_at = now;
-        known.state = AgentState::Connected;
+        self.agents
+            .change(agent, |known| known.state = AgentState::Connected);
         if is_return {
             let agent = agent.clone();
             self.turn.record(Fact::AgentReturned { agent });

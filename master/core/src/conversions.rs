@@ -122,11 +122,11 @@ impl Core {
             from: conversion.from.clone(),
             to: conversion.to.clone(),
         });
-        if let Some(known) = self.agents.by_id.get_mut(agent) {
+        self.agents.change(agent, |known| {
             // The same as counted anew, which takes longer.
             known.total = known.total.minus(&conversion.from).plus(&conversion.to);
             known.converted_in = seq;
-        }
+        });
         if changes_volumes(conversion) {
             let after = self.turn.after(seq);
             self.send_volumes(agent, after);
@@ -138,13 +138,12 @@ impl Core {
 
     /// Counts anew what an agent has, with all that was made there.
     pub(crate) fn retotal(&mut self, agent: &AgentId) {
-        let (Some(known), Some(entry)) = (
-            self.agents.by_id.get_mut(agent),
-            self.registry.agents.get(agent),
-        ) else {
+        let Some(entry) = self.registry.agents.get(agent) else {
             return;
         };
-        (known.total, known.missing) = total_with(&entry.description.resources, &entry.made);
+        self.agents.change(agent, |known| {
+            (known.total, known.missing) = total_with(&entry.description.resources, &entry.made);
+        });
         self.sync_agent(agent);
     }
 }

@@ -85,7 +85,7 @@ impl Core {
             let mut agent = Agent::new(now, state);
             agent.is_recovered = true;
             (agent.total, agent.missing) = total_with(&entry.description.resources, &entry.made);
-            agents.by_id.insert(id.clone(), agent);
+            agents.insert(id.clone(), agent);
         }
         let awaited = agents.by_id.iter();
         let awaited = awaited.filter(|(_, agent)| agent.state == AgentState::Recovering);

@@ -98,7 +98,6 @@ impl Core {
     ) {
         if is_ended {
             self.executor_ended(agent, &key, message, After::Nothing);
-            self.recount_used(agent);
             return;
         }
         let known = self.agents.by_id.get(agent);
@@ -119,7 +118,6 @@ impl Core {
         });
         if let Some((spec, role)) = found {
             self.adopt_executor(agent, key, spec, role);
-            self.recount_used(agent);
             self.take_back_what_is_not_left(agent);
         }
     }
@@ -186,19 +184,22 @@ impl Core {
         }
     }
 
-    /// A framework's executors everywhere are nobody's from now on: they are ended, and counted until they are gone.
+    /// A framework's executors everywhere are nobody's from now on: they are ended, and counted until they are gone. What is used
+    /// does not change by it.
     pub(crate) fn disown_executors(&mut self, framework: &FrameworkId, after: After) {
-        let agents = self.agents.by_id.iter();
-        let all = agents.flat_map(|(agent, known)| {
-            let of_framework = known.executors.keys().filter(|key| key.0 == *framework);
-            of_framework.map(|key| (agent.clone(), key.clone()))
-        });
-        let all: Vec<(AgentId, ExecutorKey)> = all.collect();
-        for (agent, key) in all {
+        let known = self.frameworks.get_mut(framework);
+        let all = known.map(|known| std::mem::take(&mut known.executors));
+        let mut agents = BTreeSet::new();
+        for (agent, id) in all.into_iter().flatten() {
+            let key = (framework.clone(), id);
             if let Some(executor) = self.drop_executor(&agent, &key) {
                 self.stray_executor(&agent, key, executor.spec, after);
-                self.recount_used(&agent);
             }
+            agents.insert(agent);
+        }
+        for agent in &agents {
+            self.sync_agent(agent);
+            self.turn.touch_agent(agent);
         }
     }
 
@@ -314,7 +315,7 @@ impl Core {
             .hint("an executor lives from its first task until it exits or is told to end"))
     }
 
-    /// An executor is no more: what it held is free, and its framework is told. What is used is counted by the caller.
+    /// An executor is no more: what it held is free, and its framework is told.
     pub(crate) fn executor_ended(
         &mut self,
         agent: &AgentId,
@@ -326,9 +327,12 @@ impl Core {
         let stray = known.and_then(|known| known.stray_executors.remove(key));
         if let Some(spec) = stray {
             self.rest_ports(agent, &spec.resources);
+            self.give_up_used(agent, &spec.resources);
+            self.sync_agent(agent);
         }
         if let Some(executor) = self.drop_executor(agent, key) {
             self.rest_ports(agent, &executor.spec.resources);
+            self.give_up_used(agent, &executor.spec.resources);
             let (agent, executor) = (agent.clone(), key.1.clone());
             let event = session::Event::ExecutorEnded {
                 agent,
@@ -361,8 +365,11 @@ impl Core {
     fn insert_executor(&mut self, agent: &AgentId, key: ExecutorKey, executor: HeldExecutor) {
         let has_numbers = !executor.spec.resources.non_scalars().is_empty();
         if let Some(known) = self.agents.by_id.get_mut(agent) {
-            known.used.add(&executor.spec.resources);
+            known.use_more(&executor.spec.resources);
             known.executors.insert(key.clone(), executor);
+        }
+        if let Some(framework) = self.frameworks.get_mut(&key.0) {
+            framework.executors.insert((agent.clone(), key.1.clone()));
         }
         self.record_executor(agent, &key);
         if has_numbers {
@@ -376,6 +383,9 @@ impl Core {
         self.set_executor_held(agent, key, false);
         let known = self.agents.by_id.get_mut(agent)?;
         let dropped = known.executors.remove(key)?;
+        if let Some(framework) = self.frameworks.get_mut(&key.0) {
+            framework.executors.remove(&(agent.clone(), key.1.clone()));
+        }
         self.turn.record(Fact::ExecutorGone {
             agent: agent.clone(),
             framework: key.0.clone(),

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::registry::{FrameworkEntry, Operation};
-use proffer_model::{FrameworkId, OfferId, Problem, Reason, Resources, Role, code};
+use proffer_model::{
+    AgentId, ExecutorId, FrameworkId, OfferId, Problem, Reason, Resources, Role, code,
+};
 
 use crate::answers::Answers;
 use crate::core::Core;
@@ -41,6 +43,8 @@ pub(crate) struct Framework {
     pub(crate) unacknowledged: usize,
     /// Tasks that are not terminal.
     pub(crate) live_tasks: u64,
+    /// Its executors, by where they live.
+    pub(crate) executors: BTreeSet<(AgentId, ExecutorId)>,
     /// How much it may ask for.
     pub(crate) rates: Rates,
     /// What its session's calls were answered, and those without a session.
@@ -173,9 +177,7 @@ impl Core {
             .of(framework)
             .map(|(task, _)| (framework.clone(), task.clone()))
             .collect();
-        for key in &tasks {
-            self.disown(key, Reason::FrameworkRemoved, after);
-        }
+        self.disown(&tasks, Reason::FrameworkRemoved, after);
         self.disown_executors(framework, after);
         self.close_standbys(framework, after);
         self.close_watches(framework, &completed(framework), after);

@@ -4,15 +4,20 @@
 //! refused when it comes after all. Two weeks later, or when too many others are gone, the id is forgotten too. The subtle
 //! thing: tasks that are not acknowledged to their end stay in the table without their agent.
 
+use std::ops::Bound;
+
 use proffer_model::link::ToAgent;
-use proffer_model::registry::Operation as Change;
+use proffer_model::registry::{AgentEntry, Operation as Change};
 use proffer_model::{AgentId, AgentState, Problem, Reason, TaskState, code};
 
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::TimerKey;
 use crate::executors::ExecutorKey;
-use crate::limits::{AGENTS_FORGOTTEN_AFTER, AGENTS_FORGOTTEN_AT_ONCE, AGENTS_FORGOTTEN_INTERVAL};
+use crate::limits::{
+    AGENTS_FORGOTTEN_AFTER, AGENTS_FORGOTTEN_INTERVAL, AGENTS_FORGOTTEN_PER_STEP,
+    AGENTS_LOOKED_AT_PER_STEP, FORGET_STEP_INTERVAL,
+};
 use crate::task_table::TaskKey;
 use crate::tasks::Say;
 
@@ -71,7 +76,7 @@ impl Core {
     /// Takes an agent out of every table but that of tasks.
     fn remove_agent(&mut self, agent: &AgentId, after: After) {
         self.await_no_more(agent);
-        let removed = self.agents.by_id.remove(agent);
+        let removed = self.agents.remove(agent);
         self.agents.unheard.remove(agent);
         // A gang may have waited for it, and whoever waits until all agents are back has nothing to wait for here.
         if removed.is_some_and(|known| known.is_recovered && !known.is_settled) {
@@ -110,7 +115,6 @@ impl Core {
             let message = "its agent is gone".to_owned();
             self.executor_ended(agent, &key, message, after);
         }
-        self.recount_used(agent);
     }
 
     /// Why an agent with this id must not register.
@@ -123,36 +127,55 @@ impl Core {
 
     /// Forgets agents that are gone for long, and those that are unreachable for long and have nothing of anybody's: no
     /// task that is known, no reservation, no volume, and nothing that an operator has decided. What ran on one that was
-    /// unreachable already when this term began is not known, and keeps it from nothing, as in Mesos.
+    /// unreachable already when this term began is not known, and keeps it from nothing, as in Mesos. Where they are many, the
+    /// next step goes on.
     pub(crate) fn on_forget(&mut self) {
-        self.set_forget_timer();
         let long = u64::try_from(AGENTS_FORGOTTEN_AFTER.as_millis()).unwrap_or(u64::MAX);
-        let Some(before) = self.turn.now.wall_ms.checked_sub(long) else {
-            return;
-        };
+        let before = self.turn.now.wall_ms.checked_sub(long);
+        let is_more = before.is_some_and(|before| {
+            let is_more = self.forget_gone(before);
+            is_more || self.forget_unreachable(before)
+        });
+        match is_more {
+            true => {
+                let at = self.turn.now.after(FORGET_STEP_INTERVAL).mono_ns;
+                self.set_timer_at(TimerKey::Forget, at);
+            }
+            false => self.set_forget_timer(),
+        }
+    }
+
+    /// Whether there may be others.
+    fn forget_gone(&mut self, before: u64) -> bool {
         let gone = self.registry.gone.iter();
         let gone = gone.filter(|(_, since)| **since < before);
+        let gone = gone.take(AGENTS_FORGOTTEN_PER_STEP);
         let gone: Vec<AgentId> = gone.map(|(id, _)| id.clone()).collect();
-        let agents = self.registry.agents.iter();
-        let unreachable = agents.filter(|(id, entry)| {
-            let known = self.agents.by_id.get(id);
-            entry
-                .unreachable_since_wall_ms
-                .is_some_and(|since| since < before)
-                && entry.made.is_empty()
-                && !entry.is_deactivated
-                && entry.drain.is_none()
-                && known.is_some_and(|known| {
-                    known.state == AgentState::Unreachable
-                        && known.tasks.is_empty()
-                        && known.executors.is_empty()
-                })
-        });
-        let unreachable: Vec<AgentId> = unreachable.map(|(id, _)| id.clone()).collect();
-        for agent in gone.into_iter().take(AGENTS_FORGOTTEN_AT_ONCE) {
+        let is_more = gone.len() == AGENTS_FORGOTTEN_PER_STEP;
+        for agent in gone {
             self.persist(Change::ForgetAgent { agent });
         }
-        for agent in unreachable.into_iter().take(AGENTS_FORGOTTEN_AT_ONCE) {
+        is_more
+    }
+
+    /// Whether others are still to be looked at.
+    fn forget_unreachable(&mut self, before: u64) -> bool {
+        let from = match self.agents.looked_to_forget.take() {
+            Some(last) => Bound::Excluded(last),
+            None => Bound::Unbounded,
+        };
+        let agents = self.registry.agents.range((from, Bound::Unbounded));
+        let (mut found, mut last) = (Vec::new(), None);
+        for (looked, (id, entry)) in (1..).zip(agents) {
+            if self.is_forgotten(id, entry, before) {
+                found.push(id.clone());
+            }
+            if looked == AGENTS_LOOKED_AT_PER_STEP || found.len() == AGENTS_FORGOTTEN_PER_STEP {
+                last = Some(id.clone());
+                break;
+            }
+        }
+        for agent in found {
             self.keep_volume_number(&agent);
             self.persist(Change::ForgetAgent {
                 agent: agent.clone(),
@@ -161,6 +184,21 @@ impl Core {
             self.remove_agent(&agent, after);
             self.turn.record(Fact::AgentForgotten { agent });
         }
+        self.agents.looked_to_forget = last;
+        self.agents.looked_to_forget.is_some()
+    }
+
+    fn is_forgotten(&self, id: &AgentId, entry: &AgentEntry, before: u64) -> bool {
+        let since = entry.unreachable_since_wall_ms;
+        let is_long = since.is_some_and(|since| since < before);
+        if !is_long || !entry.made.is_empty() || entry.is_deactivated || entry.drain.is_some() {
+            return false;
+        }
+        self.agents.by_id.get(id).is_some_and(|known| {
+            known.state == AgentState::Unreachable
+                && known.tasks.is_empty()
+                && known.executors.is_empty()
+        })
     }
 
     pub(crate) fn set_forget_timer(&mut self) {

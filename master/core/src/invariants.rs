@@ -10,7 +10,9 @@ use proffer_model::{
 
 use crate::agents::Agent;
 use crate::amounts::{exclusive, scalars_of};
+use crate::capacity::Capacity;
 use crate::core::Core;
+use crate::frameworks::Framework;
 
 /// Fails with the sentence when the condition does not hold.
 macro_rules! ensure {
@@ -111,6 +113,18 @@ impl Core {
             "no agent that is gone is there"
         );
         self.check_unsettled()?;
+        ensure!(
+            Capacity::of(&self.agents.by_id) == self.agents.capacity,
+            "what all agents have together is counted"
+        );
+        let resting = self.agents.by_id.iter().flat_map(|(id, agent)| {
+            let until = agent.resting.iter().map(|(until, _)| *until);
+            until.map(|until| (until, id.clone()))
+        });
+        ensure!(
+            resting.collect::<BTreeSet<_>>() == self.agents.resting,
+            "agents are found by when their ports have rested"
+        );
         for (id, agent) in &self.agents.by_id {
             let mut offered = Resources::new();
             for offer in agent
@@ -316,6 +330,7 @@ impl Core {
                 framework.offers.len()
             );
             self.check_demands(id)?;
+            self.check_executors(id, framework)?;
             let entry = self.registry.frameworks.get(id);
             let state = entry.into_iter().flat_map(|entry| &entry.state);
             let len: usize = state
@@ -330,6 +345,19 @@ impl Core {
                 "framework {id} has a session or waits for one"
             );
         }
+        Ok(())
+    }
+
+    fn check_executors(&self, id: &FrameworkId, framework: &Framework) -> Result<(), String> {
+        let agents = self.agents.by_id.iter();
+        let executors = agents.flat_map(|(agent, known)| {
+            let own = known.executors.keys().filter(|key| key.0 == *id);
+            own.map(|key| (agent.clone(), key.1.clone()))
+        });
+        ensure!(
+            executors.eq(framework.executors.iter().cloned()),
+            "framework {id} knows where its executors live"
+        );
         Ok(())
     }
 

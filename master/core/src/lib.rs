@@ -1,6 +1,6 @@
 //! The master's pure core: every decision about agents, frameworks, offers and tasks; no clock, no randomness, no I/O.
 //!
-//! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `settlement`, `silence`;
+//! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `capacity`, `settlement`, `silence`;
 //! `frameworks`, `sessions`, `subscriptions`, `telling`, `calls`, `answers`, `rates`, `state`, `watches`; `tasks`,
 //! `updates`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
 //! `conversions`, `quota`, `operators`, `questions`, `explain`.
@@ -13,6 +13,7 @@ pub mod allocation;
 mod amounts;
 mod answers;
 mod calls;
+mod capacity;
 pub mod config;
 mod conversions;
 pub mod core;

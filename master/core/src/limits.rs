@@ -94,8 +94,13 @@ pub const DRAIN_KEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
 pub const AGENTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(14 * 24 * 3600);
 /// How often agents to be forgotten are looked for.
 pub const AGENTS_FORGOTTEN_INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// So many of each are forgotten in one step; the others have their turn at the next.
-pub const AGENTS_FORGOTTEN_AT_ONCE: usize = 1_000;
+/// So many are forgotten in one step, about; the others have their turn in the next. Less than a millisecond.
+pub const AGENTS_FORGOTTEN_PER_STEP: usize = 50;
+/// Between two such steps.
+pub const FORGET_STEP_INTERVAL: Duration = Duration::from_millis(10);
+/// Agents that one step looks at where all are gone through: for whether they are silent, or to be forgotten. The next step goes
+/// on. Less than a millisecond.
+pub const AGENTS_LOOKED_AT_PER_STEP: usize = 2_000;
 /// Ports that are freed within such a step rest until its end together: an agent whose tasks come and go has at most one
 /// set of them for each step of `port_rest`, and the timer comes at most once in each.
 pub const PORT_REST_STEP: Duration = Duration::from_secs(1);
@@ -106,6 +111,8 @@ pub const EXCLUSION_MIN: Duration = Duration::from_secs(1);
 /// The longest exclusion; longer ones are cut to it. A year, as Mesos cuts filters.
 pub const EXCLUSION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Bytes of the cluster's id at the head of the ids that the master gives; the rest of a longer one is left out.
+/// Agents of which ports have rested that one step takes; those of others go on resting until the next. Less than a millisecond.
+pub const AGENTS_RESTED_PER_STEP: usize = 100;
 pub const ID_HEAD_LEN_MAX: usize = 150;
 /// Roles with a quota, and roles with a weight of their own; a new one beyond is refused (`server.overloaded`).
 pub const ROLE_SETTINGS_MAX: usize = 10_000;

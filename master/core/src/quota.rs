@@ -1,17 +1,16 @@
 //! Quota: what operators guarantee roles and limit them to, with all that is beneath them. Here is judged whether a quota
 //! makes sense; it is kept by the allocator.
 //!
-//! However many are set at once, each table is gone through once for all of them: quotas, agents, offers. What roles have
-//! consumed is a running sum of the allocator's, and offers are looked at only where it passes a limit.
+//! However many are set at once, each table is gone through once for all of them: quotas, and offers where something is to be
+//! taken back. What roles have consumed is a running sum of the allocator's, what agents have one of theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::registry::Operation as Change;
-use proffer_model::resources::{Amount, format_milli};
-use proffer_model::{
-    AgentState, Limits, OfferId, Problem, Quantities, Quota, ResourceName, Role, code,
-};
+use proffer_model::resources::format_milli;
+use proffer_model::{Limits, OfferId, Problem, Quantities, Quota, ResourceName, Role, code};
 
+use crate::capacity::Capacity;
 use crate::core::Core;
 use crate::effect::OfferEnd;
 use crate::limits::ROLE_SETTINGS_MAX;
@@ -141,16 +140,14 @@ impl Core {
             changed,
         };
         let guaranteed = proposed.guaranteed();
-        let capacity = match is_forced || guaranteed.in_all.is_empty() {
-            true => None,
-            false => Some(self.capacity()),
-        };
+        let capacity = (!is_forced).then_some(&self.agents.capacity);
         let set = || changed.iter().filter(|(_, quota)| !is_none(quota));
         for (role, quota) in set() {
-            let judged = check_itself(quota, proposed.standing.get(role))
+            let standing = proposed.standing.get(role);
+            let judged = check_itself(quota, standing)
                 .and_then(|()| proposed.check_tree(role, quota, &guaranteed))
-                .and_then(|()| match &capacity {
-                    Some(capacity) => check_capacity(quota, &guaranteed.in_all, capacity),
+                .and_then(|()| match capacity {
+                    Some(capacity) => check_capacity(quota, standing, &guaranteed.in_all, capacity),
                     None => Ok(()),
                 });
             judged.map_err(|problem| of_role(role, problem))?;
@@ -195,32 +192,19 @@ impl Core {
         if is_forced {
             return Ok(());
         }
-        for (id, agent) in &self.agents.by_id {
-            let ordinary = agent.total.ordinary();
-            let special = agent.total.special();
-            let all = ordinary.chain(special.map(|(kind, amount)| (&kind.name, amount)));
-            for (name, amount) in all {
-                let form = match amount {
-                    Amount::Ranges(_) => "ranges",
-                    Amount::Set(_) => "a set",
-                    Amount::Scalar(_) | Amount::Whole(_) => continue,
-                };
-                let hint = "name scalars: quotas bound nothing else; or force it (--force), to bound it where it is one";
-                refused(name, &format!("are {form} on agent {id}"), hint)?;
-            }
+        for name in named.keys() {
+            let Some(id) = self.agents.capacity.other_form(name) else {
+                continue;
+            };
+            let has = self.agents.by_id.get(id).map(|agent| &agent.total);
+            let form = match has.is_some_and(|has| has.item_set(name.as_str()).is_empty()) {
+                true => "ranges",
+                false => "a set",
+            };
+            let hint = "name scalars: quotas bound nothing else; or force it (--force), to bound it where it is one";
+            refused(name, &format!("are {form} on agent {id}"), hint)?;
         }
         Ok(())
-    }
-
-    /// What the cluster has that can be guaranteed.
-    fn capacity(&self) -> Quantities {
-        let mut capacity = Quantities::new();
-        for agent in self.agents.by_id.values() {
-            if agent.state != AgentState::Unreachable {
-                capacity.add(&agent.total.non_revocable().quantities());
-            }
-        }
-        capacity
     }
 
     /// New or lower limits are no less than what tasks of the roles hold already; offers are taken back where they pass them.
@@ -488,18 +472,28 @@ fn is_none(quota: &Quota) -> bool {
     *quota == Quota::default()
 }
 
-/// All guarantees together are no more than the cluster has.
-fn check_capacity(quota: &Quota, all: &Quantities, capacity: &Quantities) -> Result<(), Problem> {
+/// All guarantees together are no more than the cluster has, of what more is guaranteed of: in a cluster that has shrunk, what
+/// stands needs no force to stand on, nor to become less.
+fn check_capacity(
+    quota: &Quota,
+    standing: Option<&Quota>,
+    all: &Quantities,
+    capacity: &Capacity,
+) -> Result<(), Problem> {
+    let is_more = |name: &ResourceName| {
+        let before = standing.map_or(0, |standing| standing.guarantees.get(name));
+        quota.guarantees.get(name) > before
+    };
     let beyond = all
         .iter()
-        .find(|(name, milli)| quota.guarantees.get(name) > 0 && capacity.get(name) < *milli);
+        .find(|(name, milli)| capacity.scalar(name) < *milli && is_more(name));
     let Some((name, milli)) = beyond else {
         return Ok(());
     };
     let message = format!(
         "{} {name} would be guaranteed in all; the cluster has {}",
         format_milli(milli),
-        format_milli(capacity.get(name))
+        format_milli(capacity.scalar(name))
     );
     Err(Problem::new(code::QUOTA_EXCEEDED, message)
         .field(format!("quota.guarantees.{name}"))

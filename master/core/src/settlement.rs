@@ -61,7 +61,8 @@ impl Core {
                     self.adopt(agent, &key, &task, true, after);
                 }
                 Reported::Newer => {
-                    self.disown(&key, Reason::KillRequested, After::Nothing);
+                    let older = std::slice::from_ref(&key);
+                    self.disown(older, Reason::KillRequested, After::Nothing);
                     self.adopt(agent, &key, &task, was_unreachable, after);
                 }
                 Reported::Unwanted(reason) => {
@@ -81,16 +82,22 @@ impl Core {
         self.report_missing(agent, &seen, after);
     }
 
-    /// Makes a task of the table nobody's: it is ended, and counted until it is gone.
-    pub(crate) fn disown(&mut self, key: &TaskKey, reason: Reason, after: After) {
-        if let Some(task) = self.forget_task(key)
-            && !task.latest.is_terminal()
-        {
-            let held = Resources::clone(task.resources());
-            let agent = task.agent();
-            let status = task.row().status();
-            self.stray(agent, key, &status, held, Some(reason), after);
-            self.recount_used(agent);
+    /// Makes tasks of the table nobody's: they are ended, and counted until they are gone. What is used does not change by it.
+    pub(crate) fn disown(&mut self, keys: &[TaskKey], reason: Reason, after: After) {
+        let mut agents = BTreeSet::new();
+        for key in keys {
+            if let Some(task) = self.take_task(key)
+                && !task.latest.is_terminal()
+            {
+                let held = Resources::clone(task.resources());
+                let agent = task.agent();
+                let status = task.row().status();
+                self.stray(agent, key, &status, held, Some(reason), after);
+                agents.insert(agent.clone());
+            }
+        }
+        for agent in &agents {
+            self.sync_agent(agent);
         }
     }
 
@@ -125,7 +132,8 @@ impl Core {
         let known = self.agents.by_id.get_mut(agent);
         if let Some(held) = known.and_then(|known| known.strays.remove(&stray)) {
             self.rest_ports(agent, &held);
-            self.recount_used(agent);
+            self.give_up_used(agent, &held);
+            self.sync_agent(agent);
         }
     }
 
@@ -268,7 +276,9 @@ impl Core {
         }
         if let Some(known) = self.agents.by_id.get_mut(agent) {
             let stray = (key.0.clone(), key.1.clone(), incarnation);
-            known.strays.insert(stray, held);
+            if known.strays.insert(stray, held).is_some() {
+                self.recount_used(agent);
+            }
         }
         if let Some(reason) = end {
             self.kill_at(agent, key, incarnation, None, reason, after);

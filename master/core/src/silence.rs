@@ -5,47 +5,64 @@
 //! is the likelier cause.
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::time::Duration;
 
 use proffer_model::registry::Operation;
 use proffer_model::{AgentId, AgentState, Reason, TaskState, Time};
 
+use crate::agents::Agent;
 use crate::core::Core;
 use crate::effect::{Fact, OfferEnd};
 use crate::event::TimerKey;
+use crate::limits::AGENTS_LOOKED_AT_PER_STEP;
 use crate::task_table::TaskKey;
 use crate::tasks::Say;
 
-/// What has been declared lately, and since when nothing is.
-#[derive(Debug, Default)]
+/// What has been declared lately, since when nothing is, and how far the look at all agents has got.
+#[derive(Debug)]
 pub(crate) struct Silence {
     held_since: Option<Time>,
     declared: VecDeque<Time>,
+    /// The last one that was looked at; none: no look is under way.
+    looked_to: Option<AgentId>,
+    /// Those that it has found silent.
+    silent: Vec<AgentId>,
+    /// When the next look begins.
+    next_at: u64,
+    /// How many agents one step looks at.
+    pub(crate) looks_max: usize,
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self {
+            held_since: None,
+            declared: VecDeque::new(),
+            looked_to: None,
+            silent: Vec::new(),
+            next_at: 0,
+            looks_max: AGENTS_LOOKED_AT_PER_STEP,
+        }
+    }
 }
 
 impl Core {
-    /// Looks at every agent's silence.
+    /// Looks at every agent's silence; at those of many in several steps.
     pub(crate) fn on_silence(&mut self) {
         let now = self.turn.now;
-        self.set_timer_at(
-            TimerKey::Silence,
-            now.after(self.config.heartbeat_interval).mono_ns,
-        );
-        let mut quiet = Vec::new();
-        let mut silent: Vec<(Duration, AgentId)> = Vec::new();
-        for (id, agent) in &self.agents.by_id {
-            let silence = now.since(agent.heard_at);
-            if agent.state == AgentState::Unreachable || silence < self.config.suspect_after {
-                continue;
-            }
-            if agent.state == AgentState::Connected {
-                quiet.push(id.clone());
-            }
-            silent.push((silence, id.clone()));
+        if self.silence.looked_to.is_none() {
+            self.silence.next_at = now.after(self.config.heartbeat_interval).mono_ns;
         }
-        for agent in &quiet {
-            self.suspect(agent);
+        if self.look_for_silence() {
+            self.set_timer_at(TimerKey::Silence, now.mono_ns);
+            return;
         }
+        self.set_timer_at(TimerKey::Silence, self.silence.next_at);
+        let found = std::mem::take(&mut self.silence.silent).into_iter();
+        let still =
+            found.filter_map(|id| Some((self.silence_of(self.agents.by_id.get(&id)?)?, id)));
+        let mut silent: Vec<(Duration, AgentId)> = still.collect();
         if self.is_loss_held(silent.len()) {
             return;
         }
@@ -58,6 +75,41 @@ impl Core {
             self.silence.declared.push_back(now);
             self.declare_unreachable(&agent);
         }
+    }
+
+    /// Goes on to look for agents that are silent, which are suspect from then on; whether others are still to be looked at.
+    fn look_for_silence(&mut self) -> bool {
+        let from = match self.silence.looked_to.take() {
+            Some(last) => Bound::Excluded(last),
+            None => Bound::Unbounded,
+        };
+        let agents = self.agents.by_id.range((from, Bound::Unbounded));
+        let (mut quiet, mut last) = (Vec::new(), None);
+        for (looked, (id, agent)) in (1..).zip(agents) {
+            if self.silence_of(agent).is_some() {
+                if agent.state == AgentState::Connected {
+                    quiet.push(id.clone());
+                }
+                self.silence.silent.push(id.clone());
+            }
+            if looked == self.silence.looks_max {
+                last = Some(id.clone());
+                break;
+            }
+        }
+        for agent in &quiet {
+            self.suspect(agent);
+        }
+        self.silence.looked_to = last;
+        self.silence.looked_to.is_some()
+    }
+
+    /// For how long nothing has been heard of an agent that is silent; none: it is not, or is unreachable already.
+    fn silence_of(&self, agent: &Agent) -> Option<Duration> {
+        let silence = self.turn.now.since(agent.heard_at);
+        let is_silent =
+            agent.state != AgentState::Unreachable && silence >= self.config.suspect_after;
+        is_silent.then_some(silence)
     }
 
     /// An agent is silent or has no link: nothing is offered from it until it is heard again.
@@ -79,7 +131,7 @@ impl Core {
     /// Whether so many are silent together that none is declared unreachable.
     fn is_loss_held(&mut self, silent: usize) -> bool {
         let now = self.turn.now;
-        let (silent, agents) = (to_u64(silent), self.reachable_count());
+        let (silent, agents) = (to_u64(silent), self.agents.capacity.reachable());
         let allowed = self
             .config
             .loss_min
@@ -103,16 +155,17 @@ impl Core {
             declared.pop_front();
         }
         let declared = to_u64(declared.len());
-        let agents = self.reachable_count() + declared;
+        let agents = self.agents.capacity.reachable() + declared;
         declared < percent_of(agents, self.config.removal_percent).max(1)
     }
 
     /// Durable first; then every framework hears of its tasks there.
     fn declare_unreachable(&mut self, agent: &AgentId) {
+        self.agents
+            .change(agent, |known| known.state = AgentState::Unreachable);
         let Some(known) = self.agents.by_id.get_mut(agent) else {
             return;
         };
-        known.state = AgentState::Unreachable;
         if !known.is_settled {
             self.agents.unheard.insert(agent.clone());
         }
@@ -149,15 +202,6 @@ impl Core {
             agent,
             tasks: reported,
         });
-    }
-
-    fn reachable_count(&self) -> u64 {
-        let agents = self.agents.by_id.values();
-        to_u64(
-            agents
-                .filter(|agent| agent.state != AgentState::Unreachable)
-                .count(),
-        )
     }
 }
 

@@ -69,7 +69,7 @@ impl Core {
         if let Some(known) = self.agents.by_id.get_mut(&agent) {
             known.tasks.insert(key.clone());
             if is_live {
-                known.used.add(task.resources());
+                known.use_more(task.resources());
                 known.live_tasks += 1;
             }
         }
@@ -91,6 +91,15 @@ impl Core {
     pub(crate) fn forget_task(&mut self, key: &TaskKey) -> Option<Task> {
         self.set_charged(key, false);
         self.set_held(key, false);
+        let task = self.take_task(key)?;
+        if !task.latest.is_terminal() {
+            self.give_up_used(task.agent(), task.resources());
+        }
+        Some(task)
+    }
+
+    /// The same; what it holds stays used on its agent.
+    pub(crate) fn take_task(&mut self, key: &TaskKey) -> Option<Task> {
         self.forget_wanted(key);
         let mut task = self.tasks.remove(key)?;
         if let Some(row) = task.untouch() {
@@ -103,9 +112,7 @@ impl Core {
         }
         if let Some(agent) = self.agents.by_id.get_mut(task.agent()) {
             agent.tasks.remove(key);
-        }
-        if !task.latest.is_terminal() {
-            self.give_up_used(task.agent(), task.resources());
+            agent.live_tasks -= u64::from(!task.latest.is_terminal());
         }
         self.turn.touch_agent(task.agent());
         self.turn.touch_framework(&key.0);
@@ -128,6 +135,9 @@ impl Core {
         }
         self.charge(key);
         self.sync_task(key);
+        if let Some(known) = self.agents.by_id.get_mut(&agent) {
+            known.live_tasks -= 1;
+        }
         self.forget_wanted(key);
         if !held.is_scalars() {
             self.rest_ports(&agent, &held);

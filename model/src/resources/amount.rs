@@ -89,6 +89,15 @@ impl Amount {
         }
     }
 
+    /// Whether a number or an item is in both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ranges(mine), Self::Ranges(theirs)) => !mine.intersection(theirs).is_empty(),
+            (Self::Set(mine), Self::Set(theirs)) => mine.minus(theirs) != *mine,
+            _ => false,
+        }
+    }
+
     /// Adds in place. Amounts of another form are not of the same kind: nothing happens.
     pub(crate) fn add(&mut self, other: &Self) {
         match (self, other) {

@@ -94,6 +94,17 @@ impl<K: Ord + Clone> Table<K> {
         })
     }
 
+    /// Whether no number and no item is in both.
+    pub(super) fn is_apart_from(&self, other: &Self) -> bool {
+        other.0.iter().all(|(key, theirs)| match theirs {
+            Amount::Scalar(_) | Amount::Whole(_) => true,
+            Amount::Ranges(_) | Amount::Set(_) => {
+                let mine = self.get(theirs.form(), key);
+                mine.is_none_or(|mine| !mine.overlaps(theirs))
+            }
+        })
+    }
+
     pub(super) fn filtered(&self, keep: impl Fn(&K, &Amount) -> bool) -> Self {
         let kept = self.0.iter().filter(|(key, amount)| keep(key, amount));
         Self(kept.cloned().collect())

@@ -28,3 +28,4 @@ mod volumes;
 mod watches;
 mod windows;
 mod world;
+mod work;

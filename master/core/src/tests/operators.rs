@@ -168,6 +168,44 @@ fn a_quota_must_make_sense() {
 }
 
 #[test]
+fn what_is_guaranteed_in_a_cluster_that_has_shrunk_may_become_less_or_stay() {
+    let mut world = World::new();
+    world.agent("a", "cpus:10;mem:100");
+    let link = world.agent("b", "cpus:10;mem:100");
+    let b = world.welcomed(link);
+    let role = |of: &str| -> proffer_model::Role { of.parse().expect("a role") };
+    set_quota(&mut world, "eng", quota("cpus:12;mem:50", ""), false).expect("a quota");
+    set_quota(&mut world, "ops", quota("cpus:6", "cpus:8"), false).expect("a quota");
+    let gone = OperatorCall::MarkAgentGone { agent: b };
+    world.operator(gone).expect("it is gone");
+    for (of, more) in [
+        ("eng", quota("cpus:13;mem:50", "")),
+        ("ops", quota("cpus:7", "cpus:8")),
+        ("web", quota("cpus:1", "")),
+    ] {
+        let problem = set_quota(&mut world, of, more, false).expect_err(of);
+        assert!(problem.is(code::QUOTA_EXCEEDED), "{problem}");
+        assert_eq!(problem.field, "quota.guarantees.cpus");
+    }
+    // More of what there is enough of, a limit alone, less, and several at once.
+    for (of, other) in [
+        ("eng", quota("cpus:12;mem:60", "")),
+        ("ops", quota("cpus:6", "cpus:9")),
+        ("eng", quota("cpus:11;mem:60", "cpus:20")),
+    ] {
+        set_quota(&mut world, of, other, false).expect(of);
+    }
+    let quotas = [("eng", "cpus:10"), ("ops", "cpus:6")];
+    let quotas = quotas.map(|(of, guarantees)| (role(of), quota(guarantees, "")));
+    let several = OperatorCall::SetQuotas {
+        quotas: quotas.into(),
+        is_forced: false,
+    };
+    world.operator(several).expect("none is more");
+    assert_eq!(world.written.quotas[&role("eng")], quota("cpus:10", ""));
+}
+
+#[test]
 fn a_quota_is_of_scalars() {
     let mut world = World::new();
     let bad = set_quota(&mut world, "*", quota("", "ports:1"), false);

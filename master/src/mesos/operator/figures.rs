@@ -18,6 +18,7 @@ pub(super) use proffer_server::mesos_figures::{Figures, count_of};
 use super::json::page;
 use super::master::Master;
 use super::seen::{agents, is_active, is_registered, tasks};
+use super::state::state_name;
 use crate::view::Snapshot;
 
 /// Of a master that leads.
@@ -61,13 +62,13 @@ pub(super) fn of_leader(snapshot: &Snapshot, master: &Master, now: f64) -> Figur
     let mut by_state: BTreeMap<&str, f64> = BTreeMap::new();
     for state in TaskState::ALL
         .into_iter()
-        .map(name_of)
+        .map(|state| encode_mesos_state(state, true).as_str_name())
         .chain(["TASK_GONE_BY_OPERATOR", "TASK_LOST"])
     {
         by_state.insert(state, 0.0);
     }
     for row in tasks(snapshot) {
-        *by_state.entry(name_of(row.told.state)).or_default() += 1.0;
+        *by_state.entry(state_name(row)).or_default() += 1.0;
     }
     for (state, count) in by_state {
         set(
@@ -85,10 +86,6 @@ pub(super) fn of_standby(uptime: f64) -> Figures {
     figures.insert("master/elected".to_owned(), 0.0);
     figures.insert("master/uptime_secs".to_owned(), uptime);
     figures
-}
-
-fn name_of(state: TaskState) -> &'static str {
-    encode_mesos_state(state, true).as_str_name()
 }
 
 /// How much there is, how much is used or offered, and which part that is; of what is revocable besides.

@@ -6,12 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_master_core::effect::{AgentRow, ExecutorRow, OfferRow, TaskRow};
 use proffer_model::task::Protocol;
-use proffer_model::{
-    AgentId, Discovery, DiscoveryPort, FrameworkId, Resources, TaskState, Visibility,
-};
+use proffer_model::{AgentId, Discovery, DiscoveryPort, FrameworkId, Resources, Visibility};
 use proffer_proto::mesos::{
-    Capabilities, encode_mesos_state, encode_told_state, has_mesos_container, mesos_container_id,
-    seconds_of, told_health,
+    Capabilities, encode_told_state, has_mesos_container, mesos_container_id, seconds_of,
+    told_health,
 };
 
 use super::super::http::{BUILD_DATE, VERSION};
@@ -224,10 +222,10 @@ struct Tally<'s> {
 
 impl<'s> Tally<'s> {
     fn add(&mut self, row: &'s TaskRow) {
-        let name = match row.told.state {
-            // Of these two Mesos's summary knows nothing.
-            TaskState::Dropped | TaskState::Lost => "TASK_LOST",
-            state => encode_mesos_state(state, true).as_str_name(),
+        let name = match state_name(row) {
+            // Of these Mesos's summary knows nothing.
+            "TASK_DROPPED" | "TASK_GONE" | "TASK_GONE_BY_OPERATOR" => "TASK_LOST",
+            name => name,
         };
         *self.by_state.entry(name).or_default() += 1;
         self.agents.insert(&row.agent);
@@ -507,7 +505,8 @@ fn status(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
     }
 }
 
-fn state_name(row: &TaskRow) -> &'static str {
+/// The state of a task, on every page that shows or counts it.
+pub(super) fn state_name(row: &TaskRow) -> &'static str {
     encode_told_state(row.told.state, row.told.reason, true).as_str_name()
 }
 

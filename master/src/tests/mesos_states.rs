@@ -1,0 +1,98 @@
+//! That pages of Mesos's tools say the same of the same: those which count tasks, of which others show the states.
+
+use proffer_proto::v1;
+use serde_json::{Value, json};
+
+use super::mesos::{JSON, Stream, ask};
+use super::peers::{self, Master};
+use super::stage::Stage;
+
+async fn page(master: &Master, path: &str) -> Value {
+    let answer = ask(master, &format!("GET {path}"), "", b"").await;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    serde_json::from_str(&answer.body).expect("JSON")
+}
+
+/// That the one task, which is over, is counted as this and as nothing else.
+async fn counted(master: &Master, state: &str, summed: &str) {
+    let shown = page(master, "/state").await;
+    let task = &shown["frameworks"][0]["completed_tasks"][0];
+    assert_eq!(task["state"], state);
+    let figures = page(master, "/metrics/snapshot").await;
+    let tasks = figures.as_object().expect("figures").iter();
+    let tasks = tasks.filter(|(name, count)| name.starts_with("master/tasks_") && **count != 0.0);
+    let tasks: Vec<_> = tasks.map(|(name, count)| (name.clone(), count)).collect();
+    let name = state.to_ascii_lowercase().replacen("task_", "tasks_", 1);
+    assert_eq!(tasks, [(format!("master/{name}"), &json!(1.0))]);
+    let summary = page(master, "/state-summary").await;
+    let tasks = summary["frameworks"][0].as_object().expect("a framework");
+    let tasks = tasks.iter();
+    let tasks = tasks.filter(|(name, count)| name.starts_with("TASK_") && **count != 0);
+    let tasks: Vec<_> = tasks.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(tasks, [summed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_an_agent_that_was_marked_gone_is_counted_as_it_is_shown() {
+    let master = Master::start("memory").await;
+    let mut cast = peers::launched(&master, "task-1").await;
+    let running = v1::TaskState::Running;
+    cast.agent
+        .report(&cast.framework_id, "task-1", cast.incarnation, running)
+        .await;
+    cast.framework.status().await;
+    let call = json!({
+        "type": "MARK_AGENT_GONE",
+        "mark_agent_gone": {"agent_id": {"value": cast.agent_id}},
+    });
+    let answer = ask(&master, "POST /api/v1", JSON, call.to_string().as_bytes()).await;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    counted(&master, "TASK_GONE_BY_OPERATOR", "TASK_LOST").await;
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_ran_longer_than_it_may_is_counted_as_it_is_shown() {
+    let master = Master::start("memory").await;
+    let mut cast = peers::launched(&master, "task-1").await;
+    let killed = v1::Status {
+        reason: v1::Reason::DeadlinePassed.into(),
+        ..peers::status("task-1", cast.incarnation, v1::TaskState::Killed)
+    };
+    let framework = cast.framework_id.clone();
+    cast.agent.report_numbered(&framework, killed).await;
+    cast.framework.status().await;
+    counted(&master, "TASK_FAILED", "TASK_FAILED").await;
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_framework_of_an_earlier_term_is_recovered_until_it_subscribes() {
+    let stage = Stage::new();
+    let masters = stage.masters(2).await;
+    stage.elect(&masters, 0).await;
+    let first = Stream::subscribe(&masters[0], json!({"failover_timeout": 100.0})).await;
+    let again = json!({"id": {"value": first.framework}, "failover_timeout": 100.0});
+    let shown = async |master: &Master| {
+        let state = page(master, "/state").await["frameworks"][0]["recovered"].clone();
+        let summary = page(master, "/state-summary").await["frameworks"][0]["recovered"].clone();
+        let call = json!({"type": "GET_FRAMEWORKS"}).to_string();
+        let told = ask(master, "POST /api/v1", JSON, call.as_bytes()).await;
+        let told: Value = serde_json::from_str(&told.body).expect("JSON");
+        let told = told["get_frameworks"]["frameworks"][0]["recovered"].clone();
+        assert!(
+            state == summary && state == told,
+            "{state} {summary} {told}"
+        );
+        state
+    };
+    assert_eq!(shown(&masters[0]).await, false);
+    stage.elect(&masters, 1).await;
+    assert_eq!(shown(&masters[1]).await, true);
+    let second = Stream::subscribe(&masters[1], again).await;
+    assert_eq!(shown(&masters[1]).await, false);
+    drop(second);
+    for master in masters {
+        master.stop().await;
+    }
+}
