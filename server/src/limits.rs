@@ -81,6 +81,10 @@ pub const MESOS_LARGE_BODY_RATE: usize = 64 * 1024;
 pub const MESOS_LARGE_BODY_GRACE: Duration = Duration::from_secs(2);
 /// The same as [`HEADER_TIMEOUT`] where Mesos's clients call: they keep a connection, and believe that it stays.
 pub const MESOS_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// For so long a large one waits for its place; then it is refused (503).
+pub const MESOS_LARGE_BODY_WAIT: Duration = Duration::from_secs(30);
+/// After which time such a one may be sent again.
+pub const MESOS_LARGE_BODY_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Large ones that are read or decoded at once; further ones are read on when one of these is done.
 pub const MESOS_LARGE_BODIES_MAX: usize = 16;
 /// Of those, the ones that are decoded at once, for what they become is many times as long; further ones wait.

@@ -9,6 +9,8 @@
     reason = "a refusal is the answer itself, made once for its request"
 )]
 
+use std::time::Duration;
+
 use axum::body::{self, Body, Bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -18,7 +20,7 @@ use futures::{Stream, StreamExt};
 use proffer_proto::mesos::{Readable, read_json, read_protobuf, write_json};
 use tokio::sync::Semaphore;
 
-use crate::limits::{MESOS_DECODED_MAX, MESOS_LARGE_BODY_LEN};
+use crate::limits::{MESOS_DECODED_MAX, MESOS_LARGE_BODY_LEN, MESOS_LARGE_BODY_RETRY_AFTER};
 
 mod arrival;
 
@@ -158,7 +160,7 @@ static DECODED: Semaphore = Semaphore::const_new(MESOS_DECODED_MAX);
 
 async fn take<M: Readable>(body: Body, media: Media, pace: Pace) -> Result<M, Response> {
     let arrived = collect(body, pace).await;
-    match arrived.map_err(|(status, text)| refusal(status, &text))? {
+    match arrived.map_err(unread)? {
         (bytes, None) => decode(&bytes, media),
         (bytes, place) => {
             let turn = DECODED.acquire().await;
@@ -170,6 +172,14 @@ async fn take<M: Readable>(body: Body, media: Media, pace: Pace) -> Result<M, Re
             let decoded = decoded.await;
             decoded.unwrap_or_else(|_| Err(bad_request("The body cannot be decoded")))
         }
+    }
+}
+
+/// The answer to a body that was not read.
+fn unread((status, text): Unread) -> Response {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => unavailable(&text, MESOS_LARGE_BODY_RETRY_AFTER),
+        status => refusal(status, &text),
     }
 }
 
@@ -185,6 +195,14 @@ fn decode<M: Readable>(bytes: &[u8], media: Media) -> Result<M, Response> {
 pub fn refusal(status: StatusCode, text: &str) -> Response {
     let named = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     (status, named, text.to_owned()).into_response()
+}
+
+/// 503 with a text, and after which time to try again.
+pub fn unavailable(text: &str, after: Duration) -> Response {
+    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, text);
+    let after = HeaderValue::from(after.as_secs());
+    response.headers_mut().insert(header::RETRY_AFTER, after);
+    response
 }
 
 /// 400 with a text.
@@ -216,8 +234,6 @@ pub async fn discard(request: Request) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proffer_proto::mesos::v1::scheduler::{Call, Event, event};
 
     use super::*;
@@ -375,6 +391,20 @@ mod tests {
         };
         let waited = tokio::time::timeout(within, is_done).await;
         waited.expect("its place is given back");
+    }
+
+    #[test]
+    fn who_is_to_come_again_hears_when() {
+        let full = (StatusCode::SERVICE_UNAVAILABLE, "full".to_owned());
+        let head = |unread_as| {
+            unread(unread_as)
+                .headers()
+                .get(header::RETRY_AFTER)
+                .cloned()
+        };
+        assert_eq!(head(full), Some(HeaderValue::from_static("5")));
+        let late = (StatusCode::REQUEST_TIMEOUT, "late".to_owned());
+        assert_eq!(head(late), None);
     }
 
     #[test]

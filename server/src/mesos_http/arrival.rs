@@ -2,7 +2,8 @@
 //!
 //! It arrives within a time, however steadily. A large one needs a place among the large ones, so that all together stay
 //! within bounds, and has to come fast enough to be worth it: whoever sends little by little would keep the places from
-//! others. How long it waits for its place is not its sender's fault, and counts for nothing.
+//! others. How long it waits for its place is not its sender's fault, and does not count for that; after a while it is sent
+//! away, to come again.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -12,11 +13,11 @@ use axum::http::StatusCode;
 use futures::StreamExt;
 use proffer_model::{Problem, code};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::limits::{
     MESOS_BODY_TIMEOUT, MESOS_LARGE_BODIES_MAX, MESOS_LARGE_BODY_GRACE, MESOS_LARGE_BODY_LEN,
-    MESOS_LARGE_BODY_RATE,
+    MESOS_LARGE_BODY_RATE, MESOS_LARGE_BODY_WAIT,
 };
 
 /// Large bodies that are read or decoded at this moment, of all callers together.
@@ -37,6 +38,8 @@ pub(super) struct Pace {
     pub(super) grace: Duration,
     /// Bytes of a large one in a second.
     pub(super) rate: usize,
+    /// How long a large one waits for its place.
+    pub(super) patience: Duration,
 }
 
 impl Pace {
@@ -45,6 +48,7 @@ impl Pace {
         within: MESOS_BODY_TIMEOUT,
         grace: MESOS_LARGE_BODY_GRACE,
         rate: MESOS_LARGE_BODY_RATE,
+        patience: MESOS_LARGE_BODY_WAIT,
     };
 
     /// How long after its beginning more must have come of a body, or its end, when so much has.
@@ -98,10 +102,22 @@ pub(super) async fn collect(body: Body, pace: Pace) -> Result<Arrived, Unread> {
         all.extend_from_slice(&frame);
         if all.len() > MESOS_LARGE_BODY_LEN && place.is_none() {
             let asked = Instant::now();
-            place = LARGE.acquire().await.ok();
+            place = Some(find_place(pace.patience).await?);
             age.waited(asked, Instant::now());
         }
     }
+}
+
+/// A place among the large ones.
+async fn find_place(patience: Duration) -> Result<SemaphorePermit<'static>, Unread> {
+    let place = timeout(patience, LARGE.acquire()).await;
+    place.ok().and_then(Result::ok).ok_or_else(|| {
+        let seconds = patience.as_secs();
+        let text = format!(
+            "{MESOS_LARGE_BODIES_MAX} other large bodies were read and decoded for {seconds} seconds"
+        );
+        (StatusCode::SERVICE_UNAVAILABLE, text)
+    })
 }
 
 /// A body that is not to be large: 413 if it is.
@@ -182,7 +198,25 @@ mod tests {
         within: MESOS_BODY_TIMEOUT,
         grace: Duration::ZERO,
         rate: usize::MAX,
+        patience: MESOS_LARGE_BODY_WAIT,
     };
+
+    #[tokio::test]
+    async fn a_large_body_that_finds_no_place_is_sent_away() {
+        let count = u32::try_from(MESOS_LARGE_BODIES_MAX).expect("few");
+        let all = LARGE.acquire_many(count).await.expect("open");
+        let pace = Pace {
+            patience: Duration::from_millis(1),
+            ..AT_ONCE
+        };
+        let refused = collect(Body::from(large()), pace).await;
+        let (status, text) = refused.expect_err("there is no place");
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        let said = "16 other large bodies were read and decoded for 0 seconds";
+        assert_eq!(text, said);
+        drop(all);
+        collect(Body::from(large()), AT_ONCE).await.expect("read");
+    }
 
     #[tokio::test]
     async fn large_bodies_of_which_little_comes_keep_no_place_from_others() {
