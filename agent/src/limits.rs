@@ -67,9 +67,12 @@ pub const EXECUTOR_CALL_LEN_MAX: usize = 8 * 1024 * 1024;
 pub const EXECUTOR_EVENTS_MAX: usize = 1_024;
 /// Events that wait for one executor while messages of its framework are still sent to it; at it, they are left out.
 pub const EXECUTOR_MESSAGES_MAX: usize = 64;
-/// Statuses of one launch that are known again when a Mesos executor sends them again; of more, the last, and an
-/// older one counts as new.
+/// Statuses of one launch that are known again when a Mesos executor sends them again; of more, the last and those that are
+/// not acknowledged. When so many are not, a further one is refused (503), but for the end of its task and what a SUBSCRIBE
+/// brings.
 pub const MESOS_STATUSES_KNOWN_MAX: usize = 64;
+/// After which time an executor may send again what was refused for that.
+pub const MESOS_EARLY_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of what is kept of a Mesos executor's launches and statuses, above which it is written anew without what has ended.
 pub const MESOS_LEDGER_LEN_MAX: u64 = 1024 * 1024;
 /// Records that wait for one Mesos executor's connection; then events wait, as of every executor.

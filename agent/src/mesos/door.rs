@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ledger::Ledger;
 use super::peer::Callers;
-use super::translator::{Record, Subscribing, Translator, Update, of_type};
+use super::translator::{Record, Subscribing, Translator, Unfit, Update, of_type};
 use crate::executors::Executors;
 
 /// An executor that may call.
@@ -56,6 +56,8 @@ pub(super) struct Live {
 pub(super) enum Failure {
     /// The executor has said something that it must not; Mesos's text.
     Refused(String),
+    /// It says more than can be kept at this moment; the text is for people.
+    Early(String),
     /// What has to be kept cannot be written.
     Ledger(io::Error),
 }
@@ -100,7 +102,10 @@ impl Door {
     pub(super) fn update(&self, status: &v1::TaskStatus) -> Result<Update, Failure> {
         let mut memory = self.memory();
         let update = memory.translator.update(status);
-        let update = update.map_err(Failure::Refused)?;
+        let update = update.map_err(|unfit| match unfit {
+            Unfit::Wrong(text) => Failure::Refused(text),
+            Unfit::Early(text) => Failure::Early(text),
+        })?;
         if let Update::Known(_, Some(record)) = &update {
             memory.keep(std::slice::from_ref(record))?;
         }

@@ -15,7 +15,9 @@ use proffer_agent_core::Event as CoreEvent;
 use proffer_proto::mesos::v1::TaskStatus;
 use proffer_proto::mesos::v1::executor::{Call, call};
 use proffer_server::http::Ends;
-use proffer_server::mesos_http::{self, Called, Media, acceptable, accepted, bad_request, refusal};
+use proffer_server::mesos_http::{
+    self, Called, Media, acceptable, accepted, bad_request, refusal, unavailable,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -24,7 +26,9 @@ use super::stream::Stream;
 use super::translator::{Checked, Update, check};
 use super::{Mesos, peer};
 use crate::executors::Subscriber;
-use crate::limits::{EXECUTOR_EVENTS_MAX, MESOS_ANSWERS_MAX, MESOS_RECORDS_MAX};
+use crate::limits::{
+    EXECUTOR_EVENTS_MAX, MESOS_ANSWERS_MAX, MESOS_EARLY_RETRY_AFTER, MESOS_RECORDS_MAX,
+};
 
 /// Where executors call.
 pub(crate) const PATHS: [&str; 2] = ["/api/v1/executor", "/slave(1)/api/v1/executor"];
@@ -213,6 +217,7 @@ async fn blocking<T: Send + 'static>(
     match done.map_err(|error| failed(&error))? {
         Ok(done) => Ok(done),
         Err(Failure::Refused(text)) => Err(bad_request(&text)),
+        Err(Failure::Early(text)) => Err(unavailable(&text, MESOS_EARLY_RETRY_AFTER)),
         Err(Failure::Ledger(error)) => Err(failed(&error)),
     }
 }

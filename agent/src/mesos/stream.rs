@@ -93,7 +93,7 @@ impl Stream {
         let work = move || door.tell(&told, &mesos.shared.description);
         let message = match tokio::task::spawn_blocking(work).await {
             Ok(Ok(events)) => return Ok(events),
-            Ok(Err(Failure::Refused(text))) => text,
+            Ok(Err(Failure::Refused(text) | Failure::Early(text))) => text,
             Ok(Err(Failure::Ledger(error))) => format!("The agent cannot write: {error}"),
             Err(_) => "The agent has failed".to_owned(),
         };

@@ -89,6 +89,15 @@ pub(crate) struct Subscribing {
     pub(crate) left_out: Vec<String>,
 }
 
+/// Why a status is not taken; the text is for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It is none that could be taken.
+    Wrong(String),
+    /// So many of its launch wait to be on disk that it could not be known again: later there is room.
+    Early(String),
+}
+
 /// What a status comes to.
 #[derive(Debug)]
 pub(crate) enum Update {
@@ -114,7 +123,7 @@ impl Translator {
                 if let Some(told) = self.tasks.get_mut(task)
                     && told.incarnation == *incarnation
                 {
-                    told.note(*number, *uuid, *is_end);
+                    told.keep(*number, *uuid, *is_end);
                     // What the executor has not heard it says again.
                     told.acknowledged = told.count;
                 }
@@ -153,6 +162,10 @@ impl Translator {
         // What has ended and is not said again, it knows to be heard.
         self.tasks
             .retain(|task, told| !told.has_ended || resent.contains(task.as_str()));
+        // What is new comes after it, and is to drop nothing that is said again.
+        for status in &updates {
+            self.say_again(status);
+        }
         let mut statuses = Vec::new();
         let mut beginning = Subscribing::default();
         // Some keep them in no order: an end is not to hide what came before it.
@@ -160,7 +173,7 @@ impl Translator {
             .iter()
             .partition(|it| state_of(it).is_ok_and(TaskState::is_terminal));
         for status in others.into_iter().chain(ends) {
-            match self.update(status) {
+            match self.take(status) {
                 Ok(Update::Known(status, record)) => {
                     statuses.push(status);
                     beginning.records.extend(record);
@@ -211,8 +224,33 @@ impl Translator {
         }
     }
 
-    /// A status, perhaps again. The error is for people.
-    pub(crate) fn update(&mut self, status: &v1::TaskStatus) -> Result<Update, String> {
+    /// A status, perhaps again. One that is new is refused while too many of its launch wait to be on disk, but for an end.
+    pub(crate) fn update(&mut self, status: &v1::TaskStatus) -> Result<Update, Unfit> {
+        let state = state_of(status).map_err(Unfit::Wrong)?;
+        let uuid = uuid_of(status).map_err(Unfit::Wrong)?;
+        let told = self.find(&status.task_id.value);
+        let told = told.and_then(|task| self.tasks.get(&task));
+        let is_end = |told: &Told| state.is_terminal() && !told.has_ended;
+        if told.is_some_and(|told| !told.knows(&uuid) && told.is_full() && !is_end(told)) {
+            return Err(Unfit::Early(format!(
+                "{MESOS_STATUSES_KNOWN_MAX} statuses of task {} are not acknowledged yet",
+                status.task_id.value
+            )));
+        }
+        self.take(status).map_err(Unfit::Wrong)
+    }
+
+    /// What is known of a status that comes again has to be acknowledged again.
+    fn say_again(&mut self, status: &v1::TaskStatus) {
+        let told = self.find(&status.task_id.value);
+        let told = told.and_then(|task| self.tasks.get_mut(&task));
+        if let (Some(told), Ok(uuid)) = (told, uuid_of(status)) {
+            told.number_of(&uuid);
+        }
+    }
+
+    /// A status, however many there are.
+    fn take(&mut self, status: &v1::TaskStatus) -> Result<Update, String> {
         let state = state_of(status)?;
         let uuid = uuid_of(status)?;
         let id = &status.task_id.value;
@@ -228,12 +266,8 @@ impl Translator {
                 "The status has {len} bytes, and {STATUS_DATA_LEN_MAX} are the limit"
             ));
         }
-        let known = told.said.iter().find(|(_, said)| *said == uuid).copied();
-        let (number, record) = match known {
-            Some((number, _)) => {
-                told.acknowledged = told.acknowledged.min(number.saturating_sub(1));
-                (number, None)
-            }
+        let (number, record) = match told.number_of(&uuid) {
+            Some(number) => (number, None),
             None => {
                 let (number, is_end) = (told.count + 1, state.is_terminal());
                 told.note(number, uuid, is_end);
@@ -356,12 +390,35 @@ impl Told {
         }
     }
 
+    fn knows(&self, uuid: &Uuid) -> bool {
+        self.said.iter().any(|(_, said)| said == uuid)
+    }
+
+    /// Which number a status has that comes again; its executor waits for its acknowledgement then.
+    fn number_of(&mut self, uuid: &Uuid) -> Option<u64> {
+        let (number, _) = self.said.iter().find(|(_, said)| said == uuid)?;
+        self.acknowledged = self.acknowledged.min(number.saturating_sub(1));
+        Some(*number)
+    }
+
+    /// Whether there are so many that one would have to be forgotten whose acknowledgement its executor waits for.
+    fn is_full(&self) -> bool {
+        let oldest = self.said.front();
+        self.said.len() >= MESOS_STATUSES_KNOWN_MAX
+            && oldest.is_some_and(|(number, _)| *number > self.acknowledged)
+    }
+
+    /// A new one: of those that are acknowledged only so many are remembered.
     fn note(&mut self, number: u64, uuid: Uuid, is_end: bool) {
+        while self.said.len() >= MESOS_STATUSES_KNOWN_MAX && !self.is_full() {
+            self.said.pop_front();
+        }
+        self.keep(number, uuid, is_end);
+    }
+
+    fn keep(&mut self, number: u64, uuid: Uuid, is_end: bool) {
         if self.said.iter().any(|(said, _)| *said == number) {
             return;
-        }
-        if self.said.len() >= MESOS_STATUSES_KNOWN_MAX {
-            self.said.pop_front();
         }
         self.said.push_back((number, uuid));
         self.count = self.count.max(number);

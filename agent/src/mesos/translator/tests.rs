@@ -203,16 +203,70 @@ fn a_task_that_is_launched_again_begins_anew() {
     assert_eq!((said.number, said.incarnation), (1, Incarnation(8)));
 }
 
-#[test]
-fn only_so_many_statuses_of_a_launch_are_known() {
-    let mut it = launched(&["a"]);
-    for uuid in 0..=u8::try_from(MESOS_STATUSES_KNOWN_MAX).unwrap() {
-        say(&mut it, "a", uuid, v1::TaskState::TaskRunning);
+/// As many statuses as are known, of which the first of all may be forgotten when they are acknowledged.
+fn said_most(it: &mut Translator) -> u8 {
+    let most = u8::try_from(MESOS_STATUSES_KNOWN_MAX).unwrap();
+    for uuid in 0..most {
+        say(it, "a", uuid, v1::TaskState::TaskRunning);
     }
+    most
+}
+
+#[test]
+fn of_the_statuses_of_a_launch_that_are_acknowledged_only_so_many_are_known() {
+    let mut it = launched(&["a"]);
+    let most = said_most(&mut it);
+    assert_eq!(on_disk(&mut it, "a", 1), [0]);
+    assert_eq!(
+        say(&mut it, "a", most, v1::TaskState::TaskRunning).number,
+        65
+    );
     let mut it = next(&it);
     assert_eq!(it.tasks[&task("a")].said.len(), MESOS_STATUSES_KNOWN_MAX);
     assert_eq!(say(&mut it, "a", 1, v1::TaskState::TaskRunning).number, 2);
+    assert_eq!(on_disk(&mut it, "a", 65), (1..=most).collect::<Vec<_>>());
     assert_eq!(say(&mut it, "a", 0, v1::TaskState::TaskRunning).number, 66);
+}
+
+#[test]
+fn a_status_that_is_not_acknowledged_is_never_forgotten_and_no_more_are_taken() {
+    let mut it = launched(&["a", "b"]);
+    let most = said_most(&mut it);
+    let early = it.update(&status("a", most, v1::TaskState::TaskRunning));
+    let text = "64 statuses of task a are not acknowledged yet".to_owned();
+    assert_eq!(early.unwrap_err(), Unfit::Early(text));
+    // What is sent again is taken, and so are another task's and the end.
+    assert_eq!(say(&mut it, "a", 0, v1::TaskState::TaskRunning).number, 1);
+    assert_eq!(say(&mut it, "b", 99, v1::TaskState::TaskRunning).number, 1);
+    let end = v1::TaskState::TaskFinished;
+    assert_eq!(say(&mut it, "a", 100, end).number, 65);
+    it.update(&status("a", 101, end)).unwrap_err();
+    let all: Vec<u8> = (0..most).chain([100]).collect();
+    assert_eq!(on_disk(&mut it, "a", 65), all);
+}
+
+#[test]
+fn a_subscription_brings_all_that_was_said_meanwhile_and_each_is_acknowledged() {
+    let mut it = launched(&["a"]);
+    let most = said_most(&mut it);
+    let mut it = next(&it);
+    // The new ones come first.
+    let updates: Vec<_> = (0..=2 * most)
+        .rev()
+        .map(|uuid| status("a", uuid, v1::TaskState::TaskRunning))
+        .collect();
+    let begun = it.subscribe(&subscription(&["a"], &updates));
+    let numbers = begun.subscription.unacknowledged.iter();
+    let numbers: Vec<_> = numbers.map(|status| status.number).collect();
+    assert_eq!(numbers, (1..=129).collect::<Vec<_>>());
+    assert_eq!((begun.records.len(), begun.left_out.len()), (65, 0));
+    // The agent after that one knows them all.
+    let mut it = next(&it);
+    for uuid in 0..most {
+        let said = say(&mut it, "a", uuid, v1::TaskState::TaskRunning);
+        assert_eq!(said.number, u64::from(uuid) + 1);
+    }
+    assert_eq!(on_disk(&mut it, "a", 129).len(), 129);
 }
 
 #[test]
@@ -377,7 +431,9 @@ fn a_status_that_is_too_long_for_the_way_is_refused() {
         data: Some(vec![0; STATUS_DATA_LEN_MAX]),
         ..status("a", 1, v1::TaskState::TaskRunning)
     };
-    let text = it.update(&long).unwrap_err();
+    let Unfit::Wrong(text) = it.update(&long).unwrap_err() else {
+        panic!("it is wrong")
+    };
     assert!(text.ends_with("65536 are the limit"), "{text}");
     assert_eq!(it.tasks[&task("a")].count, 0);
 }
