@@ -189,6 +189,9 @@ pub const MESOS_REMEMBERED_MAX: usize = 10_000;
 pub const MESOS_LOSSES_INTERVAL: Duration = Duration::from_secs(1);
 /// Lost agents that a framework is still to be told of; of the oldest beyond it is not told, and finds out when it reconciles.
 pub const MESOS_LOSSES_MAX: usize = 16_384;
+/// Calls of one such framework that there was no room for in the core and that are asked again later; then it makes no
+/// further one.
+pub const MESOS_RETRIES_MAX: usize = 16;
 /// For so long what was looked up of agents' addresses is told in updates; then it is looked up again.
 pub const MESOS_ADDRESSES_INTERVAL: Duration = Duration::from_secs(10);
 /// For so long a framework's stream waits for an address, or for what a task had, that is not known; then the update is told

@@ -25,7 +25,8 @@ use super::registry::{Asked, Line, Registry};
 use super::subscription::{Out, Subscription};
 use crate::inbox::{Inbox, Numbered, SessionInput};
 use crate::limits::{
-    MESOS_CALLS_MAX, MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, SESSION_OUTBOX_LEN,
+    MESOS_CALLS_MAX, MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, MESOS_RETRIES_MAX,
+    SESSION_OUTBOX_LEN,
 };
 use crate::outbox::{Arrival, Mail, outbox};
 use crate::waiting::Load;
@@ -77,12 +78,22 @@ enum Step {
     Close(SessionId),
 }
 
+/// A call that there was no room for in the core.
+struct Retry {
+    at: Instant,
+    request: u64,
+    call: Call,
+    load: Option<Load>,
+}
+
 /// What is on its way, to the connection and to the core.
 #[derive(Default)]
 struct Flow {
     waiting: VecDeque<Event>,
     /// First in, first out; what came of one call, and of what was told since.
     steps: VecDeque<(Instant, Step)>,
+    /// In no order, and in nobody's way until their time has come.
+    retries: Vec<Retry>,
     /// Nothing comes after what waits, and that has time until then.
     ends_at: Option<Instant>,
     /// Of the call whose steps are being taken.
@@ -134,6 +145,7 @@ impl Flow {
     fn takes_calls(&self, subscription: &Subscription) -> bool {
         self.waiting.len() < MESOS_EVENTS_MAX
             && self.steps.is_empty()
+            && self.retries.len() < MESOS_RETRIES_MAX
             && subscription.reconciliations_held() < MESOS_EVENTS_MAX
             && self.held.is_none()
             && !self.is_ending()
@@ -152,6 +164,17 @@ impl Flow {
     fn next_at(&self) -> Option<Instant> {
         self.steps.front().map(|(at, _)| *at)
     }
+
+    fn retry_at(&self) -> Option<Instant> {
+        self.retries.iter().map(|retry| retry.at).min()
+    }
+
+    /// The call whose time has come again.
+    fn take_retry(&mut self) -> Option<Retry> {
+        let due = self.retry_at()?;
+        let place = self.retries.iter().position(|retry| retry.at == due)?;
+        Some(self.retries.remove(place))
+    }
 }
 
 /// What comes next.
@@ -165,6 +188,8 @@ enum Next {
     Held(Asked),
     /// The next call may go.
     Turn(OwnedSemaphorePermit),
+    /// There may be room for a call again.
+    Retry,
     Lost(AgentId),
     Beat,
     Time,
@@ -236,6 +261,17 @@ impl Stream {
         }
     }
 
+    /// Asks again, behind what waits already.
+    async fn retry(&mut self, session: &Session, flow: &mut Flow) -> Option<()> {
+        let Some(retry) = flow.take_retry() else {
+            return Some(());
+        };
+        flow.load = retry.load;
+        let asked = self.ask(session, retry.request, retry.call, flow).await;
+        flow.load = None;
+        asked
+    }
+
     /// Does what waits, with the next call, as far as it needs no other permit.
     async fn go(
         &mut self,
@@ -286,6 +322,10 @@ impl Stream {
             let next = self.next(session, &mut beat, flow).await;
             if let Next::Turn(permit) = next {
                 self.go(session, flow, permit).await?;
+                continue;
+            }
+            if let Next::Retry = next {
+                self.retry(session, flow).await?;
                 continue;
             }
             let Some(outs) = self.decide(next, flow) else {
@@ -345,7 +385,7 @@ impl Stream {
         if let Some(held) = flow.take_held(&self.subscription, session) {
             return Next::Held(held);
         }
-        let (ends_at, next_at) = (flow.ends_at, flow.next_at());
+        let (ends_at, next_at, retry_at) = (flow.ends_at, flow.next_at(), flow.retry_at());
         let retries_at = self.subscription.updates.next_retry().filter(|_| is_clear);
         let Session {
             before,
@@ -375,6 +415,7 @@ impl Stream {
             Some(permit) = turn(next_at, permits), if ends_at.is_none() => {
                 Next::Turn(permit)
             }
+            () = until(retry_at), if ends_at.is_none() => Next::Retry,
             next = poll_fn(|context| poll_told(before, mail, context)), if hears => next,
             Some(asked) = self.calls.recv(), if takes_calls => Next::Asked(asked),
             // Of those that it was too slow for it finds out when it reconciles.
@@ -389,7 +430,7 @@ impl Stream {
         let now = clock::now();
         match next {
             Next::Gone | Next::Arrival(Arrival::End) => None,
-            Next::Room | Next::Turn(_) => Some(Vec::new()),
+            Next::Room | Next::Turn(_) | Next::Retry => Some(Vec::new()),
             Next::Before((sequence, told)) => {
                 let holds = self.inbox.tenure.holds();
                 holds.then(|| self.subscription.on_told_before(now, sequence, told))
@@ -425,8 +466,13 @@ impl Stream {
         match out {
             Out::Ask(request, call) => self.ask(session, request, call, flow).await?,
             Out::AskLater(wait, request, call) => {
-                let step = Step::Call(request, call, flow.load.clone());
-                flow.steps.push_back((Instant::now() + wait, step));
+                let (at, load) = (Instant::now() + wait, flow.load.clone());
+                flow.retries.push(Retry {
+                    at,
+                    request,
+                    call,
+                    load,
+                });
             }
             Out::Anew(call) => {
                 let framework = self.subscription.framework.as_ref();

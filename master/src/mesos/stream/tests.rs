@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proffer_master_core::effect::After;
 use proffer_master_core::event::Seq;
-use proffer_model::session::Event as Told;
-use proffer_model::{Epoch, FrameworkId, Generation};
+use proffer_model::session::{Answer, Event as Told};
+use proffer_model::{Epoch, FrameworkId, Generation, Problem, code};
 use proffer_proto::mesos::v1::scheduler::{Call as Spoken, call, event};
 use proffer_proto::mesos::v1::{self, FrameworkInfo};
 
@@ -239,6 +239,44 @@ async fn calls_that_wait_for_their_turn_hold_back_no_event() {
 
 #[tokio::test]
 async fn a_call_that_was_let_in_is_made_though_its_framework_is_gone() {
+#[tokio::test]
+async fn a_reconciliation_that_there_was_no_room_for_holds_back_no_other_call() {
+    let (mut stage, session) = Stage::start(100_000).await;
+    stage.welcome(session).await;
+    stage.calls.send(reconcile(1)).await.expect("open");
+    assert!(matches!(
+        stage.heard().await,
+        Heard::Called(_, Call::Reconcile { .. })
+    ));
+    let refuse = |stage: &mut Stage, request, wait| {
+        let full = Problem::new(code::SESSION_RATE_LIMITED, "too many").retry_after(wait);
+        let answer = Answer::Refused(full);
+        stage.tell(session, Told::Answered { request, answer });
+    };
+    // The demand was the first.
+    refuse(&mut stage, 2, Duration::from_millis(50));
+    Stage::settles().await;
+    stage.calls.send(reconcile(2)).await.expect("open");
+    let Heard::Called(_, Call::Reconcile { tasks }) = stage.heard().await else {
+        panic!("the second")
+    };
+    assert_eq!(tasks.len(), 2);
+    let Heard::Called(_, Call::Reconcile { tasks }) = stage.heard().await else {
+        panic!("the first again")
+    };
+    assert_eq!(tasks.len(), 1);
+    // Of so many that there is no room for no more are made.
+    for request in 5..5 + u64::try_from(MESOS_RETRIES_MAX).expect("few") {
+        stage.calls.send(reconcile(3)).await.expect("open");
+        stage.heard().await;
+        refuse(&mut stage, request, Duration::from_secs(3_600));
+        Stage::settles().await;
+    }
+    stage.calls.send(reconcile(4)).await.expect("open");
+    Stage::settles().await;
+    assert_eq!(stage.calls.capacity(), MESOS_CALLS_MAX - 1);
+}
+
     let (mut stage, session) = Stage::start(1_000).await;
     stage.welcome(session).await;
     let calls = stage.calls.clone();
