@@ -109,6 +109,16 @@ pub(super) struct Subscription {
     pub(super) questions: BTreeMap<u64, Call>,
     /// Its inverse offers, by agent.
     inverse: BTreeMap<AgentId, String>,
+    /// That it has asked to end.
+    ending: Option<Ending>,
+}
+
+/// A TEARDOWN that waits for its answer.
+#[derive(Debug)]
+struct Ending {
+    request: u64,
+    /// Offers that are gone meanwhile.
+    rescinded: Vec<OfferId>,
 }
 
 impl Subscription {
@@ -145,6 +155,7 @@ impl Subscription {
             held: Vec::new(),
             questions: BTreeMap::new(),
             inverse: BTreeMap::new(),
+            ending: None,
         };
         Ok((fresh, call))
     }
@@ -172,11 +183,7 @@ impl Subscription {
             }
             Told::Answered { request, answer } => self.on_answered(now, request, answer),
             Told::Offered(offers) => self.on_offered(now, offers),
-            Told::Rescinded(offers) => offers
-                .iter()
-                .filter(|offer| self.offers.remove(*offer).is_some())
-                .map(|offer| tell(events::rescind(offer)))
-                .collect(),
+            Told::Rescinded(offers) => self.on_rescinded(offers),
             Told::Updated(status) => self.on_updated(now, sequence, status, self.is_snapshot),
             Told::Closed(problem) => self.on_closed(&problem),
             Told::Message {
@@ -236,11 +243,30 @@ impl Subscription {
         let Answer::Refused(problem) = answer else {
             return Vec::new();
         };
-        let again = problem.retry_after.map(|wait| match self.ask(call) {
+        let again = problem.retry_after.map(|wait| self.ask_later(wait, call));
+        again.into_iter().collect()
+    }
+
+    fn ask_later(&mut self, wait: Duration, call: Call) -> Out {
+        match self.ask(call) {
             Out::Ask(request, call) => Out::AskLater(wait, request, call),
             out => out,
-        });
-        again.into_iter().collect()
+        }
+    }
+
+    /// Who ends itself is told of no offer that it goes, unless it does not end after all.
+    fn on_rescinded(&mut self, offers: Vec<OfferId>) -> Vec<Out> {
+        let own = offers.into_iter();
+        let own: Vec<OfferId> = own
+            .filter(|offer| self.offers.remove(offer).is_some())
+            .collect();
+        if let Some(ending) = &mut self.ending {
+            ending.rescinded.extend(own);
+            return Vec::new();
+        }
+        own.iter()
+            .map(|offer| tell(events::rescind(offer)))
+            .collect()
     }
 
     /// How many reconciliations wait for the end of the snapshot.
@@ -474,13 +500,39 @@ impl Subscription {
         Ok(outs)
     }
 
-    /// The framework ends itself. Its offers are not rescinded: it wants none.
+    /// The framework ends itself. What it holds it holds until that is done.
     pub(super) fn teardown(&mut self) -> Vec<Out> {
-        self.offers.clear();
-        vec![self.ask(Call::Teardown)]
+        let asked = self.ask(Call::Teardown);
+        let rescinded = self.ending.take().map(|ending| ending.rescinded);
+        self.ending = Some(Ending {
+            request: self.last_request,
+            rescinded: rescinded.unwrap_or_default(),
+        });
+        vec![asked]
+    }
+
+    /// What was accepted (202) is done, if not at once.
+    fn on_torn_down(&mut self, mut ending: Ending, answer: &Answer) -> Vec<Out> {
+        let Answer::Refused(problem) = answer else {
+            self.offers.clear();
+            return Vec::new();
+        };
+        if let Some(wait) = problem.retry_after {
+            let again = self.ask_later(wait, Call::Teardown);
+            ending.request = self.last_request;
+            self.ending = Some(ending);
+            return vec![again];
+        }
+        let rescinded = ending.rescinded.iter();
+        rescinded
+            .map(|offer| tell(events::rescind(offer)))
+            .collect()
     }
 
     fn on_answered(&mut self, now: Time, request: u64, answer: Answer) -> Vec<Out> {
+        if let Some(ending) = self.ending.take_if(|ending| ending.request == request) {
+            return self.on_torn_down(ending, &answer);
+        }
         if let Some(call) = self.questions.remove(&request) {
             return self.on_reconciled(call, &answer);
         }

@@ -460,6 +460,41 @@ fn a_kill_that_names_another_agent_than_the_tasks_kills_nothing() {
         message: String::new(),
         exit: None,
         healthy: None,
+#[test]
+fn a_framework_that_is_not_ended_at_once_keeps_its_offers_until_it_is() {
+    let mut subscription = subscribed();
+    let id = offered(&mut subscription);
+    let mut outs = calls(&mut subscription, of(call::Type::Teardown));
+    let wait = Duration::from_millis(70);
+    let refused = Problem::new(code::SESSION_RATE_LIMITED, "too many");
+    let later = Answer::Refused(refused.clone().retry_after(wait));
+    for (answer, count) in [(later, 1), (Answer::Done, 0)] {
+        let Some(Out::Ask(request, Ask::Teardown) | Out::AskLater(_, request, Ask::Teardown)) =
+            outs.pop()
+        else {
+            panic!("it is asked")
+        };
+        outs = hears(&mut subscription, Told::Answered { request, answer });
+        assert_eq!(subscription.offers.len(), count);
+    }
+    assert!(outs.is_empty());
+    // One that goes on is told what it has lost meanwhile.
+    let mut subscription = subscribed();
+    offered(&mut subscription);
+    let outs = calls(&mut subscription, of(call::Type::Teardown));
+    let [Out::Ask(request, _)] = outs[..] else {
+        panic!("{outs:?}")
+    };
+    let rescinded = Told::Rescinded(vec![id.value.parse().expect("an id")]);
+    assert!(hears(&mut subscription, rescinded).is_empty());
+    let answer = Answer::Refused(refused);
+    let outs = hears(&mut subscription, Told::Answered { request, answer });
+    let [Out::Tell(told)] = &outs[..] else {
+        panic!("{outs:?}")
+    };
+    assert_eq!(told.r#type(), event::Type::Rescind);
+}
+
         checks: Vec::new(),
         data: Vec::new(),
         wall_ms: 0,
