@@ -206,6 +206,10 @@ pub const MESOS_PAGES_AT_ONCE_MAX: usize = 2;
 /// tenth of one.
 pub const BACKGROUND_NICENESS: i32 = 10;
 /// Bytes of a page or an answer above which it is shared: all who ask for it within [`MESOS_SHARED_FOR`] get the same. Smaller
+/// For so long a subscription or a page of Mesos's waits for the address of this master's own name; then it says the name.
+pub const MESOS_LOOKUP_WAIT: Duration = Duration::from_secs(1);
+/// When an address that was not found is looked up again.
+pub const MESOS_LOOKUP_RETRY: Duration = Duration::from_secs(5);
 /// ones are written anew for whoever asks.
 pub const MESOS_SHARED_LEN: usize = 256 * 1024;
 /// How much earlier than it was asked for what a shared page shows may be; then it is written anew.

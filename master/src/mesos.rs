@@ -10,6 +10,7 @@ mod calls;
 mod demand;
 mod events;
 mod http;
+mod identity;
 mod intent;
 mod losses;
 mod operations;
@@ -26,5 +27,6 @@ mod tests;
 mod updates;
 
 pub(crate) use http::{Endpoint, everywhere, standby};
+pub(crate) use identity::Identity;
 pub(crate) use operator::{Desk, MasterReign, operators, operators_standby};
 pub(crate) use pace::Rates;

@@ -28,7 +28,7 @@ use crate::grpc::state::StateService;
 use crate::http;
 use crate::inbox::{Inbox, Lanes, lanes};
 use crate::limits::LINK_MESSAGE_LEN_MAX;
-use crate::mesos::{Desk, Endpoint, MasterReign, Rates, operators};
+use crate::mesos::{Desk, Endpoint, Identity, MasterReign, Rates, operators};
 use crate::metrics::Metrics;
 use crate::running::{runtime_of_one_thread, spawn};
 use crate::standing::{Reign, Standing};
@@ -166,7 +166,7 @@ impl Maker {
 
     /// What Mesos's frameworks and operators find.
     fn mesos(&self, reign: &Reign, inbox: &Inbox, view: View, background: Background) -> Router {
-        let me = self.standing.me();
+        let identity = Identity::new(self.standing.me().clone());
         let reign = MasterReign {
             cluster: reign.cluster.to_string(),
             started_wall_ms: self.standing.started_wall_ms(),
@@ -177,8 +177,9 @@ impl Maker {
             calls: self.core.calls_per_second,
             operations: self.core.operations_per_second,
         };
-        let desk = Desk::new(inbox.clone(), view.clone(), me.clone(), reign, background);
-        let frameworks = Endpoint::new(inbox.clone(), view, me.clone(), rates).router();
+        let of_desk = identity.clone();
+        let desk = Desk::new(inbox.clone(), view.clone(), of_desk, reign, background);
+        let frameworks = Endpoint::new(inbox.clone(), view, identity, rates).router();
         frameworks.merge(operators(&desk))
     }
 }

@@ -1,7 +1,6 @@
 //! `POST /api/v1/scheduler`: which call it is, whether it may be made, and what Mesos would answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use futures::StreamExt;
 use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
-use proffer_model::{AgentId, AgentState, FrameworkId, Leader, Principal, Problem};
+use proffer_model::{AgentId, AgentState, FrameworkId, Principal, Problem};
+use proffer_proto::mesos::v1;
 use proffer_proto::mesos::v1::scheduler::{Call, Event, call};
-use proffer_proto::mesos::v1::{self, master_info};
 use proffer_server::auth::{Action, Object, SaidName, authorize};
 use proffer_server::mesos_http::{
     Called, Media, STREAM_ID, acceptable, accepted, bad_request, read, refusal,
@@ -27,6 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::addresses::Addresses;
 use super::events;
+use super::identity::Identity;
 use super::intent::Intent;
 use super::losses::Losses;
 use super::pace::{Pace, Rates};
@@ -57,7 +57,7 @@ pub(super) const BUILD_DATE: &str = "1970-01-01 00:00:00";
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     inbox: Inbox,
-    me: Leader,
+    identity: Identity,
     registry: Registry,
     places: Arc<Semaphore>,
     view: View,
@@ -68,12 +68,12 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Of this master, in the term of this inbox.
-    pub(crate) fn new(inbox: Inbox, view: View, me: Leader, rates: Rates) -> Self {
+    pub(crate) fn new(inbox: Inbox, view: View, identity: Identity, rates: Rates) -> Self {
         Self {
             losses: Losses::new(view.clone(), inbox.tenure.clone()),
             addresses: Addresses::new(view.clone()),
             inbox,
-            me,
+            identity,
             registry: Registry::default(),
             places: Arc::new(Semaphore::new(SESSIONS_MAX)),
             view,
@@ -126,7 +126,7 @@ impl Endpoint {
         let mut info = subscribe.framework_info;
         info.principal = info.principal.or(name.map(|name| name.0));
         let intent = Intent::of(info, suppressed, limits, principal.clone());
-        let master = master_info(&self.me).await;
+        let master = self.identity.info().await;
         let begun = intent.and_then(|intent| {
             let framework = framework.map_err(|problem| problem.message)?;
             Subscription::begin(intent, master, framework)
@@ -427,45 +427,6 @@ fn stream_id() -> Result<String, String> {
     Ok(parts.join("-"))
 }
 
-/// The leader as Mesos's frameworks know it.
-pub(super) async fn master_info(me: &Leader) -> v1::MasterInfo {
-    let (host, port) = me.address.rsplit_once(':').unwrap_or((&me.address, "0"));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port: u16 = port.parse().unwrap_or(0);
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found: Vec<IpAddr> =
-        found.map_or_else(|_| Vec::new(), |all| all.map(|at| at.ip()).collect());
-    let ip = found.iter().find(|ip| ip.is_ipv4()).or(found.first());
-    let number = match ip {
-        Some(IpAddr::V4(v4)) => u32::from_le_bytes(v4.octets()),
-        _ => 0,
-    };
-    let text = ip.map_or_else(|| host.to_owned(), ToString::to_string);
-    let capability = |r#type: Option<master_info::capability::Type>| master_info::Capability {
-        r#type: r#type.map(Into::into),
-    };
-    v1::MasterInfo {
-        id: me.id.clone(),
-        ip: number,
-        port: port.into(),
-        pid: Some(format!("master@{text}:{port}")),
-        hostname: Some(host.to_owned()),
-        version: Some(VERSION.to_owned()),
-        address: Some(v1::Address {
-            hostname: Some(host.to_owned()),
-            ip: Some(text),
-            port: port.into(),
-        }),
-        domain: None,
-        capabilities: vec![
-            capability(Some(master_info::capability::Type::AgentUpdate)),
-            capability(Some(master_info::capability::Type::AgentDraining)),
-            // Quota of its second version, which this API has no name for.
-            capability(None),
-        ],
-    }
-}
-
 /// What a master that stands by answers: where the leader is.
 pub(crate) fn standby(standing: Arc<Standing>) -> Router {
     let mut router = Router::new();
@@ -543,7 +504,7 @@ fn to_leader(standing: &Standing, path: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use proffer_model::Epoch;
+    use proffer_model::{Epoch, Leader};
 
     use super::*;
     use crate::inbox::{Lanes, lanes};
@@ -641,7 +602,7 @@ mod tests {
             calls: 1,
             operations: 1,
         };
-        (Endpoint::new(inbox, view, me, rates), lanes)
+        (Endpoint::new(inbox, view, Identity::new(me), rates), lanes)
     }
 
     fn spoken(kind: call::Type) -> Call {

@@ -30,17 +30,18 @@ use axum::routing::any;
 use futures::stream;
 use proffer_master_core::allocation::RoleRow;
 use proffer_master_core::effect::Reply;
-use proffer_model::{Leader, Principal, Problem, code};
+use proffer_model::{Principal, Problem, code};
 use proffer_proto::mesos::v1::master::call;
 use proffer_server::auth::{Action, Object, authorize};
 use proffer_server::mesos_http::{Media, refusal};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) use master::MasterReign;
 pub(super) use seen::{executors_on, ip_of};
 
-use super::http::{master_info, to_another};
+use super::http::to_another;
+use super::identity::Identity;
 use crate::background::Background;
 use crate::inbox::{Ask, Inbox};
 use crate::limits::{MESOS_PAGES_AT_ONCE_MAX, MESOS_PIECE_LEN, MESOS_WATCHES_MAX};
@@ -56,10 +57,8 @@ use shared::{Moment, Shared};
 pub(crate) struct Desk {
     inbox: Inbox,
     view: View,
-    me: Leader,
+    identity: Identity,
     reign: MasterReign,
-    /// With its address, which is looked up once.
-    master: OnceCell<Arc<Master>>,
     /// For pages and answers that are being written.
     places: Arc<Semaphore>,
     /// Those that are the same for all who ask.
@@ -82,16 +81,15 @@ impl Desk {
     pub(crate) fn new(
         inbox: Inbox,
         view: View,
-        me: Leader,
+        identity: Identity,
         reign: MasterReign,
         background: Background,
     ) -> Arc<Self> {
         Arc::new(Self {
             inbox,
             view,
-            me,
+            identity,
             reign,
-            master: OnceCell::new(),
             places: Arc::new(Semaphore::new(MESOS_PAGES_AT_ONCE_MAX)),
             shared: Shared::default(),
             background,
@@ -100,13 +98,10 @@ impl Desk {
     }
 
     async fn master(&self) -> Arc<Master> {
-        let look_up = async || {
-            Arc::new(Master {
-                info: master_info(&self.me).await,
-                reign: self.reign.clone(),
-            })
-        };
-        Arc::clone(self.master.get_or_init(look_up).await)
+        Arc::new(Master {
+            info: self.identity.info().await,
+            reign: self.reign.clone(),
+        })
     }
 
     /// Everything as it is now.
