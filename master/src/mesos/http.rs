@@ -29,8 +29,9 @@ use super::events;
 use super::identity::Identity;
 use super::intent::Intent;
 use super::losses::Losses;
+use super::operator::framework_info;
 use super::pace::{Pace, Rates};
-use super::registry::{Asked, Found, Line, Registry};
+use super::registry::{Asked, Caller, Found, Line, Owner, Registry, check_said};
 use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::inbox::Inbox;
@@ -135,6 +136,7 @@ impl Endpoint {
         match begun {
             Ok((subscription, first)) => {
                 let (caller, calls) = mpsc::channel(MESOS_CALLS_MAX);
+                let owner = Owner::of(&principal, &subscription.intent.info);
                 let stream = Stream {
                     subscription,
                     inbox: self.inbox.clone(),
@@ -147,7 +149,7 @@ impl Endpoint {
                     calls_at_once: self.rates.at_once(SESSION_CALLS_MAX),
                     events,
                     calls,
-                    caller: Line::new(caller, self.inbox.waiting()),
+                    caller: Line::new(caller, self.inbox.waiting(), owner),
                     _place: place,
                 };
                 tokio::spawn(stream.run(first));
@@ -159,7 +161,13 @@ impl Endpoint {
     }
 
     /// A call of a framework that is subscribed on another connection.
-    async fn pass_on(&self, call: Call, wanted: Option<Media>, headers: &HeaderMap) -> Response {
+    async fn pass_on(
+        &self,
+        caller: &Caller,
+        call: Call,
+        wanted: Option<Media>,
+        headers: &HeaderMap,
+    ) -> Response {
         let Some(framework) = &call.framework_id else {
             return invalid("Expecting 'framework_id' to be present");
         };
@@ -172,17 +180,9 @@ impl Endpoint {
         {
             return refused;
         }
-        let (stream, line) = match self.registry.find(&framework.value) {
-            Found::Unknown => {
-                return match self.is_known(&framework.value).await {
-                    Ok(true) => not_subscribed(),
-                    Ok(false) => bad_request("Framework cannot be found"),
-                    // A framework that is told that it is unknown gives up.
-                    Err(problem) => refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
-                };
-            }
-            Found::Disconnected => return not_subscribed(),
-            Found::Subscribed(stream, line) => (stream, line),
+        let (stream, line) = match self.find(caller, &framework.value).await {
+            Ok(found) => found,
+            Err(refused) => return refused,
         };
         let Some(given) = headers.get(STREAM_ID) else {
             let text = "All non-subscribe calls should include the 'Mesos-Stream-Id' header";
@@ -253,13 +253,37 @@ impl Endpoint {
         found.collect()
     }
 
-    /// Whether there is such a framework, though nobody has subscribed as it in this term.
-    async fn is_known(&self, framework: &str) -> Result<bool, Problem> {
+    /// The stream of a framework, for its owner; why not else.
+    #[allow(
+        clippy::result_large_err,
+        reason = "a refusal is the answer itself, made once for its request"
+    )]
+    async fn find(&self, caller: &Caller, framework: &str) -> Result<(String, Line), Response> {
+        let (owner, found) = match self.registry.find(framework) {
+            Found::Subscribed(stream, line) => (line.owner.clone(), Some((stream, line))),
+            Found::Disconnected(owner) => (owner, None),
+            Found::Unknown => match self.owner_of(framework).await {
+                Ok(Some(owner)) => (owner, None),
+                Ok(None) => return Err(bad_request("Framework cannot be found")),
+                // A framework that is told that it is unknown gives up.
+                Err(problem) => {
+                    let text = &problem.message;
+                    return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, text));
+                }
+            },
+        };
+        owner.check(caller).map_err(|text| bad_request(&text))?;
+        found.ok_or_else(not_subscribed)
+    }
+
+    /// Whose a framework is, though nobody has subscribed as it in this term; none if there is no such framework.
+    async fn owner_of(&self, framework: &str) -> Result<Option<Owner>, Problem> {
         let Ok(framework) = FrameworkId::new(framework) else {
-            return Ok(false);
+            return Ok(None);
         };
         let snapshot = self.view.snapshot().await?;
-        Ok(snapshot.frameworks.get(&framework).is_some())
+        let row = snapshot.frameworks.get(&framework);
+        Ok(row.map(|row| Owner::of(&row.principal, &framework_info(row))))
     }
 }
 
@@ -281,18 +305,13 @@ async fn scheduler(State(endpoint): State<Arc<Endpoint>>, request: Request) -> R
         Ok(called) => called,
         Err(refused) => return refused,
     };
+    let said = head.extensions.get::<SaidName>().cloned();
+    let caller = Caller { principal, said };
+    let headers = &head.headers;
     match call.r#type() {
         call::Type::Unknown => invalid("Expecting 'type' to be present"),
-        call::Type::Subscribe => {
-            let caller = Caller {
-                principal,
-                said: head.extensions.get::<SaidName>().cloned(),
-            };
-            endpoint
-                .subscribe(caller, call, wanted, &head.headers)
-                .await
-        }
-        _ => endpoint.pass_on(call, wanted, &head.headers).await,
+        call::Type::Subscribe => endpoint.subscribe(caller, call, wanted, headers).await,
+        _ => endpoint.pass_on(&caller, call, wanted, headers).await,
     }
 }
 
@@ -311,12 +330,6 @@ fn text_of(id: Option<&v1::FrameworkId>) -> Option<&str> {
     id.map(|id| id.value.as_str()).filter(|id| !id.is_empty())
 }
 
-/// Who calls: who it is, and by which name.
-struct Caller {
-    principal: Principal,
-    said: Option<SaidName>,
-}
-
 /// Whether a subscription says what it has to, and of itself what its caller is.
 fn check_subscription(call: &Call, said: Option<&SaidName>) -> Result<(), String> {
     let subscribe = call.subscribe.as_ref();
@@ -325,17 +338,7 @@ fn check_subscription(call: &Call, said: Option<&SaidName>) -> Result<(), String
     if text_of(info.id.as_ref()) != text_of(call.framework_id.as_ref()) {
         return Err("'framework_id' differs from 'subscribe.framework_info.id'".to_owned());
     }
-    check_said(said, info)
-}
-
-/// The name that a framework calls with is the principal that it says it has.
-fn check_said(said: Option<&SaidName>, info: &v1::FrameworkInfo) -> Result<(), String> {
-    match (said, &info.principal) {
-        (Some(SaidName(said)), Some(principal)) if said != principal => Err(format!(
-            "Authenticated principal '{said}' does not match principal '{principal}' set in `FrameworkInfo`"
-        )),
-        _ => Ok(()),
-    }
+    check_said(said, info.principal.as_deref())
 }
 
 fn not_subscribed() -> Response {
@@ -570,24 +573,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_name_that_a_framework_calls_with_is_its_principal() {
-        let said = SaidName("me".to_owned());
-        let info = |principal: Option<&str>| v1::FrameworkInfo {
-            principal: principal.map(str::to_owned),
-            ..v1::FrameworkInfo::default()
-        };
-        for (said, principal, is_good) in [
-            (Some(&said), Some("me"), true),
-            (Some(&said), None, true),
-            (None, Some("other"), true),
-            (Some(&said), Some("other"), false),
-        ] {
-            let checked = check_said(said, &info(principal));
-            assert_eq!(checked.is_ok(), is_good, "{said:?} {principal:?}");
-        }
-    }
-
     fn endpoint() -> (Endpoint, Lanes) {
         let (inbox, lanes) = lanes(Tenure::forever());
         let (view, feed) = view::start(ClusterMetrics::default()).expect("a view");
@@ -619,15 +604,80 @@ mod tests {
     async fn a_framework_that_cannot_be_looked_up_is_not_said_to_be_unknown() {
         let (endpoint, _lanes) = endpoint();
         let call = spoken(call::Type::Revive);
-        let answer = endpoint.pass_on(call, None, &HeaderMap::new()).await;
+        let caller = caller("local", None);
+        let answer = endpoint
+            .pass_on(&caller, call, None, &HeaderMap::new())
+            .await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    fn caller(principal: &str, said: Option<&str>) -> Caller {
+        Caller {
+            principal: Principal::new(principal).expect("a name"),
+            said: said.map(|said| SaidName(said.to_owned())),
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_calls_for_a_framework_that_is_anothers() {
+        let (endpoint, _lanes) = endpoint();
+        let info = v1::FrameworkInfo {
+            principal: Some("web".to_owned()),
+            ..v1::FrameworkInfo::default()
+        };
+        let own = caller("local", Some("web"));
+        let (calls, mut asked) = mpsc::channel(MESOS_CALLS_MAX);
+        let owner = Owner::of(&own.principal, &info);
+        let line = Line::new(calls, endpoint.inbox.waiting(), owner);
+        let generation = proffer_model::Generation(1);
+        endpoint.registry.enter("f", "s", generation, line);
+        let headers = HeaderMap::from_iter([(
+            STREAM_ID.parse().expect("a name"),
+            HeaderValue::from_static("s"),
+        )]);
+        let call = async |caller: &Caller| {
+            let call = spoken(call::Type::Revive);
+            let answer = endpoint.pass_on(caller, call, None, &headers).await;
+            let status = answer.status().as_u16();
+            let body = axum::body::to_bytes(answer.into_body(), 1_000).await;
+            let text = String::from_utf8(body.expect("short").to_vec());
+            (status, text.expect("text"))
+        };
+        assert_eq!(call(&own).await, (202, String::new()));
+        assert_eq!(call(&caller("local", None)).await, (202, String::new()));
+        asked.recv().await.expect("a call");
+        asked.recv().await.expect("a call");
+        let text = |caller: &str, owner: &str| {
+            format!(
+                "Authenticated principal '{caller}' does not match principal '{owner}' set in \
+                 `FrameworkInfo`"
+            )
+        };
+        let foreign = [
+            (caller("other", None), text("other", "local")),
+            (caller("local", Some("db")), text("db", "web")),
+        ];
+        for (caller, text) in &foreign {
+            assert_eq!(call(caller).await, (400, text.clone()));
+        }
+        asked.try_recv().expect_err("none of theirs is passed on");
+        // It is the first that is said, as in Mesos.
+        drop(asked);
+        for (caller, text) in &foreign {
+            assert_eq!(call(caller).await, (400, text.clone()));
+        }
+        let text = "Framework is not subscribed".to_owned();
+        assert_eq!(call(&own).await, (403, text));
     }
 
     #[tokio::test]
     async fn calls_that_wait_for_a_stream_are_bounded_by_their_bytes() {
         let (endpoint, _lanes) = endpoint();
         let (calls, mut asked) = mpsc::channel(MESOS_CALLS_MAX);
-        let line = Line::new(calls, endpoint.inbox.waiting());
+        let info = v1::FrameworkInfo::default();
+        let caller = caller("local", None);
+        let owner = Owner::of(&caller.principal, &info);
+        let line = Line::new(calls, endpoint.inbox.waiting(), owner);
         let generation = proffer_model::Generation(1);
         endpoint.registry.enter("f", "s", generation, line.clone());
         let headers = HeaderMap::from_iter([(
@@ -646,12 +696,16 @@ mod tests {
             ..spoken(call::Type::Request)
         };
         let before = line.waiting.take(SESSION_CALLS_BYTES_MAX).expect("room");
-        let answer = endpoint.pass_on(request(1_000_000), None, &headers).await;
+        let answer = endpoint
+            .pass_on(&caller, request(1_000_000), None, &headers)
+            .await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let answer = endpoint.pass_on(request(10), None, &headers).await;
+        let answer = endpoint.pass_on(&caller, request(10), None, &headers).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED, "a small one");
         drop(before);
-        let answer = endpoint.pass_on(request(1_000_000), None, &headers).await;
+        let answer = endpoint
+            .pass_on(&caller, request(1_000_000), None, &headers)
+            .await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
         let light = asked.recv().await.expect("the small one");
         let heavy = asked.recv().await.expect("the large one");

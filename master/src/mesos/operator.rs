@@ -38,7 +38,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) use master::MasterReign;
-pub(super) use seen::{executors_on, ip_of};
+pub(super) use seen::{executors_on, framework_info, ip_of};
 
 use super::http::to_another;
 use super::identity::Identity;

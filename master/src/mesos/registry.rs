@@ -1,10 +1,13 @@
 //! Which framework speaks on which stream: for the calls that come on other connections.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proffer_model::{AgentId, AgentState, Generation};
+use proffer_model::{AgentId, AgentState, Generation, Principal};
+use proffer_proto::mesos::v1::FrameworkInfo;
 use proffer_proto::mesos::v1::scheduler::Call;
+use proffer_server::auth::SaidName;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::MESOS_REMEMBERED_MAX;
@@ -33,17 +36,71 @@ impl Asked {
     }
 }
 
+/// Who calls: who it is, and by which name.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) principal: Principal,
+    pub(super) said: Option<SaidName>,
+}
+
+/// Whose a framework is: who has subscribed as it, and which principal it says it has.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    principal: Principal,
+    said: Option<String>,
+}
+
+impl Owner {
+    pub(super) fn of(principal: &Principal, info: &FrameworkInfo) -> Self {
+        Self {
+            principal: principal.clone(),
+            said: info.principal.clone(),
+        }
+    }
+
+    /// Whether a call is its owner's; the error is Mesos's text.
+    pub(super) fn check(&self, caller: &Caller) -> Result<(), String> {
+        check_said(caller.said.as_ref(), self.said.as_deref())?;
+        match caller.principal == self.principal {
+            true => Ok(()),
+            false => Err(mismatch(&caller.principal, &self.principal)),
+        }
+    }
+}
+
+/// The name that a framework calls with is the principal that it says it has; the error is Mesos's text.
+pub(super) fn check_said(said: Option<&SaidName>, principal: Option<&str>) -> Result<(), String> {
+    match (said, principal) {
+        (Some(SaidName(said)), Some(principal)) if said != principal => {
+            Err(mismatch(said, principal))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn mismatch(caller: impl fmt::Display, owner: impl fmt::Display) -> String {
+    format!(
+        "Authenticated principal '{caller}' does not match principal '{owner}' set in `FrameworkInfo`"
+    )
+}
+
 /// Where the calls of a stream go.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) calls: mpsc::Sender<Asked>,
     /// Their bytes.
     pub(super) waiting: Waiting,
+    /// Who may make them.
+    pub(super) owner: Owner,
 }
 
 impl Line {
-    pub(super) fn new(calls: mpsc::Sender<Asked>, waiting: Waiting) -> Self {
-        Self { calls, waiting }
+    pub(super) fn new(calls: mpsc::Sender<Asked>, waiting: Waiting, owner: Owner) -> Self {
+        Self {
+            calls,
+            waiting,
+            owner,
+        }
     }
 }
 
@@ -64,8 +121,8 @@ struct Entry {
 pub(super) enum Found {
     /// Nobody has subscribed as this one in this term.
     Unknown,
-    /// It was subscribed.
-    Disconnected,
+    /// It was subscribed, and is this one's.
+    Disconnected(Owner),
     /// It is subscribed, on this stream.
     Subscribed(String, Line),
 }
@@ -112,7 +169,9 @@ impl Registry {
     pub(super) fn find(&self, framework: &str) -> Found {
         match self.lock().get(framework) {
             None => Found::Unknown,
-            Some(entry) if entry.line.calls.is_closed() => Found::Disconnected,
+            Some(entry) if entry.line.calls.is_closed() => {
+                Found::Disconnected(entry.line.owner.clone())
+            }
             Some(entry) => Found::Subscribed(entry.stream.clone(), entry.line.clone()),
         }
     }
@@ -127,12 +186,44 @@ impl Registry {
 mod tests {
     use super::*;
 
+    fn principal(name: &str) -> Principal {
+        Principal::new(name).expect("a name")
+    }
+
+    #[test]
+    fn the_name_that_a_framework_calls_with_is_its_principal() {
+        let named = |name: &str| Some(SaidName(name.to_owned()));
+        for (said, info, is_good) in [
+            (named("me"), Some("me"), true),
+            (named("me"), None, true),
+            (None, Some("other"), true),
+            (named("me"), Some("other"), false),
+        ] {
+            let info = FrameworkInfo {
+                principal: info.map(str::to_owned),
+                ..FrameworkInfo::default()
+            };
+            let owner = Owner::of(&principal("local"), &info);
+            let caller = Caller {
+                principal: principal("local"),
+                said,
+            };
+            assert_eq!(owner.check(&caller).is_ok(), is_good, "{owner:?}");
+            let stranger = Caller {
+                principal: principal("stranger"),
+                ..caller
+            };
+            owner.check(&stranger).expect_err("it is another's");
+        }
+    }
+
     #[test]
     fn of_two_streams_that_enter_in_any_order_the_later_one_counts() {
         for order in [[1, 2], [2, 1]] {
             let registry = Registry::default();
             let (calls, _asked) = mpsc::channel(1);
-            let line = Line::new(calls, Waiting::default());
+            let owner = Owner::of(&principal("local"), &FrameworkInfo::default());
+            let line = Line::new(calls, Waiting::default(), owner);
             for generation in order {
                 let stream = format!("s{generation}");
                 registry.enter("f", &stream, Generation(generation), line.clone());

@@ -207,7 +207,7 @@ pub(super) fn pid_of(row: &AgentRow) -> String {
 }
 
 /// A framework in Mesos's words: its own, or made up of what is known.
-pub(super) fn framework_info(row: &FrameworkRow) -> FrameworkInfo {
+pub(in crate::mesos) fn framework_info(row: &FrameworkRow) -> FrameworkInfo {
     let own = row.description.mesos.as_deref();
     let mut info = own
         .and_then(|bytes| FrameworkInfo::decode(bytes).ok())

@@ -11,6 +11,7 @@ use proffer_proto::mesos::v1::{self, FrameworkInfo};
 
 use super::super::intent::Intent;
 use super::super::pace::Rates;
+use super::super::registry::Owner;
 use super::*;
 use crate::inbox::{Lanes, lanes};
 use crate::limits::SESSION_CALLS_BYTES_MAX;
@@ -112,6 +113,7 @@ impl Stage {
     async fn set(rate: u64) -> (Self, Stream, Call) {
         let (inbox, lanes) = lanes(Tenure::forever());
         let principal = Principal::new("local").expect("a name");
+        let owner = Owner::of(&principal, &info());
         let intent = Intent::of(info(), &[], None, principal.clone()).expect("good");
         let begun = Subscription::begin(intent, v1::MasterInfo::default(), None);
         let (subscription, first) = begun.expect("good");
@@ -137,7 +139,7 @@ impl Stage {
             calls_at_once: rates.at_once(1_000),
             events,
             calls,
-            caller: Line::new(caller.clone(), Waiting::default()),
+            caller: Line::new(caller.clone(), Waiting::default(), owner),
             _place: place.expect("a place"),
         };
         let stage = Self {
@@ -238,8 +240,6 @@ async fn calls_that_wait_for_their_turn_hold_back_no_event() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_let_in_is_made_though_its_framework_is_gone() {
-#[tokio::test]
 async fn a_reconciliation_that_there_was_no_room_for_holds_back_no_other_call() {
     let (mut stage, session) = Stage::start(100_000).await;
     stage.welcome(session).await;
@@ -277,6 +277,8 @@ async fn a_reconciliation_that_there_was_no_room_for_holds_back_no_other_call() 
     assert_eq!(stage.calls.capacity(), MESOS_CALLS_MAX - 1);
 }
 
+#[tokio::test]
+async fn a_call_that_was_let_in_is_made_though_its_framework_is_gone() {
     let (mut stage, session) = Stage::start(1_000).await;
     stage.welcome(session).await;
     let calls = stage.calls.clone();
