@@ -396,6 +396,8 @@ pub struct FrameworkRow {
     pub principal: Principal,
     /// Whether it has a session.
     pub is_connected: bool,
+    /// Whether it was there before this term, and has not been heard of in it.
+    pub is_recovered: bool,
     /// Tasks that are not terminal.
     pub tasks: u64,
     /// Offers that stand.

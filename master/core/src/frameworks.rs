@@ -73,6 +73,11 @@ impl Framework {
             ..Self::default()
         }
     }
+
+    /// Whether it was there before this term, and has not been heard of in it.
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.is_recovered && self.session.is_none()
+    }
 }
 
 impl Core {

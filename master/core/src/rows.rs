@@ -56,6 +56,7 @@ impl Core {
             description: entry.description.clone(),
             principal: entry.principal.clone(),
             is_connected: framework.session.is_some(),
+            is_recovered: framework.is_recovered(),
             tasks: framework.live_tasks,
             offers: u64::try_from(framework.offers.len()).unwrap_or(u64::MAX),
             demand: self.allocator.wanted_in_all(id),

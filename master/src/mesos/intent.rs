@@ -75,6 +75,15 @@ impl Intent {
                 "Suppressed role '{foreign}' is not contained in the list of roles"
             ));
         }
+        let limited = limits.into_iter().flat_map(|it| it.role_constraints.keys());
+        let mut foreign = limited.filter(|role| !roles.contains(role));
+        if let Some(foreign) = foreign.next() {
+            // Without a space, as Mesos says it.
+            return Err(format!(
+                "Offer constraints specify `role_constraints` for a role '{foreign}'not contained in \
+                 the set of roles"
+            ));
+        }
         Ok(Self {
             info,
             principal,

@@ -27,6 +27,20 @@ fn intent(info: FrameworkInfo) -> Result<Intent, String> {
     Intent::of(info, &[], None, Principal::new("local").expect("a name"))
 }
 
+#[test]
+fn constraints_for_a_role_that_is_not_the_frameworks_are_an_error() {
+    let constrained = |text: &[u8]| {
+        let limits: v1::scheduler::OfferConstraints = read_json(text).expect("reads");
+        let principal = Principal::new("local").expect("a name");
+        Intent::of(info(), &[], Some(&limits), principal).map(drop)
+    };
+    let own = br#"{"role_constraints":{"*":{"groups":[{}]}}}"#;
+    assert_eq!(constrained(own), Ok(()));
+    let foreign = br#"{"role_constraints":{"*":{"groups":[{}]},"ads":{"groups":[{}]}}}"#;
+    let text = "Offer constraints specify `role_constraints` for a role 'ads'not contained in the set of roles";
+    assert_eq!(constrained(foreign), Err(text.to_owned()));
+}
+
 /// One that is subscribed, and is being told a snapshot.
 fn subscribed() -> Subscription {
     subscribed_as(info())
@@ -447,20 +461,6 @@ fn an_offer_that_expires_is_rescinded_once_and_none_after_the_end() {
 }
 
 #[test]
-fn a_kill_that_names_another_agent_than_the_tasks_kills_nothing() {
-    let mut subscription = subscribed();
-    hears(&mut subscription, Told::SnapshotEnded);
-    let running = Status {
-        task: "t".parse().expect("an id"),
-        incarnation: Incarnation(1),
-        agent: Some("a".parse().expect("an id")),
-        number: 1,
-        state: TaskState::Running,
-        reason: Reason::None,
-        message: String::new(),
-        exit: None,
-        healthy: None,
-#[test]
 fn a_framework_that_is_not_ended_at_once_keeps_its_offers_until_it_is() {
     let mut subscription = subscribed();
     let id = offered(&mut subscription);
@@ -495,6 +495,20 @@ fn a_framework_that_is_not_ended_at_once_keeps_its_offers_until_it_is() {
     assert_eq!(told.r#type(), event::Type::Rescind);
 }
 
+#[test]
+fn a_kill_that_names_another_agent_than_the_tasks_kills_nothing() {
+    let mut subscription = subscribed();
+    hears(&mut subscription, Told::SnapshotEnded);
+    let running = Status {
+        task: "t".parse().expect("an id"),
+        incarnation: Incarnation(1),
+        agent: Some("a".parse().expect("an id")),
+        number: 1,
+        state: TaskState::Running,
+        reason: Reason::None,
+        message: String::new(),
+        exit: None,
+        healthy: None,
         checks: Vec::new(),
         data: Vec::new(),
         wall_ms: 0,

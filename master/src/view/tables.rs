@@ -404,6 +404,7 @@ pub(crate) mod tests {
             description,
             principal: "local".parse().expect("principal"),
             is_connected: true,
+            is_recovered: false,
             tasks: 0,
             offers,
             demand: 0,

@@ -122,7 +122,7 @@ pub(super) fn framework(
         framework_info: of.info.clone(),
         active: is_connected,
         connected: is_connected,
-        recovered: false,
+        recovered: of.row.is_some_and(|row| row.is_recovered),
         registered_time: Some(time(master.reign.elected_wall_ms)),
         offers: of.offers.iter().map(|row| offer(row, snapshot)).collect(),
         allocated_resources: used.unwrap_or_default(),

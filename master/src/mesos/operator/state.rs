@@ -354,7 +354,8 @@ fn framework_summary(object: &mut Object<'_>, of: &Framework<'_>) {
     let is_connected = of.row.is_some_and(|row| row.is_connected);
     object.flag("active", is_connected);
     object.flag("connected", is_connected);
-    object.flag("recovered", false);
+    let is_recovered = of.row.is_some_and(|row| row.is_recovered);
+    object.flag("recovered", is_recovered);
 }
 
 /// In offers; scalars alone, because the same port on two agents is not the same.
