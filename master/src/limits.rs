@@ -217,5 +217,7 @@ pub const MESOS_SHARED_FOR: Duration = Duration::from_millis(250);
 /// Bytes of a page or an answer that go to its connection at once; before each further piece, threads of more importance have
 /// their turn.
 pub const MESOS_PIECE_LEN: usize = 256 * 1024;
-/// Subscribers of Mesos's operator API at once; more are refused (503).
+/// Subscribers of Mesos's operator API at once; for a further one the oldest is ended.
 pub const MESOS_WATCHES_MAX: usize = 1_000;
+/// For so long the further one waits for the end of that; then it is refused (503).
+pub const MESOS_WATCHES_WAIT: Duration = Duration::from_secs(1);

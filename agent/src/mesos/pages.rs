@@ -74,12 +74,13 @@ impl Pages {
         let shared = Arc::new(self);
         let mut router = Router::new()
             .route(mesos_logging::PATH, any(mesos_logging::toggle))
-            .route("/slave(1)/health", get(async || StatusCode::OK))
-            .route("/slave(1)/api/v1", any(call.clone()))
-            .route("/api/v1", any(call.clone()))
-            // Any longer path is served by the nearest handler.
-            .route("/api/v1/{*rest}", any(call));
+            .route("/slave(1)/health", get(async || StatusCode::OK));
         for above in ["", "/slave(1)"] {
+            // Any longer path is served by the nearest handler.
+            for longer in ["", "/{*rest}"] {
+                let path = format!("{above}/api/v1{longer}");
+                router = router.route(&path, any(call.clone()));
+            }
             for name in PAGES {
                 let answer = async move |State(pages): State<Arc<Self>>| page(pages, name).await;
                 router = router.route(&format!("{above}/{name}"), get(answer));

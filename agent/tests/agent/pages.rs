@@ -167,6 +167,9 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
         assert!(flags["flags"]["work_dir"].is_string());
         let call = |kind: &str| json!({"type": kind}).to_string();
         let request = format!("POST {above}/api/v1");
+        let longer = format!("POST {above}/api/v1/operator");
+        let health = page(&bench, &longer, &call("GET_HEALTH")).await;
+        assert_eq!(health["get_health"]["healthy"], true);
         let tasks = page(&bench, &request, &call("GET_TASKS")).await;
         let running = &tasks["get_tasks"]["launched_tasks"][0];
         assert_eq!(

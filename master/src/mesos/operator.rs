@@ -13,6 +13,7 @@ mod messages;
 mod old;
 mod pages;
 mod resources;
+mod seats;
 mod seen;
 mod shared;
 mod state;
@@ -51,6 +52,7 @@ use changes::{Change, Refusal};
 use master::Master;
 use pages::Page;
 use shared::{Moment, Shared};
+use seats::Seats;
 
 /// What answers for one term.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ pub(crate) struct Desk {
     /// Where they are written.
     background: Background,
     /// For subscribers.
-    watches: Arc<Semaphore>,
+    watches: Seats,
 }
 
 /// A page or an answer that nothing was asked with: it is the same for all who may read.
@@ -93,7 +95,7 @@ impl Desk {
             places: Arc::new(Semaphore::new(MESOS_PAGES_AT_ONCE_MAX)),
             shared: Shared::default(),
             background,
-            watches: Arc::new(Semaphore::new(MESOS_WATCHES_MAX)),
+            watches: Seats::new(MESOS_WATCHES_MAX),
         })
     }
 

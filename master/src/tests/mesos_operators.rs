@@ -442,6 +442,16 @@ async fn older_calls_are_taken_too() {
     );
     assert_eq!(ask(&master, "DELETE /quota/web", b"").await.status, 200);
     assert_eq!(get(&master, "/quota").await.json(), json!({}));
+    for path in ["/quota/ops/db", "/master/quota/ops%2Fdb"] {
+        let nested =
+            br#"{"role":"ops/db","limit":[{"name":"cpus","type":"SCALAR","scalar":{"value":1}}],
+            "guarantee":[{"name":"cpus","type":"SCALAR","scalar":{"value":1}}],"force":true}"#;
+        let set = ask(&master, "POST /quota", nested).await;
+        assert_eq!(set.status, 200, "{}", set.text());
+        let removed = ask(&master, &format!("DELETE {path}"), b"").await;
+        assert_eq!(removed.status, 200, "{}", removed.text());
+        assert_eq!(get(&master, "/quota").await.json(), json!({}), "{path}");
+    }
     let weights = br#"[{"role":"web","weight":3.0}]"#;
     assert_eq!(ask(&master, "PUT /weights", weights).await.status, 200);
     assert_eq!(get(&master, "/weights").await.json()[0]["weight"], 3.0);

@@ -30,6 +30,7 @@ use super::seen::Seen;
 use super::watch::Watch;
 use super::{Common, Desk, caller};
 use crate::inbox::overloaded;
+use crate::limits::MESOS_WATCHES_WAIT;
 use crate::view::Snapshot;
 
 impl Desk {
@@ -76,14 +77,14 @@ impl Desk {
     }
 
     async fn subscribe(&self, media: Media) -> Result<Response, Refusal> {
-        let place = Arc::clone(&self.watches).try_acquire_owned();
-        let too_many = |_| Refusal::of(&overloaded("too many subscribers"));
-        let place = place.map_err(too_many)?;
+        let seat = self.watches.take(MESOS_WATCHES_WAIT).await;
+        let too_many = || Refusal::of(&overloaded("too many subscribers"));
+        let seat = seat.ok_or_else(too_many)?;
         let told = self.snapshot().await?;
         let (view, tenure) = (self.view.clone(), self.inbox.tenure.clone());
         let master = self.master().await;
         let begun = self
-            .write(move |_, _| Watch::new(view, tenure, master, media, told, place))
+            .write(move |_, _| Watch::new(view, tenure, master, media, told, seat))
             .await?;
         Ok(media.stream(begun.records()))
     }

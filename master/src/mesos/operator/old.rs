@@ -25,7 +25,7 @@ use super::{Desk, caller};
 pub(super) const PATHS: [&str; 10] = [
     "teardown",
     "quota",
-    "quota/{role}",
+    "quota/{*role}",
     "weights",
     "reserve",
     "unreserve",
@@ -43,7 +43,7 @@ impl Desk {
             ("teardown", "POST") => self.teardown(request).await,
             ("quota" | "weights", "GET") => self.show(path, request).await,
             ("quota", "POST") => self.set_quota(request).await,
-            ("quota/{role}", "DELETE") => self.remove_quota(request).await,
+            ("quota/{*role}", "DELETE") => self.remove_quota(request).await,
             ("weights", "PUT") => self.set_weights(request).await,
             ("reserve" | "unreserve" | "create-volumes" | "destroy-volumes", "POST") => {
                 self.convert(path, request).await
@@ -127,8 +127,7 @@ impl Desk {
 
     async fn remove_quota(&self, request: Request) -> Result<Response, Refusal> {
         let principal = caller(&request, Action::Operate)?;
-        let role = request.uri().path().rsplit('/').next();
-        let change = remove_quota(role.unwrap_or_default())?;
+        let change = remove_quota(&role_of(request.uri().path()))?;
         drop(request);
         Ok(self.make(&principal, change).await?.into_response())
     }
@@ -232,6 +231,13 @@ impl Form {
     }
 }
 
+/// The role that a path beneath `/quota` names, which may have slashes.
+fn role_of(path: &str) -> String {
+    let role = path.split_once("/quota/").map(|(_, role)| role);
+    // Of forms alone it is a space.
+    plain(&role.unwrap_or_default().replace('+', "%2B"))
+}
+
 /// A text of a form without its escapes; what is no escape stays.
 fn plain(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
@@ -271,7 +277,7 @@ async fn text(request: Request) -> Result<String, Refusal> {
 
 fn not_allowed(path: &str, method: &Method) -> Response {
     let allowed = match path {
-        "quota/{role}" => "DELETE",
+        "quota/{*role}" => "DELETE",
         "quota" => "GET, POST",
         "weights" => "GET, PUT",
         _ => "POST",
@@ -289,6 +295,19 @@ fn not_allowed(path: &str, method: &Method) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_names_a_role_that_is_nested_too() {
+        for (path, role) in [
+            ("/quota/a", "a"),
+            ("/master/quota/a/b", "a/b"),
+            ("/quota/a%2Fb", "a/b"),
+            ("/quota/a+b", "a+b"),
+            ("/quota/quota/x", "quota/x"),
+        ] {
+            assert_eq!(role_of(path), role);
+        }
+    }
 
     #[test]
     fn forms_are_read_with_their_escapes_and_with_json_as_it_is() {

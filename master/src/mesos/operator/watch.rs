@@ -13,12 +13,12 @@ use proffer_master_core::effect::{AgentRow, FrameworkRow, TaskRow};
 use proffer_proto::mesos::v1;
 use proffer_proto::mesos::v1::master::{Event, event};
 use proffer_server::mesos_http::Media;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answers::{event, subscribed_json};
 use super::master::Master;
 use super::messages::{agent, framework, get_state, status, task_outline};
+use super::seats::Seat;
 use super::seen::{Seen, framework_info, is_registered};
 use crate::limits::MESOS_HEARTBEAT_INTERVAL;
 use crate::tenure::Tenure;
@@ -38,7 +38,7 @@ pub(super) struct Watch {
     /// Records that wait, the next one last.
     waiting: Vec<Bytes>,
     heartbeat_at: Instant,
-    _place: OwnedSemaphorePermit,
+    seat: Seat,
 }
 
 impl Watch {
@@ -49,7 +49,7 @@ impl Watch {
         master: Arc<Master>,
         media: Media,
         told: Arc<Snapshot>,
-        place: OwnedSemaphorePermit,
+        seat: Seat,
     ) -> Self {
         let first = subscribed(&told, &master, media);
         // Some clients see a record only when the next one begins.
@@ -62,11 +62,11 @@ impl Watch {
             told,
             waiting,
             heartbeat_at: Instant::now() + MESOS_HEARTBEAT_INTERVAL,
-            _place: place,
+            seat,
         }
     }
 
-    /// Its records, until the term ends.
+    /// Its records, until the term ends, or another takes its place.
     pub(super) fn records(self) -> impl Stream<Item = Bytes> + Send {
         stream::unfold(self, |mut watch| async {
             let record = watch.next().await?;
@@ -76,14 +76,19 @@ impl Watch {
 
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if !self.tenure.takes_calls() {
+            if !self.tenure.takes_calls() || self.seat.lost.is_cancelled() {
                 return None;
             }
             if let Some(record) = self.waiting.pop() {
                 return Some(record);
             }
             let followed = self.view.follow(self.told.sequence);
-            let now = match timeout_at(self.heartbeat_at, followed).await {
+            let followed = tokio::select! {
+                biased;
+                () = self.seat.lost.cancelled() => return None,
+                followed = timeout_at(self.heartbeat_at, followed) => followed,
+            };
+            let now = match followed {
                 Err(_) => {
                     self.heartbeat_at = Instant::now() + MESOS_HEARTBEAT_INTERVAL;
                     return Some(heartbeat(self.media));
