@@ -19,6 +19,7 @@ mod shared;
 mod state;
 mod watch;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use futures::stream;
+use futures::{Stream, stream};
 use proffer_master_core::allocation::RoleRow;
 use proffer_master_core::effect::Reply;
 use proffer_model::{Principal, Problem, code};
@@ -51,8 +52,8 @@ use crate::view::{Snapshot, View};
 use changes::{Change, Refusal};
 use master::Master;
 use pages::Page;
-use shared::{Moment, Shared};
 use seats::Seats;
+use shared::{Moment, Shared};
 
 /// What answers for one term.
 #[derive(Debug)]
@@ -170,14 +171,19 @@ impl Desk {
         written.await.ok_or_else(lost)
     }
 
-    /// An answer of this, which goes to its connection piece by piece.
-    fn answer(&self, name: &'static str, written: impl Into<Bytes>) -> Response {
-        let written = written.into();
+    /// An answer of these, one after the other, which goes to its connection piece by piece.
+    fn answer(&self, name: &'static str, parts: impl IntoIterator<Item = Bytes>) -> Response {
+        let parts: VecDeque<Bytes> = parts.into_iter().collect();
+        let len: usize = parts.iter().map(Bytes::len).sum();
         let named = [
             (header::CONTENT_TYPE, HeaderValue::from_static(name)),
-            (header::CONTENT_LENGTH, HeaderValue::from(written.len())),
+            (header::CONTENT_LENGTH, HeaderValue::from(len)),
         ];
-        (named, pieces(&self.background, written)).into_response()
+        let body = match len <= MESOS_PIECE_LEN {
+            true => Body::from(joined(parts)),
+            false => Body::from_stream(pieces(&self.background, parts)),
+        };
+        (named, body).into_response()
     }
 
     async fn roles(&self) -> Result<Vec<RoleRow>, Refusal> {
@@ -215,20 +221,31 @@ impl Desk {
     }
 }
 
-/// A long one waits for a turn before each of its pieces.
-fn pieces(background: &Background, written: Bytes) -> Body {
-    if written.len() <= MESOS_PIECE_LEN {
-        return Body::from(written);
+fn joined(parts: impl IntoIterator<Item = Bytes>) -> Bytes {
+    let mut parts = parts.into_iter();
+    let first = parts.next().unwrap_or_default();
+    let rest: Vec<Bytes> = parts.collect();
+    match rest.is_empty() {
+        true => first,
+        false => [&first[..], &rest.concat()].concat().into(),
     }
-    let next = |(background, mut rest): (Background, Bytes)| async move {
-        if rest.is_empty() {
-            return None;
-        }
+}
+
+/// A long answer waits for a turn before each of its pieces. None is a copy: many may send the same.
+fn pieces(
+    background: &Background,
+    parts: VecDeque<Bytes>,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + use<> {
+    let next = |(background, mut parts): (Background, VecDeque<Bytes>)| async move {
+        let mut part = parts.pop_front()?;
         background.turn().await;
-        let piece = rest.split_to(MESOS_PIECE_LEN.min(rest.len()));
-        Some((Ok::<_, Infallible>(piece), (background, rest)))
+        let piece = part.split_to(MESOS_PIECE_LEN.min(part.len()));
+        if !part.is_empty() {
+            parts.push_front(part);
+        }
+        Some((Ok(piece), (background, parts)))
     };
-    Body::from_stream(stream::unfold((background.clone(), written), next))
+    stream::unfold((background.clone(), parts), next)
 }
 
 fn lost() -> Refusal {
@@ -339,5 +356,29 @@ async fn elsewhere(State(standing): State<Arc<Standing>>, request: Request) -> R
     match path.starts_with("/master/") {
         true => to_another(&standing, path),
         false => to_another(&standing, &format!("/master{path}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_answer_goes_in_pieces_that_are_no_copies() {
+        let background = Background::start().expect("threads");
+        let page = Bytes::from(vec![b'x'; MESOS_PIECE_LEN + 1]);
+        let (before, after) = (Bytes::from_static(b"f("), Bytes::from_static(b");"));
+        let parts = VecDeque::from([before.clone(), page.clone(), after.clone()]);
+        let sent: Vec<_> = pieces(&background, parts).collect().await;
+        let sent: Vec<Bytes> = sent.into_iter().flatten().collect();
+        let (first, rest) = (page.slice(..MESOS_PIECE_LEN), page.slice(MESOS_PIECE_LEN..));
+        assert_eq!(sent, [before, first, rest, after.clone()]);
+        let at = |place: usize| sent.get(place).map(|piece| piece.as_ptr());
+        assert_eq!(at(1), Some(page.as_ptr()), "it is the page itself");
+        assert_eq!(joined([]), "");
+        assert_eq!(joined([page.clone()]).as_ptr(), page.as_ptr());
+        assert_eq!(joined([after.clone(), after]), "););");
     }
 }

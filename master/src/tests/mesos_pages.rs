@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use v1::to_agent::Message;
 use v1::to_master;
 
-use super::mesos::{Answer, JSON, Stream, ask};
+use super::mesos::{Answer, JSON, Stream, ask, header};
 use super::peers::{Agent, Master, hello};
 use crate::limits::{MESOS_PIECE_LEN, MESOS_SHARED_LEN};
 
@@ -84,5 +84,18 @@ async fn a_framework_that_was_told_so_is_on_the_next_page_and_off_it_again() {
         stream.accepted(&master, "TEARDOWN", json!({})).await;
         while stream.next().await.is_some() {}
     }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_page_is_a_script_for_whoever_asks_so() {
+    let master = Master::start("memory").await;
+    let _agents = (wordy(&master).await, wordy(&master).await);
+    let page = ask(&master, "GET /slaves", "", b"").await;
+    let script = ask(&master, "GET /slaves?jsonp=f", "", b"").await;
+    assert!(script.body.len() > MESOS_PIECE_LEN);
+    assert_eq!(script.body, format!("f({});", page.body));
+    let len = header(&script.head, "content-length").expect("a length");
+    assert_eq!(len.parse(), Ok(script.body.len()));
     master.stop().await;
 }

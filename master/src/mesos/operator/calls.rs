@@ -117,9 +117,10 @@ impl Desk {
                 None => return self.read_rows(kind, media).await,
             },
         };
-        Ok(Some(
-            self.answer(media.name(), response_bytes(&answer, media)),
-        ))
+        Ok(Some(self.answer(
+            media.name(),
+            [response_bytes(&answer, media).into()],
+        )))
     }
 
     async fn read_rows(
@@ -143,7 +144,7 @@ impl Desk {
             response_bytes(&of_rows(kind, snapshot, master), media)
         };
         let written = self.write_shared(Common::Answer(kind, media), false, write);
-        Ok(Some(self.answer(media.name(), written.await?)))
+        Ok(Some(self.answer(media.name(), [written.await?])))
     }
 }
 

@@ -22,7 +22,7 @@ use super::master::Master;
 use super::messages::weight_of;
 use super::resources::{quantities, quantity_sums};
 use super::state::{self, TasksAsked};
-use super::{Common, Desk, caller};
+use super::{Common, Desk, caller, joined};
 use crate::standing::Standing;
 use crate::view::Snapshot;
 
@@ -122,8 +122,8 @@ impl Desk {
                     .await?
             }
         };
-        let (name, written) = in_form(written, &asked)?;
-        Ok(self.answer(name, written))
+        let (name, parts) = in_form(written, &asked)?;
+        Ok(self.answer(name, parts))
     }
 }
 
@@ -161,8 +161,8 @@ pub(super) fn standing_by(
             figures_page(&figures::of_standby(seconds_of(uptime)))
         }
     };
-    let (name, written) = in_form(written.into(), &asked(request)?)?;
-    Ok(([(header::CONTENT_TYPE, name)], written).into_response())
+    let (name, parts) = in_form(written.into(), &asked(request)?)?;
+    Ok(([(header::CONTENT_TYPE, name)], joined(parts)).into_response())
 }
 
 /// `/flags`.
@@ -210,18 +210,18 @@ fn tasks_asked(asked: &Asked) -> TasksAsked {
     }
 }
 
-/// As JSON, or as a script that calls a function with it, for whoever asks so.
-fn in_form(written: Bytes, asked: &Asked) -> Result<(&'static str, Bytes), Refusal> {
+/// As JSON, or as a script that calls a function with it, for whoever asks so; what was written is shared.
+fn in_form(written: Bytes, asked: &Asked) -> Result<(&'static str, Vec<Bytes>), Refusal> {
     let Some(function) = asked.get("jsonp") else {
-        return Ok(("application/json", written));
+        return Ok(("application/json", vec![written]));
     };
     // Nothing but a name, so that nobody can have a script of their own sent from here.
     let is_part = |c: char| c.is_ascii_alphanumeric() || "_$.[]".contains(c);
     if function.is_empty() || !function.chars().all(is_part) {
         return Err(Refusal::bad("'jsonp' is not the name of a function"));
     }
-    let script = [function.as_bytes(), b"(", &written, b");"].concat();
-    Ok(("text/javascript", script.into()))
+    let (before, after) = (format!("{function}("), Bytes::from_static(b");"));
+    Ok(("text/javascript", vec![before.into(), written, after]))
 }
 
 fn roles(rows: &[RoleRow], snapshot: &Snapshot) -> Vec<u8> {
