@@ -568,7 +568,7 @@ async fn calls_that_are_none_are_refused_in_mesos_words() {
             JSON,
             of(r#""decline":{"filters":{"refuse_seconds":1e999}}"#),
             400,
-            "Failed to ".into(),
+            "Failed to parse body into JSON: Value out of range".into(),
         ),
         (
             JSON,

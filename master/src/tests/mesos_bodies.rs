@@ -1,8 +1,14 @@
 //! Bodies that Mesos's clients send and nobody can read: the same answer whatever way they come.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 
+use super::mesos::{JSON, ask};
 use super::peers::{Master, soon};
 
 /// The answer to a request whose body is these pieces.
@@ -56,5 +62,106 @@ async fn a_body_that_is_too_large_is_refused_in_one_form() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     let text = "\r\n\r\nthe body is larger than 65536 bytes";
     assert!(answer.ends_with(text), "{answer}");
+    master.stop().await;
+}
+
+/// The answer to a body of which so much comes at once, and then a byte at this pace, in a chunk each.
+async fn trickled(master: &Master, path: &str, first: usize, pace: Duration) -> String {
+    let socket = TcpStream::connect(master.listen()).await;
+    let (mut reads, mut writes) = socket.expect("connected").into_split();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {}\r\n{}{JSON}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+        master.listen(),
+        master.authorization()
+    );
+    let writing = tokio::spawn(async move {
+        let begun = format!("{head}{first:x}\r\n{}\r\n", " ".repeat(first));
+        writes.write_all(begun.as_bytes()).await.expect("sent");
+        let mut beat = interval(pace);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            if writes.write_all(b"1\r\n \r\n").await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut answer = Vec::new();
+    // What is written on after the answer may break the connection off, behind the answer.
+    let _ = soon("an answer", reads.read_to_end(&mut answer)).await;
+    writing.abort();
+    String::from_utf8(answer).expect("text")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_that_comes_byte_by_byte_is_refused() {
+    let master = Master::start("memory").await;
+    let pace = Duration::from_millis(20);
+    for path in ["/api/v1/scheduler", "/api/v1"] {
+        let answer = trickled(&master, path, 64 * 1024 + 1, pace).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{path}: {answer}");
+        let text = "\r\n\r\nThe body arrives at less than 65536 bytes a second";
+        assert!(answer.contains(text), "{path}: {answer}");
+    }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_no_calls() {
+    let master = Master::start("memory").await;
+    let whole = br#"20
+{"type":"HEARTBEAT"}"#;
+    let torn = br#"200
+{"type":"HEARTBEAT"}"#;
+    for path in ["/api/v1/scheduler", "/api/v1"] {
+        let request = format!("POST {path}");
+        for body in [whole.as_slice(), torn] {
+            let records = "Content-Type: application/recordio\r\n";
+            let answer = ask(&master, &request, records, body).await;
+            let text = "Expecting 'Content-Type' of application/json or application/x-protobuf";
+            assert_eq!((answer.code, answer.body.as_str()), (415, text), "{path}");
+            let answer = ask(&master, &request, JSON, body).await;
+            assert_eq!(answer.code, 400, "{path}");
+            let text = "Failed to parse body into JSON: ";
+            assert!(answer.body.starts_with(text), "{path}: {}", answer.body);
+        }
+    }
+    master.stop().await;
+}
+
+/// The most memory that this process has had so far, in bytes.
+fn most_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let most = most.and_then(|text| text.trim().strip_suffix(" kB"));
+    most.and_then(|text| text.parse::<u64>().ok())
+        .expect("a number")
+        * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_bodies_at_once_take_a_bounded_amount_of_memory() {
+    const BODIES: usize = 32;
+    const LEN: usize = 1024 * 1024;
+    let master = Arc::new(Master::start("memory").await);
+    // What these become is many times as long.
+    let mut body = br#"{"more":["#.to_vec();
+    body.extend_from_slice(&b"{},".repeat(LEN / 3));
+    body.extend_from_slice(b"{}]}");
+    let body = Arc::new(body);
+    let before = most_memory();
+    let mut asked = JoinSet::new();
+    for _ in 0..BODIES {
+        let (master, body) = (Arc::clone(&master), Arc::clone(&body));
+        asked.spawn(async move { ask(&master, "POST /api/v1/scheduler", JSON, &body).await });
+    }
+    while let Some(answer) = asked.join_next().await {
+        let answer = answer.expect("no panic");
+        let text = "Failed to validate scheduler::Call: Expecting 'type' to be present";
+        assert_eq!((answer.code, answer.body.as_str()), (400, text));
+    }
+    let grown = most_memory() - before;
+    assert!(grown < 200 * 1024 * 1024, "grown by {grown} bytes");
+    let master = Arc::into_inner(master).expect("nobody asks any more");
     master.stop().await;
 }
