@@ -104,6 +104,8 @@ pub const AGENTS_LOOKED_AT_PER_STEP: usize = 2_000;
 /// Ports that are freed within such a step rest until its end together: an agent whose tasks come and go has at most one
 /// set of them for each step of `port_rest`, and the timer comes at most once in each.
 pub const PORT_REST_STEP: Duration = Duration::from_secs(1);
+/// Agents of which ports have rested that one step takes; those of others go on resting until the next. Less than a millisecond.
+pub const AGENTS_RESTED_PER_STEP: usize = 100;
 /// The shortest exclusion that a decline makes, and an accept that launches nothing; shorter ones are lengthened to it.
 /// Without it a framework that declines everything would be offered the same again at once, for ever (Mesos has the same
 /// floor on filters).
@@ -111,8 +113,6 @@ pub const EXCLUSION_MIN: Duration = Duration::from_secs(1);
 /// The longest exclusion; longer ones are cut to it. A year, as Mesos cuts filters.
 pub const EXCLUSION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Bytes of the cluster's id at the head of the ids that the master gives; the rest of a longer one is left out.
-/// Agents of which ports have rested that one step takes; those of others go on resting until the next. Less than a millisecond.
-pub const AGENTS_RESTED_PER_STEP: usize = 100;
 pub const ID_HEAD_LEN_MAX: usize = 150;
 /// Roles with a quota, and roles with a weight of their own; a new one beyond is refused (`server.overloaded`).
 pub const ROLE_SETTINGS_MAX: usize = 10_000;

@@ -89,8 +89,6 @@ impl Core {
 
     /// Takes a task out of the table, with all that is queued for it.
     pub(crate) fn forget_task(&mut self, key: &TaskKey) -> Option<Task> {
-        self.set_charged(key, false);
-        self.set_held(key, false);
         let task = self.take_task(key)?;
         if !task.latest.is_terminal() {
             self.give_up_used(task.agent(), task.resources());
@@ -100,6 +98,8 @@ impl Core {
 
     /// The same; what it holds stays used on its agent.
     pub(crate) fn take_task(&mut self, key: &TaskKey) -> Option<Task> {
+        self.set_charged(key, false);
+        self.set_held(key, false);
         self.forget_wanted(key);
         let mut task = self.tasks.remove(key)?;
         if let Some(row) = task.untouch() {
@@ -133,11 +133,11 @@ impl Core {
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.live_tasks -= 1;
         }
-        self.charge(key);
-        self.sync_task(key);
         if let Some(known) = self.agents.by_id.get_mut(&agent) {
             known.live_tasks -= 1;
         }
+        self.charge(key);
+        self.sync_task(key);
         self.forget_wanted(key);
         if !held.is_scalars() {
             self.rest_ports(&agent, &held);

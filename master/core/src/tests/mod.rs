@@ -27,5 +27,5 @@ mod together;
 mod volumes;
 mod watches;
 mod windows;
-mod world;
 mod work;
+mod world;
