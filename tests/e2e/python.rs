@@ -349,3 +349,35 @@ fn the_python_units_pass() {
         "{said}"
     );
 }
+
+/// What mypy says of this, run with these arguments.
+fn check_types(arguments: &[&std::ffi::OsStr]) {
+    let output = Command::new(python())
+        .args(["-m", "mypy", "--cache-dir"])
+        .arg(root().join("target/python/types"))
+        .arg("--config-file")
+        .arg(root().join("frameworks/python/pyproject.toml"))
+        .args(arguments)
+        .current_dir(root().join("frameworks/examples"))
+        .output()
+        .expect("Python starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("no issues found"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn the_types_of_the_python_sdk_are_as_it_says_and_fit_its_examples() {
+    check_types(&["-p".as_ref(), "proffer".as_ref()]);
+    let examples = std::fs::read_dir(root().join("frameworks/examples")).expect("examples");
+    let names = examples.map(|entry| entry.expect("an entry").file_name());
+    let names: Vec<_> = names
+        .filter(|name| name.to_string_lossy().ends_with(".py"))
+        .collect();
+    assert!(!names.is_empty());
+    let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
+    check_types(&names);
+}
