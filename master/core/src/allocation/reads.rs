@@ -232,7 +232,9 @@ impl Allocator {
                 };
                 let is_shaped = claim.open_any.is_empty() && !claim.open_shaped.is_empty();
                 let is_few = claim.open_shaped.len() <= ENTRIES_REFUSED_MAX;
-                if is_shaped && is_few && !self.is_refused(number, agent) {
+                let mut any = claim.open_any.iter();
+                let is_any_refused = any.all(|entry| self.is_entry_refused(*entry, agent));
+                if is_shaped && is_few && !self.is_refused(number, agent) || !is_any_refused {
                     return Err(format!(
                         "{} is shut out of {} wrongly",
                         claim.framework, known.id

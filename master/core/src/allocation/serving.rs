@@ -171,21 +171,27 @@ impl Allocator {
     /// Whether all that a claim wants that has a shape is excluded from an agent, or fails a predicate there. Of a claim that wants
     /// many things it is not found out.
     pub(super) fn is_refused(&self, claim: u32, agent: u32) -> bool {
-        let (number, claim, found) = (claim, self.claim(claim), self.agents.get(agent));
+        let open = &self.claim(claim).open_shaped;
+        (1..=ENTRIES_REFUSED_MAX).contains(&open.len())
+            && open
+                .iter()
+                .all(|entry| self.is_entry_refused(*entry, agent))
+    }
+
+    /// Whether an entry is excluded from an agent, or fails a predicate there.
+    pub(super) fn is_entry_refused(&self, number: u32, agent: u32) -> bool {
+        let (entry, found) = (self.entry(number), self.agents.get(agent));
         let Some(known) = found.known.as_ref() else {
             return false;
         };
-        let exclusions = found.exclusions.as_ref().filter(|_| found.concerns(number));
-        (1..=ENTRIES_REFUSED_MAX).contains(&claim.open_shaped.len())
-            && claim.open_shaped.iter().all(|number| {
-                let entry = self.entry(*number);
-                exclusions.is_some_and(|exclusions| {
-                    exclusions.refuse(*number, entry.stamp, self.now, &found.free)
-                }) || entry.has_predicates
-                    && entry
-                        .failed_predicate(&known.description, &claim.role)
-                        .is_some()
-            })
+        let exclusions = found.exclusions.as_ref();
+        let exclusions = exclusions.filter(|_| found.concerns(entry.claim));
+        exclusions
+            .is_some_and(|exclusions| exclusions.refuse(number, entry.stamp, self.now, &found.free))
+            || entry.has_predicates
+                && entry
+                    .failed_predicate(&known.description, &self.claim(entry.claim).role)
+                    .is_some()
     }
 
     /// A claim wants something that it did not want, or is shut out of agents no more: whatever is being looked at, it takes
