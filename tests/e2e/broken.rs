@@ -1,5 +1,6 @@
 //! Every call of every service that frameworks, executors and operators speak to, with every field of its message broken in every
-//! way: what is refused has a status, a code, the path of the field that was broken, and what to do. And everything goes on.
+//! way: what is refused has a status, a code, the path of the field that was broken, and what to do; what must be refused is; and
+//! of what is refused nothing is done. And everything goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,13 +22,17 @@ use v1::operation_result::Result as OperationResult;
 use crate::harness::{Cluster, eventually};
 
 mod change;
+mod due;
 mod good;
 mod judge;
 mod stage;
+mod view;
 mod wire;
 
 use change::Broken;
+use due::Due;
 use stage::{Place, Session};
+use view::View;
 use wire::Caller;
 
 /// Fields that another one depends on: what was broken, and what may then be named, each somewhere in its path.
@@ -42,6 +47,9 @@ const ENTANGLED: [(&str, &str); 7] = [
     ("mark_gone", "agent_id"),
 ];
 
+/// Refusals that there are at the least.
+const REFUSED_MIN: usize = 9_000;
+
 /// The test, with what it has found.
 struct Trial {
     pool: DescriptorPool,
@@ -51,6 +59,9 @@ struct Trial {
     given: BTreeMap<String, Vec<DynamicMessage>>,
     refused: usize,
     accepted: usize,
+    /// Refused calls that were called a second time.
+    again: u64,
+    due: Due,
     faults: BTreeSet<String>,
 }
 
@@ -82,6 +93,10 @@ impl Trial {
         } = broken;
         if told.is_empty() {
             self.accepted += 1;
+            if self.due.is_due(what, place, how) {
+                self.faults
+                    .insert(format!("{what} {place} {how}: it is taken"));
+            }
         }
         for problem in told {
             self.refused += 1;
@@ -196,12 +211,41 @@ async fn try_requests(trial: &mut Trial, caller: &mut Caller, all: Vec<good::Req
             // Last, because some can be done only once: then it is refused for that, as what was tried may be, too.
             number += 1;
             let base = ask(caller, &path, bytes_of(&good, "none", number)).await;
+            let mut refused = Vec::new();
             for (broken, told) in tried {
                 trial.judge(&path, &broken, &base, &told);
+                refused.extend((!told.is_empty()).then_some(broken));
             }
+            refuse_again(trial, caller, &path, refused).await;
         }
         let told = ask(caller, &path, Bytes::from_static(&[0xff; 9])).await;
         assert_eq!(told[0].code, code::BODY_MALFORMED.name, "{path}: {told:?}");
+    }
+}
+
+/// What was refused is refused again, and nothing of it is done.
+async fn refuse_again(trial: &mut Trial, caller: &mut Caller, path: &str, refused: Vec<Broken>) {
+    let before = View::of(caller).await;
+    for Broken {
+        place,
+        how,
+        message,
+    } in refused
+    {
+        trial.again += 1;
+        // Another number: what was answered is not looked up.
+        let bytes = bytes_of(&message, "none", 1_000_000 + trial.again);
+        if ask(caller, path, bytes).await.is_empty() {
+            trial
+                .faults
+                .insert(format!("{path} {place} {how}: it is taken the second time"));
+        }
+    }
+    let after = View::of(caller).await;
+    if before != after {
+        trial.faults.insert(format!(
+            "{path}: something of what is refused is done: {before:?} became {after:?}"
+        ));
     }
 }
 
@@ -386,6 +430,8 @@ async fn run(cluster: &Cluster) {
         given: BTreeMap::new(),
         refused: 0,
         accepted: 0,
+        again: 0,
+        due: Due::default(),
         faults: BTreeSet::new(),
     };
     let (says, subscribes) = good::executor_calls();
@@ -406,6 +452,12 @@ async fn run(cluster: &Cluster) {
     let count = trial.faults.len();
     let faults: Vec<String> = trial.faults.iter().take(40).cloned().collect();
     assert_eq!(count, 0, "the first of them:\n{}", faults.join("\n"));
+    assert!(
+        trial.refused >= REFUSED_MIN,
+        "fewer refusals than there were"
+    );
+    let unmet = trial.due.unmet();
+    assert!(unmet.is_empty(), "nothing of it was taken: {unmet:?}");
     assert_all_given(&trial);
 }
 
