@@ -1,11 +1,12 @@
 //! The allocator alone: full cycles with everything free, what a single event costs, and a storm of revivals.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use proffer_master_core::allocation::Scope;
 use proffer_master_core::limits::ALLOCATION_STEPS_MAX;
-use proffer_model::{DemandEntry, FrameworkId, Problem, Role};
+use proffer_model::{DemandEntry, FrameworkId, Problem, Resources, Role};
 
 use super::figures::{Figure, Figures, Times, ms};
 use super::grid;
@@ -78,6 +79,8 @@ pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figu
         figures.push_and_say(event("event", size, 1)?, progress);
         progress.update(&format!("event_wanted {size}"));
         figures.push_and_say(event("event_wanted", size, WANTED_TIMES)?, progress);
+        progress.update(&format!("ports_event {size}"));
+        figures.push_and_say(ports_event(size)?, progress);
         for (case, free) in REVIVALS {
             progress.update(&format!("{case} {size}"));
             figures.push_and_say(revive(case, size, free)?, progress);
@@ -213,6 +216,47 @@ fn event(
     }
     let row = Row {
         case,
+        size,
+        times,
+        offers,
+        say: Duration::ZERO,
+        steps,
+        core_share_milli: 0,
+    };
+    Ok(row.figures())
+}
+
+/// The same, where a task with a port is launched or ends on the agent just before: what it has is said anew, with the same
+/// scalars and one port fewer.
+fn ports_event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
+    let mut world = World::new(setting(size, Want::Shaped(SHAPE)))?;
+    world.cycle_in_steps(Scope::All, ALLOCATION_STEPS_MAX);
+    let described: BTreeMap<_, _> = world.agents.iter().cloned().collect();
+    let mut times = Times::default();
+    let (mut offers, mut steps) = (0, Steps::default());
+    for number in 0..BENCH_EVENTS {
+        if world.held.is_empty() {
+            break;
+        }
+        let place = (number * 7_919) % world.held.len();
+        let offer = world.held.swap_remove(place);
+        let Some(description) = described.get(&offer.agent) else {
+            continue;
+        };
+        let port = 31_000 + number % 1_000;
+        let held: Resources = format!("ports:[{port}-{port}]").parse()?;
+        let total = description.resources.minus(&held);
+        let begun = Instant::now();
+        world.allocator.set_agent(&offer.agent, description, &total);
+        world.give_back(&offer);
+        let told = begun.elapsed();
+        let cycle = world.cycle(Scope::Changed);
+        times.push(told + cycle.run);
+        steps.add(&cycle);
+        offers += cycle.offers;
+    }
+    let row = Row {
+        case: "ports_event",
         size,
         times,
         offers,
