@@ -115,9 +115,11 @@ impl Core {
         if latest.is_terminal() {
             self.release_stray(agent, key, status.incarnation);
         }
-        // A terminal one that is unknown was acknowledged before, and the acknowledgement was lost.
+        // A terminal one that is unknown was acknowledged before, and the acknowledgement was lost; or its framework is over,
+        // which may not be durable yet.
         if is_stray || latest.is_terminal() {
-            self.acknowledge_to_agent(agent, key, status.incarnation, status.number);
+            let after = self.turn.after_everything();
+            self.acknowledge_to_agent(agent, key, status.incarnation, status.number, after);
         }
     }
 
@@ -271,7 +273,7 @@ impl Core {
     ) {
         let incarnation: Incarnation = status.incarnation;
         if status.state.is_terminal() {
-            self.acknowledge_to_agent(agent, key, incarnation, status.number);
+            self.acknowledge_to_agent(agent, key, incarnation, status.number, after);
             return;
         }
         if let Some(known) = self.agents.by_id.get_mut(agent) {

@@ -57,7 +57,8 @@ impl Core {
             self.release_stray(agent, key, status.incarnation);
         }
         if is_known || is_over {
-            self.acknowledge_to_agent(agent, key, status.incarnation, status.number);
+            let (of, number) = (status.incarnation, status.number);
+            self.acknowledge_to_agent(agent, key, of, number, After::Nothing);
         } else if !is_queued && !must_wait {
             self.take_status(key, status);
         }
@@ -233,7 +234,7 @@ impl Core {
         task.acknowledged = task.acknowledged.max(number);
         let agent = task.agent().clone();
         if number > 0 {
-            self.acknowledge_to_agent(&agent, key, incarnation, number);
+            self.acknowledge_to_agent(&agent, key, incarnation, number, After::Nothing);
         }
         if kept.iter().any(|status| status.state.is_terminal())
             && let Some(task) = self.forget_task(key)
@@ -303,6 +304,7 @@ impl Core {
         key: &TaskKey,
         incarnation: Incarnation,
         number: u64,
+        after: After,
     ) {
         let message = ToAgent::Acknowledge {
             epoch: self.epoch,
@@ -311,7 +313,7 @@ impl Core {
             incarnation,
             number,
         };
-        self.send_agent(agent, message, After::Nothing);
+        self.send_agent(agent, message, after);
     }
 
     /// Counts a task among what its framework uses, or not any more: a terminal or unreachable task is not counted.

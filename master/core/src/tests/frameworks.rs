@@ -350,3 +350,35 @@ fn nobody_acts_on_a_frameworks_end_before_that_is_durable() {
     let reply = world.replies.values().next_back();
     assert!(matches!(reply, Some((_, After::Seq(_)))), "{reply:?}");
 }
+
+/// An agent forgets for good what is acknowledged: were the framework not over after all, nobody would tell it that end.
+#[test]
+fn no_agent_forgets_a_status_because_its_framework_is_over_before_that_is_durable() {
+    let mut world = World::new();
+    let (link, other) = (world.agent("a", "cpus:4"), world.agent("b", "cpus:4"));
+    let agent = world.welcomed(link);
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    world.is_writing = false;
+    world.call(session, Call::Teardown);
+    let mut ended = reported(
+        &framework,
+        spec("t", "cpus:1"),
+        incarnation,
+        0,
+        TaskState::Finished,
+    );
+    ended.status.number = 2;
+    let link = world.returns(&agent, "a", "cpus:4", vec![ended]);
+    let late = status("u", incarnation, 2, TaskState::Finished);
+    world.updates(other, &framework, late);
+    for to in [link, other] {
+        let mut ordered = world.ordered.iter();
+        let acknowledged = ordered.find(|(link, message, _)| {
+            *link == to && matches!(message, proffer_model::link::ToAgent::Acknowledge { .. })
+        });
+        let waits = matches!(acknowledged, Some((_, _, After::Seq(_))));
+        assert!(waits, "{to:?}: {acknowledged:?}");
+    }
+}
