@@ -11,7 +11,8 @@ use proffer_agent_core::event::{
 };
 use proffer_model::link::ToAgent;
 use proffer_model::{
-    AgentDescription, Attributes, Exit, FaultDomain, Resources, TaskSpec, TaskState, code,
+    AgentDescription, Attributes, Exit, FaultDomain, Incarnation, Resources, TaskSpec, TaskState,
+    code,
 };
 
 use super::breakage::Breakage;
@@ -517,6 +518,21 @@ impl World {
             } => {
                 let spec = self.hosts[n].core_run(*run);
                 self.checks.on_forgotten(spec.as_ref(), *number)
+            }
+            Change::Entry {
+                run,
+                entry:
+                    Entry::Changed {
+                        labels: Some(labels),
+                        ..
+                    },
+            } => {
+                self.seen.count(Seen::TaskChanged);
+                let Some((task, incarnation)) = self.hosts[n].core_run(*run) else {
+                    return Err(format!("agent {n} changes {run}, which is no task"));
+                };
+                let incarnation = Incarnation(incarnation);
+                self.checks.changes.on_kept(&task, incarnation, labels)
             }
             Change::Group(made) => {
                 let tasks: Vec<_> = made.iter().map(|made| &made.spec.id).collect();

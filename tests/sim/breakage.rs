@@ -71,11 +71,15 @@ pub(super) enum Breakage {
     FailoverHurried,
     /// A master takes in which roles a framework has besides those that it had, but not which it has no more.
     RolesKept,
+    /// Of the statuses with which a session that is resumed begins, a master leaves the first one out.
+    TailCutShort,
+    /// A master says an earlier change of a task again after a later one.
+    ChangeRepeatedLate,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 33] = [
+    pub(super) const ALL: [(Self, u64); 35] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -109,6 +113,8 @@ impl Breakage {
         (Self::CompletedForgotten, 10),
         (Self::FailoverHurried, 10),
         (Self::RolesKept, 10),
+        (Self::TailCutShort, 10),
+        (Self::ChangeRepeatedLate, 10),
     ];
 
     /// The faults under which this rule matters.
@@ -213,12 +219,21 @@ impl Breakage {
                 has_tenant: true,
                 ..broken
             },
+            Self::TailCutShort => Faults {
+                break_at_launch: 10,
+                connection_break: 10,
+                acknowledge_ms_max: 2_000,
+                ..broken
+            },
             Self::ExecutorForgets => Faults {
                 has_crew: true,
                 executor_break: 60,
                 ..broken
             },
-            Self::LaunchSentTwice | Self::KilledUnasked | Self::Reordered => broken,
+            Self::LaunchSentTwice
+            | Self::KilledUnasked
+            | Self::Reordered
+            | Self::ChangeRepeatedLate => broken,
         }
     }
 }

@@ -10,6 +10,7 @@ use proffer_model::{
     Resources, Status, TaskId, TaskState,
 };
 
+use super::changes::Changes;
 use super::ensemble::Entry;
 use super::presence::Completions;
 use super::world::{Outcome, SECOND};
@@ -52,6 +53,8 @@ pub(super) struct Checks {
     messages: BTreeSet<(&'static str, Vec<u8>)>,
     /// The newest status of each task, as its framework knows it.
     seen: BTreeMap<TaskId, Status>,
+    /// The term in which the end of each was told.
+    ended_in: BTreeMap<TaskId, u64>,
     /// Tasks that are launched again after that.
     again: BTreeSet<TaskId>,
     /// What agents said, by launch and number.
@@ -74,8 +77,14 @@ pub(super) struct Checks {
     states: BTreeMap<usize, State>,
     overtaken_writes: BTreeSet<u64>,
     accepting: BTreeMap<u64, Vec<OfferId>>,
-    accepted: BTreeSet<OfferId>,
+    /// Offers and the calls that have taken them.
+    accepted: BTreeMap<OfferId, u64>,
+    /// Calls that were made again in a session that goes on.
+    called_again: BTreeSet<u64>,
     pub(super) completions: Completions,
+    pub(super) changes: Changes,
+    /// What launches were answered.
+    answers: BTreeMap<u64, Answer>,
 }
 
 impl Checks {
@@ -208,7 +217,15 @@ impl Checks {
 
     /// A call of a session that another has overtaken.
     pub(super) fn on_fenced(&mut self, request: u64) {
-        self.fenced.insert(request);
+        if !self.called_again.contains(&request) {
+            self.fenced.insert(request);
+        }
+    }
+
+    /// What an overtaken session has called, and had no answer, is called in the session that goes on for it.
+    pub(super) fn on_called_again(&mut self, request: u64) {
+        self.called_again.insert(request);
+        self.fenced.remove(&request);
     }
 
     /// S2: an offer is accepted once. S13: who is fenced is not obeyed.
@@ -223,15 +240,27 @@ impl Checks {
         let Answer::Accepted(results) = answer else {
             return Ok(());
         };
+        self.answers.insert(request, answer.clone());
         let mut launches = results.iter().flat_map(OperationResult::launches);
         if launches.any(|launch| launch.outcome.is_ok()) {
             for offer in offers {
-                if !self.accepted.insert(offer.clone()) {
+                let other = self.accepted.insert(offer.clone(), request);
+                if other.is_some_and(|other| other != request) {
                     return Err(format!("offer {offer} is accepted twice"));
                 }
             }
         }
         Ok(())
+    }
+
+    /// S5: a launch that is called again in a session that goes on is answered as it was.
+    pub(super) fn on_answered_again(&self, request: u64, answer: &Answer) -> Outcome {
+        match self.answers.get(&request) {
+            Some(before) if before != answer => Err(format!(
+                "call {request} is answered {answer:?}, and was {before:?}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// An operator asks that an agent be gone: at once, or else when nothing is left on it.
@@ -572,8 +601,8 @@ impl Checks {
     }
 
     /// S4, S5: states never move backwards, but out of unreachable; a terminal state is final; none is left out. What was
-    /// told already may be told again, word for word: answers whether the status was new.
-    pub(super) fn on_status(&mut self, status: &Status) -> Result<bool, String> {
+    /// told already may be told again, word for word: answers whether the status was new, in a term.
+    pub(super) fn on_status(&mut self, status: &Status, epoch: u64) -> Result<bool, String> {
         let task = &status.task;
         let before = self.seen.get(task).cloned();
         let is_of_unknown = status.incarnation == Incarnation(0);
@@ -593,6 +622,11 @@ impl Checks {
             if is_repeated && !self.again.contains(task) {
                 return Ok(false);
             }
+            // A later leader, whose agent had yet to say the end again, does not know that it was told.
+            let is_untold = self.ended_in.get(task).is_some_and(|of| *of < epoch);
+            if is_same && is_untold && status.state == TaskState::Unreachable {
+                return Ok(false);
+            }
             let is_back = status.state < before.state && before.state != TaskState::Unreachable;
             let is_changed_end = before.state.is_terminal() && status.state != before.state;
             if is_same
@@ -608,6 +642,11 @@ impl Checks {
         self.check_truth(status, before.as_ref())?;
         if !is_of_unknown || status.state.is_terminal() {
             self.seen.insert(task.clone(), status.clone());
+            if status.state.is_terminal() {
+                self.ended_in.insert(task.clone(), epoch);
+            } else {
+                self.ended_in.remove(task);
+            }
             self.again.remove(task);
         }
         Ok(true)

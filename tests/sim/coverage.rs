@@ -90,6 +90,14 @@ pub(super) enum Seen {
     TornDownByOperator,
     SpentIdRefused,
     OfferedInOtherRole,
+    Resumed,
+    TookOverResumed,
+    CalledAgain,
+    AcknowledgedOne,
+    TailTold,
+    BrokenAtLaunch,
+    ChangeAsked,
+    TaskChanged,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -125,7 +133,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 81] = [
+pub(super) const FLOORS: [(Seen, u64); 89] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -207,4 +215,12 @@ pub(super) const FLOORS: [(Seen, u64); 81] = [
     (Seen::TornDownByOperator, 200),
     (Seen::SpentIdRefused, 400),
     (Seen::OfferedInOtherRole, 450),
+    (Seen::Resumed, 1_800),
+    (Seen::TookOverResumed, 700),
+    (Seen::CalledAgain, 150),
+    (Seen::AcknowledgedOne, 30_000),
+    (Seen::TailTold, 1_200),
+    (Seen::BrokenAtLaunch, 200),
+    (Seen::ChangeAsked, 18_000),
+    (Seen::TaskChanged, 16_000),
 ];

@@ -58,6 +58,8 @@ pub(super) struct Faults {
     pub(super) gone: u64,
     /// A framework with several roles comes and goes.
     pub(super) has_tenant: bool,
+    /// Of calls that launch, at how many the connection breaks: some are heard, and none is answered.
+    pub(super) break_at_launch: u64,
     pub(super) breakage: Option<Breakage>,
 }
 
@@ -102,6 +104,7 @@ impl Faults {
             gone: rate(25),
             executor_kill_at_launch: rate(8),
             has_tenant: rate(1) > 0,
+            break_at_launch: rate(20),
             breakage: None,
         }
     }

@@ -11,6 +11,7 @@ use proffer_model::{
 };
 
 use super::coverage::Seen;
+use super::keeping::{Kept, Unanswered};
 use super::network::Parcel;
 use super::process::Who;
 use super::standby::StandBy;
@@ -39,14 +40,13 @@ pub(super) struct Framework {
     heard_at: u64,
     /// Connections whose session another has overtaken, or soon will have.
     overtaken: BTreeSet<u64>,
-    /// Accepts whose answer has not come, and their tasks.
-    asked: BTreeMap<u64, Vec<TaskId>>,
+    /// Accepts whose answer has not come.
+    pub(super) asked: BTreeMap<u64, Unanswered>,
     /// Agents that have settled, as this session was told.
     settled: BTreeSet<AgentId>,
     /// It has lost its memory once: what it runs it learns from what it is told.
     is_forgetful: bool,
-    processed: u64,
-    is_acknowledgement_due: bool,
+    pub(super) kept: Kept,
     pub(super) unary: Option<u64>,
     pub(super) state: StateUse,
     /// Of one that does not stay.
@@ -79,8 +79,7 @@ impl Framework {
             asked: BTreeMap::new(),
             settled: BTreeSet::new(),
             is_forgetful: false,
-            processed: 0,
-            is_acknowledgement_due: false,
+            kept: Kept::default(),
             unary: None,
             state: StateUse::default(),
             tenant,
@@ -105,6 +104,7 @@ impl Framework {
         self.wants.begin_anew();
         self.asked.clear();
         self.settled.clear();
+        self.kept.forget();
         self.is_forgetful = false;
     }
 
@@ -125,7 +125,7 @@ impl Framework {
 
     /// Another session is the active one; answers the one before.
     pub(super) fn take_over(&mut self, connection: u64, now: u64) -> Option<u64> {
-        (self.heard_at, self.processed) = (now, 0);
+        self.heard_at = now;
         self.connection.replace(connection)
     }
 
@@ -153,7 +153,7 @@ impl World {
     pub(super) fn framework_dies(&mut self, n: usize) {
         let it = &mut self.frameworks[n];
         (it.connection, it.unary, it.is_connecting, it.is_subscribed) = (None, None, false, false);
-        it.is_acknowledgement_due = false;
+        it.kept.on_death();
         it.standby = None;
         it.overtaken.clear();
         it.asked.clear();
@@ -167,6 +167,7 @@ impl World {
         self.checks.on_framework_forgets(open);
         self.frameworks[n].wants.forget();
         self.frameworks[n].state.forget();
+        self.frameworks[n].kept.forget();
         self.frameworks[n].is_forgetful = true;
     }
 
@@ -224,12 +225,7 @@ impl World {
                 }
             }
             FrameworkInput::AcknowledgementDue { connection } => {
-                let it = &mut self.frameworks[n];
-                it.is_acknowledgement_due = false;
-                let sequence = it.processed;
-                if it.connection == Some(connection) {
-                    self.call(n, connection, Call::Acknowledge { sequence });
-                }
+                self.acknowledgement_due(n, connection);
             }
         }
         Ok(())
@@ -267,7 +263,7 @@ impl World {
             self.close(Who::Framework(n), old, false);
         }
         let it = &mut self.frameworks[n];
-        (it.heard_at, it.is_subscribed, it.processed) = (now, false, 0);
+        (it.heard_at, it.is_subscribed) = (now, false);
         let call = self.subscription(n, false);
         self.call(n, connection, call);
     }
@@ -366,11 +362,16 @@ impl World {
     ) -> Outcome {
         self.frameworks[n].heard_at = self.now;
         let is_kept = !matches!(event, Event::Heartbeat | Event::Answered { .. });
+        let task = match &event {
+            Event::Updated(status) => Some(status.task.clone()),
+            _ => None,
+        };
         match event {
             Event::Subscribed {
                 framework,
                 epoch,
                 generation,
+                is_resumed,
                 ..
             } => {
                 let it = &mut self.frameworks[n];
@@ -383,10 +384,15 @@ impl World {
                 }
                 (it.id, it.is_subscribed, it.generation) = (Some(framework), true, generation);
                 it.leader.0 = epoch.0;
-                // Answers that did not come never will: reconciliation tells what became of those tasks.
-                it.asked.clear();
-                it.settled.clear();
-                self.reconcile(n, connection, None);
+                it.kept.on_subscribed();
+                if is_resumed {
+                    self.goes_on(n, connection);
+                } else {
+                    // Answers that did not come never will: reconciliation tells what became of those tasks.
+                    it.asked.clear();
+                    it.settled.clear();
+                    self.reconcile(n, connection, None);
+                }
                 self.call_demand(n);
             }
             Event::Answered { request, answer } => self.on_answered(n, request, &answer),
@@ -396,9 +402,11 @@ impl World {
             Event::Updated(status) => self.on_updated(n, connection, &status)?,
             Event::AgentSettled(agent) => {
                 self.seen.count(Seen::AgentSettled);
-                self.frameworks[n].settled.insert(agent.clone());
-                self.reconcile(n, connection, Some(&agent));
-                self.call_demand(n);
+                // A session that is resumed is told again.
+                if self.frameworks[n].settled.insert(agent.clone()) {
+                    self.reconcile(n, connection, Some(&agent));
+                    self.call_demand(n);
+                }
             }
             Event::Reclaim { tasks, reason, .. } => {
                 self.seen.count(Seen::Reclaimed);
@@ -429,7 +437,7 @@ impl World {
             _ => {}
         }
         if is_kept {
-            self.acknowledge(n, connection, sequence);
+            self.keep(n, connection, sequence, task);
         }
         Ok(())
     }
@@ -439,21 +447,6 @@ impl World {
         let it = &mut self.frameworks[n];
         (it.connection, it.is_subscribed) = (None, false);
         self.framework_looks(n, 100 * MS);
-    }
-
-    fn acknowledge(&mut self, n: usize, connection: u64, sequence: u64) {
-        let wait = self.random.below(self.faults.acknowledge_ms_max * MS);
-        let it = &mut self.frameworks[n];
-        it.processed = sequence;
-        if it.wants.is_vandal() {
-            return;
-        }
-        if wait == 0 {
-            self.call(n, connection, Call::Acknowledge { sequence });
-        } else if !std::mem::replace(&mut it.is_acknowledgement_due, true) {
-            let due = FrameworkInput::AcknowledgementDue { connection };
-            self.input_after(wait, Who::Framework(n), Input::Framework(due));
-        }
     }
 
     /// Asks how its tasks stand: those that it knows of, and whatever there is if there may be more.
@@ -517,14 +510,21 @@ impl World {
                 self.checks.completions.on_launches(&tenant.id(), &tasks);
             }
             let offers = vec![offer.id.clone()];
-            let request = self.call(n, connection, Call::Accept { offers, operations });
-            self.frameworks[n].asked.insert(request, tasks);
+            let call = Call::Accept { offers, operations };
+            let request = self.call(n, connection, call.clone());
+            let unanswered = Unanswered { call, tasks };
+            self.frameworks[n].asked.insert(request, unanswered);
+            if !self.is_over() && self.random.one_in(self.faults.break_at_launch) {
+                self.seen.count(Seen::BrokenAtLaunch);
+                tell!(self, "fault: connection {connection} breaks at a launch");
+                self.break_connection(connection, false);
+            }
         }
     }
 
     fn on_answered(&mut self, n: usize, request: u64, answer: &Answer) {
         let it = &mut self.frameworks[n];
-        let Some(tasks) = it.asked.remove(&request) else {
+        let Some(Unanswered { tasks, .. }) = it.asked.remove(&request) else {
             return;
         };
         match answer {
@@ -549,8 +549,9 @@ impl World {
             status.reason,
             status.incarnation.0
         );
-        let mut asked = self.frameworks[n].asked.values().flatten();
-        if status.incarnation == Incarnation(0) && asked.any(|task| *task == status.task) {
+        let mut asked = self.frameworks[n].asked.values();
+        let is_asked = asked.any(|asked| asked.tasks.contains(&status.task));
+        if status.incarnation == Incarnation(0) && is_asked {
             // That was said of it before the launch that is asked for now.
             return Ok(());
         }
@@ -565,7 +566,8 @@ impl World {
             self.call_demand(n);
             return Ok(());
         }
-        if !self.checks.on_status(status)? {
+        let epoch = self.frameworks[n].leader.0;
+        if !self.checks.on_status(status, epoch)? {
             return Ok(());
         }
         self.count_status(status);
@@ -627,6 +629,7 @@ impl World {
                     self.reconcile(n, connection, None);
                 }
                 self.use_executors(n, connection, is_over);
+                self.change_some(n, connection);
                 if is_over {
                     for task in self.frameworks[n].wants.to_end() {
                         self.kill_task(n, connection, &task);
@@ -679,7 +682,7 @@ impl World {
             n,
             connection,
             Call::Acknowledge {
-                sequence: sequence.min(self.frameworks[n].processed / 2),
+                sequence: sequence.min(self.frameworks[n].kept.sequence() / 2),
             },
         );
         let running = self.frameworks[n].wants.running();

@@ -3,7 +3,7 @@
 use proffer_master_core::effect::Reply;
 use proffer_model::link::ToAgent;
 use proffer_model::session::{Answer, Call, Event as SessionEvent};
-use proffer_model::{Incarnation, Problem};
+use proffer_model::{Epoch, Problem};
 
 use super::breakage::Breakage;
 use super::coverage::Seen;
@@ -22,73 +22,110 @@ impl World {
         else {
             return Ok(());
         };
-        self.judge_leaving(n, principal, &parcel)?;
-        if self.is_broken(Breakage::AcknowledgedUnkept)
-            && let Parcel::Event {
-                sequence,
-                event: SessionEvent::Updated(_),
-            } = &parcel
-        {
-            let call = Call::Acknowledge {
-                sequence: *sequence,
-            };
-            let input = Parcel::Call { request: 0, call };
-            self.input_after(
-                0,
-                Who::Master(n),
-                Input::Arrived {
-                    connection,
-                    parcel: input,
-                },
-            );
-        }
-        if self.is_broken(Breakage::SettledTooEarly)
-            && let Parcel::Event {
-                sequence,
-                event: SessionEvent::Subscribed { .. },
-            } = &parcel
-        {
-            let sequence = *sequence;
-            self.send(Who::Master(n), connection, parcel.clone());
-            let agents: Vec<_> = self.ensemble.registry.agents.keys().cloned().collect();
-            for agent in agents {
-                let event = SessionEvent::AgentSettled(agent);
-                self.send(
-                    Who::Master(n),
-                    connection,
-                    Parcel::Event { sequence, event },
-                );
+        self.judge_leaving(n, connection, principal, &parcel)?;
+        if self.is_of_tail(n, connection, &parcel) {
+            self.seen.count(Seen::TailTold);
+            if self.is_broken(Breakage::TailCutShort) {
+                return Ok(());
             }
-            return Ok(());
         }
-        if self.is_broken(Breakage::LaunchSentTwice)
-            && let Parcel::ToAgent(ToAgent::Launch {
-                epoch,
-                framework,
-                incarnation,
-                spec,
-                payer,
-                ..
-            }) = &parcel
-            && self.random.one_in(4)
-        {
-            let again = ToAgent::Launch {
-                epoch: *epoch,
-                framework: framework.clone(),
-                incarnation: Incarnation(incarnation.0 + 1_000_000),
-                spec: spec.clone(),
-                payer: payer.clone(),
-            };
-            self.send_to_another_agent(n, connection, again);
+        if let Some(parcel) = self.break_leaving(n, connection, parcel) {
+            self.send(Who::Master(n), connection, parcel);
         }
-        let mut parcel = parcel;
-        if self.is_broken(Breakage::GroupSplit)
-            && let Parcel::ToAgent(ToAgent::LaunchGroup { tasks, .. }) = &mut parcel
-        {
-            tasks.pop();
-        }
-        self.send(Who::Master(n), connection, parcel);
         Ok(())
+    }
+
+    /// What a broken master sends instead.
+    fn break_leaving(&mut self, n: usize, connection: u64, mut parcel: Parcel) -> Option<Parcel> {
+        let Some(breakage) = self.faults.breakage else {
+            return Some(parcel);
+        };
+        match (breakage, &mut parcel) {
+            (
+                Breakage::AcknowledgedUnkept,
+                Parcel::Event {
+                    sequence,
+                    event: SessionEvent::Updated(_),
+                },
+            ) => {
+                let sequence = *sequence;
+                let call = Call::Acknowledge { sequence };
+                let parcel = Parcel::Call { request: 0, call };
+                let input = Input::Arrived { connection, parcel };
+                self.input_after(0, Who::Master(n), input);
+            }
+            (
+                Breakage::SettledTooEarly,
+                Parcel::Event {
+                    sequence,
+                    event: SessionEvent::Subscribed { .. },
+                },
+            ) => {
+                let sequence = *sequence;
+                self.send(Who::Master(n), connection, parcel);
+                let agents: Vec<_> = self.ensemble.registry.agents.keys().cloned().collect();
+                for agent in agents {
+                    let event = SessionEvent::AgentSettled(agent);
+                    let parcel = Parcel::Event { sequence, event };
+                    self.send(Who::Master(n), connection, parcel);
+                }
+                return None;
+            }
+            (Breakage::LaunchSentTwice, Parcel::ToAgent(launch @ ToAgent::Launch { .. }))
+                if self.random.one_in(4) =>
+            {
+                let mut again = launch.clone();
+                if let ToAgent::Launch { incarnation, .. } = &mut again {
+                    incarnation.0 += 1_000_000;
+                }
+                self.send_to_another_agent(n, connection, again);
+            }
+            (Breakage::GroupSplit, Parcel::ToAgent(ToAgent::LaunchGroup { tasks, .. })) => {
+                tasks.pop();
+            }
+            (
+                Breakage::ChangeRepeatedLate,
+                Parcel::ToAgent(change @ ToAgent::UpdateTask { .. }),
+            ) => {
+                let change = change.clone();
+                self.send(Who::Master(n), connection, parcel);
+                if let Some(before) = self.masters[n].last_change_before(change) {
+                    self.send(Who::Master(n), connection, Parcel::ToAgent(before));
+                }
+                return None;
+            }
+            _ => {}
+        }
+        Some(parcel)
+    }
+
+    /// Whether it is a status of the tail with which a session that is resumed begins.
+    fn is_of_tail(&mut self, n: usize, connection: u64, parcel: &Parcel) -> bool {
+        let (Parcel::Event { event, .. }, Some(term)) =
+            (parcel, self.masters[n].term.as_deref_mut())
+        else {
+            return false;
+        };
+        let is_broken = self.faults.breakage == Some(Breakage::TailCutShort);
+        let tails = &mut term.presence.tails;
+        match event {
+            SessionEvent::Subscribed {
+                is_resumed: true, ..
+            } => {
+                tails.insert(connection);
+            }
+            SessionEvent::Answered { .. } => {}
+            SessionEvent::Updated(_) if tails.contains(&connection) => {
+                if is_broken {
+                    tails.remove(&connection);
+                }
+                return true;
+            }
+            _ => {
+                tails.remove(&connection);
+            }
+        }
+        false
     }
 
     fn send_to_another_agent(&mut self, n: usize, connection: u64, message: ToAgent) {
@@ -107,7 +144,13 @@ impl World {
         }
     }
 
-    fn judge_leaving(&mut self, n: usize, principal: &str, parcel: &Parcel) -> Outcome {
+    fn judge_leaving(
+        &mut self,
+        n: usize,
+        connection: u64,
+        principal: &str,
+        parcel: &Parcel,
+    ) -> Outcome {
         let Some(term) = self.masters[n].term.as_deref() else {
             return Ok(());
         };
@@ -117,7 +160,14 @@ impl World {
                 SessionEvent::Answered { request, answer } => {
                     self.judge_answer(epoch, principal, *request, answer)?;
                 }
-                SessionEvent::Subscribed { framework, .. } => {
+                SessionEvent::Subscribed {
+                    framework,
+                    is_resumed,
+                    ..
+                } => {
+                    if *is_resumed {
+                        term.presence.judge_resumed(connection, Epoch(epoch))?;
+                    }
                     self.checks.on_promise(epoch, self.ensemble.epoch)?;
                     if !self.ensemble.registry.frameworks.contains_key(framework) {
                         return Err(format!(
@@ -145,6 +195,7 @@ impl World {
         request: u64,
         answer: &Answer,
     ) -> Outcome {
+        self.checks.on_answered_again(request, answer)?;
         if let Answer::Refused(problem) = answer {
             if problem.is(proffer_model::code::OFFER_GONE) {
                 self.seen.count(Seen::OfferGone);

@@ -1,6 +1,10 @@
 //! A simulated master: its session with the ensemble, its lease, and how it comes to lead and loses that. What it does
 //! while it leads is `term.rs`.
 
+use std::collections::BTreeMap;
+
+use proffer_model::TaskId;
+use proffer_model::link::ToAgent;
 use proffer_model::registry::Operation;
 
 use super::breakage::Breakage;
@@ -33,6 +37,8 @@ pub(super) struct Master {
     pub(super) lost_links: Vec<u64>,
     /// What a broken master writes in its next session.
     leftover: Option<Entry>,
+    /// The changes of tasks that a broken master says again too late.
+    changes: BTreeMap<TaskId, ToAgent>,
 }
 
 /// How it stands.
@@ -106,6 +112,14 @@ impl Master {
             self.office,
             self.asking.as_ref().map(|asking| &asking.ask)
         )
+    }
+
+    /// The change of the same task before this one.
+    pub(super) fn last_change_before(&mut self, change: ToAgent) -> Option<ToAgent> {
+        match &change {
+            ToAgent::UpdateTask { task, .. } => self.changes.insert(task.clone(), change),
+            _ => None,
+        }
     }
 
     pub(super) fn leads(&self) -> bool {

@@ -5,12 +5,14 @@
 
 mod agent;
 mod breakage;
+mod changes;
 mod checks;
 mod coverage;
 mod ensemble;
 mod executor;
 mod faults;
 mod framework;
+mod keeping;
 mod leaving;
 mod master;
 mod network;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proffer_model::registry::Operation;
-use proffer_model::session::{Answer, Call, Event};
-use proffer_model::{FrameworkId, Offer, Role, TaskId};
+use proffer_model::session::{Answer, Call, Event, Resume};
+use proffer_model::{Epoch, FrameworkId, Offer, Role, TaskId};
 
 use super::breakage::Breakage;
 use super::coverage::Seen;
@@ -27,6 +27,10 @@ pub(super) struct Presence {
     left_ns: BTreeMap<FrameworkId, u64>,
     /// The roles that each session has subscribed with.
     roles: BTreeMap<u64, Vec<Role>>,
+    /// What each session wants to go on from.
+    resumes: BTreeMap<u64, Resume>,
+    /// Sessions that were resumed, and have been told nothing but statuses since.
+    pub(super) tails: BTreeSet<u64>,
 }
 
 impl Presence {
@@ -42,6 +46,15 @@ impl Presence {
         self.left_ns.remove(framework);
         if let Some(old) = self.newest.insert(framework.clone(), session) {
             self.fenced.insert(old, session);
+        }
+    }
+
+    /// S5: what is resumed is what was asked for, in this term.
+    pub(super) fn judge_resumed(&self, session: u64, epoch: Epoch) -> Outcome {
+        let resume = self.resumes.get(&session);
+        match resume.is_some_and(|resume| resume.epoch == epoch) {
+            true => Ok(()),
+            false => Err(format!("a session that asked for {resume:?} is resumed")),
         }
     }
 
@@ -168,10 +181,17 @@ impl World {
     pub(super) fn hears_subscribe(&mut self, n: usize, connection: u64, mut call: Call) -> Call {
         let is_hurried = self.is_broken(Breakage::FailoverHurried);
         let keeps_roles = self.is_broken(Breakage::RolesKept);
-        if let Call::Subscribe { description, .. } = &mut call {
+        if let Call::Subscribe {
+            description,
+            resume,
+            ..
+        } = &mut call
+        {
             if let Some(term) = self.masters[n].term.as_deref_mut() {
                 let roles = description.roles.clone();
                 term.presence.roles.insert(connection, roles);
+                let resume = resume.map(|resume| (connection, resume));
+                term.presence.resumes.extend(resume);
             }
             let is_tenant = description.failover_timeout == FAILOVER_TIMEOUT;
             if is_tenant && is_hurried {

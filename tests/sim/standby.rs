@@ -100,7 +100,9 @@ impl World {
             Event::Subscribed { generation, .. } if *generation < it.generation => {
                 self.standby_lost(n);
             }
-            Event::Subscribed { .. } => {
+            Event::Subscribed { is_resumed, .. } => {
+                self.seen
+                    .count_all(Seen::TookOverResumed, u64::from(*is_resumed));
                 let (connection, is_alone) = (standby.connection, standby.alone_since.is_some());
                 if is_alone {
                     self.seen.count(Seen::TookOver);

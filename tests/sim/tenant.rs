@@ -60,6 +60,7 @@ impl World {
         if is_tenant && !stand_by {
             self.draw_subscription(n);
         }
+        let resume = self.draw_resume(n);
         let it = &self.frameworks[n];
         let (framework, roles, failover_timeout) = match &it.tenant {
             Some(tenant) if stand_by => (it.id.clone(), tenant.roles.clone(), FAILOVER_TIMEOUT),
@@ -78,7 +79,7 @@ impl World {
                 failover_timeout,
                 mesos: None,
             },
-            resume: None,
+            resume,
             stand_by,
             create: is_tenant,
         }

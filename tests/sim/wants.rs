@@ -127,6 +127,11 @@ impl Wants {
         self.kind == Kind::Vandal
     }
 
+    /// It acknowledges each status by itself.
+    pub(super) fn keeps_one_by_one(&self) -> bool {
+        matches!(self.kind, Kind::Spread | Kind::Pod)
+    }
+
     pub(super) fn kills_some(&self) -> bool {
         self.kind == Kind::Batch
     }

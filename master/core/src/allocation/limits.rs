@@ -9,6 +9,9 @@ pub(super) const AGENTS_SERVING_MAX: usize = 256;
 pub(super) const ENTRIES_REFUSED_MAX: usize = 16;
 /// Different shapes that are compared with what is free on an agent; where there are more, it is taken that one fits.
 pub(super) const NEEDS_COMPARED_MAX: usize = 32;
+/// Agents where something was held back for guarantees that are looked at again by themselves when that is over; of more, all
+/// claims look at all agents.
+pub(super) const HELD_BACK_MAX: usize = 1_024;
 /// Different refused amounts that are remembered of an agent by themselves; beyond, only the newest are looked through
 /// for one that is the same, so that some are kept twice.
 pub(super) const REFUSALS_COMPARED_MAX: usize = 16;

@@ -32,6 +32,7 @@ mod exclusions;
 mod explain;
 mod extra;
 mod held;
+mod held_back;
 mod holdings;
 mod limits;
 mod problem;
@@ -69,6 +70,7 @@ use claims::{Asking, Claim, Entry};
 use earmarks::Choosing;
 use exclusions::Ends;
 use extra::Extra;
+use held_back::HeldBack;
 use random::Random;
 use run::{Granted, Work};
 use serving::Needs;
@@ -109,8 +111,9 @@ pub struct Allocator {
     /// Free, unreserved and not revocable, of all agents together.
     available: Amounts,
     changed_claims: Vec<u32>,
-    /// Something was not granted because it is held back for guarantees.
+    /// Something was not granted, in the work that is being done, because it is held back for guarantees.
     is_held_back: bool,
+    held_back: HeldBack,
     /// More has become free since that was last looked at.
     is_more_free: bool,
     /// Claims that take whatever is free and want something.
@@ -191,6 +194,7 @@ impl Allocator {
             available: Amounts::default(),
             changed_claims: Vec::new(),
             is_held_back: false,
+            held_back: HeldBack::default(),
             is_more_free: false,
             live: Bits::default(),
             live_shaped: Bits::default(),

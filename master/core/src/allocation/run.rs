@@ -30,7 +30,7 @@ pub(super) struct Work {
     /// All that is to be looked at in this pass was; what it left out is to come back.
     is_looked_at: bool,
     /// Every claim with shapes looks at every agent; otherwise the few do, and the others at the agents of the list.
-    is_all: bool,
+    pub(super) is_all: bool,
     /// The kind of scope that it is a part of.
     asked: Option<Asked>,
 }
@@ -185,7 +185,9 @@ impl Allocator {
             let Some(mut work) = self.work.take() else {
                 return true;
             };
-            if !self.go_on(&mut work, steps_max) {
+            let is_done = self.go_on(&mut work, steps_max);
+            self.note_held_back(&work);
+            if !is_done {
                 self.work = Some(work);
                 return false;
             }
@@ -248,14 +250,14 @@ impl Allocator {
 
     /// Changed agents with every claim first, then changed claims with every agent.
     fn changed_work(&mut self) -> Option<Work> {
-        let agents = self.agents.take_changed();
+        let mut agents = self.agents.take_changed();
+        if agents.is_empty() && self.is_more_free && self.has_surplus() {
+            self.is_more_free = false;
+            self.touch_held_back();
+            agents = self.agents.take_changed();
+        }
         if !agents.is_empty() {
             return Some(self.work_on(agents));
-        }
-        if self.is_held_back && self.is_more_free && self.has_surplus() {
-            self.is_held_back = false;
-            self.is_more_free = false;
-            self.touch_everything();
         }
         let mut claims = std::mem::take(&mut self.changed_claims);
         claims.retain(|claim| match self.claims.get_mut(*claim as usize) {

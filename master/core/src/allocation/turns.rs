@@ -246,6 +246,8 @@ impl Allocator {
             self.tree.mark_bound(role);
         } else {
             self.is_held_back = true;
+            // A gang looks at agents that are not listed.
+            self.held_back.is_anywhere |= at_once > 1;
         }
         self.agents.special().next().is_some()
     }

@@ -82,6 +82,61 @@ fn what_comes_back_is_not_looked_at_by_all_that_wait() {
 }
 
 #[test]
+fn what_goes_to_a_guarantee_is_looked_at_once_by_each_that_waits() {
+    let cost = |frameworks: u32| {
+        let mut world = waiting(frameworks, &[shaped("web", 5, "cpus:1;mem:64")]);
+        world.demand("busy", "r", &[]);
+        world.quota("guarded", "cpus:2;mem:128", "");
+        world.demand("first", "guarded", &[shaped("web", 5, "cpus:1;mem:64")]);
+        world.changed();
+        // The second goes to it too, though all others have less.
+        for agent in ["A1", "A2"] {
+            world.release("busy", "r", agent, "cpus:1;mem:64");
+            let granted = format!("first guarded {agent} cpus:1;mem:64");
+            assert_eq!(lines(&world.changed()), [granted]);
+        }
+        world.last.steps
+    };
+    // It is held back from each of them, and when the guarantee is met they do not look at everything once more.
+    let [few, many] = [20, 400].map(cost);
+    assert!(many - few <= 2 * 380, "{few} {many}");
+}
+
+#[test]
+fn what_was_held_back_for_a_guarantee_is_granted_when_that_is_met() {
+    for gang in [1, 2] {
+        let mut world = waiting(20, &[]);
+        world.demand("busy", "r", &[]);
+        world.quota("guarded", "cpus:2;mem:64", "");
+        world.demand(
+            "f0",
+            "r",
+            &[DemandEntry {
+                gang,
+                ..shaped("web", gang, "cpus:1;mem:32")
+            }],
+        );
+        world.changed();
+        for agent in ["A1", "A2"] {
+            world.release("busy", "r", agent, "cpus:1;mem:32");
+            assert_eq!(world.changed().len(), 0, "{gang}");
+        }
+        // The guarantee is met elsewhere, and what is free was not touched.
+        world.agent("B", "cpus:2;mem:64");
+        world.demand("first", "guarded", &[shaped("web", 2, "cpus:1;mem:32")]);
+        let granted = lines(&world.changed());
+        assert!(
+            granted.iter().any(|line| line.starts_with("f0 ")),
+            "{granted:?}"
+        );
+        assert!(
+            granted.iter().any(|line| line.starts_with("first ")),
+            "{granted:?}"
+        );
+    }
+}
+
+#[test]
 fn an_agent_that_comes_back_is_not_looked_at_by_those_that_have_refused_it() {
     let nowhere = DemandEntry {
         predicates: vec![Predicate::Host("nowhere".to_owned())],
