@@ -101,6 +101,8 @@ pub const FORGET_STEP_INTERVAL: Duration = Duration::from_millis(10);
 /// Agents that one step looks at where all are gone through: for whether they are silent, or to be forgotten. The next step goes
 /// on. Less than a millisecond.
 pub const AGENTS_LOOKED_AT_PER_STEP: usize = 2_000;
+/// Agents that one step declares unreachable; the next step goes on. Each has its tasks reported.
+pub const AGENTS_DECLARED_PER_STEP: usize = 5;
 /// Ports that are freed within such a step rest until its end together: an agent whose tasks come and go has at most one
 /// set of them for each step of `port_rest`, and the timer comes at most once in each.
 pub const PORT_REST_STEP: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use crate::agents::Agent;
 use crate::core::Core;
 use crate::effect::{Fact, OfferEnd};
 use crate::event::TimerKey;
-use crate::limits::AGENTS_LOOKED_AT_PER_STEP;
+use crate::limits::{AGENTS_DECLARED_PER_STEP, AGENTS_LOOKED_AT_PER_STEP};
 use crate::task_table::TaskKey;
 use crate::tasks::Say;
 
@@ -28,6 +28,8 @@ pub(crate) struct Silence {
     looked_to: Option<AgentId>,
     /// Those that it has found silent.
     silent: Vec<AgentId>,
+    /// Those that are to be declared unreachable, the first one first.
+    due: VecDeque<AgentId>,
     /// When the next look begins.
     next_at: u64,
     /// How many agents one step looks at.
@@ -41,6 +43,7 @@ impl Default for Silence {
             declared: VecDeque::new(),
             looked_to: None,
             silent: Vec::new(),
+            due: VecDeque::new(),
             next_at: 0,
             looks_max: AGENTS_LOOKED_AT_PER_STEP,
         }
@@ -48,17 +51,30 @@ impl Default for Silence {
 }
 
 impl Core {
-    /// Looks at every agent's silence; at those of many in several steps.
+    /// Looks at every agent's silence; where they are many, and where many are to be declared unreachable, in several steps.
     pub(crate) fn on_silence(&mut self) {
         let now = self.turn.now;
-        if self.silence.looked_to.is_none() {
-            self.silence.next_at = now.after(self.config.heartbeat_interval).mono_ns;
+        if self.silence.due.is_empty() {
+            if self.silence.looked_to.is_none() {
+                self.silence.next_at = now.after(self.config.heartbeat_interval).mono_ns;
+            }
+            if self.look_for_silence() {
+                self.set_timer_at(TimerKey::Silence, now.mono_ns);
+                return;
+            }
+            self.find_due();
         }
-        if self.look_for_silence() {
-            self.set_timer_at(TimerKey::Silence, now.mono_ns);
-            return;
-        }
-        self.set_timer_at(TimerKey::Silence, self.silence.next_at);
+        self.declare_due();
+        let next = match self.silence.due.is_empty() {
+            true => self.silence.next_at,
+            false => now.mono_ns,
+        };
+        self.set_timer_at(TimerKey::Silence, next);
+    }
+
+    /// Those that have been silent for too long are due, unless so many are that none is: the longest silent first; of equals,
+    /// by id.
+    fn find_due(&mut self) {
         let found = std::mem::take(&mut self.silence.silent).into_iter();
         let still =
             found.filter_map(|id| Some((self.silence_of(self.agents.by_id.get(&id)?)?, id)));
@@ -66,13 +82,28 @@ impl Core {
         if self.is_loss_held(silent.len()) {
             return;
         }
-        // The longest silent first; of equals, by id.
+        silent.retain(|(silence, _)| *silence >= self.config.unreachable_after);
         silent.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        for (silence, agent) in silent {
-            if silence < self.config.unreachable_after || !self.may_declare() {
-                break;
+        self.silence.due = silent.into_iter().map(|(_, id)| id).collect();
+    }
+
+    /// Declares some of those that are due unreachable, as far as the rate limit leaves room.
+    fn declare_due(&mut self) {
+        for _ in 0..AGENTS_DECLARED_PER_STEP {
+            let Some(agent) = self.silence.due.pop_front() else {
+                return;
+            };
+            let known = self.agents.by_id.get(&agent);
+            let silence = known.and_then(|known| self.silence_of(known));
+            if silence.is_none_or(|silence| silence < self.config.unreachable_after) {
+                // It was heard meanwhile.
+                continue;
             }
-            self.silence.declared.push_back(now);
+            if !self.may_declare() {
+                self.silence.due.clear();
+                return;
+            }
+            self.silence.declared.push_back(self.turn.now);
             self.declare_unreachable(&agent);
         }
     }

@@ -1,6 +1,6 @@
 //! What an event costs, counted and not timed: not more with more tasks of an agent, and with more agents no more in one step.
 
-use proffer_model::link::Hello;
+use proffer_model::link::{Hello, ToMaster};
 use proffer_model::registry::{Operation as Change, Registry};
 use proffer_model::session::Call;
 use proffer_model::{AgentId, AgentState, Epoch, Incarnation, TaskState};
@@ -9,8 +9,8 @@ use super::world::{World, describe, r, reported, spec, status};
 use crate::agents::Agent;
 use crate::event::{Event, TimerKey};
 use crate::limits::{
-    AGENTS_FORGOTTEN_INTERVAL, AGENTS_FORGOTTEN_PER_STEP, AGENTS_RESTED_PER_STEP,
-    FORGET_STEP_INTERVAL,
+    AGENTS_DECLARED_PER_STEP, AGENTS_FORGOTTEN_INTERVAL, AGENTS_FORGOTTEN_PER_STEP,
+    AGENTS_RESTED_PER_STEP, FORGET_STEP_INTERVAL,
 };
 
 #[test]
@@ -134,6 +134,35 @@ fn agents_are_looked_at_for_silence_some_in_each_step() {
         assert_eq!(agents.filter(is_suspect).count(), suspect);
         let next = begun.after(next * interval).mono_ns;
         assert_eq!(world.timers[&TimerKey::Silence], next);
+    }
+}
+
+#[test]
+fn agents_are_declared_unreachable_some_in_each_step() {
+    const SILENT: usize = AGENTS_DECLARED_PER_STEP + 2;
+    let mut world = World::new();
+    world.core.config.loss_percent = 100;
+    world.core.config.removal_percent = 100;
+    let links: Vec<_> = (0..SILENT)
+        .map(|number| world.agent(&format!("a{number}"), "cpus:1"))
+        .collect();
+    world.now = world.now.after(world.core.config.unreachable_after);
+    let interval = world.core.config.heartbeat_interval;
+    let begun = world.now;
+    for (unreachable, next) in [(AGENTS_DECLARED_PER_STEP, 0), (SILENT - 1, 1)] {
+        world.step(Event::TimerFired(TimerKey::Silence));
+        let agents = world.core.agents.by_id.values();
+        let is_lost = |agent: &&Agent| agent.state == AgentState::Unreachable;
+        assert_eq!(agents.filter(is_lost).count(), unreachable);
+        let next = begun.after(next * interval).mono_ns;
+        assert_eq!(world.timers[&TimerKey::Silence], next);
+        // One that is heard meanwhile is not.
+        let message = ToMaster::Heartbeat;
+        let last = links.last().copied().expect("there are some");
+        world.step(Event::LinkMessage {
+            link: last,
+            message,
+        });
     }
 }
 
