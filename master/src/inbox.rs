@@ -22,7 +22,7 @@ use crate::limits::{
 };
 use crate::outbox::Outbox;
 use crate::tenure::Tenure;
-use crate::waiting::{Load, Waiting};
+use crate::waiting::{Load, Replies, Waiting};
 
 /// From an agent's connection.
 #[derive(Debug)]
@@ -192,6 +192,8 @@ pub(crate) struct Inbox {
     requests: mpsc::Sender<Request>,
     /// Bytes of calls that wait.
     waiting: Waiting,
+    /// Bytes of answers that are on their way.
+    pub(crate) replies: Replies,
     last_id: Arc<AtomicU64>,
     changes: Arc<AtomicU64>,
     /// Of the term that reads it.
@@ -287,6 +289,7 @@ pub(crate) fn lanes(tenure: Tenure) -> (Inbox, Lanes) {
         sessions,
         requests,
         waiting: Waiting::default(),
+        replies: Replies::default(),
         last_id: Arc::default(),
         changes: Arc::default(),
         tenure,

@@ -8,6 +8,7 @@
 
 mod background;
 pub mod backup;
+mod body;
 mod campaign;
 pub mod config;
 mod driver;

@@ -62,6 +62,13 @@ pub const CALL_LIGHT_LEN: usize = 4 * 1024;
 pub const SESSION_CALLS_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Bytes of larger calls of all sessions and scripts that wait for the core; what would be more is refused in the same way.
 pub const SESSIONS_CALLS_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Bytes of answers to unary calls of one framework above [`CALL_LIGHT_LEN`] that are on their way to who asked; what would be
+/// more is refused (`session.rate_limited`), but for one alone. Eight of the longest.
+pub const FRAMEWORK_REPLIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The same of all frameworks.
+pub const REPLIES_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of such an answer that its connection takes at once, and that are not counted any more then.
+pub const REPLY_PIECE_LEN: usize = 64 * 1024;
 /// After what time such a call may be made again.
 pub const CALLS_BYTES_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Unary calls that wait for the core; more are refused (`server.overloaded`).

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::routing::get;
 use proffer_master_core::Core;
 use proffer_master_core::effect::Effects;
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use tonic::service::Routes;
 
 use crate::background::Background;
+use crate::body;
 use crate::driver::Driver;
 use crate::election::OpenStore;
 use crate::grpc::agent_link::AgentLinkService;
@@ -157,6 +159,7 @@ impl Maker {
                 .max_decoding_message_size(MESSAGE_LEN_MAX),
         )
         .into_axum_router()
+        .layer(map_response(body::count))
         .merge(mesos)
         .route("/", get(move || async move { http::text(home) }))
         .fallback(unknown_route)

@@ -1,20 +1,91 @@
-//! Bytes of calls that wait for the core, of one peer and of all. Their number is bounded elsewhere; a call may have
-//! megabytes.
+//! Bytes of calls that wait for the core, of one peer and of all, and of answers that wait for who asked, of one framework and
+//! of all. Their number is bounded elsewhere; each may have megabytes.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use proffer_model::{Problem, code};
+use proffer_model::{FrameworkId, Problem, code};
 
 use crate::limits::{
-    CALL_LIGHT_LEN, CALLS_BYTES_RETRY_AFTER, SESSION_CALLS_BYTES_MAX, SESSIONS_CALLS_BYTES_MAX,
+    CALL_LIGHT_LEN, CALLS_BYTES_RETRY_AFTER, FRAMEWORK_REPLIES_BYTES_MAX, REPLIES_BYTES_MAX,
+    SESSION_CALLS_BYTES_MAX, SESSIONS_CALLS_BYTES_MAX,
+};
+
+/// How many bytes may wait, and of what.
+#[derive(Debug)]
+struct Most {
+    what: &'static str,
+    own: usize,
+    all: usize,
+}
+
+static CALLS: Most = Most {
+    what: "calls",
+    own: SESSION_CALLS_BYTES_MAX,
+    all: SESSIONS_CALLS_BYTES_MAX,
+};
+
+static REPLIES: Most = Most {
+    what: "answers",
+    own: FRAMEWORK_REPLIES_BYTES_MAX,
+    all: REPLIES_BYTES_MAX,
 };
 
 /// How many bytes wait.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     own: Arc<AtomicUsize>,
     all: Arc<AtomicUsize>,
+    most: &'static Most,
+}
+
+/// Of calls.
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::of(&CALLS)
+    }
+}
+
+/// Bytes of answers that are on their way to who asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Replies {
+    all: Waiting,
+    /// Those of which some are on their way.
+    by_framework: Arc<Mutex<BTreeMap<FrameworkId, Waiting>>>,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self {
+            all: Waiting::of(&REPLIES),
+            by_framework: Arc::default(),
+        }
+    }
+}
+
+impl Replies {
+    /// Counts an answer of so many bytes, if there is room; a light one is always sent, and not counted.
+    pub(crate) fn take(
+        &self,
+        framework: &FrameworkId,
+        bytes: usize,
+    ) -> Result<Option<Load>, Problem> {
+        if bytes <= CALL_LIGHT_LEN {
+            return Ok(None);
+        }
+        let by_framework = self.by_framework.lock();
+        let mut by_framework = by_framework.unwrap_or_else(PoisonError::into_inner);
+        by_framework.retain(|_, waiting| waiting.own.load(Ordering::Relaxed) > 0);
+        let waiting = by_framework.entry(framework.clone());
+        waiting.or_insert_with(|| self.all.of_another()).take(bytes)
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.all.all.load(Ordering::Relaxed)
+    }
 }
 
 /// The bytes of one call, counted for as long as this or a copy of it is there.
@@ -30,11 +101,20 @@ struct Counted {
 }
 
 impl Waiting {
+    fn of(most: &'static Most) -> Self {
+        Self {
+            own: Arc::default(),
+            all: Arc::default(),
+            most,
+        }
+    }
+
     /// Another peer, with the same sum of all.
     pub(crate) fn of_another(&self) -> Self {
         Self {
             own: Arc::default(),
             all: Arc::clone(&self.all),
+            most: self.most,
         }
     }
 
@@ -53,11 +133,16 @@ impl Waiting {
             }),
         };
         let is_alone = own == 0;
-        if !is_alone && own.saturating_add(bytes) > SESSION_CALLS_BYTES_MAX {
-            return Err(full("of this framework", SESSION_CALLS_BYTES_MAX));
+        let Most {
+            what,
+            own: own_max,
+            all: all_max,
+        } = self.most;
+        if !is_alone && own.saturating_add(bytes) > *own_max {
+            return Err(full(what, "of this framework", *own_max));
         }
-        if all.saturating_add(bytes) > SESSIONS_CALLS_BYTES_MAX {
-            return Err(full("of all frameworks", SESSIONS_CALLS_BYTES_MAX));
+        if all.saturating_add(bytes) > *all_max {
+            return Err(full(what, "of all frameworks", *all_max));
         }
         Ok(Some(load))
     }
@@ -70,8 +155,8 @@ impl Drop for Counted {
     }
 }
 
-fn full(whose: &str, most: usize) -> Problem {
-    let message = format!("the calls {whose} that wait have {most} bytes; there is no more room");
+fn full(what: &str, whose: &str, most: usize) -> Problem {
+    let message = format!("the {what} {whose} that wait have {most} bytes; there is no more room");
     let hint =
         "nothing of it was done; try again after the time that is given, and ask for less at once";
     Problem::new(code::SESSION_RATE_LIMITED, message)
@@ -104,6 +189,24 @@ mod tests {
         drop(copy);
         assert_eq!(waiting.own.load(Ordering::Relaxed), 0);
         load(1_000).expect("one alone has room");
+    }
+
+    #[test]
+    fn answers_of_a_framework_are_sent_up_to_their_bytes_whatever_others_do_not_read() {
+        let replies = Replies::default();
+        let [first, second] = ["a", "b"].map(|id| id.parse().expect("an id"));
+        let take = |framework| replies.take(framework, 4 * MEBIBYTE);
+        let mut loads: Vec<_> = (0..8).map(|_| take(&first).expect("room")).collect();
+        let problem = take(&first).expect_err("no room");
+        assert!(problem.is(code::SESSION_RATE_LIMITED) && problem.message.contains("answers"));
+        take(&second).expect("others have theirs");
+        loads.pop();
+        loads.push(take(&first).expect("room again"));
+        drop(loads);
+        assert_eq!(replies.bytes(), 0);
+        take(&second).expect("room");
+        let known = replies.by_framework.lock().expect("a map").len();
+        assert_eq!(known, 1, "who has nothing on its way is forgotten");
     }
 
     #[test]

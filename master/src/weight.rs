@@ -238,7 +238,7 @@ mod tests {
         let value = |len| -> Watched {
             Ok(StateChange::Put {
                 key: "k".parse().expect("key"),
-                value: vec![0; len],
+                value: vec![0; len].into(),
                 version: 1,
             })
         };

@@ -3,6 +3,7 @@
 //! No id can become a path: directories on disk are numbered (`runs/<16 hex>`), and still `/`, `..` and their like are
 //! refused, so that a slip elsewhere stays harmless (MESOS-6866).
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -152,6 +153,13 @@ ids! {
     VolumeId, "volume id", validate_id, PLAIN;
     /// An executor, named by its framework; unique within it on an agent.
     ExecutorId, "executor id", validate_id, PLAIN;
+}
+
+/// So that keys are found by what they begin with.
+impl Borrow<str> for StateKey {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
 }
 
 impl Role {

@@ -372,6 +372,10 @@ fn benchmarks_of_sessions_give_figures_too() {
             "flood 20 --call demand --named 300 --others 2 --measure-for 500ms",
             FLOOD,
         ),
+        (
+            "flood 20 --call list --named 300 --others 2 --measure-for 500ms",
+            FLOOD,
+        ),
     ] {
         let value = measured(&cluster, arguments, true, names);
         let row = &value["figures"][0];
@@ -381,7 +385,7 @@ fn benchmarks_of_sessions_give_figures_too() {
         } else {
             assert!(row["answered_per_s"].as_u64() > Some(0), "{value}");
             assert_eq!(row["refused_per_s"], 0, "{value}");
-            let asks = row["call"] == "reconcile";
+            let asks = row["call"] == "reconcile" || row["call"] == "list";
             let told = row["statuses_per_s"].as_u64();
             assert_eq!(told > Some(0), asks, "{value}");
         }

@@ -116,8 +116,8 @@ pub enum StateChange {
     Put {
         /// The key.
         key: StateKey,
-        /// Its value.
-        value: Vec<u8>,
+        /// Its value, shared with what is kept.
+        value: Arc<[u8]>,
         /// Its version.
         version: u64,
     },
@@ -135,8 +135,8 @@ pub enum StateChange {
 pub enum Reply {
     /// A value and its version.
     State {
-        /// The value.
-        value: Vec<u8>,
+        /// The value, shared with what is kept.
+        value: Arc<[u8]>,
         /// Its version.
         version: u64,
     },
@@ -147,8 +147,8 @@ pub enum Reply {
     },
     /// Deleted.
     Deleted,
-    /// Keys with their values and versions, by key.
-    States(BTreeMap<StateKey, (Vec<u8>, u64)>),
+    /// Keys with their values, shared with what is kept, and versions, by key.
+    States(Vec<(StateKey, Arc<[u8]>, u64)>),
     /// A framework's call is done, with what is known of tasks: of Reconcile, and of Kill of one that is not live.
     Called(Vec<Status>),
     /// Why demand is not met.

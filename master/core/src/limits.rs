@@ -76,6 +76,9 @@ pub const STATE_LIST_LEN_MAX: usize = 4 * 1024 * 1024;
 pub const BATCHES_PENDING_MAX: u64 = 1_000;
 /// Offers that a framework may have out while others wait, when it answers them; more are not made until it answers some.
 /// About as many as a framework can judge within the lease of an offer for a shape.
+/// So many bytes of a value that is read or written are worth an operation, beside the one that the call is worth, and each key
+/// that a list finds another: what a framework may read in a second takes some percent of it, and is 400 MB at the most.
+pub const STATE_LEN_PER_OPERATION: usize = 4 * 1024;
 pub const OFFER_WINDOW_MAX: u32 = 1_000;
 /// The same for a framework that lets all its offers expire: what others wait for is kept from them by one offer at most.
 pub const OFFER_WINDOW_MIN: u32 = 1;

@@ -40,8 +40,15 @@ impl Bucket {
             let wait_ns = paid_until_ns.saturating_add(each_ns) - empty_at_ns;
             return Err(Duration::from_nanos(wait_ns).max(Duration::from_millis(1)));
         }
-        self.paid_until_ns = paid_until_ns.saturating_add(each_ns.saturating_mul(count));
+        self.charge(now_ns, count, per_second);
         Ok(())
+    }
+
+    /// Takes so many, whether they are there or not.
+    fn charge(&mut self, now_ns: u64, count: u64, per_second: u64) {
+        let each_ns = SECOND_NS / per_second.clamp(1, SECOND_NS);
+        let paid_until_ns = self.paid_until_ns.max(now_ns);
+        self.paid_until_ns = paid_until_ns.saturating_add(each_ns.saturating_mul(count));
     }
 }
 
@@ -91,6 +98,16 @@ impl Core {
             }
             call => count(call.operations()),
         };
+        self.admit_count(framework, count)
+    }
+
+    /// Counts so many operations; refuses them when the bucket is empty.
+    pub(crate) fn admit_count(
+        &mut self,
+        framework: &FrameworkId,
+        count: u64,
+    ) -> Result<(), Problem> {
+        let most = self.config.operations_per_second;
         let Some(known) = self.frameworks.get_mut(framework).filter(|_| count > 0) else {
             return Ok(());
         };
@@ -99,6 +116,14 @@ impl Core {
             .operations
             .take(self.turn.now.mono_ns, count, most);
         taken.map_err(|wait| limited("operations", most, wait))
+    }
+
+    /// Counts so many operations that were done before it was known how many they are: the next ones wait for them.
+    pub(crate) fn charge_operations(&mut self, framework: &FrameworkId, count: u64) {
+        let (now_ns, most) = (self.turn.now.mono_ns, self.config.operations_per_second);
+        if let Some(known) = self.frameworks.get_mut(framework) {
+            known.rates.operations.charge(now_ns, count, most);
+        }
     }
 }
 

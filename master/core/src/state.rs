@@ -2,8 +2,12 @@
 //!
 //! A write is answered when it is durable, and so is a read of what is not durable yet: nobody may act on what a new
 //! leader might not know.
+//!
+//! A call is worth as much as it reads and writes, so that nobody keeps the master busy with few long ones. What is read is
+//! shared with what is kept, and not copied.
 
-use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
 
 use proffer_model::registry::{FrameworkEntry, Operation};
 use proffer_model::state::judge_state_value;
@@ -13,7 +17,7 @@ use crate::core::Core;
 use crate::effect::{Effect, Fact, Reply, StateChange};
 use crate::event::{RequestId, StateCall};
 use crate::frameworks::unknown;
-use crate::limits::{STATE_KEYS_MAX, STATE_LIST_LEN_MAX};
+use crate::limits::{STATE_KEYS_MAX, STATE_LEN_PER_OPERATION, STATE_LIST_LEN_MAX};
 
 impl Core {
     pub(crate) fn on_state_requested(
@@ -27,9 +31,14 @@ impl Core {
         let reply = self
             .judge_caller(principal, framework, generation)
             .and_then(|()| self.admit_call(framework))
+            .and_then(|()| self.admit_state(framework, &call))
             .and_then(|()| match call {
                 StateCall::Get { key } => self.read(framework, &key),
-                StateCall::List { prefix } => self.list(framework, &prefix),
+                StateCall::List { prefix } => {
+                    let (listed, looks) = self.list(framework, &prefix);
+                    self.charge_operations(framework, looks);
+                    listed
+                }
                 StateCall::Put {
                     key,
                     value,
@@ -86,7 +95,7 @@ impl Core {
     fn read(&self, framework: &FrameworkId, key: &StateKey) -> Result<Reply, Problem> {
         match self.entry(framework)?.state.get(key) {
             Some(stored) => Ok(Reply::State {
-                value: stored.value.to_vec(),
+                value: Arc::clone(&stored.value),
                 version: stored.version,
             }),
             None => {
@@ -98,23 +107,46 @@ impl Core {
         }
     }
 
-    fn list(&self, framework: &FrameworkId, prefix: &str) -> Result<Reply, Problem> {
-        let mut found = BTreeMap::new();
-        let mut len = 0;
-        for (key, stored) in &self.entry(framework)?.state {
-            if !key.as_str().starts_with(prefix) {
-                continue;
+    /// Counts what a call names and what it reads or writes; what a list finds is counted when it has been found.
+    fn admit_state(&mut self, framework: &FrameworkId, call: &StateCall) -> Result<(), Problem> {
+        let len = match call {
+            StateCall::Get { key } => {
+                let entry = self.registry.frameworks.get(framework);
+                let stored = entry.and_then(|entry| entry.state.get(key));
+                stored.map_or(0, |stored| stored.value.len())
             }
+            StateCall::Put { value, .. } => value.len(),
+            StateCall::Delete { .. } | StateCall::List { .. } => 0,
+        };
+        self.admit_count(framework, 1 + worth_of(len))
+    }
+
+    /// The keys that begin with this, and what it is worth to have looked at them, whether they are too many or not.
+    fn list(&self, framework: &FrameworkId, prefix: &str) -> (Result<Reply, Problem>, u64) {
+        let entry = match self.entry(framework) {
+            Ok(entry) => entry,
+            Err(problem) => return (Err(problem), 0),
+        };
+        let (mut found, mut len) = (Vec::new(), 0);
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let rest = entry.state.range::<str, _>(from);
+        for (key, stored) in rest.take_while(|(key, _)| key.as_str().starts_with(prefix)) {
             len += key.as_str().len() + stored.value.len();
             if len > STATE_LIST_LEN_MAX {
-                let message = format!("the list has more than {STATE_LIST_LEN_MAX} bytes");
-                return Err(Problem::new(code::STATE_TOO_LARGE, message)
-                    .field("prefix")
-                    .hint("list by longer prefixes"));
+                break;
             }
-            found.insert(key.clone(), (stored.value.to_vec(), stored.version));
+            found.push((key.clone(), Arc::clone(&stored.value), stored.version));
         }
-        Ok(Reply::States(found))
+        let looks = u64::try_from(found.len()).unwrap_or(u64::MAX);
+        let worth = looks.saturating_add(worth_of(len.min(STATE_LIST_LEN_MAX)));
+        if len <= STATE_LIST_LEN_MAX {
+            return (Ok(Reply::States(found)), worth);
+        }
+        let message = format!("the list has more than {STATE_LIST_LEN_MAX} bytes");
+        let problem = Problem::new(code::STATE_TOO_LARGE, message)
+            .field("prefix")
+            .hint("list by longer prefixes");
+        (Err(problem), worth)
     }
 
     fn put(
@@ -147,9 +179,10 @@ impl Core {
                 .field("value")
                 .hint("delete keys that are not needed"));
         }
+        let value: Arc<[u8]> = value.into();
         let change = |version| StateChange::Put {
             key: key.clone(),
-            value: value.clone(),
+            value: Arc::clone(&value),
             version,
         };
         let change = self
@@ -161,7 +194,7 @@ impl Core {
             Operation::PutState {
                 framework: framework.clone(),
                 key,
-                value: value.into(),
+                value,
             },
         );
         if let Some(change) = change {
@@ -207,6 +240,11 @@ impl Core {
             known.state_in = seq;
         }
     }
+}
+
+/// What so many bytes that are read or written are worth, in operations.
+fn worth_of(len: usize) -> u64 {
+    u64::try_from(len / STATE_LEN_PER_OPERATION).unwrap_or(u64::MAX)
 }
 
 /// Bytes of a key and its value; 0 when there is none.

@@ -4,6 +4,7 @@
 //! value is told when its turn comes. Nothing is told before it is durable.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use proffer_model::{FrameworkId, Generation, Principal, Problem, StateKey, code};
 
@@ -189,7 +190,7 @@ impl Core {
                 watch,
                 change: StateChange::Put {
                     key: key.clone(),
-                    value: stored.value.to_vec(),
+                    value: Arc::clone(&stored.value),
                     version: stored.version,
                 },
                 after,

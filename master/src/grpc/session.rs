@@ -20,7 +20,7 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::state::unexpected;
+use super::state::{counted, unexpected};
 use super::{Connection, decode_id, principal_of};
 use crate::inbox::{Ask, Inbox, SessionInput, overloaded};
 use crate::limits::{FIRST_MESSAGE_TIMEOUT, SESSION_CALLS_MAX, SESSION_OUTBOX_LEN, SESSIONS_MAX};
@@ -68,9 +68,10 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
         let (number, call) = decoded
             .map_err(|problem| problem.within("call"))
             .map_err(status_of)?;
+        let is_question = matches!(call, Call::Reconcile { .. });
         let ask = Ask::Call {
             principal,
-            framework,
+            framework: framework.clone(),
             number,
             call,
         };
@@ -78,10 +79,14 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
         let Reply::Called(statuses) = reply else {
             return Err(unexpected(&reply));
         };
-        Ok(Response::new(v1::CallResponse {
+        let answer = v1::CallResponse {
             answered: Some(encode_answered(number, &Answer::Done)),
             statuses: statuses.iter().map(encode_status).collect(),
-        }))
+        };
+        // What was done is said in any case.
+        let bytes = if is_question { answer.encoded_len() } else { 0 };
+        let load = self.inbox.replies.take(&framework, bytes);
+        Ok(counted(answer, load.map_err(status_of)?))
     }
 
     async fn session(

@@ -17,6 +17,10 @@ use super::{Connection, decode_id, overrun, principal_of};
 use crate::inbox::{Ask, Inbox, SessionInput, overloaded};
 use crate::limits::{STATE_WATCHES_MAX, WATCH_OUTBOX_LEN};
 use crate::outbox::outbox;
+use crate::waiting::Load;
+
+/// An entry besides its key and its value, in a message.
+const STATE_ENTRY_LEN: usize = 16;
 
 /// The service.
 #[derive(Debug)]
@@ -38,17 +42,19 @@ impl StateService {
         framework_id: &str,
         generation: u64,
         call: Result<StateCall, Problem>,
-    ) -> Result<Reply, Status> {
+    ) -> Result<(Reply, Option<Load>), Status> {
         let framework: FrameworkId = decode_id(framework_id, "framework_id").map_err(status_of)?;
         let object = Object::Framework(Some(&framework));
         authorize(&principal, Action::RunFramework, object).map_err(status_of)?;
         let ask = Ask::State {
             principal,
-            framework,
+            framework: framework.clone(),
             generation: Generation(generation),
             call: call.map_err(status_of)?,
         };
-        self.inbox.ask(ask).await.map_err(status_of)
+        let reply = self.inbox.ask(ask).await.map_err(status_of)?;
+        let load = self.inbox.replies.take(&framework, weight_of(&reply));
+        Ok((reply, load.map_err(status_of)?))
     }
 }
 
@@ -100,14 +106,14 @@ impl v1::framework_state_server::FrameworkState for StateService {
         let principal = principal_of(&request)?;
         let asked = request.into_inner();
         let call = decode_id(&asked.key, "key").map(|key| StateCall::Get { key });
-        let reply = self
+        let (reply, load) = self
             .ask(principal, &asked.framework_id, asked.generation, call)
             .await?;
         let Reply::State { value, version } = reply else {
             return Err(unexpected(&reply));
         };
         let entry = Some(encode_entry(asked.key, value, version));
-        Ok(Response::new(v1::GetStateResponse { entry }))
+        Ok(counted(v1::GetStateResponse { entry }, load))
     }
 
     async fn put(
@@ -121,7 +127,7 @@ impl v1::framework_state_server::FrameworkState for StateService {
             value: asked.value.into(),
             expected: asked.expected_version,
         });
-        let reply = self
+        let (reply, _) = self
             .ask(principal, &asked.framework_id, asked.generation, call)
             .await?;
         let Reply::Written { version } = reply else {
@@ -140,7 +146,7 @@ impl v1::framework_state_server::FrameworkState for StateService {
             key,
             expected: asked.expected_version,
         });
-        let reply = self
+        let (reply, _) = self
             .ask(principal, &asked.framework_id, asked.generation, call)
             .await?;
         let Reply::Deleted = reply else {
@@ -158,17 +164,17 @@ impl v1::framework_state_server::FrameworkState for StateService {
         let call = Ok(StateCall::List {
             prefix: asked.prefix,
         });
-        let reply = self
+        let (reply, load) = self
             .ask(principal, &asked.framework_id, asked.generation, call)
             .await?;
         let Reply::States(states) = reply else {
             return Err(unexpected(&reply));
         };
-        let entry = |(key, (value, version)): (StateKey, (Vec<u8>, u64))| {
+        let entry = |(key, value, version): (StateKey, Arc<[u8]>, u64)| {
             encode_entry(key.to_string(), value, version)
         };
         let entries = states.into_iter().map(entry).collect();
-        Ok(Response::new(v1::ListStateResponse { entries }))
+        Ok(counted(v1::ListStateResponse { entries }, load))
     }
 }
 
@@ -188,12 +194,36 @@ fn encode_change(change: StateChange) -> v1::WatchStateResponse {
     }
 }
 
-fn encode_entry(key: String, value: Vec<u8>, version: u64) -> v1::StateEntry {
+fn encode_entry(key: String, value: Arc<[u8]>, version: u64) -> v1::StateEntry {
     v1::StateEntry {
         key,
-        value: Bytes::from(value),
+        value: Bytes::from_owner(value),
         version,
     }
+}
+
+/// Bytes that an answer takes while it waits for who asked, about.
+fn weight_of(reply: &Reply) -> usize {
+    let entry = |key: usize, value: &[u8]| key + value.len() + STATE_ENTRY_LEN;
+    match reply {
+        Reply::State { value, .. } => entry(0, value),
+        Reply::States(states) => {
+            let entries = states.iter();
+            entries
+                .map(|(key, value, _)| entry(key.as_str().len(), value))
+                .sum()
+        }
+        _ => 0,
+    }
+}
+
+/// An answer whose bytes count until its connection has taken them.
+pub(super) fn counted<T>(message: T, load: Option<Load>) -> Response<T> {
+    let mut response = Response::new(message);
+    if let Some(load) = load {
+        response.extensions_mut().insert(load);
+    }
+    response
 }
 
 /// The core answers each call in its own form; anything else is a defect. The reply itself may hold secrets.

@@ -61,7 +61,7 @@ fn values_are_compared_and_set() {
     assert_eq!(
         ask(get("a")),
         Ok(Reply::State {
-            value: b"2".to_vec(),
+            value: (*b"2").into(),
             version: 2
         })
     );
@@ -70,7 +70,7 @@ fn values_are_compared_and_set() {
     });
     assert_eq!(
         listed,
-        Ok(Reply::States([(key("a/b"), (b"3".to_vec(), 3))].into()))
+        Ok(Reply::States(vec![(key("a/b"), (*b"3").into(), 3)]))
     );
     refused(ask(delete("a", Some(1))), code::STATE_VERSION);
     assert_eq!(ask(delete("a", Some(2))), Ok(Reply::Deleted));
@@ -168,4 +168,103 @@ fn values_and_sums_have_limits() {
     })
     .expect_err("too long");
     assert!(problem.is(code::STATE_TOO_LARGE));
+}
+
+fn list(prefix: &str) -> StateCall {
+    StateCall::List {
+        prefix: prefix.to_owned(),
+    }
+}
+
+#[test]
+fn a_list_holds_the_keys_that_begin_with_its_prefix_in_their_order() {
+    let (mut world, framework, generation) = world();
+    for text in ["a", "a/b", "a/c", "ab", "b/a", "b", "c"] {
+        let put = put(text, b"", None);
+        world.state(&framework, generation, put).expect("room");
+    }
+    for (prefix, found) in [
+        ("", &["a", "a/b", "a/c", "ab", "b", "b/a", "c"][..]),
+        ("a", &["a", "a/b", "a/c", "ab"]),
+        ("a/", &["a/b", "a/c"]),
+        ("a/c", &["a/c"]),
+        ("b/", &["b/a"]),
+        ("0", &[]),
+        ("d", &[]),
+    ] {
+        let reply = world.state(&framework, generation, list(prefix));
+        let Ok(Reply::States(listed)) = reply else {
+            panic!("{reply:?}")
+        };
+        let keys: Vec<_> = listed.iter().map(|(key, ..)| key.as_str()).collect();
+        assert_eq!(keys, found, "{prefix}");
+    }
+}
+
+/// How often each call is done at one moment when a framework may do a thousand operations in a second.
+#[test]
+fn a_call_is_worth_what_it_reads_and_writes() {
+    let long = vec![0; limits::STATE_VALUE_LEN_MAX];
+    let asked: [(&str, StateCall, usize); 7] = [
+        ("a short value", get("short"), 1_000),
+        ("what is not there", get("none"), 1_000),
+        // 1 + 256 KiB / 4 KiB.
+        ("a long value", get("long"), 1_000_usize.div_ceil(65)),
+        ("a write", put("new", &long, None), 1_000_usize.div_ceil(65)),
+        ("a write in vain", put("none", &long, Some(1)), 16),
+        // 1 + 1 + 256 KiB / 4 KiB.
+        ("one key", list("long"), 1_000_usize.div_ceil(66)),
+        ("many keys", list("many/"), 1_000_usize.div_ceil(101)),
+    ];
+    for (what, call, times) in asked {
+        let (mut world, framework, generation) = world();
+        for i in 0..100 {
+            let put = put(&format!("many/{i}"), b"", None);
+            world.state(&framework, generation, put).expect("room");
+        }
+        for (text, value) in [("short", &b"1"[..]), ("long", &long)] {
+            let put = put(text, value, None);
+            world.state(&framework, generation, put).expect("room");
+        }
+        world.pass_s(2);
+        world.core.config.operations_per_second = 1_000;
+        let is_limited = |reply: &Result<Reply, Problem>| {
+            let problem = reply.as_ref().err();
+            problem.is_some_and(|problem| problem.is(code::SESSION_RATE_LIMITED))
+        };
+        let mut done = 0;
+        let refused = loop {
+            let reply = world.state(&framework, generation, call.clone());
+            if is_limited(&reply) {
+                break reply;
+            }
+            done += 1;
+        };
+        assert_eq!(done, times, "{what}");
+        let problem = refused.expect_err("limited");
+        assert!(problem.retry_after.is_some(), "{what}: {problem}");
+        world.pass_s(2);
+        let again = world.state(&framework, generation, call);
+        assert!(!is_limited(&again), "{what}: {again:?}");
+    }
+}
+
+#[test]
+fn a_list_that_is_too_long_is_worth_what_was_looked_at() {
+    let (mut world, framework, generation) = world();
+    let long = vec![0; limits::STATE_VALUE_LEN_MAX];
+    for i in 0..20 {
+        let put = put(&format!("{i}"), &long, None);
+        world.state(&framework, generation, put).expect("room");
+    }
+    world.pass_s(2);
+    world.core.config.operations_per_second = 1_000;
+    let problem = world
+        .state(&framework, generation, list(""))
+        .expect_err("too long");
+    assert!(problem.is(code::STATE_TOO_LARGE), "{problem}");
+    let problem = world
+        .state(&framework, generation, get("none"))
+        .expect_err("limited");
+    assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
 }
