@@ -249,3 +249,49 @@ fn task_events(old: Option<&TaskRow>, new: &TaskRow, snapshot: &Snapshot, events
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use proffer_master_core::event::Seq;
+    use tokio::time::timeout;
+
+    use super::super::master::MasterReign;
+    use super::super::seats::Seats;
+    use super::*;
+    use crate::metrics::ClusterMetrics;
+    use crate::view::{self, facts};
+
+    #[tokio::test]
+    async fn a_subscriber_whose_place_another_wants_is_ended() {
+        let long = Duration::from_secs(30);
+        let (view, mut feed) = view::start(ClusterMetrics::default()).expect("a view");
+        let mut all = vec![facts::framework_row("f", 0)];
+        feed.tell(&mut all, Seq::default()).expect("told");
+        let told = view.snapshot().await.expect("a snapshot");
+        let reign = MasterReign {
+            cluster: "c".to_owned(),
+            started_wall_ms: 0,
+            elected_wall_ms: 0,
+            unreachable_after: long,
+        };
+        let info = v1::MasterInfo::default();
+        let master = Arc::new(Master { info, reign });
+        let seats = Seats::new(1);
+        let seat = seats.take(long).await.expect("a place");
+        let tenure = Tenure::forever();
+        let watch = Watch::new(view.clone(), tenure, master, Media::Json, told, seat);
+        let mut records = Box::pin(watch.records());
+        for what in ["what is there", "a heartbeat"] {
+            records.next().await.expect(what);
+        }
+        let ends = async {
+            while records.next().await.is_some() {}
+            drop(records);
+        };
+        let both = async { tokio::join!(seats.take(long), ends) };
+        let (place, ()) = timeout(long, both).await.expect("it ends");
+        place.expect("its place");
+        feed.finish();
+    }
+}
