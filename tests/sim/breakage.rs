@@ -73,13 +73,15 @@ pub(super) enum Breakage {
     RolesKept,
     /// Of the statuses with which a session that is resumed begins, a master leaves the first one out.
     TailCutShort,
+    /// A master keeps all that a peer does not read.
+    LaneUnbounded,
     /// A master says an earlier change of a task again after a later one.
     ChangeRepeatedLate,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 35] = [
+    pub(super) const ALL: [(Self, u64); 36] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -114,6 +116,7 @@ impl Breakage {
         (Self::FailoverHurried, 10),
         (Self::RolesKept, 10),
         (Self::TailCutShort, 10),
+        (Self::LaneUnbounded, 10),
         (Self::ChangeRepeatedLate, 10),
     ];
 
@@ -223,6 +226,11 @@ impl Breakage {
                 break_at_launch: 10,
                 connection_break: 10,
                 acknowledge_ms_max: 2_000,
+                ..broken
+            },
+            Self::LaneUnbounded => Faults {
+                framework_freeze: 40,
+                partition: 60,
                 ..broken
             },
             Self::ExecutorForgets => Faults {

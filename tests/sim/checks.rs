@@ -12,6 +12,7 @@ use proffer_model::{
 
 use super::changes::Changes;
 use super::ensemble::Entry;
+use super::network::LANE_LEN_MAX;
 use super::presence::Completions;
 use super::world::{Outcome, SECOND};
 
@@ -19,8 +20,6 @@ use super::world::{Outcome, SECOND};
 const OFFER_SILENCE_MAX: u64 = 7 * SECOND;
 /// How late an agent may kill what it was told to: it may be down for a minute, and is told again when it is back.
 const KILL_LATE_MAX: u64 = 120 * SECOND;
-/// What may wait for one peer.
-const QUEUE_LEN_MAX: usize = 10_000;
 
 /// One key of a framework's state, as its framework has written and read it.
 #[derive(Default)]
@@ -368,10 +367,10 @@ impl Checks {
     }
 
     /// S16: nothing is queued without bound.
-    pub(super) fn on_queues(&self, longest: usize) -> Outcome {
-        match longest <= QUEUE_LEN_MAX {
+    pub(super) fn on_lane(&self, len: usize) -> Outcome {
+        match len <= LANE_LEN_MAX {
             true => Ok(()),
-            false => Err(format!("{longest} messages wait for one peer")),
+            false => Err(format!("{len} messages wait for one peer")),
         }
     }
 

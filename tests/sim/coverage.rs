@@ -98,6 +98,7 @@ pub(super) enum Seen {
     BrokenAtLaunch,
     ChangeAsked,
     TaskChanged,
+    PeerCutOff,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -133,7 +134,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 89] = [
+pub(super) const FLOORS: [(Seen, u64); 90] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -223,4 +224,5 @@ pub(super) const FLOORS: [(Seen, u64); 89] = [
     (Seen::BrokenAtLaunch, 200),
     (Seen::ChangeAsked, 18_000),
     (Seen::TaskChanged, 16_000),
+    (Seen::PeerCutOff, 130),
 ];

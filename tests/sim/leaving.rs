@@ -32,7 +32,7 @@ impl World {
         if let Some(parcel) = self.break_leaving(n, connection, parcel) {
             self.send(Who::Master(n), connection, parcel);
         }
-        Ok(())
+        self.checks.on_lane(self.unread(connection))
     }
 
     /// What a broken master sends instead.

@@ -63,6 +63,10 @@ pub(super) struct Connection {
     back: u64,
     /// The server's core knows of it.
     pub(super) is_known: bool,
+    /// What the server has sent and the client has not read.
+    unread: usize,
+    /// The client reads too slowly: nothing is sent any more, and the connection ends.
+    is_cut_off: bool,
 }
 
 #[derive(Default)]
@@ -77,6 +81,8 @@ pub(super) struct Network {
 
 /// How long the kernel takes to find out that the other side is gone without a word.
 const KEEPALIVE: u64 = 20 * SECOND;
+/// What may wait for one peer; a master that has more cuts it off.
+pub(super) const LANE_LEN_MAX: usize = 40;
 /// How long connecting is tried.
 const CONNECT_TIMEOUT: u64 = 2 * SECOND;
 
@@ -116,6 +122,8 @@ impl World {
             forth: 0,
             back: 0,
             is_known: false,
+            unread: 0,
+            is_cut_off: false,
         };
         self.network.connections.insert(id, connection);
         if self.is_cut(client, server) || self.is_cut(server, client) {
@@ -161,6 +169,9 @@ impl World {
         if !self.is_open(from, id) {
             return;
         }
+        if matches!(from, Who::Master(_)) && !self.has_room(id) {
+            return;
+        }
         let mut when = self.arrival(from, id);
         if self.is_broken(Breakage::Reordered)
             && matches!(
@@ -176,6 +187,50 @@ impl World {
         let to = self.other(from, id);
         let connection = id;
         self.input_at(when, to, Input::Arrived { connection, parcel });
+    }
+
+    /// Takes room in a client's lane. One that has none is cut off.
+    fn has_room(&mut self, id: u64) -> bool {
+        let is_bounded = !self.is_broken(Breakage::LaneUnbounded);
+        let connection = connection_mut(self, id);
+        if is_bounded && connection.unread >= LANE_LEN_MAX {
+            self.cut_off(id);
+            return false;
+        }
+        connection.unread += 1;
+        !connection.is_cut_off
+    }
+
+    /// A client reads too slowly, or what it is to be told waits for too long: its connection ends.
+    pub(super) fn cut_off(&mut self, id: u64) {
+        let Some(connection) = self.network.connections.get_mut(&id) else {
+            return;
+        };
+        let (server, is_at_both) = (connection.server, connection.is_open_at_client);
+        if std::mem::replace(&mut connection.is_cut_off, true) {
+            return;
+        }
+        self.seen.count(Seen::PeerCutOff);
+        tell!(self, "{server}cuts connection {id} off");
+        if is_at_both {
+            self.break_connection(id, false);
+        } else {
+            self.input_after(MS, server, Input::Closed { connection: id });
+        }
+    }
+
+    /// How much of what was sent to a client waits to be read.
+    pub(super) fn unread(&self, id: u64) -> usize {
+        let open = self.network.connections.get(&id);
+        let open = open.filter(|connection| !connection.is_cut_off);
+        open.map_or(0, |connection| connection.unread)
+    }
+
+    /// A client reads something.
+    pub(super) fn reads(&mut self, id: u64) {
+        if let Some(connection) = self.network.connections.get_mut(&id) {
+            connection.unread = connection.unread.saturating_sub(1);
+        }
     }
 
     /// Closes one end; the other hears of it after all that was sent, or late if it is done without a word.

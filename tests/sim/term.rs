@@ -19,7 +19,7 @@ use super::breakage::Breakage;
 use super::coverage::Seen;
 use super::framework::Framework;
 use super::master::MasterInput;
-use super::network::{Asked, Parcel};
+use super::network::{Asked, LANE_LEN_MAX, Parcel};
 use super::presence::Presence;
 use super::process::Who;
 use super::story::tell;
@@ -440,8 +440,6 @@ impl World {
         if term.steps.is_multiple_of(AUDIT_INTERVAL) {
             let audit = term.core.check_invariants();
             audit.map_err(|fault| format!("master {n}: {fault}"))?;
-            let longest = term.queues.values().map(VecDeque::len).max();
-            self.checks.on_queues(longest.unwrap_or(0))?;
         }
         self.perform_all(n, effects)
     }
@@ -589,11 +587,12 @@ impl World {
     /// Sends what may leave; what waits holds back what comes after it.
     fn flush(&mut self, n: usize) -> Outcome {
         let is_broken = self.is_broken(Breakage::MasterVisibleBeforeDurable);
-        let Some(term) = self.term(n) else {
+        let is_bounded = !self.is_broken(Breakage::LaneUnbounded);
+        let Some(term) = self.masters[n].term.as_deref_mut() else {
             return Ok(());
         };
         let durable = term.durable;
-        let mut ready = Vec::new();
+        let (mut ready, mut full) = (Vec::new(), Vec::new());
         for (connection, queue) in &mut term.queues {
             while let Some((after, _)) = queue.front() {
                 if !is_broken && matches!(after, After::Seq(seq) if seq.0 > durable) {
@@ -603,6 +602,11 @@ impl World {
                     ready.push((*connection, out));
                 }
             }
+            if is_bounded && queue.len() > LANE_LEN_MAX {
+                queue.clear();
+                full.push(*connection);
+            }
+            self.checks.on_lane(queue.len())?;
         }
         term.queues.retain(|_, queue| !queue.is_empty());
         for (connection, out) in ready {
@@ -611,6 +615,8 @@ impl World {
                 Out::Parcel(parcel) => self.leaves(n, connection, *parcel)?,
             }
         }
+        full.into_iter()
+            .for_each(|connection| self.cut_off(connection));
         Ok(())
     }
 }

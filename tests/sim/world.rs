@@ -348,6 +348,9 @@ impl World {
                 if !self.is_open(who, connection) {
                     return Ok(());
                 }
+                if !matches!(who, Who::Master(_)) {
+                    self.reads(connection);
+                }
                 match who {
                     Who::Master(n) => self.master_hears(n, connection, parcel),
                     Who::Agent(n) => self.agent_hears(n, connection, parcel),

@@ -7,6 +7,7 @@ use proffer_model::made::total_with;
 use proffer_model::registry::{Operation, Registry};
 use proffer_model::{AgentState, ClusterId, Epoch, FrameworkId, Time};
 
+use crate::acknowledgements::Acknowledgements;
 use crate::agents::{Agent, Agents};
 use crate::allocation::{Allocator, Options};
 use crate::config::Config;
@@ -53,6 +54,7 @@ pub struct Core {
     pub(crate) silence: Silence,
     pub(crate) drains: Drains,
     pub(crate) reclaims: Reclaims,
+    pub(crate) acknowledgements: Acknowledgements,
     pub(crate) reconciliations: Reconciliations,
     pub(crate) replacements: Replacements,
     pub(crate) questions: Questions,
@@ -123,6 +125,7 @@ impl Core {
             silence: Silence::default(),
             drains: Drains::default(),
             reclaims: Reclaims::default(),
+            acknowledgements: Acknowledgements::default(),
             reconciliations: Reconciliations::default(),
             replacements: Replacements::default(),
             questions: Questions::default(),

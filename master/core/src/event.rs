@@ -51,7 +51,7 @@ pub enum TimerKey {
     Drain,
     /// The time of tasks that are wanted back is over.
     Reclaim,
-    /// Tells on in the snapshots, and the answers to Reconcile, that go on.
+    /// Tells on in the snapshots, tails and answers to Reconcile, and goes on with the acknowledgements, that are under way.
     Telling,
     /// Goes on with demands that name much.
     Demands,

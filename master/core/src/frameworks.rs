@@ -143,6 +143,7 @@ impl Core {
         else {
             return;
         };
+        self.acknowledgements.forget_all(framework);
         let left = self.tasks.leave_to_agents(framework);
         if let Some(known) = self.frameworks.get_mut(framework) {
             known.unacknowledged = known.unacknowledged.saturating_sub(left);

@@ -13,6 +13,7 @@ use crate::amounts::{exclusive, scalars_of};
 use crate::capacity::Capacity;
 use crate::core::Core;
 use crate::frameworks::Framework;
+use crate::tail::Tail;
 
 /// Fails with the sentence when the condition does not hold.
 macro_rules! ensure {
@@ -438,8 +439,14 @@ impl Core {
         );
         ensure!(
             self.sessions.tells_on
-                || self.reconciliations.is_empty() && self.sessions.snapshots.is_empty(),
+                || self.acknowledgements.is_empty()
+                    && self.reconciliations.is_empty()
+                    && self.sessions.snapshots.is_empty(),
             "what is told in pieces is told on"
+        );
+        ensure!(
+            self.acknowledgements.check(),
+            "acknowledgements are counted, and have their turns"
         );
         let session_of = |framework: &FrameworkId| self.frameworks.get(framework)?.session;
         ensure!(
@@ -484,7 +491,9 @@ impl Core {
                 .and_then(|session| self.sessions.open.get(&session));
             let telling = open.map_or(&known.telling, |open| &open.telling);
             let mut outstanding = std::collections::BTreeMap::new();
-            for launch in telling.outstanding.values() {
+            let untold = telling.tail.iter().flat_map(Tail::launches);
+            let kept = self.acknowledgements.launches(id);
+            for launch in telling.outstanding.values().chain(untold).chain(kept) {
                 *outstanding.entry(launch).or_insert(0usize) += 1;
             }
             for (task, of) in self.tasks.of(id) {

@@ -1,13 +1,14 @@
 //! The master's pure core: every decision about agents, frameworks, offers and tasks; no clock, no randomness, no I/O.
 //!
 //! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `capacity`, `settlement`, `silence`;
-//! `frameworks`, `sessions`, `subscriptions`, `telling`, `calls`, `answers`, `rates`, `state`, `watches`; `tasks`,
-//! `updates`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
+//! `frameworks`, `sessions`, `subscriptions`, `telling`, `tail`, `acknowledgements`, `calls`, `answers`, `rates`, `state`,
+//! `watches`; `tasks`, `updates`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
 //! `conversions`, `quota`, `operators`, `questions`, `explain`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod accept;
+mod acknowledgements;
 mod agents;
 pub mod allocation;
 mod amounts;
@@ -44,6 +45,7 @@ mod settlement;
 mod silence;
 mod state;
 mod subscriptions;
+mod tail;
 mod task_table;
 mod tasks;
 mod telling;

@@ -19,7 +19,8 @@ pub const STANDBYS_MAX: usize = 16;
 /// Programs of one framework whose turns at speaking for it are remembered; who resumes an older one is taken for another
 /// program, and its calls that were answered are not known.
 pub const SPEAKERS_MAX: usize = 16;
-/// Tasks that one step tells of in snapshots and in answers to Reconcile; the next step tells on. About a millisecond.
+/// Tasks that one step tells of in snapshots, tails and answers to Reconcile, and acknowledged statuses that it forgets; the next
+/// step goes on. About a millisecond. So many acknowledged statuses are forgotten at once within `SNAPSHOT_STEP_INTERVAL`.
 pub const SNAPSHOT_TASKS_PER_STEP: usize = 1_000;
 /// Between two such steps, so that who reads as fast as can be expected is not overrun by a snapshot of a million tasks, and
 /// nobody else waits for more than one in ten.
@@ -27,10 +28,13 @@ pub const SNAPSHOT_STEP_INTERVAL: Duration = Duration::from_millis(10);
 /// Tasks of one Reconcile that are told in the step of the call, unless as many as a step tells were told so within
 /// `SNAPSHOT_STEP_INTERVAL`; of more, and then, it is told in pieces of so many, each asker in its turn.
 pub const RECONCILE_AT_ONCE_MAX: usize = 100;
+/// Calls of one session that wait until what was acknowledged before them is forgotten; one more is refused
+/// (`session.rate_limited`).
+pub const CALLS_HELD_MAX: usize = 16;
 /// Tasks that the Reconciles of one session name and that it was not told of yet; one more call is refused
 /// (`session.rate_limited`). A second's work of the master.
 pub const RECONCILE_NAMED_MAX: usize = 100_000;
-/// The same of all together. About 100 MB.
+/// The same of all together, but for who names `RECONCILE_AT_ONCE_MAX` at the most. About 100 MB.
 pub const RECONCILE_NAMED_TOTAL_MAX: usize = 1_000_000;
 /// Reconciles of one session that wait; one more is refused (`session.rate_limited`).
 pub const RECONCILES_MAX: usize = 1_000;
@@ -72,13 +76,13 @@ pub const STATE_KEYS_MAX: usize = 100_000;
 /// Bytes of keys and values in one list of a framework's state; a longer one is refused (`state.too_large`), because it
 /// would not fit one message.
 pub const STATE_LIST_LEN_MAX: usize = 4 * 1024 * 1024;
+/// So many bytes of a value that is read or written are worth an operation, beside the one that the call is worth, and each key
+/// that a list finds another: what a framework may read in a second takes some percent of it, and is 400 MB at the most.
+pub const STATE_LEN_PER_OPERATION: usize = 4 * 1024;
 /// Batches that wait to become durable; writes that somebody asked for are refused beyond (`server.overloaded`).
 pub const BATCHES_PENDING_MAX: u64 = 1_000;
 /// Offers that a framework may have out while others wait, when it answers them; more are not made until it answers some.
 /// About as many as a framework can judge within the lease of an offer for a shape.
-/// So many bytes of a value that is read or written are worth an operation, beside the one that the call is worth, and each key
-/// that a list finds another: what a framework may read in a second takes some percent of it, and is 400 MB at the most.
-pub const STATE_LEN_PER_OPERATION: usize = 4 * 1024;
 pub const OFFER_WINDOW_MAX: u32 = 1_000;
 /// The same for a framework that lets all its offers expire: what others wait for is kept from them by one offer at most.
 pub const OFFER_WINDOW_MIN: u32 = 1;

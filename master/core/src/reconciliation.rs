@@ -4,10 +4,13 @@
 //! served, each asker in its turn; it is answered when all of it is told. A status says how its task stands in the moment
 //! in which it is told, so none is older than what was told before it.
 //!
-//! The subtle thing: while a session's snapshot goes on, statuses of tasks that it has not come to wait in their queues, and
-//! are older than how those tasks stand. So its questions wait for the end of the snapshot.
+//! A task whose end is acknowledged while a question waits is known no more when its turn comes. Who asked was told of its end
+//! after the question, and is not told that it is lost.
+//!
+//! The subtle thing: while a session's snapshot or tail goes on, statuses of tasks that it has not come to wait in their queues,
+//! and are older than how those tasks stand. So its questions wait for the end of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proffer_model::session::{Answer, Event};
 use proffer_model::{FrameworkId, Problem, Status, TaskId, code};
@@ -48,6 +51,8 @@ struct Line {
     questions: VecDeque<Question>,
     /// Tasks that they name and are not told of yet.
     named: usize,
+    /// Tasks whose ends were acknowledged while these waited: who asked was told of them.
+    ended: BTreeSet<TaskId>,
 }
 
 #[derive(Debug)]
@@ -99,10 +104,20 @@ impl Reconciliations {
             framework: framework.clone(),
             questions: VecDeque::new(),
             named: 0,
+            ended: BTreeSet::new(),
         });
         line.questions.push_back(question);
         line.named += named;
         self.named += named;
+    }
+
+    /// A task's end is acknowledged, and nothing is known of it any more. Who asked before hears no older news than its end.
+    pub(crate) fn note_ended(&mut self, session: SessionId, task: &TaskId) {
+        if let Some(line) = self.lines.get_mut(&Asker::Session(session))
+            && line.ended.len() < RECONCILE_NAMED_MAX
+        {
+            line.ended.insert(task.clone());
+        }
     }
 
     /// Whether so many more may be told within a step that others wait for.
@@ -146,14 +161,18 @@ impl Core {
         let known = self.reconciliations.lines.get(asker);
         let of_asker = known.map_or(0, |line| line.named);
         let all = self.reconciliations.named;
-        let is_full = of_asker + tasks.len() > RECONCILE_NAMED_MAX
-            || all + tasks.len() > RECONCILE_NAMED_TOTAL_MAX
+        let is_own_full = of_asker + tasks.len() > RECONCILE_NAMED_MAX
             || known.is_some_and(|line| line.questions.len() >= RECONCILES_MAX);
-        if !is_full {
-            return Ok(());
-        }
+        // Who asks for little is not kept out by those who ask for much.
+        let is_all_full = all + tasks.len() > RECONCILE_NAMED_TOTAL_MAX
+            && of_asker + tasks.len() > RECONCILE_AT_ONCE_MAX;
+        let waits = match (is_own_full, is_all_full) {
+            (false, false) => return Ok(()),
+            (true, false) => of_asker,
+            (_, true) => (all + tasks.len()).saturating_sub(RECONCILE_NAMED_TOTAL_MAX),
+        };
         let message = "too many questions how tasks stand wait for their answers";
-        let steps = u32::try_from(of_asker / SNAPSHOT_TASKS_PER_STEP + 1).unwrap_or(u32::MAX);
+        let steps = u32::try_from(waits / SNAPSHOT_TASKS_PER_STEP + 1).unwrap_or(u32::MAX);
         Err(Problem::new(code::SESSION_RATE_LIMITED, message)
             .hint("nothing of it was done; try again after the time that is given")
             .retry_after(SNAPSHOT_STEP_INTERVAL.saturating_mul(steps)))
@@ -226,7 +245,7 @@ impl Core {
     fn tell_asker(&mut self, asker: &Asker, most: usize) -> usize {
         if let Asker::Session(session) = asker
             && let Some(open) = self.sessions.open.get(session)
-            && open.telling.is_snapshot()
+            && open.telling.is_catching_up()
         {
             return 0;
         }
@@ -238,8 +257,18 @@ impl Core {
             && let Some(question) = line.questions.front_mut()
         {
             let named = question.rest.named();
-            let (tasks, is_all) = self.next_asked(&line.framework, &mut question.rest, most - told);
+            let (mut tasks, is_all) =
+                self.next_asked(&line.framework, &mut question.rest, most - told);
             told += tasks.len().max(1);
+            let ended = &line.ended;
+            tasks.retain(|task| {
+                let is_ended = ended.contains(task);
+                !is_ended
+                    || self
+                        .tasks
+                        .get(&(line.framework.clone(), task.clone()))
+                        .is_some()
+            });
             let result = self.tell_of(asker, &line.framework, question, tasks);
             let is_over = is_all || result.is_err();
             let left = if is_over { 0 } else { question.rest.named() };

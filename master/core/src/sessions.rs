@@ -34,7 +34,7 @@ pub(crate) struct Sessions {
     pub(crate) standing_by: BTreeMap<SessionId, StandBy>,
     /// Told to end and not ended yet; what they still say is ignored.
     closing: BTreeSet<SessionId>,
-    /// Those that are being told a snapshot, in turn.
+    /// Those that are being told a snapshot or a tail, in turn.
     pub(crate) snapshots: VecDeque<SessionId>,
     /// Whether the timer for what is told in pieces is set, and when it last came.
     pub(crate) tells_on: bool,
@@ -79,7 +79,11 @@ impl Core {
             Call::AcknowledgeOne { sequence } => {
                 self.on_acknowledge_one(session, &framework, sequence);
             }
-            call => self.on_session_call(session, &framework, request, call),
+            call => {
+                if let Some(call) = self.hold_call(session, &framework, request, call) {
+                    self.on_session_call(session, &framework, request, call);
+                }
+            }
         }
     }
 

@@ -217,7 +217,7 @@ impl Core {
         self.send_session(session, subscribed, after);
         self.send_answer(session, request, Answer::Done);
         match resumed_at {
-            Some(sequence) => self.tell_tail(session, &framework, sequence),
+            Some(sequence) => self.begin_tail(session, &framework, sequence),
             None => self.begin_snapshot(session),
         }
         self.reset_window(&framework);

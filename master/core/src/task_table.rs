@@ -37,11 +37,7 @@ pub(crate) struct Task {
     pub(crate) latest: TaskState,
     /// What the framework has not acknowledged, oldest first; those with the number 0 are the master's own. Most have
     /// nothing there.
-    #[expect(
-        clippy::box_collection,
-        reason = "a queue takes 24 bytes more, and there may be a million tasks with none"
-    )]
-    queue: Option<Box<VecDeque<Status>>>,
+    queue: Option<Box<Queue>>,
     /// The greatest number of the agent's that was put into the queue.
     pub(crate) received: u64,
     /// The greatest number of the agent's that the framework has acknowledged.
@@ -58,6 +54,16 @@ pub(crate) struct Task {
     pub(crate) is_held: bool,
     /// Whether it is to be shown anew.
     is_touched: bool,
+}
+
+/// What a task's framework has not acknowledged.
+#[derive(Debug, Default)]
+struct Queue {
+    /// The oldest first.
+    statuses: VecDeque<Status>,
+    /// How many of them the last tail has told, and which one of its framework's that was.
+    told: usize,
+    tail: u64,
 }
 
 /// What is kept of few tasks.
@@ -91,20 +97,30 @@ impl Task {
 
     /// What the framework has not acknowledged, oldest first.
     pub(crate) fn queue(&self) -> impl ExactSizeIterator<Item = &Status> {
-        self.queue
-            .as_deref()
-            .map(VecDeque::iter)
-            .unwrap_or_default()
+        let queue = self.queue.as_deref();
+        queue.map(|queue| queue.statuses.iter()).unwrap_or_default()
     }
 
     /// The framework is to be told this after all else.
     pub(crate) fn enqueue(&mut self, status: Status) {
-        self.queue.get_or_insert_default().push_back(status);
+        let queue = self.queue.get_or_insert_default();
+        queue.statuses.push_back(status);
+    }
+
+    /// What this one of its framework's tails tells next of it.
+    pub(crate) fn next_in_tail(&mut self, tail: u64) -> Option<&Status> {
+        let queue = self.queue.as_deref_mut()?;
+        if queue.tail != tail {
+            (queue.tail, queue.told) = (tail, 0);
+        }
+        let next = queue.statuses.get(queue.told)?;
+        queue.told += 1;
+        Some(next)
     }
 
     /// What the framework is to be told last.
     pub(crate) fn last_queued(&mut self) -> Option<&mut Status> {
-        self.queue.as_mut()?.back_mut()
+        self.queue.as_mut()?.statuses.back_mut()
     }
 
     /// Takes the oldest of what the framework is to be told.
@@ -112,7 +128,9 @@ impl Task {
         let Some(queue) = &mut self.queue else {
             return Vec::new();
         };
-        let taken = queue.drain(..count.min(queue.len())).collect();
+        let count = count.min(queue.statuses.len());
+        let taken = queue.statuses.drain(..count).collect();
+        queue.told = queue.told.saturating_sub(count);
         self.tidy_queue();
         taken
     }
@@ -237,7 +255,7 @@ impl Task {
         let numbers = self.queue().map(|status| status.number);
         let first = numbers.into_iter().find(|number| *number > 0);
         if let Some(queue) = &mut self.queue {
-            queue.retain(|status| status.number == 0);
+            queue.statuses.retain(|status| status.number == 0);
             self.tidy_queue();
         }
         if first.is_some() {

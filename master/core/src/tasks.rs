@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::link::ToAgent;
-use proffer_model::{AgentId, AgentState, Incarnation, Reason, Status, TaskState, session};
+use proffer_model::{
+    AgentId, AgentState, FrameworkId, Incarnation, Reason, Status, TaskState, session,
+};
 
 use crate::amounts::scalars_of;
 use crate::core::Core;
@@ -170,7 +172,7 @@ impl Core {
         let Some(framework) = self.frameworks.get(&key.0) else {
             return;
         };
-        if framework.session.is_some() && framework.unacknowledged >= UNACKNOWLEDGED_MAX {
+        if framework.session.is_some() && self.is_unacknowledged_full(&key.0) {
             self.overload(&key.0);
         }
         let (Some(framework), Some(task)) =
@@ -193,11 +195,15 @@ impl Core {
         }
         task.enqueue(status.clone());
         framework.unacknowledged += 1;
-        let told_later = |session: &SessionId| {
-            let open = self.sessions.open.get(session);
-            open.is_some_and(|open| open.telling.will_tell(&key.1))
+        let mut told_later = |session: SessionId| {
+            let open = self.sessions.open.get_mut(&session);
+            open.is_some_and(|open| {
+                open.telling.will_tell(&key.1) || open.telling.is_told_behind(&key.1, incarnation)
+            })
         };
-        if let Some(session) = session.filter(|session| !told_later(session)) {
+        if let Some(session) = session
+            && !told_later(session)
+        {
             self.send_status(session, &key.1, incarnation, status, after);
         }
     }
@@ -230,14 +236,20 @@ impl Core {
         }
         let kept = task.dequeue(count);
         framework.unacknowledged = framework.unacknowledged.saturating_sub(kept.len());
+        let session = framework.session;
         let number = kept.iter().map(|status| status.number).max().unwrap_or(0);
         task.acknowledged = task.acknowledged.max(number);
         let agent = task.agent().clone();
         if number > 0 {
             self.acknowledge_to_agent(&agent, key, incarnation, number, After::Nothing);
         }
-        if kept.iter().any(|status| status.state.is_terminal())
-            && let Some(task) = self.forget_task(key)
+        if !kept.iter().any(|status| status.state.is_terminal()) {
+            return;
+        }
+        if let Some(session) = session {
+            self.reconciliations.note_ended(session, &key.1);
+        }
+        if let Some(task) = self.forget_task(key)
             && task.queue().len() > 0
         {
             self.forget_outstanding(key, incarnation);
@@ -349,16 +361,24 @@ impl Core {
         self.turn.touch_framework(&key.0);
     }
 
+    /// Whether there is no room for more statuses that a framework has not acknowledged. Those that it has and that are not
+    /// forgotten yet count only where there are as many again.
+    fn is_unacknowledged_full(&self, framework: &FrameworkId) -> bool {
+        let kept = self.acknowledgements.kept(framework);
+        self.frameworks.get(framework).is_none_or(|known| {
+            let unacknowledged = known
+                .unacknowledged
+                .saturating_sub(kept.min(UNACKNOWLEDGED_MAX));
+            unacknowledged >= UNACKNOWLEDGED_MAX
+        })
+    }
+
     /// Takes a new status of the agent's, unless there is no room: then it comes again.
     fn take_status(&mut self, key: &TaskKey, status: Status) {
-        let is_full = |core: &Self| {
-            let framework = core.frameworks.get(&key.0);
-            framework.is_none_or(|known| known.unacknowledged >= UNACKNOWLEDGED_MAX)
-        };
-        if is_full(self) {
+        if self.is_unacknowledged_full(&key.0) {
             self.overload(&key.0);
         }
-        let is_full = is_full(self);
+        let is_full = self.is_unacknowledged_full(&key.0);
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };
@@ -457,6 +477,12 @@ impl Core {
         let Some(session) = self.frameworks.get(&key.0).and_then(|known| known.session) else {
             return;
         };
+        // What is queued for it is older, and on its way.
+        let open = self.sessions.open.get(&session);
+        let is_on_its_way = open.is_some_and(|open| open.telling.tells_queue(&key.1));
+        if is_on_its_way && self.tasks.get(key).is_some() {
+            return;
+        }
         if let Some(status) = self.status_of(key, unknown) {
             let after = self.turn.after_everything();
             self.send_session(session, session::Event::Updated(status), after);

@@ -5,18 +5,23 @@
 //! Everyone else is told a snapshot: what waits to be acknowledged, and of every other task how it stands.
 //!
 //! The subtle thing: statuses are told in the order of their task's queue. While a snapshot goes on, a new status of a task
-//! that it has not come to yet waits in that queue.
+//! that it has not come to yet waits in that queue; while a tail does, behind it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::session::{Event, Resume};
 use proffer_model::{AgentId, Epoch, FrameworkId, Incarnation, Status, TaskId};
 
+use crate::acknowledgements::Kept;
 use crate::core::Core;
 use crate::effect::After;
 use crate::event::{SessionId, TimerKey};
 use crate::limits::{SNAPSHOT_STEP_INTERVAL, SNAPSHOT_TASKS_PER_STEP};
+use crate::tail::Tail;
 use crate::task_table::TaskKey;
+
+/// A status that was told, or is to be told: the oldest of this launch's queue that is not told before it.
+pub(crate) type Launch = (TaskId, Incarnation);
 
 /// Stands with the session while there is one, with its framework else.
 #[derive(Debug, Default)]
@@ -26,12 +31,16 @@ pub(crate) struct Telling {
     /// Everything up to this is kept.
     pub(crate) acknowledged: u64,
     /// By sequence: the launches whose oldest queued status an event was, or will be. Per task in the order of its queue.
-    pub(crate) outstanding: BTreeMap<u64, (TaskId, Incarnation)>,
+    pub(crate) outstanding: BTreeMap<u64, Launch>,
     /// From this sequence on it can be resumed: all tasks had been told by then, and every status since is outstanding
     /// unless it was acknowledged.
     whole_from: Option<u64>,
     /// A snapshot goes on: all tasks up to this one are told.
     snapshot: Option<Option<TaskId>>,
+    /// What is to be told again before anything else; without a session, to the next one.
+    pub(crate) tail: Option<Tail>,
+    /// How many tails were begun.
+    pub(crate) tails: u64,
     /// Tasks whose newest status is the master's own and came while there was no session: a newer one takes its place.
     replaceable: BTreeSet<TaskId>,
 }
@@ -51,7 +60,7 @@ impl Telling {
         self.whole_from.is_some()
     }
 
-    /// The session has ended. A snapshot that was cut short has to begin anew.
+    /// The session has ended. A snapshot that was cut short has to begin anew, a tail goes on.
     pub(crate) fn pause(mut self) -> Self {
         if self.snapshot.take().is_some() {
             self.give_up();
@@ -62,13 +71,19 @@ impl Telling {
     /// Something that was told is not kept any more: whoever comes next needs a snapshot.
     pub(crate) fn give_up(&mut self) {
         self.whole_from = None;
+        self.tail = None;
         self.outstanding.clear();
         self.replaceable.clear();
     }
 
-    /// Whether a snapshot goes on.
-    pub(crate) fn is_snapshot(&self) -> bool {
-        self.snapshot.is_some()
+    /// Whether a session is being told how things stand: a snapshot or a tail goes on.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.snapshot.is_some() || self.tail.is_some()
+    }
+
+    /// Whether a snapshot or a tail will tell all that is queued for the task, if it has not yet.
+    pub(crate) fn tells_queue(&self, task: &TaskId) -> bool {
+        self.tail.is_some() || self.will_tell(task)
     }
 
     /// Whether a snapshot will tell the task, which therefore is not told yet.
@@ -84,11 +99,23 @@ impl Telling {
         } else {
             self.replaceable.remove(task);
         }
-        if self.whole_from.is_some() {
+        let launch = (task.clone(), incarnation);
+        if let Some(tail) = &mut self.tail {
+            tail.put_last(launch);
+        } else if self.whole_from.is_some() {
             self.sequence += 1;
-            let launch = (task.clone(), incarnation);
             self.outstanding.insert(self.sequence, launch);
         }
+    }
+
+    /// A status was put into a task's queue; whether it is told behind the tail that goes on.
+    pub(crate) fn is_told_behind(&mut self, task: &TaskId, incarnation: Incarnation) -> bool {
+        let Some(tail) = &mut self.tail else {
+            return false;
+        };
+        self.replaceable.remove(task);
+        tail.put_last((task.clone(), incarnation));
+        true
     }
 
     /// Whether the newest status in a task's queue may be replaced by another of the master's own.
@@ -97,56 +124,47 @@ impl Telling {
     }
 
     /// What was told of a launch is not awaited any more.
-    pub(crate) fn forget(&mut self, task: &TaskId, incarnation: Incarnation) {
-        self.replaceable.remove(task);
-        self.outstanding
-            .retain(|_, (told, of)| told != task || *of != incarnation);
+    pub(crate) fn forget(&mut self, launch: &Launch) {
+        self.replaceable.remove(&launch.0);
+        self.outstanding.retain(|_, other| other != launch);
+        if let Some(tail) = &mut self.tail {
+            tail.forget(launch);
+        }
     }
 
-    /// Everything up to a sequence is kept: how many of each launch's oldest statuses that were.
-    pub(crate) fn keep(&mut self, sequence: u64) -> BTreeMap<(TaskId, Incarnation), usize> {
+    /// Everything up to a sequence is kept: what that was. No more than so many are looked at by themselves.
+    pub(crate) fn keep(&mut self, sequence: u64, most: usize) -> Kept {
         self.acknowledged = self.acknowledged.max(sequence.min(self.sequence));
-        let mut kept: BTreeMap<(TaskId, Incarnation), usize> = BTreeMap::new();
-        while let Some(oldest) = self.outstanding.first_entry() {
-            if *oldest.key() > sequence {
+        let mut kept = Kept::default();
+        while let Some(oldest) = self.outstanding.first_entry()
+            && *oldest.key() <= sequence
+        {
+            if kept.first.len() == most {
+                let after = self.outstanding.split_off(&sequence.saturating_add(1));
+                kept.rest = std::mem::replace(&mut self.outstanding, after);
                 break;
             }
-            *kept.entry(oldest.remove()).or_default() += 1;
+            kept.first.push_back(oldest.remove());
         }
         kept
+    }
+
+    /// Takes what the tail tells next: after it no status that comes without a session takes its place.
+    pub(crate) fn next_in_tail(&mut self) -> Option<Launch> {
+        let next = self.tail.as_mut()?.next()?;
+        self.replaceable.remove(&next.0);
+        Some(next)
+    }
+
+    /// What was told and is not acknowledged is told again, before what is left of an earlier tail.
+    fn begin_tail(&mut self) {
+        let told = std::mem::take(&mut self.outstanding);
+        self.tail.get_or_insert_default().put_first(told);
+        self.tails += 1;
     }
 }
 
 impl Core {
-    /// Everything up to a sequence is kept; a greater one than was ever sent counts as the last.
-    pub(crate) fn on_acknowledge(
-        &mut self,
-        session: SessionId,
-        framework: &FrameworkId,
-        sequence: u64,
-    ) {
-        let Some(open) = self.sessions.open.get_mut(&session) else {
-            return;
-        };
-        for ((task, incarnation), count) in open.telling.keep(sequence) {
-            self.on_kept(&(framework.clone(), task), incarnation, count);
-        }
-    }
-
-    /// The status of one event is kept, whatever was told before it.
-    pub(crate) fn on_acknowledge_one(
-        &mut self,
-        session: SessionId,
-        framework: &FrameworkId,
-        sequence: u64,
-    ) {
-        let open = self.sessions.open.get_mut(&session);
-        let kept = open.and_then(|open| open.telling.outstanding.remove(&sequence));
-        if let Some((task, incarnation)) = kept {
-            self.on_kept(&(framework.clone(), task), incarnation, 1);
-        }
-    }
-
     /// Sends the status that is next in its task's queue, and remembers that its acknowledgement is for that.
     pub(crate) fn send_status(
         &mut self,
@@ -167,8 +185,10 @@ impl Core {
 
     /// What was sent of a launch is not awaited any more: its queue begins anew.
     pub(crate) fn forget_outstanding(&mut self, key: &TaskKey, incarnation: Incarnation) {
+        let launch = (key.1.clone(), incarnation);
+        self.acknowledgements.forget(&key.0, &launch);
         if let Some(telling) = self.telling_mut(&key.0) {
-            telling.forget(&key.1, incarnation);
+            telling.forget(&launch);
         }
     }
 
@@ -184,55 +204,57 @@ impl Core {
         }
     }
 
-    /// Tells again, in its order and under new numbers, what was told after this sequence and is not acknowledged.
-    /// It waits for whatever is being written, for it may rest on that.
-    pub(crate) fn tell_tail(&mut self, session: SessionId, framework: &FrameworkId, sequence: u64) {
+    /// Begins to tell again, in its order and under new numbers, what was told after this sequence and is not acknowledged.
+    pub(crate) fn begin_tail(
+        &mut self,
+        session: SessionId,
+        framework: &FrameworkId,
+        sequence: u64,
+    ) {
         self.on_acknowledge(session, framework, sequence);
-        let Some(open) = self.sessions.open.get_mut(&session) else {
-            return;
-        };
-        open.telling.replaceable.clear();
-        let tail = std::mem::take(&mut open.telling.outstanding);
-        let after = self.turn.after_everything();
-        let mut told: BTreeMap<(TaskId, Incarnation), usize> = BTreeMap::new();
-        for (task, incarnation) in tail.into_values() {
-            let key = (framework.clone(), task.clone());
-            let known = self.tasks.get(&key);
-            let known = known.filter(|known| known.incarnation == incarnation);
-            let index = told.entry((task.clone(), incarnation)).or_default();
-            let status = known.and_then(|known| known.queue().nth(*index)).cloned();
-            *index += 1;
-            if let Some(status) = status {
-                self.send_status(session, &task, incarnation, status, after);
-            }
+        if let Some(open) = self.sessions.open.get_mut(&session) {
+            open.telling.begin_tail();
         }
-        self.conclude_telling(session, framework);
+        self.begin_pieces(session);
     }
 
-    /// Begins to tell how all tasks stand; what is left after the first piece follows by a timer.
+    /// Begins to tell how all tasks stand.
     pub(crate) fn begin_snapshot(&mut self, session: SessionId) {
         if let Some(open) = self.sessions.open.get_mut(&session) {
             open.telling.give_up();
             open.telling.snapshot = Some(None);
         }
+        self.begin_pieces(session);
+    }
+
+    /// What is left of a snapshot or a tail after the first piece follows by a timer.
+    fn begin_pieces(&mut self, session: SessionId) {
         let mut budget = SNAPSHOT_TASKS_PER_STEP;
-        if !self.tell_snapshot_piece(session, &mut budget) {
+        if !self.tell_piece(session, &mut budget) {
             self.sessions.snapshots.push_back(session);
             self.tell_on_later();
         }
     }
 
-    /// The next pieces of the snapshots and answers that go on: half of each, where there are both.
+    /// The next pieces of the acknowledgements, of the snapshots and tails, and of the answers that go on: a share of each that
+    /// there is.
     pub(crate) fn tell_on(&mut self) {
         self.sessions.tells_on = false;
         self.sessions.told_on_at = Some(self.turn.now);
-        let both = !self.sessions.snapshots.is_empty() && !self.reconciliations.is_empty();
-        let most = SNAPSHOT_TASKS_PER_STEP / if both { 2 } else { 1 };
+        let kinds = self.kinds_told_on();
+        let most = SNAPSHOT_TASKS_PER_STEP / kinds.max(1);
+        self.continue_acknowledgements(most);
         self.continue_snapshots(most);
         self.continue_reconciliations(most);
-        if !self.sessions.snapshots.is_empty() || !self.reconciliations.is_empty() {
+        if self.kinds_told_on() > 0 {
             self.tell_on_later();
         }
+    }
+
+    fn kinds_told_on(&self) -> usize {
+        usize::from(!self.acknowledgements.is_empty())
+            + usize::from(!self.sessions.snapshots.is_empty())
+            + usize::from(!self.reconciliations.is_empty())
     }
 
     /// However much is begun, the next pieces are told when the last ones were told long enough ago.
@@ -246,14 +268,34 @@ impl Core {
         self.set_timer_at(TimerKey::Telling, next);
     }
 
-    /// The next pieces of the snapshots that go on, each in its turn.
+    /// The next pieces of the snapshots and tails that go on, each in its turn.
     fn continue_snapshots(&mut self, mut budget: usize) {
+        // Those in a row that have to wait for something else.
+        let mut idle = 0;
         while budget > 0
+            && idle < self.sessions.snapshots.len()
             && let Some(session) = self.sessions.snapshots.pop_front()
         {
-            if !self.tell_snapshot_piece(session, &mut budget) {
+            let before = budget;
+            if !self.tell_piece(session, &mut budget) {
                 self.sessions.snapshots.push_back(session);
+                idle = if budget < before { 0 } else { idle + 1 };
             }
+        }
+    }
+
+    /// Tells some of a snapshot or a tail. Answers whether nothing is left of it. It waits until what its framework has kept is
+    /// forgotten, which would else be told again.
+    fn tell_piece(&mut self, session: SessionId, budget: &mut usize) -> bool {
+        let Some(open) = self.sessions.open.get(&session) else {
+            return true;
+        };
+        if self.acknowledgements.is_behind(&open.framework) {
+            return false;
+        }
+        match open.telling.tail {
+            Some(_) => self.tell_tail_piece(session, budget),
+            None => self.tell_snapshot_piece(session, budget),
         }
     }
 
@@ -295,10 +337,10 @@ impl Core {
         true
     }
 
-    /// An agent has settled. Who is being told a snapshot hears it at its end, after the agent's tasks.
+    /// An agent has settled. Who is being told a snapshot or a tail hears it at its end, after the agent's tasks.
     pub(crate) fn tell_settled(&mut self, agent: &AgentId, after: After) {
         let sessions = self.sessions.open.iter();
-        let sessions = sessions.filter(|(_, open)| open.telling.snapshot.is_none());
+        let sessions = sessions.filter(|(_, open)| !open.telling.is_catching_up());
         let sessions: Vec<_> = sessions.map(|(session, _)| *session).collect();
         for session in sessions {
             self.send_session(session, Event::AgentSettled(agent.clone()), after);
@@ -329,7 +371,7 @@ impl Core {
     }
 
     /// Tells what comes after the statuses, whether they were a tail or a snapshot.
-    fn conclude_telling(&mut self, session: SessionId, framework: &FrameworkId) {
+    pub(crate) fn conclude_telling(&mut self, session: SessionId, framework: &FrameworkId) {
         self.repeat_reclaims(session, framework);
         self.repeat_settled(session);
     }

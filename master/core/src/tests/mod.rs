@@ -23,6 +23,7 @@ mod state;
 mod sweeps;
 mod task_table;
 mod tasks;
+mod telling;
 mod together;
 mod volumes;
 mod watches;

@@ -14,7 +14,9 @@ use proffer_model::{
 use super::world::{World, principal, reported, spec, status, task_id, want};
 use crate::effect::Reply;
 use crate::event::{Event, LinkId, RequestId, SessionId, TimerKey};
-use crate::limits::{RECONCILE_AT_ONCE_MAX, RECONCILE_NAMED_MAX, SNAPSHOT_TASKS_PER_STEP};
+use crate::limits::{
+    RECONCILE_AT_ONCE_MAX, RECONCILE_NAMED_MAX, RECONCILE_NAMED_TOTAL_MAX, SNAPSHOT_TASKS_PER_STEP,
+};
 
 const MANY: u32 = 2_500;
 
@@ -387,4 +389,71 @@ fn questions_that_wait_are_bounded() {
     world.facts.clear();
     world.pass(problem.retry_after.expect("a time"));
     assert_eq!(refusal(&mut world, session, called), None);
+}
+
+#[test]
+fn who_asks_for_little_is_answered_however_much_others_ask_for_and_they_are_told_when_to_try_again()
+{
+    let mut world = World::new();
+    world.core.config.operations_per_second = u64::MAX;
+    let (large, calls) = (named(0..10_000), RECONCILE_NAMED_MAX / 10_000);
+    for _ in 0..RECONCILE_NAMED_TOTAL_MAX / RECONCILE_NAMED_MAX {
+        let session = world.framework();
+        for request in (1..).take(calls) {
+            ask(&mut world, session, request, large.clone());
+        }
+    }
+    let session = world.framework();
+    world.facts.clear();
+    let few = named(0..u32::try_from(RECONCILE_AT_ONCE_MAX).expect("small"));
+    assert_eq!(
+        refusal(&mut world, session, Call::Reconcile { tasks: few }),
+        None
+    );
+    let more = Call::Reconcile { tasks: large };
+    let problem = refusal(&mut world, session, more.clone()).expect("full");
+    assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
+    world.facts.clear();
+    world.pass(problem.retry_after.expect("a time"));
+    assert_eq!(
+        refusal(&mut world, session, more),
+        None,
+        "there is room then"
+    );
+}
+
+#[test]
+fn a_task_whose_end_is_acknowledged_before_its_turn_is_not_told_to_be_lost() {
+    let Many {
+        mut world,
+        link,
+        session,
+        framework,
+    } = many(MANY);
+    let last = MANY - 1;
+    let mut asked = named(0..MANY);
+    asked.push(task_id("nobody's"));
+    ask(&mut world, session, 7, asked);
+    let ended = status(&name(last), incarnation(last), 2, TaskState::Finished);
+    world.updates(link, &framework, ended);
+    assert_eq!(
+        heard(&mut world, session),
+        (vec![(name(last), TaskState::Finished)], vec![])
+    );
+    world.acknowledge_all(session);
+    assert_eq!(world.core.tasks.count_of(&framework), 2_499);
+    let (mut all, mut answered) = (Vec::new(), Vec::new());
+    while answered.is_empty() {
+        pass_a_piece(&mut world);
+        let piece = heard(&mut world, session);
+        all.extend(piece.0);
+        answered = piece.1;
+    }
+    let lost: Vec<_> = all.iter().filter(|of| of.1 == TaskState::Lost).collect();
+    assert_eq!(lost, [&("nobody's".to_owned(), TaskState::Lost)]);
+    assert_eq!(all.len(), 2_500);
+    // Who asks afterwards hears what is known then.
+    ask(&mut world, session, 8, named(last..MANY));
+    let lost = vec![(name(last), TaskState::Lost)];
+    assert_eq!(heard(&mut world, session), (lost, vec![8]));
 }
