@@ -19,8 +19,13 @@ impl Core {
         request: u64,
         call: Call,
     ) {
-        if self.replacements.is_under_way(session, request, &call) {
-            return;
+        match self.replacements.recall(session, request, &call) {
+            None => {}
+            Some(true) => return,
+            Some(false) => {
+                self.send_answer(session, request, Answer::Refused(mistaken(request)));
+                return;
+            }
         }
         let asker = Asker::Session(session);
         let admitted = self.admit_call(framework);
@@ -40,13 +45,24 @@ impl Core {
                 let Some(call) = self.begin_long(session, framework, request, call) else {
                     return;
                 };
-                let kept = outline(&call).filter(|_| request > 0);
+                let is_kept = request > 0 && !self.kills_nothing(framework, &call);
+                let kept = outline(&call).filter(|_| is_kept);
                 let (answer, after) = self.answer(framework, call);
                 self.remember(framework, Scope::Session, request, kept, &answer);
                 (answer, after)
             }
         };
         self.send_answer_after(session, request, answer, after);
+    }
+
+    /// Whether a call is a Kill of what is not live. It is not remembered: its answer is how the task stands, which is said anew
+    /// to whoever calls again, since the status of an answer is not kept for those who were not there.
+    fn kills_nothing(&self, framework: &FrameworkId, call: &Call) -> bool {
+        let Call::Kill { task, .. } = call else {
+            return false;
+        };
+        let task = self.tasks.get(&(framework.clone(), task.clone()));
+        task.is_none_or(|task| task.latest.is_terminal())
     }
 
     /// Begins what may take many steps, and is answered when it is done. Answers any other call.
@@ -180,11 +196,12 @@ impl Core {
                     grace,
                 });
                 let key = (framework.clone(), task);
-                if !self.kill(&key, grace) {
+                if self.kill(&key, grace) {
+                    self.remember(framework, Scope::Unary, number, kept, &Answer::Done);
+                } else {
                     let unknown = self.say_of_unknown();
                     statuses.extend(self.status_of(&key, unknown.as_ref()));
                 }
-                self.remember(framework, Scope::Unary, number, kept, &Answer::Done);
                 Answer::Done
             }
             (Recall::New, call) => {

@@ -140,9 +140,12 @@ impl Core {
         };
         let refused = refused.unwrap_or_default();
         let (framework, role, agent) = (&offer.framework, &offer.role, &offer.agent);
+        let refused = (refused, until);
         for fit in &offer.fits {
             self.allocator
-                .exclude(framework, role, &fit.demand, agent, &refused, until);
+                .exclude(framework, role, &fit.demand, agent, &refused.0, until);
+            self.replacements
+                .note_refused(framework, role, &fit.demand, agent, &refused);
         }
     }
 

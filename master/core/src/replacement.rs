@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use proffer_model::session::{Answer, Call};
-use proffer_model::{Demand, DemandEntry, DemandId, FrameworkId, Generation, Problem, Role};
+use proffer_model::{
+    AgentId, Demand, DemandEntry, DemandId, FrameworkId, Generation, Problem, Resources, Role,
+};
 
 use crate::answers::{Scope, outline};
 use crate::core::Core;
@@ -50,10 +52,15 @@ struct Replacement {
     fresh: RoleDemand,
     /// What was launched of entries since the call came, and before they were put in.
     launched: BTreeMap<DemandId, u32>,
+    /// What was refused since then: entries that are put in later are not offered it either.
+    refused: BTreeMap<DemandId, BTreeMap<AgentId, Refused>>,
     /// Whether it has had a turn.
     has_begun: bool,
     stage: Stage,
 }
+
+/// What was refused of an agent, and until when.
+pub(crate) type Refused = (Resources, u64);
 
 #[derive(Debug)]
 enum Stage {
@@ -73,15 +80,17 @@ impl Replacements {
         of_role.map(|it| it.fresh.generation).max()
     }
 
-    /// Whether this call is being done.
-    pub(crate) fn is_under_way(&self, session: SessionId, request: u64, call: &Call) -> bool {
-        let Call::SetDemand(demand) = call else {
-            return false;
-        };
-        self.under_way.iter().any(|it| {
-            request > 0
-                && (it.session, it.request) == (session, request)
-                && (&it.role, it.fresh.generation) == (&demand.role, demand.generation)
+    /// Whether a call of this request id is being done, and whether it is this one. With its session it ends, so that whoever
+    /// resumes does it anew.
+    pub(crate) fn recall(&self, session: SessionId, request: u64, call: &Call) -> Option<bool> {
+        let mut under_way = self.under_way.iter();
+        let known = under_way.find(|it| (it.session, it.request) == (session, request));
+        let known = known.filter(|_| request > 0)?;
+        Some(match call {
+            Call::SetDemand(demand) => {
+                (&known.role, known.fresh.generation) == (&demand.role, demand.generation)
+            }
+            _ => false,
         })
     }
 
@@ -105,6 +114,22 @@ impl Replacements {
         for it in under_way.filter(|it| launched > 0 && it.is_of(framework, role)) {
             let count = it.launched.entry(id.clone()).or_default();
             *count = count.saturating_add(launched);
+        }
+    }
+
+    /// An agent was refused for an entry: for what is put in later, too.
+    pub(crate) fn note_refused(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        id: &DemandId,
+        agent: &AgentId,
+        refused: &Refused,
+    ) {
+        let under_way = self.under_way.iter_mut();
+        for it in under_way.filter(|it| it.is_of(framework, role)) {
+            let agents = it.refused.entry(id.clone()).or_default();
+            agents.insert(agent.clone(), refused.clone());
         }
     }
 
@@ -157,6 +182,7 @@ impl Core {
             request,
             fresh: RoleDemand::of(demand.generation),
             launched: BTreeMap::new(),
+            refused: BTreeMap::new(),
             has_begun: false,
             stage: Stage::Gather(entries),
             kept: outline(&Call::SetDemand(demand)),
@@ -298,7 +324,12 @@ impl Core {
             self.allocator
                 .put_coming(&it.framework, &it.role, *place, entry, launched);
             self.exclude_as_asked(&it.framework, &it.role, entry);
-            *budget = budget.saturating_sub(1 + entry.excluded.len());
+            let refused = it.refused.remove(&entry.id).unwrap_or_default();
+            *budget = budget.saturating_sub(1 + entry.excluded.len() + refused.len());
+            for (agent, (what, until)) in refused {
+                self.allocator
+                    .exclude(&it.framework, &it.role, &entry.id, &agent, &what, until);
+            }
             *place += 1;
         }
         false

@@ -47,6 +47,14 @@ fn kill(task: &str) -> Call {
     }
 }
 
+/// A call that does nothing and is remembered.
+fn decline(offer: &str) -> Call {
+    Call::Decline {
+        offers: vec![OfferId::new(offer).expect(offer)],
+        exclude_for: Duration::from_secs(1),
+    }
+}
+
 fn resumed(world: &mut World, framework: &FrameworkId, sequence: u64, epoch: u64) -> SessionId {
     world.opens(
         "p",
@@ -119,29 +127,29 @@ fn answers_to_another_program_that_was_active_in_between_are_not_for_who_resumes
     // It resumes twice without a new acknowledgement, as when nothing new is told: it is the same one.
     world.step(Event::SessionClosed { session });
     let again = resumed(&mut world, &framework, sequence, 1);
-    world.numbered(again, 901, kill("u"));
+    world.numbered(again, 901, decline("u"));
     world.step(Event::SessionClosed { session: again });
     let third = resumed(&mut world, &framework, sequence, 1);
     assert_eq!(answer(&world.numbered(third, 900, call)), first);
-    let told = world.numbered(third, 901, kill("another"));
+    let told = world.numbered(third, 901, decline("another"));
     assert!(refusal(&told).is(code::FIELD_INVALID), "{told:?}");
     // Another program, with request ids of its own, takes over and ends.
     let other = world.resubscribe(&framework);
-    world.numbered(other, 902, kill("v"));
-    world.numbered(other, 903, kill("v"));
+    world.numbered(other, 902, decline("v"));
+    world.numbered(other, 903, decline("v"));
     let of_other = world.sequence(other);
     world.step(Event::SessionClosed { session: other });
     let back = resumed(&mut world, &framework, sequence, 1);
-    let told = world.numbered(back, 902, kill("w"));
+    let told = world.numbered(back, 902, decline("w"));
     assert_eq!(answer(&told), Answer::Done, "902 is its own");
     world.step(Event::SessionClosed { session: back });
     // And the other one after it, whose answers are not known any more.
     let other = resumed(&mut world, &framework, of_other, 1);
-    let told = world.numbered(other, 902, kill("x"));
+    let told = world.numbered(other, 902, decline("x"));
     assert_eq!(answer(&told), Answer::Done);
     world.step(Event::SessionClosed { session: other });
     let other = resumed(&mut world, &framework, of_other, 1);
-    let told = world.numbered(other, 902, kill("y"));
+    let told = world.numbered(other, 902, decline("y"));
     assert!(refusal(&told).is(code::FIELD_INVALID), "{told:?}");
 }
 
@@ -149,16 +157,20 @@ fn answers_to_another_program_that_was_active_in_between_are_not_for_who_resumes
 fn a_request_id_is_of_one_call_for_ten_minutes() {
     let (mut world, _, session, _) = world();
     assert_eq!(
-        answer(&world.numbered(session, 900, kill("a"))),
+        answer(&world.numbered(session, 900, decline("a"))),
         Answer::Done
     );
-    let told = world.numbered(session, 900, kill("a"));
-    assert_eq!(told.len(), 1, "no status again: {told:?}");
-    let problem = refusal(&world.numbered(session, 900, kill("b")));
+    let told = world.numbered(session, 900, decline("a"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    let problem = refusal(&world.numbered(session, 900, decline("b")));
     assert!(problem.is(code::FIELD_INVALID));
     assert_eq!(problem.field, "request_id");
     // None is remembered of 0, and reading is done anew.
-    for call in [kill("a"), kill("b"), Call::Reconcile { tasks: Vec::new() }] {
+    for call in [
+        decline("a"),
+        decline("b"),
+        Call::Reconcile { tasks: Vec::new() },
+    ] {
         assert_eq!(answer(&world.numbered(session, 0, call)), Answer::Done);
     }
     for _ in 0..2 {
@@ -168,9 +180,56 @@ fn a_request_id_is_of_one_call_for_ten_minutes() {
     }
     world.pass_s(601);
     assert_eq!(
-        answer(&world.numbered(session, 900, kill("b"))),
+        answer(&world.numbered(session, 900, decline("b"))),
         Answer::Done
     );
+}
+
+/// How a task is said to stand in what was told, and whether the call was answered.
+fn killed(told: &[Told]) -> (Vec<TaskState>, bool) {
+    let states = told.iter().filter_map(|told| match told {
+        Told::Updated(status) => Some(status.state),
+        _ => None,
+    });
+    let is_done =
+        |told: &Told| matches!(told, Told::Answered { answer, .. } if *answer == Answer::Done);
+    (states.collect(), told.iter().any(is_done))
+}
+
+#[test]
+fn a_kill_that_finds_nothing_says_how_the_task_stands_however_often_it_is_repeated() {
+    let (mut world, link, session, framework) = world();
+    for _ in 0..2 {
+        let unknown = world.unary(&framework, 7, kill("u")).expect("answered");
+        let states: Vec<_> = unknown.iter().map(|status| status.state).collect();
+        assert_eq!(states, [TaskState::Lost]);
+    }
+    let sequence = world.sequence(session);
+    for _ in 0..2 {
+        let told = world.numbered(session, 900, kill("u"));
+        assert_eq!(killed(&told), (vec![TaskState::Lost], true));
+    }
+    world.step(Event::SessionClosed { session });
+    let session = resumed(&mut world, &framework, sequence, 1);
+    let told = world.numbered(session, 900, kill("u"));
+    assert_eq!(killed(&told), (vec![TaskState::Lost], true));
+    // One that has ended, and is not acknowledged.
+    let incarnation = world.run(session, spec("t", "cpus:1"));
+    let ended = status("t", incarnation, 1, TaskState::Finished);
+    world.updates(link, &framework, ended);
+    for _ in 0..2 {
+        let told = world.numbered(session, 901, kill("t"));
+        assert_eq!(killed(&told), (vec![TaskState::Finished], true));
+    }
+    // One that lives is killed once.
+    world.acknowledge_all(session);
+    world.run(session, spec("t", "cpus:1"));
+    world.orders(link);
+    for _ in 0..2 {
+        let told = world.numbered(session, 902, kill("t"));
+        assert_eq!(killed(&told), (vec![], true));
+    }
+    assert_eq!(world.kills(link).len(), 1);
 }
 
 #[test]
@@ -261,13 +320,13 @@ fn what_is_remembered_is_bounded() {
     let (mut world, _, session, framework) = world();
     let calls = u64::try_from(ANSWERS_MAX).expect("small") + 10;
     for request in 1..=calls {
-        world.numbered(session, 10_000 + request, kill(&format!("t{request}")));
+        world.numbered(session, 10_000 + request, decline(&format!("t{request}")));
         world.pass_ms(1);
     }
     assert_eq!(world.core.answer_results, ANSWERS_MAX);
-    let told = world.numbered(session, 10_001, kill("another"));
+    let told = world.numbered(session, 10_001, decline("another"));
     assert_eq!(answer(&told), Answer::Done, "the oldest is forgotten");
-    let told = world.numbered(session, 10_000 + calls, kill("another"));
+    let told = world.numbered(session, 10_000 + calls, decline("another"));
     assert!(refusal(&told).is(code::FIELD_INVALID));
     world.unary(&framework, 5, kill("t")).expect("done");
     world.call(session, Call::Teardown);

@@ -284,3 +284,60 @@ fn who_says_more_again_and_again_is_offered_something() {
     let told: Vec<u64> = stage.answers().into_iter().map(|(call, _)| call).collect();
     assert_eq!(told.last(), Some(&40));
 }
+
+#[test]
+fn what_is_refused_while_a_long_demand_is_put_in_is_not_offered_for_it() {
+    let mut stage = stage();
+    let session = stage.session;
+    stage.world.demand(session, vec![want("z", 1, "cpus:1", 0)]);
+    stage.world.pass_ms(20);
+    let offer = stage.world.offers(session).remove(0).id;
+    let mut entries = many("a", LONG);
+    entries.push(want("z", 1, "cpus:0.5", 0));
+    stage.calls(900, 900, entries);
+    assert!(stage.passes_a_piece(), "it has begun");
+    let decline = Call::Decline {
+        offers: vec![offer],
+        exclude_for: std::time::Duration::from_secs(10),
+    };
+    stage.world.call(session, decline);
+    while !stage.answers().contains(&(900, Ok(()))) {
+        assert!(stage.passes_a_piece(), "it goes on");
+        assert_eq!(stage.world.offers(session), []);
+    }
+    stage.world.pass_s(8);
+    assert_eq!(stage.world.offers(session), []);
+    stage.world.pass_s(3);
+    assert_eq!(stage.world.offers(session).len(), 1);
+}
+
+#[test]
+fn another_call_under_the_request_id_of_a_demand_that_is_put_in_is_refused() {
+    let mut stage = stage();
+    stage.calls(900, 1, many("a", LONG));
+    let refused = |stage: &mut Stage| {
+        let answers = stage.answers();
+        assert_eq!(answers, [(900, Err("field.invalid request_id".to_owned()))]);
+    };
+    stage.calls(900, 2, many("b", LONG));
+    refused(&mut stage);
+    let told = stage.world.numbered(
+        stage.session,
+        900,
+        Call::Decline {
+            offers: Vec::new(),
+            exclude_for: std::time::Duration::from_secs(1),
+        },
+    );
+    stage.world.told.extend(told.into_iter().map(|told| {
+        let after = crate::effect::After::Nothing;
+        (stage.session, told, after)
+    }));
+    refused(&mut stage);
+    // The same one is being done.
+    stage.calls(900, 1, many("a", LONG));
+    assert_eq!(stage.answers(), []);
+    while stage.passes_a_piece() {}
+    assert_eq!(stage.answers(), [(900, Ok(()))]);
+    assert_eq!(stage.wanted(), ids(&many("a", LONG)));
+}
