@@ -338,3 +338,41 @@ fn an_offer_of_what_was_only_just_reserved_leaves_when_that_is_durable() {
     });
     assert_eq!(offered, Some(After::Nothing), "it is durable now");
 }
+
+#[test]
+fn fifty_frameworks_that_never_answer_leave_the_others_theirs() {
+    let mut world = World::new();
+    for i in 0..60 {
+        world.agent(&format!("h{i}"), "cpus:1");
+    }
+    let silent: Vec<SessionId> = (0..50).map(|_| world.framework()).collect();
+    for session in &silent {
+        world.demand(*session, vec![any(1_000)]);
+    }
+    let others: Vec<SessionId> = (0..5).map(|_| world.framework()).collect();
+    for session in &others {
+        world.demand(*session, vec![want("w", 1_000, "cpus:1", 0)]);
+    }
+    let held: usize = silent.iter().map(|session| out(&world, *session)).sum();
+    assert_eq!(held, 60, "they came first");
+    // Each lets what it has expire.
+    world.pass_s(62);
+    let mut got = vec![0; others.len()];
+    for _ in 0..30 {
+        world.pass_s(1);
+        for (session, got) in others.iter().zip(&mut got) {
+            let offers = standing(&world, *session);
+            *got += offers.len();
+            let exclude_for = Duration::from_secs(1);
+            let decline = Call::Decline {
+                offers,
+                exclude_for,
+            };
+            world.call(*session, decline);
+        }
+        for session in &silent {
+            assert!(out(&world, *session) <= 1, "one at most while others wait");
+        }
+    }
+    assert!(got.iter().all(|got| *got >= 15), "in 30 seconds: {got:?}");
+}
