@@ -189,6 +189,9 @@ pub const MESOS_CALLS_MAX: usize = 256;
 /// Events for one such framework that wait for its connection; at so many nothing more is taken from the core for it, whose
 /// own limit is [`SESSION_OUTBOX_LEN`].
 pub const MESOS_EVENTS_MAX: usize = 64;
+/// Calls of one such framework that there was no room for in the core and that are asked again later; then it makes no
+/// further one.
+pub const MESOS_RETRIES_MAX: usize = 16;
 /// Frameworks of Mesos's API of which a master remembers in its term that they were subscribed; the oldest are forgotten, and
 /// their calls are answered as those of unknown ones.
 pub const MESOS_REMEMBERED_MAX: usize = 10_000;
@@ -196,9 +199,6 @@ pub const MESOS_REMEMBERED_MAX: usize = 10_000;
 pub const MESOS_LOSSES_INTERVAL: Duration = Duration::from_secs(1);
 /// Lost agents that a framework is still to be told of; of the oldest beyond it is not told, and finds out when it reconciles.
 pub const MESOS_LOSSES_MAX: usize = 16_384;
-/// Calls of one such framework that there was no room for in the core and that are asked again later; then it makes no
-/// further one.
-pub const MESOS_RETRIES_MAX: usize = 16;
 /// For so long what was looked up of agents' addresses is told in updates; then it is looked up again.
 pub const MESOS_ADDRESSES_INTERVAL: Duration = Duration::from_secs(10);
 /// For so long a framework's stream waits for an address, or for what a task had, that is not known; then the update is told
@@ -206,6 +206,10 @@ pub const MESOS_ADDRESSES_INTERVAL: Duration = Duration::from_secs(10);
 pub const MESOS_ADDRESSES_WAIT: Duration = Duration::from_millis(100);
 /// After such a wait what is not known is left out of updates for so long, and so long what was seen of tasks is taken as it is.
 pub const MESOS_ADDRESSES_RETRY: Duration = Duration::from_secs(1);
+/// For so long a subscription or a page of Mesos's waits for the address of this master's own name; then it says the name.
+pub const MESOS_LOOKUP_WAIT: Duration = Duration::from_secs(1);
+/// When an address that was not found is looked up again.
+pub const MESOS_LOOKUP_RETRY: Duration = Duration::from_secs(5);
 /// Pages and answers of Mesos's operator API that are written at once; further ones wait. So that launches never wait for
 /// them.
 pub const MESOS_PAGES_AT_ONCE_MAX: usize = 2;
@@ -213,10 +217,6 @@ pub const MESOS_PAGES_AT_ONCE_MAX: usize = 2;
 /// tenth of one.
 pub const BACKGROUND_NICENESS: i32 = 10;
 /// Bytes of a page or an answer above which it is shared: all who ask for it within [`MESOS_SHARED_FOR`] get the same. Smaller
-/// For so long a subscription or a page of Mesos's waits for the address of this master's own name; then it says the name.
-pub const MESOS_LOOKUP_WAIT: Duration = Duration::from_secs(1);
-/// When an address that was not found is looked up again.
-pub const MESOS_LOOKUP_RETRY: Duration = Duration::from_secs(5);
 /// ones are written anew for whoever asks.
 pub const MESOS_SHARED_LEN: usize = 256 * 1024;
 /// How much earlier than it was asked for what a shared page shows may be; then it is written anew.
