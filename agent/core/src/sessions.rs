@@ -65,7 +65,10 @@ impl Core {
         let mut unknown = named.clone();
         for (i, status) in subscription.unacknowledged.into_iter().enumerate() {
             let key = (status.task.clone(), status.incarnation);
-            unknown.remove(&key);
+            // One that runs on, and that the agent has given up, is ended.
+            if status.state.is_terminal() {
+                unknown.remove(&key);
+            }
             named.insert(key);
             if let Err(problem) = self.hear_executor(now, run, status, effects) {
                 let place = format!("subscribe.unacknowledged[{i}]");
@@ -74,19 +77,7 @@ impl Core {
             }
         }
         self.compare_tasks(now, run, &named, &mut unknown, effects);
-        for (task, incarnation) in unknown {
-            let event = ExecutorEvent::Kill {
-                task,
-                incarnation,
-                grace: KILL_GRACE_DEFAULT,
-            };
-            let after = After::Seq(self.seq);
-            effects.push(Effect::SendExecutor {
-                session,
-                event,
-                after,
-            });
-        }
+        self.end_unknown(session, unknown, effects);
         self.deliver(run, effects);
         self.repeat_shutdown(now, run, effects);
     }
@@ -265,6 +256,28 @@ impl Core {
             } else {
                 task.word.is_sent = false;
             }
+        }
+    }
+
+    /// Ends what an executor runs and the agent has given up.
+    fn end_unknown(
+        &self,
+        session: SessionId,
+        unknown: BTreeSet<(TaskId, Incarnation)>,
+        effects: &mut Effects,
+    ) {
+        for (task, incarnation) in unknown {
+            let event = ExecutorEvent::Kill {
+                task,
+                incarnation,
+                grace: KILL_GRACE_DEFAULT,
+            };
+            let after = After::Seq(self.seq);
+            effects.push(Effect::SendExecutor {
+                session,
+                event,
+                after,
+            });
         }
     }
 

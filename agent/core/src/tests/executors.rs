@@ -313,6 +313,14 @@ fn after_a_restart_of_the_agent_what_was_said_is_known_and_what_is_named_goes_on
     scene.leave();
     scene.subscribe(&[], &[task("t"), task("u"), task("v")]);
     assert_eq!(scene.story(), ["> subscribed", "> kill v 3s"]);
+    // Whatever it has to say of it, unless it has ended.
+    scene.leave();
+    let tasks = [task("t"), task("u"), task("v")];
+    scene.subscribe(&[word("v", 2, TaskState::Running)], &tasks);
+    assert_eq!(scene.story(), ["> subscribed", "> ack v 2", "> kill v 3s"]);
+    scene.leave();
+    scene.subscribe(&[word("v", 3, TaskState::Killed)], &tasks);
+    assert_eq!(scene.story(), ["> subscribed", "> ack v 3"]);
 }
 
 #[test]
