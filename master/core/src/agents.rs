@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proffer_model::link::{Hello, ToAgent, ToMaster};
-use proffer_model::registry::{AgentEntry, Operation};
+use proffer_model::made::total_with;
+use proffer_model::registry::{AgentEntry, Operation, Registry};
 use proffer_model::{
     AgentDescription, AgentId, AgentState, Epoch, ExecutorSpec, FrameworkId, Generation,
     Incarnation, OfferId, Problem, Resources, TaskId, Time, code,
@@ -161,6 +162,25 @@ pub(crate) struct Agents {
     rest_timer_at: Option<u64>,
     /// The greatest number of a volume of agents that were forgotten in this term.
     pub(crate) volumes_after: u64,
+}
+
+impl Agents {
+    /// The agents of the log, which are to come back.
+    pub(crate) fn recovered(registry: &Registry, now: Time) -> Self {
+        let mut agents = Self::default();
+        for (id, entry) in &registry.agents {
+            let (state, unsettled) = match entry.unreachable_since_wall_ms {
+                Some(_) => (AgentState::Unreachable, &mut agents.unheard),
+                None => (AgentState::Recovering, &mut agents.awaited),
+            };
+            unsettled.insert(id.clone());
+            let mut agent = Agent::new(now, state);
+            agent.is_recovered = true;
+            (agent.total, agent.missing) = total_with(&entry.description.resources, &entry.made);
+            agents.insert(id.clone(), agent);
+        }
+        agents
+    }
 }
 
 impl Core {

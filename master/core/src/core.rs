@@ -1,14 +1,13 @@
 //! The core: one value, one function. This file only says what it consists of and which event goes where; each idea has a
 //! file of its own that adds its handlers to [`Core`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use proffer_model::made::total_with;
 use proffer_model::registry::{Operation, Registry};
-use proffer_model::{AgentState, ClusterId, Epoch, FrameworkId, Time};
+use proffer_model::{ClusterId, Epoch, FrameworkId, Time};
 
 use crate::acknowledgements::Acknowledgements;
-use crate::agents::{Agent, Agents};
+use crate::agents::Agents;
 use crate::allocation::{Allocator, Options};
 use crate::config::Config;
 use crate::drain::Drains;
@@ -78,31 +77,14 @@ impl Core {
         let frameworks: BTreeMap<_, _> = frameworks
             .map(|(id, entry)| (id.clone(), Framework::recovered(entry)))
             .collect();
-        let mut agents = Agents::default();
-        for (id, entry) in &registry.agents {
-            let state = match entry.unreachable_since_wall_ms {
-                Some(_) => AgentState::Unreachable,
-                None => AgentState::Recovering,
-            };
-            let mut agent = Agent::new(now, state);
-            agent.is_recovered = true;
-            (agent.total, agent.missing) = total_with(&entry.description.resources, &entry.made);
-            agents.insert(id.clone(), agent);
-        }
-        let awaited = agents.by_id.iter();
-        let awaited = awaited.filter(|(_, agent)| agent.state == AgentState::Recovering);
-        let awaited: BTreeSet<_> = awaited.map(|(id, _)| id.clone()).collect();
-        agents.awaited.clone_from(&awaited);
-        let unheard = agents.by_id.iter();
-        let unheard = unheard.filter(|(_, agent)| agent.state == AgentState::Unreachable);
-        agents.unheard = unheard.map(|(id, _)| id.clone()).collect();
+        let agents = Agents::recovered(&registry, now);
         let [a, b, c, d, e, f, g, h, ..] = seed;
         let options = Options {
             seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
             ..config.allocation.clone()
         };
         let triggers = Triggers::new(
-            awaited,
+            agents.awaited.clone(),
             frameworks.keys().cloned().collect(),
             now.after(config.recovery_wait).mono_ns,
         );

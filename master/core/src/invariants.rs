@@ -102,18 +102,7 @@ impl Core {
         Ok(())
     }
 
-    fn check_agents(&self) -> Result<(), String> {
-        ensure!(
-            self.agents.by_id.keys().eq(self.registry.agents.keys()),
-            "the registry has the same agents"
-        );
-        let gone = self.registry.gone.keys();
-        ensure!(
-            gone.into_iter()
-                .all(|id| !self.agents.by_id.contains_key(id)),
-            "no agent that is gone is there"
-        );
-        self.check_unsettled()?;
+    fn check_together(&self) -> Result<(), String> {
         ensure!(
             Capacity::of(&self.agents.by_id) == self.agents.capacity,
             "what all agents have together is counted"
@@ -126,6 +115,22 @@ impl Core {
             resting.collect::<BTreeSet<_>>() == self.agents.resting,
             "agents are found by when their ports have rested"
         );
+        Ok(())
+    }
+
+    fn check_agents(&self) -> Result<(), String> {
+        ensure!(
+            self.agents.by_id.keys().eq(self.registry.agents.keys()),
+            "the registry has the same agents"
+        );
+        let gone = self.registry.gone.keys();
+        ensure!(
+            gone.into_iter()
+                .all(|id| !self.agents.by_id.contains_key(id)),
+            "no agent that is gone is there"
+        );
+        self.check_unsettled()?;
+        self.check_together()?;
         for (id, agent) in &self.agents.by_id {
             let mut offered = Resources::new();
             for offer in agent
