@@ -166,7 +166,7 @@ codes! {
         "use 127.0.0.1, localhost or the listen address";
     /// There is nothing at this address.
     ROUTE_UNKNOWN = "route.unknown", NotFound,
-        "see docs for the addresses and services that there are";
+        "check the address, and that this is the port of the role you mean";
     /// The address does not take this method or content type.
     ROUTE_METHOD = "route.method", Invalid,
         "use a method and a content type that the address takes";

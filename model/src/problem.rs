@@ -44,8 +44,8 @@ pub struct Code {
     pub remedy: &'static str,
 }
 
-/// A public failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A public failure. Its `Debug` is its `Display`, since that is what a `main` prints that returns it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The stable code; one of [`crate::code::ALL`] unless a newer peer sent it.
     pub code: Cow<'static, str>,
@@ -139,6 +139,16 @@ impl fmt::Display for Problem {
     }
 }
 
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        match self.retry_after {
+            Some(after) => write!(f, ", again after {after:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl std::error::Error for Problem {}
 
 /// A text of a problem that somebody can read: of one that repeats a long input, the beginning and the end.
@@ -173,6 +183,15 @@ mod tests {
                 "{len}"
             );
         }
+    }
+
+    #[test]
+    fn a_main_that_returns_it_prints_a_sentence() {
+        let problem = Problem::new(code::OFFER_GONE, "it has expired").field("offer_ids[0]");
+        let text = "offer.gone: offer_ids[0]: it has expired (wait for another offer)";
+        assert_eq!(format!("{problem:?}"), text);
+        let later = problem.retry_after(Duration::from_secs(1));
+        assert_eq!(format!("{later:?}"), format!("{text}, again after 1s"));
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub(crate) async fn run(args: WhyArgs) -> Outcome {
         return Err(of_apps.into());
     }
     let mut master = MasterClient::connect(&args.client).await?;
-    if let Some(framework) = framework_like(master.frameworks().await?, &args.name)? {
+    if let Some(framework) = framework_asked_about(master.frameworks().await?, &args.name)? {
         let entries = master.explain(&framework.id, &[]).await?;
         let value = framework_json(&framework, &entries);
         return format.show_text(&value, || framework_in_words(&framework, &entries));
@@ -124,6 +124,19 @@ async fn entries_of_app(
     let framework = services.framework_id().await.ok()??;
     let mut master = MasterClient::connect(client).await.ok()?;
     master.explain(&framework, &[&demand_id]).await.ok()
+}
+
+/// The framework that is called so, if any. Of several of one name, the one that has a session: those that earlier starts of a
+/// program have left behind ask for nothing.
+fn framework_asked_about(
+    mut frameworks: Vec<v1::Framework>,
+    name: &str,
+) -> Result<Option<v1::Framework>, Problem> {
+    let is_active = |framework: &&v1::Framework| framework.name == name && framework.connected;
+    if frameworks.iter().filter(is_active).count() == 1 {
+        frameworks.retain(|framework| framework.name != name || framework.connected);
+    }
+    framework_like(frameworks, name)
 }
 
 /// The framework that is called so, if any.
@@ -375,7 +388,13 @@ framework batch (8f31-f1-1): 1 task, 0 offers
             assert_eq!(found.unwrap().id, framework.id, "{name}");
         }
         let twins = vec![framework.clone(), framework.clone()];
-        framework_like(twins, "batch").unwrap_err();
+        framework_like(twins.clone(), "batch").unwrap_err();
+        framework_asked_about(twins.clone(), "batch").unwrap_err();
+        let mut twins = twins;
+        twins[1].id = "other".to_owned();
+        twins[1].connected = !twins[0].connected;
+        let active = twins.iter().find(|twin| twin.connected).cloned();
+        assert_eq!(framework_asked_about(twins, "batch").unwrap(), active);
         assert_eq!(framework_like(vec![framework], "other").unwrap(), None);
     }
 }

@@ -51,7 +51,7 @@ class ProfferError(Exception):
 class Unreachable(ProfferError):
     """No answer came: whether the call was carried out is not known."""
 
-    def __init__(self, message: str, hint: str = "see that the master runs and can be reached; the SDK tries on") -> None:
+    def __init__(self, message: str, hint: str = "see that the master runs and can be reached") -> None:
         super().__init__("peer.unreachable", "", message, hint, v1.PROBLEM_KIND_UNAVAILABLE)
 
 

@@ -135,7 +135,7 @@ pub trait Scheduler: Send {
 }
 
 /// Connects and lets the scheduler handle what happens, until the framework is torn down, a handler fails, or the master
-/// refuses the framework for good.
+/// refuses the framework for good, also because it was over before this began (`framework.completed`).
 pub async fn run(options: ConnectOptions, scheduler: impl Scheduler) -> Result<(), Problem> {
     let (handle, events) = Framework::connect(options)?;
     drive(&handle, events, scheduler).await
@@ -148,6 +148,8 @@ pub async fn drive(
     mut scheduler: impl Scheduler,
 ) -> Result<(), Problem> {
     let mut last = None;
+    // Whether it was active as the framework, or stood by for it.
+    let mut has_begun = false;
     // The session of which a handler could not keep something: nothing more of it is handled or acknowledged.
     let mut is_left = false;
     while let Some(Received { sequence, event }) = events.next().await {
@@ -156,6 +158,7 @@ pub async fn drive(
             last = Some(problem);
             continue;
         }
+        has_begun |= matches!(event, Event::Subscribed { .. } | Event::StandingBy { .. });
         if matches!(event, Event::Subscribed { .. }) {
             is_left = false;
         }
@@ -175,7 +178,7 @@ pub async fn drive(
         }
     }
     match last {
-        Some(problem) if !problem.is(code::FRAMEWORK_COMPLETED) => Err(problem),
+        Some(problem) if !(has_begun && problem.is(code::FRAMEWORK_COMPLETED)) => Err(problem),
         _ => Ok(()),
     }
 }

@@ -133,6 +133,9 @@ pub async fn unknown_route(request: Request) -> Response {
             problem.hint("check the path, and that this is the port of the role you mean"),
         );
     }
+    let problem = problem.hint(
+        "check that this is the port of the role you mean (5050 of a master), and that its version knows the service",
+    );
     // gRPC has a code of its own for it, by which clients of a newer version know that this server is older.
     let status = proffer_proto::status_of(problem);
     let details = axum::body::Bytes::copy_from_slice(status.details());

@@ -164,3 +164,13 @@ async fn offers_that_nobody_handles_are_declined_and_a_failing_handler_ends_the_
     assert!(problem.message.contains(task("a").as_str()), "{problem}");
     session.gone().await;
 }
+
+#[tokio::test]
+async fn a_framework_that_was_over_before_is_refused_and_not_done() {
+    struct Nothing;
+    impl Scheduler for Nothing {}
+    let over = Problem::new(code::FRAMEWORK_COMPLETED, "torn down");
+    let master = FakeMaster::start_refusing(over).await;
+    let ran = within(crate::run(master.options("mine"), Nothing)).await;
+    assert!(ran.expect_err("it was over").is(code::FRAMEWORK_COMPLETED));
+}
