@@ -216,23 +216,28 @@ impl Flooded {
 /// Who floods.
 enum Flooder {
     /// With calls of its session.
-    Caller(Session),
+    Caller(Box<Session>),
     /// With lists.
-    Lister(Lister),
+    Lister(Box<Lister>),
 }
 
 impl Flooder {
     async fn begin(door: Door, args: &FloodArgs) -> Result<Self, Problem> {
         let session = door.subscribe("flood").await?;
         Ok(match args.call {
-            FloodCall::List => Self::Lister(Lister::fill(door, session, args.named).await?),
-            FloodCall::Small | FloodCall::Reconcile | FloodCall::Demand => Self::Caller(session),
+            FloodCall::List => {
+                let lister = Lister::fill(door, session, args.named).await?;
+                Self::Lister(Box::new(lister))
+            }
+            FloodCall::Small | FloodCall::Reconcile | FloodCall::Demand => {
+                Self::Caller(Box::new(session))
+            }
         })
     }
 
     async fn flood(self, calls_per_second: u64, args: &FloodArgs) -> Result<Flooded, Problem> {
         match self {
-            Self::Caller(session) => flood(session, calls_per_second, args).await,
+            Self::Caller(session) => flood(*session, calls_per_second, args).await,
             Self::Lister(lister) => lister.flood(calls_per_second, args).await,
         }
     }
