@@ -150,6 +150,9 @@ pub(crate) fn one_like(tasks: Vec<v1::Task>, name: &str) -> Result<Option<v1::Ta
     let mut like: Vec<v1::Task> = tasks.into_iter().filter(is_like).collect();
     // Of one id, the last incarnation.
     like.sort_by(|a, b| (&a.id, incarnation_of(a)).cmp(&(&b.id, incarnation_of(b))));
+    if like.iter().any(|task| task.id == name) {
+        like.retain(|task| task.id == name);
+    }
     let is_one = like
         .windows(2)
         .all(|pair| matches!(pair, [a, b] if a.id == b.id));
@@ -369,6 +372,8 @@ mod tests {
             let ids = [
                 "web.instance-aaaa1111._app.1",
                 "web.instance-aaaa2222._app.1",
+                "job-1",
+                "job-10",
             ];
             ids.map(|id| v1::Task {
                 id: id.to_owned(),
@@ -383,6 +388,8 @@ mod tests {
             ("aaaa", None),
             ("111", None),
             ("other", None),
+            ("job-1", Some(2)),
+            ("job-", None),
         ] {
             let expected = found.map(|place: usize| tasks()[place].id.clone());
             assert_eq!(

@@ -95,7 +95,11 @@ pub(crate) async fn run(args: WhyArgs) -> Outcome {
         return format.show_text(&value, || framework_in_words(&framework, &entries));
     }
     let tasks = master.tasks("").await?;
-    if let Some(task) = one_like(tasks, &args.name)? {
+    let is_away = of_apps.is(code::PEER_UNREACHABLE);
+    let task = one_like(tasks, &args.name);
+    // It may be an app's name that stands in the ids of its tasks.
+    let task = task.map_err(|problem| if is_away { of_apps.clone() } else { problem })?;
+    if let Some(task) = task {
         let found = of_task::Found {
             agent: master.agent_of(&task).await?,
             framework: master.framework_of(&task).await?,
@@ -105,7 +109,7 @@ pub(crate) async fn run(args: WhyArgs) -> Outcome {
         let value = of_task::in_json(&found, now_ms);
         return format.show_text(&value, || of_task::in_words(&found, now_ms));
     }
-    if of_apps.is(code::PEER_UNREACHABLE) {
+    if is_away {
         return Err(of_apps.into());
     }
     let message = format!("there is no app, framework or task {}", args.name);

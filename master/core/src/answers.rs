@@ -46,6 +46,8 @@ struct Remembered {
 enum Kept {
     /// All operations were launches of one task each, and good.
     Launched(Box<[(TaskId, Incarnation)]>),
+    /// A Kill of what was not live: how the task stands is said anew.
+    Vain,
     Other(Answer),
 }
 
@@ -76,6 +78,7 @@ impl Kept {
         };
         match self {
             Self::Launched(all) => Answer::Accepted(all.iter().map(launched).collect()),
+            Self::Vain => Answer::Done,
             Self::Other(answer) => answer.clone(),
         }
     }
@@ -88,7 +91,7 @@ impl Kept {
                 .iter()
                 .map(|result| result.launches().len().max(1))
                 .sum(),
-            Self::Other(Answer::Done | Answer::Refused(_)) => 1,
+            Self::Vain | Self::Other(Answer::Done | Answer::Refused(_)) => 1,
         };
         len.max(1)
     }
@@ -101,6 +104,8 @@ pub(crate) enum Recall {
     New,
     /// It was done; this was the answer.
     Repeated(Answer),
+    /// It was a Kill of what was not live.
+    Vain,
     /// Another call had this request id.
     Mistaken,
 }
@@ -112,8 +117,10 @@ impl Answers {
             return Recall::New;
         };
         match outline(call) {
-            Some(outline) if outline == known.call => Recall::Repeated(known.answer.answer()),
-            _ => Recall::Mistaken,
+            Some(outline) if outline != known.call => Recall::Mistaken,
+            Some(_) if matches!(known.answer, Kept::Vain) => Recall::Vain,
+            Some(_) => Recall::Repeated(known.answer.answer()),
+            None => Recall::Mistaken,
         }
     }
 
@@ -191,12 +198,33 @@ impl Core {
             }
             Answer::Done | Answer::Accepted(_) => false,
         };
-        let (Some(call), Some(known)) = (call, self.frameworks.get_mut(framework)) else {
+        if let Some(call) = call.filter(|_| !is_for_now) {
+            self.keep(framework, scope, request, call, answer.into());
+        }
+    }
+
+    /// Remembers a Kill of what was not live: repeated, it kills nothing that was launched meanwhile.
+    pub(crate) fn remember_vain(
+        &mut self,
+        framework: &FrameworkId,
+        scope: Scope,
+        request: u64,
+        call: Call,
+    ) {
+        self.keep(framework, scope, request, call, Kept::Vain);
+    }
+
+    fn keep(
+        &mut self,
+        framework: &FrameworkId,
+        scope: Scope,
+        request: u64,
+        call: Call,
+        answer: Kept,
+    ) {
+        let Some(known) = self.frameworks.get_mut(framework).filter(|_| request > 0) else {
             return;
         };
-        if is_for_now || request == 0 {
-            return;
-        }
         let is_crowded = self.answer_results >= ANSWER_RESULTS_TOTAL_MAX;
         let most = if is_crowded { 1 } else { ANSWER_RESULTS_MAX };
         let answers = match scope {
@@ -204,7 +232,7 @@ impl Core {
             Scope::Unary => &mut known.unary_answers,
         };
         self.answer_results -= answers.results();
-        answers.remember(self.turn.now.mono_ns, request, call, answer.into(), most);
+        answers.remember(self.turn.now.mono_ns, request, call, answer, most);
         self.answer_results += answers.results();
     }
 

@@ -19,13 +19,9 @@ impl Core {
         request: u64,
         call: Call,
     ) {
-        match self.replacements.recall(session, request, &call) {
-            None => {}
-            Some(true) => return,
-            Some(false) => {
-                self.send_answer(session, request, Answer::Refused(mistaken(request)));
-                return;
-            }
+        let under_way = self.replacements.recall(session, request, &call);
+        if under_way == Some(true) {
+            return;
         }
         let asker = Asker::Session(session);
         let admitted = self.admit_call(framework);
@@ -35,7 +31,16 @@ impl Core {
             self.recall(framework, Scope::Session, request, &call),
         ) {
             (Err(problem), _) => (Answer::Refused(problem), After::Nothing),
+            (Ok(()), _) if under_way.is_some() => {
+                (Answer::Refused(mistaken(request)), After::Nothing)
+            }
             (Ok(()), Recall::Repeated(answer)) => (answer, self.turn.after_everything()),
+            (Ok(()), Recall::Vain) => {
+                if let Call::Kill { task, .. } = call {
+                    self.say_how_it_stands(&(framework.clone(), task));
+                }
+                (Answer::Done, self.turn.after_everything())
+            }
             (Ok(()), Recall::Mistaken) => (Answer::Refused(mistaken(request)), After::Nothing),
             (Ok(()), Recall::New) if matches!(call, Call::Teardown) => {
                 self.end_framework(framework, Some((session, request)));
@@ -45,18 +50,23 @@ impl Core {
                 let Some(call) = self.begin_long(session, framework, request, call) else {
                     return;
                 };
-                let is_kept = request > 0 && !self.kills_nothing(framework, &call);
-                let kept = outline(&call).filter(|_| is_kept);
+                let is_vain = self.kills_nothing(framework, &call);
+                let kept = outline(&call);
                 let (answer, after) = self.answer(framework, call);
-                self.remember(framework, Scope::Session, request, kept, &answer);
+                match kept {
+                    Some(call) if is_vain => {
+                        self.remember_vain(framework, Scope::Session, request, call);
+                    }
+                    kept => self.remember(framework, Scope::Session, request, kept, &answer),
+                }
                 (answer, after)
             }
         };
         self.send_answer_after(session, request, answer, after);
     }
 
-    /// Whether a call is a Kill of what is not live. It is not remembered: its answer is how the task stands, which is said anew
-    /// to whoever calls again, since the status of an answer is not kept for those who were not there.
+    /// Whether a call is a Kill of what is not live. Its answer is how the task stands, which is said anew to whoever calls again,
+    /// since the status of an answer is not kept for those who were not there.
     fn kills_nothing(&self, framework: &FrameworkId, call: &Call) -> bool {
         let Call::Kill { task, .. } = call else {
             return false;
@@ -179,6 +189,12 @@ impl Core {
         let mut statuses = Vec::new();
         let answer = match (self.recall(framework, Scope::Unary, number, &call), call) {
             (Recall::Repeated(answer), _) => answer,
+            (Recall::Vain, call) => {
+                if let Call::Kill { task, .. } = call {
+                    statuses.extend(self.how_it_stands(&(framework.clone(), task)));
+                }
+                Answer::Done
+            }
             (Recall::Mistaken, _) => return Err(mistaken(number).within("call")),
             (Recall::New, Call::Teardown) => {
                 self.end_framework(framework, None);
@@ -191,16 +207,16 @@ impl Core {
                 return Ok(None);
             }
             (Recall::New, Call::Kill { task, grace }) => {
-                let kept = outline(&Call::Kill {
+                let kept = Call::Kill {
                     task: task.clone(),
                     grace,
-                });
+                };
                 let key = (framework.clone(), task);
                 if self.kill(&key, grace) {
-                    self.remember(framework, Scope::Unary, number, kept, &Answer::Done);
+                    self.remember(framework, Scope::Unary, number, Some(kept), &Answer::Done);
                 } else {
-                    let unknown = self.say_of_unknown();
-                    statuses.extend(self.status_of(&key, unknown.as_ref()));
+                    self.remember_vain(framework, Scope::Unary, number, kept);
+                    statuses.extend(self.how_it_stands(&key));
                 }
                 Answer::Done
             }

@@ -140,6 +140,12 @@ impl Core {
             changed,
         };
         let guaranteed = proposed.guaranteed();
+        let none = BTreeMap::new();
+        let standing = Proposed {
+            standing: &self.registry.quotas,
+            changed: &none,
+        };
+        let before = standing.guaranteed().in_all;
         let capacity = (!is_forced).then_some(&self.agents.capacity);
         let set = || changed.iter().filter(|(_, quota)| !is_none(quota));
         for (role, quota) in set() {
@@ -147,7 +153,10 @@ impl Core {
             let judged = check_itself(quota, standing)
                 .and_then(|()| proposed.check_tree(role, quota, &guaranteed))
                 .and_then(|()| match capacity {
-                    Some(capacity) => check_capacity(quota, standing, &guaranteed.in_all, capacity),
+                    Some(capacity) => {
+                        let all = (&before, &guaranteed.in_all);
+                        check_capacity(quota, standing, all, capacity)
+                    }
                     None => Ok(()),
                 });
             judged.map_err(|problem| of_role(role, problem))?;
@@ -472,17 +481,18 @@ fn is_none(quota: &Quota) -> bool {
     *quota == Quota::default()
 }
 
-/// All guarantees together are no more than the cluster has, of what more is guaranteed of: in a cluster that has shrunk, what
-/// stands needs no force to stand on, nor to become less.
+/// All guarantees together are no more than the cluster has, of what more is guaranteed of, here and in all: in a cluster that
+/// has shrunk, what stands needs no force to stand on, nor to become less, nor to move. `all` is what is guaranteed in all before
+/// and after.
 fn check_capacity(
     quota: &Quota,
     standing: Option<&Quota>,
-    all: &Quantities,
+    (before, all): (&Quantities, &Quantities),
     capacity: &Capacity,
 ) -> Result<(), Problem> {
     let is_more = |name: &ResourceName| {
-        let before = standing.map_or(0, |standing| standing.guarantees.get(name));
-        quota.guarantees.get(name) > before
+        let here = standing.map_or(0, |standing| standing.guarantees.get(name));
+        quota.guarantees.get(name) > here && all.get(name) > before.get(name)
     };
     let beyond = all
         .iter()

@@ -10,7 +10,7 @@
 //! The subtle thing: while a session's snapshot or tail goes on, statuses of tasks that it has not come to wait in their queues,
 //! and are older than how those tasks stand. So its questions wait for the end of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use proffer_model::session::{Answer, Event};
 use proffer_model::{FrameworkId, Problem, Status, TaskId, code};
@@ -51,14 +51,18 @@ struct Line {
     questions: VecDeque<Question>,
     /// Tasks that they name and are not told of yet.
     named: usize,
-    /// Tasks whose ends were acknowledged while these waited: who asked was told of them.
-    ended: BTreeSet<TaskId>,
+    /// How many have been asked.
+    asked: u64,
+    /// Tasks whose ends were acknowledged while these waited, and how many had been asked by then: who asked them was told.
+    ended: BTreeMap<TaskId, u64>,
 }
 
 #[derive(Debug)]
 struct Question {
     /// The number of the call, or where the reply goes.
     request: u64,
+    /// Which one it is of its line, from 1.
+    number: u64,
     rest: Rest,
     /// What a script is to be told, and the bytes of its texts.
     statuses: Vec<Status>,
@@ -98,14 +102,17 @@ impl Reconciliations {
         }
     }
 
-    fn push(&mut self, asker: &Asker, framework: &FrameworkId, question: Question) {
+    fn push(&mut self, asker: &Asker, framework: &FrameworkId, mut question: Question) {
         let named = question.rest.named();
         let line = self.lines.entry(asker.clone()).or_insert_with(|| Line {
             framework: framework.clone(),
             questions: VecDeque::new(),
             named: 0,
-            ended: BTreeSet::new(),
+            asked: 0,
+            ended: BTreeMap::new(),
         });
+        line.asked += 1;
+        question.number = line.asked;
         line.questions.push_back(question);
         line.named += named;
         self.named += named;
@@ -116,7 +123,7 @@ impl Reconciliations {
         if let Some(line) = self.lines.get_mut(&Asker::Session(session))
             && line.ended.len() < RECONCILE_NAMED_MAX
         {
-            line.ended.insert(task.clone());
+            line.ended.insert(task.clone(), line.asked);
         }
     }
 
@@ -206,6 +213,7 @@ impl Core {
         };
         let question = Question {
             request,
+            number: 0,
             rest,
             statuses: Vec::new(),
             len: 0,
@@ -260,10 +268,9 @@ impl Core {
             let (mut tasks, is_all) =
                 self.next_asked(&line.framework, &mut question.rest, most - told);
             told += tasks.len().max(1);
-            let ended = &line.ended;
+            let (ended, number) = (&line.ended, question.number);
             tasks.retain(|task| {
-                let is_ended = ended.contains(task);
-                !is_ended
+                ended.get(task).is_none_or(|asked| number > *asked)
                     || self
                         .tasks
                         .get(&(line.framework.clone(), task.clone()))

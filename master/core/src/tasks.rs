@@ -259,9 +259,14 @@ impl Core {
     /// The framework asks for a task's end.
     pub(crate) fn on_kill(&mut self, key: &TaskKey, grace: Option<Duration>) {
         if !self.kill(key, grace) {
-            let unknown = self.say_of_unknown();
-            self.answer_status(key, unknown.as_ref());
+            self.say_how_it_stands(key);
         }
+    }
+
+    /// Answers a Kill of what is not live.
+    pub(crate) fn say_how_it_stands(&mut self, key: &TaskKey) {
+        let unknown = self.say_of_unknown();
+        self.answer_status(key, unknown.as_ref());
     }
 
     /// Asks for a task's end; whether there is a live one.
@@ -471,6 +476,11 @@ impl Core {
             wall_ms: self.turn.now.wall_ms,
             data: Vec::new(),
         }
+    }
+
+    /// The answer to a Kill of what is not live.
+    pub(crate) fn how_it_stands(&self, key: &TaskKey) -> Option<Status> {
+        self.status_of(key, self.say_of_unknown().as_ref())
     }
 
     fn answer_status(&mut self, key: &TaskKey, unknown: Option<&Say>) {

@@ -51,8 +51,10 @@ impl View {
         let frameworks = frameworks.frameworks.into_iter().map(of_framework);
         Self {
             agents: agents.agents.into_iter().map(of_agent).collect(),
-            // Those that subscribed for a moment are over by and by.
-            frameworks: frameworks.filter(|it| it.name != "newcomer").collect(),
+            // Those that subscribed for a moment, under any name, are over by and by.
+            frameworks: frameworks
+                .filter(|it| it.id == "broken" || it.id == "victim")
+                .collect(),
             tasks: tasks.tasks,
             roles: roles.collect(),
         }

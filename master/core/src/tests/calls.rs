@@ -233,6 +233,20 @@ fn a_kill_that_finds_nothing_says_how_the_task_stands_however_often_it_is_repeat
 }
 
 #[test]
+fn a_kill_that_found_nothing_kills_nothing_that_is_launched_later() {
+    let (mut world, link, session, framework) = world();
+    world.numbered(session, 900, kill("t"));
+    world.unary(&framework, 7, kill("t")).expect("answered");
+    world.run(session, spec("t", "cpus:1"));
+    world.orders(link);
+    let told = world.numbered(session, 900, kill("t"));
+    assert_eq!(answer(&told), Answer::Done);
+    let unary = world.unary(&framework, 7, kill("t")).expect("answered");
+    assert_eq!(unary.len(), 1);
+    assert_eq!(world.kills(link).len(), 0);
+}
+
+#[test]
 fn a_refusal_for_now_may_be_tried_again_and_a_lasting_one_is_remembered() {
     let (mut world, _, session, _) = world();
     let demand = |generation| {

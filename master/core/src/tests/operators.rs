@@ -203,6 +203,17 @@ fn what_is_guaranteed_in_a_cluster_that_has_shrunk_may_become_less_or_stay() {
     };
     world.operator(several).expect("none is more");
     assert_eq!(world.written.quotas[&role("eng")], quota("cpus:10", ""));
+    // What moves from one to another, or within a role that has it, is no more in all.
+    let moved = [("eng", "cpus:8"), ("ops", "cpus:8")];
+    let quotas = moved.map(|(of, guarantees)| (role(of), quota(guarantees, "")));
+    let several = OperatorCall::SetQuotas {
+        quotas: quotas.into(),
+        is_forced: false,
+    };
+    world.operator(several).expect("it moves");
+    for guarantee in ["cpus:2", "cpus:3"] {
+        set_quota(&mut world, "eng/web", quota(guarantee, ""), false).expect(guarantee);
+    }
 }
 
 #[test]
