@@ -60,3 +60,12 @@ pub(crate) struct Word {
     /// The executor was told to launch it, or may have been.
     pub(crate) is_sent: bool,
 }
+
+impl Word {
+    /// Up to which number the executor need not say anything again: all before what waits was taken, or was replaced by it.
+    pub(crate) fn heard(&self) -> u64 {
+        let waiting = self.waiting.as_ref();
+        let replaced = waiting.map_or(0, |status| status.number.saturating_sub(1));
+        self.taken.max(replaced)
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! The agent numbers and keeps these statuses as its own. Each is acknowledged when it is on disk. What leads backwards
 //! (the task is being killed, or has ended, by now) is acknowledged and goes no further. While too many statuses of a task
-//! wait for its framework, only the newest of those that are no change of state is kept, and acknowledged when it is said.
+//! wait for its framework, only the newest of those that are no change of state is kept, and acknowledged when it is said; what it
+//! has replaced counts for nothing any more, and is acknowledged at once.
 
 use proffer_model::executor::{ExecutorEvent, ExecutorStatus};
 use proffer_model::{Incarnation, Problem, Reason, TaskId, TaskState, Time, code};
@@ -77,13 +78,13 @@ impl Core {
             self.acknowledge_executor(run, id, incarnation, status.number, effects);
             return Ok(());
         };
-        let taken = self.tasks.get(&task_run).map(|task| task.word.taken);
-        if taken.is_some_and(|taken| status.number > taken) {
+        let heard = self.tasks.get(&task_run).map(|task| task.word.heard());
+        if heard.is_some_and(|heard| status.number > heard) {
             self.take_word(now, task_run, status, effects);
         }
         if let Some(task) = self.tasks.get(&task_run) {
-            let taken = task.word.taken;
-            self.acknowledge_executor(run, id, incarnation, taken, effects);
+            let heard = task.word.heard();
+            self.acknowledge_executor(run, id, incarnation, heard, effects);
         }
         Ok(())
     }

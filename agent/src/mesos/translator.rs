@@ -162,6 +162,10 @@ impl Translator {
         // What has ended and is not said again, it knows to be heard.
         self.tasks
             .retain(|task, told| !told.has_ended || resent.contains(task.as_str()));
+        // What it does not say again it has heard to be on disk, or does not want to hear.
+        for told in self.tasks.values_mut() {
+            told.acknowledged = told.count;
+        }
         // What is new comes after it, and is to drop nothing that is said again.
         for status in &updates {
             self.say_again(status);

@@ -292,6 +292,35 @@ fn a_flood_of_words_keeps_its_newest_until_there_is_room() {
 }
 
 #[test]
+fn what_a_newer_word_has_replaced_is_acknowledged_while_the_framework_is_away() {
+    let mut scene = Scene::running();
+    let most = u64::try_from(STATUSES_UNACKNOWLEDGED_MAX).unwrap();
+    let last = most + 70;
+    for number in 2..=last {
+        scene.say(word("t", number, TaskState::Running));
+        let story = scene.story();
+        let heard = number - u64::from(number >= most);
+        assert_eq!(story.last().unwrap(), &format!("> ack t {heard}"));
+    }
+    // An older one that is said again takes the place of none.
+    scene.say(word("t", most + 1, TaskState::Running));
+    assert_eq!(scene.story(), [format!("> ack t {}", last - 1)]);
+    scene.agent.acknowledge("t", 1, 1);
+    assert_eq!(
+        scene.story(),
+        ["t running none", &format!("> ack t {last}")]
+    );
+    scene.say(word("t", last + 1, TaskState::Running));
+    assert_eq!(scene.story(), [format!("> ack t {last}")]);
+    scene.say(word("t", last + 2, TaskState::Killing));
+    assert_eq!(
+        scene.story().pop().unwrap(),
+        format!("> ack t {}", last + 2)
+    );
+    assert_eq!(scene.last("t").state, TaskState::Killing);
+}
+
+#[test]
 fn after_a_restart_of_the_agent_what_was_said_is_known_and_what_is_named_goes_on() {
     let mut scene = Scene::running();
     scene.agent.launch(1, data("u"));

@@ -270,6 +270,40 @@ fn a_subscription_brings_all_that_was_said_meanwhile_and_each_is_acknowledged() 
 }
 
 #[test]
+fn an_executor_whose_framework_is_away_is_refused_nothing() {
+    let mut it = launched(&["a"]);
+    for uuid in 1..=86 {
+        say(&mut it, "a", uuid, v1::TaskState::TaskRunning);
+        // The first sixteen are taken, and then only the newest waits.
+        let heard = u64::from(uuid - u8::from(uuid > 16));
+        on_disk(&mut it, "a", heard);
+    }
+    let said = say(&mut it, "a", 87, v1::TaskState::TaskKilling);
+    assert_eq!((said.number, said.state), (87, TaskState::Killing));
+    assert_eq!(on_disk(&mut it, "a", 87), [86, 87]);
+}
+
+#[test]
+fn what_an_executor_that_comes_back_does_not_say_again_keeps_no_room() {
+    let mut it = launched(&["a"]);
+    let most = said_most(&mut it);
+    it.update(&status("a", most, v1::TaskState::TaskRunning))
+        .unwrap_err();
+    let again = [status("a", 1, v1::TaskState::TaskRunning)];
+    let begun = it.subscribe(&subscription(&[], &again));
+    assert_eq!(begun.subscription.unacknowledged[0].number, 2);
+    let said = say(&mut it, "a", most, v1::TaskState::TaskRunning);
+    assert_eq!(said.number, 65);
+    // But for what it says again there is none until that is acknowledged.
+    it.update(&status("a", 99, v1::TaskState::TaskRunning))
+        .unwrap_err();
+    assert_eq!(on_disk(&mut it, "a", 65)[0], 1);
+    say(&mut it, "a", 99, v1::TaskState::TaskRunning);
+    let begun = it.subscribe(&subscription(&[], &[]));
+    assert_eq!(begun.subscription.tasks, [(task("a"), Incarnation(7))]);
+}
+
+#[test]
 fn events_look_like_mesos() {
     let kill = ExecutorEvent::Kill {
         task: task("a"),
