@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use proffer_master_core::event::SessionId;
-use proffer_model::session::Call;
+use proffer_model::session::{Call, Event as Told};
 use proffer_model::{AgentId, Principal};
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_server::clock;
@@ -84,6 +84,12 @@ struct Retry {
     request: u64,
     call: Call,
     load: Option<Load>,
+}
+
+impl Retry {
+    fn is_ending(&self) -> bool {
+        matches!(self.call, Call::Teardown)
+    }
 }
 
 /// What is on its way, to the connection and to the core.
@@ -341,10 +347,13 @@ impl Stream {
     }
 
     /// Calls that were accepted are made, though nobody hears any more what comes of them: a framework that ends says
-    /// TEARDOWN and closes its stream at once.
+    /// TEARDOWN and closes its stream at once. Of what there was no room for only that is asked again.
     async fn make_the_rest(&mut self, session: &mut Session, flow: &mut Flow) -> Option<()> {
         self.calls.close();
-        loop {
+        flow.retries.retain(Retry::is_ending);
+        let mut is_all = false;
+        while !(is_all && flow.steps.is_empty() && !self.subscription.is_ending()) {
+            let retry_at = flow.retry_at();
             let Session {
                 before,
                 mail,
@@ -356,27 +365,50 @@ impl Stream {
                 permit = turn(flow.next_at(), permits) => {
                     self.go(session, flow, permit?).await?;
                 }
-                asked = self.calls.recv(), if flow.steps.is_empty() => {
-                    let Asked { call, agents, answer, load } = asked?;
+                () = until(retry_at) => self.retry(session, flow).await?,
+                asked = self.calls.recv(), if flow.steps.is_empty() && !is_all => {
+                    let Some(Asked { call, agents, answer, load }) = asked else {
+                        is_all = true;
+                        continue;
+                    };
                     if answer.is_some() {
                         // Who subscribes no more updates nothing.
                         continue;
                     }
                     flow.load = load;
-                    for out in self.subscription.on_call(clock::now(), *call, &agents) {
-                        if let Out::Ask(request, call) = out {
-                            self.ask(session, request, call, flow).await?;
-                        }
-                    }
+                    let outs = self.subscription.on_call(clock::now(), *call, &agents);
+                    self.ask_all(session, outs, flow).await?;
                     flow.load = None;
                 }
-                next = poll_fn(|context| poll_told(before, mail, context)) => {
-                    if let Next::Arrival(Arrival::End | Arrival::Overrun) = next {
-                        return Some(());
+                next = poll_fn(|context| poll_told(before, mail, context)) => match next {
+                    Next::Arrival(Arrival::End | Arrival::Overrun) => return Some(()),
+                    Next::Arrival(Arrival::Message((sequence, told @ Told::Answered { .. }))) => {
+                        let outs = self.subscription.on_told(clock::now(), sequence, told);
+                        self.ask_all(session, outs, flow).await?;
                     }
+                    _ => {}
                 }
             }
         }
+        Some(())
+    }
+
+    /// The core is asked what nobody needs to hear the answer of.
+    async fn ask_all(
+        &mut self,
+        session: &mut Session,
+        outs: Vec<Out>,
+        flow: &mut Flow,
+    ) -> Option<()> {
+        for out in outs {
+            match &out {
+                Out::Ask(..) | Out::AskLater(_, _, Call::Teardown) => {
+                    self.perform(session, out, flow).await?;
+                }
+                _ => {}
+            }
+        }
+        Some(())
     }
 
     async fn next(&mut self, session: &mut Session, beat: &mut Interval, flow: &mut Flow) -> Next {

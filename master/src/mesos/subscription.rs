@@ -500,6 +500,11 @@ impl Subscription {
         Ok(outs)
     }
 
+    /// Whether the framework has ended itself, and there is no answer to that yet.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
     /// The framework ends itself. What it holds it holds until that is done.
     pub(super) fn teardown(&mut self) -> Vec<Out> {
         let asked = self.ask(Call::Teardown);

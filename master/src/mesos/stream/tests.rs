@@ -254,7 +254,7 @@ async fn a_reconciliation_that_there_was_no_room_for_holds_back_no_other_call() 
         stage.tell(session, Told::Answered { request, answer });
     };
     // The demand was the first.
-    refuse(&mut stage, 2, Duration::from_millis(50));
+    refuse(&mut stage, 2, Duration::from_secs(2));
     Stage::settles().await;
     stage.calls.send(reconcile(2)).await.expect("open");
     let Heard::Called(_, Call::Reconcile { tasks }) = stage.heard().await else {
@@ -288,8 +288,14 @@ async fn a_call_that_was_let_in_is_made_though_its_framework_is_gone() {
         tokio::task::yield_now().await;
     }
     place.send(Asked::new(spoken(call::Type::Teardown), None));
-    let heard = stage.heard().await;
-    assert_eq!(heard, Heard::Called(session, Call::Teardown));
+    // Also when there was no room for it at first.
+    let full = Problem::new(code::SESSION_RATE_LIMITED, "too many");
+    let full = Answer::Refused(full.retry_after(Duration::from_millis(5)));
+    for (request, answer) in (2..).zip([full, Answer::Done]) {
+        let heard = stage.heard().await;
+        assert_eq!(heard, Heard::Called(session, Call::Teardown));
+        stage.tell(session, Told::Answered { request, answer });
+    }
     assert_eq!(stage.heard().await, Heard::Closed(session));
 }
 
