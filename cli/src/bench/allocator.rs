@@ -21,8 +21,13 @@ const SHAPE: &str = "cpus:4;mem:16384";
 const STEPPED_ROUNDS_MAX: u32 = 3;
 /// On how many agents something is free when frameworks revive.
 const REVIVALS: [(&str, usize); 2] = [("revive", 0), ("revive_10", 10)];
-/// How many times as much is wanted as there is, where everybody waits.
-const WANTED_TIMES: u32 = 2;
+/// What comes back one by one: how many times as much is wanted as there is (everybody waits where it is twice), and whether
+/// a task with a port is launched or ends on the agent just before.
+const EVENTS: [(&str, u32, bool); 3] = [
+    ("event", 1, false),
+    ("event_wanted", 2, false),
+    ("ports_event", 1, true),
+];
 /// Instances of a gang.
 const GANG: u32 = 1_000;
 /// What takes most of an agent, so that nothing of [`SHAPE`] fits beside it.
@@ -75,12 +80,10 @@ pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figu
             let mut world = World::new(setting(size, want))?;
             figures.push_and_say(full(case, size, &mut world, rounds), progress);
         }
-        progress.update(&format!("event {size}"));
-        figures.push_and_say(event("event", size, 1)?, progress);
-        progress.update(&format!("event_wanted {size}"));
-        figures.push_and_say(event("event_wanted", size, WANTED_TIMES)?, progress);
-        progress.update(&format!("ports_event {size}"));
-        figures.push_and_say(ports_event(size)?, progress);
+        for (case, times_wanted, has_ports) in EVENTS {
+            progress.update(&format!("{case} {size}"));
+            figures.push_and_say(event(case, size, times_wanted, has_ports)?, progress);
+        }
         for (case, free) in REVIVALS {
             progress.update(&format!("{case} {size}"));
             figures.push_and_say(revive(case, size, free)?, progress);
@@ -183,11 +186,12 @@ fn full(case: &str, size: Size, world: &mut World, rounds: u32) -> Vec<(&'static
 }
 
 /// Everything is on offer; one offer after the other comes back, and is allocated again. So many times as much is wanted as
-/// there is.
+/// there is. With ports, what the agent has is said anew before, with the same scalars and one port fewer.
 fn event(
     case: &str,
     size: Size,
     times_wanted: u32,
+    has_ports: bool,
 ) -> Result<Vec<(&'static str, Figure)>, Problem> {
     let mut world = World::new(setting(size, Want::Shaped(SHAPE)))?;
     for (framework, role) in &world.claims {
@@ -198,39 +202,6 @@ fn event(
         world.allocator.set_demand(framework, role, &entries);
     }
     world.cycle_in_steps(Scope::All, ALLOCATION_STEPS_MAX);
-    let mut times = Times::default();
-    let (mut offers, mut steps) = (0, Steps::default());
-    for number in 0..BENCH_EVENTS {
-        if world.held.is_empty() {
-            break;
-        }
-        let place = (number * 7_919) % world.held.len();
-        let offer = world.held.swap_remove(place);
-        let begun = Instant::now();
-        world.give_back(&offer);
-        let given_back = begun.elapsed();
-        let cycle = world.cycle(Scope::Changed);
-        times.push(given_back + cycle.run);
-        steps.add(&cycle);
-        offers += cycle.offers;
-    }
-    let row = Row {
-        case,
-        size,
-        times,
-        offers,
-        say: Duration::ZERO,
-        steps,
-        core_share_milli: 0,
-    };
-    Ok(row.figures())
-}
-
-/// The same, where a task with a port is launched or ends on the agent just before: what it has is said anew, with the same
-/// scalars and one port fewer.
-fn ports_event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
-    let mut world = World::new(setting(size, Want::Shaped(SHAPE)))?;
-    world.cycle_in_steps(Scope::All, ALLOCATION_STEPS_MAX);
     let described: BTreeMap<_, _> = world.agents.iter().cloned().collect();
     let mut times = Times::default();
     let (mut offers, mut steps) = (0, Steps::default());
@@ -240,14 +211,14 @@ fn ports_event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         }
         let place = (number * 7_919) % world.held.len();
         let offer = world.held.swap_remove(place);
-        let Some(description) = described.get(&offer.agent) else {
-            continue;
-        };
         let port = 31_000 + number % 1_000;
         let held: Resources = format!("ports:[{port}-{port}]").parse()?;
-        let total = description.resources.minus(&held);
+        let description = described.get(&offer.agent).filter(|_| has_ports);
+        let told = description.map(|of| (of, of.resources.minus(&held)));
         let begun = Instant::now();
-        world.allocator.set_agent(&offer.agent, description, &total);
+        if let Some((description, total)) = &told {
+            world.allocator.set_agent(&offer.agent, description, total);
+        }
         world.give_back(&offer);
         let told = begun.elapsed();
         let cycle = world.cycle(Scope::Changed);
@@ -256,7 +227,7 @@ fn ports_event(size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
         offers += cycle.offers;
     }
     let row = Row {
-        case: "ports_event",
+        case,
         size,
         times,
         offers,
