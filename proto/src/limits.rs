@@ -17,3 +17,10 @@ pub(crate) const SPECIAL_MAX: usize = 10_000;
 /// Bytes of a JSON body of Mesos's API that is looked at for what else it could mean than it says in the usual form; longer
 /// ones are refused, since that takes much more memory.
 pub(crate) const MESOS_SETTLED_LEN_MAX: usize = 256 * 1024;
+/// Values of a JSON body of Mesos's API, counted as objects and commas: one for each 16 bytes of the longest. Each takes up to
+/// 800 bytes where it is not in the usual form.
+pub(crate) const MESOS_VALUES_MAX: usize = 512 * 1024;
+/// Messages in lists of a protobuf body of Mesos's API, one for each 32 bytes of the longest. Each takes up to 512 bytes.
+pub(crate) const MESOS_LISTED_MAX: usize = 256 * 1024;
+/// How deep messages may be in one another, which is what prost takes.
+pub(crate) const MESOS_DEPTH_MAX: usize = 100;

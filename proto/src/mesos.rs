@@ -11,6 +11,7 @@ mod offer;
 mod plan;
 mod required;
 mod resources;
+mod room;
 mod status;
 mod syntax;
 mod task;
@@ -84,9 +85,12 @@ impl<M: Message + Name + Default + Send + 'static> Readable for M {}
 /// Reads a protobuf body. Beside what is no such message, one without a required field is refused, with Mesos's text.
 pub fn read_protobuf<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
     let refused = || format!("Failed to parse body into {} protobuf", M::NAME);
-    // First, because it knows how deep messages may be in one another.
-    let read = M::decode(body).map_err(|_| refused())?;
     let of = PLAN.find(&M::full_name());
+    if let Some(why) = of.and_then(|of| room::too_many_listed(&PLAN, of, body)) {
+        return Err(format!("{}: {why}", refused()));
+    }
+    // Before what follows, because it knows how deep messages may be in one another.
+    let read = M::decode(body).map_err(|_| refused())?;
     if of.and_then(|of| wire::is_whole(&PLAN, of, body)).is_some() {
         return Ok(read);
     }

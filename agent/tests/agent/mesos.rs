@@ -62,7 +62,7 @@ fn info(id: &str) -> v1::TaskInfo {
     v1::TaskInfo {
         name: format!("name of {id}"),
         task_id: v1::TaskId { value: id.into() },
-        executor: Some(executor_info()),
+        executor: Some(Box::new(executor_info())),
         data: Some(vec![0xff, 0]),
         ..v1::TaskInfo::default()
     }

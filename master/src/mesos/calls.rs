@@ -317,7 +317,7 @@ impl Decoder<'_> {
             Type::LaunchGroup => {
                 let group = operation.launch_group.unwrap_or_default();
                 match id.is_some() {
-                    false => self.launch_group(group),
+                    false => self.launch_group(*group),
                     true => {
                         let tasks = group.task_group.tasks.iter();
                         let text = no_id("LAUNCH_GROUP");
@@ -406,7 +406,7 @@ impl Decoder<'_> {
                 let decoded = self.is_here(task).and_then(|()| match is_custom {
                     false => decode_group_task(task, &group.executor, launcher),
                     true => {
-                        let executor = Some(group.executor.clone());
+                        let executor = Some(Box::new(group.executor.clone()));
                         let task = TaskInfo {
                             executor,
                             ..task.clone()

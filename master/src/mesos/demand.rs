@@ -102,7 +102,7 @@ pub(super) fn constraints(given: Option<&RoleConstraints>) -> Result<Vec<Predica
     let count: usize = counts.sum();
     if count > ENTRIES_MAX {
         return Err(format!(
-            "Offer constraints of a role have {count} groups and constraints, more than {ENTRIES_MAX}"
+            "a role has {count} groups and constraints, more than {ENTRIES_MAX}"
         ));
     }
     let mut any = Vec::new();
@@ -111,7 +111,7 @@ pub(super) fn constraints(given: Option<&RoleConstraints>) -> Result<Vec<Predica
         any.push(Predicate::All(all.collect::<Result<_, _>>()?));
     }
     match any.is_empty() {
-        true => Err("Offer constraints of a role must have at least one group".to_owned()),
+        true => Err("a role must have at least one group".to_owned()),
         false => Ok(vec![Predicate::AnyOf(any)]),
     }
 }
@@ -128,7 +128,7 @@ fn constraint(given: &AttributeConstraint) -> Result<Predicate, String> {
         Test::TextEquals(test) => is(&test.value),
         Test::TextNotEquals(test) => Ok(not(is(&test.value)?)),
         Test::TextMatches(_) | Test::TextNotMatches(_) => {
-            Err("Offer constraints with regular expressions are not supported".to_owned())
+            Err("regular expressions are not supported".to_owned())
         }
     }
 }

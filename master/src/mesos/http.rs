@@ -126,7 +126,8 @@ impl Endpoint {
         let suppressed = &subscribe.suppressed_roles;
         let mut info = subscribe.framework_info;
         info.principal = info.principal.or(name.map(|name| name.0));
-        let intent = Intent::of(info, suppressed, limits, principal.clone());
+        let intent = Intent::of(info, principal.clone());
+        let intent = intent.and_then(|intent| intent.limited(suppressed, limits));
         let master = self.identity.info().await;
         let begun = intent.and_then(|intent| {
             let framework = framework.map_err(|problem| problem.message)?;

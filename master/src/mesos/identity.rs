@@ -1,7 +1,7 @@
 //! This master as Mesos's frameworks and tools know it: by its name, and by the address that the name has.
 //!
 //! The address is looked up once a term. While it cannot be, nobody waits long for it: what needs it goes without, and after a
-//! while it is looked up again.
+//! while it is looked up again. What is found late is known from then on.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -52,8 +52,9 @@ impl Identity {
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port: u16 = port.parse().unwrap_or(0);
-        let look_up = async {
-            let found = lookup_host((host, port)).await.ok()?;
+        let name = host.to_owned();
+        let look_up = async move {
+            let found = lookup_host((name, port)).await.ok()?;
             let all: Vec<IpAddr> = found.map(|at| at.ip()).collect();
             let first = all.iter().find(|ip| ip.is_ipv4()).or(all.first());
             first.copied()
@@ -73,21 +74,37 @@ impl Lookup {
         }
     }
 
-    /// What was found, now or before.
-    async fn get(&self, look_up: impl Future<Output = Option<IpAddr>> + Send) -> Option<IpAddr> {
+    /// What was found, now or before. It is looked for to the end, however long somebody waits here.
+    async fn get(
+        self: &Arc<Self>,
+        look_up: impl Future<Output = Option<IpAddr>> + Send + 'static,
+    ) -> Option<IpAddr> {
         if let Some(ip) = self.found.get() {
             return Some(*ip);
         }
-        if self.missed().is_some_and(|at| at.elapsed() < self.pause) {
+        if self.is_missed() {
             return None;
         }
-        let look_up = async || look_up.await.ok_or(());
-        let found = timeout(self.wait, self.found.get_or_try_init(look_up)).await;
-        let found = found.ok().and_then(Result::ok).copied();
+        let looking = Arc::clone(self);
+        let looking = tokio::spawn(async move {
+            // Of those that wait for one another only the first looks.
+            let look_up = async || match looking.is_missed() {
+                true => Err(()),
+                false => look_up.await.ok_or(()),
+            };
+            looking.found.get_or_try_init(look_up).await.ok().copied()
+        });
+        let found = timeout(self.wait, looking).await;
+        let found = found.ok().and_then(Result::ok).flatten();
         if found.is_none() {
             *self.missed() = Some(Instant::now());
         }
         found
+    }
+
+    /// Whether it was missed so lately that nobody looks.
+    fn is_missed(&self) -> bool {
+        self.missed().is_some_and(|at| at.elapsed() < self.pause)
     }
 
     fn missed(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -130,13 +147,15 @@ fn encode(id: &str, host: &str, port: u16, ip: Option<IpAddr>) -> v1::MasterInfo
 mod tests {
     use std::future::{pending, ready};
 
+    use tokio::sync::oneshot;
+
     use super::*;
 
     const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[tokio::test]
     async fn an_address_that_is_found_is_looked_up_once() {
-        let lookup = Lookup::new(Duration::from_secs(30), Duration::ZERO);
+        let lookup = Arc::new(Lookup::new(Duration::from_secs(30), Duration::ZERO));
         assert_eq!(lookup.get(ready(None)).await, None);
         assert_eq!(lookup.get(ready(Some(IP))).await, Some(IP));
         assert_eq!(lookup.get(ready(None)).await, Some(IP));
@@ -144,12 +163,30 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_long_for_an_address_and_a_failure_is_forgotten() {
-        let mut lookup = Lookup::new(Duration::from_millis(1), Duration::from_secs(3_600));
-        assert_eq!(lookup.get(pending()).await, None);
+        let lookup = Lookup::new(Duration::from_secs(30), Duration::from_secs(3_600));
+        let lookup = Arc::new(lookup);
+        assert_eq!(lookup.get(ready(None)).await, None);
         // Nobody looks so soon.
         assert_eq!(lookup.get(ready(Some(IP))).await, None);
-        lookup.pause = Duration::ZERO;
+        *lookup.missed() = None;
         assert_eq!(lookup.get(ready(Some(IP))).await, Some(IP));
+    }
+
+    #[tokio::test]
+    async fn what_is_found_late_is_known_from_then_on() {
+        let lookup = Lookup::new(Duration::from_millis(1), Duration::from_secs(3_600));
+        let lookup = Arc::new(lookup);
+        let (found, late) = oneshot::channel();
+        assert_eq!(lookup.get(async { late.await.ok() }).await, None);
+        found.send(IP).expect("it is still looked for");
+        let known = async {
+            while lookup.get(pending()).await.is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let known = timeout(Duration::from_secs(30), known).await;
+        known.expect("what was found");
+        assert_eq!(lookup.get(pending()).await, Some(IP));
     }
 
     #[tokio::test]

@@ -24,12 +24,7 @@ pub(super) struct Intent {
 
 impl Intent {
     /// Judges what a framework says of itself; the error is Mesos's text.
-    pub(super) fn of(
-        info: FrameworkInfo,
-        suppressed: &[String],
-        limits: Option<&OfferConstraints>,
-        principal: Principal,
-    ) -> Result<Self, String> {
+    pub(super) fn of(info: FrameworkInfo, principal: Principal) -> Result<Self, String> {
         let capabilities = Capabilities::of(&info);
         let roles = match capabilities.multi_role {
             true if info.role.is_some() => {
@@ -45,7 +40,6 @@ impl Intent {
             false => vec![info.role().to_owned()],
         };
         check_count(roles.len(), "FrameworkInfo.roles")?;
-        check_count(suppressed.len(), "suppressed_roles")?;
         let field = if capabilities.multi_role {
             "roles"
         } else {
@@ -57,10 +51,9 @@ impl Intent {
             let role = role.map_err(|_| wrong_role(field, name))?;
             let filters = info.offer_filters.get(name);
             let filters = filters.and_then(|all| all.min_allocatable_resources.as_ref());
-            let of_role = limits.and_then(|limits| limits.role_constraints.get(name));
             let wish = Wish {
-                is_suppressed: suppressed.contains(name),
-                constraints: constraints(of_role)?,
+                is_suppressed: false,
+                constraints: Vec::new(),
                 least: least(filters)?,
                 revived: 0,
             };
@@ -70,25 +63,64 @@ impl Intent {
                 ));
             }
         }
-        if let Some(foreign) = suppressed.iter().find(|role| !roles.contains(role)) {
+        Ok(Self {
+            info,
+            principal,
+            wishes,
+        })
+    }
+
+    /// The same with what it says beside: in which roles it wants nothing, and on which agents. The error is Mesos's text.
+    pub(super) fn limited(
+        mut self,
+        suppressed: &[String],
+        limits: Option<&OfferConstraints>,
+    ) -> Result<Self, String> {
+        check_count(suppressed.len(), "suppressed_roles")?;
+        let is_foreign = |role: &&String| !self.wishes.keys().any(|own| own.as_str() == **role);
+        if let Some(foreign) = suppressed.iter().find(is_foreign) {
             return Err(format!(
                 "Suppressed role '{foreign}' is not contained in the list of roles"
             ));
         }
-        let limited = limits.into_iter().flat_map(|it| it.role_constraints.keys());
-        let mut foreign = limited.filter(|role| !roles.contains(role));
-        if let Some(foreign) = foreign.next() {
+        let mut limited = limits.into_iter().flat_map(|it| it.role_constraints.keys());
+        if let Some(foreign) = limited.find(is_foreign) {
             // Without a space, as Mesos says it.
             return Err(format!(
                 "Offer constraints specify `role_constraints` for a role '{foreign}'not contained in \
                  the set of roles"
             ));
         }
-        Ok(Self {
-            info,
-            principal,
-            wishes,
-        })
+        for (role, wish) in &mut self.wishes {
+            let of_role = limits.and_then(|limits| limits.role_constraints.get(role.as_str()));
+            wish.is_suppressed = suppressed.iter().any(|one| one == role.as_str());
+            wish.constraints = constraints(of_role)
+                .map_err(|why| format!("Offer constraints are not valid: {why}"))?;
+        }
+        Ok(self)
+    }
+
+    /// Whether it is as `known` was in what may not change; the error is Mesos's text.
+    pub(super) fn kept_of(&self, known: &FrameworkInfo) -> Result<(), String> {
+        let info = &self.info;
+        if info.principal != known.principal {
+            return Err("Changing framework's principal is not allowed.".to_owned());
+        }
+        let (now, before) = (
+            info.checkpoint().to_string(),
+            known.checkpoint().to_string(),
+        );
+        for (field, now, before) in [
+            ("user", &info.user, &known.user),
+            ("checkpoint", &now, &before),
+        ] {
+            if now != before {
+                return Err(format!(
+                    "Updating 'FrameworkInfo.{field}' is unsupported; attempted to update from '{before}' to '{now}'"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// What the core is told of the framework.

@@ -182,7 +182,7 @@ mod tests {
             r#"{"user":"","name":"f","roles":["a","b"],"capabilities":[{"type":"MULTI_ROLE"}]}"#;
         let info = read_json(info.as_bytes()).expect("reads");
         let principal = Principal::new("local").expect("a name");
-        let intent = Intent::of(info, &[], None, principal).expect("good");
+        let intent = Intent::of(info, principal).expect("good");
         let begun = Subscription::begin(intent, v1::MasterInfo::default(), None);
         let (mut subscription, _) = begun.expect("good");
         let subscribed = Told::Subscribed {

@@ -159,8 +159,7 @@ impl Flow {
 
     /// The call whose turn it is when nothing before it is under way any more.
     fn take_held(&mut self, subscription: &Subscription, session: &Session) -> Option<Asked> {
-        let is_clear = subscription.accepts.is_empty()
-            && subscription.questions.is_empty()
+        let is_clear = !subscription.is_asking()
             && self.steps.is_empty()
             && self.updating.is_none()
             && session.before.is_none();

@@ -105,8 +105,8 @@ pub(super) struct Subscription {
     was_snapshot: bool,
     /// Reconciliations that wait for the end of the snapshot, whose statuses look like their answers.
     held: Vec<Call>,
-    /// Those that wait for their answers, by request.
-    pub(super) questions: BTreeMap<u64, Call>,
+    /// Calls that are asked again if there is no room for them, by request, until they are answered.
+    repeatable: BTreeMap<u64, Call>,
     /// Its inverse offers, by agent.
     inverse: BTreeMap<AgentId, String>,
     /// That it has asked to end.
@@ -153,7 +153,7 @@ impl Subscription {
             is_snapshot: true,
             was_snapshot: false,
             held: Vec::new(),
-            questions: BTreeMap::new(),
+            repeatable: BTreeMap::new(),
             inverse: BTreeMap::new(),
             ending: None,
         };
@@ -162,8 +162,16 @@ impl Subscription {
 
     pub(super) fn ask(&mut self, call: Call) -> Out {
         self.last_request += 1;
-        if matches!(call, Call::Reconcile { .. }) {
-            self.questions.insert(self.last_request, call.clone());
+        let is_repeatable = matches!(
+            call,
+            Call::Reconcile { .. }
+                | Call::Kill { .. }
+                | Call::Decline { .. }
+                | Call::ShutdownExecutor { .. }
+                | Call::SetDemand(_)
+        );
+        if is_repeatable {
+            self.repeatable.insert(self.last_request, call.clone());
         }
         Out::Ask(self.last_request, call)
     }
@@ -238,13 +246,17 @@ impl Subscription {
         self.steps(steps)
     }
 
-    /// A reconciliation was answered: it is asked again if there was no room for it.
-    fn on_reconciled(&mut self, call: Call, answer: &Answer) -> Vec<Out> {
+    /// What was accepted (202) is asked again if there was no room for it; of what is wanted, what is wanted by now.
+    fn on_repeatable(&mut self, call: Call, answer: &Answer) -> Option<Out> {
         let Answer::Refused(problem) = answer else {
-            return Vec::new();
+            return None;
         };
-        let again = problem.retry_after.map(|wait| self.ask_later(wait, call));
-        again.into_iter().collect()
+        let wait = problem.retry_after?;
+        let call = match call {
+            Call::SetDemand(demand) => self.wanted(&demand.role)?,
+            call => call,
+        };
+        Some(self.ask_later(wait, call))
     }
 
     fn ask_later(&mut self, wait: Duration, call: Call) -> Out {
@@ -267,6 +279,12 @@ impl Subscription {
         own.iter()
             .map(|offer| tell(events::rescind(offer)))
             .collect()
+    }
+
+    /// Whether something is under way that belongs to this session: an ACCEPT, or how tasks stand.
+    pub(super) fn is_asking(&self) -> bool {
+        let mut calls = self.repeatable.values();
+        !self.accepts.is_empty() || calls.any(|call| matches!(call, Call::Reconcile { .. }))
     }
 
     /// How many reconciliations wait for the end of the snapshot.
@@ -313,11 +331,15 @@ impl Subscription {
 
     /// Says anew what the framework wants in one role.
     pub(super) fn demand(&mut self, role: &Role) -> Option<Out> {
+        let call = self.wanted(role)?;
+        Some(self.ask(call))
+    }
+
+    fn wanted(&mut self, role: &Role) -> Option<Call> {
         self.generation += 1;
         let wish = self.intent.wishes.get(role)?;
         let demand = wish.demand(role, Generation(self.generation), self.capabilities);
-        let call = Call::SetDemand(demand.ok()?);
-        Some(self.ask(call))
+        demand.ok().map(Call::SetDemand)
     }
 
     /// What the framework has left over of an ACCEPT it does not want for a while, and has said so then: the core is told when
@@ -460,26 +482,23 @@ impl Subscription {
         }
         // By what name it calls it need not say.
         info.principal = info.principal.or_else(|| known.principal.clone());
-        for (is_same, field) in [
-            (info.user == known.user, "user"),
-            (info.checkpoint() == known.checkpoint(), "checkpoint"),
-            (info.principal == known.principal, "principal"),
-        ] {
-            if !is_same {
-                return Err(format!("Updating 'FrameworkInfo.{field}' is unsupported"));
-            }
-        }
-        info.id.clone_from(&known.id);
+        let intent = Intent::of(info, self.intent.principal.clone());
+        let intent = intent.and_then(|intent| Ok((intent.description()?, intent)));
+        let (description, intent) =
+            intent.map_err(|why| format!("Supplied FrameworkInfo is not valid: {why}"))?;
+        intent
+            .kept_of(known)
+            .map_err(|why| format!("FrameworkInfo update is not valid: {why}"))?;
         let limits = update.offer_constraints.as_ref();
-        let principal = self.intent.principal.clone();
-        let suppressed = &update.suppressed_roles;
-        let mut intent = Intent::of(info, suppressed, limits, principal)?;
+        let mut intent = intent
+            .limited(&update.suppressed_roles, limits)
+            .map_err(|why| format!("'UpdateFramework' call is not valid: {why}"))?;
         for (role, wish) in &mut intent.wishes {
             wish.revived = self.intent.wishes.get(role).map_or(0, |wish| wish.revived);
         }
         let call = Call::Subscribe {
             framework: self.framework.clone(),
-            description: intent.description()?,
+            description,
             stand_by: false,
             resume: None,
             create: false,
@@ -538,8 +557,8 @@ impl Subscription {
         if let Some(ending) = self.ending.take_if(|ending| ending.request == request) {
             return self.on_torn_down(ending, &answer);
         }
-        if let Some(call) = self.questions.remove(&request) {
-            return self.on_reconciled(call, &answer);
+        if let Some(call) = self.repeatable.remove(&request) {
+            return self.on_repeatable(call, &answer).into_iter().collect();
         }
         let Some(accepting) = self.accepts.remove(&request) else {
             return Vec::new();

@@ -24,21 +24,25 @@ fn info() -> FrameworkInfo {
 }
 
 fn intent(info: FrameworkInfo) -> Result<Intent, String> {
-    Intent::of(info, &[], None, Principal::new("local").expect("a name"))
+    Intent::of(info, Principal::new("local").expect("a name"))
 }
 
 #[test]
 fn constraints_for_a_role_that_is_not_the_frameworks_are_an_error() {
     let constrained = |text: &[u8]| {
         let limits: v1::scheduler::OfferConstraints = read_json(text).expect("reads");
-        let principal = Principal::new("local").expect("a name");
-        Intent::of(info(), &[], Some(&limits), principal).map(drop)
+        intent(info())
+            .and_then(|intent| intent.limited(&[], Some(&limits)))
+            .map(drop)
     };
     let own = br#"{"role_constraints":{"*":{"groups":[{}]}}}"#;
     assert_eq!(constrained(own), Ok(()));
     let foreign = br#"{"role_constraints":{"*":{"groups":[{}]},"ads":{"groups":[{}]}}}"#;
     let text = "Offer constraints specify `role_constraints` for a role 'ads'not contained in the set of roles";
     assert_eq!(constrained(foreign), Err(text.to_owned()));
+    let empty = br#"{"role_constraints":{"*":{}}}"#;
+    let text = "Offer constraints are not valid: a role must have at least one group";
+    assert_eq!(constrained(empty), Err(text.to_owned()));
 }
 
 /// One that is subscribed, and is being told a snapshot.
@@ -206,7 +210,84 @@ fn a_reconciliation_that_there_was_no_room_for_is_asked_again_later() {
         assert!(matches!(asked, Ask::Reconcile { tasks } if tasks.len() == 2));
         outs = hears(&mut subscription, Told::Answered { request, answer });
     }
-    assert!(outs.is_empty() && subscription.questions.is_empty());
+    assert!(outs.is_empty() && !subscription.is_asking());
+}
+
+#[test]
+fn what_was_accepted_is_asked_again_when_there_was_no_room_for_it() {
+    let mut subscription = subscribed();
+    hears(&mut subscription, Told::SnapshotEnded);
+    let kill = call::Kill {
+        task_id: v1::TaskId { value: "t".into() },
+        ..call::Kill::default()
+    };
+    let shutdown = call::Shutdown {
+        executor_id: v1::ExecutorId { value: "e".into() },
+        agent_id: v1::AgentId {
+            value: format!("0-{:032x}", 1),
+        },
+    };
+    let decline = call::Decline {
+        offer_ids: vec![offered(&mut subscription)],
+        ..call::Decline::default()
+    };
+    let wait = Duration::from_millis(70);
+    let refused = Problem::new(code::SESSION_RATE_LIMITED, "too many");
+    let later = Answer::Refused(refused.clone().retry_after(wait));
+    for call in [
+        Call {
+            kill: Some(kill),
+            ..of(call::Type::Kill)
+        },
+        Call {
+            shutdown: Some(shutdown),
+            ..of(call::Type::Shutdown)
+        },
+        Call {
+            decline: Some(decline),
+            ..of(call::Type::Decline)
+        },
+        of(call::Type::Suppress),
+        of(call::Type::Revive),
+    ] {
+        let kind = call.r#type();
+        let mut outs = calls(&mut subscription, call);
+        let mut first = None;
+        for answer in [later.clone(), Answer::Refused(refused.clone())] {
+            let (request, asked) = match outs.pop() {
+                Some(Out::Ask(request, asked)) if first.is_none() => (request, asked),
+                Some(Out::AskLater(after, request, asked)) if after == wait => (request, asked),
+                other => panic!("{kind:?}: {other:?}"),
+            };
+            match (&asked, first.replace(asked.clone())) {
+                (Ask::SetDemand(again), Some(Ask::SetDemand(before))) => {
+                    assert_eq!(again.entries, before.entries);
+                    assert!(again.generation > before.generation);
+                }
+                (again, Some(before)) => assert_eq!(*again, before),
+                (_, None) => {}
+            }
+            outs = hears(&mut subscription, Told::Answered { request, answer });
+        }
+        assert!(outs.is_empty(), "{kind:?}: {outs:?}");
+    }
+}
+
+#[test]
+fn what_is_wanted_by_now_is_asked_again_and_not_what_was_wanted_then() {
+    let mut subscription = subscribed();
+    let outs = calls(&mut subscription, of(call::Type::Revive));
+    let [Out::Ask(request, _)] = outs[..] else {
+        panic!("{outs:?}")
+    };
+    calls(&mut subscription, of(call::Type::Suppress));
+    let refused = Problem::new(code::SESSION_RATE_LIMITED, "too many");
+    let answer = Answer::Refused(refused.retry_after(Duration::from_millis(70)));
+    let outs = hears(&mut subscription, Told::Answered { request, answer });
+    let [Out::AskLater(_, _, Ask::SetDemand(demand))] = &outs[..] else {
+        panic!("{outs:?}")
+    };
+    assert_eq!(demand.entries, []);
 }
 
 #[test]
@@ -408,7 +489,7 @@ fn a_group_that_no_message_can_hold_is_refused_whole() {
     };
     let launch = Operation {
         r#type: Some(operation::Type::LaunchGroup.into()),
-        launch_group: Some(group),
+        launch_group: Some(Box::new(group)),
         ..Operation::default()
     };
     let outs = accept(&mut subscription, launch);

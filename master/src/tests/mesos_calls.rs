@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use v1::to_agent::Message;
 use v1::to_master;
 
-use super::mesos::{JSON, PATH, Stream, ask, header, post, send, task};
+use super::mesos::{JSON, PATH, Stream, ask, header, info, post, send, task};
 use super::peers::{Agent, Master, hello, soon};
 
 /// An agent with four cpus and a disk.
@@ -516,5 +516,55 @@ async fn a_master_that_does_not_serve_mesos_has_none_of_its_paths() {
     }
     assert_eq!(post(&master, JSON, "{}").await.code, 404);
     assert!(master.get("/health").await.contains("\"leading\":true"));
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_of_a_framework_says_which_part_of_it_is_wrong() {
+    let master = Master::start("memory").await;
+    let more = json!({"roles": ["a"], "capabilities": [{"type": "MULTI_ROLE"}]});
+    let stream = Stream::subscribe(&master, more.clone()).await;
+    let mut info = info(&more);
+    info["id"] = json!({"value": stream.framework});
+    for (field, value, more, text) in [
+        (
+            "user",
+            json!("other"),
+            json!({}),
+            "FrameworkInfo update is not valid: Updating 'FrameworkInfo.user' is unsupported; attempted to update from \
+             '' to 'other'",
+        ),
+        (
+            "checkpoint",
+            json!(true),
+            json!({}),
+            "FrameworkInfo update is not valid: Updating 'FrameworkInfo.checkpoint' is unsupported; attempted to update from \
+             'false' to 'true'",
+        ),
+        (
+            "principal",
+            json!("other"),
+            json!({}),
+            "FrameworkInfo update is not valid: Changing framework's principal is not allowed.",
+        ),
+        (
+            "roles",
+            json!(["a", "a"]),
+            json!({}),
+            "Supplied FrameworkInfo is not valid: 'FrameworkInfo.roles' contains duplicate items: a",
+        ),
+        (
+            "name",
+            json!("again"),
+            json!({"suppressed_roles": ["d"]}),
+            "'UpdateFramework' call is not valid: Suppressed role 'd' is not contained in the list of roles",
+        ),
+    ] {
+        let mut update = more;
+        update["framework_info"] = info.clone();
+        update["framework_info"][field] = value;
+        let answer = stream.call(&master, "UPDATE_FRAMEWORK", update).await;
+        assert_eq!((answer.code, answer.body.as_str()), (400, text), "{field}");
+    }
     master.stop().await;
 }

@@ -471,11 +471,11 @@ async fn what_a_framework_says_of_its_offers_when_it_subscribes_is_heard() {
     for (constraints, text) in [
         (
             of_role(json!([group(matches)])),
-            "Offer constraints with regular expressions are not supported",
+            "Offer constraints are not valid: regular expressions are not supported",
         ),
         (
             of_role(json!([])),
-            "Offer constraints of a role must have at least one group",
+            "Offer constraints are not valid: a role must have at least one group",
         ),
     ] {
         let given = json!({"framework_info": {}, "offer_constraints": constraints});

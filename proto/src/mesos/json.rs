@@ -11,7 +11,7 @@ use serde::Serializer;
 use serde::de::DeserializeSeed;
 use serde_json::ser::Formatter;
 
-use super::{PLAN, descriptor_of, lenient, required, syntax, wire};
+use super::{PLAN, descriptor_of, lenient, required, room, syntax, wire};
 use crate::limits::MESOS_SETTLED_LEN_MAX;
 
 const READ: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
@@ -21,10 +21,18 @@ const WRITE: SerializeOptions = SerializeOptions::new()
 
 /// Reads a JSON body; unknown fields and unknown values of enums are ignored. The errors are Mesos's texts.
 pub fn read_json<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
+    if let Some(why) = room::too_many_values(body) {
+        return Err(unconverted::<M>(&why));
+    }
     match read_usual(body) {
         Some(message) => Ok(message),
         None => read_any(body),
     }
+}
+
+/// What Mesos says of JSON that is no such message.
+fn unconverted<M: Name>(why: &str) -> String {
+    format!("Failed to convert JSON into {} protobuf: {why}", M::NAME)
 }
 
 /// By the straight way, as far as it leads.
@@ -43,7 +51,7 @@ pub(super) fn read_usual<M: Message + Name + Default>(body: &[u8]) -> Option<M> 
 
 /// Whatever it is, and what is wrong with it.
 pub(super) fn read_any<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
-    let wrong = |why: &str| format!("Failed to convert JSON into {} protobuf: {why}", M::NAME);
+    let wrong = unconverted::<M>;
     let descriptor = descriptor_of::<M>().ok_or_else(|| wrong("there is no such message"))?;
     let mut text = serde_json::Deserializer::from_slice(body);
     let read = DynamicMessage::deserialize_with_options(descriptor.clone(), &mut text, &READ);

@@ -99,7 +99,7 @@ fn items(head: Resource, set: &ItemSet) -> Resource {
 fn encode_kind(kind: &ResourceKind, form: &ResourceForm) -> Resource {
     let mut resource = Resource {
         name: kind.name.to_string(),
-        disk: kind.disk.as_ref().map(encode_disk),
+        disk: kind.disk.as_ref().map(|disk| Box::new(encode_disk(disk))),
         revocable: kind.is_revocable.then_some(RevocableInfo {}),
         shared: kind.is_shared.then_some(SharedInfo {}),
         ..Resource::default()
@@ -232,7 +232,7 @@ fn decode_one(given: &Resource, principal: &Principal) -> Result<(ResourceKind, 
     let kind = ResourceKind {
         name,
         reservations: decode_reservations(given, principal)?,
-        disk: given.disk.as_ref().map(decode_disk).transpose()?,
+        disk: given.disk.as_deref().map(decode_disk).transpose()?,
         is_revocable: given.revocable.is_some(),
         is_shared: given.shared.is_some(),
     };

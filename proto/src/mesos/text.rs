@@ -32,7 +32,7 @@ fn resource_text(one: &Resource) -> String {
         let all = joined(&one.reservations, ",", reservation_text);
         text.push_str(&format!("(reservations: [{all}])"));
     }
-    text.extend(one.disk.as_ref().map(disk_text));
+    text.extend(one.disk.as_deref().map(disk_text));
     text.extend(one.revocable.map(|_| "{REV}"));
     text.extend(one.shared.map(|_| "<SHARED>"));
     text.push(':');

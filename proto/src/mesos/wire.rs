@@ -142,7 +142,7 @@ fn write_value(
     }
 }
 
-fn delimited<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+pub(super) fn delimited<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     let len = usize::try_from(decode_varint(bytes).ok()?).ok()?;
     let (these, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;

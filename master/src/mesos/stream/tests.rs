@@ -114,7 +114,7 @@ impl Stage {
         let (inbox, lanes) = lanes(Tenure::forever());
         let principal = Principal::new("local").expect("a name");
         let owner = Owner::of(&principal, &info());
-        let intent = Intent::of(info(), &[], None, principal.clone()).expect("good");
+        let intent = Intent::of(info(), principal.clone()).expect("good");
         let begun = Subscription::begin(intent, v1::MasterInfo::default(), None);
         let (subscription, first) = begun.expect("good");
         let rates = Rates {
