@@ -86,9 +86,10 @@ class State:
             except grpc.aio.AioRpcError as error:
                 problem = problem_of(error)
             # Above the rate nothing was done.
-            if problem.code != "session.rate_limited" or clock.time() + (problem.retry_after or 0) > give_up_at:
+            wait = problem.retry_after if problem.code == "session.rate_limited" else None
+            if wait is None or clock.time() + wait > give_up_at:
                 raise problem
-            await asyncio.sleep(problem.retry_after or 0)
+            await asyncio.sleep(wait)
 
     def _prepare(self, request: _Request) -> tuple[_Request, v1.FrameworkStateStub, Session]:
         session = self._session()

@@ -17,7 +17,7 @@ use proffer_model::{Problem, StateKey, code};
 use proffer_proto::v1::framework_state_client::FrameworkStateClient;
 use proffer_proto::{problem_of, v1};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -57,7 +57,8 @@ pub enum StateChange {
 }
 
 /// Reads and writes the framework's state, through the session that is active at each call. Without one, a call fails with
-/// `peer.unreachable`.
+/// `peer.unreachable`. One above the framework's rate is made again after as long as the master says, unless that is longer than
+/// a call may take: then it fails with `session.rate_limited`.
 #[derive(Clone)]
 pub struct State {
     active: watch::Receiver<Option<Active>>,
@@ -74,14 +75,15 @@ impl State {
 
     /// The value of a key, if there is one.
     pub async fn get(&self, key: &StateKey) -> Result<Option<Stored>, Problem> {
-        let active = self.active()?;
-        let message = v1::GetStateRequest {
-            framework_id: active.session.framework.to_string(),
-            generation: active.session.generation.0,
-            key: key.to_string(),
+        let ask = |active: Active| {
+            let message = v1::GetStateRequest {
+                framework_id: active.session.framework.to_string(),
+                generation: active.session.generation.0,
+                key: key.to_string(),
+            };
+            async move { client(&active).get(active.request(message)).await }
         };
-        let mut client = client(&active);
-        match self.answer(client.get(active.request(message))).await {
+        match self.call(ask).await {
             Ok(response) => response.entry.map(decode_stored).transpose(),
             Err(problem) if problem.is(code::STATE_KEY_UNKNOWN) => Ok(None),
             Err(problem) => Err(problem),
@@ -99,43 +101,46 @@ impl State {
     ) -> Result<u64, Problem> {
         let value = value.into();
         judge_state_value(value.len())?;
-        let active = self.active()?;
-        let message = v1::PutStateRequest {
-            framework_id: active.session.framework.to_string(),
-            generation: active.session.generation.0,
-            key: key.to_string(),
-            value,
-            expected_version: expected.version(),
+        let ask = |active: Active| {
+            let message = v1::PutStateRequest {
+                framework_id: active.session.framework.to_string(),
+                generation: active.session.generation.0,
+                key: key.to_string(),
+                value: value.clone(),
+                expected_version: expected.version(),
+            };
+            async move { client(&active).put(active.request(message)).await }
         };
-        let mut client = client(&active);
-        let response = self.answer(client.put(active.request(message))).await?;
+        let response = self.call(ask).await?;
         Ok(response.version)
     }
 
     /// Deletes a key, if its version is the one expected (else `state.version`).
     pub async fn delete(&self, key: &StateKey, expected: Expected) -> Result<(), Problem> {
-        let active = self.active()?;
-        let message = v1::DeleteStateRequest {
-            framework_id: active.session.framework.to_string(),
-            generation: active.session.generation.0,
-            key: key.to_string(),
-            expected_version: expected.version(),
+        let ask = |active: Active| {
+            let message = v1::DeleteStateRequest {
+                framework_id: active.session.framework.to_string(),
+                generation: active.session.generation.0,
+                key: key.to_string(),
+                expected_version: expected.version(),
+            };
+            async move { client(&active).delete(active.request(message)).await }
         };
-        let mut client = client(&active);
-        self.answer(client.delete(active.request(message))).await?;
+        self.call(ask).await?;
         Ok(())
     }
 
     /// All keys that begin with this, with their values, ordered by key; empty: all.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Stored>, Problem> {
-        let active = self.active()?;
-        let message = v1::ListStateRequest {
-            framework_id: active.session.framework.to_string(),
-            generation: active.session.generation.0,
-            prefix: prefix.to_owned(),
+        let ask = |active: Active| {
+            let message = v1::ListStateRequest {
+                framework_id: active.session.framework.to_string(),
+                generation: active.session.generation.0,
+                prefix: prefix.to_owned(),
+            };
+            async move { client(&active).list(active.request(message)).await }
         };
-        let mut client = client(&active);
-        let response = self.answer(client.list(active.request(message))).await?;
+        let response = self.call(ask).await?;
         response.entries.into_iter().map(decode_stored).collect()
     }
 
@@ -146,19 +151,40 @@ impl State {
         prefix: &str,
     ) -> Result<impl Stream<Item = Result<StateChange, Problem>> + Send + Unpin + use<>, Problem>
     {
-        let active = self.active()?;
-        let message = v1::WatchStateRequest {
-            framework_id: active.session.framework.to_string(),
-            generation: active.session.generation.0,
-            prefix: prefix.to_owned(),
+        let ask = |active: Active| {
+            let message = v1::WatchStateRequest {
+                framework_id: active.session.framework.to_string(),
+                generation: active.session.generation.0,
+                prefix: prefix.to_owned(),
+            };
+            async move { client(&active).watch(active.request(message)).await }
         };
-        let mut client = client(&active);
-        let changes = self.answer(client.watch(active.request(message))).await?;
+        let changes = self.call(ask).await?;
         Ok(changes.filter_map(|change| ready(decode_change(change))))
     }
 
     fn active(&self) -> Result<Active, Problem> {
         self.active.borrow().clone().ok_or_else(no_session)
+    }
+
+    /// Asks through the session that is active. Above the rate nothing was done: it is asked again while there is time.
+    async fn call<T, F>(&self, ask: impl Fn(Active) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let give_up_at = Instant::now() + self.call_timeout;
+        loop {
+            let problem = match self.answer(ask(self.active()?)).await {
+                Ok(answer) => return Ok(answer),
+                Err(problem) => problem,
+            };
+            let is_limited = problem.is(code::SESSION_RATE_LIMITED);
+            let wait = problem.retry_after.filter(|_| is_limited);
+            match wait.filter(|wait| Instant::now() + *wait <= give_up_at) {
+                Some(wait) => sleep(wait).await,
+                None => return Err(problem),
+            }
+        }
     }
 
     async fn answer<T>(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -21,6 +22,8 @@ const CHANGES_MAX: usize = 1_024;
 pub struct StateTable {
     /// Of the active session.
     pub generation: u64,
+    /// So many calls are refused first, as above the rate; they may be made again after so long.
+    pub refused: (u32, Duration),
     entries: BTreeMap<String, v1::StateEntry>,
     revision: u64,
     watches: Vec<StateWatch>,
@@ -41,7 +44,13 @@ impl StateService {
     }
 
     fn table(&self, generation: u64) -> Result<MutexGuard<'_, StateTable>, Status> {
-        let table = self.0.lock().unwrap();
+        let mut table = self.0.lock().unwrap();
+        let (count, wait) = table.refused;
+        if let Some(left) = count.checked_sub(1) {
+            table.refused = (left, wait);
+            let refused = Problem::new(code::SESSION_RATE_LIMITED, "too much");
+            return Err(status_of(refused.retry_after(wait)));
+        }
         match table.generation == generation {
             true => Ok(table),
             false => Err(status_of(Problem::new(

@@ -216,6 +216,27 @@ async fn a_slow_author_slows_the_master_down() {
 }
 
 #[tokio::test]
+async fn a_call_of_the_state_above_the_rate_is_made_again() {
+    let mut master = FakeMaster::start().await;
+    master.state.lock().unwrap().generation = 7;
+    let (handle, _events) = connect(&[master.address]);
+    let _session = master.subscribed(1, 7).await;
+    within(handle.subscribed()).await.expect("a session");
+    let (state, key) = (handle.state(), StateKey::new("a").unwrap());
+    let refuse = |count: u32, wait: Duration| master.state.lock().unwrap().refused = (count, wait);
+    refuse(3, Duration::from_millis(1));
+    let written = within(state.put(&key, "one", Expected::Nothing)).await;
+    written.expect("written");
+    let stored = within(state.get(&key)).await.expect("read");
+    assert_eq!(stored.map(|stored| stored.value), Some("one".into()));
+    // Nobody waits longer than a call may take.
+    refuse(1, Duration::from_secs(3_600));
+    let problem = within(state.delete(&key, Expected::Anything)).await;
+    let problem = problem.expect_err("too much");
+    assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
+}
+
+#[tokio::test]
 async fn state_is_kept_with_versions_and_fenced() {
     let mut master = FakeMaster::start().await;
     master.state.lock().unwrap().generation = 7;
