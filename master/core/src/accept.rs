@@ -433,6 +433,7 @@ impl Core {
             self.allocator
                 .release(&pot.framework, &pot.role, &pot.agent, &numbers);
         }
+        self.kill_wishes.note_launched(&key);
         self.hold_task(&key, task);
         Ok(incarnation)
     }

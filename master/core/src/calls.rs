@@ -54,7 +54,7 @@ impl Core {
                 let kept = outline(&call);
                 let (answer, after) = self.answer(framework, call);
                 match kept {
-                    Some(call) if is_vain => {
+                    Some(call) if is_vain && answer == Answer::Done => {
                         self.remember_vain(framework, Scope::Session, request, call);
                     }
                     kept => self.remember(framework, Scope::Session, request, kept, &answer),
@@ -215,6 +215,7 @@ impl Core {
                 if self.kill(&key, grace) {
                     self.remember(framework, Scope::Unary, number, Some(kept), &Answer::Done);
                 } else {
+                    self.keep_kill(&key, grace, false)?;
                     self.remember_vain(framework, Scope::Unary, number, kept);
                     statuses.extend(self.how_it_stands(&key));
                 }

@@ -15,6 +15,7 @@ use crate::effect::{Effect, Effects};
 use crate::event::{Event, Seq, TimerKey, WatchId};
 use crate::frameworks::Framework;
 use crate::ids::Ids;
+use crate::kill_wishes::KillWishes;
 use crate::limits::HEARTBEAT_PARTS;
 use crate::offers::Offers;
 use crate::questions::Questions;
@@ -47,6 +48,7 @@ pub struct Core {
     /// Those that are not up to date, in turn.
     pub(crate) watches_behind: VecDeque<WatchId>,
     pub(crate) tasks: Tasks,
+    pub(crate) kill_wishes: KillWishes,
     pub(crate) offers: Offers,
     pub(crate) triggers: Triggers,
     pub(crate) allocator: Allocator,
@@ -101,6 +103,7 @@ impl Core {
             watches: BTreeMap::new(),
             watches_behind: VecDeque::new(),
             tasks: Tasks::default(),
+            kill_wishes: KillWishes::default(),
             offers: Offers::default(),
             triggers,
             allocator: Allocator::new(options),

@@ -188,6 +188,7 @@ impl Core {
         self.close_standbys(framework, after);
         self.close_watches(framework, &completed(framework), after);
         self.forget_all_answers(framework);
+        self.kill_wishes.forget(framework);
         self.frameworks.remove(framework);
         self.allocator.remove_framework(framework);
         let key = TimerKey::Failover(framework.clone());

@@ -30,6 +30,7 @@ impl Core {
         self.check_offers()?;
         self.check_agents()?;
         self.check_tasks()?;
+        self.check_kill_wishes()?;
         self.check_frameworks()?;
         self.check_sessions()?;
         self.check_reclaims()?;
@@ -99,6 +100,16 @@ impl Core {
                 "those that are {state:?} and have not settled are known"
             );
         }
+        Ok(())
+    }
+
+    fn check_kill_wishes(&self) -> Result<(), String> {
+        let (mut wishing, is_counted) = self.kill_wishes.check();
+        ensure!(is_counted, "wishes to kill are counted");
+        ensure!(
+            wishing.all(|framework| self.frameworks.contains_key(framework)),
+            "no framework that is over wishes to kill"
+        );
         Ok(())
     }
 

@@ -151,6 +151,7 @@ impl Core {
     pub(crate) fn await_no_more(&mut self, agent: &AgentId) {
         if self.agents.awaited.remove(agent) && self.agents.awaited.is_empty() {
             self.sync_quotas();
+            self.begin_telling_kills();
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `capacity`, `settlement`, `silence`;
 //! `frameworks`, `sessions`, `subscriptions`, `telling`, `tail`, `acknowledgements`, `calls`, `answers`, `rates`, `state`,
-//! `watches`; `tasks`, `updates`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
+//! `watches`; `tasks`, `kill_wishes`, `updates`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
 //! `conversions`, `quota`, `operators`, `questions`, `explain`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -28,6 +28,7 @@ mod frameworks;
 mod gone;
 mod ids;
 mod invariants;
+mod kill_wishes;
 mod ledger;
 pub mod limits;
 mod offers;

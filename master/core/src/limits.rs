@@ -36,6 +36,13 @@ pub const CALLS_HELD_MAX: usize = 16;
 pub const RECONCILE_NAMED_MAX: usize = 100_000;
 /// The same of all together, but for who names `RECONCILE_AT_ONCE_MAX` at the most. About 100 MB.
 pub const RECONCILE_NAMED_TOTAL_MAX: usize = 1_000_000;
+/// Tasks of one framework that are to be killed and that agents of the log, which have not come back yet in this term, may run; a
+/// Kill of one more is refused (`session.rate_limited`).
+pub const KILLS_KEPT_MAX: usize = 100_000;
+/// The same of all together. About 200 MB.
+pub const KILLS_KEPT_TOTAL_MAX: usize = 1_000_000;
+/// When to try again then.
+pub const KILLS_KEPT_RETRY: Duration = Duration::from_secs(1);
 /// Reconciles of one session that wait; one more is refused (`session.rate_limited`).
 pub const RECONCILES_MAX: usize = 1_000;
 /// Entries of demand, and agents that they exclude, that one step judges, takes away or puts in; a SetDemand that names more, with

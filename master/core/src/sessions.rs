@@ -307,10 +307,7 @@ impl Core {
                 self.on_decline(framework, &offers, exclude_for);
                 Answer::Done
             }
-            Call::Kill { task, grace } => {
-                self.on_kill(&(framework.clone(), task), grace);
-                Answer::Done
-            }
+            Call::Kill { task, grace } => done(self.on_kill(&(framework.clone(), task), grace)),
             Call::UpdateTask {
                 task,
                 labels,

@@ -56,14 +56,18 @@ impl Core {
                 Reported::Known => self.refresh(&key, task, was_unreachable, after),
                 Reported::New => self.adopt(agent, &key, &task, was_unreachable, after),
                 Reported::Moved => {
+                    let wish = self.kill_wish_of(&key);
                     self.forget_task(&key);
                     self.forget_outstanding(&key, task.incarnation);
                     self.adopt(agent, &key, &task, true, after);
+                    self.carry_kill(&key, wish, after);
                 }
                 Reported::Newer => {
+                    let wish = self.kill_wish_of(&key);
                     let older = std::slice::from_ref(&key);
                     self.disown(older, Reason::KillRequested, After::Nothing);
                     self.adopt(agent, &key, &task, was_unreachable, after);
+                    self.carry_kill(&key, wish, after);
                 }
                 Reported::Unwanted(reason) => {
                     // Why nobody wants it may not be durable yet.
@@ -227,6 +231,7 @@ impl Core {
         if was_unreachable && is_told && !state.is_terminal() {
             self.report(key, returned(state), after);
         }
+        self.fulfil_kill(key, after);
     }
 
     /// What the master launched there over an older link, and the agent does not have.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proffer_model::link::ToAgent;
 use proffer_model::{
-    AgentId, AgentState, FrameworkId, Incarnation, Reason, Status, TaskState, session,
+    AgentId, AgentState, FrameworkId, Incarnation, Problem, Reason, Status, TaskState, session,
 };
 
 use crate::amounts::scalars_of;
@@ -257,10 +257,16 @@ impl Core {
     }
 
     /// The framework asks for a task's end.
-    pub(crate) fn on_kill(&mut self, key: &TaskKey, grace: Option<Duration>) {
+    pub(crate) fn on_kill(
+        &mut self,
+        key: &TaskKey,
+        grace: Option<Duration>,
+    ) -> Result<(), Problem> {
         if !self.kill(key, grace) {
+            self.keep_kill(key, grace, true)?;
             self.say_how_it_stands(key);
         }
+        Ok(())
     }
 
     /// Answers a Kill of what is not live.

@@ -246,6 +246,7 @@ impl Core {
         self.continue_acknowledgements(most);
         self.continue_snapshots(most);
         self.continue_reconciliations(most);
+        self.continue_kill_wishes(most);
         if self.kinds_told_on() > 0 {
             self.tell_on_later();
         }
@@ -255,6 +256,7 @@ impl Core {
         usize::from(!self.acknowledgements.is_empty())
             + usize::from(!self.sessions.snapshots.is_empty())
             + usize::from(!self.reconciliations.is_empty())
+            + usize::from(self.kill_wishes.are_told())
     }
 
     /// However much is begun, the next pieces are told when the last ones were told long enough ago.
@@ -374,6 +376,7 @@ impl Core {
     pub(crate) fn conclude_telling(&mut self, session: SessionId, framework: &FrameworkId) {
         self.repeat_reclaims(session, framework);
         self.repeat_settled(session);
+        self.tell_kills_later(framework);
     }
 
     /// Tells a session that came late which agents have settled in this term.

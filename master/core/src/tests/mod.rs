@@ -9,6 +9,7 @@ mod executors;
 mod frameworks;
 mod gone;
 mod input;
+mod kill_wishes;
 mod kinds;
 mod offers;
 mod operators;
