@@ -24,23 +24,7 @@ const MESOS_FILES: [&str; 4] = [
     "mesos/v1/agent/agent.proto",
 ];
 
-/// Fields that most messages are without and that would take much room in them: of the two bytes of an empty operation 7 KB would
-/// become.
-const MESOS_LARGE: [&str; 13] = [
-    "Resource.disk",
-    "Offer.Operation.create_disk",
-    "Offer.Operation.destroy_disk",
-    "Offer.Operation.grow_volume",
-    "Offer.Operation.shrink_volume",
-    "Offer.Operation.launch_group",
-    "TaskInfo.executor",
-    "TaskInfo.container",
-    "TaskInfo.health_check",
-    "TaskInfo.check",
-    "Volume.source",
-    "ContainerInfo.linux_info",
-    "ExecutorInfo.container",
-];
+include!("mesos_large.rs");
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proffer");

@@ -22,7 +22,7 @@ class Batch(proffer.Scheduler):
         self.command = command
         self.open = {f"batch-{number}" for number in range(tasks)}  # Neither finished nor given up.
         self.waiting: set[str] = set()  # Of these, what may be launched.
-        self.failures: collections.Counter[str] = collections.Counter()
+        self.failures: dict[str, set[int]] = collections.defaultdict(set)  # Launches: an end may be told twice.
 
     async def on_subscribed(self, framework: proffer.Framework) -> None:
         self.open -= {entry.key for entry in await framework.state.list()}
@@ -45,12 +45,13 @@ class Batch(proffer.Scheduler):
         is_finished = status.state == v1.TASK_STATE_FINISHED
         if status.incarnation:  # Without one, no agent has ever heard of it.
             print(task, proffer.state_name(status.state), status.message, flush=True)
-            self.failures[task] += not is_finished
+        if status.incarnation and not is_finished:
+            self.failures[task].add(status.incarnation)
         if is_finished:
             await framework.state.put(task, b"")  # Durable before the status is acknowledged.
-        if is_finished or self.failures[task] == ATTEMPTS_MAX:
+        if is_finished or len(self.failures[task]) == ATTEMPTS_MAX:
             self.open.discard(task)
-        self.waiting |= {task} & self.open
+        self.waiting |= framework.settle({task} & self.open)
         await self.go_on(framework)
 
     async def go_on(self, framework: proffer.Framework) -> None:
@@ -68,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     batch = Batch(options.tasks, options.command)
     proffer.run(batch, options.master, "batch", id_file=options.id_file)
-    given_up = list(batch.failures.values()).count(ATTEMPTS_MAX)
+    given_up = [len(failures) for failures in batch.failures.values()].count(ATTEMPTS_MAX)
     print(f"{options.tasks - given_up} of {options.tasks} tasks finished")
     sys.exit(given_up > 0)
 

@@ -61,7 +61,7 @@ impl Scheduler for Jobs {
             state.put(&done(&job)?, "", Expected::Anything).await?;
             self.open.remove(&job);
         } else {
-            self.free.insert(job);
+            self.free.extend(handle.settle([job]));
         }
         self.go_on(handle).await
     }

@@ -189,6 +189,9 @@ pub const MESOS_CALLS_MAX: usize = 256;
 /// Events for one such framework that wait for its connection; at so many nothing more is taken from the core for it, whose
 /// own limit is [`SESSION_OUTBOX_LEN`].
 pub const MESOS_EVENTS_MAX: usize = 64;
+/// From one UPDATE_FRAMEWORK of such a framework to the next: each is a subscription in the core, which refuses those of one
+/// framework above fifty in a second; further ones wait.
+pub const MESOS_UPDATE_INTERVAL: Duration = Duration::from_millis(40);
 /// Calls of one such framework that there was no room for in the core and that are asked again later; then it makes no
 /// further one.
 pub const MESOS_RETRIES_MAX: usize = 16;

@@ -20,7 +20,8 @@ pub(crate) const MESOS_SETTLED_LEN_MAX: usize = 256 * 1024;
 /// Values of a JSON body of Mesos's API, counted as objects and commas: one for each 16 bytes of the longest. Each takes up to
 /// 800 bytes where it is not in the usual form.
 pub(crate) const MESOS_VALUES_MAX: usize = 512 * 1024;
-/// Messages in lists of a protobuf body of Mesos's API, one for each 32 bytes of the longest. Each takes up to 512 bytes.
-pub(crate) const MESOS_LISTED_MAX: usize = 256 * 1024;
+/// Entries of lists and maps in a protobuf body of Mesos's API, and messages that are kept apart, one for each 32 bytes of the
+/// longest body. Each takes up to 512 bytes, and a list up to twice as much as its entries.
+pub(crate) const MESOS_ENTRIES_MAX: usize = 256 * 1024;
 /// How deep messages may be in one another, which is what prost takes.
 pub(crate) const MESOS_DEPTH_MAX: usize = 100;

@@ -24,7 +24,7 @@ mod wish;
 use std::sync::LazyLock;
 
 use prost::{Message, Name};
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 pub use json::{read_json, write_json};
 pub use labels::labels_of;
@@ -85,19 +85,13 @@ impl<M: Message + Name + Default + Send + 'static> Readable for M {}
 /// Reads a protobuf body. Beside what is no such message, one without a required field is refused, with Mesos's text.
 pub fn read_protobuf<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
     let refused = || format!("Failed to parse body into {} protobuf", M::NAME);
-    let of = PLAN.find(&M::full_name());
-    if let Some(why) = of.and_then(|of| room::too_many_listed(&PLAN, of, body)) {
+    let of = PLAN.find(&M::full_name()).ok_or_else(refused)?;
+    if let Some(why) = room::too_many_entries(&PLAN, of, body) {
         return Err(format!("{}: {why}", refused()));
     }
-    // Before what follows, because it knows how deep messages may be in one another.
+    // First, because it knows how deep messages may be in one another.
     let read = M::decode(body).map_err(|_| refused())?;
-    if of.and_then(|of| wire::is_whole(&PLAN, of, body)).is_some() {
-        return Ok(read);
-    }
-    let message = descriptor_of::<M>()
-        .and_then(|descriptor| DynamicMessage::decode(descriptor, body).ok())
-        .ok_or_else(refused)?;
-    match required::missing(&message).is_empty() {
+    match wire::is_whole(&PLAN, of, body) {
         true => Ok(read),
         false => Err(refused()),
     }

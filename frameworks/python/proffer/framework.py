@@ -8,6 +8,7 @@ again. A refusal that would come again at every try ends `run`.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import contextvars
 import itertools
@@ -125,7 +126,11 @@ class Framework:
             self._subscribe.failover_timeout_ms = milliseconds("failover_timeout", failover_timeout)
         self._call_timeout = duration("call_timeout", call_timeout)
         self._tasks = Tasks(has_history=bool(framework_id))
+        # What was wanted last in each role, and of that the last that a master has taken.
         self._demands: dict[str, v1.SetDemand] = {}
+        self._granted: dict[str, v1.SetDemand] = {}
+        # No demand has a generation that an earlier one was sent with, of whatever role and whatever became of it.
+        self._generations = itertools.count(1)
         self._cluster_id = ""
         self._epoch = 0
         self._session: Session | None = None
@@ -170,25 +175,53 @@ class Framework:
 
     async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
         """Replaces what is wanted in a role; no entries: nothing is offered. It is kept and said again in each session, and
-        not counted down by what is launched."""
-        before = self._demands.get(role)
-        wanted = v1.SetDemand(role=role, generation=before.generation + 1 if before else 1, entries=entries)
+        not counted down by what is launched. When it is refused, what was wanted before still is."""
+        wanted = v1.SetDemand(role=role, generation=next(self._generations), entries=entries)
         self._demands[role] = wanted
         try:
             await self._call(set_demand=wanted)
+            self._granted[role] = wanted
         except Unreachable:
             # The next session begins with it.
             pass
         except ProfferError:
-            # Another one may have replaced it meanwhile.
-            if self._demands.get(role) is wanted:
-                del self._demands[role]
+            # Another one may have replaced it meanwhile, or a session begun with it.
+            if self._demands.get(role) is wanted and self._granted.get(role) is not wanted:
+                self._put_back(role)
                 raise
+
+    def _put_back(self, role: str) -> None:
+        """What was wanted last is refused, and the master still goes by what it has taken before."""
+        if role in self._granted:
+            self._demands[role] = self._granted[role]
+        else:
+            del self._demands[role]
+
+    async def _renew_demand(self, session: Session, role: str) -> None:
+        """Says in a session that begins what is wanted in a role."""
+        while wanted := self._demands.get(role):
+            wanted.generation = next(self._generations)
+            try:
+                await self._call_in(session, None, set_demand=wanted)
+                self._granted[role] = wanted
+                return
+            except Unreachable:
+                # The next session does it anew.
+                return
+            except ProfferError as problem:
+                log.warning("the master refused what is wanted in role %s: %s", role, problem)
+                if self._demands.get(role) is wanted and self._granted.get(role) is not wanted:
+                    # This session has not been told what was wanted before.
+                    self._put_back(role)
+                else:
+                    return
 
     async def launch(self, offers: Sequence[v1.Offer], tasks: Sequence[v1.TaskSpec]) -> dict[str, ProfferError]:
         """Launches tasks with offers of one agent and one role; what the tasks leave of them goes back. Answers with those that
-        are refused, and why; what becomes of the others comes as statuses, also when this raises `Unreachable`."""
-        refused = {task.id: _taken(task.id) for task in tasks if not self._tasks.may_launch(task.id)}
+        are refused, and why; what becomes of the others comes as statuses, also when this raises `Unreachable`. Of an id
+        that is given twice neither is launched."""
+        refused = {task_id: _repeated(task_id) for task_id in _given_twice(task.id for task in tasks)}
+        refused |= {task.id: _taken(task.id) for task in tasks if not self._tasks.may_launch(task.id)}
         launches = [v1.Operation(launch=task) for task in tasks if task.id not in refused]
         try:
             results = await self._accept(offers, launches)
@@ -204,8 +237,11 @@ class Framework:
     async def accept(self, offers: Sequence[v1.Offer], operations: Sequence[v1.Operation]) -> Sequence[v1.OperationResult]:
         """Does operations with offers of one agent and one role, one after the other: launches, groups of launches that stand or
         fall together, reservations, volumes. A result for each, in order; what one makes, the next may use. Raises when a task
-        may not be launched yet, and when the offers do not stand."""
-        for task_id in _task_ids(operations):
+        may not be launched yet or is named twice, and when the offers do not stand."""
+        task_ids = _task_ids(operations)
+        for task_id in _given_twice(task_ids):
+            raise _repeated(task_id)
+        for task_id in task_ids:
             if not self._tasks.may_launch(task_id):
                 raise _taken(task_id)
         return await self._accept(offers, operations)
@@ -424,8 +460,10 @@ class Framework:
             await self._handle_events(session, scheduler)
         except ProfferError as problem:
             # The session broke under the handler.
-            if problem.kind != v1.PROBLEM_KIND_UNAVAILABLE:
+            if problem.kind != v1.PROBLEM_KIND_UNAVAILABLE and problem.code != "session.fenced":
                 raise
+            if problem.code == "session.fenced":
+                await self._hear_out(session)
             session.end(problem)
         finally:
             session.end(Unreachable("the session was left"))
@@ -443,14 +481,24 @@ class Framework:
             raise why
         return why
 
+    async def _hear_out(self, session: Session) -> None:
+        """Waits for the end of a session of which the master says that it is not active: why it ended decides whether another
+        one may follow. What is left out comes again there."""
+
+        async def until_it_ends() -> None:
+            while await session.next_event():
+                pass
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await within(self._call_timeout, until_it_ends())
+
     async def _handle_events(self, session: Session, scheduler: Scheduler) -> None:
         # Before anything new is called, which these must not come after.
         unanswered, self._unanswered = self._unanswered, []
         for pending in unanswered:
             session.repeat(pending)
-        for role, wanted in list(self._demands.items()):
-            wanted.generation += 1
-            await self._insist(session, set_demand=wanted)
+        for role in list(self._demands):
+            await self._renew_demand(session, role)
         if session.subscribed.resumed:
             self._to_ask.set()
         if self._is_leaving:
@@ -496,11 +544,12 @@ class Framework:
         elif kind == "updated":
             worth = self._tasks.weigh(event.updated)
             log.debug("%s is %s: %s", event.updated.task_id, state_name(event.updated.state), worth.value)
-            if worth is Worth.NEWS:
+            if worth in (Worth.NEWS, Worth.AGAIN):
+                status = self._tasks.take_end(event.updated.task_id) if worth is Worth.AGAIN else event.updated
                 try:
-                    await scheduler.on_update(self, event.updated)
+                    await scheduler.on_update(self, status)
                 except Exception:
-                    self._tasks.not_kept(event.updated.task_id)
+                    self._tasks.not_kept(event.updated.task_id, status if worth is Worth.AGAIN else None)
                     raise
             elif worth is Worth.REVENANT:
                 await self._insist(session, kill=v1.Kill(task_id=event.updated.task_id))
@@ -551,6 +600,16 @@ def _task_ids(operations: Iterable[v1.Operation]) -> list[str]:
 def _launches(results: Iterable[v1.OperationResult]) -> list[v1.LaunchResult]:
     """What became of each task."""
     return [one for it in results for one in ([it.launched] if it.HasField("launched") else it.launched_group.results)]
+
+
+def _given_twice(task_ids: Iterable[str]) -> list[str]:
+    return [task_id for task_id, count in collections.Counter(task_ids).items() if count > 1]
+
+
+def _repeated(task_id: str) -> ProfferError:
+    # The master would take the first, and an answer by id could not say so.
+    message, hint = f"{task_id} is given twice in one call", "launch each task under an id of its own"
+    return ProfferError("task.duplicate", "launches", message, hint, v1.PROBLEM_KIND_CONFLICT)
 
 
 def _taken(task_id: str) -> ProfferError:

@@ -6,7 +6,9 @@ comes back to life after its end was told is ended, not only hushed up.
 
 The subtle thing: a task whose launch was not answered before the session broke may run, now or later. Its fate is open, and
 it is not launched again, until a master of the new session has answered what became of it; a master does so only when no
-agent is left that may still come and say that it runs it.
+agent is left that may still come and say that it runs it. An end that is told meanwhile decides it only where nobody but this
+program can have launched the task: an agent may tell the end of an earlier launch again. When it is decided, that end is told
+once more, and the task may be launched.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class Worth(enum.Enum):
 
     NEWS = "it is told"
     STALE = "it is older than what was told, and left out"
+    AGAIN = "no later launch is known either: the end that was told before is told again, and decides"
     REVENANT = "its end was told, and that is final: it is left out and the task is ended"
 
 
@@ -53,6 +56,8 @@ class Tasks:
         self._open: dict[str, int] = {}
         # Of these, those of which the author was told that an unreachable agent may run them.
         self._unreachable: set[str] = set()
+        # Of these, the ends that were told and did not decide it.
+        self._told: dict[str, v1.Status] = {}
         # They had ended when the last session ended, and another run of the program may have launched them since.
         self._doubted: set[str] = set()
 
@@ -90,10 +95,13 @@ class Tasks:
             if self.has_history:
                 self._doubted = set(self._latest)
 
-    def not_kept(self, task: str) -> None:
-        """The handler of its last status failed: if that was its end, all its author knows is that it ran."""
+    def not_kept(self, task: str, again: v1.Status | None = None) -> None:
+        """The handler of its last status failed: if that was its end, all its author knows is that it ran. An end that was told
+        again is told once more."""
         if self.may_launch(task):
             self._open[task] = 0
+            if again:
+                self._told[task] = again
 
     def settle(self, tasks: Iterable[str]) -> set[str]:
         """Those of these that may be launched now; the others' fate is asked for, if it is not known."""
@@ -121,9 +129,17 @@ class Tasks:
             same = latest if latest and latest.incarnation == status.incarnation else None
             number = max(status.number, same.number if same else 0)
             self._set(task, _Latest(status.incarnation, number, status.state))
+            if self.has_history and task in self._open and is_terminal(status.state):
+                # Another run of the program may have launched it since.
+                self._told[task] = status
+                return worth
             self._close(task)
             self._live.discard(task) if is_terminal(status.state) else self._live.add(task)
         return worth
+
+    def take_end(self, task: str) -> v1.Status:
+        """What is told again."""
+        return self._told.pop(task)
 
     def _weigh_unknown(self, status: v1.Status, latest: _Latest | None) -> Worth:
         """The answer about a task that the master does not know. It is late when the task was launched since."""
@@ -132,9 +148,11 @@ class Tasks:
         if task in self._live:
             return Worth.STALE
         if is_terminal(state):
-            self._close(task)
+            worth = Worth.AGAIN if task in self._told else Worth.NEWS
+            self._open.pop(task, None)
+            self._unreachable.discard(task)
             self._set(task, latest if latest and is_ended else _Latest(0, 0, state))
-            return Worth.NEWS
+            return worth
         if task in self._unreachable or (is_ended and task not in self._open):
             return Worth.STALE
         self._unreachable.add(task)
@@ -144,6 +162,7 @@ class Tasks:
     def _close(self, task: str) -> None:
         self._open.pop(task, None)
         self._unreachable.discard(task)
+        self._told.pop(task, None)
 
     def _set(self, task: str, latest: _Latest) -> None:
         self._latest[task] = latest

@@ -97,6 +97,8 @@ class FakeSession:
 
     def __init__(self, context: Any) -> None:
         self._context = context
+        # Of its calls of the state, once it is active.
+        self._generation = 0
         self._incarnation = itertools.count(1)
         self._offer = itertools.count(1)
         self._number = itertools.count(1)
@@ -106,8 +108,8 @@ class FakeSession:
 
     async def accept(self, is_resumed: bool = False) -> None:
         """Makes it the active one."""
-        generation = next(self.master._generation)
-        self.master.state.generation = generation
+        generation = self._generation = next(self.master._generation)
+        self.master.state.activate(generation)
         framework_id = self.subscribe.framework_id or "framework-1"
         subscribed = v1.Subscribed(
             framework_id=framework_id,
@@ -206,12 +208,20 @@ class FakeSession:
     async def send(self, **event: Any) -> int:
         """Sends any event; its sequence is the answer."""
         sequence = next(self.master._sequence)
+        if "closed" in event:
+            self.leave_active()
         await self._context.write(v1.SessionEvent(sequence=sequence, epoch=self.master.epoch, **event))
         return sequence
 
     def end(self) -> None:
-        """Breaks the connection of the session."""
+        """Breaks the connection of the session; its calls of the state are fenced from then on."""
         self.over.set()
+        self.leave_active()
+
+    def leave_active(self) -> None:
+        """Another one may be active; until then, none is."""
+        if self._generation and self.master.state.generation == self._generation:
+            self.master.state.activate(0)
 
     def _launched(self, task_id: str) -> v1.LaunchResult:
         incarnation = self._incarnations[task_id] = next(self._incarnation)
@@ -225,17 +235,28 @@ class _Scheduler(v1.SchedulerServicer):
     async def Session(self, _: Any, context: Any) -> None:
         session = FakeSession(context)
         self._sessions.put_nowait(session)
-        await session.over.wait()
+        try:
+            await session.over.wait()
+        finally:
+            session.leave_active()
 
 
 class _State(v1.FrameworkStateServicer):
-    """Keys with values and versions; calls of another generation than the last session's are fenced."""
+    """Keys with values and versions; calls of another generation than the active session's are fenced."""
 
     def __init__(self) -> None:
         self.generation = 0
         self.entries: dict[str, v1.StateEntry] = {}
         self._version = itertools.count(1)
-        self._watches: list[tuple[str, asyncio.Queue[v1.WatchStateResponse]]] = []
+        # None: fenced.
+        self._watches: list[tuple[str, asyncio.Queue[v1.WatchStateResponse | None]]] = []
+
+    def activate(self, generation: int) -> None:
+        """The session of this generation is the active one; 0: none is."""
+        self.generation = generation
+        watches, self._watches = self._watches, []
+        for _, changes in watches:
+            changes.put_nowait(None)
 
     async def Get(self, request: v1.GetStateRequest, context: Any) -> v1.GetStateResponse:
         await self._check(request, context)
@@ -263,14 +284,15 @@ class _State(v1.FrameworkStateServicer):
 
     async def Watch(self, request: v1.WatchStateRequest, context: Any) -> AsyncIterator[v1.WatchStateResponse]:
         await self._check(request, context)
-        changes: asyncio.Queue[v1.WatchStateResponse] = asyncio.Queue()
+        changes: asyncio.Queue[v1.WatchStateResponse | None] = asyncio.Queue()
         there = [self.entries[key] for key in sorted(self.entries) if key.startswith(request.prefix)]
         self._watches.append((request.prefix, changes))
         for entry in there:
             yield v1.WatchStateResponse(put=entry)
         yield v1.WatchStateResponse(up_to_date=True)
-        while True:
-            yield await changes.get()
+        while change := await changes.get():
+            yield change
+        await _abort(context, "session.fenced", v1.PROBLEM_KIND_CONFLICT)
 
     def _tell(self, key: str, change: v1.WatchStateResponse) -> None:
         for prefix, changes in self._watches:

@@ -10,7 +10,7 @@ from proffer.tasks import Tasks, Worth
 STAGING, STARTING, RUNNING = v1.TASK_STATE_STAGING, v1.TASK_STATE_STARTING, v1.TASK_STATE_RUNNING
 KILLING, UNREACHABLE = v1.TASK_STATE_KILLING, v1.TASK_STATE_UNREACHABLE
 FINISHED, FAILED, LOST = v1.TASK_STATE_FINISHED, v1.TASK_STATE_FAILED, v1.TASK_STATE_LOST
-NEWS, STALE, REVENANT = Worth.NEWS, Worth.STALE, Worth.REVENANT
+NEWS, STALE, AGAIN, REVENANT = Worth.NEWS, Worth.STALE, Worth.AGAIN, Worth.REVENANT
 
 
 def status(incarnation, number, state, task="t"):
@@ -141,8 +141,39 @@ class Launching(unittest.TestCase):
         tasks.session_begun(is_resumed=False)
         self.assertEqual(tasks.settle(["t"]), set(), "the other may have launched it")
         self.assertEqual(tasks.open(), ["t"])
-        self.assertIs(tasks.weigh(status(3, 1, FAILED)), NEWS)
+        self.assertIs(tasks.weigh(status(0, 0, LOST)), NEWS)
         self.assertEqual(tasks.settle(["t"]), {"t"}, "it did not")
+
+    def test_the_end_of_a_launch_that_may_be_an_earlier_one_decides_nothing(self):
+        tasks = Tasks(has_history=True)
+        self.assertEqual(tasks.settle(["t"]), set())
+        for _ in range(2):
+            self.assertIs(tasks.weigh(status(1, 3, FAILED)), NEWS)
+            self.assertEqual(tasks.settle(["t"]), set(), "a later launch may run where nobody has looked yet")
+            self.assertFalse(tasks.may_launch("t"))
+            self.assertEqual(tasks.open(), ["t"])
+        # Its agent is back.
+        self.assertIs(tasks.weigh(status(2, 1, RUNNING)), NEWS)
+        self.assertEqual(tasks.open(), [])
+        self.assertIs(tasks.weigh(status(2, 2, FINISHED)), NEWS)
+        self.assertEqual(tasks.settle(["t"]), {"t"})
+        self.assertIs(tasks.weigh(status(0, 0, LOST)), NEWS, "no end waits to be told again")
+
+    def test_an_end_that_decided_nothing_is_told_again_when_the_master_has_answered(self):
+        tasks = Tasks(has_history=True)
+        tasks.settle(["t"])
+        self.assertIs(tasks.weigh(status(1, 3, FAILED)), NEWS)
+        tasks.session_begun(is_resumed=False)
+        self.assertIs(tasks.weigh(status(0, 0, LOST)), AGAIN)
+        end = tasks.take_end("t")
+        self.assertEqual(end, status(1, 3, FAILED))
+        tasks.not_kept("t", end)
+        self.assertEqual(tasks.open(), ["t"])
+        self.assertIs(tasks.weigh(status(0, 0, LOST)), AGAIN)
+        self.assertEqual(tasks.take_end("t"), end)
+        self.assertEqual(tasks.open(), [])
+        self.assertEqual(tasks.settle(["t"]), {"t"})
+        self.assertIs(tasks.weigh(status(1, 4, RUNNING)), REVENANT)
 
 
 if __name__ == "__main__":

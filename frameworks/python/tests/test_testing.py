@@ -183,6 +183,156 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         problem = await self.master.within(refused)
         self.assertEqual((problem.code, problem.retry_after), ("session.rate_limited", 60))
 
+    async def test_a_fenced_state_ends_the_session_and_what_the_master_says_of_that_decides(self):
+        fenced = ("session.fenced", v1.PROBLEM_KIND_CONFLICT)
+        for stands_by, closed in [(False, None), (True, None), (True, fenced), (False, fenced)]:
+            begun, go_on, heard = asyncio.Event(), asyncio.Event(), asyncio.Queue()
+
+            class Slow(Writer):
+                async def on_offers(self, framework, offers):
+                    begun.set()
+                    await go_on.wait()
+                    try:
+                        await framework.state.put("kept", b"")
+                    except proffer.ProfferError as problem:
+                        heard.put_nowait(problem.code)
+                        raise
+
+            options = {"framework_id": "mine", "create": True, "stand_by": True} if stands_by else {}
+            author = Slow()
+            running = self.run_framework(author, **options)
+            session = await self.master.session()
+            await session.offer("cpus:1")
+            await self.master.within(begun.wait())
+            # The master has ended it, and the word of it is on its way.
+            session.leave_active()
+            go_on.set()
+            self.assertEqual(await self.master.within(heard.get()), "session.fenced")
+            if closed:
+                await session.refuse(*closed)
+            else:
+                session.end()
+            if closed and not stands_by:
+                with self.assertRaises(proffer.ProfferError) as raised:
+                    await self.master.within(running)
+                self.assertEqual(raised.exception.code, "session.fenced")
+            else:
+                await self.finish(await self.master.session(), running)
+
+    async def test_the_state_is_fenced_when_its_session_has_ended(self):
+        is_there = asyncio.Event()
+
+        async def watch(framework):
+            async for _ in framework.state.watch():
+                is_there.set()
+
+        self.run_framework()
+        session = await self.master.session()
+        await session.acknowledged(1)
+        watching = asyncio.create_task(watch(self.framework))
+        await self.master.within(is_there.wait())
+        session.leave_active()
+        for calling in [watching, self.framework.state.get("a")]:
+            with self.assertRaises(proffer.ProfferError) as raised:
+                await self.master.within(calling)
+            self.assertEqual(raised.exception.code, "session.fenced")
+        for end in [session.end, lambda: session.refuse("session.overloaded", v1.PROBLEM_KIND_EXHAUSTED)]:
+            ended = end()
+            if ended:
+                await ended
+            self.assertEqual(self.master.state.generation, 0)
+            session = await self.master.session()
+            self.assertGreater(self.master.state.generation, 0)
+
+    async def test_a_refused_demand_leaves_what_was_wanted_before(self):
+        answers = asyncio.Queue()
+
+        class Wanting(Writer):
+            async def on_message(self, framework, message):
+                try:
+                    await framework.set_demand("*", proffer.demand(message.data.decode(), 1, "cpus:1"))
+                    answers.put_nowait("taken")
+                except proffer.ProfferError as problem:
+                    answers.put_nowait(problem.code)
+
+        self.run_framework(Wanting())
+        session = await self.master.session()
+        refusals = [("id.invalid", v1.PROBLEM_KIND_INVALID), ("server.overloaded", v1.PROBLEM_KIND_EXHAUSTED)]
+        seen = []
+        for name, refusal in [("bad", 0), ("good", None), ("bad", 0), ("bad", 1), ("good", None), ("bad", 0)]:
+            await session.send(message=v1.ExecutorMessage(agent_id="a", executor_id="e", data=name.encode()))
+            call = await session.call("set_demand")
+            seen.append(call.set_demand.generation)
+            if refusal is None:
+                await session.done(call)
+            else:
+                code, kind = refusals[refusal]
+                await session.answer(call, refused=v1.Problem(code=code, kind=kind))
+            self.assertEqual(await self.master.within(answers.get()), "taken" if refusal is None else refusals[refusal][0])
+        session.end()
+        session = await self.master.session()
+        call = await session.call("set_demand")
+        seen.append(call.set_demand.generation)
+        self.assertEqual(call.set_demand.entries[0].id, "good")
+        self.assertEqual(seen, sorted(set(seen)), "each is newer than the one before")
+
+    async def test_a_demand_that_the_next_session_refuses_leaves_what_was_wanted_before(self):
+        running = self.run_framework()
+        session = await self.master.session()
+        setting = asyncio.create_task(self.framework.set_demand("*", proffer.demand("good", 1, "cpus:1")))
+        await session.done(await session.call("set_demand"))
+        await self.master.within(setting)
+        setting = asyncio.create_task(self.framework.set_demand("*", proffer.demand("bad", 1, "cpus:1")))
+        await session.call("set_demand")
+        session.end()
+        session = await self.master.session()
+        with self.assertLogs("proffer", "WARNING"):
+            call = await session.call("set_demand")
+            self.assertEqual(call.set_demand.entries[0].id, "bad")
+            await session.answer(call, refused=v1.Problem(code="id.invalid", kind=v1.PROBLEM_KIND_INVALID))
+            call = await session.call("set_demand")
+        self.assertEqual(call.set_demand.entries[0].id, "good")
+        await session.done(call)
+        await self.finish(session, running)
+
+    async def test_an_id_that_is_given_twice_is_not_launched(self):
+        spec = proffer.shell_task("t", "true", "cpus:1")
+        answers = asyncio.Queue()
+
+        class Twice(Writer):
+            async def on_offers(self, framework, offers):
+                other = proffer.shell_task("u", "true", "cpus:1")
+                answers.put_nowait(await framework.launch(offers, [spec, other, spec]))
+                try:
+                    await framework.accept(offers, [v1.Operation(launch=spec)] * 2)
+                except proffer.ProfferError as problem:
+                    answers.put_nowait(problem.code)
+
+        self.run_framework(Twice())
+        session = await self.master.session()
+        await session.offer("cpus:3")
+        self.assertEqual([task.id for task in await session.launches()], ["u"])
+        refused = await self.master.within(answers.get())
+        self.assertEqual({task_id: problem.code for task_id, problem in refused.items()}, {"t": "task.duplicate"})
+        self.assertEqual(await self.master.within(answers.get()), "task.duplicate")
+
+    async def test_an_end_of_an_id_in_doubt_is_told_again_when_it_may_be_launched(self):
+        class Settling(Writer):
+            async def on_subscribed(self, framework):
+                self.told.append(sorted(framework.settle(["t"])))
+
+            async def on_update(self, framework, status):
+                self.told.append((status.incarnation, proffer.state_name(status.state), status.message, sorted(framework.settle(["t"]))))
+
+        author = Settling()
+        self.run_framework(author, framework_id="mine")
+        session = await self.master.session()
+        await session.tell("t", v1.TASK_STATE_FAILED, incarnation=1, message="why")
+        self.assertEqual(list((await session.call("reconcile")).reconcile.task_ids), ["t"])
+        await session.acknowledged(await session.tell("t", LOST, incarnation=0, number=0))
+        told = (1, "failed", "why")
+        self.assertEqual(author.told, [[], "snapshot", (*told, []), (*told, ["t"])])
+
     async def test_reclaims_messages_and_ends_of_executors_are_told(self):
         self.run_framework()
         session = await self.master.session()

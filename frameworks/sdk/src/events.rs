@@ -68,8 +68,8 @@ impl Stream for Events {
             handle.acknowledge(this.last);
         }
         loop {
-            let polled = this.receiver.poll_recv(cx);
-            if let Poll::Ready(Some(received)) = &polled {
+            let mut polled = this.receiver.poll_recv(cx);
+            if let Poll::Ready(Some(received)) = &mut polled {
                 if !this.ledger.takes(received) {
                     continue;
                 }

@@ -6,7 +6,9 @@
 //!
 //! The subtle thing: a task whose launch had no answer when its session ended may run, now or later. Its fate is open, and it
 //! is not launched again, until a master of a later session has said what became of it; a master does so only when no agent
-//! is left that may still come and say that it runs it. The author takes events later than they come: one of the session that
+//! is left that may still come and say that it runs it. Where another run of the program may have launched the task, an end that
+//! is told meanwhile does not decide it either: an agent tells the end of an earlier launch again when it has not heard that it
+//! was kept. When the master has answered, that end is told once more, and the task may be launched. The author takes events later than they come: one of the session that
 //! has ended says nothing of a launch which that session did not answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +24,8 @@ pub(crate) enum Worth {
     News,
     /// It is older than what was told, and left out.
     Stale,
+    /// No later launch is known either: the end that was told before, and decided nothing, is told again in its place.
+    Again,
     /// Its task was told to have ended, and that is final: it is left out and the task is ended.
     Revenant,
 }
@@ -77,6 +81,8 @@ pub(crate) struct Fates {
     tasks: BTreeMap<TaskId, Fate>,
     /// Those of them whose fate is open.
     open: BTreeSet<TaskId>,
+    /// Ends that were told of tasks whose fate is open, and did not decide it; until they are kept when they are told again.
+    told: BTreeMap<TaskId, Status>,
     /// Tasks whose end was told, the oldest first.
     ended: VecDeque<(TaskId, Incarnation)>,
     /// Sessions that have begun.
@@ -98,6 +104,7 @@ impl Fates {
             has_history,
             tasks: BTreeMap::new(),
             open: BTreeSet::new(),
+            told: BTreeMap::new(),
             ended: VecDeque::new(),
             begun: 0,
             over: 0,
@@ -114,6 +121,7 @@ impl Fates {
         if known.is_some_and(|fate| fate.standing != Standing::Free) {
             return false;
         }
+        self.told.remove(task);
         let latest = known.and_then(|fate| fate.latest);
         let before = latest.map_or(Incarnation::default(), |latest| latest.incarnation);
         let fate = Fate {
@@ -206,6 +214,19 @@ impl Fates {
         }
     }
 
+    /// The end of a task was told, and its author has kept it.
+    pub(crate) fn end_was_kept(&mut self, task: &TaskId) {
+        let fate = self.tasks.get(task);
+        if fate.is_none_or(|fate| fate.standing == Standing::Free) {
+            self.told.remove(task);
+        }
+    }
+
+    /// The end that is told again of a task.
+    pub(crate) fn end_of(&self, task: &TaskId) -> Option<&Status> {
+        self.told.get(task)
+    }
+
     /// Those of these that may be launched now. The fate of the others is open, unless they are known to be there.
     pub(crate) fn settle(&mut self, tasks: impl IntoIterator<Item = TaskId>) -> BTreeSet<TaskId> {
         let mut free = BTreeSet::new();
@@ -282,7 +303,26 @@ impl Fates {
             number: same.map_or(0, |latest| latest.number).max(status.number),
             state: status.state,
         };
+        self.told.remove(&status.task);
         let standing = match (status.state.is_terminal(), standing) {
+            (
+                true,
+                Some(Standing::Open {
+                    before,
+                    since,
+                    is_unreachable,
+                    ..
+                }),
+            ) if self.has_history => {
+                self.told.insert(status.task.clone(), status.clone());
+                Standing::Open {
+                    before,
+                    since,
+                    // It is asked about.
+                    heard: 0,
+                    is_unreachable,
+                }
+            }
             (true, _) => Standing::Free,
             // It was there then; whether it still is, is not known.
             (false, Some(open)) if is_late => open,
@@ -311,7 +351,10 @@ impl Fates {
                 };
                 let newest = latest.filter(|_| is_ended).unwrap_or(lost);
                 self.remember(&status.task, newest, Standing::Free);
-                Worth::News
+                match self.told.contains_key(&status.task) {
+                    true => Worth::Again,
+                    false => Worth::News,
+                }
             }
             Some(Standing::Free) if is_ended => Worth::Stale,
             Some(Standing::Free) | None => {

@@ -158,7 +158,8 @@ impl Handle {
         }))
     }
 
-    /// Replaces what is wanted in a role; no entries: nothing is offered any more.
+    /// Replaces what is wanted in a role; no entries: nothing is offered any more. When it is refused, what was wanted before
+    /// still is.
     ///
     /// The SDK gives the demand its generation, keeps it, and sends it again in each later session, even when this call
     /// failed with `peer.unreachable`. It does not count down what was launched, so say anew what is wanted when that has
@@ -239,7 +240,8 @@ impl Handle {
     /// Which of these tasks may be launched now; to be called before ids are launched that an earlier run of the program, or
     /// another process, may have launched. What became of the others the SDK asks the master until it knows: that comes as
     /// statuses, `Lost` with incarnation 0 when no agent knows them. After a change of leader it takes until the agents are
-    /// back. A task that was told to have ended is free, also to be launched again.
+    /// back. A task that was told to have ended is free, also to be launched again; where another run of the program may have
+    /// launched it since that end, once nobody knows of a later launch: then the end is told again.
     pub fn settle(&self, tasks: impl IntoIterator<Item = TaskId>) -> BTreeSet<TaskId> {
         self.ledger.settle(tasks)
     }

@@ -63,11 +63,12 @@ impl Ledger {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The author takes an event; whether they are to be told it.
-    pub(crate) fn takes(&self, received: &Received) -> bool {
+    /// The author takes an event; whether they are to be told it, or what stands in its place then.
+    pub(crate) fn takes(&self, received: &mut Received) -> bool {
         let mut entries = self.entries();
         let worth = entries.weigh(received);
-        if worth == Worth::News {
+        let is_told = matches!(worth, Worth::News | Worth::Again);
+        if is_told {
             entries.kept.takes(received.sequence);
             match &received.event {
                 Event::Subscribed { .. } => entries.kept.begins_session(),
@@ -86,7 +87,7 @@ impl Ledger {
             }
         }
         let acknowledged = match worth {
-            Worth::News => None,
+            Worth::News | Worth::Again => None,
             Worth::Stale | Worth::Revenant => entries.kept.leaves_out(received.sequence),
         };
         let is_wanted = entries.wishes.is_to_ask || !entries.wishes.kills.is_empty();
@@ -97,7 +98,7 @@ impl Ledger {
         if is_wanted {
             self.wake.notify_one();
         }
-        worth == Worth::News
+        is_told
     }
 
     /// Says up to where all is kept, now and whenever that changes.
@@ -109,7 +110,10 @@ impl Ledger {
     pub(crate) fn acknowledge(&self, sequence: u64) {
         let mut entries = self.entries();
         let sequence = entries.kept.acknowledges(sequence);
-        entries.unkept = entries.unkept.split_off(&sequence.saturating_add(1));
+        let unkept = entries.unkept.split_off(&sequence.saturating_add(1));
+        for task in std::mem::replace(&mut entries.unkept, unkept).into_values() {
+            entries.fates.end_was_kept(&task);
+        }
         drop(entries);
         self.set_acknowledged(sequence);
     }
@@ -224,8 +228,8 @@ impl Ledger {
 
 impl Entries {
     /// What an event is to the author.
-    fn weigh(&mut self, Received { sequence, event }: &Received) -> Worth {
-        if let Event::Subscribed { is_resumed, .. } = event {
+    fn weigh(&mut self, Received { sequence, event }: &mut Received) -> Worth {
+        if let Event::Subscribed { is_resumed, .. } = &*event {
             self.fates.session_taken();
             for task in std::mem::take(&mut self.unkept).into_values() {
                 self.fates.end_was_not_kept(task);
@@ -234,7 +238,7 @@ impl Entries {
             self.wishes.is_to_ask |= *is_resumed && self.fates.has_open();
         }
         // What these did not tell is asked for.
-        if matches!(event, Event::AgentSettled(_) | Event::SnapshotEnded) {
+        if matches!(&*event, Event::AgentSettled(_) | Event::SnapshotEnded) {
             self.wishes.is_to_ask |= self.fates.has_open();
         }
         let Event::Updated(status) = event else {
@@ -242,10 +246,16 @@ impl Entries {
         };
         let had_open = self.fates.has_open();
         let worth = self.fates.weigh(status);
-        if worth == Worth::News && status.state.is_terminal() {
+        if worth == Worth::Again
+            && let Some(end) = self.fates.end_of(&status.task)
+        {
+            status.clone_from(end);
+        }
+        let is_told = matches!(worth, Worth::News | Worth::Again);
+        if is_told && status.state.is_terminal() {
             self.unkept.insert(*sequence, status.task.clone());
         }
-        if worth != Worth::News {
+        if !is_told {
             tracing::debug!(task_id = %status.task, state = %status.state, ?worth, "left out a status");
         }
         if worth == Worth::Revenant {
@@ -288,7 +298,7 @@ mod tests {
                 (3, 3, TaskState::Running),
             ] {
                 let event = status("a", number, state);
-                let is_told = ledger.takes(&Received { sequence, event });
+                let is_told = ledger.takes(&mut Received { sequence, event });
                 assert_eq!(is_told, sequence < 3);
             }
             ledger.session_ended(std::iter::empty());

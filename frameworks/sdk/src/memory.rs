@@ -28,7 +28,11 @@ pub(crate) struct Memory {
     /// The last request id: a session that resumes another must not use its ids again.
     request_last: u64,
     term: Option<(ClusterId, Epoch)>,
-    demands: BTreeMap<Role, Demand>,
+    demands: BTreeMap<Role, Wanted>,
+    /// No demand has a generation that an earlier one was sent with, of whatever role and whatever became of it.
+    generation_last: Generation,
+    /// What was before the last session began to say what is wanted.
+    generation_before: Generation,
     /// The author's sequence of the last event of earlier sessions.
     sequence_base: u64,
     /// The author's sequence of the last event of all.
@@ -38,6 +42,16 @@ pub(crate) struct Memory {
     untold: BTreeSet<TaskId>,
     /// What the author's side knows too.
     pub(crate) ledger: Arc<Ledger>,
+}
+
+/// What is wanted in a role.
+#[derive(Debug)]
+struct Wanted {
+    latest: Demand,
+    /// Whether a master has taken the latest.
+    is_granted: bool,
+    /// What a master has taken before the latest, which it has not answered.
+    former: Option<Demand>,
 }
 
 impl Memory {
@@ -53,6 +67,8 @@ impl Memory {
             request_last: 0,
             term: None,
             demands: BTreeMap::new(),
+            generation_last: Generation::default(),
+            generation_before: Generation::default(),
             sequence_base: 0,
             sequence_last: 0,
             untold: BTreeSet::new(),
@@ -93,7 +109,7 @@ impl Memory {
     /// Whether a demand is still the latest of its role.
     pub(crate) fn is_latest(&self, demand: &Demand) -> bool {
         let kept = self.demands.get(&demand.role);
-        kept.is_some_and(|kept| kept.generation == demand.generation)
+        kept.is_some_and(|kept| kept.latest.generation == demand.generation)
     }
 
     /// The first call of a session.
@@ -190,23 +206,62 @@ impl Memory {
         (number > 0).then_some(number)
     }
 
-    /// Keeps a demand as the latest of its role and gives it a generation that is greater than the last one's.
+    /// Keeps a demand as the latest of its role and gives it a generation that is greater than all before.
     pub(crate) fn keep_demand(&mut self, mut demand: Demand) -> Result<Demand, Problem> {
         let last = self.demands.get(&demand.role);
         if last.is_none() && self.demands.len() == ROLES_MAX {
             let message = format!("demands for more than {ROLES_MAX} roles");
             return Err(Problem::new(code::FIELD_TOO_LONG, message).field("set_demand.role"));
         }
-        let next = last.map_or(Generation(1), |last| last.generation.next());
-        demand.generation = demand.generation.max(next);
-        self.demands.insert(demand.role.clone(), demand.clone());
+        demand.generation = demand.generation.max(self.generation_last.next());
+        self.generation_last = demand.generation;
+        let former = match self.demands.remove(&demand.role) {
+            Some(last) if last.is_granted => Some(last.latest),
+            Some(last) => last.former,
+            None => None,
+        };
+        let wanted = Wanted {
+            latest: demand.clone(),
+            is_granted: false,
+            former,
+        };
+        self.demands.insert(demand.role.clone(), wanted);
         Ok(demand)
     }
 
-    /// Forgets a demand that is wrong in itself, unless a later one has replaced it.
-    pub(crate) fn forget_demand(&mut self, role: &Role, generation: Generation) {
-        self.demands
-            .retain(|_, kept| kept.role != *role || kept.generation != generation);
+    /// A master has taken a demand.
+    pub(crate) fn demand_granted(&mut self, demand: &Demand) {
+        let Some(wanted) = self.demands.get_mut(&demand.role) else {
+            return;
+        };
+        if wanted.latest.generation == demand.generation {
+            (wanted.is_granted, wanted.former) = (true, None);
+        } else if !wanted.is_granted {
+            wanted.former = Some(demand.clone());
+        }
+    }
+
+    /// A master has refused a demand, and still goes by what it has taken before. That is the latest again, unless another one
+    /// has replaced what was refused; it is the answer when this session has yet to be told it. Without one before, the demand
+    /// is forgotten; not so one that was taken once and may be again.
+    pub(crate) fn demand_refused(&mut self, demand: &Demand, may_pass: bool) -> Option<Demand> {
+        let next = self.generation_last.next();
+        let wanted = self.demands.get_mut(&demand.role)?;
+        if wanted.latest.generation != demand.generation {
+            return None;
+        }
+        let Some(former) = wanted.former.take() else {
+            if !(wanted.is_granted && may_pass) {
+                self.demands.remove(&demand.role);
+            }
+            return None;
+        };
+        (wanted.latest, wanted.is_granted) = (former, true);
+        if wanted.latest.generation > self.generation_before {
+            return None;
+        }
+        (wanted.latest.generation, self.generation_last) = (next, next);
+        Some(wanted.latest.clone())
     }
 
     /// The roles in which something is wanted, in the order of [`Self::renewed_demands`].
@@ -216,10 +271,13 @@ impl Memory {
 
     /// The latest demand of each role, with new generations, to be sent in a new session.
     pub(crate) fn renewed_demands(&mut self) -> Vec<Demand> {
-        for demand in self.demands.values_mut() {
-            demand.generation = demand.generation.next();
+        self.generation_before = self.generation_last;
+        for wanted in self.demands.values_mut() {
+            self.generation_last = self.generation_last.next();
+            wanted.latest.generation = self.generation_last;
         }
-        self.demands.values().cloned().collect()
+        let latest = self.demands.values().map(|wanted| &wanted.latest);
+        latest.cloned().collect()
     }
 }
 
@@ -297,10 +355,12 @@ mod tests {
         assert_eq!(kept(&mut memory, 9), 9);
         assert_eq!(kept(&mut memory, 3), 10);
         assert_eq!(generations(memory.renewed_demands()), [11]);
-        memory.forget_demand(&Role::new("web").unwrap(), Generation(10));
+        assert_eq!(memory.demand_refused(&demand("web", 10), false), None);
         assert_eq!(generations(memory.renewed_demands()), [12]);
-        memory.forget_demand(&Role::new("web").unwrap(), Generation(12));
+        assert_eq!(memory.demand_refused(&demand("web", 12), false), None);
         assert!(memory.renewed_demands().is_empty());
+        assert_eq!(kept(&mut memory, 0), 13, "also after one that was refused");
+        memory.demand_refused(&demand("web", 13), false);
         for i in 0..ROLES_MAX {
             memory
                 .keep_demand(demand(&format!("r{i}"), 0))
@@ -309,5 +369,44 @@ mod tests {
         memory
             .keep_demand(demand("web", 0))
             .expect_err("one too many");
+    }
+
+    #[test]
+    fn a_refused_demand_leaves_what_was_taken_before() {
+        let mut memory = memory();
+        let keep = |memory: &mut Memory| {
+            let demand = Demand {
+                role: Role::new("web").unwrap(),
+                generation: Generation(0),
+                entries: vec![],
+            };
+            memory.keep_demand(demand).expect("within the limit")
+        };
+        let good = keep(&mut memory);
+        memory.demand_granted(&good);
+        // Two that are refused, of which the second was sent before the answer to the first.
+        let (first, second) = (keep(&mut memory), keep(&mut memory));
+        assert_eq!(memory.demand_refused(&first, false), None);
+        assert!(memory.is_latest(&second));
+        assert_eq!(
+            memory.demand_refused(&second, true),
+            None,
+            "the master knows"
+        );
+        assert!(memory.is_latest(&good));
+        assert!(keep(&mut memory).generation > second.generation);
+
+        // Another session begins with the last one and refuses it: it has not heard of the good one.
+        let bad = memory.renewed_demands().remove(0);
+        let again = memory
+            .demand_refused(&bad, false)
+            .expect("it is to be told");
+        assert!(again.generation > bad.generation);
+        assert!(memory.is_latest(&again));
+        // What was taken once is kept, unless it is wrong.
+        assert_eq!(memory.demand_refused(&again, true), None);
+        assert!(memory.is_latest(&again));
+        assert_eq!(memory.demand_refused(&again, false), None);
+        assert!(memory.renewed_demands().is_empty());
     }
 }

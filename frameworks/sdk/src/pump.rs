@@ -21,7 +21,7 @@ use tonic::{Status, Streaming};
 use v1::session_event::Event as Said;
 
 use crate::events::Received;
-use crate::handle::{Reply, Request, no_session};
+use crate::handle::{Reply, Request};
 use crate::later::{bare, known};
 use crate::limits::{
     ASK_DELAY, ASK_INTERVAL, BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX,
@@ -30,7 +30,7 @@ use crate::limits::{
 };
 use crate::link::{Ended, Link, closed, out_of_order};
 use crate::memory::Memory;
-use crate::unanswered::{Unanswered, Waiting, may_repeat};
+use crate::unanswered::{Unanswered, Waiting, is_to_be_done, may_repeat};
 
 /// The author's ends of the channels.
 pub(crate) struct Author<'a> {
@@ -355,11 +355,8 @@ impl<'a> Pump<'a> {
             self.memory.told_anew(tasks);
         }
         self.memory.ledger.answered(&waiting.call, &answer);
-        if let (Err(problem), Call::SetDemand(demand)) = (&answer, &waiting.call) {
-            // Sending it again would be refused again.
-            if matches!(problem.kind, Kind::Invalid | Kind::Forbidden) {
-                self.memory.forget_demand(&demand.role, demand.generation);
-            }
+        if let Call::SetDemand(demand) = &waiting.call {
+            self.on_demand_answered(demand, answer.as_ref().err());
         }
         match (waiting.reply, answer) {
             (Some(reply), answer) => {
@@ -372,6 +369,20 @@ impl<'a> Pump<'a> {
         }
     }
 
+    fn on_demand_answered(&mut self, demand: &Demand, refused: Option<&Problem>) {
+        let Some(problem) = refused else {
+            return self.memory.demand_granted(demand);
+        };
+        // What became of it is not known; the next session begins with it.
+        if problem.kind == Kind::Unavailable {
+            return;
+        }
+        let may_pass = !matches!(problem.kind, Kind::Invalid | Kind::Forbidden);
+        if let Some(former) = self.memory.demand_refused(demand, may_pass) {
+            self.enqueue(Call::SetDemand(former), None);
+        }
+    }
+
     /// The time for a call that was above the rate has come.
     fn call_again(&mut self, delayed: Option<(Instant, u64)>) {
         let Some(due @ (_, request)) = delayed else {
@@ -381,14 +392,12 @@ impl<'a> Pump<'a> {
         let Some(waiting) = self.waiting.get(&request) else {
             return;
         };
-        if waiting.reply.as_ref().is_some_and(Reply::is_closed) {
-            self.on_answered(request, Answer::Refused(no_session()));
-            return;
-        }
         match &waiting.call {
             // A later one has said more.
             Call::SetDemand(demand) if !self.memory.is_latest(demand) => {
-                self.on_answered(request, Answer::Done);
+                if let Some(waiting) = self.waiting.remove(&request) {
+                    waiting.done();
+                }
             }
             call => {
                 let call = in_term(self.epoch, encode_call(request, call));
@@ -401,11 +410,10 @@ impl<'a> Pump<'a> {
         if self.waiting.len() >= CALLS_PENDING_MAX {
             self.waiting.retain(|_, waiting| {
                 let is_awaited = waiting.reply.as_ref().is_some_and(|it| !it.is_closed());
-                // What became of a launch matters in any case, and what the SDK ends by itself is to end.
-                let is_own = waiting.reply.is_none();
+                // What became of a launch matters in any case.
                 is_awaited
                     || matches!(waiting.call, Call::Accept { .. })
-                    || is_own && matches!(waiting.call, Call::Kill { .. })
+                    || is_to_be_done(&waiting.call)
             });
         }
         if self.waiting.len() >= CALLS_PENDING_MAX {

@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use proffer_model::session::Event;
 use proffer_model::{AgentId, ExecutorId, Offer, OfferId, Problem, Reason, Status, TaskId, code};
+use tokio::time::{Instant, timeout_at};
 
 use crate::events::{Events, Received};
 use crate::framework::Framework;
 use crate::handle::{Handle, Session};
+use crate::limits::FENCED_TIMEOUT;
 use crate::options::ConnectOptions;
 
 /// How long an agent is not offered again when nobody handles its offers.
 const EXCLUDE_UNHANDLED: Duration = Duration::from_secs(60);
 
 /// What an author decides. A handler that fails ends [`run`], unless it fails with `peer.unreachable`: then the session is
-/// begun anew, and what was not acknowledged is told again.
+/// begun anew, and what was not acknowledged is told again. So it is with `session.fenced`, unless the master ends the session
+/// for good.
 pub trait Scheduler: Send {
     /// A session has begun; offers of an earlier one are void. The place to settle tasks ([`Handle::settle`]) and to say what
     /// is wanted.
@@ -152,7 +155,8 @@ pub async fn drive(
     let mut has_begun = false;
     // The session of which a handler could not keep something: nothing more of it is handled or acknowledged.
     let mut is_left = false;
-    while let Some(Received { sequence, event }) = events.next().await {
+    let mut fenced = None;
+    while let Some(Received { sequence, event }) = next(handle, &mut events, &mut fenced).await {
         if let Event::Closed(problem) = event {
             scheduler.on_closed(&problem).await;
             last = Some(problem);
@@ -160,7 +164,7 @@ pub async fn drive(
         }
         has_begun |= matches!(event, Event::Subscribed { .. } | Event::StandingBy { .. });
         if matches!(event, Event::Subscribed { .. }) {
-            is_left = false;
+            (is_left, fenced) = (false, None);
         }
         if is_left {
             continue;
@@ -174,6 +178,11 @@ pub async fn drive(
                     handle.leave(session);
                 }
             }
+            // Its end is on its way, and says whether another session may follow.
+            Err(problem) if problem.is(code::SESSION_FENCED) => {
+                is_left = true;
+                fenced = session.map(|session| (Instant::now() + FENCED_TIMEOUT, session));
+            }
             Err(problem) => return Err(problem),
         }
     }
@@ -181,6 +190,22 @@ pub async fn drive(
         Some(problem) if !(has_begun && problem.is(code::FRAMEWORK_COMPLETED)) => Err(problem),
         _ => Ok(()),
     }
+}
+
+/// The next event. A session that is not active, as the master has said, is left when its end does not come in time.
+async fn next(
+    handle: &Handle,
+    events: &mut Events,
+    fenced: &mut Option<(Instant, Session)>,
+) -> Option<Received> {
+    if let Some((until, session)) = fenced {
+        if let Ok(received) = timeout_at(*until, events.next()).await {
+            return received;
+        }
+        handle.leave(session.clone());
+        *fenced = None;
+    }
+    events.next().await
 }
 
 async fn handle_event(

@@ -32,7 +32,7 @@
 //! # }
 //! ```
 //!
-//! Sessions break when they are dropped; the next [`FakeMaster::active`] is how the scheduler comes back.
+//! Sessions break when they are dropped, and their calls of the state are fenced then, or once they are told their end; the next [`FakeMaster::active`] is how the scheduler comes back.
 //! [`FakeSession::asked`] and [`FakeSession::tell_unknown`] play what is asked and said of tasks whose fate is open.
 //!
 //! Its durable state is whole and outlives sessions. Whatever the test waits for comes within ten seconds, or fails it.
@@ -139,6 +139,7 @@ impl FakeMaster {
         let state = Arc::new(Mutex::new(StateTable::default()));
         let scheduler = SchedulerService {
             sessions: sender,
+            state: Arc::clone(&state),
             refusal,
         };
         let says = watch::Sender::new(standing(address, is_leading.then_some(1)));
@@ -220,6 +221,9 @@ pub struct FakeSession {
     pub authorization: Option<String>,
     calls: Streaming<v1::SessionCall>,
     events: mpsc::Sender<Result<v1::SessionEvent, Status>>,
+    state: Arc<Mutex<StateTable>>,
+    /// Of its calls of the state, once it is active.
+    generation: u64,
     epoch: Epoch,
     sequence: u64,
     /// The framework id that the subscription named.
@@ -268,7 +272,7 @@ impl FakeSession {
         generation: u64,
         (heartbeat, is_resumed): (Duration, bool),
     ) {
-        self.epoch = Epoch(epoch);
+        (self.epoch, self.generation) = (Epoch(epoch), generation);
         self.answer(request, Answer::Done).await;
         self.send(Event::Subscribed {
             framework: FrameworkId::new("f").unwrap(),
@@ -305,8 +309,21 @@ impl FakeSession {
         within(async { while let Ok(Some(_)) = self.calls.message().await {} }).await;
     }
 
+    /// Its calls of the state are fenced from now on: as the master does it, before the word of its end has come.
+    pub fn fence(&self) {
+        if let Ok(mut table) = self.state.lock()
+            && table.generation == self.generation
+        {
+            table.generation = 0;
+            table.fence();
+        }
+    }
+
     /// Sends an event; its sequence is the answer.
     pub async fn send(&mut self, event: Event) -> u64 {
+        if matches!(event, Event::Closed(_)) {
+            self.fence();
+        }
         self.sequence += 1;
         let event = encode_event(self.sequence, self.epoch, &event);
         within(self.events.send(Ok(event)))
@@ -466,6 +483,12 @@ impl FakeSession {
     }
 }
 
+impl Drop for FakeSession {
+    fn drop(&mut self) {
+        self.fence();
+    }
+}
+
 fn status(task: &TaskId, incarnation: Incarnation, number: u64, state: TaskState) -> TaskStatus {
     TaskStatus {
         task: task.clone(),
@@ -485,6 +508,7 @@ fn status(task: &TaskId, incarnation: Incarnation, number: u64, state: TaskState
 
 struct SchedulerService {
     sessions: mpsc::Sender<FakeSession>,
+    state: Arc<Mutex<StateTable>>,
     refusal: Option<Problem>,
 }
 
@@ -513,6 +537,8 @@ impl Scheduler for SchedulerService {
             authorization,
             calls: request.into_inner(),
             events,
+            state: Arc::clone(&self.state),
+            generation: 0,
             epoch: Epoch(0),
             sequence: 0,
             framework: None,

@@ -75,13 +75,11 @@ impl Unanswered {
         &mut self,
         asks_of_all: bool,
     ) -> impl Iterator<Item = (u64, Waiting)> + use<> {
-        let is_wanted = move |it: &Waiting| match &it.reply {
-            Some(reply) => !reply.is_closed(),
+        let is_wanted = move |it: &Waiting| match (&it.reply, &it.call) {
             // Of which tasks the SDK asks, it finds out anew.
-            None => match &it.call {
-                Call::Reconcile { tasks } => tasks.is_empty() && !asks_of_all,
-                _ => true,
-            },
+            (None, Call::Reconcile { tasks }) => tasks.is_empty() && !asks_of_all,
+            (None, _) => true,
+            (Some(reply), call) => is_to_be_done(call) || !reply.is_closed(),
         };
         let all = std::mem::take(&mut self.0).into_iter();
         all.filter(move |(_, it)| is_wanted(it))
@@ -89,7 +87,8 @@ impl Unanswered {
 }
 
 impl Waiting {
-    fn done(self) {
+    /// It is not called any more, for what it was to do is done.
+    pub(crate) fn done(self) {
         // Whoever waits no longer does not need to know.
         if let Some(reply) = self.reply {
             drop(reply.send(Ok(Answer::Done)));
@@ -115,6 +114,24 @@ pub(crate) fn may_repeat(call: &Call) -> bool {
         | Call::Teardown => true,
         Call::Subscribe { .. }
         | Call::Accept { .. }
+        | Call::SendMessage { .. }
+        | Call::Acknowledge { .. }
+        | Call::AcknowledgeOne { .. } => false,
+    }
+}
+
+/// Whether it ends or changes something, and so is to be done whether anybody waits to hear of it or not.
+pub(crate) fn is_to_be_done(call: &Call) -> bool {
+    match call {
+        Call::Kill { .. }
+        | Call::UpdateTask { .. }
+        | Call::ShutdownExecutor { .. }
+        | Call::Teardown => true,
+        Call::Subscribe { .. }
+        | Call::SetDemand(_)
+        | Call::Accept { .. }
+        | Call::Decline { .. }
+        | Call::Reconcile { .. }
         | Call::SendMessage { .. }
         | Call::Acknowledge { .. }
         | Call::AcknowledgeOne { .. } => false,

@@ -17,6 +17,7 @@ use prost::Message;
 
 use super::demand::refused_for;
 use super::events;
+use super::intent::everybody;
 use super::operations;
 use super::subscription::{Accepting, Awaited, AwaitedTask, Out, Subscription, tell};
 
@@ -282,12 +283,6 @@ fn there(agents: &BTreeMap<AgentId, AgentState>, named: Option<&v1::AgentId>) ->
     let named: AgentId = named?.value.parse().ok()?;
     let state = agents.get(&named)?;
     (*state != AgentState::Unreachable).then_some(named)
-}
-
-/// No framework is without a role.
-#[allow(clippy::expect_used, reason = "it is a role")]
-fn everybody() -> Role {
-    Role::new("*").expect("a role")
 }
 
 /// What is made of the operations of one ACCEPT.

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use futures::StreamExt;
+use proffer_master_core::effect::FrameworkRow;
 use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
 use proffer_model::{AgentId, AgentState, FrameworkId, Principal, Problem};
 use proffer_proto::mesos::v1;
@@ -126,7 +127,19 @@ impl Endpoint {
         let suppressed = &subscribe.suppressed_roles;
         let mut info = subscribe.framework_info;
         info.principal = info.principal.or(name.map(|name| name.0));
-        let intent = Intent::of(info, principal.clone());
+        let known = match &framework {
+            Ok(Some(framework)) => self.known(framework).await,
+            _ => Ok(None),
+        };
+        let known = match known {
+            Ok(known) => known.filter(|row| row.description.mesos.is_some()),
+            Err(problem) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
+        };
+        let info = match known {
+            Some(row) => Intent::renewed(info, &framework_info(&row)),
+            None => Ok(info),
+        };
+        let intent = info.and_then(|info| Intent::of(info, principal.clone()));
         let intent = intent.and_then(|intent| intent.limited(suppressed, limits));
         let master = self.identity.info().await;
         let begun = intent.and_then(|intent| {
@@ -282,9 +295,14 @@ impl Endpoint {
         let Ok(framework) = FrameworkId::new(framework) else {
             return Ok(None);
         };
+        let row = self.known(&framework).await?;
+        Ok(row.map(|row| Owner::of(&row.principal, &framework_info(&row))))
+    }
+
+    /// What is known of a framework.
+    async fn known(&self, framework: &FrameworkId) -> Result<Option<Arc<FrameworkRow>>, Problem> {
         let snapshot = self.view.snapshot().await?;
-        let row = snapshot.frameworks.get(&framework);
-        Ok(row.map(|row| Owner::of(&row.principal, &framework_info(row))))
+        Ok(snapshot.frameworks.get(framework).cloned())
     }
 }
 
@@ -400,10 +418,13 @@ fn check_parts(call: &Call) -> Result<(), &'static str> {
             ),
         },
         Type::Request => (call.request.is_some(), "Expecting 'request' to be present"),
-        Type::UpdateFramework => (
-            call.update_framework.is_some(),
-            "Expecting 'update_framework' to be present",
-        ),
+        Type::UpdateFramework => match &call.update_framework {
+            None => (false, "Expecting 'update_framework' to be present"),
+            Some(update) => (
+                update.framework_info.id == call.framework_id,
+                "'framework_id' differs from 'update_framework.framework_info.id'",
+            ),
+        },
         Type::Teardown | Type::Revive | Type::Suppress | Type::Subscribe | Type::Unknown => {
             (true, "")
         }

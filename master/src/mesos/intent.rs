@@ -3,7 +3,7 @@
 //! What is told to the core is kept in the log, so it is held to the same limits as what everybody else says: the next leader
 //! reads it with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::limits::{FAILOVER_TIMEOUT_MAX, MESOS_INFO_LEN_MAX, ROLES_MAX};
 use proffer_model::{FrameworkDescription, Principal, Role};
@@ -40,15 +40,23 @@ impl Intent {
             false => vec![info.role().to_owned()],
         };
         check_count(roles.len(), "FrameworkInfo.roles")?;
-        let field = if capabilities.multi_role {
-            "roles"
-        } else {
-            "role"
-        };
+        let is_twice = |role: &&String| roles.iter().filter(|other| other == role).count() > 1;
+        let twice: BTreeSet<&String> = roles.iter().filter(is_twice).collect();
+        if !twice.is_empty() {
+            let twice = set_text(twice);
+            return Err(format!(
+                "'FrameworkInfo.roles' contains duplicate items: {twice}"
+            ));
+        }
         let mut wishes = BTreeMap::new();
         for name in &roles {
-            let role = Role::new(name);
-            let role = role.map_err(|_| wrong_role(field, name))?;
+            let role = Role::new(name).map_err(|_| {
+                let why = wrong_role(name);
+                match capabilities.multi_role {
+                    true => format!("'FrameworkInfo.roles' contains invalid role: {why}"),
+                    false => format!("'FrameworkInfo.role' is not a valid role: {why}"),
+                }
+            })?;
             let filters = info.offer_filters.get(name);
             let filters = filters.and_then(|all| all.min_allocatable_resources.as_ref());
             let wish = Wish {
@@ -57,17 +65,27 @@ impl Intent {
                 least: least(filters)?,
                 revived: 0,
             };
-            if wishes.insert(role, wish).is_some() {
-                return Err(format!(
-                    "'FrameworkInfo.roles' contains duplicate items: {name}"
-                ));
-            }
+            wishes.insert(role, wish);
         }
         Ok(Self {
             info,
             principal,
             wishes,
         })
+    }
+
+    /// What a framework that is known says when it subscribes again: what may not change stays as it was; the error is Mesos's
+    /// text.
+    pub(super) fn renewed(
+        mut info: FrameworkInfo,
+        known: &FrameworkInfo,
+    ) -> Result<FrameworkInfo, String> {
+        if info.principal != known.principal {
+            return Err("Changing framework's principal is not allowed.".to_owned());
+        }
+        info.user.clone_from(&known.user);
+        info.checkpoint = known.checkpoint;
+        Ok(info)
     }
 
     /// The same with what it says beside: in which roles it wants nothing, and on which agents. The error is Mesos's text.
@@ -78,9 +96,11 @@ impl Intent {
     ) -> Result<Self, String> {
         check_count(suppressed.len(), "suppressed_roles")?;
         let is_foreign = |role: &&String| !self.wishes.keys().any(|own| own.as_str() == **role);
-        if let Some(foreign) = suppressed.iter().find(is_foreign) {
+        let foreign: BTreeSet<&String> = suppressed.iter().filter(is_foreign).collect();
+        if !foreign.is_empty() {
+            let foreign = set_text(foreign);
             return Err(format!(
-                "Suppressed role '{foreign}' is not contained in the list of roles"
+                "Suppressed roles {foreign} are not contained in the set of roles"
             ));
         }
         let mut limited = limits.into_iter().flat_map(|it| it.role_constraints.keys());
@@ -131,32 +151,58 @@ impl Intent {
         }
         let timeout = self.info.failover_timeout();
         let timeout = proffer_proto::mesos::duration_of(timeout);
-        let timeout = timeout.ok_or("'FrameworkInfo.failover_timeout' is not valid")?;
+        let timeout = timeout.ok_or_else(|| {
+            let given = self.info.failover_timeout();
+            format!("The framework failover_timeout ({given}) is invalid")
+        })?;
+        let mut roles: Vec<Role> = self.wishes.keys().cloned().collect();
+        if roles.is_empty() {
+            // It wants nothing in it; the core knows no framework without a role.
+            roles.push(everybody());
+        }
         Ok(FrameworkDescription {
             name: self.info.name.clone(),
-            roles: self.wishes.keys().cloned().collect(),
+            roles,
             failover_timeout: timeout.min(FAILOVER_TIMEOUT_MAX),
             mesos: Some(bytes.into()),
         })
     }
 }
 
+/// The role of frameworks that name none.
+#[allow(clippy::expect_used, reason = "it is a role")]
+pub(super) fn everybody() -> Role {
+    Role::new("*").expect("a role")
+}
+
 /// Why a role is none, in Mesos's words.
-fn wrong_role(field: &str, name: &str) -> String {
+fn wrong_role(name: &str) -> String {
     let part = name.split('/').find(|part| Role::new(part).is_err());
     let part = part.unwrap_or_default();
-    let why = if name.starts_with('/') || name.ends_with('/') {
-        format!("Role '{name}' cannot start or end with a slash")
-    } else if part.is_empty() {
-        "Role component is an empty string".to_owned()
+    let path_of = |why: &str| format!("Role '{name}' {why}");
+    if name.is_empty() {
+        "Role names cannot be the empty string".to_owned()
+    } else if name.starts_with('/') {
+        path_of("cannot start with a slash")
+    } else if name.ends_with('/') {
+        path_of("cannot end with a slash")
+    } else if name.contains("//") {
+        path_of("cannot contain two adjacent slashes")
+    } else if let Some(part) = name.split('/').find(|part| [".", "..", "*"].contains(part)) {
+        format!("Role '{name}' cannot include '{part}' as a component")
+    } else if part.starts_with('-') {
+        format!("Role component '{part}' is invalid because it starts with a dash")
     } else if part.contains(|c: char| c.is_whitespace() || c.is_control()) {
         format!("Role component '{part}' is invalid because it contains backspace or whitespace")
-    } else if part.starts_with('-') {
-        format!("Role component '{part}' is invalid because it begins with a dash")
     } else {
         format!("Role component '{part}' is invalid")
-    };
-    format!("'FrameworkInfo.{field}' is not a valid role: {why}")
+    }
+}
+
+/// As Mesos writes sets.
+fn set_text(items: BTreeSet<&String>) -> String {
+    let all: Vec<&str> = items.into_iter().map(String::as_str).collect();
+    format!("{{ {} }}", all.join(", "))
 }
 
 fn check_count(count: usize, what: &str) -> Result<(), String> {

@@ -22,11 +22,11 @@ use super::addresses::Addresses;
 use super::events;
 use super::pace::Pace;
 use super::registry::{Asked, Line, Registry};
-use super::subscription::{Out, Subscription};
+use super::subscription::{Out, Subscription, is_ending};
 use crate::inbox::{Inbox, Numbered, SessionInput};
 use crate::limits::{
     MESOS_CALLS_MAX, MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, MESOS_RETRIES_MAX,
-    SESSION_OUTBOX_LEN,
+    MESOS_UPDATE_INTERVAL, SESSION_OUTBOX_LEN,
 };
 use crate::outbox::{Arrival, Mail, outbox};
 use crate::waiting::Load;
@@ -86,12 +86,6 @@ struct Retry {
     load: Option<Load>,
 }
 
-impl Retry {
-    fn is_ending(&self) -> bool {
-        matches!(self.call, Call::Teardown)
-    }
-}
-
 /// What is on its way, to the connection and to the core.
 #[derive(Default)]
 struct Flow {
@@ -110,6 +104,8 @@ struct Flow {
     held: Option<Asked>,
     /// Who made that call, until the next session speaks for the framework.
     updating: Option<oneshot::Sender<Result<(), String>>>,
+    /// When the last such call was made.
+    updated_at: Option<Instant>,
 }
 
 impl Flow {
@@ -346,12 +342,12 @@ impl Stream {
     }
 
     /// Calls that were accepted are made, though nobody hears any more what comes of them: a framework that ends says
-    /// TEARDOWN and closes its stream at once. Of what there was no room for only that is asked again.
+    /// TEARDOWN and closes its stream at once. Of what there was no room for only what ends something is asked again.
     async fn make_the_rest(&mut self, session: &mut Session, flow: &mut Flow) -> Option<()> {
         self.calls.close();
-        flow.retries.retain(Retry::is_ending);
+        flow.retries.retain(|retry| is_ending(&retry.call));
         let mut is_all = false;
-        while !(is_all && flow.steps.is_empty() && !self.subscription.is_ending()) {
+        while !(is_all && flow.steps.is_empty() && !self.subscription.is_owing()) {
             let retry_at = flow.retry_at();
             let Session {
                 before,
@@ -401,7 +397,8 @@ impl Stream {
     ) -> Option<()> {
         for out in outs {
             match &out {
-                Out::Ask(..) | Out::AskLater(_, _, Call::Teardown) => {
+                Out::Ask(..) => self.perform(session, out, flow).await?,
+                Out::AskLater(_, _, call) if is_ending(call) => {
                     self.perform(session, out, flow).await?;
                 }
                 _ => {}
@@ -506,6 +503,11 @@ impl Stream {
                 });
             }
             Out::Anew(call) => {
+                // The core ends who subscribes more often than it lets anybody.
+                if let Some(at) = flow.updated_at.replace(Instant::now()) {
+                    sleep_until(at + MESOS_UPDATE_INTERVAL).await;
+                    flow.updated_at = Some(Instant::now());
+                }
                 let framework = self.subscription.framework.as_ref();
                 if framework.is_none_or(|it| !self.registry.holds(it.as_str(), &self.id)) {
                     // A later stream has taken over, and is not to be ended by what came before it.

@@ -475,11 +475,6 @@ impl Subscription {
         let update = update.ok_or("Expecting 'update_framework' to be present")?;
         let known = &self.intent.info;
         let mut info = update.framework_info;
-        if info.id != known.id {
-            return Err(
-                "'framework_id' differs from 'update_framework.framework_info.id'".to_owned(),
-            );
-        }
         // By what name it calls it need not say.
         info.principal = info.principal.or_else(|| known.principal.clone());
         let intent = Intent::of(info, self.intent.principal.clone());
@@ -519,9 +514,9 @@ impl Subscription {
         Ok(outs)
     }
 
-    /// Whether the framework has ended itself, and there is no answer to that yet.
-    pub(super) fn is_ending(&self) -> bool {
-        self.ending.is_some()
+    /// Whether something that ends tasks or the framework was accepted, and there is no answer to it yet.
+    pub(super) fn is_owing(&self) -> bool {
+        self.ending.is_some() || self.repeatable.values().any(is_ending)
     }
 
     /// The framework ends itself. What it holds it holds until that is done.
@@ -710,6 +705,14 @@ impl Subscription {
         }
         outs
     }
+}
+
+/// Whether a call ends something, so that it is made though its framework's stream has closed.
+pub(super) fn is_ending(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::Teardown | Call::Kill { .. } | Call::ShutdownExecutor { .. }
+    )
 }
 
 pub(super) fn tell(event: Event) -> Out {

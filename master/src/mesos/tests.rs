@@ -45,6 +45,59 @@ fn constraints_for_a_role_that_is_not_the_frameworks_are_an_error() {
     assert_eq!(constrained(empty), Err(text.to_owned()));
 }
 
+#[test]
+fn roles_that_are_none_are_refused_in_mesos_words() {
+    let multi = |roles: &[&str]| FrameworkInfo {
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        capabilities: vec![v1::framework_info::Capability {
+            r#type: Some(v1::framework_info::capability::Type::MultiRole.into()),
+        }],
+        ..info()
+    };
+    let table = [
+        ("", "Role names cannot be the empty string"),
+        ("/a", "Role '/a' cannot start with a slash"),
+        ("a/", "Role 'a/' cannot end with a slash"),
+        ("a//b", "Role 'a//b' cannot contain two adjacent slashes"),
+        ("a/..", "Role 'a/..' cannot include '..' as a component"),
+        ("a/*", "Role 'a/*' cannot include '*' as a component"),
+        (
+            "a/-b",
+            "Role component '-b' is invalid because it starts with a dash",
+        ),
+        (
+            "a b",
+            "Role component 'a b' is invalid because it contains backspace or whitespace",
+        ),
+    ];
+    for (role, why) in table {
+        let refused = intent(multi(&["ok", role])).map(drop);
+        let text = format!("'FrameworkInfo.roles' contains invalid role: {why}");
+        assert_eq!(refused, Err(text));
+    }
+    let twice = intent(multi(&["b", "a", "b", "a"])).map(drop);
+    let text = "'FrameworkInfo.roles' contains duplicate items: { a, b }";
+    assert_eq!(twice, Err(text.to_owned()));
+    let foreign = ["d".to_owned(), "c".to_owned()];
+    let foreign = intent(multi(&["a"])).and_then(|intent| intent.limited(&foreign, None));
+    let text = "Suppressed roles { c, d } are not contained in the set of roles";
+    assert_eq!(foreign.map(drop), Err(text.to_owned()));
+    // One without any wants nothing.
+    let none = intent(multi(&[])).and_then(|intent| intent.description());
+    assert_eq!(none.map(|it| it.roles.len()), Ok(1));
+    let endless = FrameworkInfo {
+        failover_timeout: Some(1e300),
+        ..info()
+    };
+    let endless = intent(endless).and_then(|intent| intent.description());
+    let text = endless.map(drop).expect_err("too long");
+    assert!(
+        text.starts_with("The framework failover_timeout (1"),
+        "{text}"
+    );
+    assert!(text.ends_with(") is invalid"), "{text}");
+}
+
 /// One that is subscribed, and is being told a snapshot.
 fn subscribed() -> Subscription {
     subscribed_as(info())

@@ -87,7 +87,7 @@ pub(super) fn info(more: &Value) -> Value {
 
 impl Stream {
     /// Opens a stream; what it says first is not read.
-    async fn open(master: &Master, body: &Value) -> Self {
+    pub(super) async fn open(master: &Master, body: &Value) -> Self {
         let request = format!("POST {PATH}");
         let text = body.to_string();
         let (socket, code, head) = send(master, &request, JSON, text.as_bytes()).await;

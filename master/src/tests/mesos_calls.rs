@@ -551,13 +551,13 @@ async fn an_update_of_a_framework_says_which_part_of_it_is_wrong() {
             "roles",
             json!(["a", "a"]),
             json!({}),
-            "Supplied FrameworkInfo is not valid: 'FrameworkInfo.roles' contains duplicate items: a",
+            "Supplied FrameworkInfo is not valid: 'FrameworkInfo.roles' contains duplicate items: { a }",
         ),
         (
             "name",
             json!("again"),
             json!({"suppressed_roles": ["d"]}),
-            "'UpdateFramework' call is not valid: Suppressed role 'd' is not contained in the list of roles",
+            "'UpdateFramework' call is not valid: Suppressed roles { d } are not contained in the set of roles",
         ),
     ] {
         let mut update = more;
@@ -566,5 +566,67 @@ async fn an_update_of_a_framework_says_which_part_of_it_is_wrong() {
         let answer = stream.call(&master, "UPDATE_FRAMEWORK", update).await;
         assert_eq!((answer.code, answer.body.as_str()), (400, text), "{field}");
     }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_framework_may_change_often_and_be_without_a_role() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    agent.hello("", vec![]).await;
+    let more = json!({"roles": [], "capabilities": [{"type": "MULTI_ROLE"}]});
+    let mut stream = Stream::subscribe(&master, more.clone()).await;
+    let mut info = info(&more);
+    info["id"] = json!({"value": stream.framework});
+    for round in 0..60 {
+        info["name"] = json!(format!("f-{round}"));
+        let update = json!({"framework_info": info});
+        let answer = stream.call(&master, "UPDATE_FRAMEWORK", update).await;
+        assert_eq!(answer.code, 200, "{round}: {}", answer.body);
+    }
+    for roles in [json!(["a"]), json!([])] {
+        info["roles"] = roles.clone();
+        let update = json!({"framework_info": info});
+        let answer = stream.call(&master, "UPDATE_FRAMEWORK", update).await;
+        assert_eq!(answer.code, 200, "{}", answer.body);
+        if roles == json!(["a"]) {
+            let offer = stream.offer().await;
+            assert_eq!(offer["allocation_info"], json!({"role": "a"}));
+        } else {
+            stream.skip_to("RESCIND").await;
+        }
+    }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_subscribes_again_keeps_its_user_and_must_keep_its_principal() {
+    let master = Master::start("memory").await;
+    let mut of = info(&json!({"user": "nobody", "principal": "web"}));
+    let begin = |info: &Value| json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info}});
+    let mut stream = Stream::open(&master, &begin(&of)).await;
+    let id = stream.skip_to("SUBSCRIBED").await["framework_id"].clone();
+    of["id"] = id.clone();
+    of["user"] = json!("other");
+    of["checkpoint"] = json!(true);
+    let again = |info: &Value| {
+        let mut body = begin(info);
+        body["framework_id"] = id.clone();
+        body
+    };
+    let mut stream = Stream::open(&master, &again(&of)).await;
+    stream.skip_to("SUBSCRIBED").await;
+    let answer = ask(&master, "GET /frameworks", "", b"").await;
+    let page: Value = serde_json::from_str(&answer.body).expect("json");
+    let shown = &page["frameworks"][0];
+    assert_eq!(
+        (&shown["user"], &shown["checkpoint"]),
+        (&json!("nobody"), &json!(false))
+    );
+    of["principal"] = json!("db");
+    let mut refused = Stream::open(&master, &again(&of)).await;
+    let error = refused.skip_to("ERROR").await;
+    let text = "Changing framework's principal is not allowed.";
+    assert_eq!(error["message"], text);
     master.stop().await;
 }

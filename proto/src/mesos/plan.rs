@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind as Described};
 
+include!("../../mesos_large.rs");
+
 /// Messages have no more fields than a set of bits has.
 pub(super) const FIELDS_MAX: usize = 64;
 
@@ -41,8 +43,12 @@ pub(super) struct FieldPlan {
     pub(super) key: Vec<u8>,
     /// What its values are.
     pub(super) kind: Kind,
+    /// Which message its values are, however rare.
+    pub(super) inner: Option<usize>,
     /// Whether there may be many.
     pub(super) is_list: bool,
+    /// Whether each value has memory of its own: one of many that are more than numbers, or one that is kept apart.
+    pub(super) is_apart: bool,
     /// Its bit.
     pub(super) bit: u64,
 }
@@ -111,6 +117,10 @@ impl Plan {
     ) -> FieldPlan {
         let is_rare = field.is_map() || field.containing_oneof().is_some() || index >= FIELDS_MAX;
         let at = |known: Option<&usize>| known.copied();
+        let inner = match field.kind() {
+            Described::Message(of) => at(self.by_name.get(of.full_name())),
+            _ => None,
+        };
         let kind = match field.kind() {
             _ if is_rare => None,
             Described::Double => Some(Kind::Double),
@@ -122,7 +132,7 @@ impl Plan {
             Described::String => Some(Kind::Text),
             Described::Bytes => Some(Kind::Bytes),
             Described::Enum(of) => at(enums.get(of.full_name())).map(Kind::Enum),
-            Described::Message(of) => at(self.by_name.get(of.full_name())).map(Kind::Message),
+            Described::Message(_) => inner.map(Kind::Message),
             _ => None,
         };
         FieldPlan {
@@ -130,7 +140,9 @@ impl Plan {
             rank: rank(field),
             key: format!("\"{}\":", field.name()).into_bytes(),
             kind: kind.unwrap_or(Kind::Rare),
+            inner,
             is_list: field.is_list(),
+            is_apart: field.is_list() || field.is_map() || is_large(field),
             bit: u32::try_from(index).map_or(0, |index| 1_u64.checked_shl(index).unwrap_or(0)),
         }
     }
@@ -197,6 +209,13 @@ impl MessagePlan {
         let (_, index) = self.by_name.get(at.ok()?)?;
         self.fields.get(*index)
     }
+}
+
+/// Whether it is one of those that take much room.
+fn is_large(field: &FieldDescriptor) -> bool {
+    let name = field.full_name();
+    let name = name.strip_prefix("mesos.v1.");
+    name.is_some_and(|name| MESOS_LARGE.contains(&name))
 }
 
 /// Where a field is declared in its message; descriptors list fields by number.

@@ -1,15 +1,12 @@
 //! How much a body becomes, seen before it becomes that: `{}` is three bytes of a list and some hundred in memory, and as
 //! many in the tree that the slow way makes.
 
-use bytes::Buf;
-use prost::encoding::{WireType, decode_varint};
+use super::plan::{MessagePlan, Plan};
+use super::wire::next_value;
+use crate::limits::{MESOS_DEPTH_MAX, MESOS_ENTRIES_MAX, MESOS_VALUES_MAX};
 
-use super::plan::{Kind, MessagePlan, Plan};
-use super::wire::delimited;
-use crate::limits::{MESOS_DEPTH_MAX, MESOS_LISTED_MAX, MESOS_VALUES_MAX};
-
-/// Bytes that a message in a list of a protobuf body has at least: its key and its length.
-const LISTED_LEN_MIN: usize = 2;
+/// Bytes that an entry of a list of a protobuf body has at least: its key and its length.
+const ENTRY_LEN_MIN: usize = 2;
 
 /// What is wrong with a JSON body of too many values.
 pub(super) fn too_many_values(body: &[u8]) -> Option<String> {
@@ -44,13 +41,13 @@ fn skip_text(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
-/// What is wrong with a protobuf body of too many messages in lists.
-pub(super) fn too_many_listed(plan: &Plan, of: &MessagePlan, body: &[u8]) -> Option<String> {
-    let may_be = body.len() / LISTED_LEN_MIN > MESOS_LISTED_MAX;
-    let mut left = MESOS_LISTED_MAX;
+/// What is wrong with a protobuf body of too much that has memory of its own.
+pub(super) fn too_many_entries(plan: &Plan, of: &MessagePlan, body: &[u8]) -> Option<String> {
+    let may_be = body.len() / ENTRY_LEN_MIN > MESOS_ENTRIES_MAX;
+    let mut left = MESOS_ENTRIES_MAX;
     (may_be && count(plan, of, body, &mut left, MESOS_DEPTH_MAX) == Err(Full)).then(|| {
         let remedy = "send it in several calls";
-        format!("The body has more than {MESOS_LISTED_MAX} messages in lists: {remedy}")
+        format!("The body has more than {MESOS_ENTRIES_MAX} entries in lists: {remedy}")
     })
 }
 
@@ -58,7 +55,7 @@ pub(super) fn too_many_listed(plan: &Plan, of: &MessagePlan, body: &[u8]) -> Opt
 #[derive(Debug, PartialEq, Eq)]
 struct Full;
 
-/// Takes the messages in lists off those that may be. Where bytes are no message, or too deep, it stops: they are refused.
+/// Takes what has memory of its own off that which may be. Where bytes are no message, or too deep, it stops: they are refused.
 fn count(
     plan: &Plan,
     of: &MessagePlan,
@@ -66,36 +63,15 @@ fn count(
     left: &mut usize,
     depth: usize,
 ) -> Result<(), Full> {
-    while let Ok(key) = decode_varint(&mut bytes) {
-        let inner = match WireType::try_from(key & 7) {
-            Ok(WireType::Varint) => decode_varint(&mut bytes).ok().map(|_| None),
-            Ok(WireType::SixtyFourBit) => bytes.try_get_u64().ok().map(|_| None),
-            Ok(WireType::ThirtyTwoBit) => bytes.try_get_u32().ok().map(|_| None),
-            Ok(WireType::LengthDelimited) => delimited(&mut bytes).map(Some),
-            // A group of fields, which no message has and which is skipped as a whole: what is in it is looked at as if it
-            // were here.
-            Ok(WireType::StartGroup | WireType::EndGroup) => Some(None),
-            Err(_) => None,
+    while let Some((number, inner)) = next_value(&mut bytes) {
+        let (Some(field), Some(inner)) = (of.numbered(number), inner) else {
+            continue;
         };
-        let (Some(inner), Some(field)) = (inner, of.numbered(key >> 3)) else {
-            match inner {
-                Some(_) => continue,
-                None => return Ok(()),
-            }
-        };
-        let Some(inner) = inner else { continue };
-        let is_listed = match field.kind {
-            Kind::Message(_) => field.is_list,
-            // Of a map's entries each is one.
-            Kind::Rare => true,
-            _ => false,
-        };
-        if is_listed {
+        if field.is_apart {
             *left = left.checked_sub(1).ok_or(Full)?;
         }
-        if let (Kind::Message(of), 1..) = (field.kind, depth)
-            && let Some(of) = plan.message(of)
-        {
+        let of = field.inner.and_then(|of| plan.message(of));
+        if let (Some(of), 1..) = (of, depth) {
             count(plan, of, inner, left, depth - 1)?;
         }
     }
@@ -107,9 +83,11 @@ mod tests {
     use prost::Message;
 
     use super::super::v1::offer::Operation;
-    use super::super::v1::scheduler::{Call, call};
-    use super::super::{read_json, read_protobuf, v1};
-    use super::{MESOS_LISTED_MAX, MESOS_VALUES_MAX};
+    use super::super::v1::scheduler::{
+        AttributeConstraint, Call, OfferConstraints, call, offer_constraints,
+    };
+    use super::super::{PLAN, read_json, read_protobuf, v1};
+    use super::{MESOS_ENTRIES_MAX, MESOS_VALUES_MAX};
 
     fn listed(count: usize) -> Vec<u8> {
         let accept = call::Accept {
@@ -125,14 +103,56 @@ mod tests {
 
     #[test]
     fn a_body_becomes_so_many_messages_and_no_more() {
-        let most = read_protobuf::<Call>(&listed(MESOS_LISTED_MAX)).expect("reads");
+        let most = read_protobuf::<Call>(&listed(MESOS_ENTRIES_MAX)).expect("reads");
         let operations = most.accept.map(|accept| accept.operations.len());
-        assert_eq!(operations, Some(MESOS_LISTED_MAX));
-        let refused = read_protobuf::<Call>(&listed(MESOS_LISTED_MAX + 1)).expect_err("refused");
+        assert_eq!(operations, Some(MESOS_ENTRIES_MAX));
+        let refused = read_protobuf::<Call>(&listed(MESOS_ENTRIES_MAX + 1)).expect_err("refused");
         assert_eq!(
             refused,
-            "Failed to parse body into Call protobuf: The body has more than 262144 messages in lists: send it in several calls"
+            "Failed to parse body into Call protobuf: The body has more than 262144 entries in lists: send it in several calls"
         );
+    }
+
+    #[test]
+    fn what_is_in_maps_and_in_what_is_kept_apart_is_counted() {
+        let group = |count: usize| {
+            let constraints = vec![AttributeConstraint::default(); count];
+            let group = offer_constraints::role_constraints::Group {
+                attribute_constraints: constraints,
+            };
+            let of_role = offer_constraints::RoleConstraints {
+                groups: vec![group],
+            };
+            let subscribe = call::Subscribe {
+                offer_constraints: Some(OfferConstraints {
+                    role_constraints: [("r".to_owned(), of_role)].into(),
+                }),
+                ..call::Subscribe::default()
+            };
+            Call {
+                subscribe: Some(subscribe),
+                ..Call::default()
+            }
+        };
+        let has_room = |count: usize| {
+            let body = group(count).encode_to_vec();
+            let of = PLAN.find("mesos.v1.scheduler.Call").expect("a call");
+            super::too_many_entries(&PLAN, of, &body).is_none()
+        };
+        // The entry of the map and the group are two.
+        assert!(has_room(MESOS_ENTRIES_MAX - 2));
+        assert!(!has_room(MESOS_ENTRIES_MAX - 1));
+        // Both an operation and what is apart from it.
+        let volume = Operation {
+            grow_volume: Some(Box::default()),
+            ..Operation::default()
+        };
+        let accept = call::Accept {
+            operations: vec![volume; MESOS_ENTRIES_MAX / 2 + 1],
+            ..call::Accept::default()
+        };
+        let of = PLAN.find("mesos.v1.scheduler.Call.Accept").expect("one");
+        assert!(super::too_many_entries(&PLAN, of, &accept.encode_to_vec()).is_some());
     }
 
     #[test]

@@ -270,7 +270,7 @@ fn decode_executor_info(
             framework_id: launcher.info.id.clone(),
             ..info.clone()
         },
-        framework_info: lasting(launcher.info),
+        framework_info: lasting(launcher),
         ..executor::event::Subscribed::default()
     };
     let grace = info.shutdown_grace_period.as_ref();
@@ -290,14 +290,16 @@ fn decode_executor_info(
     })
 }
 
-/// What of a framework stays the same while its executors run: an executor of the same id must be of the same spec.
-fn lasting(info: &FrameworkInfo) -> FrameworkInfo {
+/// What of a framework stays the same while its executors run, since one of the same id must be of the same spec: its name may
+/// change, and is its id here.
+fn lasting(launcher: Launcher<'_>) -> FrameworkInfo {
+    let id = launcher.info.id.clone();
     FrameworkInfo {
-        user: info.user.clone(),
-        name: info.name.clone(),
-        id: info.id.clone(),
-        checkpoint: info.checkpoint,
-        principal: info.principal.clone(),
+        user: launcher.info.user.clone(),
+        name: id.as_ref().map(|id| id.value.clone()).unwrap_or_default(),
+        id,
+        checkpoint: Some(true),
+        principal: Some(launcher.principal.to_string()),
         ..FrameworkInfo::default()
     }
 }
@@ -566,6 +568,10 @@ mod tests {
     use crate::mesos::read_json;
 
     fn decode(rest: &str) -> Result<TaskSpec, String> {
+        decode_of(rest, "f", None)
+    }
+
+    fn decode_of(rest: &str, name: &str, checkpoint: Option<bool>) -> Result<TaskSpec, String> {
         let text = format!(
             r#"{{"name":"n","task_id":{{"value":"t"}},"agent_id":{{"value":"a"}},
             "resources":[{{"name":"cpus","type":"SCALAR","scalar":{{"value":0.1}}}},
@@ -574,7 +580,8 @@ mod tests {
         let task: TaskInfo = read_json(text.as_bytes())?;
         let info = FrameworkInfo {
             user: "nobody".to_owned(),
-            name: "f".to_owned(),
+            name: name.to_owned(),
+            checkpoint,
             id: Some(mesos::FrameworkId {
                 value: "f-1".to_owned(),
             }),
@@ -688,11 +695,12 @@ mod tests {
 
     #[test]
     fn a_task_of_an_executor_is_handed_on_as_it_is() {
-        let spec = decode(
-            r#","data":"AAE=","executor":{"executor_id":{"value":"e"},"command":{"value":"./run"},
-            "resources":[{"name":"mem","type":"SCALAR","scalar":{"value":32}}]}"#,
-        )
-        .expect("good");
+        let text = r#","data":"AAE=","executor":{"executor_id":{"value":"e"},"command":{"value":"./run"},
+            "resources":[{"name":"mem","type":"SCALAR","scalar":{"value":32}}]}"#;
+        let spec = decode(text).expect("good");
+        // Its framework may have another name later, and its executor lives on.
+        let renamed = decode_of(text, "g", Some(true)).expect("good");
+        assert_eq!(renamed.executor, spec.executor);
         let Command::Data(data) = &spec.command else {
             panic!("{:?}", spec.command);
         };
@@ -706,7 +714,7 @@ mod tests {
         let told = executor::event::Subscribed::decode(executor.info.as_slice());
         let told = told.expect("what it is told");
         assert_eq!(told.executor_info.framework_id, told.framework_info.id);
-        assert_eq!(told.framework_info.name, "f");
+        assert_eq!(told.framework_info.name, "f-1");
     }
 
     #[test]

@@ -142,37 +142,44 @@ fn write_value(
     }
 }
 
-pub(super) fn delimited<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+fn delimited<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     let len = usize::try_from(decode_varint(bytes).ok()?).ok()?;
     let (these, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;
     Some(these)
 }
 
-/// Whether a message has all that it must have, and so have those in it; none when that is not to be seen at once.
-pub(super) fn is_whole(plan: &Plan, of: &MessagePlan, mut bytes: &[u8]) -> Option<()> {
+/// Whether a message has all that it must have, and so have those in it, each for itself: one that comes in two halves, as nobody
+/// writes it, has not.
+pub(super) fn is_whole(plan: &Plan, of: &MessagePlan, mut bytes: &[u8]) -> bool {
     let mut seen = 0;
     while !bytes.is_empty() {
-        let key = decode_varint(&mut bytes).ok()?;
-        let wire_type = WireType::try_from(key & 7).ok()?;
-        let field = of.numbered(key >> 3);
-        seen |= field.map_or(0, |field| field.bit);
-        match wire_type {
-            WireType::Varint => drop(decode_varint(&mut bytes).ok()?),
-            WireType::SixtyFourBit => drop(bytes.try_get_u64().ok()?),
-            WireType::ThirtyTwoBit => drop(bytes.try_get_u32().ok()?),
-            WireType::LengthDelimited => {
-                let inner = delimited(&mut bytes)?;
-                match field.map(|field| field.kind) {
-                    Some(Kind::Message(of)) => is_whole(plan, plan.message(of)?, inner)?,
-                    Some(Kind::Rare) => return None,
-                    _ => {}
-                }
-            }
-            WireType::StartGroup | WireType::EndGroup => return None,
+        let Some((key, inner)) = next_value(&mut bytes) else {
+            return false;
+        };
+        let Some(field) = of.numbered(key) else {
+            continue;
+        };
+        seen |= field.bit;
+        let of = field.inner.and_then(|of| plan.message(of));
+        if let (Some(of), Some(inner)) = (of, inner)
+            && !is_whole(plan, of, inner)
+        {
+            return false;
         }
     }
-    (seen & of.required == of.required).then_some(())
+    seen & of.required == of.required
+}
+
+/// Takes the next value off: the number of its field and, where it has a length, its bytes. None of what is no message.
+pub(super) fn next_value<'b>(bytes: &mut &'b [u8]) -> Option<(u64, Option<&'b [u8]>)> {
+    let key = decode_varint(bytes).ok()?;
+    let wire_type = WireType::try_from(key & 7).ok()?;
+    if wire_type == WireType::LengthDelimited {
+        return Some((key >> 3, Some(delimited(bytes)?)));
+    }
+    skip(wire_type, bytes)?;
+    Some((key >> 3, None))
 }
 
 /// Reads a message of JSON into bytes; any error means only that it is not usual.

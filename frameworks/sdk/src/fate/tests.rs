@@ -83,7 +83,7 @@ impl One {
 }
 
 use TaskState::{Failed, Finished, Killing, Lost, Running, Staging, Starting, Unreachable};
-use Worth::{News, Revenant, Stale};
+use Worth::{Again, News, Revenant, Stale};
 
 #[test]
 fn what_comes_again_is_not_told_unless_it_is_the_newest() {
@@ -332,8 +332,49 @@ fn what_ended_is_settled_again_when_another_program_may_have_been_active() {
     one.begin(false);
     assert!(!one.settles(), "the other may have launched it");
     assert!(one.asks());
-    one.tells(3, 1, Failed, News);
+    one.tells(0, 0, Lost, News);
     assert!(one.settles(), "it did not");
+}
+
+#[test]
+fn the_end_of_a_launch_that_may_be_an_earlier_one_decides_nothing() {
+    let mut one = One::new(true);
+    assert!(!one.settles());
+    for _ in 0..2 {
+        one.tells(1, 3, Failed, News);
+        assert!(
+            !one.settles(),
+            "a later one may run where nobody has looked yet"
+        );
+        assert!(!one.may_launch());
+        assert!(one.asks());
+    }
+    // Its agent is back.
+    one.tells(2, 1, Running, News);
+    one.tells(2, 2, Finished, News);
+    assert!(one.settles());
+    one.tells(0, 0, Lost, News);
+}
+
+#[test]
+fn an_end_that_decided_nothing_is_told_again_until_it_is_kept() {
+    let mut one = One::new(true);
+    assert!(!one.settles());
+    one.tells(1, 3, Failed, News);
+    one.0.end_was_kept(&id(0));
+    for _ in 0..2 {
+        one.end();
+        one.begin(false);
+        one.tells(0, 0, Lost, Again);
+        assert_eq!(one.0.end_of(&id(0)), Some(&status(0, 1, 3, Failed)));
+        assert!(one.settles());
+        one.0.end_was_not_kept(id(0));
+        assert!(one.asks());
+    }
+    one.tells(0, 0, Lost, Again);
+    one.0.end_was_kept(&id(0));
+    assert_eq!(one.0.end_of(&id(0)), None);
+    assert!(one.settles());
 }
 
 proptest! {

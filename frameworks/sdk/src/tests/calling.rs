@@ -315,6 +315,46 @@ async fn a_demand_that_is_wrong_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_refused_demand_leaves_what_was_wanted_before() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let mut session = master.active().await;
+    within(handle.subscribed()).await.expect("a session");
+    let wrong = || Some(Problem::new(code::ID_INVALID, "wrong"));
+    let busy = || Some(Problem::new(code::OVERLOADED, "too much"));
+    let (mut last, mut demands) = (0, 0);
+    for refused in [None, wrong(), None, busy(), wrong(), None, busy()] {
+        demands += 1;
+        let setting = tokio::spawn({
+            let (handle, count) = (handle.clone(), demands);
+            let id = DemandId::new("work").unwrap();
+            let entry = DemandEntry::new(id, count, "cpus:1".parse().unwrap());
+            async move { handle.set_demand(role(), vec![entry]).await }
+        });
+        let is_demand = |call: &Call| matches!(call, Call::SetDemand(_));
+        let (request, call) = session.call_that(is_demand).await;
+        let Call::SetDemand(demand) = call else {
+            panic!("{call:?}");
+        };
+        assert_eq!(demand.entries[0].count, demands);
+        assert!(demand.generation.0 > last, "{demand:?}");
+        last = demand.generation.0;
+        let answer = refused.clone().map_or(Answer::Done, Answer::Refused);
+        session.answer(request, answer).await;
+        assert_eq!(within(setting).await.expect("no panic").err(), refused);
+    }
+    drop(session);
+
+    let mut session = master.active().await;
+    let (_, call) = session.call().await;
+    let Call::SetDemand(demand) = call else {
+        panic!("{call:?}");
+    };
+    assert_eq!(demand.entries[0].count, 6, "the last that was taken");
+    assert!(demand.generation.0 > last, "{demand:?}");
+}
+
+#[tokio::test]
 async fn wrong_options_are_named() {
     type Row = (&'static str, &'static str, fn(&mut ConnectOptions));
     let rows: &[Row] = &[

@@ -241,3 +241,43 @@ async fn what_was_answered_and_not_taken_is_asked_again_in_a_session_that_resume
         called(&handle, &mut session, kill("b")).await;
     }
 }
+
+#[tokio::test]
+async fn what_ends_or_changes_something_is_done_whoever_waits_for_it() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut first = master.subscribed(1, 1).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    let update = Call::UpdateTask {
+        task: task("b"),
+        labels: None,
+        grace: Some(Duration::from_secs(1)),
+    };
+    let shutdown = Call::ShutdownExecutor {
+        agent: AgentId::new("a").unwrap(),
+        executor: ExecutorId::new("e").unwrap(),
+    };
+    let calls = [kill("a"), update, shutdown];
+    let mut requests = Vec::new();
+    for call in calls.clone() {
+        let (request, pending) = called(&handle, &mut first, call).await;
+        drop(pending);
+        requests.push(request);
+    }
+    // Above the rate nothing was done.
+    let limited = Problem::new(code::SESSION_RATE_LIMITED, "too often");
+    let limited = limited.retry_after(Duration::from_millis(1));
+    for (request, call) in requests.iter().zip(&calls) {
+        first
+            .answer(*request, Answer::Refused(limited.clone()))
+            .await;
+        assert_eq!(first.call().await, (*request, call.clone()));
+    }
+    drop(first);
+    let mut second = master.session().await;
+    let (request, _) = second.call().await;
+    second.resumed(request, 1, 2).await;
+    for (request, call) in requests.into_iter().zip(calls) {
+        assert_eq!(second.call().await, (request, call));
+    }
+}

@@ -1,13 +1,17 @@
 //! A scheduler of handlers alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::session::{Answer, Call, Event};
-use proffer_model::{Offer, OfferId, Problem, Reason, Resources, Status, TaskId, code};
+use proffer_model::{
+    FrameworkId, Offer, OfferId, Problem, Reason, Resources, StateKey, Status, TaskId, code,
+};
+use tokio::sync::{Notify, mpsc};
 
 use super::{options, task, updated};
 use crate::testing::{FakeMaster, within};
-use crate::{Handle, Scheduler, Session, run};
+use crate::{Expected, Handle, Scheduler, Session, run};
 
 /// Ends the framework when the second task runs.
 #[derive(Default)]
@@ -173,4 +177,75 @@ async fn a_framework_that_was_over_before_is_refused_and_not_done() {
     let master = FakeMaster::start_refusing(over).await;
     let ran = within(crate::run(master.options("mine"), Nothing)).await;
     assert!(ran.expect_err("it was over").is(code::FRAMEWORK_COMPLETED));
+}
+
+/// Keeps something at each status when the test says so, and ends the framework when that has succeeded.
+struct Keeper {
+    go_on: Arc<Notify>,
+    told: mpsc::Sender<Option<Problem>>,
+}
+
+impl Scheduler for Keeper {
+    async fn on_update(&mut self, handle: &Handle, _: Status) -> Result<(), Problem> {
+        self.go_on.notified().await;
+        let key = StateKey::new("kept")?;
+        let kept = handle.state().put(&key, "x", Expected::Anything).await;
+        drop(self.told.send(kept.clone().err()).await);
+        kept?;
+        handle.teardown().await
+    }
+}
+
+#[tokio::test]
+async fn a_fenced_state_ends_the_session_and_what_the_master_says_of_that_decides() {
+    let fenced = || Problem::new(code::SESSION_FENCED, "another program is active");
+    let cases = [
+        (false, None),
+        (true, None),
+        (true, Some(fenced())),
+        (false, Some(fenced())),
+    ];
+    for (stands_by, closed) in cases {
+        let mut master = FakeMaster::start().await;
+        let mut options = master.options("mine");
+        if stands_by {
+            options.framework_id = FrameworkId::new("f").ok();
+            options.stand_by = true;
+        }
+        let (go_on, (told, mut heard)) = (Arc::new(Notify::new()), mpsc::channel(1));
+        let keeper = Keeper {
+            go_on: Arc::clone(&go_on),
+            told,
+        };
+        let running = tokio::spawn(run(options, keeper));
+        let mut session = master.active().await;
+        session.send(updated("a")).await;
+        session
+            .call_that(|call| matches!(call, Call::Acknowledge { .. }))
+            .await;
+        // The master has ended it, and the word of it is on its way.
+        session.fence();
+        go_on.notify_one();
+        let problem = within(heard.recv()).await.expect("it is told");
+        assert!(problem.is_some_and(|problem| problem.is(code::SESSION_FENCED)));
+        let is_final = closed.is_some() && !stands_by;
+        match closed {
+            Some(problem) => drop(session.send(Event::Closed(problem)).await),
+            None => drop(session),
+        }
+        if is_final {
+            let problem = within(running)
+                .await
+                .expect("no panic")
+                .expect_err("it is over");
+            assert!(problem.is(code::SESSION_FENCED), "{problem}");
+            continue;
+        }
+        let mut session = master.active().await;
+        session.send(updated("a")).await;
+        go_on.notify_one();
+        assert_eq!(within(heard.recv()).await, Some(None));
+        session.finish().await;
+        within(running).await.expect("no panic").expect("torn down");
+    }
 }

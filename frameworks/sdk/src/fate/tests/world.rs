@@ -1,7 +1,7 @@
-//! A small cluster: one program, leaders that lose what they know, one agent, and everything on its way. Whatever happens in
+//! A small cluster: one program, leaders that lose what they know, two agents, and everything on its way. Whatever happens in
 //! whatever order, no task is launched while an earlier launch of it may still run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proffer_model::{Incarnation, Status, TaskId, TaskState};
 use proptest::prelude::*;
@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::{Fates, Worth, id, status};
 
 const TASKS: usize = 2;
+const AGENTS: u64 = 2;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +26,8 @@ enum Step {
     /// The agent hears of the oldest launch.
     AgentStarts,
     Ends(usize),
-    /// The agent tells the leader how its tasks stand.
-    AgentSays,
+    /// An agent tells the leader how its tasks stand.
+    AgentSays(u64),
     SessionBreaks,
     SessionBegins,
     /// With all it knew; what no agent has heard of is lost.
@@ -60,6 +61,8 @@ enum Launch {
     Runs,
     /// And its agent tells it until that is acknowledged.
     Ended,
+    /// The same, and its agent does not know.
+    Acknowledged,
     Gone,
 }
 
@@ -67,7 +70,9 @@ enum Launch {
 #[derive(Default)]
 struct Term {
     tasks: BTreeMap<TaskId, (Incarnation, TaskState)>,
-    is_settled: bool,
+    /// What its agents are to forget.
+    acknowledged: BTreeSet<(TaskId, Incarnation)>,
+    settled: BTreeSet<u64>,
     /// Whether the next session goes on where the last one was.
     is_told: bool,
 }
@@ -87,6 +92,13 @@ struct World {
     launched: usize,
 }
 
+impl Term {
+    /// Whether no agent is awaited.
+    fn is_settled(&self) -> bool {
+        (0..AGENTS).all(|agent| self.settled.contains(&agent))
+    }
+}
+
 impl World {
     fn new() -> Self {
         Self {
@@ -97,7 +109,7 @@ impl World {
             wire: VecDeque::new(),
             events: VecDeque::new(),
             term: Term {
-                is_settled: true,
+                settled: (0..AGENTS).collect(),
                 ..Term::default()
             },
             launches: BTreeMap::new(),
@@ -134,7 +146,7 @@ impl World {
                     *launch = Launch::Ended;
                 }
             }
-            Step::AgentSays => self.agent_says(),
+            Step::AgentSays(agent) => self.agent_says(agent),
             Step::SessionBreaks => self.session_breaks(),
             Step::SessionBegins => self.session_begins(),
             Step::LeaderDies => {
@@ -162,7 +174,7 @@ impl World {
 
     fn is_gone(&self, task: &TaskId) -> bool {
         let mut launches = self.launches.iter().filter(|((of, _), _)| of == task);
-        launches.all(|(_, launch)| matches!(launch, Launch::Ended | Launch::Gone))
+        launches.all(|(_, launch)| !matches!(launch, Launch::OnItsWay | Launch::Runs))
     }
 
     fn assert_gone(&self, task: &TaskId) {
@@ -204,7 +216,7 @@ impl World {
             }
             Some(Call::Ask(task)) => match self.term.tasks.get(&task).copied() {
                 Some((incarnation, state)) => self.says(&task, incarnation, 0, state),
-                None if self.term.is_settled => {
+                None if self.term.is_settled() => {
                     self.says(&task, Incarnation(0), 0, TaskState::Lost);
                 }
                 None => {}
@@ -250,8 +262,10 @@ impl World {
                     assert!(!matches!(stands, Some(Launch::OnItsWay | Launch::Runs)));
                 }
                 if is_end && let Some(stands) = self.launches.get_mut(&launch) {
-                    // It is acknowledged.
-                    *stands = Launch::Gone;
+                    if *stands == Launch::Ended {
+                        *stands = Launch::Acknowledged;
+                    }
+                    self.term.acknowledged.insert(launch);
                     let is_it = |known: &(Incarnation, _)| known.0 == status.incarnation;
                     self.term
                         .tasks
@@ -262,11 +276,18 @@ impl World {
         }
     }
 
-    fn agent_says(&mut self) {
-        for ((task, incarnation), launch) in self.launches.clone() {
+    fn agent_says(&mut self, agent: u64) {
+        let own = self.launches.clone().into_iter();
+        for ((task, incarnation), launch) in own.filter(|((_, of), _)| of.0 % AGENTS == agent) {
+            let named = (task.clone(), incarnation);
             let state = match launch {
                 Launch::Runs => TaskState::Running,
-                Launch::Ended => TaskState::Failed,
+                Launch::Acknowledged if self.term.acknowledged.contains(&named) => {
+                    self.launches.insert(named, Launch::Gone);
+                    continue;
+                }
+                // Its leader died before the agent heard that.
+                Launch::Ended | Launch::Acknowledged => TaskState::Failed,
                 Launch::OnItsWay | Launch::Gone => continue,
             };
             let newest = (incarnation, state);
@@ -277,7 +298,7 @@ impl World {
                 self.says(&task, incarnation, self.number, state);
             }
         }
-        self.term.is_settled = true;
+        self.term.settled.insert(agent);
     }
 
     fn session_breaks(&mut self) {
@@ -306,7 +327,7 @@ impl World {
         self.session_breaks();
         self.term.is_told = false;
         let is_known = self.term.tasks.contains_key(&task);
-        if self.term.is_settled && !is_known && self.is_gone(&task) {
+        if self.term.is_settled() && !is_known && self.is_gone(&task) {
             self.enter(&task);
         }
     }
@@ -322,7 +343,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::AuthorTakes),
         3 => Just(Step::AgentStarts),
         3 => task.clone().prop_map(Step::Ends),
-        4 => Just(Step::AgentSays),
+        4 => (0..AGENTS).prop_map(Step::AgentSays),
         2 => Just(Step::SessionBreaks),
         5 => Just(Step::SessionBegins),
         1 => Just(Step::LeaderDies),
@@ -351,7 +372,7 @@ proptest! {
             let mut more = vec![Step::SessionBegins, Step::Settle(0), Step::Settle(1), Step::Asks];
             let each = [Step::LeaderTakes, Step::AgentStarts, Step::Ends(0), Step::Ends(1)];
             more.extend(each.into_iter().cycle().take(40));
-            more.push(Step::AgentSays);
+            more.extend((0..AGENTS).map(Step::AgentSays));
             more.extend([Step::Comes; 40]);
             more.extend([Step::AuthorTakes; 200]);
             more.into_iter().for_each(|step| world.happens(step));
@@ -373,7 +394,8 @@ fn a_task_that_has_ended_is_launched_again() {
             Step::LeaderTakes,
             Step::AgentStarts,
             Step::Ends(0),
-            Step::AgentSays,
+            Step::AgentSays(0),
+            Step::AgentSays(1),
             Step::Comes,
             Step::Comes,
             Step::AuthorTakes,
@@ -382,4 +404,49 @@ fn a_task_that_has_ended_is_launched_again() {
         story.into_iter().for_each(|step| world.happens(step));
     }
     assert_eq!(world.launched, 2);
+}
+
+#[test]
+fn an_end_that_its_agent_tells_again_starts_nothing_beside_what_runs() {
+    let mut world = World::new();
+    let first = [
+        Step::SessionBegins,
+        Step::AuthorTakes,
+        Step::Settle(0),
+        Step::Asks,
+        Step::LeaderTakes,
+        Step::Comes,
+        Step::AuthorTakes,
+        Step::Launch(0),
+        Step::LeaderTakes,
+        Step::AgentStarts,
+        Step::Ends(0),
+        Step::AgentSays(1),
+        Step::Comes,
+        Step::Comes,
+        Step::AuthorTakes,
+        Step::AuthorTakes,
+    ];
+    // Its end is acknowledged, and its agent does not hear of that; the next launch is with the other agent.
+    let second = [
+        Step::Launch(0),
+        Step::LeaderTakes,
+        Step::Comes,
+        Step::AuthorTakes,
+        Step::AgentStarts,
+        Step::LeaderDies,
+        Step::Restarts,
+        Step::SessionBegins,
+        Step::AuthorTakes,
+        Step::Settle(0),
+        Step::AgentSays(1),
+        Step::Comes,
+        Step::AuthorTakes,
+        Step::Launch(0),
+    ];
+    first.into_iter().for_each(|step| world.happens(step));
+    assert_eq!(world.launched, 1);
+    second.into_iter().for_each(|step| world.happens(step));
+    assert_eq!(world.launched, 2);
+    assert!(!world.is_gone(&id(0)), "the second launch runs");
 }
