@@ -279,24 +279,37 @@ async fn a_reconciliation_that_there_was_no_room_for_holds_back_no_other_call() 
 
 #[tokio::test]
 async fn a_call_that_was_let_in_is_made_though_its_framework_is_gone() {
-    let (mut stage, session) = Stage::start(1_000).await;
-    stage.welcome(session).await;
-    let calls = stage.calls.clone();
-    let place = calls.reserve().await.expect("open");
-    stage.events.close();
-    while !stage.calls.is_closed() {
-        tokio::task::yield_now().await;
+    let kill = Spoken {
+        kill: Some(call::Kill {
+            task_id: v1::TaskId { value: "t".into() },
+            ..call::Kill::default()
+        }),
+        ..spoken(call::Type::Kill)
+    };
+    for spoken in [spoken(call::Type::Teardown), kill] {
+        let (mut stage, session) = Stage::start(1_000).await;
+        stage.welcome(session).await;
+        let calls = stage.calls.clone();
+        let place = calls.reserve().await.expect("open");
+        stage.events.close();
+        while !stage.calls.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        let kind = spoken.r#type();
+        place.send(Asked::new(spoken, None));
+        // Also when there was no room for it at first.
+        let full = Problem::new(code::SESSION_RATE_LIMITED, "too many");
+        let full = Answer::Refused(full.retry_after(Duration::from_millis(5)));
+        for (request, answer) in (2..).zip([full, Answer::Done]) {
+            match (stage.heard().await, kind) {
+                (Heard::Called(_, Call::Teardown), call::Type::Teardown) => {}
+                (Heard::Called(_, Call::Kill { .. }), call::Type::Kill) => {}
+                (heard, _) => panic!("{heard:?}"),
+            }
+            stage.tell(session, Told::Answered { request, answer });
+        }
+        assert_eq!(stage.heard().await, Heard::Closed(session));
     }
-    place.send(Asked::new(spoken(call::Type::Teardown), None));
-    // Also when there was no room for it at first.
-    let full = Problem::new(code::SESSION_RATE_LIMITED, "too many");
-    let full = Answer::Refused(full.retry_after(Duration::from_millis(5)));
-    for (request, answer) in (2..).zip([full, Answer::Done]) {
-        let heard = stage.heard().await;
-        assert_eq!(heard, Heard::Called(session, Call::Teardown));
-        stage.tell(session, Told::Answered { request, answer });
-    }
-    assert_eq!(stage.heard().await, Heard::Closed(session));
 }
 
 #[tokio::test]
