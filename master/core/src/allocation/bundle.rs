@@ -154,6 +154,20 @@ pub(super) fn sums_of(extra: &Resources, names: &mut Names) -> Sums {
     sums
 }
 
+/// What quotas count of an extra by who holds it; names without a number have no bounds.
+pub(super) fn charged_of(extra: &Resources, names: &Names) -> Amounts {
+    let mut charged = Amounts::default();
+    for (kind, amount) in extra.special() {
+        if let (true, true, Some(name)) =
+            (is_scalar(amount), is_charged(kind), names.find(&kind.name))
+        {
+            let milli = amount.quantity(kind.is_shared);
+            charged.set(name, charged.get(name).saturating_add(milli));
+        }
+    }
+    charged
+}
+
 /// What is reserved, by the role that it is for.
 pub(super) fn reserved_of(resources: &Resources, names: &mut Names) -> Vec<(Role, Amounts)> {
     let mut reserved: Vec<(Role, Amounts)> = Vec::new();

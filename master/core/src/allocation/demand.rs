@@ -186,6 +186,7 @@ impl Allocator {
                     fresh.fruitless = before.fruitless;
                 } else {
                     self.stop_waiting(old);
+                    fresh.queued = self.entry(old).queued;
                     fresh.stamp = self.next_stamp();
                 }
                 old
@@ -309,12 +310,12 @@ impl Allocator {
         }
     }
 
-    /// One entry wants more or less than before.
-    pub(super) fn reopen(&mut self, number: u32) {
+    /// One entry wants more or less than before. Whether it wants something by that and did not before.
+    pub(super) fn reopen(&mut self, number: u32) -> bool {
         let entry = self.entry(number);
         let (claim, rank, is_wanted) = (entry.claim, entry.rank, entry.wanted() > 0);
         if rank == COMING {
-            return;
+            return false;
         }
         let (is_any, is_active) = (entry.is_any(), self.claim(claim).is_active);
         let is_one_of_several = self.claim(claim).entries.len() > 1;
@@ -323,7 +324,7 @@ impl Allocator {
                 self.open_shut(claim);
             }
             self.recount_open(claim);
-            return;
+            return false;
         }
         let found = self.claim(claim);
         let open = if is_any {
@@ -333,7 +334,7 @@ impl Allocator {
         };
         let place = open.binary_search_by_key(&rank, |entry| self.entry(*entry).rank);
         let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
-            return;
+            return false;
         };
         let open = if is_any {
             &mut found.open_any
@@ -345,7 +346,7 @@ impl Allocator {
                 open.remove(place);
             }
             Err(place) if is_wanted && is_active => open.insert(place, number),
-            Ok(_) | Err(_) => return,
+            Ok(_) | Err(_) => return false,
         }
         let wants = !(found.open_any.is_empty() && found.open_shaped.is_empty());
         self.set_wants(claim, wants);
@@ -357,6 +358,7 @@ impl Allocator {
             self.set_needed(number, is_wanted);
         }
         self.take_part(claim);
+        is_wanted
     }
 
     /// A claim takes part in the orders in which it wants something, and is left out of none.
@@ -416,9 +418,11 @@ impl Allocator {
             entry.offered = entry.offered.saturating_sub(settled);
             entry.remaining = entry.remaining.saturating_sub(launched);
         }
-        let claim = self.entry(number).claim;
-        self.reopen(number);
-        if returned > 0 {
+        let (claim, has_bounds) = (self.entry(number).claim, self.entry(number).has_bounds);
+        let is_opened = self.reopen(number);
+        // What came back is looked at with its agent. There is more elsewhere for an entry that wanted nothing before, and
+        // for one with bounds, which may stand in its way no more; not for one that could have had it all the time.
+        if returned > 0 && (is_opened || has_bounds) {
             self.touch_claim(claim);
         }
     }
@@ -624,7 +628,7 @@ impl Allocator {
         let of_agent = found
             .exclusions
             .get_or_insert_with(Box::<Exclusions>::default);
-        of_agent.insert(entry, stamp, refused, until_mono_ns);
+        of_agent.insert(entry, stamp, refused, (until_mono_ns, self.now));
         found.note_concerned(claim);
         let is_alone = self.claim(claim).entries == [entry];
         if is_shut && is_alone {
@@ -674,12 +678,21 @@ impl Allocator {
     pub(super) fn end_due_exclusions(&mut self, steps_max: u32) -> bool {
         while let Some(end) = self.ends.pop_until(self.now) {
             self.steps = self.steps.saturating_add(1);
-            if !stands(&self.entries, &end) || self.agents.try_get(end.agent).is_none() {
+            if self.agents.try_get(end.agent).is_none() {
                 continue;
             }
-            let claim = self.entry(end.entry).claim;
-            self.agents.get_mut(end.agent).shut.unset(claim);
-            self.touch_agent(end.agent);
+            let found = self.agents.get_mut(end.agent);
+            let (mut is_refused, now) = (false, self.now);
+            if let Some(exclusions) = &mut found.exclusions {
+                exclusions.end(end.entry, end.stamp, now);
+                is_refused = exclusions.refuse(end.entry, end.stamp, now, &found.free);
+            }
+            // What else it has refused says the same.
+            if !is_refused && stands(&self.entries, &end) {
+                let claim = self.entry(end.entry).claim;
+                self.agents.get_mut(end.agent).shut.unset(claim);
+                self.touch_agent(end.agent);
+            }
             if self.steps >= steps_max {
                 return false;
             }

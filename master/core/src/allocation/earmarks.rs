@@ -101,7 +101,22 @@ impl Allocator {
         if let Some(entry) = self.entry_mut(earmark) {
             entry.earmark = NONE;
         }
+        // It stands there for when the earmark would have ended. Where it waits still, another agent is chosen at once.
+        self.leave_queue(earmark);
+        if self.entry(earmark).waiting_since.is_some() {
+            self.wait_until(self.now, earmark);
+        }
         self.touch_agent(agent);
+    }
+
+    /// An agent has become another: it is kept no longer for an entry that would not fit there if it were empty.
+    pub(super) fn look_whether_it_is_kept(&mut self, agent: u32) {
+        let found = self.agents.get(agent);
+        let (earmark, known) = (found.earmark, found.known.as_deref());
+        let is_lost = |known| earmark != NONE && !self.could_fit(earmark, agent, found, known);
+        if known.is_some_and(is_lost) {
+            self.end_earmark(agent);
+        }
     }
 
     /// How many entries stand among those that are due for an agent to be kept.
@@ -184,6 +199,9 @@ impl Allocator {
             // It was kept so long for nothing; perhaps another agent is better.
             self.end_earmark(entry.earmark);
             self.leave_queue(number);
+            if let Some(entry) = self.entry_mut(number) {
+                entry.waiting_since = None;
+            }
             self.wait(number);
             return None;
         }
@@ -278,7 +296,7 @@ impl Allocator {
         let mut allowed = Amounts::unbounded(self.names.len());
         cap.shrink(&mut allowed);
         let need = entry.need.as_ref();
-        need.is_some_and(|need| allowed.contains(&need.plain))
+        need.is_some_and(|need| allowed.contains(&need.all_charged(1)))
     }
 
     /// What an agent lacks now of what one instance needs; none: it would not fit there if nobody held anything.
@@ -286,12 +304,12 @@ impl Allocator {
         let found = self.agents.try_get(agent)?;
         let known = found.known.as_deref()?;
         let need = self.entry(number).need.as_ref()?;
-        self.would_fit(number, agent, found, known)
+        (found.earmark == NONE && self.could_fit(number, agent, found, known))
             .then(|| lack(&need.plain, &found.free.plain))
     }
 
     /// Whether an instance would fit on an agent that is empty.
-    fn would_fit(&self, number: u32, agent: u32, found: &Agent, known: &Known) -> bool {
+    fn could_fit(&self, number: u32, agent: u32, found: &Agent, known: &Known) -> bool {
         let entry = self.entry(number);
         let claim = self.claim(entry.claim);
         let Some(need) = &entry.need else {
@@ -299,7 +317,6 @@ impl Allocator {
         };
         let free = Amounts::unbounded(self.names.len());
         found.is_active
-            && found.earmark == NONE
             && need
                 .take(
                     &known.total,

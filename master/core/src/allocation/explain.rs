@@ -408,7 +408,7 @@ impl Allocator {
             Some(_) => 1,
             None => u64::from(gang.max(1)),
         };
-        let all = need.plain.times(at_once);
+        let all = need.all_charged(at_once);
         let by = |bound: &Option<Amounts>| {
             let mut parts = all.iter();
             let bound = bound.as_ref()?;

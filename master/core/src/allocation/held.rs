@@ -142,13 +142,18 @@ impl Allocator {
     /// More is free on an agent, or may be offered, than before.
     pub(super) fn on_more_free(&mut self, agent: u32) {
         self.is_more_free = true;
+        let (now, entries) = (self.now, &self.entries);
         let found = self.agents.get_mut(agent);
-        if found
-            .exclusions
-            .as_ref()
-            .is_some_and(|exclusions| exclusions.is_outgrown_by(&found.free))
-        {
-            found.shut.clear();
+        if let Some(exclusions) = found.exclusions.as_mut() {
+            let of = |entry: u32| entries.get(entry as usize).and_then(Option::as_ref);
+            let stands = |entry, stamp, until| {
+                until > now && of(entry).is_some_and(|entry| entry.stamp == stamp)
+            };
+            for entry in exclusions.outgrown_by(&found.free, stands) {
+                if let Some(entry) = of(entry) {
+                    found.shut.unset(entry.claim);
+                }
+            }
         }
         self.touch_agent(agent);
     }

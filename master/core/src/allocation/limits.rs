@@ -15,9 +15,9 @@ pub(super) const HELD_BACK_MAX: usize = 1_024;
 /// Different refused amounts that are remembered of an agent by themselves; beyond, only the newest are looked through
 /// for one that is the same, so that some are kept twice.
 pub(super) const REFUSALS_COMPARED_MAX: usize = 16;
-/// Ended exclusions that wait in the queue beside those that hold; when there are more than these and than those that
-/// hold, the queue is made anew.
-pub(super) const EXCLUSIONS_ENDED_MAX: usize = 1_024;
+/// Of the ends of exclusions, so many are looked at with each that is added, and those that have ended otherwise are taken
+/// out: there are a few times as many as hold, and no step goes through all of them.
+pub(super) const ENDS_LOOKED_AT: usize = 3;
 /// Agents that earmarks keep back together: one in so many, and at least one. More earmarks wait.
 pub(super) const EARMARKED_ONE_IN: usize = 10;
 /// How many times as long as it was waited for an earmark lasts; then another agent is chosen.

@@ -275,6 +275,7 @@ impl Allocator {
         let bundle = Bundle::new(total, &mut self.names);
         self.on_new_names();
         self.set_total(number, bundle, total);
+        self.look_whether_it_is_kept(number);
         self.on_more_free(number);
     }
 
@@ -285,6 +286,7 @@ impl Allocator {
         };
         self.agents.get_mut(number).is_active = is_active;
         self.agents.reindex(number);
+        self.look_whether_it_is_kept(number);
         self.touch_agent(number);
     }
 

@@ -47,6 +47,10 @@ impl Allocator {
             found.entries.remove(place);
         }
         self.remove_entry(number);
+        // What shut others out says nothing of one that is left alone: when it wants something again, that is not looked at.
+        if self.claim(claim).entries.len() == 1 {
+            self.open_shut(claim);
+        }
     }
 
     /// Puts an entry of the new demand in, which stands at this place in it, and of which so many were launched since it was

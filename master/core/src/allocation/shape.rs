@@ -19,6 +19,8 @@ pub(super) struct Need {
     pub(super) plain: Amounts,
     /// Numbers and items that must be exactly these, and things of other kinds.
     pub(super) exact: Extra,
+    /// What quotas count of `exact`.
+    charged: Amounts,
     /// So many numbers of each, whichever.
     pub(super) counts: BTreeMap<ResourceName, u64>,
 }
@@ -32,6 +34,7 @@ impl Need {
         let Bundle { plain, extra } = Bundle::of_known(resources, names);
         Some(Self {
             plain,
+            charged: super::bundle::charged_of(&extra, names),
             exact: extra,
             counts: counts.clone(),
         })
@@ -40,6 +43,16 @@ impl Need {
     /// Whether ordinary scalars are all it needs.
     pub(super) fn is_plain(&self) -> bool {
         self.exact.is_empty() && self.counts.is_empty()
+    }
+
+    /// What of `count` instances must be within quotas, whatever is reserved.
+    pub(super) fn charged(&self, count: u64) -> Amounts {
+        self.charged.times(count)
+    }
+
+    /// What of `count` instances must be within quotas where nothing is reserved.
+    pub(super) fn all_charged(&self, count: u64) -> Amounts {
+        self.plain.plus(&self.charged).times(count)
     }
 
     /// Whether one instance only can be of it on an agent, because it needs something that is there once.
@@ -76,7 +89,8 @@ impl Need {
         low
     }
 
-    /// The resources of `count` instances out of what is free, when they are there and what is not reserved is within `room`.
+    /// The resources of `count` instances out of what is free, when they are there and what is not reserved is within `room`,
+    /// things of other kinds among it.
     pub(super) fn take(
         &self,
         free: &Bundle,
@@ -118,7 +132,8 @@ impl Need {
             &mut missing,
             &mut taken.extra,
         );
-        let is_there = free.plain.contains(&missing) && room.contains(&missing);
+        let charged = missing.plus(&self.charged(count));
+        let is_there = free.plain.contains(&missing) && room.contains(&charged);
         taken.plain = missing;
         is_there.then_some(taken)
     }

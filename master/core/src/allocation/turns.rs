@@ -237,7 +237,8 @@ impl Allocator {
         };
         let allowed = self.allowed(cap);
         let at_once = entry.demand.gang.clamp(1, entry.wanted().max(1));
-        let least = need.plain.times(u64::from(at_once));
+        let least = need.all_charged(u64::from(at_once));
+        let is_charged_within = allowed.contains(&need.charged(u64::from(at_once)));
         if allowed.contains(&least) {
             return true;
         }
@@ -249,7 +250,7 @@ impl Allocator {
             // A gang looks at agents that are not listed.
             self.held_back.is_anywhere |= at_once > 1;
         }
-        self.agents.special().next().is_some()
+        is_charged_within && self.agents.special().next().is_some()
     }
 
     fn allowed(&self, cap: &Cap) -> Amounts {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proffer_model::{AtMost, Key, Predicate, ResourceName, Role, Weight};
+use proffer_model::{AtMost, DemandEntry, Key, Predicate, ResourceName, Role, Weight};
 
 use super::world::*;
 use crate::allocation::{Obstacle, Options, Placement, Scope, Sorter};
@@ -204,6 +204,37 @@ fn reservations_are_offered_though_a_limit_is_reached() {
     let offers = world.changed();
     assert_eq!(offers.len(), 1);
     assert_eq!(offers[0].resources, r("cpus(a):1;mem(a):512"));
+}
+
+#[test]
+fn limits_hold_for_disks_that_a_shape_names() {
+    let disks = |count, milli: u32| shaped("s", count, &format!("disk@PATH:/ssd:{milli}"));
+    let mut world = World::new(1);
+    world.quota("a", "", "disk:250");
+    for i in 0..3 {
+        world.agent(&format!("A{i}"), "cpus:1;disk:20;disk@PATH:/ssd:200");
+    }
+    world.demand("f", "a", &[disks(3, 200)]);
+    assert_eq!(fits(&world.changed()).values().sum::<u32>(), 1);
+    let (of, path) = (framework("f"), role("a"));
+    let why = world.allocator.explain(&of, &path, &entry("s")).unwrap();
+    let limit = Obstacle::Limit(role("a"), ResourceName::new("disk").unwrap());
+    assert_eq!(why.agents.get(&limit), Some(&2), "{:?}", why.agents);
+    // What is left of the limit is enough for a smaller one; of a gang, for none.
+    let gang = DemandEntry {
+        gang: 2,
+        ..disks(2, 30)
+    };
+    world.demand("g", "a", &[gang]);
+    assert!(world.changed().is_empty());
+    world.demand("g", "a", &[disks(2, 30)]);
+    assert_eq!(fits(&world.changed()).values().sum::<u32>(), 1);
+    assert_eq!(world.allocator.consumed(&role("a")), quantities("disk:230"));
+    // Nor is an agent kept for what a limit leaves no room for.
+    world.pass(31);
+    assert!(world.changed().is_empty());
+    world.framework("h", "b");
+    assert_eq!(world.changed().len(), 3);
 }
 
 #[test]
@@ -517,6 +548,61 @@ fn an_entry_that_has_waited_keeps_an_agent() {
             assert_eq!(offer.framework.as_str(), "large");
         }
     }
+}
+
+#[test]
+fn an_earmark_that_is_lost_is_replaced_at_once() {
+    type Loss = fn(&mut World);
+    let losses: [(&str, Loss); 5] = [
+        ("removed", |world| {
+            world.allocator.remove_agent(&agent("A1"))
+        }),
+        ("inactive", |world| {
+            world.allocator.set_agent_active(&agent("A1"), false);
+        }),
+        ("moved", |world| set_agent(world, "", "cpus:4;mem:4096")),
+        ("smaller", |world| {
+            set_agent(world, "rack:p", "cpus:3;mem:4096")
+        }),
+        ("over", |world| {
+            // It is kept for so long, and when the entry has waited anew another time.
+            world.pass(300);
+            world.changed();
+            world.pass(30);
+        }),
+    ];
+    for (loss, lose) in losses {
+        let mut world = World::new(1);
+        for id in ["A1", "A2"] {
+            let description = described(id, "rack:p");
+            let all = r("cpus:4;mem:4096");
+            world.allocator.add_agent(&agent(id), &description, &all);
+        }
+        world.demand("small", "a", &[shaped("s", 1_000, "cpus:1;mem:64")]);
+        assert_eq!(fits(&world.changed()).values().sum::<u32>(), 8);
+        let mut large = shaped("l", 1, "cpus:4;mem:64");
+        let rack = ResourceName::new("rack").unwrap();
+        large.predicates = vec![Predicate::Has(rack)];
+        world.demand("large", "b", &[large]);
+        world.changed();
+        world.pass(30);
+        world.changed();
+        lose(&mut world);
+        world.changed();
+        let kept = if loss == "over" { "A1" } else { "A2" };
+        for id in ["A1", "A2"].into_iter().filter(|id| *id != kept) {
+            world.release("small", "a", id, "cpus:1;mem:64");
+        }
+        world.changed();
+        world.release("small", "a", kept, "cpus:1;mem:64");
+        assert_eq!(lines(&world.changed()), [""; 0], "{loss}");
+    }
+}
+
+fn set_agent(world: &mut World, attributes: &str, total: &str) {
+    let description = described("A1", attributes);
+    let allocator = &mut world.allocator;
+    allocator.set_agent(&agent("A1"), &description, &r(total));
 }
 
 #[test]

@@ -113,6 +113,8 @@ impl History {
                 "ports:[3-3]",
                 "cpus:1;disk:15",
                 "disk:60",
+                "cpus:0.5;disk@PATH:/ssd:80",
+                "disk@MOUNT:/mnt/a:100",
             ]);
             let mut counts = BTreeMap::new();
             if self.random.below(4) == 0 {
@@ -276,7 +278,7 @@ impl History {
             1 => self.world.allocator.set_quota(&path, None),
             _ => {
                 let guarantees = self.one_of(&["", "cpus:1;mem:100", "cpus:3", "gadgets:3"]);
-                let limits = self.one_of(&["", "cpus:4;mem:4096", "cpus:5;novel:1"]);
+                let limits = self.one_of(&["", "cpus:4;mem:4096", "cpus:5;novel:1", "disk:90"]);
                 self.log.push(format!("quota {path} {guarantees} {limits}"));
                 self.world.quota(path.as_str(), guarantees, limits);
             }

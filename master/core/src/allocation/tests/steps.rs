@@ -176,6 +176,73 @@ fn an_agent_that_comes_back_is_not_looked_at_by_those_that_have_refused_it() {
     }
 }
 
+#[test]
+fn what_little_somebody_once_refused_brings_nobody_back_who_refused_more() {
+    each([20, 400], |frameworks| {
+        let mut world = holding(1, "cpus:8;mem:1024");
+        let refuse = |world: &mut World, id: &str, what: &str, seconds: u64| {
+            world.framework(id, "r");
+            let until = world.now.mono_ns + seconds * 1_000_000_000;
+            let (id, of, what) = (framework(id), agent("A"), r(what));
+            world
+                .allocator
+                .exclude(&id, &role("r"), &entry("any"), &of, &what, until);
+        };
+        for i in 0..frameworks {
+            refuse(&mut world, &format!("f{i}"), "cpus:8;mem:1024", 1_000_000);
+        }
+        // One is over, one has said so long ago, and one says so still, and that it wants no more either.
+        refuse(&mut world, "over", "cpus:1;mem:8", 1_000_000);
+        world.allocator.remove_framework(&framework("over"));
+        refuse(&mut world, "f3", "cpus:1;mem:16", 1);
+        refuse(&mut world, "f5", "cpus:1;mem:32", 2_000_000);
+        world.changed();
+        world.pass(10);
+        world.changed();
+        let mut costs = Vec::new();
+        for _ in 0..3 {
+            world.release("busy", "r", "A", "cpus:2;mem:100");
+            assert_eq!(world.changed().len(), 0);
+            costs.push(world.last.steps);
+        }
+        // Who refused less than there is now is offered it.
+        refuse(&mut world, "new", "cpus:6;mem:300", 1_000_000);
+        world.changed();
+        world.release("busy", "r", "A", "cpus:1;mem:100");
+        assert_eq!(world.changed()[0].framework, framework("new"));
+        costs
+    });
+}
+
+#[test]
+fn a_decline_looks_at_no_agent_but_its_own() {
+    each([20, 400], |agents| {
+        let mut world = refused(agents, 1);
+        world.agent("new", "cpus:2;mem:1024");
+        assert_eq!(world.changed().len(), 1);
+        world.decline("f0", "r", "new", "cpus:2;mem:1024", Some(10_000));
+        vec![steps(&mut world)]
+    });
+    // With a bound that the offer stood in the way of, another agent is offered when it comes back.
+    let mut world = World::new(1);
+    for id in ["A1", "A2"] {
+        world.agent_at(id, "eu/a", "cpus:2;mem:1024");
+    }
+    let per_zone = DemandEntry {
+        at_most: vec![AtMost {
+            per: Key::Zone,
+            count: 1,
+        }],
+        ..any()
+    };
+    world.demand("f", "r", &[per_zone]);
+    let offers = world.changed();
+    assert_eq!(offers.len(), 1);
+    let of = offers[0].agent.to_string();
+    world.decline("f", "r", &of, "cpus:2;mem:1024", Some(10_000));
+    assert_eq!(world.changed().len(), 1);
+}
+
 /// As a framework does that declines all that there is of an agent.
 fn exclude(world: &mut World, id: &str, of: &DemandEntry, from: &str) {
     let (until, all) = (world.now.mono_ns + 1_000_000_000_000, r("cpus:2;mem:1024"));
