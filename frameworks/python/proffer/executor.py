@@ -70,6 +70,11 @@ class Executor:
         """End a task, and say KILLED when it has. It may not be known, or have ended: then there is nothing to do."""
         raise NotImplementedError
 
+    async def on_kill_launch(self, agent: Agent, task_id: str, incarnation: int, grace: float) -> None:
+        """As `on_kill`, which it calls unless it is written: for who runs several launches of one id beside each other, such as
+        one that an agent has given up and a later one. `on_launch` has told the incarnations. KILLED then is that launch's."""
+        await self.on_kill(agent, task_id, grace)
+
     async def on_message(self, agent: Agent, data: bytes) -> None:
         """The framework has sent bytes."""
 
@@ -108,7 +113,7 @@ class Agent:
         for name, number in (("exit_code", exit_code), ("exit_signal", exit_signal)):
             if number is not None:
                 count(name, number, least=-(2**31), most=2**31 - 1)
-        launch = self._said.launch_of(task_id)
+        launch = self._said.launch_of(task_id, state)
         if launch is None:
             return
         status = v1.ExecutorStatus(
@@ -222,7 +227,9 @@ async def _read(executor: Executor, agent: Agent, stream: _Stream) -> None:
             agent._said.launched((task.spec.id, task.incarnation) for task in event.launch.tasks)
             await executor.on_launch(agent, event.launch.tasks)
         elif kind == "kill":
-            await executor.on_kill(agent, event.kill.task_id, event.kill.grace_ms / 1000)
+            kill = event.kill
+            if agent._said.is_to_end((kill.task_id, kill.incarnation)):
+                await executor.on_kill_launch(agent, kill.task_id, kill.incarnation, kill.grace_ms / 1000)
         elif kind == "acknowledged":
             upto = event.acknowledged
             agent._said.acknowledged((upto.task_id, upto.incarnation), upto.number)

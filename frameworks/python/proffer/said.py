@@ -30,6 +30,8 @@ class _Last:
 
     number: int = 0
     state: int = 0
+    # The agent wants it to end.
+    is_to_end: bool = False
 
 
 class Said:
@@ -52,9 +54,24 @@ class Said:
         for task_id, incarnation in launches:
             self._running.setdefault(task_id, {}).setdefault(incarnation, _Last())
 
-    def launch_of(self, task_id: str) -> Launch | None:
-        """The launch of a task that has not ended: the first of several."""
-        return (task_id, min(self._running[task_id])) if task_id in self._running else None
+    def is_to_end(self, launch: Launch) -> bool:
+        """The agent wants a launch to end; whether the author is to be told. Not when it has ended and another launch of the
+        task runs: they might take it for that one."""
+        task_id, incarnation = launch
+        launches = self._running.get(task_id, {})
+        if last := launches.get(incarnation):
+            last.is_to_end = True
+        return not launches or not incarnation or incarnation in launches
+
+    def launch_of(self, task_id: str, state: int = 0) -> Launch | None:
+        """The launch of a task that has not ended, and of which this state is said: of several the first, or if it is killed the
+        first of those that are to end."""
+        launches = self._running.get(task_id)
+        if not launches:
+            return None
+        is_killed = state in (v1.TASK_STATE_KILLING, v1.TASK_STATE_KILLED)
+        to_end = [incarnation for incarnation, last in launches.items() if is_killed and last.is_to_end]
+        return task_id, min(to_end or launches)
 
     def say(self, launch: Launch, status: v1.ExecutorStatus) -> None:
         """Says what has become of a launch that has not ended; its number is given here."""

@@ -6,7 +6,7 @@ from proffer import v1
 from proffer.limits import EXECUTOR_STATUSES_MAX, MESSAGE_LEN_MAX
 from proffer.said import Said
 
-RUNNING, FINISHED = v1.TASK_STATE_RUNNING, v1.TASK_STATE_FINISHED
+RUNNING, FINISHED, KILLED = v1.TASK_STATE_RUNNING, v1.TASK_STATE_FINISHED, v1.TASK_STATE_KILLED
 # What the agent takes in a list.
 ITEMS_MAX = 10_000
 
@@ -27,6 +27,24 @@ def untold(said):
 
 def keys(statuses):
     return [(status.task_id, status.number) for status in statuses]
+
+
+class Killed(unittest.TestCase):
+    def test_what_is_killed_is_the_launch_that_is_to_end(self):
+        said = running("t")
+        said.launched([("t", 8), ("t", 9)])
+        for incarnation in (9, 8):
+            self.assertTrue(said.is_to_end(("t", incarnation)))
+        self.assertEqual(said.launch_of("t", RUNNING), ("t", 7))
+        for incarnation in (8, 9):
+            launch = said.launch_of("t", KILLED)
+            self.assertEqual(launch, ("t", incarnation))
+            said.say(launch, v1.ExecutorStatus(state=KILLED))
+        self.assertFalse(said.is_to_end(("t", 8)), "it has ended, and another one runs")
+        self.assertTrue(said.is_to_end(("t", 0)), "an agent that does not say which")
+        self.assertEqual(said.launch_of("t", KILLED), ("t", 7))
+        said.say(("t", 7), v1.ExecutorStatus(state=FINISHED))
+        self.assertTrue(said.is_to_end(("t", 7)), "nothing of the name runs")
 
 
 class Kept(unittest.TestCase):

@@ -47,6 +47,20 @@ pub trait Executor: Send {
         grace: Duration,
     ) -> impl Future<Output = ()> + Send;
 
+    /// As [`Executor::on_kill`], which it calls unless it is written: for who runs several launches of one id beside each other,
+    /// such as one that an agent has given up and a later one. `on_launch` has told the incarnations. KILLED then is that
+    /// launch's.
+    fn on_kill_launch(
+        &mut self,
+        agent: &Agent,
+        task: TaskId,
+        incarnation: Incarnation,
+        grace: Duration,
+    ) -> impl Future<Output = ()> + Send {
+        let _ = incarnation;
+        self.on_kill(agent, task, grace)
+    }
+
     /// The framework has sent bytes.
     fn on_message(&mut self, agent: &Agent, data: Vec<u8>) -> impl Future<Output = ()> + Send {
         let _ = (agent, data);
@@ -140,7 +154,7 @@ impl Agent {
             return;
         }
         let mut memory = self.memory();
-        if let Some(launch) = memory.launch_of(task) {
+        if let Some(launch) = memory.launch_of(task, state) {
             memory.say(&launch, state, words);
         }
         drop(memory);
@@ -336,7 +350,19 @@ async fn handle(executor: &mut impl Executor, agent: &Agent, event: ExecutorEven
             }
             executor.on_launch(agent, tasks).await;
         }
-        ExecutorEvent::Kill { task, grace, .. } => executor.on_kill(agent, task, grace).await,
+        ExecutorEvent::Kill {
+            task,
+            incarnation,
+            grace,
+        } => {
+            let launch = (task, incarnation);
+            let is_told = agent.memory().is_to_end(&launch);
+            if is_told {
+                let (task, incarnation) = launch;
+                let killing = executor.on_kill_launch(agent, task, incarnation, grace);
+                killing.await;
+            }
+        }
         ExecutorEvent::Acknowledged {
             task,
             incarnation,
@@ -435,5 +461,48 @@ mod tests {
                 if status.number == 1),
             "{said:?}"
         );
+    }
+
+    /// Writes down which launches it is to end, and says at once that they are killed.
+    struct Killed(Vec<u64>);
+
+    impl Executor for Killed {
+        async fn on_launch(&mut self, _: &Agent, _: Vec<(Incarnation, TaskSpec)>) {}
+
+        async fn on_kill(&mut self, agent: &Agent, task: TaskId, _: Duration) {
+            agent.update(&task, TaskState::Killed, "");
+        }
+
+        async fn on_kill_launch(
+            &mut self,
+            agent: &Agent,
+            task: TaskId,
+            incarnation: Incarnation,
+            grace: Duration,
+        ) {
+            self.0.push(incarnation.0);
+            self.on_kill(agent, task, grace).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_killed_is_the_launch_that_is_to_end() {
+        let (agent, task) = running();
+        agent.memory().launched((task.clone(), Incarnation(9)));
+        let mut executor = Killed(Vec::new());
+        // Of one that has ended the author is not told while another one runs.
+        for incarnation in [9, 9, 7, 7] {
+            let event = ExecutorEvent::Kill {
+                task: task.clone(),
+                incarnation: Incarnation(incarnation),
+                grace: Duration::ZERO,
+            };
+            handle(&mut executor, &agent, event).await;
+        }
+        assert_eq!(executor.0, [9, 7, 7]);
+        let said = statuses(&agent);
+        let told: Vec<_> = said.iter().map(|it| (it.incarnation.0, it.state)).collect();
+        let expected = [(9, TaskState::Killed), (7, TaskState::Killed)];
+        assert_eq!(told, expected);
     }
 }

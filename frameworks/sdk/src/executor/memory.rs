@@ -41,6 +41,8 @@ impl Words {
 struct Last {
     number: u64,
     state: Option<TaskState>,
+    /// The agent wants it to end.
+    is_to_end: bool,
 }
 
 /// What is not acknowledged, and what runs.
@@ -64,11 +66,30 @@ impl Memory {
         self.running.entry(launch).or_default();
     }
 
-    /// The launch of a task that has not ended: the first of several.
-    pub(super) fn launch_of(&self, task: &TaskId) -> Option<Launch> {
+    /// The agent wants a launch to end; whether the author is to be told. Not when it has ended and another launch of the task
+    /// runs: they might take it for that one.
+    pub(super) fn is_to_end(&mut self, launch: &Launch) -> bool {
+        if let Some(last) = self.running.get_mut(launch) {
+            last.is_to_end = true;
+            return true;
+        }
+        launch.1 == Incarnation::default() || self.launches(&launch.0).next().is_none()
+    }
+
+    /// The launch of a task that has not ended, and of which this state is said: of several the first, or if it is killed the
+    /// first of those that are to end.
+    pub(super) fn launch_of(&self, task: &TaskId, state: TaskState) -> Option<Launch> {
+        let is_killed = matches!(state, TaskState::Killing | TaskState::Killed);
+        let to_end = self.launches(task).find(|(_, last)| last.is_to_end);
+        let to_end = to_end.filter(|_| is_killed);
+        let (launch, _) = to_end.or_else(|| self.launches(task).next())?;
+        Some(launch.clone())
+    }
+
+    fn launches(&self, task: &TaskId) -> impl Iterator<Item = (&Launch, &Last)> {
         let first = (task.clone(), Incarnation::default());
-        let (launch, _) = self.running.range(first..).next()?;
-        (launch.0 == *task).then(|| launch.clone())
+        let launches = self.running.range(first..);
+        launches.take_while(move |(launch, _)| launch.0 == *task)
     }
 
     /// Says what has become of a launch that has not ended.
