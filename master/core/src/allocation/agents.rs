@@ -46,6 +46,8 @@ pub(super) struct Agent {
     pub(super) is_active: bool,
     /// Everybody may have all of the extra.
     pub(super) is_common: bool,
+    /// Some of the extra is not counted by quotas: what is reserved, or revocable.
+    pub(super) is_special: bool,
     /// More is held than there is: what comes back is free only when all of it is there.
     pub(super) is_overheld: bool,
     /// Shared volumes of it were offered in this run.
@@ -66,6 +68,7 @@ impl Agent {
             earmark: NONE,
             is_active: false,
             is_common: true,
+            is_special: false,
             is_overheld: false,
             is_shared_offered: false,
         }
@@ -107,7 +110,7 @@ pub(super) struct Agents {
     list: Vec<Agent>,
     vacant: Vec<u32>,
     numbers: Numbers,
-    /// Those that have something free that is not for everybody.
+    /// Those that have something free that quotas do not count.
     special: BTreeSet<u32>,
     /// Those that have changed in this round, each once. They lie anywhere in memory, so that to visit all of them only to
     /// forget that they have changed would take milliseconds: a new round begins instead.
@@ -212,7 +215,7 @@ impl Agents {
     pub(super) fn reindex(&mut self, agent: u32) {
         self.index.place(&self.list, agent);
         let found = self.get(agent);
-        if !found.is_common && found.is_offerable() {
+        if found.is_special && found.is_offerable() {
             self.special.insert(agent);
         } else if !self.special.is_empty() {
             self.special.remove(&agent);

@@ -127,6 +127,11 @@ pub(super) fn is_common(extra: &Resources) -> bool {
     extra.special().next().is_none()
 }
 
+/// Whether some of it is not counted by quotas: it is reserved, or revocable.
+pub(super) fn is_special(extra: &Resources) -> bool {
+    extra.special().any(|(kind, _)| !is_charged(kind))
+}
+
 /// Whether any of it is a shared volume.
 pub(super) fn has_shared(extra: &Resources) -> bool {
     extra.special().any(|(kind, _)| kind.is_shared)
@@ -136,7 +141,8 @@ fn is_scalar(amount: &Amount) -> bool {
     matches!(amount, Amount::Scalar(_) | Amount::Whole(_))
 }
 
-fn is_charged(kind: &ResourceKind) -> bool {
+/// Whether quotas count it by who holds it.
+pub(super) fn is_charged(kind: &ResourceKind) -> bool {
     kind.is_unreserved() && !kind.is_revocable
 }
 

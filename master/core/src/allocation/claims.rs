@@ -114,6 +114,8 @@ pub(super) struct Gathering {
     pub(super) entry: u32,
     /// The buckets of the index that are still to be looked through, the next one last; none: a list of agents is.
     pub(super) buckets: Option<Vec<usize>>,
+    /// Quotas leave nothing but what is reserved: agents that have something special, which are looked at instead of all.
+    pub(super) special: Option<Vec<u32>>,
     /// Where the look through this bucket begins, and how many were looked at in it, or in the list.
     pub(super) from: usize,
     pub(super) seen: usize,

@@ -404,9 +404,10 @@ impl Allocator {
         let entry = self.entry(number);
         let gang = entry.demand.gang.min(entry.wanted());
         // Reservations may do without what quotas leave, so that it is not all of a gang that is to be within it.
-        let at_once = match self.agents.special().next() {
-            Some(_) => 1,
-            None => u64::from(gang.max(1)),
+        let role = self.claim(entry.claim).role_node;
+        let at_once = match self.tree.is_reserved_for(role) {
+            true => 1,
+            false => u64::from(gang.max(1)),
         };
         let all = need.all_charged(at_once);
         let by = |bound: &Option<Amounts>| {

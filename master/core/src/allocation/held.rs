@@ -126,6 +126,7 @@ impl Allocator {
     fn set_free(&mut self, agent: u32, free: Bundle) {
         let sums = sums_of(&free.extra, &mut self.names);
         let is_common = bundle::is_common(&free.extra);
+        let is_special = bundle::is_special(&free.extra);
         let found = self.agents.get_mut(agent);
         self.available.subtract(&found.free.plain);
         if let Some(sums) = &found.extra_sums {
@@ -134,6 +135,7 @@ impl Allocator {
         self.available.add(&free.plain);
         self.available.add(&sums.charged);
         found.is_common = is_common;
+        found.is_special = is_special;
         found.extra_sums = (!sums.all.is_zero()).then(|| Box::new(sums));
         found.free = free;
         self.agents.reindex(agent);

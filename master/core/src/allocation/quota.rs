@@ -14,6 +14,8 @@ pub(super) struct RoleState {
     pub(super) role: Option<Role>,
     /// Reserved for it and those beneath, held or not.
     pub(super) reserved: Amounts,
+    /// Reserved for exactly this one, held or not.
+    pub(super) reserved_here: Amounts,
     /// Held here and beneath, neither reserved nor revocable.
     pub(super) charged: Amounts,
     pub(super) quota: Option<Quota>,
@@ -94,6 +96,21 @@ impl super::tree::Tree {
             None => room = Some(here.clone()),
         });
         room
+    }
+
+    /// Whether anything is reserved for a role, or for one above it, so that it may have it.
+    pub(super) fn is_reserved_for(&self, role: u32) -> bool {
+        let mut node = role;
+        while node != super::tree::NONE {
+            if self
+                .state(node)
+                .is_some_and(|state| !state.reserved_here.is_zero())
+            {
+                return true;
+            }
+            node = self.node(node).parent;
+        }
+        false
     }
 
     /// The role whose limit of a resource leaves the least to this one, and whether it would leave more, were nothing kept for

@@ -325,6 +325,9 @@ impl Tree {
     /// What is reserved for a role has changed.
     pub(super) fn set_reserved(&mut self, role: &Role, change: impl Fn(&mut Amounts)) {
         let node = self.role(role);
+        if let Some(state) = self.state_mut(node) {
+            change(&mut state.reserved_here);
+        }
         self.walk_up(node, |node| {
             if let Kind::Role(state) = &mut node.kind {
                 change(&mut state.reserved);

@@ -19,6 +19,16 @@ use super::tree::{NONE, Order};
 use super::types::Placement;
 use super::visit::Cap;
 
+/// What quotas leave for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Whatever there is.
+    Any,
+    /// What is reserved for its role, and what that lacks.
+    Reserved,
+    Nothing,
+}
+
 impl Allocator {
     /// The next claim with shapes takes its turn, or has nothing to take any more; false: the steps are used up before.
     pub(super) fn turn(&mut self, work: &mut Work, steps_max: u32) -> bool {
@@ -97,18 +107,20 @@ impl Allocator {
         let begun = self.claims[claim as usize].as_mut();
         let begun = begun.and_then(|claim| claim.turns.look.take());
         let begun = begun.filter(|look| look.entry == number);
+        let room = self.has_room(number, &cap);
         let mut look = match begun {
             Some(begun) => *begun,
-            None => self.gathering(work, claim, number),
+            None => self.gathering(work, claim, number, room),
         };
         // Where quotas leave nothing, nothing is gathered.
-        let is_done = !self.has_room(number, &cap)
+        let is_done = room == Room::Nothing
             || self.look_through(work, &mut look, &self.allowed(&cap), steps_max);
         let entry = self.entry(number);
         let gang = entry.demand.gang.min(entry.wanted());
         // Others have moved meanwhile, and perhaps past the place where this look was: it is done again in the next run.
         let is_moved = look.version != self.agents.index.version;
-        let is_torn = is_done && is_moved && look.buckets.is_some();
+        let is_all = look.buckets.is_some() || look.special.is_some();
+        let is_torn = is_done && is_moved && is_all;
         let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
             return true;
         };
@@ -131,12 +143,14 @@ impl Allocator {
     }
 
     /// Begins to find agents.
-    fn gathering(&self, work: &Work, claim: u32, number: u32) -> Gathering {
+    fn gathering(&self, work: &Work, claim: u32, number: u32, room: Room) -> Gathering {
         let entry = self.entry(number);
         // A gang may need agents that have not changed beside one that has.
         let is_everywhere = entry.demand.gang > 1 || self.looks_everywhere(work, claim);
         let is_listed = !is_everywhere && matches!(work.agents, Source::List(..));
-        let buckets = (!is_listed).then(|| {
+        let is_special = room == Room::Reserved && !is_listed;
+        let special = is_special.then(|| self.agents.special().collect());
+        let buckets = (!is_listed && !is_special).then(|| {
             let least = entry.need.as_ref().map(|need| &need.plain);
             let mut buckets: Vec<usize> =
                 buckets_with(least.unwrap_or(&Amounts::default())).collect();
@@ -151,7 +165,10 @@ impl Allocator {
             entry: number,
             buckets: buckets
                 .filter(|_| is_everywhere)
-                .or((!is_listed).then(Vec::new)),
+                .or((!is_listed && !is_special).then(Vec::new)),
+            special: special
+                .filter(|_| is_everywhere)
+                .or(is_special.then(Vec::new)),
             from: 0,
             seen: 0,
             version: self.agents.index.version,
@@ -180,15 +197,17 @@ impl Allocator {
             false => 1,
         };
         while look.found.len() < wanted {
-            let list = match (&look.buckets, &work.agents) {
-                (None, Source::List(list)) => &list.agents,
-                (Some(buckets), _) => match buckets.last() {
+            let list = match (&look.special, &look.buckets, &work.agents) {
+                (Some(special), ..) => special,
+                (None, None, Source::List(list)) => &list.agents,
+                (None, Some(buckets), _) => match buckets.last() {
                     Some(bucket) => self.agents.bucket(*bucket),
                     None => return true,
                 },
-                (None, Source::Index(_) | Source::Sweep(_)) => return true,
+                (None, None, Source::Index(_) | Source::Sweep(_)) => return true,
             };
-            if look.seen == 0 && look.buckets.is_some() {
+            let is_drawn = look.buckets.is_some() || look.special.is_some();
+            if look.seen == 0 && is_drawn && !list.is_empty() {
                 look.from = self.random.below(list.len());
             }
             let Some(place) =
@@ -229,18 +248,19 @@ impl Allocator {
             })
     }
 
-    /// Whether quotas leave anything for one instance; reservations may do without.
-    fn has_room(&mut self, number: u32, cap: &Cap) -> bool {
+    /// What quotas leave for one instance, or for a gang; reservations may do without.
+    fn has_room(&mut self, number: u32, cap: &Cap) -> Room {
         let entry = self.entry(number);
         let Some(need) = &entry.need else {
-            return false;
+            return Room::Nothing;
         };
         let allowed = self.allowed(cap);
+        let is_one_within = allowed.contains(&need.all_charged(1));
         let at_once = entry.demand.gang.clamp(1, entry.wanted().max(1));
         let least = need.all_charged(u64::from(at_once));
         let is_charged_within = allowed.contains(&need.charged(u64::from(at_once)));
         if allowed.contains(&least) {
-            return true;
+            return Room::Any;
         }
         let role = self.claim(entry.claim).role_node;
         if cap.room.as_ref().is_some_and(|room| !room.contains(&least)) {
@@ -250,7 +270,12 @@ impl Allocator {
             // A gang looks at agents that are not listed.
             self.held_back.is_anywhere |= at_once > 1;
         }
-        is_charged_within && self.agents.special().next().is_some()
+        match is_charged_within && self.tree.is_reserved_for(role) {
+            // A part of a gang may be within quotas.
+            true if is_one_within => Room::Any,
+            true => Room::Reserved,
+            false => Room::Nothing,
+        }
     }
 
     fn allowed(&self, cap: &Cap) -> Amounts {

@@ -1,12 +1,12 @@
 //! An agent goes to claims that take whatever is free: the first in order that can have it takes all that it may have, what
 //! is left goes to the next. Each claim is looked at once on an agent, in the order that was when the agent's turn came.
 
-use proffer_model::{ResourceKind, Resources};
+use proffer_model::{ResourceKind, Resources, Role};
 
 use super::Allocator;
 use super::agents::Agent;
 use super::amounts::Amounts;
-use super::bundle::{Bundle, offerable, shrunk};
+use super::bundle::{Bundle, is_charged, offerable, shrunk};
 use super::extra::Extra;
 use super::limits::SHUT_AT_MIN;
 use super::run::{Granted, Merge, Work};
@@ -69,7 +69,7 @@ impl Allocator {
             return;
         }
         let mut takers = self.takers(agent, order);
-        let back = self.parked_takers(agent, &takers);
+        let back = self.parked_takers(agent, &takers, order);
         let mut next = next.filter(|_| back.is_empty());
         self.steps = self
             .steps
@@ -136,7 +136,18 @@ impl Allocator {
         if self.is_for_all(found) {
             return Takers::All;
         }
+        self.takers_of(found, order, |_| true)
+    }
+
+    /// Who might take any of what is free on an agent that is special, and of these kinds.
+    fn takers_of(
+        &self,
+        found: &Agent,
+        order: Order,
+        is_meant: impl Fn(&ResourceKind) -> bool,
+    ) -> Takers {
         let special = found.free.extra.special().map(|(kind, _)| kind);
+        let special = special.filter(|kind| is_meant(kind));
         let is_taken = |kind: &&ResourceKind| {
             let is_shared = self.asking.shared > 0 && !found.is_shared_offered;
             (is_shared || !kind.is_shared) && (self.asking.revocable > 0 || !kind.is_revocable)
@@ -155,16 +166,29 @@ impl Allocator {
     }
 
     /// Of the claims that were left out, those that take part again on an agent.
-    fn parked_takers(&mut self, agent: u32, takers: &Takers) -> Vec<u32> {
+    fn parked_takers(&mut self, agent: u32, takers: &Takers, order: Order) -> Vec<u32> {
         let found = self.agents.get(agent);
         let mut back = Vec::new();
-        let Takers::Beneath(roles) = takers else {
-            if !found.is_common {
-                // What stood in the way of others' ordinary resources does not stand in the way of their reservations.
-                back = std::mem::take(&mut self.parked_in_run);
+        let special: Vec<u32>;
+        let roles = match takers {
+            Takers::Beneath(roles) => roles,
+            Takers::All => {
+                self.parked.take_without(&found.shut, &mut back);
+                if !found.is_special || self.parked_in_run.is_empty() {
+                    return back;
+                }
+                // What stood in the way of what quotas count does not stand in the way of what they do not.
+                match self.takers_of(found, order, |kind| !is_charged(kind)) {
+                    Takers::All => {
+                        back.append(&mut self.parked_in_run);
+                        return back;
+                    }
+                    Takers::Beneath(theirs) => {
+                        special = theirs;
+                        &special
+                    }
+                }
             }
-            self.parked.take_without(&found.shut, &mut back);
-            return back;
         };
         if roles.is_empty() || (self.parked.is_empty() && self.parked_in_run.is_empty()) {
             return back;
@@ -243,14 +267,14 @@ impl Allocator {
         if self.is_kept_for_another(agent, claim) {
             return Look::NotHere;
         }
-        let (role, is_common) = (self.claim(claim).role_node, found.is_common);
+        let role = self.claim(claim).role_node;
         let mut cap = self.cap(role, order);
         if order == Order::Guaranteed && self.tree.unmet(role).is_zero() {
             return Look::NotInRun;
         }
         let mut is_granted = false;
         let mut is_shut = true;
-        let mut is_nowhere = is_common;
+        let mut is_nowhere = true;
         let mut place = 0;
         while let Some(entry) = self.claim(claim).open_any.get(place).copied() {
             match self.look_for(entry, agent, order, &cap) {
@@ -345,6 +369,8 @@ impl Allocator {
         bundle.plain.shrink_to(&allowed);
         let mut rest = allowed.minus(&bundle.plain);
         let mut bounded = Resources::new();
+        // Whether all that anybody in the role may have here is counted by its quotas.
+        let is_charged = is_common || self.is_all_charged(&found.free.extra, &claim.role);
         if is_common {
             bundle.extra.clone_from(&found.free.extra);
         } else {
@@ -359,7 +385,7 @@ impl Allocator {
         }
         let is_chopped = bundle.plain != found.free.plain;
         if order == Order::Guaranteed && !self.is_progress(role_node, &bundle.plain, &bounded) {
-            return if is_common {
+            return if is_charged {
                 Look::NotForRole
             } else {
                 Look::NotHere
@@ -371,13 +397,13 @@ impl Allocator {
             bundle.all(&mut self.names)
         };
         let is_enough = passes(self.least_of(number), &all, !bundle.extra.is_empty());
-        let is_nowhere = is_chopped && is_common && !passes(self.least_of(number), &allowed, true);
+        let is_nowhere = is_chopped && is_charged && !passes(self.least_of(number), &allowed, true);
         if is_chopped {
             self.note_bounds(role_node, agent, cap);
         }
         if !is_enough {
             // Claims that all take the same, and want as much at least, fail alike.
-            let is_alike = is_common && is_chopped && self.asking.own_least == 0;
+            let is_alike = is_charged && is_chopped && self.asking.own_least == 0;
             return match (is_nowhere, is_alike) {
                 (true, _) => Look::NotInRun,
                 (_, true) => Look::NotForRole,
@@ -398,6 +424,15 @@ impl Allocator {
         let merge = if is_alone { Merge::Last } else { Merge::Often };
         self.note_any(number, agent, bundle, merge);
         Look::Granted
+    }
+
+    /// Whether quotas count all of an extra that anybody in a role might take.
+    fn is_all_charged(&self, extra: &Extra, role: &Role) -> bool {
+        extra.special().all(|(kind, _)| {
+            is_charged(kind)
+                || !kind.is_allocatable_to(role)
+                || (kind.is_revocable && self.asking.revocable == 0)
+        })
     }
 
     /// Whether a guarantee comes nearer by it.

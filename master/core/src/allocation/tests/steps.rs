@@ -19,12 +19,17 @@ fn each(sizes: [u32; 2], cost: impl Fn(u32) -> Vec<u32>) {
 
 /// Agents that all frameworks have refused.
 fn refused(agents: u32, frameworks: u32) -> World {
+    refused_of(agents, frameworks, "cpus:2;mem:1024")
+}
+
+/// The same, of agents that have this.
+fn refused_of(agents: u32, frameworks: u32, all: &str) -> World {
     let mut world = World::new(1);
     for i in 0..frameworks {
         world.framework(&format!("f{i}"), "r");
     }
     for i in 0..agents {
-        world.agent(&format!("A{i}"), "cpus:2;mem:1024");
+        world.agent(&format!("A{i}"), all);
     }
     loop {
         let offers = world.changed();
@@ -33,7 +38,7 @@ fn refused(agents: u32, frameworks: u32) -> World {
         }
         for offer in offers {
             let (framework, agent) = (offer.framework.to_string(), offer.agent.to_string());
-            world.decline(&framework, "r", &agent, "cpus:2;mem:1024", Some(10_000));
+            world.decline(&framework, "r", &agent, all, Some(10_000));
         }
     }
 }
@@ -527,6 +532,38 @@ fn a_role_at_its_limit_costs_nothing() {
         world.quota("q", "", "cpus:0;mem:0");
         world.changed();
         world.framework("g", "q");
+        vec![steps(&mut world)]
+    });
+}
+
+#[test]
+fn a_role_at_its_limit_looks_at_agents_alone_where_something_is_for_it() {
+    for (reserved, granted) in [("cpus(x):1;mem(x):64", 0), ("cpus(q):1;mem(q):64", 1)] {
+        each([20, 400], |agents| {
+            let mut world = refused(agents, 1);
+            world.agent("S", reserved);
+            world.quota("q", "", "cpus:0;mem:0");
+            world.changed();
+            world.demand("g", "q", &[shaped("web", 3, "cpus:1;mem:64")]);
+            assert_eq!(world.changed().len(), granted, "{reserved}");
+            vec![world.last.steps]
+        });
+    }
+}
+
+#[test]
+fn what_is_at_its_limit_does_not_look_at_disks_that_are_counted_too() {
+    each([20, 400], |agents| {
+        let mut world = refused_of(agents, 1, "cpus:2;mem:1024;disk@PATH:/ssd:10");
+        world.agent("S", "cpus(x):1;mem(x):64");
+        world.agent("T", "cpus:1;mem:64;disk(q)@PATH:/ssd:10");
+        world.changed();
+        world.decline("f0", "r", "T", "cpus:1;mem:64", Some(10_000));
+        world.quota("q", "", "cpus:0;mem:0");
+        world.changed();
+        for i in 0..5 {
+            world.framework(&format!("g{i}"), "q");
+        }
         vec![steps(&mut world)]
     });
 }
