@@ -219,6 +219,18 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
             else:
                 await self.finish(await self.master.session(), running)
 
+    async def test_a_session_that_is_fenced_and_does_not_end_is_left(self):
+        class Keeping(Writer):
+            async def on_message(self, framework, message):
+                await framework.state.put("kept", b"")
+
+        running = self.run_framework(Keeping(), call_timeout=1.0)
+        session = await self.master.session()
+        session.leave_active()
+        await session.send(message=v1.ExecutorMessage(agent_id="a", executor_id="e"))
+        await session.gone()
+        await self.finish(await self.master.session(), running)
+
     async def test_the_state_is_fenced_when_its_session_has_ended(self):
         is_there = asyncio.Event()
 

@@ -26,9 +26,6 @@ pub(crate) const RATE_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(crate) const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may wait for its answer unless the author says otherwise; then it is refused with `peer.unreachable`.
 pub(crate) const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// For how long the end of a session is waited for whose calls the master refuses, because it is not the active one any more;
-/// then it is begun anew.
-pub(crate) const FENCED_TIMEOUT: Duration = Duration::from_secs(30);
 /// From one question about tasks of unknown fate to the next, unless an agent has settled.
 pub(crate) const ASK_INTERVAL: Duration = Duration::from_secs(5);
 /// From what promises an answer, such as an agent that has settled, to the question: several of them cause one.

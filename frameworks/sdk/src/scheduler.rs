@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::events::{Events, Received};
 use crate::framework::Framework;
 use crate::handle::{Handle, Session};
-use crate::limits::FENCED_TIMEOUT;
 use crate::options::ConnectOptions;
 
 /// How long an agent is not offered again when nobody handles its offers.
@@ -181,7 +180,7 @@ pub async fn drive(
             // Its end is on its way, and says whether another session may follow.
             Err(problem) if problem.is(code::SESSION_FENCED) => {
                 is_left = true;
-                fenced = session.map(|session| (Instant::now() + FENCED_TIMEOUT, session));
+                fenced = session.map(|session| (Instant::now() + handle.call_timeout, session));
             }
             Err(problem) => return Err(problem),
         }
@@ -192,7 +191,8 @@ pub async fn drive(
     }
 }
 
-/// The next event. A session that is not active, as the master has said, is left when its end does not come in time.
+/// The next event. A session that is not active, as the master has said, is left when its end does not come within the time of
+/// a call.
 async fn next(
     handle: &Handle,
     events: &mut Events,

@@ -8,6 +8,7 @@ use proffer_model::{
     FrameworkId, Offer, OfferId, Problem, Reason, Resources, StateKey, Status, TaskId, code,
 };
 use tokio::sync::{Notify, mpsc};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{options, task, updated};
 use crate::testing::{FakeMaster, within};
@@ -248,4 +249,26 @@ async fn a_fenced_state_ends_the_session_and_what_the_master_says_of_that_decide
         session.finish().await;
         within(running).await.expect("no panic").expect("torn down");
     }
+}
+
+#[tokio::test]
+async fn a_session_that_is_fenced_and_does_not_end_is_left() {
+    let mut master = FakeMaster::start().await;
+    let mut options = master.options("mine");
+    options.call_timeout = Duration::from_secs(1);
+    let (go_on, (told, mut heard)) = (Arc::new(Notify::new()), mpsc::channel(1));
+    let keeper = Keeper {
+        go_on: Arc::clone(&go_on),
+        told,
+    };
+    let _running = AbortOnDropHandle::new(tokio::spawn(run(options, keeper)));
+    let mut session = master.active().await;
+    session.send(updated("a")).await;
+    let is_acknowledge = |call: &Call| matches!(call, Call::Acknowledge { .. });
+    session.call_that(is_acknowledge).await;
+    session.fence();
+    go_on.notify_one();
+    assert!(matches!(within(heard.recv()).await, Some(Some(_))));
+    session.gone().await;
+    master.active().await;
 }
