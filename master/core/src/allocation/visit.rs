@@ -385,16 +385,14 @@ impl Allocator {
         }
         let is_chopped = bundle.plain != found.free.plain;
         if order == Order::Guaranteed && !self.is_progress(role_node, &bundle.plain, &bounded) {
-            return if is_charged {
-                Look::NotForRole
-            } else {
-                Look::NotHere
+            return match is_charged {
+                true => Look::NotForRole,
+                false => Look::NotHere,
             };
         }
-        let all = if is_common {
-            bundle.plain.clone()
-        } else {
-            bundle.all(&mut self.names)
+        let all = match is_common {
+            true => bundle.plain.clone(),
+            false => bundle.all(&mut self.names),
         };
         let is_enough = passes(self.least_of(number), &all, !bundle.extra.is_empty());
         let is_nowhere = is_chopped && is_charged && !passes(self.least_of(number), &allowed, true);
