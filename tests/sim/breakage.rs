@@ -77,11 +77,13 @@ pub(super) enum Breakage {
     LaneUnbounded,
     /// A master says an earlier change of a task again after a later one.
     ChangeRepeatedLate,
+    /// A new leader forgets what it was told to kill before agents were back.
+    EarlyKillForgotten,
 }
 
 impl Breakage {
     /// With the number of seeds within which each must be noticed.
-    pub(super) const ALL: [(Self, u64); 36] = [
+    pub(super) const ALL: [(Self, u64); 37] = [
         (Self::MasterVisibleBeforeDurable, 10),
         (Self::LeaseUnchecked, 10),
         (Self::EpochNotRaised, 10),
@@ -106,7 +108,7 @@ impl Breakage {
         (Self::ExecutorEndedUnasked, 10),
         (Self::StandByForgotten, 10),
         (Self::DeadlineHurried, 10),
-        (Self::StateOverwritten, 10),
+        (Self::StateOverwritten, 30),
         (Self::OvertakenStateWritten, 10),
         (Self::GroupSplitInExecutor, 10),
         (Self::GoneForgotten, 10),
@@ -118,6 +120,7 @@ impl Breakage {
         (Self::TailCutShort, 10),
         (Self::LaneUnbounded, 10),
         (Self::ChangeRepeatedLate, 10),
+        (Self::EarlyKillForgotten, 10),
     ];
 
     /// The faults under which this rule matters.
@@ -139,6 +142,13 @@ impl Breakage {
             },
             Self::EpochNotRaised | Self::QuotaPassed => Faults {
                 master_kill: 100,
+                ..broken
+            },
+            Self::EarlyKillForgotten => Faults {
+                master_kill: 300,
+                framework_kill: 0,
+                overtake: 0,
+                connection_break: 0,
                 ..broken
             },
             Self::SettledTooEarly => Faults {

@@ -12,6 +12,7 @@ use proffer_model::{
 
 use super::changes::Changes;
 use super::ensemble::Entry;
+use super::kills::Kills;
 use super::network::LANE_LEN_MAX;
 use super::presence::Completions;
 use super::world::{Outcome, SECOND};
@@ -82,6 +83,7 @@ pub(super) struct Checks {
     called_again: BTreeSet<u64>,
     pub(super) completions: Completions,
     pub(super) changes: Changes,
+    pub(super) kills: Kills,
     /// What launches were answered.
     answers: BTreeMap<u64, Answer>,
 }
@@ -472,6 +474,7 @@ impl Checks {
     /// A task has ended, finished or otherwise.
     pub(super) fn on_ended(&mut self, task: &TaskId, is_finished: bool) {
         self.alive.remove(task);
+        self.kills.on_ended(task);
         if !is_finished {
             self.group_ends(task);
         }
@@ -479,6 +482,7 @@ impl Checks {
 
     pub(super) fn on_gone(&mut self, task: &TaskId) {
         self.alive.remove(task);
+        self.kills.on_ended(task);
         self.gone.insert(task.clone());
         self.group_ends(task);
     }

@@ -99,6 +99,7 @@ pub(super) enum Seen {
     ChangeAsked,
     TaskChanged,
     PeerCutOff,
+    KilledEarly,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -134,7 +135,7 @@ impl Coverage {
 }
 
 /// How often each must have come in a whole run of the seeds: about half of what they have.
-pub(super) const FLOORS: [(Seen, u64); 90] = [
+pub(super) const FLOORS: [(Seen, u64); 91] = [
     (Seen::MasterKilled, 800),
     (Seen::MasterFrozen, 700),
     (Seen::AgentKilled, 1_000),
@@ -225,4 +226,5 @@ pub(super) const FLOORS: [(Seen, u64); 90] = [
     (Seen::ChangeAsked, 18_000),
     (Seen::TaskChanged, 16_000),
     (Seen::PeerCutOff, 130),
+    (Seen::KilledEarly, 800),
 ];

@@ -383,11 +383,14 @@ impl World {
                     return Ok(());
                 }
                 (it.id, it.is_subscribed, it.generation) = (Some(framework), true, generation);
+                let is_new_term = epoch.0 > it.leader.0;
                 it.leader.0 = epoch.0;
                 it.kept.on_subscribed();
                 if is_resumed {
                     self.goes_on(n, connection);
                 } else {
+                    self.kill_early(n, connection, is_new_term);
+                    let it = &mut self.frameworks[n];
                     // Answers that did not come never will: reconciliation tells what became of those tasks.
                     it.asked.clear();
                     it.settled.clear();
@@ -396,6 +399,7 @@ impl World {
                 self.call_demand(n);
             }
             Event::Answered { request, answer } => self.on_answered(n, request, &answer),
+            Event::Heartbeat => self.check_kills(n)?,
             Event::Offered(offers) => self.on_offers(n, connection, &offers),
             // Others' tasks may have the names that a vandal asks about.
             Event::Updated(_) if self.frameworks[n].wants.is_vandal() => {}
@@ -523,6 +527,7 @@ impl World {
     }
 
     fn on_answered(&mut self, n: usize, request: u64, answer: &Answer) {
+        self.kill_is_answered(request, answer);
         let it = &mut self.frameworks[n];
         let Some(Unanswered { tasks, .. }) = it.asked.remove(&request) else {
             return;
@@ -549,6 +554,7 @@ impl World {
             status.reason,
             status.incarnation.0
         );
+        self.checks.kills.on_status(status);
         let mut asked = self.frameworks[n].asked.values();
         let is_asked = asked.any(|asked| asked.tasks.contains(&status.task));
         if status.incarnation == Incarnation(0) && is_asked {

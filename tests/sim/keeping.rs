@@ -14,7 +14,8 @@ use super::world::{Input, MS, World};
 pub(super) struct Kept {
     /// The last event that it has kept, and in which term.
     last: Option<Resume>,
-    is_acknowledgement_due: bool,
+    /// The session in which something is to be acknowledged soon.
+    acknowledges_in: Option<u64>,
     /// Statuses that are acknowledged one by one, with their events.
     one_by_one: Vec<(u64, TaskId)>,
 }
@@ -43,7 +44,7 @@ impl Kept {
 
     /// It begins a new life with what it has kept.
     pub(super) fn on_death(&mut self) {
-        (self.is_acknowledgement_due, self.one_by_one) = (false, Vec::new());
+        (self.acknowledges_in, self.one_by_one) = (None, Vec::new());
     }
 
     /// The oldest status of some task.
@@ -102,15 +103,18 @@ impl World {
     }
 
     fn acknowledge_later(&mut self, n: usize, connection: u64, wait: u64) {
-        let is_due = &mut self.frameworks[n].kept.is_acknowledgement_due;
-        if !std::mem::replace(is_due, true) {
+        let session = &mut self.frameworks[n].kept.acknowledges_in;
+        if session.replace(connection) != Some(connection) {
             let due = FrameworkInput::AcknowledgementDue { connection };
             self.input_after(wait, Who::Framework(n), Input::Framework(due));
         }
     }
 
     pub(super) fn acknowledgement_due(&mut self, n: usize, connection: u64) {
-        self.frameworks[n].kept.is_acknowledgement_due = false;
+        self.frameworks[n]
+            .kept
+            .acknowledges_in
+            .take_if(|session| *session == connection);
         if self.frameworks[n].connection() == Some(connection) {
             self.acknowledge(n, connection);
         }

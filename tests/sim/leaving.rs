@@ -80,6 +80,11 @@ impl World {
                 }
                 self.send_to_another_agent(n, connection, again);
             }
+            (Breakage::EarlyKillForgotten, Parcel::ToAgent(ToAgent::Kill { task, .. }))
+                if self.checks.kills.is_asked(task) =>
+            {
+                return None;
+            }
             (Breakage::GroupSplit, Parcel::ToAgent(ToAgent::LaunchGroup { tasks, .. })) => {
                 tasks.pop();
             }

@@ -13,6 +13,7 @@ mod executor;
 mod faults;
 mod framework;
 mod keeping;
+mod kills;
 mod leaving;
 mod master;
 mod network;

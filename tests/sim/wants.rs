@@ -132,6 +132,11 @@ impl Wants {
         matches!(self.kind, Kind::Spread | Kind::Pod)
     }
 
+    /// It ends some of what runs when there is a new leader.
+    pub(super) fn kills_early(&self) -> bool {
+        self.kind == Kind::Spread
+    }
+
     pub(super) fn kills_some(&self) -> bool {
         self.kind == Kind::Batch
     }
