@@ -24,7 +24,7 @@ const MESOS_FILES: [&str; 4] = [
     "mesos/v1/agent/agent.proto",
 ];
 
-include!("mesos_large.rs");
+mod mesos_large;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proffer");
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
-    for large in MESOS_LARGE {
+    for large in mesos_large::MESOS_LARGE {
         config.boxed(format!(".mesos.v1.{large}"));
     }
     config.compile_fds(mesos)?;

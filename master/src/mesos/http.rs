@@ -12,8 +12,8 @@ use futures::StreamExt;
 use proffer_master_core::effect::FrameworkRow;
 use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
 use proffer_model::{AgentId, AgentState, FrameworkId, Principal, Problem};
-use proffer_proto::mesos::v1;
 use proffer_proto::mesos::v1::scheduler::{Call, Event, call};
+use proffer_proto::mesos::v1::{self, FrameworkInfo};
 use proffer_server::auth::{Action, Object, SaidName, authorize};
 use proffer_server::mesos_http::{
     Called, Media, STREAM_ID, acceptable, accepted, bad_request, read, refusal,
@@ -100,16 +100,10 @@ impl Endpoint {
         headers: &HeaderMap,
     ) -> Response {
         let (principal, name) = (caller.principal, caller.said);
-        if let Err(text) = check_subscription(&call, name.as_ref()) {
-            return invalid(&text);
-        }
-        let media = match acceptable(wanted) {
+        let media = match begins(&call, name.as_ref(), wanted, headers) {
             Ok(media) => media,
             Err(refused) => return refused,
         };
-        if headers.contains_key(STREAM_ID) {
-            return bad_request("Subscribe calls should not include the 'Mesos-Stream-Id' header");
-        }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return refusal(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -127,17 +121,10 @@ impl Endpoint {
         let suppressed = &subscribe.suppressed_roles;
         let mut info = subscribe.framework_info;
         info.principal = info.principal.or(name.map(|name| name.0));
-        let known = match &framework {
-            Ok(Some(framework)) => self.known(framework).await,
-            _ => Ok(None),
-        };
-        let known = match known {
-            Ok(known) => known.filter(|row| row.description.mesos.is_some()),
+        let id = framework.as_ref().ok().and_then(Option::as_ref);
+        let info = match self.renewed(id, info).await {
+            Ok(info) => info,
             Err(problem) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &problem.message),
-        };
-        let info = match known {
-            Some(row) => Intent::renewed(info, &framework_info(&row)),
-            None => Ok(info),
         };
         let intent = info.and_then(|info| Intent::of(info, principal.clone()));
         let intent = intent.and_then(|intent| intent.limited(suppressed, limits));
@@ -172,6 +159,23 @@ impl Endpoint {
             Err(text) => drop(events.try_send(events::error(&text))),
         }
         opened(media, told, &stream_id)
+    }
+
+    /// What a framework says of itself, with what may not change as it is known; or Mesos's text.
+    async fn renewed(
+        &self,
+        framework: Option<&FrameworkId>,
+        info: FrameworkInfo,
+    ) -> Result<Result<FrameworkInfo, String>, Problem> {
+        let Some(framework) = framework else {
+            return Ok(Ok(info));
+        };
+        let known = self.known(framework).await?;
+        let known = known.filter(|row| row.description.mesos.is_some());
+        Ok(match known {
+            Some(row) => Intent::renewed(info, &framework_info(&row)),
+            None => Ok(info),
+        })
     }
 
     /// A call of a framework that is subscribed on another connection.
@@ -303,6 +307,28 @@ impl Endpoint {
     async fn known(&self, framework: &FrameworkId) -> Result<Option<Arc<FrameworkRow>>, Problem> {
         let snapshot = self.view.snapshot().await?;
         Ok(snapshot.frameworks.get(framework).cloned())
+    }
+}
+
+/// What a subscription is answered in, if its call is one.
+#[allow(
+    clippy::result_large_err,
+    reason = "a refusal is the answer itself, made once for its request"
+)]
+fn begins(
+    call: &Call,
+    name: Option<&SaidName>,
+    wanted: Option<Media>,
+    headers: &HeaderMap,
+) -> Result<Media, Response> {
+    check_subscription(call, name).map_err(|text| invalid(&text))?;
+    let media = acceptable(wanted)?;
+    match headers.contains_key(STREAM_ID) {
+        true => {
+            let text = "Subscribe calls should not include the 'Mesos-Stream-Id' header";
+            Err(bad_request(text))
+        }
+        false => Ok(media),
     }
 }
 

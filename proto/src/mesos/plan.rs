@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind as Described};
 
-include!("../../mesos_large.rs");
+#[path = "../../mesos_large.rs"]
+mod mesos_large;
 
 /// Messages have no more fields than a set of bits has.
 pub(super) const FIELDS_MAX: usize = 64;
@@ -215,7 +216,7 @@ impl MessagePlan {
 fn is_large(field: &FieldDescriptor) -> bool {
     let name = field.full_name();
     let name = name.strip_prefix("mesos.v1.");
-    name.is_some_and(|name| MESOS_LARGE.contains(&name))
+    name.is_some_and(|name| mesos_large::MESOS_LARGE.contains(&name))
 }
 
 /// Where a field is declared in its message; descriptors list fields by number.
