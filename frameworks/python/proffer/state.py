@@ -77,8 +77,13 @@ class State:
         """Calls what is answered with such a response."""
         clock = asyncio.get_running_loop()
         give_up_at = clock.time() + self._call_timeout
+        generation: int | None = None
         while True:
             request, stub, session = self._prepare(request)
+            if generation not in (None, request.generation):
+                # Another program may have been active in between, and have written.
+                raise Unreachable("another session began while the call waited for its turn")
+            generation = request.generation
             try:
                 call = getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
                 answered: _Response = await call

@@ -153,7 +153,8 @@ class Tasks:
             self._unreachable.discard(task)
             self._set(task, latest if latest and is_ended else _Latest(0, 0, state))
             return worth
-        if task in self._unreachable or (is_ended and task not in self._open):
+        # Of one whose end was told it is not known whether another launch came after it.
+        if task in self._told or task in self._unreachable or (is_ended and task not in self._open):
             return Worth.STALE
         self._unreachable.add(task)
         self._open.setdefault(task, 0)

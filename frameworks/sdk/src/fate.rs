@@ -361,6 +361,8 @@ impl Fates {
                 self.doubt(status.task.clone(), latest);
                 self.is_told_unreachable(&status.task)
             }
+            // Its end was told; what is not known is whether another launch came after it.
+            Some(Standing::Open { .. }) if self.told.contains_key(&status.task) => Worth::Stale,
             Some(Standing::Open { .. }) => self.is_told_unreachable(&status.task),
         }
     }

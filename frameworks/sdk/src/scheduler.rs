@@ -161,8 +161,8 @@ pub async fn drive(
             last = Some(problem);
             continue;
         }
-        has_begun |= matches!(event, Event::Subscribed { .. } | Event::StandingBy { .. });
-        if matches!(event, Event::Subscribed { .. }) {
+        if matches!(event, Event::Subscribed { .. } | Event::StandingBy { .. }) {
+            has_begun = true;
             (is_left, fenced) = (false, None);
         }
         if is_left {

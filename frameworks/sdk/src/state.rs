@@ -173,8 +173,14 @@ impl State {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let give_up_at = Instant::now() + self.call_timeout;
+        let first = self.active()?;
         loop {
-            let problem = match self.answer(ask(self.active()?)).await {
+            let active = self.active()?;
+            if active.session.generation != first.session.generation {
+                // Another program may have been active in between, and have written.
+                return Err(no_session());
+            }
+            let problem = match self.answer(ask(active)).await {
                 Ok(answer) => return Ok(answer),
                 Err(problem) => problem,
             };

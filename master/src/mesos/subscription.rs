@@ -281,10 +281,11 @@ impl Subscription {
             .collect()
     }
 
-    /// Whether something is under way that belongs to this session: an ACCEPT, or how tasks stand.
+    /// Whether something is under way that belongs to this session: an ACCEPT, how tasks stand, or what ends something.
     pub(super) fn is_asking(&self) -> bool {
         let mut calls = self.repeatable.values();
-        !self.accepts.is_empty() || calls.any(|call| matches!(call, Call::Reconcile { .. }))
+        let is_of_session = |call| matches!(call, &Call::Reconcile { .. }) || is_ending(call);
+        !self.accepts.is_empty() || calls.any(is_of_session)
     }
 
     /// How many reconciliations wait for the end of the snapshot.

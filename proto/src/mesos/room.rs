@@ -55,7 +55,8 @@ pub(super) fn too_many_entries(plan: &Plan, of: &MessagePlan, body: &[u8]) -> Op
 #[derive(Debug, PartialEq, Eq)]
 struct Full;
 
-/// Takes what has memory of its own off that which may be. Where bytes are no message, or too deep, it stops: they are refused.
+/// Takes what has memory of its own off that which may be. What cannot be gone through, such as groups of fields that nobody
+/// knows, is too much: it would be refused behind that.
 fn count(
     plan: &Plan,
     of: &MessagePlan,
@@ -63,7 +64,8 @@ fn count(
     left: &mut usize,
     depth: usize,
 ) -> Result<(), Full> {
-    while let Some((number, inner)) = next_value(&mut bytes) {
+    while !bytes.is_empty() {
+        let (number, inner) = next_value(&mut bytes).ok_or(Full)?;
         let (Some(field), Some(inner)) = (of.numbered(number), inner) else {
             continue;
         };
@@ -153,6 +155,10 @@ mod tests {
         };
         let of = PLAN.find("mesos.v1.scheduler.Call.Accept").expect("one");
         assert!(super::too_many_entries(&PLAN, of, &accept.encode_to_vec()).is_some());
+        // Behind a group of fields that there is not, which is skipped when it is decoded.
+        let mut hidden = vec![0xfb, 0x07, 0xfc, 0x07];
+        hidden.extend(b"\x12\x00".repeat(MESOS_ENTRIES_MAX));
+        assert!(super::too_many_entries(&PLAN, of, &hidden).is_some());
     }
 
     #[test]

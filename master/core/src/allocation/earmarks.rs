@@ -61,6 +61,17 @@ impl Allocator {
         }
     }
 
+    /// One that waits and has lost its place, as a gang that was granted in part and taken back, has another one.
+    pub(super) fn wait_again(&mut self, number: u32) {
+        let due = self.now.saturating_add(self.earmark_after());
+        let is_lost = self.entry_mut(number).is_some_and(|entry| {
+            entry.waiting_since.is_some() && entry.queued.is_none() && entry.earmark == NONE
+        });
+        if is_lost {
+            self.wait_until(due, number);
+        }
+    }
+
     /// Of those that are due together, the largest shape comes first: small ones take what becomes free anyway.
     fn wait_until(&mut self, due: u64, number: u32) {
         let need = self.entry(number).need.as_ref();

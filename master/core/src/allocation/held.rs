@@ -146,7 +146,9 @@ impl Allocator {
         self.is_more_free = true;
         let (now, entries) = (self.now, &self.entries);
         let found = self.agents.get_mut(agent);
-        if let Some(exclusions) = found.exclusions.as_mut() {
+        if !found.shut.is_empty()
+            && let Some(exclusions) = found.exclusions.as_mut()
+        {
             let of = |entry: u32| entries.get(entry as usize).and_then(Option::as_ref);
             let stands = |entry, stamp, until| {
                 until > now && of(entry).is_some_and(|entry| entry.stamp == stamp)

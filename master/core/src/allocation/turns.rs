@@ -429,6 +429,7 @@ impl Allocator {
         if let Some(entry) = self.entry_mut(number) {
             (entry.waiting_since, entry.fruitless) = waited;
         }
+        self.wait_again(number);
         self.refresh(claim);
         false
     }
