@@ -100,7 +100,7 @@ impl Endpoint {
         headers: &HeaderMap,
     ) -> Response {
         let (principal, name) = (caller.principal, caller.said);
-        let media = match begins(&call, name.as_ref(), wanted, headers) {
+        let media = match subscription_media(&call, name.as_ref(), wanted, headers) {
             Ok(media) => media,
             Err(refused) => return refused,
         };
@@ -315,7 +315,7 @@ impl Endpoint {
     clippy::result_large_err,
     reason = "a refusal is the answer itself, made once for its request"
 )]
-fn begins(
+fn subscription_media(
     call: &Call,
     name: Option<&SaidName>,
     wanted: Option<Media>,

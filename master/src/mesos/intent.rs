@@ -80,9 +80,7 @@ impl Intent {
         mut info: FrameworkInfo,
         known: &FrameworkInfo,
     ) -> Result<FrameworkInfo, String> {
-        if info.principal != known.principal {
-            return Err("Changing framework's principal is not allowed.".to_owned());
-        }
+        check_principal(&info, known)?;
         info.user.clone_from(&known.user);
         info.checkpoint = known.checkpoint;
         Ok(info)
@@ -121,11 +119,9 @@ impl Intent {
     }
 
     /// Whether it is as `known` was in what may not change; the error is Mesos's text.
-    pub(super) fn kept_of(&self, known: &FrameworkInfo) -> Result<(), String> {
+    pub(super) fn check_unchanged(&self, known: &FrameworkInfo) -> Result<(), String> {
         let info = &self.info;
-        if info.principal != known.principal {
-            return Err("Changing framework's principal is not allowed.".to_owned());
-        }
+        check_principal(info, known)?;
         let (now, before) = (
             info.checkpoint().to_string(),
             known.checkpoint().to_string(),
@@ -203,6 +199,14 @@ fn wrong_role(name: &str) -> String {
 fn set_text(items: BTreeSet<&String>) -> String {
     let all: Vec<&str> = items.into_iter().map(String::as_str).collect();
     format!("{{ {} }}", all.join(", "))
+}
+
+/// Whose a framework is stays the same, however it comes back; the error is Mesos's text.
+fn check_principal(info: &FrameworkInfo, known: &FrameworkInfo) -> Result<(), String> {
+    match info.principal == known.principal {
+        true => Ok(()),
+        false => Err("Changing framework's principal is not allowed.".to_owned()),
+    }
 }
 
 fn check_count(count: usize, what: &str) -> Result<(), String> {

@@ -483,7 +483,7 @@ impl Subscription {
         let (description, intent) =
             intent.map_err(|why| format!("Supplied FrameworkInfo is not valid: {why}"))?;
         intent
-            .kept_of(known)
+            .check_unchanged(known)
             .map_err(|why| format!("FrameworkInfo update is not valid: {why}"))?;
         let limits = update.offer_constraints.as_ref();
         let mut intent = intent
