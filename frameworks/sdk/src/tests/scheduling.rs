@@ -195,6 +195,39 @@ impl Scheduler for Keeper {
         kept?;
         handle.teardown().await
     }
+
+    async fn on_standing_by(&mut self) {
+        drop(self.told.send(None).await);
+    }
+}
+
+#[tokio::test]
+async fn who_was_fenced_hears_that_it_stands_by() {
+    let mut master = FakeMaster::start().await;
+    let mut options = master.options("mine");
+    options.framework_id = FrameworkId::new("f").ok();
+    options.stand_by = true;
+    let (go_on, (told, mut heard)) = (Arc::new(Notify::new()), mpsc::channel(1));
+    let keeper = Keeper {
+        go_on: Arc::clone(&go_on),
+        told,
+    };
+    let _running = AbortOnDropHandle::new(tokio::spawn(run(options, keeper)));
+    let mut session = master.active().await;
+    session.send(updated("a")).await;
+    session.fence();
+    go_on.notify_one();
+    assert!(matches!(within(heard.recv()).await, Some(Some(_))));
+    let fenced = Problem::new(code::SESSION_FENCED, "another program is active");
+    session.send(Event::Closed(fenced)).await;
+    let mut session = master.session().await;
+    let standing = Event::StandingBy {
+        framework: FrameworkId::new("f").unwrap(),
+        cluster: "c".parse().unwrap(),
+        heartbeat_interval: Duration::from_secs(1),
+    };
+    session.send(standing).await;
+    assert_eq!(within(heard.recv()).await, Some(None));
 }
 
 #[tokio::test]
