@@ -179,26 +179,35 @@ pub(super) struct Asking {
     pub(super) own_least: usize,
     pub(super) revocable: usize,
     pub(super) shared: usize,
+    pub(super) gangs: usize,
 }
 
 impl Asking {
     pub(super) fn add(&mut self, entry: &Entry) {
-        let [own_least, revocable, shared] = Self::of(entry);
+        let [own_least, revocable, shared, gangs] = Self::of(entry);
         self.own_least += own_least;
         self.revocable += revocable;
         self.shared += shared;
+        self.gangs += gangs;
     }
 
     pub(super) fn remove(&mut self, entry: &Entry) {
-        let [own_least, revocable, shared] = Self::of(entry);
+        let [own_least, revocable, shared, gangs] = Self::of(entry);
         self.own_least -= own_least;
         self.revocable -= revocable;
         self.shared -= shared;
+        self.gangs -= gangs;
     }
 
-    fn of(entry: &Entry) -> [usize; 3] {
-        let takes = entry.demand.takes;
-        [entry.least.is_some(), takes.revocable, takes.shared].map(usize::from)
+    fn of(entry: &Entry) -> [usize; 4] {
+        let (takes, is_gang) = (entry.demand.takes, entry.demand.gang > 1);
+        [
+            entry.least.is_some(),
+            takes.revocable,
+            takes.shared,
+            is_gang,
+        ]
+        .map(usize::from)
     }
 }
 

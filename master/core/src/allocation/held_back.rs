@@ -1,7 +1,8 @@
 //! What was not granted because it is held back for guarantees, and is looked at again when they are met.
 //!
 //! While a role lacks what it is guaranteed, each thing that comes back is held back from all others until the role has it. What
-//! others could have had is on the agents that were looked at meanwhile, and nowhere else: those alone are looked at again.
+//! others could have had is on the agents that were looked at meanwhile, and nowhere else: those alone are looked at again, and
+//! the few claims that looked at all agents by themselves.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ pub(super) struct HeldBack {
     /// Somebody looked at all agents, or at more than are remembered.
     pub(super) is_anywhere: bool,
     agents: BTreeSet<u32>,
+    claims: BTreeSet<u32>,
 }
 
 impl Allocator {
@@ -23,13 +25,16 @@ impl Allocator {
         if !std::mem::take(&mut self.is_held_back) || self.held_back.is_anywhere {
             return;
         }
-        match &work.agents {
-            Source::List(list) if !work.is_all && list.agents.len() <= HELD_BACK_MAX => {
-                self.held_back.agents.extend(&list.agents);
+        let held_back = &mut self.held_back;
+        match (&work.agents, &work.few) {
+            (Source::List(list), _) if !work.is_all && list.agents.len() <= HELD_BACK_MAX => {
+                held_back.agents.extend(&list.agents);
             }
-            _ => self.held_back.is_anywhere = true,
+            (Source::Index(_), Some(few)) => held_back.claims.extend(few),
+            _ => held_back.is_anywhere = true,
         }
-        self.held_back.is_anywhere |= self.held_back.agents.len() > HELD_BACK_MAX;
+        let remembered = held_back.agents.len().max(held_back.claims.len());
+        held_back.is_anywhere |= remembered > HELD_BACK_MAX;
     }
 
     /// Guarantees need less than is free: what was held back is looked at again.
@@ -42,6 +47,9 @@ impl Allocator {
             if self.agents.try_get(agent).is_some() {
                 self.touch_agent(agent);
             }
+        }
+        for claim in held_back.claims {
+            self.touch_claim(claim);
         }
     }
 }

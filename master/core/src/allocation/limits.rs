@@ -7,10 +7,12 @@ pub(super) const FEW_CLAIMS_MAX: usize = 16;
 pub(super) const AGENTS_SERVING_MAX: usize = 256;
 /// Of a claim with more open entries that have shapes, it is not found out whether it refuses an agent with all of them.
 pub(super) const ENTRIES_REFUSED_MAX: usize = 16;
+/// Entries of a claim that are looked through for one that brings a guarantee nearer; of more, it is taken that one does.
+pub(super) const ENTRIES_OWED_MAX: usize = 16;
 /// Different shapes that are compared with what is free on an agent; where there are more, it is taken that one fits.
 pub(super) const NEEDS_COMPARED_MAX: usize = 32;
-/// Agents where something was held back for guarantees that are looked at again by themselves when that is over; of more, all
-/// claims look at all agents.
+/// Agents where something was held back for guarantees that are looked at again by themselves when that is over, and claims
+/// from which it was; of more, all claims look at all agents.
 pub(super) const HELD_BACK_MAX: usize = 1_024;
 /// Different refused amounts that are remembered of an agent by themselves; beyond, only the newest are looked through
 /// for one that is the same, so that some are kept twice.

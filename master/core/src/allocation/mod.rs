@@ -127,6 +127,8 @@ pub struct Allocator {
     parked_in_run: Vec<u32>,
     /// Claims with shapes for which nothing is left in this run.
     exhausted: Vec<u32>,
+    /// … to which no guarantee owes anything, left out of the pass for those.
+    passed_over: Vec<u32>,
     /// Entries that wait for an earmark, by when it is due, and the share that one instance is.
     waiting: BTreeSet<(u64, Reverse<u64>, u32)>,
     earmarked: usize,
@@ -202,6 +204,7 @@ impl Allocator {
             parked: Bits::default(),
             parked_in_run: Vec::new(),
             exhausted: Vec::new(),
+            passed_over: Vec::new(),
             waiting: BTreeSet::new(),
             earmarked: 0,
             choosing: None,

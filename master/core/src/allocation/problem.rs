@@ -32,9 +32,8 @@
 //! - **E** fairness: whatever can go to several claims goes to the first in order. Siblings in the tree are ordered by
 //!   (share, allocations counted, path), where a share is the largest `H / ΣT` of any name that counts, divided by the
 //!   weight. With shapes that divide, no exclusions and tasks that end, shares approach weighted max-min fairness.
-//! - **F** a guarantee that is not met is served before everything else, of each agent, where its claims take whatever is free.
-//!   Claims with shapes are served in the order of E, and D alone keeps something for them: an amount, and not the agent on
-//!   which a large shape would fit.
+//! - **F** a guarantee that is not met is served before everything else: of each agent where its claims take whatever is free,
+//!   and with shapes for as many instances as come nearer to it.
 //! - **G** nothing useful is left: after a run that is done, no active entry could be granted anything that C, D and earmarks
 //!   allow; of gangs, all or nothing.
 //! - **H** instances of a shape spread over the agents that can take them (or fill the fullest, when so configured).

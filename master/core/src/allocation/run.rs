@@ -2,7 +2,7 @@
 //!
 //! Two passes over the agents, as in Mesos: first for guarantees that are not met, then for everybody, each in an order of
 //! its own. An agent goes to the claims that take whatever is free, the first in order first; between two agents, claims
-//! with shapes that are before the next one take their turns.
+//! with shapes that are before the next one take their turns, and after the last agent the others do.
 
 use proffer_model::{AgentId, Fit, Time};
 
@@ -26,9 +26,12 @@ pub(super) struct Work {
     pub(super) few: Option<Vec<u32>>,
     /// Which of the listed agents, when they have changed, may serve claims with shapes. None: all that are looked at.
     pub(super) serving: Option<Serving>,
-    pass: Pass,
-    /// All that is to be looked at in this pass was; what it left out is to come back.
-    is_looked_at: bool,
+    pub(super) pass: Pass,
+    stage: Stage,
+    /// In the pass for everybody, what guarantees need leaves too little for any shape that is wanted.
+    pub(super) is_held_back: bool,
+    /// Claims with shapes that have begun to take turns.
+    pub(super) begun: Vec<u32>,
     /// Every claim with shapes looks at every agent; otherwise the few do, and the others at the agents of the list.
     pub(super) is_all: bool,
     /// The kind of scope that it is a part of.
@@ -54,12 +57,42 @@ pub(super) enum Source {
     Index(Cursor),
 }
 
-/// Where a run has got to.
+/// For whom all is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
+    /// For guarantees that are not met.
     Guaranteed,
-    Any,
-    Shaped,
+    /// For everybody.
+    Everybody,
+}
+
+/// Where a pass has got to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// One agent after the other is looked at.
+    Agents,
+    /// The agents are done: claims with shapes take the turns that are left.
+    Shapes,
+    /// What the pass has left out comes back.
+    Back,
+}
+
+impl Pass {
+    /// The order of claims that take whatever is free.
+    fn of_any(self) -> Order {
+        match self {
+            Self::Guaranteed => Order::Guaranteed,
+            Self::Everybody => Order::Any,
+        }
+    }
+
+    /// The order of claims with shapes.
+    pub(super) fn of_shaped(self) -> Order {
+        match self {
+            Self::Guaranteed => Order::GuaranteedShaped,
+            Self::Everybody => Order::Shaped,
+        }
+    }
 }
 
 /// What was granted, in full.
@@ -85,7 +118,9 @@ impl Work {
             few: None,
             serving: None,
             pass: Pass::Guaranteed,
-            is_looked_at: false,
+            stage: Stage::Agents,
+            is_held_back: false,
+            begun: Vec::new(),
             is_all,
             asked: None,
         }
@@ -313,32 +348,52 @@ impl Allocator {
 
     /// Goes on with a piece of work; whether it is done.
     fn go_on(&mut self, work: &mut Work, steps_max: u32) -> bool {
-        while work.pass != Pass::Shaped {
-            if !work.is_looked_at && !self.look_at_all(work, steps_max) {
+        loop {
+            let is_done = match work.stage {
+                Stage::Agents => self.look_at_all(work, steps_max),
+                Stage::Shapes => self.take_turns(work, steps_max),
+                Stage::Back => self.end_pass(work, steps_max),
+            };
+            if !is_done {
                 return false;
             }
-            work.is_looked_at = true;
-            if !self.unpark_all(steps_max) {
-                return false;
-            }
-            self.begin_pass(work);
+            work.stage = match (work.stage, work.pass) {
+                (Stage::Agents, _) => Stage::Shapes,
+                (Stage::Shapes, _) => Stage::Back,
+                (Stage::Back, Pass::Everybody) => return true,
+                (Stage::Back, Pass::Guaranteed) => {
+                    self.begin_last_pass(work);
+                    Stage::Agents
+                }
+            };
         }
-        while !work.is_looked_at && self.next_shaped(work).is_some() {
+    }
+
+    /// Claims with shapes take turns until none of them has any; false: the steps are used up before.
+    fn take_turns(&mut self, work: &mut Work, steps_max: u32) -> bool {
+        while self.next_shaped(work).is_some() {
             if self.steps >= steps_max || !self.turn(work, steps_max) {
                 return false;
             }
         }
-        work.is_looked_at = true;
-        self.end_turns(work, steps_max) && self.come_back(steps_max)
+        true
+    }
+
+    /// What a pass has left out comes back; false: the steps are used up before.
+    fn end_pass(&mut self, work: &mut Work, steps_max: u32) -> bool {
+        match work.pass {
+            Pass::Guaranteed => self.unpark_all(steps_max) && self.take_in_again(steps_max),
+            Pass::Everybody => {
+                self.end_turns(work, steps_max)
+                    && self.unpark_all(steps_max)
+                    && self.come_back(steps_max)
+            }
+        }
     }
 
     /// Goes on to offer agents to claims that take whatever is free; whether it is done.
     fn look_at_all(&mut self, work: &mut Work, steps_max: u32) -> bool {
-        let order = if work.pass == Pass::Guaranteed {
-            Order::Guaranteed
-        } else {
-            Order::Any
-        };
+        let order = work.pass.of_any();
         if !self.put_in_order(work, steps_max) {
             return false;
         }
@@ -378,13 +433,9 @@ impl Allocator {
         true
     }
 
-    fn begin_pass(&mut self, work: &mut Work) {
-        work.is_looked_at = false;
-        work.pass = if work.pass == Pass::Guaranteed {
-            Pass::Any
-        } else {
-            Pass::Shaped
-        };
+    /// Guarantees have got what there is for them: now for everybody.
+    fn begin_last_pass(&mut self, work: &mut Work) {
+        work.pass = Pass::Everybody;
         work.special = None;
         self.look_whether_it_serves(work, None);
         match &mut work.agents {
@@ -438,11 +489,8 @@ impl Allocator {
         let Some(shaped) = self.next_shaped(work) else {
             return false;
         };
-        work.pass == Pass::Any
-            && self
-                .tree
-                .compare(self.claim(shaped).node, self.claim(next).node)
-                .is_lt()
+        let (shaped, next) = (self.claim(shaped).node, self.claim(next).node);
+        self.tree.compare(shaped, next).is_lt()
     }
 
     /// What is free beyond what guarantees still need; none: no guarantee needs anything.
@@ -460,11 +508,8 @@ impl Allocator {
         is_enough || (self.asking.own_least > 0 && !surplus.is_zero())
     }
 
-    /// All that was left out for a while takes part again; false: the steps are used up before.
+    /// Claims with shapes for which nothing was left take part again; false: the steps are used up before.
     fn come_back(&mut self, steps_max: u32) -> bool {
-        if !self.unpark_all(steps_max) {
-            return false;
-        }
         while let Some(claim) = self.exhausted.pop() {
             if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
                 found.turns = Default::default();
@@ -474,6 +519,22 @@ impl Allocator {
             }
             self.steps = self.steps.saturating_add(1);
             if self.steps >= steps_max && !self.exhausted.is_empty() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Claims with shapes that no guarantee owed anything take part again; false: the steps are used up before.
+    fn take_in_again(&mut self, steps_max: u32) -> bool {
+        while let Some(claim) = self.passed_over.pop() {
+            if let Some(Some(found)) = self.claims.get(claim as usize) {
+                let (node, is_open) = (found.node, !found.open_shaped.is_empty());
+                let [any, _] = self.tree.takes_part(node);
+                self.tree.set_takes_part(node, any, is_open);
+            }
+            self.steps = self.steps.saturating_add(1);
+            if self.steps >= steps_max && !self.passed_over.is_empty() {
                 return false;
             }
         }

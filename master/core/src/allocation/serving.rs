@@ -58,8 +58,6 @@ pub(super) struct Serving {
     agents: Vec<u32>,
     /// None: all claims may be served.
     claims: Option<Vec<u32>>,
-    /// Claims that have begun to take turns.
-    begun: Vec<u32>,
 }
 
 impl Allocator {
@@ -78,11 +76,16 @@ impl Allocator {
             .saturating_add(u32::try_from(agents.len()).unwrap_or(u32::MAX));
         let shut = || agents.iter().map(|agent| &self.agents.get(*agent).shut);
         let claims = self.live_shaped.few_not_in_all(shut, FEW_CLAIMS_MAX);
-        Some(Serving {
-            agents,
-            claims,
-            begun: Vec::new(),
-        })
+        Some(Serving { agents, claims })
+    }
+
+    /// Whether what guarantees that are not met need leaves too little for any entry with a shape. Where something is reserved it
+    /// is not known.
+    pub(super) fn are_shapes_held_back(&self) -> bool {
+        let root = self.tree.root_state();
+        let is_reserved = root.is_some_and(|root| !root.reserved.is_zero());
+        let surplus = self.surplus().filter(|_| !is_reserved);
+        surplus.is_some_and(|surplus| !self.needs.may_be_met_by(&surplus))
     }
 
     /// Whether something that is wanted might fit on an agent.
@@ -110,31 +113,31 @@ impl Allocator {
     }
 
     /// The claim with shapes that is next at the agents that serve.
-    pub(super) fn next_served(&self, serving: &Serving) -> Option<u32> {
+    pub(super) fn next_served(&self, serving: &Serving, order: Order) -> Option<u32> {
         match &serving.claims {
             _ if serving.agents.is_empty() => None,
-            Some(claims) => self.first_of(claims, Order::Shaped),
-            None => self.tree.first(Order::Shaped),
+            Some(claims) => self.first_of(claims, order),
+            None => self.tree.first(order),
         }
     }
 
     /// Notes that a claim has begun to take turns.
     pub(super) fn begin_turns(&mut self, work: &mut Work, claim: u32) {
-        if let (Some(Some(found)), Some(serving)) =
-            (self.claims.get_mut(claim as usize), &mut work.serving)
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize)
             && !std::mem::replace(&mut found.turns.is_begun, true)
         {
-            serving.begun.push(claim);
+            work.begun.push(claim);
         }
     }
 
-    /// Claims that had begun when no agent served any more have come to the end of their turns; false: the steps are used up
-    /// before.
+    /// Claims that had begun when no agent served any more, or nothing was left beside guarantees, have come to the end of
+    /// their turns; false: the steps are used up before.
     pub(super) fn end_turns(&mut self, work: &mut Work, steps_max: u32) -> bool {
-        let Some(serving) = &mut work.serving else {
-            return true;
-        };
-        while let Some(claim) = serving.begun.pop() {
+        while let Some(claim) = work.begun.pop() {
+            if self.steps >= steps_max {
+                work.begun.push(claim);
+                return false;
+            }
             let found = self.claims.get(claim as usize).and_then(Option::as_ref);
             let Some(found) = found.filter(|found| self.tree.is_in(found.node, Order::Shaped))
             else {
@@ -148,9 +151,6 @@ impl Allocator {
                 self.wait(entry);
             }
             self.exhaust(claim);
-            if self.steps >= steps_max {
-                return false;
-            }
         }
         true
     }

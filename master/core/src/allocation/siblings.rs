@@ -10,7 +10,7 @@
 use super::double::Double;
 use super::limits::{RANK_STEP, RANKS_APART_MIN, SEATS_MIN};
 use super::tournament::{Key, Tournament};
-use super::tree::{Kind, NONE, Node, ORDERS, Order, ROOT, Tree};
+use super::tree::{Kind, NONE, Node, ORDERS, ORDERS_LEN, Order, ROOT, Tree};
 
 /// The tournaments of the children of a node; an only child has nobody to play against.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct Matches {
     /// The child at each place of the tournaments; NONE: none.
     seats: Vec<u32>,
     vacant: Vec<u32>,
-    orders: [Tournament; 3],
+    orders: [Tournament; ORDERS_LEN],
 }
 
 impl Matches {
@@ -106,7 +106,7 @@ impl Tree {
         let is_alone = above.children().len() < 2;
         if let Some(matches) = above.matches.as_mut().filter(|_| !is_alone) {
             matches.leave(gone.seat);
-            above.firsts = [0, 1, 2].map(|order| matches.first(order));
+            above.firsts = ORDERS.map(|order| matches.first(order as usize));
             if !matches.is_mostly_vacant() {
                 return;
             }
@@ -232,7 +232,7 @@ impl Tree {
         for order in ORDERS {
             let index = order as usize;
             let was_in = self.node(node).is_in[index];
-            if order == Order::Guaranteed && !is_guarded && !was_in {
+            if order.is_guaranteed() && !is_guarded && !was_in {
                 continue;
             }
             let key = self.key(node, order);

@@ -2,7 +2,7 @@
 //!
 //! A role's children are the roles beneath it and its own group, whose children are its claims. So a role that has both
 //! frameworks and roles beneath it competes with its own children as one of them (Mesos's virtual leaf). Siblings are
-//! ordered by (share, allocations counted, path). Each inner node holds a tournament of its children for each of three
+//! ordered by (share, allocations counted, path). Each inner node holds a tournament of its children for each of four
 //! orders, so that a change costs the way to the root.
 //!
 //! A share is the largest part of any scalar's total that is held, divided by the weight, as a double has it.
@@ -30,9 +30,30 @@ pub(super) enum Order {
     Guaranteed = 1,
     /// Those with shapes.
     Shaped = 2,
+    /// Of those, the ones under a guarantee that is not met.
+    GuaranteedShaped = 3,
 }
 
-pub(super) const ORDERS: [Order; 3] = [Order::Any, Order::Guaranteed, Order::Shaped];
+/// How many orders there are.
+pub(super) const ORDERS_LEN: usize = 4;
+pub(super) const ORDERS: [Order; ORDERS_LEN] = [
+    Order::Any,
+    Order::Guaranteed,
+    Order::Shaped,
+    Order::GuaranteedShaped,
+];
+
+impl Order {
+    /// Whether only claims under a guarantee that is not met are in it.
+    pub(super) fn is_guaranteed(self) -> bool {
+        matches!(self, Self::Guaranteed | Self::GuaranteedShaped)
+    }
+
+    /// Whether claims with shapes are ordered, or those that take whatever is free.
+    pub(super) fn is_shaped(self) -> bool {
+        matches!(self, Self::Shaped | Self::GuaranteedShaped)
+    }
+}
 
 #[derive(Debug)]
 pub(super) enum Kind {
@@ -61,9 +82,9 @@ pub(super) struct Node {
     pub(super) share: u64,
     weight: u32,
     /// The child that is first in each order; NONE: none takes part.
-    pub(super) firsts: [u32; 3],
+    pub(super) firsts: [u32; ORDERS_LEN],
     /// In which of its parent's orders it takes part.
-    pub(super) is_in: [bool; 3],
+    pub(super) is_in: [bool; ORDERS_LEN],
     /// Of claims: in which orders they take part.
     takes_part: [bool; 2],
     /// Of groups: left out of the order of those that take anything.
@@ -116,8 +137,8 @@ impl Node {
             count: 0,
             share: 0,
             weight: WEIGHT_ONE,
-            firsts: [NONE; 3],
-            is_in: [false; 3],
+            firsts: [NONE; ORDERS_LEN],
+            is_in: [false; ORDERS_LEN],
             takes_part: [false; 2],
             is_hidden: false,
             is_guarded: false,
@@ -492,18 +513,17 @@ impl Tree {
         let found = self.node(node);
         let key = Key::new(found.share, found.count, found.rank);
         let takes_part = match &found.kind {
-            Kind::Claim(_) => match order {
-                Order::Any => found.takes_part[0],
-                Order::Guaranteed => found.takes_part[0] && found.is_guarded,
-                Order::Shaped => found.takes_part[1],
-            },
+            Kind::Claim(_) => {
+                found.takes_part[usize::from(order.is_shaped())]
+                    && (!order.is_guaranteed() || found.is_guarded)
+            }
             Kind::Group => {
-                let is_hidden = found.is_hidden && order != Order::Shaped;
+                let is_hidden = found.is_hidden && !order.is_shaped();
                 !is_hidden && found.firsts[order as usize] != NONE
             }
             Kind::Role(state) => {
                 found.firsts[order as usize] != NONE
-                    && (order != Order::Guaranteed || self.is_served_first(found.parent, state))
+                    && (!order.is_guaranteed() || self.is_served_first(found.parent, state))
             }
             Kind::Vacant => false,
         };
@@ -514,7 +534,7 @@ impl Tree {
     /// met.
     pub(super) fn is_served(&self, role: u32, order: Order) -> bool {
         let mut node = role;
-        while order == Order::Guaranteed && node != ROOT {
+        while order.is_guaranteed() && node != ROOT {
             let found = self.node(node);
             if let Kind::Role(state) = &found.kind
                 && !self.is_served_first(found.parent, state)
@@ -554,11 +574,10 @@ impl Tree {
     /// Whether a claim takes part in an order.
     pub(super) fn is_in(&self, claim: u32, order: Order) -> bool {
         let found = self.node(claim);
-        let is_hidden = self.node(found.parent).is_hidden;
-        if order == Order::Shaped {
-            return found.takes_part[1];
-        }
-        found.takes_part[0] && !is_hidden && (order != Order::Guaranteed || found.is_guarded)
+        let is_hidden = !order.is_shaped() && self.node(found.parent).is_hidden;
+        found.takes_part[usize::from(order.is_shaped())]
+            && !is_hidden
+            && (!order.is_guaranteed() || found.is_guarded)
     }
 
     pub(super) fn takes_part(&self, claim: u32) -> [bool; 2] {

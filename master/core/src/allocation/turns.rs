@@ -13,8 +13,8 @@ use super::Allocator;
 use super::agents::buckets_with;
 use super::amounts::Amounts;
 use super::claims::Gathering;
-use super::limits::{EXPECTED_TOGETHER, FAR_LOOK_STEPS};
-use super::run::{Granted, Merge, Source, Work};
+use super::limits::{ENTRIES_OWED_MAX, EXPECTED_TOGETHER, FAR_LOOK_STEPS};
+use super::run::{Granted, Merge, Pass, Source, Work};
 use super::tree::{NONE, Order};
 use super::types::Placement;
 use super::visit::Cap;
@@ -35,6 +35,10 @@ impl Allocator {
         let Some(claim) = self.next_shaped(work) else {
             return true;
         };
+        if work.pass == Pass::Guaranteed && !self.is_owed(claim) {
+            self.pass_over(claim);
+            return true;
+        }
         loop {
             let found = self.claim(claim);
             let Some(entry) = found.open_shaped.get(found.turns.at).copied() else {
@@ -50,13 +54,20 @@ impl Allocator {
                 if !self.gather(work, claim, entry, steps_max) {
                     return false;
                 }
+                if self.are_shapes_over(work) {
+                    return true;
+                }
                 continue;
             }
             let is_gang = self.entry(entry).demand.gang > 1;
+            let most = match work.pass {
+                Pass::Guaranteed => self.owed_instances(entry).max(1),
+                Pass::Everybody => u32::MAX,
+            };
             let granted_on = if is_gang {
-                self.grant_gang(claim, entry).then_some(None)
+                self.grant_gang(claim, entry, most).then_some(None)
             } else {
-                self.grant_next(claim, entry).map(Some)
+                self.grant_next(claim, entry, most).map(Some)
             };
             if let Some(agent) = granted_on {
                 self.look_whether_it_serves(work, agent);
@@ -69,13 +80,65 @@ impl Allocator {
 
     /// The claim with shapes that is next; when only a few look at the index, one of them.
     pub(super) fn next_shaped(&self, work: &Work) -> Option<u32> {
+        if work.is_held_back {
+            return None;
+        }
+        let order = work.pass.of_shaped();
         if let Some(serving) = &work.serving {
-            return self.next_served(serving);
+            return self.next_served(serving, order);
         }
         let (Some(few), Source::Index(_)) = (&work.few, &work.agents) else {
-            return self.tree.first(Order::Shaped);
+            return self.tree.first(order);
         };
-        self.first_of(few, Order::Shaped)
+        self.first_of(few, order)
+    }
+
+    /// Whether what guarantees need leaves nothing for whoever has not had its turn. Each of them would find it out by itself, and
+    /// where thousands wait, that would be for each thing that comes back.
+    fn are_shapes_over(&mut self, work: &mut Work) -> bool {
+        let is_over =
+            work.pass == Pass::Everybody && self.is_held_back && self.are_shapes_held_back();
+        // A gang looks at agents that are not listed.
+        self.held_back.is_anywhere |= is_over && self.asking.gangs > 0;
+        work.is_held_back |= is_over;
+        is_over
+    }
+
+    /// Whether a guarantee that is not met comes nearer by anything that a claim wants and has not looked for yet. Of one that
+    /// wants many things it is taken to be so.
+    fn is_owed(&self, claim: u32) -> bool {
+        let found = self.claim(claim);
+        let unmet = self.tree.unmet(found.role_node);
+        let mut left = found.open_shaped.iter().skip(found.turns.at);
+        let mut first = left.by_ref().take(ENTRIES_OWED_MAX);
+        !unmet.is_zero()
+            && (first.any(|entry| self.instances_to(*entry, &unmet) > 0) || left.next().is_some())
+    }
+
+    /// How many instances of an entry come nearer to a guarantee that is not met.
+    fn owed_instances(&self, number: u32) -> u32 {
+        let role = self.claim(self.entry(number).claim).role_node;
+        self.instances_to(number, &self.tree.unmet(role))
+    }
+
+    /// How many instances of an entry it takes to have all of an amount that they have any of.
+    fn instances_to(&self, number: u32, amounts: &Amounts) -> u32 {
+        let Some(need) = &self.entry(number).need else {
+            return 0;
+        };
+        let one = need.all_charged(1);
+        let parts = one.iter().filter(|(_, milli)| *milli > 0);
+        let most = parts.map(|(name, milli)| amounts.get(name).div_ceil(milli));
+        u32::try_from(most.max().unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
+    /// Leaves a claim out of the pass for guarantees.
+    fn pass_over(&mut self, claim: u32) {
+        let node = self.claim(claim).node;
+        let [any, _] = self.tree.takes_part(node);
+        self.tree.set_takes_part(node, any, false);
+        self.passed_over.push(claim);
+        self.steps = self.steps.saturating_add(1);
     }
 
     /// Nothing is left in the queue: once more when it has given something, else the next entry.
@@ -333,8 +396,8 @@ impl Allocator {
         (&self.claim(entry.claim).role, entry.demand.takes)
     }
 
-    /// Grants some of an entry on the next agent of the queue that can take them; that one.
-    fn grant_next(&mut self, claim: u32, number: u32) -> Option<u32> {
+    /// Grants some of an entry, at most so many, on the next agent of the queue that can take them; that one.
+    fn grant_next(&mut self, claim: u32, number: u32, most: u32) -> Option<u32> {
         loop {
             let wanted = self.entry(number).wanted();
             let found = self.claims.get_mut(claim as usize)?.as_mut()?;
@@ -350,7 +413,7 @@ impl Allocator {
                 Placement::BinPack => wanted,
             };
             self.steps = self.steps.saturating_add(1);
-            if self.grant_shaped(number, agent, fair, true) > 0 {
+            if self.grant_shaped(number, agent, fair.min(most), true) > 0 {
                 if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
                     found.turns.is_progress = true;
                 }
@@ -396,10 +459,11 @@ impl Allocator {
         count
     }
 
-    /// Grants a gang on the agents of the queue, or nothing of it.
-    fn grant_gang(&mut self, claim: u32, number: u32) -> bool {
+    /// Grants a gang on the agents of the queue, or nothing of it; beyond the gang itself, at most so many.
+    fn grant_gang(&mut self, claim: u32, number: u32, most: u32) -> bool {
         let entry = self.entry(number);
-        let (wanted, gang) = (entry.wanted(), entry.demand.gang.min(entry.wanted()));
+        let gang = entry.demand.gang.min(entry.wanted());
+        let wanted = entry.wanted().min(most.max(gang));
         let waited = (entry.waiting_since, entry.fruitless);
         let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
             return false;

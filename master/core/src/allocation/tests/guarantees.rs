@@ -1,0 +1,126 @@
+//! Guarantees for claims with shapes: served first, as far as they go, and what that costs those who wait.
+
+use proffer_model::{DemandEntry, Predicate};
+
+use super::world::*;
+
+const SEEDS: u64 = 60;
+
+/// A role that is guaranteed this, whose framework wants that, beside one whose framework wants eight of one cpu; the
+/// guaranteed role comes last in the order of paths.
+fn beside_others(seed: u64, guaranteed: &str, wanted: DemandEntry) -> World {
+    let mut world = World::new(seed);
+    world.quota("z", guaranteed, "");
+    world.demand("owed", "z", &[wanted]);
+    world.demand("other", "a", &[shaped("web", 8, "cpus:1")]);
+    world
+}
+
+#[test]
+fn a_guarantee_whose_shape_fits_on_one_agent_alone_has_that_agent_first() {
+    for seed in 0..SEEDS {
+        let mut world = beside_others(seed, "cpus:4", shaped("large", 1, "cpus:4"));
+        for (id, cpus) in [("A1", 2), ("A2", 4), ("A3", 2)] {
+            world.agent(id, &format!("cpus:{cpus}"));
+        }
+        let offers = world.changed();
+        assert_eq!(fits(&offers)[&("large".to_owned(), "A2".to_owned())], 1);
+        assert_eq!(totals(&offers)["other"].1, "cpus:4");
+    }
+}
+
+#[test]
+fn a_gang_that_is_guaranteed_has_its_agents_first() {
+    for seed in 0..SEEDS {
+        let gang = DemandEntry {
+            gang: 2,
+            ..shaped("gang", 2, "cpus:3")
+        };
+        let mut world = beside_others(seed, "cpus:6", gang);
+        for (id, cpus) in [("A1", 4), ("A2", 4), ("A3", 2)] {
+            world.agent(id, &format!("cpus:{cpus}"));
+        }
+        let offers = world.changed();
+        assert_eq!(totals(&offers)["owed"], (2, "cpus:6".to_owned()));
+        assert_eq!(totals(&offers)["other"].1, "cpus:4");
+    }
+}
+
+#[test]
+fn a_guarantee_is_served_first_as_far_as_it_goes() {
+    for (guaranteed, expected) in [
+        ("cpus:2", ["cpus:2", "cpus:6"]),
+        ("cpus:3.5", ["cpus:4", "cpus:4"]),
+    ] {
+        let mut world = beside_others(1, guaranteed, shaped("web", 8, "cpus:1"));
+        world.agent("A1", "cpus:8");
+        // The other one has the smaller share as soon as the guarantee is met.
+        let totals = totals(&world.changed());
+        assert_eq!([&*totals["owed"].1, &*totals["other"].1], expected);
+    }
+}
+
+#[test]
+fn what_no_guarantee_speaks_of_is_shared_as_ever() {
+    let mut world = beside_others(1, "cpus:4", shaped("cache", 1, "mem:64"));
+    world.demand("other", "a", &[shaped("cache", 1, "mem:64")]);
+    world.agent("A1", "cpus:4;mem:128");
+    assert_eq!(world.changed().len(), 2);
+    world.demand("owed", "z", &[shaped("cache", 2, "mem:64")]);
+    world.demand("other", "a", &[shaped("cache", 2, "mem:64")]);
+    world.demand("third", "b", &[shaped("cache", 1, "mem:64")]);
+    world.agent("A2", "cpus:4;mem:64");
+    assert_eq!(lines(&world.changed()), ["third b A2 mem:64"]);
+}
+
+#[test]
+fn of_a_role_that_is_owed_something_every_entry_has_its_turn() {
+    let mut world = beside_others(1, "cpus:2", shaped("unused", 0, "cpus:1"));
+    let nowhere = DemandEntry {
+        predicates: vec![Predicate::Host("nowhere".to_owned())],
+        ..shaped("nowhere", 5, "cpus:1")
+    };
+    let entries = [
+        nowhere,
+        shaped("cache", 1, "mem:64"),
+        shaped("web", 2, "cpus:1"),
+    ];
+    world.demand("owed", "z", &entries);
+    world.agent("A1", "cpus:2;mem:64");
+    assert_eq!(totals(&world.changed())["owed"].1, "cpus:2;mem:64");
+}
+
+#[test]
+fn thousands_who_wait_beside_a_guarantee_are_not_looked_at_one_by_one() {
+    let cost = |frameworks: u32| {
+        let mut world = World::new(1);
+        world.quota("z", "cpus:8", "");
+        world.agent("A1", "cpus:8");
+        world.demand("owed", "z", &[shaped("large", 2, "cpus:4")]);
+        for i in 0..frameworks {
+            world.demand(&format!("f{i}"), "a", &[shaped("web", 5, "cpus:1")]);
+        }
+        assert_eq!(totals(&world.changed())["owed"].1, "cpus:8");
+        let mut costs = Vec::new();
+        // Too little for what is owed, and held back for it; then enough.
+        for (freed, granted) in [("cpus:2", 0), ("cpus:1.5", 0), ("cpus:0.5", 1)] {
+            world.release("owed", "z", "A1", freed);
+            world.allocator.count_down(
+                &framework("owed"),
+                &role("z"),
+                &entry("large"),
+                &agent("A1"),
+                0,
+                1,
+            );
+            assert_eq!(world.changed().len(), granted, "{freed}");
+            costs.push(world.last.steps);
+        }
+        // When nothing is guaranteed any more, they are served.
+        world.allocator.set_quota(&role("z"), None);
+        world.agent("A2", "cpus:20");
+        assert!(fits(&world.changed()).contains_key(&("web".to_owned(), "A2".to_owned())));
+        costs
+    };
+    assert_eq!(cost(20), cost(400));
+}
