@@ -286,7 +286,8 @@ impl Core {
             }
             _ => false,
         };
-        if line.calls == 0 && !launches_again() {
+        // What is above the rate is refused, and not looked at: to name many tasks is not free.
+        if line.calls == 0 && (self.is_above_rate(framework) || !launches_again()) {
             return Some(call);
         }
         if line.calls < CALLS_HELD_MAX {

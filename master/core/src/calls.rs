@@ -26,27 +26,24 @@ impl Core {
         let asker = Asker::Session(session);
         let admitted = self.admit_call(framework);
         let admitted = admitted.and_then(|()| self.admit_operations(framework, &asker, &call));
-        let (answer, after) = match (
-            admitted,
-            self.recall(framework, Scope::Session, request, &call),
-        ) {
-            (Err(problem), _) => (Answer::Refused(problem), After::Nothing),
-            (Ok(()), _) if under_way.is_some() => {
-                (Answer::Refused(mistaken(request)), After::Nothing)
-            }
-            (Ok(()), Recall::Repeated(answer)) => (answer, self.turn.after_everything()),
-            (Ok(()), Recall::Vain) => {
+        // What is above the rate is not looked at any further.
+        let recalled = admitted.map(|()| self.recall(framework, Scope::Session, request, &call));
+        let (answer, after) = match recalled {
+            Err(problem) => (Answer::Refused(problem), After::Nothing),
+            Ok(_) if under_way.is_some() => (Answer::Refused(mistaken(request)), After::Nothing),
+            Ok(Recall::Repeated(answer)) => (answer, self.turn.after_everything()),
+            Ok(Recall::Vain) => {
                 if let Call::Kill { task, .. } = call {
                     self.say_how_it_stands(&(framework.clone(), task));
                 }
                 (Answer::Done, self.turn.after_everything())
             }
-            (Ok(()), Recall::Mistaken) => (Answer::Refused(mistaken(request)), After::Nothing),
-            (Ok(()), Recall::New) if matches!(call, Call::Teardown) => {
+            Ok(Recall::Mistaken) => (Answer::Refused(mistaken(request)), After::Nothing),
+            Ok(Recall::New) if matches!(call, Call::Teardown) => {
                 self.end_framework(framework, Some((session, request)));
                 return;
             }
-            (Ok(()), Recall::New) => {
+            Ok(Recall::New) => {
                 let Some(call) = self.begin_long(session, framework, request, call) else {
                     return;
                 };

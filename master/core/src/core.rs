@@ -12,6 +12,7 @@ use crate::allocation::{Allocator, Options};
 use crate::config::Config;
 use crate::drain::Drains;
 use crate::effect::{Effect, Effects};
+use crate::endings::Endings;
 use crate::event::{Event, Seq, TimerKey, WatchId};
 use crate::frameworks::Framework;
 use crate::ids::Ids;
@@ -40,6 +41,8 @@ pub struct Core {
     pub(crate) registry: Registry,
     pub(crate) agents: Agents,
     pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
+    /// Those of the frameworks that are over.
+    pub(crate) endings: Endings,
     pub(crate) sessions: Sessions,
     /// How many results of answered calls are remembered, of all frameworks.
     pub(crate) answer_results: usize,
@@ -98,6 +101,7 @@ impl Core {
             registry,
             agents,
             frameworks,
+            endings: Endings::default(),
             sessions: Sessions::default(),
             answer_results: 0,
             watches: BTreeMap::new(),

@@ -51,7 +51,8 @@ pub enum TimerKey {
     Drain,
     /// The time of tasks that are wanted back is over.
     Reclaim,
-    /// Tells on in the snapshots, tails and answers to Reconcile, and goes on with the acknowledgements, that are under way.
+    /// Tells on in the snapshots, tails and answers to Reconcile, and goes on with the acknowledgements and with frameworks that are
+    /// over.
     Telling,
     /// Goes on with demands that name much.
     Demands,

@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::registry::{FrameworkEntry, Operation};
-use proffer_model::{
-    AgentId, ExecutorId, FrameworkId, OfferId, Problem, Reason, Resources, Role, code,
-};
+use proffer_model::{AgentId, ExecutorId, FrameworkId, OfferId, Problem, Resources, Role, code};
 
 use crate::answers::Answers;
 use crate::core::Core;
@@ -17,7 +15,6 @@ use crate::event::{Seq, SessionId, TimerKey, WatchId};
 use crate::limits::{BATCHES_PENDING_MAX, FAILOVER_IN_NEW_TERM_MIN};
 use crate::rates::Rates;
 use crate::subscriptions::Speakers;
-use crate::task_table::TaskKey;
 use crate::telling::Telling;
 use crate::windows::OfferWindow;
 
@@ -171,31 +168,22 @@ impl Core {
         Ok(())
     }
 
-    /// Ends a framework for good: durable first, then its tasks are killed. Its session, if any, is left to the caller.
+    /// Ends a framework for good: durable first, then its tasks are killed, in pieces where they are many. Its session, if any,
+    /// is left to the caller.
     pub(crate) fn complete(&mut self, framework: &FrameworkId) {
         self.end_offers_of_framework(framework, OfferEnd::Rescinded);
         let seq = self.persist(Operation::CompleteFramework {
             framework: framework.clone(),
         });
         let after = self.turn.after(seq);
-        let tasks: Vec<TaskKey> = self
-            .tasks
-            .of(framework)
-            .map(|(task, _)| (framework.clone(), task.clone()))
-            .collect();
-        self.disown(&tasks, Reason::FrameworkRemoved, after);
-        self.disown_executors(framework, after);
         self.close_standbys(framework, after);
         self.close_watches(framework, &completed(framework), after);
         self.forget_all_answers(framework);
         self.kill_wishes.forget(framework);
-        self.frameworks.remove(framework);
-        self.allocator.remove_framework(framework);
         let key = TimerKey::Failover(framework.clone());
         self.turn.push(Effect::CancelTimer { key });
         self.triggers.framework_is_back(framework);
-        let framework = framework.clone();
-        self.turn.record(Fact::FrameworkGone { framework });
+        self.begin_ending(framework, after);
     }
 }
 

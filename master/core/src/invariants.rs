@@ -308,8 +308,11 @@ impl Core {
 
     fn check_frameworks(&self) -> Result<(), String> {
         ensure!(
-            self.frameworks.keys().eq(self.registry.frameworks.keys()),
-            "the registry has the same frameworks"
+            self.frameworks
+                .keys()
+                .filter(|id| !self.endings.has(id))
+                .eq(self.registry.frameworks.keys()),
+            "the registry has the same frameworks, but for those that are over"
         );
         for (id, framework) in &self.frameworks {
             let tasks = || self.tasks.of(id).map(|(_, task)| task);
@@ -357,9 +360,11 @@ impl Core {
                 len == framework.state_len,
                 "framework {id} counts its state"
             );
+            let is_spoken_for = framework.session.is_some() || framework.failover_at.is_some();
             ensure!(
-                framework.session.is_some() != framework.failover_at.is_some(),
-                "framework {id} has a session or waits for one"
+                is_spoken_for != self.endings.has(id)
+                    && !(framework.session.is_some() && framework.failover_at.is_some()),
+                "framework {id} has a session, or waits for one, or is over"
             );
         }
         Ok(())

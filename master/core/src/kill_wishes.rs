@@ -1,8 +1,9 @@
-//! Kills of tasks that nobody knows yet: an agent of the log that has not come back in this term may run them.
+//! Kills of tasks of which not all launches are known yet: an agent of the log that has not come back in this term may run one.
 //!
-//! The wish is kept until such an agent says that it runs the task, or until none is awaited any more; then the framework is
-//! told how the task stands, in pieces, when its session has been told how things stand. The subtle thing: what is launched in
-//! this term under the same id is not meant.
+//! The wish is kept until none is awaited any more, and ends each launch that such an agent brings back: the first to come may
+//! be an older one, that has ended already. Then, where nobody has brought any, the framework is told how the task stands, in
+//! pieces, when its session has been told how things stand. The subtle thing: what is launched in this term under the same id is
+//! not meant.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -62,10 +63,21 @@ impl KillWishes {
         of.keys().next().cloned()
     }
 
+    fn get_mut(&mut self, key: &TaskKey) -> Option<&mut Wish> {
+        self.by_framework.get_mut(&key.0)?.get_mut(&key.1)
+    }
+
+    /// Whether one more is kept.
+    fn has_room_for(&self, key: &TaskKey) -> bool {
+        let of = self.by_framework.get(&key.0);
+        let is_full =
+            self.len >= KILLS_KEPT_TOTAL_MAX || of.is_some_and(|of| of.len() >= KILLS_KEPT_MAX);
+        !is_full || of.is_some_and(|of| of.contains_key(&key.1))
+    }
+
     /// The task was launched in this term: what becomes of that is told.
     pub(crate) fn note_launched(&mut self, key: &TaskKey) {
-        let of = self.by_framework.get_mut(&key.0);
-        if let Some(wish) = of.and_then(|of| of.get_mut(&key.1)) {
+        if let Some(wish) = self.get_mut(key) {
             wish.is_to_be_told = false;
         }
     }
@@ -91,42 +103,48 @@ impl KillWishes {
 }
 
 impl Core {
-    /// Keeps the wish to kill a task that is not known yet; nothing is kept of one that is, or when no agent is awaited.
+    /// Keeps the wish to kill a task that does not live, as far as is known; nothing is kept when no agent is awaited. How one
+    /// that is known stands is told by itself.
     pub(crate) fn keep_kill(
         &mut self,
         key: &TaskKey,
         grace: Option<Duration>,
         is_to_be_told: bool,
     ) -> Result<(), Problem> {
-        if self.agents.awaited.is_empty() || self.tasks.get(key).is_some() {
+        if self.agents.awaited.is_empty() {
             return Ok(());
         }
-        let wishes = &self.kill_wishes;
-        let of = wishes.by_framework.get(&key.0);
-        let is_full =
-            wishes.len >= KILLS_KEPT_TOTAL_MAX || of.is_some_and(|of| of.len() >= KILLS_KEPT_MAX);
-        if is_full && of.is_none_or(|of| !of.contains_key(&key.1)) {
+        if !self.kill_wishes.has_room_for(key) {
             let message = "too many tasks are to be killed that agents have yet to bring back";
             return Err(Problem::new(code::SESSION_RATE_LIMITED, message)
                 .hint("nothing of it was done; try again after the time that is given")
                 .retry_after(KILLS_KEPT_RETRY));
         }
+        let is_to_be_told = is_to_be_told && self.tasks.get(key).is_none();
         self.kill_wishes.keep(key, grace, is_to_be_told);
         Ok(())
     }
 
-    /// A task of an agent that is back is in the table now: whoever wished its end has it.
+    /// The same for a task that is killed now: of its other launches, if there is room.
+    pub(crate) fn keep_kill_of_others(&mut self, key: &TaskKey, grace: Option<Duration>) {
+        if !self.agents.awaited.is_empty() && self.kill_wishes.has_room_for(key) {
+            self.kill_wishes.keep(key, grace, false);
+        }
+    }
+
+    /// A task of an agent that is back is in the table now: whoever wished its end has it. The wish stays, since another agent
+    /// may bring back another launch.
     pub(crate) fn fulfil_kill(&mut self, key: &TaskKey, after: After) {
-        let Some(task) = self.tasks.get(key) else {
+        let task = self.tasks.get(key);
+        let Some(task) = task.filter(|task| self.is_of_earlier_term(task.incarnation)) else {
             return;
         };
         // Of an end that was kept before nothing more is told by itself.
         let is_silent = task.latest.is_terminal() && !task.is_awaited();
-        if is_silent || !self.is_of_earlier_term(task.incarnation) {
-            return;
-        }
-        if let Some(wish) = self.kill_wishes.take(key) {
-            self.kill_after(key, wish.grace, after);
+        if let Some(wish) = self.kill_wishes.get_mut(key) {
+            wish.is_to_be_told &= is_silent;
+            let grace = wish.grace;
+            self.kill_after(key, grace, after);
         }
     }
 
@@ -141,7 +159,8 @@ impl Core {
     /// launched since.
     pub(crate) fn carry_kill(&mut self, key: &TaskKey, wish: Option<KillWish>, after: After) {
         let task = self.tasks.get(key);
-        let is_meant = task.is_some_and(|task| self.is_of_earlier_term(task.incarnation));
+        let is_meant = task
+            .is_some_and(|task| task.kill().is_none() && self.is_of_earlier_term(task.incarnation));
         if let Some(wish) = wish.filter(|_| is_meant) {
             self.kill_after(key, wish.grace, after);
         }
@@ -160,7 +179,8 @@ impl Core {
         incarnation < Incarnation::of(self.epoch, 0)
     }
 
-    /// No agent is awaited any more: who wished to kill what nobody has brought is told how it stands.
+    /// No agent is awaited any more: who wished to kill what nobody has brought is told how it stands, and all wishes go. Those
+    /// of who has no session stay until there is one.
     pub(crate) fn begin_telling_kills(&mut self) {
         let wishing = self.kill_wishes.by_framework.keys();
         self.kill_wishes.turns = wishing.cloned().collect();

@@ -1,7 +1,7 @@
 //! The master's pure core: every decision about agents, frameworks, offers and tasks; no clock, no randomness, no I/O.
 //!
 //! Start reading at [`event`] and [`effect`], then `core.rs`. A file each: `agents`, `capacity`, `settlement`, `silence`;
-//! `frameworks`, `sessions`, `subscriptions`, `telling`, `tail`, `acknowledgements`, `calls`, `answers`, `rates`, `state`,
+//! `frameworks`, `endings`, `sessions`, `subscriptions`, `telling`, `tail`, `acknowledgements`, `calls`, `answers`, `rates`, `state`,
 //! `watches`; `tasks`, `kill_wishes`, `updates`; `allocation` (who is offered what), `demand`, `triggers`, `ledger`, `offers`, `windows`, `accept`,
 //! `conversions`, `quota`, `operators`, `questions`, `explain`.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ pub mod core;
 mod demand;
 mod drain;
 pub mod effect;
+mod endings;
 pub mod event;
 mod executors;
 mod explain;

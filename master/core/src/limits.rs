@@ -22,6 +22,11 @@ pub const SPEAKERS_MAX: usize = 16;
 /// Tasks that one step tells of in snapshots, tails and answers to Reconcile, and acknowledged statuses that it forgets; the next
 /// step goes on. About a millisecond. So many acknowledged statuses are forgotten at once within `SNAPSHOT_STEP_INTERVAL`.
 pub const SNAPSHOT_TASKS_PER_STEP: usize = 1_000;
+/// Tasks of a framework that is over which become nobody's, and are killed, in the step in which it ends; of more, the rest do in
+/// pieces, as above.
+pub const ENDED_TASKS_AT_ONCE_MAX: usize = 200;
+/// So many tasks that are told of take as long as one that becomes nobody's.
+pub const ENDED_TASK_STEPS: usize = 4;
 /// Between two such steps, so that who reads as fast as can be expected is not overrun by a snapshot of a million tasks, and
 /// nobody else waits for more than one in ten.
 pub const SNAPSHOT_STEP_INTERVAL: Duration = Duration::from_millis(10);

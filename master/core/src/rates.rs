@@ -44,6 +44,12 @@ impl Bucket {
         Ok(())
     }
 
+    /// Whether not even one more would be let through.
+    fn is_empty(&self, now_ns: u64, per_second: u64) -> bool {
+        let mut copy = *self;
+        copy.take(now_ns, 1, per_second).is_err()
+    }
+
     /// Takes so many, whether they are there or not.
     fn charge(&mut self, now_ns: u64, count: u64, per_second: u64) {
         let each_ns = SECOND_NS / per_second.clamp(1, SECOND_NS);
@@ -77,6 +83,18 @@ impl Core {
         let calls = config.calls_per_second;
         let taken = known.rates.calls.take(now_ns, 1, calls);
         taken.map_err(|wait| limited("calls", calls, wait))
+    }
+
+    /// Whether a call would be refused, whatever it names.
+    pub(crate) fn is_above_rate(&self, framework: &FrameworkId) -> bool {
+        let (now_ns, config) = (self.turn.now.mono_ns, &self.config);
+        self.frameworks.get(framework).is_some_and(|known| {
+            let Rates {
+                calls, operations, ..
+            } = known.rates;
+            calls.is_empty(now_ns, config.calls_per_second)
+                || operations.is_empty(now_ns, config.operations_per_second)
+        })
     }
 
     /// Counts what a call names; refuses what is above the rate, and questions that there is no room for.

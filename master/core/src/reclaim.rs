@@ -27,11 +27,27 @@ pub(crate) struct Wanted {
     pub(crate) until: Option<u64>,
 }
 
-/// Tasks that are killed unless they end before, by when.
+/// Tasks that are wanted back.
 #[derive(Debug, Default)]
 pub(crate) struct Reclaims {
+    wanted: BTreeMap<FrameworkId, BTreeSet<TaskId>>,
+    /// Those that are killed unless they end before, by when.
     due: BTreeMap<u64, BTreeSet<TaskKey>>,
     timer_at: Option<u64>,
+}
+
+impl Reclaims {
+    fn note_wanted(&mut self, (framework, task): &TaskKey, is_wanted: bool) {
+        if is_wanted {
+            let of = self.wanted.entry(framework.clone()).or_default();
+            of.insert(task.clone());
+        } else if let Some(of) = self.wanted.get_mut(framework) {
+            of.remove(task);
+            if of.is_empty() {
+                self.wanted.remove(framework);
+            }
+        }
+    }
 }
 
 impl Core {
@@ -78,8 +94,9 @@ impl Core {
     /// Tells a session that came late what of its framework is wanted back.
     pub(crate) fn repeat_reclaims(&mut self, session: SessionId, framework: &FrameworkId) {
         let mut told: BTreeMap<Wanted, Vec<TaskId>> = BTreeMap::new();
-        for (id, task) in self.tasks.of(framework) {
-            if let Some(wanted) = task.wanted() {
+        for id in self.reclaims.wanted.get(framework).into_iter().flatten() {
+            let task = self.tasks.get(&(framework.clone(), id.clone()));
+            if let Some(wanted) = task.and_then(|task| task.wanted()) {
                 told.entry(wanted).or_default().push(id.clone());
             }
         }
@@ -128,6 +145,9 @@ impl Core {
         let before = task.set_wanted(wanted);
         if before == wanted {
             return false;
+        }
+        if before.is_some() != wanted.is_some() {
+            self.reclaims.note_wanted(key, wanted.is_some());
         }
         let due = &mut self.reclaims.due;
         if let Some(until) = before.and_then(|before| before.until)
@@ -192,6 +212,17 @@ impl Core {
                 return Err(format!("{key:?} is to be killed and not wanted back"));
             }
         }
-        Ok(())
+        let wanted = self.tasks.frameworks().flat_map(|framework| {
+            let of = self.tasks.of(framework);
+            let of = of.filter(|(_, task)| task.wanted().is_some());
+            of.map(move |(task, _)| (framework, task))
+        });
+        let listed = self.reclaims.wanted.iter();
+        let listed =
+            listed.flat_map(|(framework, of)| of.iter().map(move |task| (framework, task)));
+        match listed.eq(wanted) {
+            true => Ok(()),
+            false => Err("what is wanted back is listed".to_owned()),
+        }
     }
 }

@@ -144,7 +144,7 @@ impl Core {
     }
 
     fn judge_reported(&self, agent: &AgentId, key: &TaskKey, task: &AgentTask) -> Reported {
-        if !self.frameworks.contains_key(&key.0) {
+        if !self.registry.frameworks.contains_key(&key.0) {
             return Reported::Unwanted(Reason::FrameworkRemoved);
         }
         let Some(known) = self.tasks.get(key) else {

@@ -256,7 +256,9 @@ impl Core {
                     .hint(hint))
             }
             Some(_) => Ok(()),
-            None if self.registry.completed.contains_key(id) => Err(completed(id).field(ID)),
+            None if self.registry.completed.contains_key(id) || self.endings.has(id) => {
+                Err(completed(id).field(ID))
+            }
             None if !subscription.create => Err(unknown(id).field(ID)),
             None if is_given(id) => {
                 let message = format!("{id} has the shape of the ids that masters give");

@@ -282,6 +282,7 @@ impl Core {
                 let reason = Reason::KillRequested;
                 task.set_kill(KillWish { grace, reason });
                 self.repeat_kill(key, After::Nothing);
+                self.keep_kill_of_others(key, grace);
                 true
             }
             _ => false,

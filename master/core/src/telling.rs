@@ -236,8 +236,8 @@ impl Core {
         }
     }
 
-    /// The next pieces of the acknowledgements, of the snapshots and tails, and of the answers that go on: a share of each that
-    /// there is.
+    /// The next pieces of the acknowledgements, of the snapshots and tails, of the answers that go on, and of frameworks that are
+    /// over: a share of each that there is.
     pub(crate) fn tell_on(&mut self) {
         self.sessions.tells_on = false;
         self.sessions.told_on_at = Some(self.turn.now);
@@ -247,6 +247,7 @@ impl Core {
         self.continue_snapshots(most);
         self.continue_reconciliations(most);
         self.continue_kill_wishes(most);
+        self.continue_endings(most);
         if self.kinds_told_on() > 0 {
             self.tell_on_later();
         }
@@ -257,6 +258,7 @@ impl Core {
             + usize::from(!self.sessions.snapshots.is_empty())
             + usize::from(!self.reconciliations.is_empty())
             + usize::from(self.kill_wishes.are_told())
+            + usize::from(!self.endings.is_empty())
     }
 
     /// However much is begun, the next pieces are told when the last ones were told long enough ago.

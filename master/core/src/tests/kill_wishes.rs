@@ -202,6 +202,53 @@ fn of_two_launches_of_earlier_terms_both_are_ended() {
     assert_eq!(stage.world.kills(newer), killed());
 }
 
+/// Agent `a` comes back with an older launch that has ended, or is ended, before agent `b` does with a later one that runs.
+fn check_that_the_later_one_is_ended(state: TaskState, is_killed_first: bool) {
+    let mut stage = stage();
+    let framework = stage.framework.clone();
+    if is_killed_first {
+        assert_eq!(stage.kills("t"), []);
+    }
+    let older = AgentTask {
+        acknowledged: 0,
+        ..reported(&framework, spec("t", "cpus:1"), stage.ran, 1, state)
+    };
+    let link = stage.returns(0, vec![older]);
+    stage
+        .world
+        .updates(link, &framework, status("t", stage.ran, 1, state));
+    if !is_killed_first {
+        stage.kills("t");
+    }
+    if !state.is_terminal() {
+        assert_eq!(stage.world.kills(link), killed());
+        let ended = status("t", stage.ran, 2, TaskState::Killed);
+        stage.world.updates(link, &framework, ended);
+    }
+    stage.world.acknowledge_all(stage.session);
+    stage.told();
+    let newer = Incarnation(stage.ran.0 + 1);
+    let link = stage.returns(1, vec![stage.runs("t", newer)]);
+    assert_eq!(
+        stage.world.kills(link),
+        killed(),
+        "{state} {is_killed_first}"
+    );
+    stage
+        .world
+        .updates(link, &framework, status("t", newer, 2, TaskState::Killed));
+    assert_eq!(stage.told(), [TaskState::Killed], "and not that it is lost");
+}
+
+#[test]
+fn a_later_launch_is_ended_though_an_older_one_was_brought_back_before_it() {
+    for state in [TaskState::Finished, TaskState::Running] {
+        for is_killed_first in [true, false] {
+            check_that_the_later_one_is_ended(state, is_killed_first);
+        }
+    }
+}
+
 #[test]
 fn who_has_no_session_then_is_told_in_the_next_one_and_who_is_over_wishes_nothing() {
     let mut stage = stage();

@@ -523,6 +523,7 @@ fn run(history: &[(Happening, u16)]) -> Outcome {
             let mut event = seen.event(&core, *happening);
             if has_pieces {
                 core.replacements.entries_max = 1;
+                core.endings.at_once_max = 1;
                 if happening.what == 31 {
                     event = Event::TimerFired(TimerKey::Demands);
                 }

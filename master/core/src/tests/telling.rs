@@ -9,7 +9,9 @@ use proffer_model::{Epoch, FrameworkId, Incarnation, OfferId, Status, TaskState,
 
 use super::world::{World, describe_framework, principal, reported, spec, status, task_id, want};
 use crate::event::{Event, LinkId, SessionId, TimerKey};
-use crate::limits::{CALLS_HELD_MAX, SNAPSHOT_TASKS_PER_STEP};
+use crate::limits::{
+    CALLS_HELD_MAX, ENDED_TASK_STEPS, ENDED_TASKS_AT_ONCE_MAX, SNAPSHOT_TASKS_PER_STEP,
+};
 
 /// Two pieces and some more.
 const MANY: usize = 2 * SNAPSHOT_TASKS_PER_STEP + 10;
@@ -318,4 +320,94 @@ fn a_launch_under_an_id_whose_end_is_acknowledged_waits_until_that_is_forgotten_
     let kills = stage.world.kills(stage.link);
     assert!(kills.iter().all(|(task, _)| *task == last) && !kills.is_empty());
     assert_eq!(stage.tasks(), 1);
+}
+
+#[test]
+fn what_is_above_the_rate_is_not_looked_at_before_it_is_refused() {
+    let mut stage = stage(TaskState::Finished);
+    let offer = stage.offer();
+    stage.world.drain(stage.session);
+    stage.world.acknowledge_all(stage.session);
+    stage.world.core.config.operations_per_second = 1;
+    let none = Call::Decline {
+        offers: vec![OfferId::new("none").expect("an id")],
+        exclude_for: Duration::from_secs(1),
+    };
+    stage.calls(900, none);
+    assert_eq!(stage.answers(), [(900, Answer::Done)]);
+    let launch = Operation::launch(spec(&name(MANY - 1), "cpus:1"));
+    let accept = Call::Accept {
+        offers: vec![offer],
+        operations: vec![launch],
+    };
+    stage.calls(901, accept);
+    let answers = stage.answers();
+    let [(901, Answer::Refused(problem))] = answers.as_slice() else {
+        panic!("{answers:?}")
+    };
+    assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
+}
+
+/// A framework with many tasks is torn down, and its agent registers anew meanwhile or not.
+fn check_an_ending(registers_anew: bool) {
+    let mut stage = stage(TaskState::Running);
+    let other = stage.world.framework();
+    stage.world.orders(stage.link);
+    stage.calls(900, Call::Teardown);
+    assert!(
+        stage
+            .world
+            .closed(stage.session)
+            .is(code::FRAMEWORK_COMPLETED)
+    );
+    let mut kills = stage.world.kills(stage.link).len();
+    assert_eq!(kills, ENDED_TASKS_AT_ONCE_MAX);
+    let again = Some(stage.framework.clone());
+    let again = stage.world.subscribe_as("p", again, describe_framework());
+    assert!(stage.world.closed(again).is(code::FRAMEWORK_COMPLETED));
+    if registers_anew {
+        let running = (0..MANY).map(|task| {
+            let spec = spec(&name(task), "cpus:0.001");
+            reported(
+                &stage.framework,
+                spec,
+                incarnation(task),
+                2,
+                TaskState::Running,
+            )
+        });
+        let (running, agent) = (running.collect(), "c-a0-1".parse().expect("an id"));
+        stage.world.lose(stage.link);
+        stage.link = stage.world.returns(&agent, "a", "cpus:40", running);
+        kills = stage.world.kills(stage.link).len();
+        assert_eq!(kills, MANY);
+    }
+    let mut pieces = 0;
+    while stage.passes_a_piece() {
+        pieces += 1;
+        let piece = stage.world.kills(stage.link).len();
+        assert!(
+            piece <= SNAPSHOT_TASKS_PER_STEP / ENDED_TASK_STEPS,
+            "{piece}"
+        );
+        kills += piece;
+    }
+    assert_eq!((kills, stage.tasks()), (MANY, 0), "each once");
+    assert!(pieces > 2, "{pieces}");
+    // What runs yet is not offered.
+    stage.world.demand(other, vec![want("w", 1, "cpus:39", 0)]);
+    stage.world.pass_s(1);
+    assert!(stage.world.offers(other).is_empty());
+    let ended = (0..MANY).map(|task| says(task, 3, TaskState::Killed));
+    stage.updates(ended.collect());
+    stage.world.pass_s(1);
+    assert_eq!(stage.world.offers(other).len(), 1);
+}
+
+#[test]
+fn the_many_tasks_of_a_framework_that_is_over_are_killed_in_pieces_and_counted_until_they_are_gone()
+{
+    for registers_anew in [false, true] {
+        check_an_ending(registers_anew);
+    }
 }
