@@ -28,6 +28,7 @@ from proffer.limits import (
     BACKOFF_FIRST,
     BACKOFF_MAX,
     CALL_TIMEOUT,
+    DEMAND_RETRY_INTERVAL,
     IDS_PER_CALL_MAX,
 )
 from proffer.masters import find_masters, parse_masters
@@ -129,6 +130,8 @@ class Framework:
         # What was wanted last in each role, and of that the last that a master has taken.
         self._demands: dict[str, v1.SetDemand] = {}
         self._granted: dict[str, v1.SetDemand] = {}
+        # Of what the session's master has refused for the moment, and is told again.
+        self._renewals: set[asyncio.Task[None]] = set()
         # No demand has a generation that an earlier one was sent with, of whatever role and whatever became of it.
         self._generations = itertools.count(1)
         self._cluster_id = ""
@@ -210,11 +213,28 @@ class Framework:
                 return
             except ProfferError as problem:
                 log.warning("the master refused what is wanted in role %s: %s", role, problem)
-                if self._demands.get(role) is wanted and self._granted.get(role) is not wanted:
-                    # This session has not been told what was wanted before.
-                    self._put_back(role)
-                else:
+                if self._demands.get(role) is not wanted:
                     return
+                if problem.kind not in (v1.PROBLEM_KIND_INVALID, v1.PROBLEM_KIND_FORBIDDEN):
+                    self._renew_later(session, role, problem.retry_after or DEMAND_RETRY_INTERVAL)
+                    return
+                if self._granted.get(role) is wanted:
+                    return
+                # This session has not been told what was wanted before.
+                self._put_back(role)
+
+    def _renew_later(self, session: Session, role: str, wait: float) -> None:
+        """What is wanted was refused for the moment: it is said again, unless the author has said more by then."""
+        wanted = self._demands[role]
+
+        async def renew() -> None:
+            await asyncio.sleep(wait)
+            if self._demands.get(role) is wanted:
+                await self._renew_demand(session, role)
+
+        renewal = asyncio.create_task(renew())
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewals.discard)
 
     async def launch(self, offers: Sequence[v1.Offer], tasks: Sequence[v1.TaskSpec]) -> dict[str, ProfferError]:
         """Launches tasks with offers of one agent and one role; what the tasks leave of them goes back. Answers with those that
@@ -467,6 +487,7 @@ class Framework:
             session.end(problem)
         finally:
             session.end(Unreachable("the session was left"))
+            background += self._renewals
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)

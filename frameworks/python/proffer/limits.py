@@ -12,6 +12,8 @@ HEARTBEATS_MISSED_MAX = 5
 BACKOFF_FIRST = 0.1
 # Seconds between two rounds, at the longest.
 BACKOFF_MAX = 2.0
+# Seconds to the next time that what is wanted is said, when it is refused for the moment and the master does not say how long.
+DEMAND_RETRY_INTERVAL = 5.0
 # Seconds between two questions about tasks of unknown fate, unless an agent settles.
 ASK_INTERVAL = 5.0
 # Seconds for which agents that settle together cause one question.

@@ -530,6 +530,47 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         await self.play(Master(session, last), author=Wanting())
         self.assertEqual(seen, [(1, 1), (2, 2), (3, 2)])
 
+    async def test_what_a_new_session_refuses_for_the_moment_is_said_again_until_it_is_taken(self):
+        seen = []
+        refusals = [
+            ("session.rate_limited", v1.PROBLEM_KIND_EXHAUSTED),
+            ("server.overloaded", v1.PROBLEM_KIND_EXHAUSTED),
+            ("master.not_leading", v1.PROBLEM_KIND_UNAVAILABLE),
+            ("generation.stale", v1.PROBLEM_KIND_CONFLICT),
+        ]
+
+        class Wanting(Author):
+            async def on_subscribed(self, framework):
+                if not seen:
+                    await framework.set_demand("*", proffer.demand("work", 3, "cpus:1"))
+
+        async def wanted(played):
+            call = await played.call("set_demand")
+            seen.append((call.set_demand.generation, call.set_demand.entries[0].count))
+            return call.request_id
+
+        async def done(played):
+            await played.send(answered=v1.Answered(request_id=await wanted(played), done=v1.Done()))
+
+        async def first(played):
+            await played.subscribe()
+            await done(played)
+
+        async def last(played):
+            await played.subscribe()
+            for code, kind in refusals:
+                refused = v1.Problem(code=code, kind=kind, message="not now", retry_after_ms=1)
+                await played.send(answered=v1.Answered(request_id=await wanted(played), refused=refused))
+            await done(played)
+            await played.tell(FINISHED)
+            await played.finish()
+
+        await self.play(Master(first, last), author=Wanting())
+        self.assertEqual([count for _, count in seen], [3] * 6)
+        generations = [generation for generation, _ in seen]
+        # What was only above the rate is the same call again.
+        self.assertEqual(generations, [1, 2, 2, 3, 4, 5])
+
     async def test_refusals_for_good_are_raised_with_their_code(self):
         async def fenced(played):
             await played.subscribe()

@@ -22,6 +22,9 @@ pub(crate) const HEARTBEATS_MISSED_MAX: u32 = 5;
 /// For how long a call that was above the rate is held back at most; when the master asks for more, the author is told
 /// `session.rate_limited`. A subscription is tried again after so long at the latest.
 pub(crate) const RATE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// When what is wanted is refused for the moment, and the master does not say for how long: from there to the next time that
+/// it is said.
+pub(crate) const DEMAND_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// From the call to the subscription; then the master rests, and whoever leads by then is called.
 pub(crate) const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may wait for its answer unless the author says otherwise; then it is refused with `peer.unreachable`.

@@ -243,17 +243,15 @@ impl Memory {
 
     /// A master has refused a demand, and still goes by what it has taken before. That is the latest again, unless another one
     /// has replaced what was refused; it is the answer when this session has yet to be told it. Without one before, the demand
-    /// is forgotten; not so one that was taken once and may be again.
-    pub(crate) fn demand_refused(&mut self, demand: &Demand, may_pass: bool) -> Option<Demand> {
+    /// is forgotten.
+    pub(crate) fn demand_refused(&mut self, demand: &Demand) -> Option<Demand> {
         let next = self.generation_last.next();
         let wanted = self.demands.get_mut(&demand.role)?;
         if wanted.latest.generation != demand.generation {
             return None;
         }
         let Some(former) = wanted.former.take() else {
-            if !(wanted.is_granted && may_pass) {
-                self.demands.remove(&demand.role);
-            }
+            self.demands.remove(&demand.role);
             return None;
         };
         (wanted.latest, wanted.is_granted) = (former, true);
@@ -272,12 +270,17 @@ impl Memory {
     /// The latest demand of each role, with new generations, to be sent in a new session.
     pub(crate) fn renewed_demands(&mut self) -> Vec<Demand> {
         self.generation_before = self.generation_last;
-        for wanted in self.demands.values_mut() {
-            self.generation_last = self.generation_last.next();
-            wanted.latest.generation = self.generation_last;
-        }
-        let latest = self.demands.values().map(|wanted| &wanted.latest);
-        latest.cloned().collect()
+        let roles: Vec<Role> = self.demands.keys().cloned().collect();
+        let renewed = roles.iter().filter_map(|role| self.renewed_demand(role));
+        renewed.collect()
+    }
+
+    /// The latest demand of a role, with a new generation, to be sent again.
+    pub(crate) fn renewed_demand(&mut self, role: &Role) -> Option<Demand> {
+        let wanted = self.demands.get_mut(role)?;
+        self.generation_last = self.generation_last.next();
+        wanted.latest.generation = self.generation_last;
+        Some(wanted.latest.clone())
     }
 }
 
@@ -355,12 +358,12 @@ mod tests {
         assert_eq!(kept(&mut memory, 9), 9);
         assert_eq!(kept(&mut memory, 3), 10);
         assert_eq!(generations(memory.renewed_demands()), [11]);
-        assert_eq!(memory.demand_refused(&demand("web", 10), false), None);
+        assert_eq!(memory.demand_refused(&demand("web", 10)), None);
         assert_eq!(generations(memory.renewed_demands()), [12]);
-        assert_eq!(memory.demand_refused(&demand("web", 12), false), None);
+        assert_eq!(memory.demand_refused(&demand("web", 12)), None);
         assert!(memory.renewed_demands().is_empty());
         assert_eq!(kept(&mut memory, 0), 13, "also after one that was refused");
-        memory.demand_refused(&demand("web", 13), false);
+        memory.demand_refused(&demand("web", 13));
         for i in 0..ROLES_MAX {
             memory
                 .keep_demand(demand(&format!("r{i}"), 0))
@@ -386,27 +389,18 @@ mod tests {
         memory.demand_granted(&good);
         // Two that are refused, of which the second was sent before the answer to the first.
         let (first, second) = (keep(&mut memory), keep(&mut memory));
-        assert_eq!(memory.demand_refused(&first, false), None);
+        assert_eq!(memory.demand_refused(&first), None);
         assert!(memory.is_latest(&second));
-        assert_eq!(
-            memory.demand_refused(&second, true),
-            None,
-            "the master knows"
-        );
+        assert_eq!(memory.demand_refused(&second), None, "the master knows");
         assert!(memory.is_latest(&good));
         assert!(keep(&mut memory).generation > second.generation);
 
         // Another session begins with the last one and refuses it: it has not heard of the good one.
         let bad = memory.renewed_demands().remove(0);
-        let again = memory
-            .demand_refused(&bad, false)
-            .expect("it is to be told");
+        let again = memory.demand_refused(&bad).expect("it is to be told");
         assert!(again.generation > bad.generation);
         assert!(memory.is_latest(&again));
-        // What was taken once is kept, unless it is wrong.
-        assert_eq!(memory.demand_refused(&again, true), None);
-        assert!(memory.is_latest(&again));
-        assert_eq!(memory.demand_refused(&again, false), None);
+        assert_eq!(memory.demand_refused(&again), None);
         assert!(memory.renewed_demands().is_empty());
     }
 }

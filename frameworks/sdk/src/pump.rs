@@ -25,8 +25,8 @@ use crate::handle::{Reply, Request};
 use crate::later::{bare, known};
 use crate::limits::{
     ASK_DELAY, ASK_INTERVAL, BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX,
-    EVENTS_QUEUED_MAX, HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX, RATE_WAIT_MAX,
-    TASKS_PER_QUESTION_MAX, UNREADABLE_EXCLUDE_FOR,
+    DEMAND_RETRY_INTERVAL, EVENTS_QUEUED_MAX, HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX,
+    RATE_WAIT_MAX, TASKS_PER_QUESTION_MAX, UNREADABLE_EXCLUDE_FOR,
 };
 use crate::link::{Ended, Link, closed, out_of_order};
 use crate::memory::Memory;
@@ -49,7 +49,7 @@ pub(crate) struct Pump<'a> {
     epoch: Epoch,
     heard: Instant,
     waiting: BTreeMap<u64, Waiting>,
-    /// Calls that were above the rate, by when they are called again.
+    /// Calls that were refused for the moment, by when they are called again.
     delayed: BTreeSet<(Instant, u64)>,
     /// When to ask about tasks whose fate is open, and when that was done last.
     ask_at: Option<Instant>,
@@ -337,7 +337,8 @@ impl<'a> Pump<'a> {
             self.questions.remove(&request);
             return;
         };
-        if let Some(wait) = rate_wait(&answer) {
+        let wait = rate_wait(&answer).or_else(|| renewal_wait(&waiting, &answer));
+        if let Some(wait) = wait {
             // Nothing of it was done.
             self.delayed.insert((Instant::now() + wait, request));
             self.waiting.insert(request, waiting);
@@ -377,31 +378,33 @@ impl<'a> Pump<'a> {
         if problem.kind == Kind::Unavailable {
             return;
         }
-        let may_pass = !matches!(problem.kind, Kind::Invalid | Kind::Forbidden);
-        if let Some(former) = self.memory.demand_refused(demand, may_pass) {
+        if let Some(former) = self.memory.demand_refused(demand) {
             self.enqueue(Call::SetDemand(former), None);
         }
     }
 
-    /// The time for a call that was above the rate has come.
+    /// The time for a call that was refused for the moment has come.
     fn call_again(&mut self, delayed: Option<(Instant, u64)>) {
         let Some(due @ (_, request)) = delayed else {
             return;
         };
         self.delayed.remove(&due);
-        let Some(waiting) = self.waiting.get(&request) else {
+        let Some(waiting) = self.waiting.remove(&request) else {
             return;
         };
         match &waiting.call {
             // A later one has said more.
-            Call::SetDemand(demand) if !self.memory.is_latest(demand) => {
-                if let Some(waiting) = self.waiting.remove(&request) {
-                    waiting.done();
+            Call::SetDemand(demand) if !self.memory.is_latest(demand) => waiting.done(),
+            // As another call: a refusal may be remembered under the number that it had.
+            Call::SetDemand(demand) if !waiting.is_awaited() => {
+                if let Some(renewed) = self.memory.renewed_demand(&demand.role) {
+                    self.enqueue(Call::SetDemand(renewed), None);
                 }
             }
             call => {
                 let call = in_term(self.epoch, encode_call(request, call));
                 self.outgoing.push_back(call);
+                self.waiting.insert(request, waiting);
             }
         }
     }
@@ -409,9 +412,8 @@ impl<'a> Pump<'a> {
     fn on_request(&mut self, request: Request) {
         if self.waiting.len() >= CALLS_PENDING_MAX {
             self.waiting.retain(|_, waiting| {
-                let is_awaited = waiting.reply.as_ref().is_some_and(|it| !it.is_closed());
                 // What became of a launch matters in any case.
-                is_awaited
+                waiting.is_awaited()
                     || matches!(waiting.call, Call::Accept { .. })
                     || is_to_be_done(&waiting.call)
             });
@@ -510,6 +512,22 @@ fn rate_wait(answer: &Answer) -> Option<Duration> {
     };
     let wait = problem.retry_after?;
     (problem.is(code::SESSION_RATE_LIMITED) && wait <= RATE_WAIT_MAX).then_some(wait)
+}
+
+/// How long to wait before what is wanted is said again, if nobody waits for the answer who could do so: it is given up only
+/// when it is wrong.
+fn renewal_wait(waiting: &Waiting, answer: &Answer) -> Option<Duration> {
+    let (Answer::Refused(problem), Call::SetDemand(_)) = (answer, &waiting.call) else {
+        return None;
+    };
+    let is_wrong = matches!(problem.kind, Kind::Invalid | Kind::Forbidden);
+    // The answer could not be read: the next one could not be either.
+    let is_unreadable = problem.is(code::PEER_UNREACHABLE);
+    if is_wrong || is_unreadable || waiting.is_awaited() {
+        return None;
+    }
+    tracing::warn!(%problem, "what is wanted is refused for the moment; it is said again");
+    Some(problem.retry_after.unwrap_or(DEMAND_RETRY_INTERVAL))
 }
 
 fn skip(problem: &Problem) {

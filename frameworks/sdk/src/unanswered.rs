@@ -87,6 +87,11 @@ impl Unanswered {
 }
 
 impl Waiting {
+    /// Whether somebody waits for the answer who may call again.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| !reply.is_closed())
+    }
+
     /// It is not called any more, for what it was to do is done.
     pub(crate) fn done(self) {
         // Whoever waits no longer does not need to know.

@@ -355,6 +355,50 @@ async fn a_refused_demand_leaves_what_was_wanted_before() {
 }
 
 #[tokio::test]
+async fn what_a_new_session_refuses_for_the_moment_is_said_again_until_it_is_taken() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let mut session = master.active().await;
+    within(handle.subscribed()).await.expect("a session");
+    let is_demand = |call: &Call| matches!(call, Call::SetDemand(_));
+    let setting = tokio::spawn(async move {
+        let id = DemandId::new("work").unwrap();
+        let entry = DemandEntry::new(id, 3, "cpus:1".parse().unwrap());
+        let set = handle.set_demand(role(), vec![entry]).await;
+        (handle, set)
+    });
+    let (request, _) = session.call_that(is_demand).await;
+    session.answer(request, Answer::Done).await;
+    let (_handle, set) = within(setting).await.expect("no panic");
+    set.expect("taken");
+    drop(session);
+
+    let mut session = master.active().await;
+    let (mut requests, mut generations) = (Vec::new(), Vec::new());
+    let wait = Duration::from_millis(1);
+    for code in [
+        code::SESSION_RATE_LIMITED,
+        code::OVERLOADED,
+        code::MASTER_NOT_LEADING,
+        code::GENERATION_STALE,
+    ] {
+        let (request, call) = session.call_that(is_demand).await;
+        let Call::SetDemand(demand) = call else {
+            panic!("{call:?}");
+        };
+        assert_eq!(demand.entries[0].count, 3);
+        requests.push(request);
+        generations.push(demand.generation);
+        let refused = Problem::new(code, "not now").retry_after(wait);
+        session.answer(request, Answer::Refused(refused)).await;
+    }
+    assert!(requests.is_sorted_by(|a, b| a < b), "{requests:?}");
+    assert!(generations.is_sorted_by(|a, b| a < b), "{generations:?}");
+    let (request, _) = session.call_that(is_demand).await;
+    session.answer(request, Answer::Done).await;
+}
+
+#[tokio::test]
 async fn wrong_options_are_named() {
     type Row = (&'static str, &'static str, fn(&mut ConnectOptions));
     let rows: &[Row] = &[
