@@ -66,10 +66,10 @@ impl Driver {
             let finding = self.finder.leader();
             let found = refusing(&mut self.requests, &mut self.memory, finding).await;
             let ended = match self.connect(&found).await {
-                Ok((link, has_history)) => {
+                Ok(link) => {
                     self.finder.worked(&found);
                     is_outage_logged = false;
-                    self.serve(link, has_history).await
+                    self.serve(link).await
                 }
                 Err(ended) => ended,
             };
@@ -104,10 +104,9 @@ impl Driver {
         }
     }
 
-    /// Subscribes with this master. Says also whether the framework may have tasks from before.
-    async fn connect(&mut self, found: &Found) -> Result<(Link, bool), Ended> {
+    /// Subscribes with this master.
+    async fn connect(&mut self, found: &Found) -> Result<Link, Ended> {
         let subscribe = self.memory.subscribe();
-        let has_history = self.memory.has_history();
         let (request, sequence) = (self.memory.next_request(), self.memory.next_sequence());
         let mut has_stood_by = false;
         let opening = async {
@@ -129,7 +128,7 @@ impl Driver {
             // The same: somebody may have been active whom this program has not met.
             self.unanswered.fail(&no_session());
         }
-        Ok((link, has_history))
+        Ok(link)
     }
 
     /// Refuses a master of an earlier epoch, or of another cluster.
@@ -143,7 +142,7 @@ impl Driver {
         }
     }
 
-    async fn serve(&mut self, link: Link, has_history: bool) -> Ended {
+    async fn serve(&mut self, link: Link) -> Ended {
         let session = &link.active.session;
         tracing::info!(
             framework_id = %session.framework, epoch = %session.epoch, master = %session.master,
@@ -173,7 +172,7 @@ impl Driver {
                 }
             }
         };
-        let pump = Pump::new(&mut self.memory, link, has_history, &mut self.unanswered);
+        let pump = Pump::new(&mut self.memory, link, &mut self.unanswered);
         let (ended, unanswered) = pump.run(author, pin!(overtaken)).await;
         self.unanswered = unanswered;
         ended

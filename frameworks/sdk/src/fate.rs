@@ -246,6 +246,15 @@ impl Fates {
         !self.open.is_empty()
     }
 
+    /// Of how many the author was told that an agent which cannot be reached may run them.
+    pub(crate) fn unreachable(&self) -> usize {
+        let is_it = |task: &&TaskId| match self.tasks.get(*task).map(|fate| fate.standing) {
+            Some(Standing::Open { is_unreachable, .. }) => is_unreachable,
+            _ => false,
+        };
+        self.open.iter().filter(is_it).count()
+    }
+
     /// Those whose fate is open and which the master will not speak of unasked.
     pub(crate) fn unheard(&self) -> Vec<TaskId> {
         let is_unheard = |task: &&TaskId| match self.tasks.get(*task).map(|fate| fate.standing) {

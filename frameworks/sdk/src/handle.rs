@@ -21,7 +21,7 @@ use proffer_model::{
     Problem, Role, TaskId, TaskSpec, code,
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
@@ -86,7 +86,23 @@ impl fmt::Debug for Connection {
 }
 
 /// Where the answer to a call goes.
-pub(crate) type Reply = oneshot::Sender<Result<Answer, Problem>>;
+pub(crate) struct Reply {
+    answer: oneshot::Sender<Result<Answer, Problem>>,
+    /// Nobody waits for longer.
+    pub(crate) until: Instant,
+}
+
+impl Reply {
+    pub(crate) fn send(self, answer: Result<Answer, Problem>) {
+        // Whoever waits no longer does not need to know.
+        let _ = self.answer.send(answer);
+    }
+
+    /// Whether nobody waits any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.answer.is_closed()
+    }
+}
 
 /// A call on its way to the session.
 pub(crate) struct Request {
@@ -99,8 +115,7 @@ impl Request {
     pub(crate) fn refuse(self, ledger: &Ledger, problem: Problem) {
         let answer = Err(problem);
         ledger.answered(&self.call, &answer);
-        // Whoever waits no longer does not need to know.
-        let _ = self.reply.send(answer);
+        self.reply.send(answer);
     }
 }
 
@@ -147,9 +162,14 @@ impl Handle {
     }
 
     fn leave_with(&self, permit: mpsc::Permit<'_, Request>, call: Call) -> PendingAnswer {
-        let (reply, answer) = oneshot::channel();
-        permit.send(Request { call, reply });
+        let (sender, answer) = oneshot::channel();
         let call_timeout = self.call_timeout;
+        let until = Instant::now() + call_timeout;
+        let reply = Reply {
+            answer: sender,
+            until,
+        };
+        permit.send(Request { call, reply });
         PendingAnswer(Box::pin(async move {
             match timeout(call_timeout, answer).await {
                 Ok(answered) => answered.unwrap_or_else(|_| Err(over())),

@@ -220,6 +220,11 @@ impl Ledger {
         self.entries().fates.has_open()
     }
 
+    /// How many tasks are not settled because an agent that may run them cannot be reached.
+    pub(crate) fn unreachable(&self) -> usize {
+        self.entries().fates.unreachable()
+    }
+
     /// Tasks to ask the master about.
     pub(crate) fn unheard(&self) -> Vec<TaskId> {
         self.entries().fates.unheard()

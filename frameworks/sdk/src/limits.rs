@@ -12,15 +12,14 @@ pub(crate) const CALLS_OUTGOING_MAX: usize = 64;
 pub(crate) const EVENTS_QUEUED_MAX: usize = 64;
 /// Messages that are taken together before anything else has its turn.
 pub(crate) const MESSAGES_TOGETHER_MAX: usize = 64;
-/// Events in the backlog at which the session stops reading, so that the master sees a slow reader. It reads on while calls
-/// wait for answers: an author who awaits an answer before the next event must not wait for themselves.
+/// Events in the backlog at which the session stops reading, so that the master sees a slow reader. It reads on while the author
+/// waits for answers: one who awaits an answer before the next event must not wait for themselves.
 pub(crate) const BACKLOG_PAUSE: usize = 1_024;
 /// Events in the backlog at which the session is given up in any case, and begun anew.
 pub(crate) const BACKLOG_MAX: usize = 100_000;
 /// Heartbeat intervals without any event after which a master counts as lost and the session is begun anew.
 pub(crate) const HEARTBEATS_MISSED_MAX: u32 = 5;
-/// For how long a call that was above the rate is held back at most; when the master asks for more, the author is told
-/// `session.rate_limited`. A subscription is tried again after so long at the latest.
+/// A subscription that was above the rate is tried again after so long at the latest.
 pub(crate) const RATE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// When what is wanted is refused for the moment, and the master does not say for how long: from there to the next time that
 /// it is said.
@@ -33,6 +32,8 @@ pub(crate) const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub(crate) const ASK_INTERVAL: Duration = Duration::from_secs(5);
 /// From what promises an answer, such as an agent that has settled, to the question: several of them cause one.
 pub(crate) const ASK_DELAY: Duration = Duration::from_millis(100);
+/// From one warning that tasks are not settled because an agent cannot be reached to the next.
+pub(crate) const SETTLE_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// Tasks in one question; more are asked about in several.
 pub(crate) const TASKS_PER_QUESTION_MAX: usize = 10_000;
 /// Tasks of which is remembered what was told; of more, repeated statuses are told again, and it is left to the master to

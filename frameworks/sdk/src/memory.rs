@@ -123,11 +123,6 @@ impl Memory {
         }
     }
 
-    /// Whether there may be tasks from before this session.
-    pub(crate) fn has_history(&self) -> bool {
-        self.framework.is_some()
-    }
-
     /// A master accepted the subscription. Refuses one of an earlier term or of another cluster.
     pub(crate) fn subscribed(
         &mut self,

@@ -1,8 +1,8 @@
 //! One session from `Subscribed` to its end: moves calls and acknowledgements out, events in, and matches answers to calls.
 //!
 //! Nothing here waits for the author: events that they have not taken stand in a backlog. At a bound the session stops
-//! reading, so that the master sees a slow reader, unless calls wait: an author who awaits an answer before they take the
-//! next event would otherwise wait for themselves.
+//! reading, so that the master sees a slow reader, unless the author waits for answers: one who awaits an answer before they
+//! take the next event would otherwise wait for themselves.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use proffer_model::limits::MESSAGE_LEN_MAX;
-use proffer_model::session::{Answer, Call, Event};
+use proffer_model::session::{Answer, Call, Event, OperationResult};
 use proffer_model::time::format_duration;
 use proffer_model::{Demand, Epoch, Kind, OfferId, Problem, code};
 use proffer_proto::{decode_event, decode_offer, encode_call, problem_of, v1};
@@ -26,11 +26,11 @@ use crate::later::{bare, known};
 use crate::limits::{
     ASK_DELAY, ASK_INTERVAL, BACKLOG_MAX, BACKLOG_PAUSE, CALLS_OUTGOING_MAX, CALLS_PENDING_MAX,
     DEMAND_RETRY_INTERVAL, EVENTS_QUEUED_MAX, HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX,
-    RATE_WAIT_MAX, TASKS_PER_QUESTION_MAX, UNREADABLE_EXCLUDE_FOR,
+    SETTLE_WARNING_INTERVAL, TASKS_PER_QUESTION_MAX, UNREADABLE_EXCLUDE_FOR,
 };
 use crate::link::{Ended, Link, closed, out_of_order};
 use crate::memory::Memory;
-use crate::unanswered::{Unanswered, Waiting, is_to_be_done, may_repeat};
+use crate::unanswered::{Launches, Unanswered, Waiting, is_to_be_done, launched_by, may_repeat};
 
 /// The author's ends of the channels.
 pub(crate) struct Author<'a> {
@@ -54,6 +54,8 @@ pub(crate) struct Pump<'a> {
     /// When to ask about tasks whose fate is open, and when that was done last.
     ask_at: Option<Instant>,
     asked_at: Instant,
+    /// When it was said last that tasks wait for an agent that cannot be reached.
+    warned_at: Option<Instant>,
     /// What was asked and has no answer yet.
     questions: BTreeSet<u64>,
     /// What was asked about tasks whose statuses the author could not take before the last session ended.
@@ -63,14 +65,9 @@ pub(crate) struct Pump<'a> {
 }
 
 impl<'a> Pump<'a> {
-    /// Begins with the latest demands, with what the last session has left unanswered, and for a framework that is not new
-    /// with the question what became of its tasks. The author has been told `Subscribed`.
-    pub(crate) fn new(
-        memory: &'a mut Memory,
-        link: Link,
-        has_history: bool,
-        unanswered: &mut Unanswered,
-    ) -> Self {
+    /// Begins with the latest demands, and with what the last session has left unanswered. Of tasks that the master knows it
+    /// tells by itself. The author has been told `Subscribed`.
+    pub(crate) fn new(memory: &'a mut Memory, link: Link, unanswered: &mut Unanswered) -> Self {
         let demands = demands_of(memory, unanswered);
         let is_resumed = link.is_resumed();
         let mut pump = Self {
@@ -86,6 +83,7 @@ impl<'a> Pump<'a> {
             delayed: BTreeSet::new(),
             ask_at: None,
             asked_at: Instant::now(),
+            warned_at: None,
             questions: BTreeSet::new(),
             retellings: BTreeSet::new(),
             outgoing: VecDeque::new(),
@@ -94,13 +92,8 @@ impl<'a> Pump<'a> {
         for (demand, reply) in demands {
             pump.enqueue(Call::SetDemand(demand), reply);
         }
-        // What is resumed is told on its own.
-        let asks_of_all = has_history && !is_resumed;
-        for (request, waiting) in unanswered.take(asks_of_all) {
+        for (request, waiting) in unanswered.take() {
             pump.enqueue_as(request, waiting);
-        }
-        if asks_of_all {
-            pump.enqueue(Call::Reconcile { tasks: vec![] }, None);
         }
         pump.ask_of_untold(is_resumed);
         if pump.memory.ledger.has_open() {
@@ -144,7 +137,8 @@ impl<'a> Pump<'a> {
         let calls = self.calls.clone();
         let ledger = Arc::clone(&self.memory.ledger);
         loop {
-            let may_read = self.backlog.len() < BACKLOG_PAUSE || !self.waiting.is_empty();
+            let may_read = self.backlog.len() < BACKLOG_PAUSE
+                || self.waiting.values().any(Waiting::is_awaited);
             let may_send = self.outgoing.len() < CALLS_OUTGOING_MAX;
             if !may_read {
                 self.heard = Instant::now();
@@ -337,9 +331,12 @@ impl<'a> Pump<'a> {
             self.questions.remove(&request);
             return;
         };
-        let wait = rate_wait(&answer).or_else(|| renewal_wait(&waiting, &answer));
+        let wait = rate_wait(&waiting, &answer).or_else(|| renewal_wait(&waiting, &answer));
         if let Some(wait) = wait {
             // Nothing of it was done.
+            if waiting.is_overtaken {
+                return waiting.overtaken();
+            }
             self.delayed.insert((Instant::now() + wait, request));
             self.waiting.insert(request, waiting);
             return;
@@ -356,18 +353,39 @@ impl<'a> Pump<'a> {
             self.memory.told_anew(tasks);
         }
         self.memory.ledger.answered(&waiting.call, &answer);
+        if let Ok(Answer::Accepted(results)) = &answer {
+            self.overtake(request, &waiting.call, results);
+        }
         if let Call::SetDemand(demand) = &waiting.call {
             self.on_demand_answered(demand, answer.as_ref().err());
         }
         match (waiting.reply, answer) {
-            (Some(reply), answer) => {
-                let _ = reply.send(answer);
-            }
+            (Some(reply), answer) => reply.send(answer),
             (None, Err(problem)) => {
                 tracing::warn!(%problem, "the master refused what the SDK called by itself");
             }
             (None, Ok(_)) => {}
         }
+    }
+
+    /// These were launched: what was called before them and is yet to be made is not meant for them.
+    fn overtake(&mut self, request: u64, call: &Call, results: &[OperationResult]) {
+        let launched = results.iter().flat_map(OperationResult::launches);
+        let launched = launched.filter(|launch| launch.outcome.is_ok());
+        let launched: BTreeSet<_> = launched.map(|launch| &launch.task).collect();
+        let mut launches = Launches::default();
+        launches.add(launched_by(call).filter(|spec| launched.contains(&spec.id)));
+        for (_, earlier) in self.waiting.range_mut(..request) {
+            earlier.is_overtaken |= launches.are_hit_by(&earlier.call);
+        }
+    }
+
+    /// Whether what a call would hit is in an accept that has no answer yet.
+    fn is_being_launched(&self, request: u64, call: &Call) -> bool {
+        let later = self.waiting.range(request..);
+        let mut launches = Launches::default();
+        launches.add(later.flat_map(|(_, later)| launched_by(&later.call)));
+        launches.are_hit_by(call)
     }
 
     fn on_demand_answered(&mut self, demand: &Demand, refused: Option<&Problem>) {
@@ -401,6 +419,11 @@ impl<'a> Pump<'a> {
                     self.enqueue(Call::SetDemand(renewed), None);
                 }
             }
+            _ if waiting.is_overtaken => waiting.overtaken(),
+            call if self.is_being_launched(request, call) => {
+                self.delayed.insert((Instant::now() + ASK_DELAY, request));
+                self.waiting.insert(request, waiting);
+            }
             call => {
                 let call = in_term(self.epoch, encode_call(request, call));
                 self.outgoing.push_back(call);
@@ -432,7 +455,7 @@ impl<'a> Pump<'a> {
         };
         match call {
             Ok(call) => drop(self.enqueue(call, Some(reply))),
-            Err(problem) => drop(reply.send(Err(problem))),
+            Err(problem) => reply.send(Err(problem)),
         }
     }
 
@@ -456,9 +479,23 @@ impl<'a> Pump<'a> {
             let request = self.enqueue(Call::Reconcile { tasks }, None);
             self.questions.insert(request);
         }
+        self.warn_of_unreachable(now);
         let has_open = self.memory.ledger.has_open();
         self.asked_at = now;
         self.ask_at = has_open.then(|| now + ASK_INTERVAL);
+    }
+
+    /// Says now and then why tasks are not settled: nothing else tells who wonders what their program waits for.
+    fn warn_of_unreachable(&mut self, now: Instant) {
+        let count = self.memory.ledger.unreachable();
+        let is_time = |at: Instant| now.duration_since(at) >= SETTLE_WARNING_INTERVAL;
+        if count > 0 && self.warned_at.is_none_or(is_time) {
+            tracing::warn!(
+                count,
+                "ids wait to be settled: an agent that may run them is unreachable"
+            );
+            self.warned_at = Some(now);
+        }
     }
 
     /// Asks about tasks whose statuses ended with the last session before the author could take them: where a session is
@@ -474,7 +511,7 @@ impl<'a> Pump<'a> {
 
     fn enqueue(&mut self, call: Call, reply: Option<Reply>) -> u64 {
         let request = self.memory.next_request();
-        self.enqueue_as(request, Waiting { reply, call });
+        self.enqueue_as(request, Waiting::new(call, reply));
         request
     }
 
@@ -505,13 +542,18 @@ fn in_term(epoch: Epoch, mut call: v1::SessionCall) -> v1::SessionCall {
     call
 }
 
-/// How long to wait before a call that was above the rate is called again; none: the author is told.
-fn rate_wait(answer: &Answer) -> Option<Duration> {
-    let Answer::Refused(problem) = answer else {
-        return None;
+/// How long to wait before a call that was above the rate is called again; none: the author is told, who would not wait so long.
+fn rate_wait(waiting: &Waiting, answer: &Answer) -> Option<Duration> {
+    let problem = match answer {
+        Answer::Refused(problem) if problem.is(code::SESSION_RATE_LIMITED) => problem,
+        _ => return None,
     };
-    let wait = problem.retry_after?;
-    (problem.is(code::SESSION_RATE_LIMITED) && wait <= RATE_WAIT_MAX).then_some(wait)
+    let is_in_time = |wait: &Duration| match &waiting.reply {
+        Some(reply) if reply.is_closed() && is_to_be_done(&waiting.call) => true,
+        Some(reply) => Instant::now() + *wait <= reply.until,
+        None => true,
+    };
+    problem.retry_after.filter(is_in_time)
 }
 
 /// How long to wait before what is wanted is said again, if nobody waits for the answer who could do so: it is given up only

@@ -4,10 +4,10 @@
 //! An accept is not called again, because in another term nobody would know it from a second one: what became of it is told
 //! by statuses. Neither is a message, which is delivered at most once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use proffer_model::session::{Answer, Call};
-use proffer_model::{Demand, Problem, Role, code};
+use proffer_model::session::{Answer, Call, Operation};
+use proffer_model::{Demand, ExecutorId, Problem, Role, TaskId, TaskSpec, code};
 
 use crate::handle::Reply;
 
@@ -16,6 +16,8 @@ pub(crate) struct Waiting {
     /// Where the answer goes; none for calls that the SDK makes itself.
     pub(crate) reply: Option<Reply>,
     pub(crate) call: Call,
+    /// Whether what it would hit was launched after it was called: it is not meant for that.
+    pub(crate) is_overtaken: bool,
 }
 
 /// Those that are called again, by request id.
@@ -26,14 +28,14 @@ impl Unanswered {
     /// Takes what waited in a session that has ended; what cannot be called again fails.
     pub(crate) fn of_session(waiting: BTreeMap<u64, Waiting>, why: &Problem) -> Self {
         let problem = &broken(why);
-        let (again, lost): (BTreeMap<_, _>, BTreeMap<_, _>) = waiting
-            .into_iter()
-            .partition(|(_, it)| may_repeat(&it.call));
-        let (again, too_late): (BTreeMap<_, _>, BTreeMap<_, _>) = again
-            .into_iter()
-            .partition(|(request, it)| !is_overtaken(*request, &it.call, &lost));
-        for waiting in lost.into_values().chain(too_late.into_values()) {
-            waiting.fail(problem);
+        let (mut again, mut later) = (BTreeMap::new(), Launches::default());
+        for (request, it) in waiting.into_iter().rev() {
+            later.add(launched_by(&it.call));
+            let is_overtaken = it.is_overtaken || later.are_hit_by(&it.call);
+            match may_repeat(&it.call) && !is_overtaken {
+                true => drop(again.insert(request, it)),
+                false => it.fail(problem),
+            }
         }
         Self(again)
     }
@@ -70,14 +72,11 @@ impl Unanswered {
         reply
     }
 
-    /// What is to be called now, in the order in which it was called before; not what the session asks anyway.
-    pub(crate) fn take(
-        &mut self,
-        asks_of_all: bool,
-    ) -> impl Iterator<Item = (u64, Waiting)> + use<> {
-        let is_wanted = move |it: &Waiting| match (&it.reply, &it.call) {
+    /// What is to be called now, in the order in which it was called before.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (u64, Waiting)> + use<> {
+        let is_wanted = |it: &Waiting| match (&it.reply, &it.call) {
             // Of which tasks the SDK asks, it finds out anew.
-            (None, Call::Reconcile { tasks }) => tasks.is_empty() && !asks_of_all,
+            (None, Call::Reconcile { .. }) => false,
             (None, _) => true,
             (Some(reply), call) => is_to_be_done(call) || !reply.is_closed(),
         };
@@ -86,7 +85,53 @@ impl Unanswered {
     }
 }
 
+/// Tasks and executors that are launched.
+#[derive(Default)]
+pub(crate) struct Launches {
+    tasks: BTreeSet<TaskId>,
+    executors: BTreeSet<ExecutorId>,
+}
+
+impl Launches {
+    /// These are launched, too.
+    pub(crate) fn add<'a>(&mut self, specs: impl Iterator<Item = &'a TaskSpec>) {
+        for spec in specs {
+            self.tasks.insert(spec.id.clone());
+            let executor = spec.executor.as_ref();
+            self.executors.extend(executor.map(|own| own.id.clone()));
+        }
+    }
+
+    /// Whether a call that was made before would hit them in place of what it was meant for.
+    pub(crate) fn are_hit_by(&self, call: &Call) -> bool {
+        match call {
+            Call::Kill { task, .. } | Call::UpdateTask { task, .. } => self.tasks.contains(task),
+            Call::ShutdownExecutor { executor, .. } => self.executors.contains(executor),
+            _ => false,
+        }
+    }
+}
+
 impl Waiting {
+    /// A call that is about to be made.
+    pub(crate) fn new(call: Call, reply: Option<Reply>) -> Self {
+        Self {
+            reply,
+            call,
+            is_overtaken: false,
+        }
+    }
+
+    /// What it would hit was launched since, so it is not called again. A task is launched when the one before it under its id
+    /// has ended: then that is killed.
+    pub(crate) fn overtaken(self) {
+        let message = "what the call names was launched anew while it was above the rate";
+        match self.call {
+            Call::Kill { .. } => self.done(),
+            _ => self.fail(&Problem::new(code::SESSION_RATE_LIMITED, message)),
+        }
+    }
+
     /// Whether somebody waits for the answer who may call again.
     pub(crate) fn is_awaited(&self) -> bool {
         self.reply.as_ref().is_some_and(|reply| !reply.is_closed())
@@ -94,15 +139,14 @@ impl Waiting {
 
     /// It is not called any more, for what it was to do is done.
     pub(crate) fn done(self) {
-        // Whoever waits no longer does not need to know.
         if let Some(reply) = self.reply {
-            drop(reply.send(Ok(Answer::Done)));
+            reply.send(Ok(Answer::Done));
         }
     }
 
     fn fail(self, problem: &Problem) {
         if let Some(reply) = self.reply {
-            drop(reply.send(Err(problem.clone())));
+            reply.send(Err(problem.clone()));
         }
     }
 }
@@ -143,26 +187,13 @@ pub(crate) fn is_to_be_done(call: &Call) -> bool {
     }
 }
 
-/// Whether a launch of unknown fate that was called later would be hit by the call in place of what it was meant for.
-fn is_overtaken(request: u64, call: &Call, lost: &BTreeMap<u64, Waiting>) -> bool {
-    let mut launched = lost
-        .range(request..)
-        .filter_map(|(_, it)| match &it.call {
-            Call::Accept { operations, .. } => Some(operations),
-            _ => None,
-        })
-        .flatten()
-        .flat_map(|operation| operation.tasks());
-    match call {
-        Call::Kill { task, .. } | Call::UpdateTask { task, .. } => {
-            launched.any(|spec| spec.id == *task)
-        }
-        Call::ShutdownExecutor { executor, .. } => launched.any(|spec| {
-            let own = spec.executor.as_ref();
-            own.is_some_and(|own| own.id == *executor)
-        }),
-        _ => false,
-    }
+/// What a call is to launch.
+pub(crate) fn launched_by(call: &Call) -> impl Iterator<Item = &TaskSpec> {
+    let operations = match call {
+        Call::Accept { operations, .. } => operations.as_slice(),
+        _ => &[],
+    };
+    operations.iter().flat_map(Operation::tasks)
 }
 
 fn broken(why: &Problem) -> Problem {

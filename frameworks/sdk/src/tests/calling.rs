@@ -9,6 +9,7 @@ use proffer_model::{
     Resources, Role, Secret, Shape, StateKey, TaskSpec, code,
 };
 
+use super::repeating::{called, kill};
 use super::{connect, next, options, role, task, updated};
 use crate::limits::BACKLOG_PAUSE;
 use crate::testing::{FakeMaster, within};
@@ -216,6 +217,67 @@ async fn a_slow_author_slows_the_master_down() {
 }
 
 #[tokio::test]
+async fn a_slow_author_gets_a_long_snapshot_in_one_session_whatever_the_sdk_asks_by_itself() {
+    const TASKS: usize = 120_000;
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.active().await;
+    within(handle.subscribed()).await.expect("a session");
+    let setting = tokio::spawn(async move {
+        let entry = DemandEntry::new(DemandId::new("work").unwrap(), 1, "cpus:1".parse().unwrap());
+        handle
+            .set_demand(role(), vec![entry])
+            .await
+            .map(|()| handle)
+    });
+    let is_demand = |call: &Call| matches!(call, Call::SetDemand(_));
+    let (request, _) = session.call_that(is_demand).await;
+    session.answer(request, Answer::Done).await;
+    let _handle = within(setting).await.expect("no panic").expect("taken");
+    drop(session);
+    while !matches!(next(&mut events).await, Event::Closed(_)) {}
+
+    // What the SDK says again has no answer while all of that is told.
+    let mut session = master.subscribed(1, 2).await;
+    session.call_that(is_demand).await;
+    let (is_slow, slow) = tokio::sync::oneshot::channel();
+    let telling = tokio::spawn(async move {
+        let mut is_slow = Some(is_slow);
+        for i in 0..TASKS {
+            let mut sending = Box::pin(session.send(updated(&format!("t{i}"))));
+            if is_slow.is_none() {
+                sending.await;
+                continue;
+            }
+            // Whoever reads on for ever has read more than may wait before they stop.
+            if tokio::time::timeout(Duration::from_millis(100), &mut sending)
+                .await
+                .is_err()
+            {
+                let _ = is_slow.take().map(|it| it.send(()));
+                sending.await;
+            }
+        }
+        session.send(Event::SnapshotEnded).await;
+        session
+    });
+    within(slow)
+        .await
+        .expect("the master waits for who reads slowly");
+    let mut told = 0;
+    loop {
+        match next(&mut events).await {
+            Event::Updated(_) => told += 1,
+            Event::SnapshotEnded => break,
+            Event::Subscribed { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    }
+    assert_eq!(told, TASKS);
+    within(telling).await.expect("one session");
+}
+
+#[tokio::test]
 async fn a_call_of_the_state_above_the_rate_is_made_again() {
     let mut master = FakeMaster::start().await;
     master.state.lock().unwrap().generation = 7;
@@ -310,8 +372,12 @@ async fn a_demand_that_is_wrong_is_not_repeated() {
     drop(session);
 
     let mut session = master.subscribed(1, 2).await;
-    let (_, call) = session.call().await;
-    assert!(matches!(call, Call::Reconcile { .. }), "{call:?}");
+    while handle.session().is_none_or(|now| now.generation.0 < 2) {
+        within(handle.subscribed()).await.expect("a session");
+        tokio::task::yield_now().await;
+    }
+    // The first that comes.
+    called(&handle, &mut session, kill("a")).await;
 }
 
 #[tokio::test]

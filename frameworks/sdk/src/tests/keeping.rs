@@ -5,6 +5,7 @@ use std::time::Duration;
 use proffer_model::session::{Answer, Call, Event};
 use proffer_model::{DemandEntry, DemandId, Epoch, FrameworkId, Problem, Shape, TaskState, code};
 
+use super::repeating::{called, kill};
 use super::{connect, next, options, role, status, task, updated};
 use crate::Framework;
 use crate::testing::{FakeMaster, within};
@@ -61,8 +62,6 @@ async fn a_broken_session_is_begun_anew_with_everything_that_counts() {
     assert_eq!(call, killed);
     session.answer(request, Answer::Done).await;
     assert_eq!(within(waiting).await, Ok(Answer::Done));
-    let (_, call) = session.call().await;
-    assert_eq!(call, Call::Reconcile { tasks: vec![] });
     let subscribed = next(&mut events).await;
     assert!(
         matches!(
@@ -79,15 +78,16 @@ async fn a_broken_session_is_begun_anew_with_everything_that_counts() {
 }
 
 #[tokio::test]
-async fn a_framework_that_was_kept_is_taken_up_and_asked_about() {
+async fn a_framework_that_was_kept_is_taken_up_and_told_of_its_tasks_unasked() {
     let mut master = FakeMaster::start().await;
     let mut options = options(&[master.address]);
     options.framework_id = FrameworkId::new("f").ok();
-    let (_handle, _events) = Framework::connect(options).expect("good options");
+    let (handle, _events) = Framework::connect(options).expect("good options");
     let mut session = master.subscribed(1, 1).await;
     assert_eq!(session.framework, FrameworkId::new("f").ok());
-    let (_, call) = session.call().await;
-    assert_eq!(call, Call::Reconcile { tasks: vec![] });
+    within(handle.subscribed()).await.expect("a session");
+    // The first that comes.
+    called(&handle, &mut session, kill("a")).await;
 }
 
 #[tokio::test]

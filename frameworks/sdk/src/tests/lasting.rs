@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use proffer_model::session::{Answer, Call, Event, Resume};
 use proffer_model::{
     AgentId, ClusterId, Epoch, ExecutorId, FrameworkId, Generation, Problem, Status, TaskState,
     code,
 };
 
+use super::repeating::{called, kill};
 use super::{connect, next, options, role, status, task, updated};
 use crate::testing::{FakeMaster, FakeSession, within};
 use crate::{Expected, Framework, Handle, Scheduler, StateChange, run};
@@ -175,6 +177,31 @@ async fn a_call_above_the_rate_is_called_again_when_the_master_says() {
     });
     let problem = killed.expect_err("too long to wait");
     assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
+}
+
+#[tokio::test]
+async fn the_time_of_a_call_decides_whether_what_is_above_the_rate_waits() {
+    let mut master = FakeMaster::start().await;
+    for (call_timeout, wait, is_called_again) in [(10, 11, false), (60, 59, true)] {
+        let mut options = options(&[master.address]);
+        options.call_timeout = Duration::from_secs(call_timeout);
+        let (handle, mut events) = Framework::connect(options).expect("good options");
+        let mut session = master.subscribed(1, 1).await;
+        next(&mut events).await;
+        let (request, killed) = called(&handle, &mut session, kill("a")).await;
+        let limited = Problem::new(code::SESSION_RATE_LIMITED, "too often");
+        let limited = limited.retry_after(Duration::from_secs(wait));
+        session.answer(request, Answer::Refused(limited)).await;
+        if !is_called_again {
+            let problem = within(killed).await.expect_err("too long to wait");
+            assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
+            continue;
+        }
+        let (request, other) = called(&handle, &mut session, kill("b")).await;
+        session.answer(request, Answer::Done).await;
+        within(other).await.expect("done");
+        assert!(killed.now_or_never().is_none(), "it waits");
+    }
 }
 
 /// Cannot keep the first status when it is told for the first time.

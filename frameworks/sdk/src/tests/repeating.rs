@@ -1,9 +1,13 @@
 //! Calls that had no answer when their session ended: which are called again in the next, and which fail.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use proffer_model::session::{Answer, Call, Event, Operation};
-use proffer_model::{AgentId, DemandEntry, DemandId, ExecutorId, OfferId, Problem, code};
+use proffer_model::session::{Answer, Call, Event, LaunchResult, Operation, OperationResult};
+use proffer_model::{
+    AgentId, Command, DemandEntry, DemandId, ExecutorApi, ExecutorId, ExecutorSpec, Incarnation,
+    OfferId, Problem, code,
+};
 
 use super::calling::spec;
 use super::lasting::standing_by;
@@ -214,9 +218,9 @@ async fn what_was_answered_and_not_taken_is_asked_again_in_a_session_that_resume
             let (request, _) = session.call().await;
             if !is_resumed {
                 session.subscribed(request, 1, 2).await;
-                // All are asked about anyway.
-                let (_, call) = session.call().await;
-                assert_eq!(call, Call::Reconcile { tasks: vec![] });
+                // All are told anyway.
+                while !matches!(next(&mut events).await, Event::Subscribed { .. }) {}
+                called(&handle, &mut session, kill("b")).await;
                 break;
             }
             session.resumed(request, 1, 2).await;
@@ -265,11 +269,9 @@ async fn what_ends_or_changes_something_is_done_whoever_waits_for_it() {
         requests.push(request);
     }
     // Above the rate nothing was done.
-    let limited = Problem::new(code::SESSION_RATE_LIMITED, "too often");
-    let limited = limited.retry_after(Duration::from_millis(1));
     for (request, call) in requests.iter().zip(&calls) {
         first
-            .answer(*request, Answer::Refused(limited.clone()))
+            .answer(*request, limited(Duration::from_millis(1)))
             .await;
         assert_eq!(first.call().await, (*request, call.clone()));
     }
@@ -279,5 +281,133 @@ async fn what_ends_or_changes_something_is_done_whoever_waits_for_it() {
     second.resumed(request, 1, 2).await;
     for (request, call) in requests.into_iter().zip(calls) {
         assert_eq!(second.call().await, (request, call));
+    }
+}
+
+fn limited(wait: Duration) -> Answer {
+    let problem = Problem::new(code::SESSION_RATE_LIMITED, "too often");
+    Answer::Refused(problem.retry_after(wait))
+}
+
+fn of_executor(id: &str) -> ExecutorSpec {
+    ExecutorSpec {
+        id: ExecutorId::new(id).unwrap(),
+        resources: "cpus:1".parse().unwrap(),
+        command: Command::Shell("true".into()),
+        environment: [].into(),
+        user: None,
+        shutdown_grace: Duration::from_secs(1),
+        fetch: Vec::new(),
+        api: ExecutorApi::default(),
+        info: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_above_the_rate_does_not_hit_what_was_launched_since() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut first = master.subscribed(1, 1).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    let update = Call::UpdateTask {
+        task: task("a"),
+        labels: None,
+        grace: Some(Duration::from_secs(1)),
+    };
+    let shutdown = Call::ShutdownExecutor {
+        agent: AgentId::new("agent").unwrap(),
+        executor: ExecutorId::new("e").unwrap(),
+    };
+    let (request, kept) = called(&handle, &mut first, kill("a")).await;
+    first
+        .answer(request, limited(Duration::from_secs(20)))
+        .await;
+    let mut pending = Vec::new();
+    for call in [kill("a"), update, shutdown, kill("refused")] {
+        pending.push(called(&handle, &mut first, call).await);
+    }
+    let mut own = spec("own");
+    own.executor = Some(Arc::new(of_executor("e")));
+    own.command = Command::Data(Vec::new());
+    let launches = [
+        (spec("a"), Ok(Incarnation(2))),
+        (own, Ok(Incarnation(1))),
+        (
+            spec("refused"),
+            Err(Problem::new(code::TASK_DUPLICATE, "it runs")),
+        ),
+    ];
+    let operations = launches
+        .iter()
+        .map(|(spec, _)| Operation::launch(spec.clone()));
+    let accept = Call::Accept {
+        offers: vec![OfferId::new("o").unwrap()],
+        operations: operations.collect(),
+    };
+    let (request, launched) = called(&handle, &mut first, accept).await;
+    let results = launches.into_iter().map(|(spec, outcome)| {
+        let task = spec.id;
+        OperationResult::Launched(LaunchResult { task, outcome })
+    });
+    first
+        .answer(request, Answer::Accepted(results.collect()))
+        .await;
+    within(launched).await.expect("answered");
+    for (request, _) in &pending {
+        first.answer(*request, limited(Duration::ZERO)).await;
+    }
+    // What hits nothing that was launched comes again, and nothing else.
+    let (request, call) = first.call().await;
+    assert_eq!(call, kill("refused"));
+    first.answer(request, Answer::Done).await;
+    // The task that was to be killed had ended.
+    for ((_, pending), is_done) in pending.into_iter().zip([true, false, false, true]) {
+        match within(pending).await {
+            Ok(_) => assert!(is_done),
+            Err(problem) => assert!(!is_done && problem.is(code::SESSION_RATE_LIMITED)),
+        }
+    }
+
+    drop(first);
+    let problem = within(kept).await.expect_err("nor in a later session");
+    assert!(problem.is(code::PEER_UNREACHABLE), "{problem}");
+    let mut second = master.session().await;
+    let (request, _) = second.call().await;
+    second.resumed(request, 1, 2).await;
+    while !matches!(next(&mut events).await, Event::Subscribed { .. }) {}
+    called(&handle, &mut second, kill("b")).await;
+}
+
+#[tokio::test]
+async fn what_is_above_the_rate_waits_for_what_becomes_of_a_later_launch() {
+    for is_taken in [true, false] {
+        let mut master = FakeMaster::start().await;
+        let (handle, mut events) = connect(&[master.address]);
+        let mut session = master.subscribed(1, 1).await;
+        assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+        let (request, killed) = called(&handle, &mut session, kill("a")).await;
+        let (launch, launched) = called(&handle, &mut session, accept("a")).await;
+        session.answer(request, limited(Duration::ZERO)).await;
+        // It is not called before the launch is answered.
+        let (other, pending) = called(&handle, &mut session, kill("b")).await;
+        session.answer(other, Answer::Done).await;
+        within(pending).await.expect("done");
+        let outcome = match is_taken {
+            true => Ok(Incarnation(1)),
+            false => Err(Problem::new(code::TASK_DUPLICATE, "it runs")),
+        };
+        let result = LaunchResult {
+            task: task("a"),
+            outcome,
+        };
+        let results = vec![OperationResult::Launched(result)];
+        session.answer(launch, Answer::Accepted(results)).await;
+        within(launched).await.expect("answered");
+        if !is_taken {
+            assert_eq!(session.call().await, (request, kill("a")));
+            session.answer(request, Answer::Done).await;
+        }
+        assert_eq!(within(killed).await, Ok(Answer::Done));
+        called(&handle, &mut session, kill("c")).await;
     }
 }

@@ -101,7 +101,7 @@ async fn handlers_run_in_order_over_sessions_until_the_framework_is_torn_down() 
     let request = loop {
         match session.call().await {
             (request, Call::Teardown) => break request,
-            (_, Call::Acknowledge { .. } | Call::Reconcile { .. }) => {}
+            (_, Call::Acknowledge { .. }) => {}
             (_, call) => panic!("{call:?}"),
         }
     };
