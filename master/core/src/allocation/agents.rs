@@ -88,6 +88,15 @@ impl Agent {
         self.concerned |= 1 << (claim & 63);
     }
 
+    /// What is free of it for anybody, as quotas count it: nothing while nothing is offered of it.
+    pub(super) fn available(&self) -> Amounts {
+        match &self.extra_sums {
+            _ if !self.is_active => Amounts::default(),
+            Some(sums) => self.free.plain.plus(&sums.charged),
+            None => self.free.plain.clone(),
+        }
+    }
+
     /// The scalars of all that is free.
     pub(super) fn free_all(&self) -> Amounts {
         match &self.extra_sums {

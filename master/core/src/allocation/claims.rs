@@ -162,6 +162,9 @@ pub(super) struct Entry {
     pub(super) queued: Option<(u64, u64)>,
     /// How often no agent was found to be kept for it, one time after the other.
     pub(super) fruitless: u32,
+    /// Of gangs: how many instances there was no room for when all agents were looked at last, less those that agents which have
+    /// changed since have room for. Not known, or there may be room: nothing.
+    pub(super) lacks: u32,
 }
 
 /// What agents have the same of.
@@ -230,6 +233,7 @@ impl Entry {
             waiting_since: None,
             queued: None,
             fruitless: 0,
+            lacks: 0,
             earmark: NONE,
         };
         entry.compile(names);
@@ -310,23 +314,27 @@ impl Entry {
         has_room
     }
 
-    /// Counts more or fewer instances on an agent.
+    /// Counts more or fewer instances on an agent. Whether there is room on others by it that had the same of something.
     pub(super) fn count_together(
         &mut self,
         agent: u32,
         description: &AgentDescription,
         before: u32,
         after: u32,
-    ) {
+    ) -> bool {
+        let mut is_open = false;
         for (bound, counts) in self.demand.at_most.iter().zip(&mut self.together) {
             for_each_key(&bound.per, agent, description, |key| {
                 let count = counts.entry(key.clone()).or_default();
+                let was_full = *count >= bound.count;
                 *count = count.saturating_add(after).saturating_sub(before);
+                is_open |= was_full && *count < bound.count && key != Together::Agent(agent);
                 if *count == 0 {
                     counts.remove(&key);
                 }
             });
         }
+        is_open
     }
 }
 

@@ -408,21 +408,22 @@ impl Allocator {
             offered: placed.offered.saturating_sub(settled),
             launched: placed.launched.saturating_add(launched),
         };
-        match (found, self.agents.find(agent)) {
+        let is_unbound = match (found, self.agents.find(agent)) {
             (Some(found), Some(agent)) if is_counted => self.change_placed_of(found, agent, change),
             (None, _) => self.change_placed(framework, role, entry, agent, change),
-            (Some(_), _) => {}
-        }
+            (Some(_), _) => false,
+        };
         let Some(number) = found else { return };
         if let Some(entry) = self.entry_mut(number) {
             entry.offered = entry.offered.saturating_sub(settled);
             entry.remaining = entry.remaining.saturating_sub(launched);
+            entry.lacks = 0;
         }
-        let (claim, has_bounds) = (self.entry(number).claim, self.entry(number).has_bounds);
+        let claim = self.entry(number).claim;
         let is_opened = self.reopen(number);
         // What came back is looked at with its agent. There is more elsewhere for an entry that wanted nothing before, and
-        // for one with bounds, which may stand in its way no more; not for one that could have had it all the time.
-        if returned > 0 && (is_opened || has_bounds) {
+        // for one whose bounds stand in its way no more; not for one that could have had it all the time.
+        if returned > 0 && is_opened || is_unbound {
             self.touch_claim(claim);
         }
     }
@@ -442,6 +443,7 @@ impl Allocator {
         if let Some(entry) = self.entry_mut(number)
             && std::mem::replace(&mut entry.offered, offered) != offered
         {
+            entry.lacks = 0;
             self.reopen(number);
         }
     }
@@ -473,16 +475,24 @@ impl Allocator {
         agent: &AgentId,
         count: u32,
     ) {
-        self.change_placed(framework, role, entry, agent, |placed| Placed {
+        let is_unbound = self.change_placed(framework, role, entry, agent, |placed| Placed {
             launched: placed.launched.saturating_sub(count),
             ..placed
         });
-        let found = self.find_entry(framework, role, entry);
-        if let Some(found) = found.filter(|found| !self.entry(*found).demand.at_most.is_empty()) {
+        let Some(found) = self.find_entry(framework, role, entry) else {
+            return;
+        };
+        if is_unbound {
             self.touch_claim(self.entry(found).claim);
+        }
+        if let Some(agent) = self.agents.find(agent)
+            && self.entry(found).has_bounds
+        {
+            self.touch_agent(agent);
         }
     }
 
+    /// Whether bounds of the entry leave room on other agents by it, and did not before.
     fn change_placed(
         &mut self,
         framework: &FrameworkId,
@@ -490,36 +500,41 @@ impl Allocator {
         entry: &DemandId,
         agent: &AgentId,
         change: impl Fn(Placed) -> Placed,
-    ) {
+    ) -> bool {
         let (Some(claim), Some(agent)) =
             (self.find_claim(framework, role), self.agents.find(agent))
         else {
-            return;
+            return false;
         };
         if let Some(number) = self.claim(claim).by_id.get(entry).copied() {
-            self.change_placed_of(number, agent, change);
-        } else if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+            return self.change_placed_of(number, agent, change);
+        }
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
             let gone = found.placed.entry(entry.clone()).or_default();
             change_one(gone, agent, change);
             if gone.is_empty() {
                 found.placed.remove(entry);
             }
         }
+        false
     }
 
-    /// Changes how many of an entry are on an agent.
+    /// Changes how many of an entry are on an agent. Whether its bounds leave room on others by it, and did not before.
     pub(super) fn change_placed_of(
         &mut self,
         number: u32,
         agent: u32,
         change: impl Fn(Placed) -> Placed,
-    ) {
+    ) -> bool {
         let Some(Some(entry)) = self.entries.get_mut(number as usize) else {
-            return;
+            return false;
         };
         let (before, after) = change_one(&mut entry.placed, agent, change);
-        if let (true, Some(known)) = (entry.has_bounds, &self.agents.get(agent).known) {
-            entry.count_together(agent, &known.description, before.sum(), after.sum());
+        match (entry.has_bounds, &self.agents.get(agent).known) {
+            (true, Some(known)) => {
+                entry.count_together(agent, &known.description, before.sum(), after.sum())
+            }
+            _ => false,
         }
     }
 

@@ -81,7 +81,9 @@ impl Allocator {
             self.recount_free(agent);
         } else {
             found.free.add(&gone);
-            self.available.add(&gone.plain);
+            if found.is_active {
+                self.available.add(&gone.plain);
+            }
             self.agents.reindex(agent);
         }
         gone
@@ -102,7 +104,9 @@ impl Allocator {
             self.set_free(agent, free);
         } else {
             found.free.subtract(bundle);
-            self.available.subtract(&bundle.plain);
+            if found.is_active {
+                self.available.subtract(&bundle.plain);
+            }
             self.agents.reindex(agent);
         }
     }
@@ -128,16 +132,14 @@ impl Allocator {
         let is_common = bundle::is_common(&free.extra);
         let is_special = bundle::is_special(&free.extra);
         let found = self.agents.get_mut(agent);
-        self.available.subtract(&found.free.plain);
-        if let Some(sums) = &found.extra_sums {
-            self.available.subtract(&sums.charged);
-        }
-        self.available.add(&free.plain);
-        self.available.add(&sums.charged);
+        let before = found.available();
         found.is_common = is_common;
         found.is_special = is_special;
         found.extra_sums = (!sums.all.is_zero()).then(|| Box::new(sums));
         found.free = free;
+        let after = found.available();
+        self.available.add(&after);
+        self.available.subtract(&before);
         self.agents.reindex(agent);
     }
 

@@ -2,11 +2,13 @@
 //!
 //! While a role lacks what it is guaranteed, each thing that comes back is held back from all others until the role has it. What
 //! others could have had is on the agents that were looked at meanwhile, and nowhere else: those alone are looked at again, and
-//! the few claims that looked at all agents by themselves.
+//! the few claims that looked at all agents by themselves. And only when what guarantees leave has become enough of something
+//! of which it was too little: where one name is scarce, every task that ends leaves more of the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Allocator;
+use super::amounts::Amounts;
 use super::limits::HELD_BACK_MAX;
 use super::run::{Source, Work};
 
@@ -17,6 +19,8 @@ pub(super) struct HeldBack {
     pub(super) is_anywhere: bool,
     agents: BTreeSet<u32>,
     claims: BTreeSet<u32>,
+    /// Of what there was too little, by its number, and how much beyond guarantees might be enough for somebody.
+    enough: BTreeMap<usize, u64>,
 }
 
 impl Allocator {
@@ -35,6 +39,32 @@ impl Allocator {
         }
         let remembered = held_back.agents.len().max(held_back.claims.len());
         held_back.is_anywhere |= remembered > HELD_BACK_MAX;
+    }
+
+    /// Guarantees leave too little of what somebody might have: of each name, this much less than there would have to be. They
+    /// leave so much to that one.
+    pub(super) fn hold_back(&mut self, wanted: &Amounts, left: &Amounts, is_whole: bool) {
+        self.is_held_back = true;
+        let surplus = self.surplus().unwrap_or_default();
+        for (name, milli) in wanted.iter() {
+            let lack = milli.saturating_sub(left.get(name));
+            if lack == 0 {
+                continue;
+            }
+            let lack = if is_whole { lack } else { 1 };
+            let enough = surplus.get(name).saturating_add(lack);
+            let known = self.held_back.enough.entry(name).or_insert(enough);
+            *known = enough.min(*known);
+        }
+    }
+
+    /// Whether guarantees leave so much that somebody from whom something was held back might have it.
+    pub(super) fn is_held_back_no_more(&self) -> bool {
+        let Some(surplus) = self.surplus() else {
+            return true;
+        };
+        let mut enough = self.held_back.enough.iter();
+        enough.any(|(name, enough)| surplus.get(*name) >= *enough)
     }
 
     /// Guarantees need less than is free: what was held back is looked at again.

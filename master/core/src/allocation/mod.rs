@@ -108,7 +108,7 @@ pub struct Allocator {
     tree: Tree,
     ends: Ends,
     random: Random,
-    /// Free, unreserved and not revocable, of all agents together.
+    /// Free, unreserved and not revocable, of all active agents together.
     available: Amounts,
     changed_claims: Vec<u32>,
     /// Something was not granted, in the work that is being done, because it is held back for guarantees.
@@ -282,12 +282,19 @@ impl Allocator {
         self.on_more_free(number);
     }
 
-    /// Whether anything may be offered of an agent: not while it is suspect, drained or deactivated.
+    /// Whether anything may be offered of an agent: not while it is suspect, drained or deactivated. What is free there meanwhile
+    /// is kept for no guarantee.
     pub fn set_agent_active(&mut self, agent: &AgentId, is_active: bool) {
         let Some(number) = self.agents.find(agent) else {
             return;
         };
-        self.agents.get_mut(number).is_active = is_active;
+        let found = self.agents.get_mut(number);
+        let before = found.available();
+        found.is_active = is_active;
+        let after = found.available();
+        self.available.add(&after);
+        self.available.subtract(&before);
+        self.is_more_free |= is_active;
         self.agents.reindex(number);
         self.look_whether_it_is_kept(number);
         self.touch_agent(number);

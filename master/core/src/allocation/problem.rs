@@ -15,7 +15,7 @@
 //! a volume, or no scalar at all (ports). For each role, with all beneath it, `R` is what is reserved for it, held or not,
 //! and `C = R +` what its claims hold that is neither reserved nor revocable. `need = max(G - C, Σ need of the roles
 //! beneath)`, not less than nothing; `required` is the sum of `need` over the roles at the top; `available` is all that is
-//! free and neither reserved nor revocable.
+//! free on active agents and neither reserved nor revocable.
 //!
 //! # Wanted
 //!

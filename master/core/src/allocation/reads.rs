@@ -68,8 +68,10 @@ impl Allocator {
         let mut names = amounts_names(self);
         for (_, agent, known) in self.agents.iter() {
             total.add(&known.total.all(&mut names));
-            available.add(&agent.free.plain);
-            available.add(&sums_of(&agent.free.extra, &mut names).charged);
+            if agent.is_active {
+                available.add(&agent.free.plain);
+                available.add(&sums_of(&agent.free.extra, &mut names).charged);
+            }
             for (role, amounts) in bundle::reserved_of(&known.total.extra, &mut names) {
                 reserved.entry(role).or_default().add(&amounts);
             }

@@ -286,7 +286,7 @@ impl Allocator {
     /// Changed agents with every claim first, then changed claims with every agent.
     fn changed_work(&mut self) -> Option<Work> {
         let mut agents = self.agents.take_changed();
-        if agents.is_empty() && self.is_more_free && self.has_surplus() {
+        if agents.is_empty() && self.is_more_free && self.is_held_back_no_more() {
             self.is_more_free = false;
             self.touch_held_back();
             agents = self.agents.take_changed();
@@ -496,16 +496,6 @@ impl Allocator {
     /// What is free beyond what guarantees still need; none: no guarantee needs anything.
     pub(super) fn surplus(&self) -> Option<Amounts> {
         Some(self.available.minus(self.tree.required()?))
-    }
-
-    /// Whether there is enough beyond what guarantees need that somebody might take it.
-    fn has_surplus(&self) -> bool {
-        let Some(surplus) = self.surplus() else {
-            return true;
-        };
-        let is_enough =
-            self.least.is_empty() || self.least.iter().any(|least| surplus.contains(least));
-        is_enough || (self.asking.own_least > 0 && !surplus.is_zero())
     }
 
     /// Claims with shapes for which nothing was left take part again; false: the steps are used up before.

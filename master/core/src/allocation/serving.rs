@@ -79,13 +79,23 @@ impl Allocator {
         Some(Serving { agents, claims })
     }
 
-    /// Whether what guarantees that are not met need leaves too little for any entry with a shape. Where something is reserved it
-    /// is not known.
-    pub(super) fn are_shapes_held_back(&self) -> bool {
+    /// Whether what guarantees that are not met need leaves too little for any entry with a shape; then it is held back from all
+    /// of them. Where something is reserved it is not known.
+    pub(super) fn hold_back_shapes(&mut self) -> bool {
         let root = self.tree.root_state();
         let is_reserved = root.is_some_and(|root| !root.reserved.is_zero());
-        let surplus = self.surplus().filter(|_| !is_reserved);
-        surplus.is_some_and(|surplus| !self.needs.may_be_met_by(&surplus))
+        let Some(surplus) = self.surplus().filter(|_| !is_reserved) else {
+            return false;
+        };
+        if self.needs.may_be_met_by(&surplus) {
+            return false;
+        }
+        let needs = std::mem::take(&mut self.needs);
+        for (need, _) in needs.counts() {
+            self.hold_back(need, &surplus, true);
+        }
+        self.needs = needs;
+        true
     }
 
     /// Whether something that is wanted might fit on an agent.

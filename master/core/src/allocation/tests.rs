@@ -3,6 +3,7 @@
 mod cases;
 mod convergence;
 mod domains;
+mod events;
 mod guarantees;
 mod histories;
 mod serving;

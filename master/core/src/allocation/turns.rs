@@ -96,8 +96,7 @@ impl Allocator {
     /// Whether what guarantees need leaves nothing for whoever has not had its turn. Each of them would find it out by itself, and
     /// where thousands wait, that would be for each thing that comes back.
     fn are_shapes_over(&mut self, work: &mut Work) -> bool {
-        let is_over =
-            work.pass == Pass::Everybody && self.is_held_back && self.are_shapes_held_back();
+        let is_over = work.pass == Pass::Everybody && self.is_held_back && self.hold_back_shapes();
         // A gang looks at agents that are not listed.
         self.held_back.is_anywhere |= is_over && self.asking.gangs > 0;
         work.is_held_back |= is_over;
@@ -178,38 +177,59 @@ impl Allocator {
         // Where quotas leave nothing, nothing is gathered.
         let is_done = room == Room::Nothing
             || self.look_through(work, &mut look, &self.allowed(&cap), steps_max);
-        let entry = self.entry(number);
-        let gang = entry.demand.gang.min(entry.wanted());
+        if !is_done {
+            if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+                found.turns.look = Some(Box::new(look));
+            }
+            return false;
+        }
+        self.steps = self.steps.saturating_add(1);
+        if !self.end_look(look, room) {
+            // Of a gang, with what has changed there may be enough: all are looked at.
+            return self.gather(work, claim, number, steps_max);
+        }
+        true
+    }
+
+    /// A look for agents is at its end; false: others are to be looked at too.
+    fn end_look(&mut self, look: Gathering, room: Room) -> bool {
+        let entry = self.entry(look.entry);
+        let (claim, gang) = (entry.claim, entry.demand.gang.min(entry.wanted()));
         // Others have moved meanwhile, and perhaps past the place where this look was: it is done again in the next run.
         let is_moved = look.version != self.agents.index.version;
         let is_all = look.buckets.is_some() || look.special.is_some();
-        let is_torn = is_done && is_moved && is_all;
-        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
-            return true;
-        };
-        if is_done {
-            self.steps = self.steps.saturating_add(1);
+        let is_torn = is_moved && is_all;
+        if is_torn {
+            self.touch_claim(claim);
+        }
+        // What is reserved, and what quotas leave, may have changed for it elsewhere.
+        let role = self.claim(claim).role_node;
+        let is_known = room == Room::Any && !is_torn && !self.tree.is_reserved_for(role);
+        if let Some(entry) = self.entry_mut(look.entry) {
+            let missing = if is_all { gang } else { entry.lacks };
+            entry.lacks = missing.saturating_sub(look.room) * u32::from(is_known);
+            if room != Room::Nothing && gang > 1 && !is_all && entry.lacks == 0 {
+                return false;
+            }
+        }
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
             // A gang that does not fit is not tried.
             found.turns.queue = match look.room < gang {
                 true => VecDeque::new(),
                 false => look.found,
             };
-            found.turns.of = Some(number);
+            found.turns.of = Some(look.entry);
             found.turns.is_progress = false;
-        } else {
-            found.turns.look = Some(Box::new(look));
         }
-        if is_torn {
-            self.touch_claim(claim);
-        }
-        is_done
+        true
     }
 
     /// Begins to find agents.
     fn gathering(&self, work: &Work, claim: u32, number: u32, room: Room) -> Gathering {
         let entry = self.entry(number);
-        // A gang may need agents that have not changed beside one that has.
-        let is_everywhere = entry.demand.gang > 1 || self.looks_everywhere(work, claim);
+        // A gang may need agents that have not changed beside those that have.
+        let is_gang_near = entry.demand.gang > 1 && entry.lacks == 0;
+        let is_everywhere = is_gang_near || self.looks_everywhere(work, claim);
         let is_listed = !is_everywhere && matches!(work.agents, Source::List(..));
         let is_special = room == Room::Reserved && !is_listed;
         let special = is_special.then(|| self.agents.special().collect());
@@ -329,7 +349,8 @@ impl Allocator {
         if cap.room.as_ref().is_some_and(|room| !room.contains(&least)) {
             self.tree.mark_bound(role);
         } else {
-            self.is_held_back = true;
+            let surplus = cap.surplus.clone().unwrap_or_default();
+            self.hold_back(&least, &surplus, true);
             // A gang looks at agents that are not listed.
             self.held_back.is_anywhere |= at_once > 1;
         }

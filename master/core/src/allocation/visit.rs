@@ -445,10 +445,10 @@ impl Allocator {
     fn note_bounds(&mut self, role: u32, agent: u32, cap: &Cap) {
         let free = &self.agents.get(agent).free.plain;
         let by_room = cap.room.as_ref().is_some_and(|room| !room.contains(free));
-        self.is_held_back |= cap
-            .surplus
-            .as_ref()
-            .is_some_and(|surplus| !surplus.contains(free));
+        if let Some(surplus) = cap.surplus.as_ref().filter(|left| !left.contains(free)) {
+            let free = free.clone();
+            self.hold_back(&free, surplus, false);
+        }
         if by_room {
             self.tree.mark_bound(role);
         }

@@ -124,3 +124,21 @@ fn thousands_who_wait_beside_a_guarantee_are_not_looked_at_one_by_one() {
     };
     assert_eq!(cost(20), cost(400));
 }
+
+#[test]
+fn a_guarantee_is_not_kept_on_agents_that_nothing_is_offered_of() {
+    let mut world = World::new(1);
+    world.quota("q", "cpus:4", "");
+    world.demand("owed", "q", &[]);
+    for id in ["A1", "A2"] {
+        world.agent(id, "cpus:4");
+    }
+    world.allocator.set_agent_active(&agent("A2"), false);
+    world.framework("f", "n");
+    assert_eq!(world.changed().len(), 0, "A1 is all that there is for q");
+    world.allocator.set_agent_active(&agent("A2"), true);
+    // One of the two is enough for what is guaranteed.
+    assert_eq!(totals(&world.changed())["f"].1, "cpus:4");
+    world.demand("owed", "q", &[shaped("web", 1, "cpus:4")]);
+    assert_eq!(totals(&world.changed())["owed"].1, "cpus:4");
+}
