@@ -13,6 +13,7 @@ import contextlib
 import contextvars
 import itertools
 import logging
+import math
 import os
 import random
 import sys
@@ -30,6 +31,7 @@ from proffer.limits import (
     CALL_TIMEOUT,
     DEMAND_RETRY_INTERVAL,
     IDS_PER_CALL_MAX,
+    SETTLE_WARNING_INTERVAL,
 )
 from proffer.masters import find_masters, parse_masters
 from proffer.parts import state_name
@@ -141,6 +143,8 @@ class Framework:
         self._unanswered: list[Pending] = []
         self._requests = itertools.count(1)
         self._to_ask = asyncio.Event()
+        # From when on it may be said again that an agent is waited for.
+        self._warn_at = 0.0
         self._is_leaving = False
         self._has_stood_by = False
         self._wait = BACKOFF_FIRST
@@ -200,12 +204,12 @@ class Framework:
         else:
             del self._demands[role]
 
-    async def _renew_demand(self, session: Session, role: str) -> None:
+    async def _renew_demand(self, session: Session, role: str, is_aside: bool = False) -> None:
         """Says in a session that begins what is wanted in a role."""
         while wanted := self._demands.get(role):
             wanted.generation = next(self._generations)
             try:
-                await self._call_in(session, None, set_demand=wanted)
+                await self._call_in(session, None, is_aside, set_demand=wanted)
                 self._granted[role] = wanted
                 return
             except Unreachable:
@@ -230,7 +234,7 @@ class Framework:
         async def renew() -> None:
             await asyncio.sleep(wait)
             if self._demands.get(role) is wanted:
-                await self._renew_demand(session, role)
+                await self._renew_demand(session, role, is_aside=True)
 
         renewal = asyncio.create_task(renew())
         self._renewals.add(renewal)
@@ -340,38 +344,33 @@ class Framework:
         return self._session
 
     async def _call(self, on_answer: OnAnswer | None = None, **call: object) -> v1.Answered:
-        return await self._call_in(self._active(), on_answer, **call)
+        return await self._call_in(self._active(), on_answer, False, **call)
 
-    async def _call_in(self, session: Session, on_answer: OnAnswer | None = None, **call: object) -> v1.Answered:
+    async def _call_in(
+        self, session: Session, on_answer: OnAnswer | None = None, is_aside: bool = False, **call: object
+    ) -> v1.Answered:
         """Calls in this session, and where that does no harm in the next one, if this ends before the answer. A handler that
-        runs does not wait for that. What is above the rate was not done, and is called again when the master says, in time."""
-        clock = asyncio.get_running_loop()
-        give_up_at = clock.time() + self._call_timeout
+        runs does not wait for that. What is above the rate was not done, and is called again when the master says, in time.
+        For a call aside from the handlers nothing is read beyond what may wait for them, so it takes any time."""
         handling = _HANDLING.get()
         own = handling if handling and handling.framework is self else None
-        while True:
-            try:
-                answered = await within(self._call_timeout, session.send(on_answer, own, **call))
-            except Kept:
-                return v1.Answered()
-            except asyncio.TimeoutError:
-                session.end(Unreachable(f"a call had no answer within {self._call_timeout:g} s"))
-                raise Unreachable("the call had no answer") from None
-            if not answered.HasField("refused"):
-                return answered
-            problem = decode_problem(answered.refused)
-            wait = problem.retry_after or 0
-            if problem.code != "session.rate_limited" or clock.time() + wait > give_up_at:
-                raise problem
-            log.debug("called too often; trying again in %s s", wait)
-            await asyncio.sleep(wait)
-            # The one before may have ended meanwhile, and another may have begun.
-            session = self._active()
+        seconds = math.inf if is_aside else self._call_timeout
+        pending = session.send(on_answer, own, seconds, not is_aside, **call)
+        try:
+            answered = await pending.answered(seconds)
+        except Kept:
+            return v1.Answered()
+        except asyncio.TimeoutError:
+            session.end(Unreachable(f"a call had no answer within {self._call_timeout:g} s"))
+            raise Unreachable("the call had no answer") from None
+        if answered.HasField("refused"):
+            raise decode_problem(answered.refused)
+        return answered
 
-    async def _insist(self, session: Session, **call: object) -> None:
+    async def _insist(self, session: Session, is_aside: bool = False, **call: object) -> None:
         """A call of the SDK's own."""
         try:
-            await self._call_in(session, None, **call)
+            await self._call_in(session, None, is_aside, **call)
         except Unreachable:
             # The next session does it anew.
             pass
@@ -599,7 +598,16 @@ class Framework:
             self._to_ask.clear()
             tasks = self._tasks.open()
             for first in range(0, len(tasks), IDS_PER_CALL_MAX):
-                await self._insist(session, reconcile=v1.Reconcile(task_ids=tasks[first : first + IDS_PER_CALL_MAX]))
+                asked = v1.Reconcile(task_ids=tasks[first : first + IDS_PER_CALL_MAX])
+                await self._insist(session, is_aside=True, reconcile=asked)
+            self._warn_of_unreachable()
+
+    def _warn_of_unreachable(self) -> None:
+        """Says now and then why tasks are not settled: nothing else tells who wonders what their program waits for."""
+        count, now = self._tasks.unreachable(), asyncio.get_running_loop().time()
+        if count and now >= self._warn_at:
+            self._warn_at = now + SETTLE_WARNING_INTERVAL
+            log.warning("%s ids wait to be settled: an agent that may run them is unreachable", count)
 
 
 def run(scheduler: Scheduler, masters: str | Sequence[str], name: str, **options: Any) -> None:

@@ -16,13 +16,15 @@ BACKOFF_MAX = 2.0
 DEMAND_RETRY_INTERVAL = 5.0
 # Seconds between two questions about tasks of unknown fate, unless an agent settles.
 ASK_INTERVAL = 5.0
+# Seconds from one warning that tasks are not settled because an agent cannot be reached to the next.
+SETTLE_WARNING_INTERVAL = 60.0
 # Seconds for which agents that settle together cause one question.
 ASK_DELAY = 0.1
 # Calls that wait for their answer; one more is refused with `server.overloaded`.
 CALLS_PENDING_MAX = 10_000
 # Task ids in one question; more are asked in several.
 IDS_PER_CALL_MAX = 10_000
-# Events that wait for the handlers, at which the session is not read on unless calls wait for their answers.
+# Events that wait for the handlers, at which the session is not read on unless somebody waits for an answer.
 BACKLOG_PAUSE = 1_024
 # Events that wait for the handlers, at which the session is begun anew.
 BACKLOG_MAX = 100_000

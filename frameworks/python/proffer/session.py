@@ -1,20 +1,22 @@
 """One session with one master, from the subscription to its end: sends calls, matches answers to them, queues the events.
 
 It reads while a handler runs, so that a handler can wait for an answer. When too much is queued it stops, and the master sees
-a slow reader, unless calls wait for their answers.
+a slow reader, unless somebody waits for an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
 from proffer import v1
 from proffer.limits import (
+    ASK_DELAY,
     BACKLOG_MAX,
     BACKLOG_PAUSE,
     CALLS_PENDING_MAX,
@@ -38,6 +40,9 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+# Of what a call launches, ends or changes: a task or an executor, and its id.
+_Name = tuple[str, str]
+
 OnAnswer = Callable[[v1.Answered], None]
 OnStandingBy = Callable[[], Awaitable[None]]
 
@@ -45,6 +50,9 @@ OnStandingBy = Callable[[], Awaitable[None]]
 # by which a master of the same term knows whether it has done it. An accept is not, because in another term nobody would know
 # it from a second one, and a message is delivered at most once. Demands, teardowns and questions are begun anew anyway.
 _REPEATABLE = {"kill", "decline", "update_task", "shutdown_executor"}
+
+# Of these, those that end or change something, and so are to be done whether anybody waits to hear of it or not.
+_TO_BE_DONE = {"kill", "update_task", "shutdown_executor"}
 
 # What goes to the handlers.
 _FOR_HANDLERS = {
@@ -77,12 +85,36 @@ class Pending:
     on_answer: OnAnswer | None
     # In which it was called.
     handling: Handling | None
+    # Whether the session is read on for its answer, however much is queued.
+    is_awaited: bool
+    # Until when it is called again when it is above the rate.
+    until: float
+    # When it was called last, or is to be called again.
+    called_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     # Whether the handler was told that the next session begins with it, so that nobody waits for the answer.
     is_kept: bool = False
-    # Whether what it would hit was launched anew since.
+    # Whether what it would hit was launched after it: it is not meant for that.
     is_overtaken: bool = False
     # It was above the rate; this calls it again in time.
     timer: asyncio.TimerHandle | None = None
+
+    @property
+    def kind(self) -> str:
+        """What is called."""
+        return self.message.WhichOneof("call") or ""
+
+    async def answered(self, seconds: float) -> v1.Answered:
+        """Waits so long for the answer, from when it was called last; then raises `asyncio.TimeoutError`, and nobody waits."""
+        answer, clock = self.answer, asyncio.get_running_loop()
+        try:
+            while not answer.done():
+                left = self.called_at + seconds - clock.time()
+                if left <= 0:
+                    raise asyncio.TimeoutError
+                await asyncio.wait({answer}, timeout=None if left == math.inf else left)
+            return answer.result()
+        finally:
+            answer.cancel()
 
 
 class Kept(Unreachable):
@@ -107,8 +139,6 @@ class Session:
         self._outgoing: asyncio.Queue[v1.SessionCall] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._waiting: dict[int, Pending] = {}
-        # Those that were kept for this session, until they are done or refused for good.
-        self._repeated: list[Pending] = []
         # What the next session is to begin with.
         self.unanswered: list[Pending] = []
         self._requests = requests
@@ -124,46 +154,48 @@ class Session:
         await self._await_subscribed(on_standing_by)
 
     def send(
-        self, on_answer: OnAnswer | None = None, handling: Handling | None = None, **call: object
-    ) -> asyncio.Future[v1.Answered]:
-        """Sends a call; the future is its answer, or fails when the session ends first, unless the call is to be repeated.
-        `on_answer` is called before any event that follows the answer is handled."""
-        answer: asyncio.Future[v1.Answered] = asyncio.get_running_loop().create_future()
+        self,
+        on_answer: OnAnswer | None = None,
+        handling: Handling | None = None,
+        seconds: float = math.inf,
+        is_awaited: bool = True,
+        **call: object,
+    ) -> Pending:
+        """Sends a call; its answer fails when the session ends first, unless the call is to be repeated. `on_answer` is called
+        before any event that follows the answer is handled. For so many seconds it is called again when it is above the rate."""
+        clock = asyncio.get_running_loop()
         message = v1.SessionCall(request_id=next(self._requests), **call)  # type: ignore[arg-type]
         self._mean_for_term(message)
+        pending = Pending(message, clock.create_future(), on_answer, handling, is_awaited, clock.time() + seconds)
         problem = self.ended and _broken(self.ended)
         if len(self._waiting) >= CALLS_PENDING_MAX:
             problem = ProfferError("server.overloaded", "", f"{CALLS_PENDING_MAX} calls wait for their answers", "wait for answers first")
         elif message.ByteSize() > MESSAGE_LEN_MAX:
             problem = ProfferError("field.too_long", "", f"the call is longer than {MESSAGE_LEN_MAX} bytes", "launch fewer tasks in one call")
         if problem:
-            _fail(answer, problem)
-            return answer
-        if not message.HasField("acknowledge"):
-            self._waiting[message.request_id] = Pending(message, answer, on_answer, handling)
-        launched = set(_launched(message))
-        for pending in self._repeated if launched else ():
-            pending.is_overtaken |= not _may_repeat(pending.message, launched)
+            _fail(pending.answer, problem)
+            return pending
+        # What begins the session is answered by its beginning.
+        if pending.kind not in ("acknowledge", "subscribe"):
+            self._waiting[message.request_id] = pending
         self._outgoing.put_nowait(message)
         self._moved.set()
-        return answer
+        return pending
 
     def repeat(self, pending: Pending) -> None:
         """Sends a call that an earlier session has left without an answer. What was kept for a handler has nobody who would
-        hear of a refusal: it is logged, and what is above the rate is called again in time."""
+        hear of a refusal: it is logged."""
+        clock = asyncio.get_running_loop()
         if pending.is_kept:
-            pending.answer = asyncio.get_running_loop().create_future()
-            pending.on_answer = lambda answered: self._on_repeated(pending, answered)
-            self._repeated.append(pending)
-        elif pending.answer.done():
+            pending.answer, pending.until = clock.create_future(), math.inf
+            pending.on_answer = lambda answered: _on_repeated(answered)
+        elif pending.answer.done() and pending.kind not in _TO_BE_DONE:
             # Whoever waited has gone.
             return
-        self._send_again(pending)
-
-    def _send_again(self, pending: Pending) -> None:
         self._mean_for_term(pending.message)
         self._waiting[pending.message.request_id] = pending
         self._outgoing.put_nowait(pending.message)
+        self._moved.set()
 
     def _mean_for_term(self, message: v1.SessionCall) -> None:
         """Says in which term a call is to be done. Of what begins a session the term is not known yet, and an acknowledgement
@@ -171,31 +203,49 @@ class Session:
         if self.epoch and not message.HasField("acknowledge"):
             message.epoch = self.epoch
 
-    def _on_repeated(self, pending: Pending, answered: v1.Answered) -> None:
+    def _is_put_off(self, pending: Pending, answered: v1.Answered) -> bool:
+        """Whether it was above the rate, and is called again while there is time: nothing of it was done."""
         problem = decode_problem(answered.refused) if answered.HasField("refused") else None
-        if problem and problem.code == "session.rate_limited":
-            # It was not done.
-            pending.timer = asyncio.get_running_loop().call_later(problem.retry_after or 0, self._on_time, pending)
-            return
-        self._repeated.remove(pending)
-        if problem:
-            log.warning("the master refused what was called again for a handler: %s", problem)
+        if not problem or problem.code != "session.rate_limited":
+            return False
+        due_at = asyncio.get_running_loop().time() + (problem.retry_after or 0)
+        is_left = pending.answer.done() and pending.kind in _TO_BE_DONE
+        if due_at > pending.until and not is_left:
+            return False
+        self._put_off(pending, due_at)
+        return True
+
+    def _put_off(self, pending: Pending, due_at: float) -> None:
+        pending.called_at = due_at
+        pending.timer = asyncio.get_running_loop().call_at(due_at, self._on_time, pending)
 
     def _on_time(self, pending: Pending) -> None:
         pending.timer = None
+        request_id, target = pending.message.request_id, _target(pending.message)
+        later = (it.message for it in self._waiting.values() if it.message.request_id > request_id)
         if pending.is_overtaken:
-            self._repeated.remove(pending)
-            log.warning("%s is not called again: what it names was launched anew since", pending.message.WhichOneof("call"))
-            return
-        pending.message.request_id = next(self._requests)
-        pending.answer = asyncio.get_running_loop().create_future()
-        self._send_again(pending)
+            del self._waiting[request_id]
+            _deliver(pending, _overtaken(pending))
+        elif target and any(target in _launched(message) for message in later):
+            # What becomes of that launch is told soon.
+            self._put_off(pending, asyncio.get_running_loop().time() + ASK_DELAY)
+        else:
+            self._outgoing.put_nowait(pending.message)
+
+    def _overtake(self, accept: v1.SessionCall, answered: v1.Answered) -> None:
+        """These were launched: what was called before them and is yet to be made is not meant for them."""
+        results = [one for it in answered.accepted.results for one in (it.launched, *it.launched_group.results)]
+        taken = {result.task_id for result in results if result.task_id and not result.HasField("refused")}
+        launched = _launched(accept, taken) if taken else set()
+        for pending in self._waiting.values() if launched else ():
+            if pending.message.request_id < accept.request_id:
+                pending.is_overtaken |= _target(pending.message) in launched
 
     async def receive(self, check_epoch: Callable[[int], None]) -> None:
         """Reads until the session ends, which it never raises but leaves in `ended`."""
         try:
             while not self.ended:
-                while self.events.qsize() >= BACKLOG_PAUSE and not self._waiting:
+                while self.events.qsize() >= BACKLOG_PAUSE and not self._is_awaited:
                     self._moved.clear()
                     await self._moved.wait()
                 event = await within(self._silence_max, self._read())
@@ -220,10 +270,13 @@ class Session:
     def end(self, problem: ProfferError) -> None:
         """Fails every call that waits, but for those that are to be repeated. The first reason stays."""
         self.ended = self.ended or problem
-        launched: set[str] = set()
+        launched: set[_Name] = set()
         again: list[Pending] = []
         for pending in reversed(self._waiting.values()):
-            launched.update(_launched(pending.message))
+            launched |= _launched(pending.message)
+            if pending.timer:
+                pending.timer.cancel()
+                pending.timer = None
             if pending.is_overtaken or not _may_repeat(pending.message, launched):
                 _fail(pending.answer, _broken(problem))
                 continue
@@ -231,14 +284,7 @@ class Session:
             if pending.handling and not pending.handling.is_over:
                 pending.is_kept = True
                 _fail(pending.answer, Kept("the session ended before the answer", "the next one begins with the call"))
-        for pending in self._repeated:
-            if pending.timer:
-                pending.timer.cancel()
-                pending.timer = None
-                if not pending.is_overtaken:
-                    self.unanswered.append(pending)
         self.unanswered += reversed(again)
-        self._repeated.clear()
         self._waiting.clear()
         self.events.put_nowait(None)
 
@@ -249,6 +295,12 @@ class Session:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
         await self.channel.close()
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether somebody waits for an answer, who may take no event before it."""
+        waiting = (pending for pending in self._waiting.values() if pending.is_awaited and not pending.is_kept)
+        return any(not pending.answer.done() for pending in waiting)
 
     @property
     def _silence_max(self) -> float:
@@ -302,11 +354,11 @@ class Session:
     def _on_event(self, event: v1.SessionEvent) -> None:
         kind = event.WhichOneof("event")
         if kind == "answered":
-            pending = self._waiting.pop(event.answered.request_id, None)
-            if pending and pending.on_answer:
-                pending.on_answer(event.answered)
-            if pending and not pending.answer.done():
-                pending.answer.set_result(event.answered)
+            pending = self._waiting.get(event.answered.request_id)
+            if pending and not self._is_put_off(pending, event.answered):
+                del self._waiting[event.answered.request_id]
+                self._overtake(pending.message, event.answered)
+                _deliver(pending, event.answered)
         elif kind == "closed":
             self.is_refused = True
             raise decode_problem(event.closed)
@@ -320,18 +372,51 @@ def _silence_max(heartbeat_interval_ms: int) -> float:
     return HEARTBEATS_MISSED_MAX * max(heartbeat_interval_ms, 100) / 1000
 
 
-def _may_repeat(message: v1.SessionCall, launched: set[str]) -> bool:
+def _may_repeat(message: v1.SessionCall, launched: set[_Name]) -> bool:
     """Whether it may be called again, when launches of unknown fate were called after it: it is not meant for those."""
+    return message.WhichOneof("call") in _REPEATABLE and _target(message) not in launched
+
+
+def _target(message: v1.SessionCall) -> _Name | None:
+    """What a call ends or changes."""
     kind = message.WhichOneof("call")
     if kind == "shutdown_executor":
-        return not launched
-    task_id = message.kill.task_id or message.update_task.task_id
-    return kind in _REPEATABLE and task_id not in launched
+        return ("executor", message.shutdown_executor.executor_id)
+    if kind in ("kill", "update_task"):
+        return ("task", message.kill.task_id or message.update_task.task_id)
+    return None
 
 
-def _launched(message: v1.SessionCall) -> list[str]:
+def _launched(message: v1.SessionCall, only: set[str] | None = None) -> set[_Name]:
+    """The tasks that a call launches, of these, and their executors."""
     operations = message.accept.operations
-    return [task.id for it in operations for task in (it.launch, *it.launch_group.tasks) if task.id]
+    specs = [task for it in operations for task in (it.launch, *it.launch_group.tasks) if task.id]
+    specs = [task for task in specs if only is None or task.id in only]
+    executors = {("executor", task.executor.id) for task in specs if task.HasField("executor")}
+    return {("task", task.id) for task in specs} | executors
+
+
+def _overtaken(pending: Pending) -> v1.Answered:
+    """What it would hit was launched since, so it is not called again. A task is launched when the one before it under its id has
+    ended: then that is killed."""
+    request_id = pending.message.request_id
+    if pending.kind == "kill":
+        return v1.Answered(request_id=request_id, done=v1.Done())
+    message = "what the call names was launched anew while it was above the rate"
+    problem = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, message=message)
+    return v1.Answered(request_id=request_id, refused=problem)
+
+
+def _on_repeated(answered: v1.Answered) -> None:
+    if answered.HasField("refused"):
+        log.warning("what was called again for a handler is refused: %s", decode_problem(answered.refused))
+
+
+def _deliver(pending: Pending, answered: v1.Answered) -> None:
+    if pending.on_answer:
+        pending.on_answer(answered)
+    if not pending.answer.done():
+        pending.answer.set_result(answered)
 
 
 def _fail(answer: asyncio.Future[v1.Answered], problem: ProfferError) -> None:

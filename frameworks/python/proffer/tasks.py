@@ -110,6 +110,10 @@ class Tasks:
         self._open.update(dict.fromkeys(unheard, 0))
         return free - unheard
 
+    def unreachable(self) -> int:
+        """Of how many its author was told that an agent which cannot be reached may run them."""
+        return len(self._unreachable)
+
     def open(self) -> list[str]:
         """Those to ask the master about."""
         return sorted(self._open)

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 from collections import deque
 from pathlib import Path
+from unittest import mock
 
 import grpc
 
@@ -246,7 +247,7 @@ class Driver(unittest.IsolatedAsyncioTestCase):
             await played.send(answered=v1.Answered(request_id=requests["a"], refused=problem))
             call = await played.call("kill")
             self.assertEqual(call.kill.task_id, "a", "it was not done")
-            self.assertNotIn(call.request_id, requests.values())
+            self.assertEqual(call.request_id, requests["a"])
             await played.tell(FINISHED, 1, 1)
             await played.finish()
 
@@ -337,6 +338,136 @@ class Driver(unittest.IsolatedAsyncioTestCase):
 
         heard = await self.play(Master(kill_heard, second, third), author=Killer("a"))
         self.assertEqual(heard, ["goes on", ("running", 1), ("finished", 1)])
+
+    async def test_what_waits_above_the_rate_when_its_session_ends_is_called_in_the_next(self):
+        requests = []
+
+        async def first(played):
+            await played.subscribe()
+            call = await played.call("kill")
+            requests.append(call.request_id)
+            problem = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=20_000)
+            await played.send(answered=v1.Answered(request_id=call.request_id, refused=problem))
+
+        async def second(played):
+            await played.subscribe(epoch=2)
+            call = await played.call("kill")
+            requests.append(call.request_id)
+            self.assertEqual(call.kill.task_id, "a")
+            await played.tell(FINISHED, 1, 1)
+            await played.finish()
+
+        heard = await self.play(Master(first, second), author=Killer("a"))
+        self.assertEqual(heard, ["goes on", ("finished", 1)])
+        self.assertEqual(requests, requests[:1] * 2)
+
+    async def test_what_waits_above_the_rate_hits_nothing_that_was_launched_since_in_later_sessions_either(self):
+        class Beside(Author):
+            async def on_subscribed(self, framework):
+                if not self.heard:
+                    self.heard.append("begun")
+                    calls = [framework.kill("t"), framework.update_task("t", {}), framework.kill("other"), framework.kill("t")]
+                    calls.append(framework.shutdown_executor("a", "e"))
+                    self.beside = [asyncio.create_task(call) for call in calls]
+
+        def refused(call, wait_ms):
+            problem = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=wait_ms)
+            return v1.Answered(request_id=call.request_id, refused=problem)
+
+        async def first(played):
+            await played.subscribe()
+            calls = []
+            while len(calls) < 5:
+                call = await played.context.read()
+                calls += [] if call.HasField("acknowledge") else [call]
+            await played.send(answered=refused(calls.pop(), 20_000))
+            await played.send(answered=refused(calls.pop(), 20_000))
+            await played.offer()
+            accept = await played.call("accept")
+            result = v1.OperationResult(launched=v1.LaunchResult(task_id="t", incarnation=1))
+            await played.send(answered=v1.Answered(request_id=accept.request_id, accepted=v1.Accepted(results=[result])))
+            for call in calls:
+                await played.send(answered=refused(call, 0))
+            while (call := await played.context.read()).HasField("acknowledge"):
+                pass
+            self.assertEqual(call.kill.task_id, "other", "what hits nothing that was launched")
+            await played.send(answered=v1.Answered(request_id=call.request_id, done=v1.Done()))
+            await played.tell(RUNNING, 1, 1)
+            while (call := await played.context.read()).acknowledge.sequence < played.sequence:
+                self.assertTrue(call.HasField("acknowledge"), call)
+
+        async def second(played):
+            await played.subscribe(epoch=2)
+            self.assertEqual((await played.context.read()).shutdown_executor.executor_id, "e", "no kill")
+            await played.tell(FINISHED, 1, 2)
+            await played.finish()
+
+        author = Beside()
+        heard = await self.play(Master(first, second), author=author)
+        self.assertEqual(heard, ["begun", ("launched", []), ("running", 1), ("finished", 1)])
+        results = await asyncio.gather(*author.beside, return_exceptions=True)
+        killed, updated, other, kept, shut_down = results
+        self.assertEqual((killed, other), (None, None), "the task that was to be killed had ended")
+        self.assertEqual(updated.code, "session.rate_limited")
+        self.assertIsInstance(kept, proffer.Unreachable)
+        self.assertIsInstance(shut_down, (proffer.Unreachable, type(None)))
+
+    async def test_slow_handlers_get_a_long_snapshot_in_one_session_while_the_sdk_waits_for_an_answer(self):
+        is_slow = asyncio.Event()
+
+        class Slow(Author):
+            async def on_subscribed(self, framework):
+                framework.settle({"open"})
+
+            async def on_update(self, framework, status):
+                await is_slow.wait()
+                if status.task_id == "t":
+                    await super().on_update(framework, status)
+
+        async def first(played):
+            await played.call("subscribe")
+            await played.send(subscribed=v1.Subscribed(framework_id="f", cluster_id="c", heartbeat_interval_ms=1000))
+            question = await played.call("reconcile")
+            for number in range(2_000):
+                status = v1.Status(task_id=str(number), state=RUNNING, incarnation=1, number=1, data=bytes(16 * 1024))
+                sending = asyncio.create_task(played.send(updated=status))
+                # Whoever reads on for ever has read more than may wait before they stop.
+                if not is_slow.is_set() and not (await asyncio.wait({sending}, timeout=0.2))[0]:
+                    is_slow.set()
+                await sending
+            await played.send(snapshot_ended=v1.SnapshotEnded())
+            await played.send(answered=v1.Answered(request_id=question.request_id, done=v1.Done()))
+            await played.tell(FINISHED, 1, 1)
+            await played.finish()
+
+        with mock.patch("proffer.session.BACKLOG_PAUSE", 100), mock.patch("proffer.session.BACKLOG_MAX", 1_000):
+            heard = await self.play(Master(first), author=Slow(), framework_id="f", call_timeout=1.0)
+        self.assertEqual(heard, [("finished", 1)])
+
+    async def test_it_is_said_that_ids_wait_for_an_agent_that_is_unreachable(self):
+        class Settling(Author):
+            async def on_subscribed(self, framework):
+                framework.settle({"open"})
+
+            async def on_update(self, framework, status):
+                if status.task_id == "t":
+                    await super().on_update(framework, status)
+
+        async def first(played):
+            await played.subscribe()
+            question = await played.call("reconcile")
+            await played.send(updated=v1.Status(task_id="open", state=v1.TASK_STATE_UNREACHABLE))
+            for agent in "ab":
+                await played.send(answered=v1.Answered(request_id=question.request_id, done=v1.Done()))
+                await played.send(agent_settled=v1.AgentSettled(agent_id=agent))
+                question = await played.call("reconcile")
+            await played.tell(FINISHED, 1, 1)
+            await played.finish()
+
+        with self.assertLogs("proffer", "WARNING") as logs:
+            await self.play(Master(first), author=Settling(), framework_id="f")
+        warned = [line for line in logs.output if "1 ids wait to be settled" in line]
+        self.assertEqual(len(warned), 1, logs.output)
 
     async def test_what_is_above_the_rate_is_not_called_again_for_what_was_launched_since(self):
         async def second(played):
