@@ -77,6 +77,10 @@ pub struct Options {
     /// The user that tasks run as when they name none and have no image; needs root [default: the agent's own]
     #[arg(long, env = "PROFFER_AGENT_TASK_USER", value_name = "USER")]
     pub task_user: Option<String>,
+    /// Run a task as the user that it names; otherwise all that have no image run as task_user, or as the agent's own user,
+    /// whatever they name [default: true]
+    #[arg(long, env = "PROFFER_AGENT_SWITCH_USER", value_name = "BOOL")]
+    pub switch_user: Option<bool>,
     /// The control group above those of containers, in each hierarchy [default: /proffer]
     #[arg(long, env = "PROFFER_AGENT_CGROUP_ROOT", value_name = "PATH")]
     pub cgroup_root: Option<String>,
@@ -153,6 +157,7 @@ layered!(Options {
     advertise,
     supervisor_program,
     task_user,
+    switch_user,
     cgroup_root,
     cpu_hard_limit,
     keep_ended,
@@ -191,6 +196,8 @@ pub struct Config {
     pub supervisor_program: Option<PathBuf>,
     /// The user that tasks run as when they name none and have no image; the agent's own when absent.
     pub task_user: Option<String>,
+    /// Whether tasks run as the users that they name.
+    pub switch_user: bool,
     /// The control group above those of containers; absolute.
     pub cgroup_root: String,
     /// Whether containers are held to the processors that they hold.
@@ -263,6 +270,7 @@ impl Config {
             advertise: options.advertise,
             supervisor_program: options.supervisor_program,
             task_user: options.task_user,
+            switch_user: options.switch_user.unwrap_or(true),
             cgroup_root,
             cpu_hard_limit: options.cpu_hard_limit.unwrap_or(true),
             keep_ended: keep_ended.unwrap_or(GARBAGE_DELAY_DEFAULT),

@@ -75,6 +75,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let programs = Programs::new(
         config.supervisor_program.clone(),
         config.task_user.as_deref(),
+        config.switch_user,
     )?;
     let checkpoints = Checkpoints::open(&config.work_dir)?;
     programs.check_reach(&checkpoints.runs_dir())?;

@@ -5,6 +5,7 @@
 
 mod json;
 mod labels;
+mod launcher;
 mod lenient;
 mod number;
 mod offer;
@@ -29,13 +30,14 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 pub use json::{read_json, write_json};
 pub use labels::labels_of;
 pub use number::{duration_of, milli_of, seconds_of, value_of};
+pub use launcher::Launcher;
 pub use offer::{agent_url, encode_attributes, encode_domain, encode_mesos_offer};
 pub use resources::{ResourceForm, decode_resources, encode_resources};
 pub use status::{
     Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,
     encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status, told_health,
 };
-pub use task::{Launcher, decode_group_task, decode_task_info};
+pub use task::{decode_group_task, decode_task_info};
 pub use text::resources_text;
 pub use wish::{entry_of_any, least_of, refused_for};
 

@@ -1,7 +1,9 @@
 //! Frameworks on libraries that were written for Apache Mesos, unmodified, in the environment that `tests/run` prepares under
 //! `target/mesos`: they subscribe, launch, hear, kill, reconcile, and go on under the next leader.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -146,6 +148,30 @@ fn with_one_agent() -> Cluster {
     cluster
 }
 
+/// An agent as an operator would have it, by which no task is root: what libraries say of users must not keep tasks from it.
+fn start_agent_that_is_not_root(cluster: &mut Cluster) {
+    let link = cluster.masters(1);
+    if !nix::unistd::Uid::effective().is_root() {
+        return cluster.start_agent("agent", 0, &link);
+    }
+    // Its directories are where nobody can reach them.
+    let open = Permissions::from_mode(0o711);
+    std::fs::set_permissions(cluster.path(""), open).expect("its own directory");
+    let (listen, work_dir) = (cluster.address(10), cluster.path("agent"));
+    let work_dir = work_dir.display().to_string();
+    let arguments = [
+        ["agent", "--master", &link, "--listen", &listen],
+        [
+            "--resources",
+            "cpus:4;mem:4096",
+            "--work-dir",
+            &work_dir,
+            "--task-user=nobody",
+        ],
+    ];
+    cluster.start("agent", &arguments.concat());
+}
+
 fn has_an_agent(cluster: &Cluster) {
     eventually("the agent is there", || {
         let output = cluster.run(&["agents", "-o", "json"]);
@@ -156,7 +182,10 @@ fn has_an_agent(cluster: &Cluster) {
 }
 
 fn lives_by_address(script: &str, arguments: &[&str]) {
-    let cluster = with_one_agent();
+    let mut cluster = Cluster::new();
+    cluster.start_master();
+    start_agent_that_is_not_root(&mut cluster);
+    has_an_agent(&cluster);
     let token = token(&cluster);
     let mut address = cluster.address(0);
     if !arguments.is_empty() {

@@ -1,4 +1,4 @@
-"""The same framework as pymesos_framework.py, on mesoshttp or avmesos.
+"""The same framework as pymesos_framework.py, on mesoshttp or avmesos, of the user that these name: root.
 
 Arguments: the library, the masters (http://HOST:PORT, several with commas, or zk://…/mesos), the token.
 """
@@ -27,7 +27,7 @@ class Example:
         self.driver = None
         self.agent = None
         self.client = MesosClient(
-            mesos_urls=masters, frameworkName="on " + library, frameworkUser="", max_reconnect=1000
+            mesos_urls=masters, frameworkName="on " + library, max_reconnect=1000
         )
         self.client.requests_auth = ("somebody", token) if token else None
         self.client.set_failover_timeout(600)

@@ -42,7 +42,8 @@ impl TaskUser {
         }
         if !own.is_root() {
             return Err(format!(
-                "the agent does not run as root, so no task can run as {name:?}"
+                "the agent does not run as root, so no task can run as {name:?}; switch_user = false lets all run as the \
+                 agent's own user"
             ));
         }
         Ok(Some(Self {
@@ -92,6 +93,8 @@ pub(crate) struct Programs {
     folder: Option<String>,
     /// The user of tasks that name none.
     pub(crate) user: Option<TaskUser>,
+    /// Whether tasks run as the users that they name.
+    pub(crate) switches_user: bool,
     /// Files that a task may have open unless it asks for more; absent: without a limit.
     pub(crate) open_files: Option<u64>,
 }
@@ -99,7 +102,11 @@ pub(crate) struct Programs {
 impl Programs {
     /// `supervisor`, when absent, is `proffer-supervise` beside this program if that is there (it needs a tenth of the
     /// memory), else this program; so it is with what makes containers and what fetches, which are beside the supervisor. Errors: `config.invalid`, `file.failed`.
-    pub(crate) fn new(supervisor: Option<PathBuf>, user: Option<&str>) -> Result<Self, Problem> {
+    pub(crate) fn new(
+        supervisor: Option<PathBuf>,
+        user: Option<&str>,
+        switches_user: bool,
+    ) -> Result<Self, Problem> {
         let own = std::env::current_exe().map_err(|error| {
             let message = format!("this program cannot be found: {error}");
             Problem::new(code::FILE_FAILED, message)
@@ -129,6 +136,7 @@ impl Programs {
             supervisor,
             folder: folder.filter(|folder| !folder.contains(':')),
             user: user.flatten(),
+            switches_user,
             open_files: *host::OPEN_FILES_BEFORE,
         })
     }
@@ -150,15 +158,15 @@ impl Programs {
 
     /// The user of a task or executor; nothing when it is the agent's own.
     fn user(&self, name: Option<&str>) -> Result<Option<TaskUser>, String> {
-        let Some(name) = name else {
+        let Some(name) = name.filter(|_| self.switches_user) else {
             return Ok(self.user);
         };
         let user = TaskUser::find(name)?;
         // The agent's own is root, or there could be no other. An operator who chose another does not want that.
         if user.is_none() && self.user.is_some() {
-            return Err(
-                "no task runs as root on this agent, because it has a task_user".to_owned(),
-            );
+            let text = "no task runs as root on this agent, because it has a task_user; switch_user = false lets all \
+                        run as that";
+            return Err(text.to_owned());
         }
         Ok(user)
     }
@@ -325,6 +333,7 @@ mod tests {
             fetch: PathBuf::from("/bin/true"),
             folder: Some("/opt/proffer".to_owned()),
             user: None,
+            switches_user: true,
             open_files: None,
         }
     }

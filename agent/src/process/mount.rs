@@ -19,7 +19,8 @@ impl Programs {
         volumes: &Volumes,
     ) -> Result<(), String> {
         // Whether it may run as that user is judged when it is prepared.
-        let user = match &spec.user {
+        let named = spec.user.as_ref().filter(|_| self.switches_user);
+        let user = match named {
             Some(name) => TaskUser::find(name)?,
             None => self.user,
         };

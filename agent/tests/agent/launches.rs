@@ -211,6 +211,30 @@ async fn tasks_of_another_user_have_their_sandbox_and_output_and_nothing_more() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_switches_no_users_runs_all_tasks_as_one() {
+    let mut bench = Bench::new().await;
+    bench.switch_user = Some(false);
+    let mut user = nix::unistd::Uid::effective();
+    if user.is_root() {
+        bench.task_user = Some("nobody".to_owned());
+        let permissions = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(bench.path(), permissions).unwrap();
+        let nobody = nix::unistd::User::from_name("nobody").unwrap();
+        user = nobody.unwrap().uid;
+    }
+    bench.start().await;
+    for (number, named) in (1..).zip(["root", "no-such-user"]) {
+        let spec = TaskSpec {
+            user: Some(named.to_owned()),
+            ..shell(named, &format!("test $(id -u) = {user}"))
+        };
+        bench.launch(number, spec).await;
+        let told = bench.until(TaskState::Finished).await;
+        assert!(told.len() > 1, "{named}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_tasks_run_as_root_says_so() {
     let bench = Bench::started().await;
     let is_root = nix::unistd::Uid::effective().is_root();

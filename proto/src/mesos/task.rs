@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use proffer_model::limits::ID_LEN_MAX;
-use proffer_model::{Principal, Role, TaskSpec, VolumeMount};
+use proffer_model::{TaskSpec, VolumeMount};
 use prost::Message;
 
 use super::labels::labels_map;
+use super::launcher::Launcher;
 use super::number::ms_of;
 use super::resources::{decode_resources, mounts_of};
 use super::v1::{
@@ -21,17 +22,6 @@ use crate::{decode_task_spec, v1};
 
 /// In which role a task runs.
 const ROLE_VARIABLE: &str = "MESOS_ALLOCATION_ROLE";
-
-/// For whom tasks are launched.
-#[derive(Clone, Copy, Debug)]
-pub struct Launcher<'a> {
-    /// The framework, with its id.
-    pub info: &'a FrameworkInfo,
-    /// Whose dynamic reservations are that do not say so.
-    pub principal: &'a Principal,
-    /// In which role it was offered what it launches on.
-    pub role: &'a Role,
-}
 
 /// A task of a LAUNCH: a command, or something that the framework's own executor understands.
 pub fn decode_task_info(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSpec, String> {
@@ -102,10 +92,10 @@ fn decode_command_task(
     if let Some(container) = &task.container {
         check_container(container)?;
     }
-    let user = user_of(command, launcher);
+    let user = launcher.user_of(command);
     let checks = task.health_check.as_ref();
     let invalid = |why: String| format!("Task uses invalid health check: {why}");
-    let checks = checks.map(|check| decode_health_check(check, &user).map_err(invalid));
+    let checks = checks.map(|check| decode_health_check(check, user).map_err(invalid));
     let mounts = mounts_of(&task.resources)?;
     let completion = task.max_completion_time.as_ref();
     if completion.is_some_and(|time| time.nanoseconds < 0) {
@@ -117,7 +107,7 @@ fn decode_command_task(
             Program::Exec(exec) => v1::task_spec::Command::Exec(exec),
         }),
         environment: environment_of_task(task, executor, command, launcher)?,
-        user: user.clone(),
+        user: launcher.run_as(command).to_owned(),
         checks: checks.transpose()?.into_iter().collect(),
         volumes: mounts.iter().map(encode_mount).collect(),
         fetch: decode_uris(command),
@@ -282,7 +272,7 @@ fn decode_executor_info(
             Program::Exec(exec) => v1::executor_spec::Command::Exec(exec),
         }),
         environment: decode_environment(command)?,
-        user: user_of(command, launcher),
+        user: launcher.run_as(command).to_owned(),
         shutdown_grace_ms: grace.map(|grace| ms(grace.nanoseconds)),
         api: v1::ExecutorApi::MesosV1.into(),
         info: subscribed.encode_to_vec(),
@@ -390,13 +380,6 @@ fn environment_of_task(
         own.map(|(name, value)| (name.to_owned(), value)).into();
     all.extend(decode_environment(command)?);
     Ok(all)
-}
-
-fn user_of(command: &CommandInfo, launcher: Launcher<'_>) -> String {
-    command
-        .user
-        .clone()
-        .unwrap_or_else(|| launcher.info.user.clone())
 }
 
 /// Containers are for tasks with images, which Mesos's frameworks name by a registry: what is left is none.
@@ -562,7 +545,7 @@ fn ms(nanoseconds: i64) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use proffer_model::{CheckKind, Command, ExecutorApi};
+    use proffer_model::{CheckKind, Command, ExecutorApi, Principal, Role};
 
     use super::*;
     use crate::mesos::read_json;
