@@ -2,11 +2,12 @@
 //!
 //! A subscription is a session of the core. What it decides by itself is only what Mesos's API has and ours has not: one
 //! update of a task at a time, repeated until it is acknowledged; filters, suppressing and reviving as demand; refusals that
-//! come as updates. That is `subscription.rs` with `updates.rs`, `calls.rs` and `demand.rs`, pure; `stream.rs` and
+//! come as updates. That is `subscription.rs` with `updates.rs`, `calls.rs`, `demand.rs` and `constraints.rs`, pure; `stream.rs` and
 //! `http.rs` act.
 
 mod addresses;
 mod calls;
+mod constraints;
 mod demand;
 mod events;
 mod http;
@@ -30,3 +31,4 @@ pub(crate) use http::{Endpoint, everywhere, standby};
 pub(crate) use identity::Identity;
 pub(crate) use operator::{Desk, MasterReign, operators, operators_standby};
 pub(crate) use pace::Rates;
+pub(crate) use registry::Registry;

@@ -30,7 +30,7 @@ use crate::grpc::state::StateService;
 use crate::http;
 use crate::inbox::{Inbox, Lanes, lanes};
 use crate::limits::LINK_MESSAGE_LEN_MAX;
-use crate::mesos::{Desk, Endpoint, Identity, MasterReign, Rates, operators};
+use crate::mesos::{Desk, Endpoint, Identity, MasterReign, Rates, Registry, operators};
 use crate::metrics::Metrics;
 use crate::running::{runtime_of_one_thread, spawn};
 use crate::standing::{Reign, Standing};
@@ -175,14 +175,17 @@ impl Maker {
             started_wall_ms: self.standing.started_wall_ms(),
             elected_wall_ms: clock::now().wall_ms,
             unreachable_after: self.core.unreachable_after,
+            registry: Registry::default(),
         };
+        let registry = reign.registry.clone();
         let rates = Rates {
             calls: self.core.calls_per_second,
             operations: self.core.operations_per_second,
         };
         let of_desk = identity.clone();
         let desk = Desk::new(inbox.clone(), view.clone(), of_desk, reign, background);
-        let frameworks = Endpoint::new(inbox.clone(), view, identity, rates).router();
+        let frameworks = Endpoint::new(inbox.clone(), view, identity, rates, registry);
+        let frameworks = frameworks.router();
         frameworks.merge(operators(&desk))
     }
 }

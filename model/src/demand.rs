@@ -10,6 +10,7 @@ use crate::agent::AgentDescription;
 use crate::attribute::AttributeValue;
 use crate::epoch::Generation;
 use crate::id::{AgentId, DemandId, ResourceName, Role};
+use crate::pattern::Pattern;
 use crate::quantities::Quantities;
 use crate::resources::Resources;
 
@@ -162,6 +163,37 @@ pub enum Predicate {
     Zone(String),
     /// Something of the agent is reserved for the entry's role or one above it, free or not: of this resource, or of any.
     Reserved(Option<ResourceName>),
+    /// What the agent has of this matches the pattern as a whole.
+    Matches(Subject, Pattern),
+}
+
+/// What an agent has that a pattern may be about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The values of an attribute, of which one must match; an agent without it does not match.
+    Attribute(ResourceName),
+    /// The host's name.
+    Host,
+    /// The region; an agent without one does not match.
+    Region,
+    /// The zone; an agent without one does not match.
+    Zone,
+}
+
+impl Subject {
+    /// Whether an agent has of it what matches.
+    fn matches(&self, agent: &AgentDescription, pattern: &Pattern) -> bool {
+        let domain = agent.domain.as_ref();
+        match self {
+            Self::Attribute(name) => {
+                let mut values = agent.attributes.values(name);
+                values.any(|value| pattern.matches(value.as_str()))
+            }
+            Self::Host => pattern.matches(&agent.host),
+            Self::Region => domain.is_some_and(|domain| pattern.matches(&domain.region)),
+            Self::Zone => domain.is_some_and(|domain| pattern.matches(&domain.zone)),
+        }
+    }
 }
 
 impl Predicate {
@@ -183,6 +215,7 @@ impl Predicate {
                     && kind.is_allocatable_to(role)
                     && name.as_ref().is_none_or(|name| *name == kind.name)
             }),
+            Self::Matches(subject, pattern) => subject.matches(agent, pattern),
         }
     }
 }

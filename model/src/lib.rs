@@ -26,6 +26,7 @@ pub mod made;
 pub mod mount;
 pub mod offer;
 pub mod operation;
+pub mod pattern;
 pub mod problem;
 pub mod quantities;
 pub mod quota;
@@ -42,7 +43,7 @@ pub mod token;
 
 pub use agent::{AgentDescription, AgentState, Drain, FaultDomain};
 pub use attribute::{AttributeValue, Attributes};
-pub use demand::{AtMost, Demand, DemandEntry, Exclusion, Key, Predicate, Shape, Takes};
+pub use demand::{AtMost, Demand, DemandEntry, Exclusion, Key, Predicate, Shape, Subject, Takes};
 pub use discovery::{Discovery, DiscoveryPort, Visibility};
 pub use epoch::{Epoch, Generation, Incarnation};
 pub use fetch::{Fetch, FetchSource};
@@ -54,6 +55,7 @@ pub use id::{
 pub use leader::Leader;
 pub use offer::{Fit, Offer};
 pub use operation::{LaunchResult, Operation, OperationResult};
+pub use pattern::{Pattern, PatternTable};
 pub use problem::{Kind, Problem};
 pub use quantities::{Limits, Quantities};
 pub use quota::{Quota, Weight};

@@ -39,6 +39,10 @@ pub const AT_MOST_MAX: usize = 16;
 pub const LEAST_MAX: usize = 16;
 /// Nesting of a predicate; deeper ones are refused.
 pub const PREDICATE_DEPTH_MAX: usize = 16;
+/// Bytes of a pattern; a longer one is refused.
+pub const PATTERN_LEN_MAX: usize = 1_024;
+/// Patterns of one demand, and of one call of Mesos's API; more are refused.
+pub const PATTERNS_MAX: usize = 100;
 /// Tasks, operations or offers in one call; more are refused.
 pub const ITEMS_PER_CALL_MAX: usize = 10_000;
 /// Bytes of one gRPC message; a larger one ends its stream.

@@ -6,23 +6,26 @@ use std::collections::BTreeMap;
 
 use proffer_model::limits::{
     AT_MOST_MAX, DEMAND_COUNT_MAX, DEMAND_ENTRIES_MAX, DURATION_MAX, ENTRIES_MAX,
-    ITEMS_PER_CALL_MAX, LEAST_MAX, PREDICATE_DEPTH_MAX, RANGES_MAX, RESOURCE_NAMES_MAX,
+    ITEMS_PER_CALL_MAX, LEAST_MAX, PATTERNS_MAX, PREDICATE_DEPTH_MAX, RANGES_MAX,
+    RESOURCE_NAMES_MAX,
 };
 use proffer_model::{
     AtMost, Demand, DemandEntry, Exclusion, Generation, Key, Predicate, Problem, Quantities,
-    ResourceName, Shape, Takes,
+    ResourceName, Shape, Subject, Takes,
 };
 
 use crate::fields::{
     check_count, check_distinct, decode_duration, decode_host, decode_id, decode_list,
     encode_duration, invalid, missing, required,
 };
+use crate::pattern::decode_pattern;
 use crate::resources::{
     decode_attribute, decode_quantities, decode_resources, encode_attribute, encode_quantities,
     encode_resources,
 };
 use crate::v1;
 use crate::v1::at_most::Of;
+use crate::v1::matches;
 use crate::v1::predicate::Test;
 
 /// A demand for the wire.
@@ -36,6 +39,7 @@ pub fn encode_demand(demand: &Demand) -> v1::SetDemand {
 
 /// A demand from the wire.
 pub fn decode_demand(demand: v1::SetDemand) -> Result<Demand, Problem> {
+    check_patterns(&demand)?;
     let entries = decode_list(demand.entries, "entries", DEMAND_ENTRIES_MAX, decode_entry)?;
     check_distinct(entries.iter().map(|entry| &entry.id), |i| {
         format!("entries[{i}].id")
@@ -45,6 +49,38 @@ pub fn decode_demand(demand: v1::SetDemand) -> Result<Demand, Problem> {
         generation: Generation(demand.generation),
         entries,
     })
+}
+
+/// How many patterns there are is looked at before the first is compiled, which takes time.
+fn check_patterns(demand: &v1::SetDemand) -> Result<(), Problem> {
+    let mut left = PATTERNS_MAX;
+    for (i, entry) in demand.entries.iter().enumerate() {
+        if !entry.predicates.iter().all(|one| has_room(one, &mut left)) {
+            let message = format!("with these the demand has more than {PATTERNS_MAX} patterns");
+            return Err(invalid("predicates", message)
+                .within(format!("entries[{i}]"))
+                .hint("write several as one, with |"));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the patterns of a predicate off that which may be. Nested as prost reads it, 100 deep at most.
+fn has_room(predicate: &v1::Predicate, left: &mut usize) -> bool {
+    match &predicate.test {
+        Some(Test::Matches(_)) => match left.checked_sub(1) {
+            Some(fewer) => {
+                *left = fewer;
+                true
+            }
+            None => false,
+        },
+        Some(Test::All(list) | Test::AnyOf(list)) => {
+            list.predicates.iter().all(|one| has_room(one, left))
+        }
+        Some(Test::Not(inner)) => has_room(inner, left),
+        _ => true,
+    }
 }
 
 /// A predicate for the wire.
@@ -65,6 +101,10 @@ pub fn encode_predicate(predicate: &Predicate) -> v1::Predicate {
         Predicate::Reserved(name) => {
             Test::Reserved(name.as_ref().map(ToString::to_string).unwrap_or_default())
         }
+        Predicate::Matches(subject, pattern) => Test::Matches(v1::Matches {
+            pattern: pattern.as_str().to_owned(),
+            of: Some(encode_subject(subject)),
+        }),
     };
     v1::Predicate { test: Some(test) }
 }
@@ -105,7 +145,27 @@ fn decode_nested(predicate: v1::Predicate, depth_left: usize) -> Result<Predicat
         Test::Zone(name) => Predicate::Zone(decode_host(name, "zone")?),
         Test::Reserved(name) if name.is_empty() => Predicate::Reserved(None),
         Test::Reserved(name) => Predicate::Reserved(Some(decode_id(&name, "reserved")?)),
+        Test::Matches(test) => decode_matches(test).map_err(|problem| problem.within("matches"))?,
     })
+}
+
+fn encode_subject(subject: &Subject) -> matches::Of {
+    match subject {
+        Subject::Attribute(name) => matches::Of::Attribute(name.to_string()),
+        Subject::Host => matches::Of::Host(v1::Each {}),
+        Subject::Region => matches::Of::Region(v1::Each {}),
+        Subject::Zone => matches::Of::Zone(v1::Each {}),
+    }
+}
+
+fn decode_matches(test: v1::Matches) -> Result<Predicate, Problem> {
+    let subject = match required(test.of, "of")? {
+        matches::Of::Attribute(name) => Subject::Attribute(decode_id(&name, "attribute")?),
+        matches::Of::Host(v1::Each {}) => Subject::Host,
+        matches::Of::Region(v1::Each {}) => Subject::Region,
+        matches::Of::Zone(v1::Each {}) => Subject::Zone,
+    };
+    Ok(Predicate::Matches(subject, decode_pattern(&test.pattern)?))
 }
 
 fn encode_entry(entry: &DemandEntry) -> v1::DemandEntry {

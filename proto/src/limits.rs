@@ -25,3 +25,10 @@ pub(crate) const MESOS_VALUES_MAX: usize = 512 * 1024;
 pub(crate) const MESOS_ENTRIES_MAX: usize = 256 * 1024;
 /// How deep messages may be in one another, which is what prost takes.
 pub(crate) const MESOS_DEPTH_MAX: usize = 100;
+/// How deep groups, repetitions and lists of a pattern may be in one another; a deeper one is refused.
+pub(crate) const PATTERN_DEPTH_MAX: u32 = 100;
+/// Bytes that a pattern takes while it is compiled, before its states are told apart; one that takes more is refused.
+pub(crate) const PATTERN_NFA_LEN_MAX: usize = 64 * 1024;
+/// Bytes of a pattern's table of states, and as many while it is made; one that takes more is refused. What is kept is half at
+/// most: some hundred states for what is written of hosts.
+pub(crate) const PATTERN_TABLE_LEN_MAX: usize = 192 * 1024;

@@ -29,9 +29,11 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 pub use json::{read_json, write_json};
 pub use labels::labels_of;
-pub use number::{duration_of, milli_of, seconds_of, value_of};
 pub use launcher::Launcher;
-pub use offer::{agent_url, encode_attributes, encode_domain, encode_mesos_offer};
+pub use number::{duration_of, milli_of, seconds_of, value_of};
+pub use offer::{
+    NUMBER_OR_RANGES, agent_url, encode_attributes, encode_domain, encode_mesos_offer,
+};
 pub use resources::{ResourceForm, decode_resources, encode_resources};
 pub use status::{
     Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,

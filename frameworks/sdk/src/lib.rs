@@ -71,6 +71,7 @@ pub use framework::Framework;
 pub use handle::{Connection, Handle, PendingAnswer, Session};
 pub use options::ConnectOptions;
 pub use proffer_model::{self as model, session};
+pub use proffer_proto::decode_pattern as pattern;
 pub use scheduler::{Scheduler, drive, run};
 pub use state::{Expected, State, StateChange, Stored};
 pub use token::find_local_token;

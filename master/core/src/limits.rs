@@ -159,6 +159,8 @@ pub const QUESTION_AGENT_STEPS: u32 = 4;
 pub const QUESTION_OFFERED_STEPS: u32 = 8;
 /// Tests of one predicate that an explanation names; a longer one is told in part.
 pub const PREDICATE_WORDS_MAX: usize = 10;
+/// Characters of a pattern that an explanation names; of a longer one the beginning is told.
+pub const PATTERN_SHOWN_MAX: usize = 80;
 /// Entries in one answer why demand is not met; the answer says where to go on.
 pub const EXPLAINED_ENTRIES_MAX: usize = 50;
 /// Entries in one such answer, times agents, about; the answer ends there, and holds one entry at least. A second or two.

@@ -1,9 +1,9 @@
 //! What a predicate of a demand asks of agents, in words: for those that fail it. Whoever has several predicates hears which
 //! of them it was.
 
-use proffer_model::{Predicate, Role};
+use proffer_model::{Pattern, Predicate, Role, Subject};
 
-use crate::limits::PREDICATE_WORDS_MAX;
+use crate::limits::{PATTERN_SHOWN_MAX, PREDICATE_WORDS_MAX};
 
 /// Its test, as `proffer.v1` calls it.
 pub(crate) fn test_of(predicate: &Predicate) -> &'static str {
@@ -18,6 +18,7 @@ pub(crate) fn test_of(predicate: &Predicate) -> &'static str {
         Predicate::Region(_) => "region",
         Predicate::Zone(_) => "zone",
         Predicate::Reserved(_) => "reserved",
+        Predicate::Matches(..) => "matches",
     }
 }
 
@@ -32,12 +33,18 @@ pub(crate) fn failed(predicate: &Predicate, role: &Role) -> String {
         Predicate::Host(_) | Predicate::Region(_) | Predicate::Zone(_) => {
             format!("are not {}", described(predicate, role))
         }
+        Predicate::Matches(subject, pattern) => {
+            format!("have no {}", matching(subject, pattern))
+        }
         Predicate::Not(inner) => match &**inner {
             Predicate::Attribute(name, value) => format!("have {name}:{}", value.as_str()),
             Predicate::Has(name) => format!("have an attribute {name}"),
             Predicate::Resource(name) => format!("have resource {name}"),
             Predicate::Reserved(None) => format!("have something reserved for role {role}"),
             Predicate::Reserved(Some(name)) => format!("have {name} reserved for role {role}"),
+            Predicate::Matches(subject, pattern) => {
+                format!("have a {}", matching(subject, pattern))
+            }
             inner => format!("are {}", described(inner, role)),
         },
         Predicate::AnyOf(any) if any.is_empty() => "do not suit, as none would".to_owned(),
@@ -82,7 +89,24 @@ fn describe(predicate: &Predicate, role: &Role, (left, words): (&mut usize, &mut
             let what = name.as_ref().map_or("something", |name| name.as_str());
             words.push_str(&format!("with {what} reserved for role {role}"));
         }
+        Predicate::Matches(subject, pattern) => {
+            words.push_str(&format!("with a {}", matching(subject, pattern)));
+        }
     }
+}
+
+fn matching(subject: &Subject, pattern: &Pattern) -> String {
+    let of = match subject {
+        Subject::Attribute(name) => name.as_str(),
+        Subject::Host => "host",
+        Subject::Region => "region",
+        Subject::Zone => "zone",
+    };
+    let mut text: String = pattern.as_str().chars().take(PATTERN_SHOWN_MAX).collect();
+    if text.len() < pattern.as_str().len() {
+        text.push('…');
+    }
+    format!("{of} that matches {text}")
 }
 
 fn describe_list(
@@ -113,7 +137,7 @@ fn describe_list(
 
 #[cfg(test)]
 mod tests {
-    use proffer_model::AttributeValue;
+    use proffer_model::{AttributeValue, PatternTable};
 
     use super::*;
 
@@ -136,6 +160,17 @@ mod tests {
 
     fn zone() -> Predicate {
         Predicate::Zone("b".to_owned())
+    }
+
+    fn matching(text: &str) -> Predicate {
+        let table = PatternTable {
+            classes: [0; 256],
+            width: 1,
+            next: vec![PatternTable::DEAD, PatternTable::START],
+            is_match: vec![false, true],
+        };
+        let rack = Subject::Attribute("rack".parse().expect("a name"));
+        Predicate::Matches(rack, Pattern::new(text, table))
     }
 
     fn not(inner: Predicate) -> Predicate {
@@ -179,6 +214,8 @@ mod tests {
                 "not",
                 "have something reserved for role eng",
             ),
+            (matching("r.*"), "matches", "have no rack that matches r.*"),
+            (not(matching("r.*")), "not", "have a rack that matches r.*"),
         ] {
             assert_eq!(
                 (test_of(&predicate), &*failed(&predicate, &role)),
@@ -208,6 +245,11 @@ mod tests {
             ),
             (not(Predicate::AnyOf(vec![host()])), "not", "are host h1"),
             (
+                Predicate::AnyOf(vec![matching("r.*"), zone()]),
+                "any_of",
+                "are not (with a rack that matches r.* or in zone b)",
+            ),
+            (
                 Predicate::AnyOf(Vec::new()),
                 "any_of",
                 "do not suit, as none would",
@@ -222,6 +264,9 @@ mod tests {
 
     #[test]
     fn long_ones_are_told_in_part() {
+        let words = failed(&matching(&"ä".repeat(PATTERN_SHOWN_MAX + 1)), &role());
+        assert_eq!(words.matches('ä').count(), PATTERN_SHOWN_MAX);
+        assert!(words.ends_with("ä…"), "{words}");
         let many = (0..1_000).map(|i| region(&format!("r{i}"))).collect();
         let words = failed(&Predicate::AnyOf(many), &role());
         assert!(words.starts_with("are not (in region r0 or in region r1"));

@@ -70,13 +70,19 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Of this master, in the term of this inbox.
-    pub(crate) fn new(inbox: Inbox, view: View, identity: Identity, rates: Rates) -> Self {
+    pub(crate) fn new(
+        inbox: Inbox,
+        view: View,
+        identity: Identity,
+        rates: Rates,
+        registry: Registry,
+    ) -> Self {
         Self {
             losses: Losses::new(view.clone(), inbox.tenure.clone()),
             addresses: Addresses::new(view.clone()),
             inbox,
             identity,
-            registry: Registry::default(),
+            registry,
             places: Arc::new(Semaphore::new(SESSIONS_MAX)),
             view,
             rates,
@@ -635,7 +641,8 @@ mod tests {
             calls: 1,
             operations: 1,
         };
-        (Endpoint::new(inbox, view, Identity::new(me), rates), lanes)
+        let (identity, registry) = (Identity::new(me), Registry::default());
+        (Endpoint::new(inbox, view, identity, rates, registry), lanes)
     }
 
     fn spoken(kind: call::Type) -> Call {

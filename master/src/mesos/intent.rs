@@ -4,6 +4,7 @@
 //! reads it with them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proffer_model::limits::{FAILOVER_TIMEOUT_MAX, MESOS_INFO_LEN_MAX, ROLES_MAX};
 use proffer_model::{FrameworkDescription, Principal, Role};
@@ -12,7 +13,8 @@ use proffer_proto::mesos::v1::FrameworkInfo;
 use proffer_proto::mesos::v1::scheduler::OfferConstraints;
 use prost::Message;
 
-use super::demand::{Wish, constraints, least};
+use super::constraints::constraints;
+use super::demand::{Wish, least};
 
 /// What a framework says when it subscribes, as far as it was judged.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Intent {
     pub(super) info: FrameworkInfo,
     pub(super) principal: Principal,
     pub(super) wishes: BTreeMap<Role, Wish>,
+    /// What its wishes are limited to, as it was said.
+    pub(super) limits: Arc<OfferConstraints>,
 }
 
 impl Intent {
@@ -71,6 +75,7 @@ impl Intent {
             info,
             principal,
             wishes,
+            limits: Arc::default(),
         })
     }
 
@@ -101,19 +106,13 @@ impl Intent {
                 "Suppressed roles {foreign} are not contained in the set of roles"
             ));
         }
-        let mut limited = limits.into_iter().flat_map(|it| it.role_constraints.keys());
-        if let Some(foreign) = limited.find(is_foreign) {
-            // Without a space, as Mesos says it.
-            return Err(format!(
-                "Offer constraints specify `role_constraints` for a role '{foreign}'not contained in \
-                 the set of roles"
-            ));
-        }
+        self.limits = Arc::new(limits.cloned().unwrap_or_default());
+        let mut predicates = constraints(&self.limits)
+            .map_err(|why| format!("Offer constraints are not valid: {why}"))?;
         for (role, wish) in &mut self.wishes {
-            let of_role = limits.and_then(|limits| limits.role_constraints.get(role.as_str()));
             wish.is_suppressed = suppressed.iter().any(|one| one == role.as_str());
-            wish.constraints = constraints(of_role)
-                .map_err(|why| format!("Offer constraints are not valid: {why}"))?;
+            // What is said of other roles holds for nothing.
+            wish.constraints = predicates.remove(role).into_iter().collect();
         }
         Ok(self)
     }

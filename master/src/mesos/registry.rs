@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proffer_model::{AgentId, AgentState, Generation, Principal};
 use proffer_proto::mesos::v1::FrameworkInfo;
-use proffer_proto::mesos::v1::scheduler::Call;
+use proffer_proto::mesos::v1::scheduler::{Call, OfferConstraints};
+use proffer_proto::mesos::write_json;
 use proffer_server::auth::SaidName;
 use tokio::sync::{mpsc, oneshot};
 
@@ -106,7 +107,21 @@ impl Line {
 
 /// All streams of a term.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Registry(Arc<Mutex<BTreeMap<String, Entry>>>);
+pub(crate) struct Registry(Arc<Mutex<BTreeMap<String, Entry>>>);
+
+/// On which agents a framework wants to be offered something, as it has said it.
+#[derive(Debug, Default)]
+pub(super) struct SaidConstraints {
+    pub(super) message: Arc<OfferConstraints>,
+    pub(super) json: Vec<u8>,
+}
+
+impl SaidConstraints {
+    pub(super) fn new(message: Arc<OfferConstraints>) -> Self {
+        let json = write_json(&*message);
+        Self { message, json }
+    }
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -114,6 +129,7 @@ struct Entry {
     /// Of its session: of two streams that enter at the same time the later one counts.
     generation: Generation,
     line: Line,
+    constraints: Option<Arc<SaidConstraints>>,
 }
 
 /// What is known of a framework that calls.
@@ -139,6 +155,7 @@ impl Registry {
             stream: stream.to_owned(),
             generation,
             line,
+            constraints: None,
         };
         all.insert(framework.to_owned(), entry);
         if all.len() > MESOS_REMEMBERED_MAX {
@@ -146,6 +163,21 @@ impl Registry {
             let gone = gone.map(|(framework, _)| framework.clone());
             gone.and_then(|framework| all.remove(&framework));
         }
+    }
+
+    /// What the framework of a stream has said of where it wants to be offered something.
+    pub(super) fn constrain(&self, framework: &str, stream: &str, said: SaidConstraints) {
+        let mut all = self.lock();
+        if let Some(entry) = all.get_mut(framework)
+            && entry.stream == stream
+        {
+            entry.constraints = Some(Arc::new(said));
+        }
+    }
+
+    /// What a framework has said of it last; none: nothing in this term.
+    pub(super) fn constraints(&self, framework: &str) -> Option<Arc<SaidConstraints>> {
+        self.lock().get(framework)?.constraints.clone()
     }
 
     /// A framework is over.

@@ -28,20 +28,23 @@ fn intent(info: FrameworkInfo) -> Result<Intent, String> {
 }
 
 #[test]
-fn constraints_for_a_role_that_is_not_the_frameworks_are_an_error() {
+fn constraints_for_a_role_that_is_not_the_frameworks_are_checked_and_hold_for_nothing() {
     let constrained = |text: &[u8]| {
         let limits: v1::scheduler::OfferConstraints = read_json(text).expect("reads");
-        intent(info())
-            .and_then(|intent| intent.limited(&[], Some(&limits)))
-            .map(drop)
+        let intent = intent(info()).and_then(|intent| intent.limited(&[], Some(&limits)));
+        intent.map(|intent| {
+            assert_eq!(*intent.limits, limits, "it is shown");
+            let wishes = intent.wishes.into_values();
+            wishes.map(|wish| wish.constraints.len()).sum::<usize>()
+        })
     };
-    let own = br#"{"role_constraints":{"*":{"groups":[{}]}}}"#;
-    assert_eq!(constrained(own), Ok(()));
-    let foreign = br#"{"role_constraints":{"*":{"groups":[{}]},"ads":{"groups":[{}]}}}"#;
-    let text = "Offer constraints specify `role_constraints` for a role 'ads'not contained in the set of roles";
-    assert_eq!(constrained(foreign), Err(text.to_owned()));
-    let empty = br#"{"role_constraints":{"*":{}}}"#;
-    let text = "Offer constraints are not valid: a role must have at least one group";
+    let group = r#"{"attribute_constraints":[{"selector":{"attribute_name":"a"},"predicate":{"exists":{}}}]}"#;
+    let of = |role: &str| format!(r#"{{"role_constraints":{{"{role}":{{"groups":[{group}]}}}}}}"#);
+    assert_eq!(constrained(of("*").as_bytes()), Ok(1));
+    assert_eq!(constrained(of("ads").as_bytes()), Ok(0));
+    assert_eq!(constrained(of("no role/").as_bytes()), Ok(0));
+    let empty = br#"{"role_constraints":{"ads":{}}}"#;
+    let text = "Offer constraints are not valid: 'OfferConstraints::role_constraints' has an empty 'RoleConstraints::groups' for role ads";
     assert_eq!(constrained(empty), Err(text.to_owned()));
 }
 

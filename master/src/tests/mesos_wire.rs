@@ -444,10 +444,13 @@ async fn what_a_framework_says_of_its_offers_when_it_subscribes_is_heard() {
     let quantities = json!({"quantities": {"cpus": {"value": 8.0}}});
     let least = json!({"min_allocatable_resources": {"quantities": [quantities]}});
     let by_host = of_role(json!([group(json!([equals(hostname, "large")]))]));
-    let by_rack = of_role(json!([group(json!([equals(rack, "b"), no_rack]))]));
+    let by_rack = of_role(json!([group(json!([equals(rack.clone(), "b"), no_rack]))]));
+    let in_bc = json!({"selector": rack, "predicate": {"text_matches": {"regex": "[bc]|d.*"}}});
+    let by_pattern = of_role(json!([group(json!([in_bc]))]));
     for given in [
         json!({"framework_info": {}, "offer_constraints": by_host}),
         json!({"framework_info": {}, "offer_constraints": by_rack}),
+        json!({"framework_info": {}, "offer_constraints": by_pattern}),
         json!({"framework_info": {"offer_filters": {"*": least}}}),
     ] {
         for media in BOTH {
@@ -467,15 +470,15 @@ async fn what_a_framework_says_of_its_offers_when_it_subscribes_is_heard() {
         }
     }
     let master = Master::start("memory").await;
-    let matches = json!([{"selector": {"attribute_name": "rack"}, "predicate": {"text_matches": {"regex": "a.*"}}}]);
+    let matches = json!([{"selector": {"attribute_name": "rack"}, "predicate": {"text_matches": {"regex": "a["}}}]);
     for (constraints, text) in [
         (
             of_role(json!([group(matches)])),
-            "Offer constraints are not valid: regular expressions are not supported",
+            "Offer constraints are not valid: A role * has an invalid 'AttributeConstraint': Failed to construct regex from pattern 'a[': missing ]: [",
         ),
         (
             of_role(json!([])),
-            "Offer constraints are not valid: a role must have at least one group",
+            "Offer constraints are not valid: 'OfferConstraints::role_constraints' has an empty 'RoleConstraints::groups' for role *",
         ),
     ] {
         let given = json!({"framework_info": {}, "offer_constraints": constraints});

@@ -65,6 +65,12 @@ fn ip_of(name: &str) -> Option<IpAddr> {
     }
 }
 
+/// The texts of attributes that are no text for Mesos, as a pattern: what is encoded here as a number or as ranges.
+pub const NUMBER_OR_RANGES: &str = concat!(
+    r"[0-9]+\.?[0-9]*([eE][-+]?[0-9]+)?",
+    r"|\[\s*[0-9]+\s*-\s*[0-9]+\s*(,\s*[0-9]+\s*-\s*[0-9]+\s*)*\]"
+);
+
 /// Attributes, each of the type that Mesos would have read from its text.
 pub fn encode_attributes(attributes: &Attributes) -> Vec<Attribute> {
     let all = attributes.iter();
@@ -130,5 +136,40 @@ pub fn encode_domain(domain: &FaultDomain) -> DomainInfo {
                 name: domain.zone.clone(),
             },
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile_pattern;
+
+    #[test]
+    fn the_pattern_of_what_is_no_text_finds_what_is_encoded_as_none() {
+        let pattern = compile_pattern(NUMBER_OR_RANGES).expect("compiles");
+        for (text, is_text) in [
+            ("a", true),
+            ("1", false),
+            ("12.5", false),
+            ("1.", false),
+            ("1e5", false),
+            ("1E-2", false),
+            ("1e", true),
+            ("-1", true),
+            (".5", true),
+            ("1a", true),
+            ("1.2.3", true),
+            ("[1-2]", false),
+            ("[1-2, 5-6]", false),
+            ("[ 1 - 2 ,5-6 ]", false),
+            ("[1-2", true),
+            ("[]", true),
+            ("[a-b]", true),
+            ("١", true),
+        ] {
+            assert_eq!(pattern.matches(text), !is_text, "{text}");
+            let encoded = encode_attribute("a", text);
+            assert_eq!(encoded.r#type() == value::Type::Text, is_text, "{text}");
+        }
     }
 }

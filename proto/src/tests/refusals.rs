@@ -1,12 +1,14 @@
 //! Bad input, as tables: what is changed in a good message, and which code and field name it.
 
 use proffer_model::limits::{
-    CHECKS_MAX, DEMAND_COUNT_MAX, PREDICATE_DEPTH_MAX, ROLES_MAX, SCALAR_MILLI_MAX, TEXT_LEN_MAX,
+    CHECKS_MAX, DEMAND_COUNT_MAX, PATTERNS_MAX, PREDICATE_DEPTH_MAX, ROLES_MAX, SCALAR_MILLI_MAX,
+    TEXT_LEN_MAX,
 };
 use proffer_model::{Kind, Problem, code};
 use prost::Message;
 use tonic::{Code, Status};
 
+use crate::v1::matches;
 use crate::v1::predicate::Test;
 use crate::v1::session_call::Call;
 use crate::v1::task_spec::Command;
@@ -425,6 +427,25 @@ fn a_bad_demand_is_refused() {
                 d.entries[0].predicates = vec![negated(Test::AnyOf(list))];
             },
         ),
+        (MISSING, "entries[0].predicates[0].matches.of", |d| {
+            d.entries[0].predicates = vec![matching("a", None)];
+        }),
+        (MISSING, "entries[0].predicates[0].matches.pattern", |d| {
+            d.entries[0].predicates = vec![matching("", Some(HOST))];
+        }),
+        (MISSING, "entries[0].predicates[0].matches.attribute", |d| {
+            let none = matches::Of::Attribute(String::new());
+            d.entries[0].predicates = vec![matching("a", Some(none))];
+        }),
+        (INVALID, "entries[0].predicates[0].matches.pattern", |d| {
+            d.entries[0].predicates = vec![matching("a(", Some(HOST))];
+        }),
+        (INVALID, "entries[0].predicates", |d| {
+            let one = matching("a", Some(HOST));
+            let all = vec![one; PATTERNS_MAX + 1];
+            let list = v1::PredicateList { predicates: all };
+            d.entries[0].predicates = vec![negated(Test::AnyOf(list))];
+        }),
         (MISSING, "entries[0].excluded[0].agent_id", |d| {
             d.entries[0].excluded = vec![v1::Exclusion::default()];
         }),
@@ -580,6 +601,15 @@ fn a_domain_has_a_region_and_a_zone() {
 
 fn predicate(test: Test) -> v1::Predicate {
     v1::Predicate { test: Some(test) }
+}
+
+const HOST: matches::Of = matches::Of::Host(v1::Each {});
+
+fn matching(pattern: &str, of: Option<matches::Of>) -> v1::Predicate {
+    predicate(Test::Matches(v1::Matches {
+        pattern: pattern.to_owned(),
+        of,
+    }))
 }
 
 fn negated(test: Test) -> v1::Predicate {

@@ -14,13 +14,15 @@ use proffer_model::{
     AgentDescription, AtMost, AttributeValue, Attributes, Check, CheckAnswer, CheckKind,
     CheckResult, Command, Demand, DemandEntry, Epoch, Exclusion, ExecutorSpec, Exit, FaultDomain,
     Fit, FrameworkDescription, Generation, Incarnation, Key, Offer, Port, Predicate, Problem,
-    Protocol, Quantities, Reason, ResourceName, Resources, Secret, Shape, Status, Takes, TaskSpec,
-    TaskState, code,
+    Protocol, Quantities, Reason, ResourceName, Resources, Secret, Shape, Status, Subject, Takes,
+    TaskSpec, TaskState, code,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+
+use crate::compile_pattern;
 
 pub(super) fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
@@ -517,10 +519,22 @@ fn shape() -> impl Strategy<Value = Shape> {
     ]
 }
 
+fn subject() -> impl Strategy<Value = Subject> {
+    prop_oneof![
+        resource_name().prop_map(Subject::Attribute),
+        Just(Subject::Host),
+        Just(Subject::Region),
+        Just(Subject::Zone),
+    ]
+}
+
 fn predicate() -> impl Strategy<Value = Predicate> {
     let leaf = prop_oneof![
         host().prop_map(Predicate::Host),
         option::of(resource_name()).prop_map(Predicate::Reserved),
+        (subject(), "[a-z]{1,4}[*+]?").prop_map(|(subject, text)| {
+            Predicate::Matches(subject, compile_pattern(&text).expect("a pattern"))
+        }),
         ("[a-z]{1,4}", "[a-z]{1,4}").prop_map(|(name, value)| {
             Predicate::Attribute(parsed(&name), AttributeValue::new(&value).expect("good"))
         }),

@@ -170,6 +170,8 @@ fn demands() -> Vec<Json> {
             "predicates": [
                 {"all": {"predicates": [{"host": "h"}]}}, {"any_of": {"predicates": [{"has": "rack"}]}}, {"not": {"resource": "cpus"}},
                 {"attribute": {"name": "rack", "value": "a"}}, {"region": "eu"}, {"zone": "a"}, {"reserved": "cpus"},
+                {"matches": {"pattern": "h.*", "host": {}}}, {"matches": {"pattern": "a|b", "attribute": "rack"}},
+                {"matches": {"pattern": "e.", "region": {}}}, {"matches": {"pattern": "[a-c]", "zone": {}}},
             ],
             "at_most": [{"count": 1, "agent": {}}, {"count": 1, "host": {}}, {"count": 1, "zone": {}}, {"count": 1, "region": {}},
                 {"count": 1, "attribute": "rack"}],

@@ -58,7 +58,7 @@ macro_rules! targets {
 
 /// All of them.
 pub const TARGETS: &[Target] = targets! {
-    values: resources_text resources_json attributes ids amounts durations tokens urls;
+    values: resources_text resources_json attributes ids amounts durations tokens urls patterns;
     wire: session_call session_event to_master to_agent checkpoint_identity checkpoint_run
         checkpoint_statuses checkpoint_executor checkpoint_volume checkpoint_volumes
         executor_call executor_event store_batch store_snapshot operator_requests problems;

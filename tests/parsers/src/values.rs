@@ -3,7 +3,7 @@
 use proffer_leader::{Masters, ZooKeeperUrl};
 use proffer_master::store::StoreUrl;
 use proffer_model::limits::{
-    ENTRIES_MAX, ID_LEN_MAX, RANGES_MAX, RESOURCES_TEXT_LEN_MAX, SCALAR_MILLI_MAX,
+    ENTRIES_MAX, ID_LEN_MAX, PATTERN_LEN_MAX, RANGES_MAX, RESOURCES_TEXT_LEN_MAX, SCALAR_MILLI_MAX,
 };
 use proffer_model::resources::{Amount, format_milli, parse_milli};
 use proffer_model::time::{format_duration, parse_duration};
@@ -12,6 +12,7 @@ use proffer_model::{
     AgentId, AttributeValue, Attributes, ClusterId, DemandId, FrameworkId, OfferId, Principal,
     ResourceName, Resources, Role, StateKey, TaskId, VolumeId,
 };
+use proffer_proto::decode_pattern;
 use proffer_server::config::{DurationText, ResourcesText};
 use proffer_server::resources_json::{read_resources, write_resources};
 
@@ -217,5 +218,24 @@ pub(crate) fn urls(data: &[u8]) {
             assert_eq!(again.as_ref(), Ok(&masters), "{text:?}");
             assert!((1..=proffer_leader::MASTERS_MAX).contains(&addresses.len()));
         }
+    }
+}
+
+/// Patterns: what is accepted is the same when it is read again, and any text is matched or not.
+pub(crate) fn patterns(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let Some(pattern) = accepted(decode_pattern(text)) else {
+        return;
+    };
+    assert!(text.len() <= PATTERN_LEN_MAX);
+    assert_eq!(pattern.as_str(), text);
+    let again = decode_pattern(text).expect("it was a pattern before");
+    let stem = text.trim_end_matches(|c: char| !c.is_alphanumeric());
+    for one in [text, stem, "", "rack-1", "\u{10ffff}ä"] {
+        assert_eq!(
+            pattern.matches(one),
+            again.matches(one),
+            "{text:?} of {one:?}"
+        );
     }
 }

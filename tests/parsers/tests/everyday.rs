@@ -115,7 +115,7 @@ macro_rules! everyday {
 }
 
 everyday! {
-    resources_text resources_json attributes ids amounts durations tokens urls
+    resources_text resources_json attributes ids amounts durations tokens urls patterns
     session_call session_event to_master to_agent checkpoint_identity checkpoint_run
     checkpoint_statuses checkpoint_executor checkpoint_volume checkpoint_volumes
     executor_call executor_event store_batch store_snapshot operator_requests problems

@@ -80,6 +80,11 @@ impl Object<'_> {
         let _ = to_writer(self.name(name), &value);
     }
 
+    /// What is JSON already.
+    pub(super) fn raw(&mut self, name: &str, value: &[u8]) {
+        self.name(name).extend_from_slice(value);
+    }
+
     /// An object.
     pub(super) fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
         object(self.name(name), write);
@@ -128,13 +133,14 @@ mod tests {
             page.count("c", 2);
             page.object("o", |o| o.flag("f", true));
             page.object("e", |_| {});
+            page.raw("r", b"{}");
             page.array("a", |a| {
                 a.text("x\"\n");
                 a.object(|_| {});
                 a.raw(b"1");
             });
         });
-        let expected = r#"{"n":2.0,"m":1.5,"c":2,"o":{"f":true},"e":{},"a":["x\"\n",{},1]}"#;
+        let expected = r#"{"n":2.0,"m":1.5,"c":2,"o":{"f":true},"e":{},"r":{},"a":["x\"\n",{},1]}"#;
         assert_eq!(String::from_utf8(page).expect("text"), expected);
     }
 }

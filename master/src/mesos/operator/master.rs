@@ -1,10 +1,13 @@
 //! What a master says of itself, in Mesos's words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use proffer_model::FrameworkId;
 use proffer_proto::mesos::seconds_of;
 use proffer_proto::mesos::v1::MasterInfo;
 
+use super::super::registry::{Registry, SaidConstraints};
 use crate::limits::{ENDED_TASKS_MAX, GONE_FRAMEWORKS_MAX};
 
 /// What the master is said to be able to do.
@@ -30,6 +33,8 @@ pub(crate) struct MasterReign {
     pub(crate) elected_wall_ms: u64,
     /// How long an agent may be silent before it is unreachable.
     pub(crate) unreachable_after: Duration,
+    /// Which frameworks have subscribed, and what they have said that is nowhere else.
+    pub(crate) registry: Registry,
 }
 
 impl Master {
@@ -41,6 +46,11 @@ impl Master {
     /// Since when it leads.
     pub(super) fn elected_time(&self) -> f64 {
         seconds_of(self.reign.elected_wall_ms)
+    }
+
+    /// On which agents a framework wants to be offered something; none: on all, or nobody knows.
+    pub(super) fn constraints(&self, framework: &FrameworkId) -> Option<Arc<SaidConstraints>> {
+        self.reign.registry.constraints(framework.as_str())
     }
 
     /// What Mesos has flags for, in order.

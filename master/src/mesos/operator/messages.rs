@@ -118,6 +118,8 @@ pub(super) fn framework(
 ) -> get_frameworks::Framework {
     let is_connected = of.row.is_some_and(|row| row.is_connected);
     let used = of.row.map(|row| refined(&row.used, None));
+    let constraints = master.constraints(of.id);
+    let constraints = constraints.map(|said| said.message.as_ref().clone());
     get_frameworks::Framework {
         framework_info: of.info.clone(),
         active: is_connected,
@@ -127,6 +129,7 @@ pub(super) fn framework(
         offers: of.offers.iter().map(|row| offer(row, snapshot)).collect(),
         allocated_resources: used.unwrap_or_default(),
         offered_resources: refined(&offered(of), None),
+        offer_constraints: Some(constraints.unwrap_or_default()),
         ..get_frameworks::Framework::default()
     }
 }

@@ -422,7 +422,10 @@ fn framework(object: &mut Object<'_>, of: &Framework<'_>, seen: &Seen<'_>, maste
             }
         });
     }
-    object.object("offer_constraints", |_| {});
+    match master.constraints(of.id) {
+        Some(said) => object.raw("offer_constraints", &said.json),
+        None => object.object("offer_constraints", |_| {}),
+    }
 }
 
 fn offer(array: &mut Array<'_>, row: &OfferRow) {

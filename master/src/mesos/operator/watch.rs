@@ -256,6 +256,7 @@ mod tests {
     use proffer_master_core::event::Seq;
     use tokio::time::timeout;
 
+    use super::super::super::registry::Registry;
     use super::super::master::MasterReign;
     use super::super::seats::Seats;
     use super::*;
@@ -274,6 +275,7 @@ mod tests {
             started_wall_ms: 0,
             elected_wall_ms: 0,
             unreachable_after: long,
+            registry: Registry::default(),
         };
         let info = v1::MasterInfo::default();
         let master = Arc::new(Master { info, reign });
