@@ -50,8 +50,8 @@ pub(super) struct Agent {
     pub(super) is_special: bool,
     /// More is held than there is: what comes back is free only when all of it is there.
     pub(super) is_overheld: bool,
-    /// Shared volumes of it were offered in this run.
-    pub(super) is_shared_offered: bool,
+    /// The run in which shared volumes of it were offered last.
+    pub(super) shared_offered_in: u64,
 }
 
 impl Agent {
@@ -70,7 +70,7 @@ impl Agent {
             is_common: true,
             is_special: false,
             is_overheld: false,
-            is_shared_offered: false,
+            shared_offered_in: 0,
         }
     }
 

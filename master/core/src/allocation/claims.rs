@@ -11,7 +11,6 @@ use proffer_model::{
 
 use super::amounts::{Amounts, Names};
 use super::shape::Need;
-use super::tree::NONE;
 
 /// The rank of an entry of a demand that is not in force yet.
 pub(super) const COMING: u32 = u32::MAX;
@@ -141,8 +140,6 @@ pub(super) struct Entry {
     pub(super) offered: u32,
     /// Exclusions of another stamp have ended.
     pub(super) stamp: u32,
-    /// The agent that is kept for it.
-    pub(super) earmark: u32,
     pub(super) has_predicates: bool,
     pub(super) has_bounds: bool,
     /// Whether it is counted among what is needed: it has a shape and is open.
@@ -162,6 +159,10 @@ pub(super) struct Entry {
     pub(super) queued: Option<(u64, u64)>,
     /// How often no agent was found to be kept for it, one time after the other.
     pub(super) fruitless: u32,
+    /// The agents that are kept for it: one, and of gangs as many as they need.
+    pub(super) earmarks: Vec<u32>,
+    /// Until when they are.
+    pub(super) earmarked_until: u64,
     /// Of gangs: how many instances there was no room for when all agents were looked at last, less those that agents which have
     /// changed since have room for. Not known, or there may be room: nothing.
     pub(super) lacks: u32,
@@ -233,8 +234,9 @@ impl Entry {
             waiting_since: None,
             queued: None,
             fruitless: 0,
+            earmarks: Vec::new(),
+            earmarked_until: 0,
             lacks: 0,
-            earmark: NONE,
         };
         entry.compile(names);
         entry

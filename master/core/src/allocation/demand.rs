@@ -177,16 +177,20 @@ impl Allocator {
                     before.offered,
                     before.stamp,
                 );
-                let (earmark, waiting) = (before.earmark, before.waiting_since);
+                let (waiting, until) = (before.waiting_since, before.earmarked_until);
+                let earmarks = before.earmarks.clone();
                 fresh.queued = before.queued;
                 fresh.offered = offered;
                 fresh.stamp = stamp;
-                if is_same {
-                    (fresh.earmark, fresh.waiting_since) = (earmark, waiting);
+                if is_same && before.demand.gang == demand.gang {
+                    (fresh.earmarks, fresh.earmarked_until) = (earmarks, until);
+                    fresh.waiting_since = waiting;
                     fresh.fruitless = before.fruitless;
                 } else {
                     self.stop_waiting(old);
                     fresh.queued = self.entry(old).queued;
+                }
+                if !is_same {
                     fresh.stamp = self.next_stamp();
                 }
                 old

@@ -1,5 +1,8 @@
 //! Earmarks: an entry with a shape that has waited long keeps one agent from others, so that what its tasks leave adds up
 //! there. Without them a large shape starves behind small ones that take every sliver as it becomes free.
+//!
+//! A gang keeps as many agents as all of it needs, one after the other; one gang at a time, since two that kept half of what
+//! they need each would both wait for nothing. Each time that it was in vain it waits twice as long for the next.
 
 use std::cmp::Reverse;
 
@@ -52,7 +55,7 @@ impl Allocator {
         let Some(entry) = self.entry_mut(number) else {
             return;
         };
-        if entry.waiting_since.is_none() && entry.earmark == NONE && entry.wanted() > 0 {
+        if entry.waiting_since.is_none() && entry.earmarks.is_empty() && entry.wanted() > 0 {
             entry.waiting_since = Some(now);
             // One that stands there since it waited before is looked at in time.
             if entry.queued.is_none() {
@@ -65,7 +68,7 @@ impl Allocator {
     pub(super) fn wait_again(&mut self, number: u32) {
         let due = self.now.saturating_add(self.earmark_after());
         let is_lost = self.entry_mut(number).is_some_and(|entry| {
-            entry.waiting_since.is_some() && entry.queued.is_none() && entry.earmark == NONE
+            entry.waiting_since.is_some() && entry.queued.is_none() && entry.earmarks.is_empty()
         });
         if is_lost {
             self.wait_until(due, number);
@@ -97,8 +100,11 @@ impl Allocator {
             return;
         };
         entry.waiting_since = None;
-        let agent = entry.earmark;
-        if agent != NONE {
+        self.end_earmarks(number);
+    }
+
+    fn end_earmarks(&mut self, number: u32) {
+        for agent in self.entry(number).earmarks.clone() {
             self.end_earmark(agent);
         }
     }
@@ -108,9 +114,13 @@ impl Allocator {
         if earmark == NONE {
             return;
         }
-        self.earmarked = self.earmarked.saturating_sub(1);
+        let is_gang = self.entry(earmark).demand.gang > 1;
+        self.earmarked = self.earmarked.saturating_sub(usize::from(!is_gang));
         if let Some(entry) = self.entry_mut(earmark) {
-            entry.earmark = NONE;
+            entry.earmarks.retain(|kept| *kept != agent);
+            if is_gang && entry.earmarks.is_empty() {
+                self.earmarked_gang = None;
+            }
         }
         // It stands there for when the earmark would have ended. Where it waits still, another agent is chosen at once.
         self.leave_queue(earmark);
@@ -186,6 +196,10 @@ impl Allocator {
             match chosen {
                 Choice::Agent(agent) => self.earmark(agent, number),
                 Choice::NotNow => self.wait_until(self.now.saturating_add(after), number),
+                // A gang for which there are not enough agents keeps none.
+                Choice::Nowhere if !self.entry(number).earmarks.is_empty() => {
+                    self.keep_no_longer(number);
+                }
                 Choice::Nowhere => self.wait_longer(number),
             }
         }
@@ -206,14 +220,12 @@ impl Allocator {
     /// Since when an entry whose time has come waits for an agent; none: no more.
     fn waits_since(&mut self, number: u32) -> Option<u64> {
         let entry = self.entries.get(number as usize)?.as_ref()?;
-        if entry.earmark != NONE {
-            // It was kept so long for nothing; perhaps another agent is better.
-            self.end_earmark(entry.earmark);
-            self.leave_queue(number);
-            if let Some(entry) = self.entry_mut(number) {
-                entry.waiting_since = None;
-            }
-            self.wait(number);
+        if !entry.earmarks.is_empty() && entry.earmarked_until <= self.now {
+            self.keep_no_longer(number);
+            return None;
+        }
+        if !entry.earmarks.is_empty() && self.has_enough_kept(number) {
+            self.look_for_more(number);
             return None;
         }
         let is_active = self.claim(entry.claim).is_active;
@@ -224,6 +236,20 @@ impl Allocator {
             entry.waiting_since = None;
         }
         since
+    }
+
+    /// Agents were kept so long for nothing; perhaps others are better.
+    fn keep_no_longer(&mut self, number: u32) {
+        let is_gang = self.entry(number).demand.gang > 1;
+        if let Some(entry) = self.entry_mut(number) {
+            entry.waiting_since = None;
+        }
+        self.end_earmarks(number);
+        self.leave_queue(number);
+        self.wait(number);
+        if is_gang {
+            self.wait_longer(number);
+        }
     }
 
     /// Each time that there is no agent for an entry it waits twice as long, so that what fits nowhere is not looked for all
@@ -239,24 +265,69 @@ impl Allocator {
     }
 
     fn earmark(&mut self, agent: u32, number: u32) {
-        self.agents.get_mut(agent).earmark = number;
-        if let Some(entry) = self.entry_mut(number) {
-            entry.earmark = agent;
-            entry.fruitless = 0;
-        }
-        self.earmarked += 1;
         let after = self.earmark_after();
         let ends = self.now.saturating_add(after.saturating_mul(EARMARK_LASTS));
-        self.wait_until(ends, number);
+        self.agents.get_mut(agent).earmark = number;
+        let Some(entry) = self.entry_mut(number) else {
+            return;
+        };
+        let is_gang = entry.demand.gang > 1;
+        if entry.earmarks.is_empty() {
+            entry.earmarked_until = ends;
+        }
+        entry.earmarks.push(agent);
+        if is_gang {
+            self.earmarked_gang = Some(number);
+        } else {
+            entry.fruitless = 0;
+            self.earmarked += 1;
+        }
+        self.look_for_more(number);
         self.touch_agent(agent);
+    }
+
+    /// Where agents are kept: looks for another one at once when it needs more, and otherwise for as long as they are.
+    fn look_for_more(&mut self, number: u32) {
+        let until = self.entry(number).earmarked_until;
+        let due = if self.has_enough_kept(number) {
+            until
+        } else {
+            self.now
+        };
+        self.wait_until(due, number);
+    }
+
+    /// Whether as many instances as an entry needs at once would fit on the agents that are kept for it when they are empty.
+    fn has_enough_kept(&self, number: u32) -> bool {
+        let entry = self.entry(number);
+        let claim = self.claim(entry.claim);
+        let gang = u64::from(entry.demand.gang.min(entry.wanted()).max(1));
+        let free = Amounts::unbounded(self.names.len());
+        let of = (&claim.role, entry.demand.takes);
+        let on = |agent: &u32| {
+            let known = self.agents.get(*agent).known.as_deref()?;
+            let need = entry.need.as_ref()?;
+            let most = u64::from(entry.allowance(*agent, &known.description).0);
+            Some(need.times(&known.total, &free, of, &self.names, gang.min(most)))
+        };
+        let kept = entry.earmarks.iter().filter_map(on);
+        kept.fold(0, u64::saturating_add) >= gang
+    }
+
+    /// Whether another agent may be kept for an entry: not more than one in ten for all that are no gangs, and for one gang at a
+    /// time.
+    fn may_keep_more(&self, number: u32) -> bool {
+        if self.entry(number).demand.gang > 1 {
+            return self.earmarked_gang.is_none_or(|gang| gang == number);
+        }
+        self.earmarked < (self.agents.len() / EARMARKED_ONE_IN).max(1)
     }
 
     /// The agent that lacks the least of what one instance needs, of those that have enough when they are empty, or that there
     /// is none; none: the steps are used up before that is known, and the look is gone on with.
     fn choose_agent(&mut self, number: u32, since: u64, steps_max: u32) -> Option<Choice> {
         let begun = self.choosing.take();
-        let most = (self.agents.len() / EARMARKED_ONE_IN).max(1);
-        if self.earmarked >= most || !self.may_have_one(number) {
+        if !self.may_keep_more(number) || !self.may_have_all(number) {
             return Some(Choice::NotNow);
         }
         let need = self.entry(number).need.as_ref();
@@ -300,14 +371,15 @@ impl Allocator {
         }
     }
 
-    /// Whether quotas leave room for one instance.
-    fn may_have_one(&self, number: u32) -> bool {
+    /// Whether quotas leave room for one instance, or for the whole gang.
+    fn may_have_all(&self, number: u32) -> bool {
         let entry = self.entry(number);
+        let at_once = entry.demand.gang.clamp(1, entry.wanted().max(1));
         let cap = self.cap(self.claim(entry.claim).role_node, Order::Shaped);
         let mut allowed = Amounts::unbounded(self.names.len());
         cap.shrink(&mut allowed);
         let need = entry.need.as_ref();
-        need.is_some_and(|need| allowed.contains(&need.all_charged(1)))
+        need.is_some_and(|need| allowed.contains(&need.all_charged(u64::from(at_once))))
     }
 
     /// What an agent lacks now of what one instance needs; none: it would not fit there if nobody held anything.

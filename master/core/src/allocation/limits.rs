@@ -20,7 +20,8 @@ pub(super) const REFUSALS_COMPARED_MAX: usize = 16;
 /// Of the ends of exclusions, so many are looked at with each that is added, and those that have ended otherwise are taken
 /// out: there are a few times as many as hold, and no step goes through all of them.
 pub(super) const ENDS_LOOKED_AT: usize = 3;
-/// Agents that earmarks keep back together: one in so many, and at least one. More earmarks wait.
+/// Agents that earmarks keep back together: one in so many, and at least one. More earmarks wait. What a gang keeps is not
+/// counted: one gang at a time keeps what it needs.
 pub(super) const EARMARKED_ONE_IN: usize = 10;
 /// How many times as long as it was waited for an earmark lasts; then another agent is chosen.
 pub(super) const EARMARK_LASTS: u64 = 10;
@@ -53,8 +54,10 @@ pub(super) const NEIGHBOURS: usize = 32;
 pub(super) const EXPECTED_TOGETHER: usize = 16;
 /// Predicates and bounds of an entry that are looked at on an agent for what one step costs.
 pub(super) const CHECKS_PER_STEP: usize = 4;
-/// Claims of a role that are gone through for its row for what one step costs.
+/// Claims of a role that are gone through for what one step costs.
 pub(super) const CLAIMS_PER_STEP: usize = 4;
+/// Agents with something special that are listed for what one step costs.
+pub(super) const SPECIAL_PER_STEP: usize = 64;
 /// What the row of a role costs besides, in steps.
 pub(super) const ROW_STEPS: u32 = 8;
 /// Between the ranks of siblings, at first: so many may be put in at the end one after the other, and half as many bits in

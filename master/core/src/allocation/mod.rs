@@ -132,6 +132,8 @@ pub struct Allocator {
     /// Entries that wait for an earmark, by when it is due, and the share that one instance is.
     waiting: BTreeSet<(u64, Reverse<u64>, u32)>,
     earmarked: usize,
+    /// The gang that agents are kept for.
+    earmarked_gang: Option<u32>,
     choosing: Option<Choosing>,
     /// The most of each name that an agent has had.
     largest: Amounts,
@@ -144,6 +146,8 @@ pub struct Allocator {
     granted: Vec<Granted>,
     now: u64,
     steps: u32,
+    /// Of this run: those that go on with one count as the same.
+    number: u64,
     /// Steps that were done in the order that the shares of all had when they were last counted.
     steps_in_order: u32,
 }
@@ -207,6 +211,7 @@ impl Allocator {
             passed_over: Vec::new(),
             waiting: BTreeSet::new(),
             earmarked: 0,
+            earmarked_gang: None,
             choosing: None,
             largest: Amounts::default(),
             chosen_until: 0,
@@ -216,6 +221,7 @@ impl Allocator {
             granted: Vec::new(),
             now: 0,
             steps: 0,
+            number: 0,
             steps_in_order: 0,
         }
     }

@@ -154,6 +154,7 @@ impl Allocator {
         self.now = now.mono_ns;
         self.granted.clear();
         self.steps = 0;
+        self.number += u64::from(self.work.is_none());
         let is_done = self.settle(steps_max) && {
             self.settle_windows();
             let is_in_time = self.end_due_exclusions(steps_max) & self.make_due_earmarks(steps_max);
@@ -170,6 +171,12 @@ impl Allocator {
             look_again_at: next.min(),
             steps: self.steps,
         }
+    }
+
+    /// Work that is not done look by look.
+    pub(super) fn count_steps(&mut self, steps: usize) {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.steps = self.steps.saturating_add(steps);
     }
 
     /// Counts the shares of all anew when the total has changed; false: not of all yet, and nobody knows who is first. Half of
@@ -243,9 +250,6 @@ impl Allocator {
             }
             Scope::All => {
                 self.forget_changes();
-                for agent in self.agents.special().collect::<Vec<_>>() {
-                    self.agents.get_mut(agent).is_shared_offered = false;
-                }
                 let source = if Sweep::is_worth_it(&self.agents) {
                     Source::Sweep(Sweep::new(&self.agents))
                 } else {
@@ -257,11 +261,6 @@ impl Allocator {
     }
 
     fn work_on(&mut self, agents: Vec<u32>) -> Work {
-        if self.agents.special().next().is_some() {
-            for agent in &agents {
-                self.agents.get_mut(*agent).is_shared_offered = false;
-            }
-        }
         let serving = self.serving(&agents);
         Work {
             serving,

@@ -4,6 +4,7 @@ mod cases;
 mod convergence;
 mod domains;
 mod events;
+mod gangs;
 mod guarantees;
 mod histories;
 mod serving;

@@ -13,7 +13,7 @@ use super::Allocator;
 use super::agents::buckets_with;
 use super::amounts::Amounts;
 use super::claims::Gathering;
-use super::limits::{ENTRIES_OWED_MAX, EXPECTED_TOGETHER, FAR_LOOK_STEPS};
+use super::limits::{ENTRIES_OWED_MAX, EXPECTED_TOGETHER, FAR_LOOK_STEPS, SPECIAL_PER_STEP};
 use super::run::{Granted, Merge, Pass, Source, Work};
 use super::tree::{NONE, Order};
 use super::types::Placement;
@@ -174,6 +174,9 @@ impl Allocator {
             Some(begun) => *begun,
             None => self.gathering(work, claim, number, room),
         };
+        if let (0, Some(special)) = (look.seen, &look.special) {
+            self.count_steps(special.len() / SPECIAL_PER_STEP);
+        }
         // Where quotas leave nothing, nothing is gathered.
         let is_done = room == Room::Nothing
             || self.look_through(work, &mut look, &self.allowed(&cap), steps_max);

@@ -8,9 +8,9 @@ use super::agents::Agent;
 use super::amounts::Amounts;
 use super::bundle::{Bundle, is_charged, offerable, shrunk};
 use super::extra::Extra;
-use super::limits::SHUT_AT_MIN;
+use super::limits::{CLAIMS_PER_STEP, SHUT_AT_MIN};
 use super::run::{Granted, Merge, Work};
-use super::tree::{NONE, Order};
+use super::tree::Order;
 
 /// What came of a look at a claim on an agent.
 enum Look {
@@ -149,7 +149,7 @@ impl Allocator {
         let special = found.free.extra.special().map(|(kind, _)| kind);
         let special = special.filter(|kind| is_meant(kind));
         let is_taken = |kind: &&ResourceKind| {
-            let is_shared = self.asking.shared > 0 && !found.is_shared_offered;
+            let is_shared = self.asking.shared > 0 && found.shared_offered_in != self.number;
             (is_shared || !kind.is_shared) && (self.asking.revocable > 0 || !kind.is_revocable)
         };
         let mut roles: Vec<u32> = Vec::new();
@@ -198,6 +198,7 @@ impl Allocator {
             .flat_map(|role| self.tree.claims_beneath(*role))
             .collect();
         theirs.sort_unstable();
+        let steps = theirs.len() / CLAIMS_PER_STEP;
         let is_back = |claim: &u32| self.parked.has(*claim) && !found.shut.has(*claim);
         back.extend(theirs.iter().copied().filter(is_back));
         self.parked_in_run.retain(|claim| {
@@ -205,6 +206,7 @@ impl Allocator {
             back.extend(is_theirs.then_some(*claim));
             !is_theirs
         });
+        self.count_steps(steps);
         back
     }
 
@@ -359,7 +361,7 @@ impl Allocator {
         let claim = self.claim(entry.claim);
         let (claim_number, role_node, is_common) = (entry.claim, claim.role_node, found.is_common);
         let mut takes = entry.demand.takes;
-        takes.shared &= !found.is_shared_offered;
+        takes.shared &= found.shared_offered_in != self.number;
         let mut allowed = Amounts::unbounded(self.names.len());
         cap.shrink(&mut allowed);
         let mut bundle = Bundle {
@@ -415,7 +417,7 @@ impl Allocator {
             return Look::NotHere;
         }
         if super::bundle::has_shared(&bundle.extra) {
-            self.agents.get_mut(agent).is_shared_offered = true;
+            self.agents.get_mut(agent).shared_offered_in = self.number;
         }
         self.hold(claim_number, agent, bundle.clone(), true);
         let is_alone = order == Order::Any && self.claim(claim_number).entries.len() == 1;
@@ -481,7 +483,7 @@ impl Allocator {
         entry.waiting_since = None;
         entry.fruitless = 0;
         let is_wanted = entry.wanted() > 0;
-        let (is_kept, is_any) = (entry.earmark != NONE, entry.is_any());
+        let (is_kept, is_any) = (!entry.earmarks.is_empty(), entry.is_any());
         let is_counted = !is_any || entry.has_bounds;
         if is_counted {
             self.change_placed_of(number, agent, |placed| super::claims::Placed {

@@ -194,3 +194,16 @@ fn where_one_name_is_held_back_what_ends_is_not_looked_for_everywhere() {
         costs
     });
 }
+
+#[test]
+fn who_comes_later_is_offered_a_shared_volume_too() {
+    let mut world = World::new(1);
+    world.quota("r/a", "", "cpus:1");
+    world.framework("a", "r/a");
+    world.agent("A", "cpus:2;disk(r)[v]<SHARED>:64");
+    let granted = world.changed();
+    assert_eq!(lines(&granted), ["a r/a A cpus:1;disk(r)[v]<SHARED>:64"]);
+    world.framework("b", "r/b");
+    let granted = world.changed();
+    assert_eq!(lines(&granted), ["b r/b A cpus:1;disk(r)[v]<SHARED>:64"]);
+}
