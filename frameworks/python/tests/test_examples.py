@@ -76,6 +76,30 @@ class Examples(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(len(again), 2)
         self.assertIn(f"{task.id[:-2]}-2", again)
 
+    async def test_spread_starts_anew_what_cannot_be_reached_and_of_two_ends_the_one_that_comes_back(self):
+        spread = load("spread").Spread(1, "true", "agent", patience=0.05)
+        self.start(spread, framework_id="s", create=True)
+        session = await self.master.session()
+        await session.offer("cpus:1;mem:64")
+        (lost,) = await session.launches()
+        await session.tell(lost.id, RUNNING)
+        await session.tell(lost.id, v1.TASK_STATE_UNREACHABLE)
+        while not await self.demanded(session):
+            pass
+        await session.offer("cpus:1;mem:64", agent="agent-2")
+        (task,) = await session.launches()
+        self.assertEqual((lost.id, task.id), ("copy-0-1", "copy-0-2"))
+        await session.acknowledged(await session.tell(task.id, RUNNING))
+        await session.tell(lost.id, RUNNING)
+        call = await session.call("kill")
+        self.assertEqual(call.kill.task_id, lost.id)
+        await session.done(call)
+        # One that comes back in time stays.
+        spread.patience = 60
+        await session.tell(task.id, v1.TASK_STATE_UNREACHABLE)
+        await session.acknowledged(await session.tell(task.id, RUNNING))
+        self.assertFalse(spread.waiting or spread.patient)
+
     async def test_spread_moves_what_is_wanted_back(self):
         self.start(load("spread").Spread(1, "true", "zone"), framework_id="s", create=True)
         session = await self.master.session()
