@@ -88,6 +88,10 @@ class Scheduler:
         """Another process of the framework is active; when it ends, `on_subscribed` follows here. Nothing can be called yet."""
 
 
+class _Anew(Unreachable):
+    """The framework has ended its session, to begin another one at once."""
+
+
 class Framework:
     """A framework's connection to its cluster."""
 
@@ -148,6 +152,8 @@ class Framework:
         self._is_leaving = False
         self._has_stood_by = False
         self._wait = BACKOFF_FIRST
+        # What it has said of itself before an update that no master has taken yet.
+        self._former: v1.Subscribe | None = None
         # The durable values that the master keeps for the framework.
         self.state = State(self._active, call_timeout)
 
@@ -163,8 +169,11 @@ class Framework:
             while True:
                 session, problem = await self._connect(scheduler)
                 if session:
-                    is_logged = False
+                    is_logged, self._former = False, None
                     problem = await self._serve(session, scheduler)
+                if isinstance(problem, _Anew):
+                    log.info("it subscribes anew")
+                    continue
                 log.log(logging.DEBUG if is_logged else logging.WARNING, "no session with a master; trying on: %s", problem)
                 is_logged = True
                 # A master that is subscribed to too often says when to try again.
@@ -179,6 +188,42 @@ class Framework:
         finally:
             self._forget_unanswered("the sessions are over for good")
             await self._masters.close()
+
+    def update(
+        self, name: str | None = None, roles: Sequence[str] | None = None, failover_timeout: float | None = None
+    ) -> None:
+        """Changes what the framework has said of itself; what is not given stays. Its session ends, and the next one begins with
+        it where this one was: `on_subscribed` follows, so call it last in a handler. Nothing is wanted any more in roles that
+        it leaves. A master that refuses it is asked for what was before; that is logged. Nothing happens when nothing changes."""
+        former = v1.Subscribe()
+        former.CopyFrom(self._subscribe)
+        if name is not None:
+            self._subscribe.name = name
+        if roles is not None:
+            self._subscribe.roles[:] = roles
+        if failover_timeout is not None:
+            self._subscribe.failover_timeout_ms = milliseconds("failover_timeout", failover_timeout)
+        if self._subscribe == former:
+            return
+        self._former = self._former or former
+        for role in self._demands.keys() - set(self._subscribe.roles):
+            del self._demands[role]
+            self._granted.pop(role, None)
+        if self._session:
+            self._session.end(_Anew("the framework subscribes anew"))
+
+    def _take_back(self, problem: ProfferError) -> bool:
+        """What the framework says of itself is refused; whether it says what it was before."""
+        former = self._former
+        if not former or problem.kind not in (v1.PROBLEM_KIND_INVALID, v1.PROBLEM_KIND_FORBIDDEN):
+            return False
+        self._former = None
+        log.warning("what the framework says of itself is refused, and stays what it was: %s", problem)
+        self._subscribe.name, self._subscribe.roles[:] = former.name, former.roles
+        self._subscribe.ClearField("failover_timeout_ms")
+        if former.HasField("failover_timeout_ms"):
+            self._subscribe.failover_timeout_ms = former.failover_timeout_ms
+        return True
 
     async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
         """Replaces what is wanted in a role; no entries: nothing is offered. It is kept and said again in each session, and
@@ -398,7 +443,11 @@ class Framework:
                 return session, problem
             except BaseException as error:
                 await session.close()
-                if not isinstance(error, ProfferError) or self._is_final(error):
+                if not isinstance(error, ProfferError):
+                    raise
+                if self._take_back(error):
+                    return None, _Anew("the framework subscribes as it was")
+                if self._is_final(error):
                     raise
                 if missing and error.kind == v1.PROBLEM_KIND_UNAUTHENTICATED:
                     error = missing

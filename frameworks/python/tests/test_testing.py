@@ -364,6 +364,57 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         await session.acknowledged(await session.tell("t", RUNNING))
         self.assertEqual(self.author.told[2:], [b"there", "over", "running"])
 
+    async def test_a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refused(self):
+        class Wanting(Writer):
+            async def on_subscribed(self, framework):
+                if not self.told:
+                    await framework.set_demand("web", proffer.demand("work", 1, "cpus:1"))
+                    await framework.set_demand("batch", proffer.demand("work", 2, "cpus:1"))
+                await super().on_subscribed(framework)
+
+        self.framework = self.master.framework("test", roles=("web", "batch"))
+        running = asyncio.create_task(self.framework.run(Wanting()))
+        self.addAsyncCleanup(self.stop, running)
+        session = await self.master.opened()
+        await session.accept()
+        for _ in range(2):
+            await session.done(await session.call("set_demand"))
+        kept = await session.send(snapshot_ended=v1.SnapshotEnded())
+        await session.acknowledged(kept)
+        self.framework.update(name="test", roles=("web", "batch"))
+        self.framework.update(name="other", roles=("batch", "more"), failover_timeout=60)
+
+        session = await self.master.opened()
+        said = session.subscribe
+        self.assertEqual((said.name, list(said.roles), said.failover_timeout_ms), ("other", ["batch", "more"], 60_000))
+        self.assertEqual((said.resume.epoch, said.resume.sequence), (1, kept))
+        await session.accept(is_resumed=True)
+        self.assertEqual((await session.call("set_demand")).set_demand.role, "batch", "and not of the role that it has left")
+        self.framework.update(roles=("*", "forbidden"), failover_timeout=1)
+
+        session = await self.master.opened()
+        self.assertEqual(session.subscribe.roles, ["*", "forbidden"])
+        with self.assertLogs("proffer", "WARNING") as logs:
+            await session.refuse("role.forbidden", v1.PROBLEM_KIND_FORBIDDEN)
+            session = await self.master.opened()
+        self.assertIn("stays what it was", logs.output[0])
+        said = session.subscribe
+        self.assertEqual((said.name, list(said.roles), said.failover_timeout_ms), ("other", ["batch", "more"], 60_000))
+
+    async def test_a_list_holds_all_of_a_state_that_is_longer_than_an_answer(self):
+        listed = asyncio.get_running_loop().create_future()
+        keys = [f"k/{number}" for number in range(10, 30)]
+
+        class Keeping(Writer):
+            async def on_subscribed(self, framework):
+                for key in keys:
+                    await framework.state.put(key, bytes(256 * 1024))
+                listed.set_result([entry.key for entry in await framework.state.list("k/")])
+
+        self.run_framework(Keeping())
+        await self.master.session()
+        self.assertEqual(await self.master.within(listed), keys)
+
     async def test_state_is_kept_and_watched(self):
         seen, told = [], asyncio.Event()
 

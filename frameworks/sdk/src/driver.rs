@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proffer_leader::{Bearer, Finder, Found, Term};
 use proffer_model::problem::Code;
 use proffer_model::session::{Call, Event};
-use proffer_model::{Kind, Problem, code};
+use proffer_model::{FrameworkDescription, Kind, Problem, code};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tonic::metadata::AsciiMetadataValue;
@@ -55,6 +55,9 @@ pub(crate) struct Driver {
     pub(crate) acknowledged: watch::Receiver<u64>,
     /// The session that the author has left last.
     pub(crate) left: watch::Receiver<Option<Session>>,
+    /// What the author says of the framework.
+    pub(crate) description: Arc<watch::Sender<FrameworkDescription>>,
+    pub(crate) described: watch::Receiver<FrameworkDescription>,
     pub(crate) active: watch::Sender<Option<Active>>,
 }
 
@@ -74,13 +77,19 @@ impl Driver {
                 Err(ended) => ended,
             };
             let is_served = self.active.send_replace(None).is_some();
-            let is_final = self.is_final(&ended);
+            let is_taken_back = self.takes_back(&ended);
+            let is_final = self.is_final(&ended) && !is_taken_back;
             let (Ended::Broken(problem) | Ended::Refused(problem)) = ended;
             let retry_after = problem.retry_after.map(|wait| wait.min(RATE_WAIT_MAX));
-            self.finder.failed(&found, &problem);
+            let is_anew = is_taken_back || self.described.has_changed().unwrap_or(false);
+            if !is_anew {
+                self.finder.failed(&found, &problem);
+            }
             if is_final {
                 // The author is told and decides what it means.
                 tracing::info!(%problem, "the session is over for good");
+            } else if is_anew {
+                tracing::info!(%problem, "it subscribes anew");
             } else if is_outage_logged {
                 tracing::debug!(%problem, "still no session");
             } else {
@@ -91,7 +100,7 @@ impl Driver {
             if is_final || problem.is(code::SESSION_FENCED) {
                 self.unanswered.fail(&problem);
             }
-            if is_served || is_final {
+            if is_served || is_final || is_taken_back {
                 let sequence = self.memory.next_sequence();
                 self.tell(sequence, Event::Closed(problem)).await;
             }
@@ -106,6 +115,10 @@ impl Driver {
 
     /// Subscribes with this master.
     async fn connect(&mut self, found: &Found) -> Result<Link, Ended> {
+        if self.described.has_changed().unwrap_or(false) {
+            let description = self.described.borrow_and_update().clone();
+            self.memory.describe(description);
+        }
         let subscribe = self.memory.subscribe();
         let (request, sequence) = (self.memory.next_request(), self.memory.next_sequence());
         let mut has_stood_by = false;
@@ -158,7 +171,7 @@ impl Driver {
             epoch: session.epoch,
         };
         let own = session.clone();
-        let mut left = self.left.clone();
+        let (mut left, mut described) = (self.left.clone(), self.described.clone());
         let author = Author {
             requests: &mut self.requests,
             acknowledged: &mut self.acknowledged,
@@ -167,6 +180,9 @@ impl Driver {
         let overtaken = async {
             tokio::select! {
                 () = self.finder.superseded(Some(&term)) => superseded(),
+                Ok(()) = described.changed() => {
+                    Problem::new(code::PEER_UNREACHABLE, "the framework subscribes anew")
+                }
                 Ok(_) = left.wait_for(|left| left.as_ref() == Some(&own)) => {
                     Problem::new(code::PEER_UNREACHABLE, "the author has left the session")
                 }
@@ -187,6 +203,24 @@ impl Driver {
         let telling = self.events.send(Received { sequence, event });
         // It fails only when nobody listens any more; then this task is about to be aborted.
         let _ = refusing(&mut self.requests, &mut self.memory, telling).await;
+    }
+
+    /// Whether what the author has said of the framework last is refused, which then is again what it was before.
+    fn takes_back(&mut self, ended: &Ended) -> bool {
+        let Ended::Refused(problem) = ended else {
+            return false;
+        };
+        let Some((refused, former)) = self.memory.take_back(problem) else {
+            return false;
+        };
+        tracing::warn!(%problem, "what the framework says of itself is refused, and stays what it was");
+        self.description.send_if_modified(|last| {
+            if *last == refused {
+                *last = former;
+            }
+            false
+        });
+        true
     }
 
     /// Whether trying again would be answered the same.

@@ -47,6 +47,7 @@ impl Framework {
                 .field("framework_id")
                 .hint("give an id, of your own choice with create"));
         }
+        let description = Arc::new(watch::Sender::new(options.description.clone()));
         let memory = Memory::new(options.framework_id, options.description)
             .choosing(options.create, options.stand_by);
         decode_call(encode_call(0, &memory.subscribe()))?;
@@ -72,6 +73,8 @@ impl Framework {
             events,
             acknowledged: ledger.acknowledged(),
             left: left_received,
+            described: description.subscribe(),
+            description: Arc::clone(&description),
             active,
         };
         let task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
@@ -80,6 +83,7 @@ impl Framework {
             ledger: Arc::clone(&ledger),
             left: Arc::new(left),
             active: active_received,
+            description,
             call_timeout: options.call_timeout,
         };
         let acknowledger = options.acknowledge_automatically.then(|| handle.clone());

@@ -17,9 +17,10 @@ use futures::future::BoxFuture;
 use proffer_model::session::{Answer, Call, LaunchResult, Operation, OperationResult};
 use proffer_model::time::format_duration;
 use proffer_model::{
-    AgentId, ClusterId, Demand, DemandEntry, Epoch, ExecutorId, FrameworkId, Generation, OfferId,
-    Problem, Role, TaskId, TaskSpec, code,
+    AgentId, ClusterId, Demand, DemandEntry, Epoch, ExecutorId, FrameworkDescription, FrameworkId,
+    Generation, OfferId, Problem, Role, TaskId, TaskSpec, code,
 };
+use proffer_proto::{decode_call, encode_call};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tonic::metadata::AsciiMetadataValue;
@@ -126,6 +127,8 @@ pub struct Handle {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) left: Arc<watch::Sender<Option<Session>>>,
     pub(crate) active: watch::Receiver<Option<Active>>,
+    /// What the framework says of itself.
+    pub(crate) description: Arc<watch::Sender<FrameworkDescription>>,
     pub(crate) call_timeout: Duration,
 }
 
@@ -286,6 +289,30 @@ impl Handle {
     /// whoever could not keep what they were told.
     pub fn leave(&self, session: Session) {
         self.left.send_replace(Some(session));
+    }
+
+    /// Changes what the framework says of itself: its name, its roles, its failover timeout. The session ends, and the next one
+    /// begins with it where this one was. Nothing is wanted any more in roles that it leaves. Nothing happens when nothing
+    /// changes. A master that refuses it is asked for what was before, and its refusal is told as `Closed`.
+    ///
+    /// The error is about a field, and then nothing is changed.
+    pub fn update(&self, description: FrameworkDescription) -> Result<(), Problem> {
+        decode_call(encode_call(
+            0,
+            &Call::Subscribe {
+                framework: None,
+                description: description.clone(),
+                stand_by: false,
+                resume: None,
+                create: false,
+            },
+        ))?;
+        self.description.send_if_modified(|last| {
+            let is_new = *last != description;
+            *last = description;
+            is_new
+        });
+        Ok(())
     }
 
     /// Changes a task that runs, without restarting it: all of its labels, or its time from SIGTERM to SIGKILL.

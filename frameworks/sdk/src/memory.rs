@@ -9,8 +9,8 @@ use std::sync::Arc;
 use proffer_model::limits::ROLES_MAX;
 use proffer_model::session::{Call, Event, Resume};
 use proffer_model::{
-    ClusterId, Demand, Epoch, FrameworkDescription, FrameworkId, Generation, Problem, Role, TaskId,
-    code,
+    ClusterId, Demand, Epoch, FrameworkDescription, FrameworkId, Generation, Kind, Problem, Role,
+    TaskId, code,
 };
 
 use crate::events::Received;
@@ -21,6 +21,8 @@ use crate::ledger::Ledger;
 pub(crate) struct Memory {
     framework: Option<FrameworkId>,
     description: FrameworkDescription,
+    /// What it was before an update that no master has taken yet.
+    former: Option<FrameworkDescription>,
     create: bool,
     stand_by: bool,
     /// What was acknowledged last.
@@ -61,6 +63,7 @@ impl Memory {
             ledger: Arc::new(Ledger::new(framework.is_some())),
             framework,
             description,
+            former: None,
             create: false,
             stand_by: false,
             resume: None,
@@ -80,6 +83,28 @@ impl Memory {
         self.create = create;
         self.stand_by = stand_by;
         self
+    }
+
+    /// The author says something else of the framework. Nothing is wanted any more in roles that it leaves.
+    pub(crate) fn describe(&mut self, description: FrameworkDescription) {
+        let last = std::mem::replace(&mut self.description, description);
+        self.former.get_or_insert(last);
+        let roles = &self.description.roles;
+        self.demands.retain(|role, _| roles.contains(role));
+    }
+
+    /// A master has refused a subscription: what it says of the framework, and what it said before and says again, if there is
+    /// such a thing.
+    pub(crate) fn take_back(
+        &mut self,
+        problem: &Problem,
+    ) -> Option<(FrameworkDescription, FrameworkDescription)> {
+        if !matches!(problem.kind, Kind::Invalid | Kind::Forbidden) {
+            return None;
+        }
+        let former = self.former.take()?;
+        let refused = std::mem::replace(&mut self.description, former.clone());
+        Some((refused, former))
     }
 
     /// Whether it waits while another session is active: then none is taken over, and being fenced is no end.
@@ -136,6 +161,7 @@ impl Memory {
                 .hint("list only masters of one cluster; a new cluster needs a new framework"));
         }
         self.check_epoch(epoch)?;
+        self.former = None;
         self.term = Some((cluster.clone(), epoch));
         self.framework = Some(framework.clone());
         self.sequence_base = self.sequence_last;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use proffer_model::session::{Answer, Call, Event, Resume};
 use proffer_model::{
-    AgentId, ClusterId, Epoch, ExecutorId, FrameworkId, Generation, Problem, Status, TaskState,
-    code,
+    AgentId, ClusterId, Demand, DemandEntry, DemandId, Epoch, ExecutorId, FrameworkDescription,
+    FrameworkId, Generation, Problem, Role, Status, TaskState, code,
 };
 
 use super::repeating::{called, kill};
@@ -244,6 +244,83 @@ async fn nothing_is_acknowledged_past_a_handler_that_could_not_keep_it() {
     let over = Problem::new(code::FRAMEWORK_COMPLETED, "torn down");
     session.send(Event::Closed(over)).await;
     within(running).await.expect("no panic").expect("torn down");
+}
+
+#[tokio::test]
+async fn a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refused() {
+    let mut master = FakeMaster::start().await;
+    let mut options = options(&[master.address]);
+    let more = Role::new("more").unwrap();
+    options.description.roles.push(more.clone());
+    let first = options.description.clone();
+    let (handle, mut events) = Framework::connect(options).expect("good options");
+    let mut session = master.active().await;
+    within(handle.subscribed()).await.expect("a session");
+    for wanted in [role(), more.clone()] {
+        let entry = DemandEntry::new(DemandId::new("d").unwrap(), 1, "cpus:1".parse().unwrap());
+        let set = Call::SetDemand(Demand {
+            role: wanted,
+            generation: Generation::default(),
+            entries: vec![entry],
+        });
+        let (request, pending) = called(&handle, &mut session, set).await;
+        session.answer(request, Answer::Done).await;
+        within(pending).await.expect("wanted");
+    }
+    while next(&mut events).await != Event::SnapshotEnded {}
+    handle.acknowledge(session.sent());
+    let (_, call) = session.call().await;
+    assert!(matches!(call, Call::Acknowledge { .. }), "{call:?}");
+    let second = FrameworkDescription {
+        name: "other".to_owned(),
+        roles: vec![more],
+        ..first.clone()
+    };
+    let wrong = FrameworkDescription {
+        roles: vec![],
+        ..first.clone()
+    };
+    handle.update(wrong).expect_err("it has no role");
+    handle.update(first.clone()).expect("nothing new");
+    handle.update(second.clone()).expect("good");
+
+    assert!(matches!(next(&mut events).await, Event::Closed(_)));
+    let described = |call: Call| match call {
+        Call::Subscribe {
+            description,
+            resume,
+            ..
+        } => (description, resume.is_some()),
+        call => panic!("{call:?}"),
+    };
+    let mut session = master.session().await;
+    let (request, call) = session.call().await;
+    assert_eq!(described(call), (second.clone(), true));
+    session.resumed(request, 1, 2).await;
+    let (request, call) = session.call().await;
+    let Call::SetDemand(demand) = call else {
+        panic!("{call:?}");
+    };
+    assert_eq!(demand.role.as_str(), "more", "and not of what it has left");
+    session.answer(request, Answer::Done).await;
+    while !matches!(next(&mut events).await, Event::Subscribed { .. }) {}
+
+    handle.update(first.clone()).expect("good");
+    assert!(matches!(next(&mut events).await, Event::Closed(_)));
+    let mut session = master.session().await;
+    assert_eq!(described(session.call().await.1).0, first);
+    let forbidden = Problem::new(code::AUTH_DENIED, "not this role");
+    session.send(Event::Closed(forbidden.clone())).await;
+    assert_eq!(next(&mut events).await, Event::Closed(forbidden));
+    let mut session = master.session().await;
+    let (request, call) = session.call().await;
+    assert_eq!(described(call).0, second);
+    session.resumed(request, 1, 3).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    // What was refused may be tried again.
+    handle.update(first.clone()).expect("good");
+    let mut session = master.session().await;
+    assert_eq!(described(session.call().await.1).0, first);
 }
 
 #[tokio::test]
