@@ -32,6 +32,8 @@ pub enum Operation {
         agent: AgentId,
         /// Since when, wall milliseconds.
         since_wall_ms: u64,
+        /// Frameworks with greater numbers have launched nothing there. None: those that are admitted later have not.
+        frameworks: Option<u64>,
     },
     /// An agent is back.
     MarkReachable {
@@ -141,6 +143,8 @@ pub struct Registry {
     pub gone: BTreeMap<AgentId, u64>,
     /// Frameworks, by id.
     pub frameworks: BTreeMap<FrameworkId, FrameworkEntry>,
+    /// How many frameworks have been admitted in all, since they are numbered.
+    pub framework_count: u64,
     /// The ids of completed frameworks with the order of their completion; the oldest are forgotten.
     pub completed: BTreeMap<FrameworkId, u64>,
     /// How many frameworks have been completed in all.
@@ -158,6 +162,9 @@ pub struct AgentEntry {
     pub description: Arc<AgentDescription>,
     /// Since when it is unreachable, wall milliseconds.
     pub unreachable_since_wall_ms: Option<u64>,
+    /// Frameworks with greater numbers have launched nothing there, as long as nobody has heard of it: while it is unreachable,
+    /// and, if not 0, until it is back after a restore.
+    pub frameworks: u64,
     /// Reservations and volumes that were made there; the agent does not know them.
     pub made: Resources,
     /// Whether an operator has deactivated it.
@@ -174,6 +181,7 @@ impl AgentEntry {
         Self {
             description,
             unreachable_since_wall_ms: None,
+            frameworks: 0,
             made: Resources::new(),
             is_deactivated: false,
             drain: None,
@@ -221,6 +229,8 @@ pub struct FrameworkEntry {
     pub description: FrameworkDescription,
     /// Its state.
     pub state: BTreeMap<StateKey, StateEntry>,
+    /// Which one it is of all that were admitted, from 1; 0: it was there before they were numbered.
+    pub number: u64,
     /// How many changes its state has seen; never goes back, so a key that is deleted and made anew has a new version.
     pub revision: u64,
 }
@@ -252,12 +262,18 @@ impl Registry {
             Operation::MarkUnreachable {
                 agent,
                 since_wall_ms,
-            } => self.change_agent(agent, |entry| {
-                entry.unreachable_since_wall_ms = Some(*since_wall_ms);
-            }),
-            Operation::MarkReachable { agent } => {
-                self.change_agent(agent, |entry| entry.unreachable_since_wall_ms = None);
+                frameworks,
+            } => {
+                let frameworks = frameworks.unwrap_or(self.framework_count);
+                self.change_agent(agent, |entry| {
+                    entry.unreachable_since_wall_ms = Some(*since_wall_ms);
+                    entry.frameworks = frameworks;
+                });
             }
+            Operation::MarkReachable { agent } => self.change_agent(agent, |entry| {
+                entry.unreachable_since_wall_ms = None;
+                entry.frameworks = 0;
+            }),
             Operation::ConvertAgent { agent, from, to } => self.change_agent(agent, |entry| {
                 entry.made.subtract(from);
                 entry.made.add(&made_of(to));
@@ -335,7 +351,7 @@ impl Registry {
         entry.description = Arc::clone(description);
     }
 
-    /// A framework that is known already keeps its state.
+    /// A framework that is known already keeps its number and its state.
     fn admit_framework(
         &mut self,
         framework: &FrameworkId,
@@ -343,12 +359,16 @@ impl Registry {
         description: &FrameworkDescription,
     ) {
         let old = self.frameworks.remove(framework);
-        let (state, revision) = old
-            .map(|entry| (entry.state, entry.revision))
-            .unwrap_or_default();
+        let is_new = old.is_none();
+        self.framework_count = self.framework_count.saturating_add(u64::from(is_new));
+        let (number, state, revision) = old.map_or_else(
+            || (self.framework_count, BTreeMap::new(), 0),
+            |entry| (entry.number, entry.state, entry.revision),
+        );
         let entry = FrameworkEntry {
             principal: principal.clone(),
             description: description.clone(),
+            number,
             state,
             revision,
         };

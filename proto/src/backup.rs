@@ -157,6 +157,7 @@ pub fn encode_backup_pieces<E>(
         piece.add_framework(id, entry)?;
     }
     piece.snapshot.completed_count = registry.completed_count;
+    piece.snapshot.framework_count = registry.framework_count;
     for (id, order) in &registry.completed {
         let completed = v1::CompletedFramework {
             framework_id: id.to_string(),
@@ -215,6 +216,7 @@ impl<'a, E, T: FnMut(Vec<u8>, u64) -> Result<(), E>> Piece<'a, T> {
             framework: Some(admission.clone()),
             state: Vec::new(),
             revision: entry.revision,
+            number: entry.number,
         };
         self.add(begun(), |snapshot| &mut snapshot.frameworks)?;
         for (key, stored) in &entry.state {
@@ -279,6 +281,7 @@ pub fn decode_backup_piece(bytes: &[u8], registry: &mut Registry) -> Result<(), 
         add_framework(registry, id, entry)?;
     }
     registry.completed_count = registry.completed_count.max(piece.completed_count);
+    registry.framework_count = registry.framework_count.max(piece.framework_count);
     add_all(&mut registry.agents, piece.agents, "agents")?;
     add_all(&mut registry.completed, piece.completed, "completed")?;
     add_all(&mut registry.quotas, piece.quotas, "quotas")?;

@@ -67,6 +67,7 @@ pub fn encode_snapshot(registry: &Registry) -> Vec<u8> {
         quotas: registry.quotas.iter().map(encode_set_quota).collect(),
         weights: registry.weights.iter().map(encode_set_weight).collect(),
         gone: registry.gone.iter().map(encode_mark_gone).collect(),
+        framework_count: registry.framework_count,
     };
     snapshot.schema = schema_of_snapshot(&snapshot);
     snapshot.encode_to_vec()
@@ -83,6 +84,7 @@ pub(crate) fn encode_snapshot_agent(id: &AgentId, entry: &AgentEntry) -> v1::Sna
         drain: entry.drain.as_ref().map(encode_drain),
         volumes: encode_volume_numbers(&entry.volumes),
         volume_number_last: entry.volumes.last,
+        frameworks: entry.frameworks,
     }
 }
 
@@ -96,6 +98,7 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<Registry, Problem> {
 pub(crate) fn decode_registry(snapshot: v1::Snapshot) -> Result<Registry, Problem> {
     let mut registry = Registry {
         completed_count: snapshot.completed_count,
+        framework_count: snapshot.framework_count,
         ..Registry::default()
     };
     for (i, agent) in snapshot.agents.into_iter().enumerate() {
@@ -150,6 +153,7 @@ fn decode_snapshot_agent(agent: v1::SnapshotAgent) -> Result<(AgentId, AgentEntr
     let entry = AgentEntry {
         description: decode_agent(agent.description)?,
         unreachable_since_wall_ms: Some(since).filter(|ms| *ms > 0),
+        frameworks: agent.frameworks,
         made,
         is_deactivated: agent.is_deactivated,
         drain: agent.drain.map(decode_drain).transpose()?,
@@ -204,7 +208,8 @@ fn encode_record(operation: &Operation) -> v1::Record {
         Operation::MarkUnreachable {
             agent,
             since_wall_ms,
-        } => encode_mark_unreachable(agent, *since_wall_ms),
+            frameworks,
+        } => encode_mark_unreachable(agent, *since_wall_ms, *frameworks),
         Operation::MarkReachable { agent } => {
             let agent_id = agent.to_string();
             WireOperation::MarkReachable(v1::MarkReachable { agent_id })
@@ -275,10 +280,15 @@ fn encode_admit_agent(
     })
 }
 
-fn encode_mark_unreachable(agent: &AgentId, since_wall_ms: u64) -> WireOperation {
+fn encode_mark_unreachable(
+    agent: &AgentId,
+    since_wall_ms: u64,
+    frameworks: Option<u64>,
+) -> WireOperation {
     WireOperation::MarkUnreachable(v1::MarkUnreachable {
         agent_id: agent.to_string(),
         since_wall_ms,
+        frameworks,
     })
 }
 
@@ -409,10 +419,10 @@ fn of_agent(id: &str, operation: impl FnOnce(AgentId) -> Operation) -> Result<Op
 }
 
 fn decode_mark_unreachable(mark: &v1::MarkUnreachable) -> Result<Operation, Problem> {
-    let since_wall_ms = mark.since_wall_ms;
     of_agent(&mark.agent_id, |agent| Operation::MarkUnreachable {
         agent,
-        since_wall_ms,
+        since_wall_ms: mark.since_wall_ms,
+        frameworks: mark.frameworks,
     })
 }
 
@@ -531,6 +541,7 @@ fn encode_framework((id, entry): (&FrameworkId, &FrameworkEntry)) -> v1::Snapsho
         framework: Some(encode_admission(id, &entry.principal, &entry.description)),
         state: state.collect(),
         revision: entry.revision,
+        number: entry.number,
     }
 }
 
@@ -553,6 +564,7 @@ fn decode_framework(
     let entry = FrameworkEntry {
         principal,
         description,
+        number: framework.number,
         state,
         revision: framework.revision,
     };

@@ -27,6 +27,7 @@ use crate::executors::{ExecutorKey, HeldExecutor};
 use crate::limits::{AGENTS_MAX, AGENTS_RESTED_PER_STEP, HEARTBEAT_PARTS, PORT_REST_STEP};
 use crate::sessions::is_turn_of;
 use crate::task_table::TaskKey;
+use crate::unheard::Unheard;
 
 /// What the master knows about an agent besides its description, which stands in the registry.
 #[derive(Debug)]
@@ -144,8 +145,12 @@ pub(crate) struct Agents {
     unconfirmed: BTreeMap<LinkId, Hello>,
     /// Agents of the log that are neither back in this term nor declared unreachable.
     pub(crate) awaited: BTreeSet<AgentId>,
+    /// Frameworks with greater numbers were admitted in this term.
+    pub(crate) frameworks_before: u64,
+    /// Those with greater numbers have launched nothing on any agent that is awaited.
+    pub(crate) awaited_frameworks: u64,
     /// Unreachable agents of the log that have not said in this term what they run.
-    pub(crate) unheard: BTreeSet<AgentId>,
+    pub(crate) unheard: Unheard,
     /// Links that were told to end and have not yet; what they still say is ignored.
     closing: BTreeSet<LinkId>,
     /// Admissions that are not durable yet.
@@ -167,13 +172,23 @@ pub(crate) struct Agents {
 impl Agents {
     /// The agents of the log, which are to come back.
     pub(crate) fn recovered(registry: &Registry, now: Time) -> Self {
-        let mut agents = Self::default();
+        let mut agents = Self {
+            frameworks_before: registry.framework_count,
+            awaited_frameworks: registry.framework_count,
+            ..Self::default()
+        };
         for (id, entry) in &registry.agents {
-            let (state, unsettled) = match entry.unreachable_since_wall_ms {
-                Some(_) => (AgentState::Unreachable, &mut agents.unheard),
-                None => (AgentState::Recovering, &mut agents.awaited),
+            let state = match entry.unreachable_since_wall_ms {
+                Some(_) => {
+                    agents.unheard.insert(id, entry.frameworks);
+                    AgentState::Unreachable
+                }
+                None => {
+                    agents.awaited.insert(id.clone());
+                    agents.awaited_frameworks = agents.awaited_frameworks.max(entry.frameworks);
+                    AgentState::Recovering
+                }
             };
-            unsettled.insert(id.clone());
             let mut agent = Agent::new(now, state);
             agent.is_recovered = true;
             (agent.total, agent.missing) = total_with(&entry.description.resources, &entry.made);
@@ -559,6 +574,7 @@ impl Core {
     ) -> bool {
         let entry: Option<&AgentEntry> = self.registry.agents.get(agent);
         let was_unreachable = entry.is_some_and(|entry| entry.unreachable_since_wall_ms.is_some());
+        let is_marked = was_unreachable || entry.is_some_and(|entry| entry.frameworks > 0);
         let is_changed = entry.is_none_or(|entry| *entry.description != description);
         let mut admitted_in = None;
         if is_changed {
@@ -568,7 +584,7 @@ impl Core {
                 volumes_after,
             }));
         }
-        if was_unreachable {
+        if is_marked {
             let agent = agent.clone();
             admitted_in = Some(self.persist(Operation::MarkReachable { agent }));
         }

@@ -89,14 +89,16 @@ impl Core {
     }
 
     fn check_unsettled(&self) -> Result<(), String> {
+        let awaited: Vec<_> = self.agents.awaited.iter().collect();
+        let unheard: Vec<_> = self.agents.unheard.ids().collect();
         for (index, state) in [
-            (&self.agents.awaited, AgentState::Recovering),
-            (&self.agents.unheard, AgentState::Unreachable),
+            (awaited, AgentState::Recovering),
+            (unheard, AgentState::Unreachable),
         ] {
             let agents = self.agents.by_id.iter();
             let unsettled = agents.filter(|(_, of)| !of.is_settled && of.state == state);
             ensure!(
-                index.iter().eq(unsettled.map(|(id, _)| id)),
+                index.into_iter().eq(unsettled.map(|(id, _)| id)),
                 "those that are {state:?} and have not settled are known"
             );
         }

@@ -215,7 +215,8 @@ impl Core {
             if open.telling.is_catching_up() {
                 continue;
             }
-            let (unknown, after) = (self.say_of_unknown(), self.turn.after_everything());
+            let unknown = self.say_of_unknown(&framework);
+            let after = self.turn.after_everything();
             while budget > 0
                 && let Some(task) = self.kill_wishes.first(&framework)
             {

@@ -55,6 +55,7 @@ mod telling;
 mod tests;
 mod triggers;
 mod turn;
+mod unheard;
 mod updates;
 mod volumes;
 mod watches;

@@ -322,10 +322,12 @@ impl Core {
         question: &mut Question,
         tasks: Vec<TaskId>,
     ) -> Result<(), Problem> {
-        if !self.frameworks.contains_key(framework) {
+        // While its tasks become nobody's it is in the other table yet.
+        if !self.registry.frameworks.contains_key(framework) {
             return Err(completed(framework).field("framework_id"));
         }
-        let (unknown, after) = (self.say_of_unknown(), self.turn.after_everything());
+        let unknown = self.say_of_unknown(framework);
+        let after = self.turn.after_everything();
         for task in tasks {
             let status = self.status_of(&(framework.clone(), task), unknown.as_ref());
             match (asker, status) {

@@ -197,8 +197,14 @@ impl Core {
         let Some(known) = self.agents.by_id.get_mut(agent) else {
             return;
         };
-        if !known.is_settled {
-            self.agents.unheard.insert(agent.clone());
+        // Who has not said in this term what it runs was launched nothing on in it.
+        let frameworks = (!known.is_settled).then(|| {
+            let entry = self.registry.agents.get(agent);
+            let before = entry.map_or(0, |entry| entry.frameworks);
+            before.max(self.agents.frameworks_before)
+        });
+        if let Some(frameworks) = frameworks {
+            self.agents.unheard.insert(agent, frameworks);
         }
         let (link, since_wall_ms) = (known.link.take(), known.heard_at.wall_ms);
         let tasks: Vec<TaskKey> = known.tasks.iter().cloned().collect();
@@ -209,6 +215,7 @@ impl Core {
         let seq = self.persist(Operation::MarkUnreachable {
             agent: agent.clone(),
             since_wall_ms,
+            frameworks,
         });
         let after = self.turn.after(seq);
         let mut reported = 0;

@@ -263,7 +263,8 @@ impl Core {
         grace: Option<Duration>,
     ) -> Result<(), Problem> {
         if !self.kill(key, grace) {
-            self.keep_kill(key, grace, true)?;
+            let is_told_later = self.say_of_unknown(&key.0).is_none();
+            self.keep_kill(key, grace, is_told_later)?;
             self.say_how_it_stands(key);
         }
         Ok(())
@@ -271,7 +272,7 @@ impl Core {
 
     /// Answers a Kill of what is not live.
     pub(crate) fn say_how_it_stands(&mut self, key: &TaskKey) {
-        let unknown = self.say_of_unknown();
+        let unknown = self.say_of_unknown(&key.0);
         self.answer_status(key, unknown.as_ref());
     }
 
@@ -417,13 +418,16 @@ impl Core {
         self.queue_status(key, status, After::Nothing);
     }
 
-    /// What is said of a task that is not in the table: nothing while an agent that may run it has not come back yet in this
-    /// term; an unreachable one may run it still.
-    pub(crate) fn say_of_unknown(&self) -> Option<Say> {
-        if !self.agents.awaited.is_empty() {
+    /// What is said of a framework's tasks that are not in the table: nothing while an agent that may run one has not come back
+    /// yet in this term; an unreachable one may run it still. An agent of which nobody has heard since before the framework was
+    /// there runs none.
+    pub(crate) fn say_of_unknown(&self, framework: &FrameworkId) -> Option<Say> {
+        let entry = self.registry.frameworks.get(framework);
+        let number = entry.map_or(0, |entry| entry.number);
+        if !self.agents.awaited.is_empty() && number <= self.agents.awaited_frameworks {
             return None;
         }
-        Some(if !self.agents.unheard.is_empty() {
+        Some(if self.agents.unheard.may_run(number) {
             reconciled(TaskState::Unreachable, "an unreachable agent may run it")
         } else {
             reconciled(TaskState::Lost, "no agent knows this task")
@@ -487,7 +491,7 @@ impl Core {
 
     /// The answer to a Kill of what is not live.
     pub(crate) fn how_it_stands(&self, key: &TaskKey) -> Option<Status> {
-        self.status_of(key, self.say_of_unknown().as_ref())
+        self.status_of(key, self.say_of_unknown(&key.0).as_ref())
     }
 
     fn answer_status(&mut self, key: &TaskKey, unknown: Option<&Say>) {

@@ -59,6 +59,7 @@ fn registry(keys: usize, len: usize) -> Registry {
         Operation::MarkUnreachable {
             agent: parsed("a2"),
             since_wall_ms: 9,
+            frameworks: Some(1),
         },
         Operation::ConvertAgent {
             agent: parsed("a1"),
@@ -201,6 +202,7 @@ async fn a_restored_store_has_the_same_and_gives_no_number_again() {
     assert!(framework.revision > before.revision + 1_000_000);
     let agent = &log.registry().agents[&parsed("a1")];
     assert!(agent.volumes.last > 1_000_000);
+    assert_eq!(agent.frameworks, u64::MAX, "who was launched there since");
     assert_eq!(
         agent.volumes.numbers,
         registry.agents[&parsed("a1")].volumes.numbers

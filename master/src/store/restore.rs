@@ -6,7 +6,8 @@
 //!
 //! The subtle thing: agents, tasks and clients may have seen more than the backup holds. So nothing that counts goes on where
 //! the backup was made: not the term, of which agents obey no smaller one and ids are made; not the revisions of frameworks'
-//! state, which tell one value from another; not the numbers of volumes, which tell new files from old ones.
+//! state, which tell one value from another; not the numbers of volumes, which tell new files from old ones. And any framework
+//! may have launched something on any agent.
 
 use proffer_leader::Session;
 use proffer_model::registry::Registry;
@@ -69,6 +70,7 @@ fn moved_on(registry: &Registry) -> Registry {
     let skip = |number: &mut u64| *number = number.saturating_add(RESTORE_NUMBERS_SKIPPED);
     for agent in registry.agents.values_mut() {
         skip(&mut agent.volumes.last);
+        agent.frameworks = u64::MAX;
     }
     for framework in registry.frameworks.values_mut() {
         skip(&mut framework.revision);

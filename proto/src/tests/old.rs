@@ -119,8 +119,14 @@ fn a_record_has_the_smallest_schema_version_that_says_all_of_it() {
         agent: agent(),
         since_wall_ms: 1,
     };
+    let unreachable = Operation::MarkUnreachable {
+        agent: agent(),
+        since_wall_ms: 1,
+        frameworks: Some(7),
+    };
     for (operations, schema) in [
         (vec![admit(0), drain(false)], 1),
+        (vec![admit(0), unreachable], 1),
         (vec![admit(0), drain(true)], 2),
         (vec![admit(7)], 2),
         (vec![admit(0), gone], 2),

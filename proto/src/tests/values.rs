@@ -224,12 +224,13 @@ pub(super) fn operation() -> impl Strategy<Value = registry::Operation> {
                 volumes_after,
             }
         ),
-        (agent(), 1..u64::MAX).prop_map(|(agent, since_wall_ms)| {
-            registry::Operation::MarkUnreachable {
+        (agent(), 1..u64::MAX, option::of(any::<u64>())).prop_map(
+            |(agent, since_wall_ms, frameworks)| registry::Operation::MarkUnreachable {
                 agent,
                 since_wall_ms,
+                frameworks,
             }
-        }),
+        ),
         agent().prop_map(|agent| registry::Operation::MarkReachable { agent }),
         (framework(), id(), framework_description()).prop_map(
             |(framework, principal, description)| registry::Operation::AdmitFramework {

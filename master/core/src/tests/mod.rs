@@ -26,6 +26,7 @@ mod task_table;
 mod tasks;
 mod telling;
 mod together;
+mod unheard;
 mod volumes;
 mod watches;
 mod windows;

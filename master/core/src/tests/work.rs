@@ -179,6 +179,7 @@ fn agents_are_forgotten_some_in_each_step() {
         registry.apply(&Change::MarkUnreachable {
             agent,
             since_wall_ms: 1,
+            frameworks: None,
         });
     }
     let mut world = World::term(1, registry);
