@@ -59,7 +59,20 @@ impl Core {
             return Err(not_there(offered, &conversion.from, code, message));
         }
         self.check_outcome(agent, &conversion)?;
+        self.check_limits(role, &conversion)?;
         Ok(conversion)
+    }
+
+    /// What a framework makes of a reservation counts against the limits of its role, as what it is offered does.
+    fn check_limits(&self, role: &Role, conversion: &Conversion) -> Result<(), Problem> {
+        let Conversion { from, to } = conversion;
+        let Some((limited, name)) = self.allocator.over_limit(role, from, to) else {
+            return Ok(());
+        };
+        let message = format!("the limit of role {limited} leaves less {name}");
+        Err(Problem::new(code::QUOTA_EXCEEDED, message)
+            .field(name.as_str())
+            .hint("convert less, or ask an operator to raise the limit or to convert it"))
     }
 
     /// Whether an agent has afterwards what it should: what is missing there does not come back by it, and there are no more

@@ -174,6 +174,19 @@ pub(super) fn charged_of(extra: &Resources, names: &Names) -> Amounts {
     charged
 }
 
+/// What of an extra is reserved for a role and those beneath it; names without a number have no bounds.
+pub(super) fn reserved_within(extra: &Resources, role: &Role, names: &Names) -> Amounts {
+    let mut reserved = Amounts::default();
+    for (kind, amount) in extra.special().filter(|(_, amount)| is_scalar(amount)) {
+        let is_within = kind.reserved_to().is_some_and(|of| role.holds(of));
+        if let (true, Some(name)) = (is_within, names.find(&kind.name)) {
+            let milli = amount.quantity(kind.is_shared);
+            reserved.set(name, reserved.get(name).saturating_add(milli));
+        }
+    }
+    reserved
+}
+
 /// What is reserved, by the role that it is for.
 pub(super) fn reserved_of(resources: &Resources, names: &mut Names) -> Vec<(Role, Amounts)> {
     let mut reserved: Vec<(Role, Amounts)> = Vec::new();

@@ -127,7 +127,7 @@ impl super::tree::Tree {
     }
 
     /// What the limits of a role and of those above it leave to it, one after the other, with what is kept of each for others.
-    fn each_room(&self, role: u32, mut visit: impl FnMut(u32, &Amounts, &Amounts)) {
+    pub(super) fn each_room(&self, role: u32, mut visit: impl FnMut(u32, &Amounts, &Amounts)) {
         let mut owed: Option<Amounts> = None;
         let (mut others, mut on_the_way) = (Amounts::default(), Amounts::default());
         let mut node = role;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use proffer_model::{AgentId, DemandId, FrameworkId, Quantities, Resources, Role};
+use proffer_model::{AgentId, DemandId, FrameworkId, Quantities, ResourceName, Resources, Role};
 
 use super::Allocator;
 use super::amounts::Amounts;
-use super::bundle::{self, sums_of};
+use super::bundle::{self, Bundle, sums_of};
 use super::claims::Entry;
 use super::limits::ENTRIES_REFUSED_MAX;
 
@@ -33,6 +33,38 @@ impl Allocator {
         let state = self.tree.find(role).and_then(|node| self.tree.state(node));
         let consumed = state.map(|state| self.names.quantities_of(&state.consumed()));
         consumed.unwrap_or_default()
+    }
+
+    /// The role whose limit leaves less than what quotas count more there when something that is held in a role, or beneath it,
+    /// becomes something else, and of which resource.
+    pub fn over_limit(
+        &self,
+        role: &Role,
+        from: &Resources,
+        to: &Resources,
+    ) -> Option<(Role, ResourceName)> {
+        let (from, to) = (
+            Bundle::of_known(from, &self.names),
+            Bundle::of_known(to, &self.names),
+        );
+        let counted = |bundle: &Bundle, here: &Role| {
+            let reserved = bundle::reserved_within(&bundle.extra, here, &self.names);
+            let charged = bundle::charged_of(&bundle.extra, &self.names);
+            bundle.plain.plus(&charged).plus(&reserved)
+        };
+        let mut found = None;
+        self.tree.each_room(self.tree.find(role)?, |node, left, _| {
+            let state = self.tree.state(node);
+            if let Some(here) = state.and_then(|state| state.role.as_ref()) {
+                let more = counted(&to, here).minus(&counted(&from, here));
+                let over = more.iter().find(|(name, milli)| *milli > left.get(*name));
+                let name = over.and_then(|(name, _)| self.names.name(name));
+                found = found
+                    .take()
+                    .or(name.map(|name| (here.clone(), name.clone())));
+            }
+        });
+        found
     }
 
     /// How many of an entry are wanted and neither launched nor on offer.

@@ -608,3 +608,56 @@ fn thousands_of_quotas_are_set_at_once_and_no_more_than_there_is_room_for() {
     assert!(problem.is(code::OVERLOADED), "{problem}");
     assert_eq!(world.written.quotas.len(), 2_000);
 }
+
+/// A framework in `eng/dev`, which is limited to one cpu, and its offer of four that are reserved for `eng`.
+fn offer_of_a_limited_role(world: &mut World) -> (SessionId, OfferId) {
+    let link = world.agent("a", "cpus:4;mem:64");
+    let agent = world.welcomed(link);
+    let reserve = OperatorCall::Operate {
+        agent,
+        operation: Operation::Reserve(reserved(&r("cpus:4"), "eng")),
+    };
+    world.operator(reserve).expect("reserved");
+    set_quota(world, "eng/dev", quota("", "cpus:1"), false).expect("set");
+    let session = framework_in(world, "eng/dev");
+    let wanted = want("w", 1, "cpus:4;mem:64", 0);
+    world.demand_in(session, "eng/dev", vec![wanted]);
+    let (offer, _) = one_offer(world, session);
+    (session, offer)
+}
+
+#[test]
+fn no_reservation_that_is_taken_away_or_refined_passes_a_limit() {
+    let of_eng = reserved(&r("cpus:4"), "eng");
+    let refined = reserved(&of_eng, "eng/dev");
+    for operation in [
+        Operation::Unreserve(of_eng.clone()),
+        Operation::Reserve(refined),
+    ] {
+        let mut world = World::new();
+        let (session, offer) = offer_of_a_limited_role(&mut world);
+        let launch = Operation::launch(spec("t", "cpus:4;mem:64"));
+        let results = world
+            .operate(session, &[&offer], vec![operation, launch])
+            .expect("judged");
+        let [OperationResult::Refused(problem), launched] = results.as_slice() else {
+            panic!("{results:?}");
+        };
+        assert!(problem.is(code::QUOTA_EXCEEDED), "{problem}");
+        assert!(problem.field.ends_with("reserve.cpus"), "{problem}");
+        assert!(problem.message.contains("eng/dev"), "{problem}");
+        let outcome = &launched.launches()[0].outcome;
+        assert!(outcome.is_err(), "of what is not there: {outcome:?}");
+    }
+    // As much as the limit leaves is fine, once.
+    let of_eng = reserved(&r("cpus:1"), "eng");
+    let refined = reserved(&of_eng, "eng/dev");
+    for operation in [Operation::Unreserve(of_eng), Operation::Reserve(refined)] {
+        let mut world = World::new();
+        let (session, offer) = offer_of_a_limited_role(&mut world);
+        let twice = vec![operation.clone(), operation];
+        let results = world.operate(session, &[&offer], twice).expect("judged");
+        assert_eq!(results[0], OperationResult::Done);
+        assert!(matches!(&results[1], OperationResult::Refused(_)));
+    }
+}
