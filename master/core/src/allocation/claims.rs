@@ -27,6 +27,8 @@ pub(super) struct Claim {
     pub(super) is_changed: bool,
     /// Whether any of its entries wants something, also while it is closed.
     pub(super) wants: bool,
+    /// While it is closed: how many do.
+    pub(super) wanting: u32,
     /// The window of its framework.
     pub(super) window: u32,
     /// Of its entries, those that want something: that take whatever is free, and that have a shape.
@@ -144,6 +146,8 @@ pub(super) struct Entry {
     pub(super) has_bounds: bool,
     /// Whether it is counted among what is needed: it has a shape and is open.
     pub(super) is_needed: bool,
+    /// While its claim is closed: whether it is counted among those that want something.
+    pub(super) is_wanting: bool,
     /// Of those that take whatever is free: an offer holds one of these. None: what is configured.
     pub(super) least: Option<Vec<Amounts>>,
     /// None: whatever is free.
@@ -223,6 +227,7 @@ impl Entry {
             has_predicates: !demand.predicates.is_empty(),
             has_bounds: !demand.at_most.is_empty(),
             is_needed: false,
+            is_wanting: false,
             demand: Arc::new(demand.clone()),
             need: None,
             least: None,

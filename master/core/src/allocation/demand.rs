@@ -115,6 +115,7 @@ impl Allocator {
             is_changed: false,
             window,
             wants: false,
+            wanting: 0,
             open_any: Vec::new(),
             open_shaped: Vec::new(),
             entries: Vec::new(),
@@ -283,6 +284,7 @@ impl Allocator {
             open.partition(|entry| self.entry(*entry).is_any());
         self.set_wants(claim, !(any.is_empty() && shaped.is_empty()));
         if self.is_closed(claim) {
+            self.recount_wanting(claim);
             (any, shaped) = Default::default();
         }
         let fresh = shaped.clone();
@@ -297,6 +299,42 @@ impl Allocator {
             }
         }
         self.take_part(claim);
+    }
+
+    /// Counts the entries of a closed claim that want something, of which nothing else is known while it is.
+    fn recount_wanting(&mut self, claim: u32) {
+        let mut wanting = 0;
+        let found = self.claim(claim);
+        let is_active = found.is_active;
+        for entry in found.entries.clone() {
+            #[cfg(test)]
+            {
+                self.recounted += 1;
+            }
+            if let Some(entry) = self.entry_mut(entry) {
+                entry.is_wanting = is_active && entry.wanted() > 0;
+                wanting += u32::from(entry.is_wanting);
+            }
+        }
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+            found.wanting = wanting;
+        }
+    }
+
+    /// The same of one entry that wants more or less than before.
+    fn count_wanting(&mut self, claim: u32, number: u32) {
+        let is_active = self.claim(claim).is_active;
+        let Some(entry) = self.entry_mut(number) else {
+            return;
+        };
+        let is_wanting = is_active && entry.wanted() > 0;
+        let before = std::mem::replace(&mut entry.is_wanting, is_wanting);
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return;
+        };
+        found.wanting = found.wanting + u32::from(is_wanting) - u32::from(before);
+        let wants = found.wanting > 0;
+        self.set_wants(claim, wants);
     }
 
     /// Counts what an entry with a shape needs while it is open.
@@ -327,7 +365,7 @@ impl Allocator {
             if is_wanted && is_one_of_several {
                 self.open_shut(claim);
             }
-            self.recount_open(claim);
+            self.count_wanting(claim, number);
             return false;
         }
         let found = self.claim(claim);

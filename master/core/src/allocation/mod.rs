@@ -150,6 +150,9 @@ pub struct Allocator {
     number: u64,
     /// Steps that were done in the order that the shares of all had when they were last counted.
     steps_in_order: u32,
+    /// Entries of closed claims that were looked at to count those that want something.
+    #[cfg(test)]
+    recounted: usize,
 }
 
 /// A framework, in all its roles.
@@ -223,6 +226,8 @@ impl Allocator {
             steps: 0,
             number: 0,
             steps_in_order: 0,
+            #[cfg(test)]
+            recounted: 0,
         }
     }
 

@@ -65,6 +65,38 @@ fn who_gets_what_it_wants_opens_the_way_for_others_in_the_same_run() {
 }
 
 #[test]
+fn while_it_is_closed_a_demand_of_many_entries_is_counted_once() {
+    let mut world = crowd(20, &["b"]);
+    world.allocator.set_window(&framework("a"), Some(4));
+    let ids: Vec<String> = (0..100).map(|i| format!("t{i:03}")).collect();
+    let entries: Vec<_> = ids
+        .iter()
+        .map(|id| shaped(id, 1, "cpus:1;mem:64"))
+        .collect();
+    world.demand("a", "r", &entries);
+    let grants = world.changed();
+    let granted: Vec<_> = grants
+        .iter()
+        .filter(|it| it.framework == framework("a"))
+        .collect();
+    assert_eq!(granted.len(), 4, "it is closed now");
+    world.allocator.check().expect("all sums");
+    let before = world.allocator.recounted;
+    for grant in granted {
+        for fit in &grant.fits {
+            let (framework, role, agent) = (&grant.framework, &grant.role, &grant.agent);
+            let allocator = &mut world.allocator;
+            allocator.count_down(framework, role, &fit.demand, agent, 0, fit.count);
+            allocator.check().expect("whether it wants something");
+        }
+    }
+    assert_eq!(world.allocator.recounted, before);
+    world.allocator.end_offer(&framework("a"));
+    world.changed();
+    world.allocator.check().expect("open again");
+}
+
+#[test]
 fn exclusions_that_have_ended_are_swept_and_those_that_stand_stay() {
     let mut world = World::with(Options {
         earmark_after: Duration::from_secs(100_000),
