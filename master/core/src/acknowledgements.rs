@@ -1,18 +1,20 @@
 //! What frameworks have kept, and what the master therefore forgets: a few at once, many in pieces, between which others are
-//! served.
+//! served. So are many offers declined.
 //!
 //! A framework's acknowledgements are done in their order. What would find less done than its framework has said waits for
 //! their end: a launch under the id of a task whose end is acknowledged, with all calls after it, and whatever is told again.
+//! Behind offers that are declined, calls about offers and demand wait.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use proffer_model::session::{Answer, Call};
-use proffer_model::{FrameworkId, Problem, code};
+use proffer_model::{FrameworkId, OfferId, Problem, code};
 
 use crate::core::Core;
 use crate::event::SessionId;
 use crate::limits::{
-    CALLS_HELD_MAX, RECONCILE_AT_ONCE_MAX, SNAPSHOT_STEP_INTERVAL, SNAPSHOT_TASKS_PER_STEP,
+    CALLS_HELD_MAX, DECLINE_STEPS, RECONCILE_AT_ONCE_MAX, SNAPSHOT_STEP_INTERVAL,
+    SNAPSHOT_TASKS_PER_STEP,
 };
 use crate::telling::Launch;
 
@@ -33,11 +35,14 @@ struct Line {
     /// Statuses in it.
     kept: usize,
     calls: usize,
+    declines: usize,
 }
 
 #[derive(Debug)]
 enum Item {
     Kept(Kept),
+    /// Offers, and until when their agents are excluded.
+    Declined(std::vec::IntoIter<OfferId>, u64),
     Call {
         session: SessionId,
         request: u64,
@@ -110,9 +115,11 @@ impl Acknowledgements {
     /// Whether the counts are right and each line has its turn.
     pub(crate) fn check(&self) -> bool {
         let is_right = |line: &Line| {
-            let calls = line.items.iter();
-            let calls = calls.filter(|item| matches!(item, Item::Call { .. }));
-            (line.kept, line.calls) == (line.launches().count(), calls.count())
+            let items = line.items.iter();
+            let calls = items.clone().filter(|it| matches!(it, Item::Call { .. }));
+            let declines = items.filter(|it| matches!(it, Item::Declined(..)));
+            (line.kept, line.calls, line.declines)
+                == (line.launches().count(), calls.count(), declines.count())
         };
         let turns: std::collections::BTreeSet<_> = self.turns.iter().collect();
         turns.len() == self.turns.len()
@@ -144,6 +151,7 @@ impl Acknowledgements {
         };
         match &item {
             Item::Kept(kept) => line.kept += kept.len(),
+            Item::Declined(..) => line.declines += 1,
             Item::Call { .. } => line.calls += 1,
         }
         line.items.push_back(item);
@@ -155,7 +163,7 @@ impl Line {
         self.items.iter().flat_map(|item| {
             let kept = match item {
                 Item::Kept(kept) => Some(kept),
-                Item::Call { .. } => None,
+                Item::Declined(..) | Item::Call { .. } => None,
             };
             kept.into_iter()
                 .flat_map(|kept| kept.first.iter().chain(kept.rest.values()))
@@ -242,6 +250,16 @@ impl Core {
                         line.items.push_front(Item::Kept(kept));
                     }
                 }
+                Some(Item::Declined(mut offers, until)) => {
+                    let most = (budget / DECLINE_STEPS).clamp(1, RECONCILE_AT_ONCE_MAX);
+                    let piece: Vec<OfferId> = offers.by_ref().take(most).collect();
+                    self.decline(&framework, &piece, until);
+                    budget = budget.saturating_sub(piece.len() * DECLINE_STEPS);
+                    match offers.len() > 0 {
+                        true => line.items.push_front(Item::Declined(offers, until)),
+                        false => line.declines -= 1,
+                    }
+                }
                 Some(Item::Call {
                     session,
                     request,
@@ -265,7 +283,20 @@ impl Core {
         }
     }
 
-    /// Holds a call back that has to wait until what its framework has kept is forgotten. Answers any other call.
+    /// Gives offers back behind what is under way, in pieces.
+    pub(crate) fn decline_later(
+        &mut self,
+        framework: &FrameworkId,
+        offers: Vec<OfferId>,
+        until: u64,
+    ) {
+        let declined = Item::Declined(offers.into_iter(), until);
+        self.acknowledgements.push(framework, declined);
+        self.tell_on_later();
+    }
+
+    /// Holds a call back that has to wait until what its framework has kept is forgotten, or offers that it has declined are
+    /// given back. Answers any other call.
     pub(crate) fn hold_call(
         &mut self,
         session: SessionId,
@@ -276,7 +307,12 @@ impl Core {
         let Some(line) = self.acknowledgements.lines.get(framework) else {
             return Some(call);
         };
-        let launches_again = || match &call {
+        let has_to_wait = || match &call {
+            Call::Accept { .. } | Call::Decline { .. } | Call::SetDemand(_)
+                if line.declines > 0 =>
+            {
+                true
+            }
             Call::Accept { operations, .. } => {
                 let mut launched = operations.iter().flat_map(|operation| operation.tasks());
                 launched.any(|task| {
@@ -287,7 +323,7 @@ impl Core {
             _ => false,
         };
         // What is above the rate is refused, and not looked at: to name many tasks is not free.
-        if line.calls == 0 && (self.is_above_rate(framework) || !launches_again()) {
+        if line.calls == 0 && (self.is_above_rate(framework) || !has_to_wait()) {
             return Some(call);
         }
         if line.calls < CALLS_HELD_MAX {

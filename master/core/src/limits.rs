@@ -22,6 +22,16 @@ pub const SPEAKERS_MAX: usize = 16;
 /// Tasks that one step tells of in snapshots, tails and answers to Reconcile, and acknowledged statuses that it forgets; the next
 /// step goes on. About a millisecond. So many acknowledged statuses are forgotten at once within `SNAPSHOT_STEP_INTERVAL`.
 pub const SNAPSHOT_TASKS_PER_STEP: usize = 1_000;
+/// Events of a snapshot or a tail that a session was told and has not acknowledged; beyond it, it is told more slowly, since what
+/// it has not read waits in its outbox. A quarter of that.
+pub const SNAPSHOT_UNREAD_MAX: u64 = 64 * 1024;
+/// Tasks that it is told of in a step then: ten thousand in a second, which the slowest of readers keep up with.
+pub const SNAPSHOT_TASKS_UNREAD_PER_STEP: usize = 100;
+/// Offers that a Decline gives back in its own step; of more, all are in pieces, as above, and calls about offers and demand that
+/// come after it wait for their end.
+pub const DECLINED_AT_ONCE_MAX: usize = 100;
+/// So many tasks that are told of take as long as one offer that is given back.
+pub const DECLINE_STEPS: usize = 10;
 /// Tasks of a framework that is over which become nobody's, and are killed, in the step in which it ends; of more, the rest do in
 /// pieces, as above.
 pub const ENDED_TASKS_AT_ONCE_MAX: usize = 200;

@@ -13,7 +13,7 @@ use crate::allocation::GrantedOffer;
 use crate::core::Core;
 use crate::effect::{After, Fact, OfferEnd, OfferRow};
 use crate::event::TimerKey;
-use crate::limits::{EXCLUSION_MAX, EXCLUSION_MIN, OFFERS_PER_EVENT_MAX};
+use crate::limits::{DECLINED_AT_ONCE_MAX, EXCLUSION_MAX, EXCLUSION_MIN, OFFERS_PER_EVENT_MAX};
 
 /// An offer that stands: what is shown of it, and what only the core needs.
 #[derive(Debug)]
@@ -103,15 +103,23 @@ impl Core {
         }
     }
 
-    /// Gives offers back and excludes their agents. Those that are not the caller's are ignored.
+    /// Gives offers back and excludes their agents; many, in pieces. Those that are not the caller's are ignored.
     pub(crate) fn on_decline(
         &mut self,
         framework: &FrameworkId,
-        offers: &[OfferId],
+        offers: Vec<OfferId>,
         exclude_for: Duration,
     ) {
         let lasts = exclude_for.clamp(EXCLUSION_MIN, EXCLUSION_MAX);
         let until = self.turn.now.after(lasts).mono_ns;
+        match offers.len() > DECLINED_AT_ONCE_MAX {
+            true => self.decline_later(framework, offers, until),
+            false => self.decline(framework, &offers, until),
+        }
+    }
+
+    /// Gives some back.
+    pub(crate) fn decline(&mut self, framework: &FrameworkId, offers: &[OfferId], until: u64) {
         let mut declined = 0;
         for id in self.owned(framework, offers) {
             if let Some(offer) = self.remove_offer(&id) {

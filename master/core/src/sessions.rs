@@ -14,7 +14,7 @@ use crate::effect::{After, Effect, Fact};
 use crate::event::SessionId;
 use crate::limits::{HEARTBEAT_PARTS, LINK_HEARTBEATS};
 use crate::subscriptions::{StandBy, Subscription};
-use crate::telling::Telling;
+use crate::telling::{Telling, UnreadMax};
 
 /// An active session.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct Sessions {
     /// Whether the timer for what is told in pieces is set, and when it last came.
     pub(crate) tells_on: bool,
     pub(crate) told_on_at: Option<Time>,
+    /// Beyond it they are told slowly.
+    pub(crate) unread_max: UnreadMax,
     /// Frameworks that have lost their active session in this step.
     pub(crate) unspoken: BTreeSet<FrameworkId>,
     /// Which part of all sessions and links is told next that the master is there.
@@ -304,7 +306,7 @@ impl Core {
                 offers,
                 exclude_for,
             } => {
-                self.on_decline(framework, &offers, exclude_for);
+                self.on_decline(framework, offers, exclude_for);
                 Answer::Done
             }
             Call::Kill { task, grace } => done(self.on_kill(&(framework.clone(), task), grace)),

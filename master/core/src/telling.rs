@@ -16,12 +16,25 @@ use crate::acknowledgements::Kept;
 use crate::core::Core;
 use crate::effect::After;
 use crate::event::{SessionId, TimerKey};
-use crate::limits::{SNAPSHOT_STEP_INTERVAL, SNAPSHOT_TASKS_PER_STEP};
+use crate::limits::{
+    SNAPSHOT_STEP_INTERVAL, SNAPSHOT_TASKS_PER_STEP, SNAPSHOT_TASKS_UNREAD_PER_STEP,
+    SNAPSHOT_UNREAD_MAX,
+};
 use crate::tail::Tail;
 use crate::task_table::TaskKey;
 
 /// A status that was told, or is to be told: the oldest of this launch's queue that is not told before it.
 pub(crate) type Launch = (TaskId, Incarnation);
+
+/// How much of a snapshot or a tail is told before it is known to be read.
+#[derive(Debug)]
+pub(crate) struct UnreadMax(pub(crate) u64);
+
+impl Default for UnreadMax {
+    fn default() -> Self {
+        Self(SNAPSHOT_UNREAD_MAX)
+    }
+}
 
 /// Stands with the session while there is one, with its framework else.
 #[derive(Debug, Default)]
@@ -41,6 +54,8 @@ pub(crate) struct Telling {
     pub(crate) tail: Option<Tail>,
     /// How many tails were begun.
     pub(crate) tails: u64,
+    /// The sequence at which the last snapshot or tail began.
+    caught_up_from: u64,
     /// Tasks whose newest status is the master's own and came while there was no session: a newer one takes its place.
     replaceable: BTreeSet<TaskId>,
 }
@@ -79,6 +94,12 @@ impl Telling {
     /// Whether a session is being told how things stand: a snapshot or a tail goes on.
     pub(crate) fn is_catching_up(&self) -> bool {
         self.snapshot.is_some() || self.tail.is_some()
+    }
+
+    /// How much it was told since the snapshot or tail that goes on began, and may not have read: it has not said so.
+    fn unread(&self) -> u64 {
+        let read = self.acknowledged.max(self.caught_up_from);
+        self.sequence.saturating_sub(read)
     }
 
     /// Whether a snapshot or a tail will tell all that is queued for the task, if it has not yet.
@@ -229,6 +250,9 @@ impl Core {
 
     /// What is left of a snapshot or a tail after the first piece follows by a timer.
     fn begin_pieces(&mut self, session: SessionId) {
+        if let Some(open) = self.sessions.open.get_mut(&session) {
+            open.telling.caught_up_from = open.telling.sequence;
+        }
         let mut budget = SNAPSHOT_TASKS_PER_STEP;
         if !self.tell_piece(session, &mut budget) {
             self.sessions.snapshots.push_back(session);
@@ -276,16 +300,40 @@ impl Core {
     fn continue_snapshots(&mut self, mut budget: usize) {
         // Those in a row that have to wait for something else.
         let mut idle = 0;
+        let mut unread = Vec::new();
         while budget > 0
             && idle < self.sessions.snapshots.len()
             && let Some(session) = self.sessions.snapshots.pop_front()
         {
-            let before = budget;
-            if !self.tell_piece(session, &mut budget) {
-                self.sessions.snapshots.push_back(session);
-                idle = if budget < before { 0 } else { idle + 1 };
+            let is_unread = self.is_much_unread(session);
+            let most = match is_unread {
+                true => budget.min(SNAPSHOT_TASKS_UNREAD_PER_STEP),
+                false => budget,
+            };
+            let mut left = most;
+            let is_over = self.tell_piece(session, &mut left);
+            budget -= most - left;
+            match is_over {
+                true => {}
+                false if is_unread => unread.push(session),
+                false => {
+                    self.sessions.snapshots.push_back(session);
+                    idle = if left < most { 0 } else { idle + 1 };
+                }
             }
         }
+        self.sessions.snapshots.extend(unread);
+    }
+
+    /// Whether a session was told so much of a snapshot or a tail that it may not have read that it is told more only slowly: it
+    /// may be slower than what is told, and may say what it has read only at the end. Mesos's are read by us.
+    fn is_much_unread(&self, session: SessionId) -> bool {
+        let Some(open) = self.sessions.open.get(&session) else {
+            return false;
+        };
+        let entry = self.registry.frameworks.get(&open.framework);
+        let is_mesos = entry.is_some_and(|entry| entry.description.mesos.is_some());
+        !is_mesos && open.telling.unread() >= self.sessions.unread_max.0
     }
 
     /// Tells some of a snapshot or a tail. Answers whether nothing is left of it. It waits until what its framework has kept is

@@ -10,7 +10,7 @@ use proffer_model::{
 use super::asking::everything;
 use super::world::{World, r, spec, status, want};
 use crate::effect::{Fact, OfferEnd, Reply};
-use crate::limits::OFFERS_PER_EVENT_MAX;
+use crate::limits::{DECLINED_AT_ONCE_MAX, OFFERS_PER_EVENT_MAX};
 
 fn any(count: u32) -> DemandEntry {
     DemandEntry {
@@ -536,4 +536,57 @@ fn a_group_is_launched_as_a_whole_or_not_at_all() {
         ]
     );
     assert_eq!(world.orders(link).len(), 1, "it was sent in one message");
+}
+
+#[test]
+fn many_offers_are_declined_in_pieces_and_what_is_said_of_them_after_that_waits() {
+    let mut world = World::new();
+    let many = 2 * DECLINED_AT_ONCE_MAX + 50;
+    for host in 0..many {
+        world.agent(&format!("h{host:03}"), "cpus:1");
+    }
+    let session = world.framework();
+    let count = u32::try_from(many).expect("small");
+    world.demand(session, vec![want("w", count, "cpus:1", 0)]);
+    world.pass_ms(500);
+    let offers: Vec<OfferId> = world.offers(session).into_iter().map(|it| it.id).collect();
+    assert_eq!(offers.len(), many);
+    world.drain(session);
+    let accepted = vec![offers[many - 1].clone()];
+    let exclude_for = Duration::from_secs(5);
+    let decline = Call::Decline {
+        offers,
+        exclude_for,
+    };
+    assert_eq!(world.call(session, decline), Answer::Done);
+    let accept = Call::Accept {
+        offers: accepted,
+        operations: Vec::new(),
+    };
+    assert_eq!(world.numbered(session, 900, accept), [], "it waits");
+    let mut left = world.core.offers.standing.len();
+    assert_eq!(left, many);
+    for _ in 0..20 {
+        world.pass_ms(5);
+        let now = world.core.offers.standing.len();
+        assert!(left - now <= DECLINED_AT_ONCE_MAX, "{left} {now}");
+        left = now;
+    }
+    assert_eq!(left, 0);
+    let told = world.drain(session);
+    let refused = told.iter().find_map(|told| match told {
+        Told::Answered {
+            request: 900,
+            answer: Answer::Refused(problem),
+        } => Some(problem),
+        _ => None,
+    });
+    assert!(refused.expect("an answer").is(code::OFFER_GONE), "{told:?}");
+    world.pass_ms(3_000);
+    assert!(
+        world.offers(session).is_empty(),
+        "their agents are excluded"
+    );
+    world.pass_ms(3_000);
+    assert_eq!(world.offers(session).len(), many);
 }

@@ -165,6 +165,34 @@ fn in_order(tasks: std::ops::Range<usize>, number: u64) -> Vec<(String, u64)> {
 }
 
 #[test]
+fn who_has_not_read_much_of_a_snapshot_is_told_the_rest_slowly_and_all_of_it() {
+    let mut stage = stage(TaskState::Running);
+    stage.world.core.sessions.unread_max.0 = 500;
+    for reads in [true, false] {
+        stage.world.drain(stage.session);
+        stage.session = stage.world.resubscribe(&stage.framework);
+        let mut pieces = vec![stage.statuses().len()];
+        while stage.world.core.sessions.open[&stage.session]
+            .telling
+            .is_catching_up()
+        {
+            if reads {
+                stage.world.acknowledge_all(stage.session);
+            }
+            assert!(stage.passes_a_piece());
+            pieces.push(stage.statuses().len());
+        }
+        assert!(pieces.iter().sum::<usize>() >= MANY, "{pieces:?}");
+        let slow = pieces.iter().filter(|piece| **piece == 100).count();
+        let expected = match reads {
+            true => 0,
+            false => (MANY - SNAPSHOT_TASKS_PER_STEP) / 100,
+        };
+        assert_eq!(slow, expected, "{pieces:?}");
+    }
+}
+
+#[test]
 fn a_long_tail_is_told_in_pieces_in_its_order_and_what_comes_meanwhile_after_it() {
     let mut stage = stage(TaskState::Running);
     stage.breaks();
