@@ -224,8 +224,15 @@ async fn a_frameworks_state_outlives_the_master_and_keeps_its_versions() {
         framework_id: framework_id.clone(),
         generation,
         prefix: "apps/".into(),
+        after: None,
     };
+    let page = v1::ListStateRequest {
+        after: Some(String::new()),
+        ..list.clone()
+    };
+    let page = state.list(page).await.expect("a page").into_inner();
     let entries = state.list(list).await.expect("list").into_inner().entries;
+    assert_eq!((&page.entries, page.has_more), (&entries, false));
     let [entry] = entries.as_slice() else {
         panic!("one entry: {entries:?}")
     };

@@ -32,8 +32,6 @@ BACKLOG_MAX = 100_000
 MESSAGE_LEN_MAX = 8 * 1024 * 1024
 # Bytes of one value of a framework's state; a longer one is refused with `state.too_large`.
 STATE_VALUE_LEN_MAX = 256 * 1024
-# Bytes of a list of a framework's state.
-STATE_LIST_LEN_MAX = 128 * 1024 * 1024
 # Ended tasks that are remembered; the oldest is forgotten for one more.
 ENDED_REMEMBERED_MAX = 10_000
 # Bytes of a token file that are read.

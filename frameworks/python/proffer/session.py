@@ -23,7 +23,6 @@ from proffer.limits import (
     CONNECT_TIMEOUT,
     HEARTBEATS_MISSED_MAX,
     MESSAGE_LEN_MAX,
-    STATE_LIST_LEN_MAX,
     SUBSCRIBE_TIMEOUT,
 )
 from proffer.problem import ProfferError, Unreachable, decode_problem, problem_of
@@ -33,7 +32,7 @@ log = logging.getLogger("proffer")
 
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_LEN_MAX),
-    ("grpc.max_receive_message_length", STATE_LIST_LEN_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_LEN_MAX),
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
     # A connection of its own, that knows nothing of earlier failures.

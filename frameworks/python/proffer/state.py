@@ -59,8 +59,18 @@ class State:
         await self._call("Delete", v1.DeleteStateRequest(key=key, expected_version=expected), v1.DeleteStateResponse)
 
     async def list(self, prefix: str = "") -> list[v1.StateEntry]:
-        """All keys that begin with this, with their values, in order."""
-        return list((await self._call("List", v1.ListStateRequest(prefix=prefix), v1.ListStateResponse)).entries)
+        """All keys that begin with this, with their values, in order. It is read in pages of 4 MiB: of a key that changes meanwhile,
+        what its page found is told."""
+        entries: list[v1.StateEntry] = []
+        request = v1.ListStateRequest(prefix=prefix, after="")
+        generation: int | None = None
+        while True:
+            page = await self._call("List", request, v1.ListStateResponse, generation)
+            generation = request.generation
+            entries += page.entries
+            if not page.has_more or not page.entries:
+                return entries
+            request.after = page.entries[-1].key
 
     async def watch(self, prefix: str = "") -> AsyncIterator[v1.WatchStateResponse]:
         """What is there now, then `up_to_date`, then each change, in order: `put` or `deleted`. It never ends of itself, and
@@ -73,11 +83,12 @@ class State:
             raise problem_of(error) from None
         raise Unreachable("the master ended the watch")
 
-    async def _call(self, method: str, request: _Request, response: type[_Response]) -> _Response:
-        """Calls what is answered with such a response."""
+    async def _call(
+        self, method: str, request: _Request, response: type[_Response], generation: int | None = None
+    ) -> _Response:
+        """Calls what is answered with such a response; in a session of this generation, if one is given."""
         clock = asyncio.get_running_loop()
         give_up_at = clock.time() + self._call_timeout
-        generation: int | None = None
         while True:
             request, stub, session = self._prepare(request)
             if generation not in (None, request.generation):

@@ -33,6 +33,9 @@ _STATUS_CODES = {
     v1.PROBLEM_KIND_CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
+# Bytes of keys and values in one answer to a list, as of the master.
+_PAGE_LEN_MAX = 4 * 1024 * 1024
+
 
 class FakeMaster:
     """The master; as many sessions as come, of any framework, one after the other."""
@@ -279,8 +282,15 @@ class _State(v1.FrameworkStateServicer):
 
     async def List(self, request: v1.ListStateRequest, context: Any) -> v1.ListStateResponse:
         await self._check(request, context)
-        keys = sorted(key for key in self.entries if key.startswith(request.prefix))
-        return v1.ListStateResponse(entries=[self.entries[key] for key in keys])
+        keys = sorted(key for key in self.entries if key.startswith(request.prefix) and key > request.after)
+        response, length = v1.ListStateResponse(), 0
+        for key in keys:
+            length += len(key) + len(self.entries[key].value)
+            if length > _PAGE_LEN_MAX:
+                response.has_more = True
+                break
+            response.entries.append(self.entries[key])
+        return response
 
     async def Watch(self, request: v1.WatchStateRequest, context: Any) -> AsyncIterator[v1.WatchStateResponse]:
         await self._check(request, context)

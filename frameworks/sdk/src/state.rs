@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use proffer_model::limits::{MESSAGE_LEN_MAX, STATE_TOTAL_LEN_MAX};
+use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::state::judge_state_value;
 use proffer_model::time::format_duration;
 use proffer_model::{Problem, StateKey, code};
@@ -130,18 +130,31 @@ impl State {
         Ok(())
     }
 
-    /// All keys that begin with this, with their values, ordered by key; empty: all.
+    /// All keys that begin with this, with their values, ordered by key; empty: all. It is read in pages of 4 MiB: of a key that
+    /// changes meanwhile, what its page found is told.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Stored>, Problem> {
-        let ask = |active: Active| {
-            let message = v1::ListStateRequest {
-                framework_id: active.session.framework.to_string(),
-                generation: active.session.generation.0,
-                prefix: prefix.to_owned(),
+        let first = self.active()?;
+        let (mut all, mut after) = (Vec::new(), String::new());
+        loop {
+            let ask = |active: Active| {
+                let message = v1::ListStateRequest {
+                    framework_id: active.session.framework.to_string(),
+                    generation: active.session.generation.0,
+                    prefix: prefix.to_owned(),
+                    after: Some(after.clone()),
+                };
+                async move { client(&active).list(active.request(message)).await }
             };
-            async move { client(&active).list(active.request(message)).await }
-        };
-        let response = self.call(ask).await?;
-        response.entries.into_iter().map(decode_stored).collect()
+            let page = self.call_in(&first, ask).await?;
+            let last = page.entries.last().map(|entry| entry.key.clone());
+            for entry in page.entries {
+                all.push(decode_stored(entry)?);
+            }
+            match last.filter(|last| page.has_more && *last > after) {
+                Some(last) => after = last,
+                None => return Ok(all),
+            }
+        }
     }
 
     /// What is there now, then each change when it is durable, in order. It never ends of itself: its last item says why it
@@ -172,8 +185,15 @@ impl State {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        self.call_in(&self.active()?, ask).await
+    }
+
+    /// As [`Self::call`], unless another session has begun since this one.
+    async fn call_in<T, F>(&self, first: &Active, ask: impl Fn(Active) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let give_up_at = Instant::now() + self.call_timeout;
-        let first = self.active()?;
         loop {
             let active = self.active()?;
             if active.session.generation != first.session.generation {
@@ -227,9 +247,8 @@ impl Expected {
 }
 
 fn client(active: &Active) -> FrameworkStateClient<Channel> {
-    // A list may hold all that a framework may keep, with its keys.
     FrameworkStateClient::new(active.channel.clone())
-        .max_decoding_message_size(2 * STATE_TOTAL_LEN_MAX)
+        .max_decoding_message_size(MESSAGE_LEN_MAX)
         .max_encoding_message_size(MESSAGE_LEN_MAX)
 }
 

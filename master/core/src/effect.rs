@@ -149,6 +149,13 @@ pub enum Reply {
     Deleted,
     /// Keys with their values, shared with what is kept, and versions, by key.
     States(Vec<(StateKey, Arc<[u8]>, u64)>),
+    /// A page of them.
+    StatePage {
+        /// Keys with their values, and versions, by key.
+        states: Vec<(StateKey, Arc<[u8]>, u64)>,
+        /// Whether there are keys after the last of these.
+        has_more: bool,
+    },
     /// A framework's call is done, with what is known of tasks: of Reconcile, and of Kill of one that is not live.
     Called(Vec<Status>),
     /// Why demand is not met.

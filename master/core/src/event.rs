@@ -233,6 +233,13 @@ pub enum StateCall {
         /// The prefix, may be empty.
         prefix: String,
     },
+    /// Reads as many of the keys that begin with this as one answer holds.
+    ListPage {
+        /// The prefix, may be empty.
+        prefix: String,
+        /// Those after this key alone.
+        after: Option<StateKey>,
+    },
 }
 
 /// What an operator may ask to be changed.

@@ -95,8 +95,8 @@ pub const WATCHES_MAX: usize = 8;
 pub const WATCH_STEP_LEN: usize = 1024 * 1024;
 /// Keys of one framework's state; a write of a new one beyond is refused (`state.too_large`).
 pub const STATE_KEYS_MAX: usize = 100_000;
-/// Bytes of keys and values in one list of a framework's state; a longer one is refused (`state.too_large`), because it
-/// would not fit one message.
+/// Bytes of keys and values in one answer to a list of a framework's state; more are told in pages, and refused
+/// (`state.too_large`) where none are asked for, because they would not fit one message.
 pub const STATE_LIST_LEN_MAX: usize = 4 * 1024 * 1024;
 /// So many bytes of a value that is read or written are worth an operation, beside the one that the call is worth, and each key
 /// that a list finds another: what a framework may read in a second takes some percent of it, and is 400 MB at the most.

@@ -35,9 +35,15 @@ impl Core {
             .and_then(|()| match call {
                 StateCall::Get { key } => self.read(framework, &key),
                 StateCall::List { prefix } => {
-                    let (listed, looks) = self.list(framework, &prefix);
-                    self.charge_operations(framework, looks);
-                    listed
+                    let listed = self.list(framework, &prefix, None)?;
+                    self.charge_operations(framework, listed.worth);
+                    listed.whole()
+                }
+                StateCall::ListPage { prefix, after } => {
+                    let listed = self.list(framework, &prefix, after.as_ref())?;
+                    self.charge_operations(framework, listed.worth);
+                    let (states, has_more) = (listed.states, listed.has_more);
+                    Ok(Reply::StatePage { states, has_more })
                 }
                 StateCall::Put {
                     key,
@@ -116,37 +122,39 @@ impl Core {
                 stored.map_or(0, |stored| stored.value.len())
             }
             StateCall::Put { value, .. } => value.len(),
-            StateCall::Delete { .. } | StateCall::List { .. } => 0,
+            StateCall::Delete { .. } | StateCall::List { .. } | StateCall::ListPage { .. } => 0,
         };
         self.admit_count(framework, 1 + worth_of(len))
     }
 
-    /// The keys that begin with this, and what it is worth to have looked at them, whether they are too many or not.
-    fn list(&self, framework: &FrameworkId, prefix: &str) -> (Result<Reply, Problem>, u64) {
-        let entry = match self.entry(framework) {
-            Ok(entry) => entry,
-            Err(problem) => return (Err(problem), 0),
+    /// The keys that begin with this, after the one that is given, as many as one answer holds.
+    fn list(
+        &self,
+        framework: &FrameworkId,
+        prefix: &str,
+        after: Option<&StateKey>,
+    ) -> Result<Listed, Problem> {
+        let entry = self.entry(framework)?;
+        let (mut states, mut len, mut has_more) = (Vec::new(), 0, false);
+        let from = match after.map(StateKey::as_str) {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
         };
-        let (mut found, mut len) = (Vec::new(), 0);
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let rest = entry.state.range::<str, _>(from);
+        let rest = entry.state.range::<str, _>((from, Bound::Unbounded));
         for (key, stored) in rest.take_while(|(key, _)| key.as_str().starts_with(prefix)) {
             len += key.as_str().len() + stored.value.len();
             if len > STATE_LIST_LEN_MAX {
+                has_more = true;
                 break;
             }
-            found.push((key.clone(), Arc::clone(&stored.value), stored.version));
+            states.push((key.clone(), Arc::clone(&stored.value), stored.version));
         }
-        let looks = u64::try_from(found.len()).unwrap_or(u64::MAX);
-        let worth = looks.saturating_add(worth_of(len.min(STATE_LIST_LEN_MAX)));
-        if len <= STATE_LIST_LEN_MAX {
-            return (Ok(Reply::States(found)), worth);
-        }
-        let message = format!("the list has more than {STATE_LIST_LEN_MAX} bytes");
-        let problem = Problem::new(code::STATE_TOO_LARGE, message)
-            .field("prefix")
-            .hint("list by longer prefixes");
-        (Err(problem), worth)
+        let looks = u64::try_from(states.len()).unwrap_or(u64::MAX);
+        Ok(Listed {
+            states,
+            has_more,
+            worth: looks.saturating_add(worth_of(len.min(STATE_LIST_LEN_MAX))),
+        })
     }
 
     fn put(
@@ -239,6 +247,27 @@ impl Core {
             known.state_len = new_len;
             known.state_in = seq;
         }
+    }
+}
+
+/// What a list finds.
+struct Listed {
+    states: Vec<(StateKey, Arc<[u8]>, u64)>,
+    has_more: bool,
+    /// What it is worth to have looked at them, whether they are too many or not.
+    worth: u64,
+}
+
+impl Listed {
+    /// All of it in one answer.
+    fn whole(self) -> Result<Reply, Problem> {
+        if !self.has_more {
+            return Ok(Reply::States(self.states));
+        }
+        let message = format!("the list has more than {STATE_LIST_LEN_MAX} bytes");
+        Err(Problem::new(code::STATE_TOO_LARGE, message)
+            .field("prefix")
+            .hint("ask for pages (`after`), or list by longer prefixes"))
     }
 }
 

@@ -161,20 +161,31 @@ impl v1::framework_state_server::FrameworkState for StateService {
     ) -> Result<Response<v1::ListStateResponse>, Status> {
         let principal = principal_of(&request)?;
         let asked = request.into_inner();
-        let call = Ok(StateCall::List {
-            prefix: asked.prefix,
-        });
+        let prefix = asked.prefix;
+        let call = match asked.after.as_deref() {
+            None => Ok(StateCall::List { prefix }),
+            Some("") => Ok(StateCall::ListPage {
+                prefix,
+                after: None,
+            }),
+            Some(after) => decode_id(after, "after").map(|after| StateCall::ListPage {
+                prefix,
+                after: Some(after),
+            }),
+        };
         let (reply, load) = self
             .ask(principal, &asked.framework_id, asked.generation, call)
             .await?;
-        let Reply::States(states) = reply else {
-            return Err(unexpected(&reply));
+        let (states, has_more) = match reply {
+            Reply::States(states) => (states, false),
+            Reply::StatePage { states, has_more } => (states, has_more),
+            other => return Err(unexpected(&other)),
         };
         let entry = |(key, value, version): (StateKey, Arc<[u8]>, u64)| {
             encode_entry(key.to_string(), value, version)
         };
         let entries = states.into_iter().map(entry).collect();
-        Ok(counted(v1::ListStateResponse { entries }, load))
+        Ok(counted(v1::ListStateResponse { entries, has_more }, load))
     }
 }
 
@@ -207,7 +218,7 @@ fn weight_of(reply: &Reply) -> usize {
     let entry = |key: usize, value: &[u8]| key + value.len() + STATE_ENTRY_LEN;
     match reply {
         Reply::State { value, .. } => entry(0, value),
-        Reply::States(states) => {
+        Reply::States(states) | Reply::StatePage { states, .. } => {
             let entries = states.iter();
             entries
                 .map(|(key, value, _)| entry(key.as_str().len(), value))

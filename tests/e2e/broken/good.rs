@@ -280,7 +280,7 @@ pub(super) fn requests() -> Vec<Request> {
             json!({"key": "k", "value": "AA==", "expected_version": 99}),
         ),
         state("Delete", json!({"key": "k", "expected_version": 99})),
-        state("List", json!({"prefix": "k"})),
+        state("List", json!({"prefix": "k", "after": "k"})),
         state("Watch", json!({"prefix": "k"})),
     ];
     let numbered = |call: Json| with(call, &json!({"request_id": NEXT, "epoch": 1}));

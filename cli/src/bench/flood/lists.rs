@@ -105,6 +105,7 @@ impl Lister {
             framework_id,
             generation,
             prefix: String::new(),
+            after: None,
         });
         let mut client = self.client.clone();
         Ok(async move {

@@ -17,6 +17,9 @@ use v1::watch_state_response::Change;
 /// Changes that wait for a watch of a test that does not read; the watch ends there.
 const CHANGES_MAX: usize = 1_024;
 
+/// Bytes of keys and values in one answer to a list, as of the master.
+const PAGE_LEN_MAX: usize = 4 * 1024 * 1024;
+
 /// Keys with values and versions; calls of another generation than this are fenced.
 #[derive(Debug, Default)]
 pub struct StateTable {
@@ -177,11 +180,15 @@ impl FrameworkState for StateService {
     ) -> Result<Response<v1::ListStateResponse>, Status> {
         let request = request.into_inner();
         let table = self.table(request.generation)?;
-        let entries = table.entries.values();
-        let entries = entries
-            .filter(|entry| entry.key.starts_with(&request.prefix))
-            .cloned()
-            .collect();
-        Ok(Response::new(v1::ListStateResponse { entries }))
+        let after = request.after.unwrap_or_default();
+        let found = table.entries.values();
+        let found = found.filter(|it| it.key.starts_with(&request.prefix) && it.key > after);
+        let (mut entries, mut len, mut has_more) = (Vec::new(), 0, false);
+        for entry in found {
+            len += entry.key.len() + entry.value.len();
+            has_more |= len > PAGE_LEN_MAX;
+            entries.extend((!has_more).then(|| entry.clone()));
+        }
+        Ok(Response::new(v1::ListStateResponse { entries, has_more }))
     }
 }

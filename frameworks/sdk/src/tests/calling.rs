@@ -343,6 +343,27 @@ async fn state_is_kept_with_versions_and_fenced() {
 }
 
 #[tokio::test]
+async fn a_list_holds_all_of_a_state_that_is_longer_than_an_answer() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let _session = master.active().await;
+    within(handle.subscribed()).await.expect("a session");
+    let state = handle.state();
+    let mut keys = Vec::new();
+    for number in 10..30 {
+        let key = StateKey::new(&format!("k/{number}")).unwrap();
+        let value = vec![0; STATE_VALUE_LEN_MAX];
+        let written = within(state.put(&key, value, Expected::Nothing)).await;
+        written.expect("written");
+        keys.push(key);
+    }
+    let listed = within(state.list("k/")).await.expect("all of it");
+    let listed: Vec<_> = listed.into_iter().map(|stored| stored.key).collect();
+    assert_eq!(listed, keys);
+    assert_eq!(within(state.list("l/")).await, Ok(vec![]));
+}
+
+#[tokio::test]
 async fn a_demand_that_is_wrong_is_not_repeated() {
     let mut master = FakeMaster::start().await;
     let (handle, _events) = connect(&[master.address]);

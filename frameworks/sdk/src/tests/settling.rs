@@ -1,11 +1,15 @@
 //! Launches that are not made twice: what is settled, what is asked, what is refused here.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
 
 use proffer_model::session::{Answer, Call, Event, LaunchResult, Operation, OperationResult};
 use proffer_model::{
     AgentId, FrameworkId, Incarnation, Offer, OfferId, Problem, Status, TaskId, TaskState, code,
 };
+use tracing::field::Field;
+use tracing::{Level, Metadata, span};
 
 use super::calling::spec;
 use super::{connect, next, options, task, updated};
@@ -125,6 +129,61 @@ async fn ids_of_an_earlier_run_are_settled_and_those_that_are_open_are_refused()
         .map(|it| (it.task.as_str(), it.outcome.is_ok()));
     let expected = [("b", false), ("a", true), ("c", true), ("c", false)];
     assert_eq!(outcomes.collect::<Vec<_>>(), expected);
+}
+
+/// Collects the texts of warnings.
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut |_: &Field, value: &dyn Debug| {
+            self.0.lock().unwrap().push(format!("{value:?}"));
+        });
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn it_is_said_that_ids_wait_for_an_agent_that_is_unreachable() {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let _guard = tracing::subscriber::set_default(Warnings(Arc::clone(&said)));
+    let mut master = FakeMaster::start().await;
+    let mut options = options(&[master.address]);
+    options.framework_id = FrameworkId::new("f").ok();
+    let (handle, mut events) = Framework::connect(options).expect("good options");
+    let mut session = master.subscribed(1, 1).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    handle.settle([task("a"), task("b")]);
+    session.asked().await;
+    session
+        .tell_unknown(&task("a"), TaskState::Unreachable)
+        .await;
+    next(&mut events).await;
+    for agent in ["a", "b"] {
+        let settled = Event::AgentSettled(AgentId::new(agent).unwrap());
+        session.send(settled.clone()).await;
+        assert_eq!(next(&mut events).await, settled);
+        session.asked().await;
+    }
+    let text = "ids wait to be settled: an agent that may run them is unreachable";
+    let mut said = said.lock().unwrap().clone();
+    said.sort();
+    assert_eq!(said, ["1", text], "once");
 }
 
 #[tokio::test]

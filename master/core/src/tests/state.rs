@@ -201,6 +201,67 @@ fn a_list_holds_the_keys_that_begin_with_its_prefix_in_their_order() {
     }
 }
 
+/// The keys of a page, and whether there are more.
+fn page(
+    world: &mut World,
+    (framework, generation): (&FrameworkId, Generation),
+    prefix: &str,
+    after: &str,
+) -> (Vec<String>, bool) {
+    let call = StateCall::ListPage {
+        prefix: prefix.to_owned(),
+        after: StateKey::new(after).ok(),
+    };
+    match world.state(framework, generation, call) {
+        Ok(Reply::StatePage { states, has_more }) => {
+            let keys = states.iter().map(|(key, ..)| key.to_string());
+            (keys.collect(), has_more)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn all_of_a_long_state_is_listed_page_by_page() {
+    let (mut world, framework, generation) = world();
+    let of = (&framework, generation);
+    let long = vec![0; limits::STATE_VALUE_LEN_MAX];
+    let name = |i: u32| format!("k/{i:02}");
+    for i in 0..40 {
+        let put = put(&name(i), &long, None);
+        world.state(&framework, generation, put).expect("room");
+        world.pass_s(1);
+    }
+    for other in ["a", "k", "l"] {
+        let put = put(other, b"", None);
+        world.state(&framework, generation, put).expect("room");
+    }
+    let (mut listed, mut after) = (Vec::new(), String::new());
+    loop {
+        let (keys, has_more) = page(&mut world, of, "k/", &after);
+        assert!(keys.len() <= 16, "{keys:?}");
+        listed.extend(keys);
+        after = listed.last().cloned().expect("some");
+        if !has_more {
+            break;
+        }
+        if listed.len() < 16 {
+            // What is written behind the place is told, and what is written before it is not.
+            for gone in [0, 39] {
+                world
+                    .state(&framework, generation, delete(&name(gone), None))
+                    .expect("deleted");
+            }
+        }
+        world.pass_s(1);
+    }
+    let expected: Vec<_> = (0..39).map(name).collect();
+    assert_eq!(listed, expected);
+    assert_eq!(page(&mut world, of, "k/", "a").0.first(), Some(&name(1)));
+    assert_eq!(page(&mut world, of, "k/", "k/99"), (vec![], false));
+    assert_eq!(page(&mut world, of, "k/", "l"), (vec![], false));
+}
+
 /// How often each call is done at one moment when a framework may do a thousand operations in a second.
 #[test]
 fn a_call_is_worth_what_it_reads_and_writes() {

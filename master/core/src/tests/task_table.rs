@@ -71,6 +71,7 @@ state get                       : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r d
 state put                       : sg st ru ki un fi fa kd er dr lo
 state delete                    : sg st ru ki un fi fa kd er dr lo
 state list                      : sg st ru ki un fi fa kd er dr lo
+state list a page               : sg st ru ki un fi fa kd er dr lo
 
 operator explains               : sg st ru ki un fi fa kd er dr lo
 operator lists roles            : sg st ru ki un fi fa kd er dr lo

@@ -118,6 +118,10 @@ impl Stage {
             "list" => StateCall::List {
                 prefix: String::new(),
             },
+            "list a page" => StateCall::ListPage {
+                prefix: String::new(),
+                after: Some(key),
+            },
             other => panic!("{other}"),
         });
     }

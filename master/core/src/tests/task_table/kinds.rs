@@ -63,6 +63,7 @@ kinds!(STATE_CALLS, state_call(StateCall) {
     StateCall::Put { .. } => "put",
     StateCall::Delete { .. } => "delete",
     StateCall::List { .. } => "list",
+    StateCall::ListPage { .. } => "list a page",
 });
 
 kinds!(OPERATOR_CALLS, operator_call(OperatorCall) {
