@@ -263,13 +263,7 @@ impl Registry {
                 agent,
                 since_wall_ms,
                 frameworks,
-            } => {
-                let frameworks = frameworks.unwrap_or(self.framework_count);
-                self.change_agent(agent, |entry| {
-                    entry.unreachable_since_wall_ms = Some(*since_wall_ms);
-                    entry.frameworks = frameworks;
-                });
-            }
+            } => self.mark_unreachable(agent, *since_wall_ms, *frameworks),
             Operation::MarkReachable { agent } => self.change_agent(agent, |entry| {
                 entry.unreachable_since_wall_ms = None;
                 entry.frameworks = 0;
@@ -379,6 +373,14 @@ impl Registry {
         if let Some(entry) = self.agents.get_mut(agent) {
             change(entry);
         }
+    }
+
+    fn mark_unreachable(&mut self, agent: &AgentId, since_wall_ms: u64, frameworks: Option<u64>) {
+        let frameworks = frameworks.unwrap_or(self.framework_count);
+        self.change_agent(agent, |entry| {
+            entry.unreachable_since_wall_ms = Some(since_wall_ms);
+            entry.frameworks = frameworks;
+        });
     }
 
     fn mark_gone(&mut self, agent: &AgentId, since_wall_ms: u64) {
