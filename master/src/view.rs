@@ -277,6 +277,8 @@ mod tests {
             agent: format!("a{number}").parse().expect("id"),
             description: description.into(),
             state: proffer_model::AgentState::Connected,
+            unreachable_since_wall_ms: None,
+            is_settled: true,
             total: proffer_model::Resources::new(),
             missing: proffer_model::Resources::new(),
             is_deactivated: false,

@@ -49,7 +49,17 @@ pub struct TaskSpec {
     pub discovery: Option<std::sync::Arc<Discovery>>,
 }
 
+/// The variable in which Mesos's tasks find the id of the executor that they are in.
+pub const MESOS_EXECUTOR_VARIABLE: &str = "MESOS_EXECUTOR_ID";
+
 impl TaskSpec {
+    /// The executor that a task of Mesos's groups is in for its framework, where that is the agent itself.
+    pub fn group_executor(&self) -> Option<&str> {
+        let said = self.environment.get(MESOS_EXECUTOR_VARIABLE)?.expose();
+        let is_other = self.executor.is_none() && !said.is_empty() && said != self.id.as_str();
+        is_other.then_some(said)
+    }
+
     /// A task with nothing but what it must have; its name is its id. Set the other fields on it.
     pub fn new(id: TaskId, command: Command, resources: Resources) -> Self {
         Self {

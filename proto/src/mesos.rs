@@ -3,6 +3,7 @@
 //! Only the adapters use them. Everything that is read here has all its required fields; the texts of the errors are
 //! Mesos's, since they are for Mesos's clients.
 
+mod executor;
 mod json;
 mod labels;
 mod launcher;
@@ -10,6 +11,7 @@ mod lenient;
 mod number;
 mod offer;
 mod plan;
+mod reconciliation;
 mod required;
 mod resources;
 mod room;
@@ -27,13 +29,15 @@ use std::sync::LazyLock;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
+pub use executor::MesosExecutor;
 pub use json::{read_json, write_json};
 pub use labels::labels_of;
 pub use launcher::Launcher;
 pub use number::{duration_of, milli_of, seconds_of, value_of};
 pub use offer::{
-    NUMBER_OR_RANGES, agent_url, encode_attributes, encode_domain, encode_mesos_offer,
+    NUMBER_OR_RANGES, agent_url, encode_attributes, encode_domain, encode_mesos_offer, number_of,
 };
+pub use reconciliation::{AgentStanding, NamedAgent, encode_mesos_answer};
 pub use resources::{ResourceForm, decode_resources, encode_resources};
 pub use status::{
     Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,

@@ -98,10 +98,26 @@ impl Door {
         Ok(beginning)
     }
 
+    /// Of all its tasks.
+    fn container_id(&self) -> v1::ContainerId {
+        v1::ContainerId {
+            value: self.run.to_string(),
+            parent: None,
+        }
+    }
+
     /// A status of it. Blocks.
     pub(super) fn update(&self, status: &v1::TaskStatus) -> Result<Update, Failure> {
+        let mut status = status.clone();
+        let id = self.spec.id.to_string();
+        status
+            .executor_id
+            .get_or_insert(v1::ExecutorId { value: id });
+        let container = status.container_status.get_or_insert_default();
+        let own = container.container_id.take();
+        container.container_id = own.or_else(|| Some(self.container_id()));
         let mut memory = self.memory();
-        let update = memory.translator.update(status);
+        let update = memory.translator.update(&status);
         let update = update.map_err(|unfit| match unfit {
             Unfit::Wrong(text) => Failure::Refused(text),
             Unfit::Early(text) => Failure::Early(text),
@@ -158,10 +174,7 @@ impl Door {
                 attributes: encode_attributes(&description.attributes),
                 domain: description.domain.as_ref().map(encode_domain),
             },
-            container_id: Some(v1::ContainerId {
-                value: self.run.to_string(),
-                parent: None,
-            }),
+            container_id: Some(self.container_id()),
         };
         Event {
             subscribed: Some(subscribed),

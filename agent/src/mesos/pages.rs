@@ -18,7 +18,7 @@ use proffer_model::{AgentDescription, FrameworkId, Principal, Resources, Role, T
 use proffer_proto::mesos::v1::agent::{self, call::Type};
 use proffer_proto::mesos::{
     Capabilities, ResourceForm, encode_attributes, encode_mesos_status, encode_resources,
-    labels_of, read_json, seconds_of, v1, value_of, write_json,
+    labels_of, mesos_container_id, number_of, read_json, seconds_of, v1, value_of, write_json,
 };
 use proffer_server::mesos_figures::Figures;
 use proffer_server::mesos_http::{Called, Media, acceptable, bad_request, read, refusal};
@@ -247,7 +247,8 @@ impl Pages {
                 .push(row);
         }
         let attributes = self.description.attributes.iter();
-        let attributes = attributes.map(|(name, value)| (name.to_string(), json!(value.as_str())));
+        let shown = |text: &str| number_of(text).map_or_else(|| json!(text), Value::from);
+        let attributes = attributes.map(|(name, value)| (name.to_string(), shown(value.as_str())));
         let is_live = |rows: &Vec<TaskRow>| rows.iter().any(|row| !row.status.state.is_terminal());
         let (live, over): (Vec<_>, Vec<_>) =
             frameworks.into_iter().partition(|(_, rows)| is_live(rows));
@@ -286,6 +287,7 @@ impl Pages {
             let (running, ended): (Vec<&TaskRow>, Vec<&TaskRow>) =
                 rows.iter().copied().partition(is_live);
             let is_over = running.is_empty();
+            let container = rows.first().map(|row| container_of(row));
             let run = run.to_string();
             let mut used = Resources::new();
             running.iter().for_each(|row| used.add(&row.spec.resources));
@@ -293,7 +295,7 @@ impl Pages {
                 "id": executor,
                 "name": executor,
                 "source": "",
-                "container": run,
+                "container": container.unwrap_or_default(),
                 "directory": self.runs_dir.join(&run).join("sandbox"),
                 "resources": sums(&used),
                 "tasks": running.iter().map(|row| self.task(row)).collect::<Vec<_>>(),
@@ -320,7 +322,7 @@ impl Pages {
             "id": row.status.task.as_str(),
             "name": row.spec.name,
             "framework_id": row.framework.as_str(),
-            "executor_id": row.spec.executor.as_ref().map_or("", |spec| spec.id.as_str()),
+            "executor_id": executor_said(row).unwrap_or_default(),
             "slave_id": self.id(),
             "state": status.state().as_str_name(),
             "resources": sums(&row.spec.resources),
@@ -340,7 +342,7 @@ impl Pages {
         let running = all.filter_map(|row| Some((row.pid?, row)));
         let pages = running.map(|(pid, row)| {
             let mut page = json!({
-                "container_id": row.run.to_string(),
+                "container_id": container_of(&row),
                 "executor_id": executor_of(&row),
                 "executor_name": row.spec.name,
                 "framework_id": row.framework.as_str(),
@@ -349,7 +351,7 @@ impl Pages {
             });
             if with_status {
                 let status =
-                    json!({"container_id": {"value": row.run.to_string()}, "executor_pid": pid});
+                    json!({"container_id": {"value": container_of(&row)}, "executor_pid": pid});
                 insert(&mut page, "status", status);
             }
             page
@@ -382,8 +384,8 @@ impl Pages {
                 framework_id: v1::FrameworkId {
                     value: row.framework.to_string(),
                 },
-                executor_id: row.spec.executor.as_ref().map(|spec| v1::ExecutorId {
-                    value: spec.id.to_string(),
+                executor_id: executor_said(&row).map(|name| v1::ExecutorId {
+                    value: name.to_owned(),
                 }),
                 agent_id: v1::AgentId { value: self.id() },
                 state: told_state(&row).into(),
@@ -440,7 +442,7 @@ impl Pages {
                 "framework_id": {"value": row.framework.as_str()},
                 "executor_id": {"value": executor_of(&row)},
                 "executor_name": row.spec.name,
-                "container_id": {"value": row.run.to_string()},
+                "container_id": {"value": container_of(&row)},
                 "container_status": {"executor_pid": pid},
                 "resource_statistics": statistics(pid, &row.spec.resources),
             })
@@ -456,8 +458,22 @@ fn insert(page: &mut Value, name: &str, value: Value) {
 }
 
 fn executor_of(row: &TaskRow) -> String {
-    let own = row.spec.executor.as_ref().map(|spec| spec.id.to_string());
-    own.unwrap_or_else(|| row.status.task.to_string())
+    let said = executor_said(row);
+    said.unwrap_or(row.status.task.as_str()).to_owned()
+}
+
+/// The executor that its framework has named: one of its own, or that of a group.
+fn executor_said(row: &TaskRow) -> Option<&str> {
+    let own = row.spec.executor.as_ref().map(|spec| spec.id.as_str());
+    own.or_else(|| row.spec.group_executor())
+}
+
+/// As in its updates: a task that is a process of its own by its launch, others by their executor, which is told so.
+fn container_of(row: &TaskRow) -> String {
+    match row.spec.executor {
+        Some(_) => row.output.to_string(),
+        None => mesos_container_id(&row.status.task, row.incarnation),
+    }
 }
 
 /// What a task holds, and what it uses.

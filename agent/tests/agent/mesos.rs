@@ -379,10 +379,13 @@ async fn runs_a_task(media: Media) {
     let running = status("t", 1, v1::TaskState::TaskRunning);
     place.say(update(running.clone())).await;
     assert_eq!(stream.acknowledged().await, ("t".into(), 1));
-    assert_eq!(
-        named(&told(&mut bench).await),
-        (TaskState::Running, running)
-    );
+    let (state, mut said) = named(&told(&mut bench).await);
+    // Its agent adds where it is.
+    let executor = said.executor_id.take().map(|id| id.value);
+    assert_eq!(executor.as_deref(), Some("e"));
+    let container = said.container_status.take().and_then(|it| it.container_id);
+    assert_eq!(container, subscribed.container_id);
+    assert_eq!((state, said), (TaskState::Running, running));
     place.say(call(calls::Type::Heartbeat)).await;
     let message = Call {
         message: Some(calls::Message {
@@ -747,6 +750,13 @@ async fn an_executor_on_pymesos_runs_tasks_through_a_restart_of_its_agent() {
     assert_eq!(
         (state, said.data.as_deref()),
         (TaskState::Running, Some(&b"some data"[..]))
+    );
+    assert_eq!(said.executor_id.map(|id| id.value).as_deref(), Some("e"));
+    let container = said.container_status.and_then(|it| it.container_id);
+    let container = container.expect("its executor's").value;
+    assert!(
+        bench.runs().iter().any(|run| run.ends_with(&container)),
+        "{container}"
     );
     bench.launch(2, task("short", "0.01")).await;
     assert_eq!(until(&mut bench, "short").await.state, TaskState::Finished);

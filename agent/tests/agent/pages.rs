@@ -239,6 +239,34 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attributes_that_are_numbers_are_shown_as_numbers() {
+    let mut bench = Bench::new().await;
+    bench.attributes = Some("rack:a;slots:4;version:1.2.3");
+    bench.start().await;
+    let state = page(&bench, "GET /state", "").await;
+    let shown = json!({"rack": "a", "slots": 4.0, "version": "1.2.3"});
+    assert_eq!(state["attributes"], shown);
+}
+
+/// Each of its tasks is a process of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_mesos_group_is_in_the_executor_of_the_group() {
+    let mut bench = Bench::started().await;
+    let mut spec = shell("t", "sleep 1000");
+    let pod = proffer_model::Secret::new("pod");
+    spec.environment.insert("MESOS_EXECUTOR_ID".to_owned(), pod);
+    bench.launch(1, spec).await;
+    bench.until(TaskState::Running).await;
+    let state = page(&bench, "GET /state", "").await;
+    let executor = &state["frameworks"][0]["executors"][0];
+    assert_eq!(executor["id"], "pod", "{state}");
+    assert_eq!(executor["tasks"][0]["executor_id"], "pod");
+    let containers = page(&bench, "GET /containers", "").await;
+    assert_eq!(containers[0]["executor_id"], "pod");
+    assert_eq!(containers[0]["container_id"], "t-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_executor_that_runs_again_is_beside_the_one_that_is_over() {
     let mut bench = Bench::started().await;
     for incarnation in 1..=3 {
@@ -262,7 +290,9 @@ async fn an_executor_that_runs_again_is_beside_the_one_that_is_over() {
     let executor = &framework["executors"][0];
     assert!(executor["completed_tasks"].as_array().unwrap().is_empty());
     let directory = executor["directory"].as_str().unwrap();
-    assert!(directory.contains(live.first().unwrap()), "{directory}");
+    assert!(std::path::Path::new(directory).is_dir(), "{directory}");
+    // As in its updates.
+    assert_eq!(live.first().unwrap(), "t-4");
     let all = page(&bench, "POST /api/v1", r#"{"type":"GET_EXECUTORS"}"#).await;
     let all = &all["get_executors"];
     let count = |of: &str| all[of].as_array().unwrap().len();

@@ -647,6 +647,7 @@ impl Core {
             return;
         };
         let is_first = !std::mem::replace(&mut known.is_settled, true);
+        self.turn.touch_agent(agent);
         self.agents.unheard.remove(agent);
         if is_first && known.is_recovered {
             self.await_no_more(agent);

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use proffer_model::registry::{Operation, Registry};
-use proffer_model::{ClusterId, Epoch, FrameworkId, Time};
+use proffer_model::{AgentId, ClusterId, Epoch, FrameworkId, Time};
 
 use crate::acknowledgements::Acknowledgements;
 use crate::agents::Agents;
 use crate::allocation::{Allocator, Options};
 use crate::config::Config;
 use crate::drain::Drains;
-use crate::effect::{Effect, Effects};
+use crate::effect::{Effect, Effects, Fact};
 use crate::endings::Endings;
 use crate::event::{Event, Seq, TimerKey, WatchId};
 use crate::frameworks::Framework;
@@ -234,6 +234,10 @@ impl Core {
         for framework in &frameworks {
             self.start_failover(framework);
             self.turn.touch_framework(framework);
+        }
+        let gone: Vec<AgentId> = self.registry.gone.keys().cloned().collect();
+        if !gone.is_empty() {
+            self.turn.record(Fact::AgentsWereGone { agents: gone });
         }
         let agents: Vec<_> = self.agents.by_id.keys().cloned().collect();
         for agent in &agents {

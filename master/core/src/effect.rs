@@ -291,6 +291,16 @@ pub enum Fact {
         /// How many of its tasks have ended by it.
         tasks: u64,
     },
+    /// Agents that were marked gone before this term.
+    AgentsWereGone {
+        /// Which.
+        agents: Vec<AgentId>,
+    },
+    /// An agent is gone for so long that it is known no more.
+    GoneForgotten {
+        /// Which.
+        agent: AgentId,
+    },
     /// An agent was unreachable for so long that it is known no more.
     AgentForgotten {
         /// Which.
@@ -374,6 +384,10 @@ pub struct AgentRow {
     pub description: Arc<AgentDescription>,
     /// Where it stands.
     pub state: AgentState,
+    /// Since when it is unreachable, wall milliseconds, if it is.
+    pub unreachable_since_wall_ms: Option<u64>,
+    /// Whether it has said in this term what it runs, or was new in it.
+    pub is_settled: bool,
     /// What it has, with the reservations and volumes that were made there.
     pub total: Resources,
     /// Reservations and volumes that were made, and that it has no resources for since it changed.
@@ -524,6 +538,8 @@ pub struct TaskOutline {
     pub role: Role,
     /// The framework's own executor that it is in.
     pub executor: Option<ExecutorId>,
+    /// The executor that a task of Mesos's groups is in for its framework.
+    pub group_executor: Option<Box<str>>,
     /// The first task of the group that it was launched in.
     pub group: Option<TaskId>,
 }

@@ -153,7 +153,10 @@ impl Core {
         let gone: Vec<AgentId> = gone.map(|(id, _)| id.clone()).collect();
         let is_more = gone.len() == AGENTS_FORGOTTEN_PER_STEP;
         for agent in gone {
-            self.persist(Change::ForgetAgent { agent });
+            self.persist(Change::ForgetAgent {
+                agent: agent.clone(),
+            });
+            self.turn.record(Fact::GoneForgotten { agent });
         }
         is_more
     }

@@ -33,6 +33,8 @@ impl Core {
             agent: id.clone(),
             description: Arc::clone(&entry.description),
             state: agent.state,
+            unreachable_since_wall_ms: entry.unreachable_since_wall_ms,
+            is_settled: agent.is_settled || !agent.is_recovered,
             total: agent.total.clone(),
             missing: agent.missing.clone(),
             is_deactivated: entry.is_deactivated,

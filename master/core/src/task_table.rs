@@ -343,6 +343,7 @@ impl Tasks {
             && *last.ports == *spec.ports
             && last.discovery == spec.discovery
             && (&last.role, last.executor.as_ref()) == (role, executor)
+            && last.group_executor.as_deref() == spec.group_executor()
             && last.group.as_ref() == group
         {
             return Arc::clone(last);
@@ -358,6 +359,7 @@ impl Tasks {
             discovery: spec.discovery.clone(),
             role: role.clone(),
             executor: executor.cloned(),
+            group_executor: spec.group_executor().map(Into::into),
             group: group.cloned(),
         });
         self.outline = Some(Arc::clone(&outline));

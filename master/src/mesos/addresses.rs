@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Instant;
 
+use proffer_master_core::effect::TaskRow;
 use proffer_model::{AgentId, FrameworkId};
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_proto::mesos::v1::task_status::Reason;
@@ -17,7 +18,7 @@ use proffer_proto::mesos::{ResourceForm, encode_resources, place_mesos_status};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::operator::{executors_on, ip_of};
+use super::operator::{executor_of, executors_on, ip_of};
 use crate::limits::{MESOS_ADDRESSES_INTERVAL, MESOS_ADDRESSES_RETRY, MESOS_ADDRESSES_WAIT};
 use crate::view::{Snapshot, View};
 
@@ -74,6 +75,12 @@ impl Addresses {
         {
             status.limitation = self.limitation(framework, &status.task_id.value).await;
         }
+        if let (Some(update), Some(framework)) = (&mut event.update, framework)
+            && update.status.uuid.is_some()
+            && update.status.executor_id.is_none()
+        {
+            self.name_executor(framework, &mut update.status).await;
+        }
         if let Some(update) = &mut event.update
             && let Some(agent) = agent_of(&update.status)
             && let Some(ip) = self.of(&agent).await
@@ -88,17 +95,36 @@ impl Addresses {
         framework: &FrameworkId,
         task: &str,
     ) -> Option<TaskResourceLimitation> {
-        let key = (framework.clone(), task.parse().ok()?);
-        let last = self.seen().last.clone();
-        let last = last.filter(|(at, _)| is_recent(*at));
-        let found = last.and_then(|(_, snapshot)| snapshot.tasks.get(&key).cloned());
-        let row = match found {
-            Some(row) => row,
-            None => self.look_at_all().await?.tasks.get(&key)?.clone(),
-        };
+        let row = self.row_of(framework, task, is_recent).await?;
         let mut all = encode_resources(&row.outline.resources, &ResourceForm::default());
         all.retain(|one| one.name == "mem");
         (!all.is_empty()).then_some(TaskResourceLimitation { resources: all })
+    }
+
+    /// Of a task that another subscription has launched: in which executor it is does not change.
+    async fn name_executor(&self, framework: &FrameworkId, status: &mut TaskStatus) {
+        let row = self
+            .row_of(framework, &status.task_id.value, |_| true)
+            .await;
+        if let Some(row) = row {
+            executor_of(&row).name(status, true);
+        }
+    }
+
+    async fn row_of(
+        &self,
+        framework: &FrameworkId,
+        task: &str,
+        is_good: impl Fn(Instant) -> bool,
+    ) -> Option<Arc<TaskRow>> {
+        let key = (framework.clone(), task.parse().ok()?);
+        let last = self.seen().last.clone();
+        let last = last.filter(|(at, _)| is_good(*at));
+        let found = last.and_then(|(_, snapshot)| snapshot.tasks.get(&key).cloned());
+        match found {
+            Some(row) => Some(row),
+            None => self.look_at_all().await?.tasks.get(&key).cloned(),
+        }
     }
 
     /// As they were a moment ago; none while the view is behind. Where a framework had none there when it was last looked, its

@@ -7,12 +7,14 @@ use std::time::Duration;
 use proffer_model::limits::{ITEMS_PER_CALL_MAX, MESSAGE_LEN_MAX};
 use proffer_model::session::{Call as Ask, Operation};
 use proffer_model::{
-    AgentId, AgentState, OfferId, Principal, Problem, Resources, Role, TaskId, TaskSpec, Time,
+    AgentId, OfferId, Principal, Problem, Resources, Role, TaskId, TaskSpec, Time,
 };
 use proffer_proto::mesos::v1::offer::operation::Type;
 use proffer_proto::mesos::v1::scheduler::{Call, call};
 use proffer_proto::mesos::v1::{self, TaskInfo, executor_info, offer, task_status::Reason};
-use proffer_proto::mesos::{decode_group_task, decode_resources, decode_task_info};
+use proffer_proto::mesos::{
+    AgentStanding, MesosExecutor, NamedAgent, decode_group_task, decode_resources, decode_task_info,
+};
 use prost::Message;
 
 use super::demand::refused_for;
@@ -28,7 +30,7 @@ impl Subscription {
         &mut self,
         now: Time,
         call: Call,
-        agents: &BTreeMap<AgentId, AgentState>,
+        agents: &BTreeMap<AgentId, AgentStanding>,
     ) -> Vec<Out> {
         use call::Type;
         match call.r#type() {
@@ -117,7 +119,7 @@ impl Subscription {
         &mut self,
         now: Time,
         kill: &call::Kill,
-        agents: &BTreeMap<AgentId, AgentState>,
+        agents: &BTreeMap<AgentId, AgentStanding>,
     ) -> Vec<Out> {
         let Ok(task) = kill.task_id.value.parse::<TaskId>() else {
             return vec![self.unknown_task(now, &kill.task_id.value)];
@@ -136,7 +138,7 @@ impl Subscription {
             Duration::from_nanos(nanoseconds).min(proffer_model::limits::KILL_GRACE_MAX)
         });
         // Of one that nobody knows it is said what RECONCILE would be told.
-        self.updates.asks(&task, there(agents, named));
+        self.updates.asks(&task, named_agent(agents, named));
         vec![self.ask(Ask::Kill { task, grace })]
     }
 
@@ -186,7 +188,7 @@ impl Subscription {
         &mut self,
         now: Time,
         reconcile: Option<call::Reconcile>,
-        agents: &BTreeMap<AgentId, AgentState>,
+        agents: &BTreeMap<AgentId, AgentStanding>,
     ) -> Vec<Out> {
         let asked = reconcile.unwrap_or_default().tasks;
         let is_implicit = asked.is_empty();
@@ -196,7 +198,7 @@ impl Subscription {
             match task.task_id.value.parse::<TaskId>() {
                 Ok(id) => {
                     self.updates
-                        .asks(&id, there(agents, task.agent_id.as_ref()));
+                        .asks(&id, named_agent(agents, task.agent_id.as_ref()));
                     tasks.push(id);
                 }
                 Err(_) if outs.len() < ITEMS_PER_CALL_MAX => {
@@ -278,11 +280,15 @@ impl Subscription {
     }
 }
 
-/// The agent that is named, if it is there to know its tasks.
-fn there(agents: &BTreeMap<AgentId, AgentState>, named: Option<&v1::AgentId>) -> Option<AgentId> {
-    let named: AgentId = named?.value.parse().ok()?;
-    let state = agents.get(&named)?;
-    (*state != AgentState::Unreachable).then_some(named)
+/// The agent that is named, and how it stands.
+fn named_agent(
+    agents: &BTreeMap<AgentId, AgentStanding>,
+    named: Option<&v1::AgentId>,
+) -> Option<NamedAgent> {
+    let name = named?.value.clone();
+    let id: Option<AgentId> = name.parse().ok();
+    let standing = id.and_then(|id| agents.get(&id).copied());
+    Some(NamedAgent { name, standing })
 }
 
 /// What is made of the operations of one ACCEPT.
@@ -438,6 +444,7 @@ fn awaited(spec: &TaskSpec, task: &TaskInfo) -> AwaitedTask {
         id: spec.id.clone(),
         needs: spec.resources.clone(),
         agent: task.agent_id.value.parse().ok(),
+        executor: MesosExecutor::of(spec),
     }
 }
 

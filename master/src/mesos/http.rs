@@ -11,7 +11,8 @@ use axum::routing::{any, get};
 use futures::StreamExt;
 use proffer_master_core::effect::FrameworkRow;
 use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
-use proffer_model::{AgentId, AgentState, FrameworkId, Principal, Problem};
+use proffer_model::{AgentId, FrameworkId, Principal, Problem};
+use proffer_proto::mesos::AgentStanding;
 use proffer_proto::mesos::v1::scheduler::{Call, Event, call};
 use proffer_proto::mesos::v1::{self, FrameworkInfo};
 use proffer_server::auth::{Action, Object, SaidName, authorize};
@@ -30,7 +31,7 @@ use super::events;
 use super::identity::Identity;
 use super::intent::Intent;
 use super::losses::Losses;
-use super::operator::framework_info;
+use super::operator::{framework_info, standing_of};
 use super::pace::{Pace, Rates};
 use super::registry::{Asked, Caller, Found, Line, Owner, Registry, check_said};
 use super::stream::Stream;
@@ -51,7 +52,7 @@ const PATHS: [&str; 4] = [
 ];
 
 /// The version of Mesos whose API this is.
-pub(super) const VERSION: &str = "1.11.0";
+pub(super) const VERSION: &str = proffer_leader::MESOS_VERSION;
 /// When this was built is nobody's business: the same sources are the same program.
 pub(super) const BUILD_DATE: &str = "1970-01-01 00:00:00";
 
@@ -254,7 +255,7 @@ impl Endpoint {
 impl Endpoint {
     /// Those of the agents that a call names that there are: of a task or an operation that nobody knows it counts how its
     /// agent stands. While that cannot be looked up soon, there is none: no call waits long for it.
-    async fn agents_of(&self, call: &Call) -> BTreeMap<AgentId, AgentState> {
+    async fn agents_of(&self, call: &Call) -> BTreeMap<AgentId, AgentStanding> {
         let operations = call.reconcile_operations.iter();
         let operations = operations.flat_map(|it| &it.operations);
         let tasks = call.reconcile.iter().flat_map(|it| &it.tasks);
@@ -271,8 +272,8 @@ impl Endpoint {
             return BTreeMap::new();
         };
         let found = named.into_iter().filter_map(|agent| {
-            let state = snapshot.agents.get(&agent)?.state;
-            Some((agent, state))
+            let standing = standing_of(&snapshot, &agent)?;
+            Some((agent, standing))
         });
         found.collect()
     }

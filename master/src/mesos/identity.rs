@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use proffer_leader::{MESOS_CAPABILITIES, MESOS_VERSION};
 use proffer_model::Leader;
 use proffer_proto::mesos::v1::{self, master_info};
 use tokio::net::lookup_host;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
-use super::http::VERSION;
 use crate::limits::{MESOS_LOOKUP_RETRY, MESOS_LOOKUP_WAIT};
 
 /// This master, in one term.
@@ -118,8 +118,8 @@ fn encode(id: &str, host: &str, port: u16, ip: Option<IpAddr>) -> v1::MasterInfo
         _ => 0,
     };
     let text = ip.map_or_else(|| host.to_owned(), |ip| ip.to_string());
-    let capability = |r#type: Option<master_info::capability::Type>| master_info::Capability {
-        r#type: r#type.map(Into::into),
+    let capability = |name: &str| master_info::Capability {
+        r#type: master_info::capability::Type::from_str_name(name).map(Into::into),
     };
     v1::MasterInfo {
         id: id.to_owned(),
@@ -127,19 +127,14 @@ fn encode(id: &str, host: &str, port: u16, ip: Option<IpAddr>) -> v1::MasterInfo
         port: port.into(),
         pid: Some(format!("master@{text}:{port}")),
         hostname: Some(host.to_owned()),
-        version: Some(VERSION.to_owned()),
+        version: Some(MESOS_VERSION.to_owned()),
         address: Some(v1::Address {
             hostname: Some(host.to_owned()),
             ip: Some(text),
             port: port.into(),
         }),
         domain: None,
-        capabilities: vec![
-            capability(Some(master_info::capability::Type::AgentUpdate)),
-            capability(Some(master_info::capability::Type::AgentDraining)),
-            // Quota of its second version, which this API has no name for.
-            capability(None),
-        ],
+        capabilities: MESOS_CAPABILITIES.map(capability).into(),
     }
 }
 
@@ -203,5 +198,7 @@ mod tests {
         assert_eq!((info.ip, info.pid()), (0, "master@::1:5050"));
         let info = encode("m", "host", 5050, Some(IP));
         assert_eq!((info.ip, info.pid()), (16_777_343, "master@127.0.0.1:5050"));
+        let said = info.capabilities.iter().map(|one| one.r#type);
+        assert_eq!(said.collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
     }
 }

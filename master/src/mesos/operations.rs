@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use proffer_model::AgentId;
 use proffer_model::limits::ITEMS_PER_CALL_MAX;
-use proffer_model::{AgentId, AgentState};
+use proffer_proto::mesos::AgentStanding;
 use proffer_proto::mesos::v1::scheduler::call::{ReconcileOperations, reconcile_operations};
 use proffer_proto::mesos::v1::{self, OperationState};
 
@@ -15,7 +16,7 @@ use super::subscription::{Out, tell};
 /// The answers of RECONCILE_OPERATIONS, where these agents are known.
 pub(super) fn reconcile(
     asked: Option<ReconcileOperations>,
-    agents: &BTreeMap<AgentId, AgentState>,
+    agents: &BTreeMap<AgentId, AgentStanding>,
 ) -> Vec<Out> {
     let asked = asked.unwrap_or_default().operations;
     let asked = asked.into_iter().take(ITEMS_PER_CALL_MAX);
@@ -26,7 +27,7 @@ pub(super) fn reconcile(
 
 fn answer(
     asked: reconcile_operations::Operation,
-    agents: &BTreeMap<AgentId, AgentState>,
+    agents: &BTreeMap<AgentId, AgentStanding>,
 ) -> v1::OperationStatus {
     let known = asked.agent_id.as_ref().map(|agent| {
         let agent: Option<AgentId> = agent.value.parse().ok();
@@ -41,16 +42,20 @@ fn answer(
             OperationState::OperationUnknown,
             "Both operation and agent are unknown",
         ),
-        Some(Some(AgentState::Connected | AgentState::Suspect)) => {
+        Some(Some(AgentStanding::Registered)) => {
             (OperationState::OperationUnknown, "Operation is unknown")
         }
-        Some(Some(AgentState::Recovering)) => (
+        Some(Some(AgentStanding::Recovering)) => (
             OperationState::OperationRecovering,
             "Agent is recovered but has not re-registered",
         ),
-        Some(Some(AgentState::Unreachable)) => {
+        Some(Some(AgentStanding::Unreachable { .. })) => {
             (OperationState::OperationUnreachable, "Agent is unreachable")
         }
+        Some(Some(AgentStanding::Gone)) => (
+            OperationState::OperationGoneByOperator,
+            "Agent marked gone by operator",
+        ),
     };
     v1::OperationStatus {
         operation_id: Some(asked.operation_id),
@@ -69,10 +74,10 @@ mod tests {
     #[test]
     fn an_operation_stands_as_its_agent_does() {
         let agents = [
-            ("there", AgentState::Connected),
-            ("silent", AgentState::Suspect),
-            ("back", AgentState::Recovering),
-            ("away", AgentState::Unreachable),
+            ("there", AgentStanding::Registered),
+            ("back", AgentStanding::Recovering),
+            ("away", AgentStanding::Unreachable { since_wall_ms: 0 }),
+            ("gone", AgentStanding::Gone),
         ];
         let agents = agents.map(|(id, state)| (id.parse().expect("an id"), state));
         let agents = BTreeMap::from(agents);
@@ -102,7 +107,11 @@ mod tests {
                 "Both operation and agent are unknown",
             ),
             (Some("there"), "OPERATION_UNKNOWN", "Operation is unknown"),
-            (Some("silent"), "OPERATION_UNKNOWN", "Operation is unknown"),
+            (
+                Some("gone"),
+                "OPERATION_GONE_BY_OPERATOR",
+                "Agent marked gone by operator",
+            ),
             (
                 Some("back"),
                 "OPERATION_RECOVERING",

@@ -40,7 +40,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) use master::MasterReign;
-pub(super) use seen::{executors_on, framework_info, ip_of};
+pub(super) use seen::{executor_of, executors_on, framework_info, ip_of, standing_of};
 
 use super::http::to_another;
 use super::identity::Identity;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proffer_model::{AgentId, AgentState, Generation, Principal};
+use proffer_model::{AgentId, Generation, Principal};
+use proffer_proto::mesos::AgentStanding;
 use proffer_proto::mesos::v1::FrameworkInfo;
 use proffer_proto::mesos::v1::scheduler::{Call, OfferConstraints};
 use proffer_proto::mesos::write_json;
@@ -19,7 +20,7 @@ use crate::waiting::{Load, Waiting};
 pub(super) struct Asked {
     pub(super) call: Box<Call>,
     /// Those of the agents that it names that there are.
-    pub(super) agents: BTreeMap<AgentId, AgentState>,
+    pub(super) agents: BTreeMap<AgentId, AgentStanding>,
     /// Where the caller waits for what became of it, if it does; a refusal is Mesos's text.
     pub(super) answer: Option<oneshot::Sender<Result<(), String>>>,
     /// Its bytes, while it waits.

@@ -12,8 +12,8 @@ use proffer_model::{
 use proffer_proto::mesos::v1;
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_proto::mesos::{
-    Capabilities, Launcher, ResourceForm, encode_mesos_offer, encode_mesos_status, resources_text,
-    seconds_of,
+    Capabilities, Launcher, MesosExecutor, ResourceForm, encode_mesos_answer, encode_mesos_offer,
+    encode_mesos_status, resources_text, seconds_of,
 };
 
 use super::events;
@@ -58,6 +58,7 @@ pub(super) struct AwaitedTask {
     pub(super) needs: Resources,
     /// Where its framework wants it to run.
     pub(super) agent: Option<AgentId>,
+    pub(super) executor: MesosExecutor,
 }
 
 /// One operation of an ACCEPT that waits for its result.
@@ -426,8 +427,15 @@ impl Subscription {
         for step in steps {
             outs.push(match step {
                 Step::Kept(sequence) => self.ask(Call::AcknowledgeOne { sequence }),
-                Step::Tell(status, uuid) => {
-                    let status = encode_mesos_status(&status, self.capabilities, uuid);
+                Step::Tell(told, uuid) => {
+                    let mut status = encode_mesos_status(&told.status, self.capabilities, uuid);
+                    told.executor.name(&mut status, uuid.is_some());
+                    tell(events::update(status))
+                }
+                Step::Answer(told, named) => {
+                    let (named, capabilities) = (named.as_ref(), self.capabilities);
+                    let mut status = encode_mesos_answer(&told.status, named, capabilities);
+                    told.executor.name(&mut status, false);
                     tell(events::update(status))
                 }
             });
@@ -562,6 +570,7 @@ impl Subscription {
         match answer {
             Answer::Accepted(results) => {
                 self.keep_rest(now, &accepting, &results);
+                self.note_launches(&accepting, &results);
                 let operations = accepting.operations.iter();
                 let mut outs = Vec::new();
                 for (awaited, result) in operations.zip(results) {
@@ -571,6 +580,18 @@ impl Subscription {
             }
             Answer::Done => Vec::new(),
             Answer::Refused(problem) => self.on_accept_refused(now, &accepting, &problem),
+        }
+    }
+
+    fn note_launches(&mut self, accepting: &Accepting, results: &[OperationResult]) {
+        for (awaited, result) in accepting.operations.iter().zip(results) {
+            let Awaited::Tasks(tasks, _) = awaited else {
+                continue;
+            };
+            let launches = tasks.iter().zip(result.launches());
+            for (task, _) in launches.filter(|(_, launch)| launch.outcome.is_ok()) {
+                self.updates.launched(&task.id, &task.executor);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proffer_model::limits::ITEMS_PER_CALL_MAX;
 use proffer_model::{AgentId, FrameworkId, Reason, Status, TaskId, TaskState, Time};
-use proffer_proto::mesos::Capabilities;
+use proffer_proto::mesos::{Capabilities, MesosExecutor, NamedAgent};
 
 use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
 
@@ -17,16 +17,32 @@ use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The framework is told, with this uuid when it is to acknowledge it.
-    Tell(Box<Status>, Option<[u8; 16]>),
+    Tell(Box<Told>, Option<[u8; 16]>),
+    /// The framework has asked, and may have named an agent.
+    Answer(Box<Told>, Option<NamedAgent>),
     /// It is kept: the master is told so.
     Kept(u64),
+}
+
+/// A status, and the executor of its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) status: Status,
+    pub(super) executor: MesosExecutor,
+}
+
+/// A task that is not over.
+#[derive(Debug)]
+struct Place {
+    agent: AgentId,
+    executor: MesosExecutor,
 }
 
 #[derive(Debug)]
 struct Pending {
     sequence: u64,
     uuid: [u8; 16],
-    status: Status,
+    told: Told,
     /// The framework is not told: it would not understand.
     is_silent: bool,
 }
@@ -45,9 +61,9 @@ pub(super) struct Updates {
     queues: BTreeMap<TaskId, Queue>,
     retries: BTreeSet<(u64, TaskId)>,
     /// Where tasks that are not over run.
-    places: BTreeMap<TaskId, AgentId>,
-    /// On which agents of ours tasks are looked for, until it is answered.
-    asked: BTreeMap<TaskId, AgentId>,
+    places: BTreeMap<TaskId, Place>,
+    /// On which agents tasks are looked for, until it is answered.
+    asked: BTreeMap<TaskId, NamedAgent>,
 }
 
 impl Updates {
@@ -62,7 +78,7 @@ impl Updates {
     }
 
     /// The framework asks how a task stands that it believes to be there.
-    pub(super) fn asks(&mut self, task: &TaskId, agent: Option<AgentId>) {
+    pub(super) fn asks(&mut self, task: &TaskId, agent: Option<NamedAgent>) {
         match agent {
             // Of more at once the answer is less exact.
             Some(agent) if self.asked.len() < ITEMS_PER_CALL_MAX => {
@@ -74,7 +90,14 @@ impl Updates {
 
     /// Where a task runs, as far as its updates say.
     pub(super) fn place(&self, task: &TaskId) -> Option<&AgentId> {
-        self.places.get(task)
+        self.places.get(task).map(|place| &place.agent)
+    }
+
+    /// A task of this subscription is launched, in this executor. It is staging already.
+    pub(super) fn launched(&mut self, task: &TaskId, executor: &MesosExecutor) {
+        if let Some(place) = self.places.get_mut(task) {
+            place.executor.clone_from(executor);
+        }
     }
 
     /// The master tells a status. One that says how a task stands in a snapshot is for the books alone.
@@ -86,21 +109,15 @@ impl Updates {
         is_snapshot: bool,
         capabilities: Capabilities,
     ) -> Vec<Step> {
-        match (&status.agent, status.state.is_terminal()) {
-            (Some(agent), false) => {
-                self.places.insert(status.task.clone(), agent.clone());
-            }
-            _ => {
-                self.places.remove(&status.task);
-            }
-        }
+        let executor = self.note(&status);
         let is_told = !is_silent(&status, capabilities);
         if status.state.is_terminal() && status.reason != Reason::Reconciled {
             // Nobody will be told that it is unknown.
             self.asked.remove(&status.task);
         }
         if status.number == 0 {
-            return self.on_masters_own(sequence, status, is_snapshot, is_told);
+            let told = Told { status, executor };
+            return self.on_masters_own(sequence, told, is_snapshot, is_told);
         }
         let uuid = uuid_of(&self.framework, &status);
         let task = status.task.clone();
@@ -113,7 +130,7 @@ impl Updates {
         queue.pending.push_back(Pending {
             sequence,
             uuid,
-            status,
+            told: Told { status, executor },
             is_silent: !is_told,
         });
         match queue.pending.len() {
@@ -122,25 +139,42 @@ impl Updates {
         }
     }
 
+    /// Where a task is now; in which executor it is or was.
+    fn note(&mut self, status: &Status) -> MesosExecutor {
+        let Some(agent) = status
+            .agent
+            .as_ref()
+            .filter(|_| !status.state.is_terminal())
+        else {
+            let place = self.places.remove(&status.task);
+            return place.map(|place| place.executor).unwrap_or_default();
+        };
+        let place = self.places.entry(status.task.clone());
+        let place = place.or_insert_with(|| Place {
+            agent: agent.clone(),
+            executor: MesosExecutor::Unknown,
+        });
+        place.agent.clone_from(agent);
+        place.executor.clone()
+    }
+
     /// What the master made is told at once, and kept by whoever is told it; but the master is told so in the order of the
     /// task's updates, since it takes the oldest to be meant.
     fn on_masters_own(
         &mut self,
         sequence: u64,
-        mut status: Status,
+        told: Told,
         is_snapshot: bool,
         is_told: bool,
     ) -> Vec<Step> {
-        let tell = |status| Step::Tell(Box::new(status), None);
+        let status = &told.status;
         if status.reason == Reason::Reconciled {
-            let asked = self.asked.remove(&status.task);
-            if status.incarnation.0 == 0 && status.state == TaskState::Lost {
-                // No agent knows it, and the one that was asked about is here to say so.
-                status.agent = asked;
-            }
             // A snapshot tells of no task that there is not.
-            let is_answer = !is_snapshot || status.incarnation.0 == 0;
-            return is_answer.then(|| tell(status)).into_iter().collect();
+            if is_snapshot && status.incarnation.0 > 0 {
+                return Vec::new();
+            }
+            let asked = self.asked.remove(&status.task);
+            return vec![Step::Answer(Box::new(told), asked)];
         }
         let mut steps = Vec::new();
         match self.queues.get_mut(&status.task) {
@@ -148,12 +182,12 @@ impl Updates {
             Some(queue) => queue.pending.push_back(Pending {
                 sequence,
                 uuid: [0; 16],
-                status: status.clone(),
+                told: told.clone(),
                 is_silent: true,
             }),
         }
         if is_told {
-            steps.push(tell(status));
+            steps.push(Step::Tell(Box::new(told), None));
         }
         steps
     }
@@ -196,7 +230,7 @@ impl Updates {
             let Some(front) = queue.pending.front() else {
                 continue;
             };
-            steps.push(Step::Tell(Box::new(front.status.clone()), Some(front.uuid)));
+            steps.push(Step::Tell(Box::new(front.told.clone()), Some(front.uuid)));
             queue.waits = (queue.waits * 2).min(MESOS_RETRY_LAST);
             queue.retry_at = now.after(queue.waits).mono_ns;
             self.retries.insert((queue.retry_at, task));
@@ -219,7 +253,7 @@ impl Updates {
                 self.queues.remove(task);
             }
             Some(front) => {
-                steps.push(Step::Tell(Box::new(front.status.clone()), Some(front.uuid)));
+                steps.push(Step::Tell(Box::new(front.told.clone()), Some(front.uuid)));
                 queue.waits = MESOS_RETRY_FIRST;
                 queue.retry_at = now.after(queue.waits).mono_ns;
                 self.retries.insert((queue.retry_at, task.clone()));
@@ -260,6 +294,7 @@ fn uuid_of(framework: &FrameworkId, status: &Status) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use proffer_model::Incarnation;
+    use proffer_proto::mesos::AgentStanding;
 
     use super::*;
 
@@ -310,9 +345,14 @@ mod tests {
     fn shown(steps: &[Step]) -> Vec<String> {
         let show = |step: &Step| match step {
             Step::Kept(sequence) => sequence.to_string(),
-            Step::Tell(status, uuid) => {
-                format!("{}{}", status.state, if uuid.is_some() { "!" } else { "" })
+            Step::Tell(told, uuid) => {
+                format!(
+                    "{}{}",
+                    told.status.state,
+                    if uuid.is_some() { "!" } else { "" }
+                )
             }
+            Step::Answer(told, _) => format!("{}?", told.status.state),
         };
         steps.iter().map(show).collect()
     }
@@ -320,7 +360,7 @@ mod tests {
     fn uuid(steps: &[Step]) -> [u8; 16] {
         let mut told = steps.iter().filter_map(|step| match step {
             Step::Tell(_, uuid) => *uuid,
-            Step::Kept(_) => None,
+            Step::Kept(_) | Step::Answer(..) => None,
         });
         told.next().expect("an update with a uuid")
     }
@@ -402,14 +442,17 @@ mod tests {
             shown(&updates.on_status(at(0), 1, status, true, all))
         };
         assert!(asked(1).is_empty(), "how a task stands is for the books");
-        assert_eq!(asked(0), ["lost"]);
+        assert_eq!(asked(0), ["lost?"]);
     }
 
     #[test]
     fn a_task_that_is_over_is_looked_for_no_more_whoever_says_so() {
         let mut world = World::new();
         let task = "t".parse().expect("an id");
-        let agent: AgentId = "b".parse().expect("an id");
+        let agent = NamedAgent {
+            name: "b".to_owned(),
+            standing: Some(AgentStanding::Registered),
+        };
         for number in [0, 1] {
             world.updates.asks(&task, Some(agent.clone()));
             world.hears(status("t", number, TaskState::Lost));
@@ -421,10 +464,40 @@ mod tests {
             incarnation: Incarnation(0),
             ..status("t", 0, TaskState::Lost)
         };
-        let [Step::Tell(told, None)] = &world.hears(answer)[..] else {
+        let [Step::Answer(_, named)] = &world.hears(answer)[..] else {
             panic!("it is told at once")
         };
-        assert_eq!(told.agent, Some(agent), "the one that was asked about");
+        assert_eq!(named.as_ref(), Some(&agent), "the one that was asked about");
+    }
+
+    #[test]
+    fn the_executor_of_a_task_is_known_to_its_end_from_its_launch_on() {
+        let mut world = World::new();
+        let group = MesosExecutor::Group("e".to_owned());
+        let executors = |steps: &[Step]| -> Vec<MesosExecutor> {
+            let told = steps.iter().filter_map(|step| match step {
+                Step::Tell(told, _) | Step::Answer(told, _) => Some(told.executor.clone()),
+                Step::Kept(_) => None,
+            });
+            told.collect()
+        };
+        let task = "t".parse().expect("an id");
+        world.hears(status("t", 0, TaskState::Staging));
+        world.updates.launched(&task, &group);
+        let running = world.hears(status("t", 1, TaskState::Running));
+        assert_eq!(executors(&running), [group.clone()]);
+        world.hears(status("t", 2, TaskState::Finished));
+        let uuid = uuid(&running);
+        let end = world.updates.on_acknowledge(at(0), &task, &uuid);
+        assert_eq!(executors(&end), [group]);
+        let old = world.hears(status("u", 1, TaskState::Running));
+        assert_eq!(
+            executors(&old),
+            [MesosExecutor::Unknown],
+            "of another subscription"
+        );
+        world.updates.launched(&task, &MesosExecutor::Command);
+        assert_eq!(world.updates.known(), 1, "what is over is not there again");
     }
 
     #[test]

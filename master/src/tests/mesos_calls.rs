@@ -8,6 +8,7 @@ use v1::to_master;
 
 use super::mesos::{JSON, PATH, Stream, ask, header, info, post, send, task};
 use super::peers::{Agent, Master, hello, soon};
+use crate::config::Options;
 
 /// An agent with four cpus and a disk.
 pub(super) async fn agent_with_disk(master: &Master) -> (Agent, String) {
@@ -189,6 +190,23 @@ async fn a_group_is_launched_whole_and_killed_with_the_grace_that_is_asked_for()
         assert_eq!(status["task_id"]["value"], task.as_str());
         let address = &status["container_status"]["network_infos"][0]["ip_addresses"][0];
         assert_eq!(address["ip_address"], "127.0.0.1", "{status}");
+        assert_eq!(status["executor_id"]["value"], "pod", "{status}");
+    }
+    // To who comes later it is the same.
+    let again = json!({"id": {"value": framework}, "failover_timeout": 100.0});
+    let mut stream = Stream::subscribe(&master, again).await;
+    for _ in &incarnations {
+        let status = stream.skip_to("UPDATE").await["status"].clone();
+        assert_eq!(status["executor_id"]["value"], "pod", "{status}");
+    }
+    let call = json!({"type": "GET_TASKS"}).to_string();
+    let told = ask(&master, "POST /api/v1", JSON, call.as_bytes()).await;
+    let told: Value = serde_json::from_str(&told.body).expect("JSON");
+    for number in 0..incarnations.len() {
+        let task = &told["get_tasks"]["tasks"][number];
+        assert_eq!(task["executor_id"]["value"], "pod", "{told}");
+        let status = &task["statuses"][0];
+        assert_eq!(status["executor_id"]["value"], "pod", "{told}");
     }
     let kill = json!({
         "task_id": {"value": "a"},
@@ -227,7 +245,13 @@ async fn executors_are_sent_messages_and_ended() {
     let executor = spec.executor.expect("an executor");
     // Its agent says it: who launches in another role has the same executor.
     assert!(!executor.environment.contains_key("MESOS_ALLOCATION_ROLE"));
-    stream.status().await;
+    let status = stream.status().await;
+    assert_eq!(status["executor_id"]["value"], "e", "{status}");
+    // Its agent alone knows its container, and has not said it here.
+    assert!(
+        status["container_status"].get("container_id").is_none(),
+        "{status}"
+    );
     let place = json!({"agent_id": {"value": agent_id}, "executor_id": {"value": "e"}});
     let mut message = place.clone();
     message["data"] = json!("aGVsbG8=");
@@ -329,7 +353,7 @@ async fn a_task_that_its_agent_does_not_know_is_gone() {
             "unknown",
             "TASK_UNKNOWN",
             "Reconciliation: Task is unknown",
-            Value::Null,
+            json!({"value": "nosuch"}),
         ),
     ];
     stream.accepted(&master, "RECONCILE", asked.clone()).await;
@@ -349,6 +373,75 @@ async fn a_task_that_its_agent_does_not_know_is_gone() {
             assert!(status.get("uuid").is_none(), "{status}");
         }
     }
+    master.stop().await;
+}
+
+/// Of three agents one is unreachable and one marked gone when the next term begins, to which the third is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_nobody_knows_stands_as_its_agent_does_also_after_a_failover() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = format!("file:{}", directory.path().display());
+    let started = async || {
+        let options = Options {
+            listen: "127.0.0.1:0".parse().ok(),
+            store: Some(store.parse().expect("a store")),
+            suspect_after: "2s".parse().ok(),
+            unreachable_after: "3s".parse().ok(),
+            ..Options::default()
+        };
+        Master::start_with(options).await.expect("a master")
+    };
+    let said = |id: Value| {
+        let capabilities = json!([{"type": "PARTITION_AWARE"}]);
+        let mut said = json!({"capabilities": capabilities, "failover_timeout": 100.0});
+        if id.is_string() {
+            said["id"] = json!({"value": id});
+        }
+        said
+    };
+    let master = started().await;
+    let mut stream = Stream::subscribe(&master, said(Value::Null)).await;
+    let framework = stream.framework.clone();
+    let (link, away) = agent_with_disk(&master).await;
+    drop(link);
+    stream.skip_to("FAILURE").await;
+    let (_link, gone) = agent_with_disk(&master).await;
+    let call = json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": gone}}});
+    let body = call.to_string();
+    let answer = ask(&master, "POST /api/v1", JSON, body.as_bytes()).await;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    master.stop().await;
+
+    let master = started().await;
+    let (_link, there) = agent_with_disk(&master).await;
+    let mut stream = Stream::subscribe(&master, said(json!(framework))).await;
+    let told = [
+        (&*away, "TASK_UNREACHABLE", "Task is unreachable"),
+        (&*gone, "TASK_GONE_BY_OPERATOR", "Task is gone"),
+        (&*there, "TASK_GONE", "Task is unknown to the agent"),
+        ("nosuch", "TASK_UNKNOWN", "Task is unknown"),
+    ];
+    let asked = |agent: &str| json!({"task_id": {"value": "t"}, "agent_id": {"value": agent}});
+    for (agent, state, text) in told {
+        for kind in ["RECONCILE", "KILL"] {
+            let part = match kind {
+                "KILL" => asked(agent),
+                _ => json!({"tasks": [asked(agent)]}),
+            };
+            stream.accepted(&master, kind, part).await;
+            let status = stream.skip_to("UPDATE").await["status"].clone();
+            assert_eq!(status["state"], state, "{kind} {status}");
+            assert_eq!(status["message"], format!("Reconciliation: {text}"));
+            assert_eq!(status["agent_id"]["value"], agent);
+            let since = status.get("unreachable_time").is_some();
+            assert_eq!(since, state == "TASK_UNREACHABLE", "{status}");
+        }
+    }
+    let operation = json!({"operation_id": {"value": "o"}, "agent_id": {"value": gone}});
+    let part = json!({"operations": [operation]});
+    stream.accepted(&master, "RECONCILE_OPERATIONS", part).await;
+    let told = stream.skip_to("UPDATE_OPERATION_STATUS").await;
+    assert_eq!(told["status"]["state"], "OPERATION_GONE_BY_OPERATOR");
     master.stop().await;
 }
 

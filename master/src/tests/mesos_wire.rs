@@ -280,7 +280,7 @@ async fn each_record_is_a_chunk_to_the_byte() {
                 r#""version":"1.11.0","address":{"hostname":"127.0.0.1","ip":"127.0.0.1","port":"#;
             assert!(record.contains(rest), "{record}");
             assert!(record.contains(r#""ip":16777343,"#), "{record}");
-            let end = "\"capabilities\":[{\"type\":\"AGENT_UPDATE\"},{\"type\":\"AGENT_DRAINING\"},{}]}}}\r\n";
+            let end = "\"capabilities\":[{\"type\":\"AGENT_UPDATE\"},{\"type\":\"AGENT_DRAINING\"},{\"type\":\"QUOTA_V2\"}]}}}\r\n";
             assert!(record.ends_with(end), "{record}");
         }
         assert_eq!(wire.chunk().await, beat);

@@ -17,7 +17,9 @@ pub(crate) fn log(fact: &Fact) {
         | Fact::Offer(_)
         | Fact::OfferGone { .. }
         | Fact::Executor(_)
-        | Fact::ExecutorGone { .. } => {}
+        | Fact::ExecutorGone { .. }
+        | Fact::AgentsWereGone { .. }
+        | Fact::GoneForgotten { .. } => {}
         Fact::FrameworkGone { framework } => tracing::info!(%framework, "a framework is over"),
         Fact::AgentSuspected { agent } => tracing::info!(%agent, "an agent is silent"),
         Fact::AgentReturned { agent } => tracing::info!(%agent, "an agent is back"),
@@ -112,6 +114,8 @@ pub(crate) fn count(fact: &Fact, metrics: &ClusterMetrics) {
         | Fact::AgentUnreachable { .. }
         | Fact::AgentGone { .. }
         | Fact::AgentForgotten { .. }
+        | Fact::AgentsWereGone { .. }
+        | Fact::GoneForgotten { .. }
         | Fact::AgentDrained { .. }
         | Fact::Reclaimed { .. }
         | Fact::LossHeld { .. }

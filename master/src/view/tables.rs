@@ -31,13 +31,31 @@ pub(crate) struct Snapshot {
     pub(crate) offers: Rows<OfferRow>,
     /// Executors that live, by agent and framework.
     pub(crate) executors: Rows<ExecutorRow>,
+    /// Agents that are marked gone.
+    pub(crate) gone: Rows<GoneAgent>,
     /// The number of the last change that is in it.
     pub(crate) sequence: u64,
     /// The last batch that something in it may rest on.
     pub(crate) written: Seq,
 }
 
+/// An agent that is marked gone.
+#[derive(Clone, Debug)]
+pub(crate) struct GoneAgent(AgentId);
+
 type TaskKey = (FrameworkId, TaskId);
+
+impl Keyed for GoneAgent {
+    type Key = AgentId;
+
+    fn key(&self) -> AgentId {
+        self.0.clone()
+    }
+
+    fn compare(&self, key: &AgentId) -> Ordering {
+        self.0.cmp(key)
+    }
+}
 
 impl Keyed for AgentRow {
     type Key = AgentId;
@@ -108,6 +126,7 @@ pub(crate) struct Tables {
     tasks: Table<TaskRow>,
     offers: Table<OfferRow>,
     executors: Table<ExecutorRow>,
+    gone_agents: Table<GoneAgent>,
     history: History,
     /// Ended tasks, the longest ended first.
     ended: BTreeMap<FrameworkId, VecDeque<(TaskId, Incarnation)>>,
@@ -160,9 +179,17 @@ impl Tables {
                 self.executors.remove(&key);
                 self.history.push(Changed::Executor(key.0, key.1, key.2));
             }
-            Fact::AgentGone { agent, .. } | Fact::AgentForgotten { agent } => {
-                self.on_agent_gone(agent)
+            Fact::AgentGone { agent, .. } => {
+                self.gone_agents.put(GoneAgent(agent.clone()));
+                self.on_agent_gone(agent);
             }
+            Fact::AgentForgotten { agent } => self.on_agent_gone(agent),
+            Fact::AgentsWereGone { agents } => {
+                for agent in agents {
+                    self.gone_agents.put(GoneAgent(agent));
+                }
+            }
+            Fact::GoneForgotten { agent } => drop(self.gone_agents.remove(&agent)),
             Fact::AgentSuspected { .. }
             | Fact::AgentReturned { .. }
             | Fact::AgentUnreachable { .. }
@@ -187,6 +214,7 @@ impl Tables {
             tasks: self.tasks.rows(),
             offers: self.offers.rows(),
             executors: self.executors.rows(),
+            gone: self.gone_agents.rows(),
             sequence: self.history.last(),
             written: self.written,
         }
@@ -447,6 +475,7 @@ pub(crate) mod tests {
             discovery: None,
             role: "*".parse().expect("role"),
             executor: None,
+            group_executor: None,
             group: None,
         };
         Fact::Task(Arc::new(TaskRow {

@@ -38,6 +38,11 @@ pub fn duration_of(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// Wall milliseconds as Mesos says points in time.
+pub(super) fn nanoseconds_of(wall_ms: u64) -> i64 {
+    i64::try_from(wall_ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX)
+}
+
 /// Milliseconds of a length of time in seconds as Mesos gives it; at most a century, 0 for what makes no sense.
 pub(super) fn ms_of(seconds: f64) -> u64 {
     const CENTURY: f64 = 3_155_760_000.0;

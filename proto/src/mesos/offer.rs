@@ -90,22 +90,25 @@ fn encode_attribute(name: &str, text: &str) -> Attribute {
             ..bare(value::Type::Ranges)
         };
     }
-    match text.parse::<f64>() {
-        Ok(number)
-            if milli_of(number).is_ok() && text.starts_with(|c: char| c.is_ascii_digit()) =>
-        {
-            Attribute {
-                scalar: Some(value::Scalar { value: number }),
-                ..bare(value::Type::Scalar)
-            }
-        }
-        _ => Attribute {
+    match number_of(text) {
+        Some(number) => Attribute {
+            scalar: Some(value::Scalar { value: number }),
+            ..bare(value::Type::Scalar)
+        },
+        None => Attribute {
             text: Some(value::Text {
                 value: text.to_owned(),
             }),
             ..bare(value::Type::Text)
         },
     }
+}
+
+/// The number that Mesos would have read from an attribute's text, if it is one.
+pub fn number_of(text: &str) -> Option<f64> {
+    let number = text.parse().ok()?;
+    let is_one = milli_of(number).is_ok() && text.starts_with(|c: char| c.is_ascii_digit());
+    is_one.then_some(number)
 }
 
 /// `[1-2,5-6]`.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proffer_model::{Incarnation, Reason, Status, TaskId, TaskState};
 use prost::Message;
 
-use super::number::seconds_of;
+use super::number::{nanoseconds_of, seconds_of};
 use super::text::exit_text;
 use super::v1;
 use super::v1::task_status::{Reason as Why, Source};
@@ -148,7 +148,6 @@ pub fn encode_mesos_status(
     let mut out = said.unwrap_or_default();
     let is_unknown = status.incarnation.0 == 0 && status.reason == Reason::Reconciled;
     let state = match (is_unknown, capabilities.partition_aware) {
-        (true, true) if status.agent.is_some() => v1::TaskState::TaskGone,
         (true, true) => v1::TaskState::TaskUnknown,
         (true, false) => v1::TaskState::TaskLost,
         (false, aware) => encode_told_state(status.state, status.reason, aware),
@@ -200,9 +199,6 @@ fn source(status: &Status) -> Source {
 
 fn message(status: &Status, is_unknown: bool) -> String {
     match (status.reason, status.exit) {
-        (Reason::Reconciled, _) if is_unknown && status.agent.is_some() => {
-            "Reconciliation: Task is unknown to the agent".to_owned()
-        }
         (Reason::Reconciled, _) if is_unknown => "Reconciliation: Task is unknown".to_owned(),
         (Reason::Reconciled, _) => "Reconciliation: Latest task state".to_owned(),
         (Reason::OutOfMemory, _) | (_, None) => status.message.clone(),
@@ -235,7 +231,7 @@ pub fn place_mesos_status(status: &mut v1::TaskStatus, ip: IpAddr) {
 /// When an agent was found to be unreachable is when the master says so first.
 fn unreachable_time(status: &Status) -> Option<v1::TimeInfo> {
     (status.reason == Reason::AgentUnreachable).then(|| v1::TimeInfo {
-        nanoseconds: i64::try_from(status.wall_ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX),
+        nanoseconds: nanoseconds_of(status.wall_ms),
     })
 }
 
@@ -308,16 +304,9 @@ mod tests {
             partition_aware: true,
             ..Capabilities::default()
         };
-        let to_agent = status(TaskState::Lost, Reason::Reconciled, 0);
-        let out = encode_mesos_status(&to_agent, capabilities, None);
-        assert_eq!(out.state(), v1::TaskState::TaskGone);
-        assert_eq!(
-            out.message(),
-            "Reconciliation: Task is unknown to the agent"
-        );
         let unknown = Status {
             agent: None,
-            ..to_agent
+            ..status(TaskState::Lost, Reason::Reconciled, 0)
         };
         let out = encode_mesos_status(&unknown, capabilities, None);
         assert_eq!(out.state(), v1::TaskState::TaskUnknown);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use proffer_model::limits::ID_LEN_MAX;
+use proffer_model::task::MESOS_EXECUTOR_VARIABLE;
 use proffer_model::{TaskSpec, VolumeMount};
 use prost::Message;
 
@@ -368,7 +369,7 @@ fn environment_of_task(
     let framework = launcher.info.id.as_ref();
     let own = [
         ("MESOS_TASK_ID", task.task_id.value.clone()),
-        ("MESOS_EXECUTOR_ID", executor.to_owned()),
+        (MESOS_EXECUTOR_VARIABLE, executor.to_owned()),
         ("MESOS_SLAVE_ID", task.agent_id.value.clone()),
         (
             "MESOS_FRAMEWORK_ID",

@@ -26,6 +26,11 @@ pub(crate) enum Ballot {
     Unreadable,
 }
 
+/// As which version of Mesos masters answer its clients.
+pub const MESOS_VERSION: &str = "1.11.0";
+/// What masters say that they can, in Mesos's words.
+pub const MESOS_CAPABILITIES: [&str; 3] = ["AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2"];
+
 #[derive(Serialize)]
 struct MasterInfo<'a> {
     id: &'a str,
@@ -36,7 +41,13 @@ struct MasterInfo<'a> {
     hostname: &'a str,
     version: &'a str,
     address: Address<'a>,
+    capabilities: [Capability; 3],
     proffer: Ours,
+}
+
+#[derive(Serialize)]
+struct Capability {
+    r#type: &'static str,
 }
 
 #[derive(Serialize)]
@@ -103,7 +114,8 @@ pub(crate) fn encode(me: &Leader, ip: Option<IpAddr>) -> Vec<u8> {
         port,
         pid: format!("master@{host}:{port}"),
         hostname,
-        version: &me.version,
+        version: MESOS_VERSION,
+        capabilities: MESOS_CAPABILITIES.map(|r#type| Capability { r#type }),
         address: Address {
             hostname,
             ip: ip.to_string(),
@@ -164,7 +176,7 @@ mod tests {
         let bytes = encode(&me("127.0.0.1:5050"), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         assert_eq!(
             String::from_utf8(bytes.clone()).expect("utf-8"),
-            r#"{"id":"6f1c","ip":16777343,"port":5050,"pid":"master@127.0.0.1:5050","hostname":"127.0.0.1","version":"0.1.0","address":{"hostname":"127.0.0.1","ip":"127.0.0.1","port":5050},"proffer":{"id":"6f1c","address":"127.0.0.1:5050","cluster_address":"127.0.0.1:5060","version":"0.1.0"}}"#
+            r#"{"id":"6f1c","ip":16777343,"port":5050,"pid":"master@127.0.0.1:5050","hostname":"127.0.0.1","version":"1.11.0","address":{"hostname":"127.0.0.1","ip":"127.0.0.1","port":5050},"capabilities":[{"type":"AGENT_UPDATE"},{"type":"AGENT_DRAINING"},{"type":"QUOTA_V2"}],"proffer":{"id":"6f1c","address":"127.0.0.1:5050","cluster_address":"127.0.0.1:5060","version":"0.1.0"}}"#
         );
         assert_eq!(decode(&bytes), Ballot::Ours(me("127.0.0.1:5050")));
     }

@@ -20,6 +20,7 @@ mod roll;
 mod session;
 mod url;
 
+pub use ballot::{MESOS_CAPABILITIES, MESOS_VERSION};
 pub use election::{Contender, Elected, Observer};
 pub use finder::{
     Bearer, BearerFuture, Finder, FinderOptions, Found, Seen, Side, Standing, Term,

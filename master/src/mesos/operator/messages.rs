@@ -23,7 +23,8 @@ use proffer_proto::mesos::{
 use super::super::http::VERSION;
 use super::master::Master;
 use super::seen::{
-    Framework, Seen, Standing, executors_on, grace_of, ip_of, is_active, port_of, tasks,
+    Framework, Seen, Standing, executor_name, executor_of, executors_on, grace_of, ip_of,
+    is_active, port_of, tasks,
 };
 use super::state::{AWARE, offered, protocol_name};
 use crate::view::Snapshot;
@@ -217,8 +218,8 @@ pub(super) fn task_outline(row: &TaskRow) -> Task {
             value: row.task.to_string(),
         },
         framework_id: id_of(&row.framework),
-        executor_id: outline.executor.as_ref().map(|id| v1::ExecutorId {
-            value: id.to_string(),
+        executor_id: executor_name(row).map(|name| v1::ExecutorId {
+            value: name.to_owned(),
         }),
         agent_id: v1::AgentId {
             value: row.agent.to_string(),
@@ -234,6 +235,7 @@ pub(super) fn task_outline(row: &TaskRow) -> Task {
 /// What was last heard of a task.
 pub(super) fn status(row: &TaskRow, snapshot: &Snapshot) -> v1::TaskStatus {
     let mut status = encode_mesos_status(&row.status(), AWARE, None);
+    executor_of(row).name(&mut status, row.told.number > 0);
     let agent = snapshot.agents.get(&row.agent);
     let ip = agent.and_then(|agent| ip_of(agent));
     if let (Some(container), Some(ip)) = (&mut status.container_status, ip)

@@ -7,6 +7,7 @@ use proffer_model::resources::{Amount, Pieces};
 use proffer_model::{
     Attributes, Disk, DiskSource, Quantities, RangeSet, Reservation, ResourceKind, Resources, Role,
 };
+use proffer_proto::mesos::number_of;
 
 use super::json::{Array, Object};
 
@@ -135,11 +136,9 @@ pub(super) fn attributes(object: &mut Object<'_>, attributes: &Attributes) {
             continue;
         }
         let text = value.as_str();
-        match text.parse::<f64>() {
-            Ok(number) if number.is_finite() && text.starts_with(|c: char| c.is_ascii_digit()) => {
-                object.number(name.as_str(), number);
-            }
-            _ => object.text(name.as_str(), text),
+        match number_of(text) {
+            Some(number) => object.number(name.as_str(), number),
+            None => object.text(name.as_str(), text),
         }
     }
 }

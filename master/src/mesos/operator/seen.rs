@@ -13,6 +13,7 @@ use proffer_model::{
 use proffer_proto::mesos::v1::framework_info::Capability;
 use proffer_proto::mesos::v1::framework_info::capability::Type;
 use proffer_proto::mesos::v1::{self, FrameworkInfo};
+use proffer_proto::mesos::{AgentStanding, MesosExecutor};
 use prost::Message;
 
 use crate::view::Snapshot;
@@ -156,9 +157,38 @@ pub(super) fn tasks(snapshot: &Snapshot) -> impl Iterator<Item = &TaskRow> {
     snapshot.tasks.iter().map(Arc::as_ref)
 }
 
+/// The executor that a task is in for its framework, unless it is Mesos's command executor.
+pub(super) fn executor_name(row: &TaskRow) -> Option<&str> {
+    let custom = row.outline.executor.as_ref().map(|id| id.as_str());
+    custom.or(row.outline.group_executor.as_deref())
+}
+
+/// The same, to be said in a status.
+pub(in crate::mesos) fn executor_of(row: &TaskRow) -> MesosExecutor {
+    let outline = &row.outline;
+    let custom = outline.executor.as_ref().map(|id| id.as_str());
+    MesosExecutor::named(custom, outline.group_executor.as_deref())
+}
+
 /// Whether an agent is there.
 pub(super) fn is_registered(row: &AgentRow) -> bool {
     matches!(row.state, AgentState::Connected | AgentState::Suspect)
+}
+
+/// How an agent stands, if it is known.
+pub(in crate::mesos) fn standing_of(snapshot: &Snapshot, agent: &AgentId) -> Option<AgentStanding> {
+    let Some(row) = snapshot.agents.get(agent) else {
+        return snapshot.gone.get(agent).map(|_| AgentStanding::Gone);
+    };
+    Some(match row.state {
+        AgentState::Unreachable => AgentStanding::Unreachable {
+            since_wall_ms: row.unreachable_since_wall_ms.unwrap_or_default(),
+        },
+        AgentState::Connected | AgentState::Suspect if row.is_settled => AgentStanding::Registered,
+        AgentState::Connected | AgentState::Suspect | AgentState::Recovering => {
+            AgentStanding::Recovering
+        }
+    })
 }
 
 /// Whether anything is offered of an agent.

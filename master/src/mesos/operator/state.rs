@@ -21,8 +21,8 @@ use super::resources::{
     unreserved_sums,
 };
 use super::seen::{
-    Framework, Seen, Standing, agents, grace_of, ip_of, is_active, is_registered, pid_of, port_of,
-    tasks,
+    Framework, Seen, Standing, agents, executor_name, grace_of, ip_of, is_active, is_registered,
+    pid_of, port_of, tasks,
 };
 use crate::view::Snapshot;
 
@@ -461,8 +461,7 @@ fn task(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
     object.text("id", row.task.as_str());
     object.text("name", row.name());
     object.text("framework_id", row.framework.as_str());
-    let executor = row.outline.executor.as_ref();
-    object.text("executor_id", executor.map_or("", |id| id.as_str()));
+    object.text("executor_id", executor_name(row).unwrap_or_default());
     object.text("slave_id", row.agent.as_str());
     object.text("state", state_name(row));
     object.object("resources", |object| sums(object, &row.outline.resources));
@@ -486,7 +485,8 @@ fn status(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
     object.text("state", state_name(row));
     object.number("timestamp", seconds_of(told.wall_ms));
     object.object("container_status", |object| {
-        if has_mesos_container(told.number, told.reason, told.incarnation) {
+        let is_own = row.outline.executor.is_none();
+        if is_own && has_mesos_container(told.number, told.reason, told.incarnation) {
             let id = mesos_container_id(&row.task, told.incarnation);
             object.object("container_id", |object| object.text("value", &id));
         }
