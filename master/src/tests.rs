@@ -4,6 +4,7 @@ mod leadership;
 mod mesos;
 mod mesos_bodies;
 mod mesos_calls;
+mod mesos_checks;
 mod mesos_constraints;
 mod mesos_drains;
 mod mesos_operators;

@@ -65,6 +65,6 @@ pub use resources::Resources;
 pub use secret::Secret;
 pub use task::{
     Check, CheckAnswer, CheckKind, CheckResult, Command, Container, ExecutorApi, ExecutorSpec,
-    Exit, Image, Port, Protocol, Reason, Status, TaskSpec, TaskState, VolumeMount,
+    Exit, Image, Port, Probe, Protocol, Reason, Status, TaskSpec, TaskState, VolumeMount,
 };
 pub use time::Time;

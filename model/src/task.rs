@@ -199,6 +199,30 @@ pub struct Check {
     pub grace: Duration,
     /// The task is killed at this many failures in a row; 0: never.
     pub failures_max: u32,
+    /// What it is answered is told whenever that changes, and says nothing of the task's health.
+    pub is_observed: bool,
+}
+
+impl Check {
+    /// What it probes, if what it is answered is told alone.
+    pub fn observed(&self) -> Option<Probe> {
+        self.is_observed.then_some(match self.kind {
+            CheckKind::Http { .. } => Probe::Http,
+            CheckKind::Tcp { .. } => Probe::Tcp,
+            CheckKind::Command { .. } => Probe::Command,
+        })
+    }
+}
+
+/// How a check probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// By a GET.
+    Http,
+    /// By a connection.
+    Tcp,
+    /// By a command.
+    Command,
 }
 
 /// What a check probes, on the task's own host.
@@ -320,6 +344,8 @@ pub enum Reason {
     Reconciled,
     /// Its health changed.
     HealthChanged,
+    /// What an observed check is answered changed.
+    CheckAnswered,
     /// It asked for more memory than it holds, and was killed by the kernel.
     OutOfMemory,
     /// Its image cannot be read, is not allowed, or is for another machine.
@@ -356,6 +382,7 @@ impl fmt::Display for Reason {
             Self::HostRestarted => "host_restarted",
             Self::Reconciled => "reconciled",
             Self::HealthChanged => "health_changed",
+            Self::CheckAnswered => "check_answered",
             Self::OutOfMemory => "out_of_memory",
             Self::ImageFailed => "image_failed",
             Self::DeadlinePassed => "deadline_passed",
@@ -385,6 +412,8 @@ pub struct CheckResult {
     pub check: u32,
     /// What it said; absent when there was no answer in time.
     pub answer: Option<CheckAnswer>,
+    /// How it probes, if what it is answered is told alone, and is not the task's health.
+    pub observed: Option<Probe>,
 }
 
 /// The answer to a probe of a check.
@@ -419,7 +448,7 @@ pub struct Status {
     pub exit: Option<Exit>,
     /// What the checks say; absent without checks or before their first result.
     pub healthy: Option<bool>,
-    /// What each check said last, in the order of the spec; those without a result yet are left out.
+    /// What each check said last, in the order of the spec; those without a result yet are left out, but for observed ones.
     pub checks: Vec<CheckResult>,
     /// What its executor says along with it.
     pub data: Vec<u8>,

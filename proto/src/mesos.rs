@@ -3,6 +3,7 @@
 //! Only the adapters use them. Everything that is read here has all its required fields; the texts of the errors are
 //! Mesos's, since they are for Mesos's clients.
 
+mod check;
 mod executor;
 mod json;
 mod labels;

@@ -13,7 +13,7 @@ use proffer_model::limits::{
 use proffer_model::time::format_duration;
 use proffer_model::{
     Check, CheckAnswer, CheckKind, CheckResult, Command, Container, Exit, Image, Incarnation, Port,
-    Problem, Protocol, Reason, Resources, Secret, Status, TaskSpec, TaskState, code,
+    Probe, Problem, Protocol, Reason, Resources, Secret, Status, TaskSpec, TaskState, code,
 };
 use prost::Message;
 
@@ -201,9 +201,16 @@ fn encode_result(result: &CheckResult) -> v1::CheckResult {
         CheckAnswer::Tcp(connected) => v1::check_result::Answer::Connected(connected),
         CheckAnswer::Exit(code) => v1::check_result::Answer::ExitCode(code),
     });
+    let observed = match result.observed {
+        None => v1::Probe::Unspecified,
+        Some(Probe::Http) => v1::Probe::Http,
+        Some(Probe::Tcp) => v1::Probe::Tcp,
+        Some(Probe::Command) => v1::Probe::Command,
+    };
     v1::CheckResult {
         check: result.check,
         answer,
+        observed: observed.into(),
     }
 }
 
@@ -218,9 +225,17 @@ fn decode_result(result: v1::CheckResult) -> Result<CheckResult, Problem> {
         Some(v1::check_result::Answer::Connected(is)) => Some(CheckAnswer::Tcp(is)),
         Some(v1::check_result::Answer::ExitCode(code)) => Some(CheckAnswer::Exit(code)),
     };
+    let observed = match v1::Probe::try_from(result.observed) {
+        Ok(v1::Probe::Unspecified) => None,
+        Ok(v1::Probe::Http) => Some(Probe::Http),
+        Ok(v1::Probe::Tcp) => Some(Probe::Tcp),
+        Ok(v1::Probe::Command) => Some(Probe::Command),
+        Err(_) => return Err(unknown_value("observed", result.observed)),
+    };
     Ok(CheckResult {
         check: result.check,
         answer,
+        observed,
     })
 }
 
@@ -265,6 +280,7 @@ pub fn encode_reason(reason: Reason) -> v1::Reason {
         Reason::HostRestarted => v1::Reason::HostRestarted,
         Reason::Reconciled => v1::Reason::Reconciled,
         Reason::HealthChanged => v1::Reason::HealthChanged,
+        Reason::CheckAnswered => v1::Reason::CheckAnswered,
         Reason::OutOfMemory => v1::Reason::OutOfMemory,
         Reason::ImageFailed => v1::Reason::ImageFailed,
         Reason::DeadlinePassed => v1::Reason::DeadlinePassed,
@@ -294,6 +310,7 @@ pub fn decode_reason(number: i32, field: &str) -> Result<Reason, Problem> {
         v1::Reason::HostRestarted => Reason::HostRestarted,
         v1::Reason::Reconciled => Reason::Reconciled,
         v1::Reason::HealthChanged => Reason::HealthChanged,
+        v1::Reason::CheckAnswered => Reason::CheckAnswered,
         v1::Reason::OutOfMemory => Reason::OutOfMemory,
         v1::Reason::ImageFailed => Reason::ImageFailed,
         v1::Reason::DeadlinePassed => Reason::DeadlinePassed,
@@ -354,6 +371,7 @@ pub fn encode_check(check: &Check) -> v1::Check {
         timeout_ms: encode_duration(check.timeout),
         grace_ms: encode_duration(check.grace),
         failures_max: check.failures_max,
+        observed: check.is_observed,
     }
 }
 
@@ -383,6 +401,10 @@ pub fn decode_check(check: v1::Check) -> Result<Check, Problem> {
                 .hint(format!("give at least {min}")));
         }
     }
+    if check.observed && check.failures_max > 0 {
+        let message = "a check that is only observed kills no task";
+        return Err(invalid("failures_max", message).hint("give 0, or take observed away"));
+    }
     Ok(Check {
         kind,
         delay: decode_duration(check.delay_ms, "delay_ms", DURATION_MAX)?,
@@ -390,6 +412,7 @@ pub fn decode_check(check: v1::Check) -> Result<Check, Problem> {
         timeout,
         grace: decode_duration(check.grace_ms, "grace_ms", DURATION_MAX)?,
         failures_max: check.failures_max,
+        is_observed: check.observed,
     })
 }
 

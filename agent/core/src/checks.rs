@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use proffer_model::{Check, CheckAnswer, CheckKind, CheckResult, Reason, Time};
+use proffer_model::{Check, CheckAnswer, CheckKind, CheckResult, Probe, Reason, Status, Time};
 
 use crate::core::Core;
 use crate::effect::{Effect, Effects};
@@ -26,6 +26,8 @@ pub(crate) struct Health {
 
 #[derive(Clone, Debug, Default)]
 struct CheckState {
+    /// How it probes, if what it is answered is told alone.
+    observed: Option<Probe>,
     /// The last result that counts.
     passed: Option<bool>,
     /// What the last probe was answered, if there has been one; and whether it was answered.
@@ -39,26 +41,39 @@ struct CheckState {
 }
 
 impl Health {
-    /// The health of a run that started then; `known` is what was last said of it.
-    fn begin(checks: usize, started: Time, known: Option<bool>) -> Self {
-        let state = CheckState {
-            passed: known,
-            has_passed_once: known == Some(true),
-            ..CheckState::default()
+    /// The health of a run that started then, with what was last said of it.
+    fn begin(checks: &[Check], started: Time, latest: &Status) -> Self {
+        let known = latest.healthy;
+        let begin = |(index, check): (u32, &Check)| match check.observed() {
+            None => CheckState {
+                passed: known,
+                has_passed_once: known == Some(true),
+                ..CheckState::default()
+            },
+            observed => CheckState {
+                observed,
+                said: latest
+                    .checks
+                    .iter()
+                    .find(|result| result.check == index)
+                    .map(|result| result.answer),
+                ..CheckState::default()
+            },
         };
         Self {
             started: Some(started),
-            checks: vec![state; checks],
+            checks: (0..).zip(checks).map(begin).collect(),
             is_unsaid: false,
         }
     }
 
     /// Unhealthy when one says so, healthy when all say so, otherwise not known yet.
     pub(crate) fn verdict(&self) -> Option<bool> {
-        if self.checks.iter().any(|check| check.passed == Some(false)) {
+        let mut counted = self.checks.iter().filter(|check| check.observed.is_none());
+        if counted.clone().any(|check| check.passed == Some(false)) {
             return Some(false);
         }
-        let all = !self.checks.is_empty() && self.checks.iter().all(|c| c.passed == Some(true));
+        let all = counted.clone().next().is_some() && counted.all(|c| c.passed == Some(true));
         all.then_some(true)
     }
 
@@ -66,10 +81,24 @@ impl Health {
     pub(crate) fn results(&self) -> Vec<CheckResult> {
         let checks = (0..).zip(&self.checks);
         let results = checks.filter_map(|(check, state)| {
-            let answer = state.said?;
-            Some(CheckResult { check, answer })
+            let answer = match state.observed {
+                None => state.said?,
+                Some(_) => state.said.flatten(),
+            };
+            Some(CheckResult {
+                check,
+                answer,
+                observed: state.observed,
+            })
         });
         results.collect()
+    }
+
+    /// Whether what observed checks are answered is what was last said of them.
+    fn is_told(&self, latest: &Status) -> bool {
+        let results = self.results();
+        let mut observed = results.iter().filter(|result| result.observed.is_some());
+        observed.all(|result| latest.checks.contains(result))
     }
 
     /// When a check is due again: after its interval, or sooner while its failures do not count.
@@ -101,6 +130,9 @@ impl Health {
         let check = self.checks.get_mut(index).filter(|c| c.is_running)?;
         check.is_running = false;
         check.said = Some(answer);
+        if check.observed.is_some() {
+            return Some(0);
+        }
         if passed {
             check.passed = Some(true);
             check.has_passed_once = true;
@@ -132,8 +164,8 @@ impl Core {
             mono_ns: now.mono_ns.saturating_sub(ns),
             ..now
         };
-        let known = task.updates.latest().healthy;
-        task.health = Health::begin(task.spec.checks.len(), started, known);
+        let latest = task.updates.latest();
+        task.health = Health::begin(&task.spec.checks, started, latest);
         for (index, check) in task.spec.checks.iter().enumerate() {
             effects.push(Effect::SetTimer {
                 key: TimerKey::Check(run, index),
@@ -216,7 +248,8 @@ impl Core {
         }
     }
 
-    /// Makes a status if the task's health is not what was last said, and there is room for one.
+    /// Makes a status if the task's health, or what an observed check is answered, is not what was last said, and there is
+    /// room for one.
     pub(crate) fn say_health(
         &mut self,
         now: Time,
@@ -228,22 +261,19 @@ impl Core {
             return;
         };
         let latest = task.updates.latest();
-        if task.phase != Phase::Running || task.health.verdict() == latest.healthy {
+        let is_same = task.health.verdict() == latest.healthy;
+        if task.phase != Phase::Running || (is_same && task.health.is_told(latest)) {
             task.health.is_unsaid = false;
             return;
         }
+        let reason = match is_same {
+            true => Reason::CheckAnswered,
+            false => Reason::HealthChanged,
+        };
         task.health.is_unsaid = !task.updates.has_room();
         if !task.health.is_unsaid {
             let state = latest.state;
-            self.report(
-                now,
-                run,
-                state,
-                Reason::HealthChanged,
-                message,
-                None,
-                effects,
-            );
+            self.report(now, run, state, reason, message, None, effects);
         }
     }
 }

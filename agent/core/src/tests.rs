@@ -14,8 +14,8 @@ use std::time::Duration;
 use proffer_model::link::{Payer, ToAgent, ToMaster};
 use proffer_model::{
     AgentDescription, AgentId, Attributes, Check, CheckAnswer, CheckKind, CheckResult, ClusterId,
-    Command, DemandId, Epoch, Exit, FrameworkId, Generation, Incarnation, Reason, Role, Status,
-    TaskId, TaskSpec, TaskState, Time,
+    Command, DemandId, Epoch, Exit, FrameworkId, Generation, Incarnation, Probe, Reason, Role,
+    Status, TaskId, TaskSpec, TaskState, Time,
 };
 
 use crate::limits::RESEND_DELAY_MIN;
@@ -78,6 +78,7 @@ fn checked_spec(id: &str) -> TaskSpec {
         timeout: Duration::from_secs(2),
         grace: Duration::from_secs(20),
         failures_max: 3,
+        is_observed: false,
     };
     TaskSpec {
         checks: vec![check],

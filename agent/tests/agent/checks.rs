@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use proffer_model::{Check, CheckKind, Reason, Status, TaskSpec, TaskState};
+use proffer_model::{
+    Check, CheckAnswer, CheckKind, CheckResult, Probe, Reason, Status, TaskSpec, TaskState,
+};
 
 use crate::bench::{Bench, PATIENCE, is_alive, lines, shell};
 
@@ -19,10 +21,36 @@ fn checked(line: &str, check: &str, timeout: Duration) -> TaskSpec {
         timeout,
         grace: Duration::ZERO,
         failures_max: 0,
+        is_observed: false,
     };
     TaskSpec {
         checks: vec![check],
         ..shell("t", line)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_observed_command_ends_with_is_told_and_says_nothing_of_health() {
+    let mut bench = Bench::started().await;
+    let mut spec = checked("sleep 1000", "test -f up || exit 3", PATIENCE);
+    spec.checks[0].is_observed = true;
+    bench.launch(1, spec).await;
+    for code in [3, 0] {
+        loop {
+            let status = bench.status().await;
+            bench.acknowledge(&status).await;
+            assert_eq!(status.healthy, None, "{status:?}");
+            let said = CheckResult {
+                check: 0,
+                answer: Some(CheckAnswer::Exit(code)),
+                observed: Some(Probe::Command),
+            };
+            if status.checks == [said] {
+                assert_eq!(status.reason, Reason::CheckAnswered);
+                break;
+            }
+        }
+        std::fs::write(bench.run().join("sandbox/up"), "").unwrap();
     }
 }
 

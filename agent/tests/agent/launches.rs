@@ -119,6 +119,7 @@ async fn a_task_that_fails_its_checks_is_told_unhealthy_and_killed() {
         timeout: Duration::from_secs(10),
         grace: Duration::from_secs(1000),
         failures_max: 2,
+        is_observed: false,
     };
     let mut bench = Bench::started().await;
     bench

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use proffer_model::{Incarnation, Reason, Status, TaskId, TaskState};
+use proffer_model::{
+    CheckAnswer, CheckResult, Incarnation, Probe, Reason, Status, TaskId, TaskState,
+};
 use prost::Message;
 
 use super::number::{nanoseconds_of, seconds_of};
@@ -128,6 +130,7 @@ pub fn encode_mesos_reason(reason: Reason) -> Option<Why> {
         Reason::SupervisorLost | Reason::ExecutorEnded => Some(Why::ExecutorTerminated),
         Reason::HostRestarted => Some(Why::AgentRestarted),
         Reason::HealthChanged => Some(Why::TaskHealthCheckStatusUpdated),
+        Reason::CheckAnswered => Some(Why::TaskCheckStatusUpdated),
         Reason::OutOfMemory => Some(Why::ContainerLimitationMemory),
         Reason::DeadlinePassed => Some(Why::MaxCompletionTimeReached),
         Reason::AgentDrained => Some(Why::AgentDraining),
@@ -169,6 +172,7 @@ pub fn encode_mesos_status(
         out.source = Some(source(status).into());
         out.data = Some(status.data.clone()).filter(|data| !data.is_empty());
         out.healthy = told_health(status.state, status.reason, status.healthy);
+        out.check_status = status.checks.iter().find_map(check_status);
     } else if out.source.is_none() {
         out.source = Some(Source::Executor.into());
     }
@@ -176,6 +180,41 @@ pub fn encode_mesos_status(
         out.reason = Some(why.into());
     }
     out
+}
+
+/// What a task's check was answered last; none of a health check.
+fn check_status(result: &CheckResult) -> Option<v1::CheckStatusInfo> {
+    use v1::check_info::Type;
+    use v1::check_status_info::{Command, Http, Tcp};
+    let mut status = v1::CheckStatusInfo::default();
+    let kind = match result.observed? {
+        Probe::Http => {
+            let code = match result.answer {
+                Some(CheckAnswer::Http(code)) => Some(code.into()),
+                _ => None,
+            };
+            status.http = Some(Http { status_code: code });
+            Type::Http
+        }
+        Probe::Tcp => {
+            let succeeded = match result.answer {
+                Some(CheckAnswer::Tcp(is)) => Some(is),
+                _ => None,
+            };
+            status.tcp = Some(Tcp { succeeded });
+            Type::Tcp
+        }
+        Probe::Command => {
+            let exit_code = match result.answer {
+                Some(CheckAnswer::Exit(code)) => Some(code),
+                _ => None,
+            };
+            status.command = Some(Command { exit_code });
+            Type::Command
+        }
+    };
+    status.r#type = Some(kind.into());
+    Some(status)
 }
 
 fn source(status: &Status) -> Source {
@@ -350,6 +389,51 @@ mod tests {
         let lost = status(TaskState::Lost, Reason::SupervisorLost, 3);
         let out = encode_mesos_status(&lost, Capabilities::default(), None);
         assert_eq!(out.message, None);
+    }
+
+    #[test]
+    fn what_a_check_is_answered_is_told_and_what_a_health_check_is_not() {
+        let result = |answer, observed| CheckResult {
+            check: 1,
+            answer,
+            observed,
+        };
+        for (answer, probe, json) in [
+            (
+                Some(CheckAnswer::Exit(3)),
+                Probe::Command,
+                r#"{"type":"COMMAND","command":{"exit_code":3}}"#,
+            ),
+            (
+                Some(CheckAnswer::Http(404)),
+                Probe::Http,
+                r#"{"type":"HTTP","http":{"status_code":404}}"#,
+            ),
+            (
+                Some(CheckAnswer::Tcp(false)),
+                Probe::Tcp,
+                r#"{"type":"TCP","tcp":{"succeeded":false}}"#,
+            ),
+            (None, Probe::Tcp, r#"{"type":"TCP","tcp":{}}"#),
+        ] {
+            let told = Status {
+                checks: vec![result(answer, None), result(answer, Some(probe))],
+                ..status(TaskState::Running, Reason::CheckAnswered, 2)
+            };
+            let out = encode_mesos_status(&told, Capabilities::default(), None);
+            assert_eq!(out.reason(), Why::TaskCheckStatusUpdated);
+            let said = out.check_status.expect("a check's");
+            assert_eq!(
+                said,
+                super::super::read_json(json.as_bytes()).expect("reads")
+            );
+        }
+        let told = Status {
+            checks: vec![result(Some(CheckAnswer::Tcp(true)), None)],
+            ..status(TaskState::Running, Reason::HealthChanged, 2)
+        };
+        let out = encode_mesos_status(&told, Capabilities::default(), None);
+        assert_eq!(out.check_status, None);
     }
 
     #[test]

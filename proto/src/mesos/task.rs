@@ -10,13 +10,13 @@ use proffer_model::task::MESOS_EXECUTOR_VARIABLE;
 use proffer_model::{TaskSpec, VolumeMount};
 use prost::Message;
 
+use super::check::checks_of;
 use super::labels::labels_map;
 use super::launcher::Launcher;
-use super::number::ms_of;
 use super::resources::{decode_resources, mounts_of};
 use super::v1::{
-    self as mesos, CommandInfo, ContainerInfo, ExecutorInfo, FrameworkInfo, HealthCheck, TaskInfo,
-    command_info, container_info, discovery_info, environment, executor, health_check, secret,
+    self as mesos, CommandInfo, ContainerInfo, ExecutorInfo, FrameworkInfo, TaskInfo, command_info,
+    container_info, discovery_info, environment, executor, secret,
 };
 use crate::resources::encode_resources;
 use crate::{decode_task_spec, v1};
@@ -87,16 +87,11 @@ fn decode_command_task(
         .command
         .as_ref()
         .ok_or("'TaskInfo.command' must be set")?;
-    if task.check.is_some() {
-        return Err(unsupported("TaskInfo.check", "give a health_check"));
-    }
     if let Some(container) = &task.container {
         check_container(container)?;
     }
     let user = launcher.user_of(command);
-    let checks = task.health_check.as_ref();
-    let invalid = |why: String| format!("Task uses invalid health check: {why}");
-    let checks = checks.map(|check| decode_health_check(check, user).map_err(invalid));
+    let checks = checks_of(task, user)?;
     let mounts = mounts_of(&task.resources)?;
     let completion = task.max_completion_time.as_ref();
     if completion.is_some_and(|time| time.nanoseconds < 0) {
@@ -109,7 +104,7 @@ fn decode_command_task(
         }),
         environment: environment_of_task(task, executor, command, launcher)?,
         user: launcher.run_as(command).to_owned(),
-        checks: checks.transpose()?.into_iter().collect(),
+        checks,
         volumes: mounts.iter().map(encode_mount).collect(),
         fetch: decode_uris(command),
         completion_ms: completion.map(|time| ms(time.nanoseconds)),
@@ -237,7 +232,7 @@ fn check(spec: v1::TaskSpec) -> Result<TaskSpec, String> {
     })
 }
 
-fn unsupported(what: &str, hint: &str) -> String {
+pub(super) fn unsupported(what: &str, hint: &str) -> String {
     format!("'{what}' is not supported: {hint}")
 }
 
@@ -295,12 +290,12 @@ fn lasting(launcher: Launcher<'_>) -> FrameworkInfo {
     }
 }
 
-enum Program {
+pub(super) enum Program {
     Shell(String),
     Exec(v1::Exec),
 }
 
-fn decode_command(command: &CommandInfo) -> Result<Program, String> {
+pub(super) fn decode_command(command: &CommandInfo) -> Result<Program, String> {
     let value = command.value.clone().filter(|value| !value.is_empty());
     if command.shell() {
         let line = value.ok_or("Shell command 'CommandInfo.value' is not specified")?;
@@ -334,7 +329,9 @@ fn decode_uris(command: &CommandInfo) -> Vec<v1::Fetch> {
     uris.map(fetch).collect()
 }
 
-fn decode_environment(command: &CommandInfo) -> Result<BTreeMap<String, String>, String> {
+pub(super) fn decode_environment(
+    command: &CommandInfo,
+) -> Result<BTreeMap<String, String>, String> {
     let mut all = BTreeMap::new();
     let given = command.environment.iter();
     for variable in given.flat_map(|environment| &environment.variables) {
@@ -418,123 +415,6 @@ fn check_container(container: &ContainerInfo) -> Result<(), String> {
         } => bare("ContainerInfo.tty_info"),
         _ => Ok(()),
     }
-}
-
-fn decode_health_check(check: &HealthCheck, user: &str) -> Result<v1::Check, String> {
-    use health_check::Type;
-    let missing = |part: &str, kind: Type| {
-        let kind = kind.as_str_name();
-        format!("Expecting '{part}' to be set for {kind} health check")
-    };
-    let kind = match check.r#type() {
-        Type::Unknown => return Err("HealthCheck must specify 'type'".to_owned()),
-        kind @ Type::Http => {
-            let http = check.http.as_ref();
-            v1::check::Kind::Http(decode_http(http.ok_or_else(|| missing("http", kind))?)?)
-        }
-        kind @ Type::Tcp => {
-            let tcp = check.tcp.as_ref().ok_or_else(|| missing("tcp", kind))?;
-            v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port })
-        }
-        kind @ Type::Command => {
-            let command = check.command.as_ref();
-            let command = command.ok_or_else(|| missing("command", kind))?;
-            v1::check::Kind::Command(v1::CommandCheck {
-                shell: check_line(command, user)?,
-            })
-        }
-    };
-    for (seconds, field) in [
-        (check.delay_seconds(), "delay_seconds"),
-        (check.grace_period_seconds(), "grace_period_seconds"),
-        (check.interval_seconds(), "interval_seconds"),
-        (check.timeout_seconds(), "timeout_seconds"),
-    ] {
-        if seconds < 0.0 {
-            return Err(format!("Expecting '{field}' to be non-negative"));
-        }
-    }
-    Ok(v1::Check {
-        kind: Some(kind),
-        delay_ms: ms_of(check.delay_seconds()),
-        interval_ms: ms_of(check.interval_seconds()).max(10),
-        // No timeout is the longest.
-        timeout_ms: match ms_of(check.timeout_seconds()) {
-            0 => 24 * 3_600 * 1_000,
-            ms => ms,
-        },
-        grace_ms: ms_of(check.grace_period_seconds()),
-        failures_max: check.consecutive_failures(),
-    })
-}
-
-fn decode_http(http: &health_check::HttpCheckInfo) -> Result<v1::HttpCheck, String> {
-    if http
-        .scheme
-        .as_deref()
-        .is_some_and(|scheme| scheme != "http")
-    {
-        return Err(unsupported("HealthCheck.http.scheme", "only http is"));
-    }
-    if !http.statuses.is_empty() {
-        let hint = "200 to 399 is healthy";
-        return Err(unsupported("HealthCheck.http.statuses", hint));
-    }
-    Ok(v1::HttpCheck {
-        port: http.port,
-        path: http.path.clone().unwrap_or_else(|| "/".to_owned()),
-    })
-}
-
-/// A check's command as one line for the shell, with its variables beside the task's.
-fn check_line(command: &CommandInfo, user: &str) -> Result<String, String> {
-    if command.user.as_deref().is_some_and(|own| own != user) {
-        let hint = "a check runs as its task's user";
-        return Err(unsupported("HealthCheck.command.user", hint));
-    }
-    let given = command.environment.iter().flat_map(|of| &of.variables);
-    for variable in given {
-        if variable.r#type() == environment::variable::Type::Secret {
-            // The line is a program's argument, which everybody on the host can read.
-            let hint = "give it to the task, whose variables its check has too";
-            return Err(unsupported(
-                "HealthCheck.command.environment with secrets",
-                hint,
-            ));
-        }
-        if variable.name.is_empty() || variable.name.starts_with('-') || variable.name.contains('=')
-        {
-            return Err(format!(
-                "Environment variable '{}' of a health check has no good name",
-                variable.name
-            ));
-        }
-    }
-    let variables = decode_environment(command)?;
-    let variables = variables
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    let mut words: Vec<String> = variables.collect();
-    if !words.is_empty() {
-        words.insert(0, "env".to_owned());
-    }
-    match decode_command(command)? {
-        Program::Shell(line) if words.is_empty() => return Ok(line),
-        Program::Shell(line) => words.extend(["/bin/sh".to_owned(), "-c".to_owned(), line]),
-        // What it is called is not heard here.
-        Program::Exec(mut exec) => {
-            if let Some(name) = exec.arguments.first_mut()
-                && !exec.program.is_empty()
-            {
-                *name = exec.program;
-            }
-            words.extend(exec.arguments);
-        }
-    }
-    let quoted = words
-        .iter()
-        .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
-    Ok(quoted.collect::<Vec<_>>().join(" "))
 }
 
 /// Milliseconds of a length of time in nanoseconds; none is negative.
@@ -738,8 +618,8 @@ mod tests {
                 "'TaskInfo.limits' is not supported",
             ),
             (
-                r#","command":{"value":"a"},"check":{"type":"TCP","tcp":{"port":1}}"#,
-                "'TaskInfo.check' is not supported",
+                r#","command":{"value":"a"},"check":{"type":"TCP"}"#,
+                "Task uses invalid check: Expecting 'tcp' to be set for TCP check",
             ),
             (
                 r#","executor":{"executor_id":{"value":"e"},"command":{"value":"a"},"resources":[{"name":"disk","type":"SCALAR",

@@ -167,6 +167,10 @@ const BAD_TASKS: &[Row<v1::TaskSpec>] = &[
     (INVALID, "checks[0].timeout_ms", |t| {
         t.checks[0].timeout_ms = 0
     }),
+    (INVALID, "checks[0].failures_max", |t| {
+        t.checks[0].observed = true;
+        t.checks[0].failures_max = 1;
+    }),
     (INVALID, "checks[0].delay_ms", |t| {
         t.checks[0].delay_ms = u64::MAX
     }),

@@ -13,9 +13,9 @@ use proffer_model::session::{Answer, Call, Event, LaunchResult, OperationResult,
 use proffer_model::{
     AgentDescription, AtMost, AttributeValue, Attributes, Check, CheckAnswer, CheckKind,
     CheckResult, Command, Demand, DemandEntry, Epoch, Exclusion, ExecutorSpec, Exit, FaultDomain,
-    Fit, FrameworkDescription, Generation, Incarnation, Key, Offer, Port, Predicate, Problem,
-    Protocol, Quantities, Reason, ResourceName, Resources, Secret, Shape, Status, Subject, Takes,
-    TaskSpec, TaskState, code,
+    Fit, FrameworkDescription, Generation, Incarnation, Key, Offer, Port, Predicate, Probe,
+    Problem, Protocol, Quantities, Reason, ResourceName, Resources, Secret, Shape, Status, Subject,
+    Takes, TaskSpec, TaskState, code,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -631,6 +631,7 @@ pub(super) fn reason() -> impl Strategy<Value = Reason> {
         Reason::HostRestarted,
         Reason::Reconciled,
         Reason::HealthChanged,
+        Reason::CheckAnswered,
     ])
 }
 
@@ -646,7 +647,8 @@ pub(super) fn status() -> impl Strategy<Value = Status> {
         any::<bool>().prop_map(CheckAnswer::Tcp),
         any::<i32>().prop_map(CheckAnswer::Exit),
     ]);
-    let answers = vec(answer, 0..3);
+    let observed = option::of(select(&[Probe::Http, Probe::Tcp, Probe::Command][..]));
+    let answers = vec((answer, observed), 0..3);
     (
         id(),
         option::of(id()),
@@ -681,7 +683,11 @@ pub(super) fn status() -> impl Strategy<Value = Status> {
                     checks: answers
                         .into_iter()
                         .zip(0..)
-                        .map(|(answer, check)| CheckResult { check, answer })
+                        .map(|((answer, observed), check)| CheckResult {
+                            check,
+                            answer,
+                            observed,
+                        })
                         .collect(),
                     wall_ms,
                     data: Vec::new(),
@@ -701,14 +707,15 @@ fn check() -> impl Strategy<Value = Check> {
         positive_duration(),
         duration(),
     );
-    (kind, times, any::<u32>()).prop_map(
-        |(kind, (delay, interval, timeout, grace), failures_max)| Check {
+    (kind, times, any::<u32>(), any::<bool>()).prop_map(
+        |(kind, (delay, interval, timeout, grace), failures_max, is_observed)| Check {
             kind,
             delay,
             interval,
             timeout,
             grace,
-            failures_max,
+            failures_max: if is_observed { 0 } else { failures_max },
+            is_observed,
         },
     )
 }

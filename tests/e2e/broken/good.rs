@@ -117,6 +117,7 @@ fn task(id: &str) -> Json {
             check("http", json!({"port": 7, "path": "/health"})),
             check("tcp", json!({"port": 7})),
             check("command", json!({"shell": "true"})),
+            with(check("tcp", json!({"port": 7})), &json!({"observed": true, "failures_max": 0})),
         ],
         "kill_grace_ms": 1_000, "completion_ms": 60_000,
         "fetch": [{"uri": "http://192.0.2.1/a.tar", "output": "a", "executable": true, "extract": true, "cache": true,

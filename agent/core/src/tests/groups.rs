@@ -298,9 +298,61 @@ fn a_status_says_what_each_check_said_last() {
     let said = agent.runs[&run].statuses.last().unwrap();
     assert_eq!(said.healthy, Some(true));
     let results = [(0, Some(CheckAnswer::Http(200))), (1, None)];
-    let results = results.map(|(check, answer)| CheckResult { check, answer });
+    let results = results.map(|(check, answer)| CheckResult {
+        check,
+        answer,
+        observed: None,
+    });
     assert_eq!(said.checks, results);
     agent.kill("t", 1, None);
     let said = agent.runs[&run].statuses.last().unwrap();
     assert_eq!(said.checks, results, "the last is kept to the end");
+}
+
+#[test]
+fn what_an_observed_check_is_answered_is_told_when_it_changes_and_is_no_health() {
+    let mut agent = Agent::registered();
+    let observed = Check {
+        failures_max: 0,
+        is_observed: true,
+        ..checked_spec("t").checks.remove(0)
+    };
+    let both = TaskSpec {
+        checks: vec![checked_spec("t").checks.remove(0), observed],
+        ..spec("t")
+    };
+    let run = agent.run(1, both);
+    agent.pass(Duration::from_secs(1));
+    let mut finish = |check: u32, answer: Option<CheckAnswer>, is_good: bool| {
+        let failure = (!is_good).then(|| "refused".to_owned());
+        agent.step(Event::CheckFinished {
+            run,
+            check: usize::try_from(check).unwrap(),
+            failure,
+            answer,
+        });
+        agent.persist();
+        agent.pass(Duration::from_secs(5));
+        let said = agent.runs[&run].statuses.last().unwrap();
+        let result = said.checks.iter().find(|result| result.check == 1);
+        let answer = result.map(|result| (result.answer, result.observed));
+        (said.number, said.reason, said.healthy, answer)
+    };
+    let (changed, answered) = (Reason::HealthChanged, Reason::CheckAnswered);
+    let tcp = |is| Some((Some(CheckAnswer::Tcp(is)), Some(Probe::Tcp)));
+    let none = Some((None, Some(Probe::Tcp)));
+    let (first, ..) = finish(0, Some(CheckAnswer::Tcp(true)), true);
+    for (check, answer, is_good, number, said) in [
+        (0, Some(true), true, 0, (changed, Some(true), none)),
+        (1, Some(false), false, 1, (answered, Some(true), tcp(false))),
+        // The same again, and as often as it likes.
+        (1, Some(false), false, 1, (answered, Some(true), tcp(false))),
+        (1, Some(false), false, 1, (answered, Some(true), tcp(false))),
+        (1, None, false, 2, (answered, Some(true), none)),
+        (1, Some(true), true, 3, (answered, Some(true), tcp(true))),
+    ] {
+        let told = finish(check, answer.map(CheckAnswer::Tcp), is_good);
+        let (reason, healthy, answer) = said;
+        assert_eq!(told, (first + number, reason, healthy, answer));
+    }
 }

@@ -203,6 +203,7 @@ impl HealthCheck {
             timeout: self.timeout,
             grace: self.grace,
             failures_max,
+            is_observed: false,
         })
     }
 }

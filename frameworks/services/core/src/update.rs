@@ -273,9 +273,11 @@ fn is_fault_of_app(status: &Status) -> bool {
         | Reason::GroupEnded
         | Reason::VolumeFailed
         | Reason::FetchFailed => true,
-        Reason::None | Reason::Exited | Reason::LaunchFailed | Reason::HealthChanged => {
-            status.state != TaskState::Killed
-        }
+        Reason::None
+        | Reason::Exited
+        | Reason::LaunchFailed
+        | Reason::HealthChanged
+        | Reason::CheckAnswered => status.state != TaskState::Killed,
         Reason::KillRequested
         | Reason::FrameworkRemoved
         | Reason::AgentUnreachable
@@ -326,7 +328,8 @@ fn describe_end(status: &Status, mem_milli: Option<u64>) -> String {
         | Reason::VolumeFailed
         | Reason::FetchFailed
         | Reason::AgentGone
-        | Reason::HealthChanged => said,
+        | Reason::HealthChanged
+        | Reason::CheckAnswered => said,
     }
 }
 

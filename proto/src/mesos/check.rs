@@ -1,0 +1,277 @@
+//! Checks and health checks of tasks, of which the one says what it is answered and the other whether its task is healthy.
+
+use super::number::ms_of;
+use super::task::{Program, decode_command, decode_environment, unsupported};
+use super::v1::{
+    CheckInfo, CommandInfo, HealthCheck, TaskInfo, check_info, environment, health_check,
+};
+use crate::v1;
+
+/// How long a probe may take that may take as long as it likes.
+const TIMEOUT_MS_MAX: u64 = 24 * 3_600 * 1_000;
+
+/// What is probed of a task that runs as this user.
+pub(super) fn checks_of(task: &TaskInfo, user: &str) -> Result<Vec<v1::Check>, String> {
+    let health = task.health_check.as_ref().map(|check| {
+        decode_health_check(check, user)
+            .map_err(|why| format!("Task uses invalid health check: {why}"))
+    });
+    let other = task.check.as_ref().map(|check| {
+        decode_check_info(check, user).map_err(|why| format!("Task uses invalid check: {why}"))
+    });
+    health.into_iter().chain(other).collect()
+}
+
+/// What it is answered is told, whatever that is.
+fn decode_check_info(check: &CheckInfo, user: &str) -> Result<v1::Check, String> {
+    use check_info::Type;
+    let missing = |part: &str, kind: Type| {
+        let kind = kind.as_str_name();
+        format!("Expecting '{part}' to be set for {kind} check")
+    };
+    let kind = match check.r#type {
+        None => return Err("CheckInfo must specify 'type'".to_owned()),
+        Some(_) => check.r#type(),
+    };
+    let kind = match kind {
+        Type::Unknown => return Err("'UNKNOWN' is not a valid check type".to_owned()),
+        Type::Http => {
+            let http = check.http.as_ref().ok_or_else(|| missing("http", kind))?;
+            let path = http.path.clone().unwrap_or_else(|| "/".to_owned());
+            if !path.starts_with('/') {
+                return Err(format!(
+                    "The path '{path}' of HTTP check must start with '/'"
+                ));
+            }
+            let port = http.port;
+            v1::check::Kind::Http(v1::HttpCheck { port, path })
+        }
+        Type::Tcp => {
+            let tcp = check.tcp.as_ref().ok_or_else(|| missing("tcp", kind))?;
+            v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port })
+        }
+        Type::Command => {
+            let command = check.command.as_ref();
+            let command = command.ok_or_else(|| missing("command", kind))?;
+            v1::check::Kind::Command(v1::CommandCheck {
+                shell: check_line(&command.command, user)?,
+            })
+        }
+    };
+    check_seconds(&[
+        (check.delay_seconds(), "delay_seconds"),
+        (check.interval_seconds(), "interval_seconds"),
+        (check.timeout_seconds(), "timeout_seconds"),
+    ])?;
+    Ok(v1::Check {
+        kind: Some(kind),
+        delay_ms: ms_of(check.delay_seconds()),
+        interval_ms: ms_of(check.interval_seconds()).max(10),
+        timeout_ms: timeout_ms(check.timeout_seconds()),
+        grace_ms: 0,
+        failures_max: 0,
+        observed: true,
+    })
+}
+
+fn check_seconds(all: &[(f64, &str)]) -> Result<(), String> {
+    match all.iter().find(|(seconds, _)| *seconds < 0.0) {
+        Some((_, field)) => Err(format!("Expecting '{field}' to be non-negative")),
+        None => Ok(()),
+    }
+}
+
+/// No timeout is the longest.
+fn timeout_ms(seconds: f64) -> u64 {
+    match ms_of(seconds) {
+        0 => TIMEOUT_MS_MAX,
+        ms => ms,
+    }
+}
+
+fn decode_health_check(check: &HealthCheck, user: &str) -> Result<v1::Check, String> {
+    use health_check::Type;
+    let missing = |part: &str, kind: Type| {
+        let kind = kind.as_str_name();
+        format!("Expecting '{part}' to be set for {kind} health check")
+    };
+    let kind = match check.r#type() {
+        Type::Unknown => return Err("HealthCheck must specify 'type'".to_owned()),
+        kind @ Type::Http => {
+            let http = check.http.as_ref();
+            v1::check::Kind::Http(decode_http(http.ok_or_else(|| missing("http", kind))?)?)
+        }
+        kind @ Type::Tcp => {
+            let tcp = check.tcp.as_ref().ok_or_else(|| missing("tcp", kind))?;
+            v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port })
+        }
+        kind @ Type::Command => {
+            let command = check.command.as_ref();
+            let command = command.ok_or_else(|| missing("command", kind))?;
+            v1::check::Kind::Command(v1::CommandCheck {
+                shell: check_line(command, user)?,
+            })
+        }
+    };
+    check_seconds(&[
+        (check.delay_seconds(), "delay_seconds"),
+        (check.grace_period_seconds(), "grace_period_seconds"),
+        (check.interval_seconds(), "interval_seconds"),
+        (check.timeout_seconds(), "timeout_seconds"),
+    ])?;
+    Ok(v1::Check {
+        kind: Some(kind),
+        delay_ms: ms_of(check.delay_seconds()),
+        interval_ms: ms_of(check.interval_seconds()).max(10),
+        timeout_ms: timeout_ms(check.timeout_seconds()),
+        grace_ms: ms_of(check.grace_period_seconds()),
+        failures_max: check.consecutive_failures(),
+        observed: false,
+    })
+}
+
+fn decode_http(http: &health_check::HttpCheckInfo) -> Result<v1::HttpCheck, String> {
+    if http
+        .scheme
+        .as_deref()
+        .is_some_and(|scheme| scheme != "http")
+    {
+        return Err(unsupported("HealthCheck.http.scheme", "only http is"));
+    }
+    if !http.statuses.is_empty() {
+        let hint = "200 to 399 is healthy";
+        return Err(unsupported("HealthCheck.http.statuses", hint));
+    }
+    Ok(v1::HttpCheck {
+        port: http.port,
+        path: http.path.clone().unwrap_or_else(|| "/".to_owned()),
+    })
+}
+
+/// A check's command as one line for the shell, with its variables beside the task's.
+fn check_line(command: &CommandInfo, user: &str) -> Result<String, String> {
+    if command.user.as_deref().is_some_and(|own| own != user) {
+        let hint = "a check runs as its task's user";
+        return Err(unsupported("HealthCheck.command.user", hint));
+    }
+    let given = command.environment.iter().flat_map(|of| &of.variables);
+    for variable in given {
+        if variable.r#type() == environment::variable::Type::Secret {
+            // The line is a program's argument, which everybody on the host can read.
+            let hint = "give it to the task, whose variables its check has too";
+            return Err(unsupported(
+                "HealthCheck.command.environment with secrets",
+                hint,
+            ));
+        }
+        if variable.name.is_empty() || variable.name.starts_with('-') || variable.name.contains('=')
+        {
+            return Err(format!(
+                "Environment variable '{}' of a health check has no good name",
+                variable.name
+            ));
+        }
+    }
+    let variables = decode_environment(command)?;
+    let variables = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let mut words: Vec<String> = variables.collect();
+    if !words.is_empty() {
+        words.insert(0, "env".to_owned());
+    }
+    match decode_command(command)? {
+        Program::Shell(line) if words.is_empty() => return Ok(line),
+        Program::Shell(line) => words.extend(["/bin/sh".to_owned(), "-c".to_owned(), line]),
+        // What it is called is not heard here.
+        Program::Exec(mut exec) => {
+            if let Some(name) = exec.arguments.first_mut()
+                && !exec.program.is_empty()
+            {
+                *name = exec.program;
+            }
+            words.extend(exec.arguments);
+        }
+    }
+    let quoted = words
+        .iter()
+        .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+    Ok(quoted.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read_json;
+    use super::*;
+
+    fn checks(json: &str) -> Result<Vec<v1::Check>, String> {
+        let text = format!(
+            r#"{{"name":"t","task_id":{{"value":"t"}},"agent_id":{{"value":"a"}},{json}}}"#
+        );
+        let task: TaskInfo = read_json(text.as_bytes()).expect("reads");
+        checks_of(&task, "me")
+    }
+
+    #[test]
+    fn a_check_is_observed_beside_the_health_check() {
+        let both = checks(
+            r#""health_check":{"type":"TCP","tcp":{"port":1}},
+            "check":{"type":"HTTP","http":{"port":2},"delay_seconds":0,"interval_seconds":0.5,"timeout_seconds":0}"#,
+        );
+        let both = both.expect("good");
+        assert!(!both[0].observed && both[0].failures_max == 3);
+        let http = v1::HttpCheck {
+            port: 2,
+            path: "/".to_owned(),
+        };
+        let observed = v1::Check {
+            kind: Some(v1::check::Kind::Http(http)),
+            delay_ms: 0,
+            interval_ms: 500,
+            timeout_ms: TIMEOUT_MS_MAX,
+            observed: true,
+            ..v1::Check::default()
+        };
+        assert_eq!(both[1], observed);
+        let command =
+            checks(r#""check":{"type":"COMMAND","command":{"command":{"value":"test -f up"}}}"#);
+        let command = command.expect("good").remove(0);
+        let shell = "test -f up".to_owned();
+        let kind = v1::check::Kind::Command(v1::CommandCheck { shell });
+        assert_eq!(command.kind, Some(kind));
+        assert_eq!(
+            (command.delay_ms, command.interval_ms, command.timeout_ms),
+            (15_000, 10_000, 20_000)
+        );
+    }
+
+    #[test]
+    fn what_is_no_check_is_refused_in_mesos_words() {
+        for (check, why) in [
+            (r#"{}"#, "CheckInfo must specify 'type'"),
+            (
+                r#"{"type":"UNKNOWN"}"#,
+                "'UNKNOWN' is not a valid check type",
+            ),
+            (
+                r#"{"type":"HTTP"}"#,
+                "Expecting 'http' to be set for HTTP check",
+            ),
+            (
+                r#"{"type":"COMMAND"}"#,
+                "Expecting 'command' to be set for COMMAND check",
+            ),
+            (
+                r#"{"type":"HTTP","http":{"port":1,"path":"a"}}"#,
+                "The path 'a' of HTTP check must start with '/'",
+            ),
+            (
+                r#"{"type":"TCP","tcp":{"port":1},"interval_seconds":-1}"#,
+                "Expecting 'interval_seconds' to be non-negative",
+            ),
+        ] {
+            let text = format!("Task uses invalid check: {why}");
+            assert_eq!(checks(&format!(r#""check":{check}"#)), Err(text));
+        }
+    }
+}
