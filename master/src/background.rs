@@ -8,7 +8,7 @@ use std::sync::Arc;
 use proffer_model::{Problem, code};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::limits::{BACKGROUND_NICENESS, MESOS_PAGES_AT_ONCE_MAX};
+use crate::limits::{BACKGROUND_NICENESS, MESOS_PAGES_AT_ONCE_MAX, PAGES_AT_ONCE_MAX};
 
 /// A handle; the threads end with the last of these.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Background {
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
-            .max_blocking_threads(MESOS_PAGES_AT_ONCE_MAX)
+            .max_blocking_threads(MESOS_PAGES_AT_ONCE_MAX + PAGES_AT_ONCE_MAX)
             .thread_name("background")
             .on_thread_start(lower)
             .build();

@@ -218,7 +218,7 @@ pub const MESOS_LOOKUP_RETRY: Duration = Duration::from_secs(5);
 /// Pages and answers of Mesos's operator API that are written at once; further ones wait. So that launches never wait for
 /// them.
 pub const MESOS_PAGES_AT_ONCE_MAX: usize = 2;
-/// How much lower than that of all others the priority of their threads is (`nice`): with all processors busy they have about a
+/// How much lower than that of all others the priority of their threads is, and of those that write pages of our own lists (`nice`): with all processors busy they have about a
 /// tenth of one.
 pub const BACKGROUND_NICENESS: i32 = 10;
 /// Bytes of a page or an answer above which it is shared: all who ask for it within [`MESOS_SHARED_FOR`] get the same. Smaller

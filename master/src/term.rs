@@ -139,11 +139,18 @@ impl Maker {
         let scheduler = SchedulerService::new(inbox.clone(), reign.epoch);
         let state = StateService::new(inbox.clone());
         let standing = Arc::clone(&self.standing);
-        let operator =
-            OperatorService::leading(standing, inbox.clone(), view.clone(), copies, reign.epoch);
+        let background = Background::start()?;
+        let operator = OperatorService::leading(
+            standing,
+            inbox.clone(),
+            view.clone(),
+            copies,
+            reign.epoch,
+            background.clone(),
+        );
         let home = http::home(reign, self.standing.me());
         let mesos = match self.mesos_api {
-            true => self.mesos(reign, inbox, view, Background::start()?),
+            true => self.mesos(reign, inbox, view, background),
             false => Router::new(),
         };
         let router = Routes::new(

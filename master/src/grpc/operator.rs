@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::state::unexpected;
 use super::{decode_id, principal_of};
+use crate::background::Background;
 use crate::inbox::{Ask, Inbox, not_leading, overloaded};
 use crate::limits::{BACKUPS_MAX, OPERATOR_WATCHES_MAX, PAGES_AT_ONCE_MAX, WATCH_UNREAD_MAX};
 use crate::standing::{Side, Standing};
@@ -59,43 +60,43 @@ struct Desk {
     tenure: Tenure,
     epoch: Epoch,
     places: Arc<Semaphore>,
+    /// For what nobody is late by.
+    background: Background,
 }
 
 impl Desk {
-    /// Writes something, away from what must not wait.
+    /// Writes something that must keep up, away from what must not wait.
     async fn write<T: Send + 'static>(
         &self,
         write: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let place = self.place().await?;
-        write_at(place, write).await
+        let written = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            write()
+        });
+        written.await.map_err(|_| unwritten())
     }
 
-    /// Writes something of how things stand when its turn has come: what waits keeps no snapshot.
+    /// Writes something of how things stand when its turn has come: what waits keeps no snapshot. Launches come first.
     async fn write_of_now<T: Send + 'static>(
         &self,
         write: impl FnOnce(&Snapshot) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let place = self.place().await?;
         let snapshot = self.view.snapshot().await?;
-        write_at(place, move || write(&snapshot)).await
+        let written = self.background.run(move || {
+            // Kept to the end of the work, though its caller may hang up before.
+            let _place = place;
+            write(&snapshot)
+        });
+        written.await.ok_or_else(unwritten)
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         place.map_err(|_| unwritten())
     }
-}
-
-async fn write_at<T: Send + 'static>(
-    place: OwnedSemaphorePermit,
-    write: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    let written = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        write()
-    });
-    written.await.map_err(|_| unwritten())
 }
 
 fn unwritten() -> Problem {
@@ -110,12 +111,14 @@ impl OperatorService {
         view: View,
         copies: Copies,
         epoch: Epoch,
+        background: Background,
     ) -> Self {
         let desk = Desk {
             view,
             tenure: inbox.tenure.clone(),
             epoch,
             places: Arc::new(Semaphore::new(PAGES_AT_ONCE_MAX)),
+            background,
         };
         Self {
             standing,

@@ -427,7 +427,8 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::limits::CHANGES_REMEMBERED_MAX;
+    use crate::background::Background;
+    use crate::limits::{BACKGROUND_NICENESS, CHANGES_REMEMBERED_MAX};
     use crate::metrics::ClusterMetrics;
     use crate::tenure::Tenure;
     use crate::view::facts::{framework_row, task_on};
@@ -442,8 +443,19 @@ mod tests {
             tenure: Tenure::forever(),
             epoch: Epoch(3),
             places: Arc::new(Semaphore::new(1)),
+            background: Background::start().expect("threads"),
         };
         (feed, desk)
+    }
+
+    #[tokio::test]
+    async fn lists_are_written_with_a_lower_priority_than_what_is_told_of_changes() {
+        let (_feed, desk) = desk(Vec::new());
+        let niceness = || rustix::process::getpriority_process(None).expect("a priority");
+        let own = niceness();
+        assert_eq!(desk.write(niceness).await, Ok(own));
+        let lower = (own + BACKGROUND_NICENESS).min(19);
+        assert_eq!(desk.write_of_now(move |_| niceness()).await, Ok(lower));
     }
 
     fn open(desk: &Desk, asked: &v1::WatchRequest) -> Responses {
