@@ -72,11 +72,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             format!("a listener has no address: {error}"),
         )
     })?;
-    let programs = Programs::new(
-        config.supervisor_program.clone(),
-        config.task_user.as_deref(),
-        config.switch_user,
-    )?;
+    let user = config.task_user.as_deref();
+    let programs = Programs::new(config.supervisor_program.clone(), user, config.switch_user)?;
     let checkpoints = Checkpoints::open(&config.work_dir)?;
     programs.check_reach(&checkpoints.runs_dir())?;
     // After the work directory, which others may pass through: the token's would be closed to them, and is often above it.

@@ -70,10 +70,8 @@ pub(crate) fn log(fact: &Fact) {
             tracing::debug!(%framework, count, "tasks were accepted for launch");
         }
         Fact::CallRefused { framework, problem } => {
-            let framework = framework
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let framework = framework.as_ref().map(ToString::to_string);
+            let framework = framework.unwrap_or_default();
             let (code, field) = (Untrusted(&problem.code), Untrusted(&problem.field));
             let message = Untrusted(&problem.message);
             tracing::debug!(%framework, %code, %field, %message, "a call was refused");
