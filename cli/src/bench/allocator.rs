@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use proffer_master_core::allocation::Scope;
 use proffer_master_core::limits::ALLOCATION_STEPS_MAX;
-use proffer_model::{DemandEntry, FrameworkId, Problem, Resources, Role};
+use proffer_model::{AtMost, DemandEntry, FrameworkId, Key, Problem, Resources, Role};
 
 use super::figures::{Figure, Figures, Times, ms};
 use super::grid;
@@ -21,12 +21,26 @@ const SHAPE: &str = "cpus:4;mem:16384";
 const STEPPED_ROUNDS_MAX: u32 = 3;
 /// On how many agents something is free when frameworks revive.
 const REVIVALS: [(&str, usize); 2] = [("revive", 0), ("revive_10", 10)];
-/// What comes back one by one: how many times as much is wanted as there is (everybody waits where it is twice), and whether
-/// a task with a port is launched or ends on the agent just before.
-const EVENTS: [(&str, u32, bool); 3] = [
-    ("event", 1, false),
-    ("event_wanted", 2, false),
-    ("ports_event", 1, true),
+/// What comes back one by one.
+const EVENTS: [Event; 5] = [
+    Event::of("event"),
+    Event {
+        times_wanted: 2,
+        ..Event::of("event_wanted")
+    },
+    Event {
+        has_ports: true,
+        ..Event::of("ports_event")
+    },
+    Event {
+        is_bound: true,
+        times_wanted: 2,
+        ..Event::of("bound_event")
+    },
+    Event {
+        has_gang: true,
+        ..Event::of("gang_event")
+    },
 ];
 /// Instances of a gang.
 const GANG: u32 = 1_000;
@@ -48,6 +62,32 @@ pub(crate) struct AllocatorArgs {
     /// The grid of another program's own benchmarks instead: mesos.
     #[arg(long, value_enum, value_name = "GRID")]
     grid: Option<Grid>,
+}
+
+/// Everything is on offer, and one offer after the other comes back.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    case: &'static str,
+    /// How many times as much is wanted as there is: where it is twice, everybody waits.
+    times_wanted: u32,
+    /// A task with a port is launched or ends on the agent just before.
+    has_ports: bool,
+    /// Each framework may have one on each agent at the most.
+    is_bound: bool,
+    /// Somebody waits for a gang of the same.
+    has_gang: bool,
+}
+
+impl Event {
+    const fn of(case: &'static str) -> Self {
+        Self {
+            case,
+            times_wanted: 1,
+            has_ports: false,
+            is_bound: false,
+            has_gang: false,
+        }
+    }
 }
 
 /// Whose benchmarks.
@@ -80,9 +120,9 @@ pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figu
             let mut world = World::new(setting(size, want))?;
             figures.push_and_say(full(case, size, &mut world, rounds), progress);
         }
-        for (case, times_wanted, has_ports) in EVENTS {
-            progress.update(&format!("{case} {size}"));
-            figures.push_and_say(event(case, size, times_wanted, has_ports)?, progress);
+        for of in EVENTS {
+            progress.update(&format!("{} {size}", of.case));
+            figures.push_and_say(event(of, size)?, progress);
         }
         for (case, free) in REVIVALS {
             progress.update(&format!("{case} {size}"));
@@ -185,23 +225,38 @@ fn full(case: &str, size: Size, world: &mut World, rounds: u32) -> Vec<(&'static
     .figures()
 }
 
-/// Everything is on offer; one offer after the other comes back, and is allocated again. So many times as much is wanted as
-/// there is. With ports, what the agent has is said anew before, with the same scalars and one port fewer.
-fn event(
-    case: &str,
-    size: Size,
-    times_wanted: u32,
-    has_ports: bool,
-) -> Result<Vec<(&'static str, Figure)>, Problem> {
+/// A world in which everything is on offer.
+fn on_offer(of: Event, size: Size) -> Result<World, Problem> {
     let mut world = World::new(setting(size, Want::Shaped(SHAPE)))?;
     for (framework, role) in &world.claims {
         let mut entries = world.entries(setting(size, Want::Shaped(SHAPE)))?;
         for entry in &mut entries {
-            entry.count = entry.count.saturating_mul(times_wanted);
+            entry.count = entry.count.saturating_mul(of.times_wanted);
+            let per = Key::Agent;
+            entry
+                .at_most
+                .extend(of.is_bound.then_some(AtMost { per, count: 1 }));
         }
         world.allocator.set_demand(framework, role, &entries);
     }
     world.cycle_in_steps(Scope::All, ALLOCATION_STEPS_MAX);
+    if of.has_gang {
+        let entry = DemandEntry {
+            gang: GANG,
+            ..DemandEntry::new(world.entry.clone(), GANG, SHAPE.parse()?)
+        };
+        let (framework, role) = (FrameworkId::new("gang")?, Role::new("gang")?);
+        world.allocator.set_framework_active(&framework, true);
+        world.allocator.set_demand(&framework, &role, &[entry]);
+        world.cycle_in_steps(Scope::Changed, ALLOCATION_STEPS_MAX);
+    }
+    Ok(world)
+}
+
+/// Everything is on offer; one offer after the other comes back, and is allocated again. With ports, what the agent has is said
+/// anew before, with the same scalars and one port fewer.
+fn event(of: Event, size: Size) -> Result<Vec<(&'static str, Figure)>, Problem> {
+    let mut world = on_offer(of, size)?;
     let described: BTreeMap<_, _> = world.agents.iter().cloned().collect();
     let mut times = Times::default();
     let (mut offers, mut steps) = (0, Steps::default());
@@ -213,8 +268,8 @@ fn event(
         let offer = world.held.swap_remove(place);
         let port = 31_000 + number % 1_000;
         let held: Resources = format!("ports:[{port}-{port}]").parse()?;
-        let description = described.get(&offer.agent).filter(|_| has_ports);
-        let told = description.map(|of| (of, of.resources.minus(&held)));
+        let description = described.get(&offer.agent).filter(|_| of.has_ports);
+        let told = description.map(|agent| (agent, agent.resources.minus(&held)));
         let begun = Instant::now();
         if let Some((description, total)) = &told {
             world.allocator.set_agent(&offer.agent, description, total);
@@ -227,7 +282,7 @@ fn event(
         offers += cycle.offers;
     }
     let row = Row {
-        case,
+        case: of.case,
         size,
         times,
         offers,

@@ -485,7 +485,7 @@ mod tests {
         world.hears(status("t", 0, TaskState::Staging));
         world.updates.launched(&task, &group);
         let running = world.hears(status("t", 1, TaskState::Running));
-        assert_eq!(executors(&running), [group.clone()]);
+        assert_eq!(executors(&running), std::slice::from_ref(&group));
         world.hears(status("t", 2, TaskState::Finished));
         let uuid = uuid(&running);
         let end = world.updates.on_acknowledge(at(0), &task, &uuid);

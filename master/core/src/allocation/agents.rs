@@ -50,7 +50,7 @@ pub(super) struct Agent {
     pub(super) is_special: bool,
     /// More is held than there is: what comes back is free only when all of it is there.
     pub(super) is_overheld: bool,
-    /// The run in which shared volumes of it were offered last.
+    /// The piece of work in which shared volumes of it were offered last.
     pub(super) shared_offered_in: u64,
 }
 

@@ -99,6 +99,9 @@ pub(super) struct Turns {
     pub(super) at: usize,
     /// The entry whose queue it is; none when it has to be gathered.
     pub(super) of: Option<u32>,
+    /// How often agents had lost something from outside when it was gathered, and whether it was gathered once more for that.
+    pub(super) gathered_at: u64,
+    pub(super) is_again: bool,
     /// Agents that could take some of it, in the order in which they are asked.
     pub(super) queue: VecDeque<u32>,
     /// Whether this queue has given anything.
@@ -293,32 +296,34 @@ impl Entry {
         allowed
     }
 
-    /// Counts one instance more on an agent that is thought of, beside others that are, when its bounds leave room for it.
+    /// Counts instances on an agent that is thought of, beside others that are: as many of so many as its bounds leave room for.
     pub(super) fn count_beside(
         &self,
         beside: &mut [BTreeMap<Together, u32>],
         agent: u32,
         description: &AgentDescription,
-    ) -> bool {
+        most: u32,
+    ) -> u32 {
         let bounds = self.demand.at_most.iter().zip(&self.together);
         let of = |counts: &BTreeMap<Together, u32>, key: &Together| {
             counts.get(key).copied().unwrap_or(0)
         };
-        let mut has_room = true;
+        let mut room = most;
         for ((bound, there), beside) in bounds.zip(beside.iter()) {
             for_each_key(&bound.per, agent, description, |key| {
                 let count = of(there, &key).saturating_add(of(beside, &key));
-                has_room &= count < bound.count;
+                room = room.min(bound.count.saturating_sub(count));
             });
         }
-        if has_room {
+        if room > 0 {
             for (counts, bound) in beside.iter_mut().zip(&self.demand.at_most) {
                 for_each_key(&bound.per, agent, description, |key| {
-                    *counts.entry(key).or_default() += 1;
+                    let count = counts.entry(key).or_default();
+                    *count = count.saturating_add(room);
                 });
             }
         }
-        has_room
+        room
     }
 
     /// Counts more or fewer instances on an agent. Whether there is room on others by it that had the same of something.
@@ -335,7 +340,10 @@ impl Entry {
                 let count = counts.entry(key.clone()).or_default();
                 let was_full = *count >= bound.count;
                 *count = count.saturating_add(after).saturating_sub(before);
-                is_open |= was_full && *count < bound.count && key != Together::Agent(agent);
+                // A gang may need more room than one that was full leaves.
+                let is_gang_less = self.demand.gang > 1 && after < before;
+                let is_other = key != Together::Agent(agent);
+                is_open |= (was_full || is_gang_less) && *count < bound.count && is_other;
                 if *count == 0 {
                     counts.remove(&key);
                 }

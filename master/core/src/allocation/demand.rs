@@ -183,7 +183,8 @@ impl Allocator {
                 fresh.queued = before.queued;
                 fresh.offered = offered;
                 fresh.stamp = stamp;
-                if is_same && before.demand.gang == demand.gang {
+                let is_wanted = demand.count > offered;
+                if is_same && before.demand.gang == demand.gang && is_wanted {
                     (fresh.earmarks, fresh.earmarked_until) = (earmarks, until);
                     fresh.waiting_since = waiting;
                     fresh.fruitless = before.fruitless;
@@ -486,6 +487,9 @@ impl Allocator {
             && std::mem::replace(&mut entry.offered, offered) != offered
         {
             entry.lacks = 0;
+            if entry.wanted() == 0 {
+                self.stop_waiting(number);
+            }
             self.reopen(number);
         }
     }
@@ -526,6 +530,9 @@ impl Allocator {
         };
         if is_unbound {
             self.touch_claim(self.entry(found).claim);
+            if let Some(entry) = self.entry_mut(found) {
+                entry.lacks = 0;
+            }
         }
         if let Some(agent) = self.agents.find(agent)
             && self.entry(found).has_bounds

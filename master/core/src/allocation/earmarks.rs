@@ -1,17 +1,21 @@
 //! Earmarks: an entry with a shape that has waited long keeps one agent from others, so that what its tasks leave adds up
 //! there. Without them a large shape starves behind small ones that take every sliver as it becomes free.
 //!
-//! A gang keeps as many agents as all of it needs, one after the other; one gang at a time, since two that kept half of what
-//! they need each would both wait for nothing. Each time that it was in vain it waits twice as long for the next.
+//! A gang keeps as many agents as all of it needs, or none; one gang at a time, since two that kept half of what they need each
+//! would both wait for nothing. Each time that it was in vain it waits twice as long for the next.
+//!
+//! What is kept for somebody whom no guarantee speaks of is open to guarantees that are not met.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Allocator;
 use super::agents::{Agent, Known};
 use super::amounts::Amounts;
+use super::claims::Together;
 use super::limits::{
     EARMARK_DOUBLINGS_MAX, EARMARK_LASTS, EARMARK_LOOK_STEPS, EARMARK_LOOKS_AT_ONCE_NS,
-    EARMARK_STEP_NS, EARMARKED_ONE_IN,
+    EARMARK_STEP_NS, EARMARKED_BY_GANG_ONE_IN, EARMARKED_ONE_IN, GANG_CHOICES,
 };
 use super::tree::{NONE, Order};
 
@@ -22,18 +26,18 @@ pub(super) struct Choosing {
     of: (u32, u64),
     /// The agent that is looked at next; none: there are no more numbers.
     next: Option<u32>,
-    /// Of those that were looked at, the one that lacks the least, and how much that is.
-    least: Option<(u64, u32)>,
+    /// Of those that were looked at, the ones that lack the least, by how much that is.
+    least: BTreeSet<(u64, u32)>,
     /// What it has cost.
     steps: u32,
 }
 
 /// What comes of it.
 enum Choice {
-    Agent(u32),
+    Agents(Vec<u32>),
     /// Enough are kept already, or quotas leave nothing.
     NotNow,
-    /// It would fit on none that may be kept for it.
+    /// It would fit on none that may be kept for it, or a gang not on enough of them.
     Nowhere,
 }
 
@@ -42,7 +46,7 @@ impl Choosing {
         Self {
             of,
             next: Some(0),
-            least: None,
+            least: BTreeSet::new(),
             steps: 0,
         }
     }
@@ -189,12 +193,12 @@ impl Allocator {
                 }
                 continue;
             };
-            let Some(chosen) = self.choose_agent(number, since, steps_max) else {
+            let Some(chosen) = self.choose_agents(number, since, steps_max) else {
                 return false;
             };
             self.steps = self.steps.saturating_add(1);
             match chosen {
-                Choice::Agent(agent) => self.earmark(agent, number),
+                Choice::Agents(agents) => self.earmark(&agents, number),
                 Choice::NotNow => self.wait_until(self.now.saturating_add(after), number),
                 // A gang for which there are not enough agents keeps none.
                 Choice::Nowhere if !self.entry(number).earmarks.is_empty() => {
@@ -225,7 +229,7 @@ impl Allocator {
             return None;
         }
         if !entry.earmarks.is_empty() && self.has_enough_kept(number) {
-            self.look_for_more(number);
+            self.wait_until(self.entry(number).earmarked_until, number);
             return None;
         }
         let is_active = self.claim(entry.claim).is_active;
@@ -264,58 +268,90 @@ impl Allocator {
         self.wait_until(self.now.saturating_add(after.saturating_mul(times)), number);
     }
 
-    fn earmark(&mut self, agent: u32, number: u32) {
+    /// Keeps these agents for an entry, and no others.
+    fn earmark(&mut self, agents: &[u32], number: u32) {
         let after = self.earmark_after();
         let ends = self.now.saturating_add(after.saturating_mul(EARMARK_LASTS));
-        self.agents.get_mut(agent).earmark = number;
+        let entry = self.entry(number);
+        let (is_gang, is_first) = (entry.demand.gang > 1, entry.earmarks.is_empty());
+        self.end_earmarks(number);
+        for agent in agents {
+            self.agents.get_mut(*agent).earmark = number;
+            self.touch_agent(*agent);
+        }
         let Some(entry) = self.entry_mut(number) else {
             return;
         };
-        let is_gang = entry.demand.gang > 1;
-        if entry.earmarks.is_empty() {
+        entry.earmarks = agents.to_vec();
+        if is_first {
             entry.earmarked_until = ends;
         }
-        entry.earmarks.push(agent);
+        let until = entry.earmarked_until;
         if is_gang {
             self.earmarked_gang = Some(number);
         } else {
             entry.fruitless = 0;
             self.earmarked += 1;
         }
-        self.look_for_more(number);
-        self.touch_agent(agent);
+        self.count_steps(agents.len());
+        self.wait_until(until, number);
     }
 
-    /// Where agents are kept: looks for another one at once when it needs more, and otherwise for as long as they are.
-    fn look_for_more(&mut self, number: u32) {
-        let until = self.entry(number).earmarked_until;
-        let due = if self.has_enough_kept(number) {
-            until
-        } else {
-            self.now
+    /// Of how many agents, of these in this order, an entry needs all when they are empty; none: there are not enough.
+    fn enough_of(&self, number: u32, agents: impl Iterator<Item = u32>) -> Option<Vec<u32>> {
+        let entry = self.entry(number);
+        let gang = entry.demand.gang.min(entry.wanted()).max(1);
+        let mut beside = vec![BTreeMap::new(); entry.together.len()];
+        let (mut chosen, mut room) = (Vec::new(), 0u32);
+        for agent in agents {
+            if chosen.len() >= self.kept_at_most(number) {
+                break;
+            }
+            let times = self.times_when_empty(number, agent, &mut beside, gang);
+            if times > 0 {
+                chosen.push(agent);
+                room = room.saturating_add(times);
+            }
+            if room >= gang {
+                return Some(chosen);
+            }
+        }
+        None
+    }
+
+    /// How many instances of an entry would fit on an agent that is empty, beside others that are thought of.
+    fn times_when_empty(
+        &self,
+        number: u32,
+        agent: u32,
+        beside: &mut [BTreeMap<Together, u32>],
+        most: u32,
+    ) -> u32 {
+        let entry = self.entry(number);
+        let known = self.agents.get(agent).known.as_deref();
+        let (Some(known), Some(need)) = (known, &entry.need) else {
+            return 0;
         };
-        self.wait_until(due, number);
+        let of = (&self.claim(entry.claim).role, entry.demand.takes);
+        let free = Amounts::unbounded(self.names.len());
+        let times = need.times(&known.total, &free, of, &self.names, u64::from(most));
+        let times = u32::try_from(times).unwrap_or(u32::MAX);
+        entry.count_beside(beside, agent, &known.description, times)
     }
 
     /// Whether as many instances as an entry needs at once would fit on the agents that are kept for it when they are empty.
     fn has_enough_kept(&self, number: u32) -> bool {
-        let entry = self.entry(number);
-        let claim = self.claim(entry.claim);
-        let gang = u64::from(entry.demand.gang.min(entry.wanted()).max(1));
-        let free = Amounts::unbounded(self.names.len());
-        let of = (&claim.role, entry.demand.takes);
-        let on = |agent: &u32| {
-            let known = self.agents.get(*agent).known.as_deref()?;
-            let need = entry.need.as_ref()?;
-            let most = u64::from(entry.allowance(*agent, &known.description).0);
-            Some(need.times(&known.total, &free, of, &self.names, gang.min(most)))
-        };
-        let kept = entry.earmarks.iter().filter_map(on);
-        kept.fold(0, u64::saturating_add) >= gang
+        let kept = self.entry(number).earmarks.iter().copied();
+        self.enough_of(number, kept).is_some()
     }
 
-    /// Whether another agent may be kept for an entry: not more than one in ten for all that are no gangs, and for one gang at a
-    /// time.
+    /// How many agents may be kept for an entry.
+    fn kept_at_most(&self, number: u32) -> usize {
+        let gang = usize::try_from(self.entry(number).demand.gang).unwrap_or(usize::MAX);
+        (self.agents.len() / EARMARKED_BY_GANG_ONE_IN).clamp(1, gang.max(1))
+    }
+
+    /// Whether agents may be kept for an entry: not more than one in ten for all that are no gangs, and for one gang at a time.
     fn may_keep_more(&self, number: u32) -> bool {
         if self.entry(number).demand.gang > 1 {
             return self.earmarked_gang.is_none_or(|gang| gang == number);
@@ -323,9 +359,9 @@ impl Allocator {
         self.earmarked < (self.agents.len() / EARMARKED_ONE_IN).max(1)
     }
 
-    /// The agent that lacks the least of what one instance needs, of those that have enough when they are empty, or that there
-    /// is none; none: the steps are used up before that is known, and the look is gone on with.
-    fn choose_agent(&mut self, number: u32, since: u64, steps_max: u32) -> Option<Choice> {
+    /// The agents that lack the least of what one instance needs, of those that have enough when they are empty, as many as are
+    /// enough; none: the steps are used up before that is known, and the look is gone on with.
+    fn choose_agents(&mut self, number: u32, since: u64, steps_max: u32) -> Option<Choice> {
         let begun = self.choosing.take();
         if !self.may_keep_more(number) || !self.may_have_all(number) {
             return Some(Choice::NotNow);
@@ -338,6 +374,9 @@ impl Allocator {
         let mut look = begun
             .filter(|look| look.of == of)
             .unwrap_or(Choosing::new(of));
+        // Some of those that lack the least may be of no use beside each other.
+        let is_bound_gang = self.entry(number).demand.gang > 1 && self.entry(number).has_bounds;
+        let most = self.kept_at_most(number) * if is_bound_gang { GANG_CHOICES } else { 1 };
         loop {
             while let Some(agent) = look
                 .next
@@ -350,22 +389,20 @@ impl Allocator {
                 self.steps = self.steps.saturating_add(EARMARK_LOOK_STEPS);
                 look.steps = look.steps.saturating_add(EARMARK_LOOK_STEPS);
                 if let Some(lack) = self.lack_on(agent, number) {
-                    look.least = Some(
-                        look.least
-                            .map_or((lack, agent), |least| least.min((lack, agent))),
-                    );
+                    look.least.insert((lack, agent));
+                }
+                if look.least.len() > most {
+                    look.least.pop_last();
                 }
                 look.next = agent.checked_add(1);
             }
             self.count_choosing(std::mem::take(&mut look.steps));
-            let chosen = look.least.map(|(_, agent)| agent);
             // Agents go, and are kept for others, while it lasts; then it begins again.
-            match chosen {
-                None => return Some(Choice::Nowhere),
-                Some(agent) if self.lack_on(agent, number).is_some() => {
-                    return Some(Choice::Agent(agent));
-                }
-                Some(_) => {}
+            let found: Vec<u32> = look.least.iter().map(|(_, agent)| *agent).collect();
+            let is_there = |agent: &u32| self.lack_on(*agent, number).is_some();
+            if found.iter().all(is_there) {
+                let chosen = self.enough_of(number, found.into_iter());
+                return Some(chosen.map_or(Choice::Nowhere, Choice::Agents));
             }
             look = Choosing::new(of);
         }
@@ -387,7 +424,8 @@ impl Allocator {
         let found = self.agents.try_get(agent)?;
         let known = found.known.as_deref()?;
         let need = self.entry(number).need.as_ref()?;
-        (found.earmark == NONE && self.could_fit(number, agent, found, known))
+        let is_kept = found.earmark != NONE && found.earmark != number;
+        (!is_kept && self.could_fit(number, agent, found, known))
             .then(|| lack(&need.plain, &found.free.plain))
     }
 

@@ -139,8 +139,7 @@ impl Look<'_> {
                 .beside
                 .resize_with(entry.together.len(), BTreeMap::new);
             let beside = &mut inquiry.beside;
-            let has_room = |_: &u32| entry.count_beside(beside, agent, &known.description);
-            fit = steps((0..fit).take_while(has_room).count());
+            fit = entry.count_beside(beside, agent, &known.description, fit);
         }
         inquiry.room = inquiry.room.saturating_add(fit);
         1 + fit

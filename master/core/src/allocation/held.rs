@@ -175,6 +175,7 @@ impl Allocator {
         let all = total.all(&mut self.names);
         let reserved = bundle::reserved_of(resources, &mut self.names);
         self.largest.grow_to(&all);
+        self.losses += 1;
         let Some(known) = self.agents.get_mut(agent).known.as_mut() else {
             return;
         };

@@ -42,9 +42,19 @@ impl Allocator {
     }
 
     /// Guarantees leave too little of what somebody might have: of each name, this much less than there would have to be. They
-    /// leave so much to that one.
-    pub(super) fn hold_back(&mut self, wanted: &Amounts, left: &Amounts, is_whole: bool) {
+    /// leave so much to that one, of this role.
+    pub(super) fn hold_back(
+        &mut self,
+        role: Option<u32>,
+        wanted: &Amounts,
+        left: &Amounts,
+        is_whole: bool,
+    ) {
         self.is_held_back = true;
+        // What the role is owed itself becomes more when it holds less.
+        if let Some(role) = role {
+            self.tree.mark_owed(role);
+        }
         let surplus = self.surplus().unwrap_or_default();
         for (name, milli) in wanted.iter() {
             let lack = milli.saturating_sub(left.get(name));

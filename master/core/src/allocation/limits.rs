@@ -21,8 +21,12 @@ pub(super) const REFUSALS_COMPARED_MAX: usize = 16;
 /// out: there are a few times as many as hold, and no step goes through all of them.
 pub(super) const ENDS_LOOKED_AT: usize = 3;
 /// Agents that earmarks keep back together: one in so many, and at least one. More earmarks wait. What a gang keeps is not
-/// counted: one gang at a time keeps what it needs.
+/// counted.
 pub(super) const EARMARKED_ONE_IN: usize = 10;
+/// Agents that one gang keeps at most, one gang at a time: one in so many. One that needs more keeps none.
+pub(super) const EARMARKED_BY_GANG_ONE_IN: usize = 2;
+/// For a gang with bounds, so many times as many agents are thought of as it may keep, those that lack the least.
+pub(super) const GANG_CHOICES: usize = 4;
 /// How many times as long as it was waited for an earmark lasts; then another agent is chosen.
 pub(super) const EARMARK_LASTS: u64 = 10;
 /// A look at an agent of the index costs as much as so many: it lies anywhere in memory, and at first in none of the

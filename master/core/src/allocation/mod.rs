@@ -146,8 +146,12 @@ pub struct Allocator {
     granted: Vec<Granted>,
     now: u64,
     steps: u32,
-    /// Of this run: those that go on with one count as the same.
+    /// How often agents have lost something otherwise than by a grant.
+    losses: u64,
+    /// Of the piece of work that is being done.
     number: u64,
+    /// Guarantees that are not met are being served.
+    serves_guarantees: bool,
     /// Steps that were done in the order that the shares of all had when they were last counted.
     steps_in_order: u32,
     /// Entries of closed claims that were looked at to count those that want something.
@@ -224,7 +228,9 @@ impl Allocator {
             granted: Vec::new(),
             now: 0,
             steps: 0,
+            losses: 0,
             number: 0,
+            serves_guarantees: false,
             steps_in_order: 0,
             #[cfg(test)]
             recounted: 0,
@@ -302,6 +308,7 @@ impl Allocator {
         let found = self.agents.get_mut(number);
         let before = found.available();
         found.is_active = is_active;
+        self.losses += u64::from(!is_active);
         let after = found.available();
         self.available.add(&after);
         self.available.subtract(&before);
@@ -322,6 +329,7 @@ impl Allocator {
             self.refresh(holding.claim);
             self.on_less_held(self.claim(holding.claim).role_node);
         }
+        self.losses += 1;
         self.end_earmark(number);
         self.forget_placed(number);
         self.set_total(number, Bundle::default(), &Resources::new());
@@ -343,6 +351,7 @@ impl Allocator {
         };
         let bundle = Bundle::new(resources, &mut self.names);
         self.on_new_names();
+        self.losses += 1;
         let claim = self.claim_of(framework, role);
         self.hold(claim, number, bundle, true);
         self.refresh(claim);

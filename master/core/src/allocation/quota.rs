@@ -26,7 +26,7 @@ pub(super) struct RoleState {
     pub(super) guard: Option<Box<Guard>>,
     /// It or one above it is guaranteed something.
     pub(super) is_covered: bool,
-    /// Its limit has stood in the way of a claim since it was last looked at.
+    /// Its limit, or how little it is owed, has stood in the way of a claim since it was last looked at.
     pub(super) is_bound: bool,
 }
 
@@ -188,7 +188,21 @@ impl super::tree::Tree {
         }
     }
 
-    /// The roles from this one up whose limits stood in the way; they forget it.
+    /// Remembers that what a role, or one above it, is owed was too little for it.
+    pub(super) fn mark_owed(&mut self, role: u32) {
+        let mut node = role;
+        while node != super::tree::NONE && self.node(node).is_guarded {
+            if let Some(state) = self
+                .state_mut(node)
+                .filter(|state| state.guarantee.is_some())
+            {
+                state.is_bound = true;
+            }
+            node = self.node(node).parent;
+        }
+    }
+
+    /// The roles from this one up that stood in the way; they forget it.
     pub(super) fn take_bound(&mut self, role: u32) -> Vec<u32> {
         let mut bound = Vec::new();
         let mut node = role;

@@ -154,7 +154,6 @@ impl Allocator {
         self.now = now.mono_ns;
         self.granted.clear();
         self.steps = 0;
-        self.number += u64::from(self.work.is_none());
         let is_done = self.settle(steps_max) && {
             self.settle_windows();
             let is_in_time = self.end_due_exclusions(steps_max) & self.make_due_earmarks(steps_max);
@@ -220,6 +219,7 @@ impl Allocator {
             if self.work.is_none() {
                 self.work = self.next_work(scope, is_begun);
                 is_begun = true;
+                self.number += 1;
                 if let Some(work) = &mut self.work {
                     work.asked = Some(asked);
                 }
@@ -228,6 +228,7 @@ impl Allocator {
                 return true;
             };
             let is_done = self.go_on(&mut work, steps_max);
+            self.serves_guarantees = false;
             self.note_held_back(&work);
             if !is_done {
                 self.work = Some(work);
@@ -348,6 +349,7 @@ impl Allocator {
     /// Goes on with a piece of work; whether it is done.
     fn go_on(&mut self, work: &mut Work, steps_max: u32) -> bool {
         loop {
+            self.serves_guarantees = work.pass == Pass::Guaranteed;
             let is_done = match work.stage {
                 Stage::Agents => self.look_at_all(work, steps_max),
                 Stage::Shapes => self.take_turns(work, steps_max),

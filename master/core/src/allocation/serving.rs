@@ -92,7 +92,7 @@ impl Allocator {
         }
         let needs = std::mem::take(&mut self.needs);
         for (need, _) in needs.counts() {
-            self.hold_back(need, &surplus, true);
+            self.hold_back(None, need, &surplus, true);
         }
         self.needs = needs;
         true

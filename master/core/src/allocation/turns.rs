@@ -146,7 +146,10 @@ impl Allocator {
         let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
             return;
         };
-        let is_progress = found.turns.is_progress;
+        // Once more also when agents may have gone since it was gathered.
+        let is_torn = found.turns.gathered_at != self.losses && !found.turns.is_again;
+        found.turns.is_again = is_torn;
+        let is_progress = found.turns.is_progress || is_torn;
         found.turns.of = None;
         found.turns.is_progress = false;
         // An entry that wants nothing any more has left the list of the open ones by itself.
@@ -222,6 +225,7 @@ impl Allocator {
                 false => look.found,
             };
             found.turns.of = Some(look.entry);
+            found.turns.gathered_at = self.losses;
             found.turns.is_progress = false;
         }
         true
@@ -317,7 +321,8 @@ impl Allocator {
             self.steps = self.steps.saturating_add(FAR_LOOK_STEPS);
             look.seen += 1;
             let times = self.times(number, agent, allowed, most);
-            if times > 0 && self.fits_beside(look, agent) {
+            let times = self.times_beside(look, agent, times);
+            if times > 0 {
                 look.found.push_back(agent);
                 look.room = look.room.saturating_add(times);
             }
@@ -325,13 +330,15 @@ impl Allocator {
         true
     }
 
-    /// Whether the bounds of a gang leave room for an agent beside those that were found.
-    fn fits_beside(&self, look: &mut Gathering, agent: u32) -> bool {
+    /// Of so many instances on an agent, as many as the bounds of a gang leave room for beside those that were found.
+    fn times_beside(&self, look: &mut Gathering, agent: u32, times: u32) -> u32 {
         let (entry, known) = (self.entry(look.entry), &self.agents.get(agent).known);
-        look.together.is_empty()
-            || known.as_ref().is_some_and(|known| {
-                entry.count_beside(&mut look.together, agent, &known.description)
-            })
+        match known {
+            Some(known) if times > 0 && !look.together.is_empty() => {
+                entry.count_beside(&mut look.together, agent, &known.description, times)
+            }
+            _ => times,
+        }
     }
 
     /// What quotas leave for one instance, or for a gang; reservations may do without.
@@ -353,7 +360,7 @@ impl Allocator {
             self.tree.mark_bound(role);
         } else {
             let surplus = cap.surplus.clone().unwrap_or_default();
-            self.hold_back(&least, &surplus, true);
+            self.hold_back(Some(role), &least, &surplus, true);
             // A gang looks at agents that are not listed.
             self.held_back.is_anywhere |= at_once > 1;
         }
@@ -508,6 +515,10 @@ impl Allocator {
             }
         }
         if gang > 0 && wanted - missing >= gang {
+            if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+                found.turns.is_progress = true;
+            }
+            self.stop_waiting(number);
             self.refresh(claim);
             return true;
         }
@@ -542,11 +553,19 @@ impl Allocator {
     /// Whether an agent is kept for an entry of another claim.
     pub(super) fn is_kept_for_another(&self, agent: u32, claim: u32) -> bool {
         let earmark = self.agents.get(agent).earmark;
-        earmark != NONE && self.entry(earmark).claim != claim
+        earmark != NONE
+            && self.entry(earmark).claim != claim
+            && !self.is_open_to_guarantees(earmark)
     }
 
     fn is_kept_for_another_entry(&self, agent: u32, number: u32) -> bool {
         let earmark = self.agents.get(agent).earmark;
-        earmark != NONE && earmark != number
+        earmark != NONE && earmark != number && !self.is_open_to_guarantees(earmark)
+    }
+
+    /// Whether what is kept for an entry goes to guarantees that are not met, which are being served: none speaks of it.
+    fn is_open_to_guarantees(&self, earmark: u32) -> bool {
+        let node = self.claim(self.entry(earmark).claim).node;
+        self.serves_guarantees && !self.tree.node(node).is_guarded
     }
 }

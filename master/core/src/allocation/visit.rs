@@ -449,7 +449,7 @@ impl Allocator {
         let by_room = cap.room.as_ref().is_some_and(|room| !room.contains(free));
         if let Some(surplus) = cap.surplus.as_ref().filter(|left| !left.contains(free)) {
             let free = free.clone();
-            self.hold_back(&free, surplus, false);
+            self.hold_back(Some(role), &free, surplus, false);
         }
         if by_room {
             self.tree.mark_bound(role);
@@ -484,6 +484,7 @@ impl Allocator {
         entry.fruitless = 0;
         let is_wanted = entry.wanted() > 0;
         let (is_kept, is_any) = (!entry.earmarks.is_empty(), entry.is_any());
+        let is_gang = entry.demand.gang > 1;
         let is_counted = !is_any || entry.has_bounds;
         if is_counted {
             self.change_placed_of(number, agent, |placed| super::claims::Placed {
@@ -491,7 +492,8 @@ impl Allocator {
                 ..placed
             });
         }
-        if is_kept {
+        // Of a gang all are kept until it has all.
+        if is_kept && !is_gang {
             self.stop_waiting(number);
         }
         if !is_wanted {

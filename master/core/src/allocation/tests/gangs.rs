@@ -1,8 +1,9 @@
 //! Gangs that have waited: agents are kept for all of one, and for one at a time.
 
-use proffer_model::DemandEntry;
+use proffer_model::{AtMost, DemandEntry, Key};
 
 use super::world::*;
+use crate::allocation::Scope;
 
 /// So many agents with four cpus, all of which tasks of one cpu hold, whose framework wants more of them.
 fn full_of_slivers(agents: u32) -> World {
@@ -56,24 +57,24 @@ fn a_gang_that_has_waited_keeps_as_many_agents_as_it_needs() {
 
 #[test]
 fn agents_are_kept_for_one_gang_at_a_time() {
-    let mut world = full_of_slivers(4);
+    let mut world = full_of_slivers(6);
     for id in ["f", "g"] {
         world.demand(id, "b", &[gang(3)]);
     }
     world.changed();
     world.pass(30);
     world.changed();
-    // One agent is left to others, and when the first gang has what it wants, the other one waits for the next.
+    // Half of the agents are left to others, and when the first gang has what it wants, the other one waits for the next.
     for served in ["f", "g"] {
         for _ in 0..3 {
-            assert_eq!(one_ends_on_each(&mut world, 4), [("small".to_owned(), 1)]);
+            assert_eq!(one_ends_on_each(&mut world, 6), [("small".to_owned(), 3)]);
         }
-        let granted = one_ends_on_each(&mut world, 4);
-        let expected = [(served.to_owned(), 3), ("small".to_owned(), 1)];
+        let granted = one_ends_on_each(&mut world, 6);
+        let expected = [(served.to_owned(), 3), ("small".to_owned(), 3)];
         assert_eq!(granted, expected);
         // Its tasks make room for small ones as they end.
         world.demand(served, "b", &[]);
-        for i in 0..4 {
+        for i in 0..6 {
             let (of, on) = (framework(served), agent(&format!("A{i}")));
             world.allocator.release(&of, &role("b"), &on, &r("cpus:4"));
             if !world.allocator.free(&on).is_empty() {
@@ -124,5 +125,89 @@ fn what_was_kept_for_a_gang_is_free_when_it_is_wanted_no_more() {
         // What had added up goes too.
         assert_eq!(world.changed().len(), 2, "{change}");
         assert_eq!(one_ends_on_each(&mut world, 4), [("small".to_owned(), 4)]);
+    }
+}
+
+#[test]
+fn a_gang_with_bounds_keeps_agents_that_serve_beside_each_other() {
+    let mut world = World::new(1);
+    for (id, zone) in [
+        ("A0", "eu/a"),
+        ("A1", "eu/a"),
+        ("A2", "eu/b"),
+        ("A3", "eu/b"),
+    ] {
+        world.agent_at(id, zone, "cpus:4");
+    }
+    world.demand("small", "a", &[shaped("s", 1_000, "cpus:1")]);
+    world.changed();
+    // Those of one zone lack less than those of the other.
+    world.demand("small", "a", &[]);
+    for id in ["A0", "A1"] {
+        world.release("small", "a", id, "cpus:1");
+    }
+    let per_zone = AtMost {
+        per: Key::Zone,
+        count: 1,
+    };
+    let spread = DemandEntry {
+        at_most: vec![per_zone],
+        ..gang(2)
+    };
+    world.demand("f", "b", &[spread]);
+    world.changed();
+    world.pass(30);
+    world.changed();
+    world.demand("small", "a", &[shaped("s", 1_000, "cpus:1")]);
+    world.changed();
+    let mut granted = Vec::new();
+    for _ in 0..5 {
+        granted.extend(one_ends_on_each(&mut world, 4));
+    }
+    assert!(granted.contains(&("f".to_owned(), 2)), "{granted:?}");
+}
+
+#[test]
+fn what_is_kept_for_a_gang_is_open_to_a_guarantee() {
+    let mut world = full_of_slivers(4);
+    world.quota("z", "cpus:2", "");
+    world.demand("f", "b", &[gang(2)]);
+    world.changed();
+    world.pass(30);
+    world.changed();
+    world.demand("small", "a", &[]);
+    for i in 0..4 {
+        world.release("small", "a", &format!("A{i}"), "cpus:1");
+        world.changed();
+    }
+    // What it is owed goes to it though all but two of them are kept, and no more of those.
+    world.demand("owed", "z", &[shaped("web", 4, "cpus:1")]);
+    assert_eq!(totals(&world.changed())["owed"].1, "cpus:4");
+    world.demand("owed", "z", &[shaped("web", 8, "cpus:1")]);
+    assert_eq!(world.changed().len(), 0);
+}
+
+#[test]
+fn an_agent_that_goes_between_two_steps_is_replaced_by_another() {
+    for steps in 0..12 {
+        for gone in ["A1", "A2", "A3"] {
+            let mut world = World::new(steps);
+            for id in ["A1", "A2", "A3"] {
+                world.agent(id, "cpus:1");
+            }
+            let two = DemandEntry {
+                gang: 2,
+                ..shaped("g", 2, "cpus:1")
+            };
+            world.demand("f", "a", &[two]);
+            let mut granted = 0;
+            for _ in 0..steps {
+                let run = world.allocator.run(world.now, Scope::Changed, 1);
+                granted += run.grants.len();
+            }
+            world.allocator.set_agent_active(&agent(gone), false);
+            granted += world.changed().len();
+            assert_eq!(granted, 2, "{gone} after {steps} steps");
+        }
     }
 }

@@ -142,3 +142,35 @@ fn a_guarantee_is_not_kept_on_agents_that_nothing_is_offered_of() {
     world.demand("owed", "q", &[shaped("web", 1, "cpus:4")]);
     assert_eq!(totals(&world.changed())["owed"].1, "cpus:4");
 }
+
+#[test]
+fn of_a_gang_that_is_guaranteed_in_part_the_rest_comes_too() {
+    for seed in 0..SEEDS {
+        let many = DemandEntry {
+            gang: 2,
+            ..shaped("gang", 6, "cpus:1")
+        };
+        let mut world = beside_others(seed, "cpus:2", many);
+        world.demand("other", "a", &[]);
+        for i in 0..4 {
+            world.agent(&format!("A{i}"), "cpus:2");
+        }
+        assert_eq!(totals(&world.changed())["owed"].1, "cpus:6");
+    }
+}
+
+#[test]
+fn who_holds_less_of_what_it_is_guaranteed_is_looked_at_again() {
+    let mut world = World::new(1);
+    world.quota("r", "cpus:4", "");
+    world.quota("q", "cpus:1", "");
+    world.agent("A1", "cpus:2");
+    world.agent("A2", "cpus:3");
+    let (of, on) = (framework("f"), agent("A2"));
+    world.allocator.allocate(&of, &role("r"), &on, &r("cpus:3"));
+    world.demand("f", "r", &[shaped("large", 1, "cpus:2")]);
+    // One more is owed to it, and as much to the other role.
+    assert_eq!(world.changed().len(), 0);
+    world.release("f", "r", "A2", "cpus:1");
+    assert_eq!(lines(&world.changed()), ["f r A1 cpus:2"]);
+}
