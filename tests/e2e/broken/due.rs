@@ -147,6 +147,12 @@ const FINE: [Fine; 30] = [
     ),
     (
         "session",
+        ".matches.pattern",
+        &["a path", "with a NUL"],
+        "a pattern speaks of any character",
+    ),
+    (
+        "session",
         ".attribute.value",
         &["a path"],
         "what an attribute says is free",
