@@ -293,11 +293,13 @@ impl Fates {
                 return Worth::Stale;
             }
             is_late = self.taken <= since;
+            // One that has ended, perhaps an earlier launch, the master forgets when that is acknowledged: it is asked about.
+            let is_end = status.state.is_terminal();
             if let Some(fate) = self.tasks.get_mut(&status.task) {
                 fate.standing = Standing::Open {
                     before,
                     since,
-                    heard: self.taken,
+                    heard: if is_end { 0 } else { self.taken },
                     is_unreachable,
                 };
             }

@@ -22,7 +22,7 @@ type Fine = (
     &'static str,
 );
 
-const FINE: [Fine; 30] = [
+const FINE: [Fine; 31] = [
     ("", "request_id", &["huge"], "a number of the caller's own"),
     (
         "FrameworkState/",

@@ -353,6 +353,29 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Everything that is there ends, and everybody says so.
+fn all_ends(world: &mut World) {
+    for _ in 0..6 {
+        let mut more = vec![
+            Step::SessionBegins,
+            Step::Settle(0),
+            Step::Settle(1),
+            Step::Asks,
+        ];
+        let each = [
+            Step::LeaderTakes,
+            Step::AgentStarts,
+            Step::Ends(0),
+            Step::Ends(1),
+        ];
+        more.extend(each.into_iter().cycle().take(40));
+        more.extend((0..AGENTS).map(Step::AgentSays));
+        more.extend([Step::Comes; 40]);
+        more.extend([Step::AuthorTakes; 200]);
+        more.into_iter().for_each(|step| world.happens(step));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
@@ -368,15 +391,7 @@ proptest! {
     fn when_all_has_ended_every_task_is_free_again(steps in prop::collection::vec(step(), 1..100)) {
         let mut world = World::new();
         steps.into_iter().for_each(|step| world.happens(step));
-        for _ in 0..6 {
-            let mut more = vec![Step::SessionBegins, Step::Settle(0), Step::Settle(1), Step::Asks];
-            let each = [Step::LeaderTakes, Step::AgentStarts, Step::Ends(0), Step::Ends(1)];
-            more.extend(each.into_iter().cycle().take(40));
-            more.extend((0..AGENTS).map(Step::AgentSays));
-            more.extend([Step::Comes; 40]);
-            more.extend([Step::AuthorTakes; 200]);
-            more.into_iter().for_each(|step| world.happens(step));
-        }
+        all_ends(&mut world);
         let free = world.fates.settle((0..TASKS).map(id));
         prop_assert_eq!(free.len(), TASKS, "{:?} of {:?}", world.fates, world.launches);
     }
@@ -449,4 +464,30 @@ fn an_end_that_its_agent_tells_again_starts_nothing_beside_what_runs() {
     second.into_iter().for_each(|step| world.happens(step));
     assert_eq!(world.launched, 2);
     assert!(!world.is_gone(&id(0)), "the second launch runs");
+}
+
+#[test]
+fn an_id_whose_earlier_launch_is_told_to_have_ended_is_asked_about() {
+    let mut world = World::new();
+    let story = [
+        Step::Overtakes(0),
+        Step::AgentStarts,
+        Step::Ends(0),
+        Step::SessionBegins,
+        Step::Comes,
+        Step::AgentSays(1),
+        Step::AuthorTakes,
+        Step::Comes,
+        Step::AuthorTakes,
+        Step::AuthorTakes,
+        // The launch of another program is lost with its leader; of the one before, the agent tells the next leader.
+        Step::Overtakes(0),
+        Step::SessionBegins,
+        Step::Comes,
+        Step::LeaderDies,
+    ];
+    story.into_iter().for_each(|step| world.happens(step));
+    all_ends(&mut world);
+    let free = world.fates.settle((0..TASKS).map(id));
+    assert_eq!(free.len(), TASKS, "{:?}", world.fates);
 }
