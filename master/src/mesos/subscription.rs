@@ -584,13 +584,16 @@ impl Subscription {
     }
 
     fn note_launches(&mut self, accepting: &Accepting, results: &[OperationResult]) {
+        let Some(agent) = &accepting.agent else {
+            return;
+        };
         for (awaited, result) in accepting.operations.iter().zip(results) {
             let Awaited::Tasks(tasks, _) = awaited else {
                 continue;
             };
             let launches = tasks.iter().zip(result.launches());
             for (task, _) in launches.filter(|(_, launch)| launch.outcome.is_ok()) {
-                self.updates.launched(&task.id, &task.executor);
+                self.updates.launched(&task.id, agent, &task.executor);
             }
         }
     }

@@ -93,11 +93,13 @@ impl Updates {
         self.places.get(task).map(|place| &place.agent)
     }
 
-    /// A task of this subscription is launched, in this executor. It is staging already.
-    pub(super) fn launched(&mut self, task: &TaskId, executor: &MesosExecutor) {
-        if let Some(place) = self.places.get_mut(task) {
-            place.executor.clone_from(executor);
-        }
+    /// A task of this subscription is launched on this agent, in this executor: known before anything is told of it.
+    pub(super) fn launched(&mut self, task: &TaskId, agent: &AgentId, executor: &MesosExecutor) {
+        let place = Place {
+            agent: agent.clone(),
+            executor: executor.clone(),
+        };
+        self.places.insert(task.clone(), place);
     }
 
     /// The master tells a status. One that says how a task stands in a snapshot is for the books alone.
@@ -483,7 +485,9 @@ mod tests {
         };
         let task = "t".parse().expect("an id");
         world.hears(status("t", 0, TaskState::Staging));
-        world.updates.launched(&task, &group);
+        world
+            .updates
+            .launched(&task, &"a".parse().expect("an id"), &group);
         let running = world.hears(status("t", 1, TaskState::Running));
         assert_eq!(executors(&running), std::slice::from_ref(&group));
         world.hears(status("t", 2, TaskState::Finished));
@@ -496,8 +500,11 @@ mod tests {
             [MesosExecutor::Unknown],
             "of another subscription"
         );
-        world.updates.launched(&task, &MesosExecutor::Command);
-        assert_eq!(world.updates.known(), 1, "what is over is not there again");
+        // The answer to an ACCEPT comes before anything is told of its tasks.
+        let (next, on) = ("v".parse().expect("an id"), "a".parse().expect("an id"));
+        world.updates.launched(&next, &on, &MesosExecutor::Command);
+        let running = world.hears(status("v", 1, TaskState::Running));
+        assert_eq!(executors(&running), [MesosExecutor::Command]);
     }
 
     #[test]
