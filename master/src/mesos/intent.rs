@@ -15,6 +15,7 @@ use prost::Message;
 
 use super::constraints::constraints;
 use super::demand::{Wish, least};
+use super::registry::SaidConstraints;
 
 /// What a framework says when it subscribes, as far as it was judged.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Intent {
     pub(super) principal: Principal,
     pub(super) wishes: BTreeMap<Role, Wish>,
     /// What its wishes are limited to, as it was said.
-    pub(super) limits: Arc<OfferConstraints>,
+    pub(super) limits: Arc<SaidConstraints>,
 }
 
 impl Intent {
@@ -106,9 +107,12 @@ impl Intent {
                 "Suppressed roles {foreign} are not contained in the set of roles"
             ));
         }
-        self.limits = Arc::new(limits.cloned().unwrap_or_default());
-        let mut predicates = constraints(&self.limits)
-            .map_err(|why| format!("Offer constraints are not valid: {why}"))?;
+        let mut predicates = BTreeMap::new();
+        if let Some(limits) = limits {
+            predicates = constraints(limits)
+                .map_err(|why| format!("Offer constraints are not valid: {why}"))?;
+            self.limits = Arc::new(SaidConstraints::new(limits));
+        }
         for (role, wish) in &mut self.wishes {
             wish.is_suppressed = suppressed.iter().any(|one| one == role.as_str());
             // What is said of other roles holds for nothing.

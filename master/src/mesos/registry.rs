@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use proffer_model::{AgentId, Generation, Principal};
 use proffer_proto::mesos::AgentStanding;
 use proffer_proto::mesos::v1::FrameworkInfo;
 use proffer_proto::mesos::v1::scheduler::{Call, OfferConstraints};
-use proffer_proto::mesos::write_json;
 use proffer_server::auth::SaidName;
+use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::MESOS_REMEMBERED_MAX;
@@ -110,17 +110,19 @@ impl Line {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry(Arc<Mutex<BTreeMap<String, Entry>>>);
 
-/// On which agents a framework wants to be offered something, as it has said it.
+/// On which agents a framework wants to be offered something, as it has said it: the bytes, which are a fraction of what they
+/// are as a message or as JSON, and are read when somebody looks.
 #[derive(Debug, Default)]
-pub(super) struct SaidConstraints {
-    pub(super) message: Arc<OfferConstraints>,
-    pub(super) json: Vec<u8>,
-}
+pub(super) struct SaidConstraints(Vec<u8>);
 
 impl SaidConstraints {
-    pub(super) fn new(message: Arc<OfferConstraints>) -> Self {
-        let json = write_json(&*message);
-        Self { message, json }
+    pub(super) fn new(message: &OfferConstraints) -> Self {
+        Self(message.encode_to_vec())
+    }
+
+    pub(super) fn message(&self) -> OfferConstraints {
+        // They were written from one.
+        OfferConstraints::decode(self.0.as_slice()).unwrap_or_default()
     }
 }
 
@@ -130,7 +132,8 @@ struct Entry {
     /// Of its session: of two streams that enter at the same time the later one counts.
     generation: Generation,
     line: Line,
-    constraints: Option<Arc<SaidConstraints>>,
+    /// The stream's, and gone with it.
+    constraints: Weak<SaidConstraints>,
 }
 
 /// What is known of a framework that calls.
@@ -156,7 +159,7 @@ impl Registry {
             stream: stream.to_owned(),
             generation,
             line,
-            constraints: None,
+            constraints: Weak::new(),
         };
         all.insert(framework.to_owned(), entry);
         if all.len() > MESOS_REMEMBERED_MAX {
@@ -166,19 +169,19 @@ impl Registry {
         }
     }
 
-    /// What the framework of a stream has said of where it wants to be offered something.
-    pub(super) fn constrain(&self, framework: &str, stream: &str, said: SaidConstraints) {
+    /// What the framework of a stream has said of where it wants to be offered something. It is the stream that keeps it.
+    pub(super) fn constrain(&self, framework: &str, stream: &str, said: &Arc<SaidConstraints>) {
         let mut all = self.lock();
         if let Some(entry) = all.get_mut(framework)
             && entry.stream == stream
         {
-            entry.constraints = Some(Arc::new(said));
+            entry.constraints = Arc::downgrade(said);
         }
     }
 
-    /// What a framework has said of it last; none: nothing in this term.
+    /// What a framework has said of it last; none: it has no stream.
     pub(super) fn constraints(&self, framework: &str) -> Option<Arc<SaidConstraints>> {
-        self.lock().get(framework)?.constraints.clone()
+        self.lock().get(framework)?.constraints.upgrade()
     }
 
     /// A framework is over.

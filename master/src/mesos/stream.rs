@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::Addresses;
 use super::events;
 use super::pace::Pace;
-use super::registry::{Asked, Line, Registry, SaidConstraints};
+use super::registry::{Asked, Line, Registry};
 use super::subscription::{Out, Subscription, is_ending};
 use crate::inbox::{Inbox, Numbered, SessionInput};
 use crate::limits::{
@@ -528,9 +528,8 @@ impl Stream {
                 self.inbox.changed();
                 let (framework, line) = (framework.as_str(), self.caller.clone());
                 self.registry.enter(framework, &self.id, generation, line);
-                let limits = Arc::clone(&self.subscription.intent.limits);
-                let said = SaidConstraints::new(limits);
-                self.registry.constrain(framework, &self.id, said);
+                let limits = &self.subscription.intent.limits;
+                self.registry.constrain(framework, &self.id, limits);
                 if let Some(answer) = flow.updating.take() {
                     // A caller that has gone away does not want to know.
                     let _ = answer.send(Ok(()));

@@ -33,7 +33,7 @@ fn constraints_for_a_role_that_is_not_the_frameworks_are_checked_and_hold_for_no
         let limits: v1::scheduler::OfferConstraints = read_json(text).expect("reads");
         let intent = intent(info()).and_then(|intent| intent.limited(&[], Some(&limits)));
         intent.map(|intent| {
-            assert_eq!(*intent.limits, limits, "it is shown");
+            assert_eq!(intent.limits.message(), limits, "it is shown");
             let wishes = intent.wishes.into_values();
             wishes.map(|wish| wish.constraints.len()).sum::<usize>()
         })

@@ -10,9 +10,6 @@ use proffer_proto::mesos::v1::MasterInfo;
 use super::super::registry::{Registry, SaidConstraints};
 use crate::limits::{ENDED_TASKS_MAX, GONE_FRAMEWORKS_MAX};
 
-/// What the master is said to be able to do.
-pub(super) const CAPABILITIES: [&str; 3] = ["AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2"];
-
 /// A master, and since when it is one.
 #[derive(Clone, Debug)]
 pub(super) struct Master {
@@ -48,7 +45,7 @@ impl Master {
         seconds_of(self.reign.elected_wall_ms)
     }
 
-    /// On which agents a framework wants to be offered something; none: on all, or nobody knows.
+    /// On which agents a framework wants to be offered something; none: it is not subscribed.
     pub(super) fn constraints(&self, framework: &FrameworkId) -> Option<Arc<SaidConstraints>> {
         self.reign.registry.constraints(framework.as_str())
     }

@@ -120,7 +120,7 @@ pub(super) fn framework(
     let is_connected = of.row.is_some_and(|row| row.is_connected);
     let used = of.row.map(|row| refined(&row.used, None));
     let constraints = master.constraints(of.id);
-    let constraints = constraints.map(|said| said.message.as_ref().clone());
+    let constraints = constraints.map(|said| said.message());
     get_frameworks::Framework {
         framework_info: of.info.clone(),
         active: is_connected,

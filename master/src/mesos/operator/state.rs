@@ -4,18 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proffer_leader::MESOS_CAPABILITIES;
 use proffer_master_core::effect::{AgentRow, ExecutorRow, OfferRow, TaskRow};
 use proffer_model::task::Protocol;
 use proffer_model::{AgentId, Discovery, DiscoveryPort, FrameworkId, Resources, Visibility};
 use proffer_proto::mesos::{
     Capabilities, encode_told_state, has_mesos_container, mesos_container_id, seconds_of,
-    told_health,
+    told_health, write_json,
 };
 
 use super::super::http::{BUILD_DATE, VERSION};
 use super::figures::count_of;
 use super::json::{Array, Object, page};
-use super::master::{CAPABILITIES, Master};
+use super::master::Master;
 use super::resources::{
     attributes, in_full, labels, list, reserved_in_full, reserved_sums, sums, unreserved_in_full,
     unreserved_sums,
@@ -73,7 +74,7 @@ pub(super) fn state(snapshot: &Snapshot, master: &Master) -> Vec<u8> {
         page.text("pid", master.info.pid());
         page.text("hostname", master.info.hostname());
         page.array("capabilities", |array| {
-            CAPABILITIES.iter().for_each(|name| array.text(name));
+            MESOS_CAPABILITIES.iter().for_each(|name| array.text(name));
         });
         let count = |is: fn(&AgentRow) -> bool| count_of(agents(snapshot).filter(|row| is(row)));
         page.number("activated_slaves", count(is_active));
@@ -423,7 +424,7 @@ fn framework(object: &mut Object<'_>, of: &Framework<'_>, seen: &Seen<'_>, maste
         });
     }
     match master.constraints(of.id) {
-        Some(said) => object.raw("offer_constraints", &said.json),
+        Some(said) => object.raw("offer_constraints", &write_json(&said.message())),
         None => object.object("offer_constraints", |_| {}),
     }
 }

@@ -6,12 +6,13 @@ use proffer_master_core::effect::After;
 use proffer_master_core::event::Seq;
 use proffer_model::session::{Answer, Event as Told};
 use proffer_model::{Epoch, FrameworkId, Generation, Problem, code};
-use proffer_proto::mesos::v1::scheduler::{Call as Spoken, call, event};
+use proffer_proto::mesos::read_json;
+use proffer_proto::mesos::v1::scheduler::{Call as Spoken, OfferConstraints, call, event};
 use proffer_proto::mesos::v1::{self, FrameworkInfo};
 
 use super::super::intent::Intent;
 use super::super::pace::Rates;
-use super::super::registry::Owner;
+use super::super::registry::{Found, Owner};
 use super::*;
 use crate::inbox::{Lanes, lanes};
 use crate::limits::SESSION_CALLS_BYTES_MAX;
@@ -310,6 +311,28 @@ async fn a_call_that_was_let_in_is_made_though_its_framework_is_gone() {
         }
         assert_eq!(stage.heard().await, Heard::Closed(session));
     }
+}
+
+#[tokio::test]
+async fn what_a_framework_says_of_its_offers_is_kept_as_long_as_its_stream() {
+    let said = r#"{"role_constraints":{"*":{"groups":[{"attribute_constraints":[{"selector":
+        {"attribute_name":"a"},"predicate":{"exists":{}}}]}]}}}"#;
+    let limits: OfferConstraints = read_json(said.as_bytes()).expect("reads");
+    let (mut stage, mut stream, first) = Stage::set(1_000).await;
+    let intent = stream.subscription.intent.clone();
+    stream.subscription.intent = intent.limited(&[], Some(&limits)).expect("good");
+    let registry = stream.registry.clone();
+    tokio::spawn(stream.run(first));
+    let session = stage.opened().await;
+    stage.welcome(session).await;
+    let shown = registry.constraints("f").map(|said| said.message());
+    assert_eq!(shown, Some(limits));
+    stage.events.close();
+    assert_eq!(stage.heard().await, Heard::Closed(session));
+    Stage::settles().await;
+    assert!(registry.constraints("f").is_none(), "nobody holds it");
+    let known = registry.find("f");
+    assert!(matches!(known, Found::Disconnected(_)), "{known:?}");
 }
 
 #[tokio::test]
