@@ -46,47 +46,68 @@ fn decode_check_info(check: &CheckInfo, user: &str) -> Result<v1::Check, String>
             let port = http.port;
             v1::check::Kind::Http(v1::HttpCheck { port, path })
         }
-        Type::Tcp => {
-            let tcp = check.tcp.as_ref().ok_or_else(|| missing("tcp", kind))?;
-            v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port })
-        }
+        Type::Tcp => tcp(check.tcp.as_ref().ok_or_else(|| missing("tcp", kind))?.port),
         Type::Command => {
-            let command = check.command.as_ref();
-            let command = command.ok_or_else(|| missing("command", kind))?;
-            v1::check::Kind::Command(v1::CommandCheck {
-                shell: check_line(&command.command, user)?,
-            })
+            let given = check.command.as_ref();
+            let given = given.ok_or_else(|| missing("command", kind))?;
+            command(&given.command, user, "CheckInfo")?
         }
     };
-    check_seconds(&[
-        (check.delay_seconds(), "delay_seconds"),
-        (check.interval_seconds(), "interval_seconds"),
-        (check.timeout_seconds(), "timeout_seconds"),
-    ])?;
     Ok(v1::Check {
-        kind: Some(kind),
-        delay_ms: ms_of(check.delay_seconds()),
-        interval_ms: ms_of(check.interval_seconds()).max(10),
-        timeout_ms: timeout_ms(check.timeout_seconds()),
-        grace_ms: 0,
-        failures_max: 0,
         observed: true,
+        ..Times {
+            delay: check.delay_seconds(),
+            grace: None,
+            interval: check.interval_seconds(),
+            timeout: check.timeout_seconds(),
+        }
+        .of(kind)?
     })
 }
 
-fn check_seconds(all: &[(f64, &str)]) -> Result<(), String> {
-    match all.iter().find(|(seconds, _)| *seconds < 0.0) {
-        Some((_, field)) => Err(format!("Expecting '{field}' to be non-negative")),
-        None => Ok(()),
+/// When something is probed, in seconds.
+struct Times {
+    delay: f64,
+    /// Of a health check.
+    grace: Option<f64>,
+    interval: f64,
+    timeout: f64,
+}
+
+impl Times {
+    /// A check of this kind, if none of them is below zero. No timeout is the longest.
+    fn of(&self, kind: v1::check::Kind) -> Result<v1::Check, String> {
+        let named = [
+            (self.delay, "delay_seconds"),
+            (self.grace.unwrap_or_default(), "grace_period_seconds"),
+            (self.interval, "interval_seconds"),
+            (self.timeout, "timeout_seconds"),
+        ];
+        if let Some((_, field)) = named.iter().find(|(seconds, _)| *seconds < 0.0) {
+            return Err(format!("Expecting '{field}' to be non-negative"));
+        }
+        Ok(v1::Check {
+            kind: Some(kind),
+            delay_ms: ms_of(self.delay),
+            interval_ms: ms_of(self.interval).max(10),
+            timeout_ms: match ms_of(self.timeout) {
+                0 => TIMEOUT_MS_MAX,
+                ms => ms,
+            },
+            grace_ms: self.grace.map_or(0, ms_of),
+            ..v1::Check::default()
+        })
     }
 }
 
-/// No timeout is the longest.
-fn timeout_ms(seconds: f64) -> u64 {
-    match ms_of(seconds) {
-        0 => TIMEOUT_MS_MAX,
-        ms => ms,
-    }
+fn tcp(port: u32) -> v1::check::Kind {
+    v1::check::Kind::Tcp(v1::TcpCheck { port })
+}
+
+/// The error names the message that the command is of.
+fn command(command: &CommandInfo, user: &str, of: &str) -> Result<v1::check::Kind, String> {
+    let shell = check_line(command, user, of)?;
+    Ok(v1::check::Kind::Command(v1::CommandCheck { shell }))
 }
 
 fn decode_health_check(check: &HealthCheck, user: &str) -> Result<v1::Check, String> {
@@ -101,32 +122,25 @@ fn decode_health_check(check: &HealthCheck, user: &str) -> Result<v1::Check, Str
             let http = check.http.as_ref();
             v1::check::Kind::Http(decode_http(http.ok_or_else(|| missing("http", kind))?)?)
         }
-        kind @ Type::Tcp => {
-            let tcp = check.tcp.as_ref().ok_or_else(|| missing("tcp", kind))?;
-            v1::check::Kind::Tcp(v1::TcpCheck { port: tcp.port })
-        }
+        kind @ Type::Tcp => tcp(check.tcp.as_ref().ok_or_else(|| missing("tcp", kind))?.port),
         kind @ Type::Command => {
-            let command = check.command.as_ref();
-            let command = command.ok_or_else(|| missing("command", kind))?;
-            v1::check::Kind::Command(v1::CommandCheck {
-                shell: check_line(command, user)?,
-            })
+            let given = check.command.as_ref();
+            command(
+                given.ok_or_else(|| missing("command", kind))?,
+                user,
+                "HealthCheck",
+            )?
         }
     };
-    check_seconds(&[
-        (check.delay_seconds(), "delay_seconds"),
-        (check.grace_period_seconds(), "grace_period_seconds"),
-        (check.interval_seconds(), "interval_seconds"),
-        (check.timeout_seconds(), "timeout_seconds"),
-    ])?;
     Ok(v1::Check {
-        kind: Some(kind),
-        delay_ms: ms_of(check.delay_seconds()),
-        interval_ms: ms_of(check.interval_seconds()).max(10),
-        timeout_ms: timeout_ms(check.timeout_seconds()),
-        grace_ms: ms_of(check.grace_period_seconds()),
         failures_max: check.consecutive_failures(),
-        observed: false,
+        ..Times {
+            delay: check.delay_seconds(),
+            grace: Some(check.grace_period_seconds()),
+            interval: check.interval_seconds(),
+            timeout: check.timeout_seconds(),
+        }
+        .of(kind)?
     })
 }
 
@@ -149,25 +163,23 @@ fn decode_http(http: &health_check::HttpCheckInfo) -> Result<v1::HttpCheck, Stri
 }
 
 /// A check's command as one line for the shell, with its variables beside the task's.
-fn check_line(command: &CommandInfo, user: &str) -> Result<String, String> {
+fn check_line(command: &CommandInfo, user: &str, of: &str) -> Result<String, String> {
     if command.user.as_deref().is_some_and(|own| own != user) {
         let hint = "a check runs as its task's user";
-        return Err(unsupported("HealthCheck.command.user", hint));
+        return Err(unsupported(&format!("{of}.command.user"), hint));
     }
     let given = command.environment.iter().flat_map(|of| &of.variables);
     for variable in given {
         if variable.r#type() == environment::variable::Type::Secret {
             // The line is a program's argument, which everybody on the host can read.
             let hint = "give it to the task, whose variables its check has too";
-            return Err(unsupported(
-                "HealthCheck.command.environment with secrets",
-                hint,
-            ));
+            let what = format!("{of}.command.environment with secrets");
+            return Err(unsupported(&what, hint));
         }
         if variable.name.is_empty() || variable.name.starts_with('-') || variable.name.contains('=')
         {
             return Err(format!(
-                "Environment variable '{}' of a health check has no good name",
+                "Environment variable '{}' of {of}.command has no good name",
                 variable.name
             ));
         }
@@ -272,6 +284,46 @@ mod tests {
         ] {
             let text = format!("Task uses invalid check: {why}");
             assert_eq!(checks(&format!(r#""check":{check}"#)), Err(text));
+        }
+    }
+
+    #[test]
+    fn what_a_command_cannot_have_is_refused_by_the_name_of_what_it_is_of() {
+        let named = |name: &str| {
+            format!(r#""environment":{{"variables":[{{"name":"{name}","value":"1"}}]}}"#)
+        };
+        let secret = r#""environment":{"variables":[{"name":"A","type":"SECRET","secret":{"type":"VALUE","value":{"data":"YQ=="}}}]}"#;
+        for (part, why) in [
+            (
+                r#""user":"other""#.to_owned(),
+                "'OF.command.user' is not supported",
+            ),
+            (
+                secret.to_owned(),
+                "'OF.command.environment with secrets' is not supported",
+            ),
+            (
+                named("-A"),
+                "Environment variable '-A' of OF.command has no good name",
+            ),
+        ] {
+            let command = format!(r#"{{"value":"true",{part}}}"#);
+            for (check, of, invalid) in [
+                (
+                    format!(r#""check":{{"type":"COMMAND","command":{{"command":{command}}}}}"#),
+                    "CheckInfo",
+                    "Task uses invalid check: ",
+                ),
+                (
+                    format!(r#""health_check":{{"type":"COMMAND","command":{command}}}"#),
+                    "HealthCheck",
+                    "Task uses invalid health check: ",
+                ),
+            ] {
+                let refused = checks(&check).expect_err(&check);
+                let text = format!("{invalid}{}", why.replace("OF", of));
+                assert!(refused.starts_with(&text), "{refused}");
+            }
         }
     }
 }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proffer_model::{Attributes, FaultDomain, FrameworkId, Offer, Range};
 
-use super::number::milli_of;
 use super::resources::{ResourceForm, encode_resources};
 use super::v1;
 use super::v1::domain_info::{FaultDomain as Domain, fault_domain};
@@ -106,8 +105,8 @@ fn encode_attribute(name: &str, text: &str) -> Attribute {
 
 /// The number that Mesos would have read from an attribute's text, if it is one.
 pub fn number_of(text: &str) -> Option<f64> {
-    let number = text.parse().ok()?;
-    let is_one = milli_of(number).is_ok() && text.starts_with(|c: char| c.is_ascii_digit());
+    let number: f64 = text.parse().ok()?;
+    let is_one = number.is_finite() && text.starts_with(|c: char| c.is_ascii_digit());
     is_one.then_some(number)
 }
 
@@ -157,6 +156,9 @@ mod tests {
             ("1.", false),
             ("1e5", false),
             ("1E-2", false),
+            // Above what may be offered of anything.
+            ("1732345678", false),
+            ("1e300", false),
             ("1e", true),
             ("-1", true),
             (".5", true),

@@ -82,6 +82,7 @@ fn state_of_unknown(status: &Status, named: &NamedAgent) -> (v1::TaskState, &'st
 mod tests {
     use proffer_model::Incarnation;
 
+    use super::super::status::tests;
     use super::*;
 
     const AWARE: Capabilities = Capabilities {
@@ -95,19 +96,11 @@ mod tests {
     };
 
     fn status(state: TaskState, incarnation: u64) -> Status {
+        let known = tests::status(state, Reason::Reconciled, 0);
         Status {
-            task: "t".parse().expect("an id"),
             incarnation: Incarnation(incarnation),
-            agent: (incarnation > 0).then(|| "a".parse().expect("an id")),
-            number: 0,
-            state,
-            reason: Reason::Reconciled,
-            message: String::new(),
-            exit: None,
-            healthy: None,
-            checks: Vec::new(),
-            data: Vec::new(),
-            wall_ms: 1_500,
+            agent: known.agent.filter(|_| incarnation > 0),
+            ..known
         }
     }
 

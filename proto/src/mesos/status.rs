@@ -297,12 +297,12 @@ fn container(status: &Status) -> Option<v1::ContainerStatus> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proffer_model::{Exit, Incarnation};
 
     use super::*;
 
-    fn status(state: TaskState, reason: Reason, number: u64) -> Status {
+    pub(in crate::mesos) fn status(state: TaskState, reason: Reason, number: u64) -> Status {
         Status {
             task: "t".parse().expect("an id"),
             incarnation: Incarnation(number),

@@ -159,15 +159,21 @@ pub(super) fn tasks(snapshot: &Snapshot) -> impl Iterator<Item = &TaskRow> {
 
 /// The executor that a task is in for its framework, unless it is Mesos's command executor.
 pub(super) fn executor_name(row: &TaskRow) -> Option<&str> {
-    let custom = row.outline.executor.as_ref().map(|id| id.as_str());
-    custom.or(row.outline.group_executor.as_deref())
+    let (custom, of_group) = executors_named(row);
+    custom.or(of_group)
 }
 
 /// The same, to be said in a status.
 pub(in crate::mesos) fn executor_of(row: &TaskRow) -> MesosExecutor {
+    let (custom, of_group) = executors_named(row);
+    MesosExecutor::named(custom, of_group)
+}
+
+/// The CUSTOM executor of a task, and that of its group.
+fn executors_named(row: &TaskRow) -> (Option<&str>, Option<&str>) {
     let outline = &row.outline;
     let custom = outline.executor.as_ref().map(|id| id.as_str());
-    MesosExecutor::named(custom, outline.group_executor.as_deref())
+    (custom, outline.group_executor.as_deref())
 }
 
 /// Whether an agent is there.
