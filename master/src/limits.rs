@@ -226,6 +226,11 @@ pub const BACKGROUND_NICENESS: i32 = 10;
 pub const MESOS_SHARED_LEN: usize = 256 * 1024;
 /// How much earlier than it was asked for what a shared page shows may be; then it is written anew.
 pub const MESOS_SHARED_FOR: Duration = Duration::from_millis(250);
+/// For so long who asks waits for a page that is written anew; then, what is shown by the one before it may be
+/// [`MESOS_SHARED_AGE_MAX`] old.
+pub const MESOS_SHARED_PATIENCE: Duration = Duration::from_millis(10);
+/// What a page shows that is given out because the next one is long in coming is no older than this.
+pub const MESOS_SHARED_AGE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of a page or an answer that go to its connection at once; before each further piece, threads of more importance have
 /// their turn.
 pub const MESOS_PIECE_LEN: usize = 256 * 1024;

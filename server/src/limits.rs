@@ -8,6 +8,11 @@ pub const HEADER_LEN_MAX: usize = 16 * 1024;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a request's body that is not gRPC; a larger one is refused (`body.too_large`, 413).
 pub const BODY_LEN_MAX: usize = 1024 * 1024;
+/// Bytes of a body above its limit, or of the whole if it says at once that it is larger, that are read and thrown away before
+/// it is refused; more, and the connection is reset.
+pub const BODY_DISCARDED_MAX: usize = 16 * 1024 * 1024;
+/// How long that may take.
+pub const BODY_DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a body that is not gRPC may send nothing; then reading it fails (`body.malformed`).
 pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams at once on one HTTP/2 connection of an API listener; more wait at the client.

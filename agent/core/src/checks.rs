@@ -94,11 +94,20 @@ impl Health {
         results.collect()
     }
 
-    /// Whether what observed checks are answered is what was last said of them.
+    /// Whether what observed checks are answered is what was last said of them. Of one that has not ended once nothing is.
     fn is_told(&self, latest: &Status) -> bool {
-        let results = self.results();
-        let mut observed = results.iter().filter(|result| result.observed.is_some());
-        observed.all(|result| latest.checks.contains(result))
+        let checks = (0..).zip(&self.checks);
+        let mut observed = checks.filter(|(_, state)| state.observed.is_some());
+        observed.all(|(check, state)| {
+            state.said.is_none_or(|answer| {
+                let observed = state.observed;
+                latest.checks.contains(&CheckResult {
+                    check,
+                    answer,
+                    observed,
+                })
+            })
+        })
     }
 
     /// When a check is due again: after its interval, or sooner while its failures do not count.

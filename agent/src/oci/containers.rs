@@ -47,8 +47,6 @@ pub(crate) struct Containers {
     images: ImageStore,
     /// Archives must be readable by this user.
     reader: Option<(u32, u32)>,
-    /// Whether tasks run as the users that they name.
-    switches_user: bool,
     program: String,
     /// Above the control groups of this agent's containers, and of no others.
     cgroup: String,
@@ -82,7 +80,6 @@ impl Containers {
             runs_dir: runs_dir.to_owned(),
             images,
             reader: programs.user.map(TaskUser::ids),
-            switches_user: programs.switches_user,
             program,
             cgroup,
             is_cpu_limited: config.cpu_hard_limit,
@@ -123,8 +120,7 @@ impl Containers {
         let Image::Archive(archive) = &container.image;
         let loaded = self.images.load(Path::new(archive), self.reader);
         let image = loaded.map_err(|error| bad_image(error.to_string()))?;
-        let named = spec.user.as_ref().filter(|_| self.switches_user);
-        let user = named.unwrap_or(&image.config.user);
+        let user = spec.user.as_ref().unwrap_or(&image.config.user);
         let user = image::resolve_user(&image.layers, user)
             .map_err(|error| bad_image(error.to_string()))?;
         let owner = (user.uid, user.gid);

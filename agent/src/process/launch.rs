@@ -156,9 +156,14 @@ impl Programs {
         })
     }
 
+    /// The user that a task or executor names, if that counts on this agent.
+    pub(super) fn named<'a>(&self, name: Option<&'a str>) -> Option<&'a str> {
+        name.filter(|_| self.switches_user)
+    }
+
     /// The user of a task or executor; nothing when it is the agent's own.
     fn user(&self, name: Option<&str>) -> Result<Option<TaskUser>, String> {
-        let Some(name) = name.filter(|_| self.switches_user) else {
+        let Some(name) = self.named(name) else {
             return Ok(self.user);
         };
         let user = TaskUser::find(name)?;

@@ -19,8 +19,7 @@ impl Programs {
         volumes: &Volumes,
     ) -> Result<(), String> {
         // Whether it may run as that user is judged when it is prepared.
-        let named = spec.user.as_ref().filter(|_| self.switches_user);
-        let user = match named {
+        let user = match self.named(spec.user.as_deref()) {
             Some(name) => TaskUser::find(name)?,
             None => self.user,
         };

@@ -571,7 +571,10 @@ async fn what_cannot_be_made_is_said_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_container_runs_as_whom_its_image_or_its_task_says() {
-    let mut bench = Bench::started().await;
+    let mut bench = Bench::new().await;
+    // Which is of tasks without an image.
+    bench.switch_user = Some(false);
+    bench.start().await;
     let config = r#""User":"web","Entrypoint":["/bin/sh","-c"],"Cmd":["id; pwd; echo $HOME; touch /mnt/proffer/sandbox/x && echo mine; grep CapEff /proc/self/status"]"#;
     let archive = image_with(bench.path(), "web.tar", config);
     for (number, user, id) in [

@@ -26,6 +26,8 @@ pub(crate) struct Acknowledgements {
     turns: VecDeque<FrameworkId>,
     /// When what is forgotten at once was last counted from, by the monotonic clock, and how much it was since.
     at_once: (u64, usize),
+    /// A call is being done that has waited: what is left of it comes before what waits behind it.
+    is_resumed: bool,
 }
 
 /// Of one framework, in its order.
@@ -154,7 +156,10 @@ impl Acknowledgements {
             Item::Declined(..) => line.declines += 1,
             Item::Call { .. } => line.calls += 1,
         }
-        line.items.push_back(item);
+        match self.is_resumed {
+            true => line.items.push_front(item),
+            false => line.items.push_back(item),
+        }
     }
 }
 
@@ -278,7 +283,9 @@ impl Core {
             if let Some((session, request, call)) = due
                 && self.sessions.open.contains_key(&session)
             {
+                self.acknowledgements.is_resumed = true;
                 self.on_session_call(session, &framework, request, call);
+                self.acknowledgements.is_resumed = false;
             }
         }
     }

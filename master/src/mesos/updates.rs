@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proffer_model::limits::ITEMS_PER_CALL_MAX;
 use proffer_model::{AgentId, FrameworkId, Reason, Status, TaskId, TaskState, Time};
-use proffer_proto::mesos::{Capabilities, MesosExecutor, NamedAgent};
+use proffer_proto::mesos::{AgentStanding, Capabilities, MesosExecutor, NamedAgent};
 
 use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
 
@@ -64,6 +64,8 @@ pub(super) struct Updates {
     places: BTreeMap<TaskId, Place>,
     /// On which agents tasks are looked for, until it is answered.
     asked: BTreeMap<TaskId, NamedAgent>,
+    /// Agents that have said what they run while tasks were looked for.
+    settled: BTreeSet<AgentId>,
 }
 
 impl Updates {
@@ -74,6 +76,7 @@ impl Updates {
             retries: BTreeSet::new(),
             places: BTreeMap::new(),
             asked: BTreeMap::new(),
+            settled: BTreeSet::new(),
         }
     }
 
@@ -84,8 +87,27 @@ impl Updates {
             Some(agent) if self.asked.len() < ITEMS_PER_CALL_MAX => {
                 self.asked.insert(task.clone(), agent);
             }
-            _ => drop(self.asked.remove(task)),
+            _ => drop(self.take_asked(task)),
         }
+    }
+
+    /// An agent has said what it runs: however it stood when tasks were asked about, it is registered.
+    pub(super) fn on_settled(&mut self, agent: AgentId) {
+        if !self.asked.is_empty() {
+            self.settled.insert(agent);
+        }
+    }
+
+    fn take_asked(&mut self, task: &TaskId) -> Option<NamedAgent> {
+        let mut asked = self.asked.remove(task)?;
+        let agent: Option<AgentId> = asked.name.parse().ok();
+        if agent.is_some_and(|agent| self.settled.contains(&agent)) {
+            asked.standing = Some(AgentStanding::Registered);
+        }
+        if self.asked.is_empty() {
+            self.settled.clear();
+        }
+        Some(asked)
     }
 
     /// Where a task runs, as far as its updates say.
@@ -115,7 +137,7 @@ impl Updates {
         let is_told = !is_silent(&status, capabilities);
         if status.state.is_terminal() && status.reason != Reason::Reconciled {
             // Nobody will be told that it is unknown.
-            self.asked.remove(&status.task);
+            self.take_asked(&status.task);
         }
         if status.number == 0 {
             let told = Told { status, executor };
@@ -160,12 +182,12 @@ impl Updates {
         place.executor.clone()
     }
 
-    /// What the master made is told at once, and kept by whoever is told it; but the master is told so in the order of the
-    /// task's updates, since it takes the oldest to be meant.
+    /// What the master made is told at once, and kept by whoever is told it. Whatever waits of the task is older by then: it
+    /// counts as kept, so that no update takes back what the master has said, as none comes of an agent that Mesos has lost.
     fn on_masters_own(
         &mut self,
         sequence: u64,
-        told: Told,
+        mut told: Told,
         is_snapshot: bool,
         is_told: bool,
     ) -> Vec<Step> {
@@ -175,23 +197,45 @@ impl Updates {
             if is_snapshot && status.incarnation.0 > 0 {
                 return Vec::new();
             }
-            let asked = self.asked.remove(&status.task);
+            let asked = self.take_asked(&status.task);
+            self.answer_as_told(&mut told.status);
             return vec![Step::Answer(Box::new(told), asked)];
         }
-        let mut steps = Vec::new();
-        match self.queues.get_mut(&status.task) {
-            None => steps.push(Step::Kept(sequence)),
-            Some(queue) => queue.pending.push_back(Pending {
+        let waiting = self.queues.get_mut(&status.task);
+        if let Some(queue) = waiting.filter(|_| !is_told) {
+            // The master takes the oldest to be meant.
+            queue.pending.push_back(Pending {
                 sequence,
                 uuid: [0; 16],
-                told: told.clone(),
+                told,
                 is_silent: true,
-            }),
+            });
+            return Vec::new();
         }
+        let mut steps: Vec<Step> = Vec::new();
+        if let Some(queue) = self.queues.remove(&status.task) {
+            self.retries.remove(&(queue.retry_at, status.task.clone()));
+            let older = queue.pending.into_iter();
+            steps.extend(older.map(|pending| Step::Kept(pending.sequence)));
+        }
+        steps.push(Step::Kept(sequence));
         if is_told {
             steps.push(Step::Tell(Box::new(told), None));
         }
         steps
+    }
+
+    /// A task stands as the framework was told last, while what came after that waits for its acknowledgement, as Mesos's
+    /// masters answer: a later state would be taken back by what is told next.
+    fn answer_as_told(&self, answer: &mut Status) {
+        let queue = self.queues.get(&answer.task);
+        let last = queue.and_then(|queue| queue.pending.front());
+        let last = last.map(|pending| &pending.told.status);
+        if let Some(last) = last.filter(|last| last.incarnation == answer.incarnation) {
+            answer.state = last.state;
+            answer.healthy = last.healthy;
+            answer.checks.clone_from(&last.checks);
+        }
     }
 
     /// The framework has kept an update; of any but the one that it was told last, nothing is known.
@@ -295,10 +339,8 @@ fn uuid_of(framework: &FrameworkId, status: &Status) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
-    use proffer_model::Incarnation;
-    use proffer_proto::mesos::AgentStanding;
-
     use super::*;
+    use proffer_model::Incarnation;
 
     fn at(seconds: u64) -> Time {
         Time::default().after(Duration::from_secs(seconds))
@@ -420,15 +462,69 @@ mod tests {
     }
 
     #[test]
-    fn what_the_master_made_is_told_at_once_and_kept_after_what_came_before_it() {
+    fn what_the_master_made_is_told_at_once_and_nothing_older_after_it() {
         let mut world = World::new();
-        let running = world.hears(status("t", 1, TaskState::Running));
+        let starting = world.hears(status("t", 1, TaskState::Starting));
+        assert!(world.hears(status("t", 2, TaskState::Running)).is_empty());
         let lost = world.hears(status("t", 0, TaskState::Unreachable));
-        assert_eq!(shown(&lost), ["unreachable"], "not kept before the first");
-        let task = "t".parse().expect("an id");
-        let kept = world.updates.on_acknowledge(at(1), &task, &uuid(&running));
-        assert_eq!(shown(&kept), ["1", "2"]);
+        assert_eq!(shown(&lost), ["1", "2", "3", "unreachable"]);
         assert_eq!(world.updates.next_retry(), None);
+        let task = "t".parse().expect("an id");
+        let late = world.updates.on_acknowledge(at(1), &task, &uuid(&starting));
+        assert_eq!(shown(&late), [""; 0]);
+        let back = world.hears(status("t", 3, TaskState::Running));
+        assert_eq!(shown(&back), ["running!"], "its agent is back");
+    }
+
+    #[test]
+    fn what_is_answered_about_a_task_is_what_was_told_of_it_last() {
+        let mut world = World::new();
+        let starting = world.hears(status("t", 1, TaskState::Starting));
+        world.hears(status("t", 2, TaskState::Running));
+        world.hears(status("t", 3, TaskState::Finished));
+        let ask = |world: &mut World| {
+            let answer = Status {
+                reason: Reason::Reconciled,
+                ..status("t", 0, TaskState::Finished)
+            };
+            shown(&world.hears(answer))
+        };
+        assert_eq!(ask(&mut world), ["starting?"]);
+        let task = "t".parse().expect("an id");
+        let running = world.updates.on_acknowledge(at(0), &task, &uuid(&starting));
+        assert_eq!(ask(&mut world), ["running?"]);
+        let finished = world.updates.on_acknowledge(at(0), &task, &uuid(&running));
+        assert_eq!(shown(&finished), ["2", "finished!"]);
+        assert_eq!(ask(&mut world), ["finished?"]);
+    }
+
+    #[test]
+    fn an_agent_that_has_said_what_it_runs_is_registered_however_it_stood() {
+        let mut world = World::new();
+        let (task, other) = ("t".parse().expect("an id"), "u".parse().expect("an id"));
+        let named = |standing| NamedAgent {
+            name: "b".to_owned(),
+            standing: Some(standing),
+        };
+        let was = AgentStanding::Unreachable { since_wall_ms: 1 };
+        world.updates.asks(&task, Some(named(was)));
+        world.updates.asks(&other, Some(named(was)));
+        let answer = |world: &mut World, task: &str| {
+            let answer = Status {
+                reason: Reason::Reconciled,
+                incarnation: Incarnation(0),
+                ..status(task, 0, TaskState::Lost)
+            };
+            match world.hears(answer).pop() {
+                Some(Step::Answer(_, asked)) => asked,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(answer(&mut world, "u"), Some(named(was)));
+        world.updates.on_settled("b".parse().expect("an id"));
+        let is = named(AgentStanding::Registered);
+        assert_eq!(answer(&mut world, "t"), Some(is));
+        assert!(world.updates.settled.is_empty(), "nothing is asked");
     }
 
     #[test]

@@ -9,11 +9,13 @@ use std::time::Duration;
 use axum::body::{self, Bytes};
 use axum::extract::{FromRequest, Request};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::header::EXPECT;
 use proffer_model::{Problem, code};
 use serde::de::DeserializeOwned;
 use tokio::time::{Sleep, sleep};
 
 use super::problem::{Refused, is_grpc};
+use crate::limits::{BODY_DISCARD_TIMEOUT, BODY_DISCARDED_MAX};
 
 /// A body that fails with a problem when it passes a limit.
 struct Bounded {
@@ -21,30 +23,41 @@ struct Bounded {
     left_len: usize,
     limit_len: usize,
     idle_timeout: Duration,
-    /// It says itself that it is larger: nothing of it is read.
-    is_too_large: bool,
+    /// It is larger. The rest is read and thrown away, as many bytes as these until then: who writes all of it before reading
+    /// would not see why it is refused.
+    discarded: Option<(usize, Pin<Box<Sleep>>)>,
     /// Runs while it waits: most bodies are there at once.
     idle: Option<Pin<Box<Sleep>>>,
 }
 
 /// The same request, its body bound to at most `limit_len` bytes and pauses of at most `idle_timeout`. One that says itself that
-/// it is larger fails as soon as it is read (`body.too_large`), in the words of whoever reads it, like one that turns out to be.
+/// it is larger fails (`body.too_large`), in the words of whoever reads it, like one that turns out to be: after its end, or
+/// after [`BODY_DISCARDED_MAX`] more bytes or [`BODY_DISCARD_TIMEOUT`]; at once if its sender waits for a word to send it.
 pub(super) fn bound(request: Request, limit_len: usize, idle_timeout: Duration) -> Request {
     if request.body().is_end_stream() {
         return request;
     }
     let is_larger = |len: u64| usize::try_from(len).map_or(true, |len| len > limit_len);
     let is_too_large = is_larger(request.body().size_hint().lower());
+    let is_awaited = request.headers().contains_key(EXPECT);
+    let most = match is_awaited {
+        true => 0,
+        false => BODY_DISCARDED_MAX,
+    };
     request.map(|inner| {
         body::Body::new(Bounded {
             inner,
             left_len: limit_len,
             limit_len,
             idle_timeout,
-            is_too_large,
+            discarded: is_too_large.then(|| discard(most)),
             idle: None,
         })
     })
+}
+
+fn discard(most: usize) -> (usize, Pin<Box<Sleep>>) {
+    (most, Box::pin(sleep(BODY_DISCARD_TIMEOUT)))
 }
 
 fn too_large(limit_len: usize) -> Problem {
@@ -59,6 +72,26 @@ fn broken(why: &str) -> Problem {
     Problem::new(code::BODY_MALFORMED, why).hint("send the whole body without pauses")
 }
 
+impl Bounded {
+    /// Throws away what comes of a body that is too large; ready when enough was done of that.
+    fn discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((left, until)) = &mut self.discarded else {
+            return Poll::Ready(());
+        };
+        while *left > 0 && until.as_mut().poll(cx).is_pending() {
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+                return Poll::Pending;
+            };
+            let len = match frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) | None => return Poll::Ready(()),
+            };
+            *left = left.saturating_sub(len.max(1));
+        }
+        Poll::Ready(())
+    }
+}
+
 impl HttpBody for Bounded {
     type Data = Bytes;
     type Error = Problem;
@@ -67,8 +100,10 @@ impl HttpBody for Bounded {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Problem>>> {
-        if self.is_too_large {
-            return Poll::Ready(Some(Err(too_large(self.limit_len))));
+        if self.discarded.is_some() {
+            return self
+                .discard(cx)
+                .map(|()| Some(Err(too_large(self.limit_len))));
         }
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             let idle_timeout = self.idle_timeout;
@@ -91,7 +126,10 @@ impl HttpBody for Bounded {
                         self.left_len = left;
                         Some(Ok(frame))
                     }
-                    None => Some(Err(too_large(self.limit_len))),
+                    None => {
+                        self.discarded = Some(discard(BODY_DISCARDED_MAX));
+                        return self.poll_frame(cx);
+                    }
                 }
             }
         })

@@ -120,21 +120,26 @@ async fn find_place(patience: Duration) -> Result<SemaphorePermit<'static>, Unre
     })
 }
 
-/// A body that is not to be large: 413 if it is.
+/// A body that is not to be large: 413 if it is, after its end.
 pub async fn read_small(body: Body) -> Result<Bytes, Unread> {
     let mut all = Vec::new();
+    let mut is_too_large = false;
     let mut frames = body.into_data_stream();
     let due = Instant::now() + MESOS_BODY_TIMEOUT;
     loop {
         let frame = timeout_at(due, frames.next()).await;
         let frame = match frame.map_err(|_| Pace::CALLS.late(0))? {
+            None if is_too_large => {
+                let text = format!("the body is larger than {MESOS_LARGE_BODY_LEN} bytes");
+                return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
+            }
             None => return Ok(all.into()),
             Some(frame) => frame.map_err(|error| broken(&error))?,
         };
-        all.extend_from_slice(&frame);
-        if all.len() > MESOS_LARGE_BODY_LEN {
-            let text = format!("the body is larger than {MESOS_LARGE_BODY_LEN} bytes");
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
+        // Who writes all of it before reading would not see why it is refused.
+        is_too_large |= all.len() + frame.len() > MESOS_LARGE_BODY_LEN;
+        if !is_too_large {
+            all.extend_from_slice(&frame);
         }
     }
 }

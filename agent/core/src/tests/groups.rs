@@ -323,6 +323,7 @@ fn what_an_observed_check_is_answered_is_told_when_it_changes_and_is_no_health()
     };
     let run = agent.run(1, both);
     agent.pass(Duration::from_secs(1));
+    let running = agent.runs[&run].statuses.last().unwrap().number;
     let mut finish = |check: u32, answer: Option<CheckAnswer>, is_good: bool| {
         let failure = (!is_good).then(|| "refused".to_owned());
         agent.step(Event::CheckFinished {
@@ -341,6 +342,8 @@ fn what_an_observed_check_is_answered_is_told_when_it_changes_and_is_no_health()
     let (changed, answered) = (Reason::HealthChanged, Reason::CheckAnswered);
     let tcp = |is| Some((Some(CheckAnswer::Tcp(is)), Some(Probe::Tcp)));
     let none = Some((None, Some(Probe::Tcp)));
+    let early = finish(0, Some(CheckAnswer::Tcp(false)), false);
+    assert_eq!(early, (running, Reason::None, None, None), "in its grace");
     let (first, ..) = finish(0, Some(CheckAnswer::Tcp(true)), true);
     for (check, answer, is_good, number, said) in [
         (0, Some(true), true, 0, (changed, Some(true), none)),

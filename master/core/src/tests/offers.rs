@@ -539,6 +539,42 @@ fn a_group_is_launched_as_a_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_demand_that_is_set_behind_two_long_declines_is_excluded_from_nothing_by_them() {
+    let mut world = World::new();
+    let many = 3 * DECLINED_AT_ONCE_MAX;
+    for host in 0..many {
+        world.agent(&format!("h{host:03}"), "cpus:1");
+    }
+    let session = world.framework();
+    let count = u32::try_from(many).expect("small");
+    world.demand(session, vec![want("w", count, "cpus:1", 0)]);
+    world.pass_ms(500);
+    let offers: Vec<OfferId> = world.offers(session).into_iter().map(|it| it.id).collect();
+    assert_eq!(offers.len(), many);
+    world.drain(session);
+    for (request, offers) in offers.chunks(many / 2).enumerate() {
+        let decline = Call::Decline {
+            offers: offers.to_vec(),
+            exclude_for: Duration::from_secs(3_600),
+        };
+        let request = 900 + u64::try_from(request).expect("small");
+        world.numbered(session, request, decline);
+    }
+    let wanted = Call::SetDemand(Demand {
+        role: "*".parse().expect("a role"),
+        generation: Generation(1_000_000),
+        entries: vec![want("w", count, "cpus:0.75", 0)],
+    });
+    assert_eq!(world.numbered(session, 902, wanted), [], "it waits");
+    world.pass_ms(1_000);
+    assert_eq!(
+        world.offers(session).len(),
+        many,
+        "each agent is offered to what is wanted now"
+    );
+}
+
+#[test]
 fn many_offers_are_declined_in_pieces_and_what_is_said_of_them_after_that_waits() {
     let mut world = World::new();
     let many = 2 * DECLINED_AT_ONCE_MAX + 50;

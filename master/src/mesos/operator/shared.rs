@@ -2,40 +2,51 @@
 //!
 //! Whoever asks before one has been begun waits for it with the others. One that has been begun shows the cluster as it was
 //! before they asked: that is good enough when it is large, was begun a moment ago, and nothing was changed since that
-//! somebody was told is done. A small one is written anew, so that in a small cluster a page is never behind.
+//! somebody was told is done. A small one is written anew, so that in a small cluster a page is never behind. While the
+//! processors are so busy that the next one is long in coming, the last one is given out for a while longer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::FutureExt;
 use futures::future::Shared as Awaited;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::changes::Refusal;
-use crate::limits::{MESOS_SHARED_FOR, MESOS_SHARED_LEN};
+use crate::limits::{
+    MESOS_SHARED_AGE_MAX, MESOS_SHARED_FOR, MESOS_SHARED_LEN, MESOS_SHARED_PATIENCE,
+};
 
 type Answer = Result<Bytes, Refusal>;
+type Awaiting = Awaited<oneshot::Receiver<Answer>>;
 
 /// What was written or is being written, by what it is.
 #[derive(Debug)]
-pub(super) struct Shared<K>(Arc<Mutex<Table<K>>>);
+pub(super) struct Shared<K> {
+    table: Arc<Mutex<Table<K>>>,
+    /// How long the next one is waited for while there is one before it.
+    patience: Duration,
+}
 
 #[derive(Debug)]
 struct Table<K> {
     entries: BTreeMap<K, Entry>,
+    /// Those that were finished when the next one was begun.
+    before: BTreeMap<K, Entry>,
     /// How long each was when it was written last.
     lens: BTreeMap<K, usize>,
     last_id: u64,
 }
 
-/// The latest of what was asked for.
-#[derive(Debug)]
+/// One of what was asked for.
+#[derive(Clone, Debug)]
 struct Entry {
     id: u64,
     moment: Arc<OnceLock<Moment>>,
-    answer: Awaited<oneshot::Receiver<Answer>>,
+    answer: Awaiting,
 }
 
 /// When somebody asks, or which moment's cluster an answer shows.
@@ -61,11 +72,15 @@ impl Beginning {
 
 impl<K> Default for Shared<K> {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Table {
-            entries: BTreeMap::new(),
-            lens: BTreeMap::new(),
-            last_id: 0,
-        })))
+        Self {
+            table: Arc::new(Mutex::new(Table {
+                entries: BTreeMap::new(),
+                before: BTreeMap::new(),
+                lens: BTreeMap::new(),
+                last_id: 0,
+            })),
+            patience: MESOS_SHARED_PATIENCE,
+        }
     }
 }
 
@@ -81,27 +96,32 @@ impl<K: Ord + Copy + Send + 'static> Shared<K> {
     where
         W: Future<Output = Answer> + Send + 'static,
     {
-        let answer = {
-            let mut table = lock(&self.0);
-            match table.find(&key, asked) {
-                Some(answer) => answer,
-                None => {
-                    let (done, answer) = oneshot::channel();
-                    let moment = Arc::new(OnceLock::new());
-                    let answer = answer.shared();
-                    let id = table.enter(key, Arc::clone(&moment), answer.clone());
-                    let written = write(Beginning(Arc::clone(&moment)));
-                    let place = Place {
-                        table: Arc::clone(&self.0),
-                        key,
-                        id,
-                    };
-                    tokio::spawn(place.fill(written, moment, done));
-                    answer
-                }
-            }
+        let (next, before) = {
+            let mut table = lock(&self.table);
+            let (next, before) = table.find(&key, asked);
+            let next = next.unwrap_or_else(|| {
+                let (done, answer) = oneshot::channel();
+                let moment = Arc::new(OnceLock::new());
+                let answer = answer.shared();
+                let id = table.enter(key, Arc::clone(&moment), answer.clone());
+                let written = write(Beginning(Arc::clone(&moment)));
+                let place = Place {
+                    table: Arc::clone(&self.table),
+                    key,
+                    id,
+                };
+                tokio::spawn(place.fill(written, moment, done));
+                answer
+            });
+            (next, before)
         };
-        answer.await.ok()
+        let Some(before) = before else {
+            return next.await.ok();
+        };
+        match timeout(self.patience, next).await {
+            Ok(answer) => answer.ok(),
+            Err(_) => before.await.ok(),
+        }
     }
 }
 
@@ -122,7 +142,7 @@ impl<K: Ord + Copy> Place<K> {
         let answer = written.await;
         let len = answer.as_ref().map_or(0, Bytes::len);
         lock(&self.table).lens.insert(self.key, len);
-        let until = moment.get().map(|moment| moment.at + MESOS_SHARED_FOR);
+        let until = moment.get().map(|moment| moment.at + MESOS_SHARED_AGE_MAX);
         match until.filter(|_| len >= MESOS_SHARED_LEN) {
             None => {
                 drop(self);
@@ -144,42 +164,61 @@ impl<K: Ord + Copy> Drop for Place<K> {
 }
 
 impl<K: Ord + Copy> Table<K> {
-    fn find(&self, key: &K, asked: Moment) -> Option<Awaited<oneshot::Receiver<Answer>>> {
-        let entry = self.entries.get(key)?;
+    /// What is good enough for who asks, finished or not; none: another one is to be begun. And what is finished, if that may
+    /// be long in coming.
+    fn find(&self, key: &K, asked: Moment) -> (Option<Awaiting>, Option<Awaiting>) {
         let len = self.lens.get(key).copied().unwrap_or_default();
-        is_good_enough(entry.moment.get(), len, asked).then(|| entry.answer.clone())
+        let latest = self.entries.get(key);
+        let before = self.before.get(key);
+        let finished = [latest, before].into_iter().flatten();
+        let finished = finished.filter(|entry| entry.is_finished());
+        let mut shown = finished.filter(|entry| {
+            let moment = entry.moment.get();
+            moment.is_some_and(|shown| is_good_enough(shown, len, asked, MESOS_SHARED_AGE_MAX))
+        });
+        let latest = latest.filter(|entry| match entry.moment.get() {
+            None => true,
+            // One at a time is enough, though it takes long.
+            Some(shown) if !entry.is_finished() => {
+                is_good_enough(shown, len, asked, MESOS_SHARED_AGE_MAX)
+            }
+            Some(shown) => is_good_enough(shown, len, asked, MESOS_SHARED_FOR),
+        });
+        let answer = |entry: &Entry| entry.answer.clone();
+        (latest.map(answer), shown.next().map(answer))
     }
 
-    fn enter(
-        &mut self,
-        key: K,
-        moment: Arc<OnceLock<Moment>>,
-        answer: Awaited<oneshot::Receiver<Answer>>,
-    ) -> u64 {
+    fn enter(&mut self, key: K, moment: Arc<OnceLock<Moment>>, answer: Awaiting) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        self.entries.insert(key, Entry { id, moment, answer });
+        let replaced = self.entries.insert(key, Entry { id, moment, answer });
+        if let Some(finished) = replaced.filter(Entry::is_finished) {
+            self.before.insert(key, finished);
+        }
         id
     }
 
-    /// Nobody else gets it, if there is none after it.
+    /// Nobody else gets it.
     fn forget(&mut self, key: &K, id: u64) {
-        if self.entries.get(key).is_some_and(|entry| entry.id == id) {
-            self.entries.remove(key);
+        for table in [&mut self.entries, &mut self.before] {
+            if table.get(key).is_some_and(|entry| entry.id == id) {
+                table.remove(key);
+            }
         }
     }
 }
 
-/// Whether what shows this moment, and is about so long, is good enough for who asks.
-fn is_good_enough(shown: Option<&Moment>, len: usize, asked: Moment) -> bool {
-    match shown {
-        None => true,
-        Some(shown) => {
-            len >= MESOS_SHARED_LEN
-                && shown.changes == asked.changes
-                && asked.at.saturating_duration_since(shown.at) < MESOS_SHARED_FOR
-        }
+impl Entry {
+    fn is_finished(&self) -> bool {
+        self.answer.peek().is_some()
     }
+}
+
+/// Whether what shows this moment, and is about so long, is good enough for who asks, if it may be so old.
+fn is_good_enough(shown: &Moment, len: usize, asked: Moment, age: Duration) -> bool {
+    len >= MESOS_SHARED_LEN
+        && shown.changes == asked.changes
+        && asked.at.saturating_duration_since(shown.at) < age
 }
 
 fn lock<K>(table: &Mutex<Table<K>>) -> MutexGuard<'_, Table<K>> {
@@ -190,13 +229,13 @@ fn lock<K>(table: &Mutex<Table<K>>) -> MutexGuard<'_, Table<K>> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use tokio::sync::Semaphore;
 
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(3_600);
 
     #[test]
     fn what_is_shared_is_large_and_new_and_no_change_is_missing() {
@@ -205,16 +244,16 @@ mod tests {
         let large = MESOS_SHARED_LEN;
         let nearly = MESOS_SHARED_FOR - MS;
         let table = [
-            (None, 0, at, 9, true, "it has not been begun"),
-            (Some(&shown), large, at, 3, true, "just begun"),
-            (Some(&shown), large, at + nearly, 3, true, "young"),
-            (Some(&shown), large, at + MESOS_SHARED_FOR, 3, false, "old"),
-            (Some(&shown), large, at, 4, false, "something was changed"),
-            (Some(&shown), large - 1, at, 3, false, "small"),
+            (large, at, 3, true, "just begun"),
+            (large, at + nearly, 3, true, "young"),
+            (large, at + MESOS_SHARED_FOR, 3, false, "old"),
+            (large, at, 4, false, "something was changed"),
+            (large - 1, at, 3, false, "small"),
         ];
-        for (shown, len, at, changes, expected, why) in table {
+        for (len, at, changes, expected, why) in table {
             let asked = Moment { at, changes };
-            assert_eq!(is_good_enough(shown, len, asked), expected, "{why}");
+            let is_good = is_good_enough(&shown, len, asked, MESOS_SHARED_FOR);
+            assert_eq!(is_good, expected, "{why}");
         }
     }
 
@@ -229,15 +268,16 @@ mod tests {
     }
 
     impl Press {
-        fn new(len: usize) -> Self {
+        fn new(len: usize, patience: Duration) -> Self {
+            let shared = Shared::default();
             Self {
-                shared: Arc::default(),
+                shared: Arc::new(Shared { patience, ..shared }),
                 begins: Arc::new(Semaphore::new(0)),
                 ends: Arc::new(Semaphore::new(0)),
                 count: Arc::default(),
                 len,
                 // So late that nothing is forgotten by the clock of the test.
-                first: Instant::now() + Duration::from_secs(3_600),
+                first: Instant::now() + LONG,
             }
         }
 
@@ -281,7 +321,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_before_it_is_begun_waits_for_the_same() {
-        let press = Press::new(1);
+        let press = Press::new(1, LONG);
         let early: Vec<_> = (0..20).map(|_| press.ask(Duration::ZERO, 0)).collect();
         settle().await;
         press.lets(1, 0).await;
@@ -297,12 +337,12 @@ mod tests {
             [2],
             "nothing small is kept"
         );
-        assert!(lock(&press.shared.0).entries.is_empty());
+        assert!(lock(&press.shared.table).entries.is_empty());
     }
 
     #[tokio::test]
     async fn what_is_large_is_shared_for_a_moment_but_not_after_a_change() {
-        let press = Press::new(MESOS_SHARED_LEN);
+        let press = Press::new(MESOS_SHARED_LEN, LONG);
         press.lets(9, 9).await;
         let (at, nearly) = (Duration::ZERO, MESOS_SHARED_FOR - MS);
         assert_eq!(all(vec![press.ask(at, 0)]).await, [0]);
@@ -314,10 +354,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_last_one_is_given_out_while_the_next_is_long_in_coming_but_not_after_a_change() {
+        let press = Press::new(MESOS_SHARED_LEN, Duration::ZERO);
+        press.lets(2, 1).await;
+        assert_eq!(all(vec![press.ask(Duration::ZERO, 0)]).await, [0]);
+        for later in [MESOS_SHARED_FOR, MESOS_SHARED_AGE_MAX - MS] {
+            assert_eq!(all(vec![press.ask(later, 0)]).await, [0], "{later:?}");
+        }
+        assert_eq!(press.count.load(Ordering::Relaxed), 2, "one at a time");
+        let older = press.ask(MESOS_SHARED_AGE_MAX, 0);
+        let changed = press.ask(MESOS_SHARED_FOR, 1);
+        settle().await;
+        assert!(!older.is_finished() && !changed.is_finished(), "they wait");
+        press.lets(1, 2).await;
+        assert_eq!(all(vec![older, changed]).await, [1, 2]);
+    }
+
+    #[tokio::test]
     async fn what_is_shared_no_more_is_not_kept() {
         let shared = Shared::<u8>::default();
         let large = |beginning: Beginning| async {
-            let past = now().at.checked_sub(MESOS_SHARED_FOR);
+            let past = now().at.checked_sub(MESOS_SHARED_AGE_MAX);
             let at = past.expect("the machine has started before");
             beginning.begin(Moment { at, changes: 0 });
             Ok(vec![0; MESOS_SHARED_LEN].into())
@@ -327,7 +384,7 @@ mod tests {
             .await
             .expect("written")
             .expect("written");
-        while !lock(&shared.0).entries.is_empty() {
+        while !lock(&shared.table).entries.is_empty() {
             settle().await;
         }
     }
@@ -339,7 +396,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_written_though_who_asked_first_hangs_up() {
-        let press = Press::new(1);
+        let press = Press::new(1, LONG);
         let first = press.ask(Duration::ZERO, 0);
         settle().await;
         let second = press.ask(Duration::ZERO, 0);

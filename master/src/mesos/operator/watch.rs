@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures::{Stream, stream};
 use proffer_master_core::effect::{AgentRow, FrameworkRow, TaskRow};
+use proffer_model::code;
 use proffer_proto::mesos::v1;
 use proffer_proto::mesos::v1::master::{Event, event};
 use proffer_server::mesos_http::Media;
@@ -94,6 +95,11 @@ impl Watch {
                     return Some(heartbeat(self.media));
                 }
                 Ok(Ok(followed)) => followed.snapshot,
+                // The view is asked too much at the moment.
+                Ok(Err(problem)) if problem.is(code::OVERLOADED) => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
                 Ok(Err(_)) => return None,
             };
             let (before, master) = (Arc::clone(&self.told), Arc::clone(&self.master));
