@@ -198,8 +198,9 @@ impl Handle {
     }
 
     /// Launches tasks with offers of one agent and one role; what they leave of them goes back. A result for each task, in
-    /// order: its incarnation, or why it is refused. What becomes of those that are not comes as statuses, also when this
-    /// fails with `peer.unreachable`.
+    /// order: its incarnation, or why it is refused, which all of them are with `offer.gone` when an offer does not stand any
+    /// more. What becomes of those that are not comes as statuses, also when this fails, which it does with
+    /// `peer.unreachable` alone.
     ///
     /// A task whose end was not told since it was launched, or whose fate is open, is refused with `task.duplicate` without
     /// asking the master; the others are launched all the same.
@@ -214,12 +215,20 @@ impl Handle {
         let launches = tasks.into_iter().zip(&may).filter(|(_, may)| **may);
         let operations = launches.map(|(spec, _)| Operation::launch(spec)).collect();
         let pending = self.leave_with(permit, Call::Accept { offers, operations });
-        let Answer::Accepted(results) = pending.await? else {
-            return Err(unexpected(&Answer::Done));
+        let mut results = match pending.await {
+            Ok(Answer::Accepted(results)) => Ok(results.into_iter()),
+            Ok(other) => Err(unexpected(&other)),
+            Err(problem) if problem.is(code::PEER_UNREACHABLE) => return Err(problem),
+            Err(problem) => Err(problem),
         };
-        let mut results = results.into_iter();
         let outcomes = ids.into_iter().zip(may).map(|(task, may)| match may {
-            true => result_of(task, results.next()),
+            true => match &mut results {
+                Ok(results) => result_of(task, results.next()),
+                Err(problem) => LaunchResult {
+                    outcome: Err(problem.clone()),
+                    task,
+                },
+            },
             false => LaunchResult {
                 outcome: Err(taken(&task)),
                 task,

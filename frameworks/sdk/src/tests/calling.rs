@@ -96,7 +96,8 @@ async fn a_call_that_is_too_long_is_refused_and_the_session_lives() {
     };
     let offers = vec![OfferId::new("o").unwrap()];
     let accepted = handle.launch(offers, (0..200).map(long).collect());
-    let problem = within(accepted).await.expect_err("12 MiB");
+    let results = within(accepted).await.expect("answered");
+    let problem = results[199].outcome.as_ref().expect_err("12 MiB");
     assert!(problem.is(code::FIELD_TOO_LONG), "{problem}");
 
     let reconciled = tokio::spawn(async move { handle.reconcile(vec![]).await });

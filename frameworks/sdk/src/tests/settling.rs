@@ -49,6 +49,39 @@ impl Scheduler for &mut Author {
 }
 
 #[tokio::test]
+async fn a_launch_with_an_offer_that_is_gone_is_refused_for_each_task_which_may_then_be_launched_again()
+ {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    for _ in 0..2 {
+        let handle = handle.clone();
+        let launching = tokio::spawn(async move {
+            let specs = ["a", "b"].map(spec).to_vec();
+            handle.launch(vec![OfferId::new("o").unwrap()], specs).await
+        });
+        let (request, call) = session.call().await;
+        let Call::Accept { operations, .. } = call else {
+            panic!("an accept: {call:?}");
+        };
+        assert_eq!(operations.len(), 2);
+        let gone = Problem::new(code::OFFER_GONE, "its agent is lost");
+        session.answer(request, Answer::Refused(gone.clone())).await;
+        let results = within(launching)
+            .await
+            .expect("no panic")
+            .expect("answered");
+        let told = results.into_iter().map(|it| (it.task, it.outcome));
+        let told: Vec<_> = told.collect();
+        assert_eq!(
+            told,
+            [(task("a"), Err(gone.clone())), (task("b"), Err(gone))]
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_launch_without_an_answer_is_not_repeated_before_its_fate_is_told() {
     let mut master = FakeMaster::start().await;
     let options = master.options("mine");
