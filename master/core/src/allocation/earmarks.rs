@@ -8,14 +8,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::Allocator;
 use super::agents::{Agent, Known};
 use super::amounts::Amounts;
-use super::claims::Together;
+use super::claims::{Entry, Together};
 use super::limits::{
     EARMARK_DOUBLINGS_MAX, EARMARK_LASTS, EARMARK_LOOK_STEPS, EARMARK_LOOKS_AT_ONCE_NS,
-    EARMARK_STEP_NS, EARMARKED_BY_GANG_ONE_IN, EARMARKED_ONE_IN, GANG_CHOICES,
+    EARMARK_STEP_NS, EARMARKED_BY_GANG_ONE_IN, EARMARKED_ONE_IN,
 };
 use super::tree::{NONE, Order};
 
@@ -26,10 +27,35 @@ pub(super) struct Choosing {
     of: (u32, u64),
     /// The agent that is looked at next; none: there are no more numbers.
     next: Option<u32>,
-    /// Of those that were looked at, the ones that lack the least, by how much that is.
+    /// Of those that were looked at, the ones that lack the least, by how much that is; of gangs with bounds all, since some may
+    /// be of no use beside each other.
     least: BTreeSet<(u64, u32)>,
+    /// Whether there were others.
+    is_cut: bool,
+    /// When all were looked at: the one of the least that was thought of last, and those that are to be kept.
+    thought_of: Option<(u64, u32)>,
+    kept: Kept,
     /// What it has cost.
     steps: u32,
+}
+
+/// Agents that are thought of as kept for an entry.
+#[derive(Debug, Default)]
+struct Kept {
+    agents: Vec<u32>,
+    /// How many instances would fit on them when they are empty.
+    room: u32,
+    /// How many of those would be where agents have the same of something.
+    beside: Vec<BTreeMap<Together, u32>>,
+}
+
+/// How far a look has got.
+enum Progress {
+    Done(Choice),
+    /// One of those that lacked the least is one of them no more: it begins again.
+    Torn,
+    /// The steps are used up.
+    Unfinished,
 }
 
 /// What comes of it.
@@ -47,7 +73,19 @@ impl Choosing {
             of,
             next: Some(0),
             least: BTreeSet::new(),
+            is_cut: false,
+            thought_of: None,
+            kept: Kept::default(),
             steps: 0,
+        }
+    }
+}
+
+impl Kept {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            beside: vec![BTreeMap::new(); entry.together.len()],
+            ..Self::default()
         }
     }
 }
@@ -108,9 +146,24 @@ impl Allocator {
     }
 
     fn end_earmarks(&mut self, number: u32) {
-        for agent in self.entry(number).earmarks.clone() {
-            self.end_earmark(agent);
+        let Some(entry) = self.entry_mut(number) else {
+            return;
+        };
+        let (agents, is_gang) = (std::mem::take(&mut entry.earmarks), entry.demand.gang > 1);
+        if agents.is_empty() {
+            return;
         }
+        for agent in &agents {
+            self.agents.get_mut(*agent).earmark = NONE;
+            self.touch_agent(*agent);
+        }
+        self.count_steps(agents.len());
+        if is_gang {
+            self.earmarked_gang = None;
+        } else {
+            self.earmarked = self.earmarked.saturating_sub(agents.len());
+        }
+        self.choose_anew(number);
     }
 
     pub(super) fn end_earmark(&mut self, agent: u32) {
@@ -126,21 +179,45 @@ impl Allocator {
                 self.earmarked_gang = None;
             }
         }
-        // It stands there for when the earmark would have ended. Where it waits still, another agent is chosen at once.
-        self.leave_queue(earmark);
-        if self.entry(earmark).waiting_since.is_some() {
-            self.wait_until(self.now, earmark);
-        }
+        self.choose_anew(earmark);
         self.touch_agent(agent);
+    }
+
+    /// It stands there for when the earmark would have ended. Where it waits still, another agent is chosen at once.
+    fn choose_anew(&mut self, number: u32) {
+        self.leave_queue(number);
+        if self.entry(number).waiting_since.is_some() {
+            self.wait_until(self.now, number);
+        }
     }
 
     /// An agent has become another: it is kept no longer for an entry that would not fit there if it were empty.
     pub(super) fn look_whether_it_is_kept(&mut self, agent: u32) {
-        let found = self.agents.get(agent);
-        let (earmark, known) = (found.earmark, found.known.as_deref());
-        let is_lost = |known| earmark != NONE && !self.could_fit(earmark, agent, found, known);
-        if known.is_some_and(is_lost) {
+        let earmark = self.agents.get(agent).earmark;
+        if earmark != NONE && self.is_lost(agent, earmark) {
             self.end_earmark(agent);
+        }
+        let number = self.choosing.as_ref().map(|look| look.of.0);
+        let is_there = |number: &u32| matches!(self.entries.get(*number as usize), Some(Some(_)));
+        if let Some(number) = number.filter(is_there)
+            && self.is_lost(agent, number)
+        {
+            self.think_anew_without(agent);
+        }
+    }
+
+    fn is_lost(&self, agent: u32, number: u32) -> bool {
+        let found = self.agents.get(agent);
+        let known = found.known.as_deref();
+        known.is_some_and(|known| !self.could_fit(number, agent, found, known))
+    }
+
+    /// An agent that is thought of as kept for an entry cannot be: whatever was chosen beside it is chosen once more.
+    pub(super) fn think_anew_without(&mut self, agent: u32) {
+        if let Some(look) = &mut self.choosing
+            && look.kept.agents.contains(&agent)
+        {
+            (look.thought_of, look.kept) = (None, Kept::default());
         }
     }
 
@@ -228,10 +305,14 @@ impl Allocator {
             self.keep_no_longer(number);
             return None;
         }
-        if !entry.earmarks.is_empty() && self.has_enough_kept(number) {
+        // To look whether enough are kept costs as much as there are: not each time that the look for others is gone on with.
+        let of = entry.waiting_since.map(|since| (number, since));
+        let is_begun = of.is_some() && self.choosing.as_ref().map(|look| look.of) == of;
+        if !entry.earmarks.is_empty() && !is_begun && self.has_enough_kept(number) {
             self.wait_until(self.entry(number).earmarked_until, number);
             return None;
         }
+        let entry = self.entry(number);
         let is_active = self.claim(entry.claim).is_active;
         let since = entry
             .waiting_since
@@ -297,52 +378,40 @@ impl Allocator {
         self.wait_until(until, number);
     }
 
-    /// Of how many agents, of these in this order, an entry needs all when they are empty; none: there are not enough.
-    fn enough_of(&self, number: u32, agents: impl Iterator<Item = u32>) -> Option<Vec<u32>> {
+    /// How many instances of an entry are to be there together.
+    fn at_once(&self, number: u32) -> u32 {
         let entry = self.entry(number);
-        let gang = entry.demand.gang.min(entry.wanted()).max(1);
-        let mut beside = vec![BTreeMap::new(); entry.together.len()];
-        let (mut chosen, mut room) = (Vec::new(), 0u32);
-        for agent in agents {
-            if chosen.len() >= self.kept_at_most(number) {
-                break;
-            }
-            let times = self.times_when_empty(number, agent, &mut beside, gang);
-            if times > 0 {
-                chosen.push(agent);
-                room = room.saturating_add(times);
-            }
-            if room >= gang {
-                return Some(chosen);
-            }
-        }
-        None
+        entry.demand.gang.min(entry.wanted()).max(1)
     }
 
-    /// How many instances of an entry would fit on an agent that is empty, beside others that are thought of.
-    fn times_when_empty(
-        &self,
-        number: u32,
-        agent: u32,
-        beside: &mut [BTreeMap<Together, u32>],
-        most: u32,
-    ) -> u32 {
+    /// Thinks of an agent as kept for an entry beside others, when instances would fit there when it is empty.
+    fn think_of(&self, number: u32, agent: u32, kept: &mut Kept) {
         let entry = self.entry(number);
         let known = self.agents.get(agent).known.as_deref();
         let (Some(known), Some(need)) = (known, &entry.need) else {
-            return 0;
+            return;
         };
         let of = (&self.claim(entry.claim).role, entry.demand.takes);
         let free = Amounts::unbounded(self.names.len());
-        let times = need.times(&known.total, &free, of, &self.names, u64::from(most));
+        let most = u64::from(self.at_once(number));
+        let times = need.times(&known.total, &free, of, &self.names, most);
         let times = u32::try_from(times).unwrap_or(u32::MAX);
-        entry.count_beside(beside, agent, &known.description, times)
+        let times = entry.count_beside(&mut kept.beside, agent, &known.description, times);
+        if times > 0 {
+            kept.agents.push(agent);
+            kept.room = kept.room.saturating_add(times);
+        }
     }
 
     /// Whether as many instances as an entry needs at once would fit on the agents that are kept for it when they are empty.
-    fn has_enough_kept(&self, number: u32) -> bool {
-        let kept = self.entry(number).earmarks.iter().copied();
-        self.enough_of(number, kept).is_some()
+    fn has_enough_kept(&mut self, number: u32) -> bool {
+        let entry = self.entry(number);
+        let mut kept = Kept::of(entry);
+        for agent in entry.earmarks.iter().take(self.kept_at_most(number)) {
+            self.think_of(number, *agent, &mut kept);
+        }
+        self.count_steps(self.entry(number).earmarks.len());
+        kept.room >= self.at_once(number)
     }
 
     /// How many agents may be kept for an entry.
@@ -374,38 +443,92 @@ impl Allocator {
         let mut look = begun
             .filter(|look| look.of == of)
             .unwrap_or(Choosing::new(of));
-        // Some of those that lack the least may be of no use beside each other.
-        let is_bound_gang = self.entry(number).demand.gang > 1 && self.entry(number).has_bounds;
-        let most = self.kept_at_most(number) * if is_bound_gang { GANG_CHOICES } else { 1 };
         loop {
-            while let Some(agent) = look
-                .next
-                .filter(|next| self.agents.try_get(*next).is_some())
-            {
-                if self.steps >= steps_max {
+            let progress = match self.find_least(&mut look, steps_max) {
+                true => self.choose_of_least(&mut look, steps_max),
+                false => Progress::Unfinished,
+            };
+            match progress {
+                Progress::Done(choice) => {
+                    self.count_choosing(look.steps);
+                    return Some(choice);
+                }
+                Progress::Torn => {
+                    self.count_choosing(look.steps);
+                    look = Choosing::new(of);
+                }
+                Progress::Unfinished => {
                     self.choosing = Some(look);
                     return None;
                 }
-                self.steps = self.steps.saturating_add(EARMARK_LOOK_STEPS);
-                look.steps = look.steps.saturating_add(EARMARK_LOOK_STEPS);
-                if let Some(lack) = self.lack_on(agent, number) {
-                    look.least.insert((lack, agent));
-                }
-                if look.least.len() > most {
-                    look.least.pop_last();
-                }
-                look.next = agent.checked_add(1);
             }
-            self.count_choosing(std::mem::take(&mut look.steps));
-            // Agents go, and are kept for others, while it lasts; then it begins again.
-            let found: Vec<u32> = look.least.iter().map(|(_, agent)| *agent).collect();
-            let is_there = |agent: &u32| self.lack_on(*agent, number).is_some();
-            if found.iter().all(is_there) {
-                let chosen = self.enough_of(number, found.into_iter());
-                return Some(chosen.map_or(Choice::Nowhere, Choice::Agents));
-            }
-            look = Choosing::new(of);
         }
+    }
+
+    /// Goes on to look at all agents for those that lack the least; false: the steps are used up before.
+    fn find_least(&mut self, look: &mut Choosing, steps_max: u32) -> bool {
+        let number = look.of.0;
+        let entry = self.entry(number);
+        let most = match entry.demand.gang > 1 && entry.has_bounds {
+            true => usize::MAX,
+            false => self.kept_at_most(number),
+        };
+        while let Some(agent) = look
+            .next
+            .filter(|next| self.agents.try_get(*next).is_some())
+        {
+            if !self.may_look(look, steps_max) {
+                return false;
+            }
+            if let Some(lack) = self.lack_on(agent, number) {
+                look.least.insert((lack, agent));
+            }
+            if look.least.len() > most {
+                look.least.pop_last();
+                look.is_cut = true;
+            }
+            look.next = agent.checked_add(1);
+        }
+        true
+    }
+
+    /// Goes on to choose of those that lack the least as many as are enough. Agents go, and become others, while it lasts.
+    fn choose_of_least(&mut self, look: &mut Choosing, steps_max: u32) -> Progress {
+        let number = look.of.0;
+        let (wanted, most) = (self.at_once(number), self.kept_at_most(number));
+        if look.thought_of.is_none() {
+            look.kept = Kept::of(self.entry(number));
+        }
+        while look.kept.room < wanted && look.kept.agents.len() < most {
+            let after = look.thought_of.map_or(Bound::Unbounded, Bound::Excluded);
+            let mut left = look.least.range((after, Bound::Unbounded));
+            let Some(next) = left.next().copied() else {
+                break;
+            };
+            if !self.may_look(look, steps_max) {
+                return Progress::Unfinished;
+            }
+            if self.lack_on(next.1, number).is_some() {
+                self.think_of(number, next.1, &mut look.kept);
+            } else if look.is_cut {
+                return Progress::Torn;
+            }
+            look.thought_of = Some(next);
+        }
+        Progress::Done(match look.kept.room >= wanted {
+            true => Choice::Agents(std::mem::take(&mut look.kept.agents)),
+            false => Choice::Nowhere,
+        })
+    }
+
+    /// Counts a look at an agent; false: the steps are used up.
+    fn may_look(&mut self, look: &mut Choosing, steps_max: u32) -> bool {
+        if self.steps >= steps_max {
+            return false;
+        }
+        self.steps = self.steps.saturating_add(EARMARK_LOOK_STEPS);
+        look.steps = look.steps.saturating_add(EARMARK_LOOK_STEPS);
+        true
     }
 
     /// Whether quotas leave room for one instance, or for the whole gang.

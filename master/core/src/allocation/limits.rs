@@ -25,8 +25,6 @@ pub(super) const ENDS_LOOKED_AT: usize = 3;
 pub(super) const EARMARKED_ONE_IN: usize = 10;
 /// Agents that one gang keeps at most, one gang at a time: one in so many. One that needs more keeps none.
 pub(super) const EARMARKED_BY_GANG_ONE_IN: usize = 2;
-/// For a gang with bounds, so many times as many agents are thought of as it may keep, those that lack the least.
-pub(super) const GANG_CHOICES: usize = 4;
 /// How many times as long as it was waited for an earmark lasts; then another agent is chosen.
 pub(super) const EARMARK_LASTS: u64 = 10;
 /// A look at an agent of the index costs as much as so many: it lies anywhere in memory, and at first in none of the

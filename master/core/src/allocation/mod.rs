@@ -336,6 +336,7 @@ impl Allocator {
         self.agents.remove(number);
     }
 
+        self.think_anew_without(number);
     // ---- what is held
 
     /// A framework holds this already: it was found running. Counts as one allocation.

@@ -128,43 +128,136 @@ fn what_was_kept_for_a_gang_is_free_when_it_is_wanted_no_more() {
     }
 }
 
-#[test]
-fn a_gang_with_bounds_keeps_agents_that_serve_beside_each_other() {
-    let mut world = World::new(1);
-    for (id, zone) in [
-        ("A0", "eu/a"),
-        ("A1", "eu/a"),
-        ("A2", "eu/b"),
-        ("A3", "eu/b"),
-    ] {
-        world.agent_at(id, zone, "cpus:4");
-    }
-    world.demand("small", "a", &[shaped("s", 1_000, "cpus:1")]);
-    world.changed();
-    // Those of one zone lack less than those of the other.
-    world.demand("small", "a", &[]);
-    for id in ["A0", "A1"] {
-        world.release("small", "a", id, "cpus:1");
-    }
+/// A gang of so many, one in each zone.
+fn one_in_each_zone(count: u32) -> DemandEntry {
     let per_zone = AtMost {
         per: Key::Zone,
         count: 1,
     };
-    let spread = DemandEntry {
+    DemandEntry {
         at_most: vec![per_zone],
-        ..gang(2)
-    };
-    world.demand("f", "b", &[spread]);
-    world.changed();
-    world.pass(30);
-    world.changed();
-    world.demand("small", "a", &[shaped("s", 1_000, "cpus:1")]);
-    world.changed();
-    let mut granted = Vec::new();
-    for _ in 0..5 {
-        granted.extend(one_ends_on_each(&mut world, 4));
+        ..gang(count)
     }
-    assert!(granted.contains(&("f".to_owned(), 2)), "{granted:?}");
+}
+
+#[test]
+fn a_gang_with_bounds_keeps_agents_that_serve_beside_each_other() {
+    // So many agents in each zone: those that lack least may all be in one of them.
+    for agents in [&[2, 2][..], &[20, 10, 10]] {
+        let mut world = World::new(1);
+        let zones = (0..).zip(agents);
+        let zones = zones.flat_map(|(zone, agents)| (0..*agents).map(move |_| zone));
+        let zones: Vec<u32> = zones.collect();
+        for (i, zone) in zones.iter().enumerate() {
+            world.agent_at(&format!("A{i}"), &format!("eu/{zone}"), "cpus:4");
+        }
+        world.demand("small", "a", &[shaped("s", 1_000, "cpus:1")]);
+        world.changed();
+        // Those of one zone lack less than those of the others.
+        world.demand("small", "a", &[]);
+        for i in 0..agents[0] {
+            world.release("small", "a", &format!("A{i}"), "cpus:1");
+        }
+        let count = u32::try_from(agents.len()).unwrap();
+        world.demand("f", "b", &[one_in_each_zone(count)]);
+        world.changed();
+        world.pass(30);
+        world.changed();
+        world.demand("small", "a", &[shaped("s", 1_000, "cpus:1")]);
+        world.changed();
+        let mut granted = Vec::new();
+        for _ in 0..5 {
+            let all = u32::try_from(zones.len()).unwrap();
+            granted.extend(one_ends_on_each(&mut world, all));
+        }
+        let expected = ("f".to_owned(), agents.len());
+        assert!(granted.contains(&expected), "{granted:?}");
+    }
+}
+
+/// Runs of so many steps until all is done: the steps of each.
+fn steps_of_runs(world: &mut World, steps_max: u32) -> Vec<u32> {
+    let mut steps = Vec::new();
+    loop {
+        let run = world.allocator.run(world.now, Scope::Changed, steps_max);
+        world.allocator.check().expect("sums are right");
+        assert!(run.grants.is_empty());
+        steps.push(run.steps);
+        if run.is_done {
+            return steps;
+        }
+    }
+}
+
+#[test]
+fn to_choose_the_agents_of_a_gang_is_cut_into_steps() {
+    let kept_in = |world: &World| {
+        let kept = world.allocator.agents.iter();
+        kept.filter(|(_, agent, _)| agent.earmark != u32::MAX)
+            .count()
+    };
+    // The one fits on too few, since there are four zones only; of the other each agent takes one.
+    for (entry, kept) in [(one_in_each_zone(5), 0), (gang(100), 100)] {
+        let mut world = World::new(1);
+        for i in 0..400 {
+            let id = format!("A{i}");
+            world.agent_at(&id, &format!("eu/{}", i % 4), "cpus:4");
+            let (busy, of) = (framework("busy"), agent(&id));
+            world
+                .allocator
+                .allocate(&busy, &role("r"), &of, &r("cpus:2"));
+        }
+        let count = if kept > 0 { 100 } else { 400 };
+        world.demand("f", "b", &[entry]);
+        world.changed();
+        world.pass(31);
+        let steps = steps_of_runs(&mut world, 50);
+        assert_eq!(kept_in(&world), kept);
+        // All are looked at, then those that lack least are, beside each other; what is chosen is kept in one go.
+        assert!(steps.iter().sum::<u32>() >= 2 * 400 + 2 * count);
+        let most = 52 + u32::try_from(kept).unwrap();
+        assert!(steps.iter().all(|steps| *steps <= most), "{steps:?}");
+        if kept > 0 {
+            // One is lost, and all that are left are looked at; then all of them were kept in vain.
+            world.allocator.set_agent_active(&agent("A0"), false);
+            world.changed();
+            assert!(world.last.steps >= 2 * 400 + 99);
+            assert_eq!(kept_in(&world), kept);
+            world.pass(300);
+            world.changed();
+            assert!(world.last.steps >= 100, "{}", world.last.steps);
+            assert_eq!(kept_in(&world), 0);
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_goes_while_a_gang_is_chosen_is_replaced_by_another() {
+    for gone in 0..40 {
+        let mut world = World::new(1);
+        for i in 0..12 {
+            world.agent(&format!("A{i}"), "cpus:4");
+            let (busy, of) = (framework("busy"), agent(&format!("A{i}")));
+            world
+                .allocator
+                .allocate(&busy, &role("r"), &of, &r("cpus:2"));
+        }
+        world.demand("f", "b", &[gang(5)]);
+        world.changed();
+        world.pass(31);
+        for _ in 0..gone {
+            world.allocator.run(world.now, Scope::Changed, 1);
+        }
+        // Another one has its number then, on which no instance fits.
+        world.allocator.remove_agent(&agent("A2"));
+        world.agent("B", "cpus:3");
+        world.changed();
+        let kept = world.allocator.agents.iter();
+        let kept = kept.filter(|(_, agent, _)| agent.earmark != u32::MAX);
+        let kept: Vec<_> = kept.map(|(.., known)| known.id.clone()).collect();
+        assert_eq!(kept.len(), 5, "after {gone} steps: {kept:?}");
+        assert!(!kept.contains(&agent("B")), "after {gone} steps: {kept:?}");
+    }
 }
 
 #[test]
