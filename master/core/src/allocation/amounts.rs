@@ -85,6 +85,12 @@ impl Amounts {
         }
     }
 
+    /// A bit for each name that there is something of; the last one stands for all with larger numbers.
+    pub(super) fn names(&self) -> u64 {
+        let there = self.iter().filter(|(_, milli)| *milli > 0);
+        there.fold(0, |names, (name, _)| names | 1 << name.min(63))
+    }
+
     fn reach(&mut self, len: usize) {
         if self.tail.len() < len {
             let mut tail = std::mem::take(&mut self.tail).into_vec();

@@ -49,6 +49,8 @@ pub(super) struct Claim {
     pub(super) held_at: Vec<u32>,
     /// What of its entries that are gone is where.
     pub(super) placed: BTreeMap<DemandId, BTreeMap<u32, Placed>>,
+    /// While it is left out of what is served for guarantees: of which role's, and the names of which it wants something.
+    pub(super) left_out: Option<(u32, u64)>,
 }
 
 /// Instances of an entry on an agent.
@@ -108,6 +110,8 @@ pub(super) struct Turns {
     pub(super) is_progress: bool,
     /// Whether it is noted among those that have begun.
     pub(super) is_begun: bool,
+    /// Whether an entry was left for the pass for everybody, in which all of them begin anew.
+    pub(super) is_passed_over: bool,
     /// The look for agents that the queue is to be made of, while it is not at its end.
     pub(super) look: Option<Box<Gathering>>,
 }

@@ -73,6 +73,7 @@ impl Allocator {
         for entry in entries {
             self.remove_entry(entry);
         }
+        self.let_in(claim);
         self.parked.unset(claim);
         self.live.unset(claim);
         self.live_shaped.unset(claim);
@@ -127,6 +128,7 @@ impl Allocator {
             shut_at: Vec::new(),
             held_at: Vec::new(),
             placed: Default::default(),
+            left_out: None,
         });
         claim
     }
@@ -424,6 +426,7 @@ impl Allocator {
             self.live_shaped.unset(claim)
         }
         self.parked.unset(claim);
+        self.let_in(claim);
         self.tree.set_takes_part(node, any, shaped);
         if let (false, Some(Some(found))) = (shaped, self.claims.get_mut(claim as usize)) {
             found.turns = Turns::default();

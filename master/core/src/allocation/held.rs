@@ -236,6 +236,7 @@ impl Allocator {
         }
         self.names_known = self.names.len();
         self.needs.clear();
+        self.let_all_in();
         for entry in self.entries.iter_mut().flatten() {
             entry.compile(&self.names);
             if let (true, Some(need)) = (entry.is_needed, &entry.need) {

@@ -7,8 +7,6 @@ pub(super) const FEW_CLAIMS_MAX: usize = 16;
 pub(super) const AGENTS_SERVING_MAX: usize = 256;
 /// Of a claim with more open entries that have shapes, it is not found out whether it refuses an agent with all of them.
 pub(super) const ENTRIES_REFUSED_MAX: usize = 16;
-/// Entries of a claim that are looked through for one that brings a guarantee nearer; of more, it is taken that one does.
-pub(super) const ENTRIES_OWED_MAX: usize = 16;
 /// Different shapes that are compared with what is free on an agent; where there are more, it is taken that one fits.
 pub(super) const NEEDS_COMPARED_MAX: usize = 32;
 /// Agents where something was held back for guarantees that are looked at again by themselves when that is over, and claims
@@ -54,7 +52,8 @@ pub(super) const SETTLED_PER_STEP: u32 = 4;
 pub(super) const NEIGHBOURS: usize = 32;
 /// Agents that are fetched from memory side by side.
 pub(super) const EXPECTED_TOGETHER: usize = 16;
-/// Predicates and bounds of an entry that are looked at on an agent for what one step costs.
+/// Predicates and bounds of an entry that are looked at on an agent, or entries that are looked at for what they need, for what
+/// one step costs.
 pub(super) const CHECKS_PER_STEP: usize = 4;
 /// Claims of a role that are gone through for what one step costs.
 pub(super) const CLAIMS_PER_STEP: usize = 4;

@@ -35,6 +35,7 @@ mod held;
 mod held_back;
 mod holdings;
 mod limits;
+mod owed;
 mod problem;
 mod quota;
 mod random;
@@ -71,6 +72,7 @@ use earmarks::Choosing;
 use exclusions::Ends;
 use extra::Extra;
 use held_back::HeldBack;
+use owed::LeftOut;
 use random::Random;
 use run::{Granted, Work};
 use serving::Needs;
@@ -127,8 +129,10 @@ pub struct Allocator {
     parked_in_run: Vec<u32>,
     /// Claims with shapes for which nothing is left in this run.
     exhausted: Vec<u32>,
-    /// … to which no guarantee owes anything, left out of the pass for those.
+    /// … of which something was passed over in the pass for guarantees, because those owe nothing of it.
     passed_over: Vec<u32>,
+    /// … that want nothing that is owed, also between runs.
+    left_out: LeftOut,
     /// Entries that wait for an earmark, by when it is due, and the share that one instance is.
     waiting: BTreeSet<(u64, Reverse<u64>, u32)>,
     earmarked: usize,
@@ -216,6 +220,7 @@ impl Allocator {
             parked_in_run: Vec::new(),
             exhausted: Vec::new(),
             passed_over: Vec::new(),
+            left_out: LeftOut::default(),
             waiting: BTreeSet::new(),
             earmarked: 0,
             earmarked_gang: None,
@@ -331,12 +336,12 @@ impl Allocator {
         }
         self.losses += 1;
         self.end_earmark(number);
+        self.think_anew_without(number);
         self.forget_placed(number);
         self.set_total(number, Bundle::default(), &Resources::new());
         self.agents.remove(number);
     }
 
-        self.think_anew_without(number);
     // ---- what is held
 
     /// A framework holds this already: it was found running. Counts as one allocation.
@@ -476,6 +481,7 @@ impl Allocator {
             nodes.push(self.tree.set_quota(role, quota, amounts));
         }
         self.on_new_names();
+        self.let_all_in();
         self.tree.reguard();
         nodes.into_iter().for_each(|node| self.tree.prune(node));
         self.touch_everything();

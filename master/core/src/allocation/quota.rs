@@ -171,6 +171,18 @@ impl super::tree::Tree {
         unmet
     }
 
+    /// The role that guarantees of it, or beneath it, speak of, and that is next above one or this one itself; else the root.
+    /// What it lacks is all that those beneath it lack, where guarantees speak of none of them.
+    pub(super) fn guard_of(&self, role: u32) -> u32 {
+        let mut node = role;
+        while node != super::tree::ROOT
+            && self.state(node).is_none_or(|state| state.guard.is_none())
+        {
+            node = self.node(node).parent;
+        }
+        node
+    }
+
     /// What all guarantees together still need; none: nothing.
     pub(super) fn required(&self) -> Option<&Amounts> {
         let guard = self.root_state()?.guard.as_ref()?;

@@ -132,6 +132,7 @@ impl Allocator {
         self.check_entries()?;
         self.check_bounded()?;
         self.check_needs()?;
+        self.check_left_out()?;
         self.check_windows()
     }
 

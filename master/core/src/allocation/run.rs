@@ -28,6 +28,8 @@ pub(super) struct Work {
     pub(super) serving: Option<Serving>,
     pub(super) pass: Pass,
     stage: Stage,
+    /// Claims to which guarantees have come to owe something are let in.
+    is_let_in: bool,
     /// In the pass for everybody, what guarantees need leaves too little for any shape that is wanted.
     pub(super) is_held_back: bool,
     /// Claims with shapes that have begun to take turns.
@@ -119,6 +121,7 @@ impl Work {
             serving: None,
             pass: Pass::Guaranteed,
             stage: Stage::Agents,
+            is_let_in: false,
             is_held_back: false,
             begun: Vec::new(),
             is_all,
@@ -348,6 +351,10 @@ impl Allocator {
 
     /// Goes on with a piece of work; whether it is done.
     fn go_on(&mut self, work: &mut Work, steps_max: u32) -> bool {
+        work.is_let_in = work.is_let_in || self.let_owed_in(steps_max);
+        if !work.is_let_in {
+            return false;
+        }
         loop {
             self.serves_guarantees = work.pass == Pass::Guaranteed;
             let is_done = match work.stage {
@@ -510,22 +517,6 @@ impl Allocator {
             }
             self.steps = self.steps.saturating_add(1);
             if self.steps >= steps_max && !self.exhausted.is_empty() {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Claims with shapes that no guarantee owed anything take part again; false: the steps are used up before.
-    fn take_in_again(&mut self, steps_max: u32) -> bool {
-        while let Some(claim) = self.passed_over.pop() {
-            if let Some(Some(found)) = self.claims.get(claim as usize) {
-                let (node, is_open) = (found.node, !found.open_shaped.is_empty());
-                let [any, _] = self.tree.takes_part(node);
-                self.tree.set_takes_part(node, any, is_open);
-            }
-            self.steps = self.steps.saturating_add(1);
-            if self.steps >= steps_max && !self.passed_over.is_empty() {
                 return false;
             }
         }

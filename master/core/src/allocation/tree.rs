@@ -89,6 +89,8 @@ pub(super) struct Node {
     takes_part: [bool; 2],
     /// Of groups: left out of the order of those that take anything.
     is_hidden: bool,
+    /// Of claims: left out of the order of those with shapes that are under a guarantee, which owes nothing of what they want.
+    is_left_out: bool,
     /// Whether a guarantee holds here: of this role, of one above, or, of roles, of one beneath.
     pub(super) is_guarded: bool,
     /// Of roles: whether they have limits.
@@ -141,6 +143,7 @@ impl Node {
             is_in: [false; ORDERS_LEN],
             takes_part: [false; 2],
             is_hidden: false,
+            is_left_out: false,
             is_guarded: false,
             is_limited: false,
             matches: None,
@@ -158,6 +161,12 @@ impl Node {
 
     pub(super) fn path(&self) -> &str {
         &self.branch.path
+    }
+
+    /// Of claims: whether they take part in an order by themselves.
+    fn is_claim_in(&self, order: Order) -> bool {
+        let is_owed = self.is_guarded && !(self.is_left_out && order.is_shaped());
+        self.takes_part[usize::from(order.is_shaped())] && (!order.is_guaranteed() || is_owed)
     }
 
     pub(super) fn role_state(&self) -> Option<&RoleState> {
@@ -513,10 +522,7 @@ impl Tree {
         let found = self.node(node);
         let key = Key::new(found.share, found.count, found.rank);
         let takes_part = match &found.kind {
-            Kind::Claim(_) => {
-                found.takes_part[usize::from(order.is_shaped())]
-                    && (!order.is_guaranteed() || found.is_guarded)
-            }
+            Kind::Claim(_) => found.is_claim_in(order),
             Kind::Group => {
                 let is_hidden = found.is_hidden && !order.is_shaped();
                 !is_hidden && found.firsts[order as usize] != NONE
@@ -575,9 +581,17 @@ impl Tree {
     pub(super) fn is_in(&self, claim: u32, order: Order) -> bool {
         let found = self.node(claim);
         let is_hidden = !order.is_shaped() && self.node(found.parent).is_hidden;
-        found.takes_part[usize::from(order.is_shaped())]
-            && !is_hidden
-            && (!order.is_guaranteed() || found.is_guarded)
+        found.is_claim_in(order) && !is_hidden
+    }
+
+    /// Leaves a claim out of the order of those with shapes that are under a guarantee, or no more.
+    pub(super) fn set_left_out(&mut self, claim: u32, is_left_out: bool) {
+        self.node_mut(claim).is_left_out = is_left_out;
+        self.reorder(claim);
+    }
+
+    pub(super) fn is_left_out(&self, claim: u32) -> bool {
+        self.node(claim).is_left_out
     }
 
     pub(super) fn takes_part(&self, claim: u32) -> [bool; 2] {

@@ -13,7 +13,7 @@ use super::Allocator;
 use super::agents::buckets_with;
 use super::amounts::Amounts;
 use super::claims::Gathering;
-use super::limits::{ENTRIES_OWED_MAX, EXPECTED_TOGETHER, FAR_LOOK_STEPS, SPECIAL_PER_STEP};
+use super::limits::{EXPECTED_TOGETHER, FAR_LOOK_STEPS, SPECIAL_PER_STEP};
 use super::run::{Granted, Merge, Pass, Source, Work};
 use super::tree::{NONE, Order};
 use super::types::Placement;
@@ -35,20 +35,27 @@ impl Allocator {
         let Some(claim) = self.next_shaped(work) else {
             return true;
         };
-        if work.pass == Pass::Guaranteed && !self.is_owed(claim) {
-            self.pass_over(claim);
-            return true;
-        }
+        // It stays the same until something is granted.
+        let role = self.claim(claim).role_node;
+        let unmet = (work.pass == Pass::Guaranteed).then(|| self.tree.unmet(role));
         loop {
             let found = self.claim(claim);
             let Some(entry) = found.open_shaped.get(found.turns.at).copied() else {
-                self.shut_out_of_refused(work, claim);
-                self.exhaust(claim);
+                self.end_of_entries(work, claim, unmet.as_ref());
                 return true;
             };
             if self.steps >= steps_max {
                 return false;
             }
+            let most = match &unmet {
+                Some(unmet) => self.instances_to(entry, unmet),
+                None => u32::MAX,
+            };
+            if most == 0 {
+                self.pass_over_entry(claim);
+                continue;
+            }
+            let found = self.claim(claim);
             if found.turns.of != Some(entry) {
                 self.begin_turns(work, claim);
                 if !self.gather(work, claim, entry, steps_max) {
@@ -60,10 +67,6 @@ impl Allocator {
                 continue;
             }
             let is_gang = self.entry(entry).demand.gang > 1;
-            let most = match work.pass {
-                Pass::Guaranteed => self.owed_instances(entry).max(1),
-                Pass::Everybody => u32::MAX,
-            };
             let granted_on = if is_gang {
                 self.grant_gang(claim, entry, most).then_some(None)
             } else {
@@ -103,41 +106,15 @@ impl Allocator {
         is_over
     }
 
-    /// Whether a guarantee that is not met comes nearer by anything that a claim wants and has not looked for yet. Of one that
-    /// wants many things it is taken to be so.
-    fn is_owed(&self, claim: u32) -> bool {
-        let found = self.claim(claim);
-        let unmet = self.tree.unmet(found.role_node);
-        let mut left = found.open_shaped.iter().skip(found.turns.at);
-        let mut first = left.by_ref().take(ENTRIES_OWED_MAX);
-        !unmet.is_zero()
-            && (first.any(|entry| self.instances_to(*entry, &unmet) > 0) || left.next().is_some())
-    }
-
-    /// How many instances of an entry come nearer to a guarantee that is not met.
-    fn owed_instances(&self, number: u32) -> u32 {
-        let role = self.claim(self.entry(number).claim).role_node;
-        self.instances_to(number, &self.tree.unmet(role))
-    }
-
-    /// How many instances of an entry it takes to have all of an amount that they have any of.
-    fn instances_to(&self, number: u32, amounts: &Amounts) -> u32 {
-        let Some(need) = &self.entry(number).need else {
-            return 0;
-        };
-        let one = need.all_charged(1);
-        let parts = one.iter().filter(|(_, milli)| *milli > 0);
-        let most = parts.map(|(name, milli)| amounts.get(name).div_ceil(milli));
-        u32::try_from(most.max().unwrap_or(0)).unwrap_or(u32::MAX)
-    }
-
-    /// Leaves a claim out of the pass for guarantees.
-    fn pass_over(&mut self, claim: u32) {
-        let node = self.claim(claim).node;
-        let [any, _] = self.tree.takes_part(node);
-        self.tree.set_takes_part(node, any, false);
-        self.passed_over.push(claim);
-        self.steps = self.steps.saturating_add(1);
+    /// All entries of a claim have had their turn; in the pass for guarantees those that are owed, of what this is.
+    fn end_of_entries(&mut self, work: &Work, claim: u32, unmet: Option<&Amounts>) {
+        match unmet {
+            Some(unmet) if self.claim(claim).turns.is_passed_over => self.pass_over(claim, unmet),
+            _ => {
+                self.shut_out_of_refused(work, claim);
+                self.exhaust(claim);
+            }
+        }
     }
 
     /// Nothing is left in the queue: once more when it has given something, else the next entry.

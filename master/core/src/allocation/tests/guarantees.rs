@@ -174,3 +174,68 @@ fn who_holds_less_of_what_it_is_guaranteed_is_looked_at_again() {
     world.release("f", "r", "A2", "cpus:1");
     assert_eq!(lines(&world.changed()), ["f r A1 cpus:2"]);
 }
+
+#[test]
+fn an_entry_that_brings_a_guarantee_no_nearer_waits_for_its_turn_among_others() {
+    for entries in [1, 20] {
+        for (guaranteed, total, expected) in [
+            ("gpus:8", "cpus:10;gpus:2", "cpus:2;gpus:2"),
+            ("gpus:2", "cpus:10;gpus:2", "cpus:2;gpus:2"),
+            ("gpus:8", "cpus:10", "cpus:2"),
+        ] {
+            let etl = |i| shaped(&format!("etl-{i}"), 500, "cpus:1");
+            let mut wanted: Vec<_> = (0..entries).map(etl).collect();
+            wanted.insert(wanted.len().div_ceil(2), shaped("train", 8, "gpus:1"));
+            let mut world = beside_others(1, guaranteed, shaped("unused", 0, "cpus:1"));
+            world.demand("owed", "z", &wanted);
+            world.agent("A1", total);
+            // All cpus that the other one wants are for it, and the rest is not lost.
+            let totals = totals(&world.changed());
+            let found = [&*totals["owed"].1, &*totals["other"].1];
+            assert_eq!(found, [expected, "cpus:8"], "{entries} of {total}");
+        }
+    }
+}
+
+#[test]
+fn who_wants_nothing_that_is_owed_costs_nothing_until_it_does() {
+    let cost = |frameworks: u32| {
+        let mut world = World::new(1);
+        world.quota("z", "cpus:4;gpus:1", "");
+        world.agent("A1", "cpus:6");
+        world.demand("busy", "z", &[shaped("web", 6, "cpus:1")]);
+        assert_eq!(totals(&world.changed())["busy"].1, "cpus:6");
+        world.demand("busy", "z", &[]);
+        for i in 0..frameworks {
+            world.demand(&format!("f{i}"), "z", &[shaped("web", 5, "cpus:1")]);
+        }
+        world.changed();
+        let end = |world: &mut World| {
+            world.release("busy", "z", "A1", "cpus:1");
+            let offers = world.changed();
+            assert_eq!(offers.len(), 1);
+            offers[0].role.to_string()
+        };
+        let mut costs = Vec::new();
+        for _ in 0..2 {
+            assert_eq!(end(&mut world), "z");
+            costs.push(world.last.steps);
+        }
+        // Others are before them, until less is held than is guaranteed of that too.
+        world.weight("a", 1_000_000);
+        let entries = [shaped("web", 5, "cpus:1"), shaped("train", 5, "gpus:1")];
+        world.demand("poor", "a", &entries);
+        world.changed();
+        let served: Vec<String> = (0..3).map(|_| end(&mut world)).collect();
+        assert_eq!(served, ["a", "a", "z"]);
+        // So is what somebody wants from now on, and what is guaranteed from now on.
+        world.demand("f7", "z", &entries);
+        world.agent("A2", "gpus:1");
+        assert_eq!(lines(&world.changed()), ["f7 z A2 gpus:1"]);
+        world.quota("z", "cpus:5;gpus:1", "");
+        world.agent("A3", "cpus:1");
+        assert_eq!(world.changed()[0].role, role("z"));
+        costs
+    };
+    assert_eq!(cost(20), cost(400));
+}

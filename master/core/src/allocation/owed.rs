@@ -1,0 +1,182 @@
+//! What guarantees that are not met owe to claims with shapes: which of their entries are served before all others, and which
+//! claims have nothing to do with it.
+//!
+//! An entry is served first while an instance of it holds something that its role lacks of what it is guaranteed; every other
+//! one waits for its turn among all. Where a thousand frameworks of a role want nothing that the role lacks, they are not
+//! passed over one by one in each run: they are left out until they want something else, or the role lacks something that
+//! they want.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Allocator;
+use super::amounts::Amounts;
+use super::claims::Turns;
+use super::limits::{CHECKS_PER_STEP, CLAIMS_PER_STEP};
+use super::tree::Order;
+
+/// Claims that are left out while a role, which guarantees speak of, lacks none of these names.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(BTreeMap<(u32, u64), BTreeSet<u32>>);
+
+impl LeftOut {
+    fn insert(&mut self, of: (u32, u64), claim: u32) {
+        self.0.entry(of).or_default().insert(claim);
+    }
+
+    fn remove(&mut self, of: (u32, u64), claim: u32) {
+        if let Some(claims) = self.0.get_mut(&of) {
+            claims.remove(&claim);
+            if claims.is_empty() {
+                self.0.remove(&of);
+            }
+        }
+    }
+}
+
+impl Allocator {
+    /// How many instances of an entry it takes to have all of an amount that they have any of.
+    pub(super) fn instances_to(&self, number: u32, amounts: &Amounts) -> u32 {
+        let Some(need) = &self.entry(number).need else {
+            return 0;
+        };
+        let one = need.all_charged(1);
+        let parts = one.iter().filter(|(_, milli)| *milli > 0);
+        let most = parts.map(|(name, milli)| amounts.get(name).div_ceil(milli));
+        u32::try_from(most.max().unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
+    /// Leaves the entry that a claim is at for the pass for everybody.
+    pub(super) fn pass_over_entry(&mut self, claim: u32) {
+        self.steps = self.steps.saturating_add(1);
+        let Some(Some(found)) = self.claims.get_mut(claim as usize) else {
+            return;
+        };
+        found.turns.at += 1;
+        found.turns.of = None;
+        if !std::mem::replace(&mut found.turns.is_passed_over, true) {
+            self.passed_over.push(claim);
+        }
+    }
+
+    /// All that guarantees owe to a claim has had its turn in the pass for them, where its role lacks this.
+    pub(super) fn pass_over(&mut self, claim: u32, unmet: &Amounts) {
+        let found = self.claim(claim);
+        let (node, is_begun) = (found.node, found.turns.is_begun);
+        if is_begun || !self.leave_out(claim, unmet) {
+            let [any, _] = self.tree.takes_part(node);
+            self.tree.set_takes_part(node, any, false);
+        }
+    }
+
+    /// Claims of which something was passed over begin anew, for everybody; false: the steps are used up before.
+    pub(super) fn take_in_again(&mut self, steps_max: u32) -> bool {
+        while let Some(claim) = self.passed_over.pop() {
+            if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+                found.turns = Turns::default();
+                let (node, is_open) = (found.node, !found.open_shaped.is_empty());
+                let [any, _] = self.tree.takes_part(node);
+                self.tree.set_takes_part(node, any, is_open);
+            }
+            self.steps = self.steps.saturating_add(1);
+            if self.steps >= steps_max && !self.passed_over.is_empty() {
+                return false;
+            }
+        }
+        true
+    }
+
+    // ---- claims that have nothing to do with what a role lacks
+
+    /// Leaves a claim out of what is served for guarantees until its role, which lacks this, lacks something that it wants.
+    /// False: it does already.
+    fn leave_out(&mut self, claim: u32, unmet: &Amounts) -> bool {
+        let names = self.names_wanted(claim);
+        let found = self.claim(claim);
+        if names & unmet.names() != 0 || found.left_out.is_some() {
+            return false;
+        }
+        let (node, of) = (found.node, (self.tree.guard_of(found.role_node), names));
+        self.count_steps(found.open_shaped.len() / CHECKS_PER_STEP);
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
+            found.left_out = Some(of);
+        }
+        self.left_out.insert(of, claim);
+        self.tree.set_left_out(node, true);
+        true
+    }
+
+    /// The names that what a claim wants with shapes needs something of.
+    fn names_wanted(&self, claim: u32) -> u64 {
+        let open = self.claim(claim).open_shaped.iter();
+        let needs = open.filter_map(|entry| self.entry(*entry).need.as_ref());
+        needs.fold(0, |names, need| names | need.all_charged(1).names())
+    }
+
+    /// A claim that was left out is looked at again: it wants something else, or its role lacks something that it wants.
+    pub(super) fn let_in(&mut self, claim: u32) {
+        if self.left_out.0.is_empty() {
+            return;
+        }
+        if let Some(Some(found)) = self.claims.get_mut(claim as usize)
+            && let Some(of) = found.left_out.take()
+        {
+            let node = found.node;
+            self.left_out.remove(of, claim);
+            self.tree.set_left_out(node, false);
+        }
+    }
+
+    /// What guarantees speak of has changed, or what names mean.
+    pub(super) fn let_all_in(&mut self) {
+        let all: Vec<u32> = self.left_out.0.values().flatten().copied().collect();
+        all.into_iter().for_each(|claim| self.let_in(claim));
+    }
+
+    /// Lets claims in whose role has come to lack something that they want; false: the steps are used up before.
+    pub(super) fn let_owed_in(&mut self, steps_max: u32) -> bool {
+        if self.left_out.0.is_empty() || self.tree.required().is_none() {
+            return true;
+        }
+        let mut owed = Vec::new();
+        for (guard, names) in self.left_out.0.keys().copied() {
+            if self.tree.is_served(guard, Order::GuaranteedShaped)
+                && self.tree.unmet(guard).names() & names != 0
+            {
+                owed.push((guard, names));
+            }
+        }
+        self.count_steps(self.left_out.0.len() / CLAIMS_PER_STEP);
+        for of in owed {
+            while let Some(claim) = self.left_out.0.get(&of).and_then(BTreeSet::first).copied() {
+                self.let_in(claim);
+                self.steps = self.steps.saturating_add(1);
+                if self.steps >= steps_max {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Whoever is left out is known to be, and wants nothing but what it was left out with.
+    pub(super) fn check_left_out(&self) -> Result<(), String> {
+        let mut known = 0;
+        for (number, claim) in (0..).zip(&self.claims) {
+            let Some(claim) = claim else { continue };
+            let listed = claim.left_out.and_then(|of| self.left_out.0.get(&of));
+            let is_listed = listed.is_some_and(|claims| claims.contains(&number));
+            known += usize::from(is_listed);
+            let names = claim.left_out.map_or(u64::MAX, |(_, names)| names);
+            if is_listed != claim.left_out.is_some()
+                || is_listed != self.tree.is_left_out(claim.node)
+                || self.names_wanted(number) & !names != 0
+            {
+                return Err(format!("{} is left out wrongly", claim.framework));
+            }
+        }
+        if known != self.left_out.0.values().map(BTreeSet::len).sum::<usize>() {
+            return Err("claims are left out that are gone".to_owned());
+        }
+        Ok(())
+    }
+}
