@@ -3,6 +3,7 @@
 mod decisions;
 mod given;
 mod kept;
+mod numbers;
 mod old;
 mod refusals;
 mod values;
