@@ -18,7 +18,7 @@ use crate::effect::{After, Change, Effect, Effects, Entry, Fact};
 use crate::event::{Identity, LinkId, RunId, TimerKey};
 use crate::limits::{HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX};
 use crate::tasks::Phase;
-use crate::updates::Acknowledged;
+use crate::updates::{Acknowledged, mix};
 
 /// What is to be done about a link that does not go as it should.
 const CONNECT_ANEW: &str = "connect anew, to the master that leads";
@@ -157,10 +157,10 @@ impl Core {
         link.epoch = Some(epoch);
         link.heartbeat_interval =
             heartbeat_interval.clamp(HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX);
-        let at = now.after(link.heartbeat_interval);
+        let first = first_heartbeat(link.heartbeat_interval, self.settings.seed ^ link.id.0);
         effects.push(Effect::SetTimer {
             key: TimerKey::Heartbeat,
-            at,
+            at: now.after(first),
         });
         effects.push(Effect::Record(Fact::Registered {
             agent,
@@ -380,5 +380,31 @@ impl Core {
                 after: After::Nothing,
             });
         }
+    }
+}
+
+/// When the first heartbeat is due. Agents that register together, as after a change of the leader, would go on speaking
+/// together: each begins after a part of the interval that follows from its seed.
+fn first_heartbeat(interval: Duration, seed: u64) -> Duration {
+    let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(mix(seed) % interval_ms.max(1) + 1).min(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_that_register_together_do_not_speak_together() {
+        let interval = Duration::from_secs(2);
+        let mut quarters = [0; 4];
+        for seed in 0..1_000 {
+            let first = first_heartbeat(interval, seed);
+            assert!(first > Duration::ZERO && first <= interval);
+            let quarter = (first.as_millis() - 1) / 500;
+            quarters[usize::try_from(quarter).unwrap()] += 1;
+        }
+        let is_even = quarters.iter().all(|count| (200..300).contains(count));
+        assert!(is_even, "{quarters:?}");
     }
 }

@@ -1,5 +1,6 @@
-//! What updates say of a task that its status does not: where its agent is, and what it had of what it used too much of. And what
-//! offers say of an agent: which executors of the framework live there.
+//! What updates say of a task that its status does not: where its agent is, in which executor it is if an earlier subscription
+//! has launched it, and what it had of what it used too much of. And what offers say of an agent: which executors of the
+//! framework live there.
 //!
 //! One book for all streams, made of the view when it lacks an agent or is old, by one of them; the others read the old one
 //! meanwhile. What is not found soon is left out of the update, so that no stream stands still for it.
@@ -95,31 +96,25 @@ impl Addresses {
         framework: &FrameworkId,
         task: &str,
     ) -> Option<TaskResourceLimitation> {
-        let row = self.row_of(framework, task, is_recent).await?;
+        let row = self.row_of(framework, task).await?;
         let mut all = encode_resources(&row.outline.resources, &ResourceForm::default());
         all.retain(|one| one.name == "mem");
         (!all.is_empty()).then_some(TaskResourceLimitation { resources: all })
     }
 
-    /// Of a task that another subscription has launched: in which executor it is does not change.
+    /// Of a task that an earlier subscription has launched.
     async fn name_executor(&self, framework: &FrameworkId, status: &mut TaskStatus) {
-        let row = self
-            .row_of(framework, &status.task_id.value, |_| true)
-            .await;
+        let row = self.row_of(framework, &status.task_id.value).await;
         if let Some(row) = row {
             executor_of(&row).name(status, true);
         }
     }
 
-    async fn row_of(
-        &self,
-        framework: &FrameworkId,
-        task: &str,
-        is_good: impl Fn(Instant) -> bool,
-    ) -> Option<Arc<TaskRow>> {
+    /// How a task stood a moment ago.
+    async fn row_of(&self, framework: &FrameworkId, task: &str) -> Option<Arc<TaskRow>> {
         let key = (framework.clone(), task.parse().ok()?);
         let last = self.seen().last.clone();
-        let last = last.filter(|(at, _)| is_good(*at));
+        let last = last.filter(|(at, _)| is_recent(*at));
         let found = last.and_then(|(_, snapshot)| snapshot.tasks.get(&key).cloned());
         match found {
             Some(row) => Some(row),
