@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from proffer import v1
 from proffer.amounts import count
 from proffer.parts import resources
+from proffer.problem import ProfferError
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Remainder:
         self._pools = [*reserved.values(), ordinary]
 
     def fits(self, needs: str | v1.Resources, ports: int = 0) -> int:
-        """How many times these scalars, and so many ports, are there."""
+        """How many times these scalars, and so many ports, are there. Raises `resources.invalid` for anything else."""
         ports = count("ports", ports)
         wanted = _scalars(needs)
         counts = [self.amount(name) // milli for name, milli in wanted.items()]
@@ -56,7 +57,8 @@ class Remainder:
 
     def take(self, needs: str | v1.Resources, ports: int = 0) -> v1.Resources | None:
         """Cuts off what one task needs, with so many ports, the lowest that are free; None when it does not fit. What is
-        taken says of which reservation it is, as the task's resources must."""
+        taken says of which reservation it is, as the task's resources must. Raises `resources.invalid` when anything else
+        than plain scalars is needed: what is named as it is offered is added to the task's resources by its author."""
         ports = count("ports", ports)
         wanted = _scalars(needs)
         if any(self.amount(name) < milli for name, milli in wanted.items()):
@@ -119,6 +121,10 @@ def ports(taken: v1.Resources) -> list[int]:
 
 def _scalars(needs: str | v1.Resources) -> dict[str, int]:
     wanted = resources(needs) if isinstance(needs, str) else needs
+    others = [*(one.name for one in wanted.ranges), *(one.name for one in wanted.sets), *(one.name for one in wanted.special)]
+    for name in others:
+        hint = "give plain scalars, and ports as a number of them; add what is reserved or named to the task's resources"
+        raise ProfferError("resources.invalid", "needs", f"{name} is no plain scalar", hint)
     return {scalar.name: scalar.milli for scalar in wanted.scalars if scalar.milli > 0}
 
 

@@ -7,7 +7,8 @@ Every call carries the generation of the session: where another process has take
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
 import grpc
@@ -76,11 +77,9 @@ class State:
         """What is there now, then `up_to_date`, then each change, in order: `put` or `deleted`. It never ends of itself, and
         raises when the session does: `session.fenced`, or `Unreachable`. Begin it anew in the next session."""
         request, stub, session = self._prepare(v1.WatchStateRequest(prefix=prefix))
-        try:
+        with _problems_of(session):
             async for change in stub.Watch(request, metadata=session.metadata):
                 yield change
-        except grpc.aio.AioRpcError as error:
-            raise problem_of(error) from None
         raise Unreachable("the master ended the watch")
 
     async def _call(
@@ -96,11 +95,12 @@ class State:
                 raise Unreachable("another session began while the call waited for its turn")
             generation = request.generation
             try:
-                call = getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
-                answered: _Response = await call
-                return answered
-            except grpc.aio.AioRpcError as error:
-                problem = problem_of(error)
+                with _problems_of(session):
+                    call = getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
+                    answered: _Response = await call
+                    return answered
+            except ProfferError as refused:
+                problem = refused
             # Above the rate nothing was done.
             wait = problem.retry_after if problem.code == "session.rate_limited" else None
             if wait is None or clock.time() + wait > give_up_at:
@@ -112,3 +112,20 @@ class State:
         request.framework_id = session.subscribed.framework_id
         request.generation = session.subscribed.generation
         return request, v1.FrameworkStateStub(session.channel), session
+
+
+@contextlib.contextmanager
+def _problems_of(session: Session) -> Iterator[None]:
+    """What a call raises becomes a problem. The SDK closes the channel of a session that it leaves, which cancels what is called
+    on it: that is not the caller's own cancelling."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise problem_of(error) from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        # Before Python 3.11 it cannot be told whether the caller is cancelled too.
+        is_cancelled = task is not None and getattr(task, "cancelling", int)() > 0
+        if session.ended is None or is_cancelled:
+            raise
+        raise Unreachable("the session ended before the answer") from None

@@ -256,6 +256,24 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
             session = await self.master.session()
             self.assertGreater(self.master.state.generation, 0)
 
+    async def test_a_watch_raises_when_the_sdk_leaves_its_session(self):
+        is_there = asyncio.Event()
+
+        async def watch(framework):
+            async for _ in framework.state.watch():
+                is_there.set()
+
+        running = self.run_framework(call_timeout=1.0)
+        session = await self.master.session()
+        await session.acknowledged(1)
+        watching = asyncio.create_task(watch(self.framework))
+        await self.master.within(is_there.wait())
+        # It is not answered, so the session counts as broken.
+        for calling in [self.framework.kill("u"), watching]:
+            with self.assertRaises(proffer.Unreachable):
+                await self.master.within(calling)
+        await self.finish(await self.master.session(), running)
+
     async def test_a_refused_demand_leaves_what_was_wanted_before(self):
         answers = asyncio.Queue()
 
@@ -438,6 +456,15 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
 
         unheard = self
         author = Keeping()
+    def test_what_cannot_be_cut_off_is_refused_and_not_left_out(self):
+        left = proffer.Remainder(self.offer("cpus(eng):1;cpus:1;mem:64;ports:[1-9]"))
+        for needs in ["cpus(eng):1;mem:32", "cpus:1;ports:[2-2]"]:
+            for call in [left.take, left.fits]:
+                with self.assertRaises(proffer.ProfferError, msg=needs) as raised:
+                    call(needs)
+                self.assertEqual((raised.exception.code, raised.exception.field), ("resources.invalid", "needs"))
+        self.assertEqual(left.amount("cpus"), 2000)
+
         self.run_framework(author)
         await self.master.session()
         await self.master.within(told.wait())
