@@ -152,8 +152,11 @@ class Framework:
         self._is_leaving = False
         self._has_stood_by = False
         self._wait = BACKOFF_FIRST
-        # What it has said of itself before an update that no master has taken yet.
+        # What it has said of itself last, and before an update that no master has taken yet.
+        self._said = _description(self._subscribe)
         self._former: v1.Subscribe | None = None
+        # The session in which it was updated, until the next one has begun: so nobody who stands by takes its place.
+        self._held: Session | None = None
         # The durable values that the master keeps for the framework.
         self.state = State(self._active, call_timeout)
 
@@ -169,11 +172,15 @@ class Framework:
             while True:
                 session, problem = await self._connect(scheduler)
                 if session:
-                    is_logged, self._former = False, None
+                    is_logged = False
+                    self._taken()
+                    await self._let_go()
                     problem = await self._serve(session, scheduler)
                 if isinstance(problem, _Anew):
                     log.info("it subscribes anew")
                     continue
+                if not problem.retry_after:
+                    await self._let_go()
                 log.log(logging.DEBUG if is_logged else logging.WARNING, "no session with a master; trying on: %s", problem)
                 is_logged = True
                 # A master that is subscribed to too often says when to try again.
@@ -187,43 +194,68 @@ class Framework:
             self._forget_id()
         finally:
             self._forget_unanswered("the sessions are over for good")
+            await self._let_go()
             await self._masters.close()
 
     def update(
         self, name: str | None = None, roles: Sequence[str] | None = None, failover_timeout: float | None = None
     ) -> None:
         """Changes what the framework has said of itself; what is not given stays. Its session ends, and the next one begins with
-        it where this one was: `on_subscribed` follows, so call it last in a handler. Nothing is wanted any more in roles that
-        it leaves. A master that refuses it is asked for what was before; that is logged. Nothing happens when nothing changes."""
-        former = v1.Subscribe()
-        former.CopyFrom(self._subscribe)
+        it where this one was: `on_subscribed` follows, so call it last in a handler. A program that stands by does not become
+        active in between. When a master has taken it, nothing is wanted any more in roles that it leaves. A master that refuses
+        it is asked for what was before; that is logged. Nothing happens when nothing changes. Without a session it is said when
+        there is one."""
+        timeout_ms = None if failover_timeout is None else milliseconds("failover_timeout", failover_timeout)
         if name is not None:
             self._subscribe.name = name
         if roles is not None:
             self._subscribe.roles[:] = roles
-        if failover_timeout is not None:
-            self._subscribe.failover_timeout_ms = milliseconds("failover_timeout", failover_timeout)
-        if self._subscribe == former:
-            return
-        self._former = self._former or former
-        for role in self._demands.keys() - set(self._subscribe.roles):
-            del self._demands[role]
-            self._granted.pop(role, None)
+        if timeout_ms is not None:
+            self._subscribe.failover_timeout_ms = timeout_ms
+        # What is said while there is no session is said when there is one.
         if self._session:
-            self._session.end(_Anew("the framework subscribes anew"))
+            self._end_if_updated(self._session)
+
+    def _end_if_updated(self, session: Session) -> None:
+        """Ends a session that has begun with something else than what the framework says of itself now."""
+        if _description(self._subscribe) != self._said:
+            session.end(_Anew("the framework subscribes anew"))
+
+    def _subscription(self, master: str) -> v1.Subscribe:
+        """What is said to this master. Where its own session is still held it takes over from that, and waits for nobody."""
+        described = _description(self._subscribe)
+        if described != self._said:
+            self._former, self._said = self._former or self._said, described
+        subscription = v1.Subscribe()
+        subscription.CopyFrom(self._subscribe)
+        if self._held and self._held.master == master:
+            subscription.stand_by = False
+        return subscription
+
+    def _taken(self) -> None:
+        """A master has taken what the framework says of itself: nothing is wanted any more in roles that it has left so."""
+        if self._former:
+            for role in self._demands.keys() - set(self._said.roles):
+                del self._demands[role]
+                self._granted.pop(role, None)
+        self._former = None
 
     def _take_back(self, problem: ProfferError) -> bool:
-        """What the framework says of itself is refused; whether it says what it was before."""
-        former = self._former
-        if not former or problem.kind not in (v1.PROBLEM_KIND_INVALID, v1.PROBLEM_KIND_FORBIDDEN):
+        """What the framework says of itself is refused; whether it says what it was before, or what it was told since."""
+        if not self._former or problem.kind not in (v1.PROBLEM_KIND_INVALID, v1.PROBLEM_KIND_FORBIDDEN):
             return False
-        self._former = None
         log.warning("what the framework says of itself is refused, and stays what it was: %s", problem)
-        self._subscribe.name, self._subscribe.roles[:] = former.name, former.roles
-        self._subscribe.ClearField("failover_timeout_ms")
-        if former.HasField("failover_timeout_ms"):
-            self._subscribe.failover_timeout_ms = former.failover_timeout_ms
+        refused, self._said, self._former = self._said, self._former, None
+        if _description(self._subscribe) == refused:
+            self._subscribe.ClearField("roles")
+            self._subscribe.ClearField("failover_timeout_ms")
+            self._subscribe.MergeFrom(self._said)
         return True
+
+    async def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held:
+            await held.close()
 
     async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
         """Replaces what is wanted in a role; no entries: nothing is offered. It is kept and said again in each session, and
@@ -437,7 +469,7 @@ class Framework:
             token, missing = self._find_token()
             session = Session(master, token, self._requests)
             try:
-                await session.open(self._subscribe, lambda: self._stand_by(scheduler))
+                await session.open(self._subscription(master), lambda: self._stand_by(scheduler))
                 self._believe(session)
                 self._masters.led(master)
                 return session, problem
@@ -519,13 +551,15 @@ class Framework:
         elif not session.subscribed.resumed:
             # What this program was told is not all that was told since.
             self._forget_unanswered("another program may have been active as this framework")
+        session.begin(self._check_epoch)
         background = [
-            asyncio.create_task(session.receive(self._check_epoch)),
             asyncio.create_task(self._keep_asking(session)),
             asyncio.create_task(self._follow(session)),
         ]
         try:
-            await self._handle_events(session, scheduler)
+            self._end_if_updated(session)
+            if not session.ended:
+                await self._handle_events(session, scheduler)
         except ProfferError as problem:
             # The session broke under the handler.
             if problem.kind != v1.PROBLEM_KIND_UNAVAILABLE and problem.code != "session.fenced":
@@ -540,7 +574,10 @@ class Framework:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             self._unanswered += session.unanswered
-            await session.close()
+            if isinstance(session.ended, _Anew):
+                self._held = session
+            else:
+                await session.close()
             self._session = None
             self._tasks.session_ended()
         why = session.ended or Unreachable("the session ended")
@@ -668,6 +705,12 @@ def run(scheduler: Scheduler, masters: str | Sequence[str], name: str, **options
         sys.exit(f"{name}: {problem}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _description(subscribe: v1.Subscribe) -> v1.Subscribe:
+    """What the framework says of itself, and nothing else."""
+    timeout_ms = subscribe.failover_timeout_ms if subscribe.HasField("failover_timeout_ms") else None
+    return v1.Subscribe(name=subscribe.name, roles=subscribe.roles, failover_timeout_ms=timeout_ms)
 
 
 def _task_ids(operations: Iterable[v1.Operation]) -> list[str]:

@@ -137,7 +137,10 @@ class Session:
         self.is_refused = False
         self._outgoing: asyncio.Queue[v1.SessionCall] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._waiting: dict[int, Pending] = {}
+        # What the accepts among them launch, and by which requests, the latest last.
+        self._launching: dict[_Name, dict[int, None]] = {}
         # What the next session is to begin with.
         self.unanswered: list[Pending] = []
         self._requests = requests
@@ -151,6 +154,10 @@ class Session:
         self._writer = asyncio.create_task(self._write())
         self.send(subscribe=subscribe)
         await self._await_subscribed(on_standing_by)
+
+    def begin(self, check_epoch: Callable[[int], None]) -> None:
+        """Reads from now on, until it is closed."""
+        self._reader = asyncio.create_task(self._receive(check_epoch))
 
     def send(
         self,
@@ -177,6 +184,8 @@ class Session:
         # What begins the session is answered by its beginning.
         if pending.kind not in ("acknowledge", "subscribe"):
             self._waiting[message.request_id] = pending
+            for name in _launched(message):
+                self._launching.setdefault(name, {})[message.request_id] = None
         self._outgoing.put_nowait(message)
         self._moved.set()
         return pending
@@ -221,15 +230,21 @@ class Session:
     def _on_time(self, pending: Pending) -> None:
         pending.timer = None
         request_id, target = pending.message.request_id, _target(pending.message)
-        later = (it.message for it in self._waiting.values() if it.message.request_id > request_id)
         if pending.is_overtaken:
             del self._waiting[request_id]
             _deliver(pending, _overtaken(pending))
-        elif target and any(target in _launched(message) for message in later):
+        elif target and next(reversed(self._launching.get(target, {})), 0) > request_id:
             # What becomes of that launch is told soon.
             self._put_off(pending, asyncio.get_running_loop().time() + ASK_DELAY)
         else:
             self._outgoing.put_nowait(pending.message)
+
+    def _forget_launches(self, message: v1.SessionCall) -> None:
+        for name in _launched(message):
+            requests = self._launching[name]
+            del requests[message.request_id]
+            if not requests:
+                del self._launching[name]
 
     def _overtake(self, accept: v1.SessionCall, answered: v1.Answered) -> None:
         """These were launched: what was called before them and is yet to be made is not meant for them."""
@@ -240,7 +255,7 @@ class Session:
             if pending.message.request_id < accept.request_id:
                 pending.is_overtaken |= _target(pending.message) in launched
 
-    async def receive(self, check_epoch: Callable[[int], None]) -> None:
+    async def _receive(self, check_epoch: Callable[[int], None]) -> None:
         """Reads until the session ends, which it never raises but leaves in `ended`."""
         try:
             while not self.ended:
@@ -285,14 +300,16 @@ class Session:
                 _fail(pending.answer, Kept("the session ended before the answer", "the next one begins with the call"))
         self.unanswered += reversed(again)
         self._waiting.clear()
+        self._launching.clear()
         self.events.put_nowait(None)
 
     async def close(self) -> None:
         """Lets go of the connection."""
         self.end(Unreachable("the session was closed"))
-        if self._writer:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
+        tasks = [task for task in (self._writer, self._reader) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.channel.close()
 
     @property
@@ -356,6 +373,7 @@ class Session:
             pending = self._waiting.get(event.answered.request_id)
             if pending and not self._is_put_off(pending, event.answered):
                 del self._waiting[event.answered.request_id]
+                self._forget_launches(pending.message)
                 self._overtake(pending.message, event.answered)
                 _deliver(pending, event.answered)
         elif kind == "closed":

@@ -492,6 +492,33 @@ class Driver(unittest.IsolatedAsyncioTestCase):
         heard = await self.play(Master(kill_heard, second), author=Killer("t"))
         self.assertEqual(heard, ["goes on", ("launched", []), ("finished", 1)])
 
+    async def test_however_many_calls_wait_for_a_long_accept_the_session_goes_on(self):
+        count = 1_000
+
+        class Beside(Author):
+            async def on_subscribed(self, framework):
+                tasks = [proffer.shell_task(str(number), "true", "cpus:1") for number in range(5 * count)]
+                calls = [framework.kill(task.id) for task in tasks[:count]] + [framework.launch([], tasks)]
+                self.beside = [asyncio.create_task(call) for call in calls]
+
+        async def script(played):
+            await played.subscribe()
+            kills = [await played.context.read() for _ in range(count)]
+            await played.call("accept")
+            for call in kills:
+                problem = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED)
+                await played.send(answered=v1.Answered(request_id=call.request_id, refused=problem))
+            for number in range(10):
+                await played.tell(RUNNING, 1, number + 1)
+                await played.call("acknowledge")
+            await played.tell(FINISHED, 1, 20)
+            await played.finish()
+
+        author = Beside()
+        heard = await self.play(Master(script), author=author)
+        self.assertEqual(heard[-1], ("finished", 1))
+        await asyncio.gather(*author.beside, return_exceptions=True)
+
     async def test_what_was_called_before_another_program_was_active_is_not_called_again(self):
         class Killer(Author):
             async def on_subscribed(self, framework):

@@ -382,43 +382,6 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         await session.acknowledged(await session.tell("t", RUNNING))
         self.assertEqual(self.author.told[2:], [b"there", "over", "running"])
 
-    async def test_a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refused(self):
-        class Wanting(Writer):
-            async def on_subscribed(self, framework):
-                if not self.told:
-                    await framework.set_demand("web", proffer.demand("work", 1, "cpus:1"))
-                    await framework.set_demand("batch", proffer.demand("work", 2, "cpus:1"))
-                await super().on_subscribed(framework)
-
-        self.framework = self.master.framework("test", roles=("web", "batch"))
-        running = asyncio.create_task(self.framework.run(Wanting()))
-        self.addAsyncCleanup(self.stop, running)
-        session = await self.master.opened()
-        await session.accept()
-        for _ in range(2):
-            await session.done(await session.call("set_demand"))
-        kept = await session.send(snapshot_ended=v1.SnapshotEnded())
-        await session.acknowledged(kept)
-        self.framework.update(name="test", roles=("web", "batch"))
-        self.framework.update(name="other", roles=("batch", "more"), failover_timeout=60)
-
-        session = await self.master.opened()
-        said = session.subscribe
-        self.assertEqual((said.name, list(said.roles), said.failover_timeout_ms), ("other", ["batch", "more"], 60_000))
-        self.assertEqual((said.resume.epoch, said.resume.sequence), (1, kept))
-        await session.accept(is_resumed=True)
-        self.assertEqual((await session.call("set_demand")).set_demand.role, "batch", "and not of the role that it has left")
-        self.framework.update(roles=("*", "forbidden"), failover_timeout=1)
-
-        session = await self.master.opened()
-        self.assertEqual(session.subscribe.roles, ["*", "forbidden"])
-        with self.assertLogs("proffer", "WARNING") as logs:
-            await session.refuse("role.forbidden", v1.PROBLEM_KIND_FORBIDDEN)
-            session = await self.master.opened()
-        self.assertIn("stays what it was", logs.output[0])
-        said = session.subscribe
-        self.assertEqual((said.name, list(said.roles), said.failover_timeout_ms), ("other", ["batch", "more"], 60_000))
-
     async def test_a_list_holds_all_of_a_state_that_is_longer_than_an_answer(self):
         listed = asyncio.get_running_loop().create_future()
         keys = [f"k/{number}" for number in range(10, 30)]
@@ -456,15 +419,6 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
 
         unheard = self
         author = Keeping()
-    def test_what_cannot_be_cut_off_is_refused_and_not_left_out(self):
-        left = proffer.Remainder(self.offer("cpus(eng):1;cpus:1;mem:64;ports:[1-9]"))
-        for needs in ["cpus(eng):1;mem:32", "cpus:1;ports:[2-2]"]:
-            for call in [left.take, left.fits]:
-                with self.assertRaises(proffer.ProfferError, msg=needs) as raised:
-                    call(needs)
-                self.assertEqual((raised.exception.code, raised.exception.field), ("resources.invalid", "needs"))
-        self.assertEqual(left.amount("cpus"), 2000)
-
         self.run_framework(author)
         await self.master.session()
         await self.master.within(told.wait())
@@ -501,6 +455,15 @@ class Offers(unittest.TestCase):
         self.assertEqual(proffer.ports(taken), [1, 20, 21])
         reserved = [one.milli for one in taken.special if one.name == "cpus"]
         self.assertEqual((reserved, taken.scalars[0].milli), ([500], 200))
+
+    def test_what_cannot_be_cut_off_is_refused_and_not_left_out(self):
+        left = proffer.Remainder(self.offer("cpus(eng):1;cpus:1;mem:64;ports:[1-9]"))
+        for needs in ["cpus(eng):1;mem:32", "cpus:1;ports:[2-2]"]:
+            for call in [left.take, left.fits]:
+                with self.assertRaises(proffer.ProfferError, msg=needs) as raised:
+                    call(needs)
+                self.assertEqual((raised.exception.code, raised.exception.field), ("resources.invalid", "needs"))
+        self.assertEqual(left.amount("cpus"), 2000)
 
     def test_volumes_and_revocable_resources_are_left_alone(self):
         offer = self.offer("cpus(eng):1")

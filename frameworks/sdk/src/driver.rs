@@ -20,7 +20,7 @@ use crate::events::Received;
 use crate::framework::bearer;
 use crate::handle::{Active, Request, Session, no_session};
 use crate::limits::RATE_WAIT_MAX;
-use crate::link::{Ended, Link, open};
+use crate::link::{Ended, Held, Link, open};
 use crate::memory::Memory;
 use crate::pump::{Author, Pump};
 use crate::token::find_local_token;
@@ -50,6 +50,8 @@ pub(crate) struct Driver {
     pub(crate) memory: Memory,
     /// What the last session has left, for the next.
     pub(crate) unanswered: Unanswered,
+    /// The session that the author has said something else in, until the next has begun.
+    pub(crate) held: Option<Held>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: mpsc::Sender<Received>,
     pub(crate) acknowledged: watch::Receiver<u64>,
@@ -68,8 +70,11 @@ impl Driver {
         loop {
             let finding = self.finder.leader();
             let found = refusing(&mut self.requests, &mut self.memory, finding).await;
-            let ended = match self.connect(&found).await {
+            let mut held = self.held.take();
+            let is_active = held.as_ref().is_some_and(|it| it.is_active_with(&found));
+            let ended = match self.connect(&found, is_active).await {
                 Ok(link) => {
+                    held = None;
                     self.finder.worked(&found);
                     is_outage_logged = false;
                     self.serve(link).await
@@ -79,9 +84,12 @@ impl Driver {
             let is_served = self.active.send_replace(None).is_some();
             let is_taken_back = self.takes_back(&ended);
             let is_final = self.is_final(&ended) && !is_taken_back;
-            let (Ended::Broken(problem) | Ended::Refused(problem)) = ended;
+            let is_anew = is_taken_back || matches!(ended, Ended::Anew(_));
+            let (Ended::Broken(problem) | Ended::Refused(problem) | Ended::Anew(problem)) = ended;
             let retry_after = problem.retry_after.map(|wait| wait.min(RATE_WAIT_MAX));
-            let is_anew = is_taken_back || self.described.has_changed().unwrap_or(false);
+            if is_taken_back || retry_after.is_some() {
+                self.held = held;
+            }
             if !is_anew {
                 self.finder.failed(&found, &problem);
             }
@@ -113,13 +121,13 @@ impl Driver {
         }
     }
 
-    /// Subscribes with this master.
-    async fn connect(&mut self, found: &Found) -> Result<Link, Ended> {
+    /// Subscribes with this master. `is_active`: with which a session of this program still is active.
+    async fn connect(&mut self, found: &Found, is_active: bool) -> Result<Link, Ended> {
         if self.described.has_changed().unwrap_or(false) {
             let description = self.described.borrow_and_update().clone();
             self.memory.describe(description);
         }
-        let subscribe = self.memory.subscribe();
+        let subscribe = self.memory.subscribe(is_active);
         let (request, sequence) = (self.memory.next_request(), self.memory.next_sequence());
         let mut has_stood_by = false;
         let opening = async {
@@ -179,18 +187,18 @@ impl Driver {
         };
         let overtaken = async {
             tokio::select! {
-                () = self.finder.superseded(Some(&term)) => superseded(),
+                () = self.finder.superseded(Some(&term)) => Ended::Broken(superseded()),
                 Ok(()) = described.changed() => {
-                    Problem::new(code::PEER_UNREACHABLE, "the framework subscribes anew")
+                    Ended::Anew(Problem::new(code::PEER_UNREACHABLE, "the framework subscribes anew"))
                 }
                 Ok(_) = left.wait_for(|left| left.as_ref() == Some(&own)) => {
-                    Problem::new(code::PEER_UNREACHABLE, "the author has left the session")
+                    Ended::Broken(Problem::new(code::PEER_UNREACHABLE, "the author has left the session"))
                 }
             }
         };
         let pump = Pump::new(&mut self.memory, link, &mut self.unanswered);
-        let (ended, unanswered) = pump.run(author, pin!(overtaken)).await;
-        self.unanswered = unanswered;
+        let (ended, unanswered, held) = pump.run(author, pin!(overtaken)).await;
+        (self.unanswered, self.held) = (unanswered, held);
         ended
     }
 

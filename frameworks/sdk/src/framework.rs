@@ -50,7 +50,7 @@ impl Framework {
         let description = Arc::new(watch::Sender::new(options.description.clone()));
         let memory = Memory::new(options.framework_id, options.description)
             .choosing(options.create, options.stand_by);
-        decode_call(encode_call(0, &memory.subscribe()))?;
+        decode_call(encode_call(0, &memory.subscribe(false)))?;
         let finder = Finder::start(FinderOptions {
             masters,
             side: Side::Api,
@@ -69,6 +69,7 @@ impl Framework {
             token,
             memory,
             unanswered: Unanswered::default(),
+            held: None,
             requests: requests_received,
             events,
             acknowledged: ledger.acknowledged(),

@@ -301,8 +301,9 @@ impl Handle {
     }
 
     /// Changes what the framework says of itself: its name, its roles, its failover timeout. The session ends, and the next one
-    /// begins with it where this one was. Nothing is wanted any more in roles that it leaves. Nothing happens when nothing
-    /// changes. A master that refuses it is asked for what was before, and its refusal is told as `Closed`.
+    /// begins with it where this one was; a program that stands by does not become active in between. When a master has taken
+    /// it, nothing is wanted any more in roles that it leaves. Nothing happens when nothing changes. A master that refuses it
+    /// is asked for what was before, and its refusal is told as `Closed`. Without a session it is said when there is one.
     ///
     /// The error is about a field, and then nothing is changed.
     pub fn update(&self, description: FrameworkDescription) -> Result<(), Problem> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proffer_leader::Found;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event};
-use proffer_model::{Problem, code};
+use proffer_model::{Epoch, Problem, code};
 use proffer_proto::v1::scheduler_client::SchedulerClient;
 use proffer_proto::{decode_event, encode_call, problem_of, v1};
 use tokio::sync::mpsc;
@@ -25,6 +25,27 @@ pub(crate) enum Ended {
     Broken(Problem),
     /// The master said so: whether another try can help depends on the problem.
     Refused(Problem),
+    /// The author says something else of the framework, so that it subscribes anew.
+    Anew(Problem),
+}
+
+/// An active session that is left when the next one has begun, so that nobody who stands by takes its place in between. Nothing
+/// of it is read any more.
+pub(crate) struct Held {
+    /// In which term it is active.
+    pub(crate) epoch: Epoch,
+    pub(crate) _calls: mpsc::Sender<v1::SessionCall>,
+    pub(crate) _events: Streaming<v1::SessionEvent>,
+}
+
+impl Held {
+    /// Whether it is active with this master, as far as can be told.
+    pub(crate) fn is_active_with(&self, found: &Found) -> bool {
+        found
+            .term
+            .as_ref()
+            .is_some_and(|term| term.epoch == self.epoch)
+    }
 }
 
 /// A session that has been accepted.

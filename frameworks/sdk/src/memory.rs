@@ -12,6 +12,7 @@ use proffer_model::{
     ClusterId, Demand, Epoch, FrameworkDescription, FrameworkId, Generation, Kind, Problem, Role,
     TaskId, code,
 };
+use tokio::time::Instant;
 
 use crate::events::Received;
 use crate::ledger::Ledger;
@@ -42,6 +43,8 @@ pub(crate) struct Memory {
     /// Tasks of which a session has told what its author could not take before it ended. Those of one more are at most what may
     /// wait for the author.
     untold: BTreeSet<TaskId>,
+    /// When it was said last that tasks wait for an agent that cannot be reached.
+    pub(crate) warned_at: Option<Instant>,
     /// What the author's side knows too.
     pub(crate) ledger: Arc<Ledger>,
 }
@@ -75,6 +78,7 @@ impl Memory {
             sequence_base: 0,
             sequence_last: 0,
             untold: BTreeSet::new(),
+            warned_at: None,
         }
     }
 
@@ -85,12 +89,10 @@ impl Memory {
         self
     }
 
-    /// The author says something else of the framework. Nothing is wanted any more in roles that it leaves.
+    /// The author says something else of the framework.
     pub(crate) fn describe(&mut self, description: FrameworkDescription) {
         let last = std::mem::replace(&mut self.description, description);
         self.former.get_or_insert(last);
-        let roles = &self.description.roles;
-        self.demands.retain(|role, _| roles.contains(role));
     }
 
     /// A master has refused a subscription: what it says of the framework, and what it said before and says again, if there is
@@ -137,18 +139,20 @@ impl Memory {
         kept.is_some_and(|kept| kept.latest.generation == demand.generation)
     }
 
-    /// The first call of a session.
-    pub(crate) fn subscribe(&self) -> Call {
+    /// The first call of a session. One that goes on from an active session of its own takes over from it, and so from whoever
+    /// stands by for it.
+    pub(crate) fn subscribe(&self, is_active: bool) -> Call {
         Call::Subscribe {
             framework: self.framework.clone(),
             description: self.description.clone(),
-            stand_by: self.stand_by,
+            stand_by: self.stand_by && !is_active,
             resume: self.resume,
             create: self.create,
         }
     }
 
-    /// A master accepted the subscription. Refuses one of an earlier term or of another cluster.
+    /// A master accepted the subscription: nothing is wanted any more in roles that the framework has left with it. Refuses one
+    /// of an earlier term or of another cluster.
     pub(crate) fn subscribed(
         &mut self,
         framework: &FrameworkId,
@@ -161,7 +165,10 @@ impl Memory {
                 .hint("list only masters of one cluster; a new cluster needs a new framework"));
         }
         self.check_epoch(epoch)?;
-        self.former = None;
+        if self.former.take().is_some() {
+            let roles = &self.description.roles;
+            self.demands.retain(|role, _| roles.contains(role));
+        }
         self.term = Some((cluster.clone(), epoch));
         self.framework = Some(framework.clone());
         self.sequence_base = self.sequence_last;

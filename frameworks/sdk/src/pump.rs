@@ -28,9 +28,11 @@ use crate::limits::{
     DEMAND_RETRY_INTERVAL, EVENTS_QUEUED_MAX, HEARTBEATS_MISSED_MAX, MESSAGES_TOGETHER_MAX,
     SETTLE_WARNING_INTERVAL, TASKS_PER_QUESTION_MAX, UNREADABLE_EXCLUDE_FOR,
 };
-use crate::link::{Ended, Link, closed, out_of_order};
+use crate::link::{Ended, Held, Link, closed, out_of_order};
 use crate::memory::Memory;
-use crate::unanswered::{Launches, Unanswered, Waiting, is_to_be_done, launched_by, may_repeat};
+use crate::unanswered::{
+    Launches, Unanswered, Waiting, is_to_be_done, launched_by, may_hit, may_repeat,
+};
 
 /// The author's ends of the channels.
 pub(crate) struct Author<'a> {
@@ -54,12 +56,12 @@ pub(crate) struct Pump<'a> {
     /// When to ask about tasks whose fate is open, and when that was done last.
     ask_at: Option<Instant>,
     asked_at: Instant,
-    /// When it was said last that tasks wait for an agent that cannot be reached.
-    warned_at: Option<Instant>,
     /// What was asked and has no answer yet.
     questions: BTreeSet<u64>,
     /// What was asked about tasks whose statuses the author could not take before the last session ended.
     retellings: BTreeSet<u64>,
+    /// What the accepts that wait launch; while calls are delayed that ask for it.
+    launches: Option<Launches>,
     outgoing: VecDeque<v1::SessionCall>,
     backlog: VecDeque<Received>,
 }
@@ -83,9 +85,9 @@ impl<'a> Pump<'a> {
             delayed: BTreeSet::new(),
             ask_at: None,
             asked_at: Instant::now(),
-            warned_at: None,
             questions: BTreeSet::new(),
             retellings: BTreeSet::new(),
+            launches: None,
             outgoing: VecDeque::new(),
             backlog: VecDeque::new(),
         };
@@ -105,20 +107,21 @@ impl<'a> Pump<'a> {
     }
 
     /// Runs until the session ends; every call that waits then fails, unless the next session is to begin with it.
-    /// `overtaken` says why it is to end before the master says so.
+    /// `overtaken` says why it is to end before the master says so. What is held is to be kept until the next session has
+    /// begun.
     pub(crate) async fn run(
         mut self,
         author: Author<'_>,
-        overtaken: impl Future<Output = Problem> + Unpin,
-    ) -> (Ended, Unanswered) {
+        overtaken: impl Future<Output = Ended> + Unpin,
+    ) -> (Ended, Unanswered, Option<Held>) {
         let events = author.events;
         let ended = tokio::select! {
             // What has come over the session is taken first.
             biased;
             ended = self.run_until_it_ends(author) => ended,
-            problem = overtaken => Ended::Broken(problem),
+            ended = overtaken => ended,
         };
-        let (Ended::Broken(problem) | Ended::Refused(problem)) = &ended;
+        let (Ended::Broken(problem) | Ended::Refused(problem) | Ended::Anew(problem)) = &ended;
         let calls = self.waiting.values().map(|waiting| &waiting.call);
         self.memory.ledger.session_ended(calls);
         // The rest of the room is for what follows.
@@ -130,7 +133,12 @@ impl<'a> Pump<'a> {
         }
         self.memory.leaves_untold(&self.backlog);
         let unanswered = Unanswered::of_session(self.waiting, problem);
-        (ended, unanswered)
+        let held = matches!(ended, Ended::Anew(_)).then_some(Held {
+            epoch: self.epoch,
+            _calls: self.calls,
+            _events: self.events,
+        });
+        (ended, unanswered, held)
     }
 
     async fn run_until_it_ends(&mut self, author: Author<'_>) -> Ended {
@@ -145,6 +153,9 @@ impl<'a> Pump<'a> {
             }
             let silent_at = self.heard + self.silence_max;
             let delayed = self.delayed.first().copied();
+            if delayed.is_none() {
+                self.launches = None;
+            }
             let due_at = delayed.map_or(silent_at, |(due_at, _)| due_at);
             tokio::select! {
                 message = self.events.message(), if may_read => {
@@ -341,6 +352,9 @@ impl<'a> Pump<'a> {
             self.waiting.insert(request, waiting);
             return;
         }
+        if let Some(launches) = &mut self.launches {
+            launches.remove(request, launched_by(&waiting.call));
+        }
         let answer = match answer {
             Answer::Refused(problem) => Err(problem),
             Answer::Done | Answer::Accepted(_) => Ok(answer),
@@ -374,18 +388,27 @@ impl<'a> Pump<'a> {
         let launched = launched.filter(|launch| launch.outcome.is_ok());
         let launched: BTreeSet<_> = launched.map(|launch| &launch.task).collect();
         let mut launches = Launches::default();
-        launches.add(launched_by(call).filter(|spec| launched.contains(&spec.id)));
-        for (_, earlier) in self.waiting.range_mut(..request) {
-            earlier.is_overtaken |= launches.are_hit_by(&earlier.call);
+        let specs = launched_by(call).filter(|spec| launched.contains(&spec.id));
+        launches.add(request, specs);
+        for (earlier, waiting) in self.waiting.range_mut(..request) {
+            waiting.is_overtaken |= launches.are_hit_by(*earlier, &waiting.call);
         }
     }
 
-    /// Whether what a call would hit is in an accept that has no answer yet.
-    fn is_being_launched(&self, request: u64, call: &Call) -> bool {
-        let later = self.waiting.range(request..);
-        let mut launches = Launches::default();
-        launches.add(later.flat_map(|(_, later)| launched_by(&later.call)));
-        launches.are_hit_by(call)
+    /// Whether what a call would hit is in a later accept that has no answer yet.
+    fn is_being_launched(&mut self, request: u64, call: &Call) -> bool {
+        let of_waiting = || {
+            let mut launches = Launches::default();
+            for (request, waiting) in &self.waiting {
+                launches.add(*request, launched_by(&waiting.call));
+            }
+            launches
+        };
+        may_hit(call)
+            && self
+                .launches
+                .get_or_insert_with(of_waiting)
+                .are_hit_by(request, call)
     }
 
     fn on_demand_answered(&mut self, demand: &Demand, refused: Option<&Problem>) {
@@ -489,12 +512,12 @@ impl<'a> Pump<'a> {
     fn warn_of_unreachable(&mut self, now: Instant) {
         let count = self.memory.ledger.unreachable();
         let is_time = |at: Instant| now.duration_since(at) >= SETTLE_WARNING_INTERVAL;
-        if count > 0 && self.warned_at.is_none_or(is_time) {
+        if count > 0 && self.memory.warned_at.is_none_or(is_time) {
             tracing::warn!(
                 count,
                 "ids wait to be settled: an agent that may run them is unreachable"
             );
-            self.warned_at = Some(now);
+            self.memory.warned_at = Some(now);
         }
     }
 
@@ -517,6 +540,9 @@ impl<'a> Pump<'a> {
 
     fn enqueue_as(&mut self, request: u64, waiting: Waiting) {
         let message = in_term(self.epoch, encode_call(request, &waiting.call));
+        if let Some(launches) = &mut self.launches {
+            launches.add(request, launched_by(&waiting.call));
+        }
         self.waiting.insert(request, waiting);
         match message.encoded_len() {
             // It would end the stream.

@@ -11,10 +11,13 @@ mod settling;
 
 use std::net::SocketAddr;
 
-use proffer_model::session::Event;
-use proffer_model::{Incarnation, Reason, Role, Secret, Status, TaskId, TaskState};
+use proffer_model::session::{Answer, Call, Event};
+use proffer_model::{
+    Demand, DemandEntry, DemandId, Incarnation, Problem, Reason, Role, Secret, Status, TaskId,
+    TaskState,
+};
 
-use crate::testing::within;
+use crate::testing::{FakeSession, within};
 use crate::{ConnectOptions, Events, Framework, Handle};
 
 fn role() -> Role {
@@ -41,6 +44,32 @@ async fn next(events: &mut Events) -> Event {
 }
 
 fn updated(id: &str) -> Event {
+/// Says that so much is wanted in a role, which the master answers so. What the master heard, and what the author was told.
+async fn wanted(
+    handle: &Handle,
+    session: &mut FakeSession,
+    (role, count): (Role, u32),
+    answer: Answer,
+) -> (Demand, Result<(), Problem>) {
+    let id = DemandId::new("work").unwrap();
+    let entry = DemandEntry::new(id, count, "cpus:1".parse().unwrap());
+    let setting = within(handle.set_demand(role, vec![entry]));
+    let hearing = async {
+        let (request, call) = session.call_that(is_demand).await;
+        session.answer(request, answer).await;
+        match call {
+            Call::SetDemand(demand) => demand,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (told, heard) = tokio::join!(setting, hearing);
+    (heard, told)
+}
+
+fn is_demand(call: &Call) -> bool {
+    matches!(call, Call::SetDemand(_))
+}
+
     status(id, 1, TaskState::Running)
 }
 

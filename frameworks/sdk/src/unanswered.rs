@@ -30,8 +30,8 @@ impl Unanswered {
         let problem = &broken(why);
         let (mut again, mut later) = (BTreeMap::new(), Launches::default());
         for (request, it) in waiting.into_iter().rev() {
-            later.add(launched_by(&it.call));
-            let is_overtaken = it.is_overtaken || later.are_hit_by(&it.call);
+            later.add(request, launched_by(&it.call));
+            let is_overtaken = it.is_overtaken || later.are_hit_by(request, &it.call);
             match may_repeat(&it.call) && !is_overtaken {
                 true => drop(again.insert(request, it)),
                 false => it.fail(problem),
@@ -75,8 +75,8 @@ impl Unanswered {
     /// What is to be called now, in the order in which it was called before.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = (u64, Waiting)> + use<> {
         let is_wanted = |it: &Waiting| match (&it.reply, &it.call) {
-            // Of which tasks the SDK asks, it finds out anew.
-            (None, Call::Reconcile { .. }) => false,
+            // Of which tasks the SDK asks, it finds out anew; and what is wanted is said already.
+            (None, Call::Reconcile { .. } | Call::SetDemand(_)) => false,
             (None, _) => true,
             (Some(reply), call) => is_to_be_done(call) || !reply.is_closed(),
         };
@@ -85,31 +85,51 @@ impl Unanswered {
     }
 }
 
-/// Tasks and executors that are launched.
+/// Tasks and executors that are launched, and by which requests.
 #[derive(Default)]
 pub(crate) struct Launches {
-    tasks: BTreeSet<TaskId>,
-    executors: BTreeSet<ExecutorId>,
+    tasks: BTreeSet<(TaskId, u64)>,
+    executors: BTreeSet<(ExecutorId, u64)>,
 }
 
 impl Launches {
-    /// These are launched, too.
-    pub(crate) fn add<'a>(&mut self, specs: impl Iterator<Item = &'a TaskSpec>) {
+    /// A request launches these.
+    pub(crate) fn add<'a>(&mut self, request: u64, specs: impl Iterator<Item = &'a TaskSpec>) {
         for spec in specs {
-            self.tasks.insert(spec.id.clone());
+            self.tasks.insert((spec.id.clone(), request));
             let executor = spec.executor.as_ref();
-            self.executors.extend(executor.map(|own| own.id.clone()));
+            self.executors
+                .extend(executor.map(|own| (own.id.clone(), request)));
         }
     }
 
-    /// Whether a call that was made before would hit them in place of what it was meant for.
-    pub(crate) fn are_hit_by(&self, call: &Call) -> bool {
+    /// The request launches these no more.
+    pub(crate) fn remove<'a>(&mut self, request: u64, specs: impl Iterator<Item = &'a TaskSpec>) {
+        for spec in specs {
+            self.tasks.remove(&(spec.id.clone(), request));
+            if let Some(own) = &spec.executor {
+                self.executors.remove(&(own.id.clone(), request));
+            }
+        }
+    }
+
+    /// Whether a call would hit what a later request launches, in place of what it was meant for.
+    pub(crate) fn are_hit_by(&self, request: u64, call: &Call) -> bool {
         match call {
-            Call::Kill { task, .. } | Call::UpdateTask { task, .. } => self.tasks.contains(task),
-            Call::ShutdownExecutor { executor, .. } => self.executors.contains(executor),
+            Call::Kill { task, .. } | Call::UpdateTask { task, .. } => {
+                has_later(&self.tasks, task, request)
+            }
+            Call::ShutdownExecutor { executor, .. } => {
+                has_later(&self.executors, executor, request)
+            }
             _ => false,
         }
     }
+}
+
+fn has_later<Id: Clone + Ord>(launched: &BTreeSet<(Id, u64)>, id: &Id, request: u64) -> bool {
+    let mut later = launched.range((id.clone(), request.saturating_add(1))..);
+    later.next().is_some_and(|(next, _)| next == id)
 }
 
 impl Waiting {
@@ -187,6 +207,14 @@ pub(crate) fn is_to_be_done(call: &Call) -> bool {
     }
 }
 
+/// Whether it ends or changes what a launch may have begun.
+pub(crate) fn may_hit(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::Kill { .. } | Call::UpdateTask { .. } | Call::ShutdownExecutor { .. }
+    )
+}
+
 /// What a call is to launch.
 pub(crate) fn launched_by(call: &Call) -> impl Iterator<Item = &TaskSpec> {
     let operations = match call {
@@ -200,4 +228,37 @@ fn broken(why: &Problem) -> Problem {
     let message = format!("the session ended before the answer: {}", why.message);
     Problem::new(code::PEER_UNREACHABLE, message)
         .hint("whether the call was carried out is told by statuses")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::task;
+
+    #[test]
+    fn a_call_hits_what_a_later_request_launches_and_nothing_that_was_launched_before() {
+        let kill = |id: &str| Call::Kill {
+            task: task(id),
+            grace: None,
+        };
+        let tasks = [("a", 2), ("b", 2), ("b", 9)].map(|(id, by)| (task(id), by));
+        let launches = Launches {
+            tasks: tasks.into(),
+            executors: BTreeSet::new(),
+        };
+        for (request, id, is_hit) in [
+            (1, "a", true),
+            (2, "a", false),
+            (3, "a", false),
+            (3, "b", true),
+            (9, "b", false),
+            (1, "c", false),
+        ] {
+            assert_eq!(
+                launches.are_hit_by(request, &kill(id)),
+                is_hit,
+                "{request} {id}"
+            );
+        }
+    }
 }

@@ -10,7 +10,7 @@ use proffer_model::{
 };
 
 use super::repeating::{called, kill};
-use super::{connect, next, options, role, task, updated};
+use super::{connect, is_demand, next, options, role, task, updated, wanted};
 use crate::limits::BACKLOG_PAUSE;
 use crate::testing::{FakeMaster, within};
 use crate::{ConnectOptions, Expected, Framework};
@@ -224,17 +224,8 @@ async fn a_slow_author_gets_a_long_snapshot_in_one_session_whatever_the_sdk_asks
     let (handle, mut events) = connect(&[master.address]);
     let mut session = master.active().await;
     within(handle.subscribed()).await.expect("a session");
-    let setting = tokio::spawn(async move {
-        let entry = DemandEntry::new(DemandId::new("work").unwrap(), 1, "cpus:1".parse().unwrap());
-        handle
-            .set_demand(role(), vec![entry])
-            .await
-            .map(|()| handle)
-    });
-    let is_demand = |call: &Call| matches!(call, Call::SetDemand(_));
-    let (request, _) = session.call_that(is_demand).await;
-    session.answer(request, Answer::Done).await;
-    let _handle = within(setting).await.expect("no panic").expect("taken");
+    let (_, told) = wanted(&handle, &mut session, (role(), 1), Answer::Done).await;
+    told.expect("taken");
     drop(session);
     while !matches!(next(&mut events).await, Event::Closed(_)) {}
 
@@ -413,23 +404,12 @@ async fn a_refused_demand_leaves_what_was_wanted_before() {
     let (mut last, mut demands) = (0, 0);
     for refused in [None, wrong(), None, busy(), wrong(), None, busy()] {
         demands += 1;
-        let setting = tokio::spawn({
-            let (handle, count) = (handle.clone(), demands);
-            let id = DemandId::new("work").unwrap();
-            let entry = DemandEntry::new(id, count, "cpus:1".parse().unwrap());
-            async move { handle.set_demand(role(), vec![entry]).await }
-        });
-        let is_demand = |call: &Call| matches!(call, Call::SetDemand(_));
-        let (request, call) = session.call_that(is_demand).await;
-        let Call::SetDemand(demand) = call else {
-            panic!("{call:?}");
-        };
+        let answer = refused.clone().map_or(Answer::Done, Answer::Refused);
+        let (demand, told) = wanted(&handle, &mut session, (role(), demands), answer).await;
         assert_eq!(demand.entries[0].count, demands);
         assert!(demand.generation.0 > last, "{demand:?}");
         last = demand.generation.0;
-        let answer = refused.clone().map_or(Answer::Done, Answer::Refused);
-        session.answer(request, answer).await;
-        assert_eq!(within(setting).await.expect("no panic").err(), refused);
+        assert_eq!(told.err(), refused);
     }
     drop(session);
 
@@ -448,17 +428,8 @@ async fn what_a_new_session_refuses_for_the_moment_is_said_again_until_it_is_tak
     let (handle, _events) = connect(&[master.address]);
     let mut session = master.active().await;
     within(handle.subscribed()).await.expect("a session");
-    let is_demand = |call: &Call| matches!(call, Call::SetDemand(_));
-    let setting = tokio::spawn(async move {
-        let id = DemandId::new("work").unwrap();
-        let entry = DemandEntry::new(id, 3, "cpus:1".parse().unwrap());
-        let set = handle.set_demand(role(), vec![entry]).await;
-        (handle, set)
-    });
-    let (request, _) = session.call_that(is_demand).await;
-    session.answer(request, Answer::Done).await;
-    let (_handle, set) = within(setting).await.expect("no panic");
-    set.expect("taken");
+    let (_, told) = wanted(&handle, &mut session, (role(), 3), Answer::Done).await;
+    told.expect("taken");
     drop(session);
 
     let mut session = master.active().await;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use proffer_model::session::{Answer, Call, Event, Resume};
 use proffer_model::{
-    AgentId, ClusterId, Demand, DemandEntry, DemandId, Epoch, ExecutorId, FrameworkDescription,
-    FrameworkId, Generation, Problem, Role, Status, TaskState, code,
+    AgentId, ClusterId, Epoch, ExecutorId, FrameworkDescription, FrameworkId, Generation, Problem,
+    Role, Status, TaskState, code,
 };
 
-use super::repeating::{called, kill};
-use super::{connect, next, options, role, status, task, updated};
+use super::repeating::{called, kill, limited};
+use super::{connect, next, options, role, status, task, updated, wanted};
 use crate::testing::{FakeMaster, FakeSession, within};
 use crate::{Expected, Framework, Handle, Scheduler, StateChange, run};
 
@@ -149,10 +149,6 @@ async fn a_call_above_the_rate_is_called_again_when_the_master_says() {
     let (handle, mut events) = connect(&[master.address]);
     let mut session = master.subscribed(1, 1).await;
     next(&mut events).await;
-    let limited = |wait| {
-        let problem = Problem::new(code::SESSION_RATE_LIMITED, "too often");
-        Answer::Refused(problem.retry_after(wait))
-    };
     let kill = within(handle.kill(task("a"), None));
     let playing = async {
         let (first, call) = session.call().await;
@@ -189,9 +185,9 @@ async fn the_time_of_a_call_decides_whether_what_is_above_the_rate_waits() {
         let mut session = master.subscribed(1, 1).await;
         next(&mut events).await;
         let (request, killed) = called(&handle, &mut session, kill("a")).await;
-        let limited = Problem::new(code::SESSION_RATE_LIMITED, "too often");
-        let limited = limited.retry_after(Duration::from_secs(wait));
-        session.answer(request, Answer::Refused(limited)).await;
+        session
+            .answer(request, limited(Duration::from_secs(wait)))
+            .await;
         if !is_called_again {
             let problem = within(killed).await.expect_err("too long to wait");
             assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
@@ -256,16 +252,9 @@ async fn a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refuse
     let (handle, mut events) = Framework::connect(options).expect("good options");
     let mut session = master.active().await;
     within(handle.subscribed()).await.expect("a session");
-    for wanted in [role(), more.clone()] {
-        let entry = DemandEntry::new(DemandId::new("d").unwrap(), 1, "cpus:1".parse().unwrap());
-        let set = Call::SetDemand(Demand {
-            role: wanted,
-            generation: Generation::default(),
-            entries: vec![entry],
-        });
-        let (request, pending) = called(&handle, &mut session, set).await;
-        session.answer(request, Answer::Done).await;
-        within(pending).await.expect("wanted");
+    for role in [role(), more.clone()] {
+        let (_, told) = wanted(&handle, &mut session, (role, 1), Answer::Done).await;
+        told.expect("wanted");
     }
     while next(&mut events).await != Event::SnapshotEnded {}
     handle.acknowledge(session.sent());
@@ -273,7 +262,7 @@ async fn a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refuse
     assert!(matches!(call, Call::Acknowledge { .. }), "{call:?}");
     let second = FrameworkDescription {
         name: "other".to_owned(),
-        roles: vec![more],
+        roles: vec![more.clone()],
         ..first.clone()
     };
     let wrong = FrameworkDescription {
@@ -304,11 +293,19 @@ async fn a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refuse
     assert_eq!(demand.role.as_str(), "more", "and not of what it has left");
     session.answer(request, Answer::Done).await;
     while !matches!(next(&mut events).await, Event::Subscribed { .. }) {}
+    // What was answered before it has been heard.
+    let (request, pending) = called(&handle, &mut session, kill("a")).await;
+    session.answer(request, Answer::Done).await;
+    within(pending).await.expect("done");
 
-    handle.update(first.clone()).expect("good");
+    let third = FrameworkDescription {
+        roles: vec![role()],
+        ..first.clone()
+    };
+    handle.update(third.clone()).expect("good");
     assert!(matches!(next(&mut events).await, Event::Closed(_)));
     let mut session = master.session().await;
-    assert_eq!(described(session.call().await.1).0, first);
+    assert_eq!(described(session.call().await.1).0, third);
     let forbidden = Problem::new(code::AUTH_DENIED, "not this role");
     session.send(Event::Closed(forbidden.clone())).await;
     assert_eq!(next(&mut events).await, Event::Closed(forbidden));
@@ -316,11 +313,66 @@ async fn a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refuse
     let (request, call) = session.call().await;
     assert_eq!(described(call).0, second);
     session.resumed(request, 1, 3).await;
+    let (_, call) = session.call().await;
+    let Call::SetDemand(demand) = call else {
+        panic!("{call:?}");
+    };
+    assert_eq!(demand.role, more, "what was wanted still is");
     assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
     // What was refused may be tried again.
-    handle.update(first.clone()).expect("good");
+    handle.update(third.clone()).expect("good");
     let mut session = master.session().await;
-    assert_eq!(described(session.call().await.1).0, first);
+    assert_eq!(described(session.call().await.1).0, third);
+}
+
+#[tokio::test]
+async fn nobody_who_stands_by_takes_the_place_of_a_framework_that_is_updated() {
+    let mut master = FakeMaster::start().await;
+    let mut options = options(&[master.address]);
+    options.framework_id = FrameworkId::new("f").ok();
+    options.stand_by = true;
+    let first = options.description.clone();
+    let (handle, _events) = Framework::connect(options).expect("good options");
+    let stands_by = |call: Call| match call {
+        Call::Subscribe { stand_by, .. } => stand_by,
+        call => panic!("{call:?}"),
+    };
+    let mut active = master.session().await;
+    let (request, call) = active.call().await;
+    assert!(stands_by(call), "it takes nobody's place");
+    active.subscribed(request, 1, 1).await;
+    within(handle.subscribed()).await.expect("a session");
+    for (name, problem) in [
+        ("second", None),
+        ("third", Some(Problem::new(code::AUTH_DENIED, "not so"))),
+    ] {
+        let description = FrameworkDescription {
+            name: name.to_owned(),
+            ..first.clone()
+        };
+        handle.update(description).expect("good");
+        let mut next = master.session().await;
+        let (mut request, call) = next.call().await;
+        assert!(!stands_by(call), "it goes on from its own session");
+        if let Some(problem) = problem {
+            next.send(Event::Closed(problem)).await;
+            next = master.session().await;
+            let (again, call) = next.call().await;
+            assert!(!stands_by(call), "as it was");
+            request = again;
+        }
+        let is_over = active.call_if_any().now_or_never();
+        assert!(is_over.is_none(), "nobody stands by yet: {is_over:?}");
+        next.subscribed(request, 1, 2).await;
+        active.gone().await;
+        active = next;
+    }
+    drop(active);
+    let mut session = master.session().await;
+    assert!(
+        stands_by(session.call().await.1),
+        "another one may be active"
+    );
 }
 
 #[tokio::test]

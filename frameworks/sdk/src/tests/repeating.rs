@@ -284,7 +284,7 @@ async fn what_ends_or_changes_something_is_done_whoever_waits_for_it() {
     }
 }
 
-fn limited(wait: Duration) -> Answer {
+pub(super) fn limited(wait: Duration) -> Answer {
     let problem = Problem::new(code::SESSION_RATE_LIMITED, "too often");
     Answer::Refused(problem.retry_after(wait))
 }
@@ -410,4 +410,34 @@ async fn what_is_above_the_rate_waits_for_what_becomes_of_a_later_launch() {
         assert_eq!(within(killed).await, Ok(Answer::Done));
         called(&handle, &mut session, kill("c")).await;
     }
+}
+
+#[tokio::test]
+async fn however_many_calls_wait_for_a_long_accept_others_are_made_meanwhile() {
+    let mut master = FakeMaster::start().await;
+    let (handle, mut events) = connect(&[master.address]);
+    let mut session = master.subscribed(1, 1).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    let mut killed = Vec::new();
+    for i in 0..1_000 {
+        killed.push(called(&handle, &mut session, kill(&format!("t{i}"))).await);
+    }
+    let operations = (0..9_000).map(|i| Operation::launch(spec(&format!("t{i}"))));
+    let accept = Call::Accept {
+        offers: vec![OfferId::new("o").unwrap()],
+        operations: operations.collect(),
+    };
+    let _launched = called(&handle, &mut session, accept).await;
+    for (request, _) in &killed {
+        session.answer(*request, limited(Duration::ZERO)).await;
+    }
+    within(async {
+        for i in 0..1_000 {
+            let other = kill(&format!("other{i}"));
+            let (request, pending) = called(&handle, &mut session, other).await;
+            session.answer(request, Answer::Done).await;
+            pending.await.expect("done");
+        }
+    })
+    .await;
 }

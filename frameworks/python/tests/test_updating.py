@@ -1,0 +1,133 @@
+"""What a framework says of itself, changed while it runs: also while it subscribes or stands by, and when that is refused."""
+
+import asyncio
+import unittest
+
+import proffer
+from proffer import v1
+from proffer.testing import FakeMaster
+
+FORBIDDEN = ("role.forbidden", v1.PROBLEM_KIND_FORBIDDEN)
+
+
+class Wanting(proffer.Scheduler):
+    """Wants something in each role that it begins with."""
+
+    def __init__(self, *roles):
+        self.roles = list(roles)
+
+    async def on_subscribed(self, framework):
+        while self.roles:
+            await framework.set_demand(self.roles.pop(0), proffer.demand("work", 1, "cpus:1"))
+
+
+def said(session):
+    subscribe = session.subscribe
+    return subscribe.name, list(subscribe.roles)
+
+
+class Updating(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self):
+        self.master = await self.enterAsyncContext(FakeMaster())
+
+    def start(self, *wanted, **options):
+        self.framework = self.master.framework("test", **options)
+        self.running = asyncio.create_task(self.framework.run(Wanting(*wanted)))
+        self.addAsyncCleanup(self.stop)
+
+    async def stop(self):
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+
+    async def demanded(self, session):
+        call = await session.call("set_demand")
+        await session.done(call)
+        return call.set_demand.role
+
+    async def test_a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refused(self):
+        self.start("web", "batch", roles=("web", "batch"))
+        session = await self.master.opened()
+        await session.accept()
+        for role in ("web", "batch"):
+            self.assertEqual(await self.demanded(session), role)
+        kept = await session.send(snapshot_ended=v1.SnapshotEnded())
+        await session.acknowledged(kept)
+        self.framework.update(name="test", roles=("web", "batch"))
+        self.framework.update(name="other", roles=("batch", "more"), failover_timeout=60)
+
+        session = await self.master.opened()
+        self.assertEqual((said(session), session.subscribe.failover_timeout_ms), (("other", ["batch", "more"]), 60_000))
+        self.assertEqual((session.subscribe.resume.epoch, session.subscribe.resume.sequence), (1, kept))
+        await session.accept(is_resumed=True)
+        self.assertEqual(await self.demanded(session), "batch", "and not of the role that it has left")
+        self.framework.update(roles=("*", "forbidden"), failover_timeout=1)
+
+        session = await self.master.opened()
+        self.assertEqual(session.subscribe.roles, ["*", "forbidden"])
+        with self.assertLogs("proffer", "WARNING") as logs:
+            await session.refuse(*FORBIDDEN)
+            session = await self.master.opened()
+        self.assertIn("stays what it was", logs.output[0])
+        self.assertEqual((said(session), session.subscribe.failover_timeout_ms), (("other", ["batch", "more"]), 60_000))
+        await session.accept(is_resumed=True)
+        self.assertEqual(await self.demanded(session), "batch", "what was wanted still is")
+
+    async def test_what_is_updated_while_it_subscribes_is_said_next_and_refused_it_stays_what_it_was(self):
+        self.start()
+        session = await self.master.opened()
+        self.framework.update(name="other")
+        self.assertEqual(said(session), ("test", ["*"]))
+        await session.accept()
+        session = await self.master.opened()
+        self.assertEqual(said(session), ("other", ["*"]))
+        await session.refuse(*FORBIDDEN)
+        session = await self.master.opened()
+        self.assertEqual(said(session), ("test", ["*"]), "which a master has taken")
+
+    async def test_what_is_updated_while_it_stands_by_is_said_when_it_is_active(self):
+        self.start(framework_id="f", stand_by=True)
+        session = await self.master.opened()
+        await session.stand_by()
+        self.framework.update(roles=("batch",))
+        await session.accept()
+        session = await self.master.opened()
+        self.assertEqual(said(session), ("test", ["batch"]))
+
+    async def test_an_update_that_was_never_sent_outlasts_the_refusal_of_another(self):
+        self.start()
+        session = await self.master.session()
+        self.framework.update(name="refused")
+        session = await self.master.opened()
+        self.framework.update(name="later")
+        await session.refuse(*FORBIDDEN)
+        session = await self.master.opened()
+        self.assertEqual(said(session)[0], "later")
+        await session.refuse(*FORBIDDEN)
+        session = await self.master.session()
+        self.assertEqual(said(session)[0], "test")
+
+    async def test_nobody_who_stands_by_takes_the_place_of_a_framework_that_is_updated(self):
+        self.start(framework_id="f", stand_by=True)
+        active = await self.master.session()
+        self.assertTrue(active.subscribe.stand_by, "it takes nobody's place")
+        for name, is_refused in (("second", False), ("third", True)):
+            self.framework.update(name=name)
+            session = await self.master.opened()
+            self.assertFalse(session.subscribe.stand_by, "it goes on from its own session")
+            if is_refused:
+                await session.refuse(*FORBIDDEN)
+                session = await self.master.opened()
+                self.assertFalse(session.subscribe.stand_by, "as it was")
+            left = asyncio.create_task(active.gone())
+            await active.send(offered=v1.Offered())
+            self.assertFalse(left.done(), "nobody stands by yet")
+            await session.accept()
+            await left
+            active = session
+        active.end()
+        session = await self.master.opened()
+        self.assertTrue(session.subscribe.stand_by, "another one may be active")
+
+
+if __name__ == "__main__":
+    unittest.main()
