@@ -49,11 +49,13 @@ class Spread(proffer.Scheduler):
             if not self.waiting:
                 await framework.decline([offer])
                 continue
-            slot = self.waiting.pop()
-            self.forget_patience(slot)
-            self.starts[slot] = self.starts.get(slot, 0) + 1
+            slot = next(iter(self.waiting))
+            starts = self.starts.get(slot, 0) + 1
             # Durable before the launch: whoever goes on asks about this start, and makes no second one.
-            await framework.state.put(f"starts/{slot}", str(self.starts[slot]).encode())
+            await framework.state.put(f"starts/{slot}", str(starts).encode())
+            self.starts[slot] = starts
+            self.waiting.discard(slot)
+            self.forget_patience(slot)
             task = proffer.shell_task(self.task_id(slot), self.command, NEEDS, {"COPY": slot})
             for problem in (await framework.launch([offer], [task])).values():
                 print(slot, problem, flush=True)
@@ -69,20 +71,23 @@ class Spread(proffer.Scheduler):
                 await framework.kill(status.task_id)  # It was started anew meanwhile.
             return
         print(status.task_id, proffer.state_name(status.state), status.message, flush=True)
+        if status.state == v1.TASK_STATE_UNREACHABLE:
+            # It may be said again, in each session; patience began when it was said first.
+            if slot not in self.patient:
+                self.patient[slot] = asyncio.create_task(self.give_up(framework, slot))
+            return
         self.forget_patience(slot)
         before = set(self.waiting)
         self.waiting.discard(slot)
         if proffer.is_terminal(status.state):
             self.waiting.add(slot)
-        elif status.state == v1.TASK_STATE_UNREACHABLE:
-            self.patient[slot] = asyncio.create_task(self.give_up(framework, slot))
         if self.waiting != before:
             await self.go_on(framework)
 
     async def give_up(self, framework: proffer.Framework, slot: str) -> None:
         await asyncio.sleep(self.patience)
         self.waiting.add(slot)
-        with contextlib.suppress(proffer.Unreachable):  # Then the next session begins with it.
+        with contextlib.suppress(proffer.ProfferError):  # Then the next session, or whatever happens next, does it.
             await self.go_on(framework)
 
     def forget_patience(self, slot: str) -> None:

@@ -10,38 +10,37 @@
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use proffer_sdk::model::{
     AtMost, Command, DemandEntry, DemandId, FrameworkId, Key, Offer, OfferId, Problem, Reason,
     Role, StateKey, Status, TaskId, TaskSpec, TaskState, code,
 };
 use proffer_sdk::{ConnectOptions, Expected, Handle, Scheduler, Session, run};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 
 const RESOURCES: &str = "cpus:0.1;mem:32";
+const USAGE: &str = "usage: spread MASTER NAME COPIES COMMAND [PATIENCE]";
 
 /// One copy.
 #[derive(Default)]
 struct Copied {
     /// How often it was started: its task's id ends with it.
     starts: u64,
-    /// Whether it does not run.
+    /// Whether it is to be started.
     is_waiting: bool,
     /// Since when its agent cannot be reached.
     unreachable_since: Option<Instant>,
 }
 
-impl Copied {
-    fn is_given_up(&self, patience: Duration) -> bool {
-        let since = self.unreachable_since;
-        since.is_some_and(|since| since.elapsed() >= patience)
-    }
-}
-
-struct Spread {
+#[derive(Clone)]
+pub(crate) struct Spread {
     command: String,
     patience: Duration,
-    copies: BTreeMap<String, Copied>,
+    /// Patience may be over while nothing else happens.
+    copies: Arc<Mutex<BTreeMap<String, Copied>>>,
 }
 
 impl Scheduler for Spread {
@@ -51,54 +50,54 @@ impl Scheduler for Spread {
 
     async fn on_subscribed(&mut self, handle: &Handle, _: Session) -> Result<(), Problem> {
         println!("active");
-        if self.copies.is_empty() {
+        let mut copies = self.copies.lock().await;
+        if copies.is_empty() {
             return handle.teardown().await;
         }
-        for (name, copy) in &mut self.copies {
+        for (name, copy) in copies.iter_mut() {
             let stored = handle.state().get(&key(name)?).await?;
             let text = stored.map(|stored| String::from_utf8_lossy(&stored.value).into_owned());
-            copy.starts = text.and_then(|text| text.parse().ok()).unwrap_or_default();
+            let starts = text.and_then(|text| text.parse().ok()).unwrap_or_default();
+            if starts != copy.starts {
+                (copy.starts, copy.is_waiting, copy.unreachable_since) = (starts, false, None);
+            }
             // What was never started may be started; of the others a status says what became of them, unless it is known.
-            let last = task(name, copy.starts)?;
-            let is_free = copy.starts == 0 || !handle.settle([last]).is_empty();
-            // A session that goes on where the last one was says nothing new of what cannot be reached.
-            copy.is_waiting = is_free || copy.is_given_up(self.patience);
+            copy.is_waiting |= starts == 0 || !handle.settle([task(name, starts)?]).is_empty();
         }
-        self.demand(handle).await
+        demand(handle, &copies).await
     }
 
     async fn on_offers(&mut self, handle: &Handle, offers: Vec<Offer>) -> Result<(), Problem> {
         for offer in offers {
             self.start_one(handle, offer.id).await?;
         }
-        self.demand(handle).await
+        demand(handle, &*self.copies.lock().await).await
     }
 
     async fn on_update(&mut self, handle: &Handle, status: Status) -> Result<(), Problem> {
-        for (name, copy) in &mut self.copies {
-            let is_last = status.task == task(name, copy.starts)?;
-            let is_of_it = status.task.as_str().starts_with(&format!("{name}-"));
-            if is_last {
-                println!("{} {} {}", status.task, status.state, status.message);
-            }
-            match status.state {
+        let mut copies = self.copies.lock().await;
+        for (name, copy) in copies.iter_mut() {
+            if status.task != task(name, copy.starts)? {
+                let is_of_it = status.task.as_str().starts_with(&format!("{name}-"));
                 // It was started anew meanwhile.
-                TaskState::Running if !is_last && is_of_it => {
+                if is_of_it && status.state == TaskState::Running {
                     handle.kill(status.task.clone(), None).await?;
                 }
-                _ if !is_last => {}
-                TaskState::Unreachable if copy.unreachable_since.is_none() => {
-                    copy.unreachable_since = Some(Instant::now());
-                    tokio::spawn(ask(handle.clone(), status.task.clone(), self.patience));
+                continue;
+            }
+            println!("{} {} {}", status.task, status.state, status.message);
+            match status.state {
+                TaskState::Unreachable => {
+                    let since = *copy.unreachable_since.get_or_insert_with(Instant::now);
+                    tokio::spawn(self.clone().give_up(handle.clone(), name.clone(), since));
                 }
-                TaskState::Unreachable => copy.is_waiting = copy.is_given_up(self.patience),
                 state => {
                     copy.unreachable_since = None;
                     copy.is_waiting = state.is_terminal();
                 }
             }
         }
-        self.demand(handle).await
+        demand(handle, &copies).await
     }
 
     async fn on_reclaim(
@@ -117,19 +116,27 @@ impl Scheduler for Spread {
 }
 
 impl Spread {
-    async fn start_one(&mut self, handle: &Handle, offer: OfferId) -> Result<(), Problem> {
-        let waiting = self.copies.iter_mut().find(|(_, copy)| copy.is_waiting);
-        let Some((name, copy)) = waiting else {
+    pub(crate) fn new(copies: u32, command: String, patience: Duration) -> Self {
+        let copies = (0..copies).map(|number| (format!("copy-{number}"), Copied::default()));
+        Self {
+            command,
+            patience,
+            copies: Arc::new(Mutex::new(copies.collect())),
+        }
+    }
+
+    async fn start_one(&self, handle: &Handle, offer: OfferId) -> Result<(), Problem> {
+        let mut copies = self.copies.lock().await;
+        let Some((name, copy)) = copies.iter_mut().find(|(_, copy)| copy.is_waiting) else {
             return handle.decline(vec![offer], Duration::ZERO).await;
         };
-        (copy.is_waiting, copy.unreachable_since) = (false, None);
-        copy.starts += 1;
+        let (state, starts) = (handle.state(), copy.starts + 1);
+        let value = starts.to_string();
         // Durable before the launch: whoever goes on asks about this start, and makes no second one.
-        let starts = copy.starts.to_string();
-        let state = handle.state();
-        state.put(&key(name)?, starts, Expected::Anything).await?;
+        state.put(&key(name)?, value, Expected::Anything).await?;
+        (copy.starts, copy.is_waiting, copy.unreachable_since) = (starts, false, None);
         let line = Command::Shell(self.command.clone());
-        let spec = TaskSpec::new(task(name, copy.starts)?, line, RESOURCES.parse()?);
+        let spec = TaskSpec::new(task(name, starts)?, line, RESOURCES.parse()?);
         for result in handle.launch(vec![offer], vec![spec]).await? {
             if let Err(problem) = result.outcome {
                 println!("{name} {problem}");
@@ -139,29 +146,31 @@ impl Spread {
         Ok(())
     }
 
-    async fn demand(&self, handle: &Handle) -> Result<(), Problem> {
-        let waiting = self.copies.values().filter(|copy| copy.is_waiting).count();
-        let count = u32::try_from(waiting).unwrap_or(u32::MAX);
-        let mut entry = DemandEntry::new(DemandId::new("copy")?, count, RESOURCES.parse()?);
-        // The master counts those that run, too.
-        entry.at_most = vec![AtMost {
-            count: 1,
-            per: Key::Agent,
-        }];
-        let entries = Vec::from_iter((count > 0).then_some(entry));
-        handle.set_demand(Role::new("*")?, entries).await
+    /// When patience is over and its agent still cannot be reached, a copy is to be started anew.
+    async fn give_up(self, handle: Handle, name: String, since: Instant) {
+        sleep(self.patience.saturating_sub(since.elapsed())).await;
+        let mut copies = self.copies.lock().await;
+        let copy = copies.get_mut(&name);
+        if let Some(copy) = copy.filter(|copy| copy.unreachable_since == Some(since)) {
+            copy.is_waiting = true;
+            // Without a session the next one begins with it.
+            let _ = demand(&handle, &copies).await;
+        }
     }
+}
+
+async fn demand(handle: &Handle, copies: &BTreeMap<String, Copied>) -> Result<(), Problem> {
+    let waiting = copies.values().map(|copy| u32::from(copy.is_waiting)).sum();
+    let mut entry = DemandEntry::new(DemandId::new("copy")?, waiting, RESOURCES.parse()?);
+    // The master counts those that run, too.
+    let (count, per) = (1, Key::Agent);
+    entry.at_most = vec![AtMost { count, per }];
+    let entries = Vec::from_iter((waiting > 0).then_some(entry));
+    handle.set_demand(Role::new("*")?, entries).await
 }
 
 fn key(name: &str) -> Result<StateKey, Problem> {
     StateKey::new(&format!("starts/{name}"))
-}
-
-/// Has it told how a task stands when patience is over.
-async fn ask(handle: Handle, task: TaskId, patience: Duration) {
-    tokio::time::sleep(patience).await;
-    while handle.subscribed().await.is_ok() && handle.reconcile(vec![task.clone()]).await.is_err() {
-    }
 }
 
 fn task(name: &str, starts: u64) -> Result<TaskId, Problem> {
@@ -171,29 +180,19 @@ fn task(name: &str, starts: u64) -> Result<TaskId, Problem> {
 #[tokio::main]
 async fn main() -> Result<(), Problem> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = || {
-        Problem::new(
-            code::FIELD_MISSING,
-            "usage: spread MASTER NAME COPIES COMMAND [PATIENCE]",
-        )
-    };
+    let usage = || Problem::new(code::FIELD_MISSING, USAGE);
     let [master, name, copies, command, more @ ..] = arguments.as_slice() else {
         return Err(usage());
     };
     // Not a number is not 0, which would end everything.
-    let copies = copies.parse::<u32>().map_err(|_| usage())?;
-    let copies = (0..copies).map(|number| (format!("copy-{number}"), Copied::default()));
-    let patience = more.first().map_or(Ok(60), |text| text.parse::<u64>());
+    let copies = copies.parse().map_err(|_| usage())?;
+    let patience = more.first().map_or(Ok(60), |text| text.parse());
+    let patience = Duration::from_secs(patience.map_err(|_| usage())?);
     let options = ConnectOptions {
         framework_id: Some(FrameworkId::new(name)?),
         create: true,
         stand_by: true,
         ..ConnectOptions::new([master], name, [Role::new("*")?])
     };
-    let spread = Spread {
-        command: command.clone(),
-        patience: Duration::from_secs(patience.map_err(|_| usage())?),
-        copies: copies.collect(),
-    };
-    run(options, spread).await
+    run(options, Spread::new(copies, command.clone(), patience)).await
 }

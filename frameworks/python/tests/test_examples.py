@@ -96,7 +96,10 @@ class Examples(unittest.IsolatedAsyncioTestCase):
         await session.done(call)
         # One that comes back in time stays.
         spread.patience = 60
-        await session.tell(task.id, v1.TASK_STATE_UNREACHABLE)
+        await session.acknowledged(await session.tell(task.id, v1.TASK_STATE_UNREACHABLE))
+        patience = spread.patient["copy-0"]
+        await session.acknowledged(await session.tell(task.id, v1.TASK_STATE_UNREACHABLE))
+        self.assertIs(spread.patient["copy-0"], patience, "it does not begin anew")
         await session.acknowledged(await session.tell(task.id, RUNNING))
         self.assertFalse(spread.waiting or spread.patient)
 

@@ -38,6 +38,9 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(test)]
+extern crate self as proffer_sdk;
+
 mod driver;
 mod events;
 pub mod executor;

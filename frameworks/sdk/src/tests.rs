@@ -1,6 +1,7 @@
 //! The SDK against a master that does what the test says, over real connections.
 
 mod calling;
+mod examples;
 mod finding;
 mod keeping;
 mod lasting;
@@ -43,7 +44,6 @@ async fn next(events: &mut Events) -> Event {
     within(events.next()).await.expect("one more event").event
 }
 
-fn updated(id: &str) -> Event {
 /// Says that so much is wanted in a role, which the master answers so. What the master heard, and what the author was told.
 async fn wanted(
     handle: &Handle,
@@ -70,6 +70,7 @@ fn is_demand(call: &Call) -> bool {
     matches!(call, Call::SetDemand(_))
 }
 
+fn updated(id: &str) -> Event {
     status(id, 1, TaskState::Running)
 }
 
