@@ -38,10 +38,11 @@ enum On {
 #[test]
 fn allocator_cases() {
     let mut folders = vec![allocator_folder()];
-    folders.extend(env::var_os("PROFFER_CASES").map(PathBuf::from));
+    folders.extend(env::var_os("PROFFER_CASES").map(given_folder));
     let (mut blocks, mut failures) = (0, Vec::new());
     for folder in folders {
-        let files = blocks::read_folder(&folder).expect("the folder of cases is read");
+        let files = blocks::read_folder(&folder);
+        let files = files.unwrap_or_else(|error| panic!("the folder of cases is read: {error}"));
         let (played, failed) = play_files(&files, On::Allocator);
         assert!(
             played > 0 || !failed.is_empty(),
@@ -58,6 +59,17 @@ fn allocator_cases() {
         failures.len(),
         failures.join("\n")
     );
+}
+
+/// The folder that is meant: the test runs in a folder of its own, so that a relative path is mostly one from the root of the
+/// workspace, where the command was typed.
+fn given_folder(given: impl AsRef<Path>) -> PathBuf {
+    let given = given.as_ref();
+    let from_root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(given);
+    match !given.is_dir() && from_root.is_dir() {
+        true => from_root,
+        false => given.to_owned(),
+    }
 }
 
 /// Where the cases of the repository are.

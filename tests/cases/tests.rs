@@ -4,7 +4,7 @@ use super::amounts::Amounts;
 use super::blocks::{self, Plays};
 use super::compile::{Refusal, SECOND_NS};
 use super::steps::{self, Step};
-use super::{On, allocator_folder, play_files};
+use super::{On, allocator_folder, given_folder, play_files};
 
 /// Plays one file on the model; the reports of failures.
 fn play(text: &str) -> Vec<String> {
@@ -33,6 +33,18 @@ fn the_cases_say_what_the_plain_model_of_mesos_does() {
         failures.len(),
         failures.join("\n")
     );
+}
+
+#[test]
+fn a_folder_is_found_from_the_root_of_the_workspace_and_where_it_is_said_to_be() {
+    let cases = |given: &str| blocks::read_folder(&given_folder(given)).map(|files| files.len());
+    let all = blocks::read_folder(&allocator_folder()).map(|files| files.len());
+    assert_eq!(cases("tests/cases"), all);
+    assert_eq!(cases("../tests/cases"), all);
+    let whole = std::path::absolute(allocator_folder()).expect("a path");
+    assert_eq!(cases(&whole.display().to_string()), all);
+    let problem = cases("no/such/folder").expect_err("it is not there");
+    assert!(problem.starts_with("no/such/folder"), "{problem}");
 }
 
 #[test]
