@@ -20,6 +20,7 @@ mod mesos;
 mod register;
 mod reoffer;
 mod sessions;
+mod size;
 mod world;
 mod zookeeper;
 

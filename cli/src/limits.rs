@@ -73,6 +73,10 @@ pub(crate) const BENCH_SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) const BENCH_SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Lines of its master's log that a benchmark shows when that has ended.
 pub(crate) const BENCH_LOG_TAIL_LINES: usize = 5;
+/// Agents of a size of `bench allocator`, as many as a master takes; more are refused (`config.invalid`).
+pub(crate) const BENCH_AGENTS_MAX: u32 = 100_000;
+/// Frameworks of such a size, as many as a master takes; more are refused (`config.invalid`).
+pub(crate) const BENCH_FRAMEWORKS_MAX: u32 = 20_000;
 /// Events of the allocator whose time is taken.
 pub(crate) const BENCH_EVENTS: usize = 1_000;
 /// How often each framework revives in a storm.

@@ -110,7 +110,7 @@ pub(crate) async fn run(verb: SimulateVerb, shutdown: CancellationToken) -> Outc
     let format = args.output.output;
     let begun = Instant::now();
     let count = args.count;
-    let emulation = Emulation::start(args.options()?)?;
+    let emulation = Emulation::start(args.options()?).map_err(with_flag)?;
     let mut teller = Teller {
         emulation: &emulation,
         format,
@@ -151,6 +151,19 @@ impl AgentsArgs {
             agents_per_connection: self.agents_per_connection,
             witness: None,
         })
+    }
+}
+
+/// An option that is refused is named as it is typed.
+fn with_flag(problem: Problem) -> Problem {
+    let field = problem.field.as_str();
+    let end = field.find(['.', '[']).unwrap_or(field.len());
+    match field.split_at(end) {
+        ("", _) => problem,
+        (option, rest) => {
+            let flag = format!("--{}{rest}", option.replace('_', "-"));
+            problem.field(flag)
+        }
     }
 }
 
@@ -316,9 +329,38 @@ fn print_line(value: &Value) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use proffer_model::code;
 
     use super::*;
+    use crate::command::{Cli, Command};
+    use crate::exit::Failure;
+
+    #[tokio::test]
+    async fn what_is_refused_is_named_as_it_is_typed() {
+        let directory = tempfile::tempdir().unwrap();
+        let token = directory.path().join("token");
+        for (line, flag) in [
+            ("--count=0", "--count"),
+            ("--agents-per-connection=0", "--agents-per-connection"),
+            ("--resources=ports:[1-70000]", "--resources"),
+            ("--attributes=emulated:false", "--attributes"),
+            ("--zone=b", "--region"),
+            ("--region=eu", "--zone"),
+            ("--master=192.0.2.1:5060", "--master[0]"),
+        ] {
+            let fixed = ["proffer", "simulate", "agents", line, "--token-file"];
+            let words = fixed.into_iter().map(Into::into);
+            let words = words.chain([token.clone().into_os_string()]);
+            let Command::Simulate(verb) = Cli::parse_from(words).command else {
+                panic!("{line} is of another verb");
+            };
+            match run(verb, CancellationToken::new()).await {
+                Err(Failure::Problem(problem)) => assert_eq!(problem.field, flag, "{problem}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn the_line_says_what_is_wrong_only_while_something_is() {

@@ -1,4 +1,5 @@
-//! A wrong command line: said in clap's words, or as a problem where a flag's value was refused by the model.
+//! A wrong command line: said in clap's words, or as a problem where a flag's value was refused by the model. Programs are
+//! told a problem in any case, with the argument at fault.
 //!
 //! Help and version are no errors and go to standard output.
 
@@ -13,7 +14,7 @@ use crate::command;
 use crate::output::{self, Format};
 
 /// Tells what is wrong; the exit code is 2, and 0 for help and version.
-pub(crate) fn report(mut error: clap::Error, arguments: &[OsString]) -> ExitCode {
+pub(crate) fn report(error: clap::Error, arguments: &[OsString]) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -26,6 +27,7 @@ pub(crate) fn report(mut error: clap::Error, arguments: &[OsString]) -> ExitCode
             }
         };
     }
+    let mut error = judged_as_value(&error, arguments).unwrap_or(error);
     let command = command_of(arguments);
     let variable = variable_at_fault(&error, &command, arguments);
     match (
@@ -33,7 +35,9 @@ pub(crate) fn report(mut error: clap::Error, arguments: &[OsString]) -> ExitCode
         format_of(arguments),
     ) {
         (Some(problem), format) => format.report(&problem.into()),
-        (None, Format::Json) => Format::Json.report(&in_general(&error).into()),
+        (None, Format::Json) => {
+            Format::Json.report(&in_general(&error, variable.as_deref()).into());
+        }
         (None, Format::Table) => {
             explain(&mut error, command, variable);
             output::print_usage(&error);
@@ -55,16 +59,51 @@ fn command_of(arguments: &[OsString]) -> clap::Command {
     command
 }
 
+/// Clap takes `-5s` after a flag for another flag, and says nothing of the first. With `=` between the two it is judged by what
+/// the first one holds.
+fn judged_as_value(error: &clap::Error, arguments: &[OsString]) -> Option<clap::Error> {
+    let unexpected = text_of(error, ContextKind::InvalidArg)?;
+    let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    if error.kind() != ErrorKind::UnknownArgument
+        || !unexpected.strip_prefix('-').is_some_and(is_number)
+    {
+        return None;
+    }
+    let texts = || {
+        arguments
+            .iter()
+            .map(|word| word.to_str().unwrap_or_default())
+    };
+    let (before, (flag, value)) = texts()
+        .zip(texts().skip(1))
+        .enumerate()
+        .find(|(_, (_, value))| value.starts_with(unexpected))?;
+    if !flag.starts_with("--") {
+        return None;
+    }
+    let mut joined = arguments.to_vec();
+    let both = OsString::from(format!("{flag}={value}"));
+    joined.splice(before..before.saturating_add(2), [both]);
+    let again = command::tree().try_get_matches_from(joined).err()?;
+    let is_of_flag = text_of(&again, ContextKind::InvalidArg).map(name_of) == Some(flag);
+    is_of_flag.then_some(again)
+}
+
+/// What clap says of an error under this heading, if it is one text.
+fn text_of(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text),
+        _ => None,
+    }
+}
+
 /// The environment variable that gave the value which was refused, if none of the words did.
 fn variable_at_fault(
     error: &clap::Error,
     command: &clap::Command,
     arguments: &[OsString],
 ) -> Option<String> {
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
-        return None;
-    };
-    let flag = flag_of(argument);
+    let flag = name_of(text_of(error, ContextKind::InvalidArg)?);
     let is_given = |word: &OsString| {
         word.to_str()
             .is_some_and(|word| word == flag || word.starts_with(&format!("{flag}=")))
@@ -96,36 +135,69 @@ fn explain(error: &mut clap::Error, mut command: clap::Command, variable: Option
     }
 }
 
-/// `--resources <RESOURCES>` and `--insecure[=<BOOL>]` are flags with their values, `<INSTANCES>` has none.
-fn flag_of(argument: &str) -> &str {
-    argument.split([' ', '[', '=']).next().unwrap_or(argument)
+/// `--resources <RESOURCES>` and `--insecure[=<BOOL>]` are flags with their values, `<INSTANCES>` and `[AGENTS]...` are not, and
+/// of `<--guarantee <AMOUNTS>|--limit <AMOUNTS>>`, of which one must be given, this is the first.
+fn name_of(argument: &str) -> &str {
+    let name = argument.trim_start_matches(['<', '[']);
+    name.split([' ', '[', ']', '=', '>']).next().unwrap_or(name)
 }
 
 /// The problem with which the model refused a value.
 fn refused_value(error: &clap::Error, variable: Option<&str>) -> Option<Problem> {
     let problem = error.source()?.downcast_ref::<Problem>()?.clone();
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+    let Some(flag) = text_of(error, ContextKind::InvalidArg).map(name_of) else {
         return Some(problem);
     };
-    let flag = flag_of(argument);
-    let place = match variable {
-        Some(variable) => variable.to_owned(),
-        None => flag.trim_matches(['<', '>']).to_owned(),
-    };
+    let place = variable.unwrap_or(flag);
     if problem.field == flag.trim_start_matches('-').replace('-', "_") {
         return Some(problem.field(place));
     }
-    Some(problem.within(&place))
+    Some(problem.within(place))
 }
 
-fn in_general(error: &clap::Error) -> Problem {
+/// What clap says, as a problem: its first paragraph, which has a line for each argument that is missing.
+fn in_general(error: &clap::Error, variable: Option<&str>) -> Problem {
     let text = error.render().to_string();
-    let first = text.lines().next().unwrap_or_default();
-    Problem::new(
-        code::CONFIG_INVALID,
-        first.trim_start_matches("error: ").to_owned(),
-    )
-    .hint("try --help")
+    let said = text.split("\n\n").next().unwrap_or_default();
+    let mut lines = said.trim_start_matches("error: ").lines().map(str::trim);
+    let first = lines.next().unwrap_or_default();
+    let rest: Vec<&str> = lines.collect();
+    let message = format!("{first} {}", rest.join(", "));
+    let tip = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("tip: "));
+    let code = match error.kind() {
+        ErrorKind::MissingRequiredArgument => code::FIELD_MISSING,
+        ErrorKind::InvalidValue if text_of(error, ContextKind::InvalidValue) == Some("") => {
+            code::FIELD_MISSING
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => code::FIELD_INVALID,
+        ErrorKind::UnknownArgument => code::FIELD_UNKNOWN,
+        _ => code::CONFIG_INVALID,
+    };
+    Problem::new(code, message.trim_end())
+        .field(
+            variable
+                .map(str::to_owned)
+                .or_else(|| at_fault(error))
+                .unwrap_or_default(),
+        )
+        .hint(tip.unwrap_or("try --help"))
+}
+
+/// The argument that an error is about: the first of several, or all of which one must be given.
+fn at_fault(error: &clap::Error) -> Option<String> {
+    match (error.get(ContextKind::InvalidArg), error.kind()) {
+        (Some(ContextValue::String(argument)), _) => Some(name_of(argument).to_owned()),
+        (Some(ContextValue::Strings(arguments)), _) => {
+            let names = arguments.first()?.split("|--").map(name_of);
+            Some(names.collect::<Vec<_>>().join("|--"))
+        }
+        (_, ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand) => {
+            Some("COMMAND".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The format asked for, found without having parsed the whole.
@@ -170,6 +242,102 @@ mod tests {
             "PROFFER_MASTER_STORE"
         );
         assert!(!problem.hint.is_empty());
+    }
+
+    /// Lines that are wrong: the code, the field, and a part of the message.
+    const WRONG: [(&str, &str, &str, &str); 13] = [
+        ("weight set a", "field.missing", "WEIGHT", "<WEIGHT>"),
+        ("reserve", "field.missing", "--role", "<AGENT>, <RESOURCES>"),
+        (
+            "quota set a",
+            "field.missing",
+            "--guarantee|--limit",
+            "--limit <AMOUNTS>",
+        ),
+        (
+            "volume create",
+            "field.missing",
+            "--role",
+            "--size <MIB>, <AGENT>",
+        ),
+        (
+            "why",
+            "field.missing",
+            "APP|FRAMEWORK|TASK",
+            "<APP|FRAMEWORK|TASK>",
+        ),
+        (
+            "agent drain a --timeout 1s",
+            "field.missing",
+            "--wait",
+            "--wait",
+        ),
+        (
+            "run web --cpus",
+            "field.missing",
+            "--cpus",
+            "none was supplied",
+        ),
+        (
+            "simulate agents --count x",
+            "field.invalid",
+            "--count",
+            "invalid digit",
+        ),
+        ("bench launch x", "field.invalid", "AGENTS", "invalid digit"),
+        (
+            "bench register --store x",
+            "field.invalid",
+            "--store",
+            "file, memory",
+        ),
+        ("agents --frob", "field.unknown", "--frob", "'--frob'"),
+        (
+            "agents -o json -o json",
+            "config.invalid",
+            "--output",
+            "multiple times",
+        ),
+        ("frob", "config.invalid", "COMMAND", "'frob'"),
+    ];
+
+    #[test]
+    fn whatever_is_wrong_a_problem_names_the_argument_and_says_what_to_do() {
+        for (line, code, field, says) in WRONG {
+            let words = std::iter::once("proffer").chain(line.split(' '));
+            let error = command::tree().try_get_matches_from(words).expect_err(line);
+            let problem = in_general(&error, None);
+            assert_eq!(problem.code, code, "{line}: {problem}");
+            assert_eq!(problem.field, field, "{line}: {problem}");
+            assert!(problem.message.contains(says), "{line}: {problem}");
+            assert!(!problem.message.contains('\n') && !problem.hint.is_empty());
+        }
+        let error = Cli::try_parse_from(["proffer", "agents", "--outptu"]).unwrap_err();
+        let problem = in_general(&error, None);
+        assert!(problem.hint.contains("'--output'"), "{problem}");
+        assert_eq!(in_general(&error, Some("X_Y")).field, "X_Y");
+    }
+
+    #[test]
+    fn a_negative_value_with_a_unit_is_judged_as_a_value() {
+        let judged = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let error = Cli::try_parse_from(&words).expect_err(line);
+            assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{line}");
+            judged_as_value(&error, &words)
+        };
+        let error = judged("proffer agent drain a --deadline -5s --wait").expect("a duration");
+        let problem = refused_value(&error, None).expect("a problem");
+        assert!(problem.is(code::FIELD_INVALID), "{problem}");
+        assert_eq!(problem.field, "--deadline");
+        assert!(problem.message.contains("\"-5s\""), "{problem}");
+        for other in [
+            "proffer agents -5s",
+            "proffer agents --frob -5s",
+            "proffer agents -x",
+        ] {
+            assert!(judged(other).is_none(), "{other}");
+        }
     }
 
     #[test]

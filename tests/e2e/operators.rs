@@ -459,6 +459,13 @@ fn what_tasks_hold_is_neither_reserved_nor_unreserved() {
     let reserve = ["reserve", agent, "cpus:2", "--role", "ops"];
     refused(&cluster, &reserve, 5, "resources.not_free");
     assert_eq!(running(&cluster, "web").expect("tasks").len(), 2);
+    // Whatever is done with an agent, it is answered as it is shown.
+    for verb in ["deactivate", "drain", "reactivate"] {
+        let after = tell(&cluster, &["agent", verb, agent]);
+        let reserved = &after["special"][0]["reservations"];
+        assert_eq!(reserved, &shown["special"][0]["reservations"], "{after}");
+        assert_eq!(reserved[0]["role"], "eng", "{after}");
+    }
 }
 
 #[test]

@@ -10,7 +10,8 @@ use proffer_model::{AtMost, DemandEntry, FrameworkId, Key, Problem, Resources, R
 
 use super::figures::{Figure, Figures, Times, ms};
 use super::grid;
-use super::world::{Cycle, Setting, Size, Special, Want, World};
+use super::size::Size;
+use super::world::{Cycle, Setting, Special, Want, World};
 use crate::exit::Outcome;
 use crate::limits::{BENCH_EVENTS, BENCH_REVIVE_INTERVAL};
 use crate::output::{OutputArgs, Progress};
@@ -55,7 +56,7 @@ pub(crate) struct AllocatorArgs {
     /// How many agents and frameworks, as in 10000x1000 [default: 10000x1000 20000x2000 50000x1000; with --grid mesos
     /// every pair of its].
     #[arg(value_name = "AGENTSxFRAMEWORKS")]
-    sizes: Vec<String>,
+    sizes: Vec<Size>,
     /// How often each cycle is measured.
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: u32,
@@ -99,14 +100,12 @@ enum Grid {
 /// Measures.
 pub(super) fn run(args: &AllocatorArgs, progress: &mut Progress) -> Outcome<Figures> {
     let rounds = args.rounds.max(1);
-    let given: Result<Vec<Size>, Problem> = args.sizes.iter().map(|text| text.parse()).collect();
-    let given = given?;
     if args.grid.is_some() {
-        return Ok(grid::run(&given, rounds, progress)?);
+        return Ok(grid::run(&args.sizes, rounds, progress)?);
     }
     let usual = [(10_000, 1_000), (20_000, 2_000), (50_000, 1_000)];
     let usual = usual.map(|(agents, frameworks)| Size { agents, frameworks });
-    let sizes = match given.as_slice() {
+    let sizes = match args.sizes.as_slice() {
         [] => &usual,
         given => given,
     };
@@ -434,26 +433,13 @@ fn occupy(world: &mut World, free: usize) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proffer_master_core::limits::{AGENTS_MAX, FRAMEWORKS_MAX};
+
+    use crate::limits::{BENCH_AGENTS_MAX, BENCH_FRAMEWORKS_MAX};
 
     #[test]
-    fn sizes_are_read_and_nonsense_is_refused() {
-        let size: Size = "10000x1000".parse().unwrap();
-        assert_eq!((size.agents, size.frameworks), (10_000, 1_000));
-        assert_eq!(size.to_string(), "10000x1000");
-        for bad in [
-            "",
-            "x",
-            "10",
-            "10x",
-            "0x1",
-            "1x0",
-            "-1x1",
-            "1x1x1",
-            "99999999999x1",
-        ] {
-            let problem = bad.parse::<Size>().expect_err(bad);
-            assert_eq!(problem.field, "sizes", "{bad}");
-        }
+    fn a_size_is_at_most_what_a_master_takes() {
+        let most = [BENCH_AGENTS_MAX, BENCH_FRAMEWORKS_MAX].map(|most| most as usize);
+        assert_eq!(most, [AGENTS_MAX, FRAMEWORKS_MAX]);
     }
 }

@@ -10,7 +10,8 @@ use proffer_master_core::allocation::Scope;
 use proffer_model::Problem;
 
 use super::figures::{Figure, Figures, Times, ms};
-use super::world::{Setting, Size, Special, Want, World};
+use super::size::Size;
+use super::world::{Setting, Special, Want, World};
 use crate::output::Progress;
 
 /// Numbers of agents.

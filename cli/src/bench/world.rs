@@ -1,49 +1,15 @@
 //! A cluster for the allocator alone: agents, frameworks in a tree of roles, quota, exclusions, and what is on offer.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use proffer_master_core::allocation::{Allocator, GrantedOffer, Options, Scope};
 use proffer_model::{
     AgentDescription, AgentId, Attributes, DemandEntry, DemandId, FrameworkId, Limits, Problem,
-    Quantities, Quota, ResourceName, Resources, Role, Shape, Time, Weight, code,
+    Quantities, Quota, ResourceName, Resources, Role, Shape, Time, Weight,
 };
 
 use super::child::own_thread_time;
-
-/// So many agents and frameworks, as in `10000x1000`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) agents: u32,
-    pub(super) frameworks: u32,
-}
-
-impl FromStr for Size {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        let parse = || {
-            let (agents, frameworks) = text.split_once('x')?;
-            let size = Self {
-                agents: agents.parse().ok()?,
-                frameworks: frameworks.parse().ok()?,
-            };
-            (size.agents > 0 && size.frameworks > 0).then_some(size)
-        };
-        parse().ok_or_else(|| {
-            Problem::new(code::CONFIG_INVALID, format!("{text:?} is not a size"))
-                .field("sizes")
-                .hint("write how many agents, x, and how many frameworks, as in 10000x1000")
-        })
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.agents, self.frameworks)
-    }
-}
+use super::size::Size;
 
 /// What frameworks want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

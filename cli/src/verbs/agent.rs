@@ -157,8 +157,9 @@ pub(crate) async fn run(verb: AgentVerb) -> Outcome {
             None => return show_gone(&found, *output),
         }
     }
+    let value = described_json(&after, &Inventory::of(&after)?);
     let rows = || agent_rows(std::slice::from_ref(&after));
-    output.output.show(&agent_json(&after), rows)
+    output.output.show(&value, rows)
 }
 
 /// Asks on a terminal whether that is meant, and marks it gone.

@@ -8,7 +8,8 @@ use proffer_master_core::allocation::{GrantedOffer, Scope};
 use proffer_model::{FrameworkId, Limits, Problem, Quantities, Quota, Resources, Role};
 
 use super::super::figures::{Figure, Times};
-use super::super::world::{Size, World};
+use super::super::size::Size;
+use super::super::world::World;
 use super::row;
 
 /// What agents of the benchmarks of quota have.
