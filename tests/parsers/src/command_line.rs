@@ -1,11 +1,15 @@
-//! What the command line reads: files of apps, and text of others that it shows.
+//! What the command line reads: files of apps, text of others that it shows, and what is asked of emulated agents and
+//! benchmarks.
 
 use std::path::Path;
 
+use proffer_agent::emulate::{Rate, Span};
+
 use crate::app_file;
 use crate::escape::{TerminalFilter, line};
-use crate::expect::{accepted, text};
-use crate::limits::APPS_PER_APPLY_MAX;
+use crate::expect::{accepted, same_when_printed, text};
+use crate::limits::{APPS_PER_APPLY_MAX, BENCH_AGENTS_MAX, BENCH_FRAMEWORKS_MAX};
+use crate::size::Size;
 
 /// A file of apps; the first byte says by which name.
 pub(crate) fn app_files(data: &[u8]) {
@@ -43,4 +47,28 @@ pub(crate) fn terminal(data: &[u8]) {
     assert_eq!(pieces, whole);
     let shown = line(&String::from_utf8_lossy(data));
     assert!(!shown.chars().any(char::is_control));
+}
+
+/// How long emulated tasks run.
+pub(crate) fn spans(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    same_when_printed::<Span>(text);
+}
+
+/// How many of them fail: from none to all.
+pub(crate) fn rates(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    if let Some(rate) = same_when_printed::<Rate>(text) {
+        let all: Rate = "1".parse().expect("all of them");
+        assert!(rate <= all, "{text:?}");
+    }
+}
+
+/// How large the cluster of a benchmark is: never more than a master takes.
+pub(crate) fn bench_sizes(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    if let Some(Size { agents, frameworks }) = same_when_printed::<Size>(text) {
+        assert!((1..=BENCH_AGENTS_MAX).contains(&agents), "{text:?}");
+        assert!((1..=BENCH_FRAMEWORKS_MAX).contains(&frameworks), "{text:?}");
+    }
 }

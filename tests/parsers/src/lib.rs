@@ -41,6 +41,7 @@ macro_rules! of_the_command_line {
 }
 of_the_command_line! {
     "../../../cli/src/app_file/mod.rs" app_file,
+    "../../../cli/src/bench/size.rs" size,
     "../../../cli/src/escape.rs" escape,
     "../../../cli/src/limits.rs" limits,
     "../../../cli/src/quantities.rs" quantities,
@@ -69,7 +70,7 @@ pub const TARGETS: &[Target] = targets! {
     services: app_json kept_records app_ids label_selectors;
     discovery: app_feed labels proxy_names proxy_answers proxy_template;
     config: config_files;
-    command_line: app_files terminal;
+    command_line: app_files terminal spans rates bench_sizes;
     mesos: mesos_scheduler mesos_executor mesos_master mesos_ledger;
     lists: page_tokens watch_positions;
     cases: case_language;

@@ -126,7 +126,7 @@ everyday! {
     app_json kept_records app_ids label_selectors
     app_feed labels proxy_names proxy_answers proxy_template
     config_files
-    app_files terminal
+    app_files terminal spans rates bench_sizes
     mesos_scheduler mesos_executor mesos_master mesos_ledger
     page_tokens watch_positions
     case_language
