@@ -149,7 +149,7 @@ class FakeSession:
                 await self.done(call)
 
     async def gone(self) -> None:
-        """Waits until the framework has left the session."""
+        """Waits until the framework has left the session; one that is updated does so when the next one has begun."""
         while await self.master.within(self._context.read()) is not grpc.aio.EOF:
             pass
 

@@ -304,7 +304,7 @@ impl FakeSession {
         self.sequence
     }
 
-    /// Waits until the framework has gone.
+    /// Waits until the framework has gone. One that is updated goes when its next session has begun.
     pub async fn gone(mut self) {
         within(async { while let Ok(Some(_)) = self.calls.message().await {} }).await;
     }

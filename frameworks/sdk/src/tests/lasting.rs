@@ -376,6 +376,33 @@ async fn nobody_who_stands_by_takes_the_place_of_a_framework_that_is_updated() {
 }
 
 #[tokio::test]
+async fn what_is_updated_while_it_stands_by_is_said_when_it_is_active() {
+    let mut master = FakeMaster::start().await;
+    let mut options = options(&[master.address]);
+    options.framework_id = FrameworkId::new("f").ok();
+    options.stand_by = true;
+    let first = options.description.clone();
+    let second = FrameworkDescription {
+        name: "second".to_owned(),
+        ..first.clone()
+    };
+    let (handle, mut events) = Framework::connect(options).expect("good options");
+    let said = |call: Call| match call {
+        Call::Subscribe { description, .. } => description,
+        call => panic!("{call:?}"),
+    };
+    let mut session = master.session().await;
+    let (request, call) = session.call().await;
+    assert_eq!(said(call), first);
+    session.send_of(1, standing_by()).await;
+    assert_eq!(next(&mut events).await, standing_by());
+    handle.update(second.clone()).expect("good");
+    session.subscribed(request, 1, 1).await;
+    let mut session = master.session().await;
+    assert_eq!(said(session.call().await.1), second);
+}
+
+#[tokio::test]
 async fn a_watch_tells_what_is_there_and_each_change() {
     use futures::StreamExt;
     use proffer_model::StateKey;
