@@ -7,15 +7,22 @@ use std::sync::Arc;
 
 use proffer_model::{Problem, code};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
-use crate::limits::{BACKGROUND_NICENESS, MESOS_PAGES_AT_ONCE_MAX, PAGES_AT_ONCE_MAX};
+use crate::limits::{
+    BACKGROUND_NICENESS, MESOS_PAGES_AT_ONCE_MAX, PAGES_AT_ONCE_MAX, PATTERNS_AT_ONCE_MAX,
+};
 
 /// A handle; the threads end with the last of these.
 #[derive(Clone, Debug)]
 pub(crate) struct Background(Arc<Threads>);
 
 #[derive(Debug)]
-struct Threads(Option<Runtime>);
+struct Threads {
+    runtime: Option<Runtime>,
+    /// Of one call at a time the patterns are compiled.
+    compiling: Arc<Semaphore>,
+}
 
 impl Background {
     /// Starts its threads: one for short turns, and others, as they are needed, for what takes longer.
@@ -27,7 +34,9 @@ impl Background {
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
-            .max_blocking_threads(MESOS_PAGES_AT_ONCE_MAX + PAGES_AT_ONCE_MAX)
+            .max_blocking_threads(
+                MESOS_PAGES_AT_ONCE_MAX + PAGES_AT_ONCE_MAX + PATTERNS_AT_ONCE_MAX,
+            )
             .thread_name("background")
             .on_thread_start(lower)
             .build();
@@ -36,7 +45,10 @@ impl Background {
             Problem::new(code::INTERNAL, message)
         };
         let runtime = runtime.map_err(cannot)?;
-        Ok(Self(Arc::new(Threads(Some(runtime)))))
+        Ok(Self(Arc::new(Threads {
+            runtime: Some(runtime),
+            compiling: Arc::new(Semaphore::new(PATTERNS_AT_ONCE_MAX)),
+        })))
     }
 
     /// Does something that takes a while. None when it has panicked, or the term is over.
@@ -44,13 +56,27 @@ impl Background {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let runtime = self.0.0.as_ref()?;
+        let runtime = self.0.runtime.as_ref()?;
         runtime.spawn_blocking(work).await.ok()
+    }
+
+    /// The same with what compiles the patterns of a call, in its turn. It is done to the end, though the caller may hang up.
+    pub(crate) async fn compile<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = Arc::clone(&self.0.compiling).acquire_owned().await;
+        let compiled = self.run(move || {
+            let _turn = turn;
+            work()
+        });
+        let lost = || Problem::new(code::INTERNAL, "the patterns of the call were not compiled");
+        compiled.await.ok_or_else(lost)
     }
 
     /// Waits for a moment that nothing else needs.
     pub(crate) async fn turn(&self) {
-        if let Some(runtime) = &self.0.0 {
+        if let Some(runtime) = &self.0.runtime {
             // At the end of the term it is cancelled, and nobody need wait.
             let _ = runtime.spawn(async {}).await;
         }
@@ -59,7 +85,7 @@ impl Background {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

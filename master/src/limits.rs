@@ -145,6 +145,8 @@ pub const PAGE_LEN_MAX: usize = 10_000;
 /// Pages of lists, and responses of watches, that are written at once; further ones wait. So that sessions and launches never
 /// wait for them, however many ask.
 pub const PAGES_AT_ONCE_MAX: usize = 2;
+/// Calls of which the patterns are compiled at once, which takes up to 40 ms; further ones wait.
+pub const PATTERNS_AT_ONCE_MAX: usize = 1;
 /// Bytes of the rows of one page, about; the page ends there. Half of what clients of gRPC take unless they say otherwise.
 pub const PAGE_ROWS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Rows that are looked at for one page; it ends there, however few of them were wanted. About ten milliseconds.

@@ -13,6 +13,7 @@ mod events;
 mod http;
 mod identity;
 mod intent;
+mod judging;
 mod losses;
 mod operations;
 mod operator;

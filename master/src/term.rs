@@ -136,10 +136,10 @@ impl Maker {
         view: View,
         copies: Copies,
     ) -> Result<Router, Problem> {
-        let scheduler = SchedulerService::new(inbox.clone(), reign.epoch);
+        let background = Background::start()?;
+        let scheduler = SchedulerService::new(inbox.clone(), reign.epoch, background.clone());
         let state = StateService::new(inbox.clone());
         let standing = Arc::clone(&self.standing);
-        let background = Background::start()?;
         let operator = OperatorService::leading(
             standing,
             inbox.clone(),
@@ -190,8 +190,9 @@ impl Maker {
             operations: self.core.operations_per_second,
         };
         let of_desk = identity.clone();
-        let desk = Desk::new(inbox.clone(), view.clone(), of_desk, reign, background);
-        let frameworks = Endpoint::new(inbox.clone(), view, identity, rates, registry);
+        let of_pages = background.clone();
+        let desk = Desk::new(inbox.clone(), view.clone(), of_desk, reign, of_pages);
+        let frameworks = Endpoint::new(inbox.clone(), view, identity, rates, registry, background);
         let frameworks = frameworks.router();
         frameworks.merge(operators(&desk))
     }

@@ -32,6 +32,13 @@ impl PatternTable {
     pub const DEAD: u16 = 0;
     /// In this state every text begins.
     pub const START: u16 = 1;
+
+    /// The bytes that it has in memory.
+    pub fn len_bytes(&self) -> usize {
+        size_of_val(&self.classes)
+            + size_of_val(self.next.as_slice())
+            + size_of_val(self.is_match.as_slice())
+    }
 }
 
 impl Pattern {

@@ -18,7 +18,7 @@ use crate::fields::{
     check_count, check_distinct, decode_duration, decode_host, decode_id, decode_list,
     encode_duration, invalid, missing, required,
 };
-use crate::pattern::decode_pattern;
+use crate::pattern::Patterns;
 use crate::resources::{
     decode_attribute, decode_quantities, decode_resources, encode_attribute, encode_quantities,
     encode_resources,
@@ -40,7 +40,9 @@ pub fn encode_demand(demand: &Demand) -> v1::SetDemand {
 /// A demand from the wire.
 pub fn decode_demand(demand: v1::SetDemand) -> Result<Demand, Problem> {
     check_patterns(&demand)?;
-    let entries = decode_list(demand.entries, "entries", DEMAND_ENTRIES_MAX, decode_entry)?;
+    let mut patterns = Patterns::default();
+    let decode = |entry| decode_entry(entry, &mut patterns);
+    let entries = decode_list(demand.entries, "entries", DEMAND_ENTRIES_MAX, decode)?;
     check_distinct(entries.iter().map(|entry| &entry.id), |i| {
         format!("entries[{i}].id")
     })?;
@@ -63,6 +65,15 @@ fn check_patterns(demand: &v1::SetDemand) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Whether there are patterns in a call, which take a while to be compiled.
+pub fn has_patterns(call: &v1::SessionCall) -> bool {
+    let Some(v1::session_call::Call::SetDemand(demand)) = &call.call else {
+        return false;
+    };
+    let mut predicates = demand.entries.iter().flat_map(|entry| &entry.predicates);
+    predicates.any(|predicate| !has_room(predicate, &mut 0))
 }
 
 /// Takes the patterns of a predicate off that which may be. Nested as prost reads it, 100 deep at most.
@@ -111,17 +122,21 @@ pub fn encode_predicate(predicate: &Predicate) -> v1::Predicate {
 
 /// A predicate from the wire, nested at most `PREDICATE_DEPTH_MAX` deep.
 pub fn decode_predicate(predicate: v1::Predicate) -> Result<Predicate, Problem> {
-    decode_nested(predicate, PREDICATE_DEPTH_MAX)
+    decode_nested(predicate, PREDICATE_DEPTH_MAX, &mut Patterns::default())
 }
 
-fn decode_nested(predicate: v1::Predicate, depth_left: usize) -> Result<Predicate, Problem> {
+fn decode_nested(
+    predicate: v1::Predicate,
+    depth_left: usize,
+    patterns: &mut Patterns,
+) -> Result<Predicate, Problem> {
     let Some(depth_left) = depth_left.checked_sub(1) else {
         let message = format!("predicates are nested deeper than {PREDICATE_DEPTH_MAX}");
         return Err(invalid("", message).hint("flatten the tree: all and any_of take lists"));
     };
-    let list = |list: v1::PredicateList, field: &str| {
+    let mut list = |list: v1::PredicateList, field: &str| {
         decode_list(list.predicates, "predicates", ENTRIES_MAX, |inner| {
-            decode_nested(inner, depth_left)
+            decode_nested(inner, depth_left, patterns)
         })
         .map_err(|problem| problem.within(field))
     };
@@ -129,9 +144,8 @@ fn decode_nested(predicate: v1::Predicate, depth_left: usize) -> Result<Predicat
         Test::All(all) => Predicate::All(list(all, "all")?),
         Test::AnyOf(any) => Predicate::AnyOf(list(any, "any_of")?),
         Test::Not(inner) => {
-            let inner =
-                decode_nested(*inner, depth_left).map_err(|problem| problem.within("not"))?;
-            Predicate::Not(Box::new(inner))
+            let inner = decode_nested(*inner, depth_left, patterns);
+            Predicate::Not(Box::new(inner.map_err(|problem| problem.within("not"))?))
         }
         Test::Attribute(attribute) => {
             let (name, value) =
@@ -145,7 +159,9 @@ fn decode_nested(predicate: v1::Predicate, depth_left: usize) -> Result<Predicat
         Test::Zone(name) => Predicate::Zone(decode_host(name, "zone")?),
         Test::Reserved(name) if name.is_empty() => Predicate::Reserved(None),
         Test::Reserved(name) => Predicate::Reserved(Some(decode_id(&name, "reserved")?)),
-        Test::Matches(test) => decode_matches(test).map_err(|problem| problem.within("matches"))?,
+        Test::Matches(test) => {
+            decode_matches(test, patterns).map_err(|problem| problem.within("matches"))?
+        }
     })
 }
 
@@ -158,14 +174,14 @@ fn encode_subject(subject: &Subject) -> matches::Of {
     }
 }
 
-fn decode_matches(test: v1::Matches) -> Result<Predicate, Problem> {
+fn decode_matches(test: v1::Matches, patterns: &mut Patterns) -> Result<Predicate, Problem> {
     let subject = match required(test.of, "of")? {
         matches::Of::Attribute(name) => Subject::Attribute(decode_id(&name, "attribute")?),
         matches::Of::Host(v1::Each {}) => Subject::Host,
         matches::Of::Region(v1::Each {}) => Subject::Region,
         matches::Of::Zone(v1::Each {}) => Subject::Zone,
     };
-    Ok(Predicate::Matches(subject, decode_pattern(&test.pattern)?))
+    Ok(Predicate::Matches(subject, patterns.decode(&test.pattern)?))
 }
 
 fn encode_entry(entry: &DemandEntry) -> v1::DemandEntry {
@@ -182,7 +198,7 @@ fn encode_entry(entry: &DemandEntry) -> v1::DemandEntry {
     }
 }
 
-fn decode_entry(entry: v1::DemandEntry) -> Result<DemandEntry, Problem> {
+fn decode_entry(entry: v1::DemandEntry, patterns: &mut Patterns) -> Result<DemandEntry, Problem> {
     if !(1..=DEMAND_COUNT_MAX).contains(&entry.count) {
         let message = format!("{} is not from 1 to {DEMAND_COUNT_MAX}", entry.count);
         return Err(invalid("count", message)
@@ -199,12 +215,9 @@ fn decode_entry(entry: v1::DemandEntry) -> Result<DemandEntry, Problem> {
         id: decode_id(&entry.id, "id")?,
         shape: decode_shape(entry.shape).map_err(|problem| problem.within("shape"))?,
         count: entry.count,
-        predicates: decode_list(
-            entry.predicates,
-            "predicates",
-            ENTRIES_MAX,
-            decode_predicate,
-        )?,
+        predicates: decode_list(entry.predicates, "predicates", ENTRIES_MAX, |predicate| {
+            decode_nested(predicate, PREDICATE_DEPTH_MAX, patterns)
+        })?,
         at_most: decode_list(entry.at_most, "at_most", AT_MOST_MAX, decode_at_most)?,
         gang: entry.gang,
         priority: entry.priority,

@@ -42,7 +42,7 @@ pub use backup::{
     encode_backup_end, encode_backup_head, encode_backup_pieces,
 };
 pub use codec::SmallCodec;
-pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate};
+pub use demand::{decode_demand, decode_predicate, encode_demand, encode_predicate, has_patterns};
 pub use domain::{decode_domain, encode_domain};
 pub use executor::{decode_executor, encode_executor};
 pub use executor_session::{
@@ -55,7 +55,7 @@ pub use leader::{LEADER_HEADER, decode_leader, encode_leader};
 pub use offer::{decode_offer, encode_fit, encode_offer};
 pub use operation::decode_volume_change;
 pub use operator::{decode_agent_state, decode_kill_task, encode_agent_state};
-pub use pattern::{compile_pattern, decode_pattern};
+pub use pattern::{PatternError, Patterns, compile_pattern, decode_pattern};
 pub use problem::{decode_problem, encode_problem, problem_of, status_of};
 pub use quota::{decode_deadline, decode_quota, decode_weight, encode_drain, encode_quota};
 pub use record::{decode_batch, decode_snapshot, encode_batch, encode_snapshot};

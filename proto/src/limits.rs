@@ -29,6 +29,11 @@ pub(crate) const MESOS_DEPTH_MAX: usize = 100;
 pub(crate) const PATTERN_DEPTH_MAX: u32 = 100;
 /// Bytes that a pattern takes while it is compiled, before its states are told apart; one that takes more is refused.
 pub(crate) const PATTERN_NFA_LEN_MAX: usize = 64 * 1024;
-/// Bytes of a pattern's table of states, and as many while it is made; one that takes more is refused. What is kept is half at
-/// most: some hundred states for what is written of hosts.
-pub(crate) const PATTERN_TABLE_LEN_MAX: usize = 192 * 1024;
+/// Bytes of a pattern's table of states; one that takes more is refused. Some hundred states for what is written of hosts.
+pub(crate) const PATTERN_TABLE_LEN_MAX: usize = 96 * 1024;
+/// The same of all patterns of one demand, or of one call of Mesos's API; one more is refused.
+pub(crate) const PATTERNS_TABLES_LEN_MAX: usize = 1024 * 1024;
+/// Steps of about ten nanoseconds that a pattern takes until it is a table; one that takes more is refused.
+pub(crate) const PATTERN_STEPS_MAX: usize = 1_500_000;
+/// The same of all patterns of one demand, or of one call of Mesos's API: about 40 ms; one more is refused.
+pub(crate) const PATTERNS_STEPS_MAX: usize = 4_000_000;

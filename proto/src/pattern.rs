@@ -1,46 +1,134 @@
 //! Patterns as they are written: regular expressions in RE2's language, compiled to what the model looks with.
 //!
-//! The reader is that of Rust's `regex`, whose language differs in a few things: what RE2 means by `\d`, `\w`, `\s` and `\b` is
-//! ASCII, and what only the other knows is refused. What RE2 knows alone, `\Q…\E`, `\C`, octal numbers and a brace that
-//! repeats nothing, is refused too. The texts of what is refused are RE2's.
+//! The reader is that of Rust's `regex`, whose language differs in a few things: `settle` gives what is written RE2's meaning, or
+//! refuses what only the other knows. What RE2 knows alone, `\Q…\E`, `\C`, `\p{^…}`, octal numbers and a brace that repeats
+//! nothing, is refused too. The texts of what is refused are RE2's.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use proffer_model::limits::PATTERN_LEN_MAX;
-use proffer_model::{Pattern, PatternTable, Problem};
-use regex_automata::dfa::{Automaton, StartKind, dense};
+use proffer_model::{Pattern, Problem};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::util::primitives::StateID;
-use regex_automata::{Anchored, Input, MatchKind};
-use regex_syntax::ast::{
-    Assertion, AssertionKind, Ast, ClassAscii, ClassAsciiKind, ClassBracketed, ClassPerl,
-    ClassPerlKind, ClassSet, ClassSetItem, Error, ErrorKind, Flag, Flags, FlagsItem, FlagsItemKind,
-    Group, GroupKind, Span, parse,
-};
+use regex_syntax::ast::{Ast, Error, ErrorKind, Span, parse};
 use regex_syntax::hir::translate;
 
 use crate::fields::{invalid, missing};
-use crate::limits::{PATTERN_DEPTH_MAX, PATTERN_NFA_LEN_MAX, PATTERN_TABLE_LEN_MAX};
+use crate::limits::{
+    PATTERN_DEPTH_MAX, PATTERN_NFA_LEN_MAX, PATTERNS_STEPS_MAX, PATTERNS_TABLES_LEN_MAX,
+};
+
+mod cost;
+mod determinize;
+mod settle;
+
+use cost::{Budget, Cost, TooMuch};
 
 /// What is said of a pattern that takes too much.
 const TOO_LARGE: &str = "pattern too large - compile failed";
+/// Steps that a byte of a pattern takes to be read, and one of what it is compiled to before its states are told apart.
+const STEPS_OF_BYTE: usize = 25;
+const STEPS_OF_NFA_BYTE: usize = 3;
 
-/// Compiles a pattern; the error is what RE2 says.
-pub fn compile_pattern(text: &str) -> Result<Pattern, String> {
-    if text.len() > PATTERN_LEN_MAX {
-        return Err(TOO_LARGE.to_owned());
+/// Why a text became no pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternError {
+    /// It is none, or is too large, as RE2 says it.
+    Wrong(String),
+    /// It may be one, and those before it have left too little.
+    Beyond,
+}
+
+impl From<TooMuch> for PatternError {
+    fn from(too_much: TooMuch) -> Self {
+        match too_much {
+            TooMuch::ForOne => Self::Wrong(TOO_LARGE.to_owned()),
+            TooMuch::ForAll => Self::Beyond,
+        }
     }
-    let mut parser = parse::ParserBuilder::new();
-    let parser = parser.nest_limit(PATTERN_DEPTH_MAX);
-    let mut tree = parser
-        .build()
-        .parse(text)
-        .map_err(|error| reason(&error, text))?;
-    settle(&mut tree, text)?;
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(why) => f.write_str(why),
+            Self::Beyond => write!(
+                f,
+                "with this the patterns have more than {PATTERNS_TABLES_LEN_MAX} bytes in memory together, or take more than \
+                 {PATTERNS_STEPS_MAX} steps to compile"
+            ),
+        }
+    }
+}
+
+/// The patterns of one call or demand: each is compiled once, and all together have a limit, however few they are.
+#[derive(Debug, Default)]
+pub struct Patterns {
+    known: BTreeMap<String, Pattern>,
+    budget: Budget,
+}
+
+impl Patterns {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether this is one of them.
+    pub fn has(&self, text: &str) -> bool {
+        self.known.contains_key(text)
+    }
+
+    /// Compiles one, if that was not done yet.
+    pub fn compile(&mut self, text: &str) -> Result<Pattern, PatternError> {
+        if let Some(known) = self.known.get(text) {
+            return Ok(known.clone());
+        }
+        let pattern = compile(text, &mut self.budget)?;
+        self.known.insert(text.to_owned(), pattern.clone());
+        Ok(pattern)
+    }
+
+    /// One from the wire; the problem names the field `pattern`.
+    pub(crate) fn decode(&mut self, text: &str) -> Result<Pattern, Problem> {
+        if text.is_empty() {
+            return Err(missing("pattern").hint("give a regular expression, such as rack-[0-9]+"));
+        }
+        self.compile(text).map_err(|error| {
+            let hint = match error {
+                PatternError::Wrong(_) => {
+                    "give a regular expression in RE2's language that the whole text matches, such as rack-[0-9]+, shorter or \
+                     simpler if it is too large"
+                }
+                PatternError::Beyond => "give fewer patterns, or shorter and simpler ones",
+            };
+            invalid("pattern", error.to_string()).hint(hint)
+        })
+    }
+}
+
+/// A pattern alone; the error is what RE2 says.
+pub fn compile_pattern(text: &str) -> Result<Pattern, String> {
+    let compiled = Patterns::default().compile(text);
+    compiled.map_err(|error| error.to_string())
+}
+
+/// A pattern alone, from the wire or from whoever writes one; the problem names the field `pattern`.
+pub fn decode_pattern(text: &str) -> Result<Pattern, Problem> {
+    Patterns::default().decode(text)
+}
+
+fn compile(text: &str, budget: &mut Budget) -> Result<Pattern, PatternError> {
+    if text.len() > PATTERN_LEN_MAX {
+        return Err(TooMuch::ForOne.into());
+    }
+    let mut cost = Cost::new(budget);
+    cost.spend(text.len() * STEPS_OF_BYTE)?;
+    let tree = read(text, &mut cost)?;
     let mut translator = translate::TranslatorBuilder::new().utf8(false).build();
     let meant = translator.translate(text, &tree).map_err(|error| {
         let given = part(text, error.span());
-        format!("invalid character class range: {given}")
+        PatternError::Wrong(format!("invalid character class range: {given}"))
     })?;
     let nfa = thompson::Config::new()
         .utf8(false)
@@ -49,173 +137,20 @@ pub fn compile_pattern(text: &str) -> Result<Pattern, String> {
     let nfa = thompson::Compiler::new()
         .configure(nfa)
         .build_from_hir(&meant)
-        .map_err(|_| TOO_LARGE)?;
-    let dfa = dense::Config::new()
-        .start_kind(StartKind::Anchored)
-        // Of what is written first no less than of what comes behind it: the whole text is to match.
-        .match_kind(MatchKind::All)
-        .accelerate(false)
-        .determinize_size_limit(Some(PATTERN_TABLE_LEN_MAX))
-        .dfa_size_limit(Some(PATTERN_TABLE_LEN_MAX));
-    let dfa = dense::Builder::new().configure(dfa).build_from_nfa(&nfa);
-    let table = table(&dfa.map_err(|_| TOO_LARGE)?);
-    Ok(Pattern::new(text, table.ok_or(TOO_LARGE)?))
+        .map_err(|_| TooMuch::ForOne)?;
+    cost.spend(nfa.memory_usage() * STEPS_OF_NFA_BYTE)?;
+    let table = determinize::determinize(&nfa, &mut cost)?;
+    Ok(Pattern::new(text, table))
 }
 
-/// A pattern from the wire, or from whoever writes one; the problem names the field `pattern`.
-pub fn decode_pattern(text: &str) -> Result<Pattern, Problem> {
-    if text.is_empty() {
-        return Err(missing("pattern").hint("give a regular expression, such as rack-[0-9]+"));
-    }
-    compile_pattern(text).map_err(|why| {
-        invalid("pattern", why).hint(
-            "give a regular expression in RE2's language that the whole text matches, such as rack-[0-9]+, shorter or simpler \
-             if it is too large",
-        )
-    })
-}
-
-/// The states that are reached, numbered in the order in which they are found.
-fn table(dfa: &dense::DFA<Vec<u32>>) -> Option<PatternTable> {
-    let input = Input::new("").anchored(Anchored::Yes);
-    let start = dfa.start_state_forward(&input).ok()?;
-    let mut classes = [0; 256];
-    let mut samples = BTreeMap::new();
-    for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
-        *class = dfa.byte_classes().get(byte);
-        samples.entry(*class).or_insert(byte);
-    }
-    let mut table = PatternTable {
-        classes,
-        width: samples.len(),
-        next: vec![PatternTable::DEAD; samples.len()],
-        is_match: vec![false],
-    };
-    let mut found = vec![start];
-    let mut numbers: BTreeMap<StateID, u16> = [(start, PatternTable::START)].into();
-    while let Some(state) = found.get(table.is_match.len() - 1).copied() {
-        let end = dfa.next_eoi_state(state);
-        table.is_match.push(dfa.is_match_state(end));
-        for byte in samples.values() {
-            let next = dfa.next_state(state, *byte);
-            let number = match dfa.is_dead_state(next) {
-                true => PatternTable::DEAD,
-                false => {
-                    let fresh = u16::try_from(found.len() + 1).ok()?;
-                    *numbers.entry(next).or_insert_with(|| {
-                        found.push(next);
-                        fresh
-                    })
-                }
-            };
-            table.next.push(number);
-        }
-    }
-    Some(table)
-}
-
-/// Gives what is written RE2's meaning, or refuses what it does not know.
-fn settle(tree: &mut Ast, text: &str) -> Result<(), String> {
-    match tree {
-        Ast::Flags(flags) => check_flags(&flags.flags, text),
-        Ast::ClassPerl(class) => {
-            *tree = Ast::class_bracketed(ClassBracketed {
-                span: class.span,
-                negated: false,
-                kind: ClassSet::Item(ClassSetItem::Ascii(ascii(class))),
-            });
-            Ok(())
-        }
-        Ast::ClassBracketed(class) => match &mut class.kind {
-            ClassSet::Item(item) => settle_item(item, text),
-            ClassSet::BinaryOp(sets) => Err(unknown(text, &sets.span)),
-        },
-        Ast::Assertion(assertion) => match assertion.kind {
-            AssertionKind::WordBoundary | AssertionKind::NotWordBoundary => {
-                *tree = of_ascii(assertion);
-                Ok(())
-            }
-            AssertionKind::StartLine
-            | AssertionKind::EndLine
-            | AssertionKind::StartText
-            | AssertionKind::EndText => Ok(()),
-            _ => Err(unknown(text, &assertion.span)),
-        },
-        Ast::Repetition(repetition) => settle(&mut repetition.ast, text),
-        Ast::Group(group) => {
-            if let GroupKind::NonCapturing(flags) = &group.kind {
-                check_flags(flags, text)?;
-            }
-            settle(&mut group.ast, text)
-        }
-        Ast::Alternation(all) => all.asts.iter_mut().try_for_each(|one| settle(one, text)),
-        Ast::Concat(all) => all.asts.iter_mut().try_for_each(|one| settle(one, text)),
-        Ast::Empty(_) | Ast::Literal(_) | Ast::Dot(_) | Ast::ClassUnicode(_) => Ok(()),
-    }
-}
-
-fn settle_item(item: &mut ClassSetItem, text: &str) -> Result<(), String> {
-    match item {
-        ClassSetItem::Perl(class) => {
-            *item = ClassSetItem::Ascii(ascii(class));
-            Ok(())
-        }
-        ClassSetItem::Union(all) => all
-            .items
-            .iter_mut()
-            .try_for_each(|one| settle_item(one, text)),
-        ClassSetItem::Bracketed(inner) => Err(unknown(text, &inner.span)),
-        ClassSetItem::Empty(_)
-        | ClassSetItem::Literal(_)
-        | ClassSetItem::Range(_)
-        | ClassSetItem::Ascii(_)
-        | ClassSetItem::Unicode(_) => Ok(()),
-    }
-}
-
-fn ascii(class: &ClassPerl) -> ClassAscii {
-    ClassAscii {
-        span: class.span,
-        kind: match class.kind {
-            ClassPerlKind::Digit => ClassAsciiKind::Digit,
-            ClassPerlKind::Space => ClassAsciiKind::Space,
-            ClassPerlKind::Word => ClassAsciiKind::Word,
-        },
-        negated: class.negated,
-    }
-}
-
-/// `(?-u:\b)`.
-fn of_ascii(assertion: &Assertion) -> Ast {
-    let span = assertion.span;
-    let kinds = [FlagsItemKind::Negation, FlagsItemKind::Flag(Flag::Unicode)];
-    let items = kinds.map(|kind| FlagsItem { span, kind });
-    let flags = Flags {
-        span,
-        items: items.into(),
-    };
-    Ast::group(Group {
-        span,
-        kind: GroupKind::NonCapturing(flags),
-        ast: Box::new(Ast::assertion(assertion.clone())),
-    })
-}
-
-fn check_flags(flags: &Flags, text: &str) -> Result<(), String> {
-    let is_known = |item: &FlagsItem| match item.kind {
-        FlagsItemKind::Negation => true,
-        FlagsItemKind::Flag(flag) => matches!(
-            flag,
-            Flag::CaseInsensitive | Flag::MultiLine | Flag::DotMatchesNewLine | Flag::SwapGreed
-        ),
-    };
-    match flags.items.iter().all(is_known) {
-        true => Ok(()),
-        false => Err(format!(
-            "invalid perl operator: (?{}",
-            part(text, &flags.span)
-        )),
-    }
+/// What is written, with RE2's meaning.
+fn read(text: &str, cost: &mut Cost<'_>) -> Result<Ast, PatternError> {
+    let mut parser = parse::ParserBuilder::new();
+    let parser = parser.nest_limit(PATTERN_DEPTH_MAX);
+    let parsed = parser.build().parse(text);
+    let mut tree = parsed.map_err(|error| PatternError::Wrong(reason(&error, text)))?;
+    settle::settle(&mut tree, text, cost)?;
+    Ok(tree)
 }
 
 /// Why a text is no pattern, in RE2's words.
@@ -272,6 +207,8 @@ fn part<'a>(text: &'a str, span: &Span) -> &'a str {
 
 #[cfg(test)]
 mod tests {
+    use proffer_model::limits::PATTERNS_MAX;
+
     use super::*;
 
     #[test]
@@ -306,6 +243,19 @@ mod tests {
             ("(?U)a+(?s).", &["aab"], &["a"]),
             ("[a&b.]\\.\\-\\x41\\x{E4}", &["&.-Aä"], &["c.-Aä"]),
             ("", &[""], &["a"]),
+            ("(?i)\\W+", &["-ä"], &["s", "K", "a"]),
+            ("(?i)[\\D]", &["s", "-"], &["1"]),
+            ("(?i)[^\\W_]+", &["aS1"], &["-", "_"]),
+            ("(?i)[[:^alpha:]]", &["1"], &["s", "K"]),
+            ("(?i)\\pL[\\x00-\\x{7F}]", &["äS"], &["1S", "sä"]),
+            ("\\<a\\>", &["<a>"], &["a"]),
+            ("(?:a*)*(?:b{2}){3}", &["abbbbbb"], &["abbbb"]),
+            ("(?m)a$(?s:.)^b", &["a\nb"], &["a b", "ab"]),
+            ("(?m)^a$", &["a"], &["a\n"]),
+            (".*\\bb\\B.", &["a bc", "bc"], &["abc", "b."]),
+            ("(?:^|-)a(?:$|b)", &["a", "-ab"], &["-a-", "xa"]),
+            ("a{0}|b{1000}", &["", &"b".repeat(1_000)], &["a", "b"]),
+            ("\\P{Lu}\\p{Nd}\\p{Any}", &["a1-"], &["A1-", "aa-"]),
         ] {
             let compiled = compile_pattern(pattern).expect(pattern);
             for text in texts {
@@ -339,12 +289,84 @@ mod tests {
                 "[a-z&&[^b]]",
                 "unexpected error: a-z&&[^b] is not supported",
             ),
-            ("a{1000}{1000}", TOO_LARGE),
-            ("[ab]*a[ab]{12}", TOO_LARGE),
+            ("\\u0041", "invalid escape sequence: \\u"),
+            ("[a\\U00000041]", "invalid escape sequence: \\U"),
+            ("[!-\\u{41}]", "invalid escape sequence: \\u"),
+            (
+                "\\p{Alphabetic}",
+                "invalid character class range: \\p{Alphabetic}",
+            ),
+            (
+                "[\\p{sc=Greek}]",
+                "invalid character class range: \\p{sc=Greek}",
+            ),
+            ("a**", "bad repetition operator: **"),
+            ("a+?*", "bad repetition operator: +?*"),
+            ("x{2}{3}", "bad repetition operator: {2}{3}"),
+            ("a{1001}", "invalid repetition size: {1001}"),
+            ("(a{1000}){1000}", TOO_LARGE),
+            ("[ab]*a[ab]{13}", TOO_LARGE),
             (&long, TOO_LARGE),
             (&deep, TOO_LARGE),
         ] {
             assert_eq!(compile_pattern(pattern).expect_err(pattern), why);
+        }
+    }
+
+    #[test]
+    fn what_takes_long_to_be_compiled_is_too_large_however_small_its_table_would_be() {
+        let folded = |class: &str, count: usize| format!("(?i)(?:{}){{0}}", class.repeat(count));
+        for pattern in [
+            // The other cases of a million characters, again and again.
+            folded("[\\x00-\\x{10FFFF}]", 40),
+            folded("[\\W-]", 40),
+            folded("\\p{Any}", 40),
+            folded("[\\pL]", 40),
+            // Many places at a time, and many of them.
+            "(?:\\b|a).?".repeat(90),
+            "\\w?".repeat(200) + &"[a-z].?".repeat(28),
+        ] {
+            let why = compile_pattern(&pattern).map(drop);
+            assert_eq!(why, Err(TOO_LARGE.to_owned()), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_one_call_share_a_limit_of_bytes_and_one_of_steps() {
+        for (part, fewest) in [
+            // Large tables, and long ways to small ones.
+            (".*a.{6}", 15),
+            ("(?i)[\\x00-\\x{10FFFF}]", 3),
+        ] {
+            let mut patterns = Patterns::default();
+            let more = |n: usize| format!("{part}{n:03}");
+            let beyond = (0..PATTERNS_MAX).find(|n| {
+                let compiled = patterns.compile(&more(*n));
+                assert_ne!(
+                    compiled,
+                    Err(PatternError::Wrong(TOO_LARGE.to_owned())),
+                    "{part}"
+                );
+                compiled.is_err()
+            });
+            let beyond = beyond.expect("not so many");
+            assert!(beyond >= fewest, "{part}: {beyond}");
+            assert_eq!(patterns.count(), beyond);
+            let problem = patterns
+                .decode(&more(beyond))
+                .expect_err("it is beyond yet");
+            assert_eq!(problem.field, "pattern");
+            assert!(problem.message.contains("1048576 bytes"), "{problem}");
+            // What is compiled already takes nothing more.
+            patterns.compile(&more(0)).expect("it is one of them");
+            assert!(patterns.has(&more(0)) && !patterns.has(&more(beyond)));
+        }
+        let mut patterns = Patterns::default();
+        for n in 0..PATTERNS_MAX {
+            let written = format!("(web|db)-{n}[0-9]{{1,3}}\\.(eu|us)\\.example\\.com");
+            patterns
+                .compile(&written)
+                .expect("what is written of hosts");
         }
     }
 

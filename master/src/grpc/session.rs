@@ -13,7 +13,8 @@ use proffer_master_core::event::SessionId;
 use proffer_model::session::{Answer, Call};
 use proffer_model::{Epoch, FrameworkId, Principal, Problem, code};
 use proffer_proto::{
-    decode_call, encode_answered, encode_event, encode_status, problem_of, status_of, v1,
+    decode_call, encode_answered, encode_event, encode_status, has_patterns, problem_of, status_of,
+    v1,
 };
 use proffer_server::auth::{Action, Object, authorize};
 use prost::Message;
@@ -22,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::state::{counted, unexpected};
 use super::{Connection, decode_id, principal_of};
+use crate::background::Background;
 use crate::inbox::{Ask, Inbox, SessionInput, overloaded};
 use crate::limits::{FIRST_MESSAGE_TIMEOUT, SESSION_CALLS_MAX, SESSION_OUTBOX_LEN, SESSIONS_MAX};
 use crate::outbox::outbox;
@@ -33,16 +35,18 @@ pub(crate) struct SchedulerService {
     inbox: Inbox,
     epoch: Epoch,
     places: Arc<Semaphore>,
+    background: Background,
 }
 
 impl SchedulerService {
     /// For the term of this epoch.
-    pub(crate) fn new(inbox: Inbox, epoch: Epoch) -> Self {
+    pub(crate) fn new(inbox: Inbox, epoch: Epoch, background: Background) -> Self {
         let places = Arc::new(Semaphore::new(SESSIONS_MAX));
         Self {
             inbox,
             epoch,
             places,
+            background,
         }
     }
 }
@@ -64,7 +68,8 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
             decode_id(&asked.framework_id, "framework_id").map_err(status_of)?;
         let object = Object::Framework(Some(&framework));
         authorize(&principal, Action::RunFramework, object).map_err(status_of)?;
-        let decoded = decode_call_of(self.epoch, asked.call.unwrap_or_default());
+        let call = asked.call.unwrap_or_default();
+        let decoded = decode_in_turn(self.epoch, call, &self.background).await;
         let (number, call) = decoded
             .map_err(|problem| problem.within("call"))
             .map_err(status_of)?;
@@ -108,6 +113,7 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
             connection: connection.clone(),
             calls: Arc::new(Semaphore::new(SESSION_CALLS_MAX)),
             waiting: self.inbox.waiting(),
+            background: self.background.clone(),
             _place: place,
         };
         let opened = SessionInput::Opened { session, outbox };
@@ -135,6 +141,8 @@ struct Reader {
     calls: Arc<Semaphore>,
     /// And their bytes.
     waiting: Waiting,
+    /// Where their patterns are compiled.
+    background: Background,
     _place: OwnedSemaphorePermit,
 }
 
@@ -188,7 +196,7 @@ impl Reader {
         let request = call.request_id;
         let (load, call) = match self.waiting.take(call.encoded_len()) {
             Ok(load) => {
-                let call = decode_call_of(self.epoch, call);
+                let call = decode_in_turn(self.epoch, call, &self.background).await;
                 (load, call.and_then(|(_, call)| self.authorize(call)))
             }
             Err(problem) => (None, Err(problem)),
@@ -211,6 +219,21 @@ impl Reader {
             authorize(&self.principal, Action::RunFramework, object)?;
         }
         Ok(call)
+    }
+}
+
+/// Decodes a call, and one with patterns where that takes the time of nobody else.
+async fn decode_in_turn(
+    epoch: Epoch,
+    call: v1::SessionCall,
+    background: &Background,
+) -> Result<(u64, Call), Problem> {
+    match has_patterns(&call) {
+        true => {
+            let decoded = background.compile(move || decode_call_of(epoch, call));
+            decoded.await.flatten()
+        }
+        false => decode_call_of(epoch, call),
     }
 }
 
@@ -239,6 +262,7 @@ fn overrun_at(epoch: Epoch, sent: u64) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use futures::poll;
     use proffer_model::limits::MESSAGE_LEN_MAX;
 
     use super::*;
@@ -259,24 +283,75 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn calls_that_wait_are_bounded_by_their_bytes_and_those_beyond_are_told_when_to_try_again()
-     {
-        let (inbox, mut lanes) = lanes(Tenure::forever());
-        let service = SchedulerService::new(inbox.clone(), Epoch(1));
+    fn reader(inbox: Inbox) -> Reader {
+        let background = Background::start().expect("threads");
+        let service = SchedulerService::new(inbox.clone(), Epoch(1), background.clone());
         let (_outbox, mail) = outbox::<Numbered>(1);
-        let reader = Reader {
+        let place = Arc::clone(&service.places).try_acquire_owned();
+        Reader {
             session: SessionId(1),
             epoch: Epoch(1),
             principal: "p".parse().expect("a name"),
             connection: Connection::new(&mail, Tenure::forever()),
             calls: Arc::new(Semaphore::new(SESSION_CALLS_MAX)),
             waiting: inbox.waiting(),
-            _place: Arc::clone(&service.places)
-                .try_acquire_owned()
-                .expect("a place"),
+            background,
+            _place: place.expect("a place"),
             inbox,
+        }
+    }
+
+    /// A demand for hosts that match this.
+    fn demand(pattern: &str) -> v1::SessionCall {
+        let matches = v1::Matches {
+            pattern: pattern.to_owned(),
+            of: Some(v1::matches::Of::Host(v1::Each {})),
         };
+        let matches = v1::Predicate {
+            test: Some(v1::predicate::Test::Matches(matches)),
+        };
+        let not = v1::predicate::Test::Not(Box::new(matches));
+        let demand = v1::SetDemand {
+            role: "r".to_owned(),
+            generation: 1,
+            entries: vec![v1::DemandEntry {
+                id: "e".to_owned(),
+                count: 1,
+                predicates: vec![v1::Predicate { test: Some(not) }],
+                ..v1::DemandEntry::default()
+            }],
+        };
+        v1::SessionCall {
+            request_id: 2,
+            epoch: None,
+            call: Some(v1::session_call::Call::SetDemand(demand)),
+        }
+    }
+
+    #[tokio::test]
+    async fn patterns_are_compiled_where_no_other_call_waits_for_them() {
+        let (inbox, mut lanes) = lanes(Tenure::forever());
+        let reader = reader(inbox);
+        for (pattern, is_one) in [("web-[0-9]+", true), ("web-(", false)] {
+            let mut compiling = std::pin::pin!(reader.pass_on(demand(pattern)));
+            assert!(poll!(&mut compiling).is_pending(), "elsewhere");
+            reader.pass_on(message(1)).await.expect("it leads");
+            compiling.await.expect("it leads");
+            lanes.top_up(true);
+            let inputs = std::mem::take(&mut lanes.turn.sessions);
+            let called = inputs.into_iter().map(|input| match input {
+                SessionInput::Called { request, call, .. } => (request, call.is_ok()),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(called.collect::<Vec<_>>(), [(1, true), (2, is_one)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_are_bounded_by_their_bytes_and_those_beyond_are_told_when_to_try_again()
+     {
+        let (inbox, mut lanes) = lanes(Tenure::forever());
+        let reader = reader(inbox);
         let large = MESSAGE_LEN_MAX - 1_024;
         let fit = SESSION_CALLS_BYTES_MAX / large;
         for len in std::iter::repeat_n(large, fit + 1).chain([1]) {

@@ -5,12 +5,13 @@
 //! holds for nothing. An attribute with several values is each of them, where Mesos looks at the first.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proffer_model::demand::{Predicate, Subject};
 use proffer_model::id::ResourceName;
 use proffer_model::limits::{ENTRIES_MAX, PATTERNS_MAX, ROLES_MAX};
 use proffer_model::{AttributeValue, Pattern, Role};
-use proffer_proto::compile_pattern;
+use proffer_proto::Patterns;
 use proffer_proto::mesos::NUMBER_OR_RANGES;
 use proffer_proto::mesos::v1::scheduler::attribute_constraint::selector::{
     PseudoattributeType, Selector,
@@ -21,13 +22,31 @@ use proffer_proto::mesos::v1::scheduler::{
 };
 use prost::Message;
 
+use super::registry::SaidConstraints;
 use crate::limits::MESOS_CONSTRAINTS_LEN_MAX;
 
 /// What every text matches.
 const ANY: &str = "(?s).*";
 
-/// Predicates by role, of all roles that are named; the error is Mesos's text.
-pub(super) fn constraints(given: &OfferConstraints) -> Result<BTreeMap<Role, Predicate>, String> {
+/// On which agents a framework wants to be offered something, judged.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Limits {
+    pub(super) said: Arc<SaidConstraints>,
+    /// By role, of all roles that are named.
+    pub(super) predicates: BTreeMap<Role, Predicate>,
+}
+
+impl Limits {
+    /// Takes as long as the patterns in them; the error is Mesos's text.
+    pub(super) fn of(given: &OfferConstraints) -> Result<Self, String> {
+        let predicates =
+            constraints(given).map_err(|why| format!("Offer constraints are not valid: {why}"))?;
+        let said = Arc::new(SaidConstraints::new(given));
+        Ok(Self { said, predicates })
+    }
+}
+
+fn constraints(given: &OfferConstraints) -> Result<BTreeMap<Role, Predicate>, String> {
     let len = given.encoded_len();
     if len > MESOS_CONSTRAINTS_LEN_MAX {
         return Err(format!(
@@ -38,7 +57,7 @@ pub(super) fn constraints(given: &OfferConstraints) -> Result<BTreeMap<Role, Pre
     if count > ROLES_MAX {
         return Err(format!("they name {count} roles, more than {ROLES_MAX}"));
     }
-    let mut patterns = Patterns::default();
+    let mut patterns = Given::default();
     let mut all = BTreeMap::new();
     for (name, of_role) in &given.role_constraints {
         let predicate = of_one(name, of_role, &mut patterns)?;
@@ -51,11 +70,7 @@ pub(super) fn constraints(given: &OfferConstraints) -> Result<BTreeMap<Role, Pre
 }
 
 /// Of groups any, of a group's constraints all.
-fn of_one(
-    role: &str,
-    given: &RoleConstraints,
-    patterns: &mut Patterns,
-) -> Result<Predicate, String> {
+fn of_one(role: &str, given: &RoleConstraints, patterns: &mut Given) -> Result<Predicate, String> {
     let counts = given.groups.iter();
     let counts = counts.map(|group| 1 + group.attribute_constraints.len());
     let count: usize = counts.sum();
@@ -87,7 +102,7 @@ fn of_one(
     Ok(Predicate::AnyOf(any))
 }
 
-fn constraint(given: &AttributeConstraint, patterns: &mut Patterns) -> Result<Predicate, String> {
+fn constraint(given: &AttributeConstraint, patterns: &mut Given) -> Result<Predicate, String> {
     let selected = selected(given.selector.selector.as_ref())?;
     let test = given.predicate.predicate.as_ref();
     let Some(test) = test else {
@@ -146,7 +161,7 @@ fn none() -> Predicate {
     Predicate::AnyOf(Vec::new())
 }
 
-fn exists(selected: Option<&Subject>, patterns: &mut Patterns) -> Result<Predicate, String> {
+fn exists(selected: Option<&Subject>, patterns: &mut Given) -> Result<Predicate, String> {
     Ok(match selected {
         None => none(),
         Some(Subject::Attribute(name)) => Predicate::Has(name.clone()),
@@ -177,36 +192,34 @@ fn matches(selected: Option<&Subject>, pattern: Pattern) -> Predicate {
     }
 }
 
-/// The patterns of one call, each of which is compiled once.
+/// The patterns of one call.
 #[derive(Default)]
-struct Patterns {
-    known: BTreeMap<String, Pattern>,
-    given: usize,
+struct Given {
+    /// The framework's.
+    given: Patterns,
+    /// Of what is said without one.
+    own: Patterns,
 }
 
-impl Patterns {
+impl Given {
     /// One of the framework's; the error is Mesos's text.
     fn given(&mut self, text: &str) -> Result<Pattern, String> {
-        if !self.known.contains_key(text) {
-            self.given += 1;
-        }
-        if self.given > PATTERNS_MAX {
+        if self.given.count() >= PATTERNS_MAX && !self.given.has(text) {
             return Err(format!(
                 "there are more than {PATTERNS_MAX} different regular expressions"
             ));
         }
-        self.own(text)
+        compile(&mut self.given, text)
     }
 
     fn own(&mut self, text: &str) -> Result<Pattern, String> {
-        if let Some(known) = self.known.get(text) {
-            return Ok(known.clone());
-        }
-        let pattern = compile_pattern(text)
-            .map_err(|why| format!("Failed to construct regex from pattern '{text}': {why}"))?;
-        self.known.insert(text.to_owned(), pattern.clone());
-        Ok(pattern)
+        compile(&mut self.own, text)
     }
+}
+
+fn compile(patterns: &mut Patterns, text: &str) -> Result<Pattern, String> {
+    let compiled = patterns.compile(text);
+    compiled.map_err(|why| format!("Failed to construct regex from pattern '{text}': {why}"))
 }
 
 #[cfg(test)]
@@ -325,5 +338,13 @@ mod tests {
         let why = many(PATTERNS_MAX + 1, false).expect_err("too many");
         let text = "there are more than 100 different regular expressions";
         assert!(why.ends_with(text), "{why}");
+        let all = (0..4).map(|n| {
+            let regex = format!("(?i)[\\x00-\\x{{10FFFF}}]{n}");
+            let selector = json!({"pseudoattribute_type": "HOSTNAME"});
+            json!({"selector": selector, "predicate": {"text_matches": {"regex": regex}}})
+        });
+        let why = compiled(&json!([{"attribute_constraints": all.collect::<Vec<_>>()}]));
+        let why = why.expect_err("together");
+        assert!(why.contains("}]3': with this the patterns have"), "{why}");
     }
 }

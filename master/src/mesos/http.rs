@@ -30,12 +30,14 @@ use super::addresses::Addresses;
 use super::events;
 use super::identity::Identity;
 use super::intent::Intent;
+use super::judging::judged;
 use super::losses::Losses;
 use super::operator::{framework_info, standing_of};
 use super::pace::{Pace, Rates};
 use super::registry::{Asked, Caller, Found, Line, Owner, Registry, check_said};
 use super::stream::Stream;
 use super::subscription::Subscription;
+use crate::background::Background;
 use crate::inbox::Inbox;
 use crate::limits::{
     MESOS_ADDRESSES_WAIT, MESOS_CALLS_MAX, MESOS_EVENTS_MAX, SESSION_CALLS_MAX, SESSIONS_MAX,
@@ -67,6 +69,7 @@ pub(crate) struct Endpoint {
     losses: Losses,
     addresses: Addresses,
     rates: Rates,
+    background: Background,
 }
 
 impl Endpoint {
@@ -77,6 +80,7 @@ impl Endpoint {
         identity: Identity,
         rates: Rates,
         registry: Registry,
+        background: Background,
     ) -> Self {
         Self {
             losses: Losses::new(view.clone(), inbox.tenure.clone()),
@@ -87,6 +91,7 @@ impl Endpoint {
             places: Arc::new(Semaphore::new(SESSIONS_MAX)),
             view,
             rates,
+            background,
         }
     }
 
@@ -124,7 +129,7 @@ impl Endpoint {
         let framework = text_of(call.framework_id.as_ref());
         let framework = framework.map(FrameworkId::new).transpose();
         let subscribe = call.subscribe.unwrap_or_default();
-        let limits = subscribe.offer_constraints.as_ref();
+        let limits = judged(subscribe.offer_constraints, &self.background).await;
         let suppressed = &subscribe.suppressed_roles;
         let mut info = subscribe.framework_info;
         info.principal = info.principal.or(name.map(|name| name.0));
@@ -189,7 +194,7 @@ impl Endpoint {
     async fn pass_on(
         &self,
         caller: &Caller,
-        call: Call,
+        mut call: Call,
         wanted: Option<Media>,
         headers: &HeaderMap,
     ) -> Response {
@@ -233,9 +238,12 @@ impl Endpoint {
             }
             false => (None, None),
         };
+        let update = call.update_framework.as_mut();
+        let limits = update.and_then(|update| update.offer_constraints.take());
         let asked = Asked {
             agents,
             load,
+            limits: judged(limits, &self.background).await,
             ..Asked::new(call, answer)
         };
         if line.calls.send(asked).await.is_err() {
@@ -643,7 +651,9 @@ mod tests {
             operations: 1,
         };
         let (identity, registry) = (Identity::new(me), Registry::default());
-        (Endpoint::new(inbox, view, identity, rates, registry), lanes)
+        let background = Background::start().expect("threads");
+        let endpoint = Endpoint::new(inbox, view, identity, rates, registry, background);
+        (endpoint, lanes)
     }
 
     fn spoken(kind: call::Type) -> Call {

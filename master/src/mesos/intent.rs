@@ -10,10 +10,9 @@ use proffer_model::limits::{FAILOVER_TIMEOUT_MAX, MESOS_INFO_LEN_MAX, ROLES_MAX}
 use proffer_model::{FrameworkDescription, Principal, Role};
 use proffer_proto::mesos::Capabilities;
 use proffer_proto::mesos::v1::FrameworkInfo;
-use proffer_proto::mesos::v1::scheduler::OfferConstraints;
 use prost::Message;
 
-use super::constraints::constraints;
+use super::constraints::Limits;
 use super::demand::{Wish, least};
 use super::registry::SaidConstraints;
 
@@ -96,7 +95,7 @@ impl Intent {
     pub(super) fn limited(
         mut self,
         suppressed: &[String],
-        limits: Option<&OfferConstraints>,
+        limits: Result<Limits, String>,
     ) -> Result<Self, String> {
         check_count(suppressed.len(), "suppressed_roles")?;
         let is_foreign = |role: &&String| !self.wishes.keys().any(|own| own.as_str() == **role);
@@ -107,16 +106,12 @@ impl Intent {
                 "Suppressed roles {foreign} are not contained in the set of roles"
             ));
         }
-        let mut predicates = BTreeMap::new();
-        if let Some(limits) = limits {
-            predicates = constraints(limits)
-                .map_err(|why| format!("Offer constraints are not valid: {why}"))?;
-            self.limits = Arc::new(SaidConstraints::new(limits));
-        }
+        let mut limits = limits?;
+        self.limits = limits.said;
         for (role, wish) in &mut self.wishes {
             wish.is_suppressed = suppressed.iter().any(|one| one == role.as_str());
             // What is said of other roles holds for nothing.
-            wish.constraints = predicates.remove(role).into_iter().collect();
+            wish.constraints = limits.predicates.remove(role).into_iter().collect();
         }
         Ok(self)
     }

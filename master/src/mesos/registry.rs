@@ -12,6 +12,7 @@ use proffer_server::auth::SaidName;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
+use super::constraints::Limits;
 use crate::limits::MESOS_REMEMBERED_MAX;
 use crate::waiting::{Load, Waiting};
 
@@ -25,6 +26,8 @@ pub(super) struct Asked {
     pub(super) answer: Option<oneshot::Sender<Result<(), String>>>,
     /// Its bytes, while it waits.
     pub(super) load: Option<Load>,
+    /// Its offer constraints, judged; a refusal is Mesos's text.
+    pub(super) limits: Result<Limits, String>,
 }
 
 impl Asked {
@@ -34,6 +37,7 @@ impl Asked {
             agents: BTreeMap::new(),
             answer,
             load: None,
+            limits: Ok(Limits::default()),
         }
     }
 }

@@ -362,7 +362,7 @@ impl Stream {
                 }
                 () = until(retry_at) => self.retry(session, flow).await?,
                 asked = self.calls.recv(), if flow.steps.is_empty() && !is_all => {
-                    let Some(Asked { call, agents, answer, load }) = asked else {
+                    let Some(Asked { call, agents, answer, load, .. }) = asked else {
                         is_all = true;
                         continue;
                     };
@@ -561,12 +561,13 @@ impl Stream {
             agents,
             answer,
             load,
+            limits,
         } = asked;
         flow.load = load;
         let Some(answer) = answer else {
             return self.subscription.on_call(now, *call, &agents);
         };
-        match self.subscription.on_update_framework(*call) {
+        match self.subscription.on_update_framework(*call, limits) {
             Ok(outs) => {
                 flow.updating = Some(answer);
                 outs

@@ -16,6 +16,7 @@ use proffer_proto::mesos::{
     encode_mesos_status, resources_text, seconds_of,
 };
 
+use super::constraints::Limits;
 use super::events;
 use super::intent::Intent;
 use super::principals::Names;
@@ -483,6 +484,7 @@ impl Subscription {
     pub(super) fn on_update_framework(
         &mut self,
         call: proffer_proto::mesos::v1::scheduler::Call,
+        limits: Result<Limits, String>,
     ) -> Result<Vec<Out>, String> {
         let update = call.update_framework;
         let update = update.ok_or("Expecting 'update_framework' to be present")?;
@@ -497,7 +499,6 @@ impl Subscription {
         intent
             .check_unchanged(known)
             .map_err(|why| format!("FrameworkInfo update is not valid: {why}"))?;
-        let limits = update.offer_constraints.as_ref();
         let mut intent = intent
             .limited(&update.suppressed_roles, limits)
             .map_err(|why| format!("'UpdateFramework' call is not valid: {why}"))?;

@@ -13,6 +13,7 @@ use proffer_proto::mesos::v1::scheduler::{Call, call, event};
 use proffer_proto::mesos::v1::{self, FrameworkInfo, TaskGroupInfo, TaskInfo};
 use proffer_proto::mesos::{read_json, write_json};
 
+use super::constraints::Limits;
 use super::intent::Intent;
 use super::subscription::{Out, Subscription};
 
@@ -31,7 +32,7 @@ fn intent(info: FrameworkInfo) -> Result<Intent, String> {
 fn constraints_for_a_role_that_is_not_the_frameworks_are_checked_and_hold_for_nothing() {
     let constrained = |text: &[u8]| {
         let limits: v1::scheduler::OfferConstraints = read_json(text).expect("reads");
-        let intent = intent(info()).and_then(|intent| intent.limited(&[], Some(&limits)));
+        let intent = intent(info()).and_then(|intent| intent.limited(&[], Limits::of(&limits)));
         intent.map(|intent| {
             assert_eq!(intent.limits.message(), limits, "it is shown");
             let wishes = intent.wishes.into_values();
@@ -82,7 +83,7 @@ fn roles_that_are_none_are_refused_in_mesos_words() {
     let text = "'FrameworkInfo.roles' contains duplicate items: { a, b }";
     assert_eq!(twice, Err(text.to_owned()));
     let foreign = ["d".to_owned(), "c".to_owned()];
-    let foreign = intent(multi(&["a"])).and_then(|intent| intent.limited(&foreign, None));
+    let foreign = intent(multi(&["a"])).and_then(|intent| intent.limited(&foreign, Ok(Limits::default())));
     let text = "Suppressed roles { c, d } are not contained in the set of roles";
     assert_eq!(foreign.map(drop), Err(text.to_owned()));
     // One without any wants nothing.

@@ -495,12 +495,22 @@ fn a_bad_demand_is_refused() {
         }],
     };
     decode_call(call(Call::SetDemand(good()))).expect("a good demand");
+    let rows = rows.iter().copied().chain(patterns_that_take_too_much());
     for (code, field, change) in rows {
         let mut demand = good();
         change(&mut demand);
         let decoded = decode_call(call(Call::SetDemand(demand)));
         assert_refused(decoded, code, &format!("set_demand.{field}"));
     }
+}
+
+/// Each by itself might be.
+fn patterns_that_take_too_much() -> [Row<v1::SetDemand>; 1] {
+    [(INVALID, "entries[0].predicates[3].matches.pattern", |d| {
+        let folded = (0..4).map(|n| format!("(?i)[\\x00-\\x{{10FFFF}}]{n}"));
+        let folded = folded.map(|one| matching(&one, Some(matches::Of::Host(v1::Each {}))));
+        d.entries[0].predicates = folded.collect();
+    })]
 }
 
 #[test]

@@ -15,6 +15,7 @@ use proffer_model::{
 use proffer_proto::decode_pattern;
 use proffer_server::config::{DurationText, ResourcesText};
 use proffer_server::resources_json::{read_resources, write_resources};
+use regex_automata::nfa::thompson::pikevm::PikeVM;
 
 use crate::expect::{accepted, same_when_printed, text};
 
@@ -221,7 +222,7 @@ pub(crate) fn urls(data: &[u8]) {
     }
 }
 
-/// Patterns: what is accepted is the same when it is read again, and any text is matched or not.
+/// Patterns: what is accepted matches what another matcher says that it matches.
 pub(crate) fn patterns(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let Some(pattern) = accepted(decode_pattern(text)) else {
@@ -229,13 +230,26 @@ pub(crate) fn patterns(data: &[u8]) {
     };
     assert!(text.len() <= PATTERN_LEN_MAX);
     assert_eq!(pattern.as_str(), text);
-    let again = decode_pattern(text).expect("it was a pattern before");
+    pattern.matches("\u{10ffff}ä");
+    let Some(other) = other_matcher(text) else {
+        return;
+    };
+    let mut cache = other.create_cache();
     let stem = text.trim_end_matches(|c: char| !c.is_alphanumeric());
-    for one in [text, stem, "", "rack-1", "\u{10ffff}ä"] {
-        assert_eq!(
-            pattern.matches(one),
-            again.matches(one),
-            "{text:?} of {one:?}"
-        );
+    let bare = text.replace(|c: char| !c.is_alphanumeric() && c != '-', "");
+    let broken = bare.replace('-', "\n");
+    for one in [text, stem, &bare, &broken, "", "a", "a-b", "rack-1", "1\n"] {
+        // Of others what digits and words are differs.
+        if one.is_ascii() {
+            let found = other.is_match(&mut cache, one);
+            assert_eq!(pattern.matches(one), found, "{text:?} of {one:?}");
+        }
     }
+}
+
+/// What Rust's `regex` makes of a pattern, unless that is something else than RE2 does.
+fn other_matcher(text: &str) -> Option<PikeVM> {
+    let is_other = text.contains("\\<") || text.contains("\\>");
+    let whole = format!("\\A(?:{text})\\z");
+    (!is_other).then(|| PikeVM::new(&whole).expect("it is a pattern"))
 }

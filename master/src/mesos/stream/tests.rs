@@ -10,6 +10,7 @@ use proffer_proto::mesos::read_json;
 use proffer_proto::mesos::v1::scheduler::{Call as Spoken, OfferConstraints, call, event};
 use proffer_proto::mesos::v1::{self, FrameworkInfo};
 
+use super::super::constraints::Limits;
 use super::super::intent::Intent;
 use super::super::pace::Rates;
 use super::super::registry::{Found, Owner};
@@ -320,7 +321,7 @@ async fn what_a_framework_says_of_its_offers_is_kept_as_long_as_its_stream() {
     let limits: OfferConstraints = read_json(said.as_bytes()).expect("reads");
     let (mut stage, mut stream, first) = Stage::set(1_000).await;
     let intent = stream.subscription.intent.clone();
-    stream.subscription.intent = intent.limited(&[], Some(&limits)).expect("good");
+    stream.subscription.intent = intent.limited(&[], Limits::of(&limits)).expect("good");
     let registry = stream.registry.clone();
     tokio::spawn(stream.run(first));
     let session = stage.opened().await;
