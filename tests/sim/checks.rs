@@ -13,7 +13,6 @@ use proffer_model::{
 use super::changes::Changes;
 use super::ensemble::Entry;
 use super::kills::Kills;
-use super::network::LANE_LEN_MAX;
 use super::presence::Completions;
 use super::world::{Outcome, SECOND};
 
@@ -369,8 +368,8 @@ impl Checks {
     }
 
     /// S16: nothing is queued without bound.
-    pub(super) fn on_lane(&self, len: usize) -> Outcome {
-        match len <= LANE_LEN_MAX {
+    pub(super) fn on_lane(&self, len: usize, len_max: usize) -> Outcome {
+        match len <= len_max {
             true => Ok(()),
             false => Err(format!("{len} messages wait for one peer")),
         }

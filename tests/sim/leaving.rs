@@ -32,7 +32,8 @@ impl World {
         if let Some(parcel) = self.break_leaving(n, connection, parcel) {
             self.send(Who::Master(n), connection, parcel);
         }
-        self.checks.on_lane(self.unread(connection))
+        self.checks
+            .on_lane(self.unread(connection), self.lane_len_max())
     }
 
     /// What a broken master sends instead.

@@ -81,12 +81,18 @@ pub(super) struct Network {
 
 /// How long the kernel takes to find out that the other side is gone without a word.
 const KEEPALIVE: u64 = 20 * SECOND;
-/// What may wait for one peer; a master that has more cuts it off.
-pub(super) const LANE_LEN_MAX: usize = 40;
+/// What may wait for one peer, where there are few agents.
+const LANE_LEN_LEAST: usize = 40;
 /// How long connecting is tried.
 const CONNECT_TIMEOUT: u64 = 2 * SECOND;
 
 impl World {
+    /// What may wait for one peer; a master that has more cuts it off. A session is told of each agent that has settled, so
+    /// where there are many it has room for them, as with the limits of masters.
+    pub(super) fn lane_len_max(&self) -> usize {
+        LANE_LEN_LEAST.max(2 * self.hosts.len())
+    }
+
     /// How long something sent now is on its way.
     pub(super) fn transit(&mut self, from: Who, to: Who) -> u64 {
         let mut wait = MS / 10 + self.random.below(3 * MS);
@@ -192,8 +198,9 @@ impl World {
     /// Takes room in a client's lane. One that has none is cut off.
     fn has_room(&mut self, id: u64) -> bool {
         let is_bounded = !self.is_broken(Breakage::LaneUnbounded);
+        let len_max = self.lane_len_max();
         let connection = connection_mut(self, id);
-        if is_bounded && connection.unread >= LANE_LEN_MAX {
+        if is_bounded && connection.unread >= len_max {
             self.cut_off(id);
             return false;
         }

@@ -19,7 +19,7 @@ use super::breakage::Breakage;
 use super::coverage::Seen;
 use super::framework::Framework;
 use super::master::MasterInput;
-use super::network::{Asked, LANE_LEN_MAX, Parcel};
+use super::network::{Asked, Parcel};
 use super::presence::Presence;
 use super::process::Who;
 use super::story::tell;
@@ -588,6 +588,7 @@ impl World {
     fn flush(&mut self, n: usize) -> Outcome {
         let is_broken = self.is_broken(Breakage::MasterVisibleBeforeDurable);
         let is_bounded = !self.is_broken(Breakage::LaneUnbounded);
+        let len_max = self.lane_len_max();
         let Some(term) = self.masters[n].term.as_deref_mut() else {
             return Ok(());
         };
@@ -602,11 +603,11 @@ impl World {
                     ready.push((*connection, out));
                 }
             }
-            if is_bounded && queue.len() > LANE_LEN_MAX {
+            if is_bounded && queue.len() > len_max {
                 queue.clear();
                 full.push(*connection);
             }
-            self.checks.on_lane(queue.len())?;
+            self.checks.on_lane(queue.len(), len_max)?;
         }
         term.queues.retain(|_, queue| !queue.is_empty());
         for (connection, out) in ready {

@@ -144,7 +144,9 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, faults: Faults, story: Story) -> Self {
         let mut random = Random::new(seed);
-        let hosts = 3 + random.index(4);
+        // One cluster in eight is larger.
+        let (least, more) = if seed % 8 == 7 { (20, 11) } else { (3, 4) };
+        let hosts = least + random.index(more);
         let kinds = Kind::ALL.into_iter().filter(|kind| match kind {
             Kind::Vandal => faults.has_vandal,
             Kind::Pod => faults.has_pods,
