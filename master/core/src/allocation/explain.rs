@@ -202,7 +202,8 @@ impl Allocator {
     }
 
     /// How many of the claims from this number on that want something are before a framework's in the order, and the number to
-    /// go on with, when the steps do not suffice. One step each; at least one is looked at.
+    /// go on with, when the steps do not suffice. One step each; at least one is looked at. Who is owed something by a
+    /// guarantee is before everybody who is not.
     pub fn claims_before(
         &self,
         framework: &FrameworkId,
@@ -213,19 +214,27 @@ impl Allocator {
         let Some(own) = self.find_claim(framework, role) else {
             return Before::default();
         };
-        let (own, len) = (self.claim(own).node, self.claims.len());
+        let (node, len) = (self.claim(own).node, self.claims.len());
+        let is_own_owed = self.is_owed(own);
         let most = usize::try_from(steps_max.max(1)).unwrap_or(usize::MAX);
         let until = from.saturating_add(most).min(len);
-        let looked = self.claims.get(from..until).unwrap_or_default();
-        let wanting = looked
-            .iter()
-            .flatten()
-            .filter(|claim| !(claim.open_any.is_empty() && claim.open_shaped.is_empty()));
-        let before = wanting.filter(|claim| self.tree.compare(claim.node, own).is_lt());
+        let looked = (from..until).filter_map(|number| u32::try_from(number).ok());
+        let before = looked.filter(|number| {
+            let Some(Some(claim)) = self.claims.get(*number as usize) else {
+                return false;
+            };
+            let is_wanting = !(claim.open_any.is_empty() && claim.open_shaped.is_empty());
+            is_wanting
+                && match (self.is_owed(*number), is_own_owed) {
+                    (true, false) => true,
+                    (false, true) => false,
+                    _ => self.tree.compare(claim.node, node).is_lt(),
+                }
+        });
         Before {
             before: steps(before.count()),
             next: (until < len).then_some(until),
-            steps: steps(looked.len()),
+            steps: steps(until.saturating_sub(from)),
         }
     }
 

@@ -45,6 +45,13 @@ impl Allocator {
         u32::try_from(most.max().unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
+    /// Whether a claim wants something that its role lacks of what it is guaranteed, and so is served before all that do not.
+    pub(super) fn is_owed(&self, claim: u32) -> bool {
+        let found = self.claim(claim);
+        let names = self.tree.unmet(found.role_node).names();
+        names != 0 && (!found.open_any.is_empty() || self.names_wanted(claim) & names != 0)
+    }
+
     /// Leaves the entry that a claim is at for the pass for everybody.
     pub(super) fn pass_over_entry(&mut self, claim: u32) {
         self.steps = self.steps.saturating_add(1);

@@ -74,6 +74,32 @@ fn what_no_guarantee_speaks_of_is_shared_as_ever() {
 }
 
 #[test]
+fn who_is_owed_something_comes_first_in_the_explanation_too() {
+    let mut world = beside_others(1, "gpus:1", shaped("etl", 9, "cpus:1"));
+    world.agent("A1", "cpus:1");
+    world.changed();
+    let before = |world: &World, framework: &str, role: &str| {
+        let framework = framework.parse().expect("an id");
+        let role = role.parse().expect("a role");
+        world
+            .allocator
+            .claims_before(&framework, &role, 0, u32::MAX)
+    };
+    // Nobody wants a gpu, so shares decide.
+    let of = ["other", "owed"].map(|it| before(&world, it, if it == "owed" { "z" } else { "a" }));
+    assert_eq!(of.map(|it| it.before).iter().sum::<u32>(), 1);
+    let train = shaped("train", 1, "gpus:1");
+    world.demand("owed", "z", &[shaped("etl", 9, "cpus:1"), train]);
+    world.changed();
+    assert_eq!(before(&world, "other", "a").before, 1);
+    assert_eq!(before(&world, "owed", "z").before, 0);
+    // Whoever has less is before it, but for what it is owed.
+    world.demand("third", "b", &[shaped("web", 1, "cpus:1")]);
+    assert_eq!(before(&world, "owed", "z").before, 0);
+    assert_eq!(before(&world, "third", "b").before, 1);
+}
+
+#[test]
 fn of_a_role_that_is_owed_something_every_entry_has_its_turn() {
     let mut world = beside_others(1, "cpus:2", shaped("unused", 0, "cpus:1"));
     let nowhere = DemandEntry {
