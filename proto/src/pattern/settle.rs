@@ -151,7 +151,8 @@ impl Settling<'_, '_> {
         }
     }
 
-    /// How many characters are of a category or a script: RE2 knows no other properties.
+    /// How many characters are of a category or a script: RE2 knows no other properties. A script may be written otherwise than
+    /// RE2 asks for (`greek`, `Grek`).
     fn count_named(&mut self, class: &ClassUnicode) -> Result<usize, PatternError> {
         self.cost.spend(STEPS_OF_NAME)?;
         let kind = match &class.kind {
