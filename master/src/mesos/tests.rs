@@ -83,7 +83,8 @@ fn roles_that_are_none_are_refused_in_mesos_words() {
     let text = "'FrameworkInfo.roles' contains duplicate items: { a, b }";
     assert_eq!(twice, Err(text.to_owned()));
     let foreign = ["d".to_owned(), "c".to_owned()];
-    let foreign = intent(multi(&["a"])).and_then(|intent| intent.limited(&foreign, Ok(Limits::default())));
+    let foreign =
+        intent(multi(&["a"])).and_then(|intent| intent.limited(&foreign, Ok(Limits::default())));
     let text = "Suppressed roles { c, d } are not contained in the set of roles";
     assert_eq!(foreign.map(drop), Err(text.to_owned()));
     // One without any wants nothing.
