@@ -13,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use proffer_agent_core::{RunId, TaskRow};
+use proffer_leader::MESOS_VERSION;
 use proffer_model::resources::Amount;
 use proffer_model::{AgentDescription, FrameworkId, Principal, Resources, Role, Time};
 use proffer_proto::mesos::v1::agent::{self, call::Type};
@@ -30,8 +31,6 @@ use super::file_pages::{self, FilePages};
 use crate::usage::Usage;
 use crate::view::View;
 
-/// As which version of Mesos an agent answers.
-const VERSION: &str = "1.11.0";
 const PAGES: [&str; 6] = [
     "metrics/snapshot",
     "state",
@@ -156,7 +155,9 @@ impl Pages {
             "containers" => self.containers(true),
             "flags" => json!({"flags": self.flags()}),
             "metrics/snapshot" => json!(self.figures()),
-            "version" => json!({"version": VERSION, "proffer_version": self.description.version}),
+            "version" => {
+                json!({"version": MESOS_VERSION, "proffer_version": self.description.version})
+            }
             _ => return None,
         })
     }
@@ -164,7 +165,10 @@ impl Pages {
     fn answer(&self, kind: &str) -> Option<Value> {
         let (key, part) = match kind {
             "GET_HEALTH" => ("get_health", json!({"healthy": true})),
-            "GET_VERSION" => ("get_version", json!({"version_info": {"version": VERSION}})),
+            "GET_VERSION" => (
+                "get_version",
+                json!({"version_info": {"version": MESOS_VERSION}}),
+            ),
             "GET_FLAGS" => {
                 let flags = self.flags().into_iter();
                 let flags = flags.map(|(name, value)| json!({"name": name, "value": value}));
@@ -258,7 +262,7 @@ impl Pages {
                 .collect::<Vec<_>>()
         };
         json!({
-            "version": VERSION,
+            "version": MESOS_VERSION,
             "id": self.id(),
             "pid": format!("slave(1)@{}", self.description.address),
             "hostname": self.description.host,
