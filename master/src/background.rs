@@ -3,9 +3,10 @@
 //! While the processors are idle it goes on as fast as anything; when they are not, the core's thread and the connections
 //! come first, and what is done here takes what they leave.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use proffer_model::{Problem, code};
+use proffer_model::{Principal, Problem, code};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
@@ -22,6 +23,8 @@ struct Threads {
     runtime: Option<Runtime>,
     /// Of one call at a time the patterns are compiled.
     compiling: Arc<Semaphore>,
+    /// And one call of each principal waits for that, before its others do.
+    turns: Mutex<BTreeMap<Principal, Weak<Semaphore>>>,
 }
 
 impl Background {
@@ -48,6 +51,7 @@ impl Background {
         Ok(Self(Arc::new(Threads {
             runtime: Some(runtime),
             compiling: Arc::new(Semaphore::new(PATTERNS_AT_ONCE_MAX)),
+            turns: Mutex::default(),
         })))
     }
 
@@ -60,18 +64,33 @@ impl Background {
         runtime.spawn_blocking(work).await.ok()
     }
 
-    /// The same with what compiles the patterns of a call, in its turn. It is done to the end, though the caller may hang up.
+    /// The same with what compiles the patterns of a principal's call, in its turn: however many calls one makes, each of the
+    /// others waits for one of them at the most. It is done to the end, though the caller may hang up.
     pub(crate) async fn compile<T: Send + 'static>(
         &self,
+        principal: &Principal,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
+        let own = self.own_turns(principal).acquire_owned().await;
         let turn = Arc::clone(&self.0.compiling).acquire_owned().await;
         let compiled = self.run(move || {
-            let _turn = turn;
+            let _turns = (own, turn);
             work()
         });
         let lost = || Problem::new(code::INTERNAL, "the patterns of the call were not compiled");
         compiled.await.ok_or_else(lost)
+    }
+
+    fn own_turns(&self, principal: &Principal) -> Arc<Semaphore> {
+        // Nothing is changed half-way.
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = turns.get(principal).and_then(Weak::upgrade) {
+            return own;
+        }
+        turns.retain(|_, others| others.strong_count() > 0);
+        let own = Arc::new(Semaphore::new(1));
+        turns.insert(principal.clone(), Arc::downgrade(&own));
+        own
     }
 
     /// Waits for a moment that nothing else needs.
@@ -93,7 +112,35 @@ impl Drop for Threads {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use futures::poll;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_makes_many_calls_with_patterns_does_not_come_before_others() {
+        let background = Background::start().expect("threads");
+        let [many, other]: [Principal; 2] = ["many", "other"].map(|it| it.parse().expect("a name"));
+        let (go_on, waits) = mpsc::channel::<()>();
+        let (done, order) = mpsc::channel();
+        let tell = |what: &'static str| {
+            let done = done.clone();
+            move || done.send(what).expect("heard")
+        };
+        let mut first = std::pin::pin!(background.compile(&many, move || waits.recv()));
+        let mut second = std::pin::pin!(background.compile(&many, tell("many")));
+        let mut another = std::pin::pin!(background.compile(&other, tell("other")));
+        assert!(poll!(&mut first).is_pending());
+        assert!(poll!(&mut second).is_pending());
+        assert!(poll!(&mut another).is_pending());
+        go_on.send(()).expect("it waits");
+        let (first, second, another) = tokio::join!(first, second, another);
+        assert!(first.is_ok() && second.is_ok() && another.is_ok());
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["other", "many"]);
+        let left = background.own_turns(&many);
+        assert_eq!(Arc::strong_count(&left), 1);
+    }
 
     #[tokio::test]
     async fn what_is_done_in_the_background_has_a_lower_priority_than_who_waits_for_it() {

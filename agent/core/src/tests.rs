@@ -697,6 +697,14 @@ fn a_greater_term_is_durable_before_what_it_commands() {
 }
 
 #[test]
+fn the_first_heartbeat_is_due_at_a_time_of_the_agents_own() {
+    let agent = Agent::registered();
+    let due = agent.timers[&TimerKey::Heartbeat];
+    // Later ones come an interval of a second after it.
+    assert!(due > agent.now && due < agent.now.after(Duration::from_secs(1)));
+}
+
+#[test]
 fn a_silent_leader_is_left() {
     let mut agent = Agent::registered();
     agent.now = agent.now.after(Duration::from_secs(11));

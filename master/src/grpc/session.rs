@@ -69,7 +69,7 @@ impl v1::scheduler_server::Scheduler for SchedulerService {
         let object = Object::Framework(Some(&framework));
         authorize(&principal, Action::RunFramework, object).map_err(status_of)?;
         let call = asked.call.unwrap_or_default();
-        let decoded = decode_in_turn(self.epoch, call, &self.background).await;
+        let decoded = decode_in_turn(self.epoch, call, &principal, &self.background).await;
         let (number, call) = decoded
             .map_err(|problem| problem.within("call"))
             .map_err(status_of)?;
@@ -196,7 +196,8 @@ impl Reader {
         let request = call.request_id;
         let (load, call) = match self.waiting.take(call.encoded_len()) {
             Ok(load) => {
-                let call = decode_in_turn(self.epoch, call, &self.background).await;
+                let (principal, background) = (&self.principal, &self.background);
+                let call = decode_in_turn(self.epoch, call, principal, background).await;
                 (load, call.and_then(|(_, call)| self.authorize(call)))
             }
             Err(problem) => (None, Err(problem)),
@@ -226,11 +227,12 @@ impl Reader {
 async fn decode_in_turn(
     epoch: Epoch,
     call: v1::SessionCall,
+    principal: &Principal,
     background: &Background,
 ) -> Result<(u64, Call), Problem> {
     match has_patterns(&call) {
         true => {
-            let decoded = background.compile(move || decode_call_of(epoch, call));
+            let decoded = background.compile(principal, move || decode_call_of(epoch, call));
             decoded.await.flatten()
         }
         false => decode_call_of(epoch, call),
@@ -329,13 +331,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn patterns_are_compiled_where_no_other_call_waits_for_them() {
+    async fn patterns_are_compiled_where_no_call_of_another_session_waits_for_them() {
         let (inbox, mut lanes) = lanes(Tenure::forever());
-        let reader = reader(inbox);
+        let [reader, other] = [(); 2].map(|()| reader(inbox.clone()));
         for (pattern, is_one) in [("web-[0-9]+", true), ("web-(", false)] {
             let mut compiling = std::pin::pin!(reader.pass_on(demand(pattern)));
             assert!(poll!(&mut compiling).is_pending(), "elsewhere");
-            reader.pass_on(message(1)).await.expect("it leads");
+            other.pass_on(message(1)).await.expect("it leads");
             compiling.await.expect("it leads");
             lanes.top_up(true);
             let inputs = std::mem::take(&mut lanes.turn.sessions);

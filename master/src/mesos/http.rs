@@ -129,7 +129,7 @@ impl Endpoint {
         let framework = text_of(call.framework_id.as_ref());
         let framework = framework.map(FrameworkId::new).transpose();
         let subscribe = call.subscribe.unwrap_or_default();
-        let limits = judged(subscribe.offer_constraints, &self.background).await;
+        let limits = judged(subscribe.offer_constraints, &principal, &self.background).await;
         let suppressed = &subscribe.suppressed_roles;
         let mut info = subscribe.framework_info;
         info.principal = info.principal.or(name.map(|name| name.0));
@@ -210,6 +210,7 @@ impl Endpoint {
         {
             return refused;
         }
+        let principal = caller.principal.clone();
         let (stream, line) = match self.find(caller, &framework.value).await {
             Ok(found) => found,
             Err(refused) => return refused,
@@ -243,7 +244,7 @@ impl Endpoint {
         let asked = Asked {
             agents,
             load,
-            limits: judged(limits, &self.background).await,
+            limits: judged(limits, &principal, &self.background).await,
             ..Asked::new(call, answer)
         };
         if line.calls.send(asked).await.is_err() {

@@ -209,11 +209,7 @@ impl Subscription {
                 reason,
                 deadline,
             } => self.on_reclaim(now, &tasks, reason, deadline),
-            Told::AgentSettled(agent) => {
-                self.updates.on_settled(agent);
-                Vec::new()
-            }
-            Told::StandingBy { .. } | Told::Heartbeat => Vec::new(),
+            Told::StandingBy { .. } | Told::AgentSettled(_) | Told::Heartbeat => Vec::new(),
         }
     }
 

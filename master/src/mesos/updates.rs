@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proffer_model::limits::ITEMS_PER_CALL_MAX;
 use proffer_model::{AgentId, FrameworkId, Reason, Status, TaskId, TaskState, Time};
-use proffer_proto::mesos::{AgentStanding, Capabilities, MesosExecutor, NamedAgent};
+use proffer_proto::mesos::{Capabilities, MesosExecutor, NamedAgent};
 
 use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
 
@@ -52,6 +52,8 @@ struct Queue {
     pending: VecDeque<Pending>,
     retry_at: u64,
     waits: Duration,
+    /// The task's agent is lost: nothing is told before it is back.
+    is_held: bool,
 }
 
 /// The updates that a framework has not acknowledged.
@@ -64,8 +66,6 @@ pub(super) struct Updates {
     places: BTreeMap<TaskId, Place>,
     /// On which agents tasks are looked for, until it is answered.
     asked: BTreeMap<TaskId, NamedAgent>,
-    /// Agents that have said what they run while tasks were looked for.
-    settled: BTreeSet<AgentId>,
 }
 
 impl Updates {
@@ -76,7 +76,6 @@ impl Updates {
             retries: BTreeSet::new(),
             places: BTreeMap::new(),
             asked: BTreeMap::new(),
-            settled: BTreeSet::new(),
         }
     }
 
@@ -87,27 +86,8 @@ impl Updates {
             Some(agent) if self.asked.len() < ITEMS_PER_CALL_MAX => {
                 self.asked.insert(task.clone(), agent);
             }
-            _ => drop(self.take_asked(task)),
+            _ => drop(self.asked.remove(task)),
         }
-    }
-
-    /// An agent has said what it runs: however it stood when tasks were asked about, it is registered.
-    pub(super) fn on_settled(&mut self, agent: AgentId) {
-        if !self.asked.is_empty() {
-            self.settled.insert(agent);
-        }
-    }
-
-    fn take_asked(&mut self, task: &TaskId) -> Option<NamedAgent> {
-        let mut asked = self.asked.remove(task)?;
-        let agent: Option<AgentId> = asked.name.parse().ok();
-        if agent.is_some_and(|agent| self.settled.contains(&agent)) {
-            asked.standing = Some(AgentStanding::Registered);
-        }
-        if self.asked.is_empty() {
-            self.settled.clear();
-        }
-        Some(asked)
     }
 
     /// Where a task runs, as far as its updates say.
@@ -137,11 +117,11 @@ impl Updates {
         let is_told = !is_silent(&status, capabilities);
         if status.state.is_terminal() && status.reason != Reason::Reconciled {
             // Nobody will be told that it is unknown.
-            self.take_asked(&status.task);
+            self.asked.remove(&status.task);
         }
         if status.number == 0 {
             let told = Told { status, executor };
-            return self.on_masters_own(sequence, told, is_snapshot, is_told);
+            return self.on_masters_own(now, sequence, told, (is_snapshot, is_told));
         }
         let uuid = uuid_of(&self.framework, &status);
         let task = status.task.clone();
@@ -157,9 +137,11 @@ impl Updates {
             told: Told { status, executor },
             is_silent: !is_told,
         });
-        match queue.pending.len() {
-            1 => self.tell_next(now, &task),
-            _ => Vec::new(),
+        // The agent speaks again.
+        let is_back = std::mem::take(&mut queue.is_held);
+        match is_back || queue.pending.len() == 1 {
+            true => self.tell_next(now, &task),
+            false => Vec::new(),
         }
     }
 
@@ -182,54 +164,72 @@ impl Updates {
         place.executor.clone()
     }
 
-    /// What the master made is told at once, and kept by whoever is told it. Whatever waits of the task is older by then: it
-    /// counts as kept, so that no update takes back what the master has said, as none comes of an agent that Mesos has lost.
+    /// What the master made is told at once, and kept by whoever is told it; but the master is told so in the order of the
+    /// task's updates, since it takes the oldest to be meant. What waits of the task is older: nothing of it is told after an
+    /// end, and while the agent is lost it waits on, as the updates of such an agent do not come through in Mesos.
     fn on_masters_own(
         &mut self,
+        now: Time,
         sequence: u64,
-        mut told: Told,
-        is_snapshot: bool,
-        is_told: bool,
+        told: Told,
+        (is_snapshot, is_told): (bool, bool),
     ) -> Vec<Step> {
         let status = &told.status;
         if status.reason == Reason::Reconciled {
-            // A snapshot tells of no task that there is not.
-            if is_snapshot && status.incarnation.0 > 0 {
-                return Vec::new();
+            return self.on_answer(told, is_snapshot);
+        }
+        let (task, state) = (status.task.clone(), status.state);
+        let mut steps = Vec::new();
+        let own = Pending {
+            sequence,
+            uuid: [0; 16],
+            told: told.clone(),
+            is_silent: true,
+        };
+        let mut is_back = false;
+        match self.queues.get_mut(&task) {
+            None => steps.push(Step::Kept(sequence)),
+            Some(queue) if is_told && state.is_terminal() => {
+                self.retries.remove(&(queue.retry_at, task.clone()));
+                let all = queue.pending.drain(..).chain([own]);
+                steps.extend(all.map(|pending| Step::Kept(pending.sequence)));
+                self.queues.remove(&task);
             }
-            let asked = self.take_asked(&status.task);
-            self.answer_as_told(&mut told.status);
-            return vec![Step::Answer(Box::new(told), asked)];
+            Some(queue) => {
+                queue.pending.push_back(own);
+                let is_lost = state == TaskState::Unreachable;
+                is_back = is_told && std::mem::replace(&mut queue.is_held, is_lost) && !is_lost;
+                if is_lost {
+                    self.retries.remove(&(queue.retry_at, task.clone()));
+                }
+            }
         }
-        let waiting = self.queues.get_mut(&status.task);
-        if let Some(queue) = waiting.filter(|_| !is_told) {
-            // The master takes the oldest to be meant.
-            queue.pending.push_back(Pending {
-                sequence,
-                uuid: [0; 16],
-                told,
-                is_silent: true,
-            });
-            return Vec::new();
-        }
-        let mut steps: Vec<Step> = Vec::new();
-        if let Some(queue) = self.queues.remove(&status.task) {
-            self.retries.remove(&(queue.retry_at, status.task.clone()));
-            let older = queue.pending.into_iter();
-            steps.extend(older.map(|pending| Step::Kept(pending.sequence)));
-        }
-        steps.push(Step::Kept(sequence));
         if is_told {
             steps.push(Step::Tell(Box::new(told), None));
         }
+        if is_back {
+            steps.extend(self.tell_next(now, &task));
+        }
         steps
+    }
+
+    /// The framework is told how a task stands that it has asked about.
+    fn on_answer(&mut self, mut told: Told, is_snapshot: bool) -> Vec<Step> {
+        // A snapshot tells of no task that there is not.
+        if is_snapshot && told.status.incarnation.0 > 0 {
+            return Vec::new();
+        }
+        let asked = self.asked.remove(&told.status.task);
+        self.answer_as_told(&mut told.status);
+        vec![Step::Answer(Box::new(told), asked)]
     }
 
     /// A task stands as the framework was told last, while what came after that waits for its acknowledgement, as Mesos's
     /// masters answer: a later state would be taken back by what is told next.
     fn answer_as_told(&self, answer: &mut Status) {
         let queue = self.queues.get(&answer.task);
-        let last = queue.and_then(|queue| queue.pending.front());
+        let last = queue.filter(|queue| !queue.is_held);
+        let last = last.and_then(|queue| queue.pending.front());
         let last = last.map(|pending| &pending.told.status);
         if let Some(last) = last.filter(|last| last.incarnation == answer.incarnation) {
             answer.state = last.state;
@@ -298,6 +298,7 @@ impl Updates {
             None => {
                 self.queues.remove(task);
             }
+            Some(_) if queue.is_held => {}
             Some(front) => {
                 steps.push(Step::Tell(Box::new(front.told.clone()), Some(front.uuid)));
                 queue.waits = MESOS_RETRY_FIRST;
@@ -341,6 +342,7 @@ fn uuid_of(framework: &FrameworkId, status: &Status) -> [u8; 16] {
 mod tests {
     use super::*;
     use proffer_model::Incarnation;
+    use proffer_proto::mesos::AgentStanding;
 
     fn at(seconds: u64) -> Time {
         Time::default().after(Duration::from_secs(seconds))
@@ -462,18 +464,44 @@ mod tests {
     }
 
     #[test]
-    fn what_the_master_made_is_told_at_once_and_nothing_older_after_it() {
+    fn what_the_master_made_is_told_at_once_and_nothing_older_after_an_end() {
         let mut world = World::new();
         let starting = world.hears(status("t", 1, TaskState::Starting));
         assert!(world.hears(status("t", 2, TaskState::Running)).is_empty());
-        let lost = world.hears(status("t", 0, TaskState::Unreachable));
-        assert_eq!(shown(&lost), ["1", "2", "3", "unreachable"]);
+        let lost = world.hears(status("t", 0, TaskState::Lost));
+        assert_eq!(shown(&lost), ["1", "2", "3", "lost"]);
         assert_eq!(world.updates.next_retry(), None);
         let task = "t".parse().expect("an id");
         let late = world.updates.on_acknowledge(at(1), &task, &uuid(&starting));
-        assert_eq!(shown(&late), [""; 0]);
-        let back = world.hears(status("t", 3, TaskState::Running));
-        assert_eq!(shown(&back), ["running!"], "its agent is back");
+        assert!(late.is_empty());
+    }
+
+    #[test]
+    fn what_an_agent_has_said_before_it_was_lost_is_told_when_it_is_back() {
+        let mut world = World::new();
+        let task = "t".parse().expect("an id");
+        let starting = world.hears(status("t", 1, TaskState::Starting));
+        world.hears(status("t", 2, TaskState::Running));
+        let lost = world.hears(status("t", 0, TaskState::Unreachable));
+        assert_eq!(shown(&lost), ["unreachable"], "not kept before the first");
+        assert_eq!(world.updates.next_retry(), None);
+        let answer = Status {
+            reason: Reason::Reconciled,
+            ..status("t", 0, TaskState::Unreachable)
+        };
+        assert_eq!(shown(&world.hears(answer)), ["unreachable?"]);
+        let late = world.updates.on_acknowledge(at(1), &task, &uuid(&starting));
+        assert_eq!(shown(&late), ["1"]);
+        let back = world.hears(status("t", 0, TaskState::Running));
+        assert_eq!(shown(&back), ["running", "running!"]);
+        let kept = world.updates.on_acknowledge(at(1), &task, &uuid(&back));
+        assert_eq!(shown(&kept), ["2", "3", "5"]);
+        assert!(world.updates.queues.is_empty());
+        // As soon as the agent itself says something.
+        let running = world.hears(status("u", 1, TaskState::Running));
+        world.hears(status("u", 0, TaskState::Unreachable));
+        let again = world.hears(status("u", 2, TaskState::Finished));
+        assert_eq!(again, running);
     }
 
     #[test]
@@ -496,35 +524,6 @@ mod tests {
         let finished = world.updates.on_acknowledge(at(0), &task, &uuid(&running));
         assert_eq!(shown(&finished), ["2", "finished!"]);
         assert_eq!(ask(&mut world), ["finished?"]);
-    }
-
-    #[test]
-    fn an_agent_that_has_said_what_it_runs_is_registered_however_it_stood() {
-        let mut world = World::new();
-        let (task, other) = ("t".parse().expect("an id"), "u".parse().expect("an id"));
-        let named = |standing| NamedAgent {
-            name: "b".to_owned(),
-            standing: Some(standing),
-        };
-        let was = AgentStanding::Unreachable { since_wall_ms: 1 };
-        world.updates.asks(&task, Some(named(was)));
-        world.updates.asks(&other, Some(named(was)));
-        let answer = |world: &mut World, task: &str| {
-            let answer = Status {
-                reason: Reason::Reconciled,
-                incarnation: Incarnation(0),
-                ..status(task, 0, TaskState::Lost)
-            };
-            match world.hears(answer).pop() {
-                Some(Step::Answer(_, asked)) => asked,
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(answer(&mut world, "u"), Some(named(was)));
-        world.updates.on_settled("b".parse().expect("an id"));
-        let is = named(AgentStanding::Registered);
-        assert_eq!(answer(&mut world, "t"), Some(is));
-        assert!(world.updates.settled.is_empty(), "nothing is asked");
     }
 
     #[test]

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
-use futures::StreamExt;
+use futures::{StreamExt, future};
 use proffer_model::{Problem, code};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::limits::{
-    MESOS_BODY_TIMEOUT, MESOS_LARGE_BODIES_MAX, MESOS_LARGE_BODY_GRACE, MESOS_LARGE_BODY_LEN,
-    MESOS_LARGE_BODY_RATE, MESOS_LARGE_BODY_WAIT,
+    BODY_DISCARD_TIMEOUT, MESOS_BODY_TIMEOUT, MESOS_LARGE_BODIES_MAX, MESOS_LARGE_BODY_GRACE,
+    MESOS_LARGE_BODY_LEN, MESOS_LARGE_BODY_RATE, MESOS_LARGE_BODY_WAIT,
 };
 
 /// Large bodies that are read or decoded at this moment, of all callers together.
@@ -120,26 +120,25 @@ async fn find_place(patience: Duration) -> Result<SemaphorePermit<'static>, Unre
     })
 }
 
-/// A body that is not to be large: 413 if it is, after its end.
+/// A body that is not to be large: 413 if it is, after its end if that comes soon.
 pub async fn read_small(body: Body) -> Result<Bytes, Unread> {
     let mut all = Vec::new();
-    let mut is_too_large = false;
     let mut frames = body.into_data_stream();
     let due = Instant::now() + MESOS_BODY_TIMEOUT;
     loop {
         let frame = timeout_at(due, frames.next()).await;
         let frame = match frame.map_err(|_| Pace::CALLS.late(0))? {
-            None if is_too_large => {
-                let text = format!("the body is larger than {MESOS_LARGE_BODY_LEN} bytes");
-                return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
-            }
             None => return Ok(all.into()),
             Some(frame) => frame.map_err(|error| broken(&error))?,
         };
-        // Who writes all of it before reading would not see why it is refused.
-        is_too_large |= all.len() + frame.len() > MESOS_LARGE_BODY_LEN;
-        if !is_too_large {
-            all.extend_from_slice(&frame);
+        all.extend_from_slice(&frame);
+        if all.len() > MESOS_LARGE_BODY_LEN {
+            // Who writes all of it before reading would not see why it is refused.
+            let rest = frames.take_while(|frame| future::ready(frame.is_ok()));
+            let rest = rest.for_each(|_| future::ready(()));
+            let _ = timeout(BODY_DISCARD_TIMEOUT, rest).await;
+            let text = format!("the body is larger than {MESOS_LARGE_BODY_LEN} bytes");
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
         }
     }
 }
@@ -164,7 +163,7 @@ fn broken(error: &axum::Error) -> Unread {
 mod tests {
     use std::convert::Infallible;
 
-    use futures::{future, stream};
+    use futures::stream;
 
     use super::*;
 

@@ -98,7 +98,11 @@ impl Watch {
                 // The view is asked too much at the moment.
                 Ok(Err(problem)) if problem.is(code::OVERLOADED) => {
                     sleep(PAUSE).await;
-                    continue;
+                    if self.heartbeat_at > Instant::now() {
+                        continue;
+                    }
+                    self.heartbeat_at = Instant::now() + MESOS_HEARTBEAT_INTERVAL;
+                    return Some(heartbeat(self.media));
                 }
                 Ok(Err(_)) => return None,
             };
