@@ -228,9 +228,13 @@ class Framework:
             self._former, self._said = self._former or self._said, described
         subscription = v1.Subscribe()
         subscription.CopyFrom(self._subscribe)
-        if self._held and self._held.master == master:
+        if self._is_active_with(master):
             subscription.stand_by = False
         return subscription
+
+    def _is_active_with(self, master: str) -> bool:
+        """Whether its own session is still active with the master at this address, as far as can be told."""
+        return self._held is not None and self._held.is_open and self._held.master == master
 
     def _taken(self) -> None:
         """A master has taken what the framework says of itself: nothing is wanted any more in roles that it has left so."""
@@ -469,7 +473,7 @@ class Framework:
             token, missing = self._find_token()
             session = Session(master, token, self._requests)
             try:
-                await session.open(self._subscription(master), lambda: self._stand_by(scheduler))
+                await session.open(self._subscription(master), lambda told: self._stand_by(scheduler, master, told))
                 self._believe(session)
                 self._masters.led(master)
                 return session, problem
@@ -477,6 +481,11 @@ class Framework:
                 await session.close()
                 if not isinstance(error, ProfferError):
                     raise
+                if isinstance(error, _Anew):
+                    # To the same master, which is known by now.
+                    candidates.insert(0, master)
+                    tried.discard(master)
+                    continue
                 if self._take_back(error):
                     return None, _Anew("the framework subscribes as it was")
                 if self._is_final(error):
@@ -489,7 +498,13 @@ class Framework:
                     candidates[:0] = parse_masters(error.leader, self._allow_plaintext)
         return None, problem
 
-    async def _stand_by(self, scheduler: Scheduler) -> None:
+    async def _stand_by(self, scheduler: Scheduler, master: str, told: v1.SessionEvent) -> None:
+        held, term = self._held, (told.standing_by.cluster_id, told.epoch)
+        if held and held.is_open and not self._is_active_with(master) and (self._cluster_id, held.epoch) == term:
+            # The master has another address, too: what would be waited for is its own session.
+            held.master = master
+            raise _Anew("the framework subscribes where its own session is")
+        await self._let_go()
         self._has_stood_by = True
         self._forget_unanswered("another program is active as this framework")
         await scheduler.on_standing_by(self)

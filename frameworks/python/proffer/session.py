@@ -43,7 +43,7 @@ _OPTIONS = (
 _Name = tuple[str, str]
 
 OnAnswer = Callable[[v1.Answered], None]
-OnStandingBy = Callable[[], Awaitable[None]]
+OnStandingBy = Callable[[v1.SessionEvent], Awaitable[None]]
 
 # Calls that may be made twice: one that has no answer when its session ends is made again in the next, under its request id,
 # by which a master of the same term knows whether it has done it. An accept is not, because in another term nobody would know
@@ -256,15 +256,17 @@ class Session:
                 pending.is_overtaken |= _target(pending.message) in launched
 
     async def _receive(self, check_epoch: Callable[[int], None]) -> None:
-        """Reads until the session ends, which it never raises but leaves in `ended`."""
+        """Reads until the stream ends, which it never raises but leaves in `ended`. Of what comes after the session has ended it
+        takes only that the stream does, too."""
         try:
-            while not self.ended:
-                while self.events.qsize() >= BACKLOG_PAUSE and not self._is_awaited:
+            while True:
+                while self.events.qsize() >= BACKLOG_PAUSE and not self._is_awaited and not self.ended:
                     self._moved.clear()
                     await self._moved.wait()
                 event = await within(self._silence_max, self._read())
                 check_epoch(event.epoch)
-                self._on_event(event)
+                if not self.ended or event.HasField("closed"):
+                    self._on_event(event)
         except asyncio.TimeoutError:
             self.end(Unreachable(f"the master was silent for {self._silence_max:g} s"))
         except grpc.aio.AioRpcError as error:
@@ -302,6 +304,7 @@ class Session:
         self._waiting.clear()
         self._launching.clear()
         self.events.put_nowait(None)
+        self._moved.set()
 
     async def close(self) -> None:
         """Lets go of the connection."""
@@ -311,6 +314,11 @@ class Session:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.channel.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its stream has not ended, as far as has been heard; also after the framework has ended the session."""
+        return self._reader is not None and not self._reader.done()
 
     @property
     def _is_awaited(self) -> bool:
@@ -351,7 +359,7 @@ class Session:
             event = await self._hear(silence_max)
             if event.HasField("standing_by"):
                 silence_max = max(_silence_max(event.standing_by.heartbeat_interval_ms), SUBSCRIBE_TIMEOUT)
-                await on_standing_by()
+                await on_standing_by(event)
             elif event.HasField("subscribed"):
                 self.subscribed, self.epoch = event.subscribed, event.epoch
             elif event.HasField("closed"):

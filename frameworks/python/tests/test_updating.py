@@ -15,10 +15,14 @@ class Wanting(proffer.Scheduler):
 
     def __init__(self, *roles):
         self.roles = list(roles)
+        self.stood_by = asyncio.Event()
 
     async def on_subscribed(self, framework):
         while self.roles:
             await framework.set_demand(self.roles.pop(0), proffer.demand("work", 1, "cpus:1"))
+
+    async def on_standing_by(self, framework):
+        self.stood_by.set()
 
 
 def said(session):
@@ -30,9 +34,10 @@ class Updating(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         self.master = await self.enterAsyncContext(FakeMaster())
 
-    def start(self, *wanted, **options):
-        self.framework = self.master.framework("test", **options)
-        self.running = asyncio.create_task(self.framework.run(Wanting(*wanted)))
+    def start(self, *wanted, masters=None, **options):
+        self.framework = proffer.Framework(masters or self.master.address, "test", token="0" * 64, **options)
+        self.scheduler = Wanting(*wanted)
+        self.running = asyncio.create_task(self.framework.run(self.scheduler))
         self.addAsyncCleanup(self.stop)
 
     async def stop(self):
@@ -127,6 +132,53 @@ class Updating(unittest.IsolatedAsyncioTestCase):
         active.end()
         session = await self.master.opened()
         self.assertTrue(session.subscribe.stand_by, "another one may be active")
+
+    async def test_who_is_updated_does_not_stand_by_for_itself_at_another_address_of_its_master(self):
+        port = self.master.address.rpartition(":")[2]
+        masters = [f"localhost:{port}", self.master.address]
+        self.start(masters=masters, framework_id="f", stand_by=True)
+        active = await self.master.session()
+        for is_own in (True, False):
+            self.framework.update(name=f"own {is_own}")
+            session = await self.master.opened()
+            self.assertFalse(session.subscribe.stand_by, "at the same address")
+            await session.refuse("master.not_leading", v1.PROBLEM_KIND_UNAVAILABLE)
+            session = await self.master.opened()
+            self.assertTrue(session.subscribe.stand_by, "it may be another master")
+            if is_own:
+                await session.stand_by()
+                session = await self.master.opened()
+                self.assertFalse(session.subscribe.stand_by, "it is the one of its own session")
+                await session.accept()
+                await active.gone()
+                active = session
+        self.assertFalse(self.scheduler.stood_by.is_set())
+        # Of this one's term its own session is not: somebody else is active.
+        self.master.epoch = 2
+        await session.stand_by()
+        await active.gone()
+        await self.master.within(self.scheduler.stood_by.wait())
+        await session.accept()
+
+    async def test_who_is_updated_takes_nobodys_place_when_its_session_has_ended_while_it_waits(self):
+        self.start(framework_id="f", stand_by=True)
+        for has_ended in (False, True):
+            active = await self.master.session()
+            self.framework.update(name=f"ended {has_ended}")
+            session = await self.master.opened()
+            self.assertFalse(session.subscribe.stand_by)
+            # What nobody reads any more does not hide its end.
+            for _ in range(5):
+                await active.send(offered=v1.Offered())
+            if has_ended:
+                active.end()
+            limited = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=200)
+            await session.send(closed=limited)
+            session.end()
+            session = await self.master.opened()
+            self.assertEqual(session.subscribe.stand_by, has_ended)
+            await session.accept()
+            session.end()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use proffer_leader::{Bearer, Finder, Found, Term};
+use proffer_leader::{Bearer, Finder, Found};
 use proffer_model::problem::Code;
 use proffer_model::session::{Call, Event};
 use proffer_model::{FrameworkDescription, Kind, Problem, code};
@@ -71,8 +71,7 @@ impl Driver {
             let finding = self.finder.leader();
             let found = refusing(&mut self.requests, &mut self.memory, finding).await;
             let mut held = self.held.take();
-            let is_active = held.as_ref().is_some_and(|it| it.is_active_with(&found));
-            let ended = match self.connect(&found, is_active).await {
+            let ended = match self.connect(&found, &mut held).await {
                 Ok(link) => {
                     held = None;
                     self.finder.worked(&found);
@@ -121,12 +120,21 @@ impl Driver {
         }
     }
 
-    /// Subscribes with this master. `is_active`: with which a session of this program still is active.
-    async fn connect(&mut self, found: &Found, is_active: bool) -> Result<Link, Ended> {
+    /// Subscribes with this master. A session that is held goes on there, if it is active there.
+    async fn connect(&mut self, found: &Found, held: &mut Option<Held>) -> Result<Link, Ended> {
+        match self.subscribe(found, held).await {
+            // The master has said its term only now.
+            Err(Ended::Anew(_)) => self.subscribe(found, held).await,
+            subscribed => subscribed,
+        }
+    }
+
+    async fn subscribe(&mut self, found: &Found, held: &mut Option<Held>) -> Result<Link, Ended> {
         if self.described.has_changed().unwrap_or(false) {
             let description = self.described.borrow_and_update().clone();
             self.memory.describe(description);
         }
+        let is_active = held.as_ref().is_some_and(|it| it.is_active_with(found));
         let subscribe = self.memory.subscribe(is_active);
         let (request, sequence) = (self.memory.next_request(), self.memory.next_sequence());
         let mut has_stood_by = false;
@@ -134,7 +142,7 @@ impl Driver {
             let (bearer, missing) = self.token.find().await;
             let subscribe = (request, &subscribe);
             let opened = tokio::select! {
-                opened = open(found, bearer, subscribe, &self.events, sequence, &mut has_stood_by) => opened,
+                opened = open(found, bearer, subscribe, &self.events, sequence, &mut has_stood_by, held) => opened,
                 () = self.finder.superseded(found.term.as_ref()) => Err(Ended::Broken(superseded())),
             };
             opened.map_err(|ended| explain_missing_token(ended, missing))
@@ -174,10 +182,7 @@ impl Driver {
         // Before anything else, so that the author sees the beginning of every session of which they see the end.
         let sequence = self.memory.sequence_of(link.sequence);
         self.tell(sequence, link.subscribed.clone()).await;
-        let term = Term {
-            cluster: session.cluster.clone(),
-            epoch: session.epoch,
-        };
+        let term = session.term();
         let own = session.clone();
         let (mut left, mut described) = (self.left.clone(), self.described.clone());
         let author = Author {

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use proffer_leader::Term;
 use proffer_model::session::{Answer, Call, LaunchResult, Operation, OperationResult};
 use proffer_model::time::format_duration;
 use proffer_model::{
@@ -42,6 +43,16 @@ pub struct Session {
     pub generation: Generation,
     /// The leader's address.
     pub master: String,
+}
+
+impl Session {
+    /// In which it is active.
+    pub(crate) fn term(&self) -> Term {
+        Term {
+            cluster: self.cluster.clone(),
+            epoch: self.epoch,
+        }
+    }
 }
 
 /// A session and how it is reached.

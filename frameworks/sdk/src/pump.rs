@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use proffer_leader::Term;
 use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::session::{Answer, Call, Event, OperationResult};
 use proffer_model::time::format_duration;
@@ -48,7 +49,7 @@ pub(crate) struct Pump<'a> {
     events: Streaming<v1::SessionEvent>,
     silence_max: Duration,
     /// Of the session: calls are meant for this term alone.
-    epoch: Epoch,
+    term: Term,
     heard: Instant,
     waiting: BTreeMap<u64, Waiting>,
     /// Calls that were refused for the moment, by when they are called again.
@@ -79,7 +80,7 @@ impl<'a> Pump<'a> {
             silence_max: link
                 .heartbeat_interval
                 .saturating_mul(HEARTBEATS_MISSED_MAX),
-            epoch: link.active.session.epoch,
+            term: link.active.session.term(),
             heard: Instant::now(),
             waiting: BTreeMap::new(),
             delayed: BTreeSet::new(),
@@ -133,11 +134,8 @@ impl<'a> Pump<'a> {
         }
         self.memory.leaves_untold(&self.backlog);
         let unanswered = Unanswered::of_session(self.waiting, problem);
-        let held = matches!(ended, Ended::Anew(_)).then_some(Held {
-            epoch: self.epoch,
-            _calls: self.calls,
-            _events: self.events,
-        });
+        let held = matches!(ended, Ended::Anew(_))
+            .then(|| Held::new(self.term, self.calls, self.events, self.silence_max));
         (ended, unanswered, held)
     }
 
@@ -448,7 +446,7 @@ impl<'a> Pump<'a> {
                 self.waiting.insert(request, waiting);
             }
             call => {
-                let call = in_term(self.epoch, encode_call(request, call));
+                let call = in_term(self.term.epoch, encode_call(request, call));
                 self.outgoing.push_back(call);
                 self.waiting.insert(request, waiting);
             }
@@ -539,7 +537,7 @@ impl<'a> Pump<'a> {
     }
 
     fn enqueue_as(&mut self, request: u64, waiting: Waiting) {
-        let message = in_term(self.epoch, encode_call(request, &waiting.call));
+        let message = in_term(self.term.epoch, encode_call(request, &waiting.call));
         if let Some(launches) = &mut self.launches {
             launches.add(request, launched_by(&waiting.call));
         }

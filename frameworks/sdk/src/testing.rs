@@ -102,7 +102,7 @@ pub struct FakeMaster {
 impl FakeMaster {
     /// A master that leads.
     pub async fn start() -> Self {
-        Self::start_with(None, true).await
+        Self::start_with(None, Some(true)).await
     }
 
     /// How to connect here, in every role.
@@ -124,15 +124,21 @@ impl FakeMaster {
 
     /// A master that stands by until the test says otherwise.
     pub async fn start_standing_by() -> Self {
-        Self::start_with(None, false).await
+        Self::start_with(None, Some(false)).await
     }
 
     /// A master that refuses every session with this.
     pub async fn start_refusing(problem: Problem) -> Self {
-        Self::start_with(Some(problem), true).await
+        Self::start_with(Some(problem), Some(true)).await
     }
 
-    async fn start_with(refusal: Option<Problem>, is_leading: bool) -> Self {
+    /// A master that leads, and does not say whether it does.
+    #[cfg(test)]
+    pub(crate) async fn start_evasive() -> Self {
+        Self::start_with(None, None).await
+    }
+
+    async fn start_with(refusal: Option<Problem>, is_leading: Option<bool>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (sender, sessions) = mpsc::channel(16);
@@ -142,11 +148,13 @@ impl FakeMaster {
             state: Arc::clone(&state),
             refusal,
         };
-        let says = watch::Sender::new(standing(address, is_leading.then_some(1)));
+        let says = watch::Sender::new(standing(address, (is_leading == Some(true)).then_some(1)));
         let serving = tonic::transport::Server::builder()
             .add_service(SchedulerServer::new(scheduler))
             .add_service(FrameworkStateServer::new(StateService::new(state.clone())))
-            .add_service(LeadershipServer::new(LeadershipService(says.clone())))
+            .add_optional_service(
+                is_leading.map(|_| LeadershipServer::new(LeadershipService(says.clone()))),
+            )
             .serve_with_incoming(TcpListenerStream::new(listener));
         Self {
             address,

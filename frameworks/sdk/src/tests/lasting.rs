@@ -12,7 +12,7 @@ use proffer_model::{
 use super::repeating::{called, kill, limited};
 use super::{connect, next, options, role, status, task, updated, wanted};
 use crate::testing::{FakeMaster, FakeSession, within};
-use crate::{Expected, Framework, Handle, Scheduler, StateChange, run};
+use crate::{Events, Expected, Framework, Handle, Scheduler, StateChange, run};
 
 pub(super) fn standing_by() -> Event {
     Event::StandingBy {
@@ -373,6 +373,84 @@ async fn nobody_who_stands_by_takes_the_place_of_a_framework_that_is_updated() {
         stands_by(session.call().await.1),
         "another one may be active"
     );
+}
+
+/// A framework that stands by, as it is active with a master in term 1.
+async fn active_standby(
+    master: &mut FakeMaster,
+) -> (Handle, Events, FakeSession, FrameworkDescription) {
+    let mut options = options(&[master.address]);
+    options.framework_id = FrameworkId::new("f").ok();
+    options.stand_by = true;
+    let description = options.description.clone();
+    let (handle, mut events) = Framework::connect(options).expect("good options");
+    let active = master.subscribed(1, 1).await;
+    assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+    (handle, events, active, description)
+}
+
+/// The next session's request, and whether it is to stand by.
+async fn asked_to_stand_by(session: &mut FakeSession) -> (u64, bool) {
+    match session.call().await {
+        (request, Call::Subscribe { stand_by, .. }) => (request, stand_by),
+        (_, call) => panic!("{call:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_is_updated_does_not_stand_by_for_itself_where_the_master_does_not_say_its_term() {
+    let mut master = FakeMaster::start_evasive().await;
+    let (handle, mut events, mut active, mut description) = active_standby(&mut master).await;
+    for term in [1, 2] {
+        description.name = format!("updated in {term}");
+        handle.update(description.clone()).expect("good");
+        assert!(matches!(next(&mut events).await, Event::Closed(_)));
+        let mut session = master.session().await;
+        let (mut request, stands_by) = asked_to_stand_by(&mut session).await;
+        assert!(stands_by, "it may be another master");
+        session.send_of(term, standing_by()).await;
+        if term == 1 {
+            session = master.session().await;
+            let (again, stands_by) = asked_to_stand_by(&mut session).await;
+            assert!(!stands_by, "it is the one of its own session");
+            request = again;
+            session.subscribed(request, term, 2).await;
+        } else {
+            // Of this term its own session is not: somebody else is active.
+            assert_eq!(next(&mut events).await, standing_by());
+        }
+        active.gone().await;
+        if term == 2 {
+            session.subscribed(request, term, 3).await;
+        }
+        assert!(matches!(next(&mut events).await, Event::Subscribed { .. }));
+        active = session;
+    }
+}
+
+#[tokio::test]
+async fn who_is_updated_takes_nobodys_place_when_its_session_has_ended_while_it_waits() {
+    let mut master = FakeMaster::start().await;
+    let (handle, _events, active, mut description) = active_standby(&mut master).await;
+    let mut active = Some(active);
+    for has_ended in [false, true] {
+        description.name = format!("has ended: {has_ended}");
+        handle.update(description.clone()).expect("good");
+        let mut session = master.session().await;
+        assert!(!asked_to_stand_by(&mut session).await.1, "it holds its own");
+        if has_ended {
+            drop(active.take());
+        }
+        let limited = Problem::new(code::SESSION_RATE_LIMITED, "too often");
+        let limited = limited.retry_after(Duration::from_millis(200));
+        session.send(Event::Closed(limited)).await;
+        let mut session = master.session().await;
+        let (request, stands_by) = asked_to_stand_by(&mut session).await;
+        assert_eq!(stands_by, has_ended);
+        session.subscribed(request, 1, 2).await;
+        within(handle.subscribed()).await.expect("a session");
+        active = Some(session);
+    }
 }
 
 #[tokio::test]
