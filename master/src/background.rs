@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use proffer_model::{Principal, Problem, code};
 use tokio::runtime::{Builder, Runtime};
@@ -12,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::limits::{
     BACKGROUND_NICENESS, MESOS_PAGES_AT_ONCE_MAX, PAGES_AT_ONCE_MAX, PATTERNS_AT_ONCE_MAX,
+    SENT_AT_ONCE_MAX, SENT_INTERVAL,
 };
 
 /// A handle; the threads end with the last of these.
@@ -25,6 +27,23 @@ struct Threads {
     compiling: Arc<Semaphore>,
     /// And one call of each principal waits for that, before its others do.
     turns: Mutex<BTreeMap<Principal, Weak<Semaphore>>>,
+    sent: Mutex<Sent>,
+}
+
+/// How many bytes were sent since when.
+#[derive(Debug, Default)]
+struct Sent(Option<Instant>, usize);
+
+impl Sent {
+    /// Whether so many more may be sent at once.
+    fn takes(&mut self, now: Instant, len: usize) -> bool {
+        let Self(since, sent) = self;
+        if since.is_none_or(|since| now.saturating_duration_since(since) >= SENT_INTERVAL) {
+            (*since, *sent) = (Some(now), 0);
+        }
+        *sent = sent.saturating_add(len);
+        *sent <= SENT_AT_ONCE_MAX
+    }
 }
 
 impl Background {
@@ -52,6 +71,7 @@ impl Background {
             runtime: Some(runtime),
             compiling: Arc::new(Semaphore::new(PATTERNS_AT_ONCE_MAX)),
             turns: Mutex::default(),
+            sent: Mutex::default(),
         })))
     }
 
@@ -93,8 +113,19 @@ impl Background {
         own
     }
 
-    /// Waits for a moment that nothing else needs.
-    pub(crate) async fn turn(&self) {
+    /// Waits, before so many bytes are sent, for a moment that nothing else needs; not while little is sent.
+    pub(crate) async fn turn_to_send(&self, len: usize) {
+        let takes = {
+            // Nothing is changed half-way.
+            let mut sent = self.0.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.takes(Instant::now(), len)
+        };
+        if !takes {
+            self.turn().await;
+        }
+    }
+
+    async fn turn(&self) {
         if let Some(runtime) = &self.0.runtime {
             // At the end of the term it is cancelled, and nobody need wait.
             let _ = runtime.spawn(async {}).await;
@@ -117,6 +148,17 @@ mod tests {
     use futures::poll;
 
     use super::*;
+
+    #[test]
+    fn little_is_sent_at_once_and_much_waits() {
+        let (mut sent, now) = (Sent::default(), Instant::now());
+        assert!(sent.takes(now, SENT_AT_ONCE_MAX));
+        assert!(!sent.takes(now, 1));
+        let later = now + SENT_INTERVAL;
+        assert!(sent.takes(later, SENT_AT_ONCE_MAX - 1));
+        assert!(sent.takes(later, 1));
+        assert!(!sent.takes(later, 1));
+    }
 
     #[tokio::test]
     async fn who_makes_many_calls_with_patterns_does_not_come_before_others() {

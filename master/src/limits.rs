@@ -233,8 +233,12 @@ pub const MESOS_SHARED_FOR: Duration = Duration::from_millis(250);
 pub const MESOS_SHARED_PATIENCE: Duration = Duration::from_millis(10);
 /// What a page shows that is given out because the next one is long in coming is no older than this.
 pub const MESOS_SHARED_AGE_MAX: Duration = Duration::from_secs(1);
-/// Bytes of a page or an answer that go to its connection at once; before each further piece, threads of more importance have
-/// their turn.
+/// Bytes of pages and answers that are sent at once within [`SENT_INTERVAL`], to all together; before each further piece threads
+/// of more importance have their turn.
+pub const SENT_AT_ONCE_MAX: usize = 8 * 1024 * 1024;
+/// See there.
+pub const SENT_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes of a page or an answer that go to its connection in one piece.
 pub const MESOS_PIECE_LEN: usize = 256 * 1024;
 /// Subscribers of Mesos's operator API at once; for a further one the oldest is ended.
 pub const MESOS_WATCHES_MAX: usize = 1_000;

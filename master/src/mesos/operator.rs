@@ -231,15 +231,15 @@ fn joined(parts: impl IntoIterator<Item = Bytes>) -> Bytes {
     }
 }
 
-/// A long answer waits for a turn before each of its pieces. None is a copy: many may send the same.
+/// A long answer waits for a turn before each of its pieces where many are sent. None is a copy: many may send the same.
 fn pieces(
     background: &Background,
     parts: VecDeque<Bytes>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + use<> {
     let next = |(background, mut parts): (Background, VecDeque<Bytes>)| async move {
         let mut part = parts.pop_front()?;
-        background.turn().await;
         let piece = part.split_to(MESOS_PIECE_LEN.min(part.len()));
+        background.turn_to_send(piece.len()).await;
         if !part.is_empty() {
             parts.push_front(part);
         }
