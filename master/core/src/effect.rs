@@ -189,7 +189,8 @@ pub struct Explanation {
     pub offered: u32,
     /// The framework's dominant share in the role, in billionths.
     pub share_billionths: u64,
-    /// How many others with demand come before it.
+    /// How many others with demand come before it: of an entry that needs something of what its role lacks of its guarantee,
+    /// those with such demand whose share is smaller; of any other, all with such demand, and those whose share is smaller.
     pub claims_before: u32,
     /// What the quotas above it leave of what they bound.
     pub headroom: Limits,

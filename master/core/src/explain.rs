@@ -24,7 +24,7 @@ impl Core {
                 .demands
                 .get(&role)
                 .and_then(|demand| demand.entry(&id));
-            let before = found.before.get(&role).copied().unwrap_or(0);
+            let before = found.before.get(&role).copied().unwrap_or_default();
             let in_all = self
                 .allocator
                 .explanation(framework, asked.inquiry, before)

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use proffer_model::{AgentId, AgentState, DemandId, FrameworkId, Problem, Resources, Role, code};
 
 use crate::agents::Agent;
-use crate::allocation::{Inquiry, Look, Obstacle, RoleRow};
+use crate::allocation::{Before, Inquiry, Look, Obstacle, RoleRow};
 use crate::amounts::lacking;
 use crate::core::Core;
 use crate::effect::{After, Effect, Reply};
@@ -70,7 +70,7 @@ pub(crate) struct Demand {
     pub(crate) asked: Vec<Asked>,
     next: Option<(Role, DemandId)>,
     /// How many claims come before the framework's, by role.
-    pub(crate) before: BTreeMap<Role, u32>,
+    pub(crate) before: BTreeMap<Role, Before>,
     /// Agents that nothing is offered of, by how they stand.
     pub(crate) inactive: BTreeMap<&'static str, u32>,
     stage: Stage,
@@ -270,7 +270,7 @@ impl Core {
                 return false;
             }
             let roles = demand.asked.iter().map(|asked| asked.inquiry.role.clone());
-            demand.before = roles.map(|role| (role, 0)).collect();
+            demand.before = roles.map(|role| (role, Before::default())).collect();
             demand.stage = Stage::Order(0, 0);
         }
         while let Stage::Order(place, from) = demand.stage {
@@ -347,7 +347,7 @@ impl Core {
         };
         let (left, allocator) = (budget.left(), &self.allocator);
         let counted = allocator.claims_before(framework, role, from, left);
-        *count = count.saturating_add(counted.before);
+        count.add(counted.before);
         budget.spend(counted.steps);
         match counted.next {
             Some(next) => Stage::Order(place, next),

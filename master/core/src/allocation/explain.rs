@@ -50,11 +50,28 @@ impl Inquiry {
     }
 }
 
-/// Claims that are before one in the order.
-#[derive(Clone, Copy, Debug, Default)]
+/// How many claims are before one in the order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Before {
+    /// For what it is owed by a guarantee: those that are owed something too, and are first by shares.
+    pub owed: u32,
+    /// For all else: those that are owed something, and those that are first by shares.
+    pub others: u32,
+}
+
+impl Before {
+    /// More of them were counted.
+    pub fn add(&mut self, more: Self) {
+        self.owed = self.owed.saturating_add(more.owed);
+        self.others = self.others.saturating_add(more.others);
+    }
+}
+
+/// Claims that are before one in the order, counted in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
     /// How many of those that were looked at.
-    pub before: u32,
+    pub before: Before,
     /// Where to go on.
     pub next: Option<usize>,
     /// What it took.
@@ -202,40 +219,42 @@ impl Allocator {
     }
 
     /// How many of the claims from this number on that want something are before a framework's in the order, and the number to
-    /// go on with, when the steps do not suffice. One step each; at least one is looked at. Who is owed something by a
-    /// guarantee is before everybody who is not.
+    /// go on with, when the steps do not suffice. One step each, and more for those whose entries are looked at; at least one
+    /// is looked at.
     pub fn claims_before(
         &self,
         framework: &FrameworkId,
         role: &Role,
         from: usize,
         steps_max: u32,
-    ) -> Before {
+    ) -> Counted {
         let Some(own) = self.find_claim(framework, role) else {
-            return Before::default();
+            return Counted::default();
         };
-        let (node, len) = (self.claim(own).node, self.claims.len());
-        let is_own_owed = self.is_owed(own);
-        let most = usize::try_from(steps_max.max(1)).unwrap_or(usize::MAX);
-        let until = from.saturating_add(most).min(len);
-        let looked = (from..until).filter_map(|number| u32::try_from(number).ok());
-        let before = looked.filter(|number| {
-            let Some(Some(claim)) = self.claims.get(*number as usize) else {
-                return false;
-            };
+        let node = self.claim(own).node;
+        let mut counted = Counted::default();
+        for (place, claim) in self.claims.iter().enumerate().skip(from) {
+            if counted.steps >= steps_max.max(1) {
+                counted.next = Some(place);
+                break;
+            }
+            counted.steps = counted.steps.saturating_add(1);
+            let Some(claim) = claim else { continue };
             let is_wanting = !(claim.open_any.is_empty() && claim.open_shaped.is_empty());
-            is_wanting
-                && match (self.is_owed(*number), is_own_owed) {
-                    (true, false) => true,
-                    (false, true) => false,
-                    _ => self.tree.compare(claim.node, node).is_lt(),
-                }
-        });
-        Before {
-            before: steps(before.count()),
-            next: (until < len).then_some(until),
-            steps: steps(until.saturating_sub(from)),
+            let number = u32::try_from(place).ok();
+            let Some(number) = number.filter(|number| is_wanting && *number != own) else {
+                continue;
+            };
+            let is_first = self.tree.compare(claim.node, node).is_lt();
+            let (is_owed, entries) = self.is_owed(number);
+            let looks = steps(entries / CHECKS_PER_STEP);
+            counted.steps = counted.steps.saturating_add(looks);
+            counted.before.add(Before {
+                owed: u32::from(is_owed && is_first),
+                others: u32::from(is_owed || is_first),
+            });
         }
+        counted
     }
 
     /// Entries, to look at agents for.
@@ -272,7 +291,7 @@ impl Allocator {
         &self,
         framework: &FrameworkId,
         inquiry: Inquiry,
-        claims_before: u32,
+        before: Before,
     ) -> Option<Explanation> {
         let number = self.find_entry(framework, &inquiry.role, &inquiry.demand)?;
         let entry = self.entry(number);
@@ -298,7 +317,10 @@ impl Allocator {
             offered: entry.offered,
             agents,
             share_billionths: self.tree.share_billionths(self.claim(entry.claim).node),
-            claims_before,
+            claims_before: match self.is_entry_owed(number) {
+                true => before.owed,
+                false => before.others,
+            },
             headroom: bounded.iter().cloned().collect(),
             bounded: bounded.into_iter().map(|(name, _)| name).collect(),
         })

@@ -53,7 +53,7 @@ impl Allocator {
         self.is_held_back = true;
         // What the role is owed itself becomes more when it holds less.
         if let Some(role) = role {
-            self.tree.mark_owed(role);
+            self.tree.mark_owed(role, wanted.minus(left).names());
         }
         let surplus = self.surplus().unwrap_or_default();
         for (name, milli) in wanted.iter() {

@@ -79,7 +79,7 @@ use serving::Needs;
 use tree::Tree;
 use windows::Windows;
 
-pub use explain::{Inquiry, Look};
+pub use explain::{Before, Inquiry, Look};
 pub use sorter::Sorter;
 pub use types::{
     Explanation, Grant, GrantedOffer, Obstacle, Options, Placement, RoleRow, Run, Scope,

@@ -45,11 +45,34 @@ impl Allocator {
         u32::try_from(most.max().unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
-    /// Whether a claim wants something that its role lacks of what it is guaranteed, and so is served before all that do not.
-    pub(super) fn is_owed(&self, claim: u32) -> bool {
+    /// Whether a claim wants something that its role lacks of what it is guaranteed, and so is served before all that do not;
+    /// and how many entries were looked at for that.
+    pub(super) fn is_owed(&self, claim: u32) -> (bool, usize) {
         let found = self.claim(claim);
-        let names = self.tree.unmet(found.role_node).names();
-        names != 0 && (!found.open_any.is_empty() || self.names_wanted(claim) & names != 0)
+        let lacking = self.tree.unmet(found.role_node).names();
+        if lacking == 0 || !found.open_any.is_empty() {
+            return (lacking != 0, 0);
+        }
+        // It wants nothing but what it was left out with.
+        if found
+            .left_out
+            .is_some_and(|(_, wanted)| wanted & lacking == 0)
+        {
+            return (false, 0);
+        }
+        let mut open = found.open_shaped.iter();
+        let is_owed = open.any(|entry| self.names_needed(*entry) & lacking != 0);
+        (is_owed, found.open_shaped.len() - open.len())
+    }
+
+    /// Whether an entry needs something that its role lacks of what it is guaranteed.
+    pub(super) fn is_entry_owed(&self, number: u32) -> bool {
+        let entry = self.entry(number);
+        let lacking = self.tree.unmet(self.claim(entry.claim).role_node);
+        match entry.is_any() {
+            true => !lacking.is_zero(),
+            false => self.names_needed(number) & lacking.names() != 0,
+        }
     }
 
     /// Leaves the entry that a claim is at for the pass for everybody.
@@ -115,8 +138,13 @@ impl Allocator {
     /// The names that what a claim wants with shapes needs something of.
     fn names_wanted(&self, claim: u32) -> u64 {
         let open = self.claim(claim).open_shaped.iter();
-        let needs = open.filter_map(|entry| self.entry(*entry).need.as_ref());
-        needs.fold(0, |names, need| names | need.all_charged(1).names())
+        open.fold(0, |names, entry| names | self.names_needed(*entry))
+    }
+
+    /// The names that an entry with a shape needs something of.
+    fn names_needed(&self, number: u32) -> u64 {
+        let need = self.entry(number).need.as_ref();
+        need.map_or(0, |need| need.all_charged(1).names())
     }
 
     /// A claim that was left out is looked at again: it wants something else, or its role lacks something that it wants.

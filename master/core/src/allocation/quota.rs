@@ -200,13 +200,14 @@ impl super::tree::Tree {
         }
     }
 
-    /// Remembers that what a role, or one above it, is owed was too little for it.
-    pub(super) fn mark_owed(&mut self, role: u32) {
+    /// Remembers that what a role, or one above it, is owed of these names was too little for it. Of a name that is guaranteed
+    /// to none of them nothing is ever owed to it.
+    pub(super) fn mark_owed(&mut self, role: u32, names: u64) {
         let mut node = role;
         while node != super::tree::NONE && self.node(node).is_guarded {
-            if let Some(state) = self
-                .state_mut(node)
-                .filter(|state| state.guarantee.is_some())
+            if let Some(state) = self.state_mut(node)
+                && let Some(guarantee) = &state.guarantee
+                && guarantee.names() & names != 0
             {
                 state.is_bound = true;
             }

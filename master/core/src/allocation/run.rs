@@ -355,6 +355,7 @@ impl Allocator {
         if !work.is_let_in {
             return false;
         }
+        self.look_what_is_owed(work);
         loop {
             self.serves_guarantees = work.pass == Pass::Guaranteed;
             let is_done = match work.stage {

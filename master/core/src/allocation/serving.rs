@@ -10,7 +10,7 @@ use super::Allocator;
 use super::amounts::Amounts;
 use super::bits::Bits;
 use super::limits::{AGENTS_SERVING_MAX, ENTRIES_REFUSED_MAX, FEW_CLAIMS_MAX, NEEDS_COMPARED_MAX};
-use super::run::Work;
+use super::run::{Pass, Work};
 use super::tree::Order;
 
 /// What one instance of an open entry with a shape needs of ordinary scalars, each once, and of how many entries.
@@ -56,6 +56,9 @@ impl Needs {
 pub(super) struct Serving {
     /// When there is none any more, nobody looks at the list.
     agents: Vec<u32>,
+    /// Those of them that have something free of what guarantees still need. In the pass for guarantees nobody looks at the
+    /// list when there is none.
+    owing: Vec<u32>,
     /// None: all claims may be served.
     claims: Option<Vec<u32>>,
 }
@@ -76,7 +79,31 @@ impl Allocator {
             .saturating_add(u32::try_from(agents.len()).unwrap_or(u32::MAX));
         let shut = || agents.iter().map(|agent| &self.agents.get(*agent).shut);
         let claims = self.live_shaped.few_not_in_all(shut, FEW_CLAIMS_MAX);
-        Some(Serving { agents, claims })
+        Some(Serving {
+            agents,
+            owing: Vec::new(),
+            claims,
+        })
+    }
+
+    /// Finds out anew which of the agents that serve have something free of what guarantees still need: what that is may have
+    /// changed between two runs. They are few, so that it is counted as nothing.
+    pub(super) fn look_what_is_owed(&self, work: &mut Work) {
+        if let Some(serving) = work
+            .serving
+            .as_mut()
+            .filter(|_| work.pass == Pass::Guaranteed)
+        {
+            serving.owing.clone_from(&serving.agents);
+            serving.owing.retain(|agent| self.may_be_owed(*agent));
+        }
+    }
+
+    /// Whether an agent has something free of what guarantees still need.
+    fn may_be_owed(&self, agent: u32) -> bool {
+        let lacking = self.tree.required().map_or(0, Amounts::names);
+        let found = self.agents.try_get(agent).filter(|_| lacking != 0);
+        found.is_some_and(|found| found.free_all().names() & lacking != 0)
     }
 
     /// Whether what guarantees that are not met need leaves too little for any entry with a shape; then it is held back from all
@@ -120,12 +147,17 @@ impl Allocator {
             Some(agent) => serving.agents.retain(|other| *other != agent),
             None => serving.agents.retain(|agent| self.may_serve(*agent)),
         }
+        serving.owing.retain(|owing| {
+            agent.is_some_and(|agent| agent != *owing)
+                || (self.may_be_owed(*owing) && self.may_serve(*owing))
+        });
     }
 
     /// The claim with shapes that is next at the agents that serve.
     pub(super) fn next_served(&self, serving: &Serving, order: Order) -> Option<u32> {
         match &serving.claims {
             _ if serving.agents.is_empty() => None,
+            _ if serving.owing.is_empty() && order.is_guaranteed() => None,
             Some(claims) => self.first_of(claims, order),
             None => self.tree.first(order),
         }

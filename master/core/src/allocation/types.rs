@@ -190,7 +190,8 @@ pub struct Explanation {
     pub agents: BTreeMap<Obstacle, u32>,
     /// The framework's dominant share, in billionths.
     pub share_billionths: u64,
-    /// How many active claims are before it in the order.
+    /// How many claims that want something are before it in the order: of an entry that needs something of what its role lacks
+    /// of its guarantee, those of which that is true too; of any other, all of those, and whoever has the smaller share.
     pub claims_before: u32,
     /// What the quotas above it leave, of the names they bound.
     pub headroom: Quantities,

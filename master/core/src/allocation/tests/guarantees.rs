@@ -77,26 +77,65 @@ fn what_no_guarantee_speaks_of_is_shared_as_ever() {
 fn who_is_owed_something_comes_first_in_the_explanation_too() {
     let mut world = beside_others(1, "gpus:1", shaped("etl", 9, "cpus:1"));
     world.agent("A1", "cpus:1");
+    let (of, on) = (framework("owed"), agent("A1"));
+    world.allocator.allocate(&of, &role("z"), &on, &r("cpus:1"));
     world.changed();
-    let before = |world: &World, framework: &str, role: &str| {
-        let framework = framework.parse().expect("an id");
-        let role = role.parse().expect("a role");
-        world
+    let before = |world: &World, of: &str, path: &str, id: &str| {
+        let why = world
             .allocator
-            .claims_before(&framework, &role, 0, u32::MAX)
+            .explain(&framework(of), &role(path), &entry(id));
+        why.expect("it is there").claims_before
     };
     // Nobody wants a gpu, so shares decide.
-    let of = ["other", "owed"].map(|it| before(&world, it, if it == "owed" { "z" } else { "a" }));
-    assert_eq!(of.map(|it| it.before).iter().sum::<u32>(), 1);
+    assert_eq!(before(&world, "owed", "z", "etl"), 1);
+    assert_eq!(before(&world, "other", "a", "web"), 0);
     let train = shaped("train", 1, "gpus:1");
-    world.demand("owed", "z", &[shaped("etl", 9, "cpus:1"), train]);
+    world.demand("owed", "z", &[shaped("etl", 9, "cpus:1"), train.clone()]);
     world.changed();
-    assert_eq!(before(&world, "other", "a").before, 1);
-    assert_eq!(before(&world, "owed", "z").before, 0);
+    assert_eq!(before(&world, "other", "a", "web"), 1);
     // Whoever has less is before it, but for what it is owed.
+    let of_owed = |world: &World| ["train", "etl"].map(|id| before(world, "owed", "z", id));
+    assert_eq!(of_owed(&world), [0, 1]);
     world.demand("third", "b", &[shaped("web", 1, "cpus:1")]);
-    assert_eq!(before(&world, "owed", "z").before, 0);
-    assert_eq!(before(&world, "third", "b").before, 1);
+    assert_eq!(of_owed(&world), [0, 2]);
+    assert_eq!(before(&world, "third", "b", "web"), 2);
+    // Of those that are owed something, shares decide.
+    world.demand("fourth", "z", &[train]);
+    assert_eq!(of_owed(&world), [1, 3]);
+    assert_eq!(before(&world, "fourth", "z", "train"), 0);
+}
+
+#[test]
+fn to_count_who_comes_first_is_cut_by_what_it_looks_at() {
+    let counted = |last: &str| {
+        let mut world = beside_others(1, "gpus:1", shaped("unused", 0, "cpus:1"));
+        world.agent("A1", "cpus:0.5");
+        let etl = |i| shaped(&format!("etl-{i}"), 1, "cpus:1");
+        let mut wanted: Vec<_> = (0..40).map(etl).collect();
+        wanted.push(shaped("train", 1, last));
+        for i in 0..10 {
+            world.demand(&format!("f{i}"), "z", &wanted);
+        }
+        world.changed();
+        world.agent("A2", "cpus:0.5");
+        world.changed();
+        let (of, path) = (framework("other"), role("a"));
+        let piece = |from, most| world.allocator.claims_before(&of, &path, from, most);
+        let whole = piece(0, u32::MAX);
+        let (mut next, mut found, mut pieces) = (Some(0), 0, 0);
+        while let Some(from) = next {
+            let part = piece(from, 15);
+            assert!(part.steps < 15 + 12, "{part:?}");
+            (next, found, pieces) = (part.next, found + part.before.others, pieces + 1);
+        }
+        assert_eq!(found, whole.before.others);
+        (whole.steps, pieces, found)
+    };
+    // One step for each of twelve claims, and for each four entries of the ten.
+    assert_eq!(counted("gpus:1"), (12 + 10 * 10, 5, 10));
+    // What has nothing to do with what is lacking is known to be so.
+    let (steps, _, found) = counted("cpus:1");
+    assert_eq!((steps, found), (12, 0));
 }
 
 #[test]
@@ -261,6 +300,39 @@ fn who_wants_nothing_that_is_owed_costs_nothing_until_it_does() {
         world.quota("z", "cpus:5;gpus:1", "");
         world.agent("A3", "cpus:1");
         assert_eq!(world.changed()[0].role, role("z"));
+        costs
+    };
+    assert_eq!(cost(20), cost(400));
+}
+
+#[test]
+fn who_waits_for_something_else_that_is_owed_costs_nothing_either() {
+    let cost = |frameworks: u32| {
+        let mut world = World::new(1);
+        world.quota("z", "gpus:8", "");
+        world.agent("A1", "cpus:6;gpus:2");
+        let busy = [shaped("web", 6, "cpus:1"), shaped("learn", 2, "gpus:1")];
+        world.demand("busy", "z", &busy);
+        assert_eq!(totals(&world.changed())["busy"].1, "cpus:6;gpus:2");
+        world.demand("busy", "z", &[]);
+        let entries = [shaped("train", 5, "gpus:1"), shaped("etl", 5, "cpus:1")];
+        for i in 0..frameworks {
+            world.demand(&format!("f{i}"), "z", &entries);
+        }
+        world.changed();
+        let mut costs = Vec::new();
+        for (freed, granted) in [
+            ("cpus:1", 1),
+            ("cpus:0.5", 0),
+            ("cpus:0.5", 1),
+            ("gpus:1", 1),
+            ("cpus:2;gpus:1", 3),
+        ] {
+            world.release("busy", "z", "A1", freed);
+            let offers = world.changed();
+            assert_eq!(fits(&offers).values().sum::<u32>(), granted, "{freed}");
+            costs.push(world.last.steps);
+        }
         costs
     };
     assert_eq!(cost(20), cost(400));
