@@ -199,36 +199,36 @@ fn emulated_tasks_fail_as_often_as_was_asked_and_several_agents_share_a_connecti
 fn wrong_simulations_and_benchmarks_are_refused_with_the_flag_and_a_remedy() {
     let cluster = Cluster::new();
     let table: &[(&str, &[&str])] = &[
-        ("count", &["simulate", "agents", "--count", "0"]),
-        ("count", &["simulate", "agents", "--count", "100001"]),
-        ("resources", &["simulate", "agents", "--resources", ""]),
+        ("--count", &["simulate", "agents", "--count", "0"]),
+        ("--count", &["simulate", "agents", "--count", "100001"]),
+        ("--resources", &["simulate", "agents", "--resources", ""]),
         (
-            "resources",
+            "--resources",
             &["simulate", "agents", "--resources", "cpus:-1"],
         ),
         (
-            "attributes",
+            "--attributes",
             &["simulate", "agents", "--attributes", "emulated:false"],
         ),
         (
-            "attributes",
+            "--attributes",
             &["simulate", "agents", "--attributes", "rack"],
         ),
         (
-            "failure-rate",
+            "--failure-rate",
             &["simulate", "agents", "--failure-rate", "1.5"],
         ),
         (
-            "task-duration",
+            "--task-duration",
             &["simulate", "agents", "--task-duration", "5s-1s"],
         ),
         (
-            "agents_per_connection",
+            "--agents-per-connection",
             &["simulate", "agents", "--agents-per-connection", "0"],
         ),
-        ("master", &["simulate", "agents", "--master", "nowhere"]),
+        ("--master", &["simulate", "agents", "--master", "nowhere"]),
         (
-            "master",
+            "--master",
             &["simulate", "agents", "--master", "192.0.2.1:5060"],
         ),
         ("10000x1000", &["bench", "allocator", "10"]),

@@ -172,7 +172,7 @@ class Updating(unittest.IsolatedAsyncioTestCase):
                 await active.send(offered=v1.Offered())
             if has_ended:
                 active.end()
-            limited = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=200)
+            limited = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=2000)
             await session.send(closed=limited)
             session.end()
             session = await self.master.opened()

@@ -198,7 +198,7 @@ impl Updates {
             Some(queue) => {
                 queue.pending.push_back(own);
                 let is_lost = state == TaskState::Unreachable;
-                is_back = is_told && std::mem::replace(&mut queue.is_held, is_lost) && !is_lost;
+                is_back = std::mem::replace(&mut queue.is_held, is_lost) && !is_lost;
                 if is_lost {
                     self.retries.remove(&(queue.retry_at, task.clone()));
                 }
@@ -497,6 +497,16 @@ mod tests {
         let kept = world.updates.on_acknowledge(at(1), &task, &uuid(&back));
         assert_eq!(shown(&kept), ["2", "3", "5"]);
         assert!(world.updates.queues.is_empty());
+        // Also when the framework does not hear how it is back.
+        let silent = Capabilities {
+            killing: false,
+            ..Capabilities::default()
+        };
+        let running = world.hears(status("v", 1, TaskState::Running));
+        world.hears(status("v", 0, TaskState::Unreachable));
+        let killing = status("v", 0, TaskState::Killing);
+        let back = world.updates.on_status(at(0), 99, killing, false, silent);
+        assert_eq!(back, running);
         // As soon as the agent itself says something.
         let running = world.hears(status("u", 1, TaskState::Running));
         world.hears(status("u", 0, TaskState::Unreachable));

@@ -442,7 +442,7 @@ async fn who_is_updated_takes_nobodys_place_when_its_session_has_ended_while_it_
             drop(active.take());
         }
         let limited = Problem::new(code::SESSION_RATE_LIMITED, "too often");
-        let limited = limited.retry_after(Duration::from_millis(200));
+        let limited = limited.retry_after(Duration::from_secs(2));
         session.send(Event::Closed(limited)).await;
         let mut session = master.session().await;
         let (request, stands_by) = asked_to_stand_by(&mut session).await;
