@@ -30,19 +30,22 @@ struct Threads {
     sent: Mutex<Sent>,
 }
 
-/// How many bytes were sent since when.
 #[derive(Debug, Default)]
-struct Sent(Option<Instant>, usize);
+struct Sent {
+    since: Option<Instant>,
+    /// Bytes, at once or not.
+    len: usize,
+}
 
 impl Sent {
     /// Whether so many more may be sent at once.
     fn takes(&mut self, now: Instant, len: usize) -> bool {
-        let Self(since, sent) = self;
-        if since.is_none_or(|since| now.saturating_duration_since(since) >= SENT_INTERVAL) {
-            (*since, *sent) = (Some(now), 0);
+        let is_over = |since| now.saturating_duration_since(since) >= SENT_INTERVAL;
+        if self.since.is_none_or(is_over) {
+            (self.since, self.len) = (Some(now), 0);
         }
-        *sent = sent.saturating_add(len);
-        *sent <= SENT_AT_ONCE_MAX
+        self.len = self.len.saturating_add(len);
+        self.len <= SENT_AT_ONCE_MAX
     }
 }
 

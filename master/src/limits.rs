@@ -228,15 +228,15 @@ pub const BACKGROUND_NICENESS: i32 = 10;
 pub const MESOS_SHARED_LEN: usize = 256 * 1024;
 /// How much earlier than it was asked for what a shared page shows may be; then it is written anew.
 pub const MESOS_SHARED_FOR: Duration = Duration::from_millis(250);
-/// For so long who asks waits for a page that is written anew; then, what is shown by the one before it may be
-/// [`MESOS_SHARED_AGE_MAX`] old.
+/// For so long who asks waits for a page that is written anew, if there is one before it that is not too old; then that one is
+/// given out.
 pub const MESOS_SHARED_PATIENCE: Duration = Duration::from_millis(10);
-/// What a page shows that is given out because the next one is long in coming is no older than this.
+/// How much earlier than it was asked for what such a page shows may be.
 pub const MESOS_SHARED_AGE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of pages and answers that are sent at once within [`SENT_INTERVAL`], to all together; before each further piece threads
 /// of more importance have their turn.
 pub const SENT_AT_ONCE_MAX: usize = 8 * 1024 * 1024;
-/// See there.
+/// In which so much is sent at once: with [`SENT_AT_ONCE_MAX`], 80 MiB in a second.
 pub const SENT_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of a page or an answer that go to its connection in one piece.
 pub const MESOS_PIECE_LEN: usize = 256 * 1024;

@@ -681,6 +681,9 @@ async fn calls_that_are_none_are_refused_in_mesos_words() {
         large.len()
     );
     socket.write_all(head.as_bytes()).await.expect("sent");
+    soon("a whole body", socket.write_all(&large))
+        .await
+        .expect("sent");
     let mut answer = [0; 12];
     soon("an answer", socket.read_exact(&mut answer))
         .await

@@ -12,7 +12,7 @@ use proffer_model::{
 use super::repeating::{called, kill, limited};
 use super::{connect, next, options, role, status, task, updated, wanted};
 use crate::testing::{FakeMaster, FakeSession, within};
-use crate::{Events, Expected, Framework, Handle, Scheduler, StateChange, run};
+use crate::{ConnectOptions, Events, Expected, Framework, Handle, Scheduler, StateChange, run};
 
 pub(super) fn standing_by() -> Event {
     Event::StandingBy {
@@ -20,6 +20,14 @@ pub(super) fn standing_by() -> Event {
         cluster: ClusterId::new("c").unwrap(),
         heartbeat_interval: Duration::from_secs(5),
     }
+}
+
+/// Of a framework of which several programs may run at once.
+fn standing_by_at(master: &FakeMaster) -> ConnectOptions {
+    let mut options = options(&[master.address]);
+    options.framework_id = FrameworkId::new("f").ok();
+    options.stand_by = true;
+    options
 }
 
 async fn next_of(session: &mut FakeSession, wanted: impl Fn(&Call) -> bool) -> (u64, Call) {
@@ -37,10 +45,8 @@ async fn next_of(session: &mut FakeSession, wanted: impl Fn(&Call) -> bool) -> (
 #[tokio::test]
 async fn who_stands_by_waits_under_the_chosen_id_and_again_when_it_is_fenced() {
     let mut master = FakeMaster::start().await;
-    let mut options = options(&[master.address]);
-    options.framework_id = FrameworkId::new("f").ok();
+    let mut options = standing_by_at(&master);
     options.create = true;
-    options.stand_by = true;
     let (_handle, mut events) = Framework::connect(options).expect("good options");
     for generation in [1, 2] {
         let mut session = master.session().await;
@@ -328,18 +334,12 @@ async fn a_framework_is_updated_in_place_and_stays_as_it_was_when_that_is_refuse
 #[tokio::test]
 async fn nobody_who_stands_by_takes_the_place_of_a_framework_that_is_updated() {
     let mut master = FakeMaster::start().await;
-    let mut options = options(&[master.address]);
-    options.framework_id = FrameworkId::new("f").ok();
-    options.stand_by = true;
+    let options = standing_by_at(&master);
     let first = options.description.clone();
     let (handle, _events) = Framework::connect(options).expect("good options");
-    let stands_by = |call: Call| match call {
-        Call::Subscribe { stand_by, .. } => stand_by,
-        call => panic!("{call:?}"),
-    };
     let mut active = master.session().await;
-    let (request, call) = active.call().await;
-    assert!(stands_by(call), "it takes nobody's place");
+    let (request, stands_by) = asked_to_stand_by(&mut active).await;
+    assert!(stands_by, "it takes nobody's place");
     active.subscribed(request, 1, 1).await;
     within(handle.subscribed()).await.expect("a session");
     for (name, problem) in [
@@ -352,13 +352,13 @@ async fn nobody_who_stands_by_takes_the_place_of_a_framework_that_is_updated() {
         };
         handle.update(description).expect("good");
         let mut next = master.session().await;
-        let (mut request, call) = next.call().await;
-        assert!(!stands_by(call), "it goes on from its own session");
+        let (mut request, stands_by) = asked_to_stand_by(&mut next).await;
+        assert!(!stands_by, "it goes on from its own session");
         if let Some(problem) = problem {
             next.send(Event::Closed(problem)).await;
             next = master.session().await;
-            let (again, call) = next.call().await;
-            assert!(!stands_by(call), "as it was");
+            let (again, stands_by) = asked_to_stand_by(&mut next).await;
+            assert!(!stands_by, "as it was");
             request = again;
         }
         let is_over = active.call_if_any().now_or_never();
@@ -369,19 +369,15 @@ async fn nobody_who_stands_by_takes_the_place_of_a_framework_that_is_updated() {
     }
     drop(active);
     let mut session = master.session().await;
-    assert!(
-        stands_by(session.call().await.1),
-        "another one may be active"
-    );
+    let (_, stands_by) = asked_to_stand_by(&mut session).await;
+    assert!(stands_by, "another one may be active");
 }
 
 /// A framework that stands by, as it is active with a master in term 1.
 async fn active_standby(
     master: &mut FakeMaster,
 ) -> (Handle, Events, FakeSession, FrameworkDescription) {
-    let mut options = options(&[master.address]);
-    options.framework_id = FrameworkId::new("f").ok();
-    options.stand_by = true;
+    let options = standing_by_at(master);
     let description = options.description.clone();
     let (handle, mut events) = Framework::connect(options).expect("good options");
     let active = master.subscribed(1, 1).await;
@@ -456,9 +452,7 @@ async fn who_is_updated_takes_nobodys_place_when_its_session_has_ended_while_it_
 #[tokio::test]
 async fn what_is_updated_while_it_stands_by_is_said_when_it_is_active() {
     let mut master = FakeMaster::start().await;
-    let mut options = options(&[master.address]);
-    options.framework_id = FrameworkId::new("f").ok();
-    options.stand_by = true;
+    let options = standing_by_at(&master);
     let first = options.description.clone();
     let second = FrameworkDescription {
         name: "second".to_owned(),

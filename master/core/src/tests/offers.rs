@@ -10,6 +10,7 @@ use proffer_model::{
 use super::asking::everything;
 use super::world::{World, r, spec, status, want};
 use crate::effect::{Fact, OfferEnd, Reply};
+use crate::event::SessionId;
 use crate::limits::{DECLINED_AT_ONCE_MAX, OFFERS_PER_EVENT_MAX};
 
 fn any(count: u32) -> DemandEntry {
@@ -538,10 +539,9 @@ fn a_group_is_launched_as_a_whole_or_not_at_all() {
     assert_eq!(world.orders(link).len(), 1, "it was sent in one message");
 }
 
-#[test]
-fn a_demand_that_is_set_behind_two_long_declines_is_excluded_from_nothing_by_them() {
+/// A framework has so many offers, each of another agent.
+fn with_offers(many: usize) -> (World, SessionId, Vec<OfferId>) {
     let mut world = World::new();
-    let many = 3 * DECLINED_AT_ONCE_MAX;
     for host in 0..many {
         world.agent(&format!("h{host:03}"), "cpus:1");
     }
@@ -552,6 +552,13 @@ fn a_demand_that_is_set_behind_two_long_declines_is_excluded_from_nothing_by_the
     let offers: Vec<OfferId> = world.offers(session).into_iter().map(|it| it.id).collect();
     assert_eq!(offers.len(), many);
     world.drain(session);
+    (world, session, offers)
+}
+
+#[test]
+fn a_demand_that_is_set_behind_two_long_declines_is_excluded_from_nothing_by_them() {
+    let many = 3 * DECLINED_AT_ONCE_MAX;
+    let (mut world, session, offers) = with_offers(many);
     for (request, offers) in offers.chunks(many / 2).enumerate() {
         let decline = Call::Decline {
             offers: offers.to_vec(),
@@ -563,7 +570,12 @@ fn a_demand_that_is_set_behind_two_long_declines_is_excluded_from_nothing_by_the
     let wanted = Call::SetDemand(Demand {
         role: "*".parse().expect("a role"),
         generation: Generation(1_000_000),
-        entries: vec![want("w", count, "cpus:0.75", 0)],
+        entries: vec![want(
+            "w",
+            u32::try_from(many).expect("small"),
+            "cpus:0.75",
+            0,
+        )],
     });
     assert_eq!(world.numbered(session, 902, wanted), [], "it waits");
     world.pass_ms(1_000);
@@ -576,18 +588,8 @@ fn a_demand_that_is_set_behind_two_long_declines_is_excluded_from_nothing_by_the
 
 #[test]
 fn many_offers_are_declined_in_pieces_and_what_is_said_of_them_after_that_waits() {
-    let mut world = World::new();
     let many = 2 * DECLINED_AT_ONCE_MAX + 50;
-    for host in 0..many {
-        world.agent(&format!("h{host:03}"), "cpus:1");
-    }
-    let session = world.framework();
-    let count = u32::try_from(many).expect("small");
-    world.demand(session, vec![want("w", count, "cpus:1", 0)]);
-    world.pass_ms(500);
-    let offers: Vec<OfferId> = world.offers(session).into_iter().map(|it| it.id).collect();
-    assert_eq!(offers.len(), many);
-    world.drain(session);
+    let (mut world, session, offers) = with_offers(many);
     let accepted = vec![offers[many - 1].clone()];
     let exclude_for = Duration::from_secs(5);
     let decline = Call::Decline {

@@ -2,8 +2,8 @@
 //!
 //! Whoever asks before one has been begun waits for it with the others. One that has been begun shows the cluster as it was
 //! before they asked: that is good enough when it is large, was begun a moment ago, and nothing was changed since that
-//! somebody was told is done. A small one is written anew, so that in a small cluster a page is never behind. While the
-//! processors are so busy that the next one is long in coming, the last one is given out for a while longer.
+//! somebody was told is done. A small one is written anew, so that in a small cluster a page is never behind. Where the
+//! next one is long in coming, the last one is given out for a while longer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -42,7 +42,7 @@ struct Table<K> {
 }
 
 /// One of what was asked for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Entry {
     id: u64,
     moment: Arc<OnceLock<Moment>>,
