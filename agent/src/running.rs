@@ -17,7 +17,6 @@ use proffer_proto::v1::tasks_server::TasksServer;
 use proffer_server::auth::{Guard, LocalToken};
 use proffer_server::clock;
 use proffer_server::http::{Limits, serve_with};
-use proffer_server::limits::MESOS_BODY_LEN_MAX;
 use proffer_server::listen;
 use proffer_server::notify::{self, Pulse, Report};
 use tokio::net::TcpListener;
@@ -284,11 +283,7 @@ async fn guarded(part: impl Future<Output = ()>, ended: CancellationToken) {
 }
 
 async fn serve_api(listener: TcpListener, router: Router, guard: Guard, ended: CancellationToken) {
-    let limits = Limits {
-        body_len_max: MESOS_BODY_LEN_MAX,
-        ..Limits::default()
-    };
-    serve_with(listener, router, guard, limits, ended).await;
+    serve_with(listener, router, guard, Limits::mesos(), ended).await;
 }
 
 /// What the agent says of itself.

@@ -6,8 +6,10 @@
 
 mod ending;
 mod intake;
+mod path;
 mod problem;
 mod serve;
+mod silence;
 mod socket;
 
 pub use intake::{Body, Json, decode_json};
@@ -16,3 +18,4 @@ pub use problem::{
     with_problem,
 };
 pub use serve::{Ends, Limits, serve, serve_with};
+pub use silence::Connection;

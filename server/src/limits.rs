@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Bytes of a request's head (HTTP/1.1: 431 and the connection ends; HTTP/2: the stream is refused).
 pub const HEADER_LEN_MAX: usize = 16 * 1024;
-/// How long a request's head, or the wait for the next request of a connection, may take; then the connection ends.
+/// How long a request's head, or the wait for the next request of a connection, may take; then the connection ends. Not where
+/// Mesos's clients call, who keep a connection and believe that it stays.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a request's body that is not gRPC; a larger one is refused (`body.too_large`, 413).
 pub const BODY_LEN_MAX: usize = 1024 * 1024;
@@ -19,8 +20,15 @@ pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STREAMS_MAX: u32 = 200;
 /// The same on a cluster listener: emulated agents share connections.
 pub const CLUSTER_STREAMS_MAX: u32 = 100_000;
-/// Connections at once on one listener; a further one is closed as soon as it is accepted.
+/// Connections at once on one listener. For a further one the one by which nobody has called for longest ends, first of those
+/// by which nobody has called who may; where none has been silent for [`GIVES_WAY_AFTER`], the further one is closed as soon as
+/// it is accepted.
 pub const CONNECTIONS_MAX: usize = 20_000;
+/// Of those, silent ones by which nobody has called who may, where Mesos's clients call; of more, the one that has been silent
+/// longest ends, if it has been for [`GIVES_WAY_AFTER`].
+pub const STRANGERS_MAX: usize = 1_000;
+/// How long a connection is silent at least before it ends for others.
+pub const GIVES_WAY_AFTER: Duration = Duration::from_secs(5);
 /// Connections that the kernel keeps before they are accepted; it refuses more.
 pub const BACKLOG: u32 = 1_024;
 /// How long requests in flight may go on after shutdown begins; then their connections are closed.
@@ -84,8 +92,6 @@ pub const MESOS_LARGE_BODY_LEN: usize = 64 * 1024;
 pub const MESOS_LARGE_BODY_RATE: usize = 64 * 1024;
 /// How much longer it may take than that.
 pub const MESOS_LARGE_BODY_GRACE: Duration = Duration::from_secs(2);
-/// The same as [`HEADER_TIMEOUT`] where Mesos's clients call: they keep a connection, and believe that it stays.
-pub const MESOS_IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// For so long a large one waits for its place; then it is refused (503).
 pub const MESOS_LARGE_BODY_WAIT: Duration = Duration::from_secs(30);
 /// After which time such a one may be sent again.

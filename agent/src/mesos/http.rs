@@ -14,7 +14,7 @@ use axum::routing::any;
 use proffer_agent_core::Event as CoreEvent;
 use proffer_proto::mesos::v1::TaskStatus;
 use proffer_proto::mesos::v1::executor::{Call, call};
-use proffer_server::http::Ends;
+use proffer_server::http::{Connection, Ends};
 use proffer_server::mesos_http::{
     self, Called, Media, acceptable, accepted, bad_request, refusal, unavailable,
 };
@@ -69,6 +69,9 @@ impl Mesos {
         };
         let door = self.find(&framework, &executor).map_err(bad_request)?;
         self.authenticate(&head, &door).await?;
+        if let Some(connection) = head.extensions.get::<Arc<Connection>>() {
+            connection.recognize();
+        }
         // On its own, so that it is done whole though the caller goes away: a number that is given to a status and never
         // reaches the core would be taken for heard when later ones are.
         let mesos = self.clone();

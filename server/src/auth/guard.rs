@@ -85,6 +85,18 @@ impl Guard {
         Ok(Request::from_parts(parts, body))
     }
 
+    /// Whether an admitted request comes from who may make any: what needs no token may have come from anyone.
+    pub(crate) fn knows(&self, request: &Request) -> bool {
+        let (extensions, is_open) = (request.extensions(), self.insecure_allow_unauthenticated);
+        let has_token = extensions
+            .get::<Principal>()
+            .is_some_and(|principal| principal.as_str() == LOCAL);
+        let is_near = extensions
+            .get::<Ends>()
+            .is_some_and(|ends| is_loopback(ends.peer.ip()));
+        has_token || is_open && is_near
+    }
+
     fn identify(&self, parts: &Parts, peer: SocketAddr) -> Result<&'static str, Problem> {
         if self.own.contains(&parts.uri.path()) {
             return Ok(ANONYMOUS);

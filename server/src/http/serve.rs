@@ -1,7 +1,7 @@
 //! The accept loop and the connections: what they may cost, and how they end.
 //!
-//! Nothing that a peer sends can end the loop. A connection is closed when it is silent before its first request, when its
-//! head is too slow or too large, when it does not answer pings, and at the end of shutdown's grace.
+//! Nothing that a peer sends can end the loop. A connection is closed when it is silent for too long or others need its place,
+//! when its head is too slow or too large, when it does not answer pings, and at the end of shutdown's grace.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,8 +29,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::problem::{is_grpc, refuse, unknown_method, unknown_route, with_problem};
+use super::silence::{Call, Place, Silence};
 use super::socket::Socket;
-use super::{ending, intake};
+use super::{ending, intake, path};
 use crate::auth::Guard;
 use crate::limits;
 
@@ -42,12 +43,17 @@ const PREFACE_LEN: usize = 24;
 pub struct Limits {
     /// Streams at once on one HTTP/2 connection; more wait at the client.
     pub streams_max: u32,
-    /// Connections at once; a further one is closed when it is accepted.
+    /// Connections at once; for a further one the one that has been silent longest ends, or it is closed when it is accepted.
     pub connections_max: usize,
-    /// For the first request of a connection; of HTTP/2, for its first bytes.
-    pub first_timeout: Duration,
-    /// For a request's head, and for the wait between two requests of one connection.
-    pub header_timeout: Duration,
+    /// Of those, the silent ones by which nobody has called who may; of more, the one that has been silent longest ends.
+    pub strangers_max: usize,
+    /// How long a connection is silent before it ends for others.
+    pub gives_way_after: Duration,
+    /// For the first request of a connection (of HTTP/2, for its first bytes), for a request's head, and for the wait between
+    /// two requests of one connection; none: as long as they take.
+    pub header_timeout: Option<Duration>,
+    /// Paths are read as libprocess reads them.
+    pub normalizes_paths: bool,
     /// Bytes of a body that is not gRPC.
     pub body_len_max: usize,
     /// For a body that is not gRPC and sends nothing.
@@ -61,8 +67,10 @@ impl Default for Limits {
         Self {
             streams_max: limits::STREAMS_MAX,
             connections_max: limits::CONNECTIONS_MAX,
-            first_timeout: limits::HEADER_TIMEOUT,
-            header_timeout: limits::HEADER_TIMEOUT,
+            strangers_max: limits::CONNECTIONS_MAX,
+            gives_way_after: limits::GIVES_WAY_AFTER,
+            header_timeout: Some(limits::HEADER_TIMEOUT),
+            normalizes_paths: false,
             body_len_max: limits::BODY_LEN_MAX,
             body_idle_timeout: limits::BODY_IDLE_TIMEOUT,
             shutdown_grace: limits::SHUTDOWN_GRACE,
@@ -71,12 +79,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Those of a listener that serves Mesos's APIs too: its clients send large calls, and keep a connection for the next one
-    /// however long that takes to come.
+    /// Those of a listener that serves Mesos's APIs too: its clients send large calls, and keep a connection for the next one,
+    /// or for the first, however long that takes to come.
     pub fn mesos() -> Self {
         Self {
             body_len_max: limits::MESOS_BODY_LEN_MAX,
-            header_timeout: limits::MESOS_IDLE_TIMEOUT,
+            strangers_max: limits::STRANGERS_MAX,
+            header_timeout: None,
+            normalizes_paths: true,
             ..Self::default()
         }
     }
@@ -127,6 +137,7 @@ pub async fn serve_with(
         guard,
         limits,
         builder: builder(limits),
+        silence: Silence::new(limits.strangers_max, limits.gives_way_after),
         shutdown,
     });
     let mut connections = JoinSet::new();
@@ -137,12 +148,17 @@ pub async fn serve_with(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) if connections.len() < limits.connections_max => {
-                    connections.spawn(Arc::clone(&server).connection(stream, peer));
+                    connections.spawn(Server::connection(&server, stream, peer));
+                }
+                Ok((stream, peer)) if server.silence.give_way() => {
+                    refusals.note("too many are open: the one that was silent longest is closed");
+                    connections.spawn(Server::connection(&server, stream, peer));
                 }
                 Ok(_) => refusals.note("connection refused: too many are open"),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     // Out of file descriptors or memory: it does not pass by trying again at once.
+                    server.silence.give_way();
                     refusals.note(&format!("connections cannot be accepted: {error}"));
                     sleep(limits::ACCEPT_PAUSE).await;
                 }
@@ -210,11 +226,22 @@ struct Server {
     guard: Guard,
     limits: Limits,
     builder: auto::Builder<TokioExecutor>,
+    silence: Arc<Silence>,
     shutdown: CancellationToken,
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// A connection is known before it is served: it may have to give way at once.
+    fn connection(
+        server: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + use<> {
+        let place = server.silence.connection();
+        Arc::clone(server).serve(stream, peer, place)
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
         let Ok(local) = stream.local_addr() else {
             return;
         };
@@ -224,12 +251,15 @@ impl Server {
         let request_count = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: Request<Incoming>| {
             request_count.fetch_add(1, Ordering::Relaxed);
-            let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.answer(request.map(Body::new), ends).await) }
+            let (server, call) = (Arc::clone(&self), place.call());
+            let request = request.map(Body::new);
+            async move { Ok::<_, Infallible>(server.answer(request, ends, call).await) }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
-        let mut first_check = pin!(sleep(self.limits.first_timeout));
-        let mut is_checked = false;
+        let mut gives_way = pin!(place.gives_way());
+        let first_timeout = self.limits.header_timeout;
+        let mut first_check = pin!(sleep(first_timeout.unwrap_or_default()));
+        let mut is_checked = first_timeout.is_none();
         let mut grace_end = None;
         loop {
             tokio::select! {
@@ -250,6 +280,7 @@ impl Server {
                         return;
                     }
                 }
+                () = gives_way.as_mut() => return,
                 () = self.shutdown.cancelled(), if grace_end.is_none() => {
                     grace_end = Some(Instant::now() + self.limits.shutdown_grace);
                     connection.as_mut().graceful_shutdown();
@@ -259,7 +290,10 @@ impl Server {
         }
     }
 
-    async fn answer(&self, mut request: Request, ends: Ends) -> Response {
+    async fn answer(&self, mut request: Request, ends: Ends, call: Call) -> Response {
+        if self.limits.normalizes_paths {
+            path::normalize(&mut request);
+        }
         let is_grpc = is_grpc(request.headers());
         request.extensions_mut().insert(ends);
         request.extensions_mut().insert(ConnectInfo(ends.peer));
@@ -267,11 +301,12 @@ impl Server {
         let admitted = self
             .guard
             .admit(request, ends)
+            .map(|request| self.recognize(request, &call))
             .map(|request| match is_grpc {
                 true => request,
                 false => intake::bound(request, len_max, idle),
             });
-        match admitted {
+        let response = match admitted {
             Ok(request) => {
                 let response = self.route(request, is_grpc).await;
                 ending::end_with(&self.shutdown, response)
@@ -280,7 +315,21 @@ impl Server {
                 tracing::debug!(peer = %ends.peer, code = %problem.code, why = %problem.message, "request refused");
                 refuse(problem, is_grpc)
             }
+        };
+        call.answer(response)
+    }
+
+    /// Somebody has called by this connection who may, or what serves the call finds that out.
+    fn recognize(&self, mut request: Request, call: &Call) -> Request {
+        let connection = call.connection();
+        match self.guard.knows(&request) {
+            true => connection.recognize(),
+            false => {
+                let connection = Arc::clone(connection);
+                request.extensions_mut().insert(connection);
+            }
         }
+        request
     }
 
     /// A handler that panics costs its own request, not the connection that others share.

@@ -66,7 +66,7 @@ impl Socket {
     }
 }
 
-fn detect_dead_peer(stream: &TcpStream) -> io::Result<()> {
+pub(super) fn detect_dead_peer(stream: &TcpStream) -> io::Result<()> {
     let interval = Duration::from_secs(u64::from(TCP_KEEPALIVE_SECS));
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, interval)?;

@@ -3,6 +3,7 @@
 mod access;
 mod ending;
 mod limits;
+mod silence;
 
 use std::pin::Pin;
 
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::auth::LocalToken;
-use crate::http::{Json, Refused};
+use crate::http::{Connection, Json, Refused};
 
 /// Far longer than anything here takes; reached only when something hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -129,6 +130,7 @@ fn router() -> Router {
             get(async |Extension(who): Extension<Principal>| who.to_string()),
         )
         .route("/metrics", get(async || "metrics"))
+        .route("/recognize", get(recognize))
         .route(
             "/ends",
             get(async |Extension(ends): Extension<Ends>| ends.peer.to_string()),
@@ -149,6 +151,11 @@ fn router() -> Router {
             get(async || std::future::pending::<String>().await),
         )
         .merge(grpc)
+}
+
+async fn recognize(Extension(connection): Extension<Arc<Connection>>) -> &'static str {
+    connection.recognize();
+    "recognized"
 }
 
 async fn panics() -> String {

@@ -7,8 +7,7 @@ use super::*;
 #[tokio::test]
 async fn garbage_closes_its_own_connection_and_nothing_else() {
     let limits = Limits {
-        first_timeout: Duration::from_millis(300),
-        header_timeout: Duration::from_millis(300),
+        header_timeout: Some(Duration::from_millis(300)),
         ..Limits::default()
     };
     let server = Running::with(limits, Guard::new(token(), false)).await;
@@ -66,8 +65,7 @@ async fn garbage_closes_its_own_connection_and_nothing_else() {
 #[tokio::test]
 async fn a_head_that_trickles_in_is_cut_off() {
     let limits = Limits {
-        first_timeout: Duration::from_millis(300),
-        header_timeout: Duration::from_millis(300),
+        header_timeout: Some(Duration::from_millis(300)),
         ..Limits::default()
     };
     let server = Running::with(limits, Guard::new(token(), false)).await;
@@ -98,8 +96,7 @@ async fn a_head_that_trickles_in_is_cut_off() {
 #[tokio::test]
 async fn a_connection_that_waits_too_long_between_requests_is_closed() {
     let limits = Limits {
-        first_timeout: Duration::from_secs(1),
-        header_timeout: Duration::from_secs(1),
+        header_timeout: Some(Duration::from_secs(1)),
         ..Limits::default()
     };
     let server = Running::with(limits, Guard::new(token(), false)).await;
