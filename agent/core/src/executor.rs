@@ -141,6 +141,31 @@ impl Core {
         }
     }
 
+    /// Its process was found by the next life of the agent. One that is to end was told so, or will be when it comes back: until
+    /// its grace is over, nobody ends it for having no session.
+    pub(crate) fn resume_executor(
+        &mut self,
+        now: Time,
+        run: RunId,
+        pid: u32,
+        effects: &mut Effects,
+    ) {
+        let Some(executor) = self.executors.get_mut(&run) else {
+            return;
+        };
+        let Some(end) = executor.end.as_mut() else {
+            return self.on_executor_started(now, run, pid, effects);
+        };
+        let deadline = now.after(end.grace);
+        end.deadline = Some(deadline);
+        executor.pid = Some(pid);
+        executor.phase = ExecutorPhase::Running;
+        effects.push(Effect::SetTimer {
+            key: TimerKey::Grace(run),
+            at: deadline,
+        });
+    }
+
     /// Its process is gone, and nothing of it is left.
     pub(crate) fn on_executor_gone(
         &mut self,
@@ -218,6 +243,7 @@ impl Core {
             grace,
             reason,
             deadline: None,
+            is_asked: true,
         });
         effects.push(Effect::CancelTimer(TimerKey::Executor(run)));
         self.record_executor(run, ExecutorState::Ending, &reason.to_string(), effects);

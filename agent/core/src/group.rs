@@ -28,7 +28,7 @@ impl Core {
         let others = self.tasks.iter().filter(|(other, it)| {
             **other != run
                 && it.phase != Phase::Ended
-                && it.kill.is_none()
+                && it.is_unasked()
                 && it.framework == task.framework
                 && it.group == task.group
         });

@@ -1,7 +1,7 @@
 //! Ending tasks: who may ask, what is kept before anything is signalled, and when SIGKILL follows.
 //!
 //! The wish is durable before the first signal, so an agent that restarts goes on killing. A second wish can only make
-//! the grace shorter. SIGKILL is repeated until the container is gone.
+//! the grace shorter. SIGKILL is repeated until the container is gone. What an executor ends by itself may still be asked to end.
 
 use std::time::Duration;
 
@@ -60,9 +60,10 @@ impl Core {
         // Its executor has not heard of it, and will not.
         let is_unsent =
             task.executor.is_some() && task.phase == Phase::Starting && !task.word.is_sent;
-        let step = match is_unsent {
-            true => Step::Killed,
-            false => step(task.phase, Input::KillAsked),
+        let step = match task.phase {
+            _ if is_unsent => Step::Killed,
+            Phase::Killing if task.is_unasked() => Step::Stop,
+            phase => step(phase, Input::KillAsked),
         };
         match step {
             Step::Killed => {
@@ -75,6 +76,7 @@ impl Core {
                     grace,
                     reason,
                     deadline: None,
+                    is_asked: true,
                 });
                 let has_executor = task.executor.is_some();
                 self.keep_kill(run, grace, reason, effects);

@@ -121,13 +121,15 @@ impl Core {
             | TaskState::Dropped
             | TaskState::Lost => Phase::Ended,
         };
-        // A task that said it was killing has been asked to end, whatever became of the wish.
+        // A task that said it was killing has been asked to end, whatever became of the wish; or its executor ends it by itself.
         let unsaid =
             (phase == Phase::Killing).then_some((recovered.spec.kill_grace, Reason::KillRequested));
+        let is_asked = recovered.kill.is_some() || recovered.executor.is_none();
         let kill = recovered.kill.or(unsaid).map(|(grace, reason)| Kill {
             grace,
             reason,
             deadline: None,
+            is_asked,
         });
         let word = Word {
             taken: recovered.said,
@@ -170,6 +172,7 @@ impl Core {
                 grace,
                 reason,
                 deadline: None,
+                is_asked: true,
             }),
             seq: self.seq,
         };
@@ -258,7 +261,7 @@ impl Core {
                     framework: it.framework.clone(),
                     spec: it.spec.clone(),
                 }));
-                self.on_executor_started(now, run, pid, effects);
+                self.resume_executor(now, run, pid, effects);
             }
             // A crash left it without its first task, or all have ended meanwhile.
             Found::NeverStarted if !has_work => {

@@ -44,6 +44,15 @@ pub(crate) struct Kill {
     pub(crate) reason: Reason,
     /// When SIGKILL follows; absent while there is nothing to signal.
     pub(crate) deadline: Option<Time>,
+    /// Somebody has asked for it. Otherwise its executor has said by itself that it ends it, and whoever asks is heard.
+    pub(crate) is_asked: bool,
+}
+
+impl Task {
+    /// Whether nobody has asked for its end yet.
+    pub(crate) fn is_unasked(&self) -> bool {
+        self.kill.as_ref().is_none_or(|kill| !kill.is_asked)
+    }
 }
 
 /// What the executor of a run has said of it, and was told.
@@ -62,6 +71,12 @@ pub(crate) struct Word {
 }
 
 impl Word {
+    /// What it said last of the task's health, told or not.
+    pub(crate) fn healthy_last(&self) -> Option<bool> {
+        let waiting = self.waiting.as_ref();
+        waiting.map_or(self.healthy, |status| status.healthy)
+    }
+
     /// Up to which number the executor need not say anything again: all before what waits was taken, or was replaced by it.
     pub(crate) fn heard(&self) -> u64 {
         let waiting = self.waiting.as_ref();

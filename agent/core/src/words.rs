@@ -3,10 +3,11 @@
 //! The agent numbers and keeps these statuses as its own. Each is acknowledged when it is on disk. What leads backwards
 //! (the task is being killed, or has ended, by now) is acknowledged and goes no further. While too many statuses of a task
 //! wait for its framework, only the newest of those that are no change of state is kept, and acknowledged when it is said; what it
-//! has replaced counts for nothing any more, and is acknowledged at once.
+//! has replaced counts for nothing any more, and is acknowledged at once. What says more of the same state and nothing of the
+//! task's health leaves that as it was said.
 
 use proffer_model::executor::{ExecutorEvent, ExecutorStatus};
-use proffer_model::{Incarnation, Problem, Reason, TaskId, TaskState, Time, code};
+use proffer_model::{ExecutorApi, Incarnation, Problem, Reason, TaskId, TaskState, Time, code};
 
 use crate::core::Core;
 use crate::effect::{After, Effect, Effects};
@@ -106,11 +107,23 @@ impl Core {
     }
 
     /// Makes a status of what an executor has said, if it is news.
-    fn take_word(&mut self, now: Time, run: RunId, status: ExecutorStatus, effects: &mut Effects) {
+    fn take_word(
+        &mut self,
+        now: Time,
+        run: RunId,
+        mut status: ExecutorStatus,
+        effects: &mut Effects,
+    ) {
         let Some(task) = self.tasks.get_mut(&run) else {
             return;
         };
+        let executor = task.executor.and_then(|run| self.executors.get(&run));
+        // What those of Mesos leave out they take back, as they do there.
+        let is_of_mesos = executor.is_some_and(|it| it.spec.api == ExecutorApi::MesosV1);
         let news = news(task, status.state);
+        if news == News::Same && !is_of_mesos {
+            status.healthy = status.healthy.or(task.word.healthy_last());
+        }
         if news == News::Same && !task.updates.has_room() {
             task.word.waiting = Some(status);
             return;
@@ -138,6 +151,7 @@ impl Core {
                     grace: task.spec.kill_grace,
                     reason: Reason::KillRequested,
                     deadline: None,
+                    is_asked: false,
                 });
             }
             state if state.is_terminal() => {

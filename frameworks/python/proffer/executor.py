@@ -104,7 +104,8 @@ class Agent:
         """Says what has become of a task; kept until the agent has it on disk, except that while sixteen statuses of a task wait
         for that, one that says more of the same state takes the place of the last. Of a task that has ended, nothing is said,
         nor what leads backwards. What the agent would refuse at each session, and all that comes after it, is raised: more than
-        64 KiB of data, and states that are not an executor's to say. Of a longer message the rest is left out."""
+        64 KiB of data, and states that are not an executor's to say. Of a longer message the rest is left out. Of `healthy` what
+        was said last counts while the state is the same."""
         if state not in _SAYABLE:
             hint = "say starting, running, killing, finished, failed, killed or error"
             raise ProfferError("field.invalid", "state", f"an executor cannot say {state_name(state)} of a task", hint)

@@ -87,7 +87,10 @@ class Said:
             self._ended(launch)
         places = self._places.setdefault(launch, deque())
         if is_same and len(places) >= EXECUTOR_STATUSES_MAX:
-            del self._unacknowledged[places.pop()]
+            replaced = self._unacknowledged.pop(places.pop())
+            # The agent goes by what was said last of it.
+            if replaced.HasField("healthy") and not status.HasField("healthy"):
+                status.healthy = replaced.healthy
         self._place_last += 1
         places.append(self._place_last)
         self._unacknowledged[self._place_last] = status

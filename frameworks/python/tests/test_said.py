@@ -84,6 +84,15 @@ class Kept(unittest.TestCase):
         said.acknowledged(("t", 7), EXECUTOR_STATUSES_MAX + 7)
         self.assertEqual(keys(said.subscribe().subscribe.unacknowledged), [("u", 1)])
 
+    def test_what_says_nothing_of_health_takes_the_place_of_what_does_and_says_it_too(self):
+        said = running("t")
+        for _ in range(EXECUTOR_STATUSES_MAX):
+            say(said, "t", RUNNING)
+        for healthy in (False, None, None):
+            said.say(said.launch_of("t"), v1.ExecutorStatus(state=RUNNING, healthy=healthy))
+        last = untold(said)[-1]
+        self.assertEqual((last.HasField("healthy"), last.healthy), (True, False))
+
     def test_ten_thousand_and_one_statuses_of_a_task_leave_few(self):
         said = running("t")
         for _ in range(ITEMS_MAX + 1):

@@ -119,7 +119,7 @@ impl Agent {
         self.report(task, state, Words { exit, ..words });
     }
 
-    /// Says whether a task that runs is healthy.
+    /// Says whether a task that runs is healthy; until it is said anew, or its state changes, [`Agent::update`] leaves it so.
     pub fn healthy(&self, task: &TaskId, is_healthy: bool, message: &str) {
         let (healthy, words) = (Some(is_healthy), Words::new(message));
         self.report(task, TaskState::Running, Words { healthy, ..words });

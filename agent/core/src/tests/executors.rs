@@ -292,6 +292,41 @@ fn a_flood_of_words_keeps_its_newest_until_there_is_room() {
 }
 
 #[test]
+fn what_says_nothing_of_health_leaves_it_as_it_was_said() {
+    let healthy = |number, healthy| ExecutorStatus {
+        healthy,
+        ..word("t", number, TaskState::Running)
+    };
+    let mut scene = Scene::running();
+    scene.say(healthy(2, Some(true)));
+    scene.say(healthy(3, None));
+    assert_eq!(
+        scene.story(),
+        [
+            "t running health_changed",
+            "> ack t 2",
+            "t running none",
+            "> ack t 3"
+        ]
+    );
+    assert_eq!(scene.last("t").healthy, Some(true));
+    // Also where it takes the place of what waits for room.
+    let most = u64::try_from(STATUSES_UNACKNOWLEDGED_MAX).unwrap();
+    for number in 4..=most {
+        scene.say(healthy(number, None));
+    }
+    scene.say(healthy(most + 1, Some(false)));
+    scene.say(healthy(most + 2, None));
+    scene.story();
+    scene.agent.acknowledge("t", 1, 2);
+    assert_eq!(scene.story()[0], "t running health_changed");
+    assert_eq!(scene.last("t").healthy, Some(false));
+    // Another state says it anew.
+    scene.say(word("t", most + 3, TaskState::Killing));
+    assert_eq!(scene.last("t").healthy, None);
+}
+
+#[test]
 fn what_a_newer_word_has_replaced_is_acknowledged_while_the_framework_is_away() {
     let mut scene = Scene::running();
     let most = u64::try_from(STATUSES_UNACKNOWLEDGED_MAX).unwrap();
@@ -390,6 +425,78 @@ fn a_kill_reaches_an_executor_that_was_away() {
 }
 
 #[test]
+fn what_an_executor_ends_by_itself_can_be_killed_whoever_asks() {
+    for has_crashed in [false, true] {
+        let mut scene = Scene::running();
+        scene.say(word("t", 2, TaskState::Killing));
+        assert_eq!(scene.story(), ["t killing none", "> ack t 2"]);
+        if has_crashed {
+            scene.crash();
+            scene.story();
+        }
+        // It hangs there. What is asked for counts in full, and only then it is hastened.
+        scene.agent.kill("t", 1, Some(30));
+        let story = scene.story();
+        assert_eq!(story[0], "t killing kill_requested", "{story:?}");
+        if has_crashed {
+            scene.subscribe(&[], &[task("t")]);
+            assert_eq!(scene.story(), ["> subscribed", "> kill t 30s"]);
+        } else {
+            assert_eq!(story[1..], ["> kill t 30s"]);
+        }
+        scene.agent.kill("t", 1, Some(60));
+        assert_eq!(scene.story(), [""; 0]);
+        scene.agent.kill("t", 1, Some(20));
+        assert_eq!(scene.story(), ["> kill t 20s"]);
+        scene.agent.acknowledge("t", 1, 4);
+        scene.agent.pass(Duration::from_secs(21));
+        assert_eq!(scene.story(), ["> kill t 0s"], "it is reminded");
+        // The wish outlives the agent.
+        scene.crash();
+        scene.story();
+        scene.subscribe(&[], &[task("t")]);
+        assert_eq!(scene.story(), ["> subscribed", "> kill t 20s"]);
+    }
+}
+
+#[test]
+fn what_an_executor_ends_by_itself_is_killed_with_its_group_and_when_its_time_is_over() {
+    let mut scene = Scene::running();
+    scene.agent.receive(ToAgent::LaunchGroup {
+        epoch: scene.agent.identity.epoch,
+        framework: framework(),
+        payer: Some(payer()),
+        tasks: ["a", "b"].map(|id| (Incarnation(1), data(id))).to_vec(),
+    });
+    scene.agent.persist();
+    for id in ["a", "b"] {
+        scene.say(word(id, 1, TaskState::Running));
+    }
+    scene.say(word("b", 2, TaskState::Killing));
+    scene.story();
+    scene.say(word("a", 2, TaskState::Failed));
+    assert_eq!(
+        scene.story(),
+        [
+            "a failed none",
+            "b killing group_ended",
+            "> kill b 3s",
+            "> ack a 2"
+        ]
+    );
+    let timed = TaskSpec {
+        completion: Some(Duration::from_secs(10)),
+        ..data("t")
+    };
+    let mut scene = Scene::started_with(timed).runs();
+    scene.say(word("t", 2, TaskState::Killing));
+    scene.agent.acknowledge("t", 1, 3);
+    scene.story();
+    scene.agent.pass(Duration::from_secs(11));
+    assert_eq!(scene.story(), ["t killing deadline_passed", "> kill t 3s"]);
+}
+
+#[test]
 fn when_an_executor_ends_its_tasks_fail_unless_it_has_said_what_became_of_them() {
     let mut scene = Scene::running();
     scene.agent.launch(1, data("u"));
@@ -476,13 +583,27 @@ fn a_shutdown_is_kept_told_and_followed_by_sigkill() {
     scene.agent.launch(1, data("u"));
     scene.agent.persist();
     assert_eq!(scene.story(), ["u failed executor_ended"]);
+    // The next agent waits for it, to tell it, and not for longer than its grace.
     scene.crash();
-    scene.story();
+    let story = scene.story();
+    let is_signalled = |line: &String| line.starts_with("signal");
+    assert!(!story.iter().any(is_signalled), "{story:?}");
+    scene.agent.pass(Duration::from_secs(2));
+    assert!(!scene.story().iter().any(is_signalled));
     scene.subscribe(&[], &[task("t")]);
     let story = scene.story();
-    assert_eq!(story, ["> subscribed", "> shutdown 5s"]);
+    assert_eq!(story, ["> subscribed", "> shutdown 3s"]);
+    scene.agent.pass(Duration::from_secs(4));
+    assert!(scene.story().contains(&"signal Kill".to_owned()));
+    // So it is with one that does not come back.
+    scene.crash();
+    scene.story();
     scene.agent.pass(Duration::from_secs(6));
-    assert_eq!(scene.story(), ["signal Kill"]);
+    let story = scene.story();
+    let signals: Vec<&String> = story.iter().filter(|line| is_signalled(line)).collect();
+    assert_eq!(signals, ["signal Kill"]);
+    scene.subscribe(&[], &[task("t")]);
+    scene.story();
     scene.leave();
     scene.agent.step(Event::SupervisorLost { run: scene.run });
     scene.agent.persist();

@@ -108,9 +108,12 @@ impl Memory {
             self.running.remove(launch);
         }
         let places = self.places.entry(launch.clone()).or_default();
+        let mut healthy = words.healthy;
         if is_same && places.len() >= EXECUTOR_STATUSES_MAX {
             let replaced = places.pop_back();
-            replaced.map(|place| self.unacknowledged.remove(&place));
+            let replaced = replaced.and_then(|place| self.unacknowledged.remove(&place));
+            // The agent goes by what was said last of it.
+            healthy = healthy.or(replaced.and_then(|status| status.healthy));
         }
         let mut message = words.message;
         message.truncate(message.floor_char_boundary(TEXT_LEN_MAX));
@@ -120,7 +123,7 @@ impl Memory {
             number,
             state,
             message,
-            healthy: words.healthy,
+            healthy,
             exit: words.exit,
             data: words.data,
         };
@@ -319,6 +322,21 @@ mod tests {
         assert_eq!(states, [TaskState::Killing, TaskState::Killed]);
         memory.acknowledge(&launch("t").0, Incarnation(7), u64::from(count) + 7);
         assert_eq!(keys(&subscribe(&mut memory).unacknowledged), [("u", 1)]);
+    }
+
+    #[test]
+    fn what_says_nothing_of_health_takes_the_place_of_what_does_and_says_it_too() {
+        let mut memory = running(&["t"]);
+        let mut say = |healthy| {
+            let words = Words::default();
+            memory.say(&launch("t"), TaskState::Running, Words { healthy, ..words });
+        };
+        (0..EXECUTOR_STATUSES_MAX).for_each(|_| say(None));
+        for healthy in [Some(false), None, None] {
+            say(healthy);
+        }
+        let last = untold(&mut memory).pop().unwrap();
+        assert_eq!(last.healthy, Some(false));
     }
 
     #[test]
