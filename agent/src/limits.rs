@@ -63,8 +63,10 @@ pub const EXECUTOR_HEADERS_LEN_MAX: u32 = 16 * 1024;
 /// Bytes of one call of an executor; a larger one closes its session (`field.too_long`). Room for what it says of all tasks
 /// that an agent takes when it subscribes.
 pub const EXECUTOR_CALL_LEN_MAX: usize = 8 * 1024 * 1024;
-/// Events that wait for one executor; at it, its session ends, and it begins anew.
+/// Events that wait for one executor; at it, its session ends when it has read them, and it begins anew.
 pub const EXECUTOR_EVENTS_MAX: usize = 1_024;
+/// How long it may read none of them; then it counts as gone, and has `executor_wait` to come back.
+pub const EXECUTOR_UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Events that wait for one executor while messages of its framework are still sent to it; at it, they are left out.
 pub const EXECUTOR_MESSAGES_MAX: usize = 64;
 /// Statuses of one launch that are known again when a Mesos executor sends them again; of more, the last and those that are

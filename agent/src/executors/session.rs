@@ -1,8 +1,11 @@
 //! One session of an executor: who may begin it, what it says first, and how it ends.
 //!
-//! A session that says something that cannot be read is told what is wrong with it, and closed.
+//! A session that says something that cannot be read is told what is wrong with it, and closed. One for which too much waits
+//! ends when what was sent before is read: until then its executor cannot know, and need not come back.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use proffer_agent_core::{Event, RunId, SessionId};
@@ -10,17 +13,18 @@ use proffer_model::executor::{ExecutorCall, ExecutorEvent, Subscription};
 use proffer_model::limits::HEARTBEAT_INTERVAL;
 use proffer_model::{Problem, code};
 use proffer_proto::{decode_executor_call, encode_executor_event, problem_of, status_of, v1};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_stream::StreamExt as _;
-use tokio_stream::adapters::Map;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Door;
-use crate::limits::{EXECUTOR_EVENTS_MAX, EXECUTOR_FIRST_CALL_TIMEOUT, EXECUTOR_MESSAGES_MAX};
+use crate::limits::{
+    EXECUTOR_EVENTS_MAX, EXECUTOR_FIRST_CALL_TIMEOUT, EXECUTOR_MESSAGES_MAX, EXECUTOR_UNREAD_MAX,
+};
 
 /// The service on one connection.
 #[derive(Debug)]
@@ -85,12 +89,62 @@ impl Sessions {
 }
 
 /// What an executor is told, for the wire.
-type EncodedEvents =
-    Map<ReceiverStream<ExecutorEvent>, fn(ExecutorEvent) -> Result<v1::ExecutorEvent, Status>>;
+pub(super) struct Told {
+    events: ReceiverStream<ExecutorEvent>,
+    taken: Arc<Notify>,
+    _over: DropGuard,
+}
+
+/// Whether what an executor is told is being read.
+#[derive(Debug)]
+struct Reading {
+    taken: Arc<Notify>,
+    /// Cancelled when all was read, or the connection has ended.
+    over: CancellationToken,
+}
+
+impl Told {
+    fn new(events: mpsc::Receiver<ExecutorEvent>) -> (Self, Reading) {
+        let (taken, over) = (Arc::new(Notify::new()), CancellationToken::new());
+        let told = Self {
+            events: ReceiverStream::new(events),
+            taken: taken.clone(),
+            _over: over.clone().drop_guard(),
+        };
+        (told, Reading { taken, over })
+    }
+}
+
+impl Stream for Told {
+    type Item = Result<v1::ExecutorEvent, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = Pin::new(&mut self.events).poll_next(context);
+        if let Poll::Ready(Some(_)) = &polled {
+            self.taken.notify_one();
+        }
+        polled.map(|event| event.map(|event| Ok(encode_executor_event(&event))))
+    }
+}
+
+impl Reading {
+    /// Waits until all is read to which nothing is added any more, or nothing of it was read for so long.
+    async fn end(&self, unread_max: Duration) {
+        loop {
+            let more = tokio::select! {
+                () = self.over.cancelled() => return,
+                more = timeout(unread_max, self.taken.notified()) => more,
+            };
+            if more.is_err() {
+                return;
+            }
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl v1::executor_server::Executor for Sessions {
-    type SessionStream = EncodedEvents;
+    type SessionStream = Told;
 
     async fn session(
         &self,
@@ -98,17 +152,17 @@ impl v1::executor_server::Executor for Sessions {
     ) -> Result<Response<Self::SessionStream>, Status> {
         self.authenticate(request.metadata()).map_err(status_of)?;
         let (events, stream) = mpsc::channel(EXECUTOR_EVENTS_MAX);
+        let (told, reading) = Told::new(stream);
         let session = Session {
             id: self.door.shared.inbox.next_session(),
             run: self.door.run,
             door: self.door.clone(),
             calls: request.into_inner(),
             events,
+            reading,
         };
         self.door.shared.tasks.spawn(session.run());
-        let encode: fn(ExecutorEvent) -> Result<v1::ExecutorEvent, Status> =
-            |event| Ok(encode_executor_event(&event));
-        Ok(Response::new(ReceiverStream::new(stream).map(encode)))
+        Ok(Response::new(told))
     }
 }
 
@@ -118,6 +172,7 @@ struct Session {
     door: Arc<Door>,
     calls: Streaming<v1::ExecutorCall>,
     events: mpsc::Sender<ExecutorEvent>,
+    reading: Reading,
 }
 
 impl Session {
@@ -130,7 +185,7 @@ impl Session {
         let subscription = match first {
             Ok(Some(subscription)) => subscription,
             Ok(None) => return,
-            Err(problem) => return self.refuse(&problem).await,
+            Err(problem) => return refuse(&self.events, &problem).await,
         };
         let (run, session) = (self.run, self.id);
         let close = ended.child_token();
@@ -143,13 +198,24 @@ impl Session {
         };
         inbox.subscribe(session, subscriber, event).await;
         let ending = tokio::select! {
-            () = close.cancelled() => Ok(()),
-            ending = self.listen() => ending,
+            () = close.cancelled() => None,
+            ending = self.listen() => Some(ending),
         };
+        let Self {
+            events, reading, ..
+        } = &mut self;
+        if ending.is_none() {
+            // Nothing is added any more, so that what is told ends when all of it is read.
+            *events = mpsc::channel(1).0;
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = reading.end(EXECUTOR_UNREAD_MAX) => {}
+            }
+        }
         inbox.send(Event::ExecutorLeft { run, session }).await;
-        if let Err(problem) = ending {
+        if let Some(Err(problem)) = ending {
             tracing::info!(%run, %problem, "an executor's session is closed");
-            self.refuse(&problem).await;
+            refuse(events, &problem).await;
         }
     }
 
@@ -202,12 +268,12 @@ impl Session {
     async fn next(&mut self) -> Result<Option<ExecutorCall>, Problem> {
         decode(self.calls.message().await)
     }
+}
 
-    async fn refuse(&self, problem: &Problem) {
-        let closed = ExecutorEvent::Closed(problem.clone());
-        // One that does not read is not told.
-        let _ = timeout(Duration::from_secs(1), self.events.send(closed)).await;
-    }
+async fn refuse(events: &mpsc::Sender<ExecutorEvent>, problem: &Problem) {
+    let closed = ExecutorEvent::Closed(problem.clone());
+    // One that does not read is not told.
+    let _ = timeout(Duration::from_secs(1), events.send(closed)).await;
 }
 
 fn decode(call: Result<Option<v1::ExecutorCall>, Status>) -> Result<Option<ExecutorCall>, Problem> {
@@ -229,4 +295,51 @@ fn is_end(status: &Status) -> bool {
 fn order(message: &str) -> Problem {
     Problem::new(code::SESSION_ORDER, message)
         .hint("make Subscribe the first call of a session, and the only one")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    const EVENTS: usize = 4;
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// A session that is closed while so many events wait.
+    fn closed() -> (Told, Reading) {
+        let (events, stream) = mpsc::channel(EVENTS);
+        let (told, reading) = Told::new(stream);
+        let subscriber = Subscriber::new(events, CancellationToken::new());
+        (0..EVENTS).for_each(|_| assert!(subscriber.send(ExecutorEvent::Heartbeat)));
+        assert!(!subscriber.send(ExecutorEvent::Heartbeat), "it is full");
+        (told, reading)
+    }
+
+    #[tokio::test]
+    async fn a_session_for_which_too_much_waits_is_over_when_all_is_read() {
+        let (mut told, reading) = closed();
+        for _ in 0..EVENTS {
+            assert!(told.next().await.is_some());
+            let end = std::pin::pin!(reading.end(LONG));
+            assert!(is_pending(end).await, "there is more to read");
+        }
+        assert!(told.next().await.is_none());
+        drop(told);
+        reading.end(LONG).await;
+    }
+
+    #[tokio::test]
+    async fn so_it_is_when_its_connection_ends_or_nothing_is_read() {
+        let (told, reading) = closed();
+        drop(told);
+        reading.end(LONG).await;
+        let (_told, reading) = closed();
+        reading.end(Duration::from_millis(1)).await;
+    }
+
+    async fn is_pending(mut future: Pin<&mut impl Future<Output = ()>>) -> bool {
+        std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending()))
+            .await
+    }
 }
