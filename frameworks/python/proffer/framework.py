@@ -23,6 +23,7 @@ from typing import Any
 
 from proffer import v1
 from proffer.amounts import duration, milliseconds
+from proffer.ids import checked_id
 from proffer.limits import (
     ASK_DELAY,
     ASK_INTERVAL,
@@ -353,8 +354,14 @@ class Framework:
 
     async def _accept(self, offers: Sequence[v1.Offer], operations: Sequence[v1.Operation]) -> Sequence[v1.OperationResult]:
         task_ids = _task_ids(operations)
+        is_answered = False
 
         def on_answer(answered: v1.Answered) -> None:
+            # Whoever called may have been cancelled.
+            nonlocal is_answered
+            is_answered = True
+            for task_id in task_ids if answered.HasField("refused") else ():
+                self._tasks.refused(task_id)
             for result in _launches(answered.accepted.results):
                 if result.HasField("refused"):
                     self._tasks.refused(result.task_id)
@@ -370,7 +377,8 @@ class Framework:
                 self._tasks.session_ended()
             raise
         except ProfferError:
-            for task_id in task_ids:
+            # Answered, they may be launched again by now.
+            for task_id in () if is_answered else task_ids:
                 self._tasks.refused(task_id)
             raise
         return list(answered.accepted.results)
@@ -403,8 +411,8 @@ class Framework:
 
     def settle(self, task_ids: Iterable[str]) -> set[str]:
         """Answers which of these may be launched now. Of the others the SDK asks the master what became of them until it
-        knows: they come as statuses, `lost` when no agent knows them."""
-        free = self._tasks.settle(task_ids)
+        knows: they come as statuses, `lost` when no agent knows them. What is no id of a task is refused (`id.invalid`)."""
+        free = self._tasks.settle([checked_id("task_ids", "task id", task_id) for task_id in task_ids])
         self._to_ask.set()
         return free
 

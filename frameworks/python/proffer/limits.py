@@ -22,6 +22,8 @@ SETTLE_WARNING_INTERVAL = 60.0
 ASK_DELAY = 0.1
 # Calls that wait for their answer; one more is refused with `server.overloaded`.
 CALLS_PENDING_MAX = 10_000
+# Bytes of an id; a longer one is refused with `id.invalid`.
+ID_LEN_MAX = 200
 # Task ids in one question; more are asked in several.
 IDS_PER_CALL_MAX = 10_000
 # Events that wait for the handlers, at which the session is not read on unless somebody waits for an answer.

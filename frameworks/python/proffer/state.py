@@ -75,43 +75,55 @@ class State:
 
     async def watch(self, prefix: str = "") -> AsyncIterator[v1.WatchStateResponse]:
         """What is there now, then `up_to_date`, then each change, in order: `put` or `deleted`. It never ends of itself, and
-        raises when the session does: `session.fenced`, or `Unreachable`. Begin it anew in the next session."""
-        request, stub, session = self._prepare(v1.WatchStateRequest(prefix=prefix))
-        with _problems_of(session):
-            async for change in stub.Watch(request, metadata=session.metadata):
-                yield change
-        raise Unreachable("the master ended the watch")
+        raises when the session does: `session.fenced`, or `Unreachable`. Begin it anew in the next session. Above the rate it
+        waits for its turn, as the calls do."""
+        give_up_at = asyncio.get_running_loop().time() + self._call_timeout
+        request, generation = v1.WatchStateRequest(prefix=prefix), None
+        while True:
+            request, stub, session = self._prepare(request, generation)
+            generation = request.generation
+            try:
+                with _problems_of(session):
+                    async for change in stub.Watch(request, metadata=session.metadata):
+                        yield change
+                raise Unreachable("the master ended the watch")
+            except ProfferError as problem:
+                await _wait_for_turn(problem, give_up_at)
 
     async def _call(
         self, method: str, request: _Request, response: type[_Response], generation: int | None = None
     ) -> _Response:
         """Calls what is answered with such a response; in a session of this generation, if one is given."""
-        clock = asyncio.get_running_loop()
-        give_up_at = clock.time() + self._call_timeout
+        give_up_at = asyncio.get_running_loop().time() + self._call_timeout
         while True:
-            request, stub, session = self._prepare(request)
-            if generation not in (None, request.generation):
-                # Another program may have been active in between, and have written.
-                raise Unreachable("another session began while the call waited for its turn")
+            request, stub, session = self._prepare(request, generation)
             generation = request.generation
             try:
                 with _problems_of(session):
                     call = getattr(stub, method)(request, metadata=session.metadata, timeout=self._call_timeout)
                     answered: _Response = await call
                     return answered
-            except ProfferError as refused:
-                problem = refused
-            # Above the rate nothing was done.
-            wait = problem.retry_after if problem.code == "session.rate_limited" else None
-            if wait is None or clock.time() + wait > give_up_at:
-                raise problem
-            await asyncio.sleep(wait)
+            except ProfferError as problem:
+                await _wait_for_turn(problem, give_up_at)
 
-    def _prepare(self, request: _Request) -> tuple[_Request, v1.FrameworkStateStub, Session]:
+    def _prepare(
+        self, request: _Request, generation: int | None
+    ) -> tuple[_Request, v1.FrameworkStateStub, Session]:
         session = self._session()
+        if generation not in (None, session.subscribed.generation):
+            # Another program may have been active in between, and have written.
+            raise Unreachable("another session began while the call waited for its turn")
         request.framework_id = session.subscribed.framework_id
         request.generation = session.subscribed.generation
         return request, v1.FrameworkStateStub(session.channel), session
+
+
+async def _wait_for_turn(problem: ProfferError, give_up_at: float) -> None:
+    """Above the rate nothing was done: waits until it may be asked again, while there is time. Anything else is raised."""
+    wait = problem.retry_after if problem.code == "session.rate_limited" else None
+    if wait is None or asyncio.get_running_loop().time() + wait > give_up_at:
+        raise problem
+    await asyncio.sleep(wait)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import unittest
+from unittest import mock
 
 import proffer
 from proffer import v1
@@ -346,6 +347,45 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         self.assertEqual({task_id: problem.code for task_id, problem in refused.items()}, {"t": "task.duplicate"})
         self.assertEqual(await self.master.within(answers.get()), "task.duplicate")
 
+    async def test_a_launch_that_nobody_waits_for_and_that_is_refused_leaves_its_id_free(self):
+        answers = asyncio.Queue()
+
+        class Impatient(Writer):
+            async def on_offers(self, framework, offers):
+                launching = asyncio.create_task(super().on_offers(framework, offers))
+                await began.get()
+                launching.cancel()
+                await asyncio.gather(launching, return_exceptions=True)
+                answers.put_nowait("cancelled")
+
+            async def on_message(self, framework, message):
+                answers.put_nowait(sorted(framework.settle(["t"])))
+
+        began = asyncio.Queue()
+        self.run_framework(Impatient())
+        session = await self.master.session()
+        await session.offer("cpus:1")
+        accept = await session.call("accept")
+        began.put_nowait(None)
+        self.assertEqual(await self.master.within(answers.get()), "cancelled")
+        await session.send(message=v1.ExecutorMessage(agent_id="a", executor_id="e", data=b"before"))
+        self.assertEqual(await self.master.within(answers.get()), [], "it may be launched yet")
+        await session.answer(accept, refused=v1.Problem(code="offer.gone", kind=v1.PROBLEM_KIND_CONFLICT))
+        await session.send(message=v1.ExecutorMessage(agent_id="a", executor_id="e", data=b"after"))
+        self.assertEqual(await self.master.within(answers.get()), ["t"])
+
+    async def test_what_is_no_id_is_not_settled_and_keeps_none_beside_it_waiting(self):
+        self.run_framework(framework_id="mine")
+        await self.master.session()
+        wrong = ["", ".", "..", "a/b", "a\\b", "a%2e", "a\nb", "a b", "a\u00a0b", "\x00", "\ud800", "x" * 201, "ä" * 101, 7, None]
+        for task_id in wrong:
+            with self.assertRaises(proffer.ProfferError, msg=repr(task_id)) as raised:
+                self.framework.settle(["good", task_id])
+            self.assertEqual((raised.exception.code, raised.exception.field), ("id.invalid", "task_ids"))
+        self.assertEqual(self.framework._tasks.open(), [], "nothing of it is asked for")
+        self.framework.settle(["a", "web.instance-1", "x" * 200, "ä"])
+        self.assertEqual(self.framework._tasks.open(), ["a", "web.instance-1", "x" * 200, "ä"])
+
     async def test_an_end_of_an_id_in_doubt_is_told_again_when_it_may_be_launched(self):
         class Settling(Writer):
             async def on_subscribed(self, framework):
@@ -424,6 +464,36 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         await self.master.within(told.wait())
         author.watching.cancel()
         self.assertEqual(seen, ["put", "up_to_date", "deleted"])
+
+
+    async def test_a_watch_above_the_rate_waits_for_its_turn(self):
+        seen, waits = asyncio.Queue(), [0.01, 0.02, None, 60]
+
+        class Stub:
+            def __init__(self, _):
+                pass
+
+            async def Watch(self, _, metadata):
+                wait = waits.pop(0)
+                if wait:
+                    raise proffer.ProfferError("session.rate_limited", "", "too many calls", retry_after=wait)
+                yield v1.WatchStateResponse(up_to_date=True)
+
+        class Watching(Writer):
+            async def on_subscribed(self, framework):
+                for _ in range(2):
+                    try:
+                        async for change in framework.state.watch():
+                            seen.put_nowait(change.WhichOneof("change"))
+                    except proffer.ProfferError as problem:
+                        seen.put_nowait(problem.code)
+
+        with mock.patch.object(v1, "FrameworkStateStub", Stub):
+            self.run_framework(Watching())
+            await self.master.session()
+            heard = [await self.master.within(seen.get()) for _ in range(3)]
+        self.assertEqual(heard, ["up_to_date", "peer.unreachable", "session.rate_limited"])
+        self.assertEqual(waits, [])
 
 
 class Offers(unittest.TestCase):
