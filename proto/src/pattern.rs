@@ -1,8 +1,8 @@
 //! Patterns as they are written: regular expressions in RE2's language, compiled to what the model looks with.
 //!
 //! The reader is that of Rust's `regex`, whose language differs in a few things: `settle` gives what is written RE2's meaning, or
-//! refuses what only the other knows. What RE2 knows alone, `\Q…\E`, `\C`, `\p{^…}`, octal numbers and a brace that repeats
-//! nothing, is refused too. The texts of what is refused are RE2's.
+//! refuses what only the other knows. What RE2 knows alone, `\Q…\E`, `\C`, `\pC`, `\p{^…}`, octal numbers and a brace that
+//! repeats nothing, is refused too. The texts of what is refused are RE2's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -243,6 +243,13 @@ mod tests {
             ("(?U)a+(?s).", &["aab"], &["a"]),
             ("[a&b.]\\.\\-\\x41\\x{E4}", &["&.-Aä"], &["c.-Aä"]),
             ("", &[""], &["a"]),
+            ("\\s+", &[" \t\n\x0c\r"], &["\x0b", "\u{a0}", "a"]),
+            ("\\S", &["\x0b", "a", "\u{a0}"], &[" ", "\r"]),
+            ("[\\s-]+", &["- -"], &["\x0b", "a"]),
+            ("[\\S\\r]", &["\x0b", "\r"], &["\n", " "]),
+            ("(?i)[^\\S ]", &["\n"], &["\x0b", " ", "s"]),
+            ("[[:space:]]", &["\x0b"], &["a"]),
+            ("a{0,2}b{10}?", &["abbbbbbbbbb"], &["aaabbbbbbbbbb"]),
             ("(?i)\\W+", &["-ä"], &["s", "K", "a"]),
             ("(?i)[\\D]", &["s", "-"], &["1"]),
             ("(?i)[^\\W_]+", &["aS1"], &["-", "_"]),
@@ -285,6 +292,13 @@ mod tests {
             ("(?x)a", "invalid perl operator: (?x"),
             ("(?u:a)", "invalid perl operator: (?u"),
             ("a{2,1}", "invalid repetition size: {2,1}"),
+            ("[0-9]{1, 3}", "unexpected error: {1, 3} is not supported"),
+            ("a{ 2 }", "unexpected error: { 2 } is not supported"),
+            ("a{2}\\.b{02}", "unexpected error: {02} is not supported"),
+            ("a{1,02}?", "unexpected error: {1,02}? is not supported"),
+            ("\\pC", "invalid character class range: \\pC"),
+            ("[\\P{C}]", "invalid character class range: \\P{C}"),
+            ("(?P<a.b>x)", "invalid named capture group: (?P<a.b>"),
             (
                 "[a-z&&[^b]]",
                 "unexpected error: a-z&&[^b] is not supported",

@@ -3,9 +3,9 @@
 
 use regex_syntax::ast::{
     Assertion, AssertionKind, Ast, ClassAscii, ClassAsciiKind, ClassBracketed, ClassPerl,
-    ClassPerlKind, ClassSet, ClassSetItem, ClassUnicode, ClassUnicodeKind, ClassUnicodeOpKind,
-    Flag, Flags, FlagsItem, FlagsItemKind, Group, GroupKind, HexLiteralKind, Literal, LiteralKind,
-    Repetition, RepetitionKind, RepetitionRange, Span,
+    ClassPerlKind, ClassSet, ClassSetItem, ClassSetUnion, ClassUnicode, ClassUnicodeKind,
+    ClassUnicodeOpKind, Flag, Flags, FlagsItem, FlagsItemKind, Group, GroupKind, HexLiteralKind,
+    Literal, LiteralKind, Repetition, RepetitionKind, RepetitionRange, Span,
 };
 use regex_syntax::hir::{Class, HirKind, translate};
 
@@ -21,10 +21,10 @@ const STEPS_OF_NAME: usize = 1_000;
 /// How often RE2 lets something repeat at most.
 const REPETITIONS_MAX: u32 = 1_000;
 /// What RE2 knows by name beside scripts.
-const CATEGORIES: [&str; 37] = [
-    "Any", "C", "Cc", "Cf", "Co", "Cs", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn",
-    "N", "Nd", "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm",
-    "So", "Z", "Zl", "Zp", "Zs",
+const CATEGORIES: [&str; 36] = [
+    "Any", "Cc", "Cf", "Co", "Cs", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn", "N",
+    "Nd", "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So",
+    "Z", "Zl", "Zp", "Zs",
 ];
 
 /// Settles a pattern that was read.
@@ -50,12 +50,8 @@ impl Settling<'_, '_> {
         match tree {
             Ast::Flags(flags) => self.check_flags(&flags.flags),
             Ast::ClassPerl(class) => {
-                *tree = Ast::class_bracketed(ClassBracketed {
-                    span: class.span,
-                    // So and not within the list, whose other cases would be looked for: a million.
-                    negated: class.negated,
-                    kind: ClassSet::Item(ClassSetItem::Ascii(ascii(class, false))),
-                });
+                // Negated so and not within the list, whose other cases would be looked for: a million.
+                *tree = Ast::class_bracketed(bracketed(class));
                 Ok(())
             }
             Ast::ClassUnicode(class) => {
@@ -99,9 +95,7 @@ impl Settling<'_, '_> {
                 self.settle(&mut repetition.ast)
             }
             Ast::Group(group) => {
-                if let GroupKind::NonCapturing(flags) = &group.kind {
-                    self.check_flags(flags)?;
-                }
+                self.check_group(group)?;
                 self.settle(&mut group.ast)
             }
             Ast::Alternation(all) => all.asts.iter_mut().try_for_each(|one| self.settle(one)),
@@ -115,10 +109,14 @@ impl Settling<'_, '_> {
     fn settle_item(&mut self, item: &mut ClassSetItem) -> Result<usize, PatternError> {
         match item {
             ClassSetItem::Perl(class) => {
-                let class = ascii(class, class.negated);
-                let count = count_ascii(&class);
-                *item = ClassSetItem::Ascii(class);
-                Ok(count)
+                let negated = class.negated;
+                *item = match class.kind {
+                    ClassPerlKind::Space if negated => {
+                        ClassSetItem::Bracketed(Box::new(bracketed(class)))
+                    }
+                    _ => of_perl(class, negated),
+                };
+                Ok(if negated { CHARACTERS } else { 128 })
             }
             ClassSetItem::Ascii(class) => Ok(count_ascii(class)),
             ClassSetItem::Unicode(class) => {
@@ -163,6 +161,8 @@ impl Settling<'_, '_> {
                     value: name.clone(),
                 }
             }
+            // Of which RE2 leaves out the characters that there are not.
+            ClassUnicodeKind::OneLetter('C') => return Err(self.wrong_range(&class.span)),
             known @ (ClassUnicodeKind::OneLetter(_) | ClassUnicodeKind::Named(_)) => known.clone(),
             ClassUnicodeKind::NamedValue { .. } => return Err(self.wrong_range(&class.span)),
         };
@@ -205,9 +205,42 @@ impl Settling<'_, '_> {
         }
     }
 
+    /// A name has letters, digits and `_` in RE2.
+    fn check_group(&mut self, group: &Group) -> Result<(), PatternError> {
+        match &group.kind {
+            GroupKind::CaptureIndex(_) => Ok(()),
+            GroupKind::NonCapturing(flags) => self.check_flags(flags),
+            GroupKind::CaptureName { name, .. } => {
+                let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                if name.name.chars().all(is_part) {
+                    return Ok(());
+                }
+                let start = group.span.start.offset;
+                let given = self.text.get(start..=name.span.end.offset);
+                let given = given.unwrap_or_default();
+                Err(PatternError::Wrong(format!(
+                    "invalid named capture group: {given}"
+                )))
+            }
+        }
+    }
+
+    /// RE2 takes braces with white space, without a first number or with a `0` too many as the characters that they are.
+    fn check_braces(&self, span: &Span) -> Result<(), PatternError> {
+        let given = part(self.text, span);
+        let is_other = |c: char| !(c.is_ascii_digit() || "{,}?*+".contains(c));
+        let mut numbers = given.split(|c: char| !c.is_ascii_digit());
+        let has_zero = numbers.any(|number| number.len() > 1 && number.starts_with('0'));
+        match given.contains(is_other) || given.starts_with("{,") || has_zero {
+            true => Err(self.unknown(span)),
+            false => Ok(()),
+        }
+    }
+
     /// RE2 lets nothing repeat that repeats unless it is in a group, and nothing more often than a thousand times.
     fn check_repetition(&self, repetition: &Repetition) -> Result<(), PatternError> {
         let span = &repetition.op.span;
+        self.check_braces(span)?;
         if let Ast::Repetition(inner) = &*repetition.ast {
             let given = part(self.text, &Span::new(inner.op.span.start, span.end));
             let why = format!("bad repetition operator: {given}");
@@ -266,16 +299,43 @@ fn count_ascii(class: &ClassAscii) -> usize {
     }
 }
 
-fn ascii(class: &ClassPerl, negated: bool) -> ClassAscii {
-    ClassAscii {
+/// What a class is: a list of itself alone.
+fn bracketed(class: &ClassPerl) -> ClassBracketed {
+    ClassBracketed {
         span: class.span,
-        kind: match class.kind {
-            ClassPerlKind::Digit => ClassAsciiKind::Digit,
-            ClassPerlKind::Space => ClassAsciiKind::Space,
-            ClassPerlKind::Word => ClassAsciiKind::Word,
-        },
-        negated,
+        negated: class.negated,
+        kind: ClassSet::Item(of_perl(class, false)),
     }
+}
+
+/// The same of ASCII; what is negated is no space.
+fn of_perl(class: &ClassPerl, negated: bool) -> ClassSetItem {
+    let span = class.span;
+    let kind = match class.kind {
+        ClassPerlKind::Digit => ClassAsciiKind::Digit,
+        ClassPerlKind::Word => ClassAsciiKind::Word,
+        ClassPerlKind::Space => return spaces(span),
+    };
+    ClassSetItem::Ascii(ClassAscii {
+        span,
+        kind,
+        negated,
+    })
+}
+
+/// `\s`: `[[:space:]]` has a vertical tab besides.
+fn spaces(span: Span) -> ClassSetItem {
+    let items = ['\t', '\n', '\x0c', '\r', ' '].map(|c| {
+        ClassSetItem::Literal(Literal {
+            span,
+            kind: LiteralKind::Verbatim,
+            c,
+        })
+    });
+    ClassSetItem::Union(ClassSetUnion {
+        span,
+        items: items.into(),
+    })
 }
 
 fn literal(span: Span, c: char) -> Ast {
