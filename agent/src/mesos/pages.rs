@@ -18,8 +18,9 @@ use proffer_model::resources::Amount;
 use proffer_model::{AgentDescription, FrameworkId, Principal, Resources, Role, Time};
 use proffer_proto::mesos::v1::agent::{self, call::Type};
 use proffer_proto::mesos::{
-    Capabilities, ResourceForm, encode_attributes, encode_mesos_status, encode_resources,
-    labels_of, mesos_container_id, number_of, read_json, seconds_of, v1, value_of, write_json,
+    Capabilities, ResourceForm, encode_attributes, encode_domain, encode_mesos_status,
+    encode_resources, labels_of, mesos_container_id, number_of, read_json, seconds_of, v1,
+    value_of, write_json,
 };
 use proffer_server::mesos_figures::Figures;
 use proffer_server::mesos_http::{Called, Media, acceptable, bad_request, read, refusal};
@@ -39,6 +40,15 @@ const PAGES: [&str; 6] = [
     "flags",
     "version",
 ];
+/// What agents are said to be able to do, by masters too.
+const CAPABILITIES: [&str; 4] = [
+    "MULTI_ROLE",
+    "HIERARCHICAL_ROLE",
+    "RESERVATION_REFINEMENT",
+    "AGENT_DRAINING",
+];
+/// When this was built is nobody's business: the same sources are the same program.
+const MESOS_BUILD_DATE: &str = "1970-01-01 00:00:00";
 const AWARE: Capabilities = Capabilities {
     revocable: true,
     killing: true,
@@ -241,8 +251,42 @@ impl Pages {
         )
     }
 
+    /// What it says of its master, its place and its resources is not always there.
     fn state(&self) -> Value {
-        let resources = sums(&self.description.resources);
+        let mut page = self.state_of_all();
+        if let Some(host) = self.view.master().as_deref().map(host_of) {
+            insert(&mut page, "master_hostname", json!(host));
+        }
+        if let Some(domain) = &self.description.domain {
+            let domain = write_json(&encode_domain(domain));
+            let domain = serde_json::from_slice(&domain).unwrap_or_default();
+            insert(&mut page, "domain", domain);
+        }
+        let all = &self.description.resources;
+        let mut allocated = Resources::new();
+        for row in self.view.tasks() {
+            if !row.status.state.is_terminal() {
+                allocated.add(&row.spec.resources);
+            }
+        }
+        for (name, value) in [
+            ("resources", sums(all)),
+            ("unreserved_resources", sums(&all.unreserved())),
+            ("unreserved_resources_full", in_full(&all.unreserved())),
+            (
+                "unreserved_resources_allocated",
+                sums(&allocated.unreserved()),
+            ),
+            ("reserved_resources", reserved(all, sums)),
+            ("reserved_resources_full", reserved(all, in_full)),
+            ("reserved_resources_allocated", reserved(&allocated, sums)),
+        ] {
+            insert(&mut page, name, value);
+        }
+        page
+    }
+
+    fn state_of_all(&self) -> Value {
         let mut frameworks: BTreeMap<FrameworkId, Vec<TaskRow>> = BTreeMap::new();
         for row in self.view.tasks() {
             frameworks
@@ -263,16 +307,17 @@ impl Pages {
         };
         json!({
             "version": MESOS_VERSION,
+            "build_date": MESOS_BUILD_DATE,
+            "build_time": 0.0,
+            "build_user": "",
+            "capabilities": CAPABILITIES.map(|name| json!({"type": name})),
             "id": self.id(),
             "pid": format!("slave(1)@{}", self.description.address),
             "hostname": self.description.host,
             "start_time": seconds_of(self.started.wall_ms),
-            "resources": resources,
-            "unreserved_resources": sums(&self.description.resources.unreserved()),
-            "reserved_resources": reserved(&self.description.resources),
+            "resource_providers": [],
             "attributes": attributes.collect::<Map<_, _>>(),
             "flags": self.flags(),
-            "master_hostname": self.view.master().unwrap_or_default(),
             "frameworks": all(live),
             "completed_frameworks": all(over),
         })
@@ -495,8 +540,33 @@ fn statistics(pid: u32, resources: &Resources) -> Value {
     })
 }
 
-/// The same of what the agent keeps for a role, by role.
-fn reserved(resources: &Resources) -> Value {
+/// The host of an address, as it goes into another one.
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+/// Each with all that tells it from others.
+fn in_full(resources: &Resources) -> Value {
+    let form = ResourceForm {
+        is_refined: true,
+        ..ResourceForm::default()
+    };
+    let all = encode_resources(resources, &form).into_iter();
+    let pages = all.map(|resource| {
+        let role = resource
+            .reservations
+            .last()
+            .map(|last| last.role().to_owned());
+        let page = serde_json::from_slice(&write_json(&resource));
+        let mut page = page.unwrap_or_default();
+        insert(&mut page, "role", json!(role.as_deref().unwrap_or("*")));
+        page
+    });
+    pages.collect()
+}
+
+/// What the agent keeps for a role, by role, each written so.
+fn reserved(resources: &Resources, write: fn(&Resources) -> Value) -> Value {
     let mut by_role: BTreeMap<&Role, Resources> = BTreeMap::new();
     for (kind, amount) in resources.special() {
         if let Some(role) = kind.reserved_to() {
@@ -507,7 +577,7 @@ fn reserved(resources: &Resources) -> Value {
     }
     let pages = by_role
         .iter()
-        .map(|(role, of_role)| (role.to_string(), sums(of_role)));
+        .map(|(role, of_role)| (role.to_string(), write(of_role)));
     Value::Object(pages.collect())
 }
 
@@ -549,10 +619,34 @@ mod tests {
         let resources: Resources = "cpus:4;cpus(eng):2;disk(ops):64".parse().unwrap();
         assert_eq!(sums(&resources)["cpus"], 6.0);
         assert_eq!(sums(&resources.unreserved())["cpus"], 4.0);
-        let page = reserved(&resources);
+        let page = reserved(&resources, sums);
         assert_eq!(
             (&page["eng"]["cpus"], &page["ops"]["disk"]),
             (&json!(2.0), &json!(64.0))
         );
+        let page = reserved(&resources, in_full);
+        let disk = &page["ops"][0];
+        assert_eq!(
+            (&disk["role"], &disk["reservations"][0]["role"]),
+            (&json!("ops"), &json!("ops"))
+        );
+        assert_eq!(disk["scalar"]["value"], 64.0);
+        let free = in_full(&resources.unreserved());
+        assert_eq!(
+            (&free[0]["name"], &free[0]["role"]),
+            (&json!("cpus"), &json!("*"))
+        );
+        assert!(free[0].get("reservations").is_none());
+    }
+
+    #[test]
+    fn a_master_is_named_by_its_host_alone() {
+        for (address, host) in [
+            ("m1.example:5060", "m1.example"),
+            ("127.0.0.1:5060", "127.0.0.1"),
+            ("[::1]:5060", "[::1]"),
+        ] {
+            assert_eq!(host_of(address), host);
+        }
     }
 }

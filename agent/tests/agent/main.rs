@@ -18,4 +18,5 @@ mod logs;
 mod mesos;
 mod pages;
 mod recovery;
+mod silence;
 mod volumes;

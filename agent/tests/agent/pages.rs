@@ -119,6 +119,16 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
             (&state["id"], &state["resources"]["cpus"]),
             (&json!("a"), &json!(4.0))
         );
+        assert_eq!(state["master_hostname"], "127.0.0.1");
+        assert_eq!(state["build_user"], "");
+        assert_eq!(state["capabilities"][0]["type"], "MULTI_ROLE");
+        assert_eq!(state["unreserved_resources_allocated"]["cpus"], 0.1);
+        assert_eq!(state["reserved_resources_allocated"], json!({}));
+        let full = state["unreserved_resources_full"].as_array().unwrap();
+        assert!(
+            full.iter()
+                .any(|one| one["name"] == "cpus" && one["role"] == "*")
+        );
         let framework = &state["frameworks"][0];
         assert_eq!(framework["id"], "f");
         let task = &framework["executors"][0]["tasks"][0];
@@ -225,6 +235,14 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
         assert!(figures["system/mem_total_bytes"].as_f64().unwrap() > 0.0);
     }
     page(&bench, "GET /slave(1)/health", "").await;
+    for path in [
+        "/state/",
+        "/slave(1)/state/",
+        "/slave%281%29/state",
+        "/slave%281%29/health/",
+    ] {
+        page(&bench, &format!("GET {path}"), "").await;
+    }
     let token = std::fs::read_to_string(bench.path().join("token")).unwrap();
     let (status, body) = ask(
         &bench,

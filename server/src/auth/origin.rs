@@ -73,7 +73,12 @@ fn is_ours(authority: &Authority, local: IpAddr, names: &[String]) -> bool {
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(&host);
     match bare.parse::<IpAddr>() {
-        Ok(ip) => is_loopback(ip) || ip.to_canonical() == local.to_canonical(),
+        Ok(ip) => {
+            let is_named = |name: &String| name == bare || *name == host;
+            is_loopback(ip)
+                || ip.to_canonical() == local.to_canonical()
+                || names.iter().any(is_named)
+        }
         Err(_) => host == "localhost" || names.contains(&host),
     }
 }
@@ -100,7 +105,7 @@ mod tests {
         let result = check(
             &parts,
             "192.0.2.7".parse().unwrap(),
-            &["master.example".to_owned()],
+            &["master.example", "192.0.2.9", "2001:db8::9"].map(str::to_owned),
         );
         if let Err(problem) = &result {
             assert!(problem.is(code::AUTH_FOREIGN_ORIGIN));
@@ -120,6 +125,9 @@ mod tests {
             ("192.0.2.7:5050", true),
             ("master.example:1", true),
             ("MASTER.example", true),
+            ("192.0.2.9:5050", true),
+            ("[2001:db8::9]:5050", true),
+            ("[2001:db8::8]:5050", false),
             ("192.0.2.8", false),
             ("0.0.0.0", false),
             ("evil.example", false),
