@@ -263,6 +263,7 @@ impl Driver {
                     prefix,
                 }
             }
+            SessionInput::WatchTaken { watch } => Event::WatchTaken { watch },
             SessionInput::WatchClosed { watch } => {
                 self.watches.remove(watch);
                 Event::WatchClosed { watch }
@@ -331,14 +332,22 @@ impl Driver {
             Effect::SendWatch {
                 watch,
                 change,
+                asks_on,
                 after,
-            } => self.watches.send(watch, Ok(change), after),
+            } => {
+                let what = Ok(change);
+                self.watches.send(watch, Watched { what, asks_on }, after);
+            }
             Effect::CloseWatch {
                 watch,
                 problem,
                 after,
             } => {
-                self.watches.send(watch, Err(problem), after);
+                let ends = Watched {
+                    what: Err(problem),
+                    asks_on: false,
+                };
+                self.watches.send(watch, ends, after);
                 self.watches.close(watch);
             }
             Effect::SetTimer { key, at } => self.timers.set(key, at),

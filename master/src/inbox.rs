@@ -73,6 +73,8 @@ pub(crate) enum SessionInput {
         prefix: String,
         outbox: Outbox<Watched>,
     },
+    /// What a watch was to say of is taken.
+    WatchTaken { watch: WatchId },
     /// A watch ended.
     WatchClosed { watch: WatchId },
 }
@@ -90,8 +92,14 @@ impl SessionInput {
     }
 }
 
-/// What a watch is told: a change, or why it ends.
-pub(crate) type Watched = Result<StateChange, Problem>;
+/// What a watch is told.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// A change, or why it ends.
+    pub(crate) what: Result<StateChange, Problem>,
+    /// Whether the driver is to be told when it is taken.
+    pub(crate) asks_on: bool,
+}
 
 /// An event of a session with its sequence.
 pub(crate) type Numbered = (u64, session::Event);

@@ -97,7 +97,8 @@ pub const SESSIONS_OUTBOX_BYTES_MAX: usize = 1024 * 1024 * 1024;
 pub const SESSIONS_MAX: usize = 40_000;
 /// Watches of frameworks' state that are open at once; more are refused (`server.overloaded`).
 pub const STATE_WATCHES_MAX: usize = 20_000;
-/// Changes that wait to be sent to one such watch; a slower one is ended with `session.overloaded`.
+/// Changes that wait to be sent to one such watch; a slower one is ended with `session.overloaded`. Twice what it is told at once of
+/// what is there, which it is told on of as it reads.
 pub const WATCH_OUTBOX_LEN: usize = 4 * 1024;
 /// Bytes of them; a slower one is ended in the same way. More than sixty of the pieces in which it is told what is there.
 pub const WATCH_OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;

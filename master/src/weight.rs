@@ -89,7 +89,7 @@ impl Weighed for Watched {
     const ALL_BYTES_MAX: usize = WATCHES_OUTBOX_BYTES_MAX;
 
     fn weight(&self) -> usize {
-        let besides = match self {
+        let besides = match &self.what {
             Ok(StateChange::Put { value, .. }) => value.len(),
             Ok(StateChange::Deleted { .. } | StateChange::UpToDate) => 0,
             Err(problem) => of_problem(problem),
@@ -235,12 +235,13 @@ mod tests {
             (1, Event::Answered { request: 1, answer })
         };
         assert_eq!(refused(1_000).weight() - refused(0).weight(), 1_000);
-        let value = |len| -> Watched {
-            Ok(StateChange::Put {
+        let value = |len| Watched {
+            what: Ok(StateChange::Put {
                 key: "k".parse().expect("key"),
                 value: vec![0; len].into(),
                 version: 1,
-            })
+            }),
+            asks_on: false,
         };
         assert_eq!(value(1_000).weight() - value(0).weight(), 1_000);
     }

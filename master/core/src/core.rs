@@ -179,6 +179,7 @@ impl Core {
                 generation,
                 prefix,
             } => self.on_watch_opened(watch, &principal, &framework, generation, prefix),
+            Event::WatchTaken { watch } => self.on_watch_taken(watch),
             Event::WatchClosed { watch } => self.on_watch_closed(watch),
             Event::ExplainRequested {
                 request,

@@ -81,6 +81,8 @@ pub enum Effect {
         watch: WatchId,
         /// What.
         change: StateChange,
+        /// Whether it is to be said when the connection takes it ([`crate::event::Event::WatchTaken`]).
+        asks_on: bool,
         /// When it may leave.
         after: After,
     },

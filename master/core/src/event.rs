@@ -153,6 +153,11 @@ pub enum Event {
         /// Keys that begin with this.
         prefix: String,
     },
+    /// The connection of a watch has taken what was to be said of ([`crate::effect::Effect::SendWatch`]).
+    WatchTaken {
+        /// The connection.
+        watch: WatchId,
+    },
     /// The connection of a watch has ended.
     WatchClosed {
         /// The connection.

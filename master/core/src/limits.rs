@@ -91,7 +91,8 @@ pub const STATUSES_MAX: usize = 10_000;
 pub const STATUSES_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Watches of one framework's state; one more is refused (`server.overloaded`).
 pub const WATCHES_MAX: usize = 8;
-/// Bytes of keys and values that one step tells watches of what is there; the next step tells on.
+/// Bytes of keys and values that one step tells watches of what is there; the next step tells on those of which what they were
+/// told before is being read.
 pub const WATCH_STEP_LEN: usize = 1024 * 1024;
 /// Keys of one framework's state; a write of a new one beyond is refused (`state.too_large`).
 pub const STATE_KEYS_MAX: usize = 100_000;

@@ -272,7 +272,7 @@ impl Listed {
 }
 
 /// What so many bytes that are read or written are worth, in operations.
-fn worth_of(len: usize) -> u64 {
+pub(crate) fn worth_of(len: usize) -> u64 {
     u64::try_from(len / STATE_LEN_PER_OPERATION).unwrap_or(u64::MAX)
 }
 

@@ -1,7 +1,9 @@
 //! Watches of a framework's state: what is there, then each change, in order, until the generation ends.
 //!
 //! What is there is told in pieces, by key. A change of a key that was not come to yet is not told on its own: the key's
-//! value is told when its turn comes. Nothing is told before it is durable.
+//! value is told when its turn comes. Nothing is told before it is durable. The next piece waits until the one before is being
+//! read, so that who reads slowly is told all of it, however much there is. It counts for the rates of its framework, as a
+//! list does.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use crate::core::Core;
 use crate::effect::{After, Effect, Fact, StateChange};
 use crate::event::{TimerKey, WatchId};
 use crate::limits::{SNAPSHOT_STEP_INTERVAL, WATCH_STEP_LEN, WATCHES_MAX};
+use crate::state::worth_of;
 
 /// What a key counts besides its bytes.
 const KEY_COST: usize = 1024;
@@ -35,6 +38,28 @@ impl Watch {
     }
 }
 
+/// What a watch is told at once of what is there.
+#[derive(Default)]
+struct Piece {
+    keys: u64,
+    /// Bytes of keys and values.
+    len: usize,
+    last: Option<StateKey>,
+}
+
+impl Piece {
+    fn add(&mut self, key: &StateKey, len: usize) {
+        self.keys += 1;
+        self.len += len;
+        self.last = Some(key.clone());
+    }
+
+    /// In operations, as a list of the same.
+    fn worth(&self) -> u64 {
+        self.keys.saturating_add(worth_of(self.len))
+    }
+}
+
 impl Core {
     pub(crate) fn on_watch_opened(
         &mut self,
@@ -46,7 +71,9 @@ impl Core {
     ) {
         let judged = self
             .judge_caller(principal, framework, generation)
-            .and_then(|()| self.judge_watches(framework));
+            .and_then(|()| self.judge_watches(framework))
+            .and_then(|()| self.admit_call(framework))
+            .and_then(|()| self.admit_count(framework, 1));
         if let Err(problem) = judged {
             let framework = Some(framework.clone());
             let refused = problem.clone();
@@ -72,10 +99,15 @@ impl Core {
             catching_up: Some(None),
         };
         self.watches.insert(watch, begins);
-        let mut budget = WATCH_STEP_LEN;
-        if !self.tell_watch_piece(watch, &mut budget) {
-            self.watches_behind.push_back(watch);
-            self.set_watch_timer();
+        self.tell_on_soon(watch);
+    }
+
+    /// What it was told last of what was there at first is being read.
+    pub(crate) fn on_watch_taken(&mut self, watch: WatchId) {
+        let of = self.watches.get(&watch);
+        let is_behind = of.is_some_and(|of| of.catching_up.is_some());
+        if is_behind && !self.watches_behind.contains(&watch) {
+            self.tell_on_soon(watch);
         }
     }
 
@@ -131,6 +163,7 @@ impl Core {
                 self.turn.push(Effect::SendWatch {
                     watch: *watch,
                     change: change.clone(),
+                    asks_on: false,
                     after,
                 });
             }
@@ -143,13 +176,19 @@ impl Core {
         while budget > 0
             && let Some(watch) = self.watches_behind.pop_front()
         {
-            if !self.tell_watch_piece(watch, &mut budget) {
-                self.watches_behind.push_back(watch);
-            }
+            self.tell_watch_piece(watch, &mut budget);
         }
         if !self.watches_behind.is_empty() {
             self.set_watch_timer();
         }
+    }
+
+    /// Tells a watch its next piece, in its turn.
+    fn tell_on_soon(&mut self, watch: WatchId) {
+        if self.watches_behind.is_empty() {
+            self.set_watch_timer();
+        }
+        self.watches_behind.push_back(watch);
     }
 
     fn set_watch_timer(&mut self) {
@@ -157,52 +196,62 @@ impl Core {
         self.set_timer_at(TimerKey::Watches, next);
     }
 
-    /// Tells some keys. Answers whether nothing is left.
-    fn tell_watch_piece(&mut self, watch: WatchId, budget: &mut usize) -> bool {
+    /// Tells some keys, one at least; when that one is taken, the watch is told on.
+    fn tell_watch_piece(&mut self, watch: WatchId, budget: &mut usize) {
         let Some(of) = self.watches.get_mut(&watch) else {
-            return true;
+            return;
         };
         let Some(reached) = of.catching_up.take() else {
-            return true;
+            return;
         };
         let (entry, known) = (
             self.registry.frameworks.get(&of.framework),
             self.frameworks.get(&of.framework),
         );
         let after = known.map_or(After::Nothing, |known| self.turn.after(known.state_in));
-        let first = reached.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let from = match reached.as_ref().map(StateKey::as_str) {
+            Some(reached) => Bound::Excluded(reached),
+            None => Bound::Included(of.prefix.as_str()),
+        };
         let state = entry.into_iter().flat_map(|entry| {
-            let rest = (first, Bound::Unbounded);
-            entry.state.range::<StateKey, _>(rest)
+            let rest = entry.state.range::<str, _>((from, Bound::Unbounded));
+            rest.take_while(|(key, _)| key.as_str().starts_with(&of.prefix))
         });
-        of.catching_up = Some(reached.clone());
+        let mut told = Piece::default();
+        let mut is_whole = true;
         for (key, stored) in state {
             if *budget == 0 {
-                return false;
+                is_whole = false;
+                break;
             }
-            let len = KEY_COST + key.as_str().len() + stored.value.len();
-            *budget = budget.saturating_sub(len);
-            of.catching_up = Some(Some(key.clone()));
-            if !key.as_str().starts_with(&of.prefix) {
-                continue;
-            }
+            let len = key.as_str().len() + stored.value.len();
+            *budget = budget.saturating_sub(KEY_COST + len);
+            let change = StateChange::Put {
+                key: key.clone(),
+                value: Arc::clone(&stored.value),
+                version: stored.version,
+            };
             self.turn.push(Effect::SendWatch {
                 watch,
-                change: StateChange::Put {
-                    key: key.clone(),
-                    value: Arc::clone(&stored.value),
-                    version: stored.version,
-                },
+                change,
+                asks_on: told.keys == 0,
                 after,
             });
+            told.add(key, len);
         }
-        of.catching_up = None;
-        self.turn.push(Effect::SendWatch {
-            watch,
-            change: StateChange::UpToDate,
-            after,
-        });
-        true
+        let framework = of.framework.clone();
+        let worth = told.worth();
+        if is_whole {
+            self.turn.push(Effect::SendWatch {
+                watch,
+                change: StateChange::UpToDate,
+                asks_on: false,
+                after,
+            });
+        } else {
+            of.catching_up = Some(told.last.or(reached));
+        }
+        self.charge_operations(&framework, worth);
     }
 
     fn judge_watches(&self, framework: &FrameworkId) -> Result<(), Problem> {

@@ -10,11 +10,11 @@ use proffer_master_core::event::{StateCall, WatchId};
 use proffer_model::{FrameworkId, Generation, Principal, Problem, StateKey, code};
 use proffer_proto::{status_of, v1};
 use proffer_server::auth::{Action, Object, authorize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tonic::{Request, Response, Status};
 
 use super::{Connection, decode_id, overrun, principal_of};
-use crate::inbox::{Ask, Inbox, SessionInput, overloaded};
+use crate::inbox::{Ask, Inbox, SessionInput, Watched, overloaded};
 use crate::limits::{STATE_WATCHES_MAX, WATCH_OUTBOX_LEN};
 use crate::outbox::outbox;
 use crate::waiting::Load;
@@ -87,16 +87,27 @@ impl v1::framework_state_server::FrameworkState for StateService {
         };
         let lane = self.inbox.sessions.clone();
         let listening = connection.clone();
+        let taken = Arc::new(Notify::new());
+        let is_taken = Arc::clone(&taken);
         tokio::spawn(async move {
             let _place = place;
             // When the term is over, nobody needs to know.
             if lane.send(opened).await.is_ok() {
-                listening.is_over().await;
+                tokio::select! {
+                    () = listening.is_over() => {}
+                    () = say_taken(&lane, watch, &is_taken) => {}
+                }
                 let _ = lane.send(SessionInput::WatchClosed { watch }).await;
             }
         });
-        let changes = connection.sending(mail, overrun, |watched| watched.map(encode_change));
-        Ok(Response::new(Box::pin(changes)))
+        let changes = connection.sending(mail, overrun, move |watched: Watched| {
+            if watched.asks_on {
+                taken.notify_one();
+            }
+            watched.what.map(encode_change)
+        });
+        // A refusal is the answer to the call, as of the others.
+        Ok(Response::new(Box::pin(changes.begun().await?)))
     }
 
     async fn get(
@@ -186,6 +197,16 @@ impl v1::framework_state_server::FrameworkState for StateService {
         };
         let entries = states.into_iter().map(entry).collect();
         Ok(counted(v1::ListStateResponse { entries, has_more }, load))
+    }
+}
+
+/// Tells the driver each time that a watch takes what it was to say of, until the term is over.
+async fn say_taken(lane: &mpsc::Sender<SessionInput>, watch: WatchId, taken: &Notify) {
+    loop {
+        taken.notified().await;
+        if lane.send(SessionInput::WatchTaken { watch }).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sessions over real sockets: who is active, where one goes on, calls without one, and watches of state.
 
+use futures::StreamExt as _;
 use proffer_model::code;
 use proffer_proto::{problem_of, v1};
 use v1::session_call::Call;
@@ -229,8 +230,53 @@ async fn a_watch_of_state_tells_what_is_there_then_changes_and_ends_with_its_gen
     drop(framework);
     let status = soon("the end", watch.message()).await.expect_err("ended");
     assert!(problem_of(&status).is(code::SESSION_FENCED));
-    let mut late = state.watch(asked).await.expect("open").into_inner();
-    let status = soon("the end", late.message()).await.expect_err("ended");
-    assert!(problem_of(&status).is(code::SESSION_FENCED));
+    let late = state.watch(asked).await.expect_err("refused");
+    assert!(problem_of(&late).is(code::SESSION_FENCED));
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_reads_slowly_is_told_all_that_is_there_however_much_it_is() {
+    use v1::watch_state_response::Change;
+    const KEYS: usize = 6_000;
+    let master = Master::start("memory").await;
+    let (_framework, subscribed) = Framework::connect(&master).await.subscribed("").await;
+    let state = master.state().await;
+    let put = |key: usize| {
+        let mut state = state.clone();
+        let request = v1::PutStateRequest {
+            framework_id: subscribed.framework_id.clone(),
+            generation: subscribed.generation,
+            key: key.to_string(),
+            value: vec![1; 1024].into(),
+            expected_version: None,
+        };
+        async move { state.put(request).await.expect("written") }
+    };
+    let writing = futures::stream::iter(0..KEYS).map(put);
+    let written = writing.buffer_unordered(100).count();
+    assert_eq!(soon("all", written).await, KEYS);
+    let open = || {
+        let mut state = state.clone();
+        let asked = v1::WatchStateRequest {
+            framework_id: subscribed.framework_id.clone(),
+            generation: subscribed.generation,
+            prefix: String::new(),
+        };
+        async move { state.watch(asked).await.expect("open").into_inner() }
+    };
+    // The second is up to date long after the first would have been told of more than may wait for it.
+    let (mut slow, mut fast) = (open().await, open().await);
+    for watch in [&mut fast, &mut slow] {
+        let mut told = 0;
+        loop {
+            let change = soon("a change", watch.message()).await.expect("open");
+            match change.expect("one").change.expect("one") {
+                Change::UpToDate(_) => break,
+                _ => told += 1,
+            }
+        }
+        assert_eq!(told, KEYS);
+    }
     master.stop().await;
 }

@@ -247,6 +247,11 @@ impl Seen {
         let framework = framework.unwrap_or(self.framework(255));
         let task = spec(&format!("t{}", b % 12), "").id;
         let call = match c % 8 {
+            0 if b > 127 => {
+                return Event::WatchTaken {
+                    watch: WatchId(self.count.saturating_sub(u64::from(b % 16))),
+                };
+            }
             0 => {
                 return Event::WatchClosed {
                     watch: WatchId(u64::from(b % 16)),

@@ -66,6 +66,7 @@ session ends                    : sg st ru ki un fi fa kd er dr lo
 session ends, another begins    : sg/t st/t ru/t ki/t un/t fi/t fa/t kd/t er/t dr/t lo/t
 session is taken over           : sg/tr st/tr ru/tr ki/tr un/tr fi/tr fa/tr kd/tr er/tr dr/tr lo/tr
 session watches                 : sg st ru ki un fi fa kd er dr lo
+session reads its watch         : sg st ru ki un fi fa kd er dr lo
 session watches no more         : sg st ru ki un fi fa kd er dr lo
 state get                       : sg/r st/r ru/r ki/r un/r fi/r fa/r kd/r er/r dr/r lo/r
 state put                       : sg st ru ki un fi fa kd er dr lo

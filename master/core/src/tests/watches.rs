@@ -5,7 +5,7 @@ use proffer_model::{FrameworkId, Generation, StateKey};
 use super::world::{World, principal};
 use crate::effect::{After, StateChange};
 use crate::event::{Event, SessionId, StateCall, WatchId};
-use crate::limits::{WATCH_STEP_LEN, WATCHES_MAX};
+use crate::limits::{STATE_LEN_PER_OPERATION, WATCH_STEP_LEN, WATCHES_MAX};
 
 struct Watched {
     world: World,
@@ -46,7 +46,13 @@ impl Watched {
         deleted.expect("deleted");
     }
 
+    /// Opens a watch that is told the first piece.
     fn watch(&mut self, id: u64, prefix: &str) {
+        self.open(id, prefix);
+        self.world.pass_ms(10);
+    }
+
+    fn open(&mut self, id: u64, prefix: &str) {
         self.world.step(Event::WatchOpened {
             watch: WatchId(id),
             principal: principal("p"),
@@ -54,6 +60,14 @@ impl Watched {
             generation: self.generation,
             prefix: prefix.to_owned(),
         });
+    }
+
+    /// The connection takes what it was to say of, and is told on.
+    fn takes(&mut self, id: u64) {
+        assert!(self.world.asks_on > 0, "there is something to say of");
+        self.world.asks_on = 0;
+        self.world.step(Event::WatchTaken { watch: WatchId(id) });
+        self.world.pass_ms(10);
     }
 
     /// What all watches were told since the last time.
@@ -149,12 +163,95 @@ fn much_is_told_in_pieces_and_no_change_is_lost_or_told_twice() {
     of.put("h", vec![1]);
     of.delete("i");
     assert_eq!(of.told(), ["1: a 10"], "h and i were not told yet");
-    of.world.pass_s(1);
-    let rest = of.told();
+    let mut rest = Vec::new();
+    while rest.last().map(String::as_str) != Some("1: up to date") {
+        of.takes(1);
+        rest.extend(of.told());
+    }
     assert!(rest.contains(&"1: h 11".to_owned()), "{rest:?}");
     assert!(!rest.iter().any(|told| told.starts_with("1: i")));
-    assert_eq!(rest.last().map(String::as_str), Some("1: up to date"));
     assert_eq!(first.len() + rest.len(), 9);
+}
+
+#[test]
+fn who_reads_slowly_is_told_the_next_piece_when_it_reads_the_one_before() {
+    let mut of = framework();
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        of.put(key, vec![0; WATCH_STEP_LEN / 4]);
+        of.put(&format!("{key}/1"), vec![0; WATCH_STEP_LEN / 4]);
+    }
+    of.watch(1, "");
+    let first = of.told().len();
+    assert!(first < 5, "{first}");
+    of.world.pass_s(60);
+    assert_eq!(of.told(), [""; 0], "it reads nothing");
+    // Another one goes on beside it, and is told of its keys alone.
+    of.watch(2, "d");
+    assert_eq!(of.told(), ["2: d 7", "2: d/1 8", "2: up to date"]);
+    of.takes(1);
+    let second = of.told();
+    assert!((1..5).contains(&second.len()), "{second:?}");
+    // To say so twice makes no more of it.
+    let taken = || Event::WatchTaken { watch: WatchId(1) };
+    of.world.step(taken());
+    of.world.step(taken());
+    of.world.pass_s(1);
+    assert_eq!(first + second.len() + of.told().len(), 13);
+    of.world.step(taken());
+    of.world.pass_s(1);
+    assert_eq!(of.told(), [""; 0], "all is told");
+}
+
+#[test]
+fn who_opens_and_ends_watches_all_the_time_keeps_nobody_waiting() {
+    let mut of = framework();
+    of.put("a", vec![0; 1_000]);
+    of.open(1, "");
+    of.world.pass_ms(5);
+    for id in 2..50 {
+        of.open(id, "");
+        of.world.step(Event::WatchClosed { watch: WatchId(id) });
+    }
+    assert_eq!(of.told(), [""; 0]);
+    of.world.pass_ms(5);
+    assert_eq!(of.told(), ["1: a 1", "1: up to date"]);
+}
+
+#[test]
+fn watches_count_for_the_rates_as_calls_and_what_they_are_told_as_operations() {
+    let mut of = framework();
+    of.world.core.config.calls_per_second = 5;
+    of.world.core.config.operations_per_second = 40;
+    for key in ["a", "b", "c", "d"] {
+        of.put(key, vec![0; 4 * STATE_LEN_PER_OPERATION]);
+    }
+    let calls = |of: &mut Watched, id: u64| {
+        of.watch(id, "");
+        of.world.step(Event::WatchClosed { watch: WatchId(id) });
+        of.told().pop()
+    };
+    of.world.pass_s(2);
+    assert_eq!(calls(&mut of, 1).as_deref(), Some("1: up to date"));
+    // Of 40 operations 21 are left: one for it, four keys and four for each of their values.
+    assert_eq!(calls(&mut of, 2).as_deref(), Some("2: up to date"));
+    assert_eq!(
+        calls(&mut of, 3).as_deref(),
+        Some("3: session.rate_limited")
+    );
+    of.world.pass_s(2);
+    of.delete("b");
+    of.delete("c");
+    of.delete("d");
+    of.delete("a");
+    of.told();
+    of.world.pass_s(2);
+    for id in 4..9 {
+        assert_eq!(calls(&mut of, id), Some(format!("{id}: up to date")));
+    }
+    of.open(9, "");
+    let refused = of.world.watched.pop().expect("told").1.expect_err("calls");
+    assert!(refused.is(proffer_model::code::SESSION_RATE_LIMITED));
+    assert!(refused.retry_after.is_some());
 }
 
 #[test]

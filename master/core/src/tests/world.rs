@@ -29,6 +29,8 @@ pub(super) struct World {
     pub(super) ordered: Vec<(LinkId, ToAgent, After)>,
     pub(super) replies: BTreeMap<RequestId, (Result<Reply, Problem>, After)>,
     pub(super) watched: Vec<(WatchId, Result<StateChange, Problem>, After)>,
+    /// What watches were told that they are to say of when they take it.
+    pub(super) asks_on: u32,
     closed_watches: BTreeSet<WatchId>,
     pub(super) facts: Vec<Fact>,
     pub(super) closed_sessions: BTreeSet<SessionId>,
@@ -150,6 +152,7 @@ impl World {
             ordered: Vec::new(),
             replies: BTreeMap::new(),
             watched: Vec::new(),
+            asks_on: 0,
             closed_watches: BTreeSet::new(),
             facts: Vec::new(),
             closed_sessions: BTreeSet::new(),
@@ -256,8 +259,10 @@ impl World {
                 Effect::SendWatch {
                     watch,
                     change,
+                    asks_on,
                     after,
                 } => {
+                    self.asks_on += u32::from(asks_on);
                     assert!(!self.closed_watches.contains(&watch), "closed: {change:?}");
                     self.watched.push((watch, Ok(change), after));
                 }

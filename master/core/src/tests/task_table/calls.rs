@@ -100,6 +100,7 @@ impl Stage {
                 generation,
                 prefix: String::new(),
             }),
+            "reads its watch" => self.happens(Event::WatchTaken { watch: WatchId(9) }),
             "watches no more" => self.happens(Event::WatchClosed { watch: WatchId(9) }),
             other => panic!("{other}"),
         }

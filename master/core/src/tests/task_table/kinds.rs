@@ -27,6 +27,7 @@ kinds!(EVENTS, event(Event) {
     Event::StateRequested { .. } => "state requested",
     Event::FrameworkCalled { .. } => "framework called",
     Event::WatchOpened { .. } => "watch opened",
+    Event::WatchTaken { .. } => "watch taken",
     Event::WatchClosed { .. } => "watch closed",
     Event::ExplainRequested { .. } => "explain requested",
     Event::OperatorRequested { .. } => "operator requested",
