@@ -204,8 +204,8 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
     /// Stable: `agent_state`, `predicate`, `too_small_<resource>`, `excluded`, `at_most`, `insufficient_<resource>`, `offered`,
-    /// `below_least`, `earmarked`, `held_back_<resource>`, `limit_<resource>`, `window`, `gang`; `waiting` for agents that fit and will be
-    /// offered, at the latest when a new term has recovered.
+    /// `below_least`, `reserved`, `not_taken`, `earmarked`, `held_back_<resource>`, `limit_<resource>`, `limit_waits`, `window`, `gang`;
+    /// `waiting` for agents that fit and will be offered, at the latest when a new term has recovered.
     pub reason: String,
     /// In words.
     pub message: String,

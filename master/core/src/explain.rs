@@ -107,6 +107,14 @@ impl Core {
             Why::NotFree(name) => not_free(entry, name),
             Why::NothingFree => one("insufficient_any", "have nothing free"),
             Why::BelowLeast => one("below_least", "have less free than is offered at least"),
+            Why::ReservedForOthers => one(
+                "reserved",
+                "have too little free that is not reserved for other roles",
+            ),
+            Why::NotTaken => one(
+                "not_taken",
+                "have too little free but what it does not take (revocable, shared, or of a refined reservation)",
+            ),
             Why::Earmarked => one("earmarked", "are kept for demand that has waited long"),
             Why::HeldBack(name) => (
                 format!("held_back_{name}"),

@@ -115,6 +115,18 @@ impl Bundle {
         all.add(&sums_of(&self.extra, names).all);
         all
     }
+
+    /// The same; names without a number are left out.
+    pub(super) fn all_known(&self, names: &Names) -> Amounts {
+        let mut all = self.plain.clone();
+        for (kind, amount) in self.extra.special().filter(|(_, amount)| is_scalar(amount)) {
+            if let Some(name) = names.find(&kind.name) {
+                let milli = amount.quantity(kind.is_shared);
+                all.set(name, all.get(name).saturating_add(milli));
+            }
+        }
+        all
+    }
 }
 
 fn put(resources: &mut Resources, kind: &ResourceKind, amount: Amount) {
@@ -236,6 +248,29 @@ pub(super) fn offerable(extra: &Resources, role: &Role, takes: Takes, is_own: bo
         }
     }
     offerable
+}
+
+/// What of an extra a role may have at all.
+pub(super) fn allocatable_to(extra: &Extra, role: &Role) -> Extra {
+    if extra
+        .special()
+        .all(|(kind, _)| kind.is_allocatable_to(role))
+    {
+        return extra.clone();
+    }
+    let mut part = Resources::new();
+    for (name, amount) in extra.ordinary() {
+        put(
+            &mut part,
+            &ResourceKind::plain(name.clone()),
+            amount.clone(),
+        );
+    }
+    let special = extra.special();
+    for (kind, amount) in special.filter(|(kind, _)| kind.is_allocatable_to(role)) {
+        put(&mut part, kind, amount.clone());
+    }
+    part.into()
 }
 
 /// As much of `bounded` as `room` leaves, which becomes less by it. Wholes that are larger than what is left are skipped.

@@ -574,10 +574,7 @@ impl Allocator {
                 .failed_predicate(&known.description, &claim.role)
                 .is_none()
             && entry.allowance(agent, &known.description).0 > 0
-            && !found
-                .exclusions
-                .as_ref()
-                .is_some_and(|of| of.refuse(number, entry.stamp, self.now, &found.free))
+            && !self.is_free_refused(number, found)
     }
 }
 

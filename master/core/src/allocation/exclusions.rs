@@ -142,6 +142,12 @@ impl Exclusions {
         })
     }
 
+    /// Whether an entry refuses anything.
+    pub(super) fn has(&self, entry: u32, stamp: u32, now: u64) -> bool {
+        let mut all = self.of(entry);
+        all.any(|found| found.stamp == stamp && now < found.until)
+    }
+
     /// The entries that refused some and do not refuse so much: exclusions stand in their way no more. `stands` says of one
     /// whether it has not ended, by entry, stamp and end; those that have go when they are met.
     pub(super) fn outgrown_by(

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use proffer_model::{AgentId, DemandId, FrameworkId, ResourceName, Resources, Role, Shape};
+use proffer_model::{AgentId, DemandId, FrameworkId, ResourceName, Resources, Role, Shape, Takes};
 
 use super::Allocator;
 use super::agents::{Agent, Known};
 use super::amounts::Amounts;
-use super::bundle::Bundle;
+use super::bundle::{Bundle, charged_of};
 use super::claims::Together;
 use super::limits::{CHECKS_PER_STEP, CLAIMS_PER_STEP, ROW_STEPS};
+use super::part::passes;
 use super::shape::Need;
 use super::tree::Order;
 use super::types::{Explanation, Obstacle, RoleRow};
@@ -27,6 +28,8 @@ pub struct Inquiry {
     agents: BTreeMap<Obstacle, u32>,
     /// Of a gang: how many instances those agents have room for, by themselves, on which some of it would fit.
     room: u32,
+    /// What quotas leave beside these; none: nothing was counted.
+    left: Option<Amounts>,
     /// How many of those are where agents have the same of something, for each bound of the entry.
     beside: Vec<BTreeMap<Together, u32>>,
 }
@@ -39,6 +42,7 @@ impl Inquiry {
             demand,
             agents: BTreeMap::new(),
             room: 0,
+            left: None,
             beside: Vec::new(),
         }
     }
@@ -145,11 +149,15 @@ impl Look<'_> {
         if gang <= inquiry.room {
             return 0;
         }
-        let mut allowed = Amounts::unbounded(self.allocator.names.len());
-        cap.shrink(&mut allowed);
+        let names = &self.allocator.names;
+        let left = inquiry.left.get_or_insert_with(|| {
+            let mut allowed = Amounts::unbounded(names.len());
+            cap.shrink(&mut allowed);
+            allowed
+        });
         let of = (&self.allocator.claim(entry.claim).role, entry.demand.takes);
         let most = u64::from(gang - inquiry.room);
-        let times = need.times(&found.free, &allowed, of, &self.allocator.names, most);
+        let times = need.times(&found.free, left, of, names, most);
         let mut fit = u32::try_from(times).unwrap_or(u32::MAX);
         if entry.has_bounds {
             inquiry
@@ -157,6 +165,10 @@ impl Look<'_> {
                 .resize_with(entry.together.len(), BTreeMap::new);
             let beside = &mut inquiry.beside;
             fit = entry.count_beside(beside, agent, &known.description, fit);
+        }
+        let taken = need.take(&found.free, left, of, names, u64::from(fit));
+        if let Some(taken) = taken.filter(|_| fit > 0) {
+            left.subtract(&taken.plain.plus(&charged_of(&taken.extra, names)));
         }
         inquiry.room = inquiry.room.saturating_add(fit);
         1 + fit
@@ -381,10 +393,7 @@ impl Allocator {
         {
             return lacking.map_or(Obstacle::NothingFree, Obstacle::TooSmall);
         }
-        let exclusions = found.exclusions.as_ref();
-        if exclusions
-            .is_some_and(|exclusions| exclusions.refuse(number, entry.stamp, self.now, &found.free))
-        {
+        if self.is_free_refused(number, found) {
             return Obstacle::Excluded;
         }
         let (allowed, place) = entry.allowance(agent, &known.description);
@@ -394,7 +403,11 @@ impl Allocator {
         if found.free.is_empty() {
             return Obstacle::NothingFree;
         }
-        if self.is_kept_for_another(agent, entry.claim) {
+        let is_kept = match entry.is_any() {
+            true => self.is_kept_for_another(agent, entry.claim),
+            false => self.is_kept_for_another_entry(agent, number),
+        };
+        if is_kept {
             return Obstacle::Earmarked;
         }
         let obstacle = match &entry.need {
@@ -450,24 +463,58 @@ impl Allocator {
             .unwrap_or(Obstacle::Turn)
     }
 
+    /// Looks at what would be granted, and then at what stands in its way.
     fn obstacle_to_any(&self, number: u32, found: &Agent, cap: &Cap) -> Obstacle {
-        let least = self.entry(number).least.as_ref().unwrap_or(&self.least);
-        let is_enough =
-            |all: &Amounts| least.is_empty() || least.iter().any(|least| all.contains(least));
-        if !is_enough(&found.free_all()) {
-            return Obstacle::BelowLeast;
-        }
-        let chopped = |bound: &Option<Amounts>| {
-            let mut part = found.free.plain.clone();
-            let bound = bound.as_ref()?;
-            part.shrink_to(bound);
-            let first = bound
-                .iter()
-                .find(|(name, milli)| found.free.plain.get(*name) > *milli);
-            first.filter(|_| !is_enough(&part)).map(|(name, _)| name)
+        let (entry, least) = (self.entry(number), self.least_of(number));
+        let part = |bounds: &[&Option<Amounts>]| {
+            let mut allowed = Amounts::unbounded(self.names.len());
+            let bounds = bounds.iter().filter_map(|bound| bound.as_ref());
+            bounds.for_each(|bound| allowed.shrink_to(bound));
+            self.part((entry, entry.demand.takes), found, Order::Any, &allowed)
         };
-        self.bound_by(number, chopped(&cap.room), chopped(&cap.surplus))
-            .unwrap_or(Obstacle::Turn)
+        let whole = part(&[]);
+        if !whole.is_enough(least) {
+            return self.obstacle_to_whole(number, found);
+        }
+        let chopped = part(&[&cap.room, &cap.surplus]);
+        if !chopped.is_enough(least) {
+            let [by_room, by_surplus] = [&cap.room, &cap.surplus].map(|bound| part(&[bound]));
+            // Where none of the two is enough to stand in the way, both are.
+            let is_by_any = !by_room.is_enough(least) || !by_surplus.is_enough(least);
+            let [by_room, by_surplus] = [by_room, by_surplus].map(|part| {
+                let is_meant = !is_by_any || !part.is_enough(least);
+                is_meant.then(|| part.first_less(&whole)).flatten()
+            });
+            return self
+                .bound_by(number, by_room, by_surplus)
+                .unwrap_or(Obstacle::BelowLeast);
+        }
+        let exclusions = found.exclusions.as_ref();
+        let is_refused = exclusions.is_some_and(|exclusions| {
+            exclusions.refuse(number, entry.stamp, self.now, &chopped.bundle)
+        });
+        match is_refused {
+            true => Obstacle::Excluded,
+            false => Obstacle::Turn,
+        }
+    }
+
+    /// Why what the role and the entry may have of an agent, whatever quotas leave, is too little.
+    fn obstacle_to_whole(&self, number: u32, found: &Agent) -> Obstacle {
+        let (entry, least) = (self.entry(number), self.least_of(number));
+        let everything = Takes {
+            revocable: true,
+            shared: true,
+            refined: true,
+        };
+        let allowed = Amounts::unbounded(self.names.len());
+        let of_role = self.part((entry, everything), found, Order::Any, &allowed);
+        let is_there = passes(least, &found.free_all(), !found.free.extra.is_empty());
+        match (of_role.is_enough(least), is_there) {
+            (true, _) => Obstacle::NotTaken,
+            (false, true) => Obstacle::ReservedForOthers,
+            (false, false) => Obstacle::BelowLeast,
+        }
     }
 
     fn bound_by(

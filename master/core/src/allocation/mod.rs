@@ -36,6 +36,7 @@ mod held_back;
 mod holdings;
 mod limits;
 mod owed;
+mod part;
 mod problem;
 mod quota;
 mod random;

@@ -226,10 +226,7 @@ impl Allocator {
         let Some(known) = found.known.as_ref() else {
             return false;
         };
-        let exclusions = found.exclusions.as_ref();
-        let exclusions = exclusions.filter(|_| found.concerns(entry.claim));
-        exclusions
-            .is_some_and(|exclusions| exclusions.refuse(number, entry.stamp, self.now, &found.free))
+        self.is_free_refused(number, found)
             || entry.has_predicates
                 && entry
                     .failed_predicate(&known.description, &self.claim(entry.claim).role)

@@ -4,6 +4,7 @@ mod cases;
 mod convergence;
 mod domains;
 mod events;
+mod explained;
 mod gangs;
 mod guarantees;
 mod histories;

@@ -387,13 +387,7 @@ impl Allocator {
                 return 0;
             }
         }
-        let exclusions = found
-            .exclusions
-            .as_ref()
-            .filter(|_| found.concerns(entry.claim));
-        if exclusions
-            .is_some_and(|exclusions| exclusions.refuse(number, entry.stamp, self.now, &found.free))
-        {
+        if self.is_free_refused(number, found) {
             return 0;
         }
         u32::try_from(times).unwrap_or(u32::MAX)
@@ -535,7 +529,8 @@ impl Allocator {
             && !self.is_open_to_guarantees(earmark)
     }
 
-    fn is_kept_for_another_entry(&self, agent: u32, number: u32) -> bool {
+    /// The same, or for another entry of the claim: what takes a shape waits for what is kept beside it.
+    pub(super) fn is_kept_for_another_entry(&self, agent: u32, number: u32) -> bool {
         let earmark = self.agents.get(agent).earmark;
         earmark != NONE && earmark != number && !self.is_open_to_guarantees(earmark)
     }

@@ -158,6 +158,10 @@ pub enum Obstacle {
     NothingFree,
     /// What is free is less than the least that is offered.
     BelowLeast,
+    /// Too little is free that is not reserved for other roles.
+    ReservedForOthers,
+    /// Too little is free beside what the entry does not take: what is revocable or shared, and reservations of several levels.
+    NotTaken,
     /// Kept for an entry that has waited long.
     Earmarked,
     /// Held back for a guarantee to others, in this.

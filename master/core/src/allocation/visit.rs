@@ -1,14 +1,15 @@
 //! An agent goes to claims that take whatever is free: the first in order that can have it takes all that it may have, what
 //! is left goes to the next. Each claim is looked at once on an agent, in the order that was when the agent's turn came.
 
-use proffer_model::{ResourceKind, Resources, Role};
+use proffer_model::{ResourceKind, Role};
 
 use super::Allocator;
 use super::agents::Agent;
 use super::amounts::Amounts;
-use super::bundle::{Bundle, is_charged, offerable, shrunk};
+use super::bundle::{Bundle, is_charged};
 use super::extra::Extra;
 use super::limits::{CLAIMS_PER_STEP, SHUT_AT_MIN};
+use super::part::{Part, passes};
 use super::run::{Granted, Merge, Work};
 use super::tree::Order;
 
@@ -364,39 +365,18 @@ impl Allocator {
         takes.shared &= found.shared_offered_in != self.number;
         let mut allowed = Amounts::unbounded(self.names.len());
         cap.shrink(&mut allowed);
-        let mut bundle = Bundle {
-            plain: found.free.plain.clone(),
-            extra: Extra::default(),
-        };
-        bundle.plain.shrink_to(&allowed);
-        let mut rest = allowed.minus(&bundle.plain);
-        let mut bounded = Resources::new();
         // Whether all that anybody in the role may have here is counted by its quotas.
         let is_charged = is_common || self.is_all_charged(&found.free.extra, &claim.role);
-        if is_common {
-            bundle.extra.clone_from(&found.free.extra);
-        } else {
-            let part = offerable(
-                &found.free.extra,
-                &claim.role,
-                takes,
-                order == Order::Guaranteed,
-            );
-            bounded = shrunk(&part.bounded, &mut rest, &self.names);
-            bundle.extra = part.always.plus(&bounded).into();
-        }
-        let is_chopped = bundle.plain != found.free.plain;
-        if order == Order::Guaranteed && !self.is_progress(role_node, &bundle.plain, &bounded) {
+        let part = self.part((entry, takes), found, order, &allowed);
+        let is_chopped = part.bundle.plain != found.free.plain;
+        if order == Order::Guaranteed && !self.is_progress(role_node, &part) {
             return match is_charged {
                 true => Look::NotForRole,
                 false => Look::NotHere,
             };
         }
-        let all = match is_common {
-            true => bundle.plain.clone(),
-            false => bundle.all(&mut self.names),
-        };
-        let is_enough = passes(self.least_of(number), &all, !bundle.extra.is_empty());
+        let is_enough = part.is_enough(self.least_of(number));
+        let bundle = part.bundle;
         let is_nowhere = is_chopped && is_charged && !passes(self.least_of(number), &allowed, true);
         if is_chopped {
             self.note_bounds(role_node, agent, cap);
@@ -436,10 +416,9 @@ impl Allocator {
     }
 
     /// Whether a guarantee comes nearer by it.
-    fn is_progress(&mut self, role: u32, plain: &Amounts, bounded: &Resources) -> bool {
+    fn is_progress(&self, role: u32, part: &Part) -> bool {
         let mut unmet = self.tree.unmet(role);
-        let charged = super::bundle::sums_of(bounded, &mut self.names).charged;
-        unmet.shrink_to(&plain.plus(&charged));
+        unmet.shrink_to(&part.counted());
         !unmet.is_zero()
     }
 
@@ -454,10 +433,6 @@ impl Allocator {
         if by_room {
             self.tree.mark_bound(role);
         }
-    }
-
-    fn least_of(&self, entry: u32) -> &[Amounts] {
-        self.entry(entry).least.as_ref().unwrap_or(&self.least)
     }
 
     fn grant_whole(&mut self, number: u32, agent: u32) {
@@ -500,12 +475,4 @@ impl Allocator {
             self.reopen(number);
         }
     }
-}
-
-/// Whether so much is at least one of these, and anything at all.
-fn passes(least: &[Amounts], all: &Amounts, has_extra: bool) -> bool {
-    if least.is_empty() {
-        return has_extra || !all.is_zero();
-    }
-    least.iter().any(|least| all.contains(least)) && (has_extra || !all.is_zero())
 }

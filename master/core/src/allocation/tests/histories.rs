@@ -10,8 +10,9 @@ use proffer_model::{
 };
 
 use super::world::*;
+use crate::allocation::claims::COMING;
 use crate::allocation::random::Random;
-use crate::allocation::{GrantedOffer, Options, Placement, Scope};
+use crate::allocation::{GrantedOffer, Obstacle, Options, Placement, Scope};
 
 const ROLES: [&str; 7] = ["*", "a", "a/x", "a/x/1", "a/y", "b", "c/z"];
 const TOTALS: [&str; 10] = [
@@ -522,6 +523,40 @@ impl History {
             "left: {rest:?} after {:#?}",
             &self.log[last..]
         );
+        self.nobody_is_said_to_be_next();
+    }
+
+    fn free(&self) -> Vec<String> {
+        let agents = &self.world.allocator.agents;
+        let free = |of: u32| format!("{:?}", agents.get(of).free);
+        agents
+            .iter()
+            .map(|(of, _, known)| format!("{} {}", known.id, free(of)))
+            .collect()
+    }
+
+    /// Nothing has been left, so nobody is told to wait for a turn.
+    fn nobody_is_said_to_be_next(&self) {
+        let allocator = &self.world.allocator;
+        for id in self.waiting() {
+            for path in ROLES {
+                let (of, role) = (framework(&id), role(path));
+                for (entry, wanted) in allocator.entries_after(&of, &role, None) {
+                    let number = allocator.find_entry(&of, &role, entry);
+                    // What is being put in has no turn before all of it is.
+                    let is_coming =
+                        number.is_some_and(|number| allocator.entry(number).rank == COMING);
+                    let why = allocator.explain(&of, &role, entry).expect("it is there");
+                    assert!(
+                        wanted == 0 || is_coming || !why.agents.contains_key(&Obstacle::Turn),
+                        "{id} {path} {why:?} of {:?} with {:#?} after {:#?}",
+                        number.map(|number| allocator.entry(number)),
+                        self.free(),
+                        &self.log[self.log.len().saturating_sub(40)..]
+                    );
+                }
+            }
+        }
     }
 
     fn consumed(&self) -> BTreeMap<String, proffer_model::Quantities> {

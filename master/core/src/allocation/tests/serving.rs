@@ -3,7 +3,7 @@
 use proffer_model::{AtMost, DemandEntry, Key};
 
 use super::world::*;
-use crate::allocation::Scope;
+use crate::allocation::{Obstacle, Scope};
 
 const LATER: u64 = 1_000_000_000_000;
 
@@ -77,4 +77,48 @@ fn a_gang_that_was_tried_in_vain_has_waited_all_the_time() {
     world.agent_at("C", "eu/a", "cpus:2;mem:1024");
     assert_eq!(world.changed().len(), 0);
     assert_eq!(since(&world), before);
+}
+
+#[test]
+fn what_an_operator_reserves_for_others_ends_no_exclusion_of_a_shape() {
+    let mut world = World::new(1);
+    world.agent("A", "cpus:4");
+    world.agent("B", "cpus:2");
+    world.demand("f", "r", &[shaped("web", 4, "cpus:1")]);
+    let offers = world.changed();
+    for offer in &offers {
+        let (of, path, on) = (framework("f"), role("r"), &offer.agent);
+        world.allocator.release(&of, &path, on, &offer.resources);
+        for fit in &offer.fits {
+            let (id, count) = (&fit.demand, fit.count);
+            world.allocator.count_down(&of, &path, id, on, 0, count);
+            let until = world.now.mono_ns + 1_000_000_000_000;
+            world
+                .allocator
+                .exclude(&of, &path, id, on, &offer.resources, until);
+        }
+    }
+    assert!(world.all().is_empty());
+    let reserve = |world: &mut World, from: &str, to: &str| {
+        world
+            .allocator
+            .convert_free(&agent("A"), &r(from), &r(to))
+            .expect("reserved");
+    };
+    reserve(&mut world, "cpus:1", "cpus(db):1");
+    assert!(
+        world.changed().is_empty(),
+        "there is less for it than before"
+    );
+    assert!(world.all().is_empty());
+    let why = world
+        .allocator
+        .explain(&framework("f"), &role("r"), &entry("web"));
+    assert_eq!(
+        why.expect("it wants something").agents,
+        [(Obstacle::Excluded, 2)].into()
+    );
+    // What is reserved for its own role is something that it has not refused.
+    reserve(&mut world, "cpus:1", "cpus(r):1");
+    assert_eq!(world.changed().len(), 1);
 }

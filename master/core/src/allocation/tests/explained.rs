@@ -1,0 +1,86 @@
+//! What is said of why an agent is not offered.
+
+use proffer_model::Shape;
+
+use super::world::*;
+use crate::allocation::Obstacle;
+
+fn why(world: &World, id: &str, path: &str, of: &str) -> Vec<Obstacle> {
+    let found = world
+        .allocator
+        .explain(&framework(id), &role(path), &entry(of));
+    found
+        .expect("it wants something")
+        .agents
+        .into_keys()
+        .collect()
+}
+
+#[test]
+fn what_others_have_reserved_or_an_entry_does_not_take_is_not_said_to_come() {
+    let total = [
+        ("cpus(db):8;mem(db):800", Obstacle::ReservedForOthers),
+        ("cpus{REV}:8;mem{REV}:800", Obstacle::NotTaken),
+        ("cpus(db):8;cpus{REV}:8", Obstacle::NotTaken),
+        ("cpus:0.001;cpus(db):8", Obstacle::ReservedForOthers),
+        ("cpus:0.001", Obstacle::BelowLeast),
+    ];
+    for (total, obstacle) in total {
+        let mut world = World::new(1);
+        world.agent("A", total);
+        world.framework("f", "*");
+        assert!(world.all().is_empty(), "{total}");
+        assert_eq!(why(&world, "f", "*", "any"), [obstacle], "{total}");
+    }
+    let mut world = World::new(1);
+    world.agent("A", "cpus{REV}:8;cpus(db):8");
+    let mut takes_revocable = any();
+    takes_revocable.takes.revocable = true;
+    takes_revocable.shape = Shape::Any {
+        least: vec![quantities("cpus:9")],
+    };
+    world.demand("f", "*", &[takes_revocable]);
+    assert!(world.all().is_empty());
+    assert_eq!(
+        why(&world, "f", "*", "any"),
+        [Obstacle::ReservedForOthers],
+        "with what it takes it has too little"
+    );
+}
+
+#[test]
+fn what_was_refused_of_what_a_limit_leaves_is_excluded() {
+    let mut world = World::new(1);
+    world.quota("r", "", "cpus:2");
+    world.agent("A", "cpus:4;mem:100");
+    world.framework("f", "r");
+    assert_eq!(lines(&world.changed()), ["f r A cpus:2;mem:100"]);
+    world.decline("f", "r", "A", "cpus:2;mem:100", Some(3_600));
+    assert!(world.all().is_empty());
+    assert_eq!(why(&world, "f", "r", "any"), [Obstacle::Excluded]);
+    // The same with what a guarantee of others leaves.
+    let mut world = World::new(1);
+    world.quota("g", "cpus:1", "");
+    world.agent("A", "cpus:4;mem:100");
+    world.framework("f", "r");
+    assert_eq!(lines(&world.changed()), ["f r A cpus:3;mem:100"]);
+    world.decline("f", "r", "A", "cpus:3;mem:100", Some(3_600));
+    assert!(world.all().is_empty());
+    assert_eq!(why(&world, "f", "r", "any"), [Obstacle::Excluded]);
+}
+
+#[test]
+fn a_limit_and_a_guarantee_that_leave_too_little_together_are_both_in_the_way() {
+    let mut world = World::new(1);
+    world.quota("r", "", "cpus:2");
+    world.quota("g", "mem:90", "");
+    world.agent("A", "cpus:4;mem:100");
+    let mut picky = any();
+    picky.shape = Shape::Any {
+        least: vec![quantities("cpus:3"), quantities("mem:50")],
+    };
+    world.demand("f", "r", &[picky]);
+    assert!(world.all().is_empty());
+    let of_cpus = Obstacle::Limit(role("r"), "cpus".parse().unwrap());
+    assert_eq!(why(&world, "f", "r", "any"), [of_cpus]);
+}
