@@ -7,29 +7,63 @@
 //! they want.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::Allocator;
 use super::amounts::Amounts;
 use super::claims::Turns;
 use super::limits::{CHECKS_PER_STEP, CLAIMS_PER_STEP};
-use super::tree::Order;
+use super::tree::{Order, Tree};
+
+/// A role that guarantees speak of, and names.
+type Of = (u32, u64);
 
 /// Claims that are left out while a role, which guarantees speak of, lacks none of these names.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut(BTreeMap<(u32, u64), BTreeSet<u32>>);
+pub(super) struct LeftOut {
+    claims: BTreeMap<Of, BTreeSet<u32>>,
+    /// The same roles and names, for each of the roles and for those above it.
+    beneath: BTreeSet<(u32, Of)>,
+    /// A role of which something has changed, and how far those beneath it have been looked at.
+    looked_to: Option<(u32, Option<Of>)>,
+}
 
 impl LeftOut {
-    fn insert(&mut self, of: (u32, u64), claim: u32) {
-        self.0.entry(of).or_default().insert(claim);
+    fn is_empty(&self) -> bool {
+        self.claims.is_empty()
     }
 
-    fn remove(&mut self, of: (u32, u64), claim: u32) {
-        if let Some(claims) = self.0.get_mut(&of) {
+    fn insert(&mut self, of: Of, claim: u32, tree: &Tree) {
+        let claims = self.claims.entry(of).or_default();
+        if claims.is_empty() {
+            let with_above = tree.with_above(of.0);
+            self.beneath.extend(with_above.map(|role| (role, of)));
+        }
+        claims.insert(claim);
+    }
+
+    fn remove(&mut self, of: Of, claim: u32, tree: &Tree) {
+        if let Some(claims) = self.claims.get_mut(&of) {
             claims.remove(&claim);
             if claims.is_empty() {
-                self.0.remove(&of);
+                self.claims.remove(&of);
+                for role in tree.with_above(of.0) {
+                    self.beneath.remove(&(role, of));
+                }
             }
         }
+    }
+
+    /// The next one at or beneath a role.
+    fn next(&self, role: u32, after: Option<Of>) -> Option<Of> {
+        let from = match after {
+            Some(of) => Bound::Excluded((role, of)),
+            None => Bound::Included((role, (0, 0))),
+        };
+        let mut next = self.beneath.range((from, Bound::Unbounded));
+        next.next()
+            .filter(|(of_role, _)| *of_role == role)
+            .map(|(_, of)| *of)
     }
 }
 
@@ -130,7 +164,8 @@ impl Allocator {
         if let Some(Some(found)) = self.claims.get_mut(claim as usize) {
             found.left_out = Some(of);
         }
-        self.left_out.insert(of, claim);
+        self.left_out.insert(of, claim, &self.tree);
+        self.tree.notes_needs(true);
         self.tree.set_left_out(node, true);
         true
     }
@@ -149,45 +184,70 @@ impl Allocator {
 
     /// A claim that was left out is looked at again: it wants something else, or its role lacks something that it wants.
     pub(super) fn let_in(&mut self, claim: u32) {
-        if self.left_out.0.is_empty() {
+        if self.left_out.is_empty() {
             return;
         }
         if let Some(Some(found)) = self.claims.get_mut(claim as usize)
             && let Some(of) = found.left_out.take()
         {
             let node = found.node;
-            self.left_out.remove(of, claim);
+            self.left_out.remove(of, claim, &self.tree);
             self.tree.set_left_out(node, false);
+            self.tree.notes_needs(!self.left_out.is_empty());
         }
     }
 
     /// What guarantees speak of has changed, or what names mean.
     pub(super) fn let_all_in(&mut self) {
-        let all: Vec<u32> = self.left_out.0.values().flatten().copied().collect();
+        let all: Vec<u32> = self.left_out.claims.values().flatten().copied().collect();
         all.into_iter().for_each(|claim| self.let_in(claim));
     }
 
-    /// Lets claims in whose role has come to lack something that they want; false: the steps are used up before.
+    /// Lets claims in whose role has come to lack something that they want; false: the steps are used up before. Those are looked
+    /// at where what guarantees need has changed, or beneath.
     pub(super) fn let_owed_in(&mut self, steps_max: u32) -> bool {
-        if self.left_out.0.is_empty() || self.tree.required().is_none() {
+        if self.left_out.is_empty() || self.tree.required().is_none() {
             return true;
         }
-        let mut owed = Vec::new();
-        for (guard, names) in self.left_out.0.keys().copied() {
-            if self.tree.is_served(guard, Order::GuaranteedShaped)
-                && self.tree.unmet(guard).names() & names != 0
-            {
-                owed.push((guard, names));
+        let mut looks = 0;
+        loop {
+            let under_way = self.left_out.looked_to.take();
+            let next = under_way.or_else(|| Some((self.tree.next_changed_need()?, None)));
+            let Some((role, after)) = next else {
+                self.count_steps(looks / CLAIMS_PER_STEP);
+                return true;
+            };
+            looks += 1;
+            let Some(of) = self.left_out.next(role, after) else {
+                continue;
+            };
+            let is_done = !self.is_lacking(of) || self.let_all_of_in(of, steps_max);
+            let to = if is_done { Some(of) } else { after };
+            self.left_out.looked_to = Some((role, to));
+            let looked = u32::try_from(looks / CLAIMS_PER_STEP).unwrap_or(u32::MAX);
+            if !is_done || self.steps.saturating_add(looked) >= steps_max.max(1) {
+                self.count_steps(looks / CLAIMS_PER_STEP);
+                return false;
             }
         }
-        self.count_steps(self.left_out.0.len() / CLAIMS_PER_STEP);
-        for of in owed {
-            while let Some(claim) = self.left_out.0.get(&of).and_then(BTreeSet::first).copied() {
-                self.let_in(claim);
-                self.steps = self.steps.saturating_add(1);
-                if self.steps >= steps_max {
-                    return false;
-                }
+    }
+
+    /// Whether a role lacks any of these names, and is served for that.
+    fn is_lacking(&self, (role, names): Of) -> bool {
+        self.tree.is_served(role, Order::GuaranteedShaped)
+            && self.tree.unmet(role).names() & names != 0
+    }
+
+    /// Lets all claims in that are left out while a role lacks none of these names; false: the steps are used up before.
+    fn let_all_of_in(&mut self, of: Of, steps_max: u32) -> bool {
+        while let Some(claims) = self.left_out.claims.get(&of) {
+            let Some(claim) = claims.first().copied() else {
+                break;
+            };
+            self.let_in(claim);
+            self.steps = self.steps.saturating_add(1);
+            if self.steps >= steps_max {
+                return false;
             }
         }
         true
@@ -198,7 +258,7 @@ impl Allocator {
         let mut known = 0;
         for (number, claim) in (0..).zip(&self.claims) {
             let Some(claim) = claim else { continue };
-            let listed = claim.left_out.and_then(|of| self.left_out.0.get(&of));
+            let listed = claim.left_out.and_then(|of| self.left_out.claims.get(&of));
             let is_listed = listed.is_some_and(|claims| claims.contains(&number));
             known += usize::from(is_listed);
             let names = claim.left_out.map_or(u64::MAX, |(_, names)| names);
@@ -209,8 +269,23 @@ impl Allocator {
                 return Err(format!("{} is left out wrongly", claim.framework));
             }
         }
-        if known != self.left_out.0.values().map(BTreeSet::len).sum::<usize>() {
+        let left_out = &self.left_out;
+        if known != left_out.claims.values().map(BTreeSet::len).sum::<usize>() {
             return Err("claims are left out that are gone".to_owned());
+        }
+        let looked_to = left_out.looked_to.map(|(role, _)| role);
+        for of in left_out.claims.keys().filter(|of| self.is_lacking(**of)) {
+            let mut with_above = self.tree.with_above(of.0);
+            if !with_above.any(|role| self.tree.has_changed_need(role) || looked_to == Some(role)) {
+                return Err("claims are left out that something is owed to".to_owned());
+            }
+        }
+        let beneath = left_out.claims.keys().flat_map(|of| {
+            let with_above = self.tree.with_above(of.0);
+            with_above.map(|role| (role, *of))
+        });
+        if beneath.collect::<BTreeSet<_>>() != left_out.beneath {
+            return Err("those that are left out are found by other roles".to_owned());
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 //!
 //! A share is the largest part of any scalar's total that is held, divided by the weight, as a double has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::{Quota, Role, Weight};
 
@@ -126,6 +126,8 @@ pub(super) struct Tree {
     pub(super) is_stale: bool,
     /// How many nodes' shares are counted, while not all are.
     pub(super) settled_to: Option<u32>,
+    /// Roles that guarantees speak of, of which what they need, or are owed, may have changed; none: nobody wants to know.
+    changed_needs: Option<BTreeSet<u32>>,
 }
 
 impl Node {
@@ -187,6 +189,7 @@ impl Tree {
             total: Amounts::default(),
             totals: Vec::new(),
             excluded: Vec::new(),
+            changed_needs: None,
             is_stale: false,
             settled_to: None,
         }
@@ -476,6 +479,9 @@ impl Tree {
                 node = parent;
                 continue;
             }
+            if let Some(changed) = self.changed_needs.as_mut().filter(|_| node != ROOT) {
+                changed.insert(node);
+            }
             let change = self.state_mut(node).and_then(RoleState::recount_need);
             if let Some((before, after)) = change.filter(|(before, after)| before != after)
                 && parent != NONE
@@ -488,6 +494,31 @@ impl Tree {
             }
             node = parent;
         }
+    }
+
+    /// Whether somebody wants to know from now on of which roles it has changed what guarantees need.
+    pub(super) fn notes_needs(&mut self, is_noted: bool) {
+        match is_noted {
+            true => drop(self.changed_needs.get_or_insert_default()),
+            false => self.changed_needs = None,
+        }
+    }
+
+    /// One of the roles of which it has; it is forgotten.
+    pub(super) fn next_changed_need(&mut self) -> Option<u32> {
+        self.changed_needs.as_mut()?.pop_first()
+    }
+
+    /// Whether what guarantees need of a role may have changed, and nobody has looked.
+    pub(super) fn has_changed_need(&self, role: u32) -> bool {
+        let mut changed = self.changed_needs.iter();
+        changed.any(|changed| changed.contains(&role))
+    }
+
+    /// A role and those above it, without the root, to which nothing is guaranteed.
+    pub(super) fn with_above(&self, role: u32) -> impl Iterator<Item = u32> {
+        let all = std::iter::successors(Some(role), |node| Some(self.node(*node).parent));
+        all.take_while(|node| *node != ROOT && *node != NONE)
     }
 
     // ---- order

@@ -306,6 +306,63 @@ fn who_wants_nothing_that_is_owed_costs_nothing_until_it_does() {
 }
 
 #[test]
+fn many_guarantees_that_cannot_be_met_cost_nothing_for_each_task_that_ends() {
+    let cost = |roles: u32| {
+        let mut world = World::new(1);
+        world.agent("A1", "cpus:6");
+        world.demand("busy", "z", &[shaped("web", 6, "cpus:1")]);
+        assert_eq!(totals(&world.changed())["busy"].1, "cpus:6");
+        world.demand("busy", "z", &[]);
+        for i in 0..roles {
+            // There are no gpus at all.
+            world.quota(&format!("r{i}"), "gpus:1", "");
+            let wanted = [shaped("web", 5, "cpus:1")];
+            world.demand(&format!("f{i}"), &format!("r{i}"), &wanted);
+        }
+        world.changed();
+        let mut costs = Vec::new();
+        for _ in 0..4 {
+            world.release("busy", "z", "A1", "cpus:1");
+            assert_eq!(world.changed().len(), 1);
+            costs.push(world.last.steps);
+        }
+        // Who wants what is owed to it, and is owed it again, is served before all others.
+        let wanted = [shaped("web", 5, "cpus:1"), shaped("train", 1, "gpus:1")];
+        world.demand("f7", "r7", &wanted);
+        world.demand("other", "a", &[shaped("train", 9, "gpus:1")]);
+        world.weight("a", 1_000_000);
+        world.agent("A2", "gpus:1");
+        assert_eq!(lines(&world.changed()), ["f7 r7 A2 gpus:1"]);
+        costs
+    };
+    assert_eq!(cost(20), cost(400));
+}
+
+#[test]
+fn of_what_is_guaranteed_above_a_role_it_is_let_in_when_that_is_lacking() {
+    let mut world = World::new(1);
+    // All roles beneath are guaranteed gpus of their own, which there are none of, and cpus together.
+    world.quota("eng", "cpus:4;gpus:8", "");
+    for i in 0..4 {
+        world.quota(&format!("eng/{i}"), "gpus:1", "");
+    }
+    world.agent("A1", "cpus:6");
+    world.demand("busy", "eng/0", &[shaped("web", 6, "cpus:1")]);
+    assert_eq!(totals(&world.changed())["busy"].1, "cpus:6");
+    world.demand("busy", "eng/0", &[]);
+    world.demand("late", "eng/3", &[shaped("web", 6, "cpus:1")]);
+    world.demand("other", "a", &[shaped("web", 6, "cpus:1")]);
+    world.weight("a", 1_000_000);
+    world.changed();
+    let end = |world: &mut World| {
+        world.release("busy", "eng/0", "A1", "cpus:1");
+        world.changed()[0].framework.to_string()
+    };
+    let served: Vec<String> = (0..4).map(|_| end(&mut world)).collect();
+    assert_eq!(served, ["other", "other", "late", "late"]);
+}
+
+#[test]
 fn who_waits_for_something_else_that_is_owed_costs_nothing_either() {
     let cost = |frameworks: u32| {
         let mut world = World::new(1);
