@@ -48,6 +48,8 @@ pub enum Operation {
         principal: Principal,
         /// What it says of itself.
         description: FrameworkDescription,
+        /// Whether it has had no session for a while, so that the next leader does not wait for it.
+        is_away: bool,
     },
     /// A framework is over; its state goes and its id is remembered as spent.
     CompleteFramework {
@@ -227,6 +229,8 @@ pub struct FrameworkEntry {
     pub principal: Principal,
     /// What it says of itself.
     pub description: FrameworkDescription,
+    /// Whether it has had no session for a while.
+    pub is_away: bool,
     /// Its state.
     pub state: BTreeMap<StateKey, StateEntry>,
     /// Which one it is of all that were admitted, from 1; 0: it was there before they were numbered.
@@ -303,7 +307,8 @@ impl Registry {
                 framework,
                 principal,
                 description,
-            } => self.admit_framework(framework, principal, description),
+                is_away,
+            } => self.admit_framework(framework, principal, description, *is_away),
             Operation::CompleteFramework { framework } => self.complete(framework),
             Operation::PutState {
                 framework,
@@ -351,6 +356,7 @@ impl Registry {
         framework: &FrameworkId,
         principal: &Principal,
         description: &FrameworkDescription,
+        is_away: bool,
     ) {
         let old = self.frameworks.remove(framework);
         let is_new = old.is_none();
@@ -362,6 +368,7 @@ impl Registry {
         let entry = FrameworkEntry {
             principal: principal.clone(),
             description: description.clone(),
+            is_away,
             number,
             state,
             revision,

@@ -12,7 +12,7 @@ use prost::Message;
 
 use crate::limits::STORE_SCHEMA;
 use crate::record::{
-    decode_registry, encode_admission, encode_mark_gone, encode_set_quota, encode_set_weight,
+    decode_registry, encode_admission_of, encode_mark_gone, encode_set_quota, encode_set_weight,
     encode_snapshot_agent, schema_of_snapshot,
 };
 use crate::store::v1;
@@ -211,7 +211,7 @@ impl<'a, E, T: FnMut(Vec<u8>, u64) -> Result<(), E>> Piece<'a, T> {
 
     /// With as much of its state as has room, and the rest in the pieces that follow.
     fn add_framework(&mut self, id: &FrameworkId, entry: &FrameworkEntry) -> Result<(), E> {
-        let admission = encode_admission(id, &entry.principal, &entry.description);
+        let admission = encode_admission_of(id, entry);
         let begun = || v1::SnapshotFramework {
             framework: Some(admission.clone()),
             state: Vec::new(),

@@ -218,7 +218,11 @@ fn encode_record(operation: &Operation) -> v1::Record {
             framework,
             principal,
             description,
-        } => WireOperation::AdmitFramework(encode_admission(framework, principal, description)),
+            is_away,
+        } => WireOperation::AdmitFramework(v1::AdmitFramework {
+            is_away: *is_away,
+            ..encode_admission(framework, principal, description)
+        }),
         Operation::CompleteFramework { framework } => {
             let framework_id = framework.to_string();
             WireOperation::CompleteFramework(v1::CompleteFramework { framework_id })
@@ -435,11 +439,13 @@ fn decode_mark_gone(mark: &v1::MarkGone) -> Result<Operation, Problem> {
 }
 
 fn decode_admit_framework(admit: v1::AdmitFramework) -> Result<Operation, Problem> {
+    let is_away = admit.is_away;
     let (framework, principal, description) = decode_admission(admit)?;
     Ok(Operation::AdmitFramework {
         framework,
         principal,
         description,
+        is_away,
     })
 }
 
@@ -501,7 +507,17 @@ fn decode_agent(
         .map_err(|problem| problem.within("description"))
 }
 
-pub(crate) fn encode_admission(
+pub(crate) fn encode_admission_of(
+    framework: &FrameworkId,
+    entry: &FrameworkEntry,
+) -> v1::AdmitFramework {
+    v1::AdmitFramework {
+        is_away: entry.is_away,
+        ..encode_admission(framework, &entry.principal, &entry.description)
+    }
+}
+
+fn encode_admission(
     framework: &FrameworkId,
     principal: &Principal,
     description: &FrameworkDescription,
@@ -513,6 +529,7 @@ pub(crate) fn encode_admission(
         roles: texts(&description.roles),
         failover_timeout_ms: encode_duration(description.failover_timeout),
         mesos: description.mesos.as_deref().unwrap_or_default().to_vec(),
+        is_away: false,
     }
 }
 
@@ -538,7 +555,7 @@ fn encode_framework((id, entry): (&FrameworkId, &FrameworkEntry)) -> v1::Snapsho
         version: stored.version,
     });
     v1::SnapshotFramework {
-        framework: Some(encode_admission(id, &entry.principal, &entry.description)),
+        framework: Some(encode_admission_of(id, entry)),
         state: state.collect(),
         revision: entry.revision,
         number: entry.number,
@@ -549,6 +566,7 @@ fn decode_framework(
     framework: v1::SnapshotFramework,
 ) -> Result<(FrameworkId, FrameworkEntry), Problem> {
     let admit = required(framework.framework, "framework")?;
+    let is_away = admit.is_away;
     let (id, principal, description) =
         decode_admission(admit).map_err(|problem| problem.within("framework"))?;
     let mut state = BTreeMap::new();
@@ -564,6 +582,7 @@ fn decode_framework(
     let entry = FrameworkEntry {
         principal,
         description,
+        is_away,
         number: framework.number,
         state,
         revision: framework.revision,

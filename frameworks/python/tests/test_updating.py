@@ -5,6 +5,7 @@ import unittest
 
 import proffer
 from proffer import v1
+from proffer.limits import BACKLOG_PAUSE
 from proffer.testing import FakeMaster
 
 FORBIDDEN = ("role.forbidden", v1.PROBLEM_KIND_FORBIDDEN)
@@ -16,6 +17,7 @@ class Wanting(proffer.Scheduler):
     def __init__(self, *roles):
         self.roles = list(roles)
         self.stood_by = asyncio.Event()
+        self.goes_on = asyncio.Event()
 
     async def on_subscribed(self, framework):
         while self.roles:
@@ -23,6 +25,9 @@ class Wanting(proffer.Scheduler):
 
     async def on_standing_by(self, framework):
         self.stood_by.set()
+
+    async def on_rescinded(self, framework, offer_ids):
+        await self.goes_on.wait()
 
 
 def said(session):
@@ -43,6 +48,11 @@ class Updating(unittest.IsolatedAsyncioTestCase):
     async def stop(self):
         self.running.cancel()
         await asyncio.gather(self.running, return_exceptions=True)
+
+    async def backlog(self):
+        """So much waits for the handlers that the session is not read."""
+        while self.framework._session is None or self.framework._session.events.qsize() < BACKLOG_PAUSE:
+            await asyncio.sleep(0.01)
 
     async def demanded(self, session):
         call = await session.call("set_demand")
@@ -164,12 +174,15 @@ class Updating(unittest.IsolatedAsyncioTestCase):
         self.start(framework_id="f", stand_by=True)
         for has_ended in (False, True):
             active = await self.master.session()
+            # What nobody reads any more does not hide its end, even where so much waits that nothing more was read.
+            self.scheduler.goes_on.clear()
+            for _ in range(2 * BACKLOG_PAUSE):
+                await active.send(rescinded=v1.Rescinded())
+            await self.master.within(self.backlog())
             self.framework.update(name=f"ended {has_ended}")
+            self.scheduler.goes_on.set()
             session = await self.master.opened()
             self.assertFalse(session.subscribe.stand_by)
-            # What nobody reads any more does not hide its end.
-            for _ in range(5):
-                await active.send(offered=v1.Offered())
             if has_ended:
                 active.end()
             limited = v1.Problem(code="session.rate_limited", kind=v1.PROBLEM_KIND_EXHAUSTED, retry_after_ms=2000)

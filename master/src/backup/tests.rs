@@ -46,6 +46,7 @@ fn registry(keys: usize, len: usize) -> Registry {
             framework: parsed(framework),
             principal: parsed("local"),
             description: of_framework.clone(),
+            is_away: framework == "f2",
         });
     }
     for key in 0..keys {

@@ -192,6 +192,7 @@ mod tests {
             framework: framework.clone(),
             principal: "local".parse().expect("principal"),
             description,
+            is_away: false,
         };
         let put = Operation::PutState {
             framework,

@@ -124,7 +124,19 @@ fn a_record_has_the_smallest_schema_version_that_says_all_of_it() {
         since_wall_ms: 1,
         frameworks: Some(7),
     };
+    let away = Operation::AdmitFramework {
+        framework: parsed("f1"),
+        principal: parsed("p"),
+        description: proffer_model::FrameworkDescription {
+            name: "web".to_owned(),
+            roles: vec![parsed("eng")],
+            failover_timeout: std::time::Duration::from_secs(60),
+            mesos: None,
+        },
+        is_away: true,
+    };
     for (operations, schema) in [
+        (vec![admit(0), away], 1),
         (vec![admit(0), drain(false)], 1),
         (vec![admit(0), unreachable], 1),
         (vec![admit(0), drain(true)], 2),

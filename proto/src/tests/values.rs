@@ -232,11 +232,12 @@ pub(super) fn operation() -> impl Strategy<Value = registry::Operation> {
             }
         ),
         agent().prop_map(|agent| registry::Operation::MarkReachable { agent }),
-        (framework(), id(), framework_description()).prop_map(
-            |(framework, principal, description)| registry::Operation::AdmitFramework {
+        (framework(), id(), framework_description(), any::<bool>()).prop_map(
+            |(framework, principal, description, is_away)| registry::Operation::AdmitFramework {
                 framework,
                 principal,
-                description
+                description,
+                is_away,
             }
         ),
         framework().prop_map(|framework| registry::Operation::CompleteFramework { framework }),
