@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::made::total_with;
@@ -19,6 +20,7 @@ use proffer_model::{
 };
 
 use crate::amounts::{displaced, exclusive, ports_of, strip_numbers};
+use crate::awaited::Awaited;
 use crate::capacity::Capacity;
 use crate::core::Core;
 use crate::effect::{After, Effect, Fact, OfferEnd};
@@ -144,7 +146,7 @@ pub(crate) struct Agents {
     /// Registrations that were welcomed and do not count yet.
     unconfirmed: BTreeMap<LinkId, Hello>,
     /// Agents of the log that are neither back in this term nor declared unreachable.
-    pub(crate) awaited: BTreeSet<AgentId>,
+    pub(crate) awaited: Awaited,
     /// Frameworks with greater numbers were admitted in this term.
     pub(crate) frameworks_before: u64,
     /// Those with greater numbers have launched nothing on any agent that is awaited.
@@ -171,10 +173,11 @@ pub(crate) struct Agents {
 
 impl Agents {
     /// The agents of the log, which are to come back.
-    pub(crate) fn recovered(registry: &Registry, now: Time) -> Self {
+    pub(crate) fn recovered(registry: &Registry, now: Time, loss_hold: Duration) -> Self {
         let mut agents = Self {
             frameworks_before: registry.framework_count,
             awaited_frameworks: registry.framework_count,
+            awaited: Awaited::new(now, loss_hold),
             ..Self::default()
         };
         for (id, entry) in &registry.agents {
@@ -184,7 +187,6 @@ impl Agents {
                     AgentState::Unreachable
                 }
                 None => {
-                    agents.awaited.insert(id.clone());
                     agents.awaited_frameworks = agents.awaited_frameworks.max(entry.frameworks);
                     AgentState::Recovering
                 }
@@ -192,6 +194,9 @@ impl Agents {
             let mut agent = Agent::new(now, state);
             agent.is_recovered = true;
             (agent.total, agent.missing) = total_with(&entry.description.resources, &entry.made);
+            if state == AgentState::Recovering {
+                agents.awaited.insert(id.clone(), &agent.total);
+            }
             agents.insert(id.clone(), agent);
         }
         agents

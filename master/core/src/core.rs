@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use proffer_model::registry::{Operation, Registry};
 use proffer_model::{AgentId, ClusterId, Epoch, FrameworkId, Time};
 
+use crate::absences::Absences;
 use crate::acknowledgements::Acknowledgements;
 use crate::agents::Agents;
 use crate::allocation::{Allocator, Options};
@@ -56,6 +57,7 @@ pub struct Core {
     pub(crate) triggers: Triggers,
     pub(crate) allocator: Allocator,
     pub(crate) silence: Silence,
+    pub(crate) absences: Absences,
     pub(crate) drains: Drains,
     pub(crate) reclaims: Reclaims,
     pub(crate) acknowledgements: Acknowledgements,
@@ -82,15 +84,17 @@ impl Core {
         let frameworks: BTreeMap<_, _> = frameworks
             .map(|(id, entry)| (id.clone(), Framework::recovered(entry)))
             .collect();
-        let agents = Agents::recovered(&registry, now);
+        let agents = Agents::recovered(&registry, now, config.loss_hold);
         let [a, b, c, d, e, f, g, h, ..] = seed;
         let options = Options {
             seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
             ..config.allocation.clone()
         };
+        let present = registry.frameworks.iter().filter(|(_, it)| !it.is_away);
+        let present = present.map(|(id, _)| id.clone());
         let triggers = Triggers::new(
-            agents.awaited.clone(),
-            frameworks.keys().cloned().collect(),
+            agents.awaited.to_set(),
+            present.collect(),
             now.after(config.recovery_wait).mono_ns,
         );
         let mut core = Self {
@@ -112,6 +116,7 @@ impl Core {
             triggers,
             allocator: Allocator::new(options),
             silence: Silence::default(),
+            absences: Absences::default(),
             drains: Drains::default(),
             reclaims: Reclaims::default(),
             acknowledgements: Acknowledgements::default(),
@@ -234,6 +239,7 @@ impl Core {
         let frameworks: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
         for framework in &frameworks {
             self.start_failover(framework);
+            self.begin_absence(framework);
             self.turn.touch_framework(framework);
         }
         let gone: Vec<AgentId> = self.registry.gone.keys().cloned().collect();

@@ -120,6 +120,14 @@ impl Core {
                 format!("held_back_{name}"),
                 format!("have {name} free that is held back for guarantees of other roles"),
             ),
+            Why::Limit(role, name) | Why::LimitKept(role, name)
+                if self.is_limit_lowered(role, name) =>
+            {
+                let words = format!(
+                    "fit, but wait until the agents of before the change of leader are back: what {role} holds of {name} there counts against its limit"
+                );
+                ("limit_waits".to_owned(), words)
+            }
             Why::Limit(role, name) => (
                 format!("limit_{name}"),
                 format!("fit, but {role} is at its limit of {name}"),
@@ -148,6 +156,17 @@ impl Core {
             ),
             Why::Turn => one("waiting", "fit, and will be offered in their turn"),
         }
+    }
+}
+
+impl Core {
+    /// Whether a limit leaves nothing only because of what may be held on agents that are still to come back.
+    fn is_limit_lowered(&self, role: &Role, name: &ResourceName) -> bool {
+        let may_be_held = self.agents.awaited.may_be_held(self.turn.now);
+        let quota = self.registry.quotas.get(role);
+        let limit = quota.and_then(|quota| quota.limits.get(name));
+        limit.is_some_and(|most| self.allocator.consumed(role).get(name) < most)
+            && may_be_held.is_some_and(|held| held.get(name) > 0)
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Framework {
     pub(crate) speakers: Speakers,
     /// When it is completed unless a session comes, by the monotonic clock.
     pub(crate) failover_at: Option<u64>,
+    /// When it is written down that it has no session, by the monotonic clock.
+    pub(crate) away_at: Option<u64>,
     pub(crate) demands: BTreeMap<Role, RoleDemand>,
     pub(crate) offers: BTreeSet<OfferId>,
     /// How many offers it may have out while others wait.
@@ -91,6 +93,7 @@ impl Core {
             known.demands.clear();
         }
         self.start_failover(framework);
+        self.begin_absence(framework);
         self.turn.touch_framework(framework);
         self.sessions.unspoken.insert(framework.clone());
         let framework = framework.clone();
@@ -183,6 +186,7 @@ impl Core {
         let key = TimerKey::Failover(framework.clone());
         self.turn.push(Effect::CancelTimer { key });
         self.triggers.framework_is_back(framework);
+        self.end_absence(framework);
         self.begin_ending(framework, after);
     }
 }

@@ -89,7 +89,7 @@ impl Core {
     }
 
     fn check_unsettled(&self) -> Result<(), String> {
-        let awaited: Vec<_> = self.agents.awaited.iter().collect();
+        let awaited: Vec<_> = self.agents.awaited.ids().collect();
         let unheard: Vec<_> = self.agents.unheard.ids().collect();
         for (index, state) in [
             (awaited, AgentState::Recovering),

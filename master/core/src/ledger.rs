@@ -115,15 +115,18 @@ impl Core {
     }
 
     /// Tells it the quota of a role. While agents of the log are still to come back, what a limited role holds there is not
-    /// known: it is offered nothing of what is limited.
+    /// known: it may be all that they have.
     pub(crate) fn sync_quotas_of(&mut self, roles: &[Role]) {
-        let are_awaited = !self.agents.awaited.is_empty();
+        let may_be_held = self.agents.awaited.may_be_held(self.turn.now);
         let quotas = roles.iter().map(|role| {
             let mut quota: Option<Quota> = self.registry.quotas.get(role).cloned();
-            if let Some(quota) = quota.as_mut().filter(|_| are_awaited) {
-                let names: Vec<_> = quota.limits.iter().map(|(name, _)| name.clone()).collect();
-                quota.limits = Limits::new();
-                names.into_iter().for_each(|name| quota.limits.set(name, 0));
+            if let (Some(quota), Some(may_be_held)) = (&mut quota, may_be_held) {
+                let mut lowered = Limits::new();
+                for (name, most) in quota.limits.iter() {
+                    let rest = most.saturating_sub(may_be_held.get(name));
+                    lowered.set(name.clone(), rest);
+                }
+                quota.limits = lowered;
             }
             (role, quota)
         });
@@ -147,10 +150,18 @@ impl Core {
         self.triggers.sweep();
     }
 
+    /// Limits leave more when agents that were awaited are back, or what may be held there counts no more. Looked at once in an
+    /// interval of heartbeats, because to set all quotas goes through all roles that have one.
+    pub(crate) fn count_awaited(&mut self) {
+        if self.agents.awaited.is_to_be_counted(self.turn.now) {
+            self.sync_quotas();
+        }
+    }
+
     /// An agent of the log is back, or is not awaited any more.
     pub(crate) fn await_no_more(&mut self, agent: &AgentId) {
         if self.agents.awaited.remove(agent) && self.agents.awaited.is_empty() {
-            self.sync_quotas();
+            self.count_awaited();
             self.begin_telling_kills();
         }
     }

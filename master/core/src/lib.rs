@@ -7,12 +7,14 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod absences;
 mod accept;
 mod acknowledgements;
 mod agents;
 pub mod allocation;
 mod amounts;
 mod answers;
+mod awaited;
 mod calls;
 mod capacity;
 pub mod config;

@@ -181,3 +181,7 @@ pub const ROLE_ROWS_MAX: usize = 1_000;
 /// Ids of frameworks in one such answer; it ends with the role by which they are as many. All of one role are found in one go:
 /// 10,000 at the most, some milliseconds.
 pub const ROLE_ROWS_FRAMEWORKS_MAX: usize = 5_000;
+/// How long a framework has had no session when that is written down: the next leader does not wait for it before it offers.
+pub const FRAMEWORK_AWAY_AFTER: Duration = Duration::from_secs(60);
+/// Frameworks of which that is written down in one interval of heartbeats; the others wait for the next one.
+pub const ABSENCES_PER_STEP: usize = 100;

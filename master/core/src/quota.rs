@@ -217,13 +217,15 @@ impl Core {
     }
 
     /// New or lower limits are no less than what tasks of the roles hold already; offers are taken back where they pass them.
-    /// One that stands needs no force to stand on. What is held on unreachable agents does not count: they may never be back.
+    /// One that stands needs no force to stand on. What is held on unreachable agents does not count: they may never be back. What
+    /// may be held on those that are awaited does.
     fn check_consumed<'a>(
         &self,
         quotas: impl Iterator<Item = (&'a Role, &'a Quota)>,
         of_role: OfRole,
     ) -> Result<(), Problem> {
         let mut passed = BTreeMap::new();
+        let may_be_held = self.agents.awaited.may_be_held(self.turn.now);
         for (role, quota) in quotas {
             let standing = self.registry.quotas.get(role);
             let is_lower = |name: &ResourceName, most| {
@@ -236,7 +238,11 @@ impl Core {
             }
             let consumed = self.allocator.consumed(role);
             let mut limits = quota.limits.iter();
-            if limits.any(|(name, most)| is_lower(name, most) && consumed.get(name) > most) {
+            let may_hold = |name: &ResourceName| {
+                let awaited = may_be_held.map_or(0, |held| held.get(name));
+                consumed.get(name).saturating_add(awaited)
+            };
+            if limits.any(|(name, most)| is_lower(name, most) && may_hold(name) > most) {
                 passed.insert(role, (consumed, quota, standing));
             }
         }
@@ -249,6 +255,7 @@ impl Core {
             consumed.subtract(&offered.remove(role).unwrap_or_default());
             let before = standing.map(|quota| &quota.limits);
             check_limits(&quota.limits, before, &consumed)
+                .and_then(|()| check_awaited(&quota.limits, before, &consumed, may_be_held))
                 .map_err(|problem| of_role(role, problem))?;
         }
         Ok(())
@@ -510,20 +517,52 @@ fn check_capacity(
         .hint("guarantee less, or force it if agents are to come"))
 }
 
+/// The first limit that is new or lower and that so much passes.
+fn passed_by<'a>(
+    limits: &'a Limits,
+    before: Option<&Limits>,
+    held: &Quantities,
+) -> Option<(&'a ResourceName, u64)> {
+    let is_lower = |name: &ResourceName, most| {
+        let before = before.and_then(|before| before.get(name));
+        before.is_none_or(|before| most < before)
+    };
+    let mut limits = limits.iter();
+    limits.find(|(name, most)| held.get(name) > *most && is_lower(name, *most))
+}
+
+/// The same with what the role may hold on agents of the log that are not back, of which it is not known.
+fn check_awaited(
+    limits: &Limits,
+    before: Option<&Limits>,
+    consumed: &Quantities,
+    may_be_held: Option<&Quantities>,
+) -> Result<(), Problem> {
+    let Some(may_be_held) = may_be_held else {
+        return Ok(());
+    };
+    let mut held = consumed.clone();
+    held.add(may_be_held);
+    let Some((name, most)) = passed_by(limits, before, &held) else {
+        return Ok(());
+    };
+    let message = format!(
+        "agents of before the change of leader are not back, on which the role may hold {} {name}; the limit is {}",
+        format_milli(may_be_held.get(name)),
+        format_milli(most)
+    );
+    Err(Problem::new(code::AGENT_AWAY, message)
+        .field(format!("quota.limits.{name}"))
+        .hint("try again when they are back or unreachable, ten minutes after the change at the latest; or force it"))
+}
+
 /// What is consumed is within what is limited anew.
 fn check_limits(
     limits: &Limits,
     before: Option<&Limits>,
     consumed: &Quantities,
 ) -> Result<(), Problem> {
-    let is_lower = |name: &ResourceName, most| {
-        let before = before.and_then(|before| before.get(name));
-        before.is_none_or(|before| most < before)
-    };
-    let beyond = limits
-        .iter()
-        .find(|(name, most)| consumed.get(name) > *most && is_lower(name, *most));
-    let Some((name, most)) = beyond else {
+    let Some((name, most)) = passed_by(limits, before, consumed) else {
         return Ok(());
     };
     let message = format!(

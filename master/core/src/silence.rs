@@ -57,6 +57,8 @@ impl Core {
         if self.silence.due.is_empty() {
             if self.silence.looked_to.is_none() {
                 self.silence.next_at = now.after(self.config.heartbeat_interval).mono_ns;
+                self.count_awaited();
+                self.note_absences();
             }
             if self.look_for_silence() {
                 self.set_timer_at(TimerKey::Silence, now.mono_ns);

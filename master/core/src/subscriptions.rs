@@ -222,6 +222,7 @@ impl Core {
         }
         self.reset_window(&framework);
         self.triggers.framework_is_back(&framework);
+        self.end_absence(&framework);
         self.turn.touch_framework(&framework);
         self.turn
             .record(Fact::FrameworkSubscribed { framework, is_new });
@@ -298,11 +299,12 @@ impl Core {
         description: FrameworkDescription,
     ) {
         let entry = self.registry.frameworks.get(framework);
-        if entry.is_none_or(|entry| entry.description != description) {
+        if entry.is_none_or(|entry| entry.is_away || entry.description != description) {
             self.persist(Operation::AdmitFramework {
                 framework: framework.clone(),
                 principal,
                 description,
+                is_away: false,
             });
         }
     }

@@ -1,8 +1,10 @@
 //! The core's behaviour as sentences, each a short script against [`world::World`], which checks the invariants after
 //! every step.
 
+mod absences;
 mod agents;
 mod asking;
+mod awaited;
 mod calls;
 mod drains;
 mod executors;

@@ -9,7 +9,7 @@ use proffer_model::{
 use super::world::{World, describe_framework, principal, r, spec, want};
 use crate::event::{OperatorCall, SessionId};
 
-fn quota(guarantees: &str, limits: &str) -> Quota {
+pub(super) fn quota(guarantees: &str, limits: &str) -> Quota {
     let mut bounds = Limits::new();
     let limits: Quantities = r(limits).quantities();
     for (name, milli) in limits.iter() {
@@ -53,7 +53,12 @@ fn volume(role: &str, id: &str, size: &str) -> Resources {
     volume
 }
 
-fn set_quota(world: &mut World, role: &str, quota: Quota, is_forced: bool) -> Result<(), Problem> {
+pub(super) fn set_quota(
+    world: &mut World,
+    role: &str,
+    quota: Quota,
+    is_forced: bool,
+) -> Result<(), Problem> {
     let role = role.parse().expect("a role");
     world.operator(OperatorCall::SetQuota {
         role,
@@ -62,7 +67,7 @@ fn set_quota(world: &mut World, role: &str, quota: Quota, is_forced: bool) -> Re
     })
 }
 
-fn framework_in(world: &mut World, role: &str) -> SessionId {
+pub(super) fn framework_in(world: &mut World, role: &str) -> SessionId {
     let description = FrameworkDescription {
         roles: vec![role.parse().expect("a role")],
         ..describe_framework()
