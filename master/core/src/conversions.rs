@@ -7,7 +7,7 @@ use proffer_model::operation::Operation;
 use proffer_model::problem::Code;
 use proffer_model::registry::Operation as Change;
 use proffer_model::resources::Conversion;
-use proffer_model::{AgentId, OfferId, Principal, Problem, Resources, Role, code};
+use proffer_model::{AgentId, OfferId, Principal, Problem, ResourceKind, Resources, Role, code};
 
 use crate::agents::Agent;
 use crate::core::Core;
@@ -39,6 +39,7 @@ impl Core {
                 Conversion::unreserve(resources)
             }
             Operation::Create(volumes) => {
+                check_makers(volumes, principal)?;
                 check_creation(volumes, known)?;
                 Conversion::create(volumes)
             }
@@ -191,6 +192,54 @@ pub(crate) fn check_principals(
         }
     }
     Ok(())
+}
+
+/// The same with the caller's principal in each volume that says nothing of who made it.
+pub(crate) fn made_by(volumes: &Resources, principal: &Principal) -> Result<Resources, Problem> {
+    with_makers(volumes, |_| Some(principal.clone()))
+}
+
+/// The same with the principal that it has in `there` in each volume that says nothing of who made it.
+pub(crate) fn with_makers_of(volumes: &Resources, there: &Resources) -> Result<Resources, Problem> {
+    with_makers(volumes, |kind| {
+        let id = &kind.volume()?.id;
+        let mut found = there
+            .volumes()
+            .filter(|(of, volume, _)| volume.id == *id && of.reserved_to() == kind.reserved_to());
+        found.next()?.1.principal.clone()
+    })
+}
+
+fn with_makers(
+    volumes: &Resources,
+    maker: impl Fn(&ResourceKind) -> Option<Principal>,
+) -> Result<Resources, Problem> {
+    let mut out = Resources::new();
+    for (kind, amount) in volumes.iter() {
+        let mut kind = kind.into_owned();
+        let made_by = maker(&kind);
+        let volume = kind.disk.as_mut().and_then(|disk| disk.volume.as_mut());
+        if let Some(volume) = volume.filter(|volume| volume.principal.is_none()) {
+            volume.principal = made_by;
+        }
+        out.insert(kind, amount.clone())?;
+    }
+    Ok(out)
+}
+
+/// Nobody makes a volume in the name of another.
+pub(crate) fn check_makers(volumes: &Resources, principal: &Principal) -> Result<(), Problem> {
+    let is_others = |maker: &Option<Principal>| maker.as_ref().is_some_and(|it| it != principal);
+    let mut all = volumes.volumes();
+    let Some((kind, volume, _)) = all.find(|(_, volume, _)| is_others(&volume.principal)) else {
+        return Ok(());
+    };
+    let message = format!("volume {} is not {principal}'s", volume.id);
+    Err(Problem::new(code::VOLUME_INVALID, message)
+        .field(kind.name.as_str())
+        .hint(format!(
+            "name the principal {principal} in the volume, or none"
+        )))
 }
 
 /// A framework reserves for the role that it was offered the resources in.

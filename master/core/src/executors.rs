@@ -77,6 +77,11 @@ impl Core {
         }
         let numbers = spec.resources.non_scalars();
         self.allocator.release(framework, role, agent, &numbers);
+        let shared = spec.resources.shared();
+        if !shared.is_empty() {
+            // The copy that was offered is there for whoever comes next, and goes back in the end.
+            self.allocator.allocate(framework, role, agent, &shared);
+        }
         let executor = HeldExecutor {
             spec: spec.clone(),
             role: role.clone(),

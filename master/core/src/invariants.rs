@@ -1,7 +1,7 @@
 //! What must always hold, recounted from the ground up. Called after each step in tests and simulations; it costs as much
 //! as the whole state is large.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::made::total_with;
 use proffer_model::{
@@ -190,10 +190,45 @@ impl Core {
             );
             self.check_logged(id, agent)?;
         }
+            self.check_copies(id, agent)?;
         self.check_links()
     }
 
     fn check_logged(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
+    /// Of each shared volume the allocator counts a copy for everything that holds one.
+    fn check_copies(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
+        let mut copies: BTreeMap<(FrameworkId, Role), Resources> = BTreeMap::new();
+        let mut hold = |framework: &FrameworkId, role: &Role, held: &Resources| {
+            let shared = held.shared();
+            if !shared.is_empty() {
+                let of = (framework.clone(), role.clone());
+                copies.entry(of).or_default().add(&shared);
+            }
+        };
+        for offer in agent
+            .offers
+            .iter()
+            .flat_map(|id| self.offers.standing.get(id))
+        {
+            hold(&offer.framework, &offer.role, &offer.resources);
+        }
+        for key in &agent.tasks {
+            if let Some(task) = self.tasks.get(key).filter(|task| task.is_held) {
+                hold(&key.0, task.role(), task.resources());
+            }
+        }
+        let executors = agent.executors.iter();
+        for (key, executor) in executors.filter(|(_, executor)| executor.is_held) {
+            hold(&key.0, &executor.role, &executor.spec.resources);
+        }
+        let counted = self.allocator.copies_held(id);
+        ensure!(
+            counted == copies,
+            "agent {id} has copies of shared volumes that are held: {copies:?}, not {counted:?}"
+        );
+        Ok(())
+    }
+
         let entry = self.registry.agents.get(id);
         let logged = entry.map(|is| total_with(&is.description.resources, &is.made));
         ensure!(

@@ -14,7 +14,8 @@ use proffer_model::{
 use crate::agents::Agent;
 use crate::amounts::exclusive;
 use crate::conversions::{
-    check_creation, check_destruction, check_made, check_principals, not_there, stamped,
+    check_creation, check_destruction, check_made, check_makers, check_principals, made_by,
+    not_there, stamped, with_makers_of,
 };
 use crate::core::Core;
 use crate::effect::{Effect, Fact, OfferEnd, Reply};
@@ -135,10 +136,13 @@ impl Core {
                 Conversion::unreserve(&resources)
             }
             Operation::Create(volumes) => {
+                check_makers(&volumes, principal)?;
+                let volumes = made_by(&volumes, principal)?;
                 check_creation(&volumes, known)?;
                 Conversion::create(&volumes)
             }
             Operation::Destroy(volumes) => {
+                let volumes = with_makers_of(&volumes, &known.total)?;
                 check_destruction(&volumes, &known.used)?;
                 Conversion::destroy(&volumes)
             }

@@ -35,6 +35,19 @@ impl Allocator {
         consumed.unwrap_or_default()
     }
 
+    /// Who holds copies of shared volumes of an agent.
+    pub fn copies_held(&self, agent: &AgentId) -> BTreeMap<(FrameworkId, Role), Resources> {
+        let number = self.agents.find(agent);
+        let holdings = number.into_iter();
+        let holdings = holdings.flat_map(|number| self.agents.get(number).holdings.iter());
+        let copies = holdings.map(|holding| {
+            let claim = self.claim(holding.claim);
+            let of = (claim.framework.clone(), claim.role.clone());
+            (of, holding.bundle.extra.shared())
+        });
+        copies.filter(|(_, copies)| !copies.is_empty()).collect()
+    }
+
     /// The role whose limit leaves less than what quotas count more there when something that is held in a role, or beneath it,
     /// becomes something else, and of which resource.
     pub fn over_limit(

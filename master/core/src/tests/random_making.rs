@@ -1,12 +1,16 @@
 //! What random histories make of resources: operations of frameworks on what they are offered, and operators' calls.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::operation::Operation;
 use proffer_model::registry;
 use proffer_model::resource_kind::{Disk, Reservation, ResourceKind, Volume};
 use proffer_model::resources::Amount;
-use proffer_model::{AgentId, Limits, Offer, Quota, Resources, Role, Weight};
+use proffer_model::{
+    AgentId, Command, ExecutorApi, ExecutorSpec, Limits, Offer, Quota, Resources, Role, Weight,
+};
 
 use super::world::{principal, r, spec};
 use crate::event::{OperatorCall, Resize};
@@ -126,6 +130,13 @@ pub(super) fn operation(there: &Resources, of: &Role, [a, b, c]: [u8; 3]) -> Ope
             let task = |n: u8| {
                 let mut task = spec(&format!("m{}", n % 12), "");
                 task.resources = on.clone();
+                if n % 2 == 1 {
+                    // Its volume is its executor's.
+                    let own = item(there, b, is_volume);
+                    task.resources.subtract(&own);
+                    task.command = Command::Data(Vec::new());
+                    task.executor = Some(Arc::new(executor(n, own)));
+                }
                 task
             };
             match c % 3 {
@@ -140,6 +151,20 @@ pub(super) fn operation(there: &Resources, of: &Role, [a, b, c]: [u8; 3]) -> Ope
             let disk = item(there, b, |kind, _| is_disk(kind) && kind.is_unreserved());
             Operation::Reserve(reserved(&disk, of, 1))
         }
+    }
+}
+
+fn executor(number: u8, resources: Resources) -> ExecutorSpec {
+    ExecutorSpec {
+        id: format!("x{}", number % 12).parse().expect("an id"),
+        resources,
+        command: Command::Shell("true".to_owned()),
+        environment: BTreeMap::new(),
+        user: None,
+        shutdown_grace: Duration::from_secs(5),
+        fetch: Vec::new(),
+        api: ExecutorApi::default(),
+        info: Vec::new(),
     }
 }
 

@@ -1,15 +1,17 @@
 //! Volumes: grown and shrunk in an accept, shared by tasks and offers, made anew, and how many kinds of things there may be.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::limits::RESOURCE_KINDS_MAX;
-use proffer_model::link::ToAgent;
+use proffer_model::link::{ToAgent, ToMaster};
 use proffer_model::operation::{Operation, OperationResult};
 use proffer_model::resource_kind::{Disk, Reservation, ResourceKind, Volume};
 use proffer_model::resources::Amount;
 use proffer_model::{
-    AgentId, DemandEntry, FrameworkDescription, Resources, Shape, TaskState, VolumeId, VolumeMount,
-    code,
+    AgentId, Command, DemandEntry, ExecutorApi, ExecutorSpec, FrameworkDescription, Resources,
+    Shape, TaskState, VolumeId, VolumeMount, code,
 };
 
 use super::world::{World, describe_framework, principal, r, spec, status, want};
@@ -164,7 +166,7 @@ fn operators_resize_the_volume_of_the_role_that_they_name() {
     resize(&mut world, "eng", "v", Resize::Grow(10_000)).expect("its offer is taken back");
     resize(&mut world, "eng", "v", Resize::Shrink(5_000)).expect("shrunk");
     resize(&mut world, "ops", "v", Resize::Grow(20_000)).expect("all that there is");
-    let total = r("cpus:4;disk:50;disk(ops)[v]:30").plus(&reserved("disk:20", None));
+    let total = r("cpus:4;disk:50;disk(ops)[v,p]:30").plus(&reserved("disk:20", None));
     let total = total
         .plus(&volume("v", 25, false))
         .plus(&volume("s", 5, true));
@@ -277,6 +279,100 @@ fn tasks_share_a_volume_and_nobody_is_offered_one_that_is_destroyed() {
     }
     let total = r("cpus:4;mem:64;disk:80").plus(&reserved("disk:20", None));
     assert_eq!(in_a_new_term(&world, &agent), total);
+}
+
+#[test]
+fn a_volume_says_who_made_it_and_nobody_makes_one_for_another() {
+    let by = |id: &str, name: Option<&str>| {
+        let mut made = Resources::new();
+        for (kind, _, amount) in volume(id, 20, false).volumes() {
+            let mut kind = kind.clone();
+            let disk = kind.disk.as_mut().expect("a disk");
+            disk.volume.as_mut().expect("a volume").principal = name.map(principal);
+            made.insert(kind, amount.clone()).expect("a volume");
+        }
+        made
+    };
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;mem:64;disk:100");
+    let agent = world.welcomed(link);
+    let reserve = Operation::Reserve(reserved("disk:60", None));
+    operate(&mut world, &agent, reserve).expect("reserved");
+    let refused = operate(
+        &mut world,
+        &agent,
+        Operation::Create(by("v", Some("other"))),
+    );
+    assert_eq!(refused, Err(code::VOLUME_INVALID.name.to_owned()));
+    // Operators are who they are, and need not say so.
+    operate(&mut world, &agent, Operation::Create(by("v", None))).expect("made");
+    let total = world.core.agents.by_id[&agent].total.clone();
+    let makers: Vec<_> = total
+        .volumes()
+        .map(|(_, of, _)| of.principal.clone())
+        .collect();
+    assert_eq!(makers, [Some(principal("p"))]);
+    operate(&mut world, &agent, Operation::Destroy(by("v", None))).expect("destroyed");
+    assert_eq!(world.core.agents.by_id[&agent].total.volumes().count(), 0);
+    // Frameworks may leave it out.
+    let session = framework(&mut world, 1);
+    world.pass_ms(20);
+    let creations = [("w", Some("other")), ("w", None), ("x", Some("p"))];
+    let creations = creations.map(|(id, name)| Operation::Create(by(id, name)));
+    let done = accept(&mut world, session, creations.to_vec());
+    assert_eq!(done, ["volume.invalid", "done", "done"]);
+}
+
+#[test]
+fn an_executor_has_a_copy_of_its_own_of_a_shared_volume() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;mem:64;disk:100");
+    let agent = world.welcomed(link);
+    let shared = volume("v", 20, true);
+    let reserve = Operation::Reserve(reserved("disk:20", None));
+    operate(&mut world, &agent, reserve).expect("reserved");
+    operate(&mut world, &agent, Operation::Create(shared.clone())).expect("made");
+    let session = framework(&mut world, 1);
+    let (of, _) = world.subscribed(session);
+    let executor = ExecutorSpec {
+        id: "x".parse().expect("an id"),
+        resources: shared.clone(),
+        command: Command::Shell("true".to_owned()),
+        environment: BTreeMap::new(),
+        user: None,
+        shutdown_grace: Duration::from_secs(5),
+        api: ExecutorApi::default(),
+        info: Vec::new(),
+        fetch: Vec::new(),
+    };
+    let mut of_executor = spec("t1", "cpus:1");
+    of_executor.command = Command::Data(Vec::new());
+    of_executor.executor = Some(Arc::new(executor));
+    let launches = [of_executor, on("t2", "cpus:1", &shared)].map(Operation::launch);
+    let done = accept(&mut world, session, launches.to_vec());
+    assert_eq!(done, ["launched", "launched"]);
+    let copies = |world: &World| {
+        let held = world.core.allocator.copies_held(&agent);
+        let held = held.values().flat_map(|held| held.special());
+        let copies = held.map(|(_, amount)| match amount {
+            Amount::Whole(pieces) => pieces.iter().map(|piece| piece.copies).sum(),
+            _ => 0,
+        });
+        copies.sum::<u32>()
+    };
+    world.demand_in(session, "eng", Vec::new());
+    assert_eq!(copies(&world), 2, "of the executor and of the task");
+    let ended = ToMaster::ExecutorChanged {
+        framework: of,
+        executor: "x".parse().expect("an id"),
+        is_ended: true,
+        message: String::new(),
+    };
+    world.step(Event::LinkMessage {
+        link,
+        message: ended,
+    });
+    assert_eq!(copies(&world), 1, "the task has its own");
 }
 
 #[test]
