@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_model::made::total_with;
 use proffer_model::{
-    AgentId, AgentState, FrameworkId, Quantities, ResourceKind, ResourceName, Resources, TaskState,
+    AgentId, AgentState, FrameworkId, Quantities, ResourceKind, ResourceName, Resources, Role,
+    TaskState,
 };
 
 use crate::agents::Agent;
@@ -189,12 +190,11 @@ impl Core {
                 "the allocator knows what is free of agent {id}: {free}, not {told}"
             );
             self.check_logged(id, agent)?;
-        }
             self.check_copies(id, agent)?;
+        }
         self.check_links()
     }
 
-    fn check_logged(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
     /// Of each shared volume the allocator counts a copy for everything that holds one.
     fn check_copies(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
         let mut copies: BTreeMap<(FrameworkId, Role), Resources> = BTreeMap::new();
@@ -229,6 +229,7 @@ impl Core {
         Ok(())
     }
 
+    fn check_logged(&self, id: &AgentId, agent: &Agent) -> Result<(), String> {
         let entry = self.registry.agents.get(id);
         let logged = entry.map(|is| total_with(&is.description.resources, &is.made));
         ensure!(
