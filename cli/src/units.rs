@@ -158,6 +158,17 @@ pub(crate) fn count_of(count: impl TryInto<u64>, what: &str) -> String {
     }
 }
 
+/// So many or more is as much as there can be: frameworks of Mesos's API say nothing of how much they want.
+const WITHOUT_END_MIN: u64 = 1 << 31;
+
+/// How much is wanted, in words; none of a number that stands for whatever there is.
+pub(crate) fn wanted_in_words(wanted: impl Into<u64>) -> String {
+    match wanted.into() {
+        WITHOUT_END_MIN.. => "anything".to_owned(),
+        wanted => wanted.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

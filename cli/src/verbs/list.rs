@@ -12,7 +12,7 @@ use crate::master_client::MasterClient;
 use crate::output::{Column, OutputArgs, Rows};
 use crate::services_client::ServicesClient;
 use crate::task;
-use crate::units::{format_age, resources_json, scalar_milli, wall_ms};
+use crate::units::{format_age, resources_json, scalar_milli, wall_ms, wanted_in_words};
 use crate::verbs::app::{health_word, show_apps};
 use crate::verbs::operate::{agent_id, framework_id};
 use crate::verbs::watch::{self, WatchArgs};
@@ -387,34 +387,38 @@ pub(crate) async fn frameworks(args: FrameworksArgs) -> Outcome {
     let mut frameworks = master.frameworks_like(asked).await?;
     frameworks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     let values: Vec<Value> = frameworks.iter().map(framework_json).collect();
-    args.output.output.show(&values, || {
-        let mut rows = Rows::new(&[
-            Column::Id("FRAMEWORK"),
-            Column::Text("NAME"),
-            Column::Text("ROLES"),
-            Column::Text("CONNECTED"),
-            Column::Number("TASKS"),
-            Column::Number("OFFERS"),
-            Column::Number("DEMAND"),
-            Column::Number("CPUS"),
-            Column::Number("MEM_MIB"),
-        ])
-        .when_empty("there are no frameworks; `proffer services` is one");
-        for framework in &frameworks {
-            rows.push([
-                framework.id.clone(),
-                framework.name.clone(),
-                framework.roles.join(","),
-                if framework.connected { "yes" } else { "no" }.to_owned(),
-                framework.tasks.to_string(),
-                framework.offers.to_string(),
-                framework.demand.to_string(),
-                format_milli(scalar_milli(framework.used.as_ref(), "cpus")),
-                format_milli(scalar_milli(framework.used.as_ref(), "mem")),
-            ]);
-        }
-        rows
-    })
+    args.output
+        .output
+        .show(&values, || framework_rows(&frameworks))
+}
+
+fn framework_rows(frameworks: &[v1::Framework]) -> Rows {
+    let mut rows = Rows::new(&[
+        Column::Id("FRAMEWORK"),
+        Column::Text("NAME"),
+        Column::Text("ROLES"),
+        Column::Text("CONNECTED"),
+        Column::Number("TASKS"),
+        Column::Number("OFFERS"),
+        Column::Number("DEMAND"),
+        Column::Number("CPUS"),
+        Column::Number("MEM_MIB"),
+    ])
+    .when_empty("there are no frameworks; `proffer services` is one");
+    for framework in frameworks {
+        rows.push([
+            framework.id.clone(),
+            framework.name.clone(),
+            framework.roles.join(","),
+            if framework.connected { "yes" } else { "no" }.to_owned(),
+            framework.tasks.to_string(),
+            framework.offers.to_string(),
+            wanted_in_words(framework.demand),
+            format_milli(scalar_milli(framework.used.as_ref(), "cpus")),
+            format_milli(scalar_milli(framework.used.as_ref(), "mem")),
+        ]);
+    }
+    rows
 }
 
 /// A framework for programs.
@@ -477,6 +481,26 @@ mod tests {
             json!({"name": "http", "number": 31000, "protocol": "tcp"})
         );
         assert_eq!(json["exit_code"], Value::Null);
+    }
+
+    #[test]
+    fn whoever_wants_whatever_there_is_is_not_shown_a_number() {
+        let framework = |demand| v1::Framework {
+            id: format!("f-{demand}"),
+            name: "f".to_owned(),
+            roles: vec!["eng".to_owned()],
+            demand,
+            ..v1::Framework::default()
+        };
+        let most = u64::from(u32::MAX);
+        // With two tasks; in three roles; and one that wants many.
+        let frameworks = [most - 2, 3 * most, 1_000_000].map(framework);
+        let text = framework_rows(&frameworks).render(None);
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        for (line, shown) in lines.iter().zip(["anything", "anything", "1000000"]) {
+            assert_eq!(line.split_whitespace().nth(6), Some(shown), "{text}");
+        }
+        assert_eq!(framework_json(&frameworks[0])["demand"], most - 2);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::limits::LEADER_TIMEOUT;
 use crate::master_client::MasterClient;
 use crate::output::{Format, Progress, print};
 use crate::task;
-use crate::units::{resources_text, wall_ms};
+use crate::units::{resources_text, wall_ms, wanted_in_words};
 use crate::verbs::list::{agent_json, agent_state, framework_json, task_json};
 use crate::verbs::offers::{executor_json, executor_state, offer_json};
 use crate::wait::Pause;
@@ -193,7 +193,8 @@ fn line(change: &Change) -> String {
                 true => "connected",
                 false => "not connected",
             };
-            let (tasks, offers, demand) = (framework.tasks, framework.offers, framework.demand);
+            let (tasks, offers) = (framework.tasks, framework.offers);
+            let demand = wanted_in_words(framework.demand);
             format!(
                 "framework {} ({}): {is_connected}, {tasks} tasks, {offers} offers, {demand} wanted",
                 framework.id, framework.name

@@ -219,9 +219,10 @@ fn framework_in_words(framework: &v1::Framework, entries: &[v1::DemandExplanatio
         });
     }
     for entry in entries {
+        let wanted = units::wanted_in_words(entry.wanted);
         lines.push(format!(
-            "- {} of {} wanted in role {} and not offered, {} on offer",
-            entry.wanted, entry.demand_id, entry.role, entry.offered
+            "- {wanted} of {} wanted in role {} and not offered, {} on offer",
+            entry.demand_id, entry.role, entry.offered
         ));
         let obstacles = entry.obstacles.iter();
         lines.extend(obstacles.map(|obstacle| format!("  - {}", obstacle.message)));
@@ -368,6 +369,11 @@ framework batch (8f31-f1-1): 1 task, 0 offers
   - the quota leaves role eng no more than cpus:0
   - it has 25% of the cluster in role eng: 3 others with demand come first";
         assert_eq!(framework_in_words(&framework, &[entry()]), expected);
+        let mut endless = entry();
+        endless.wanted = u32::MAX - 3;
+        let text = framework_in_words(&framework, &[endless]);
+        let line = "- anything of huge.1 wanted in role eng and not offered, 1 on offer";
+        assert!(text.lines().any(|found| found == line), "{text}");
         let text = framework_in_words(&framework, &[]);
         assert!(text.ends_with("it asks for nothing that it does not have"));
         let value = framework_json(&framework, &[entry()]);
