@@ -49,6 +49,15 @@ pub struct Options {
         value_name = "HOST:PORT"
     )]
     pub cluster_advertise: Option<String>,
+    /// Further names and addresses by which this master is called, such as one that all masters share; several with commas
+    /// between them [default: none]
+    #[arg(
+        long,
+        env = "PROFFER_MASTER_HOST_NAMES",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    pub host_names: Option<Vec<String>>,
     /// Where the durable state is kept: memory, file:DIR, or zk://[USER:PASSWORD@]HOST:PORT,…/PATH for several masters
     /// [default: file:/var/lib/proffer/master]
     #[arg(long, env = "PROFFER_MASTER_STORE", value_name = "STORE")]
@@ -142,6 +151,7 @@ layered!(Options {
     cluster_listen,
     advertise,
     cluster_advertise,
+    host_names,
     store,
     session_timeout,
     suspect_after,
@@ -171,6 +181,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// The address for agents as others reach it; by default made of `advertise` and the listener's.
     pub cluster_advertise: Option<String>,
+    /// Further names by which this master is called.
+    pub host_names: Vec<String>,
     /// Where the durable state is kept.
     pub store: StoreUrl,
     /// How long ZooKeeper waits for a silent master before another may lead.
@@ -212,6 +224,8 @@ impl Config {
                 check_host_port(advertised).map_err(|problem| problem.field(key))?;
             }
         }
+        let host_names = options.host_names.unwrap_or_default();
+        host_names.iter().try_for_each(|name| check_host(name))?;
         let store = options
             .store
             .map_or_else(|| StoreUrl::File(STORE.into()), |Text(store)| store);
@@ -241,6 +255,7 @@ impl Config {
             cluster_listen: cluster,
             advertise: options.advertise,
             cluster_advertise: options.cluster_advertise,
+            host_names,
             store,
             session_timeout,
             core,
@@ -337,6 +352,18 @@ fn check_distinct(api: SocketAddr, cluster: SocketAddr) -> Result<(), Problem> {
     .hint("give agents a port of their own, such as 127.0.0.1:5060"))
 }
 
+fn check_host(text: &str) -> Result<(), Problem> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = !text.is_empty() && text.chars().all(is_part);
+    if is_name || text.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    let message = format!("{text:?} is not the name of a host");
+    Err(Problem::new(code::CONFIG_INVALID, message)
+        .field("host_names")
+        .hint("write the name alone, without a port, such as leader.example.org"))
+}
+
 fn check_host_port(text: &str) -> Result<(), Problem> {
     let is_right = text.rsplit_once(':').is_some_and(|(host, port)| {
         let is_host = !host.is_empty()
@@ -421,6 +448,9 @@ mod tests {
             ("suspect_after", "suspect_after = '5'"),
             ("suspect_after", "suspect_after = '1s'"),
             ("unreachable_after", "unreachable_after = '4s'"),
+            ("host_names", "host_names = ['host:5050']"),
+            ("host_names", "host_names = ['']"),
+            ("host_names", "host_names = 'host'"),
             ("advertise", "advertise = 'host'"),
             ("advertise", "advertise = 'host:0'"),
             ("advertise", "advertise = 'http://host:5050'"),

@@ -6,6 +6,7 @@
 //! ends with its term. Start reading at `driver.rs`, the only file that knows both sides, then `campaign.rs`.
 #![forbid(unsafe_code)]
 
+mod attended;
 mod background;
 pub mod backup;
 mod body;

@@ -128,11 +128,24 @@ impl LeadershipMetrics {
     }
 }
 
+/// How an agent registers that came without an id.
+pub(crate) const NEW: &str = "new";
+/// How any other does.
+pub(crate) const AGAIN: &str = "again";
+/// How an agent is lost of which nothing is heard.
+pub(crate) const UNREACHABLE: &str = "unreachable";
+/// How one is that an operator has marked gone.
+pub(crate) const GONE: &str = "gone";
+
 /// What is counted from facts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClusterMetrics {
     /// Agents by state.
     pub(crate) agents: Family<State, Gauge>,
+    /// Registrations of agents, by how they came.
+    pub(crate) registrations: Family<How, Counter>,
+    /// Agents that were declared lost, by how.
+    pub(crate) losses: Family<How, Counter>,
     /// Frameworks by whether they have a session.
     pub(crate) frameworks: Family<State, Gauge>,
     /// Tasks by state, those that have ended as far as the view keeps them.
@@ -200,6 +213,10 @@ impl ClusterMetrics {
 
     fn register(&self, registry: &mut Registry) {
         registry.register("master_agents", "Agents by state", self.agents.clone());
+        let help = "Registrations of agents, by how they came";
+        registry.register("master_registrations", help, self.registrations.clone());
+        let help = "Agents that were declared lost, by how";
+        registry.register("master_agent_losses", help, self.losses.clone());
         let help = "Frameworks by whether they have a session";
         registry.register("master_frameworks", help, self.frameworks.clone());
         registry.register("master_tasks", "Tasks by state", self.tasks.clone());

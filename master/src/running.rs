@@ -94,7 +94,8 @@ pub(crate) async fn start_in(
     registry.set_insecure_allow_unauthenticated(config.insecure_allow_unauthenticated);
     let metrics = Metrics::new();
     registry.register(|registry| metrics.register(registry));
-    let guard = Guard::new(token, config.insecure_allow_unauthenticated).names(host_names(&me));
+    let guard = Guard::new(token, config.insecure_allow_unauthenticated);
+    let guard = guard.names(host_names(&me)).names(&config.host_names);
     let standing = Arc::new(Standing::new(me.clone()));
     let passer = Passer::new(Arc::clone(&standing), plaintext);
     let (services, routers) = services(&standing, passer, &registry, config.mesos_api).await?;

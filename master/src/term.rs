@@ -182,6 +182,7 @@ impl Maker {
             started_wall_ms: self.standing.started_wall_ms(),
             elected_wall_ms: clock::now().wall_ms,
             unreachable_after: self.core.unreachable_after,
+            counts: self.metrics.cluster.clone(),
             registry: Registry::default(),
         };
         let registry = reign.registry.clone();

@@ -269,9 +269,14 @@ impl Core {
             Some(id) if !is_known(id) => self.agents.volumes_after.max(self.epoch.0 << 32),
             _ => 0,
         };
+        let is_new = hello.agent.is_none();
         let agent = hello.agent.unwrap_or_else(|| self.fresh_agent_id());
         let was_unreachable = self.admit_agent(&agent, hello.description, volumes_after);
         self.replace_link(&agent, link);
+        self.turn.record(Fact::AgentRegistered {
+            agent: agent.clone(),
+            is_new,
+        });
         if let Some(known) = self.agents.by_id.get_mut(&agent) {
             known.hello_number = number;
         }

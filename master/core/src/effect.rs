@@ -256,6 +256,13 @@ pub enum Fact {
         /// Which.
         executor: ExecutorId,
     },
+    /// An agent has registered over a link, its first or another one.
+    AgentRegistered {
+        /// Which.
+        agent: AgentId,
+        /// Whether it came without an id.
+        is_new: bool,
+    },
     /// An agent is silent.
     AgentSuspected {
         /// Which.

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::state::unexpected;
 use super::{decode_id, principal_of};
+use crate::attended::Attended;
 use crate::background::Background;
 use crate::inbox::{Ask, Inbox, not_leading, overloaded};
 use crate::limits::{BACKUPS_MAX, OPERATOR_WATCHES_MAX, PAGES_AT_ONCE_MAX, WATCH_UNREAD_MAX};
@@ -25,14 +26,12 @@ use crate::tenure::Tenure;
 use crate::view::{Snapshot, View};
 use crate::writer::Copies;
 
-mod attended;
 mod backup;
 mod encode;
 mod lists;
 mod page;
 mod watch;
 
-use attended::Attended;
 use encode::{encode_explanation, encode_role};
 use page::{check_entries, decode_filter, decode_part, malformed};
 use watch::Watch;
@@ -252,7 +251,7 @@ impl v1::operator_server::Operator for OperatorService {
         let place = place.map_err(|_| status_of(overloaded("too many watches are open")))?;
         let watch = Watch::new(request.get_ref(), desk.clone(), place);
         let responses = watch.map_err(status_of)?.responses();
-        let attended = Attended::new(responses, WATCH_UNREAD_MAX);
+        let attended = Attended::new(responses, WATCH_UNREAD_MAX, Err(status_of(unread())));
         Ok(Response::new(Box::pin(attended)))
     }
 
@@ -568,4 +567,11 @@ fn decode_some(resources: Option<v1::Resources>, field: &str) -> Result<Resource
 
 fn authorize_read<T>(request: &Request<T>, object: Object<'_>) -> Result<(), Status> {
     authorize(&principal_of(request)?, Action::Read, object).map_err(status_of)
+}
+
+/// What a watch that was given up says last.
+fn unread() -> Problem {
+    let text = "nothing of the watch was read for long";
+    Problem::new(code::WATCH_EXPIRED, text)
+        .hint("watch again, from the last position that was told, and read")
 }

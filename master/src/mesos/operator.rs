@@ -17,11 +17,13 @@ mod seats;
 mod seen;
 mod shared;
 mod state;
+mod unread;
 mod watch;
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -44,9 +46,13 @@ pub(super) use seen::{executor_of, executors_on, framework_info, ip_of, standing
 
 use super::http::to_another;
 use super::identity::Identity;
+use crate::attended::Attended;
 use crate::background::Background;
 use crate::inbox::{Ask, Inbox};
-use crate::limits::{MESOS_PAGES_AT_ONCE_MAX, MESOS_PIECE_LEN, MESOS_WATCHES_MAX};
+use crate::limits::{
+    MESOS_ANSWER_UNREAD_MAX, MESOS_ANSWERS_BYTES_MAX, MESOS_PAGES_AT_ONCE_MAX, MESOS_PIECE_LEN,
+    MESOS_WATCHES_MAX,
+};
 use crate::standing::Standing;
 use crate::view::{Snapshot, View};
 use changes::{Change, Refusal};
@@ -54,6 +60,7 @@ use master::Master;
 use pages::Page;
 use seats::Seats;
 use shared::{Moment, Shared};
+use unread::Unread;
 
 /// What answers for one term.
 #[derive(Debug)]
@@ -66,6 +73,8 @@ pub(crate) struct Desk {
     places: Arc<Semaphore>,
     /// Those that are the same for all who ask.
     shared: Shared<Common>,
+    /// All of them until they are read.
+    unread: Arc<Unread>,
     /// Where they are written.
     background: Background,
     /// For subscribers.
@@ -95,6 +104,7 @@ impl Desk {
             reign,
             places: Arc::new(Semaphore::new(MESOS_PAGES_AT_ONCE_MAX)),
             shared: Shared::default(),
+            unread: Arc::new(Unread::new(MESOS_ANSWERS_BYTES_MAX)),
             background,
             watches: Seats::new(MESOS_WATCHES_MAX),
         })
@@ -124,6 +134,14 @@ impl Desk {
         self.write_at(place, write).await
     }
 
+    /// Writes a page that is somebody's own.
+    async fn write_own(
+        &self,
+        write: impl FnOnce(&Snapshot, &Master) -> Vec<u8> + Send + 'static,
+    ) -> Result<Bytes, Refusal> {
+        self.unread.hold(self.write(write).await?)
+    }
+
     /// Writes something once for all who ask for it at about the same time, with how the roles stand if it needs that.
     async fn write_shared(
         self: &Arc<Self>,
@@ -140,7 +158,7 @@ impl Desk {
                 false => Vec::new(),
             };
             let write = move |snapshot: &Snapshot, master: &Master| write(snapshot, master, &rows);
-            desk.write_at(place, write).await.map(Bytes::from)
+            desk.unread.hold(desk.write_at(place, write).await?)
         });
         written.await.unwrap_or_else(|| Err(lost()))
     }
@@ -181,7 +199,10 @@ impl Desk {
         ];
         let body = match len <= MESOS_PIECE_LEN {
             true => Body::from(joined(parts)),
-            false => Body::from_stream(pieces(&self.background, parts)),
+            false => Body::from_stream(attended(
+                pieces(&self.background, parts),
+                MESOS_ANSWER_UNREAD_MAX,
+            )),
         };
         (named, body).into_response()
     }
@@ -235,7 +256,7 @@ fn joined(parts: impl IntoIterator<Item = Bytes>) -> Bytes {
 fn pieces(
     background: &Background,
     parts: VecDeque<Bytes>,
-) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + use<> {
+) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
     let next = |(background, mut parts): (Background, VecDeque<Bytes>)| async move {
         let mut part = parts.pop_front()?;
         let piece = part.split_to(MESOS_PIECE_LEN.min(part.len()));
@@ -246,6 +267,18 @@ fn pieces(
         Some((Ok(piece), (background, parts)))
     };
     stream::unfold((background.clone(), parts), next)
+}
+
+/// Broken off when nothing of it is taken for so long: what nobody reads is not kept.
+fn attended(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    unread_max: Duration,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let unread = io::Error::new(
+        io::ErrorKind::TimedOut,
+        "nothing of the answer was read for long",
+    );
+    Attended::new(pieces, unread_max, Err(unread))
 }
 
 fn lost() -> Refusal {
@@ -364,6 +397,30 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_long_answer_of_which_nobody_reads_is_let_go_and_broken_off() {
+        let background = Background::start().expect("threads");
+        let unread = Unread::new(2 * MESOS_PIECE_LEN);
+        let page = unread.hold(vec![b'x'; 2 * MESOS_PIECE_LEN]).expect("room");
+        let pieces = pieces(&background, VecDeque::from([page]));
+        let mut sent = Box::pin(attended(pieces, Duration::from_millis(100)));
+        let first = sent.next().await.expect("a piece").expect("sent");
+        assert_eq!(first.len(), MESOS_PIECE_LEN);
+        drop(first);
+        let is_free = async {
+            while unread.hold(vec![b'y'; MESOS_PIECE_LEN]).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = Duration::from_secs(30);
+        tokio::time::timeout(patience, is_free)
+            .await
+            .expect("let go");
+        let error = sent.next().await.expect("an end").expect_err("broken off");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(sent.next().await.is_none());
+    }
 
     #[tokio::test]
     async fn a_long_answer_goes_in_pieces_that_are_no_copies() {

@@ -171,6 +171,7 @@ async fn every_page_is_there_by_both_of_its_names() {
             let tasks = page(&format!("/tasks?{none}")).await;
             assert_eq!(tasks["tasks"], json!([]), "{none}");
         }
+        assert_eq!(page("/tasks/?limit=1").await, tasks, "a slash at the end");
         let roles = page("/roles").await;
         assert_eq!(roles["roles"][0]["name"], "*");
         assert_eq!(roles["roles"][0]["allocated"]["cpus"], 1.0);
@@ -188,6 +189,10 @@ async fn every_page_is_there_by_both_of_its_names() {
             ("master/tasks_running", 1.0),
             ("master/tasks_lost", 0.0),
             ("master/cpus_used", 1.0),
+            ("master/slave_registrations", 1.0),
+            ("master/slave_reregistrations", 0.0),
+            ("master/slave_removals", 0.0),
+            ("master/slave_shutdowns_completed", 0.0),
         ] {
             assert_eq!(figures[name], json!(value), "{name}");
         }
@@ -195,6 +200,105 @@ async fn every_page_is_there_by_both_of_its_names() {
         assert_eq!(page("/version").await["version"], "1.11.0");
     }
     master.stop().await;
+}
+
+/// Mesos's command line asks for `order=asc&limit=-1`, of `/tasks`, and for `master/frameworks/`.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_tasks_are_cut_as_mesos_cuts_them() {
+    let master = Master::start("memory").await;
+    let mut cast = running(&master).await;
+    cast.framework.demand_one_cpu("others").await;
+    let offer = cast.framework.offer().await;
+    let small = |number: usize| v1::TaskSpec {
+        resources: Some(peers::cpus(5)),
+        ..peers::task(&format!("other-{number:0>3}"))
+    };
+    let accept = v1::Accept {
+        offer_ids: vec![offer.id.clone()],
+        operations: (0..120)
+            .map(|number| peers::launch(small(number)))
+            .collect(),
+    };
+    let answer = cast
+        .framework
+        .answer(v1::session_call::Call::Accept(accept))
+        .await;
+    let v1::answered::Answer::Accepted(accepted) = answer else {
+        panic!("{answer:?}")
+    };
+    let last = accepted.results.last().and_then(|last| last.result.clone());
+    let Some(v1::operation_result::Result::Launched(last)) = last else {
+        panic!("{last:?}")
+    };
+    let Some(v1::launch_result::Outcome::Incarnation(last)) = last.outcome else {
+        panic!("{last:?}")
+    };
+    let ids = async |query: &str| {
+        let page = get(&master, &format!("/tasks?{query}")).await.json();
+        let rows = page["tasks"].as_array().expect("rows").clone();
+        rows.iter()
+            .map(|row| row["id"].to_string())
+            .collect::<Vec<_>>()
+    };
+    let all = ids("order=asc&limit=-1").await;
+    let launched = (0..120).map(|number| format!("\"other-{number:0>3}\""));
+    let launched: Vec<String> = ["\"task-1\"".to_owned()]
+        .into_iter()
+        .chain(launched)
+        .collect();
+    assert_eq!(all, launched, "in the order of their launches");
+    // Whatever is told of one later, it keeps its place.
+    let running = v1::TaskState::Running;
+    let id = cast.framework_id.clone();
+    cast.agent.report(&id, "other-119", last, running).await;
+    while cast.framework.status().await.1.task_id != "other-119" {}
+    let reversed: Vec<_> = all.iter().rev().cloned().collect();
+    for (query, expected) in [
+        ("limit=-1", &reversed[..]),
+        ("limit=-2&order=des", &reversed[..]),
+        ("", &reversed[..100]),
+        ("limit=x", &reversed[..100]),
+        ("limit=4294967295", &reversed[..100]),
+        ("limit=3&offset=120&order=asc", &all[120..]),
+        ("limit=-1&offset=120&order=asc", &all[120..]),
+        ("limit=3&offset=118&order=ASC", &reversed[118..]),
+        ("offset=-1", &[]),
+    ] {
+        assert_eq!(ids(query).await, expected, "{query}");
+    }
+    master.stop().await;
+}
+
+/// libprocess does not tell the one from the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slash_at_the_end_of_a_path_does_not_count() {
+    let stage = Stage::new();
+    let masters = stage.masters(2).await;
+    stage.elect(&masters, 0).await;
+    let mut watch = masters[1].watch(masters[1].listen()).await;
+    watch.until(Some(&masters[0]), false).await;
+    for path in [
+        "/state/",
+        "/master/frameworks/",
+        "/version/",
+        "/flags//",
+        "/health/",
+    ] {
+        assert_eq!(get(&masters[0], path).await.status, 200, "{path}");
+    }
+    let call = br#"{"type": "GET_HEALTH"}"#;
+    for path in ["/api/v1/", "/master/api/v1/"] {
+        let answer = ask(&masters[0], &format!("POST {path}"), call).await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+    let subscribe = ask(&masters[0], "POST /api/v1/scheduler/", b"{}").await;
+    let words = "Failed to validate scheduler::Call: Expecting 'type' to be present";
+    assert_eq!((subscribe.status, subscribe.text()), (400, words));
+    let elsewhere = get(&masters[1], "/master/state/").await;
+    assert_eq!(elsewhere.status, 307);
+    for master in masters {
+        master.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

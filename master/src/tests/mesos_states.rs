@@ -4,7 +4,7 @@ use proffer_proto::v1;
 use serde_json::{Value, json};
 
 use super::mesos::{JSON, Stream, ask};
-use super::peers::{self, Master};
+use super::peers::{self, Agent, Master};
 use super::stage::Stage;
 
 async fn page(master: &Master, path: &str) -> Value {
@@ -92,6 +92,71 @@ async fn a_framework_of_an_earlier_term_is_recovered_until_it_subscribes() {
     let second = Stream::subscribe(&masters[1], again).await;
     assert_eq!(shown(&masters[1]).await, false);
     drop(second);
+    for master in masters {
+        master.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_are_counted_when_they_register_come_back_and_are_removed() {
+    let master = Master::start("memory").await;
+    let mut first = Agent::connect(&master).await;
+    let id = first.hello("", vec![]).await.agent_id;
+    let counted = async |expected: [f64; 4]| {
+        let names = ["registrations", "reregistrations", "removals"];
+        let names = names.map(|name| format!("master/slave_{name}"));
+        let unhealthy = "master/slave_unreachable_completed".to_owned();
+        let is_so = async {
+            loop {
+                let figures = page(&master, "/metrics/snapshot").await;
+                let of = |name: &String| figures[name].as_f64().expect(name);
+                let all = names.iter().chain([&unhealthy]).map(of);
+                if all.collect::<Vec<_>>() == expected {
+                    return;
+                }
+            }
+        };
+        peers::soon(&format!("{expected:?}"), is_so).await;
+    };
+    counted([1.0, 0.0, 0.0, 0.0]).await;
+    let mut second = Agent::connect(&master).await;
+    second.hello(&id, vec![]).await;
+    counted([1.0, 1.0, 0.0, 0.0]).await;
+    let call = json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": id}}});
+    let answer = ask(&master, "POST /api/v1", JSON, call.to_string().as_bytes()).await;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    counted([1.0, 1.0, 1.0, 0.0]).await;
+    let metrics = master.get("/metrics").await;
+    assert!(metrics.contains("master_registrations_total{how=\"again\"} 1\n"));
+    assert!(metrics.contains("master_agent_losses_total{how=\"gone\"} 1\n"));
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_agents_that_are_awaited_the_one_that_is_asked_for_is_shown() {
+    let stage = Stage::new();
+    let masters = stage.masters(2).await;
+    stage.elect(&masters, 0).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let mut agent = Agent::connect(&masters[0]).await;
+        ids.push(agent.hello("", vec![]).await.agent_id);
+    }
+    stage.elect(&masters, 1).await;
+    let shown = async |query: &str| {
+        let slaves = page(&masters[1], &format!("/slaves{query}")).await;
+        let awaited = slaves["recovered_slaves"]
+            .as_array()
+            .expect("agents")
+            .iter();
+        awaited.map(|agent| agent["id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown("").await.len(), 2);
+    assert_eq!(
+        shown(&format!("?slave_id={}", ids[1])).await,
+        [json!(ids[1])]
+    );
+    assert_eq!(shown("?slave_id=other").await, [Value::Null; 0]);
     for master in masters {
         master.stop().await;
     }

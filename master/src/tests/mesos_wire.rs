@@ -604,7 +604,7 @@ async fn who_asks_where_the_leader_is_hears_it_without_a_scheme_and_of_no_longer
         assert_eq!((answer.code, &*answer.body), (307, ""), "{path}");
         let place = format!("//{}", master.listen());
         assert_eq!(header(&answer.head, "location"), Some(&*place));
-        for longer in ["/x", "/"] {
+        for longer in ["/x", "/x/"] {
             let answer = ask(&master, &format!("GET {path}{longer}"), "", b"").await;
             assert_eq!(answer.code, 404, "{path}{longer}");
         }
@@ -618,5 +618,74 @@ async fn who_asks_where_the_leader_is_hears_it_without_a_scheme_and_of_no_longer
     let slaves: Value = serde_json::from_str(&slaves.body).expect("json");
     assert_eq!(slaves["slaves"][0]["version"], "1.11.0");
     assert_eq!(slaves["slaves"][0]["proffer_version"], "0");
+    master.stop().await;
+}
+
+/// libmesos opens two connections at once, and is silent on the one for calls until there is something to say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_for_calls_stays_however_long_it_is_silent() {
+    let master = Master::start("memory").await;
+    let connect = async |address| TcpStream::connect(address).await.expect("connected");
+    let mut calls = connect(master.listen()).await;
+    let stream = Wire::open(&master, Media::Json, json!({})).await;
+    // As long as one of its other listeners keeps such a connection.
+    let mut other = connect(master.cluster_listen()).await;
+    let mut nothing = Vec::new();
+    let ended = soon("an end", other.read_to_end(&mut nothing)).await;
+    assert_eq!(ended.expect("read"), 0);
+    let call = json!({"type": "SUPPRESS", "framework_id": {"value": stream.framework}});
+    let body = call.to_string();
+    let request = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: {}\r\n{}{}Content-Length: {}\r\n\r\n{body}",
+        master.listen(),
+        master.authorization(),
+        stream.headers(),
+        body.len()
+    );
+    for _ in 0..2 {
+        calls.write_all(request.as_bytes()).await.expect("sent");
+        let mut head = String::new();
+        let mut lines = BufReader::new(&mut calls);
+        while !head.ends_with("\r\n\r\n") {
+            let read = soon("a head", lines.read_line(&mut head)).await;
+            assert!(read.expect("read") > 0, "it was closed: {head}");
+        }
+        assert!(head.starts_with("HTTP/1.1 202 "), "{head}");
+    }
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_is_called_by_its_own_name_and_by_those_that_masters_share() {
+    let options = crate::Options {
+        listen: Some(super::peers::ANY),
+        store: Some("memory".parse().expect("a store")),
+        advertise: Some("m1.example:5050".to_owned()),
+        host_names: Some(vec!["Leader.mesos".to_owned(), "192.0.2.9".to_owned()]),
+        ..crate::Options::default()
+    };
+    let master = Master::start_with(options).await.expect("a master");
+    for (host, code) in [
+        ("m1.example:5050", 200),
+        ("leader.mesos:5050", 200),
+        ("192.0.2.9:5050", 200),
+        ("m2.example:5050", 403),
+    ] {
+        let mut socket = TcpStream::connect(master.listen())
+            .await
+            .expect("connected");
+        let request = format!(
+            "GET /state HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{}\r\n",
+            master.authorization()
+        );
+        socket.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        let read = soon("an answer", socket.read_to_string(&mut answer)).await;
+        read.expect("read");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {code} ")),
+            "{host}: {answer}"
+        );
+    }
     master.stop().await;
 }

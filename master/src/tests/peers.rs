@@ -393,7 +393,7 @@ impl Framework {
         }
     }
 
-    async fn answer(&mut self, call: Call) -> v1::answered::Answer {
+    pub(super) async fn answer(&mut self, call: Call) -> v1::answered::Answer {
         let request = self.call(call).await;
         let is_answer =
             |event: &Event| matches!(event, Event::Answered(a) if a.request_id == request);

@@ -6,7 +6,7 @@
 use proffer_master_core::effect::{Fact, OfferEnd};
 use proffer_server::log::Untrusted;
 
-use crate::metrics::{ClusterMetrics, Code, How};
+use crate::metrics::{AGAIN, ClusterMetrics, Code, GONE, How, NEW, UNREACHABLE};
 
 /// Logs a fact.
 pub(crate) fn log(fact: &Fact) {
@@ -21,6 +21,9 @@ pub(crate) fn log(fact: &Fact) {
         | Fact::AgentsWereGone { .. }
         | Fact::GoneForgotten { .. } => {}
         Fact::FrameworkGone { framework } => tracing::info!(%framework, "a framework is over"),
+        Fact::AgentRegistered { agent, is_new } => {
+            tracing::debug!(%agent, is_new, "an agent has registered");
+        }
         Fact::AgentSuspected { agent } => tracing::info!(%agent, "an agent is silent"),
         Fact::AgentReturned { agent } => tracing::info!(%agent, "an agent is back"),
         Fact::AgentUnreachable { agent, tasks } => {
@@ -99,6 +102,12 @@ pub(crate) fn count(fact: &Fact, metrics: &ClusterMetrics) {
             let code = problem.code.to_string();
             metrics.calls_refused.get_or_create(&Code { code }).inc();
         }
+        Fact::AgentRegistered { is_new, .. } => {
+            let how = if *is_new { NEW } else { AGAIN };
+            metrics.registrations.get_or_create(&How { how }).inc();
+        }
+        Fact::AgentUnreachable { .. } => lose(metrics, UNREACHABLE),
+        Fact::AgentGone { .. } => lose(metrics, GONE),
         Fact::Agent(_)
         | Fact::Framework(_)
         | Fact::FrameworkGone { .. }
@@ -109,8 +118,6 @@ pub(crate) fn count(fact: &Fact, metrics: &ClusterMetrics) {
         | Fact::ExecutorGone { .. }
         | Fact::AgentSuspected { .. }
         | Fact::AgentReturned { .. }
-        | Fact::AgentUnreachable { .. }
-        | Fact::AgentGone { .. }
         | Fact::AgentForgotten { .. }
         | Fact::AgentsWereGone { .. }
         | Fact::GoneForgotten { .. }
@@ -121,6 +128,10 @@ pub(crate) fn count(fact: &Fact, metrics: &ClusterMetrics) {
         | Fact::FrameworkSubscribed { .. }
         | Fact::FrameworkDisconnected { .. } => {}
     }
+}
+
+fn lose(metrics: &ClusterMetrics, how: &'static str) {
+    metrics.losses.get_or_create(&How { how }).inc();
 }
 
 fn end_name(how: OfferEnd) -> &'static str {

@@ -190,7 +190,8 @@ impl Tables {
                 }
             }
             Fact::GoneForgotten { agent } => drop(self.gone_agents.remove(&agent)),
-            Fact::AgentSuspected { .. }
+            Fact::AgentRegistered { .. }
+            | Fact::AgentSuspected { .. }
             | Fact::AgentReturned { .. }
             | Fact::AgentUnreachable { .. }
             | Fact::AgentDrained { .. }

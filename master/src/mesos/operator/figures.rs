@@ -12,6 +12,8 @@ use proffer_master_core::effect::AgentRow;
 use proffer_model::{AgentState, Resources, TaskState};
 use proffer_proto::mesos::encode_mesos_state;
 use proffer_server::mesos_figures::{of_host, of_resources};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 
 pub(super) use proffer_server::mesos_figures::{Figures, count_of};
 
@@ -19,6 +21,7 @@ use super::json::page;
 use super::master::Master;
 use super::seen::{agents, is_active, is_registered, tasks};
 use super::state::state_name;
+use crate::metrics::{AGAIN, ClusterMetrics, GONE, How, NEW, UNREACHABLE};
 use crate::view::Snapshot;
 
 /// Of a master that leads.
@@ -47,6 +50,7 @@ pub(super) fn of_leader(snapshot: &Snapshot, master: &Master, now: f64) -> Figur
         "slaves_unreachable",
         count(|row| row.state == AgentState::Unreachable),
     );
+    of_events(&master.reign.counts, &mut set);
     let frameworks = || snapshot.frameworks.iter();
     let connected = count_of(frameworks().filter(|row| row.is_connected));
     let away = count_of(frameworks()) - connected;
@@ -78,6 +82,33 @@ pub(super) fn of_leader(snapshot: &Snapshot, master: &Master, now: f64) -> Figur
     }
     resources(snapshot, &mut set);
     figures
+}
+
+/// What has become of agents since this master runs. None is shut down for its silence: what runs there goes on.
+fn of_events(counts: &ClusterMetrics, set: &mut impl FnMut(&str, f64)) {
+    let of = |all: &Family<How, Counter>, how| {
+        let count = all.get_or_create(&How { how }).get();
+        // Exact, as far as anybody counts.
+        u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
+    };
+    let lost = of(&counts.losses, UNREACHABLE);
+    let gone = of(&counts.losses, GONE);
+    for (name, value) in [
+        ("slave_registrations", of(&counts.registrations, NEW)),
+        ("slave_reregistrations", of(&counts.registrations, AGAIN)),
+        ("slave_removals", lost + gone),
+        ("slave_removals/reason_registered", 0.0),
+        ("slave_removals/reason_unhealthy", lost),
+        ("slave_removals/reason_unregistered", 0.0),
+        ("slave_shutdowns_canceled", 0.0),
+        ("slave_shutdowns_completed", 0.0),
+        ("slave_shutdowns_scheduled", 0.0),
+        ("slave_unreachable_canceled", 0.0),
+        ("slave_unreachable_completed", lost),
+        ("slave_unreachable_scheduled", lost),
+    ] {
+        set(name, value);
+    }
 }
 
 /// Of one that stands by.

@@ -9,6 +9,7 @@ use proffer_proto::mesos::v1::MasterInfo;
 
 use super::super::registry::{Registry, SaidConstraints};
 use crate::limits::{ENDED_TASKS_MAX, GONE_FRAMEWORKS_MAX};
+use crate::metrics::ClusterMetrics;
 
 /// A master, and since when it is one.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct MasterReign {
     pub(crate) elected_wall_ms: u64,
     /// How long an agent may be silent before it is unreachable.
     pub(crate) unreachable_after: Duration,
+    /// What has been counted since it runs.
+    pub(crate) counts: ClusterMetrics,
     /// Which frameworks have subscribed, and what they have said that is nowhere else.
     pub(crate) registry: Registry,
 }

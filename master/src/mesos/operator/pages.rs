@@ -21,7 +21,7 @@ use super::json::{Object, page};
 use super::master::Master;
 use super::messages::weight_of;
 use super::resources::{quantities, quantity_sums};
-use super::state::{self, TasksAsked};
+use super::state::{self, TASKS_LIMIT, TasksAsked};
 use super::{Common, Desk, caller, joined};
 use crate::standing::Standing;
 use crate::view::Snapshot;
@@ -100,16 +100,16 @@ impl Desk {
         let written = match page {
             Page::Slaves if asked.contains_key("slave_id") => {
                 let agent = only("slave_id");
-                self.write(move |it, master| state::slaves(it, master, agent.as_deref()).into())
+                self.write_own(move |it, master| state::slaves(it, master, agent.as_deref()))
                     .await?
             }
             Page::Frameworks if asked.contains_key("framework_id") => {
                 let of = only("framework_id");
-                self.write(move |it, master| state::frameworks(it, master, of.as_deref()).into())
+                self.write_own(move |it, master| state::frameworks(it, master, of.as_deref()))
                     .await?
             }
             Page::Tasks if of_tasks != TasksAsked::default() => {
-                self.write(move |it, _| state::tasks_page(it, &of_tasks).into())
+                self.write_own(move |it, _| state::tasks_page(it, &of_tasks))
                     .await?
             }
             Page::Schedule | Page::Maintenance => Bytes::from_static(b"{}"),
@@ -198,11 +198,15 @@ fn asked(request: &Request) -> Result<Asked, Refusal> {
     Ok(query.0.into_iter().collect())
 }
 
-/// What makes no sense is as if it was not asked.
+/// What makes no sense is as if it was not asked. Mesos makes sizes of numbers below zero: a limit of -1 is none, and beyond
+/// such an offset there is nothing.
 fn tasks_asked(asked: &Asked) -> TasksAsked {
-    let number = |name: &str| asked.get(name).and_then(|text| text.parse().ok());
+    let number = |name: &str| {
+        let number: i32 = asked.get(name)?.parse().ok()?;
+        Some(usize::try_from(number).unwrap_or(usize::MAX))
+    };
     TasksAsked {
-        limit: number("limit"),
+        limit: number("limit").unwrap_or(TASKS_LIMIT),
         offset: number("offset").unwrap_or_default(),
         is_ascending: asked.get("order").is_some_and(|order| order == "asc"),
         framework: asked.get("framework_id").cloned(),

@@ -3,9 +3,11 @@
 //! Whoever asks before one has been begun waits for it with the others. One that has been begun shows the cluster as it was
 //! before they asked: that is good enough when it is large, was begun a moment ago, and nothing was changed since that
 //! somebody was told is done. A small one is written anew, so that in a small cluster a page is never behind. Where the
-//! next one is long in coming, the last one is given out for a while longer.
+//! next one is long in coming, the last one is given out for a while longer. Of each there is one at a time: the next is begun
+//! when it is finished, so that one that takes long leaves a place for others.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -45,8 +47,32 @@ struct Table<K> {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    moment: Arc<OnceLock<Moment>>,
+    progress: Arc<Progress>,
     answer: Awaiting,
+}
+
+/// How far one is.
+#[derive(Debug, Default)]
+struct Progress {
+    /// What it shows, since it was begun.
+    moment: OnceLock<Moment>,
+    is_finished: AtomicBool,
+}
+
+/// What there is for who asks.
+struct Found {
+    next: Next,
+    /// What is finished, if the next one may be long in coming.
+    before: Option<Awaiting>,
+}
+
+enum Next {
+    /// Good enough, finished or not.
+    Good(Awaiting),
+    /// One is being written that is not; when it is finished, look again.
+    After(Awaiting),
+    /// Another one is to be begun.
+    Begin,
 }
 
 /// When somebody asks, or which moment's cluster an answer shows.
@@ -60,13 +86,13 @@ pub(super) struct Moment {
 
 /// To be told when it begins: before anything is looked up of what it shows.
 #[derive(Debug)]
-pub(super) struct Beginning(Arc<OnceLock<Moment>>);
+pub(super) struct Beginning(Arc<Progress>);
 
 impl Beginning {
     /// It is now.
     pub(super) fn begin(self, now: Moment) {
         // There is one of these for each.
-        let _ = self.0.set(now);
+        let _ = self.0.moment.set(now);
     }
 }
 
@@ -96,32 +122,62 @@ impl<K: Ord + Copy + Send + 'static> Shared<K> {
     where
         W: Future<Output = Answer> + Send + 'static,
     {
-        let (next, before) = {
-            let mut table = lock(&self.table);
-            let (next, before) = table.find(&key, asked);
-            let next = next.unwrap_or_else(|| {
-                let (done, answer) = oneshot::channel();
-                let moment = Arc::new(OnceLock::new());
-                let answer = answer.shared();
-                let id = table.enter(key, Arc::clone(&moment), answer.clone());
-                let written = write(Beginning(Arc::clone(&moment)));
-                let place = Place {
-                    table: Arc::clone(&self.table),
-                    key,
-                    id,
-                };
-                tokio::spawn(place.fill(written, moment, done));
-                answer
-            });
-            (next, before)
-        };
+        let before = lock(&self.table).find(&key, asked).before;
+        let next = self.next(key, asked, write);
         let Some(before) = before else {
-            return next.await.ok();
+            return next.await;
         };
         match timeout(self.patience, next).await {
-            Ok(answer) => answer.ok(),
+            Ok(answer) => answer,
             Err(_) => before.await.ok(),
         }
+    }
+
+    async fn next<W>(
+        &self,
+        key: K,
+        asked: Moment,
+        write: impl FnOnce(Beginning) -> W,
+    ) -> Option<Answer>
+    where
+        W: Future<Output = Answer> + Send + 'static,
+    {
+        let mut write = Some(write);
+        loop {
+            match self.look(key, asked, &mut write) {
+                Next::Good(answer) => return answer.await.ok(),
+                Next::After(other) => drop(other.await),
+                Next::Begin => return None,
+            }
+        }
+    }
+
+    /// What there is, or another one if it is to be begun.
+    fn look<W>(
+        &self,
+        key: K,
+        asked: Moment,
+        write: &mut Option<impl FnOnce(Beginning) -> W>,
+    ) -> Next
+    where
+        W: Future<Output = Answer> + Send + 'static,
+    {
+        let mut table = lock(&self.table);
+        let next = table.find(&key, asked).next;
+        let Some(write) = write.take_if(|_| matches!(next, Next::Begin)) else {
+            return next;
+        };
+        let (done, answer) = oneshot::channel();
+        let (progress, answer) = (Arc::<Progress>::default(), answer.shared());
+        let id = table.enter(key, Arc::clone(&progress), answer.clone());
+        let written = write(Beginning(Arc::clone(&progress)));
+        let place = Place {
+            table: Arc::clone(&self.table),
+            key,
+            id,
+        };
+        tokio::spawn(place.fill(written, progress, done));
+        Next::Good(answer)
     }
 }
 
@@ -136,13 +192,18 @@ impl<K: Ord + Copy> Place<K> {
     async fn fill(
         self,
         written: impl Future<Output = Answer>,
-        moment: Arc<OnceLock<Moment>>,
+        progress: Arc<Progress>,
         done: oneshot::Sender<Answer>,
     ) {
         let answer = written.await;
         let len = answer.as_ref().map_or(0, Bytes::len);
         lock(&self.table).lens.insert(self.key, len);
-        let until = moment.get().map(|moment| moment.at + MESOS_SHARED_AGE_MAX);
+        // Though nobody may be there to see it.
+        progress.is_finished.store(true, Ordering::Release);
+        let until = progress
+            .moment
+            .get()
+            .map(|moment| moment.at + MESOS_SHARED_AGE_MAX);
         match until.filter(|_| len >= MESOS_SHARED_LEN) {
             None => {
                 drop(self);
@@ -164,35 +225,45 @@ impl<K: Ord + Copy> Drop for Place<K> {
 }
 
 impl<K: Ord + Copy> Table<K> {
-    /// What is good enough for who asks, finished or not; none: another one is to be begun. And what is finished, if that may
-    /// be long in coming.
-    fn find(&self, key: &K, asked: Moment) -> (Option<Awaiting>, Option<Awaiting>) {
+    fn find(&self, key: &K, asked: Moment) -> Found {
         let len = self.lens.get(key).copied().unwrap_or_default();
-        let latest = self.entries.get(key);
-        let before = self.before.get(key);
-        let finished = [latest, before].into_iter().flatten();
-        let finished = finished.filter(|entry| entry.is_finished());
-        let mut shown = finished.filter(|entry| {
-            let moment = entry.moment.get();
-            moment.is_some_and(|shown| is_good_enough(shown, len, asked, MESOS_SHARED_AGE_MAX))
-        });
-        let latest = latest.filter(|entry| match entry.moment.get() {
-            None => true,
+        let (latest, before) = (self.entries.get(key), self.before.get(key));
+        let is_good = |entry: &Entry, age: Duration| {
+            let moment = entry.progress.moment.get();
+            moment.is_some_and(|shown| is_good_enough(shown, len, asked, age))
+        };
+        let next = match latest {
+            None => Next::Begin,
+            Some(entry) if entry.is_finished() => match is_good(entry, MESOS_SHARED_FOR) {
+                true => Next::Good(entry.answer.clone()),
+                false => Next::Begin,
+            },
             // One at a time is enough, though it takes long.
-            Some(shown) if !entry.is_finished() => {
-                is_good_enough(shown, len, asked, MESOS_SHARED_AGE_MAX)
+            Some(entry) => {
+                let is_begun = entry.progress.moment.get().is_some();
+                match !is_begun || is_good(entry, MESOS_SHARED_AGE_MAX) {
+                    true => Next::Good(entry.answer.clone()),
+                    false => Next::After(entry.answer.clone()),
+                }
             }
-            Some(shown) => is_good_enough(shown, len, asked, MESOS_SHARED_FOR),
-        });
-        let answer = |entry: &Entry| entry.answer.clone();
-        (latest.map(answer), shown.next().map(answer))
+        };
+        let mut shown = [latest, before].into_iter().flatten();
+        let shown = shown.find(|entry| entry.is_finished() && is_good(entry, MESOS_SHARED_AGE_MAX));
+        Found {
+            next,
+            before: shown.map(|entry| entry.answer.clone()),
+        }
     }
 
-    fn enter(&mut self, key: K, moment: Arc<OnceLock<Moment>>, answer: Awaiting) -> u64 {
+    fn enter(&mut self, key: K, progress: Arc<Progress>, answer: Awaiting) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        let replaced = self.entries.insert(key, Entry { id, moment, answer });
-        if let Some(finished) = replaced.filter(Entry::is_finished) {
+        let entry = Entry {
+            id,
+            progress,
+            answer,
+        };
+        if let Some(finished) = self.entries.insert(key, entry) {
             self.before.insert(key, finished);
         }
         id
@@ -210,7 +281,8 @@ impl<K: Ord + Copy> Table<K> {
 
 impl Entry {
     fn is_finished(&self) -> bool {
-        self.answer.peek().is_some()
+        // The latter, too, of one that was lost.
+        self.progress.is_finished.load(Ordering::Acquire) || self.answer.peek().is_some()
     }
 }
 
@@ -368,6 +440,39 @@ mod tests {
         assert!(!older.is_finished() && !changed.is_finished(), "they wait");
         press.lets(1, 2).await;
         assert_eq!(all(vec![older, changed]).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_waits_for_any_more_is_finished_too() {
+        let press = Press::new(MESOS_SHARED_LEN, Duration::ZERO);
+        let gone = press.ask(Duration::ZERO, 0);
+        press.lets(1, 0).await;
+        gone.abort();
+        press.lets(0, 1).await;
+        press.lets(1, 0).await;
+        assert_eq!(all(vec![press.ask(MESOS_SHARED_FOR, 0)]).await, [0]);
+        settle().await;
+        assert_eq!(press.count.load(Ordering::Relaxed), 2, "the next is begun");
+    }
+
+    #[tokio::test]
+    async fn however_long_one_takes_the_next_is_begun_when_it_is_finished() {
+        for len in [1, MESOS_SHARED_LEN] {
+            let press = Press::new(len, Duration::ZERO);
+            let first = press.ask(Duration::ZERO, 0);
+            press.lets(5, 0).await;
+            let late = [
+                press.ask(MESOS_SHARED_AGE_MAX, 0),
+                press.ask(MESOS_SHARED_AGE_MAX, 0),
+            ];
+            let changed = press.ask(MESOS_SHARED_AGE_MAX, 1);
+            settle().await;
+            assert_eq!(press.count.load(Ordering::Relaxed), 1, "one at a time");
+            press.lets(0, 5).await;
+            assert_eq!(all(vec![first]).await, [0]);
+            assert!(all(late.into()).await.iter().all(|number| *number > 0));
+            assert!(all(vec![changed]).await[0] > 0);
+        }
     }
 
     #[tokio::test]

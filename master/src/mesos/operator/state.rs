@@ -28,7 +28,7 @@ use super::seen::{
 use crate::view::Snapshot;
 
 /// Tasks on one page of `/tasks` unless it is asked for so many.
-const TASKS_LIMIT: usize = 100;
+pub(super) const TASKS_LIMIT: usize = 100;
 /// What agents are said to be able to do.
 pub(super) const AGENT_CAPABILITIES: [&str; 4] = [
     "MULTI_ROLE",
@@ -51,13 +51,25 @@ const AGENT_LEN: usize = 1_024;
 const TASK_LEN: usize = 768;
 
 /// What tasks are filtered and ordered by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TasksAsked {
-    pub(super) limit: Option<usize>,
+    pub(super) limit: usize,
     pub(super) offset: usize,
     pub(super) is_ascending: bool,
     pub(super) framework: Option<String>,
     pub(super) task: Option<String>,
+}
+
+impl Default for TasksAsked {
+    fn default() -> Self {
+        Self {
+            limit: TASKS_LIMIT,
+            offset: 0,
+            is_ascending: false,
+            framework: None,
+            task: None,
+        }
+    }
 }
 
 /// `/state`.
@@ -97,7 +109,7 @@ pub(super) fn state(snapshot: &Snapshot, master: &Master) -> Vec<u8> {
                 array.object(|object| agent(object, row, master));
             }
         });
-        recovered(page, &seen);
+        recovered(page, &seen, |_| true);
         frameworks_of(page, &seen, master, None);
         page.array("orphan_tasks", |_| {});
         page.array("unregistered_frameworks", |_| {});
@@ -114,9 +126,9 @@ pub(super) fn flags(object: &mut Object<'_>, flags: &[(&'static str, String)]) {
 /// `/slaves`, of all or of one.
 pub(super) fn slaves(snapshot: &Snapshot, master: &Master, only: Option<&str>) -> Vec<u8> {
     let seen = Seen::new(snapshot);
+    let is_wanted = |row: &&AgentRow| only.is_none_or(|only| row.agent.as_str() == only);
     page(capacity(snapshot), |page| {
         page.array("slaves", |array| {
-            let is_wanted = |row: &&AgentRow| only.is_none_or(|only| row.agent.as_str() == only);
             for row in seen.agents().filter(is_wanted) {
                 array.object(|object| {
                     agent(object, row, master);
@@ -135,7 +147,7 @@ pub(super) fn slaves(snapshot: &Snapshot, master: &Master, only: Option<&str>) -
                 });
             }
         });
-        recovered(page, &seen);
+        recovered(page, &seen, |row| is_wanted(&row));
     })
 }
 
@@ -199,14 +211,15 @@ pub(super) fn tasks_page(snapshot: &Snapshot, asked: &TasksAsked) -> Vec<u8> {
         is(&asked.framework, row.framework.as_str()) && is(&asked.task, row.task.as_str())
     };
     let mut rows: Vec<&TaskRow> = tasks(snapshot).filter(is_wanted).collect();
-    rows.sort_by_key(|row| row.told.wall_ms);
+    // In the order of their launches, which stays whatever is told of them: pages of one list fit together.
+    rows.sort_by_key(|row| (row.told.incarnation, &row.framework, &row.task));
     if !asked.is_ascending {
         rows.reverse();
     }
     let rows = rows.into_iter().skip(asked.offset);
     page(TASK_LEN * TASKS_LIMIT, |page| {
         page.array("tasks", |array| {
-            for row in rows.take(asked.limit.unwrap_or(TASKS_LIMIT)) {
+            for row in rows.take(asked.limit) {
                 array.object(|object| task(object, row, snapshot));
             }
         });
@@ -272,9 +285,9 @@ fn identity(object: &mut Object<'_>, row: &AgentRow) {
     }
 }
 
-fn recovered(page: &mut Object<'_>, seen: &Seen<'_>) {
+fn recovered(page: &mut Object<'_>, seen: &Seen<'_>, is_wanted: impl Fn(&AgentRow) -> bool) {
     page.array("recovered_slaves", |array| {
-        for row in seen.recovered_agents() {
+        for row in seen.recovered_agents().filter(|row| is_wanted(row)) {
             array.object(|object| identity(object, row));
         }
     });

@@ -285,6 +285,7 @@ mod tests {
             started_wall_ms: 0,
             elected_wall_ms: 0,
             unreachable_after: long,
+            counts: ClusterMetrics::default(),
             registry: Registry::default(),
         };
         let info = v1::MasterInfo::default();
