@@ -219,10 +219,7 @@ fn encode_record(operation: &Operation) -> v1::Record {
             principal,
             description,
             is_away,
-        } => WireOperation::AdmitFramework(v1::AdmitFramework {
-            is_away: *is_away,
-            ..encode_admission(framework, principal, description)
-        }),
+        } => encode_admit_framework(framework, principal, description, *is_away),
         Operation::CompleteFramework { framework } => {
             let framework_id = framework.to_string();
             WireOperation::CompleteFramework(v1::CompleteFramework { framework_id })
@@ -261,15 +258,29 @@ fn encode_record(operation: &Operation) -> v1::Record {
         Operation::SetWeight { role, weight } => {
             WireOperation::SetWeight(encode_set_weight((role, weight)))
         }
-        Operation::RemoveWeight { role } => {
-            let role = role.to_string();
-            WireOperation::RemoveWeight(v1::RemoveWeight { role })
-        }
+        Operation::RemoveWeight { role } => encode_remove_weight(role),
     };
     v1::Record {
         schema,
         operation: Some(operation),
     }
+}
+
+fn encode_admit_framework(
+    framework: &FrameworkId,
+    principal: &Principal,
+    description: &FrameworkDescription,
+    is_away: bool,
+) -> WireOperation {
+    WireOperation::AdmitFramework(v1::AdmitFramework {
+        is_away,
+        ..encode_admission(framework, principal, description)
+    })
+}
+
+fn encode_remove_weight(role: &Role) -> WireOperation {
+    let role = role.to_string();
+    WireOperation::RemoveWeight(v1::RemoveWeight { role })
 }
 
 fn encode_admit_agent(

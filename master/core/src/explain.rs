@@ -120,24 +120,8 @@ impl Core {
                 format!("held_back_{name}"),
                 format!("have {name} free that is held back for guarantees of other roles"),
             ),
-            Why::Limit(role, name) | Why::LimitKept(role, name)
-                if self.is_limit_lowered(role, name) =>
-            {
-                let words = format!(
-                    "fit, but wait until the agents of before the change of leader are back: what {role} holds of {name} there counts against its limit"
-                );
-                ("limit_waits".to_owned(), words)
-            }
-            Why::Limit(role, name) => (
-                format!("limit_{name}"),
-                format!("fit, but {role} is at its limit of {name}"),
-            ),
-            Why::LimitKept(role, name) => (
-                format!("limit_{name}"),
-                format!(
-                    "fit, but what the limit of {role} leaves of {name} is kept for guarantees beneath it"
-                ),
-            ),
+            Why::Limit(role, name) => self.words_of_limit(role, name, false),
+            Why::LimitKept(role, name) => self.words_of_limit(role, name, true),
             Why::Window => (
                 "window".to_owned(),
                 format!(
@@ -160,6 +144,23 @@ impl Core {
 }
 
 impl Core {
+    /// What stands in the way where a limit leaves too little; `is_kept`: because of guarantees beneath its role.
+    fn words_of_limit(&self, role: &Role, name: &ResourceName, is_kept: bool) -> (String, String) {
+        if self.is_limit_lowered(role, name) {
+            let words = format!(
+                "fit, but wait until the agents of before the change of leader are back: what {role} holds of {name} there counts against its limit"
+            );
+            return ("limit_waits".to_owned(), words);
+        }
+        let words = match is_kept {
+            false => format!("fit, but {role} is at its limit of {name}"),
+            true => format!(
+                "fit, but what the limit of {role} leaves of {name} is kept for guarantees beneath it"
+            ),
+        };
+        (format!("limit_{name}"), words)
+    }
+
     /// Whether a limit leaves nothing only because of what may be held on agents that are still to come back.
     fn is_limit_lowered(&self, role: &Role, name: &ResourceName) -> bool {
         let may_be_held = self.agents.awaited.may_be_held(self.turn.now);
