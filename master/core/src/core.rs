@@ -20,6 +20,7 @@ use crate::ids::Ids;
 use crate::kill_wishes::KillWishes;
 use crate::limits::HEARTBEAT_PARTS;
 use crate::offers::Offers;
+use crate::places::Places;
 use crate::questions::Questions;
 use crate::reclaim::Reclaims;
 use crate::reconciliation::Reconciliations;
@@ -44,6 +45,7 @@ pub struct Core {
     pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
     /// Those of the frameworks that are over.
     pub(crate) endings: Endings,
+    pub(crate) places: Places,
     pub(crate) sessions: Sessions,
     /// How many results of answered calls are remembered, of all frameworks.
     pub(crate) answer_results: usize,
@@ -97,6 +99,7 @@ impl Core {
             present.collect(),
             now.after(config.recovery_wait).mono_ns,
         );
+        let places = Places::recovered(&registry);
         let mut core = Self {
             ids: Ids::new(&cluster, epoch, seed),
             config,
@@ -106,6 +109,7 @@ impl Core {
             agents,
             frameworks,
             endings: Endings::default(),
+            places,
             sessions: Sessions::default(),
             answer_results: 0,
             watches: BTreeMap::new(),

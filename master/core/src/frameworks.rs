@@ -30,6 +30,8 @@ pub(crate) struct Framework {
     pub(crate) speakers: Speakers,
     /// When it is completed unless a session comes, by the monotonic clock.
     pub(crate) failover_at: Option<u64>,
+    /// Since when it has no session, if it may make room for another framework, by the monotonic clock.
+    pub(crate) absent_since: Option<u64>,
     /// When it is written down that it has no session, by the monotonic clock.
     pub(crate) away_at: Option<u64>,
     pub(crate) demands: BTreeMap<Role, RoleDemand>,
@@ -118,6 +120,7 @@ impl Core {
         let at = self.turn.now.after(timeout).mono_ns;
         known.failover_at = Some(at);
         self.set_timer_at(TimerKey::Failover(framework.clone()), at);
+        self.may_make_room(framework);
     }
 
     /// A failover timer has come; it may have been cancelled or moved meanwhile.
@@ -175,6 +178,7 @@ impl Core {
     /// is left to the caller.
     pub(crate) fn complete(&mut self, framework: &FrameworkId) {
         self.end_offers_of_framework(framework, OfferEnd::Rescinded);
+        self.leave_place(framework);
         let seq = self.persist(Operation::CompleteFramework {
             framework: framework.clone(),
         });

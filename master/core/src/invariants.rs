@@ -486,6 +486,10 @@ impl Core {
             "no session stands by for a framework without one"
         );
         ensure!(
+            self.places.check(&self.registry),
+            "each framework has a place, and who makes room is there"
+        );
+        ensure!(
             self.reconciliations.check(),
             "questions how tasks stand are counted, and have their turns"
         );

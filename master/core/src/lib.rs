@@ -36,6 +36,7 @@ mod ledger;
 pub mod limits;
 mod offers;
 mod operators;
+mod places;
 mod predicates;
 mod questions;
 mod quota;

@@ -4,8 +4,15 @@ use std::time::Duration;
 
 /// Agents of a cluster; a new one beyond is refused (`server.overloaded`). Twice what one master is measured with.
 pub const AGENTS_MAX: usize = 100_000;
-/// Frameworks that are not completed; a new one beyond is refused (`server.overloaded`). Twice what one master is measured with.
+/// Frameworks that are not completed; a new one beyond is refused (`server.overloaded`), unless one makes room. Twice what one master is measured with.
 pub const FRAMEWORKS_MAX: usize = 20_000;
+/// Those of one principal; a new one beyond is refused in the same way. Three quarters, so that there is room for others.
+pub const FRAMEWORKS_PER_PRINCIPAL_MAX: usize = 15_000;
+/// How long a framework has had no session that makes room for a new one, where either limit is reached.
+pub const FRAMEWORK_MAKES_ROOM_AFTER: Duration = Duration::from_secs(60);
+/// Frameworks that are looked at for one that makes room; the others have their turn with the next one that is new. Less than
+/// a tenth of a millisecond.
+pub const FRAMEWORKS_LOOKED_AT_MAX: usize = 100;
 /// Tasks of one framework that are live or unacknowledged; a launch beyond is refused (`server.overloaded`).
 pub const TASKS_PER_FRAMEWORK_MAX: usize = 1_000_000;
 /// Statuses of one framework that it has not acknowledged. One more closes its session (`session.overloaded`), or, without

@@ -18,7 +18,7 @@ use crate::effect::{After, Effect, Fact, OfferEnd};
 use crate::event::{SessionId, TimerKey};
 use crate::frameworks::{completed, unknown};
 use crate::ids::is_given;
-use crate::limits::{FRAMEWORKS_MAX, SPEAKERS_MAX, STANDBYS_MAX};
+use crate::limits::{SPEAKERS_MAX, STANDBYS_MAX};
 
 /// Where the framework's id stands in the call.
 const ID: &str = "subscribe.framework_id";
@@ -99,6 +99,10 @@ impl Core {
                 self.refuse_session(session, subscription.request, problem);
             }
             framework => {
+                if let Err(problem) = self.judge_new(framework.as_ref(), &subscription.principal) {
+                    self.refuse_session(session, subscription.request, problem);
+                    return;
+                }
                 let framework = framework.unwrap_or_else(|| self.fresh_framework_id());
                 self.activate(session, framework, subscription);
             }
@@ -223,6 +227,7 @@ impl Core {
         self.reset_window(&framework);
         self.triggers.framework_is_back(&framework);
         self.end_absence(&framework);
+        self.keep_place(&framework);
         self.turn.touch_framework(&framework);
         self.turn
             .record(Fact::FrameworkSubscribed { framework, is_new });
@@ -246,7 +251,7 @@ impl Core {
                     .field(ID)
                     .hint("choose an id, such as my-batch, or leave create out"));
             }
-            return self.judge_new();
+            return Ok(());
         };
         match self.registry.frameworks.get(id) {
             Some(entry) if entry.principal != subscription.principal => {
@@ -267,18 +272,21 @@ impl Core {
                     .field(ID)
                     .hint("choose an id that does not end as -f1-1 does"))
             }
-            None => self.judge_new(),
+            None => Ok(()),
         }
     }
 
-    /// Whether there is room for one more.
-    fn judge_new(&self) -> Result<(), Problem> {
-        if self.frameworks.len() >= FRAMEWORKS_MAX {
-            let message = format!("there are {FRAMEWORKS_MAX} frameworks; the limit is reached");
-            let hint = "tear down those that are not needed";
-            return Err(Problem::new(code::OVERLOADED, message).hint(hint));
+    /// Whether there is room for the framework, if it is new.
+    fn judge_new(
+        &mut self,
+        framework: Option<&FrameworkId>,
+        principal: &Principal,
+    ) -> Result<(), Problem> {
+        if framework.is_some_and(|id| self.registry.frameworks.contains_key(id)) {
+            return Ok(());
         }
-        self.check_store_keeps_up()
+        self.check_store_keeps_up()?;
+        self.find_place(principal)
     }
 
     fn fresh_framework_id(&mut self) -> FrameworkId {
@@ -299,6 +307,9 @@ impl Core {
         description: FrameworkDescription,
     ) {
         let entry = self.registry.frameworks.get(framework);
+        if entry.is_none() {
+            self.places.take(&principal);
+        }
         if entry.is_none_or(|entry| entry.is_away || entry.description != description) {
             self.persist(Operation::AdmitFramework {
                 framework: framework.clone(),

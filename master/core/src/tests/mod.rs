@@ -15,6 +15,7 @@ mod kill_wishes;
 mod kinds;
 mod offers;
 mod operators;
+mod places;
 mod questions;
 mod random;
 mod random_making;
