@@ -5,6 +5,7 @@
 //! in between finds the same again. Of the tasks of an executor nothing is found: the executor says what they are when it
 //! subscribes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proffer_model::{Reason, TaskState, Time};
@@ -37,7 +38,12 @@ impl Core {
         // Of several starts of one executor, the one that lives or is still to be comes last, and is the one that counts.
         executors.sort_by_key(|executor| (rank(&executor.found), executor.run));
         let mut found_executors = Vec::with_capacity(executors.len());
+        // Their tasks ended with them, and not with the host.
+        let mut exited = BTreeSet::new();
         for recovered in executors {
+            if let Found::Exited(_) = recovered.found {
+                exited.insert(recovered.run);
+            }
             found_executors.push((recovered.run, recovered.found.clone()));
             self.adopt_executor(recovered);
         }
@@ -53,7 +59,10 @@ impl Core {
         // Groups are ended when it is known of each task what it is.
         self.is_group_ending = true;
         for (run, was_found, _) in &found {
-            self.take_in(now, *run, was_found.clone(), is_new_boot, effects);
+            let executor = self.tasks.get(run).and_then(|task| task.executor);
+            let is_over = executor.is_some_and(|executor| exited.contains(&executor));
+            let is_lost = is_new_boot && !is_over;
+            self.take_in(now, *run, was_found.clone(), is_lost, effects);
         }
         for (run, was_found) in found_executors {
             self.take_in_executor(now, run, was_found, is_new_boot, effects);
@@ -254,6 +263,7 @@ impl Core {
             })
         });
         match found {
+            Found::Exited(ended) => self.on_container_exited(now, run, ended, effects),
             _ if is_new_boot => self.executor_over(now, run, "its host was restarted", effects),
             Found::Running { pid } => {
                 effects.extend(self.executors.get(&run).map(|it| Effect::AwaitExecutor {
@@ -268,7 +278,6 @@ impl Core {
                 self.executor_over(now, run, "it was not started", effects);
             }
             Found::NeverStarted => self.start_executor(now, run, effects),
-            Found::Exited(ended) => self.on_container_exited(now, run, ended, effects),
             Found::Failed { message } => {
                 self.on_container_failed(now, run, Reason::LaunchFailed, &message, effects);
             }

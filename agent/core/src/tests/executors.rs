@@ -738,6 +738,17 @@ fn a_restart_of_the_host_ends_executors_and_loses_their_tasks() {
 }
 
 #[test]
+fn an_executor_that_had_ended_before_its_host_was_restarted_has_failed_its_tasks() {
+    let mut scene = Scene::running();
+    let kept = scene.agent.executors.get_mut(&scene.run).unwrap();
+    kept.found = Found::Exited(Exit::Signal(9).into());
+    scene.agent.recover("boot-2");
+    let last = scene.last("t");
+    assert_eq!(last.state, TaskState::Failed, "{last:?}");
+    assert!(scene.agent.core.live_executors.is_empty());
+}
+
+#[test]
 fn a_group_for_an_executor_is_told_in_one_and_ends_together() {
     let mut scene = Scene::running();
     scene.agent.receive(ToAgent::LaunchGroup {
