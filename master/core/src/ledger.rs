@@ -153,8 +153,14 @@ impl Core {
     /// Limits leave more when agents that were awaited are back, or what may be held there counts no more. Looked at once in an
     /// interval of heartbeats, because to set all quotas goes through all roles that have one.
     pub(crate) fn count_awaited(&mut self) {
-        if self.agents.awaited.is_to_be_counted(self.turn.now) {
-            self.sync_quotas();
+        if !self.agents.awaited.is_to_be_counted(self.turn.now) {
+            return;
+        }
+        let quotas = self.registry.quotas.iter();
+        let limited = quotas.filter(|(_, quota)| !quota.limits.is_empty());
+        let limited: Vec<Role> = limited.map(|(role, _)| role.clone()).collect();
+        if !limited.is_empty() {
+            self.sync_quotas_of(&limited);
         }
     }
 
