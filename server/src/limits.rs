@@ -26,7 +26,7 @@ pub const CLUSTER_STREAMS_MAX: u32 = 100_000;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Of those, silent ones by which nobody has called who may, where Mesos's clients call; of more, the one that has been silent
 /// longest ends, if it has been for [`GIVES_WAY_AFTER`].
-pub const STRANGERS_MAX: usize = 1_000;
+pub const STRANGERS_MAX: usize = 10_000;
 /// How long a connection is silent at least before it ends for others.
 pub const GIVES_WAY_AFTER: Duration = Duration::from_secs(5);
 /// Connections that the kernel keeps before they are accepted; it refuses more.

@@ -18,12 +18,10 @@ pub(crate) fn log(fact: &Fact) {
         | Fact::OfferGone { .. }
         | Fact::Executor(_)
         | Fact::ExecutorGone { .. }
+        | Fact::AgentRegistered { .. }
         | Fact::AgentsWereGone { .. }
         | Fact::GoneForgotten { .. } => {}
         Fact::FrameworkGone { framework } => tracing::info!(%framework, "a framework is over"),
-        Fact::AgentRegistered { agent, is_new } => {
-            tracing::debug!(%agent, is_new, "an agent has registered");
-        }
         Fact::AgentSuspected { agent } => tracing::info!(%agent, "an agent is silent"),
         Fact::AgentReturned { agent } => tracing::info!(%agent, "an agent is back"),
         Fact::AgentUnreachable { agent, tasks } => {
