@@ -26,6 +26,7 @@ import grpc
 
 from proffer import v1
 from proffer.amounts import count
+from proffer.checks import check_handlers
 from proffer.limits import (
     CONNECT_TIMEOUT,
     EXECUTOR_DATA_LEN_MAX,
@@ -163,7 +164,8 @@ def run(executor: Executor) -> None:
 
 
 async def run_executor(executor: Executor) -> None:
-    """As `run`, within an event loop; raises what would end the program."""
+    """As `run`, within an event loop; raises what would end the program, such as a handler that is none."""
+    check_handlers("executor", executor, Executor)
     socket, token = _find("PROFFER_EXECUTOR_SOCKET"), _find("PROFFER_EXECUTOR_TOKEN")
     agent = Agent()
     while True:

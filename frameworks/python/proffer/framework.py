@@ -23,6 +23,7 @@ from typing import Any
 
 from proffer import v1
 from proffer.amounts import duration, milliseconds
+from proffer.checks import check_handlers, messages, several, texts
 from proffer.ids import checked_id
 from proffer.limits import (
     ASK_DELAY,
@@ -36,7 +37,7 @@ from proffer.limits import (
 )
 from proffer.masters import find_masters, parse_masters
 from proffer.parts import state_name
-from proffer.problem import ProfferError, Unreachable, decode_problem
+from proffer.problem import ProfferError, Unheard, Unreachable, decode_problem
 from proffer.session import Handling, Kept, OnAnswer, Pending, Session
 from proffer.state import State
 from proffer.tasks import Tasks, Worth
@@ -127,6 +128,7 @@ class Framework:
         if (create or stand_by) and not framework_id:
             hint = "give framework_id, of your own choice with create"
             raise ProfferError("config.invalid", "framework_id", "which framework it is must be known", hint)
+        roles = texts("roles", roles)
         self._subscribe = v1.Subscribe(framework_id=framework_id, name=name, roles=roles, stand_by=stand_by)
         if create:
             self._subscribe.create = True
@@ -167,13 +169,16 @@ class Framework:
         return self._subscribe.framework_id
 
     async def run(self, scheduler: Scheduler) -> None:
-        """Runs until the framework is torn down; raises when the master refuses it for good, or a handler fails."""
-        is_logged = False
+        """Runs until the framework is torn down; raises when the master refuses it for good, or a handler fails. A scheduler with
+        a handler that is none is refused at once (`field.invalid`)."""
+        check_handlers("scheduler", scheduler, Scheduler)
+        # Problems that were said since the last session.
+        logged = set[str]()
         try:
             while True:
                 session, problem = await self._connect(scheduler)
                 if session:
-                    is_logged = False
+                    logged.clear()
                     self._taken()
                     await self._let_go()
                     problem = await self._serve(session, scheduler)
@@ -182,8 +187,9 @@ class Framework:
                     continue
                 if not problem.retry_after:
                     await self._let_go()
-                log.log(logging.DEBUG if is_logged else logging.WARNING, "no session with a master; trying on: %s", problem)
-                is_logged = True
+                level = logging.DEBUG if problem.code in logged else logging.WARNING
+                log.log(level, "no session with a master; trying on: %s", problem)
+                logged.add(problem.code)
                 # A master that is subscribed to too often says when to try again.
                 await asyncio.sleep(max(random.uniform(self._wait / 2, self._wait), min(problem.retry_after or 0, BACKOFF_MAX)))
                 self._wait = min(self._wait * 2, BACKOFF_MAX)
@@ -207,6 +213,7 @@ class Framework:
         it is asked for what was before; that is logged. Nothing happens when nothing changes. Without a session it is said when
         there is one."""
         timeout_ms = None if failover_timeout is None else milliseconds("failover_timeout", failover_timeout)
+        roles = None if roles is None else texts("roles", roles)
         if name is not None:
             self._subscribe.name = name
         if roles is not None:
@@ -326,11 +333,13 @@ class Framework:
         """Launches tasks with offers of one agent and one role; what the tasks leave of them goes back. Answers with those that
         are refused, and why; what becomes of the others comes as statuses, also when this raises `Unreachable`. Of an id
         that is given twice neither is launched."""
+        tasks = list(messages("tasks", v1.TaskSpec, tasks, "give tasks, and operations to accept"))
+        offer_ids = _offer_ids(offers)
         refused = {task_id: _repeated(task_id) for task_id in _given_twice(task.id for task in tasks)}
-        refused |= {task.id: _taken(task.id) for task in tasks if not self._tasks.may_launch(task.id)}
+        refused |= {task.id: self._duplicate(task.id) for task in tasks if not self._tasks.may_launch(task.id)}
         launches = [v1.Operation(launch=task) for task in tasks if task.id not in refused]
         try:
-            results = await self._accept(offers, launches)
+            results = await self._accept(offer_ids, launches)
         except Unreachable:
             raise
         except ProfferError as problem:
@@ -344,15 +353,24 @@ class Framework:
         """Does operations with offers of one agent and one role, one after the other: launches, groups of launches that stand or
         fall together, reservations, volumes. A result for each, in order; what one makes, the next may use. Raises when a task
         may not be launched yet or is named twice, and when the offers do not stand."""
-        task_ids = _task_ids(operations)
+        hint = "give tasks to launch, or here as Operation(launch=task)"
+        task_ids = _task_ids(operations := list(messages("operations", v1.Operation, operations, hint)))
         for task_id in _given_twice(task_ids):
             raise _repeated(task_id)
         for task_id in task_ids:
             if not self._tasks.may_launch(task_id):
-                raise _taken(task_id)
-        return await self._accept(offers, operations)
+                raise self._duplicate(task_id)
+        return await self._accept(_offer_ids(offers), operations)
 
-    async def _accept(self, offers: Sequence[v1.Offer], operations: Sequence[v1.Operation]) -> Sequence[v1.OperationResult]:
+    def _duplicate(self, task_id: str) -> ProfferError:
+        """Why an id is not launched."""
+        message = f"{task_id} was launched before, and its end has not been told"
+        if self._tasks.is_open(task_id):
+            message = f"{task_id} is being settled: it is not known yet whether a launch of it runs"
+        hint = "wait for its status; after a change of leader it comes when the agents are back"
+        return ProfferError("task.duplicate", "launches", message, hint, v1.PROBLEM_KIND_CONFLICT)
+
+    async def _accept(self, offer_ids: list[str], operations: Sequence[v1.Operation]) -> Sequence[v1.OperationResult]:
         task_ids = _task_ids(operations)
         is_answered = False
 
@@ -370,7 +388,7 @@ class Framework:
 
         self._tasks.launching(task_ids)
         try:
-            accept = v1.Accept(offer_ids=[offer.id for offer in offers], operations=operations)
+            accept = v1.Accept(offer_ids=offer_ids, operations=operations)
             answered = await self._call(on_answer, accept=accept)
         except Unreachable:
             if self._session is None:
@@ -385,8 +403,8 @@ class Framework:
 
     async def decline(self, offers: Sequence[v1.Offer], exclude_for: float = 5.0) -> None:
         """Gives offers back; for so many seconds their agent is not offered again for what they fitted."""
-        offer_ids = [offer.id for offer in offers]
-        await self._call(decline=v1.Decline(offer_ids=offer_ids, exclude_for_ms=milliseconds("exclude_for", exclude_for)))
+        exclude_for_ms = milliseconds("exclude_for", exclude_for)
+        await self._call(decline=v1.Decline(offer_ids=_offer_ids(offers), exclude_for_ms=exclude_for_ms))
 
     async def kill(self, task_id: str, grace: float | None = None) -> None:
         """Ends a task: SIGTERM, and SIGKILL after so many seconds or the task's own time. How it ended is a status."""
@@ -412,7 +430,7 @@ class Framework:
     def settle(self, task_ids: Iterable[str]) -> set[str]:
         """Answers which of these may be launched now. Of the others the SDK asks the master what became of them until it
         knows: they come as statuses, `lost` when no agent knows them. What is no id of a task is refused (`id.invalid`)."""
-        free = self._tasks.settle([checked_id("task_ids", "task id", task_id) for task_id in task_ids])
+        free = self._tasks.settle([checked_id("task_ids", "task id", task_id) for task_id in several("task_ids", task_ids)])
         self._to_ask.set()
         return free
 
@@ -498,7 +516,7 @@ class Framework:
                     return None, _Anew("the framework subscribes as it was")
                 if self._is_final(error):
                     raise
-                if missing and error.kind == v1.PROBLEM_KIND_UNAUTHENTICATED:
+                if missing and (error.kind == v1.PROBLEM_KIND_UNAUTHENTICATED or isinstance(error, Unheard)):
                     error = missing
                 # The leader may have said when to come back, and the others that they do not lead.
                 problem = max(error, problem, key=lambda it: it.retry_after or 0)
@@ -736,6 +754,10 @@ def _description(subscribe: v1.Subscribe) -> v1.Subscribe:
     return v1.Subscribe(name=subscribe.name, roles=subscribe.roles, failover_timeout_ms=timeout_ms)
 
 
+def _offer_ids(offers: Iterable[v1.Offer]) -> list[str]:
+    return [offer.id for offer in messages("offers", v1.Offer, offers, "give offers as on_offers has them")]
+
+
 def _task_ids(operations: Iterable[v1.Operation]) -> list[str]:
     """The tasks that these are to launch."""
     return [task.id for it in operations for task in ([it.launch] if it.HasField("launch") else it.launch_group.tasks)]
@@ -755,8 +777,3 @@ def _repeated(task_id: str) -> ProfferError:
     message, hint = f"{task_id} is given twice in one call", "launch each task under an id of its own"
     return ProfferError("task.duplicate", "launches", message, hint, v1.PROBLEM_KIND_CONFLICT)
 
-
-def _taken(task_id: str) -> ProfferError:
-    message = f"{task_id} was launched before, and its end has not been told"
-    hint = "wait for its status; after a change of leader it comes when the agents are back"
-    return ProfferError("task.duplicate", "launches", message, hint, v1.PROBLEM_KIND_CONFLICT)

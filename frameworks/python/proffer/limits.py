@@ -4,6 +4,8 @@
 CONNECT_TIMEOUT = 3.0
 # Seconds from connection to subscription; then the next master is tried.
 SUBSCRIBE_TIMEOUT = 10.0
+# Times that one connection is asked for a session when what the master said to that was lost; then the next master is tried.
+SUBSCRIBE_TRIES_MAX = 5
 # Seconds for the answer to a call; then the session is begun anew, for the call's fate is not known.
 CALL_TIMEOUT = 30.0
 # Heartbeat intervals without any event; then the session is begun anew.

@@ -59,7 +59,8 @@ def shell_task(task_id: str, line: str, needs: str, environment: Mapping[str, st
 def demand(demand_id: str, count: int, needs: str) -> list[v1.DemandEntry]:
     """The wish for so many times these resources; for none, the empty wish."""
     shape = v1.Shape(resources=resources(needs))
-    return [v1.DemandEntry(id=demand_id, shape=shape, count=amounts.count("count", count))] if count > 0 else []
+    count = amounts.count("count", count)
+    return [v1.DemandEntry(id=demand_id, shape=shape, count=count)] if count else []
 
 
 def is_terminal(state: int) -> bool:

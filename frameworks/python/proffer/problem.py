@@ -55,6 +55,10 @@ class Unreachable(ProfferError):
         super().__init__("peer.unreachable", "", message, hint, v1.PROBLEM_KIND_UNAVAILABLE)
 
 
+class Unheard(Unreachable):
+    """The master has ended a call, and gRPC has lost what it said: it was still sending. Asked again, it may be heard."""
+
+
 def decode_problem(problem: v1.Problem) -> ProfferError:
     """A refusal as the master wrote it."""
     retry_after = problem.retry_after_ms / 1000 if problem.HasField("retry_after_ms") else None
@@ -69,9 +73,14 @@ def problem_of(error: grpc.aio.AioRpcError) -> ProfferError:
     if problem is None:
         text = error.details() or error.code().name
         code, kind = _CODES.get(error.code(), ("", 0))
-        problem = ProfferError(code, "", text, kind=kind) if code else Unreachable(text)
+        problem = ProfferError(code, "", text, kind=kind) if code else Unheard(text) if _is_lost(error) else Unreachable(text)
     problem.leader = str(metadata.get("proffer-leader", ""))
     return problem
+
+
+def _is_lost(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a write failed, and took the place of why the call had ended."""
+    return error.code() is grpc.StatusCode.INTERNAL and error.details() == "Internal error from Core"
 
 
 def _carried(details: bytes) -> ProfferError | None:

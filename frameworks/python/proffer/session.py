@@ -24,8 +24,9 @@ from proffer.limits import (
     HEARTBEATS_MISSED_MAX,
     MESSAGE_LEN_MAX,
     SUBSCRIBE_TIMEOUT,
+    SUBSCRIBE_TRIES_MAX,
 )
-from proffer.problem import ProfferError, Unreachable, decode_problem, problem_of
+from proffer.problem import ProfferError, Unheard, Unreachable, decode_problem, problem_of
 from proffer.waiting import within
 
 log = logging.getLogger("proffer")
@@ -150,10 +151,16 @@ class Session:
         """Connects and subscribes, and waits for as long as another session is active; what the master refuses, or that there
         is none, is raised."""
         await self._connect()
-        self._stream = v1.SchedulerStub(self.channel).Session(metadata=self.metadata)
-        self._writer = asyncio.create_task(self._write())
-        self.send(subscribe=subscribe)
-        await self._await_subscribed(on_standing_by)
+        for is_last in (*(SUBSCRIBE_TRIES_MAX - 1) * [False], True):
+            self._stream = v1.SchedulerStub(self.channel).Session(metadata=self.metadata)
+            self._writer = asyncio.create_task(self._write())
+            self.send(subscribe=subscribe)
+            try:
+                return await self._await_subscribed(on_standing_by)
+            except Unheard:
+                if is_last:
+                    raise
+                await _stop(self._writer)
 
     def begin(self, check_epoch: Callable[[int], None]) -> None:
         """Reads from now on, until it is closed."""
@@ -309,10 +316,7 @@ class Session:
     async def close(self) -> None:
         """Lets go of the connection."""
         self.end(Unreachable("the session was closed"))
-        tasks = [task for task in (self._writer, self._reader) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _stop(*(task for task in (self._writer, self._reader) if task))
         await self.channel.close()
 
     @property
@@ -391,6 +395,12 @@ class Session:
             self.events.put_nowait(event)
             if self.events.qsize() > BACKLOG_MAX:
                 raise Unreachable(f"{BACKLOG_MAX} events wait for their handlers")
+
+
+async def _stop(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _silence_max(heartbeat_interval_ms: int) -> float:

@@ -65,6 +65,10 @@ class Tasks:
         """Whether nothing that was launched under this id may still run."""
         return not (task in self._flying or task in self._live or task in self._open)
 
+    def is_open(self, task: str) -> bool:
+        """Whether it is asked what became of it."""
+        return task in self._open
+
     def launching(self, tasks: Iterable[str]) -> None:
         """They are about to be launched. What is said of earlier launches is no news from now on."""
         for task in tasks:
