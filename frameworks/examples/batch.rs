@@ -39,7 +39,7 @@ async fn main() -> Result<(), Problem> {
         Vec::new(),
         (0_u64..).map(|number| format!("batch-{number}")),
     );
-    let mut demanded = 0;
+    let (mut demanded, mut closed) = (0, Ok(()));
     while (waiting > 0 || !open.is_empty())
         && let Some(received) = events.next().await
     {
@@ -55,6 +55,7 @@ async fn main() -> Result<(), Problem> {
             Event::Updated(status) if status.state.is_terminal() => {
                 waiting += on_end(&status, &mut open);
             }
+            Event::Closed(problem) => closed = Err(problem),
             _ => {}
         }
         if demanded != waiting {
@@ -62,6 +63,10 @@ async fn main() -> Result<(), Problem> {
             demanded = waiting;
         }
         handle.acknowledge(received.sequence);
+    }
+    if waiting > 0 || !open.is_empty() {
+        // The last session was closed for good, and that says why.
+        return closed;
     }
     while let Err(problem) = handle.teardown().await {
         passing(Err(problem))?;

@@ -126,3 +126,32 @@ fn assert_batch_survives(mut cluster: Cluster, executor: &std::path::Path) {
     once.dedup();
     assert_eq!((once.len(), all.len()), (50, 50), "each task ran once");
 }
+
+#[test]
+fn a_batch_that_is_ended_for_good_says_why() {
+    let mut cluster = Cluster::new();
+    let api = cluster.address(0);
+    cluster.start_master();
+    let examples = std::path::Path::new(env!("CARGO_BIN_EXE_proffer")).with_file_name("examples");
+    // There is no agent: it waits for ever.
+    let batch = Command::new(examples.join("batch"))
+        .args([&api, "1", "true"])
+        .env("PROFFER_TOKEN_FILE", cluster.path("token"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example is built");
+    let framework = eventually("it has subscribed", || {
+        let output = cluster.run(&["frameworks", "-o", "json"]);
+        let frameworks: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        let frameworks = frameworks.as_array()?;
+        let own = frameworks.iter().find(|it| it["name"] == "batch")?;
+        Some(own["id"].as_str()?.to_owned())
+    });
+    let over = cluster.run(&["framework", "teardown", &framework]);
+    assert!(over.status.success());
+    let output = batch.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("framework.completed"), "{said}");
+}
