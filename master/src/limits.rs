@@ -241,9 +241,11 @@ pub const SENT_AT_ONCE_MAX: usize = 8 * 1024 * 1024;
 pub const SENT_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of a page or an answer that go to its connection in one piece.
 pub const MESOS_PIECE_LEN: usize = 256 * 1024;
-/// How long the connection of a page or an answer that goes in pieces may take none; then it is broken off.
+/// Bytes of a page or an answer up to which it goes at once, and does not count for [`MESOS_ANSWERS_BYTES_MAX`].
+pub const MESOS_LIGHT_LEN: usize = 16 * 1024;
+/// How long the connection of a longer one may take nothing of it; then it is broken off.
 pub const MESOS_ANSWER_UNREAD_MAX: Duration = Duration::from_secs(60);
-/// Bytes of pages and answers that are in memory until their last reader has them; of one that is shared they count once.
+/// Bytes of longer ones that are in memory until their last reader has them; of one that is shared they count once.
 /// One for which there is no room is refused (503), unless it is the only one.
 pub const MESOS_ANSWERS_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 /// Subscribers of Mesos's operator API at once; for a further one the oldest is ended.

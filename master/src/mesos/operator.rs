@@ -50,8 +50,8 @@ use crate::attended::Attended;
 use crate::background::Background;
 use crate::inbox::{Ask, Inbox};
 use crate::limits::{
-    MESOS_ANSWER_UNREAD_MAX, MESOS_ANSWERS_BYTES_MAX, MESOS_PAGES_AT_ONCE_MAX, MESOS_PIECE_LEN,
-    MESOS_WATCHES_MAX,
+    MESOS_ANSWER_UNREAD_MAX, MESOS_ANSWERS_BYTES_MAX, MESOS_LIGHT_LEN, MESOS_PAGES_AT_ONCE_MAX,
+    MESOS_PIECE_LEN, MESOS_WATCHES_MAX,
 };
 use crate::standing::Standing;
 use crate::view::{Snapshot, View};
@@ -197,7 +197,7 @@ impl Desk {
             (header::CONTENT_TYPE, HeaderValue::from_static(name)),
             (header::CONTENT_LENGTH, HeaderValue::from(len)),
         ];
-        let body = match len <= MESOS_PIECE_LEN {
+        let body = match len <= MESOS_LIGHT_LEN {
             true => Body::from(joined(parts)),
             false => Body::from_stream(attended(
                 pieces(&self.background, parts),

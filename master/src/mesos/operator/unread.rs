@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::changes::Refusal;
+use crate::limits::MESOS_LIGHT_LEN;
 
 /// Bytes to a permit.
 const UNIT: usize = 1_024;
@@ -40,8 +41,12 @@ impl Unread {
         }
     }
 
-    /// Takes one in, until the last of its readers has it or is gone; all parts and copies of it are the same bytes.
+    /// Takes one in, until the last of its readers has it or is gone; all parts and copies of it are the same bytes. A light
+    /// one is not counted: nobody breaks it off.
     pub(super) fn hold(&self, written: Vec<u8>) -> Result<Bytes, Refusal> {
+        if written.len() <= MESOS_LIGHT_LEN {
+            return Ok(written.into());
+        }
         let units = u32::try_from(written.len().div_ceil(UNIT)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(units.min(self.most));
         let room = room.map_err(|_| Refusal {
@@ -59,23 +64,30 @@ impl Unread {
 mod tests {
     use super::*;
 
+    /// A heavy one.
+    const PART: usize = 2 * MESOS_LIGHT_LEN;
+
     #[test]
     fn answers_are_in_memory_up_to_their_bytes_until_their_last_reader_has_them() {
-        let unread = Unread::new(10 * UNIT);
-        let mut first = unread.hold(vec![1; 6 * UNIT]).expect("room");
+        let unread = Unread::new(10 * PART);
+        let mut first = unread.hold(vec![1; 6 * PART]).expect("room");
         let other = first.clone();
-        let refused = unread.hold(vec![2; 4 * UNIT + 1]).expect_err("no room");
+        let refused = unread.hold(vec![2; 4 * PART + 1]).expect_err("no room");
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-        let second = unread.hold(vec![2; 4 * UNIT]).expect("room");
+        let second = unread.hold(vec![2; 4 * PART]).expect("room");
         let piece = first.split_to(1);
         drop((first, other));
-        assert!(unread.hold(vec![3; 1]).is_err(), "a piece of it is unread");
+        assert!(
+            unread.hold(vec![3; PART]).is_err(),
+            "a piece of it is unread"
+        );
+        unread.hold(vec![3; MESOS_LIGHT_LEN]).expect("it is light");
         drop(piece);
-        unread.hold(vec![3; 6 * UNIT]).expect("room");
+        unread.hold(vec![3; 6 * PART]).expect("room");
         drop(second);
-        let alone = unread.hold(vec![4; 100 * UNIT]).expect("it is alone");
-        assert!(unread.hold(vec![5]).is_err());
+        let alone = unread.hold(vec![4; 100 * PART]).expect("it is alone");
+        assert!(unread.hold(vec![5; PART]).is_err());
         drop(alone);
-        unread.hold(vec![6; 10 * UNIT]).expect("room");
+        unread.hold(vec![6; 10 * PART]).expect("room");
     }
 }
