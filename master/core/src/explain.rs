@@ -1,7 +1,7 @@
 //! Why demand is not met: for each entry that wants more, the first thing that each agent fails by, counted, with where its
 //! claim stands. It is found out in `questions.rs`; here it becomes sentences with numbers.
 
-use proffer_model::resources::format_milli;
+use proffer_model::resources::{Amount, format_milli};
 use proffer_model::{DemandEntry, Key, Limits, Problem, ResourceName, Role, Shape};
 
 use crate::allocation;
@@ -85,10 +85,13 @@ impl Core {
             Why::AgentInactive => one("agent_state", "are not offered of"),
             Why::Predicate(place) => ("predicate".to_owned(), failing(entry, *place, role)),
             Why::TooSmall(name) if is_of_numbers(entry, name) => not_free(entry, name),
-            Why::TooSmall(name) => (
-                format!("too_small_{name}"),
-                format!("have less than {} in all", needed(entry, name)),
-            ),
+            Why::TooSmall(name) => {
+                let words = match items(entry, name) {
+                    Some(items) => format!("do not have all of {name} {items}"),
+                    None => format!("have less than {} in all", needed(entry, name)),
+                };
+                (format!("too_small_{name}"), words)
+            }
             Why::Excluded => one("excluded", "are excluded by the framework for a while"),
             Why::AtMost(place) => {
                 let bound = entry.at_most.get(*place);
@@ -206,11 +209,22 @@ fn not_free(entry: &DemandEntry, name: &ResourceName) -> (String, String) {
                 format!("do not have all of {name} {numbers} free")
             }
         },
-        Shape::Of { .. } | Shape::Any { .. } => {
-            format!("have less than {} free", needed(entry, name))
-        }
+        Shape::Of { .. } | Shape::Any { .. } => match items(entry, name) {
+            Some(items) => format!("do not have all of {name} {items} free"),
+            None => format!("have less than {} free", needed(entry, name)),
+        },
     };
     (format!("insufficient_{name}"), words)
+}
+
+/// The items of a set that one instance needs; none of what is no set.
+fn items<'a>(entry: &'a DemandEntry, name: &ResourceName) -> Option<&'a Amount> {
+    let Shape::Of { resources, .. } = &entry.shape else {
+        return None;
+    };
+    let mut ordinary = resources.ordinary();
+    let (_, amount) = ordinary.find(|(of, _)| *of == name)?;
+    matches!(amount, Amount::Set(_)).then_some(amount)
 }
 
 /// How much one instance needs of a scalar, in words.

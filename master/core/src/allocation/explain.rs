@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use proffer_model::{AgentId, DemandId, FrameworkId, ResourceName, Resources, Role, Shape, Takes};
+use proffer_model::{
+    AgentId, DemandId, FrameworkId, ResourceKind, ResourceName, Role, Shape, Takes,
+};
 
 use super::Allocator;
 use super::agents::{Agent, Known};
@@ -428,16 +430,16 @@ impl Allocator {
         if need.take(there, &free, of, &self.names, 1).is_some() {
             return None;
         }
-        let name = need
-            .first_missing(&there.plain)
-            .and_then(|name| self.names.name(name));
-        let exact = || need.exact.first_missing(&Resources::new()).is_none();
-        let counted = need.counts.keys().next();
-        let other = need.exact.iter().next().map(|(kind, _)| kind.name.clone());
-        Some(
-            name.cloned()
-                .or_else(|| if exact() { counted.cloned() } else { other }),
-        )
+        let plain = need.first_missing(&there.plain);
+        let plain = plain.and_then(|name| self.names.name(name)).cloned();
+        let exact = || there.extra.first_missing(&need.exact);
+        let exact = || exact().map(|(kind, _)| kind.name.clone());
+        // It is there, and reserved for others.
+        let is_of_others = |kind: &ResourceKind| !kind.is_allocatable_to(of.0);
+        let of_others = || need.exact.special().find(|(kind, _)| is_of_others(kind));
+        let of_others = || of_others().map(|(kind, _)| kind.name.clone());
+        let counted = || need.counts.keys().next().cloned();
+        Some(plain.or_else(exact).or_else(of_others).or_else(counted))
     }
 
     fn obstacle_to_shape(&self, number: u32, need: &Need, found: &Agent, cap: &Cap) -> Obstacle {

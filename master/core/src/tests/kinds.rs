@@ -83,6 +83,28 @@ fn demand_goes_where_something_is_reserved_for_its_role() {
 }
 
 #[test]
+fn what_no_agent_has_is_said_by_its_name() {
+    for (needs, words) in [
+        ("cpu:1", "1 agent has less than 1 cpu in all"),
+        ("cpus:0.1;cpu:0.1", "1 agent has less than 0.1 cpu in all"),
+        (
+            "ports:[1-1]",
+            "1 agent does not have all of ports [1-1] free",
+        ),
+        ("zones:{a}", "1 agent does not have all of zones {a}"),
+    ] {
+        let mut world = World::new();
+        world.agent("a", "cpus:4;mem:100;ports:[5-9]");
+        let session = world.framework();
+        let (framework, _) = world.subscribed(session);
+        world.demand(session, vec![want("w", 1, needs, 0)]);
+        world.pass_ms(20);
+        let why = world.explain(&framework);
+        assert_eq!(why[0].1, words, "{needs}");
+    }
+}
+
+#[test]
 fn what_is_revocable_is_offered_to_those_that_take_it() {
     let mut world = World::new();
     let link = world.agent("a", "cpus:1;cpus{REV}:4");

@@ -84,3 +84,31 @@ fn a_limit_and_a_guarantee_that_leave_too_little_together_are_both_in_the_way() 
     let of_cpus = Obstacle::Limit(role("r"), "cpus".parse().unwrap());
     assert_eq!(why(&world, "f", "r", "any"), [of_cpus]);
 }
+
+#[test]
+fn what_an_agent_does_not_have_at_all_is_named() {
+    let total = "cpus:4;mem:100;ports:[5-9];zones:{b};cpus{REV}:2;cpus(db):2";
+    for (needs, lacking) in [
+        ("cpu:1", "cpu"),
+        ("cpus:0.1;cpu:0.1", "cpu"),
+        ("gpus:1", "gpus"),
+        ("cpus:1;ports:[1-1]", "ports"),
+        ("ports:[1-1]", "ports"),
+        ("zones:{a}", "zones"),
+        ("cpus:1;racks:{a}", "racks"),
+        ("mem{REV}:1", "mem"),
+        ("cpus{REV}:9", "cpus"),
+        ("mem:10;cpus(db):1", "cpus"),
+    ] {
+        let mut world = World::new(1);
+        world.agent("A", total);
+        world.demand("f", "*", &[shaped("e", 1, needs)]);
+        assert!(world.all().is_empty(), "{needs}");
+        let lacking = lacking.parse().expect("a name");
+        assert_eq!(
+            why(&world, "f", "*", "e"),
+            [Obstacle::TooSmall(lacking)],
+            "{needs}"
+        );
+    }
+}
