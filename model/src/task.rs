@@ -450,7 +450,7 @@ pub struct Status {
     pub healthy: Option<bool>,
     /// What each check said last, in the order of the spec; those without a result yet are left out, but for observed ones.
     pub checks: Vec<CheckResult>,
-    /// What its executor says along with it.
+    /// What its executor says along with it. The master keeps none of it: what it tells anew has none.
     pub data: Vec<u8>,
     /// When, by the clock of whoever made it, in milliseconds since 1970 UTC.
     pub wall_ms: u64,

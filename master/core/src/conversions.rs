@@ -30,9 +30,10 @@ impl Core {
         let known = known.ok_or_else(|| Problem::new(code::OFFER_GONE, "its agent is gone"))?;
         let conversion = match operation {
             Operation::Reserve(resources) => {
-                check_principals(resources, principal)?;
-                check_role(resources, role)?;
-                Conversion::reserve(resources)
+                let resources = stamped(resources, principal)?;
+                check_principals(&resources, principal)?;
+                check_role(&resources, role)?;
+                Conversion::reserve(&resources)
             }
             Operation::Unreserve(resources) => {
                 check_made(resources)?;
@@ -175,7 +176,7 @@ pub(crate) fn stamped(resources: &Resources, principal: &Principal) -> Result<Re
     Ok(out)
 }
 
-/// The new reservation must say who makes it: what has no principal is the agent's configuration's.
+/// Nobody reserves in the name of another, nor anew what the agent's configuration reserves, which has no principal.
 pub(crate) fn check_principals(
     resources: &Resources,
     principal: &Principal,
@@ -187,7 +188,7 @@ pub(crate) fn check_principals(
             return Err(Problem::new(code::RESERVATION_INVALID, message)
                 .field(kind.name.as_str())
                 .hint(format!(
-                    "put a reservation with the principal {principal} on top"
+                    "name the principal {principal} in the topmost reservation, or none"
                 )));
         }
     }

@@ -369,6 +369,36 @@ fn a_framework_reserves_makes_a_volume_and_launches_in_one_accept() {
 }
 
 #[test]
+fn a_framework_need_not_say_in_a_reservation_who_makes_it_and_reserves_for_nobody_else() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:4;mem:64");
+    let agent = world.welcomed(link);
+    let session = framework_in(&mut world, "eng");
+    world.demand_in(session, "eng", vec![want("w", 1, "cpus:4;mem:64", 0)]);
+    let (id, _) = one_offer(&mut world, session);
+    let operations = ["cpus(eng):2", "mem(eng,other):32", "mem(eng,p):16"]
+        .map(|text| Operation::Reserve(r(text)))
+        .into_iter()
+        .chain([Operation::launch(spec("t", "cpus(eng,p):1"))]);
+    let results = world.operate(session, &[&id], operations.collect());
+    let results = results.expect("judged");
+    let [
+        OperationResult::Done,
+        OperationResult::Refused(problem),
+        OperationResult::Done,
+        launched,
+    ] = results.as_slice()
+    else {
+        panic!("{results:?}");
+    };
+    assert!(problem.is(code::RESERVATION_INVALID), "{problem:?}");
+    assert!(launched.launches()[0].outcome.is_ok(), "{launched:?}");
+    let total = &world.core.agents.by_id[&agent].total;
+    let expected = "cpus:2;cpus(eng,p):2;mem:48;mem(eng,p):16";
+    assert_eq!(*total, r(expected), "{total}");
+}
+
+#[test]
 fn an_operator_takes_no_more_offers_back_than_a_reservation_needs() {
     let mut world = World::new();
     let link = world.agent("a", "cpus:4");
