@@ -64,7 +64,8 @@ class Scheduler:
         await framework.decline(offers, exclude_for=60)
 
     async def on_update(self, framework: Framework, status: v1.Status) -> None:
-        """A task has a new status, or the last one again. Keep what matters of it before returning."""
+        """A task has a new status, or the last one again. Keep what matters of it before returning, of its `data` too: what the
+        master tells anew (`REASON_RECONCILED`) has none."""
 
     async def on_rescinded(self, framework: Framework, offer_ids: Sequence[str]) -> None:
         """Offers stand no longer."""
@@ -270,8 +271,10 @@ class Framework:
             await held.close()
 
     async def set_demand(self, role: str, entries: Iterable[v1.DemandEntry]) -> None:
-        """Replaces what is wanted in a role; no entries: nothing is offered. It is kept and said again in each session, and
-        not counted down by what is launched. When it is refused, what was wanted before still is."""
+        """Replaces what is wanted in a role; no entries: nothing is offered. The master counts each launch down from the entry
+        that it was offered for, and nothing up again: with a count of 1, nothing more is offered after one launch. To want
+        another one, say it anew. What was said last is kept as it was said, and said again in each session before
+        `on_subscribed`: say there what is wanted by then. When it is refused, what was wanted before still is."""
         wanted = v1.SetDemand(role=role, generation=next(self._generations), entries=entries)
         self._demands[role] = wanted
         try:
@@ -351,8 +354,9 @@ class Framework:
 
     async def accept(self, offers: Sequence[v1.Offer], operations: Sequence[v1.Operation]) -> Sequence[v1.OperationResult]:
         """Does operations with offers of one agent and one role, one after the other: launches, groups of launches that stand or
-        fall together, reservations, volumes. A result for each, in order; what one makes, the next may use. Raises when a task
-        may not be launched yet or is named twice, and when the offers do not stand."""
+        fall together, reservations, volumes. A result for each, in order; what one makes, the next may use. Raises when the
+        offers do not stand; and, before anything is sent, when a task may not be launched yet or is named twice: then the offers
+        stay the framework's until they are declined or expire."""
         hint = "give tasks to launch, or here as Operation(launch=task)"
         task_ids = _task_ids(operations := list(messages("operations", v1.Operation, operations, hint)))
         for task_id in _given_twice(task_ids):
@@ -429,7 +433,9 @@ class Framework:
 
     def settle(self, task_ids: Iterable[str]) -> set[str]:
         """Answers which of these may be launched now. Of the others the SDK asks the master what became of them until it
-        knows: they come as statuses, `lost` when no agent knows them. What is no id of a task is refused (`id.invalid`)."""
+        knows: they come as statuses, `lost` when no agent knows them, `unreachable` as long as an agent that cannot be reached
+        may. For ids that an earlier run may have launched; one that nobody can have launched needs none, and would only wait.
+        What is no id of a task is refused (`id.invalid`)."""
         free = self._tasks.settle([checked_id("task_ids", "task id", task_id) for task_id in several("task_ids", task_ids)])
         self._to_ask.set()
         return free

@@ -195,9 +195,12 @@ impl Handle {
     /// Replaces what is wanted in a role; no entries: nothing is offered any more. When it is refused, what was wanted before
     /// still is.
     ///
-    /// The SDK gives the demand its generation, keeps it, and sends it again in each later session, even when this call
-    /// failed with `peer.unreachable`. It does not count down what was launched, so say anew what is wanted when that has
-    /// changed, at the latest after `Subscribed`.
+    /// The master counts each launch down from the entry that it was offered for, and nothing up again: with a count of 1,
+    /// nothing more is offered after one launch. To want another one, say it anew.
+    ///
+    /// The SDK gives the demand its generation, keeps it as it was said, and sends it again at the beginning of each later
+    /// session, even when this call failed with `peer.unreachable`: what was launched meanwhile is wanted again there, until
+    /// the author says after `Subscribed` what is wanted by then.
     pub async fn set_demand(&self, role: Role, entries: Vec<DemandEntry>) -> Result<(), Problem> {
         let generation = Generation::default();
         let demand = Demand {
@@ -250,7 +253,8 @@ impl Handle {
 
     /// Does operations, one after the other, with offers of one agent and one role: launches, groups of launches that
     /// stand or fall together, reservations, volumes. A result for each, in order; what one makes, the next may use. Fails
-    /// with `task.duplicate`, and does nothing, when a task may not be launched yet, as [`Self::launch`] says.
+    /// with `task.duplicate`, and does nothing, when a task may not be launched yet, as [`Self::launch`] says: the offers
+    /// stay the framework's until they are declined or expire.
     pub async fn accept(
         &self,
         offers: Vec<OfferId>,
@@ -285,6 +289,9 @@ impl Handle {
     /// statuses, `Lost` with incarnation 0 when no agent knows them. After a change of leader it takes until the agents are
     /// back. A task that was told to have ended is free, also to be launched again; where another run of the program may have
     /// launched it since that end, once nobody knows of a later launch: then the end is told again.
+    ///
+    /// An id that nobody can have launched needs none of this and would only wait, `Unreachable` as long as an agent that
+    /// cannot be reached may run it.
     pub fn settle(&self, tasks: impl IntoIterator<Item = TaskId>) -> BTreeSet<TaskId> {
         self.ledger.settle(tasks)
     }

@@ -279,7 +279,9 @@ fn tasks_of(operations: &[Operation]) -> impl Iterator<Item = &TaskId> {
 
 /// Why a task is not launched.
 pub(crate) fn taken(task: &TaskId) -> Problem {
-    let message = format!("task {task} was launched before, and its end has not been told");
+    let message = format!(
+        "a launch of task {task} may run: its end has not been told, or it is being settled"
+    );
     Problem::new(code::TASK_DUPLICATE, message)
         .field("id")
         .hint("wait for its status; after a change of leader it comes when the agents are back")
