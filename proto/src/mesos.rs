@@ -42,7 +42,8 @@ pub use reconciliation::{AgentStanding, NamedAgent, encode_mesos_answer};
 pub use resources::{ResourceForm, decode_resources, encode_resources};
 pub use status::{
     Capabilities, decode_mesos_state, encode_mesos_reason, encode_mesos_state, encode_mesos_status,
-    encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status, told_health,
+    encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status, state_said,
+    told_health,
 };
 pub use task::{decode_group_task, decode_task_info};
 pub use text::resources_text;

@@ -234,6 +234,8 @@ fn an_executor_on_pymesos_runs_the_tasks_of_a_framework_on_pymesos() {
     ];
     while !awaited.is_empty() {
         let update = client.hears("update ");
+        // Until its executor says something of it, nothing is said.
+        assert!(!update.contains("TASK_STARTING"), "{update}");
         awaited.retain(|awaited| *awaited != update);
     }
     client.say("message");

@@ -375,3 +375,45 @@ fn a_lost_agent_is_a_failure_to_who_speaks_for_itself() {
     start_agent(&mut cluster, &[]);
     scheduler.status("t", "TASK_RUNNING");
 }
+
+#[test]
+fn a_task_of_a_custom_executor_is_staging_until_that_says_something_of_it() {
+    let cluster = with_one_agent(&[]);
+    let info = json!({"roles": ["eng"], "failover_timeout": 600.0});
+    let mut scheduler = Scheduler::subscribe(&cluster, 0, &info);
+    let offer = scheduler.offer();
+    let mut own = task("t", "");
+    own.as_object_mut().expect("a task").remove("command");
+    own["executor"] = json!({
+        "type": "CUSTOM", "executor_id": {"value": "e"}, "command": {"value": "sleep 1000"},
+        "resources": [scalar("cpus", 0.1), scalar("mem", 32.0)],
+    });
+    scheduler.launch(&offer, &own);
+    eventually("its agent has taken the task", || {
+        let agents = cluster.path("agent").join("runs");
+        let runs = std::fs::read_dir(agents).ok()?.flatten();
+        runs.map(|run| run.path().join("sandbox"))
+            .find(|sandbox| sandbox.is_dir())
+    });
+    let told = |page: Option<Value>, key: &str| {
+        let page = page.expect("a page");
+        let task = &page[key][0];
+        assert_eq!(task["state"], task["statuses"][0]["state"], "{task}");
+        task["state"].as_str().map(str::to_owned)
+    };
+    let staging = Some("TASK_STAGING".to_owned());
+    let answered = |scheduler: &mut Scheduler| {
+        let asked = json!({"tasks": [{"task_id": {"value": "t"}}]});
+        scheduler.call("RECONCILE", &asked);
+        let is_of_task = |update: &Value| update["status"]["task_id"]["value"] == "t";
+        let status = scheduler.event("UPDATE", is_of_task)["status"].take();
+        assert_eq!(status["state"], "TASK_STAGING", "{status}");
+        assert_eq!(status["reason"], "REASON_RECONCILIATION", "{status}");
+        assert_eq!(told(page(&cluster, "/tasks"), "tasks"), staging);
+    };
+    answered(&mut scheduler);
+    // Who comes again and has not launched it knows no more.
+    let again =
+        json!({"id": {"value": scheduler.framework}, "roles": ["eng"], "failover_timeout": 600.0});
+    answered(&mut Scheduler::subscribe(&cluster, 0, &again));
+}

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proffer_agent_core::TaskRow;
 use proffer_model::{Resources, TaskState};
-use proffer_proto::mesos::{encode_mesos_state, encode_told_state, v1};
+use proffer_proto::mesos::{encode_mesos_state, encode_told_state, state_said, v1};
 use proffer_server::mesos_figures::{Figures, count_of, of_host, of_resources};
 
 /// Of an agent that has so much, with these tasks, for so many seconds.
@@ -63,7 +63,9 @@ pub(super) fn of_agent(
 
 /// The state of a task, on every page that shows or counts it.
 pub(super) fn told_state(row: &TaskRow) -> v1::TaskState {
-    encode_told_state(row.status.state, row.status.reason, true)
+    let (status, is_custom) = (&row.status, row.spec.executor.is_some());
+    let state = state_said(status.state, status.number, is_custom);
+    encode_told_state(state, status.reason, true)
 }
 
 #[cfg(test)]

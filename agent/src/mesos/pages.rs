@@ -373,9 +373,9 @@ impl Pages {
             "framework_id": row.framework.as_str(),
             "executor_id": executor_said(row).unwrap_or_default(),
             "slave_id": self.id(),
-            "state": status.state().as_str_name(),
+            "state": told_state(row).as_str_name(),
             "resources": sums(&row.spec.resources),
-            "statuses": [{"state": status.state().as_str_name(), "timestamp": status.timestamp()}],
+            "statuses": [{"state": told_state(row).as_str_name(), "timestamp": status.timestamp()}],
         });
         if !row.spec.labels.is_empty() {
             let labels = row.spec.labels.iter();

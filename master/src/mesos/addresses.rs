@@ -11,11 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Instant;
 
 use proffer_master_core::effect::TaskRow;
-use proffer_model::{AgentId, FrameworkId};
+use proffer_model::{AgentId, FrameworkId, Status};
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_proto::mesos::v1::task_status::Reason;
 use proffer_proto::mesos::v1::{Offer, TaskResourceLimitation, TaskStatus};
-use proffer_proto::mesos::{ResourceForm, encode_resources, place_mesos_status};
+use proffer_proto::mesos::{MesosExecutor, ResourceForm, encode_resources, place_mesos_status};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -88,6 +88,17 @@ impl Addresses {
         {
             place_mesos_status(&mut update.status, ip);
         }
+    }
+
+    /// In which executor a task is, and the number of the latest status of its agent; nothing while the view is behind.
+    pub(super) async fn executor(
+        &self,
+        framework: &FrameworkId,
+        status: &Status,
+    ) -> Option<(MesosExecutor, u64)> {
+        let row = self.row_of(framework, status.task.as_str()).await?;
+        let is_same = row.told.incarnation == status.incarnation;
+        is_same.then(|| (executor_of(&row), row.told.number))
     }
 
     /// What a task had that used too much memory; nothing while the view is behind.

@@ -329,6 +329,7 @@ impl Stream {
                 self.retry(session, flow).await?;
                 continue;
             }
+            self.look_up(&next).await;
             let Some(outs) = self.decide(next, flow) else {
                 return self.make_the_rest(session, flow).await;
             };
@@ -450,6 +451,20 @@ impl Stream {
             Ok(agent) = self.losses.recv(), if is_clear && ends_at.is_none() => Next::Lost(agent),
             // Whoever does not take what waits need not be told again.
             () = wait_until(retries_at) => Next::Time,
+        }
+    }
+
+    /// What is told of a task may depend on its executor, which only who has launched it knows.
+    async fn look_up(&mut self, next: &Next) {
+        let (Next::Before((_, told)) | Next::Arrival(Arrival::Message((_, told)))) = next else {
+            return;
+        };
+        let subscription = &mut self.subscription;
+        if let (Told::Updated(status), Some(framework)) = (told, &subscription.framework)
+            && subscription.updates.lacks_executor(status)
+            && let Some((executor, number)) = self.addresses.executor(framework, status).await
+        {
+            subscription.updates.found(status, executor, number);
         }
     }
 

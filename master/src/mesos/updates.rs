@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proffer_model::limits::ITEMS_PER_CALL_MAX;
 use proffer_model::{AgentId, FrameworkId, Reason, Status, TaskId, TaskState, Time};
-use proffer_proto::mesos::{Capabilities, MesosExecutor, NamedAgent};
+use proffer_proto::mesos::{Capabilities, MesosExecutor, NamedAgent, state_said};
 
 use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
 
@@ -36,6 +36,8 @@ pub(super) struct Told {
 struct Place {
     agent: AgentId,
     executor: MesosExecutor,
+    /// The number of the latest status of its agent, as far as it is known.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -100,8 +102,28 @@ impl Updates {
         let place = Place {
             agent: agent.clone(),
             executor: executor.clone(),
+            number: 0,
         };
         self.places.insert(task.clone(), place);
+    }
+
+    /// Whether what is told of a task depends on its executor, and an earlier subscription has launched it.
+    pub(super) fn lacks_executor(&self, status: &Status) -> bool {
+        let place = self.places.get(&status.task);
+        let is_unknown = place.is_none_or(|place| place.executor == MesosExecutor::Unknown);
+        status.state == TaskState::Starting && is_unknown
+    }
+
+    /// In which executor a task is that an earlier subscription has launched, and the number of the latest status of its agent.
+    pub(super) fn found(&mut self, status: &Status, executor: MesosExecutor, number: u64) {
+        if let Some(agent) = status.agent.clone() {
+            let place = Place {
+                agent,
+                executor,
+                number,
+            };
+            self.places.insert(status.task.clone(), place);
+        }
     }
 
     /// The master tells a status. One that says how a task stands in a snapshot is for the books alone.
@@ -109,12 +131,14 @@ impl Updates {
         &mut self,
         now: Time,
         sequence: u64,
-        status: Status,
+        mut status: Status,
         is_snapshot: bool,
         capabilities: Capabilities,
     ) -> Vec<Step> {
-        let executor = self.note(&status);
-        let is_told = !is_silent(&status, capabilities);
+        let was_silent = is_silent(&status, capabilities);
+        let executor = self.note(&mut status);
+        // That a task is there again is told, also of one that is staging.
+        let is_told = !was_silent && (status.number == 0 || !is_silent(&status, capabilities));
         if status.state.is_terminal() && status.reason != Reason::Reconciled {
             // Nobody will be told that it is unknown.
             self.asked.remove(&status.task);
@@ -145,8 +169,8 @@ impl Updates {
         }
     }
 
-    /// Where a task is now; in which executor it is or was.
-    fn note(&mut self, status: &Status) -> MesosExecutor {
+    /// Where a task is now; in which executor it is or was. What an agent has said for a CUSTOM one, the framework is not told.
+    fn note(&mut self, status: &mut Status) -> MesosExecutor {
         let Some(agent) = status
             .agent
             .as_ref()
@@ -159,8 +183,12 @@ impl Updates {
         let place = place.or_insert_with(|| Place {
             agent: agent.clone(),
             executor: MesosExecutor::Unknown,
+            number: 0,
         });
         place.agent.clone_from(agent);
+        place.number = place.number.max(status.number);
+        let is_custom = matches!(place.executor, MesosExecutor::Custom(_));
+        status.state = state_said(status.state, place.number, is_custom);
         place.executor.clone()
     }
 
@@ -610,6 +638,45 @@ mod tests {
         world.updates.launched(&next, &on, &MesosExecutor::Command);
         let running = world.hears(status("v", 1, TaskState::Running));
         assert_eq!(executors(&running), [MesosExecutor::Command]);
+    }
+
+    #[test]
+    fn what_an_agent_says_for_a_custom_executor_is_kept_and_not_told() {
+        let mut world = World::new();
+        let (task, on): (TaskId, AgentId) =
+            ("t".parse().expect("an id"), "a".parse().expect("an id"));
+        let custom = MesosExecutor::Custom("e".to_owned());
+        world.updates.launched(&task, &on, &custom);
+        let starting = || status("t", 1, TaskState::Starting);
+        assert_eq!(shown(&world.hears(starting())), ["1"]);
+        assert_eq!(world.updates.next_retry(), None);
+        let answer = || Status {
+            reason: Reason::Reconciled,
+            ..status("t", 0, TaskState::Starting)
+        };
+        assert_eq!(shown(&world.hears(answer())), ["staging?"]);
+        // That it is there again is told all the same.
+        world.hears(status("t", 0, TaskState::Unreachable));
+        let back = world.hears(status("t", 0, TaskState::Starting));
+        assert_eq!(shown(&back), ["4", "staging"]);
+        // What the executor says itself is told.
+        let said = world.hears(status("t", 2, TaskState::Starting));
+        assert_eq!(shown(&said), ["starting!"]);
+        assert_eq!(shown(&world.hears(answer())), ["starting?"]);
+        world.updates.on_acknowledge(at(0), &task, &uuid(&said));
+        assert_eq!(shown(&world.hears(answer())), ["starting?"]);
+        // Who has launched it before a failover finds out where it is.
+        for (executor, number, told) in [
+            (custom.clone(), 1, "staging?"),
+            (custom, 2, "starting?"),
+            (MesosExecutor::Command, 1, "starting?"),
+        ] {
+            let mut world = World::new();
+            assert!(world.updates.lacks_executor(&answer()), "{told}");
+            world.updates.found(&answer(), executor, number);
+            assert!(!world.updates.lacks_executor(&answer()), "{told}");
+            assert_eq!(shown(&world.hears(answer())), [told]);
+        }
     }
 
     #[test]

@@ -73,6 +73,15 @@ pub fn encode_mesos_state(state: TaskState, is_partition_aware: bool) -> v1::Tas
     }
 }
 
+/// The state of a task as its framework knows it: one of a CUSTOM executor is staging until that has said something of it, since
+/// what its agent says first, under the number 1, is for itself.
+pub fn state_said(state: TaskState, number: u64, is_custom: bool) -> TaskState {
+    match state {
+        TaskState::Starting if is_custom && number <= 1 => TaskState::Staging,
+        state => state,
+    }
+}
+
 /// A state that was told for a reason.
 pub fn encode_told_state(state: TaskState, reason: Reason, is_aware: bool) -> v1::TaskState {
     match (reason, is_aware) {

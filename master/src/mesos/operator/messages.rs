@@ -2,7 +2,7 @@
 
 use proffer_master_core::allocation::RoleRow;
 use proffer_master_core::effect::{AgentRow, ExecutorRow, TaskRow};
-use proffer_model::{Discovery, FrameworkId, Resources, Role, Visibility, Weight};
+use proffer_model::{Discovery, FrameworkId, Resources, Role, Status, Visibility, Weight};
 use proffer_proto::mesos::v1::master::Response;
 use proffer_proto::mesos::v1::master::response::{
     GetAgents, GetExecutors, GetFrameworks, GetMaster, GetQuota, GetRoles, GetState, GetTasks,
@@ -24,7 +24,7 @@ use super::super::http::VERSION;
 use super::master::Master;
 use super::seen::{
     Framework, Seen, Standing, executor_name, executor_of, executors_on, grace_of, ip_of,
-    is_active, port_of, tasks,
+    is_active, port_of, state_of, tasks,
 };
 use super::state::{AWARE, offered, protocol_name};
 use crate::view::Snapshot;
@@ -234,7 +234,11 @@ pub(super) fn task_outline(row: &TaskRow) -> Task {
 
 /// What was last heard of a task.
 pub(super) fn status(row: &TaskRow, snapshot: &Snapshot) -> v1::TaskStatus {
-    let mut status = encode_mesos_status(&row.status(), AWARE, None);
+    let told = Status {
+        state: state_of(row),
+        ..row.status()
+    };
+    let mut status = encode_mesos_status(&told, AWARE, None);
     executor_of(row).name(&mut status, row.told.number > 0);
     let agent = snapshot.agents.get(&row.agent);
     let ip = agent.and_then(|agent| ip_of(agent));

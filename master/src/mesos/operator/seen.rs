@@ -13,7 +13,7 @@ use proffer_model::{
 use proffer_proto::mesos::v1::framework_info::Capability;
 use proffer_proto::mesos::v1::framework_info::capability::Type;
 use proffer_proto::mesos::v1::{self, FrameworkInfo};
-use proffer_proto::mesos::{AgentStanding, MesosExecutor};
+use proffer_proto::mesos::{AgentStanding, MesosExecutor, state_said};
 use prost::Message;
 
 use crate::view::Snapshot;
@@ -167,6 +167,12 @@ pub(super) fn executor_name(row: &TaskRow) -> Option<&str> {
 pub(in crate::mesos) fn executor_of(row: &TaskRow) -> MesosExecutor {
     let (custom, of_group) = executors_named(row);
     MesosExecutor::named(custom, of_group)
+}
+
+/// Its state, as its framework knows it.
+pub(super) fn state_of(row: &TaskRow) -> TaskState {
+    let told = &row.told;
+    state_said(told.state, told.number, row.outline.executor.is_some())
 }
 
 /// The CUSTOM executor of a task, and that of its group.

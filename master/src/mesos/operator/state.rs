@@ -23,7 +23,7 @@ use super::resources::{
 };
 use super::seen::{
     Framework, Seen, Standing, agents, executor_name, grace_of, ip_of, is_active, is_registered,
-    pid_of, port_of, tasks,
+    pid_of, port_of, state_of, tasks,
 };
 use crate::view::Snapshot;
 
@@ -525,7 +525,7 @@ fn status(object: &mut Object<'_>, row: &TaskRow, snapshot: &Snapshot) {
 
 /// The state of a task, on every page that shows or counts it.
 pub(super) fn state_name(row: &TaskRow) -> &'static str {
-    encode_told_state(row.told.state, row.told.reason, true).as_str_name()
+    encode_told_state(state_of(row), row.told.reason, true).as_str_name()
 }
 
 /// A protocol in Mesos's words.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures::{Stream, stream};
 use proffer_master_core::effect::{AgentRow, FrameworkRow, TaskRow};
-use proffer_model::code;
+use proffer_model::{TaskState, code};
 use proffer_proto::mesos::v1;
 use proffer_proto::mesos::v1::master::{Event, event};
 use proffer_server::mesos_http::Media;
@@ -20,7 +20,7 @@ use super::answers::{event, subscribed_json};
 use super::master::Master;
 use super::messages::{agent, framework, get_state, status, task_outline};
 use super::seats::Seat;
-use super::seen::{Seen, framework_info, is_registered};
+use super::seen::{Seen, framework_info, is_registered, state_of};
 use crate::limits::MESOS_HEARTBEAT_INTERVAL;
 use crate::tenure::Tenure;
 use crate::view::{Snapshot, View};
@@ -241,10 +241,9 @@ fn task_events(old: Option<&TaskRow>, new: &TaskRow, snapshot: &Snapshot, events
             ..event(event::Type::TaskAdded)
         });
     }
-    let is_news = match old {
-        Some(old) => old.told != new.told,
-        None => new.told.state != proffer_model::TaskState::Staging,
-    };
+    let was = old.map_or(TaskState::Staging, state_of);
+    let is_staging = (was, state_of(new)) == (TaskState::Staging, TaskState::Staging);
+    let is_news = !is_staging && old.is_none_or(|old| old.told != new.told);
     if is_news {
         let status = status(new, snapshot);
         events.push(Event {
