@@ -53,6 +53,16 @@ impl Stage {
         }
     }
 
+    fn start_agent_with_disk(&mut self) {
+        let (master, listen) = (self.cluster.address(1), self.cluster.address(13));
+        let work_dir = self.cluster.path("disks").display().to_string();
+        let fixed = ["agent", "--master", &master, "--listen", &listen];
+        let resources = "cpus:1;mem:256;disk:128";
+        let own = ["--resources", resources, "--work-dir", &work_dir];
+        self.cluster
+            .start("disks", &[&fixed[..], &own[..]].concat());
+    }
+
     /// Starts a program; what it says goes to `<name>.log`.
     fn start(&mut self, name: &str, program: &Path, arguments: &[&str], line: &str) {
         let log = File::options()
@@ -180,8 +190,9 @@ fn end(process: Pid) {
 #[test]
 fn the_programs_of_the_guide_do_what_it_says() {
     let mut stage = Stage::set();
+    stage.start_agent_with_disk();
     let blocks = blocks("python");
-    assert_eq!(blocks.len(), 3, "the page has three programs");
+    assert_eq!(blocks.len(), 4, "the page has four programs");
     for (number, block) in blocks.iter().enumerate() {
         let name = format!("block-{number}");
         let script = stage.write(number, block);
@@ -194,6 +205,10 @@ fn the_programs_of_the_guide_do_what_it_says() {
         stage.said("block-0")
     );
     assert!(stage.said("block-1").contains("all jobs are done"));
+    let made = "reserve done \ncreate done \nlaunch launched \n";
+    let undone = "write finished exited with code 0\ndestroy done \nunreserve done \n";
+    let said = stage.said("block-3");
+    assert!(said.starts_with(made) && said.ends_with(undone), "{said}");
 }
 
 /// The programs in Rust, as files from which examples are built: its head and what lints need stand before the code.

@@ -140,6 +140,9 @@ async fn ids_of_an_earlier_run_are_settled_and_those_that_are_open_are_refused()
     let problem = within(handle.call(accept(&["c", "b"]))).await;
     let problem = problem.expect_err("b runs");
     assert!(problem.is(code::TASK_DUPLICATE), "{problem}");
+    // An id that is being settled may never have been launched.
+    let may_run = "a launch of task b may run";
+    assert!(problem.message.starts_with(may_run), "{problem}");
     let problem = within(handle.call(accept(&["c", "c"]))).await;
     assert!(problem.is_err_and(|it| it.is(code::TASK_DUPLICATE)));
     let launching = tokio::spawn(async move {
