@@ -84,14 +84,7 @@ impl Core {
         match obstacle {
             Why::AgentInactive => one("agent_state", "are not offered of"),
             Why::Predicate(place) => ("predicate".to_owned(), failing(entry, *place, role)),
-            Why::TooSmall(name) if is_of_numbers(entry, name) => not_free(entry, name),
-            Why::TooSmall(name) => {
-                let words = match items(entry, name) {
-                    Some(items) => format!("do not have all of {name} {items}"),
-                    None => format!("have less than {} in all", needed(entry, name)),
-                };
-                (format!("too_small_{name}"), words)
-            }
+            Why::TooSmall(name) => too_small(entry, name),
             Why::Excluded => one("excluded", "are excluded by the framework for a while"),
             Why::AtMost(place) => {
                 let bound = entry.at_most.get(*place);
@@ -198,6 +191,17 @@ fn is_of_numbers(entry: &DemandEntry, name: &ResourceName) -> bool {
         return false;
     };
     counts.contains_key(name) || !resources.range_set(name.as_str()).is_empty()
+}
+
+fn too_small(entry: &DemandEntry, name: &ResourceName) -> (String, String) {
+    if is_of_numbers(entry, name) {
+        return not_free(entry, name);
+    }
+    let words = match items(entry, name) {
+        Some(items) => format!("do not have all of {name} {items}"),
+        None => format!("have less than {} in all", needed(entry, name)),
+    };
+    (format!("too_small_{name}"), words)
 }
 
 fn not_free(entry: &DemandEntry, name: &ResourceName) -> (String, String) {
