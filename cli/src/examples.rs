@@ -57,7 +57,8 @@ pub(crate) const LOGS: &str = "\
 Examples:
   proffer logs web                 all that its instances have written
   proffer logs -f --tail 10 web    the last ten lines of each, and what comes
-  proffer logs web --stderr        only what went to standard error";
+  proffer logs web --stderr        only what went to standard error
+  proffer logs job-7 --agent host-2   of a task that had ended when the leader changed";
 
 /// Below `proffer why --help`.
 pub(crate) const WHY: &str = "\

@@ -34,6 +34,8 @@ pub(crate) const WHY_INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) const LOG_CHUNKS_QUEUED_MAX: usize = 64;
 /// Tasks whose logs are followed at once; more are refused.
 pub(crate) const LOG_STREAMS_MAX: usize = 100;
+/// Frameworks that an agent is asked about when `logs --agent` names none; with more, one must be named (`field.missing`).
+pub(crate) const LOG_FRAMEWORKS_MAX: usize = 1_000;
 /// Characters of a name or a message that a table shows even where the terminal is too narrow for them.
 pub(crate) const CELL_WIDTH_MIN: usize = 24;
 /// Characters that a part of a task's or agent's id must have to name it; a shorter one names none.

@@ -102,15 +102,6 @@ impl MasterClient {
         }
     }
 
-    /// The task with this id, or every task when it is empty; those that have ended too, as far as they are remembered.
-    pub(crate) async fn tasks(&mut self, task_id: &str) -> Result<Vec<v1::Task>, Problem> {
-        self.tasks_like(v1::ListTasksRequest {
-            task_id: task_id.to_owned(),
-            ..v1::ListTasksRequest::default()
-        })
-        .await
-    }
-
     /// Every task that passes.
     pub(crate) async fn tasks_like(
         &mut self,

@@ -5,6 +5,8 @@ use proffer_model::problem::Code;
 
 use crate::task::is_part;
 
+pub(crate) mod task;
+
 /// How many ids a message about a name that stands for several of them gives.
 const IDS_NAMED: usize = 5;
 

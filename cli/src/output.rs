@@ -84,6 +84,14 @@ impl Rows {
         self
     }
 
+    /// The same where rows were asked for by what they are: to say that there are none would deny those that do not match.
+    pub(crate) fn when_none_matches(self, is_filtered: bool, note: &'static str) -> Self {
+        match is_filtered {
+            true => self.when_empty(note),
+            false => self,
+        }
+    }
+
     /// One more; as many cells as there are columns. Cells are made safe here.
     pub(crate) fn push(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows

@@ -142,6 +142,28 @@ pub(crate) fn parse_utc_ms(text: &str) -> Option<u64> {
     Some(seconds * 1000 + fraction.parse::<u64>().ok()?)
 }
 
+/// Such a time as text, to the second: `2026-11-21T05:43:48Z`.
+pub(crate) fn format_utc(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (hour, minute) = (seconds / 3_600 % 24, seconds / 60 % 60);
+    // The year begins in March here too; 146,097 days are 400 years.
+    let days = seconds / 86_400 + 719_468;
+    let (age, of_age) = (days / 146_097, days % 146_097);
+    let year = (of_age - of_age / 1_460 + of_age / 36_524 - of_age / 146_096) / 365;
+    let of_year = of_age - (365 * year + year / 4 - year / 100);
+    let place = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * place + 2) / 5 + 1;
+    let (month, next) = match place {
+        0..10 => (place + 3, 0),
+        _ => (place - 9, 1),
+    };
+    let year = age * 400 + year + next;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
+        seconds % 60
+    )
+}
+
 /// How many instances, as a flag says it.
 pub(crate) fn parse_instances(text: &str) -> Result<u64, Problem> {
     text.parse().map_err(|_| {
@@ -172,6 +194,21 @@ pub(crate) fn wanted_in_words(wanted: impl Into<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        // Each day of some centuries, a second later each.
+        for day in 0..80_000_u64 {
+            let ms = (day * 86_400 + day) * 1_000;
+            assert_eq!(
+                parse_utc_ms(&format_utc(ms)),
+                Some(ms),
+                "{}",
+                format_utc(ms)
+            );
+        }
+        assert_eq!(format_utc(951_782_400_000), "2000-02-29T00:00:00Z");
+    }
 
     #[test]
     fn amounts_lose_nothing() {

@@ -13,6 +13,7 @@ mod groups;
 mod guide;
 mod mesos;
 mod mesos_tasks;
+mod naming;
 mod operators;
 mod python;
 mod revocable;

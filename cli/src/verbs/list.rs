@@ -114,13 +114,19 @@ pub(crate) async fn tasks(args: TasksArgs) -> Outcome {
         let asked = args
             .watch
             .request(v1::WatchKind::Tasks, framework_id, agent_id);
-        return watch::run(&args.client, asked, args.output.output).await;
+        let ended = match args.all {
+            true => watch::Ended::Told,
+            false => watch::Ended::LeftOut,
+        };
+        return watch::run(&args.client, asked, args.output.output, ended).await;
     }
+    let is_filtered = args.is_filtered();
+    let with_ended = args.all || !args.states.is_empty();
     let asked = v1::ListTasksRequest {
         framework_id,
         agent_id,
         role: args.role.unwrap_or_default(),
-        only_live: !args.all && args.states.is_empty(),
+        only_live: !with_ended,
         states: args.states.into_iter().map(i32::from).collect(),
         labels: args.labels.into_iter().collect(),
         ..v1::ListTasksRequest::default()
@@ -131,7 +137,22 @@ pub(crate) async fn tasks(args: TasksArgs) -> Outcome {
     }
     tasks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     let values: Vec<Value> = tasks.iter().map(task_json).collect();
-    args.output.output.show(&values, || task_rows(&tasks))
+    let of_filters = match with_ended {
+        true => "no task matches",
+        false => "no task matches; with --all those that have ended are looked at too",
+    };
+    let rows = || task_rows(&tasks).when_none_matches(is_filtered, of_filters);
+    args.output.output.show(&values, rows)
+}
+
+impl TasksArgs {
+    /// Whether some of the tasks are asked for by what they are.
+    fn is_filtered(&self) -> bool {
+        let of_one = [&self.app, &self.framework, &self.agent, &self.role];
+        of_one.iter().any(|filter| filter.is_some())
+            || !self.states.is_empty()
+            || !self.labels.is_empty()
+    }
 }
 
 fn task_rows(tasks: &[v1::Task]) -> Rows {
@@ -145,7 +166,7 @@ fn task_rows(tasks: &[v1::Task]) -> Rows {
         Column::Text("SINCE"),
         Column::Message("MESSAGE"),
     ])
-    .when_empty("there are no such tasks; `proffer tasks --all` lists those that have ended too");
+    .when_empty("there are no tasks; those that have ended are listed with --all, as long as they are remembered");
     let now = wall_ms();
     for task in tasks {
         let status = task.status.clone().unwrap_or_default();
@@ -216,8 +237,9 @@ pub(crate) async fn agents(args: AgentsArgs) -> Outcome {
     if args.watch.is_on() {
         let (kind, of_all) = (v1::WatchKind::Agents, String::new());
         let asked = args.watch.request(kind, of_all.clone(), of_all);
-        return watch::run(&args.client, asked, args.output.output).await;
+        return watch::run(&args.client, asked, args.output.output, watch::Ended::Told).await;
     }
+    let is_filtered = !args.states.is_empty() || args.host.is_some() || !args.attributes.is_empty();
     let asked = v1::ListAgentsRequest {
         states: args.states.into_iter().map(i32::from).collect(),
         host: args.host.unwrap_or_default(),
@@ -228,7 +250,8 @@ pub(crate) async fn agents(args: AgentsArgs) -> Outcome {
     let mut agents = master.agents_like(asked).await?;
     agents.sort_by(|a, b| (&a.host, &a.id).cmp(&(&b.host, &b.id)));
     let values: Vec<Value> = agents.iter().map(agent_json).collect();
-    args.output.output.show(&values, || agent_rows(&agents))
+    let rows = || agent_rows(&agents).when_none_matches(is_filtered, "no agent matches");
+    args.output.output.show(&values, rows)
 }
 
 /// How agents stand, one a row.
@@ -375,8 +398,9 @@ pub(crate) async fn frameworks(args: FrameworksArgs) -> Outcome {
     if args.watch.is_on() {
         let (kind, of_all) = (v1::WatchKind::Frameworks, String::new());
         let asked = args.watch.request(kind, of_all.clone(), of_all);
-        return watch::run(&args.client, asked, args.output.output).await;
+        return watch::run(&args.client, asked, args.output.output, watch::Ended::Told).await;
     }
+    let is_filtered = args.name.is_some() || args.role.is_some() || args.connected.is_some();
     let asked = v1::ListFrameworksRequest {
         name: args.name.unwrap_or_default(),
         role: args.role.unwrap_or_default(),
@@ -387,9 +411,9 @@ pub(crate) async fn frameworks(args: FrameworksArgs) -> Outcome {
     let mut frameworks = master.frameworks_like(asked).await?;
     frameworks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     let values: Vec<Value> = frameworks.iter().map(framework_json).collect();
-    args.output
-        .output
-        .show(&values, || framework_rows(&frameworks))
+    let rows =
+        || framework_rows(&frameworks).when_none_matches(is_filtered, "no framework matches");
+    args.output.output.show(&values, rows)
 }
 
 fn framework_rows(frameworks: &[v1::Framework]) -> Rows {

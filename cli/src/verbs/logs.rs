@@ -4,6 +4,8 @@
 //! to standard error goes to ours. The output of one task is passed on as it is (made safe where a person's terminal is
 //! the reader); that of several is mixed line by line, each with its task's name in front.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use proffer_model::{Problem, code};
 use proffer_proto::problem_of;
@@ -16,10 +18,13 @@ use tokio::task::JoinSet;
 use crate::connection::{ClientArgs, with_token_hint};
 use crate::escape::{self, TerminalFilter};
 use crate::exit::Outcome;
-use crate::limits::{LOG_CHUNKS_QUEUED_MAX, LOG_LINE_LEN_MAX, LOG_STREAMS_MAX};
+use crate::limits::{LOG_CHUNKS_QUEUED_MAX, LOG_FRAMEWORKS_MAX, LOG_LINE_LEN_MAX, LOG_STREAMS_MAX};
 use crate::master_client::MasterClient;
+use crate::named::{self, task::incarnation_of};
 use crate::output::{self, Format, OutputArgs, Progress};
 use crate::task;
+use crate::verbs::agent::one_of;
+use crate::verbs::operate::framework_id;
 
 /// `proffer logs`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +44,13 @@ pub(crate) struct LogsArgs {
     /// Only what was written to standard error.
     #[arg(long)]
     stderr: bool,
+    /// The framework that the task is of, by id or name, when several have one of that id.
+    #[arg(long)]
+    framework: Option<String>,
+    /// Ask this agent, by id or host, for the task of exactly this id: for one that ended before the leader changed, of
+    /// which the master knows nothing.
+    #[arg(long)]
+    agent: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -60,7 +72,21 @@ struct Piece {
 /// Shows the logs.
 pub(crate) async fn run(args: LogsArgs) -> Outcome {
     let mut master = MasterClient::connect(&args.client).await?;
-    let tasks = find(&mut master, &args.name).await?;
+    let tasks = match &args.agent {
+        Some(agent) => {
+            let agent = one_of(master.agents().await?, agent)?;
+            vec![find_at_agent(&mut master, &args, agent).await?]
+        }
+        None => find(&mut master, &args).await?,
+    };
+    if let Some(task) = tasks.iter().find(|task| !is_to_be_asked(task)) {
+        return Err(without_agent(task).into());
+    }
+    show(&args, &tasks).await
+}
+
+/// Shows what these tasks have written.
+async fn show(args: &LogsArgs, tasks: &[v1::Task]) -> Outcome {
     let outputs: &[v1::Output] = match (args.stdout, args.stderr) {
         (true, _) => &[v1::Output::Stdout],
         (_, true) => &[v1::Output::Stderr],
@@ -68,10 +94,10 @@ pub(crate) async fn run(args: LogsArgs) -> Outcome {
     };
     let (sender, mut pieces) = mpsc::channel::<Piece>(LOG_CHUNKS_QUEUED_MAX);
     let (mut streams, mut sources) = (JoinSet::new(), Vec::new());
-    for task in &tasks {
+    for task in tasks {
         for output in outputs {
             let place = sources.len();
-            let request = request_for(task, *output, &args);
+            let request = request_for(task, *output, args);
             let (client, address) = (args.client.clone(), task.agent_address.clone());
             let sender = sender.clone();
             streams.spawn(async move { read(&client, &address, request, place, sender).await });
@@ -99,20 +125,25 @@ pub(crate) async fn run(args: LogsArgs) -> Outcome {
 
 /// The task with that id; else the live tasks of that app; else the one of it that ended last; else the one task whose
 /// id has this part.
-async fn find(master: &mut MasterClient, name: &str) -> Result<Vec<v1::Task>, Problem> {
-    // An app's path is no task's id.
-    if !name.contains('/') {
-        let exact = master.tasks(name).await?;
-        if let Some(last) = exact.into_iter().max_by_key(incarnation_of) {
-            return Ok(vec![last]);
-        }
+async fn find(master: &mut MasterClient, args: &LogsArgs) -> Result<Vec<v1::Task>, Problem> {
+    let name = args.name.as_str();
+    let framework_id = framework_id(master, args.framework.as_deref()).await?;
+    if let Some(task) = named::task::with_id(master, name, &framework_id).await? {
+        return Ok(vec![task]);
     }
-    let mut tasks = master.tasks("").await?;
-    tasks.retain(|task| !task.agent_address.is_empty());
+    let asked = v1::ListTasksRequest {
+        framework_id,
+        ..v1::ListTasksRequest::default()
+    };
+    let mut tasks = master.tasks_like(asked).await?;
     if !tasks.iter().any(|task| task::is_of_app(task, name)) {
-        return the_one_like(tasks, name).map(|task| vec![task]);
+        let found = named::task::one_like(tasks, name)?;
+        return found.map(|task| vec![task]).ok_or_else(|| unknown(name));
     }
     tasks.retain(|task| task::is_of_app(task, name));
+    if tasks.iter().any(is_to_be_asked) {
+        tasks.retain(is_to_be_asked);
+    }
     let (ended, mut live): (Vec<_>, Vec<_>) = tasks.into_iter().partition(task::has_ended);
     if live.is_empty() {
         live.extend(
@@ -134,38 +165,94 @@ async fn find(master: &mut MasterClient, name: &str) -> Result<Vec<v1::Task>, Pr
     Ok(live)
 }
 
-/// The task of which this is a part of the id; `…` stands for what a table has left out. It is a problem when there is none.
-pub(crate) fn the_one_like(tasks: Vec<v1::Task>, name: &str) -> Result<v1::Task, Problem> {
-    one_like(tasks, name)?.ok_or_else(|| {
-        let message = format!("there is no task or app {name} that has been started");
-        Problem::new(code::TASK_UNKNOWN, message).hint(
-            "`proffer tasks --all` lists the tasks, `proffer why APP` says why there are none",
-        )
-    })
+/// That the master knows nothing of this name. It may have known it: what ends is not in its log.
+fn unknown(name: &str) -> Problem {
+    let message = format!("the master knows no task or app {name}");
+    Problem::new(code::TASK_UNKNOWN, message).hint(
+        "`proffer tasks --all` lists the tasks that it knows, `proffer why APP` says why an app has none; of one that had \
+         ended when the leader changed only its agent knows: `proffer logs TASK --agent AGENT`",
+    )
 }
 
-/// The task of which this is a part of the id, if any; a problem when it is a part of several.
-pub(crate) fn one_like(tasks: Vec<v1::Task>, name: &str) -> Result<Option<v1::Task>, Problem> {
-    let is_like = |task: &v1::Task| task::is_part(name, &task.id);
-    let mut like: Vec<v1::Task> = tasks.into_iter().filter(is_like).collect();
-    // Of one id, the last incarnation.
-    like.sort_by(|a, b| (&a.id, incarnation_of(a)).cmp(&(&b.id, incarnation_of(b))));
-    if like.iter().any(|task| task.id == name) {
-        like.retain(|task| task.id == name);
-    }
-    let is_one = like
-        .windows(2)
-        .all(|pair| matches!(pair, [a, b] if a.id == b.id));
-    if !is_one {
-        let message = format!("{name} stands in several tasks' ids");
-        let hint = "give more of the id; `proffer tasks --all` lists the tasks";
-        return Err(Problem::new(code::TASK_UNKNOWN, message).hint(hint));
-    }
-    Ok(like.pop())
+/// Whether there is an agent to ask for what it wrote.
+fn is_to_be_asked(task: &v1::Task) -> bool {
+    !task.agent_address.is_empty()
 }
 
-fn incarnation_of(task: &v1::Task) -> u64 {
-    task.status.as_ref().map_or(0, |status| status.incarnation)
+/// Why there is no agent to ask.
+fn without_agent(task: &v1::Task) -> Problem {
+    let (id, agent) = (&task.id, &task.agent_id);
+    let reason = task.status.as_ref().map(v1::Status::reason);
+    if reason == Some(v1::Reason::AgentGone) {
+        let message = format!(
+            "the agent {agent} of task {id} is gone: nobody can be asked what the task wrote"
+        );
+        let hint = "if its host is there still, look beneath `runs` in the agent's work directory";
+        return Problem::new(code::AGENT_GONE, message).hint(hint);
+    }
+    let message = format!("the master knows the agent {agent} of task {id} no more");
+    Problem::new(code::AGENT_UNKNOWN, message)
+        .hint("try again when the agent is back; `proffer agents` lists those that are there")
+}
+
+/// The task of exactly this id as an agent knows it, which the master need not. Tasks are of frameworks: all that the master
+/// knows are tried where none is named.
+async fn find_at_agent(
+    master: &mut MasterClient,
+    args: &LogsArgs,
+    agent: v1::Agent,
+) -> Result<v1::Task, Problem> {
+    let name = args.name.as_str();
+    let frameworks = match &args.framework {
+        Some(_) => vec![framework_id(master, args.framework.as_deref()).await?],
+        None => {
+            let known = master.frameworks().await?.into_iter();
+            known.map(|framework| framework.id).collect()
+        }
+    };
+    if frameworks.len() > LOG_FRAMEWORKS_MAX {
+        let message = format!("there are {} frameworks to look for", frameworks.len());
+        let hint = "say with --framework whose task is meant";
+        return Err(Problem::new(code::FIELD_MISSING, message)
+            .field("framework")
+            .hint(hint));
+    }
+    let mut tasks = TasksClient::new(args.client.agent_channel(&agent.address).await?);
+    let mut having = BTreeSet::new();
+    for framework in &frameworks {
+        let asked = v1::LogsRequest {
+            framework_id: framework.clone(),
+            task_id: name.to_owned(),
+            tail_lines: Some(0),
+            ..v1::LogsRequest::default()
+        };
+        match tasks
+            .logs(asked)
+            .await
+            .map_err(|status| problem_of(&status))
+        {
+            Ok(_) => drop(having.insert(framework.as_str())),
+            Err(problem) if problem.is(code::TASK_UNKNOWN) => {}
+            Err(problem) => return Err(with_token_hint(problem)),
+        }
+    }
+    match having.first() {
+        Some(_) if having.len() > 1 => Err(named::task::of_several(name, &having)),
+        Some(framework) => Ok(v1::Task {
+            id: name.to_owned(),
+            framework_id: (*framework).to_owned(),
+            agent_id: agent.id,
+            agent_address: agent.address,
+            ..v1::Task::default()
+        }),
+        None => {
+            let message = format!("agent {} has no task {name}", agent.id);
+            Err(Problem::new(code::TASK_UNKNOWN, message).hint(
+                "give the whole id, and with --framework the id of its framework if that is over; what ended tasks have \
+                 written is kept for the agent's `keep_ended`",
+            ))
+        }
+    }
 }
 
 fn request_for(task: &v1::Task, output: v1::Output, args: &LogsArgs) -> v1::LogsRequest {
@@ -367,38 +454,19 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_an_id_names_a_task_when_no_other_has_it() {
-        let tasks = || {
-            let ids = [
-                "web.instance-aaaa1111._app.1",
-                "web.instance-aaaa2222._app.1",
-                "job-1",
-                "job-10",
-            ];
-            ids.map(|id| v1::Task {
-                id: id.to_owned(),
-                ..v1::Task::default()
-            })
-            .to_vec()
+    fn whose_agent_is_gone_or_forgotten_has_nobody_to_ask() {
+        let mut task = v1::Task {
+            id: "keeper-1".to_owned(),
+            agent_id: "c-a1-1".to_owned(),
+            ..v1::Task::default()
         };
-        for (part, found) in [
-            ("aaaa1111", Some(0)),
-            ("web.i…2222._app.1", Some(1)),
-            ("…1111._app.1", Some(0)),
-            ("aaaa", None),
-            ("111", None),
-            ("other", None),
-            ("job-1", Some(2)),
-            ("job-", None),
-        ] {
-            let expected = found.map(|place: usize| tasks()[place].id.clone());
-            assert_eq!(
-                the_one_like(tasks(), part).ok().map(|task| task.id),
-                expected,
-                "{part}"
-            );
-            let is_none = one_like(tasks(), part).is_ok_and(|task| task.is_none());
-            assert_eq!(is_none, part == "111" || part == "other", "{part}");
-        }
+        assert!(!is_to_be_asked(&task));
+        assert!(without_agent(&task).is(code::AGENT_UNKNOWN));
+        let status = task.status.get_or_insert_default();
+        status.set_reason(v1::Reason::AgentGone);
+        let problem = without_agent(&task);
+        assert!(problem.is(code::AGENT_GONE), "{problem}");
+        let words = "the agent c-a1-1 of task keeper-1 is gone";
+        assert!(problem.message.starts_with(words), "{problem}");
     }
 }

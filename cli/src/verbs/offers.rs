@@ -58,8 +58,10 @@ pub(crate) async fn offers(args: OffersArgs) -> Outcome {
         let asked = args
             .watch
             .request(v1::WatchKind::Offers, framework_id, agent_id);
-        return watch::run(&args.client, asked, args.output.output).await;
+        return watch::run(&args.client, asked, args.output.output, watch::Ended::Told).await;
     }
+    let filters = [&args.framework, &args.agent, &args.role];
+    let is_filtered = filters.iter().any(|filter| filter.is_some());
     let asked = v1::ListOffersRequest {
         framework_id,
         agent_id,
@@ -69,7 +71,8 @@ pub(crate) async fn offers(args: OffersArgs) -> Outcome {
     let mut offers = master.offers_like(asked).await?;
     offers.sort_by(|a, b| (a.expires_wall_ms, &a.id).cmp(&(b.expires_wall_ms, &b.id)));
     let values: Vec<Value> = offers.iter().map(offer_json).collect();
-    args.output.output.show(&values, || offer_rows(&offers))
+    let rows = || offer_rows(&offers).when_none_matches(is_filtered, "no offer matches");
+    args.output.output.show(&values, rows)
 }
 
 fn offer_rows(offers: &[v1::StandingOffer]) -> Rows {
@@ -128,8 +131,9 @@ pub(crate) async fn executors(args: ExecutorsArgs) -> Outcome {
     if args.watch.is_on() {
         let kind = v1::WatchKind::Executors;
         let asked = args.watch.request(kind, framework_id, agent_id);
-        return watch::run(&args.client, asked, args.output.output).await;
+        return watch::run(&args.client, asked, args.output.output, watch::Ended::Told).await;
     }
+    let is_filtered = args.framework.is_some() || args.agent.is_some();
     let asked = v1::ListExecutorsRequest {
         framework_id,
         agent_id,
@@ -137,9 +141,8 @@ pub(crate) async fn executors(args: ExecutorsArgs) -> Outcome {
     };
     let executors = master.executors_like(asked).await?;
     let values: Vec<Value> = executors.iter().map(executor_json).collect();
-    args.output
-        .output
-        .show(&values, || executor_rows(&executors))
+    let rows = || executor_rows(&executors).when_none_matches(is_filtered, "no executor matches");
+    args.output.output.show(&values, rows)
 }
 
 fn executor_rows(executors: &[v1::LiveExecutor]) -> Rows {

@@ -12,9 +12,9 @@ use crate::change::Change;
 use crate::connection::ClientArgs;
 use crate::exit::Outcome;
 use crate::master_client::MasterClient;
+use crate::named;
 use crate::output::{Format, OutputArgs};
 use crate::verbs::agent::one_of;
-use crate::verbs::logs::the_one_like;
 use crate::verbs::why::framework_like;
 
 /// One task.
@@ -83,26 +83,21 @@ pub(crate) async fn task(verb: TaskVerb) -> Outcome {
         Some(name) => framework(&mut master, name).await?.id,
         None => String::new(),
     };
-    let like = |task_id: String, only_live| v1::ListTasksRequest {
-        framework_id: framework_id.clone(),
-        task_id,
-        only_live,
-        ..v1::ListTasksRequest::default()
-    };
     // What has ended is the master's to refuse.
-    let mut exact = master.tasks_like(like(args.task.clone(), false)).await?;
-    let found = match exact.len() {
-        0 => the_one_like(
-            master.tasks_like(like(String::new(), true)).await?,
-            &args.task,
-        )?,
-        1 => exact.remove(0),
-        count => {
-            let message = format!("{count} frameworks have a task {}", args.task);
-            return Err(Problem::new(code::TASK_UNKNOWN, message)
-                .field("framework")
-                .hint("say with --framework whose is meant")
-                .into());
+    let found = match named::task::with_id(&mut master, &args.task, &framework_id).await? {
+        Some(task) => task,
+        None => {
+            let live = v1::ListTasksRequest {
+                framework_id,
+                only_live: true,
+                ..v1::ListTasksRequest::default()
+            };
+            let found = named::task::one_like(master.tasks_like(live).await?, &args.task)?;
+            found.ok_or_else(|| {
+                let message = format!("there is no live task {}", args.task);
+                let problem = Problem::new(code::TASK_UNKNOWN, message);
+                problem.hint("`proffer tasks` lists the tasks")
+            })?
         }
     };
     let kill = v1::KillTaskRequest {

@@ -18,7 +18,7 @@ use crate::limits::LEADER_TIMEOUT;
 use crate::master_client::MasterClient;
 use crate::output::{Format, Progress, print};
 use crate::task;
-use crate::units::{resources_text, wall_ms, wanted_in_words};
+use crate::units::{format_utc, resources_text, wall_ms, wanted_in_words};
 use crate::verbs::list::{agent_json, agent_state, framework_json, task_json};
 use crate::verbs::offers::{executor_json, executor_state, offer_json};
 use crate::wait::Pause;
@@ -57,12 +57,64 @@ impl WatchArgs {
     }
 }
 
+/// What becomes of tasks that had ended before a watch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// They are told as all others are.
+    Told,
+    /// They are left out; what ends while it is followed is told.
+    LeftOut,
+}
+
+/// What of the changes is shown, and how.
+struct Shown {
+    format: Format,
+    ended: Ended,
+    /// Whether what is told is what there is, and not what has changed.
+    is_beginning: bool,
+}
+
+impl Shown {
+    /// What is written of a change; it has the position to go on from.
+    fn text(&mut self, change: &Change, position: &str) -> String {
+        match change {
+            Change::Begins(_) => self.is_beginning = true,
+            Change::UpToDate(_) => self.is_beginning = false,
+            Change::Task(task) => {
+                let is_over = self.is_beginning && task::has_ended(task);
+                if is_over && self.ended == Ended::LeftOut {
+                    return String::new();
+                }
+            }
+            _ => {}
+        }
+        if self.format == Format::Table {
+            return line(change, wall_ms());
+        }
+        let mut object = change_json(change);
+        if let Value::Object(object) = &mut object {
+            object.insert("position".to_owned(), json!(position));
+        }
+        format!("{object}\n")
+    }
+}
+
 /// Follows until nobody listens or no master can be reached for a while.
-pub(crate) async fn run(args: &ClientArgs, mut asked: v1::WatchRequest, format: Format) -> Outcome {
+pub(crate) async fn run(
+    args: &ClientArgs,
+    mut asked: v1::WatchRequest,
+    format: Format,
+    ended: Ended,
+) -> Outcome {
     let (mut progress, mut pause) = (Progress::new(), Pause::new());
     let (mut heard, mut said) = (None, None);
+    let mut shown = Shown {
+        format,
+        ended,
+        is_beginning: false,
+    };
     loop {
-        let problem = match follow(args, &mut asked, format, &mut heard).await {
+        let problem = match follow(args, &mut asked, &mut shown, &mut heard).await {
             Ok(()) => Problem::new(code::PEER_UNREACHABLE, "the master ended the watch"),
             Err(Failure::Problem(problem)) => problem,
             Err(failure) => return Err(failure),
@@ -90,7 +142,7 @@ fn is_passing(problem: &Problem, asked: &v1::WatchRequest) -> bool {
 async fn follow(
     args: &ClientArgs,
     asked: &mut v1::WatchRequest,
-    format: Format,
+    shown: &mut Shown,
     heard: &mut Option<Instant>,
 ) -> Outcome {
     let mut master = MasterClient::connect(args).await?;
@@ -100,16 +152,7 @@ async fn follow(
         let before = std::mem::replace(&mut asked.position, response.position);
         let mut text = String::new();
         for (change, position) in placed(&response.changes, &before, &asked.position) {
-            match format {
-                Format::Json => {
-                    let mut object = change_json(change);
-                    if let Value::Object(object) = &mut object {
-                        object.insert("position".to_owned(), json!(position));
-                    }
-                    text += &format!("{object}\n");
-                }
-                Format::Table => text += &line(change),
-            }
+            text += &shown.text(change, position);
         }
         if !text.is_empty() {
             print(&text)?;
@@ -175,8 +218,10 @@ fn change_json(change: &Change) -> Value {
     object
 }
 
-/// A change for people, on one line; nothing of what only programs need.
-fn line(change: &Change) -> String {
+/// A change for people, on one line; nothing of what only programs need. A task's has the time of its status, all others that of
+/// now.
+fn line(change: &Change, now_ms: u64) -> String {
+    let mut at_ms = now_ms;
     let words = match change {
         Change::Begins(begins) => match &begins.why {
             Some(why) => format!("everything anew: {}", why.message),
@@ -204,6 +249,9 @@ fn line(change: &Change) -> String {
         Change::AgentGone(id) => format!("agent {id} is gone"),
         Change::Task(task) => {
             let status = task.status.clone().unwrap_or_default();
+            if status.wall_ms > 0 {
+                at_ms = status.wall_ms;
+            }
             let state = task::state_word(status.state());
             let message = match status.message.is_empty() {
                 true => String::new(),
@@ -236,11 +284,15 @@ fn line(change: &Change) -> String {
             gone.executor_id, gone.framework_id, gone.agent_id
         ),
     };
-    format!("{} {}\n", clock(wall_ms()), escape::line(&words))
+    format!("{} {}\n", clock(at_ms, now_ms), escape::line(&words))
 }
 
-/// The time of day in UTC.
-fn clock(wall_ms: u64) -> String {
+/// A time in UTC: of today that of the day, else with the date.
+fn clock(wall_ms: u64, now_ms: u64) -> String {
+    const DAY_MS: u64 = 86_400_000;
+    if wall_ms / DAY_MS != now_ms / DAY_MS {
+        return format_utc(wall_ms);
+    }
     let seconds = wall_ms / 1_000;
     let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}Z", seconds % 60)
@@ -256,12 +308,56 @@ mod tests {
             framework_id: "f".to_owned(),
             task_id: "t\u{1b}[2J".to_owned(),
         });
-        let text = line(&gone);
+        let text = line(&gone, 1);
         assert!(text.ends_with("Z task t[2J is forgotten\n"), "{text:?}");
         let object = json!({ "change": "task_gone", "id": "t\u{1b}[2J", "framework_id": "f" });
         assert_eq!(change_json(&gone), object);
-        assert_eq!(line(&Change::UpToDate(true)), "");
-        assert_eq!(clock(3_723_000), "01:02:03Z");
+        assert_eq!(line(&Change::UpToDate(true), 1), "");
+        assert_eq!(clock(3_723_000, 3_724_000), "01:02:03Z");
+    }
+
+    #[test]
+    fn tasks_have_the_time_of_their_status_and_those_that_had_ended_are_told_where_asked_for() {
+        let task = |state: v1::TaskState| {
+            Change::Task(v1::Task {
+                id: "t".to_owned(),
+                host: "h".to_owned(),
+                status: Some(v1::Status {
+                    state: state.into(),
+                    wall_ms: 3_723_000,
+                    ..v1::Status::default()
+                }),
+                ..v1::Task::default()
+            })
+        };
+        let ended = task(v1::TaskState::Finished);
+        let text = line(&ended, 3_800_000);
+        assert_eq!(text, "01:02:03Z task t on h: finished\n");
+        let text = line(&ended, 3_800_000 + 86_400_000);
+        assert_eq!(text, "1970-01-01T01:02:03Z task t on h: finished\n");
+        for (kept, format) in [
+            (Ended::Told, Format::Table),
+            (Ended::LeftOut, Format::Table),
+            (Ended::LeftOut, Format::Json),
+        ] {
+            let mut shown = Shown {
+                format,
+                ended: kept,
+                is_beginning: false,
+            };
+            let mut is_told = |change: &Change| shown.text(change, "1-2").contains("finished");
+            is_told(&Change::Begins(v1::Begins::default()));
+            assert_eq!(is_told(&ended), kept == Ended::Told);
+            is_told(&Change::UpToDate(true));
+            assert!(is_told(&ended), "it ends while it is followed");
+        }
+        let mut shown = Shown {
+            format: Format::Table,
+            ended: Ended::LeftOut,
+            is_beginning: true,
+        };
+        let running = task(v1::TaskState::Running);
+        assert!(shown.text(&running, "").ends_with("running\n"));
     }
 
     #[test]

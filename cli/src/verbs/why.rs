@@ -17,7 +17,7 @@ use crate::output::OutputArgs;
 use crate::quantities::{format_quantities, format_share, quantities_json, share_percent};
 use crate::services_client::ServicesClient;
 use crate::units::{self, count_of, wall_ms};
-use crate::verbs::logs::one_like;
+use crate::verbs::operate::framework_id;
 
 mod of_task;
 
@@ -27,6 +27,9 @@ pub(crate) struct WhyArgs {
     /// An app such as /web or web, a framework's id or name, or a task's id, or a part of an id that no other has.
     #[arg(value_name = "APP|FRAMEWORK|TASK")]
     name: String,
+    /// The framework that the task is of, by id or name, when several have one of that id; then NAME is a task's.
+    #[arg(long)]
+    framework: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -66,56 +69,135 @@ struct Obstacle {
 
 /// Explains: an app if there is one of that name, else a framework, else a task.
 pub(crate) async fn run(args: WhyArgs) -> Outcome {
-    let services = ServicesClient::new(&args.client)?;
-    let format = args.output.output;
-    let of_apps = match services.why(&args.name).await {
-        Ok(mut answer) => {
-            let entries = entries_of_app(&args.client, &services, &answer).await;
-            if let (Value::Object(object), Some(entries)) = (&mut answer, &entries) {
-                let entries = entries.iter().map(entry_json);
-                object.insert("demand".to_owned(), entries.collect());
-            }
-            let entries = entries.unwrap_or_default();
-            return format.show_text(&answer, || in_words(&answer, &entries));
+    let mut away = None;
+    // With a framework, it is a task's name.
+    if args.framework.is_none() {
+        let services = ServicesClient::new(&args.client)?;
+        match services.why(&args.name).await {
+            Ok(answer) => return show_app(&args, &services, answer).await,
+            Err(problem) if is_final(&problem, &args.name) => return Err(problem.into()),
+            Err(problem) => away = Some(problem).filter(|it| it.is(code::PEER_UNREACHABLE)),
         }
-        Err(problem) => problem,
-    };
-    if args.name.starts_with('/') {
-        return Err(of_apps.into());
-    }
-    // A cluster may do without services: then the name is of something that the master knows.
-    let is_none = of_apps.is(code::APP_UNKNOWN) || of_apps.is(code::PEER_UNREACHABLE);
-    if !is_none && !of_apps.is(code::APP_INVALID) && !of_apps.is(code::ID_INVALID) {
-        return Err(of_apps.into());
     }
     let mut master = MasterClient::connect(&args.client).await?;
-    if let Some(framework) = framework_asked_about(master.frameworks().await?, &args.name)? {
-        let entries = master.explain(&framework.id, &[]).await?;
-        let value = framework_json(&framework, &entries);
-        return format.show_text(&value, || framework_in_words(&framework, &entries));
-    }
-    let tasks = master.tasks("").await?;
-    let is_away = of_apps.is(code::PEER_UNREACHABLE);
-    let task = one_like(tasks, &args.name);
+    let problem = match find(&mut master, &args).await {
+        Ok(Some(named)) => return show(&mut master, named, args.output).await,
+        Ok(None) => nothing_named(&args.name, args.framework.as_deref(), away.is_some()),
+        // It says which flag settles it.
+        Err(problem) if !problem.field.is_empty() => return Err(problem.into()),
+        Err(problem) => problem,
+    };
     // It may be an app's name that stands in the ids of its tasks.
-    let task = task.map_err(|problem| if is_away { of_apps.clone() } else { problem })?;
-    if let Some(task) = task {
-        let found = of_task::Found {
-            agent: master.agent_of(&task).await?,
-            framework: master.framework_of(&task).await?,
-            task,
-        };
-        let now_ms = wall_ms();
-        let value = of_task::in_json(&found, now_ms);
-        return format.show_text(&value, || of_task::in_words(&found, now_ms));
+    Err(match away {
+        Some(away) => beside_apps(&problem, &away).into(),
+        None => problem.into(),
+    })
+}
+
+/// What a name stands for, beside apps.
+enum Named {
+    Framework(Box<v1::Framework>),
+    Task(Box<v1::Task>),
+}
+
+/// Whether what the services say is all there is to say. A cluster may do without them: then the name is of something that the
+/// master knows.
+fn is_final(problem: &Problem, name: &str) -> bool {
+    let passed_over = [
+        code::APP_UNKNOWN,
+        code::PEER_UNREACHABLE,
+        code::APP_INVALID,
+        code::ID_INVALID,
+    ];
+    name.starts_with('/') || !passed_over.into_iter().any(|code| problem.is(code))
+}
+
+/// A framework by its id or name, else a task by its id, else either by a part of its id.
+async fn find(master: &mut MasterClient, args: &WhyArgs) -> Result<Option<Named>, Problem> {
+    let name = args.name.as_str();
+    let framework_id = framework_id(master, args.framework.as_deref()).await?;
+    let frameworks = match args.framework {
+        Some(_) => Vec::new(),
+        None => master.frameworks().await?,
+    };
+    let is_called = |framework: &v1::Framework| framework.id == name || framework.name == name;
+    if !frameworks.iter().any(is_called)
+        && let Some(task) = named::task::with_id(master, name, &framework_id).await?
+    {
+        return Ok(Some(Named::Task(Box::new(task))));
     }
-    if is_away {
-        return Err(of_apps.into());
+    if let Some(framework) = framework_asked_about(frameworks, name)? {
+        return Ok(Some(Named::Framework(Box::new(framework))));
     }
-    let message = format!("there is no app, framework or task {}", args.name);
-    Err(Problem::new(code::APP_UNKNOWN, message)
-        .hint("`proffer apps`, `proffer frameworks` and `proffer tasks --all` list what there is")
-        .into())
+    let asked = v1::ListTasksRequest {
+        framework_id,
+        ..v1::ListTasksRequest::default()
+    };
+    let task = named::task::one_like(master.tasks_like(asked).await?, name)?;
+    Ok(task.map(|task| Named::Task(Box::new(task))))
+}
+
+async fn show(master: &mut MasterClient, named: Named, output: OutputArgs) -> Outcome {
+    let format = output.output;
+    match named {
+        Named::Framework(framework) => {
+            let entries = master.explain(&framework.id, &[]).await?;
+            let value = framework_json(&framework, &entries);
+            format.show_text(&value, || framework_in_words(&framework, &entries))
+        }
+        Named::Task(task) => {
+            let found = of_task::Found {
+                agent: master.agent_of(&task).await?,
+                framework: master.framework_of(&task).await?,
+                task: *task,
+            };
+            let now_ms = wall_ms();
+            let value = of_task::in_json(&found, now_ms);
+            format.show_text(&value, || of_task::in_words(&found, now_ms))
+        }
+    }
+}
+
+async fn show_app(args: &WhyArgs, services: &ServicesClient, mut answer: Value) -> Outcome {
+    let entries = entries_of_app(&args.client, services, &answer).await;
+    if let (Value::Object(object), Some(entries)) = (&mut answer, &entries) {
+        let entries = entries.iter().map(entry_json);
+        object.insert("demand".to_owned(), entries.collect());
+    }
+    let entries = entries.unwrap_or_default();
+    let format = args.output.output;
+    format.show_text(&answer, || in_words(&answer, &entries))
+}
+
+/// That nothing is called so; with `is_without_apps` nothing is said of apps.
+fn nothing_named(name: &str, framework: Option<&str>, is_without_apps: bool) -> Problem {
+    let lists = "`proffer frameworks` and `proffer tasks --all` list what the master knows; what is over for long is forgotten";
+    match (framework, is_without_apps) {
+        (Some(framework), _) => {
+            let message = format!("framework {framework} has no task {name}");
+            Problem::new(code::TASK_UNKNOWN, message).hint(lists)
+        }
+        (None, true) => {
+            let message = format!("no framework or task is called {name}");
+            Problem::new(code::TASK_UNKNOWN, message).hint(lists)
+        }
+        (None, false) => {
+            let message = format!("there is no app, framework or task {name}");
+            Problem::new(code::APP_UNKNOWN, message).hint(
+                "`proffer apps`, `proffer frameworks` and `proffer tasks --all` list what there is",
+            )
+        }
+    }
+}
+
+/// What the master's side of it comes to, and that apps could not be asked: it may be one's name.
+fn beside_apps(said: &Problem, away: &Problem) -> Problem {
+    let message = format!(
+        "{}; apps could not be asked: {}",
+        said.message, away.message
+    );
+    Problem::new(code::PEER_UNREACHABLE, message)
+        .hint(format!("{}; of apps: {}", said.hint, away.hint))
 }
 
 /// What the master says of an app's demand, when instances wait for offers and the master can be asked.
@@ -342,6 +424,32 @@ mod tests {
             in_one_line(&answer).as_deref(),
             Some("no offer yet: 1 agent has less than 64 cpus free")
         );
+    }
+
+    #[test]
+    fn where_the_services_are_away_it_is_said_what_the_master_does_not_know() {
+        let away = Problem::new(code::PEER_UNREACHABLE, "the services cannot be reached")
+            .hint("start them");
+        for (problem, begins) in [
+            (
+                nothing_named("x", None, true),
+                "no framework or task is called x; ",
+            ),
+            (
+                Problem::new(code::TASK_UNKNOWN, "web stands in several tasks' ids"),
+                "web stands in several tasks' ids; ",
+            ),
+        ] {
+            let told = beside_apps(&problem, &away);
+            let words = "apps could not be asked: the services cannot be reached";
+            assert_eq!(told.message, format!("{begins}{words}"));
+            assert!(told.is(code::PEER_UNREACHABLE), "an app may be called so");
+            assert!(told.hint.ends_with("; of apps: start them"), "{told}");
+        }
+        assert!(nothing_named("x", Some("f"), false).is(code::TASK_UNKNOWN));
+        assert!(nothing_named("x", None, false).is(code::APP_UNKNOWN));
+        assert!(is_final(&away, "/web") && !is_final(&away, "web"));
+        assert!(is_final(&Problem::new(code::AUTH_MISSING, "who"), "web"));
     }
 
     #[test]

@@ -21,12 +21,16 @@ pub(super) fn in_words(found: &Found, now_ms: u64) -> String {
     let task = &found.task;
     let status = task.status.clone().unwrap_or_default();
     let mut first = format!(
-        "task {}: {} for {} on {}",
+        "task {}: {} for {}",
         task.id,
         task::state_word(status.state()),
         format_age(now_ms, status.wall_ms),
-        task.host
     );
+    first += &match (task.host.as_str(), task.agent_id.as_str()) {
+        ("", "") => String::new(),
+        ("", agent) => format!(" on agent {agent}, which the master knows no more"),
+        (host, _) => format!(" on {host}"),
+    };
     match status.healthy {
         Some(true) => first += ", healthy",
         Some(false) => first += ", unhealthy",
@@ -40,7 +44,8 @@ pub(super) fn in_words(found: &Found, now_ms: u64) -> String {
             .map(|words| format!("- {words}")),
     );
     lines.push(format!("- it is of framework {}", task.framework_id));
-    if task::has_ended(task) {
+    // Without an address there is nobody to ask for what it wrote.
+    if task::has_ended(task) && !task.agent_address.is_empty() {
         lines.push(format!("- `proffer logs {}` shows what it wrote", task.id));
     }
     one_a_line(&lines)
@@ -167,6 +172,7 @@ mod tests {
                 id: "t1".to_owned(),
                 host: "h".to_owned(),
                 agent_id: "a1".to_owned(),
+                agent_address: "h:5051".to_owned(),
                 framework_id: "f".to_owned(),
                 status: Some(v1::Status {
                     state: state.into(),
@@ -203,6 +209,18 @@ task t1: failed for 5s on h
 - `proffer logs t1` shows what it wrote";
         assert_eq!(in_words(&ended, 6_000), expected);
         assert_eq!(in_json(&ended, 6_000)["waits_for"], json!([]));
+    }
+
+    #[test]
+    fn what_was_on_an_agent_that_is_gone_names_it_and_no_logs() {
+        let mut lost = found(v1::TaskState::Lost, v1::AgentState::Connected);
+        (lost.agent, lost.framework) = (None, None);
+        lost.task.host.clear();
+        lost.task.agent_address.clear();
+        let expected = "\
+task t1: lost for 5s on agent a1, which the master knows no more
+- it is of framework f";
+        assert_eq!(in_words(&lost, 6_000), expected);
     }
 
     #[test]
