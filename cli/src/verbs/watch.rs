@@ -70,7 +70,8 @@ pub(crate) enum Ended {
 struct Shown {
     format: Format,
     ended: Ended,
-    /// Whether what is told is what there is, and not what has changed.
+    /// Whether what is told was there before anything was followed. Where a watch begins anew, what has ended may have ended
+    /// meanwhile, and nobody would hear of it.
     is_beginning: bool,
 }
 
@@ -78,7 +79,7 @@ impl Shown {
     /// What is written of a change; it has the position to go on from.
     fn text(&mut self, change: &Change, position: &str) -> String {
         match change {
-            Change::Begins(_) => self.is_beginning = true,
+            Change::Begins(begins) => self.is_beginning = begins.why.is_none(),
             Change::UpToDate(_) => self.is_beginning = false,
             Change::Task(task) => {
                 let is_over = self.is_beginning && task::has_ended(task);
@@ -350,6 +351,9 @@ mod tests {
             assert_eq!(is_told(&ended), kept == Ended::Told);
             is_told(&Change::UpToDate(true));
             assert!(is_told(&ended), "it ends while it is followed");
+            let why = Some(v1::Problem::default());
+            is_told(&Change::Begins(v1::Begins { why }));
+            assert!(is_told(&ended), "it may have ended while nobody was told");
         }
         let mut shown = Shown {
             format: Format::Table,
