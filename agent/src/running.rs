@@ -9,7 +9,7 @@ use std::path::Path;
 use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse as _;
-use axum::routing::get;
+use axum::routing::any;
 use proffer_agent_core::{Core, Event, Found, Settings};
 use proffer_leader::Finder;
 use proffer_model::{AgentDescription, AgentId, Problem, code};
@@ -372,5 +372,5 @@ fn pages(view: View, finder: Finder, run_as_root: bool, no_containers: Option<St
                 .into_response()
         }
     };
-    Router::new().route("/health", get(health))
+    Router::new().route("/health", any(health))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::any;
 use proffer_model::{Leader, Problem};
 use proffer_server::metrics::Metrics;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(crate) fn router(standing: Arc<Standing>, metrics: &Metrics) -> Router {
         async move { ([(header::CONTENT_TYPE, "application/json")], page).into_response() }
     };
     Router::new()
-        .route("/health", get(health))
+        .route("/health", any(health))
         .merge(metrics.router())
 }
 

@@ -4,6 +4,7 @@
 //! Mesos's, since they are for Mesos's clients.
 
 mod check;
+mod discovery;
 mod executor;
 mod json;
 mod labels;
@@ -30,6 +31,7 @@ use std::sync::LazyLock;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
+pub use discovery::encode_discovery;
 pub use executor::MesosExecutor;
 pub use json::{read_json, write_json};
 pub use labels::labels_of;
@@ -45,7 +47,7 @@ pub use status::{
     encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status, state_said,
     told_health,
 };
-pub use task::{decode_group_task, decode_task_info};
+pub use task::{MESOS_ROLE_VARIABLE, decode_group_task, decode_task_info};
 pub use text::resources_text;
 pub use wish::{entry_of_any, least_of, refused_for};
 

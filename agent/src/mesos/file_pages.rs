@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::any;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use proffer_model::{Principal, Problem, code};
@@ -27,9 +27,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::ReaderStream;
 
 use super::files::{Fault, Files, mode_text};
+use super::form::{Asked, in_form};
 use crate::limits::{FILES_DOWNLOADS_MAX, FILES_READS_MAX};
 
-type Asked = Query<BTreeMap<String, String>>;
 type Shared = Arc<FilePages>;
 
 /// What answers.
@@ -52,11 +52,11 @@ impl FilePages {
 
     pub(super) fn router(pages: Shared) -> Router {
         Router::new()
-            .route("/files/browse", get(browse))
-            .route("/files/browse.json", get(browse))
-            .route("/files/read", get(read))
-            .route("/files/read.json", get(read))
-            .route("/files/download", get(download))
+            .route("/files/browse", any(browse))
+            .route("/files/browse.json", any(browse))
+            .route("/files/read", any(read))
+            .route("/files/read.json", any(read))
+            .route("/files/download", any(download))
             .with_state(pages)
     }
 }
@@ -107,34 +107,37 @@ fn path_of(asked: &BTreeMap<String, String>) -> Result<String, Fault> {
     path.cloned()
 }
 
-/// A number that may be missing; -1 is none.
+/// A number that may be missing; -1 is none, as readers of logs say that they want to know how long it is.
 fn number(asked: &BTreeMap<String, String>, name: &str) -> Result<Option<u64>, Fault> {
-    match asked.get(name).map(String::as_str) {
-        None | Some("-1") => Ok(None),
-        Some(text) => match text.parse() {
-            Ok(number) => Ok(Some(number)),
-            Err(error) => Err(Fault::bad(format!("Failed to parse {name}: {error}"))),
-        },
+    let Some(text) = asked.get(name) else {
+        return Ok(None);
+    };
+    let number: i64 = text
+        .parse()
+        .map_err(|error| Fault::bad(format!("Failed to parse {name}: {error}.\n")))?;
+    match number {
+        ..-1 => Err(Fault::bad(format!("Negative {name} provided: {number}.\n"))),
+        number => Ok(u64::try_from(number).ok()),
     }
 }
 
 async fn browse(
     State(pages): State<Shared>,
     principal: Option<axum::Extension<Principal>>,
-    Query(asked): Asked,
+    asked: Asked,
 ) -> Result<Response, Fault> {
     check(principal.as_deref())?;
     let path = path_of(&asked)?;
     let all = apart(&pages, move |files| files.list(&path)).await?;
     let all: Vec<Value> = all.iter().map(shown).collect();
-    Ok(axum::Json(all).into_response())
+    Ok(in_form(&Value::Array(all), &asked))
 }
 
 /// Without an offset only how long the file is.
 async fn read(
     State(pages): State<Shared>,
     principal: Option<axum::Extension<Principal>>,
-    Query(asked): Asked,
+    asked: Asked,
 ) -> Result<Response, Fault> {
     check(principal.as_deref())?;
     let path = path_of(&asked)?;
@@ -149,7 +152,7 @@ async fn read(
             json!({"data": String::from_utf8_lossy(&data), "offset": offset})
         }
     };
-    Ok(axum::Json(page).into_response())
+    Ok(in_form(&page, &asked))
 }
 
 /// A whole file, as long as it was when it was asked for.

@@ -9,26 +9,29 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use proffer_agent_core::{RunId, TaskRow};
 use proffer_leader::MESOS_VERSION;
 use proffer_model::resources::Amount;
-use proffer_model::{AgentDescription, FrameworkId, Principal, Resources, Role, Time};
+use proffer_model::{
+    AgentDescription, FrameworkId, Principal, Resources, Role, Status, TaskSpec, Time,
+};
 use proffer_proto::mesos::v1::agent::{self, call::Type};
 use proffer_proto::mesos::{
-    Capabilities, ResourceForm, encode_attributes, encode_domain, encode_mesos_status,
-    encode_resources, labels_of, mesos_container_id, number_of, read_json, seconds_of, v1,
-    value_of, write_json,
+    Capabilities, MESOS_ROLE_VARIABLE, MesosExecutor, ResourceForm, encode_attributes,
+    encode_discovery, encode_domain, encode_mesos_status, encode_resources, labels_of,
+    mesos_container_id, number_of, read_json, seconds_of, v1, value_of, write_json,
 };
 use proffer_server::mesos_figures::Figures;
-use proffer_server::mesos_http::{Called, Media, acceptable, bad_request, read, refusal};
+use proffer_server::mesos_http::{Called, Media, acceptable, bad_request, discard, read, refusal};
 use proffer_server::mesos_logging;
 use serde_json::{Map, Value, json};
 
 use super::figures::{of_agent, told_state};
 use super::file_pages::{self, FilePages};
+use super::form::{Asked, in_form};
 use crate::usage::Usage;
 use crate::view::View;
 
@@ -83,7 +86,7 @@ impl Pages {
         let shared = Arc::new(self);
         let mut router = Router::new()
             .route(mesos_logging::PATH, any(mesos_logging::toggle))
-            .route("/slave(1)/health", get(async || StatusCode::OK));
+            .route("/slave(1)/health", any(async || StatusCode::OK));
         for above in ["", "/slave(1)"] {
             // Any longer path is served by the nearest handler.
             for longer in ["", "/{*rest}"] {
@@ -91,25 +94,37 @@ impl Pages {
                 router = router.route(&path, any(call.clone()));
             }
             for name in PAGES {
-                let answer = async move |State(pages): State<Arc<Self>>| page(pages, name).await;
-                router = router.route(&format!("{above}/{name}"), get(answer));
-                router = router.route(&format!("{above}/{name}.json"), get(answer));
+                let answer = async move |State(pages): State<Arc<Self>>, asked: Asked| {
+                    page(pages, name, &asked).await
+                };
+                // Mesos looks at the method of this one alone.
+                let answer = match name {
+                    "flags" => get(answer),
+                    _ => any(answer),
+                };
+                router = router.route(&format!("{above}/{name}"), answer.clone());
+                router = router.route(&format!("{above}/{name}.json"), answer);
             }
         }
         router.with_state(shared).merge(of_files)
     }
 }
 
-async fn page(pages: Arc<Pages>, name: &'static str) -> Response {
+async fn page(pages: Arc<Pages>, name: &'static str, asked: &Asked) -> Response {
     // Off the runtime: it reads `/proc`.
     match tokio::task::spawn_blocking(move || pages.page(name)).await {
-        Ok(Some(page)) => json_of(&page),
+        Ok(Some(page)) => in_form(&page, asked),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
 async fn call(pages: Arc<Pages>, files: &Arc<FilePages>, request: Request) -> Response {
+    if request.method() == Method::POST && is_of_records(request.headers()) {
+        // The only call that comes so.
+        discard(request).await;
+        return unsupported(Type::AttachContainerInput);
+    }
     let Called { call, wanted, head } = match read::<agent::Call>(request).await {
         Ok(called) => called,
         Err(refused) => return refused,
@@ -118,24 +133,36 @@ async fn call(pages: Arc<Pages>, files: &Arc<FilePages>, request: Request) -> Re
     if kind == Type::Unknown {
         return bad_request("Failed to validate agent::Call: Expecting 'type' to be present");
     }
-    let media = match acceptable(wanted) {
-        Ok(media) => media,
-        Err(refused) => return refused,
-    };
+    let media = acceptable(wanted);
     let principal = head.extensions.get::<Principal>();
-    if let Some(answered) = file_pages::answer(files, principal, &call, media).await {
+    if let Ok(media) = media
+        && let Some(answered) = file_pages::answer(files, principal, &call, media).await
+    {
         return answered;
     }
-    let name = kind.as_str_name();
-    match tokio::task::spawn_blocking(move || pages.answer(name)).await {
-        Ok(Some(answer)) => written(&answer, media),
-        Ok(None) => {
-            let text =
-                format!("{name} is not supported by this agent: see its logs with `proffer logs`");
-            (StatusCode::NOT_IMPLEMENTED, text).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    let is_of_files = matches!(kind, Type::ListFiles | Type::ReadFile);
+    let answered = tokio::task::spawn_blocking(move || pages.answer(kind.as_str_name())).await;
+    match (answered, media) {
+        // Whatever its caller accepts: the reason is a text.
+        (Ok(None), _) if !is_of_files => unsupported(kind),
+        (_, Err(refused)) => refused,
+        (Ok(Some(answer)), Ok(media)) => written(&answer, media),
+        (Ok(None) | Err(_), Ok(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Whether a body is a stream of records.
+fn is_of_records(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE);
+    let given = given.and_then(|given| given.to_str().ok());
+    let name = given.and_then(|given| given.split(';').next());
+    name.is_some_and(|name| name.trim().eq_ignore_ascii_case("application/recordio"))
+}
+
+fn unsupported(kind: Type) -> Response {
+    let name = kind.as_str_name();
+    let text = format!("{name} is not supported by this agent: see its logs with `proffer logs`");
+    refusal(StatusCode::NOT_IMPLEMENTED, &text)
 }
 
 /// JSON has lists that are empty too.
@@ -340,10 +367,11 @@ impl Pages {
             let run = run.to_string();
             let mut used = Resources::new();
             running.iter().for_each(|row| used.add(&row.spec.resources));
+            let first = rows.first();
             let page = json!({
                 "id": executor,
-                "name": executor,
-                "source": "",
+                "name": first.map(|row| executor_title(row)).unwrap_or_default(),
+                "source": first.map(|row| source_of(row)).unwrap_or_default(),
                 "container": container.unwrap_or_default(),
                 "directory": self.runs_dir.join(&run).join("sandbox"),
                 "resources": sums(&used),
@@ -366,7 +394,7 @@ impl Pages {
     }
 
     fn task(&self, row: &TaskRow) -> Value {
-        let status = encode_mesos_status(&row.status, AWARE, None);
+        let timestamp = seconds_of(row.status.wall_ms);
         let mut page = json!({
             "id": row.status.task.as_str(),
             "name": row.spec.name,
@@ -375,12 +403,19 @@ impl Pages {
             "slave_id": self.id(),
             "state": told_state(row).as_str_name(),
             "resources": sums(&row.spec.resources),
-            "statuses": [{"state": told_state(row).as_str_name(), "timestamp": status.timestamp()}],
+            "statuses": [{"state": told_state(row).as_str_name(), "timestamp": timestamp}],
         });
         if !row.spec.labels.is_empty() {
             let labels = row.spec.labels.iter();
             let labels = labels.map(|(key, value)| json!({"key": key, "value": value}));
             insert(&mut page, "labels", labels.collect());
+        }
+        if let Some(role) = role_of(&row.spec) {
+            insert(&mut page, "role", json!(role));
+        }
+        if let Some(said) = discovery_of(&row.spec) {
+            let said = serde_json::from_slice(&write_json(&said)).unwrap_or_default();
+            insert(&mut page, "discovery", said);
         }
         page
     }
@@ -393,9 +428,9 @@ impl Pages {
             let mut page = json!({
                 "container_id": container_of(&row),
                 "executor_id": executor_of(&row),
-                "executor_name": row.spec.name,
+                "executor_name": executor_title(&row),
                 "framework_id": row.framework.as_str(),
-                "source": row.status.task.as_str(),
+                "source": source_of(&row),
                 "statistics": statistics(pid, &row.spec.resources),
             });
             if with_status {
@@ -438,6 +473,9 @@ impl Pages {
                 }),
                 agent_id: v1::AgentId { value: self.id() },
                 state: told_state(&row).into(),
+                statuses: vec![status_of(&row)],
+                status_update_state: Some(told_state(&row).into()),
+                discovery: discovery_of(&row.spec),
                 resources: encode_resources(&row.spec.resources, &ResourceForm::default()),
                 labels: labels_of(&row.spec.labels),
                 ..v1::Task::default()
@@ -490,7 +528,7 @@ impl Pages {
             json!({
                 "framework_id": {"value": row.framework.as_str()},
                 "executor_id": {"value": executor_of(&row)},
-                "executor_name": row.spec.name,
+                "executor_name": executor_title(&row),
                 "container_id": {"value": container_of(&row)},
                 "container_status": {"executor_pid": pid},
                 "resource_statistics": statistics(pid, &row.spec.resources),
@@ -515,6 +553,46 @@ fn executor_of(row: &TaskRow) -> String {
 fn executor_said(row: &TaskRow) -> Option<&str> {
     let own = row.spec.executor.as_ref().map(|spec| spec.id.as_str());
     own.or_else(|| row.spec.group_executor())
+}
+
+/// As Mesos calls the executor of a task, without its command.
+fn executor_title(row: &TaskRow) -> String {
+    match executor_said(row) {
+        Some(said) => said.to_owned(),
+        None => format!("Command Executor (Task: {})", row.status.task),
+    }
+}
+
+/// Where an executor comes from: of one that its framework has made, nothing is known.
+fn source_of(row: &TaskRow) -> &str {
+    match row.spec.executor {
+        Some(_) => "",
+        None => row.status.task.as_str(),
+    }
+}
+
+/// The latest status, as the master shows it: without what its executor has said of it.
+fn status_of(row: &TaskRow) -> v1::TaskStatus {
+    let status = Status {
+        data: Vec::new(),
+        ..row.status.clone()
+    };
+    let mut status = encode_mesos_status(&status, AWARE, None);
+    status.state = told_state(row).into();
+    MesosExecutor::of(&row.spec).name(&mut status, true);
+    status
+}
+
+fn discovery_of(spec: &TaskSpec) -> Option<v1::DiscoveryInfo> {
+    encode_discovery(spec.discovery.as_deref(), &spec.name, &spec.ports)
+}
+
+/// Whose share it is of: what it is told itself, or for which role its resources are kept.
+fn role_of(spec: &TaskSpec) -> Option<&str> {
+    let told = spec.environment.get(MESOS_ROLE_VARIABLE);
+    let mut kept = spec.resources.special();
+    let kept = || kept.find_map(|(kind, _)| kind.reserved_to().map(Role::as_str));
+    told.map(|role| role.expose()).or_else(kept)
 }
 
 /// As in its updates: a task that is a process of its own by its launch, others by their executor, which is told so.

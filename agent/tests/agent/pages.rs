@@ -257,6 +257,161 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_of_single_containers_are_said_to_be_missing_whatever_their_caller_accepts() {
+    let bench = Bench::started().await;
+    let token = std::fs::read_to_string(bench.path().join("token")).unwrap();
+    let records = "application/recordio";
+    for (given, accepted, body, status, said) in [
+        (
+            "application/json",
+            records,
+            r#"{"type":"ATTACH_CONTAINER_OUTPUT"}"#,
+            501,
+            "ATTACH_CONTAINER_OUTPUT",
+        ),
+        (
+            "application/json",
+            records,
+            r#"{"type":"LAUNCH_NESTED_CONTAINER_SESSION"}"#,
+            501,
+            "LAUNCH_NESTED_CONTAINER_SESSION",
+        ),
+        (
+            records,
+            "application/json",
+            "20\n{}",
+            501,
+            "ATTACH_CONTAINER_INPUT",
+        ),
+        (
+            "application/json",
+            records,
+            r#"{"type":"GET_TASKS"}"#,
+            406,
+            "Accept",
+        ),
+        (
+            "application/json",
+            records,
+            r#"{"type":"READ_FILE"}"#,
+            406,
+            "Accept",
+        ),
+        ("text/plain", "application/json", "{}", 415, "Content-Type"),
+    ] {
+        let media = format!("{given}\r\naccept: {accepted}");
+        let socket = TcpStream::connect(bench.listen()).await.unwrap();
+        let head = format!(
+            "POST /api/v1 HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\nconnection: close\r\n\
+             content-type: {media}\r\ncontent-length: {}\r\n\r\n{body}",
+            bench.listen(),
+            token.trim(),
+            body.len()
+        );
+        let answer = exchanged(socket, &head).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{body}: {answer}"
+        );
+        assert!(answer.contains(said), "{body}: {answer}");
+    }
+}
+
+async fn exchanged(mut socket: TcpStream, request: &str) -> String {
+    let exchange = async {
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    timeout(PATIENCE, exchange).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_read_by_any_method_and_an_agents_health_without_a_token() {
+    let bench = Bench::started().await;
+    for path in [
+        "/state",
+        "/monitor/statistics",
+        "/metrics/snapshot",
+        "/version",
+        "/health",
+        "/slave(1)/health",
+    ] {
+        page(&bench, &format!("POST {path}"), "").await;
+    }
+    let token = std::fs::read_to_string(bench.path().join("token")).unwrap();
+    assert_eq!(ask(&bench, "POST /flags", token.trim(), "").await.0, 405);
+    for path in ["/health", "/slave(1)/health", "/slave%281%29/health"] {
+        let socket = TcpStream::connect(bench.listen()).await.unwrap();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            bench.listen()
+        );
+        let answer = exchanged(socket, &head).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+    // From a page of somebody else's.
+    let socket = TcpStream::connect(bench.listen()).await.unwrap();
+    let head = format!(
+        "POST /state HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\norigin: http://evil.example\r\n\
+         connection: close\r\ncontent-length: 0\r\n\r\n",
+        bench.listen(),
+        token.trim()
+    );
+    let answer = exchanged(socket, &head).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    let script = ask(&bench, "GET /version?jsonp=f", token.trim(), "").await;
+    assert!(
+        script.0 == 200 && script.1.starts_with("f({") && script.1.ends_with(");"),
+        "{script:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_tasks_say_as_what_they_are_found_whose_share_they_are_of_and_how_they_stand() {
+    let mut bench = Bench::started().await;
+    let mut spec = shell("t", "sleep 1000");
+    let role = proffer_model::Secret::new("eng");
+    spec.environment
+        .insert("MESOS_ALLOCATION_ROLE".to_owned(), role);
+    let discovery = proffer_model::Discovery {
+        name: "web".to_owned(),
+        ..proffer_model::Discovery::default()
+    };
+    spec.discovery = Some(std::sync::Arc::new(discovery));
+    bench.launch(1, spec).await;
+    bench.until(TaskState::Running).await;
+    let state = page(&bench, "GET /state", "").await;
+    let executor = &state["frameworks"][0]["executors"][0];
+    let task = &executor["tasks"][0];
+    assert_eq!(
+        (&task["role"], &task["discovery"]["name"]),
+        (&json!("eng"), &json!("web"))
+    );
+    // Exporters put the two together by their source.
+    let statistics = page(&bench, "GET /monitor/statistics", "").await;
+    for of in [executor, &statistics[0]] {
+        assert_eq!(of["source"], "t", "{of}");
+    }
+    let title = "Command Executor (Task: t)";
+    assert_eq!(
+        (&executor["name"], &statistics[0]["executor_name"]),
+        (&json!(title), &json!(title))
+    );
+    let call = json!({"type": "GET_TASKS"}).to_string();
+    let tasks = page(&bench, "POST /api/v1", &call).await;
+    let task = &tasks["get_tasks"]["launched_tasks"][0];
+    assert_eq!(task["discovery"]["name"], "web", "{task}");
+    let status = &task["statuses"][0];
+    assert_eq!(
+        (&status["state"], &status["executor_id"]["value"]),
+        (&json!("TASK_RUNNING"), &json!("t"))
+    );
+    assert_eq!(task["status_update_state"], "TASK_RUNNING");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attributes_that_are_numbers_are_shown_as_numbers() {
     let mut bench = Bench::new().await;
     bench.attributes = Some("rack:a;slots:4;version:1.2.3");
@@ -372,9 +527,27 @@ async fn tools_read_what_tasks_print_and_the_files_of_their_sandboxes() {
             400,
         ),
         ("GET /files/browse".to_owned(), 400),
+        (
+            format!("GET /files/read?path={directory}/d/f&jsonp=alert(1)"),
+            400,
+        ),
     ] {
         let (found, body) = ask(&bench, &request, token.trim(), "").await;
         assert_eq!(found, status, "{request}: {body}");
+    }
+    for (rest, status, answer) in [
+        ("offset=-5", 400, "Negative offset provided: -5.\n"),
+        ("offset=0&length=-2", 400, "Negative length provided: -2.\n"),
+        ("offset=-1", 200, r#"{"data":"","offset":4}"#),
+        (
+            "offset=0&length=-1&jsonp=f",
+            200,
+            r#"f({"data":"one\n","offset":0});"#,
+        ),
+    ] {
+        let request = format!("GET /files/read?path={directory}/d/f&{rest}");
+        let found = ask(&bench, &request, token.trim(), "").await;
+        assert_eq!(found, (status, answer.to_owned()), "{request}");
     }
     let request = format!("GET /files/read?path={directory}/stdout&offset=0");
     assert_eq!(ask(&bench, &request, "wrong", "").await.0, 401);

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::any;
 use futures::StreamExt;
 use proffer_master_core::effect::FrameworkRow;
 use proffer_model::limits::EXECUTOR_MESSAGE_LEN_MAX;
@@ -506,11 +506,11 @@ pub(crate) fn standby(standing: Arc<Standing>) -> Router {
 /// What every master answers: who leads, and which version this is.
 pub(crate) fn everywhere(standing: Arc<Standing>) -> Router {
     Router::new()
-        .route("/redirect", get(redirect))
-        .route("/master/redirect", get(redirect))
-        .route("/master/health", get(health))
-        .route("/version", get(version))
-        .route("/master/version", get(version))
+        .route("/redirect", any(redirect))
+        .route("/master/redirect", any(redirect))
+        .route("/master/health", any(health))
+        .route("/version", any(version))
+        .route("/master/version", any(version))
         .route(mesos_logging::PATH, any(mesos_logging::toggle))
         .with_state(standing)
 }

@@ -302,14 +302,31 @@ async fn a_slash_at_the_end_of_a_path_does_not_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_are_scripts_for_whoever_asks_so() {
+async fn pages_are_read_by_any_method_and_are_scripts_for_whoever_asks_so() {
     let master = Master::start("memory").await;
     let answer = get(&master, "/tasks?jsonp=angular.callbacks._0").await;
     assert_eq!(answer.text(), r#"angular.callbacks._0({"tasks":[]});"#);
     assert!(answer.head.contains("content-type: text/javascript"));
     let evil = get(&master, "/tasks?jsonp=alert(1)//").await;
     assert_eq!(evil.status, 400);
-    let post = ask(&master, "POST /state", b"").await;
+    // Mesos looks at the method of a few.
+    for path in [
+        "/state",
+        "/slaves",
+        "/frameworks",
+        "/roles",
+        "/state-summary",
+        "/health",
+        "/metrics/snapshot",
+        "/version",
+        "/tasks/?task_id=t",
+        "/master/health",
+    ] {
+        let post = ask(&master, &format!("POST {path}"), b"task_id=t").await;
+        assert_eq!(post.status, 200, "{path}: {}", post.text());
+    }
+    assert_eq!(ask(&master, "POST /redirect", b"").await.status, 307);
+    let post = ask(&master, "POST /flags", b"").await;
     assert_eq!(post.status, 405);
     assert_eq!(
         post.text(),

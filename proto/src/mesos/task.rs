@@ -22,7 +22,8 @@ use crate::resources::encode_resources;
 use crate::{decode_task_spec, v1};
 
 /// In which role a task runs.
-const ROLE_VARIABLE: &str = "MESOS_ALLOCATION_ROLE";
+/// The variable in which tasks find whose share they are of.
+pub const MESOS_ROLE_VARIABLE: &str = "MESOS_ALLOCATION_ROLE";
 
 /// A task of a LAUNCH: a command, or something that the framework's own executor understands.
 pub fn decode_task_info(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskSpec, String> {
@@ -372,7 +373,7 @@ fn environment_of_task(
             "MESOS_FRAMEWORK_ID",
             framework.map(|id| id.value.clone()).unwrap_or_default(),
         ),
-        (ROLE_VARIABLE, launcher.role.to_string()),
+        (MESOS_ROLE_VARIABLE, launcher.role.to_string()),
     ];
     let mut all: BTreeMap<String, String> =
         own.map(|(name, value)| (name.to_owned(), value)).into();
@@ -573,7 +574,7 @@ mod tests {
         let executor = spec.executor.expect("an executor");
         assert_eq!(executor.api, ExecutorApi::MesosV1);
         // Who launches in another role has the same executor: its agent says the role.
-        assert!(!executor.environment.contains_key(ROLE_VARIABLE));
+        assert!(!executor.environment.contains_key(MESOS_ROLE_VARIABLE));
         assert_eq!(executor.resources.scalar("mem"), 32_000);
         let told = executor::event::Subscribed::decode(executor.info.as_slice());
         let told = told.expect("what it is told");

@@ -121,10 +121,11 @@ impl Guard {
 }
 
 /// What Prometheus, load balancers and Mesos's clients ask for without a token.
-const OPEN: [&str; 7] = [
+const OPEN: [&str; 8] = [
     "/metrics",
     "/health",
     "/master/health",
+    "/slave(1)/health",
     "/version",
     "/master/version",
     "/redirect",
@@ -267,6 +268,13 @@ mod tests {
             (false, Method::GET, "/metrics", "198.51.100.1:1", true),
             (false, Method::HEAD, "/health", "198.51.100.1:1", true),
             (false, Method::GET, "/version", "198.51.100.1:1", true),
+            (
+                false,
+                Method::GET,
+                "/slave(1)/health",
+                "198.51.100.1:1",
+                true,
+            ),
             (false, Method::POST, "/metrics", "127.0.0.1:1", false),
             (false, Method::GET, "/metrics/", "127.0.0.1:1", false),
             (

@@ -2,7 +2,7 @@
 
 use proffer_master_core::allocation::RoleRow;
 use proffer_master_core::effect::{AgentRow, ExecutorRow, TaskRow};
-use proffer_model::{Discovery, FrameworkId, Resources, Role, Status, Visibility, Weight};
+use proffer_model::{FrameworkId, Resources, Role, Status, Weight};
 use proffer_proto::mesos::v1::master::Response;
 use proffer_proto::mesos::v1::master::response::{
     GetAgents, GetExecutors, GetFrameworks, GetMaster, GetQuota, GetRoles, GetState, GetTasks,
@@ -13,11 +13,11 @@ use proffer_proto::mesos::v1::quota::{QuotaConfig, QuotaInfo, QuotaStatus};
 use proffer_proto::mesos::v1::value::{self, Scalar};
 use proffer_proto::mesos::v1::{
     self, AgentInfo, DiscoveryInfo, DrainConfig, DrainInfo, DrainState, DurationInfo, ExecutorInfo,
-    Offer, Resource, Task, TimeInfo, WeightInfo, agent_info, discovery_info, resource,
+    Offer, Resource, Task, TimeInfo, WeightInfo, agent_info, resource,
 };
 use proffer_proto::mesos::{
-    ResourceForm, agent_url, encode_attributes, encode_domain, encode_mesos_status,
-    encode_resources, labels_of, value_of,
+    ResourceForm, agent_url, encode_attributes, encode_discovery, encode_domain,
+    encode_mesos_status, encode_resources, labels_of, value_of,
 };
 
 use super::super::http::VERSION;
@@ -26,7 +26,7 @@ use super::seen::{
     Framework, Seen, Standing, executor_name, executor_of, executors_on, grace_of, ip_of,
     is_active, port_of, state_of, tasks,
 };
-use super::state::{AWARE, offered, protocol_name};
+use super::state::{AWARE, offered};
 use crate::view::Snapshot;
 
 type Kind = v1::master::response::Type;
@@ -258,49 +258,8 @@ pub(super) fn status(row: &TaskRow, snapshot: &Snapshot) -> v1::TaskStatus {
 }
 
 fn discovery(row: &TaskRow) -> Option<DiscoveryInfo> {
-    if let Some(said) = &row.outline.discovery {
-        return Some(discovery_as_said(said));
-    }
-    let port = |port: &proffer_model::task::Port| v1::Port {
-        number: port.number.into(),
-        name: Some(port.name.clone()).filter(|name| !name.is_empty()),
-        protocol: Some(protocol_name(port.protocol).to_owned()),
-        ..v1::Port::default()
-    };
-    let ports: Vec<v1::Port> = row.outline.ports.iter().map(port).collect();
-    (!ports.is_empty()).then(|| DiscoveryInfo {
-        visibility: discovery_info::Visibility::Cluster.into(),
-        name: Some(row.name().to_owned()),
-        ports: Some(v1::Ports { ports }),
-        ..DiscoveryInfo::default()
-    })
-}
-
-/// As what a task is to be found, in its framework's words.
-fn discovery_as_said(said: &Discovery) -> DiscoveryInfo {
-    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let visibility = |visibility| match visibility {
-        Visibility::Framework => discovery_info::Visibility::Framework,
-        Visibility::Cluster => discovery_info::Visibility::Cluster,
-        Visibility::External => discovery_info::Visibility::External,
-    };
-    let ports = said.ports.iter().map(|port| v1::Port {
-        number: port.number,
-        name: given(&port.name),
-        protocol: given(&port.protocol),
-        visibility: port.visibility.map(|is| visibility(is).into()),
-        labels: labels_of(&port.labels),
-    });
-    let ports: Vec<v1::Port> = ports.collect();
-    DiscoveryInfo {
-        visibility: visibility(said.visibility).into(),
-        name: given(&said.name),
-        environment: given(&said.environment),
-        location: given(&said.location),
-        version: given(&said.version),
-        ports: (!ports.is_empty()).then_some(v1::Ports { ports }),
-        labels: labels_of(&said.labels),
-    }
+    let outline = &row.outline;
+    encode_discovery(outline.discovery.as_deref(), row.name(), &outline.ports)
 }
 
 /// All of these in one.

@@ -89,7 +89,7 @@ impl Desk {
     }
 
     async fn try_page(self: &Arc<Self>, page: Page, request: Request) -> Result<Response, Refusal> {
-        if let Some(refused) = not_read(&request) {
+        if let Some(refused) = not_read(page, &request) {
             return Ok(refused);
         }
         caller(&request, Action::Read)?;
@@ -148,7 +148,7 @@ pub(super) fn standing_by(
     standing: &Standing,
     request: &Request,
 ) -> Result<Response, Refusal> {
-    if let Some(refused) = not_read(request) {
+    if let Some(refused) = not_read(page, request) {
         return Ok(refused);
     }
     caller(request, Action::Read)?;
@@ -178,9 +178,10 @@ fn figures_of(snapshot: &Snapshot, master: &Master) -> Vec<u8> {
     figures_page(&figures::of_leader(snapshot, master, now))
 }
 
-/// 405 for anything that is not to be read.
-fn not_read(request: &Request) -> Option<Response> {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+/// 405 for what is no GET where Mesos looks at the method; its other pages are read by any.
+fn not_read(page: Page, request: &Request) -> Option<Response> {
+    let is_strict = matches!(page, Page::Flags | Page::Schedule | Page::Maintenance);
+    if !is_strict || matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
     let method = request.method();
