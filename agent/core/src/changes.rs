@@ -70,11 +70,9 @@ impl Core {
         let Some(task) = self.tasks.get(&run) else {
             return;
         };
-        let may_be_asked = match task.phase {
-            Phase::Killing => task.is_unasked(),
-            phase => phase == Phase::Running,
-        };
-        if may_be_asked && let Some(may_run) = task.spec.completion {
+        if task.may_be_due()
+            && let Some(may_run) = task.spec.completion
+        {
             let message = format!("it ran as long as it may: {}", format_duration(may_run));
             let (grace, reason) = (task.spec.kill_grace, Reason::DeadlinePassed);
             self.ask_kill(now, run, grace, reason, &message, effects);

@@ -168,9 +168,13 @@ impl Core {
         self.repeat_kill(now, run, effects);
     }
 
-    /// An executor has come back that has a task that is to end: it is told again.
+    /// An executor has come back that has a task that is to end: it is told again, unless it ends it by itself.
     pub(crate) fn stop_again(&mut self, now: Time, run: RunId, effects: &mut Effects) {
-        let kill = self.tasks.get(&run).and_then(|task| task.kill.as_ref());
+        let asked = self.tasks.get(&run).filter(|task| !task.is_unasked());
+        let Some(task) = asked else {
+            return;
+        };
+        let kill = task.kill.as_ref();
         match kill.and_then(|kill| kill.deadline) {
             Some(_) => self.repeat_kill(now, run, effects),
             None => self.stop(now, run, effects),

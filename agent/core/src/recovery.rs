@@ -238,11 +238,7 @@ impl Core {
             self.apply(now, run, Input::HostRestarted, "", effects);
         } else if !self.executors.contains_key(&executor) {
             self.end_with_executor(now, run, None, "its directory is gone", effects);
-        } else if self
-            .tasks
-            .get(&run)
-            .is_some_and(|task| task.phase == Phase::Running)
-        {
+        } else if self.tasks.get(&run).is_some_and(Task::may_be_due) {
             self.await_completion(now, run, effects);
         }
     }

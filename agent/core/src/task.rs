@@ -53,6 +53,14 @@ impl Task {
     pub(crate) fn is_unasked(&self) -> bool {
         self.kill.as_ref().is_none_or(|kill| !kill.is_asked)
     }
+
+    /// Whether it is ended when the time that it may run is over: it runs, and nobody has asked for its end yet.
+    pub(crate) fn may_be_due(&self) -> bool {
+        match self.phase {
+            Phase::Killing => self.is_unasked(),
+            phase => phase == Phase::Running,
+        }
+    }
 }
 
 /// What the executor of a run has said of it, and was told.

@@ -1,5 +1,7 @@
 //! Executors of frameworks: their life, their tasks, and what a broken session or a crash leaves.
 
+mod sessions;
+
 use proffer_model::executor::{ExecutorEvent, ExecutorStatus, Subscription};
 use proffer_model::{ExecutorId, ExecutorSpec};
 
