@@ -9,12 +9,14 @@ mod environment;
 mod figures;
 mod file_pages;
 mod files;
+mod form;
 mod http;
 mod ledger;
 mod pages;
 mod peer;
 mod stream;
 mod translator;
+mod virtual_paths;
 
 use std::collections::BTreeMap;
 use std::io;

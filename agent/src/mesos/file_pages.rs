@@ -29,6 +29,7 @@ use tokio_util::io::ReaderStream;
 use super::files::{Fault, Files, mode_text};
 use super::form::{Asked, in_form};
 use crate::limits::{FILES_DOWNLOADS_MAX, FILES_READS_MAX};
+use crate::view::View;
 
 type Shared = Arc<FilePages>;
 
@@ -41,10 +42,10 @@ pub(super) struct FilePages {
 }
 
 impl FilePages {
-    /// Of the runs beneath this directory.
-    pub(super) fn new(runs_dir: PathBuf) -> Shared {
+    /// Of the runs beneath this directory, of which the view says whose they are.
+    pub(super) fn new(runs_dir: PathBuf, view: View) -> Shared {
         Arc::new(Self {
-            files: Files::new(runs_dir),
+            files: Files::new(runs_dir, view),
             downloads: Arc::new(Semaphore::new(FILES_DOWNLOADS_MAX)),
             reads: Arc::new(Semaphore::new(FILES_READS_MAX)),
         })
@@ -57,6 +58,8 @@ impl FilePages {
             .route("/files/read", any(read))
             .route("/files/read.json", any(read))
             .route("/files/download", any(download))
+            .route("/files/debug", any(debug))
+            .route("/files/debug.json", any(debug))
             .with_state(pages)
     }
 }
@@ -153,6 +156,17 @@ async fn read(
         }
     };
     Ok(in_form(&page, &asked))
+}
+
+/// Which paths there are, and what each is.
+async fn debug(
+    State(pages): State<Shared>,
+    principal: Option<axum::Extension<Principal>>,
+    asked: Asked,
+) -> Result<Response, Fault> {
+    check(principal.as_deref())?;
+    let all = apart(&pages, |files| Ok(files.paths())).await?;
+    Ok(in_form(&json!(all), &asked))
 }
 
 /// A whole file, as long as it was when it was asked for.
@@ -306,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn but_so_many_are_listed_and_read_at_once() {
-        let pages = FilePages::new(PathBuf::new());
+        let pages = FilePages::new(PathBuf::new(), View::default());
         let at_once = Arc::new((Mutex::new(0), Condvar::new()));
         let reads = (0..3 * FILES_READS_MAX).map(|_| {
             let at_once = Arc::clone(&at_once);

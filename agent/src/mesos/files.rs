@@ -1,6 +1,6 @@
 //! The files of sandboxes, as Mesos's tools read them: `/files/browse`, `/files/read`, `/files/download`, LIST_FILES, READ_FILE.
 //!
-//! A path is that of a sandbox, as `/state` says it, or of what is beneath. What a task has printed is shown in its sandbox, where
+//! A path is that of a sandbox, as `/state` says it, or the virtual one of an executor's latest, or of what is beneath. What a task has printed is shown in its sandbox, where
 //! Mesos has it, unless the task has made a file of that name. No link is followed, and nothing but files and directories is read:
 //! whatever is there its task has made.
 
@@ -18,13 +18,16 @@ use proffer_proto::mesos::v1::{FileInfo, TimeInfo};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, statat};
 use rustix::io::Errno;
 
+use super::virtual_paths;
 use crate::limits::{FILES_LISTED_MAX, FILES_READ_LEN_MAX};
 use crate::supervisor::protocol::{SANDBOX, STDERR, STDOUT};
+use crate::view::View;
 
 /// The sandboxes of an agent.
 #[derive(Debug)]
 pub(super) struct Files {
     runs_dir: PathBuf,
+    view: View,
 }
 
 /// Why something is not read, with the status that Mesos gives such an answer.
@@ -133,14 +136,34 @@ fn open_beneath(dir: &Path, path: &Path) -> io::Result<File> {
 }
 
 impl Files {
-    /// Of the runs beneath this directory.
-    pub(super) fn new(runs_dir: PathBuf) -> Self {
-        Self { runs_dir }
+    /// Of the runs beneath this directory, of which the view says whose they are.
+    pub(super) fn new(runs_dir: PathBuf, view: View) -> Self {
+        Self { runs_dir, view }
+    }
+
+    /// Which path is which, virtual ones and those that are as they are.
+    pub(super) fn paths(&self) -> BTreeMap<String, String> {
+        let rows = self.view.tasks();
+        let latest = virtual_paths::latest(&rows);
+        let shown = |run| virtual_paths::sandbox(&self.runs_dir, run);
+        let latest = latest.into_iter().map(|(path, run)| (path, shown(run)));
+        let all = rows.iter().map(|row| shown(row.output));
+        all.map(|path| (path.clone(), path)).chain(latest).collect()
+    }
+
+    fn place(&self, path: &str) -> Result<Place, Fault> {
+        let Some((above, beneath)) = virtual_paths::parts(path) else {
+            return Place::of(&self.runs_dir, path);
+        };
+        let latest = virtual_paths::latest(&self.view.tasks());
+        let run = latest.get(above).ok_or_else(Fault::missing)?;
+        let sandbox = virtual_paths::sandbox(&self.runs_dir, *run);
+        Place::of(&self.runs_dir, &format!("{sandbox}{beneath}"))
     }
 
     /// What is in a directory, in the order of names; of more than so many the first that the system names.
     pub(super) fn list(&self, path: &str) -> Result<Vec<FileInfo>, Fault> {
-        let place = Place::of(&self.runs_dir, path)?;
+        let place = self.place(path)?;
         let dir = place.open()?;
         if !dir.metadata()?.is_dir() {
             return Err(Fault::bad(format!("{path} is not a directory")));
@@ -206,7 +229,7 @@ impl Files {
 
     /// A file, and how many bytes it has.
     pub(super) fn open(&self, path: &str) -> Result<(File, u64), Fault> {
-        let file = Place::of(&self.runs_dir, path)?.open()?;
+        let file = self.place(path)?.open()?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(Fault::bad(format!("{path} is not a file")));
@@ -338,7 +361,7 @@ mod tests {
         fs::write(runs.join(RUN).join("token"), "secret").expect("written");
         symlink("/etc/passwd", sandbox.join("l")).expect("linked");
         symlink("d", sandbox.join("m")).expect("linked");
-        let files = Files::new(runs);
+        let files = Files::new(runs, View::default());
         let at = |path: &str| sandbox.join(path).to_str().expect("text").to_owned();
         let names = |path: &str| -> Vec<String> {
             let all = files.list(path).expect("listed");

@@ -32,6 +32,7 @@ use serde_json::{Map, Value, json};
 use super::figures::{of_agent, told_state};
 use super::file_pages::{self, FilePages};
 use super::form::{Asked, in_form};
+use super::virtual_paths;
 use crate::usage::Usage;
 use crate::view::View;
 
@@ -78,7 +79,7 @@ pub(crate) struct Pages {
 impl Pages {
     /// The pages, each also beneath `/slave(1)`.
     pub(crate) fn router(self) -> Router {
-        let files = FilePages::new(self.runs_dir.clone());
+        let files = FilePages::new(self.runs_dir.clone(), self.view.clone());
         let of_files = FilePages::router(Arc::clone(&files));
         let call = async move |State(pages): State<Arc<Self>>, request: Request| {
             call(pages, &files, request).await
@@ -364,7 +365,6 @@ impl Pages {
                 rows.iter().copied().partition(is_live);
             let is_over = running.is_empty();
             let container = rows.first().map(|row| container_of(row));
-            let run = run.to_string();
             let mut used = Resources::new();
             running.iter().for_each(|row| used.add(&row.spec.resources));
             let first = rows.first();
@@ -373,7 +373,7 @@ impl Pages {
                 "name": first.map(|row| executor_title(row)).unwrap_or_default(),
                 "source": first.map(|row| source_of(row)).unwrap_or_default(),
                 "container": container.unwrap_or_default(),
-                "directory": self.runs_dir.join(&run).join("sandbox"),
+                "directory": virtual_paths::sandbox(&self.runs_dir, run),
                 "resources": sums(&used),
                 "tasks": running.iter().map(|row| self.task(row)).collect::<Vec<_>>(),
                 "queued_tasks": [],
@@ -544,7 +544,8 @@ fn insert(page: &mut Value, name: &str, value: Value) {
     }
 }
 
-fn executor_of(row: &TaskRow) -> String {
+/// The id of the executor that a task is in.
+pub(super) fn executor_of(row: &TaskRow) -> String {
     let said = executor_said(row);
     said.unwrap_or(row.status.task.as_str()).to_owned()
 }

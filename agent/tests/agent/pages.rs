@@ -492,6 +492,12 @@ async fn tools_read_what_tasks_print_and_the_files_of_their_sandboxes() {
     assert_eq!(names(&browsed), ["d", "l", "stderr", "stdout"]);
     assert_eq!(browsed[0]["mode"], "drwxr-xr-x");
     assert_eq!(browsed[3]["size"], 8);
+    let latest = "/frameworks/f/executors/t/runs/latest";
+    let paths = page(&bench, "GET /files/debug", "").await;
+    assert_eq!(paths, json!({(latest): directory, (directory): directory}));
+    let browsed = page(&bench, &format!("GET /files/browse?path={latest}"), "").await;
+    assert_eq!(names(&browsed), ["d", "l", "stderr", "stdout"]);
+    assert_eq!(browsed[0]["path"], format!("{latest}/d"));
     let read = async |rest: &str| {
         let request = format!("GET /files/read?path={directory}/{rest}");
         page(&bench, &request, "").await
@@ -525,6 +531,12 @@ async fn tools_read_what_tasks_print_and_the_files_of_their_sandboxes() {
         (
             format!("GET /files/read?path={directory}/d/f&offset=x"),
             400,
+        ),
+        (format!("GET /files/browse?path={latest}/.."), 404),
+        (format!("GET /files/read?path={latest}/l&offset=0"), 404),
+        (
+            "GET /files/browse?path=/frameworks/f/executors/u/runs/latest".to_owned(),
+            404,
         ),
         ("GET /files/browse".to_owned(), 400),
         (

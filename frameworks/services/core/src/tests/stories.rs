@@ -251,6 +251,8 @@ fn scaling_launches_and_ends_the_youngest() {
 fn a_label_edit_restarts_nothing_and_a_command_replaces_everything() {
     let mut world = started("/web", 3);
     let before = world.running();
+    let config = |world: &World| world.app("/web").expect("it is there").last_config;
+    let first = config(&world);
     let labels = Some(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
     world
         .change(
@@ -264,6 +266,7 @@ fn a_label_edit_restarts_nothing_and_a_command_replaces_everything() {
         .expect("changed");
     world.settle();
     assert_eq!(world.running(), before);
+    assert_eq!(config(&world), first, "what runs is as it is to be");
     let command = Some(proffer_model::Command::Shell("other".into()));
     world
         .change(
