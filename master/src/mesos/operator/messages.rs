@@ -126,7 +126,7 @@ pub(super) fn framework(
         active: is_connected,
         connected: is_connected,
         recovered: of.row.is_some_and(|row| row.is_recovered),
-        registered_time: Some(time(master.reign.elected_wall_ms)),
+        registered_time: of.row.map(|_| time(master.reign.elected_wall_ms)),
         offers: of.offers.iter().map(|row| offer(row, snapshot)).collect(),
         allocated_resources: used.unwrap_or_default(),
         offered_resources: refined(&offered(of), None),

@@ -117,7 +117,8 @@ impl<'s> Seen<'s> {
             .map(|id| self.framework(id, None))
     }
 
-    fn framework<'a>(
+    /// A framework, which is over if it has no row.
+    pub(super) fn framework<'a>(
         &'a self,
         id: &'a FrameworkId,
         row: Option<&'a FrameworkRow>,

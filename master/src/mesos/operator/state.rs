@@ -388,13 +388,10 @@ fn framework(object: &mut Object<'_>, of: &Framework<'_>, seen: &Seen<'_>, maste
     object.text("user", &info.user);
     object.number("failover_timeout", info.failover_timeout());
     object.flag("checkpoint", info.checkpoint());
-    object.number("registered_time", master.elected_time());
-    let ended = if of.row.is_some() {
-        0.0
-    } else {
-        master.elected_time()
-    };
-    object.number("unregistered_time", ended);
+    // When one that is over came and went, nobody knows any more.
+    let registered = of.row.map(|_| master.elected_time());
+    object.number("registered_time", registered.unwrap_or_default());
+    object.number("unregistered_time", 0.0);
     if let Some(principal) = &info.principal {
         object.text("principal", principal);
     }
@@ -605,5 +602,54 @@ fn visibility_name(visibility: Visibility) -> &'static str {
         Visibility::Framework => "FRAMEWORK",
         Visibility::Cluster => "CLUSTER",
         Visibility::External => "EXTERNAL",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proffer_master_core::event::Seq;
+    use proffer_proto::mesos::v1::MasterInfo;
+    use serde_json::{Value, json};
+
+    use super::super::super::registry::Registry;
+    use super::super::master::MasterReign;
+    use super::super::messages;
+    use super::*;
+    use crate::metrics::ClusterMetrics;
+    use crate::view::{self, facts};
+
+    #[tokio::test]
+    async fn of_a_framework_that_is_over_nobody_knows_when_it_came_and_went() {
+        let (view, mut feed) = view::start(ClusterMetrics::default()).expect("a view");
+        let mut all = vec![facts::framework_row("live", 0)];
+        feed.tell(&mut all, Seq::default()).expect("told");
+        let snapshot: Arc<Snapshot> = view.snapshot().await.expect("a snapshot");
+        let reign = MasterReign {
+            cluster: "c".to_owned(),
+            started_wall_ms: 0,
+            elected_wall_ms: 5_000,
+            unreachable_after: Duration::from_secs(1),
+            counts: ClusterMetrics::default(),
+            registry: Registry::default(),
+        };
+        let info = MasterInfo::default();
+        let master = Master { info, reign };
+        let seen = Seen::new(&snapshot);
+        let live = seen.frameworks().next().expect("one");
+        let over: FrameworkId = "over".parse().expect("an id");
+        let over = seen.framework(&over, None);
+        for (of, registered) in [(live, Some(5.0)), (over, None)] {
+            let page = page(1_024, |object| framework(object, &of, &seen, &master));
+            let page: Value = serde_json::from_slice(&page).expect("json");
+            let times = (&page["registered_time"], &page["unregistered_time"]);
+            let expected = json!(registered.unwrap_or(0.0));
+            assert_eq!(times, (&expected, &json!(0.0)), "{page}");
+            let message = messages::framework(&of, &snapshot, &master);
+            assert_eq!(message.registered_time.is_some(), registered.is_some());
+        }
+        feed.finish();
     }
 }
