@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     timers: Timers,
     link: Option<(LinkId, Outbox)>,
     executors: BTreeMap<SessionId, Subscriber>,
+    /// What executors were not told, until the core knows.
+    untold: Vec<(SessionId, Box<ExecutorEvent>)>,
     /// What waits for a checkpoint, in order.
     waiting: VecDeque<(Seq, Deed)>,
     written: Seq,
@@ -74,6 +76,7 @@ impl Driver {
             timers: Timers::default(),
             link: None,
             executors: BTreeMap::new(),
+            untold: Vec::new(),
             waiting: VecDeque::new(),
             written: Seq(0),
             durable: Seq(0),
@@ -108,6 +111,7 @@ impl Driver {
                 Some(input) = inbox.recv() => self.take(input).await,
             }
             self.fire_timers().await;
+            self.say_untold().await;
         }
         // Closed first: whoever waits to be heard must not wait for ever.
         drop(inbox);
@@ -141,6 +145,12 @@ impl Driver {
     async fn fire_timers(&mut self) {
         while let Some(key) = self.timers.pop_due(clock::now()) {
             self.step(Event::TimerFired(key)).await;
+        }
+    }
+
+    async fn say_untold(&mut self) {
+        for (session, event) in std::mem::take(&mut self.untold) {
+            self.step(Event::ExecutorUntold { session, event }).await;
         }
     }
 
@@ -259,10 +269,14 @@ impl Driver {
             Deed::StopFetching(run) => self.processes.stop_fetching(run),
             Deed::CloseExecutor(session) => self.forget_executor(session),
             Deed::Executor(session, event) => {
-                let subscriber = self.executors.get(&session);
-                if subscriber.is_some_and(|subscriber| !subscriber.send(*event)) {
+                let untold = match self.executors.get(&session) {
+                    Some(subscriber) => subscriber.send(*event).err(),
+                    None => Some(event),
+                };
+                if let Some(event) = untold {
                     // It reads too slowly, or is gone: the next session begins with all that counts.
                     self.forget_executor(session);
+                    self.untold.push((session, event));
                 }
             }
             Deed::Send(link, message) => {

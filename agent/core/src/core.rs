@@ -139,6 +139,9 @@ impl Core {
             Event::ExecutorMessage { run, session, data } => {
                 self.on_executor_message(run, session, data, effects);
             }
+            Event::ExecutorUntold { session, event } => {
+                self.on_executor_untold(session, &event, effects);
+            }
             Event::ExecutorLeft { run, session } => {
                 self.on_executor_left(now, run, session, effects);
             }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use proffer_model::executor::{ExecutorStatus, Subscription};
+use proffer_model::executor::{ExecutorEvent, ExecutorStatus, Subscription};
 use proffer_model::link::{Payer, ToAgent};
 use proffer_model::{
     AgentId, CheckAnswer, ClusterId, Epoch, ExecutorSpec, Exit, FrameworkId, Incarnation, Reason,
@@ -161,6 +161,14 @@ pub enum Event {
         session: SessionId,
         /// The bytes.
         data: Vec<u8>,
+    },
+    /// An executor was not told something, because too much waits for it: in this session it is told nothing any more. It
+    /// goes on until the executor has read what waits; until then it is heard.
+    ExecutorUntold {
+        /// In which session.
+        session: SessionId,
+        /// What it was not told.
+        event: Box<ExecutorEvent>,
     },
     /// A session of an executor has ended.
     ExecutorLeft {

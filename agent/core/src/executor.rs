@@ -25,7 +25,7 @@ pub(crate) struct Executor {
     pub(crate) spec: Arc<ExecutorSpec>,
     pub(crate) payer: Option<Payer>,
     pub(crate) phase: ExecutorPhase,
-    pub(crate) session: Option<SessionId>,
+    pub(crate) session: Option<Session>,
     /// Its tasks, also those that have ended and are not settled.
     pub(crate) tasks: BTreeSet<RunId>,
     pub(crate) pid: Option<u32>,
@@ -33,6 +33,14 @@ pub(crate) struct Executor {
     pub(crate) end: Option<Kill>,
     /// Its last checkpoint.
     pub(crate) seq: Seq,
+}
+
+/// The session of an executor that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    /// Too much waits for the executor: it is heard, and told nothing any more in this session.
+    pub(crate) is_overrun: bool,
 }
 
 /// Where an executor stands.
@@ -48,6 +56,14 @@ pub(crate) enum ExecutorPhase {
     Exited(String),
     /// It is no more.
     Ended,
+}
+
+impl Executor {
+    /// The session in which it can be told something.
+    pub(crate) fn told_in(&self) -> Option<SessionId> {
+        let session = self.session.filter(|session| !session.is_overrun);
+        session.map(|session| session.id)
+    }
 }
 
 impl Core {
@@ -248,7 +264,7 @@ impl Core {
         effects.push(Effect::CancelTimer(TimerKey::Executor(run)));
         self.record_executor(run, ExecutorState::Ending, &reason.to_string(), effects);
         let executor = self.executors.get(&run);
-        if executor.is_some_and(|it| it.phase == ExecutorPhase::Running || it.session.is_some()) {
+        if executor.is_some_and(|it| it.phase == ExecutorPhase::Running || it.told_in().is_some()) {
             self.stop_executor(now, run, effects);
         } else {
             let after = After::Seq(seq);
@@ -256,7 +272,7 @@ impl Core {
         }
     }
 
-    /// Tells an executor that is to end so, and begins its grace. One without a session is signalled.
+    /// Tells an executor that is to end so, and begins its grace. One that cannot be told is signalled.
     fn stop_executor(&mut self, now: Time, run: RunId, effects: &mut Effects) {
         let Some(executor) = self.executors.get_mut(&run) else {
             return;
@@ -267,7 +283,7 @@ impl Core {
         let deadline = now.after(end.grace);
         end.deadline = Some(deadline);
         let (grace, after) = (end.grace, After::Seq(executor.seq));
-        effects.push(match executor.session {
+        effects.push(match executor.told_in() {
             Some(session) => Effect::SendExecutor {
                 session,
                 event: ExecutorEvent::Shutdown { grace },
@@ -349,7 +365,7 @@ impl Core {
         executor.pid = None;
         let key = (executor.framework.clone(), executor.spec.id.clone());
         let session = executor.session.take();
-        effects.extend(session.map(|session| Effect::CloseExecutor { session }));
+        effects.extend(session.map(|it| Effect::CloseExecutor { session: it.id }));
         effects.push(Effect::LeaveExecutor { run });
         effects.push(Effect::CancelTimer(TimerKey::Executor(run)));
         effects.push(Effect::CancelTimer(TimerKey::Grace(run)));

@@ -187,7 +187,7 @@ impl Core {
             return;
         };
         let executor = task.executor.and_then(|run| self.executors.get(&run));
-        let session = executor.and_then(|executor| executor.session);
+        let session = executor.and_then(|executor| executor.told_in());
         if let (Some(session), Some(kill)) = (session, &task.kill) {
             let left = kill.deadline.map(|deadline| deadline.since(now));
             effects.push(Effect::SendExecutor {

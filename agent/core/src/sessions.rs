@@ -3,6 +3,8 @@
 //! An executor may lose its session at any time and come back. It then says all that it runs: what the agent believes to
 //! run there and is not named is lost; what it was never heard of is launched (again), because what it does not name it
 //! never got.
+//!
+//! One for which too much waits is told nothing any more in that session, and heard until it has read what waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +16,9 @@ use proffer_model::{
 };
 
 use crate::core::Core;
-use crate::effect::{After, Effect, Effects, ExecutorState, Fact};
+use crate::effect::{After, Effect, Effects, ExecutorState, Fact, Signal};
 use crate::event::{RunId, SessionId, TimerKey};
-use crate::executor::ExecutorPhase;
+use crate::executor::{ExecutorPhase, Session};
 use crate::tasks::Phase;
 
 impl Core {
@@ -40,7 +42,12 @@ impl Core {
             close(session, problem.hint(hint), effects);
             return;
         };
-        if let Some(old) = executor.session.replace(session) {
+        let old = executor.told_in();
+        executor.session = Some(Session {
+            id: session,
+            is_overrun: false,
+        });
+        if let Some(old) = old {
             let message = "another session of the executor has taken over";
             let problem = Problem::new(code::SESSION_FENCED, message);
             let hint = "let one process speak for the executor, in one session at a time";
@@ -80,6 +87,31 @@ impl Core {
         self.end_unknown(session, unknown, effects);
         self.deliver(run, effects);
         self.repeat_shutdown(now, run, effects);
+    }
+
+    /// Too much waits for an executor. What it was not told it is told when it comes back; that it is to end cannot wait.
+    pub(crate) fn on_executor_untold(
+        &mut self,
+        session: SessionId,
+        event: &ExecutorEvent,
+        effects: &mut Effects,
+    ) {
+        let mut executors = self.executors.iter_mut();
+        let of_session = executors.find_map(|(run, executor)| {
+            let own = executor.session.as_mut().filter(|it| it.id == session)?;
+            own.is_overrun = true;
+            Some((*run, executor))
+        });
+        if let Some((run, executor)) = of_session
+            && matches!(event, ExecutorEvent::Shutdown { .. })
+            && executor.phase == ExecutorPhase::Running
+        {
+            effects.push(Effect::SignalContainer {
+                run,
+                signal: Signal::Terminate,
+                after: After::Seq(executor.seq),
+            });
+        }
     }
 
     pub(crate) fn on_executor_left(
@@ -136,7 +168,7 @@ impl Core {
         let key = (framework, id);
         let run = self.live_executors.get(&key);
         let executor = run.and_then(|run| self.executors.get(run));
-        let Some(session) = executor.and_then(|executor| executor.session) else {
+        let Some(session) = executor.and_then(|executor| executor.told_in()) else {
             self.ignore(&key.0, key.1.as_str(), effects);
             return;
         };
@@ -150,7 +182,8 @@ impl Core {
     /// Whether this is the session that counts.
     pub(crate) fn is_session(&self, run: RunId, session: SessionId) -> bool {
         let executor = self.executors.get(&run);
-        executor.is_some_and(|executor| executor.session == Some(session))
+        let own = executor.and_then(|executor| executor.session);
+        own.is_some_and(|own| own.id == session)
     }
 
     /// Ends a session that has broken a rule. The executor may come back.
@@ -163,7 +196,7 @@ impl Core {
     ) {
         let executor = self.executors.get_mut(&run);
         if let Some(session) = executor.and_then(|executor| executor.session.take()) {
-            close(session, problem.clone(), effects);
+            close(session.id, problem.clone(), effects);
         }
         effects.push(Effect::Record(Fact::ExecutorRefused { run, problem }));
         match self.executors.get(&run).map(|executor| &executor.phase) {
@@ -181,7 +214,7 @@ impl Core {
         let Some(executor) = self.executors.get(&run) else {
             return;
         };
-        let (Some(session), None) = (executor.session, &executor.end) else {
+        let (Some(session), None) = (executor.told_in(), &executor.end) else {
             return;
         };
         let mut launches: BTreeMap<(Incarnation, TaskId), Vec<RunId>> = BTreeMap::new();
@@ -286,7 +319,7 @@ impl Core {
         let Some(executor) = self.executors.get(&run) else {
             return;
         };
-        if let (Some(session), Some(end)) = (executor.session, &executor.end) {
+        if let (Some(session), Some(end)) = (executor.told_in(), &executor.end) {
             let left = end.deadline.map(|deadline| deadline.since(now));
             let grace = left.unwrap_or(end.grace);
             effects.push(Effect::SendExecutor {

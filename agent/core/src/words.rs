@@ -178,7 +178,7 @@ impl Core {
         effects: &mut Effects,
     ) {
         let executor = self.executors.get(&run);
-        if let Some(session) = executor.and_then(|executor| executor.session)
+        if let Some(session) = executor.and_then(|executor| executor.told_in())
             && number > 0
         {
             effects.push(Effect::SendExecutor {

@@ -1,9 +1,9 @@
 //! One session of an executor: who may begin it, what it says first, and how it ends.
 //!
 //! A session that says something that cannot be read is told what is wrong with it, and closed. One for which too much waits
-//! ends when what was sent before is read: until then its executor cannot know, and need not come back.
+//! ends when what was sent before is read: until then its executor cannot know, need not come back, and is heard.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Door;
+use crate::inbox::Inbox;
 use crate::limits::{
     EXECUTOR_EVENTS_MAX, EXECUTOR_FIRST_CALL_TIMEOUT, EXECUTOR_MESSAGES_MAX, EXECUTOR_UNREAD_MAX,
 };
@@ -46,14 +47,15 @@ impl Subscriber {
         Self { events, close }
     }
 
-    /// Sends, unless too much waits; answers whether the session goes on. Messages may be left out.
-    pub(crate) fn send(&self, event: ExecutorEvent) -> bool {
+    /// Sends, unless too much waits: then it is given back, and the session does not go on. Messages may be left out.
+    pub(crate) fn send(&self, event: ExecutorEvent) -> Result<(), Box<ExecutorEvent>> {
         let waiting = self.events.max_capacity() - self.events.capacity();
         if matches!(event, ExecutorEvent::Message(_)) && waiting >= EXECUTOR_MESSAGES_MAX {
             tracing::debug!("a message to an executor is left out: it does not read");
-            return true;
+            return Ok(());
         }
-        self.events.try_send(event).is_ok()
+        let sent = self.events.try_send(event);
+        sent.map_err(|error| Box::new(error.into_inner()))
     }
 
     /// Ends the session after what was sent.
@@ -197,25 +199,21 @@ impl Session {
             subscription,
         };
         inbox.subscribe(session, subscriber, event).await;
-        let ending = tokio::select! {
-            () = close.cancelled() => None,
-            ending = self.listen() => Some(ending),
-        };
         let Self {
-            events, reading, ..
-        } = &mut self;
-        if ending.is_none() {
-            // Nothing is added any more, so that what is told ends when all of it is read.
-            *events = mpsc::channel(1).0;
-            tokio::select! {
-                () = ended.cancelled() => {}
-                () = reading.end(EXECUTOR_UNREAD_MAX) => {}
-            }
-        }
+            calls,
+            events,
+            reading,
+            ..
+        } = self;
+        let listening = listen((run, session), calls, &inbox, events.downgrade());
+        let mut told = Some(events);
+        let ending = attend(listening, &mut told, (&close, &ended), &reading).await;
         inbox.send(Event::ExecutorLeft { run, session }).await;
-        if let Some(Err(problem)) = ending {
+        if let Err(problem) = ending {
             tracing::info!(%run, %problem, "an executor's session is closed");
-            refuse(events, &problem).await;
+            if let Some(events) = told {
+                refuse(&events, &problem).await;
+            }
         }
     }
 
@@ -232,41 +230,68 @@ impl Session {
         Err(order("the session is not subscribed").field(field))
     }
 
-    /// Passes on what it says until it has said all.
-    async fn listen(&mut self) -> Result<(), Problem> {
-        let mut beat = interval(HEARTBEAT_INTERVAL);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (run, session) = (self.run, self.id);
-        let inbox = self.door.shared.inbox.clone();
-        loop {
-            let call = tokio::select! {
-                // What was said before the end counts.
-                biased;
-                call = self.calls.message() => decode(call)?,
-                _ = beat.tick() => {
-                    // Whoever does not read has much else to read.
-                    let _ = self.events.try_send(ExecutorEvent::Heartbeat);
-                    continue;
-                }
-            };
-            let event = match call {
-                None => return Ok(()),
-                Some(ExecutorCall::Subscribe(_)) => {
-                    return Err(order("the session is subscribed already").field("subscribe"));
-                }
-                Some(ExecutorCall::Update(status)) => Event::ExecutorSaid {
-                    run,
-                    session,
-                    status,
-                },
-                Some(ExecutorCall::Message(data)) => Event::ExecutorMessage { run, session, data },
-            };
-            inbox.send(event).await;
-        }
-    }
-
     async fn next(&mut self) -> Result<Option<ExecutorCall>, Problem> {
         decode(self.calls.message().await)
+    }
+}
+
+/// Hears an executor until it has said all, or, once nothing is added to what it is told, has read all of that. Nothing is
+/// added when the session is closed: then `told` is taken away.
+async fn attend(
+    listening: impl Future<Output = Result<(), Problem>>,
+    told: &mut Option<mpsc::Sender<ExecutorEvent>>,
+    (close, ended): (&CancellationToken, &CancellationToken),
+    reading: &Reading,
+) -> Result<(), Problem> {
+    // It is one from begin to end: what it has taken of a call is not lost.
+    let mut listening = pin!(listening);
+    tokio::select! {
+        () = close.cancelled() => {}
+        ending = &mut listening => return ending,
+    }
+    *told = None;
+    tokio::select! {
+        () = ended.cancelled() => Ok(()),
+        () = reading.end(EXECUTOR_UNREAD_MAX) => Ok(()),
+        ending = &mut listening => ending,
+    }
+}
+
+/// Passes on what an executor says until it has said all.
+async fn listen(
+    (run, session): (RunId, SessionId),
+    mut calls: Streaming<v1::ExecutorCall>,
+    inbox: &Inbox,
+    told: mpsc::WeakSender<ExecutorEvent>,
+) -> Result<(), Problem> {
+    let mut beat = interval(HEARTBEAT_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let call = tokio::select! {
+            // What was said before the end counts.
+            biased;
+            call = calls.message() => decode(call)?,
+            _ = beat.tick() => {
+                // Whoever does not read has much else to read.
+                if let Some(told) = told.upgrade() {
+                    let _ = told.try_send(ExecutorEvent::Heartbeat);
+                }
+                continue;
+            }
+        };
+        let event = match call {
+            None => return Ok(()),
+            Some(ExecutorCall::Subscribe(_)) => {
+                return Err(order("the session is subscribed already").field("subscribe"));
+            }
+            Some(ExecutorCall::Update(status)) => Event::ExecutorSaid {
+                run,
+                session,
+                status,
+            },
+            Some(ExecutorCall::Message(data)) => Event::ExecutorMessage { run, session, data },
+        };
+        inbox.send(event).await;
     }
 }
 
@@ -311,8 +336,9 @@ mod tests {
         let (events, stream) = mpsc::channel(EVENTS);
         let (told, reading) = Told::new(stream);
         let subscriber = Subscriber::new(events, CancellationToken::new());
-        (0..EVENTS).for_each(|_| assert!(subscriber.send(ExecutorEvent::Heartbeat)));
-        assert!(!subscriber.send(ExecutorEvent::Heartbeat), "it is full");
+        let send = |_| subscriber.send(ExecutorEvent::Heartbeat);
+        (0..EVENTS).for_each(|event| assert!(send(event).is_ok()));
+        assert!(send(EVENTS).is_err(), "it is full");
         (told, reading)
     }
 
@@ -338,7 +364,35 @@ mod tests {
         reading.end(Duration::from_millis(1)).await;
     }
 
-    async fn is_pending(mut future: Pin<&mut impl Future<Output = ()>>) -> bool {
+    #[tokio::test]
+    async fn an_executor_for_which_too_much_waits_is_heard_until_it_has_read_it() {
+        let (mut told, reading) = closed();
+        let (close, ended) = (CancellationToken::new(), CancellationToken::new());
+        close.cancel();
+        let (says, mut said) = mpsc::channel(1);
+        let heard = std::cell::Cell::new(0);
+        let listening = async {
+            while let Some(()) = said.recv().await {
+                heard.set(heard.get() + 1);
+            }
+            Ok(())
+        };
+        let (events, mut added) = mpsc::channel(1);
+        let mut events = Some(events);
+        let mut attending = pin!(attend(listening, &mut events, (&close, &ended), &reading));
+        for read in 0..EVENTS {
+            says.send(()).await.unwrap();
+            assert!(is_pending(attending.as_mut()).await);
+            assert_eq!(heard.get(), read + 1);
+            assert!(told.next().await.is_some());
+        }
+        assert!(told.next().await.is_none());
+        drop(told);
+        assert!(attending.await.is_ok());
+        assert!(added.recv().await.is_none(), "nothing is added");
+    }
+
+    async fn is_pending<T>(mut future: Pin<&mut impl Future<Output = T>>) -> bool {
         std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending()))
             .await
     }

@@ -1,6 +1,8 @@
 //! Executors over their real socket. The executor's process only waits: the test speaks for it, with the token and the
 //! socket that the process was given.
 
+mod overrun;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -84,6 +86,10 @@ impl Session {
 
     async fn try_open(place: &Place, token: &str) -> Result<Self, tonic::Status> {
         let endpoint = Endpoint::try_from(format!("unix://{}", place.socket.display())).unwrap();
+        Self::try_over(endpoint, token).await
+    }
+
+    async fn try_over(endpoint: Endpoint, token: &str) -> Result<Self, tonic::Status> {
         let channel = endpoint.connect().await;
         let channel = channel.map_err(|error| tonic::Status::from_error(error.into()))?;
         let (calls, outgoing) = mpsc::channel(100);

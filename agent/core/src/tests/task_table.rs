@@ -52,6 +52,7 @@ executor says failed            : re st ru ki ki fi -- re st fa/eu fa/eu fa/eu f
 executor says killed            : re st ru ki ki fi -- re st kd/eu kd/eu kd/eu fi/e
 executor says again             : re st ru ki ki fi -- re st ru/eu ru/e ki/e fi/e
 executor has a message          : re st ru ki ki fi -- re st st ru ki fi
+executor does not read          : re st ru ki ki fi -- re st st ru ki fi
 executor leaves                 : re st ru ki ki fi -- re st st ru ki fi
 executor comes back with it     : re st ru ki ki fi -- re st st ru ki/x fi/x
 executor comes back without it  : re st ru ki ki fi -- re st/l st/l lo/u lo/u fi

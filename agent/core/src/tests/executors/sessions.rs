@@ -27,3 +27,91 @@ fn what_an_executor_ends_by_itself_is_left_to_it_when_it_comes_back() {
         assert_eq!(scene.story(), ["t killing deadline_passed", "> kill t 3s"]);
     }
 }
+
+impl Scene {
+    /// It was not told this: too much waits for it.
+    fn overrun(&mut self, event: ExecutorEvent) {
+        self.agent.step(Event::ExecutorUntold {
+            session: SessionId(self.sessions),
+            event: Box::new(event),
+        });
+        self.agent.persist();
+    }
+
+    fn shut_down(&mut self) {
+        self.agent.receive(ToAgent::ShutdownExecutor {
+            epoch: self.agent.identity.epoch,
+            framework: framework(),
+            executor: ExecutorId::new("e").unwrap(),
+            reason: Reason::KillRequested,
+        });
+        self.agent.persist();
+    }
+}
+
+#[test]
+fn an_executor_for_which_too_much_waits_is_heard_and_told_all_when_it_comes_back() {
+    let mut scene = Scene::running();
+    scene.overrun(ExecutorEvent::Heartbeat);
+    assert_eq!(scene.story(), [""; 0]);
+    // It reads for longer than it may be away.
+    scene.agent.acknowledge("t", 1, 2);
+    scene.agent.pass(Duration::from_secs(1_000));
+    assert_eq!(scene.story(), [""; 0]);
+    // What it says is told meanwhile, and what it is to be told waits.
+    scene.agent.launch(1, data("u"));
+    scene.agent.launch(1, data("v"));
+    scene.agent.kill("u", 1, None);
+    scene.agent.kill("t", 1, Some(30));
+    scene.agent.persist();
+    scene.story();
+    scene.say(word("t", 2, TaskState::Killing));
+    assert_eq!(scene.story(), ["t killing none"]);
+    assert_eq!(scene.last("u").state, TaskState::Killed);
+    scene.leave();
+    scene.subscribe(&[word("t", 2, TaskState::Killing)], &[task("t")]);
+    assert_eq!(
+        scene.story(),
+        ["> subscribed", "> ack t 2", "> kill t 30s", "> launch v"]
+    );
+}
+
+#[test]
+fn an_executor_for_which_too_much_waits_has_its_time_to_come_back_from_when_it_has_read_it() {
+    let mut scene = Scene::running();
+    scene.agent.acknowledge("t", 1, 2);
+    scene.overrun(ExecutorEvent::Heartbeat);
+    scene.agent.pass(Duration::from_secs(61));
+    scene.leave();
+    scene.agent.pass(Duration::from_secs(59));
+    assert_eq!(scene.story(), [""; 0]);
+    scene.agent.pass(Duration::from_secs(2));
+    assert_eq!(scene.story(), ["signal Terminate"]);
+}
+
+#[test]
+fn an_executor_that_cannot_be_told_to_end_is_signalled_at_once() {
+    let mut scene = Scene::running();
+    scene.overrun(ExecutorEvent::Heartbeat);
+    scene.shut_down();
+    assert_eq!(scene.story(), ["signal Terminate"]);
+    // So is one of which it shows only then. One that was told is not.
+    let mut scene = Scene::running();
+    scene.shut_down();
+    assert_eq!(scene.story(), ["> shutdown 5s"]);
+    scene.overrun(ExecutorEvent::Heartbeat);
+    assert_eq!(scene.story(), [""; 0]);
+    let grace = Duration::from_secs(5);
+    scene.overrun(ExecutorEvent::Shutdown { grace });
+    assert_eq!(scene.story(), ["signal Terminate"]);
+    // What an earlier session was not told is nothing.
+    let mut scene = Scene::running();
+    scene.subscribe(&[], &[task("t")]);
+    scene.story();
+    scene.agent.step(Event::ExecutorUntold {
+        session: SessionId(1),
+        event: Box::new(ExecutorEvent::Shutdown { grace }),
+    });
+    scene.shut_down();
+    assert_eq!(scene.story(), ["> shutdown 5s"]);
+}

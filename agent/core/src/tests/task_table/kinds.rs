@@ -31,6 +31,7 @@ kinds!(EVENTS, event(Event) {
     Event::ExecutorSubscribed { .. } => "executor subscribed",
     Event::ExecutorSaid { .. } => "executor said",
     Event::ExecutorMessage { .. } => "executor message",
+    Event::ExecutorUntold { .. } => "executor untold",
     Event::ExecutorLeft { .. } => "executor left",
     Event::TimerFired(_) => "timer fired",
 });

@@ -1,5 +1,6 @@
 //! What happens to a task, by the names of the table's rows.
 
+use proffer_model::executor::ExecutorEvent;
 use proffer_model::{ExecutorId, Problem, code};
 
 use super::stage::{Stage, launched, word};
@@ -168,6 +169,10 @@ impl Stage {
                 run,
                 session,
                 data: vec![1],
+            }),
+            "does not read" => self.happens(Event::ExecutorUntold {
+                session,
+                event: Box::new(ExecutorEvent::Heartbeat),
             }),
             "leaves" => self.happens(Event::ExecutorLeft { run, session }),
             "comes back with it" => {
