@@ -20,13 +20,19 @@ pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STREAMS_MAX: u32 = 200;
 /// The same on a cluster listener: emulated agents share connections.
 pub const CLUSTER_STREAMS_MAX: u32 = 100_000;
-/// Connections at once on one listener. For a further one the one by which nobody has called for longest ends, first of those
-/// by which nobody has called who may; where none has been silent for [`GIVES_WAY_AFTER`], the further one is closed as soon as
+/// Connections at once on one listener. For a further one a silent one ends: of those by which nobody has called who may
+/// ([`STRANGERS_MAX`]), or else the one by which nobody has called for longest, if the former are not more than that, nor more
+/// than the others. Where none may end, as none has been silent for [`GIVES_WAY_AFTER`], the further one is closed as soon as
 /// it is accepted.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Of those, silent ones by which nobody has called who may, where Mesos's clients call; of more, the one that has been silent
-/// longest ends, if it has been for [`GIVES_WAY_AFTER`].
+/// longest of the peer that has the most of them ends, if it has been silent for [`GIVES_WAY_AFTER`].
 pub const STRANGERS_MAX: usize = 10_000;
+/// Peers that are looked at for a connection that may end, those with the most of them first.
+pub const PEERS_LOOKED_AT_MAX: usize = 100;
+/// Bytes of an answer up to which it is as good as sent when it is whole: those above are in a connection's buffer until they
+/// are taken.
+pub const ANSWER_LIGHT_LEN: u64 = 16 * 1024;
 /// How long a connection is silent at least before it ends for others.
 pub const GIVES_WAY_AFTER: Duration = Duration::from_secs(5);
 /// Connections that the kernel keeps before they are accepted; it refuses more.

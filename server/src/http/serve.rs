@@ -43,9 +43,10 @@ const PREFACE_LEN: usize = 24;
 pub struct Limits {
     /// Streams at once on one HTTP/2 connection; more wait at the client.
     pub streams_max: u32,
-    /// Connections at once; for a further one the one that has been silent longest ends, or it is closed when it is accepted.
+    /// Connections at once; for a further one another that is silent ends, or it is closed when it is accepted.
     pub connections_max: usize,
-    /// Of those, the silent ones by which nobody has called who may; of more, the one that has been silent longest ends.
+    /// Of those, the silent ones by which nobody has called who may; of more, one of the peer that has the most ends. With
+    /// more of them open, silent or not, no other ends for a further one.
     pub strangers_max: usize,
     /// How long a connection is silent before it ends for others.
     pub gives_way_after: Duration,
@@ -150,15 +151,15 @@ pub async fn serve_with(
                 Ok((stream, peer)) if connections.len() < limits.connections_max => {
                     connections.spawn(Server::connection(&server, stream, peer));
                 }
-                Ok((stream, peer)) if server.silence.give_way() => {
-                    refusals.note("too many are open: the one that was silent longest is closed");
+                Ok((stream, peer)) if server.silence.give_way(Some(peer.ip())) => {
+                    refusals.note("too many are open: one that was silent is closed");
                     connections.spawn(Server::connection(&server, stream, peer));
                 }
                 Ok(_) => refusals.note("connection refused: too many are open"),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     // Out of file descriptors or memory: it does not pass by trying again at once.
-                    server.silence.give_way();
+                    server.silence.give_way(None);
                     refusals.note(&format!("connections cannot be accepted: {error}"));
                     sleep(limits::ACCEPT_PAUSE).await;
                 }
@@ -237,7 +238,7 @@ impl Server {
         stream: TcpStream,
         peer: SocketAddr,
     ) -> impl Future<Output = ()> + use<> {
-        let place = server.silence.connection();
+        let place = server.silence.connection(peer.ip());
         Arc::clone(server).serve(stream, peer, place)
     }
 

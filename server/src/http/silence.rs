@@ -2,9 +2,13 @@
 //!
 //! Mesos's clients open a connection for calls that may come after days, and take its end for the end of everything. So where
 //! they call, silence alone ends no connection. Those by which nobody has called who may are few at once, and when there is no
-//! room at all the one that has been silent longest ends, strangers first. A peer that is gone is found by the kernel.
+//! room at all the one that has been silent longest ends, strangers first, as long as it is not them who take the room. A peer
+//! that is gone is found by the kernel.
+
+mod strangers;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -16,6 +20,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::limits;
+use strangers::{Peer, Strangers, Waiting};
+
 /// The silent connections of one listener.
 #[derive(Debug)]
 pub(super) struct Silence {
@@ -24,18 +31,14 @@ pub(super) struct Silence {
     gives_way_after: Duration,
 }
 
-/// Each by a number that grows: the first has been silent longest.
 #[derive(Debug, Default)]
 struct Table {
     last: u64,
-    strangers: BTreeMap<u64, Waiting>,
+    strangers: Strangers,
+    /// Silent ones by which somebody has called who may, by numbers that grow: the first has been silent longest.
     recognized: BTreeMap<u64, Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    gives_way: Arc<Notify>,
+    /// Those and the others of them.
+    recognized_open_len: usize,
 }
 
 impl Silence {
@@ -48,9 +51,10 @@ impl Silence {
         })
     }
 
-    /// A connection that was accepted now.
-    pub(super) fn connection(self: &Arc<Self>) -> Place {
-        let mut state = State::default();
+    /// A connection that was accepted now, from this address.
+    pub(super) fn connection(self: &Arc<Self>, address: IpAddr) -> Place {
+        let mut state = State::new(Peer::of(address));
+        lock(&self.table).strangers.open(state.peer);
         self.enter(&mut state);
         Place(Arc::new(Connection {
             silence: Arc::clone(self),
@@ -58,11 +62,25 @@ impl Silence {
         }))
     }
 
-    /// Ends the connection that has been silent longest; false when none has been for long enough.
-    pub(super) fn give_way(&self) -> bool {
+    /// Ends a connection for one that comes from this address, if that is known; false when none may end for it. One by which
+    /// somebody has called who may does not end for strangers while they are too many or the most, whatever they do.
+    pub(super) fn give_way(&self, newcomer: Option<IpAddr>) -> bool {
         let table = &mut *lock(&self.table);
-        give_way(&mut table.strangers, self.gives_way_after)
-            || give_way(&mut table.recognized, self.gives_way_after)
+        let (now, after) = (Instant::now(), self.gives_way_after);
+        if table.strangers.give_way(now, after, newcomer.map(Peer::of)) {
+            return true;
+        }
+        let strangers_len = table.strangers.open_len();
+        if strangers_len > self.strangers_max || strangers_len > table.recognized_open_len {
+            return false;
+        }
+        match table.recognized.first_entry() {
+            Some(first) if now.saturating_duration_since(first.get().since) >= after => {
+                first.remove().gives_way.notify_one();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// A connection is silent from now on.
@@ -70,17 +88,19 @@ impl Silence {
         let table = &mut *lock(&self.table);
         table.last += 1;
         state.number = Some(table.last);
+        let now = Instant::now();
         let waiting = Waiting {
-            since: Instant::now(),
+            since: now,
             gives_way: Arc::clone(&state.gives_way),
         };
         if state.is_recognized {
             table.recognized.insert(table.last, waiting);
             return;
         }
-        table.strangers.insert(table.last, waiting);
-        while table.strangers.len() > self.strangers_max
-            && give_way(&mut table.strangers, self.gives_way_after)
+        let strangers = &mut table.strangers;
+        strangers.enter(state.peer, table.last, waiting);
+        while strangers.silent_len() > self.strangers_max
+            && strangers.give_way(now, self.gives_way_after, Some(state.peer))
         {}
     }
 
@@ -88,21 +108,35 @@ impl Silence {
     fn leave(&self, state: &mut State) {
         if let Some(number) = state.number.take() {
             let table = &mut *lock(&self.table);
-            table.strangers.remove(&number);
-            table.recognized.remove(&number);
+            match state.is_recognized {
+                true => drop(table.recognized.remove(&number)),
+                false => drop(table.strangers.leave(state.peer, number)),
+            }
         }
     }
-}
 
-fn give_way(waiting: &mut BTreeMap<u64, Waiting>, after: Duration) -> bool {
-    let Some(first) = waiting.first_entry() else {
-        return false;
-    };
-    if first.get().since.elapsed() < after {
-        return false;
+    /// It is a stranger's no more.
+    fn recognize(&self, state: &mut State) {
+        if state.is_recognized || state.is_over {
+            return;
+        }
+        self.leave(state);
+        state.is_recognized = true;
+        let table = &mut *lock(&self.table);
+        table.strangers.close(state.peer);
+        table.recognized_open_len += 1;
     }
-    first.remove().gives_way.notify_one();
-    true
+
+    /// It is closed.
+    fn close(&self, state: &mut State) {
+        self.leave(state);
+        state.is_over = true;
+        let table = &mut *lock(&self.table);
+        match state.is_recognized {
+            true => table.recognized_open_len -= 1,
+            false => table.strangers.close(state.peer),
+        }
+    }
 }
 
 /// One connection, until this is dropped.
@@ -133,9 +167,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let state = &mut *lock(&self.0.state);
-        state.is_over = true;
-        self.0.silence.leave(state);
+        self.0.silence.close(&mut lock(&self.0.state));
     }
 }
 
@@ -146,8 +178,9 @@ pub struct Connection {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    peer: Peer,
     /// Its place among the silent ones.
     number: Option<u64>,
     gives_way: Arc<Notify>,
@@ -157,10 +190,23 @@ struct State {
     is_over: bool,
 }
 
+impl State {
+    fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            number: None,
+            gives_way: Arc::default(),
+            calls: 0,
+            is_recognized: false,
+            is_over: false,
+        }
+    }
+}
+
 impl Connection {
     /// Somebody calls by it who may, as what serves the call has found out.
     pub fn recognize(&self) {
-        lock(&self.state).is_recognized = true;
+        self.silence.recognize(&mut lock(&self.state));
     }
 }
 
@@ -173,13 +219,22 @@ impl Call {
         &self.0
     }
 
-    /// The same response: the call lasts until it is sent, if it is a stream.
+    /// The same response: the call lasts until it is sent.
     pub(super) fn answer(self, response: Response) -> Response {
-        // What is whole already is as good as sent.
-        match response.body().size_hint().exact() {
-            Some(_) => response,
-            None => response.map(|inner| Body::new(Answered { inner, _call: self })),
+        let len = response.body().size_hint().exact();
+        // What is short and whole is as good as sent, and a stranger who reads slowly is as good as silent.
+        let is_sent = |len| len <= limits::ANSWER_LIGHT_LEN || !lock(&self.0.state).is_recognized;
+        if len.is_some_and(is_sent) {
+            return response;
         }
+        let is_whole = len.is_some();
+        response.map(|inner| {
+            Body::new(Answered {
+                inner,
+                is_whole,
+                _call: self,
+            })
+        })
     }
 }
 
@@ -196,6 +251,7 @@ impl Drop for Call {
 /// A body that is being sent.
 struct Answered {
     inner: Body,
+    is_whole: bool,
     _call: Call,
 }
 
@@ -211,7 +267,8 @@ impl HttpBody for Answered {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        // One that said so with its only piece would be dropped before the peer has taken that.
+        !self.is_whole && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -222,4 +279,108 @@ impl HttpBody for Answered {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is changed half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+
+    const AFTER: Duration = Duration::from_secs(5);
+
+    /// An address that ends so.
+    fn address(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    /// All that are silent have been for so much longer.
+    fn pass(silence: &Silence, time: Duration) {
+        let table = &mut *lock(&silence.table);
+        for waiting in table
+            .recognized
+            .values_mut()
+            .chain(table.strangers.silent_mut())
+        {
+            waiting.since = waiting.since.checked_sub(time).expect("a time");
+        }
+    }
+
+    async fn is_told(place: &Place) -> bool {
+        let gives_way = std::pin::pin!(place.gives_way());
+        poll!(gives_way).is_ready()
+    }
+
+    fn recognized(silence: &Arc<Silence>) -> Place {
+        let place = silence.connection(address(1));
+        place.call().connection().recognize();
+        place
+    }
+
+    #[tokio::test]
+    async fn strangers_who_are_young_or_busy_end_nobody_who_may_call() {
+        let silence = Silence::new(2, AFTER);
+        let known: Vec<_> = (0..9).map(|_| recognized(&silence)).collect();
+        pass(&silence, 2 * AFTER);
+        let mut young: Vec<_> = (0..2).map(|_| silence.connection(address(2))).collect();
+        assert!(silence.give_way(Some(address(2))), "they are not too many");
+        assert!(is_told(&known[0]).await, "the one that was silent longest");
+        young.push(silence.connection(address(2)));
+        assert!(!silence.give_way(Some(address(2))), "too many are young");
+        assert!(!silence.give_way(None));
+        let calls: Vec<_> = young.iter().map(Place::call).collect();
+        pass(&silence, 2 * AFTER);
+        assert!(!silence.give_way(Some(address(2))), "too many are busy");
+        drop(calls);
+        drop(young.pop());
+        assert!(silence.give_way(Some(address(2))));
+        assert!(is_told(&known[1]).await);
+        assert!(!is_told(&known[2]).await);
+    }
+
+    #[tokio::test]
+    async fn strangers_who_are_the_most_end_nobody_who_may_call() {
+        let silence = Silence::new(100, AFTER);
+        let known = [recognized(&silence), recognized(&silence)];
+        pass(&silence, 2 * AFTER);
+        let young: Vec<_> = (0..3).map(|_| silence.connection(address(2))).collect();
+        assert!(!silence.give_way(None));
+        drop(young);
+        assert!(silence.give_way(None));
+        assert!(is_told(&known[0]).await && !is_told(&known[1]).await);
+    }
+
+    #[tokio::test]
+    async fn of_strangers_those_of_the_peer_that_has_the_most_end_first() {
+        let silence = Silence::new(4, AFTER);
+        let waits = silence.connection(address(1));
+        pass(&silence, AFTER);
+        let many: Vec<_> = (0..3).map(|_| silence.connection(address(2))).collect();
+        let further = silence.connection(address(2));
+        assert!(!is_told(&waits).await, "though it was silent longest");
+        assert!(!silence.give_way(Some(address(2))), "its own are young");
+        assert!(!silence.give_way(None));
+        pass(&silence, AFTER);
+        let last = silence.connection(address(2));
+        assert!(is_told(&many[0]).await && is_told(&many[1]).await);
+        assert!(!is_told(&many[2]).await && !is_told(&waits).await);
+        let calls: Vec<_> = many
+            .iter()
+            .chain([&further, &last])
+            .map(Place::call)
+            .collect();
+        assert!(!silence.give_way(Some(address(2))), "they are busy");
+        assert!(
+            silence.give_way(Some(address(3))),
+            "it has no more than others"
+        );
+        assert!(is_told(&waits).await);
+        drop(calls);
+        drop((waits, many, further, last));
+        let table = lock(&silence.table);
+        assert_eq!(
+            (table.strangers.open_len(), table.strangers.silent_len()),
+            (0, 0)
+        );
+    }
 }

@@ -289,7 +289,7 @@ impl Entry {
 /// Whether what shows this moment, and is about so long, is good enough for who asks, if it may be so old.
 fn is_good_enough(shown: &Moment, len: usize, asked: Moment, age: Duration) -> bool {
     len >= MESOS_SHARED_LEN
-        && shown.changes == asked.changes
+        && shown.changes >= asked.changes
         && asked.at.saturating_duration_since(shown.at) < age
 }
 
@@ -320,6 +320,7 @@ mod tests {
             (large, at + nearly, 3, true, "young"),
             (large, at + MESOS_SHARED_FOR, 3, false, "old"),
             (large, at, 4, false, "something was changed"),
+            (large, at, 2, true, "it shows more than was asked for"),
             (large - 1, at, 3, false, "small"),
         ];
         for (len, at, changes, expected, why) in table {

@@ -26,6 +26,9 @@ use crate::http::{Connection, Json, Refused};
 /// Far longer than anything here takes; reached only when something hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// More than the kernel takes of an answer that nobody reads.
+const LARGE_LEN: usize = 32 * 1024 * 1024;
+
 fn token() -> LocalToken {
     LocalToken::new(Secret::new("5a".repeat(32)))
 }
@@ -131,6 +134,7 @@ fn router() -> Router {
         )
         .route("/metrics", get(async || "metrics"))
         .route("/recognize", get(recognize))
+        .route("/large", get(async || vec![b'x'; LARGE_LEN]))
         .route(
             "/ends",
             get(async |Extension(ends): Extension<Ends>| ends.peer.to_string()),

@@ -100,6 +100,52 @@ async fn where_there_is_no_room_who_was_silent_longest_ends_strangers_first() {
     server.end().await;
 }
 
+#[tokio::test]
+async fn strangers_that_call_at_the_moment_end_nobody_who_may_call() {
+    let limits = Limits {
+        connections_max: 3,
+        strangers_max: 1,
+        ..patient()
+    };
+    let guard = Guard::new(token(), false).leave_to_handlers(["/events"]);
+    let server = Running::with(limits, guard).await;
+    let mut may_call = connect(&server).await;
+    known(&mut may_call).await;
+    let mut strangers = Vec::new();
+    for _ in 0..2 {
+        let mut stranger = connect(&server).await;
+        call(&mut stranger, "GET /events", "", "data: a").await;
+        strangers.push(stranger);
+    }
+    assert_eq!(read_to_end(&mut connect(&server).await).await, "");
+    known(&mut may_call).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_long_answer_is_a_call_until_it_is_taken() {
+    let limits = Limits {
+        connections_max: 1,
+        ..patient()
+    };
+    let server = Running::with(limits, Guard::new(token(), false)).await;
+    let mut slow = connect(&server).await;
+    call(&mut slow, "GET /large", &bearer(), "\r\n\r\n").await;
+    assert_eq!(read_to_end(&mut connect(&server).await).await, "");
+    let (mut len, mut bytes) = (0, vec![0; 1024 * 1024]);
+    // Some came with its head.
+    while len < LARGE_LEN - 1_024 {
+        let read = timeout(PATIENCE, slow.read(&mut bytes)).await;
+        let read = read.expect("in time").expect("read");
+        assert!(read > 0, "closed after {len} bytes");
+        len += read;
+    }
+    known(&mut slow).await;
+    // It is silent now.
+    known(&mut connect(&server).await).await;
+    server.end().await;
+}
+
 /// One that stays for ever must not be that of a peer that is gone.
 #[tokio::test]
 async fn the_kernel_looks_for_peers_that_are_gone() {
