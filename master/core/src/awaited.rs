@@ -1,6 +1,6 @@
 //! Agents of the log that are neither back in this term nor given up, and what may be held there that nobody knows of: a role
 //! may hold all that such an agent has, which counts against its limits for a while. So no limit is passed when they come
-//! back, and one that is dead stops nobody who is far from his limit.
+//! back, unless one was started anew with less than its tasks hold; and one that is dead stops nobody who is far from his limit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

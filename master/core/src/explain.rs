@@ -142,7 +142,7 @@ impl Core {
 impl Core {
     /// What stands in the way where a limit leaves too little; `is_kept`: because of guarantees beneath its role.
     fn words_of_limit(&self, role: &Role, name: &ResourceName, is_kept: bool) -> (String, String) {
-        if self.is_limit_lowered(role, name) {
+        if !is_kept && self.is_limit_lowered(role, name) {
             let words = format!(
                 "fit, but wait until the agents of before the change of leader are back: what {role} holds of {name} there counts against its limit"
             );

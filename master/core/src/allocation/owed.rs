@@ -24,7 +24,9 @@ pub(super) struct LeftOut {
     claims: BTreeMap<Of, BTreeSet<u32>>,
     /// The same roles and names, for each of the roles and for those above it.
     beneath: BTreeSet<(u32, Of)>,
-    /// A role of which something has changed, and how far those beneath it have been looked at.
+    /// Roles of which something had changed when the piece of work began that is under way, and that are not looked at yet.
+    changed: BTreeSet<u32>,
+    /// One of them, and how far those beneath it have been looked at.
     looked_to: Option<(u32, Option<Of>)>,
 }
 
@@ -203,16 +205,26 @@ impl Allocator {
         all.into_iter().for_each(|claim| self.let_in(claim));
     }
 
+    /// A piece of work begins: it lets those in to whom something is owed by now. What changes while it looks for them belongs to
+    /// the next one: where there are more of them than a run looks at, tasks that end all the time would keep it from being done.
+    pub(super) fn begin_to_let_in(&mut self) {
+        let mut changed = self.tree.take_changed_needs();
+        self.left_out.changed.append(&mut changed);
+    }
+
     /// Lets claims in whose role has come to lack something that they want; false: the steps are used up before. Those are looked
     /// at where what guarantees need has changed, or beneath.
     pub(super) fn let_owed_in(&mut self, steps_max: u32) -> bool {
+        if self.left_out.is_empty() {
+            self.left_out.changed.clear();
+        }
         if self.left_out.is_empty() || self.tree.required().is_none() {
             return true;
         }
         let mut looks = 0;
         loop {
             let under_way = self.left_out.looked_to.take();
-            let next = under_way.or_else(|| Some((self.tree.next_changed_need()?, None)));
+            let next = under_way.or_else(|| Some((self.left_out.changed.pop_first()?, None)));
             let Some((role, after)) = next else {
                 self.count_steps(looks / CLAIMS_PER_STEP);
                 return true;
@@ -274,9 +286,12 @@ impl Allocator {
             return Err("claims are left out that are gone".to_owned());
         }
         let looked_to = left_out.looked_to.map(|(role, _)| role);
+        let is_looked_at = |role: u32| {
+            let is_to_be = left_out.changed.contains(&role) || self.tree.has_changed_need(role);
+            is_to_be || looked_to == Some(role)
+        };
         for of in left_out.claims.keys().filter(|of| self.is_lacking(**of)) {
-            let mut with_above = self.tree.with_above(of.0);
-            if !with_above.any(|role| self.tree.has_changed_need(role) || looked_to == Some(role)) {
+            if !self.tree.with_above(of.0).any(is_looked_at) {
                 return Err("claims are left out that something is owed to".to_owned());
             }
         }

@@ -37,6 +37,8 @@ pub(super) struct Guard {
     pub(super) need: Amounts,
     /// The sum of what the roles beneath need.
     pub(super) beneath: Amounts,
+    /// What its own guarantee needed when that was counted last.
+    unmet: Amounts,
 }
 
 impl RoleState {
@@ -73,16 +75,18 @@ impl RoleState {
         Some(room)
     }
 
-    /// Counts the need anew; it before and now, when there is a guarantee here or beneath.
-    pub(super) fn recount_need(&mut self) -> Option<(Amounts, Amounts)> {
+    /// Counts the need anew; it before and now, when there is a guarantee here or beneath, and whether that, or what its own
+    /// guarantee needs, is not what it was.
+    pub(super) fn recount_need(&mut self) -> Option<(Amounts, Amounts, bool)> {
         let unmet = self.guard.as_ref().and_then(|_| self.unmet());
+        let unmet = unmet.unwrap_or_default();
         let guard = self.guard.as_mut()?;
         let mut need = guard.beneath.clone();
-        if let Some(unmet) = unmet {
-            need.grow_to(&unmet);
-        }
+        need.grow_to(&unmet);
+        let is_changed = guard.need != need || guard.unmet != unmet;
+        guard.unmet = unmet;
         let before = std::mem::replace(&mut guard.need, need.clone());
-        Some((before, need))
+        Some((before, need, is_changed))
     }
 }
 

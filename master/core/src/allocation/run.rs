@@ -225,6 +225,7 @@ impl Allocator {
                 self.number += 1;
                 if let Some(work) = &mut self.work {
                     work.asked = Some(asked);
+                    self.begin_to_let_in();
                 }
             }
             let Some(mut work) = self.work.take() else {

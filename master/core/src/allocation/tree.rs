@@ -473,17 +473,22 @@ impl Tree {
     /// Carries a change of what a role has consumed into what guarantees still need, up to the root.
     fn recount_needs(&mut self, role: u32) {
         let mut node = role;
+        let mut is_changed_beneath = false;
         while node != NONE {
             let parent = self.node(node).parent;
-            if !self.node(node).is_guarded {
+            let guarded = self.state_mut(node).filter(|state| state.guard.is_some());
+            let change = guarded.and_then(RoleState::recount_need);
+            let Some((before, after, is_changed_here)) = change else {
                 node = parent;
                 continue;
-            }
-            if let Some(changed) = self.changed_needs.as_mut().filter(|_| node != ROOT) {
+            };
+            if (is_changed_here || is_changed_beneath)
+                && let Some(changed) = self.changed_needs.as_mut().filter(|_| node != ROOT)
+            {
                 changed.insert(node);
             }
-            let change = self.state_mut(node).and_then(RoleState::recount_need);
-            if let Some((before, after)) = change.filter(|(before, after)| before != after)
+            is_changed_beneath = before != after;
+            if is_changed_beneath
                 && parent != NONE
                 && let Some(guard) = self
                     .state_mut(parent)
@@ -504,9 +509,10 @@ impl Tree {
         }
     }
 
-    /// One of the roles of which it has; it is forgotten.
-    pub(super) fn next_changed_need(&mut self) -> Option<u32> {
-        self.changed_needs.as_mut()?.pop_first()
+    /// The roles of which it has; they are forgotten.
+    pub(super) fn take_changed_needs(&mut self) -> BTreeSet<u32> {
+        let changed = self.changed_needs.as_mut();
+        changed.map(std::mem::take).unwrap_or_default()
     }
 
     /// Whether what guarantees need of a role may have changed, and nobody has looked.

@@ -232,7 +232,7 @@ fn watches_count_for_the_rates_as_calls_and_what_they_are_told_as_operations() {
     };
     of.world.pass_s(2);
     assert_eq!(calls(&mut of, 1).as_deref(), Some("1: up to date"));
-    // Of 40 operations 21 are left: one for it, four keys and four for each of their values.
+    // Of 40 operations 21 are spent: one for it, four keys and four for each of their values.
     assert_eq!(calls(&mut of, 2).as_deref(), Some("2: up to date"));
     assert_eq!(
         calls(&mut of, 3).as_deref(),

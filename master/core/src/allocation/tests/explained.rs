@@ -70,7 +70,7 @@ fn what_was_refused_of_what_a_limit_leaves_is_excluded() {
 }
 
 #[test]
-fn a_limit_and_a_guarantee_that_leave_too_little_together_are_both_in_the_way() {
+fn a_limit_is_in_the_way_where_a_guarantee_is_too() {
     let mut world = World::new(1);
     world.quota("r", "", "cpus:2");
     world.quota("g", "mem:90", "");

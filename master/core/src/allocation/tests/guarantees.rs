@@ -3,6 +3,7 @@
 use proffer_model::{DemandEntry, Predicate};
 
 use super::world::*;
+use crate::allocation::Scope;
 
 const SEEDS: u64 = 60;
 
@@ -307,35 +308,65 @@ fn who_wants_nothing_that_is_owed_costs_nothing_until_it_does() {
 
 #[test]
 fn many_guarantees_that_cannot_be_met_cost_nothing_for_each_task_that_ends() {
-    let cost = |roles: u32| {
+    let cost = |above: &str, roles: u32| {
         let mut world = World::new(1);
+        let ends_in = format!("{above}z");
         world.agent("A1", "cpus:6");
-        world.demand("busy", "z", &[shaped("web", 6, "cpus:1")]);
+        world.demand("busy", &ends_in, &[shaped("web", 6, "cpus:1")]);
         assert_eq!(totals(&world.changed())["busy"].1, "cpus:6");
-        world.demand("busy", "z", &[]);
+        world.demand("busy", &ends_in, &[]);
         for i in 0..roles {
             // There are no gpus at all.
-            world.quota(&format!("r{i}"), "gpus:1", "");
+            world.quota(&format!("{above}r{i}"), "gpus:1", "");
             let wanted = [shaped("web", 5, "cpus:1")];
-            world.demand(&format!("f{i}"), &format!("r{i}"), &wanted);
+            world.demand(&format!("f{i}"), &format!("{above}r{i}"), &wanted);
         }
         world.changed();
         let mut costs = Vec::new();
         for _ in 0..4 {
-            world.release("busy", "z", "A1", "cpus:1");
+            world.release("busy", &ends_in, "A1", "cpus:1");
             assert_eq!(world.changed().len(), 1);
             costs.push(world.last.steps);
         }
         // Who wants what is owed to it, and is owed it again, is served before all others.
         let wanted = [shaped("web", 5, "cpus:1"), shaped("train", 1, "gpus:1")];
-        world.demand("f7", "r7", &wanted);
+        world.demand("f7", &format!("{above}r7"), &wanted);
         world.demand("other", "a", &[shaped("train", 9, "gpus:1")]);
         world.weight("a", 1_000_000);
         world.agent("A2", "gpus:1");
-        assert_eq!(lines(&world.changed()), ["f7 r7 A2 gpus:1"]);
+        let served = format!("f7 {above}r7 A2 gpus:1");
+        assert_eq!(lines(&world.changed()), [served]);
         costs
     };
-    assert_eq!(cost(20), cost(400));
+    // Beneath a role to which nothing is guaranteed, what others beneath it hold changes nothing either.
+    for above in ["", "eng/"] {
+        assert_eq!(cost(above, 20), cost(above, 400), "{above}");
+    }
+}
+
+#[test]
+fn tasks_that_end_all_the_time_keep_nobody_from_being_looked_at() {
+    let mut world = World::new(1);
+    world.agent("A1", "cpus:6;mem:600");
+    world.demand("busy", "eng/z", &[shaped("web", 6, "cpus:1;mem:100")]);
+    assert_eq!(totals(&world.changed())["busy"].1, "cpus:6;mem:600");
+    world.demand("busy", "eng/z", &[]);
+    world.quota("eng", "mem:1000", "");
+    for i in 0..400 {
+        world.quota(&format!("eng/r{i}"), "gpus:1", "");
+        let wanted = [shaped("web", 5, "cpus:1")];
+        world.demand(&format!("f{i}"), &format!("eng/r{i}"), &wanted);
+    }
+    world.changed();
+    // Each end changes what is owed to all beneath `eng`, which are more than a run looks at.
+    let mut granted = 0;
+    for _ in 0..40 {
+        world.release("busy", "eng/z", "A1", "cpus:0.1;mem:10");
+        let run = world.allocator.run(world.now, Scope::Changed, 20);
+        world.allocator.check().expect("sums are right");
+        granted += run.grants.len();
+    }
+    assert!(granted > 0);
 }
 
 #[test]
