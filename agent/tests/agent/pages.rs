@@ -361,6 +361,27 @@ async fn pages_are_read_by_any_method_and_an_agents_health_without_a_token() {
     );
     let answer = exchanged(socket, &head).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    // As a browser asks for a script and an image of a page of somebody else's, and follows a link from it.
+    for (path, header, status) in [
+        ("/files/debug?jsonp=f", "sec-fetch-site: cross-site", 403),
+        ("/state", "sec-fetch-site: same-site", 403),
+        ("/state?jsonp=f", "referer: http://evil.example/", 403),
+        (
+            "/state",
+            "sec-fetch-site: cross-site\r\nsec-fetch-mode: navigate\r\nreferer: http://evil.example/",
+            200,
+        ),
+    ] {
+        let socket = TcpStream::connect(bench.listen()).await.unwrap();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n{header}\r\nconnection: close\r\n\r\n",
+            bench.listen(),
+            token.trim()
+        );
+        let answer = exchanged(socket, &head).await;
+        let starts = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&starts), "{path} {header}: {answer}");
+    }
     let script = ask(&bench, "GET /version?jsonp=f", token.trim(), "").await;
     assert!(
         script.0 == 200 && script.1.starts_with("f({") && script.1.ends_with(");"),

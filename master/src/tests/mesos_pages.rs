@@ -99,3 +99,27 @@ async fn a_long_page_is_a_script_for_whoever_asks_so() {
     assert_eq!(len.parse(), Ok(script.body.len()));
     master.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_has_no_script_of_here() {
+    let master = Master::start("memory").await;
+    for (path, headers, code) in [
+        ("/state?jsonp=f", "Sec-Fetch-Site: cross-site\r\n", 403),
+        ("/state", "Sec-Fetch-Site: same-site\r\n", 403),
+        ("/state?jsonp=f", "Referer: http://evil.example/\r\n", 403),
+        (
+            "/state?jsonp=f",
+            "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: no-cors\r\n",
+            200,
+        ),
+        (
+            "/state",
+            "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n",
+            200,
+        ),
+    ] {
+        let answer = ask(&master, &format!("GET {path}"), headers, b"").await;
+        assert_eq!(answer.code, code, "{path} {headers}: {}", answer.body);
+    }
+    master.stop().await;
+}

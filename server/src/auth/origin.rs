@@ -2,19 +2,30 @@
 //!
 //! A web page can make a browser send requests here, from a foreign origin or through a name of its own that resolves to
 //! 127.0.0.1 (DNS rebinding). The browser tells both in headers that the page cannot forge. Any port passes in Host, since
-//! port forwarding changes it; Origin must then agree with it exactly. Pure.
+//! port forwarding changes it; Origin must then agree with it exactly.
+//!
+//! For what a page includes, such as a script, there is no Origin. To hosts that it trusts, as loopback ones, the browser says
+//! instead from where the request comes (`Sec-Fetch-Site`) and what for: a link on another site may be followed, and nothing
+//! else. To others it says at most a Referer, which must be of this server where a script is asked for. Pure.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, Method, Uri};
+use http::header::{HOST, ORIGIN, REFERER};
 use proffer_model::{Problem, code};
 
 use crate::listen::is_loopback;
 use crate::log::Untrusted;
 
-/// Checks Host (or `:authority`) and Origin. `local` is the address on which the request's connection came in, `names` are
+/// What a browser says of the site that a request comes from, and of what it is for.
+const FETCH_SITE: &str = "sec-fetch-site";
+const FETCH_MODE: &str = "sec-fetch-mode";
+
+/// Checks Host (or `:authority`), Origin and what else browsers say. `local` is the address on which the request's connection came in, `names` are
 /// further names of this server, in lower case. The error is `auth.foreign_origin`.
 pub(super) fn check(parts: &Parts, local: IpAddr, names: &[String]) -> Result<(), Problem> {
     let mut hosts = parts.headers.get_all(HOST).iter();
@@ -42,7 +53,12 @@ pub(super) fn check(parts: &Parts, local: IpAddr, names: &[String]) -> Result<()
     let Some(authority) = given.into_iter().flatten().next() else {
         return Err(refused("the request has no Host".to_owned()));
     };
-    check_origin(parts, authority)
+    check_origin(parts, authority)?;
+    check_site(parts)?;
+    match is_script(&parts.uri) {
+        true => check_referer(&parts.headers, authority),
+        false => Ok(()),
+    }
 }
 
 fn check_origin(parts: &Parts, authority: &Authority) -> Result<(), Problem> {
@@ -52,14 +68,57 @@ fn check_origin(parts: &Parts, authority: &Authority) -> Result<(), Problem> {
             .ok()
             .and_then(|text| text.strip_prefix("http://"));
         if !own.is_some_and(|own| own.eq_ignore_ascii_case(authority.as_str())) {
-            let shown = String::from_utf8_lossy(origin.as_bytes());
-            return Err(refused(format!(
-                "the request comes from a page of {}",
-                Untrusted(&shown)
-            )));
+            return Err(foreign_page(origin.as_bytes()));
         }
     }
     Ok(())
+}
+
+/// Another port of the same host is of the same site, and another's page all the same.
+fn check_site(parts: &Parts) -> Result<(), Problem> {
+    let mut sites = parts.headers.get_all(FETCH_SITE).iter();
+    if sites.all(|site| site == "same-origin" || site == "none") {
+        return Ok(());
+    }
+    let mut modes = parts.headers.get_all(FETCH_MODE).iter();
+    let mode = modes.next().filter(|_| modes.next().is_none());
+    match parts.method == Method::GET && mode.is_some_and(|mode| mode == "navigate") {
+        true => Ok(()),
+        false => Err(refused(
+            "the request comes from a page of another site, which may only have links to here"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Whether a page is asked for as a script.
+fn is_script(uri: &Uri) -> bool {
+    uri.query().is_some()
+        && Query::<BTreeMap<String, String>>::try_from_uri(uri)
+            .is_ok_and(|asked| asked.contains_key("jsonp"))
+}
+
+fn check_referer(headers: &HeaderMap, authority: &Authority) -> Result<(), Problem> {
+    for referer in headers.get_all(REFERER) {
+        let own = referer.to_str().ok().and_then(|text| {
+            let uri: Uri = text.parse().ok()?;
+            let is_own = uri.scheme_str() == Some("http")
+                && uri.authority().is_some_and(|own| own == authority);
+            is_own.then_some(())
+        });
+        if own.is_none() {
+            return Err(foreign_page(referer.as_bytes()));
+        }
+    }
+    Ok(())
+}
+
+fn foreign_page(shown: &[u8]) -> Problem {
+    let shown = String::from_utf8_lossy(shown);
+    refused(format!(
+        "the request comes from a page of {}",
+        Untrusted(&shown)
+    ))
 }
 
 fn is_ours(authority: &Authority, local: IpAddr, names: &[String]) -> bool {
@@ -101,7 +160,11 @@ mod tests {
                 request = request.header(name, value);
             }
         }
-        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        admits(request.body(()).expect("a request"))
+    }
+
+    fn admits(request: Request<()>) -> bool {
+        let (parts, ()) = request.into_parts();
         let result = check(
             &parts,
             "192.0.2.7".parse().unwrap(),
@@ -167,6 +230,69 @@ mod tests {
                 own,
                 "Host: {host}, Origin: {origin}"
             );
+        }
+    }
+    #[test]
+    fn pages_of_other_sites_may_have_links_to_here_and_nothing_else() {
+        let (get, post, head) = (Method::GET, Method::POST, Method::HEAD);
+        let table = [
+            (&get, "same-origin", "cors", true),
+            (&post, "same-origin", "cors", true),
+            (&get, "none", "navigate", true),
+            (&get, "cross-site", "navigate", true),
+            (&get, "same-site", "navigate", true),
+            (&post, "cross-site", "navigate", false),
+            (&head, "cross-site", "navigate", false),
+            (&get, "cross-site", "no-cors", false),
+            (&get, "same-site", "no-cors", false),
+            (&get, "cross-site", "cors", false),
+            (&get, "cross-site", "", false),
+            (&get, "of-a-kind-to-come", "no-cors", false),
+        ];
+        for (method, site, mode, ours) in table {
+            let request = Request::builder().method(method).uri("/state");
+            let request = request.header(HOST, "localhost:5050");
+            let request = request.header(FETCH_SITE, site).header(FETCH_MODE, mode);
+            let is_admitted = admits(request.body(()).expect("a request"));
+            assert_eq!(is_admitted, ours, "{method} {site} {mode}");
+        }
+        for headers in [
+            &[(FETCH_SITE, "cross-site")][..],
+            &[(FETCH_SITE, "same-origin"), (FETCH_SITE, "cross-site")],
+            &[
+                (FETCH_SITE, "cross-site"),
+                (FETCH_MODE, "navigate"),
+                (FETCH_MODE, "no-cors"),
+            ],
+        ] {
+            let request = Request::builder().uri("/state").header(HOST, "localhost");
+            let all = headers.iter();
+            let request = all.fold(request, |request, (name, value)| {
+                request.header(*name, *value)
+            });
+            assert!(!admits(request.body(()).expect("a request")), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_for_pages_of_this_server() {
+        let table = [
+            ("/state?jsonp=f", "http://localhost:5050/ui", true),
+            ("/state?jsonp=f", "http://localhost:5050", true),
+            ("/state?jsonp=f", "http://localhost:8080/", false),
+            ("/state?jsonp=f", "http://evil.example/", false),
+            ("/state?jsonp=f", "https://localhost:5050/", false),
+            ("/state?jsonp=f", "", false),
+            ("/state?a=b&%6asonp=f", "http://evil.example/", false),
+            // A link in somebody's notes.
+            ("/state?a=jsonp", "http://notes.example/", true),
+            ("/state", "http://notes.example/", true),
+        ];
+        for (uri, referer, ours) in table {
+            let request = Request::builder().uri(uri).header(HOST, "localhost:5050");
+            let request = request.header(REFERER, referer);
+            let is_admitted = admits(request.body(()).expect("a request"));
+            assert_eq!(is_admitted, ours, "{uri} {referer}");
         }
     }
 }
