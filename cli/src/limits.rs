@@ -94,9 +94,9 @@ pub(crate) const BENCH_FORGOTTEN_INTERVAL: Duration = Duration::from_millis(1);
 pub(crate) const BENCH_STARTING_MAX: u32 = 20_000;
 /// Between two small calls of a framework whose times are taken.
 pub(crate) const BENCH_CALL_INTERVAL: Duration = Duration::from_millis(10);
-/// Connections on which a benchmark's framework of Mesos's API makes its calls, one at a time on each.
-pub(crate) const BENCH_CALL_CONNECTIONS: usize = 8;
-/// Its calls that wait for one of them; more wait with the framework.
+/// Bytes of calls of a benchmark's framework of Mesos's API that wait to be written; more calls wait for that.
+pub(crate) const BENCH_CALLS_BYTES_MAX: usize = 256 * 1024;
+/// Its calls that wait for a connection; more wait with the framework.
 pub(crate) const BENCH_CALLS_QUEUED_MAX: usize = 1_024;
 /// Bytes of a page that a benchmark reads; a longer one is an error (`body.too_large`).
 pub(crate) const BENCH_PAGE_LEN_MAX: usize = 256 * 1024 * 1024;

@@ -5,6 +5,7 @@
 //! and both again beside readers that ask for `/state` ten times a second. On the second every agent is full with one task, as in
 //! `bench reoffer`; then the pages are read while those tasks run.
 
+mod calling;
 mod calls;
 mod client;
 mod load;
@@ -26,7 +27,7 @@ use crate::exit::Outcome;
 use crate::output::Progress;
 use crate::units::per_second;
 use calls::Shape;
-use client::Client;
+use client::{Calling, Client};
 use load::{Launcher, Taken, Taker};
 use pages::{Read, Reader};
 
@@ -48,6 +49,8 @@ pub(crate) struct MesosArgs {
     /// How messages are written; a row for each.
     #[arg(long, value_name = "MEDIA", value_delimiter = ',', default_values = ["json", "protobuf"])]
     media: Vec<Form>,
+    #[command(flatten)]
+    calling: Calling,
     /// How many times are taken from the end of a task to the next offer of what it held.
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     reoffers: usize,
@@ -135,7 +138,7 @@ async fn launches(
     all_registered(&mut master, &emulation, count, Instant::now()).await?;
     let shape = Shape::new(SHAPE)?;
     let (launched, refused) = on_one_thread(async {
-        let client = Client::subscribe(&master, media, &calls::subscribe()).await?;
+        let client = Client::subscribe(&master, media, args.calling, &calls::subscribe()).await?;
         let mut launcher = Launcher::new(client, shape);
         let launched = launch(args, &mut master, &emulation, &mut launcher, progress).await?;
         Outcome::Ok((launched, launcher.refused))
@@ -249,7 +252,7 @@ async fn full_agents(
     };
     let emulation = emulate(&master, fleet)?;
     all_registered(&mut master, &emulation, count, Instant::now()).await?;
-    let client = Client::subscribe(&master, media, &calls::subscribe()).await?;
+    let client = Client::subscribe(&master, media, args.calling, &calls::subscribe()).await?;
     let mut taker = Taker::new(client, Shape::new(FULL)?, journal, count);
     within(&mut master, "all agents are full", taker.fill()).await??;
     progress.update(&format!("taking {} times on {count} agents", args.reoffers));

@@ -1,9 +1,10 @@
-//! A framework's side of Mesos's v1 scheduler API: bare HTTP/1.1 on loopback, one connection for events and a few for calls.
+//! A framework's side of Mesos's v1 scheduler API: bare HTTP/1.1 on loopback, one connection for events and others for calls.
 //!
 //! Calls wait here, however many they are, while events are read: a framework that stopped reading because its calls wait
 //! would wait for ever.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -23,17 +24,12 @@ use tokio::sync::{Mutex as Turn, mpsc};
 
 use super::super::child::Master;
 use super::super::figures::Times;
-use crate::limits::{BENCH_CALL_CONNECTIONS, BENCH_CALLS_QUEUED_MAX};
+use super::calling::{Caller, Posted};
+use crate::limits::BENCH_CALLS_QUEUED_MAX;
 
-const PATH: &str = "/api/v1/scheduler";
+pub(super) const PATH: &str = "/api/v1/scheduler";
 /// The longest first line of a record: the digits of its length.
 const LENGTH_DIGITS_MAX: usize = 20;
-
-/// A call on its way; when its time is to be taken, when it was made.
-struct Posted {
-    body: Bytes,
-    begun: Option<Instant>,
-}
 
 /// A framework that is subscribed.
 pub(super) struct Client {
@@ -48,10 +44,22 @@ pub(super) struct Client {
 
 /// Where calls go, and in which form.
 #[derive(Clone)]
-struct Door {
-    address: String,
-    bearer: HeaderValue,
-    media: Media,
+pub(super) struct Door {
+    pub(super) address: String,
+    pub(super) bearer: HeaderValue,
+    pub(super) media: Media,
+}
+
+/// How calls are made.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Calling {
+    /// Connections for calls, besides the one for events.
+    #[arg(long = "call-connections", value_name = "N", default_value = "1")]
+    connections: NonZeroUsize,
+    /// Calls on each of them that have no answer yet. Mesos's own library waits for none; with 1 each call waits for the answer
+    /// to the one before.
+    #[arg(long = "unanswered-calls", value_name = "N", default_value = "1024")]
+    unanswered: NonZeroUsize,
 }
 
 impl Client {
@@ -59,6 +67,7 @@ impl Client {
     pub(super) async fn subscribe(
         master: &Master,
         media: Media,
+        calling: Calling,
         call: &Call,
     ) -> Result<Self, Problem> {
         let bearer = format!("Bearer {}", master.token.secret().expose());
@@ -68,7 +77,7 @@ impl Client {
             media,
         };
         let mut connection = door.connect().await?;
-        let subscribe = door.request(media.write(call).into(), None)?;
+        let subscribe = door.request(media.write(call).into())?;
         let response = connection.send_request(subscribe).await;
         let response = response.map_err(|error| broken(&error))?;
         let stream = response.headers().get(STREAM_ID).cloned();
@@ -87,17 +96,14 @@ impl Client {
             broken(&told.unwrap_or_else(|| "the first event is not SUBSCRIBED".to_owned()))
         })?;
         let (calls, posted) = mpsc::channel(BENCH_CALLS_QUEUED_MAX);
-        let (failed, failures) = mpsc::channel(BENCH_CALL_CONNECTIONS);
+        let (failed, failures) = mpsc::channel(1);
         let answered = Arc::default();
         let posted = Arc::new(Turn::new(posted));
-        for _ in 0..BENCH_CALL_CONNECTIONS {
-            let mut caller = Caller {
-                door: door.clone(),
-                stream: stream.clone(),
-                connection: door.connect().await?,
-                posted: Arc::clone(&posted),
-                answered: Arc::clone(&answered),
-            };
+        for _ in 0..calling.connections.get() {
+            let (posted, answered) = (Arc::clone(&posted), Arc::clone(&answered));
+            let unanswered_max = calling.unanswered.get();
+            let caller = Caller::connect(&door, &stream, posted, unanswered_max, answered);
+            let mut caller = caller.await?;
             let failed = failed.clone();
             tokio::spawn(async move {
                 if let Err(problem) = caller.run().await {
@@ -163,66 +169,29 @@ impl Client {
 }
 
 impl Door {
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Problem> {
+    pub(super) async fn socket(&self) -> Result<TcpStream, Problem> {
         let socket = TcpStream::connect(&self.address).await;
         let socket = socket.map_err(|error| broken(&error))?;
         socket.set_nodelay(true).map_err(|error| broken(&error))?;
-        let shaken = handshake(TokioIo::new(socket)).await;
+        Ok(socket)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Problem> {
+        let shaken = handshake(TokioIo::new(self.socket().await?)).await;
         let (sender, connection) = shaken.map_err(|error| broken(&error))?;
         // Whoever waits for an answer hears why it ended.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 
-    fn request(
-        &self,
-        body: Bytes,
-        stream: Option<&HeaderValue>,
-    ) -> Result<Request<Full<Bytes>>, Problem> {
-        let mut request = Request::post(PATH)
+    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Problem> {
+        Request::post(PATH)
             .header(header::HOST, &self.address)
             .header(header::AUTHORIZATION, &self.bearer)
             .header(header::CONTENT_TYPE, self.media.name())
-            .header(header::ACCEPT, self.media.name());
-        if let Some(stream) = stream {
-            request = request.header(STREAM_ID, stream);
-        }
-        request
+            .header(header::ACCEPT, self.media.name())
             .body(Full::new(body))
             .map_err(|error| broken(&error))
-    }
-}
-
-/// One connection for calls, one call at a time.
-struct Caller {
-    door: Door,
-    stream: HeaderValue,
-    connection: SendRequest<Full<Bytes>>,
-    posted: Arc<Turn<mpsc::Receiver<Posted>>>,
-    answered: Arc<Mutex<Times>>,
-}
-
-impl Caller {
-    async fn run(&mut self) -> Result<(), Problem> {
-        loop {
-            let posted = self.posted.lock().await.recv().await;
-            let Some(Posted { body, begun }) = posted else {
-                return Ok(());
-            };
-            let request = self.door.request(body, Some(&self.stream))?;
-            let ready = self.connection.ready().await;
-            ready.map_err(|error| broken(&error))?;
-            let response = self.connection.send_request(request).await;
-            let response = response.map_err(|error| broken(&error))?;
-            if response.status() != StatusCode::ACCEPTED {
-                return Err(refused(response).await);
-            }
-            if let Some(begun) = begun {
-                let answered = self.answered.lock();
-                let mut answered = answered.unwrap_or_else(PoisonError::into_inner);
-                answered.push(begun.elapsed());
-            }
-        }
     }
 }
 
@@ -284,7 +253,7 @@ impl Records {
     }
 }
 
-fn broken(why: &dyn std::fmt::Display) -> Problem {
+pub(super) fn broken(why: &dyn std::fmt::Display) -> Problem {
     let message = format!("the master's scheduler API: {why}");
     Problem::new(code::PEER_UNREACHABLE, message)
 }
