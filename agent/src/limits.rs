@@ -67,6 +67,8 @@ pub const EXECUTOR_CALL_LEN_MAX: usize = 8 * 1024 * 1024;
 pub const EXECUTOR_EVENTS_MAX: usize = 1_024;
 /// How long it may read none of them; then it counts as gone, and has `executor_wait` to come back.
 pub const EXECUTOR_UNREAD_MAX: Duration = Duration::from_secs(60);
+/// How long it may take to read all of them, however steadily; then it counts as gone, too.
+pub const EXECUTOR_READ_MAX: Duration = Duration::from_secs(600);
 /// Events that wait for one executor while messages of its framework are still sent to it; at it, they are left out.
 pub const EXECUTOR_MESSAGES_MAX: usize = 64;
 /// Statuses of one launch that are known again when a Mesos executor sends them again; of more, the last and those that are
@@ -83,6 +85,8 @@ pub const MESOS_RECORDS_MAX: usize = 16;
 pub const MESOS_ANSWERS_MAX: usize = 1_024;
 /// Processes of a Mesos executor without a token that are known when they call again; of more, the last.
 pub const MESOS_CALLERS_KNOWN_MAX: usize = 8;
+/// From one HEARTBEAT to a Mesos executor to the next (Mesos: 30 minutes).
+pub const MESOS_EXECUTOR_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a Mesos executor that does not read has to take what was sent before its stream is ended.
 pub const MESOS_END_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a session may take until its first call; then it is closed (`session.order`).

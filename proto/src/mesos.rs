@@ -6,6 +6,7 @@
 mod check;
 mod discovery;
 mod executor;
+mod group;
 mod json;
 mod labels;
 mod launcher;
@@ -33,6 +34,7 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 pub use discovery::encode_discovery;
 pub use executor::MesosExecutor;
+pub use group::check_group_executor;
 pub use json::{read_json, write_json};
 pub use labels::labels_of;
 pub use launcher::Launcher;

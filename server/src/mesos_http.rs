@@ -19,8 +19,11 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use proffer_proto::mesos::{Readable, read_json, read_protobuf, write_json};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::limits::{MESOS_DECODED_MAX, MESOS_LARGE_BODY_LEN, MESOS_LARGE_BODY_RETRY_AFTER};
+use crate::limits::{
+    BODY_DISCARD_TIMEOUT, MESOS_DECODED_MAX, MESOS_LARGE_BODY_LEN, MESOS_LARGE_BODY_RETRY_AFTER,
+};
 
 mod arrival;
 
@@ -227,9 +230,15 @@ pub fn accepted() -> Response {
     response
 }
 
-/// Drops the body that nobody wants to read, so that the connection can go on.
+/// Drops the body that nobody wants to read, so that the connection can go on: of one that goes on for longer than
+/// [`BODY_DISCARD_TIMEOUT`] the rest is not awaited.
 pub async fn discard(request: Request) {
-    let _ = body::to_bytes(request.into_body(), MESOS_LARGE_BODY_LEN).await;
+    discard_within(request, BODY_DISCARD_TIMEOUT).await;
+}
+
+async fn discard_within(request: Request, most: Duration) {
+    let all = body::to_bytes(request.into_body(), MESOS_LARGE_BODY_LEN);
+    let _ = timeout(most, all).await;
 }
 
 #[cfg(test)]
@@ -264,6 +273,14 @@ mod tests {
         "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'";
 
     const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+    #[tokio::test]
+    async fn a_body_that_nobody_wants_is_not_awaited_to_its_end() {
+        let bytes = Ok::<_, std::io::Error>(Bytes::from_static(b"typed"));
+        let typed = futures::stream::iter([bytes]).chain(futures::stream::pending());
+        let request = Request::new(Body::from_stream(typed));
+        discard_within(request, Duration::from_millis(1)).await;
+    }
 
     #[tokio::test]
     async fn the_media_type_of_an_answer_is_what_the_caller_accepts() {

@@ -41,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     /// Too much waits for the executor: it is heard, and told nothing any more in this session.
     pub(crate) is_overrun: bool,
+    /// It has broken a rule: it is not heard any more, and over when the executor has read what waits.
+    pub(crate) is_refused: bool,
 }
 
 /// Where an executor stands.
@@ -194,7 +196,7 @@ impl Core {
             return;
         };
         executor.pid = None;
-        if executor.session.is_none() {
+        if executor.session.is_none_or(|session| session.is_refused) {
             self.executor_over(now, run, message, effects);
         } else if executor.phase != ExecutorPhase::Ended {
             executor.phase = ExecutorPhase::Exited(message.to_owned());

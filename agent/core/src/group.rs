@@ -1,13 +1,16 @@
 //! Task groups: they stand or fall together, as in Mesos's default executor. When one task ends other than FINISHED, the
-//! others are killed.
+//! others are killed. An executor of Mesos's API decides for itself what becomes of a group that it was told of, as in Mesos;
+//! one that it was not told of falls together here, too, when one of its tasks is killed.
 
 use std::time::Duration;
 
-use proffer_model::{Reason, TaskState, Time};
+use proffer_model::{ExecutorApi, Reason, TaskState, Time};
 
 use crate::core::Core;
 use crate::effect::Effects;
 use crate::event::RunId;
+use crate::executor::ExecutorPhase;
+use crate::task::Task;
 use crate::tasks::Phase;
 
 impl Core {
@@ -31,6 +34,7 @@ impl Core {
                 && it.is_unasked()
                 && it.framework == task.framework
                 && it.group == task.group
+                && self.is_group_ended_here(it)
         });
         let others: Vec<(RunId, Duration)> = others
             .map(|(other, it)| (*other, it.spec.kill_grace))
@@ -42,5 +46,17 @@ impl Core {
             self.ask_kill(now, other, grace, reason, &message, effects);
         }
         self.is_group_ending = false;
+    }
+
+    /// Whether the agent ends a task because another one of its group has ended.
+    fn is_group_ended_here(&self, task: &Task) -> bool {
+        let executor = task.spec.executor.as_ref();
+        if executor.is_none_or(|executor| executor.api != ExecutorApi::MesosV1) {
+            return true;
+        }
+        // With an executor that is no more its tasks end one by one.
+        let executor = task.executor.and_then(|run| self.executors.get(&run));
+        let is_over = executor.is_none_or(|executor| executor.phase == ExecutorPhase::Ended);
+        !task.word.is_sent && !is_over
     }
 }

@@ -18,7 +18,7 @@ use proffer_model::{
 use crate::core::Core;
 use crate::effect::{After, Effect, Effects, ExecutorState, Fact, Signal};
 use crate::event::{RunId, SessionId, TimerKey};
-use crate::executor::{ExecutorPhase, Session};
+use crate::executor::{Executor, ExecutorPhase, Session};
 use crate::tasks::Phase;
 
 impl Core {
@@ -46,6 +46,7 @@ impl Core {
         executor.session = Some(Session {
             id: session,
             is_overrun: false,
+            is_refused: false,
         });
         if let Some(old) = old {
             let message = "another session of the executor has taken over";
@@ -121,10 +122,10 @@ impl Core {
         session: SessionId,
         effects: &mut Effects,
     ) {
-        if !self.is_session(run, session) {
-            return;
-        }
-        let Some(executor) = self.executors.get_mut(&run) else {
+        let executor = self.executors.get_mut(&run);
+        let of_session =
+            |executor: &&mut Executor| executor.session.is_some_and(|own| own.id == session);
+        let Some(executor) = executor.filter(of_session) else {
             return;
         };
         executor.session = None;
@@ -179,14 +180,15 @@ impl Core {
         });
     }
 
-    /// Whether this is the session that counts.
+    /// Whether this is the session that counts, and it has broken no rule.
     pub(crate) fn is_session(&self, run: RunId, session: SessionId) -> bool {
         let executor = self.executors.get(&run);
         let own = executor.and_then(|executor| executor.session);
-        own.is_some_and(|own| own.id == session)
+        own.is_some_and(|own| own.id == session && !own.is_refused)
     }
 
-    /// Ends a session that has broken a rule. The executor may come back.
+    /// Ends a session that has broken a rule. The executor may come back: one that still reads what waits has its time for that
+    /// from when it has left.
     pub(crate) fn refuse_executor(
         &mut self,
         now: Time,
@@ -195,17 +197,22 @@ impl Core {
         effects: &mut Effects,
     ) {
         let executor = self.executors.get_mut(&run);
-        if let Some(session) = executor.and_then(|executor| executor.session.take()) {
+        let session = executor.and_then(|executor| executor.session.take());
+        if let Some(session) = session {
             close(session.id, problem.clone(), effects);
         }
         effects.push(Effect::Record(Fact::ExecutorRefused { run, problem }));
-        match self.executors.get(&run).map(|executor| &executor.phase) {
-            Some(ExecutorPhase::Exited(message)) => {
-                let message = message.clone();
-                self.executor_over(now, run, &message, effects);
-            }
-            Some(_) => self.await_executor(now, run, effects),
-            None => {}
+        let Some(executor) = self.executors.get_mut(&run) else {
+            return;
+        };
+        if let ExecutorPhase::Exited(message) = &executor.phase {
+            let message = message.clone();
+            return self.executor_over(now, run, &message, effects);
+        }
+        executor.session = session.filter(|session| session.is_overrun);
+        match &mut executor.session {
+            Some(session) => session.is_refused = true,
+            None => self.await_executor(now, run, effects),
         }
     }
 
@@ -258,10 +265,15 @@ impl Core {
         effects: &mut Effects,
     ) {
         let executor = self.executors.get(&run);
-        let own: Vec<RunId> = executor
+        let mut own: Vec<RunId> = executor
             .into_iter()
             .flat_map(|it| it.tasks.clone())
             .collect();
+        // What is found to have ended may end others of its group, by whether they were told.
+        own.sort_by_key(|run| {
+            let task = self.tasks.get(run);
+            task.is_some_and(|task| task.phase == Phase::Killing)
+        });
         for task_run in own {
             let Some(task) = self.tasks.get_mut(&task_run) else {
                 continue;

@@ -24,7 +24,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Door;
 use crate::inbox::Inbox;
 use crate::limits::{
-    EXECUTOR_EVENTS_MAX, EXECUTOR_FIRST_CALL_TIMEOUT, EXECUTOR_MESSAGES_MAX, EXECUTOR_UNREAD_MAX,
+    EXECUTOR_EVENTS_MAX, EXECUTOR_FIRST_CALL_TIMEOUT, EXECUTOR_MESSAGES_MAX, EXECUTOR_READ_MAX,
+    EXECUTOR_UNREAD_MAX,
 };
 
 /// The service on one connection.
@@ -130,17 +131,21 @@ impl Stream for Told {
 }
 
 impl Reading {
-    /// Waits until all is read to which nothing is added any more, or nothing of it was read for so long.
-    async fn end(&self, unread_max: Duration) {
-        loop {
-            let more = tokio::select! {
-                () = self.over.cancelled() => return,
-                more = timeout(unread_max, self.taken.notified()) => more,
-            };
-            if more.is_err() {
-                return;
+    /// Waits until all is read to which nothing is added any more, or nothing of it was read for so long, or not all in the
+    /// time for that.
+    async fn end(&self, unread_max: Duration, read_max: Duration) {
+        let read = async {
+            loop {
+                let more = tokio::select! {
+                    () = self.over.cancelled() => return,
+                    more = timeout(unread_max, self.taken.notified()) => more,
+                };
+                if more.is_err() {
+                    return;
+                }
             }
-        }
+        };
+        let _ = timeout(read_max, read).await;
     }
 }
 
@@ -252,7 +257,7 @@ async fn attend(
     *told = None;
     tokio::select! {
         () = ended.cancelled() => Ok(()),
-        () = reading.end(EXECUTOR_UNREAD_MAX) => Ok(()),
+        () = reading.end(EXECUTOR_UNREAD_MAX, EXECUTOR_READ_MAX) => Ok(()),
         ending = &mut listening => ending,
     }
 }
@@ -347,21 +352,39 @@ mod tests {
         let (mut told, reading) = closed();
         for _ in 0..EVENTS {
             assert!(told.next().await.is_some());
-            let end = std::pin::pin!(reading.end(LONG));
+            let end = std::pin::pin!(reading.end(LONG, LONG));
             assert!(is_pending(end).await, "there is more to read");
         }
         assert!(told.next().await.is_none());
         drop(told);
-        reading.end(LONG).await;
+        reading.end(LONG, LONG).await;
     }
 
     #[tokio::test]
     async fn so_it_is_when_its_connection_ends_or_nothing_is_read() {
         let (told, reading) = closed();
         drop(told);
-        reading.end(LONG).await;
+        reading.end(LONG, LONG).await;
         let (_told, reading) = closed();
-        reading.end(Duration::from_millis(1)).await;
+        reading.end(Duration::from_millis(1), LONG).await;
+    }
+
+    #[tokio::test]
+    async fn however_steadily_it_is_read_a_session_for_which_too_much_waits_has_an_end() {
+        let (mut told, reading) = closed();
+        let reads = async {
+            // As long as there is more, it is not read to its end.
+            while told.events.as_ref().len() > 1 {
+                told.next().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = reads => {}
+            () = reading.end(LONG, Duration::from_millis(1)) => {}
+        }
+        let minutes = EXECUTOR_READ_MAX.as_secs() / 60;
+        assert_eq!(minutes, 10, "as the documents say");
     }
 
     #[tokio::test]

@@ -88,9 +88,12 @@ impl Door {
     }
 
     /// How it begins. Blocks.
-    pub(super) fn subscribe(&self, call: &call::Subscribe) -> Result<Subscribing, Failure> {
+    pub(super) fn subscribe(&self, mut call: call::Subscribe) -> Result<Subscribing, Failure> {
+        for update in &mut call.unacknowledged_updates {
+            self.complete(&mut update.status);
+        }
         let mut memory = self.memory();
-        let beginning = memory.translator.subscribe(call);
+        let beginning = memory.translator.subscribe(&call);
         for why in &beginning.left_out {
             tracing::warn!(run = %self.run, why, "a status of a Mesos executor is left out");
         }
@@ -106,9 +109,8 @@ impl Door {
         }
     }
 
-    /// A status of it. Blocks.
-    pub(super) fn update(&self, status: &v1::TaskStatus) -> Result<Update, Failure> {
-        let mut status = status.clone();
+    /// What it leaves out of its statuses is said for it.
+    fn complete(&self, status: &mut v1::TaskStatus) {
         let id = self.spec.id.to_string();
         status
             .executor_id
@@ -116,6 +118,11 @@ impl Door {
         let container = status.container_status.get_or_insert_default();
         let own = container.container_id.take();
         container.container_id = own.or_else(|| Some(self.container_id()));
+    }
+
+    /// A status of it. Blocks.
+    pub(super) fn update(&self, mut status: v1::TaskStatus) -> Result<Update, Failure> {
+        self.complete(&mut status);
         let mut memory = self.memory();
         let update = memory.translator.update(&status);
         let update = update.map_err(|unfit| match unfit {

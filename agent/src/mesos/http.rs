@@ -144,7 +144,7 @@ impl Mesos {
         let order = door.order.clone().lock_owned().await;
         let beginning = {
             let door = door.clone();
-            blocking(move || door.subscribe(&subscribe)).await?
+            blocking(move || door.subscribe(subscribe)).await?
         };
         let inbox = &self.shared.inbox;
         let (run, session) = (door.run, inbox.next_session());
@@ -184,7 +184,7 @@ impl Mesos {
         let Live { session, answers } = door.stream().ok_or_else(not_subscribed)?;
         let update = {
             let door = door.clone();
-            blocking(move || door.update(&status)).await?
+            blocking(move || door.update(status)).await?
         };
         match update {
             Update::Known(status, _) => {

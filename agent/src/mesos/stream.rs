@@ -8,18 +8,17 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use proffer_agent_core::{Event as CoreEvent, SessionId};
 use proffer_model::executor::ExecutorEvent;
-use proffer_model::limits::HEARTBEAT_INTERVAL;
 use proffer_proto::mesos::v1::executor::{Event, event};
 use proffer_server::mesos_http::Media;
 use tokio::sync::{OwnedMutexGuard, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Mesos;
 use super::door::{Door, Failure};
 use super::translator::of_type;
 use crate::executors::Subscriber;
-use crate::limits::MESOS_END_PATIENCE;
+use crate::limits::{MESOS_END_PATIENCE, MESOS_EXECUTOR_HEARTBEAT_INTERVAL};
 
 /// A subscription that is open.
 pub(super) struct Stream {
@@ -56,8 +55,7 @@ impl Stream {
     }
 
     async fn pass_on(&mut self) {
-        let mut beat = interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = beats();
         let mut is_subscribed = false;
         loop {
             let told = tokio::select! {
@@ -115,5 +113,25 @@ impl Stream {
             sent = self.records.send(self.media.record(event)) => sent.is_ok(),
             () = closed => false,
         }
+    }
+}
+
+/// When it is said that the agent is there.
+fn beats() -> Interval {
+    let period = MESOS_EXECUTOR_HEARTBEAT_INTERVAL;
+    let mut beat = interval_at(Instant::now() + period, period);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_heartbeat_comes_as_often_as_the_documents_say() {
+        assert_eq!(beats().period(), Duration::from_secs(15));
     }
 }

@@ -16,8 +16,8 @@ M = TypeVar("M", bound=Message)
 
 
 def check_handlers(field: str, author: object, base: type) -> None:
-    """Refuses what would never be called, or could not be awaited: `on_…` that is no handler, and a handler that is no
-    `async def`."""
+    """Refuses what would never be called: `on_…` that is no handler; and a function that is no `async def`, of which nobody can
+    tell beforehand whether what it answers with can be awaited."""
     if isinstance(author, type):
         raise _invalid(field, f"{author.__name__} is a class", f"give an instance: {author.__name__}(…)")
     known = _handlers(base)
@@ -30,7 +30,7 @@ def check_handlers(field: str, author: object, base: type) -> None:
         # Anything else that can be called says nothing of what it answers with.
         function = inspect.unwrap(getattr(handler, "__func__", handler))
         if inspect.isfunction(function) and not inspect.iscoroutinefunction(function):
-            raise _invalid(field, f"{place} cannot be awaited", f"write async def {name}")
+            raise _invalid(field, f"{place} is no async def", f"write async def {name}")
 
 
 def several(field: str, given: Iterable[T]) -> Iterable[T]:

@@ -26,6 +26,12 @@ class Plain(proffer.Scheduler):
         pass
 
 
+class Short(proffer.Scheduler):
+    """Its handler would do, but nobody can tell."""
+
+    on_offers = lambda self, framework, offers: framework.decline(offers)  # noqa: E731
+
+
 class Wrapped(proffer.Scheduler):
     """What it answers with cannot be told beforehand."""
 
@@ -50,7 +56,8 @@ class Checks(unittest.IsolatedAsyncioTestCase):
     async def test_a_handler_that_is_none_is_refused_at_the_start(self):
         for author, words in [
             (Misnamed(), ("Misnamed.on_offer ", "on_offers")),
-            (Plain(), ("Plain.on_offers", "async def on_offers")),
+            (Plain(), ("Plain.on_offers is no async def", "write async def on_offers")),
+            (Short(), ("Short.on_offers is no async def", "write async def on_offers")),
             (Wrapped, ("Wrapped is a class", "Wrapped(")),
         ]:
             with self.assertRaises(proffer.ProfferError) as raised:
@@ -134,7 +141,10 @@ class Tokens(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(server.stop, None)
         stub = v1.SchedulerStub
 
+        self.asked = []
+
         def lossy(channel):
+            self.asked.append(channel)
             return mock.Mock(Session=lambda metadata: Lossy(stub(channel).Session(metadata=metadata)))
 
         patched = mock.patch.object(v1, "SchedulerStub", lossy)
@@ -161,6 +171,8 @@ class Tokens(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(proffer.ProfferError) as raised:
             await asyncio.wait_for(proffer.Framework(self.address, "x", token="0" * 64).run(proffer.Scheduler()), 10)
         self.assertEqual(raised.exception.code, "auth.missing")
+        # Not by a session after the other.
+        self.assertEqual(self.asked, [self.asked[0]] * 4)
 
 
 if __name__ == "__main__":

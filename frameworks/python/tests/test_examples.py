@@ -11,6 +11,7 @@ from proffer import v1
 from proffer.testing import FakeMaster
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+GUIDE = EXAMPLES.parents[1] / "docs/write-a-framework.md"
 RUNNING, FINISHED, FAILED, KILLED = (
     v1.TASK_STATE_RUNNING,
     v1.TASK_STATE_FINISHED,
@@ -24,6 +25,15 @@ def load(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def load_from_guide(name):
+    """A class of a program that stands in the guide."""
+    programs = GUIDE.read_text().split("```python\n")[1:]
+    program = next(it for it in programs if f"class {name}(" in it).split("\n```")[0]
+    defined = {}
+    exec(program.split("\nproffer.run(")[0], defined)
+    return defined[name]
 
 
 class Examples(unittest.IsolatedAsyncioTestCase):
@@ -163,6 +173,34 @@ class Examples(unittest.IsolatedAsyncioTestCase):
             await session.done(call)
             killed.add(call.kill.task_id)
         self.assertEqual(killed, {member.id, "member-1-1"})
+
+    async def test_the_program_of_the_guide_that_keeps_a_volume_makes_it_once(self):
+        running = self.start(load_from_guide("Keep")(), roles=["keep"])
+        session = await self.master.session()
+        (entry,) = await self.demanded(session)
+        self.assertEqual(entry.predicates[0].resource, "disk")
+        await session.offer("disk(keep):64;cpus:1;mem:64")
+        await session.launches()
+        session.end()
+        session = await self.master.session()
+        # What the volume was not made of.
+        await session.offer("disk(keep):32;cpus:1;mem:64")
+        await session.done(await session.call("decline"))
+        self.assertFalse(running.done())
+
+    async def test_the_program_of_the_guide_that_keeps_a_volume_reserves_disk_once(self):
+        self.start(load_from_guide("Keep")(), roles=["keep"])
+        session = await self.master.session()
+        await self.demanded(session)
+        await session.offer("disk:128;cpus:1;mem:64")
+        await session.launches()
+        await self.demanded(session)
+        session.end()
+        session = await self.master.session()
+        # What was wanted last, and what the program says.
+        for _ in range(2):
+            (entry,) = await self.demanded(session)
+            self.assertEqual(entry.predicates[0].reserved, "disk")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ use proffer_model::{
 };
 use proffer_proto::mesos::v1::offer::operation::Type;
 use proffer_proto::mesos::v1::scheduler::{Call, call};
-use proffer_proto::mesos::v1::{self, TaskInfo, executor_info, offer, task_status::Reason};
+use proffer_proto::mesos::v1::{self, TaskInfo, offer, task_status::Reason};
 use proffer_proto::mesos::{
-    AgentStanding, MesosExecutor, NamedAgent, decode_group_task, decode_resources, decode_task_info,
+    AgentStanding, MesosExecutor, NamedAgent, check_group_executor, decode_group_task,
+    decode_resources, decode_task_info,
 };
 use prost::Message;
 
@@ -394,33 +395,28 @@ impl Decoder<'_> {
 
     /// All or none.
     fn launch_group(&mut self, group: offer::operation::LaunchGroup) {
-        let is_custom = group.executor.r#type() == executor_info::Type::Custom;
         let too_much = self.take_room(group.task_group.tasks.len());
         let launcher = self.subscription.launcher(&self.accepting.role);
-        let too_much = too_much.and_then(|()| check_len(&group));
+        let executor = too_much.and_then(|()| {
+            check_len(&group)?;
+            let tasks = &group.task_group.tasks;
+            check_group_executor(tasks, &group.executor, launcher.principal)
+        });
         let tasks = group.task_group.tasks;
-        let wanted = if too_much.is_ok() { tasks.len() } else { 0 };
+        let wanted = if executor.is_ok() { tasks.len() } else { 0 };
         let decoded: Vec<_> = tasks
             .iter()
             .take(wanted)
             .map(|task| {
-                let decoded = self.is_here(task).and_then(|()| match is_custom {
-                    false => decode_group_task(task, &group.executor, launcher),
-                    true => {
-                        let executor = Some(Box::new(group.executor.clone()));
-                        let task = TaskInfo {
-                            executor,
-                            ..task.clone()
-                        };
-                        decode_task_info(&task, launcher)
-                    }
-                });
+                let decoded = self
+                    .is_here(task)
+                    .and_then(|()| decode_group_task(task, &group.executor, launcher));
                 let id = &task.task_id.value;
                 decoded.map_err(|why| format!("Task '{id}' is invalid: {why}"))
             })
             .collect();
         let wrong = decoded.iter().find_map(|task| task.as_ref().err()).cloned();
-        if let Some(text) = wrong.or(too_much.err()) {
+        if let Some(text) = wrong.or(executor.err()) {
             for task in &tasks {
                 self.refuse(task, Reason::TaskGroupInvalid, &text);
             }

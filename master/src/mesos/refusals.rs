@@ -329,6 +329,36 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_launched_if_its_tasks_name_no_other_executor_than_it() {
+        let executor = |kind: &str, id: &str| {
+            format!(
+                r#"{{{kind}"executor_id":{{"value":"{id}"}},"resources":[
+                {{"name":"cpus","type":"SCALAR","scalar":{{"value":0.1}}}}]}}"#
+            )
+        };
+        let custom = r#""type":"CUSTOM","command":{"value":"run"},"#;
+        let error = |why: &str| vec![("TASK_ERROR x".to_owned(), why.to_owned()); 2];
+        let other = error("The `ExecutorInfo` of task 'b' is different from executor 'e'");
+        for (kind, id, errors) in [
+            (r#""type":"DEFAULT","#, "e", vec![]),
+            (custom, "e", vec![]),
+            (r#""type":"DEFAULT","#, "f", other.clone()),
+            (custom, "f", other),
+            ("", "e", error("'ExecutorInfo.type' must be set")),
+        ] {
+            let own = format!(r#"{{"executor":{},"#, executor(kind, id));
+            let b = task("b", "x", 1).replacen('{', &own, 1);
+            let group = format!(
+                r#"{{"type":"LAUNCH_GROUP","launch_group":{{"executor":{},"task_group":{{"tasks":[{},{b}]}}}}}}"#,
+                executor(kind, "e"),
+                task("a", "x", 1)
+            );
+            let outs = accept(&mut subscribed(), &["o1"], &group);
+            assert_eq!(told(&outs), errors, "{kind} {id}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_one_task_of_a_group_is_told_of_all() {
         let group = |tasks: &[String]| {
             let tasks = tasks.join(",");

@@ -188,7 +188,12 @@ impl Updates {
         place.agent.clone_from(agent);
         place.number = place.number.max(status.number);
         let is_custom = matches!(place.executor, MesosExecutor::Custom(_));
-        status.state = state_said(status.state, place.number, is_custom);
+        // The master's own says how the task stands after all that its agent has said.
+        let number = match status.number {
+            0 => place.number,
+            number => number,
+        };
+        status.state = state_said(status.state, number, is_custom);
         place.executor.clone()
     }
 
@@ -668,7 +673,7 @@ mod tests {
         // Who has launched it before a failover finds out where it is.
         for (executor, number, told) in [
             (custom.clone(), 1, "staging?"),
-            (custom, 2, "starting?"),
+            (custom.clone(), 2, "starting?"),
             (MesosExecutor::Command, 1, "starting?"),
         ] {
             let mut world = World::new();
@@ -677,6 +682,13 @@ mod tests {
             assert!(!world.updates.lacks_executor(&answer()), "{told}");
             assert_eq!(shown(&world.hears(answer())), [told]);
         }
+        // Also where what the executor has said is known before what its agent has said first is told.
+        let mut world = World::new();
+        assert!(world.updates.lacks_executor(&starting()));
+        world.updates.found(&starting(), custom, 2);
+        assert_eq!(shown(&world.hears(starting())), ["1"]);
+        let running = world.hears(status("t", 2, TaskState::Running));
+        assert_eq!(shown(&running), ["running!"]);
     }
 
     #[test]

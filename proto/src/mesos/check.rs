@@ -37,12 +37,7 @@ fn decode_check_info(check: &CheckInfo, user: &str) -> Result<v1::Check, String>
         Type::Unknown => return Err("'UNKNOWN' is not a valid check type".to_owned()),
         Type::Http => {
             let http = check.http.as_ref().ok_or_else(|| missing("http", kind))?;
-            let path = http.path.clone().unwrap_or_else(|| "/".to_owned());
-            if !path.starts_with('/') {
-                return Err(format!(
-                    "The path '{path}' of HTTP check must start with '/'"
-                ));
-            }
+            let path = path_of(http.path.as_deref(), "HTTP check")?;
             let port = http.port;
             v1::check::Kind::Http(v1::HttpCheck { port, path })
         }
@@ -156,10 +151,18 @@ fn decode_http(http: &health_check::HttpCheckInfo) -> Result<v1::HttpCheck, Stri
         let hint = "200 to 399 is healthy";
         return Err(unsupported("HealthCheck.http.statuses", hint));
     }
-    Ok(v1::HttpCheck {
-        port: http.port,
-        path: http.path.clone().unwrap_or_else(|| "/".to_owned()),
-    })
+    let path = path_of(http.path.as_deref(), "HTTP health check")?;
+    let port = http.port;
+    Ok(v1::HttpCheck { port, path })
+}
+
+/// What a check of this kind asks for.
+fn path_of(given: Option<&str>, kind: &str) -> Result<String, String> {
+    let path = given.unwrap_or("/");
+    match path.starts_with('/') {
+        true => Ok(path.to_owned()),
+        false => Err(format!("The path '{path}' of {kind} must start with '/'")),
+    }
 }
 
 /// A check's command as one line for the shell, with its variables beside the task's.

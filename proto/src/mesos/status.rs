@@ -395,6 +395,11 @@ pub(super) mod tests {
             let told = (out.state().as_str_name(), out.healthy, out.message());
             assert_eq!(told, (state, healthy, text), "{reason:?}");
         }
+        let alone = status(TaskState::Failed, Reason::ExecutorEnded, 3);
+        let out = encode_mesos_status(&alone, Capabilities::default(), None);
+        let how = (out.state(), out.source(), out.reason());
+        let failed = (v1::TaskState::TaskFailed, Source::Agent);
+        assert_eq!(how, (failed.0, failed.1, Why::ExecutorTerminated));
         let lost = status(TaskState::Lost, Reason::SupervisorLost, 3);
         let out = encode_mesos_status(&lost, Capabilities::default(), None);
         assert_eq!(out.message, None);

@@ -40,17 +40,26 @@ pub fn decode_task_info(task: &TaskInfo, launcher: Launcher<'_>) -> Result<TaskS
             if info.r#type() == mesos::executor_info::Type::Default {
                 return Err("'ExecutorInfo.type' must be 'CUSTOM'".to_owned());
             }
-            check_no_mounts(&task.resources, "TaskInfo.resources")?;
-            check_no_mounts(&info.resources, "ExecutorInfo.resources")?;
-            let executor = decode_executor_info(info, launcher)?;
-            let spec = v1::TaskSpec {
-                command: Some(v1::task_spec::Command::Data(task.encode_to_vec())),
-                executor: Some(executor),
-                ..common(task, launcher)?
-            };
-            check(spec)
+            decode_executor_task(task, info, launcher)
         }
     }
+}
+
+/// A task that its executor understands: it is handed on as it is.
+fn decode_executor_task(
+    task: &TaskInfo,
+    info: &ExecutorInfo,
+    launcher: Launcher<'_>,
+) -> Result<TaskSpec, String> {
+    check_no_mounts(&task.resources, "TaskInfo.resources")?;
+    check_no_mounts(&info.resources, "ExecutorInfo.resources")?;
+    let executor = decode_executor_info(info, launcher)?;
+    let spec = v1::TaskSpec {
+        command: Some(v1::task_spec::Command::Data(task.encode_to_vec())),
+        executor: Some(executor),
+        ..common(task, launcher)?
+    };
+    check(spec)
 }
 
 /// A volume that is not where its task looks for it is worse than none.
@@ -64,14 +73,18 @@ fn check_no_mounts(resources: &[mesos::Resource], of: &str) -> Result<(), String
     }
 }
 
-/// A task of a group under Mesos's default executor: a command.
+/// A task of a group: under Mesos's default executor a command, under another what that understands.
 pub fn decode_group_task(
     task: &TaskInfo,
     executor: &ExecutorInfo,
     launcher: Launcher<'_>,
 ) -> Result<TaskSpec, String> {
-    if task.executor.is_some() {
-        return Err("'TaskInfo.executor' must not be set".to_owned());
+    if executor.r#type() == mesos::executor_info::Type::Custom {
+        let task = TaskInfo {
+            executor: Some(Box::new(executor.clone())),
+            ..task.clone()
+        };
+        return decode_executor_task(&task, executor, launcher);
     }
     if task.command.is_none() {
         return Err("'TaskInfo.command' must be set".to_owned());
@@ -650,6 +663,10 @@ mod tests {
             (
                 r#","command":{"value":"a"},"health_check":{"type":"HTTP","tcp":{"port":1}}"#,
                 "Task uses invalid health check: Expecting 'http' to be set for HTTP health check",
+            ),
+            (
+                r#","command":{"value":"a"},"health_check":{"type":"HTTP","http":{"port":1,"path":"x"}}"#,
+                "Task uses invalid health check: The path 'x' of HTTP health check must start with '/'",
             ),
             (
                 r#","command":{"value":"a"},"health_check":{"type":"TCP","tcp":{"port":1},"delay_seconds":-0.5}"#,

@@ -1,5 +1,6 @@
 //! Executors of frameworks: their life, their tasks, and what a broken session or a crash leaves.
 
+mod groups;
 mod sessions;
 
 use proffer_model::executor::{ExecutorEvent, ExecutorStatus, Subscription};
@@ -462,43 +463,6 @@ fn what_an_executor_ends_by_itself_can_be_killed_whoever_asks() {
 }
 
 #[test]
-fn what_an_executor_ends_by_itself_is_killed_with_its_group_and_when_its_time_is_over() {
-    let mut scene = Scene::running();
-    scene.agent.receive(ToAgent::LaunchGroup {
-        epoch: scene.agent.identity.epoch,
-        framework: framework(),
-        payer: Some(payer()),
-        tasks: ["a", "b"].map(|id| (Incarnation(1), data(id))).to_vec(),
-    });
-    scene.agent.persist();
-    for id in ["a", "b"] {
-        scene.say(word(id, 1, TaskState::Running));
-    }
-    scene.say(word("b", 2, TaskState::Killing));
-    scene.story();
-    scene.say(word("a", 2, TaskState::Failed));
-    assert_eq!(
-        scene.story(),
-        [
-            "a failed none",
-            "b killing group_ended",
-            "> kill b 3s",
-            "> ack a 2"
-        ]
-    );
-    let timed = TaskSpec {
-        completion: Some(Duration::from_secs(10)),
-        ..data("t")
-    };
-    let mut scene = Scene::started_with(timed).runs();
-    scene.say(word("t", 2, TaskState::Killing));
-    scene.agent.acknowledge("t", 1, 3);
-    scene.story();
-    scene.agent.pass(Duration::from_secs(11));
-    assert_eq!(scene.story(), ["t killing deadline_passed", "> kill t 3s"]);
-}
-
-#[test]
 fn when_an_executor_ends_its_tasks_fail_unless_it_has_said_what_became_of_them() {
     let mut scene = Scene::running();
     scene.agent.launch(1, data("u"));
@@ -748,30 +712,4 @@ fn an_executor_that_had_ended_before_its_host_was_restarted_has_failed_its_tasks
     let last = scene.last("t");
     assert_eq!(last.state, TaskState::Failed, "{last:?}");
     assert!(scene.agent.core.live_executors.is_empty());
-}
-
-#[test]
-fn a_group_for_an_executor_is_told_in_one_and_ends_together() {
-    let mut scene = Scene::running();
-    scene.agent.receive(ToAgent::LaunchGroup {
-        epoch: scene.agent.identity.epoch,
-        framework: framework(),
-        payer: Some(payer()),
-        tasks: ["a", "b"].map(|id| (Incarnation(1), data(id))).to_vec(),
-    });
-    scene.agent.persist();
-    assert_eq!(scene.story().pop().unwrap(), "> launch a b");
-    scene.say(word("a", 1, TaskState::Running));
-    scene.say(word("b", 1, TaskState::Running));
-    scene.story();
-    scene.say(word("a", 2, TaskState::Failed));
-    assert_eq!(
-        scene.story(),
-        [
-            "a failed none",
-            "b killing group_ended",
-            "> kill b 3s",
-            "> ack a 2"
-        ]
-    );
 }

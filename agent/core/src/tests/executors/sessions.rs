@@ -115,3 +115,41 @@ fn an_executor_that_cannot_be_told_to_end_is_signalled_at_once() {
     scene.shut_down();
     assert_eq!(scene.story(), ["> shutdown 5s"]);
 }
+
+#[test]
+fn an_executor_that_is_refused_while_it_reads_what_waits_has_its_time_from_when_it_has_left() {
+    let mut scene = Scene::running();
+    scene.agent.acknowledge("t", 1, 2);
+    scene.overrun(ExecutorEvent::Heartbeat);
+    scene.say(word("never", 1, TaskState::Running));
+    assert_eq!(scene.story(), ["> closed task.unknown", "close 1"]);
+    scene.say(word("t", 2, TaskState::Finished));
+    scene.agent.pass(Duration::from_secs(300));
+    assert_eq!(scene.story(), [""; 0], "it is not heard, and not ended");
+    scene.leave();
+    scene.agent.pass(Duration::from_secs(59));
+    assert_eq!(scene.story(), [""; 0]);
+    scene.subscribe(&[word("t", 2, TaskState::Finished)], &[task("t")]);
+    assert_eq!(
+        scene.story(),
+        ["> subscribed", "t finished none", "> ack t 2"]
+    );
+    // One that does not come back is ended, and one that ends meanwhile has ended.
+    let mut scene = Scene::running();
+    scene.agent.acknowledge("t", 1, 2);
+    scene.overrun(ExecutorEvent::Heartbeat);
+    scene.say(word("never", 1, TaskState::Running));
+    scene.leave();
+    scene.story();
+    scene.agent.pass(Duration::from_secs(61));
+    assert_eq!(scene.story(), ["signal Terminate"]);
+    let mut scene = Scene::running();
+    scene.overrun(ExecutorEvent::Heartbeat);
+    scene.say(word("never", 1, TaskState::Running));
+    scene.agent.step(Event::ContainerExited {
+        run: scene.run,
+        ended: Exit::Signal(9).into(),
+    });
+    scene.agent.persist();
+    assert_eq!(scene.last("t").state, TaskState::Failed);
+}

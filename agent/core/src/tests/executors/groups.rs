@@ -1,0 +1,163 @@
+//! Task groups in executors: told in one, and ended together unless the executor was written for Mesos, which decides itself.
+
+use proffer_model::ExecutorApi;
+
+use super::*;
+
+impl Scene {
+    /// A group of `a` and `b`, each as `spec` makes it.
+    fn launch_group(&mut self, spec: fn(&str) -> TaskSpec) {
+        self.agent.receive(ToAgent::LaunchGroup {
+            epoch: self.agent.identity.epoch,
+            framework: framework(),
+            payer: Some(payer()),
+            tasks: ["a", "b"].map(|id| (Incarnation(1), spec(id))).to_vec(),
+        });
+        self.agent.persist();
+    }
+
+    /// An executor of Mesos's API that runs `t`, and a group of `a` and `b`.
+    fn with_mesos_group() -> Self {
+        let mut scene = Self::started_with(of_mesos("t")).runs();
+        scene.launch_group(of_mesos);
+        for id in ["a", "b"] {
+            scene.say(word(id, 1, TaskState::Running));
+        }
+        scene.story();
+        scene
+    }
+}
+
+fn of_mesos(id: &str) -> TaskSpec {
+    let executor = ExecutorSpec {
+        api: ExecutorApi::MesosV1,
+        ..executor("e")
+    };
+    TaskSpec {
+        executor: Some(executor.into()),
+        ..data(id)
+    }
+}
+
+#[test]
+fn a_group_for_an_executor_is_told_in_one_and_ends_together() {
+    let mut scene = Scene::running();
+    scene.launch_group(data);
+    assert_eq!(scene.story().pop().unwrap(), "> launch a b");
+    scene.say(word("a", 1, TaskState::Running));
+    scene.say(word("b", 1, TaskState::Running));
+    scene.story();
+    scene.say(word("a", 2, TaskState::Failed));
+    assert_eq!(
+        scene.story(),
+        [
+            "a failed none",
+            "b killing group_ended",
+            "> kill b 3s",
+            "> ack a 2"
+        ]
+    );
+}
+
+#[test]
+fn what_an_executor_ends_by_itself_is_killed_with_its_group_and_when_its_time_is_over() {
+    let mut scene = Scene::running();
+    scene.launch_group(data);
+    for id in ["a", "b"] {
+        scene.say(word(id, 1, TaskState::Running));
+    }
+    scene.say(word("b", 2, TaskState::Killing));
+    scene.story();
+    scene.say(word("a", 2, TaskState::Failed));
+    assert_eq!(
+        scene.story(),
+        [
+            "a failed none",
+            "b killing group_ended",
+            "> kill b 3s",
+            "> ack a 2"
+        ]
+    );
+    let timed = TaskSpec {
+        completion: Some(Duration::from_secs(10)),
+        ..data("t")
+    };
+    let mut scene = Scene::started_with(timed).runs();
+    scene.say(word("t", 2, TaskState::Killing));
+    scene.agent.acknowledge("t", 1, 3);
+    scene.story();
+    scene.agent.pass(Duration::from_secs(11));
+    assert_eq!(scene.story(), ["t killing deadline_passed", "> kill t 3s"]);
+}
+
+#[test]
+fn an_executor_of_mesos_decides_itself_what_becomes_of_a_group() {
+    for state in [TaskState::Failed, TaskState::Killed, TaskState::Lost] {
+        let mut scene = Scene::with_mesos_group();
+        scene.say(word("a", 2, state));
+        let told = format!("a {state} none");
+        assert_eq!(scene.story(), [&*told, "> ack a 2"]);
+        // Nor does the next life of the agent end the others.
+        scene.crash();
+        scene.story();
+        scene.subscribe(&[], &[task("t"), task("b")]);
+        assert_eq!(scene.story(), ["> subscribed"]);
+        assert_eq!(scene.last("b").state, TaskState::Running);
+    }
+}
+
+#[test]
+fn a_group_that_an_executor_of_mesos_was_not_told_of_falls_with_a_task_that_is_killed() {
+    let mut scene = Scene::started_with(of_mesos("t"));
+    scene.launch_group(of_mesos);
+    scene.story();
+    scene.agent.kill("a", 1, None);
+    scene.agent.persist();
+    assert_eq!(
+        scene.story(),
+        ["a killed kill_requested", "b killed group_ended"]
+    );
+    scene.subscribe(&[], &[]);
+    assert_eq!(scene.story(), ["> subscribed", "> launch t"]);
+    // So it is when it says that it was told of none of them, whichever is killed.
+    for (killed, other) in [("a", "b"), ("b", "a")] {
+        let mut scene = Scene::started_with(of_mesos("t")).runs();
+        scene.launch_group(of_mesos);
+        scene.leave();
+        scene.agent.kill(killed, 1, None);
+        scene.agent.persist();
+        scene.story();
+        scene.subscribe(&[], &[task("t")]);
+        let ended = [
+            "> subscribed".to_owned(),
+            format!("{killed} killed kill_requested"),
+            format!("{other} killed group_ended"),
+        ];
+        assert_eq!(scene.story(), ended);
+    }
+}
+
+#[test]
+fn with_an_executor_of_mesos_each_task_of_a_group_fails() {
+    for is_told in [true, false] {
+        let mut scene = match is_told {
+            true => Scene::with_mesos_group(),
+            false => Scene::started_with(of_mesos("t")),
+        };
+        if is_told {
+            scene.leave();
+        } else {
+            scene.launch_group(of_mesos);
+        }
+        scene.agent.step(Event::ContainerExited {
+            run: scene.run,
+            ended: Exit::Signal(9).into(),
+        });
+        scene.agent.persist();
+        for id in ["t", "a", "b"] {
+            let last = scene.last(id);
+            let how = (last.state, last.reason);
+            assert_eq!(how, (TaskState::Failed, Reason::ExecutorEnded), "{id}");
+        }
+    }
+}
