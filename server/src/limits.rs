@@ -21,15 +21,23 @@ pub const STREAMS_MAX: u32 = 200;
 /// The same on a cluster listener: emulated agents share connections.
 pub const CLUSTER_STREAMS_MAX: u32 = 100_000;
 /// Connections at once on one listener. For a further one a silent one ends: of those by which nobody has called who may
-/// ([`STRANGERS_MAX`]), or else the one by which nobody has called for longest, if the former are not more than that, nor more
-/// than the others. Where none may end, as none has been silent for [`GIVES_WAY_AFTER`], the further one is closed as soon as
-/// it is accepted.
+/// ([`STRANGERS_MAX`]), or else of the peer that has the most of them, if the further one's has less than half and they are more
+/// than a few ([`PEER_FEW_LEN`]), one that is not silent, or else the one by which nobody has called for longest, if the further
+/// one's peer has few of the former and all of them are not more than that, nor more than the others. Where none may end, as
+/// none has been silent for [`GIVES_WAY_AFTER`], the further one is closed as soon as it is accepted.
 pub const CONNECTIONS_MAX: usize = 20_000;
-/// Of those, silent ones by which nobody has called who may, where Mesos's clients call; of more, the one that has been silent
-/// longest of the peer that has the most of them ends, if it has been silent for [`GIVES_WAY_AFTER`].
+/// Of those, silent ones by which nobody has called who may, where Mesos's clients call; of more, the newest ends of the peer that
+/// has the most of them, of those that have been silent for [`GIVES_WAY_AFTER`].
 pub const STRANGERS_MAX: usize = 10_000;
-/// Peers that are looked at for a connection that may end, those with the most of them first.
-pub const PEERS_LOOKED_AT_MAX: usize = 100;
+/// Connections of one peer by which nobody has called who may that are few: for those of a peer with more, no other's end that
+/// has fewer.
+pub const PEER_FEW_LEN: usize = 10;
+/// How long an answer on a connection by which nobody has called who may waits to be taken; then the connection ends.
+pub const UNREAD_MAX: Duration = Duration::from_secs(60);
+/// Bytes of all such answers of a listener; of more, the connection ends that has the most of them.
+pub const UNREAD_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes that each of them counts for besides its own: of its stream.
+pub const UNREAD_OVERHEAD_LEN: u64 = 4 * 1024;
 /// Bytes of an answer up to which it is as good as sent when it is whole: those above are in a connection's buffer until they
 /// are taken.
 pub const ANSWER_LIGHT_LEN: u64 = 16 * 1024;
@@ -53,6 +61,10 @@ pub const H2_STREAM_WINDOW: u32 = 1024 * 1024;
 pub const H2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes of a write to a peer that waits a turn for others to go with it; more are written at once.
 pub const WAITING_WRITE_LEN_MAX: usize = 1024;
+/// Answers of HTTP/1.1 that wait for the next one of requests that were sent together.
+pub const WAITING_ANSWERS_MAX: u32 = 16;
+/// Bytes of such answers.
+pub const WAITING_ANSWERS_LEN_MAX: usize = 16 * 1024;
 /// Seconds of silence before the kernel asks whether the peer of a connection is there, and between its questions.
 pub const TCP_KEEPALIVE_SECS: u32 = 15;
 /// How long sent bytes may stay unacknowledged, or a peer may refuse to take any; then the kernel ends the connection.

@@ -24,7 +24,7 @@ use hyper_util::server::conn::auto;
 use proffer_model::{Problem, code};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -46,10 +46,12 @@ pub struct Limits {
     /// Connections at once; for a further one another that is silent ends, or it is closed when it is accepted.
     pub connections_max: usize,
     /// Of those, the silent ones by which nobody has called who may; of more, one of the peer that has the most ends. With
-    /// more of them open, silent or not, no other ends for a further one.
+    /// more of them open, silent or not, none of the others ends for a further one.
     pub strangers_max: usize,
     /// How long a connection is silent before it ends for others.
     pub gives_way_after: Duration,
+    /// How long an answer waits to be taken by somebody who has not called as one who may; then the connection ends.
+    pub unread_max: Duration,
     /// For the first request of a connection (of HTTP/2, for its first bytes), for a request's head, and for the wait between
     /// two requests of one connection; none: as long as they take.
     pub header_timeout: Option<Duration>,
@@ -70,6 +72,7 @@ impl Default for Limits {
             connections_max: limits::CONNECTIONS_MAX,
             strangers_max: limits::CONNECTIONS_MAX,
             gives_way_after: limits::GIVES_WAY_AFTER,
+            unread_max: limits::UNREAD_MAX,
             header_timeout: Some(limits::HEADER_TIMEOUT),
             normalizes_paths: false,
             body_len_max: limits::BODY_LEN_MAX,
@@ -143,10 +146,12 @@ pub async fn serve_with(
     });
     let mut connections = JoinSet::new();
     let mut refusals = Refusals::default();
+    let mut look = interval((limits.unread_max / 12).max(Duration::from_millis(1)));
     loop {
         tokio::select! {
             () = server.shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
+            now = look.tick() => server.silence.end_unread(now, limits.unread_max),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) if connections.len() < limits.connections_max => {
                     connections.spawn(Server::connection(&server, stream, peer));

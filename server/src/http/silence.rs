@@ -3,9 +3,10 @@
 //! Mesos's clients open a connection for calls that may come after days, and take its end for the end of everything. So where
 //! they call, silence alone ends no connection. Those by which nobody has called who may are few at once, and when there is no
 //! room at all the one that has been silent longest ends, strangers first, as long as it is not them who take the room. A peer
-//! that is gone is found by the kernel.
+//! that is gone is found by the kernel. What is answered to strangers must be taken in time, and is little in all.
 
 mod strangers;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,11 +18,11 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::limits;
-use strangers::{Peer, Strangers, Waiting};
+use strangers::{ConnectionId, Peer, Strangers, Told};
+use unread::Unread;
 
 /// The silent connections of one listener.
 #[derive(Debug)]
@@ -29,16 +30,27 @@ pub(super) struct Silence {
     table: Mutex<Table>,
     strangers_max: usize,
     gives_way_after: Duration,
+    unread_len_max: u64,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     last: u64,
     strangers: Strangers,
+    /// What was answered to them.
+    unread: Unread,
     /// Silent ones by which somebody has called who may, by numbers that grow: the first has been silent longest.
     recognized: BTreeMap<u64, Waiting>,
     /// Those and the others of them.
     recognized_open_len: usize,
+}
+
+/// A silent connection.
+#[derive(Debug)]
+struct Waiting {
+    /// When it was heard last.
+    since: Instant,
+    told: Arc<Told>,
 }
 
 impl Silence {
@@ -48,13 +60,22 @@ impl Silence {
             table: Mutex::default(),
             strangers_max,
             gives_way_after,
+            unread_len_max: limits::UNREAD_LEN_MAX,
         })
     }
 
     /// A connection that was accepted now, from this address.
     pub(super) fn connection(self: &Arc<Self>, address: IpAddr) -> Place {
-        let mut state = State::new(Peer::of(address));
-        lock(&self.table).strangers.open(state.peer);
+        let told = Arc::<Told>::default();
+        let id = {
+            let table = &mut *lock(&self.table);
+            table.last += 1;
+            let (number, peer) = (table.last, Peer::of(address));
+            let id = ConnectionId { number, peer };
+            table.strangers.open(id, Arc::clone(&told));
+            id
+        };
+        let mut state = State::new(id, told);
         self.enter(&mut state);
         Place(Arc::new(Connection {
             silence: Arc::clone(self),
@@ -63,20 +84,24 @@ impl Silence {
     }
 
     /// Ends a connection for one that comes from this address, if that is known; false when none may end for it. One by which
-    /// somebody has called who may does not end for strangers while they are too many or the most, whatever they do.
+    /// somebody has called who may does not end for strangers while they are too many or the most, whatever they do, nor for
+    /// one of a peer that has more than a few.
     pub(super) fn give_way(&self, newcomer: Option<IpAddr>) -> bool {
         let table = &mut *lock(&self.table);
         let (now, after) = (Instant::now(), self.gives_way_after);
-        if table.strangers.give_way(now, after, newcomer.map(Peer::of)) {
+        let (strangers, newcomer) = (&mut table.strangers, newcomer.map(Peer::of));
+        if strangers.give_way(now, after, newcomer) || strangers.give_way_of_most(newcomer) {
             return true;
         }
-        let strangers_len = table.strangers.open_len();
-        if strangers_len > self.strangers_max || strangers_len > table.recognized_open_len {
+        let own = newcomer.map_or(0, |peer| strangers.open_len_of(peer));
+        let len = strangers.open_len();
+        let are_many = own > limits::PEER_FEW_LEN || len > self.strangers_max;
+        if are_many || len > table.recognized_open_len {
             return false;
         }
         match table.recognized.first_entry() {
             Some(first) if now.saturating_duration_since(first.get().since) >= after => {
-                first.remove().gives_way.notify_one();
+                first.remove().told.give_way();
                 true
             }
             _ => false,
@@ -87,31 +112,27 @@ impl Silence {
     fn enter(&self, state: &mut State) {
         let table = &mut *lock(&self.table);
         table.last += 1;
-        state.number = Some(table.last);
-        let now = Instant::now();
-        let waiting = Waiting {
-            since: now,
-            gives_way: Arc::clone(&state.gives_way),
-        };
+        let (number, now) = (table.last, Instant::now());
         if state.is_recognized {
-            table.recognized.insert(table.last, waiting);
+            let told = Arc::clone(&state.told);
+            let waiting = Waiting { since: now, told };
+            table.recognized.insert(number, waiting);
+            state.number = Some(number);
             return;
         }
         let strangers = &mut table.strangers;
-        strangers.enter(state.peer, table.last, waiting);
-        while strangers.silent_len() > self.strangers_max
-            && strangers.give_way(now, self.gives_way_after, Some(state.peer))
+        while strangers.silent_len() >= self.strangers_max
+            && strangers.give_way(now, self.gives_way_after, Some(state.id.peer))
         {}
+        strangers.enter(state.id, number, now);
     }
 
     /// It is silent no more.
     fn leave(&self, state: &mut State) {
-        if let Some(number) = state.number.take() {
-            let table = &mut *lock(&self.table);
-            match state.is_recognized {
-                true => drop(table.recognized.remove(&number)),
-                false => drop(table.strangers.leave(state.peer, number)),
-            }
+        let table = &mut *lock(&self.table);
+        match state.is_recognized {
+            true => drop(state.number.take().map(|it| table.recognized.remove(&it))),
+            false => table.strangers.leave(state.id),
         }
     }
 
@@ -120,10 +141,10 @@ impl Silence {
         if state.is_recognized || state.is_over {
             return;
         }
-        self.leave(state);
         state.is_recognized = true;
         let table = &mut *lock(&self.table);
-        table.strangers.close(state.peer);
+        table.strangers.close(state.id);
+        table.unread.forget(state.id);
         table.recognized_open_len += 1;
     }
 
@@ -134,8 +155,42 @@ impl Silence {
         let table = &mut *lock(&self.table);
         match state.is_recognized {
             true => table.recognized_open_len -= 1,
-            false => table.strangers.close(state.peer),
+            false => table.strangers.close(state.id),
         }
+    }
+
+    /// A stranger is answered with so many bytes. Of too many of all the connection ends that has the most of them.
+    fn answer(self: &Arc<Self>, id: ConnectionId, len: u64) -> Arc<Given> {
+        let table = &mut *lock(&self.table);
+        let number = table.unread.add(id, len, Instant::now());
+        if table.unread.len() > self.unread_len_max
+            && let Some(most) = table.unread.most()
+        {
+            table.strangers.end(most);
+        }
+        let silence = Arc::clone(self);
+        Arc::new(Given { silence, number })
+    }
+
+    /// Ends connections of strangers who have not taken an answer for so long.
+    pub(super) fn end_unread(&self, now: Instant, unread_max: Duration) {
+        let table = &mut *lock(&self.table);
+        for connection in table.unread.late(now, unread_max) {
+            table.strangers.end(connection);
+        }
+    }
+}
+
+/// An answer to a stranger, until all of it is taken.
+#[derive(Debug)]
+struct Given {
+    silence: Arc<Silence>,
+    number: u64,
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        lock(&self.silence.table).unread.remove(self.number);
     }
 }
 
@@ -154,11 +209,12 @@ impl Place {
 
     /// Waits until the connection is to end for others.
     pub(super) async fn gives_way(&self) {
-        let gives_way = Arc::clone(&lock(&self.0.state).gives_way);
+        let told = Arc::clone(&lock(&self.0.state).told);
         loop {
-            gives_way.notified().await;
+            let is_at_once = told.wait().await;
+            let state = lock(&self.0.state);
             // A call that has come since is answered.
-            if lock(&self.0.state).calls == 0 {
+            if state.calls == 0 || is_at_once && !state.is_recognized {
                 return;
             }
         }
@@ -180,10 +236,10 @@ pub struct Connection {
 
 #[derive(Debug)]
 struct State {
-    peer: Peer,
-    /// Its place among the silent ones.
+    id: ConnectionId,
+    /// Its place among the silent ones by which somebody has called who may.
     number: Option<u64>,
-    gives_way: Arc<Notify>,
+    told: Arc<Told>,
     /// That are answered at the moment.
     calls: usize,
     is_recognized: bool,
@@ -191,11 +247,11 @@ struct State {
 }
 
 impl State {
-    fn new(peer: Peer) -> Self {
+    fn new(id: ConnectionId, told: Arc<Told>) -> Self {
         Self {
-            peer,
+            id,
             number: None,
-            gives_way: Arc::default(),
+            told,
             calls: 0,
             is_recognized: false,
             is_over: false,
@@ -222,9 +278,15 @@ impl Call {
     /// The same response: the call lasts until it is sent.
     pub(super) fn answer(self, response: Response) -> Response {
         let len = response.body().size_hint().exact();
-        // What is short and whole is as good as sent, and a stranger who reads slowly is as good as silent.
-        let is_sent = |len| len <= limits::ANSWER_LIGHT_LEN || !lock(&self.0.state).is_recognized;
-        if len.is_some_and(is_sent) {
+        // A stranger who reads slowly is as good as silent.
+        if let Some(len) = len
+            && let Some(id) = self.stranger()
+        {
+            let given = self.0.silence.answer(id, len);
+            return response.map(|inner| Body::new(Held { inner, given }));
+        }
+        // What is short and whole is as good as sent.
+        if len.is_some_and(|len| len <= limits::ANSWER_LIGHT_LEN) {
             return response;
         }
         let is_whole = len.is_some();
@@ -235,6 +297,12 @@ impl Call {
                 _call: self,
             })
         })
+    }
+
+    /// Its connection, if that is a stranger's.
+    fn stranger(&self) -> Option<ConnectionId> {
+        let state = lock(&self.0.state);
+        (!state.is_recognized).then_some(state.id)
     }
 }
 
@@ -276,111 +344,54 @@ impl HttpBody for Answered {
     }
 }
 
+/// A body that is being sent to a stranger.
+struct Held {
+    inner: Body,
+    given: Arc<Given>,
+}
+
+/// Of such a one: HTTP/2 keeps what it has until the peer takes it.
+struct Piece {
+    bytes: Bytes,
+    _given: Arc<Given>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        polled.map_ok(|frame| {
+            frame.map_data(|bytes| {
+                let _given = Arc::clone(&self.given);
+                Bytes::from_owner(Piece { bytes, _given })
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is changed half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::poll;
-
-    use super::*;
-
-    const AFTER: Duration = Duration::from_secs(5);
-
-    /// An address that ends so.
-    fn address(last: u8) -> IpAddr {
-        [10, 0, 0, last].into()
-    }
-
-    /// All that are silent have been for so much longer.
-    fn pass(silence: &Silence, time: Duration) {
-        let table = &mut *lock(&silence.table);
-        for waiting in table
-            .recognized
-            .values_mut()
-            .chain(table.strangers.silent_mut())
-        {
-            waiting.since = waiting.since.checked_sub(time).expect("a time");
-        }
-    }
-
-    async fn is_told(place: &Place) -> bool {
-        let gives_way = std::pin::pin!(place.gives_way());
-        poll!(gives_way).is_ready()
-    }
-
-    fn recognized(silence: &Arc<Silence>) -> Place {
-        let place = silence.connection(address(1));
-        place.call().connection().recognize();
-        place
-    }
-
-    #[tokio::test]
-    async fn strangers_who_are_young_or_busy_end_nobody_who_may_call() {
-        let silence = Silence::new(2, AFTER);
-        let known: Vec<_> = (0..9).map(|_| recognized(&silence)).collect();
-        pass(&silence, 2 * AFTER);
-        let mut young: Vec<_> = (0..2).map(|_| silence.connection(address(2))).collect();
-        assert!(silence.give_way(Some(address(2))), "they are not too many");
-        assert!(is_told(&known[0]).await, "the one that was silent longest");
-        young.push(silence.connection(address(2)));
-        assert!(!silence.give_way(Some(address(2))), "too many are young");
-        assert!(!silence.give_way(None));
-        let calls: Vec<_> = young.iter().map(Place::call).collect();
-        pass(&silence, 2 * AFTER);
-        assert!(!silence.give_way(Some(address(2))), "too many are busy");
-        drop(calls);
-        drop(young.pop());
-        assert!(silence.give_way(Some(address(2))));
-        assert!(is_told(&known[1]).await);
-        assert!(!is_told(&known[2]).await);
-    }
-
-    #[tokio::test]
-    async fn strangers_who_are_the_most_end_nobody_who_may_call() {
-        let silence = Silence::new(100, AFTER);
-        let known = [recognized(&silence), recognized(&silence)];
-        pass(&silence, 2 * AFTER);
-        let young: Vec<_> = (0..3).map(|_| silence.connection(address(2))).collect();
-        assert!(!silence.give_way(None));
-        drop(young);
-        assert!(silence.give_way(None));
-        assert!(is_told(&known[0]).await && !is_told(&known[1]).await);
-    }
-
-    #[tokio::test]
-    async fn of_strangers_those_of_the_peer_that_has_the_most_end_first() {
-        let silence = Silence::new(4, AFTER);
-        let waits = silence.connection(address(1));
-        pass(&silence, AFTER);
-        let many: Vec<_> = (0..3).map(|_| silence.connection(address(2))).collect();
-        let further = silence.connection(address(2));
-        assert!(!is_told(&waits).await, "though it was silent longest");
-        assert!(!silence.give_way(Some(address(2))), "its own are young");
-        assert!(!silence.give_way(None));
-        pass(&silence, AFTER);
-        let last = silence.connection(address(2));
-        assert!(is_told(&many[0]).await && is_told(&many[1]).await);
-        assert!(!is_told(&many[2]).await && !is_told(&waits).await);
-        let calls: Vec<_> = many
-            .iter()
-            .chain([&further, &last])
-            .map(Place::call)
-            .collect();
-        assert!(!silence.give_way(Some(address(2))), "they are busy");
-        assert!(
-            silence.give_way(Some(address(3))),
-            "it has no more than others"
-        );
-        assert!(is_told(&waits).await);
-        drop(calls);
-        drop((waits, many, further, last));
-        let table = lock(&silence.table);
-        assert_eq!(
-            (table.strangers.open_len(), table.strangers.silent_len()),
-            (0, 0)
-        );
-    }
-}
+mod tests;

@@ -51,7 +51,7 @@ async fn where_mesos_clients_call_silence_ends_no_connection() {
 }
 
 #[tokio::test]
-async fn of_too_many_strangers_the_one_that_was_silent_longest_ends() {
+async fn of_too_many_strangers_the_newest_ends_that_is_silent() {
     let limits = Limits {
         strangers_max: 2,
         ..patient()
@@ -67,7 +67,7 @@ async fn of_too_many_strangers_the_one_that_was_silent_longest_ends() {
     let mut first = connect(&server).await;
     call(&mut first, "GET /who", "", "auth.missing").await;
     let mut second = connect(&server).await;
-    // It has called since: the second one has been silent longer. What is for all recognizes nobody.
+    // What is for all recognizes nobody.
     call(&mut first, "GET /metrics", "", "\r\n\r\nmetrics").await;
     let mut third = connect(&server).await;
     assert_eq!(read_to_end(&mut second).await, "");
@@ -143,6 +143,52 @@ async fn a_long_answer_is_a_call_until_it_is_taken() {
     known(&mut slow).await;
     // It is silent now.
     known(&mut connect(&server).await).await;
+    server.end().await;
+}
+
+/// A request of HTTP/2 by which nothing of the answer is taken, with the token or without.
+async fn take_nothing(stream: &mut TcpStream, token: Option<&str>) {
+    let text = |text: &str| {
+        let len = u8::try_from(text.len()).expect("short");
+        [&[len], text.as_bytes()].concat()
+    };
+    // GET and http by their numbers, the rest by its name's.
+    let mut fields = vec![0x82, 0x86, 0x04];
+    fields.extend(text("/metrics"));
+    fields.push(0x01);
+    fields.extend(text("localhost"));
+    if let Some(token) = token {
+        fields.push(0x00);
+        fields.extend(text("authorization"));
+        fields.extend(text(&format!("Bearer {token}")));
+    }
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let windows_of_none = [0, 4, 0, 0, 0, 0];
+    for (kind, flags, stream, payload) in [(4, 0, 0, &windows_of_none[..]), (1, 5, 1, &fields)] {
+        let len = u8::try_from(payload.len()).expect("short");
+        bytes.extend([0, 0, len, kind, flags, 0, 0, 0, stream]);
+        bytes.extend(payload);
+    }
+    stream.write_all(&bytes).await.expect("sent");
+}
+
+#[tokio::test]
+async fn a_stranger_who_takes_nothing_of_an_answer_ends() {
+    let limits = Limits {
+        unread_max: Duration::from_millis(200),
+        ..Limits::mesos()
+    };
+    let server = Running::with(limits, Guard::new(token(), false)).await;
+    let (mut may_call, mut stranger) = (connect(&server).await, connect(&server).await);
+    take_nothing(&mut may_call, Some(token().secret().expose())).await;
+    take_nothing(&mut stranger, None).await;
+    // Sooner than the one that does not answer to pings.
+    timeout(PATIENCE / 4, read_to_end(&mut stranger))
+        .await
+        .expect("it ends");
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], b"are-you-"].concat();
+    may_call.write_all(&ping).await.expect("sent");
+    read_until(&mut may_call, "are-you-").await;
     server.end().await;
 }
 
