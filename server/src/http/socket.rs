@@ -2,7 +2,8 @@
 //! one that talks, and asks the kernel to end connections whose peer is gone.
 //!
 //! Of HTTP/2 a small write waits once, until the tasks that are ready now have had their turn: what several streams of a
-//! connection have to say then is one packet, not one each.
+//! connection have to say then is one packet, not one each. Of HTTP/1.1 it waits while requests that have come in are still to
+//! be answered: who sends many without waiting, as Mesos's own library does, has the answers together.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,7 +16,10 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::limits::{TCP_KEEPALIVE_SECS, TCP_USER_TIMEOUT, WAITING_WRITE_LEN_MAX};
+use crate::limits::{
+    TCP_KEEPALIVE_SECS, TCP_USER_TIMEOUT, WAITING_ANSWERS_LEN_MAX, WAITING_ANSWERS_MAX,
+    WAITING_WRITE_LEN_MAX,
+};
 
 /// A stream that counts the bytes it reads.
 pub(super) struct Socket {
@@ -23,6 +27,8 @@ pub(super) struct Socket {
     heard: Arc<Heard>,
     /// The next write has waited.
     has_waited: bool,
+    /// So many writes of HTTP/1.1 may wait still: none once all that has come in was read.
+    waits_left: u32,
 }
 
 /// What has come in.
@@ -46,6 +52,7 @@ impl Socket {
             stream,
             heard: Arc::default(),
             has_waited: false,
+            waits_left: 0,
         }
     }
 
@@ -54,15 +61,23 @@ impl Socket {
         Arc::clone(&self.heard)
     }
 
-    /// Whether a write of so many bytes waits until other tasks have had their turn.
+    /// Whether a write of so many bytes waits until other tasks, or other requests, have had their turn.
     fn waits(&mut self, cx: &Context<'_>, len: usize) -> bool {
-        // One request at a time: there is nothing that it could go with.
-        let is_alone = self.heard.is_http1.load(Ordering::Relaxed);
-        self.has_waited = !self.has_waited && len <= WAITING_WRITE_LEN_MAX && !is_alone;
-        if self.has_waited {
+        let waits = match self.heard.is_http1.load(Ordering::Relaxed) {
+            true => {
+                let waits = self.waits_left > 0 && len <= WAITING_ANSWERS_LEN_MAX;
+                self.waits_left = self.waits_left.saturating_sub(1);
+                waits
+            }
+            false => {
+                self.has_waited = !self.has_waited && len <= WAITING_WRITE_LEN_MAX;
+                self.has_waited
+            }
+        };
+        if waits {
             cx.waker().wake_by_ref();
         }
-        self.has_waited
+        waits
     }
 }
 
@@ -90,6 +105,10 @@ impl AsyncRead for Socket {
         if expected.iter().zip(fresh).any(|(one, other)| one != other) {
             self.heard.is_http1.store(true, Ordering::Relaxed);
         }
+        self.waits_left = match fresh.is_empty() {
+            true => 0,
+            false => WAITING_ANSWERS_MAX,
+        };
         poll
     }
 }
@@ -128,5 +147,66 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::poll;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A socket that has read this, and its peer.
+    async fn after_reading(said: &[u8]) -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("an address");
+        let mut peer = TcpStream::connect(address).await.expect("connects");
+        let (stream, _) = listener.accept().await.expect("accepts");
+        let mut socket = Socket::new(stream);
+        peer.write_all(said).await.expect("writes");
+        let mut heard = vec![0; said.len()];
+        socket.read_exact(&mut heard).await.expect("reads");
+        (socket, peer)
+    }
+
+    /// Whether a write is done at once.
+    async fn writes(socket: &mut Socket, len: usize) -> bool {
+        let bytes = vec![b'x'; len];
+        let write = poll_fn(|cx| Pin::new(&mut *socket).poll_write(cx, &bytes));
+        poll!(write).is_ready()
+    }
+
+    #[tokio::test]
+    async fn answers_wait_while_there_are_requests_and_no_longer() {
+        let (mut socket, _peer) = after_reading(b"GET / HTTP/1.1").await;
+        assert!(!writes(&mut socket, 10).await, "there may be more requests");
+        let mut more = [0];
+        assert!(poll!(Box::pin(socket.read(&mut more))).is_pending());
+        assert!(writes(&mut socket, 10).await, "all was read");
+        assert!(writes(&mut socket, 10).await, "and nothing came since");
+    }
+
+    #[tokio::test]
+    async fn many_answers_and_long_ones_do_not_wait_for_requests() {
+        let (mut socket, _peer) = after_reading(b"GET / HTTP/1.1").await;
+        assert!(writes(&mut socket, WAITING_ANSWERS_LEN_MAX + 1).await);
+        let mut waited = 0;
+        while !writes(&mut socket, 10).await {
+            waited += 1;
+        }
+        assert_eq!(waited, WAITING_ANSWERS_MAX - 1);
+    }
+
+    #[tokio::test]
+    async fn a_small_write_of_http2_waits_once() {
+        let (mut socket, _peer) = after_reading(b"PRI * HTTP/2.0").await;
+        for is_done in [false, true, false, true] {
+            assert_eq!(writes(&mut socket, 10).await, is_done);
+        }
+        assert!(writes(&mut socket, WAITING_WRITE_LEN_MAX + 1).await);
     }
 }
