@@ -181,9 +181,16 @@ pub(crate) fn check_principals(
     resources: &Resources,
     principal: &Principal,
 ) -> Result<(), Problem> {
-    for (kind, _) in resources.iter() {
-        let top = kind.reservations.last();
-        if top.is_none_or(|top| top.principal.as_ref() != Some(principal)) {
+    for (kind, amount) in resources.iter() {
+        let Some(top) = kind.reservations.last() else {
+            let name = kind.name.as_str();
+            let rest = kind.to_string().split_off(name.len());
+            let message = format!("{name} is reserved to nobody");
+            return Err(Problem::new(code::RESERVATION_INVALID, message)
+                .field(name)
+                .hint(format!("write {name}(ROLE){rest}:{amount}")));
+        };
+        if top.principal.as_ref() != Some(principal) {
             let message = format!("the new reservation of {} is not {principal}'s", kind.name);
             return Err(Problem::new(code::RESERVATION_INVALID, message)
                 .field(kind.name.as_str())

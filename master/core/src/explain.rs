@@ -2,7 +2,10 @@
 //! claim stands. It is found out in `questions.rs`; here it becomes sentences with numbers.
 
 use proffer_model::resources::{Amount, format_milli};
-use proffer_model::{DemandEntry, Key, Limits, Problem, ResourceName, Role, Shape};
+use proffer_model::{
+    DemandEntry, DemandId, FrameworkId, Key, Limits, Problem, ResourceKind, ResourceName, Role,
+    Shape,
+};
 
 use crate::allocation;
 use crate::core::Core;
@@ -45,7 +48,7 @@ impl Core {
             let words = "have what is needed in offers that stand";
             obstacles.extend(told("offered".to_owned(), words, asked.in_offers));
             for (obstacle, agents) in &in_all.agents {
-                let (reason, words) = self.words(known, &role, entry, obstacle);
+                let (reason, words) = self.words((framework, known), &role, entry, obstacle);
                 let told = told(reason, &words, *agents);
                 obstacles.extend(told.map(|told| Obstacle {
                     predicate: failed_predicate(entry, obstacle),
@@ -74,7 +77,7 @@ impl Core {
     /// A reason, and the rest of the sentence that begins with how many agents.
     fn words(
         &self,
-        known: &Framework,
+        (framework, known): (&FrameworkId, &Framework),
         role: &Role,
         entry: &DemandEntry,
         obstacle: &allocation::Obstacle,
@@ -84,7 +87,7 @@ impl Core {
         match obstacle {
             Why::AgentInactive => one("agent_state", "are not offered of"),
             Why::Predicate(place) => ("predicate".to_owned(), failing(entry, *place, role)),
-            Why::TooSmall(name) => too_small(entry, name),
+            Why::TooSmall(kind) => too_small(entry, kind, role),
             Why::Excluded => one("excluded", "are excluded by the framework for a while"),
             Why::AtMost(place) => {
                 let bound = entry.at_most.get(*place);
@@ -100,7 +103,7 @@ impl Core {
                 });
                 (String::from("at_most"), words)
             }
-            Why::NotFree(name) => not_free(entry, name),
+            Why::NotFree(kind) => not_free(entry, kind, role),
             Why::NothingFree => one("insufficient_any", "have nothing free"),
             Why::BelowLeast => one("below_least", "have less free than is offered at least"),
             Why::ReservedForOthers => one(
@@ -116,8 +119,12 @@ impl Core {
                 format!("held_back_{name}"),
                 format!("have {name} free that is held back for guarantees of other roles"),
             ),
-            Why::Limit(role, name) => self.words_of_limit(role, name, false),
-            Why::LimitKept(role, name) => self.words_of_limit(role, name, true),
+            Why::Limit(limited, name) => {
+                self.words_of_limit(framework, (role, &entry.id), name, (limited, false))
+            }
+            Why::LimitKept(limited, name) => {
+                self.words_of_limit(framework, (role, &entry.id), name, (limited, true))
+            }
             Why::Window => (
                 "window".to_owned(),
                 format!(
@@ -140,14 +147,28 @@ impl Core {
 }
 
 impl Core {
-    /// What stands in the way where a limit leaves too little; `is_kept`: because of guarantees beneath its role.
-    fn words_of_limit(&self, role: &Role, name: &ResourceName, is_kept: bool) -> (String, String) {
-        if !is_kept && self.is_limit_lowered(role, name) {
+    /// What stands in the way of an entry where a limit leaves too little; `is_kept`: because of guarantees beneath its role.
+    fn words_of_limit(
+        &self,
+        framework: &FrameworkId,
+        entry: (&Role, &DemandId),
+        name: &ResourceName,
+        (limited, is_kept): (&Role, bool),
+    ) -> (String, String) {
+        let may_be_held = self.agents.awaited.may_be_held(self.turn.now);
+        let is_lowered = may_be_held.is_some_and(|held| held.get(name) > 0);
+        let set = |role: &Role| self.registry.quotas.get(role)?.limits.get(name);
+        let found = match is_lowered {
+            // As limits were set, without what may be held on agents that are still to come back.
+            true => self.allocator.stopping_limit(framework, entry, name, set),
+            false => Some((limited.clone(), is_kept)),
+        };
+        let Some((role, is_kept)) = found else {
             let words = format!(
-                "fit, but wait until the agents of before the change of leader are back: what {role} holds of {name} there counts against its limit"
+                "fit, but wait until the agents of before the change of leader are back: what {limited} holds of {name} there counts against its limit"
             );
             return ("limit_waits".to_owned(), words);
-        }
+        };
         let words = match is_kept {
             false => format!("fit, but {role} is at its limit of {name}"),
             true => format!(
@@ -155,15 +176,6 @@ impl Core {
             ),
         };
         (format!("limit_{name}"), words)
-    }
-
-    /// Whether a limit leaves nothing only because of what may be held on agents that are still to come back.
-    fn is_limit_lowered(&self, role: &Role, name: &ResourceName) -> bool {
-        let may_be_held = self.agents.awaited.may_be_held(self.turn.now);
-        let quota = self.registry.quotas.get(role);
-        let limit = quota.and_then(|quota| quota.limits.get(name));
-        limit.is_some_and(|most| self.allocator.consumed(role).get(name) < most)
-            && may_be_held.is_some_and(|held| held.get(name) > 0)
     }
 }
 
@@ -185,60 +197,63 @@ fn failed_predicate(
     })
 }
 
-/// Whether it is numbers: those that tasks hold are not there for the allocator.
-fn is_of_numbers(entry: &DemandEntry, name: &ResourceName) -> bool {
+fn too_small(entry: &DemandEntry, kind: &ResourceKind, role: &Role) -> (String, String) {
+    let words = match one_needs(entry, kind) {
+        // Those that tasks hold are not there for the allocator.
+        Needed::Count(_) | Needed::Amount(Amount::Ranges(_)) => return not_free(entry, kind, role),
+        needed => lacking(&needed, kind, role, "", " in all"),
+    };
+    (format!("too_small_{}", kind.name), words)
+}
+
+fn not_free(entry: &DemandEntry, kind: &ResourceKind, role: &Role) -> (String, String) {
+    let needed = one_needs(entry, kind);
+    let words = lacking(&needed, kind, role, " free", " free");
+    (format!("insufficient_{}", kind.name), words)
+}
+
+/// What one instance needs of a resource.
+enum Needed<'a> {
+    /// This.
+    Amount(&'a Amount),
+    /// So many numbers, whichever.
+    Count(u64),
+    /// Nothing that it names.
+    Any,
+}
+
+fn one_needs<'a>(entry: &'a DemandEntry, kind: &ResourceKind) -> Needed<'a> {
     let Shape::Of { resources, counts } = &entry.shape else {
-        return false;
+        return Needed::Any;
     };
-    counts.contains_key(name) || !resources.range_set(name.as_str()).is_empty()
-}
-
-fn too_small(entry: &DemandEntry, name: &ResourceName) -> (String, String) {
-    if is_of_numbers(entry, name) {
-        return not_free(entry, name);
+    // Numbers that are named are looked at before those that are counted.
+    match resources.amount(kind) {
+        Some(amount) => Needed::Amount(amount),
+        None => match counts.get(&kind.name) {
+            Some(count) => Needed::Count(*count),
+            None => Needed::Any,
+        },
     }
-    let words = match items(entry, name) {
-        Some(items) => format!("do not have all of {name} {items}"),
-        None => format!("have less than {} in all", needed(entry, name)),
-    };
-    (format!("too_small_{name}"), words)
 }
 
-fn not_free(entry: &DemandEntry, name: &ResourceName) -> (String, String) {
-    let words = match &entry.shape {
-        Shape::Of { resources, counts } if is_of_numbers(entry, name) => match counts.get(name) {
-            Some(count) => format!("have fewer than {count} {name} free"),
-            None => {
-                let numbers = resources.range_set(name.as_str());
-                format!("do not have all of {name} {numbers} free")
-            }
-        },
-        Shape::Of { .. } | Shape::Any { .. } => match items(entry, name) {
-            Some(items) => format!("do not have all of {name} {items} free"),
-            None => format!("have less than {} free", needed(entry, name)),
-        },
-    };
-    (format!("insufficient_{name}"), words)
-}
-
-/// The items of a set that one instance needs; none of what is no set.
-fn items<'a>(entry: &'a DemandEntry, name: &ResourceName) -> Option<&'a Amount> {
-    let Shape::Of { resources, .. } = &entry.shape else {
-        return None;
-    };
-    let mut ordinary = resources.ordinary();
-    let (_, amount) = ordinary.find(|(of, _)| *of == name)?;
-    matches!(amount, Amount::Set(_)).then_some(amount)
-}
-
-/// How much one instance needs of a scalar, in words.
-fn needed(entry: &DemandEntry, name: &ResourceName) -> String {
-    let Shape::Of { resources, .. } = &entry.shape else {
-        return format!("any {name}");
-    };
-    match resources.scalar(name.as_str()) {
-        0 => name.to_string(),
-        milli => format!("{} {name}", format_milli(milli)),
+/// That there is too little of a resource: of what is a set or numbers with the one ending, of what is an amount with the other.
+fn lacking(
+    needed: &Needed<'_>,
+    kind: &ResourceKind,
+    role: &Role,
+    of_items: &str,
+    of_amount: &str,
+) -> String {
+    if !kind.is_allocatable_to(role) {
+        return format!("have no {kind} for role {role}");
+    }
+    match needed {
+        Needed::Amount(Amount::Scalar(milli)) => {
+            format!("have less than {} {kind}{of_amount}", format_milli(*milli))
+        }
+        Needed::Amount(amount) => format!("do not have all of {kind} {amount}{of_items}"),
+        Needed::Count(count) => format!("have fewer than {count} {kind}{of_items}"),
+        Needed::Any => format!("have too little {kind}{of_amount}"),
     }
 }
 

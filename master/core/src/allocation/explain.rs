@@ -15,6 +15,7 @@ use super::bundle::{Bundle, charged_of};
 use super::claims::Together;
 use super::limits::{CHECKS_PER_STEP, CLAIMS_PER_STEP, ROW_STEPS};
 use super::part::passes;
+use super::quota::RoleState;
 use super::shape::Need;
 use super::tree::Order;
 use super::types::{Explanation, Obstacle, RoleRow};
@@ -393,7 +394,7 @@ impl Allocator {
         if let Some(need) = &entry.need
             && let Some(lacking) = self.lacking(number, need, &known.total)
         {
-            return lacking.map_or(Obstacle::NothingFree, Obstacle::TooSmall);
+            return Obstacle::TooSmall(lacking);
         }
         if self.is_free_refused(number, found) {
             return Obstacle::Excluded;
@@ -422,39 +423,18 @@ impl Allocator {
         }
     }
 
-    /// What there is too little of for one instance; `Some(None)`: something that has no name.
-    fn lacking(&self, number: u32, need: &Need, there: &Bundle) -> Option<Option<ResourceName>> {
-        let free = Amounts::unbounded(self.names.len());
+    /// What there is too little of for one instance, reservations that the role may use counted.
+    fn lacking(&self, number: u32, need: &Need, there: &Bundle) -> Option<ResourceKind> {
         let entry = self.entry(number);
         let of = (&self.claim(entry.claim).role, entry.demand.takes);
-        if need.take(there, &free, of, &self.names, 1).is_some() {
-            return None;
-        }
-        let plain = need.first_missing(&there.plain);
-        let plain = plain.and_then(|name| self.names.name(name)).cloned();
-        let exact = || there.extra.first_missing(&need.exact);
-        let exact = || exact().map(|(kind, _)| kind.name.clone());
-        // It is there, and reserved for others.
-        let is_of_others = |kind: &ResourceKind| !kind.is_allocatable_to(of.0);
-        let of_others = || need.exact.special().find(|(kind, _)| is_of_others(kind));
-        let of_others = || of_others().map(|(kind, _)| kind.name.clone());
-        let counted = || need.counts.keys().next().cloned();
-        Some(plain.or_else(exact).or_else(of_others).or_else(counted))
+        need.first_missing(there, of, &self.names)
     }
 
     fn obstacle_to_shape(&self, number: u32, need: &Need, found: &Agent, cap: &Cap) -> Obstacle {
         if let Some(lacking) = self.lacking(number, need, &found.free) {
-            return lacking.map_or(Obstacle::NothingFree, Obstacle::NotFree);
+            return Obstacle::NotFree(lacking);
         }
-        let entry = self.entry(number);
-        let gang = entry.demand.gang.min(entry.wanted());
-        // Reservations may do without what quotas leave, so that it is not all of a gang that is to be within it.
-        let role = self.claim(entry.claim).role_node;
-        let at_once = match self.tree.is_reserved_for(role) {
-            true => 1,
-            false => u64::from(gang.max(1)),
-        };
-        let all = need.all_charged(at_once);
+        let all = need.all_charged(self.charged_at_once(number));
         let by = |bound: &Option<Amounts>| {
             let mut parts = all.iter();
             let bound = bound.as_ref()?;
@@ -463,6 +443,46 @@ impl Allocator {
         };
         self.bound_by(number, by(&cap.room), by(&cap.surplus))
             .unwrap_or(Obstacle::Turn)
+    }
+
+    /// How many instances must be within what quotas leave. Reservations may do without that, so that it is not all of a gang
+    /// then.
+    fn charged_at_once(&self, number: u32) -> u64 {
+        let entry = self.entry(number);
+        let role = self.claim(entry.claim).role_node;
+        match self.tree.is_reserved_for(role) {
+            true => 1,
+            false => u64::from(entry.demand.gang.min(entry.wanted()).max(1)),
+        }
+    }
+
+    /// How much of a resource must be within what quotas leave at the least.
+    fn least_needed(&self, number: u32, name: usize) -> u64 {
+        match &self.entry(number).need {
+            Some(need) => need.all_charged(self.charged_at_once(number)).get(name),
+            None => {
+                let least = self.least_of(number).iter().map(|least| least.get(name));
+                least.filter(|milli| *milli > 0).min().unwrap_or(1)
+            }
+        }
+    }
+
+    /// The role whose limit of a resource would leave an entry too little of it, were limits these, and whether that is because
+    /// of what is kept for guarantees beneath it; none: it would be enough.
+    pub fn stopping_limit(
+        &self,
+        framework: &FrameworkId,
+        (role, demand): (&Role, &DemandId),
+        name: &ResourceName,
+        limit: impl Fn(&Role) -> Option<u64>,
+    ) -> Option<(Role, bool)> {
+        let number = self.find_entry(framework, role, demand)?;
+        let name = self.names.find(name)?;
+        let of = self.claim(self.entry(number).claim).role_node;
+        let limit = |state: &RoleState| limit(state.role.as_ref()?);
+        let least = self.tree.least_room(of, name, limit)?;
+        let limited = self.tree.state(least.of)?.role.clone()?;
+        (least.left < self.least_needed(number, name)).then_some((limited, least.is_kept))
     }
 
     /// Looks at what would be granted, and then at what stands in its way.
@@ -528,9 +548,10 @@ impl Allocator {
         if let Some(number_of_name) = by_room {
             let name = self.names.name(number_of_name)?.clone();
             let of = self.tree.find(&self.claim(self.entry(number).claim).role)?;
-            let (node, is_kept) = self.tree.least_room(of, number_of_name)?;
-            let role = self.tree.state(node)?.role.clone()?;
-            return Some(match is_kept {
+            let limit = |state: &RoleState| state.limit(number_of_name);
+            let least = self.tree.least_room(of, number_of_name, limit)?;
+            let role = self.tree.state(least.of)?.role.clone()?;
+            return Some(match least.is_kept {
                 true => Obstacle::LimitKept(role, name),
                 false => Obstacle::Limit(role, name),
             });

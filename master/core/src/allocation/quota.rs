@@ -30,6 +30,17 @@ pub(super) struct RoleState {
     pub(super) is_bound: bool,
 }
 
+/// What a limit leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Least {
+    /// Whose limit it is.
+    pub(super) of: u32,
+    /// So much of it.
+    pub(super) left: u64,
+    /// It would be more, were nothing kept for guarantees of others beneath that role.
+    pub(super) is_kept: bool,
+}
+
 /// What guarantees still need.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
@@ -61,6 +72,12 @@ impl RoleState {
     pub(super) fn unmet(&self) -> Option<Amounts> {
         let guarantee = self.guarantee.as_ref()?;
         Some(guarantee.minus(&self.consumed()))
+    }
+
+    /// Its limit of a resource, if it has one.
+    pub(super) fn limit(&self, name: usize) -> Option<u64> {
+        let limit = self.limits.as_ref()?.get(name);
+        (limit != u64::MAX).then_some(limit)
     }
 
     /// What its own limits leave; names without a bound have none.
@@ -117,17 +134,28 @@ impl super::tree::Tree {
         false
     }
 
-    /// The role whose limit of a resource leaves the least to this one, and whether it would leave more, were nothing kept for
-    /// guarantees of others.
-    pub(super) fn least_room(&self, role: u32, name: usize) -> Option<(u32, bool)> {
-        let mut found: Option<(u64, u32, bool)> = None;
-        self.each_room(role, |node, here, kept_back| {
-            let room = here.get(name);
-            if found.is_none_or(|(least, ..)| room < least) {
-                found = Some((room, node, kept_back.get(name) > 0));
+    /// The least that limits of a resource leave to a role, were they these; none: without a limit.
+    pub(super) fn least_room(
+        &self,
+        role: u32,
+        name: usize,
+        limit: impl Fn(&RoleState) -> Option<u64>,
+    ) -> Option<Least> {
+        let owed = self.unmet(role).get(name);
+        let mut found: Option<Least> = None;
+        self.each_room(role, |of, _, others| {
+            let Some((state, most)) = self.state(of).and_then(|it| Some((it, limit(it)?))) else {
+                return;
+            };
+            let whole = most.saturating_sub(state.consumed().get(name));
+            // As `keep_back` does it.
+            let left = whole.saturating_sub(others.get(name)).max(whole.min(owed));
+            if found.is_none_or(|least| left < least.left) {
+                let is_kept = left < whole;
+                found = Some(Least { of, left, is_kept });
             }
         });
-        found.map(|(_, node, is_kept)| (node, is_kept))
+        found
     }
 
     /// What the limits of a role and of those above it leave to it, one after the other, with what is kept of each for others.

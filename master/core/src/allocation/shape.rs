@@ -138,12 +138,39 @@ impl Need {
         is_there.then_some(taken)
     }
 
-    /// The first ordinary scalar of which there is too little.
-    pub(super) fn first_missing(&self, plain: &Amounts) -> Option<usize> {
-        let mut parts = self.plain.iter();
-        parts
-            .find(|(name, milli)| plain.get(*name) < *milli)
-            .map(|(name, _)| name)
+    /// What there is too little of for one instance, whatever quotas leave; ordinary scalars first.
+    pub(super) fn first_missing(
+        &self,
+        free: &Bundle,
+        (role, takes): (&Role, Takes),
+        names: &Names,
+    ) -> Option<ResourceKind> {
+        let mut left = free.extra.clone();
+        let mut taken = Extra::default();
+        let is_of_others = |kind: &ResourceKind| !kind.is_allocatable_to(role);
+        let of_others = || self.exact.special().find(|(kind, _)| is_of_others(kind));
+        let exact = match left.first_missing(&self.exact) {
+            Some((kind, _)) => Some(kind.into_owned()),
+            None => of_others().map(|(kind, _)| kind.clone()),
+        };
+        if exact.is_none() {
+            left.subtract(&self.exact);
+        }
+        let mut counts = self.counts.iter();
+        let is_short = |(name, wanted): &(&ResourceName, &u64)| {
+            let numbers = take_numbers(&mut left, role, name, **wanted);
+            numbers.is_none()
+        };
+        let counted = counts.find(is_short).map(|(name, _)| name);
+        let mut missing = self.plain.clone();
+        take_reserved(&mut left, role, takes, names, &mut missing, &mut taken);
+        let mut parts = missing.iter();
+        let plain = parts.find(|(name, milli)| free.plain.get(*name) < *milli);
+        let plain = plain.and_then(|(name, _)| names.name(name));
+        let plain = plain.cloned().map(ResourceKind::plain);
+        plain
+            .or(exact)
+            .or_else(|| counted.cloned().map(ResourceKind::plain))
     }
 }
 

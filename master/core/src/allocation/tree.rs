@@ -325,7 +325,7 @@ impl Tree {
                 state.charged.add(charged);
             }
         });
-        self.recount_needs(self.role_of(claim));
+        self.recount_needs(self.role_of(claim), true);
     }
 
     /// Takes back what a claim held.
@@ -336,7 +336,7 @@ impl Tree {
                 state.charged.subtract(charged);
             }
         });
-        self.recount_needs(self.role_of(claim));
+        self.recount_needs(self.role_of(claim), false);
     }
 
     /// More of something is held by a claim, without one more allocation.
@@ -347,7 +347,7 @@ impl Tree {
                 state.charged.add(charged);
             }
         });
-        self.recount_needs(self.role_of(claim));
+        self.recount_needs(self.role_of(claim), true);
     }
 
     /// An allocation is as if it had never been.
@@ -366,7 +366,7 @@ impl Tree {
                 change(&mut state.reserved);
             }
         });
-        self.recount_needs(node);
+        self.recount_needs(node, false);
         self.refresh(node);
         self.prune(node);
     }
@@ -448,7 +448,7 @@ impl Tree {
         }
         self.mark_guarded(ROOT, false);
         for role in &guaranteed {
-            self.recount_needs(*role);
+            self.recount_needs(*role, false);
         }
         self.replay_all();
     }
@@ -470,8 +470,9 @@ impl Tree {
         }
     }
 
-    /// Carries a change of what a role has consumed into what guarantees still need, up to the root.
-    fn recount_needs(&mut self, role: u32) {
+    /// Carries a change of what a role has consumed into what guarantees still need, up to the root. `is_grant`: a claim of the
+    /// role holds more, and nobody is owed more than before; that is noted for nobody.
+    fn recount_needs(&mut self, role: u32, is_grant: bool) {
         let mut node = role;
         let mut is_changed_beneath = false;
         while node != NONE {
@@ -482,7 +483,8 @@ impl Tree {
                 node = parent;
                 continue;
             };
-            if (is_changed_here || is_changed_beneath)
+            if !is_grant
+                && (is_changed_here || is_changed_beneath)
                 && let Some(changed) = self.changed_needs.as_mut().filter(|_| node != ROOT)
             {
                 changed.insert(node);
@@ -501,7 +503,7 @@ impl Tree {
         }
     }
 
-    /// Whether somebody wants to know from now on of which roles it has changed what guarantees need.
+    /// Whether somebody wants to know from now on of which roles it has changed what guarantees need, but for what is granted.
     pub(super) fn notes_needs(&mut self, is_noted: bool) {
         match is_noted {
             true => drop(self.changed_needs.get_or_insert_default()),

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use proffer_model::{
-    AgentId, Fit, FrameworkId, Problem, Quantities, Quota, ResourceName, Resources, Role, Weight,
-    code,
+    AgentId, Fit, FrameworkId, Problem, Quantities, Quota, ResourceKind, ResourceName, Resources,
+    Role, Weight, code,
 };
 
 /// How the allocator is to work.
@@ -147,13 +147,13 @@ pub enum Obstacle {
     /// This predicate of the entry does not hold: its place in the list.
     Predicate(usize),
     /// Even when it was empty, it would have too little of this, or nothing that the role may have.
-    TooSmall(ResourceName),
+    TooSmall(ResourceKind),
     /// The entry has refused the agent for now.
     Excluded,
     /// So many are there already where the agent is: the place of the bound in the entry's list.
     AtMost(usize),
     /// Too little of this is free.
-    NotFree(ResourceName),
+    NotFree(ResourceKind),
     /// Nothing is free.
     NothingFree,
     /// What is free is less than the least that is offered.

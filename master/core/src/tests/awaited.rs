@@ -105,6 +105,55 @@ fn what_agents_that_are_not_back_may_hold_counts_against_limits_for_ten_minutes_
 }
 
 #[test]
+fn a_limit_does_not_wait_where_what_was_set_has_no_room_either() {
+    let mut back = Back::new();
+    let few = back.few.clone();
+    let session = back.comes_back("few", &few);
+    let holds = spec("t", "cpus:3");
+    let task = reported(&few, holds, Incarnation(1), 1, TaskState::Running);
+    let agent = back.agent.clone();
+    back.world.returns(&agent, "a", "cpus:20", vec![task]);
+    back.world.pass_ms(10_100);
+    for (needs, reason) in [("cpus:1", "limit_waits"), ("cpus:2", "limit_cpus")] {
+        let wanted = vec![want("w", 1, needs, 0)];
+        back.world.demand_in(session, "few", wanted);
+        back.world.pass_ms(100);
+        let why = back.world.explain(&few);
+        assert!(why.iter().any(|(found, _)| found == reason), "{why:?}");
+    }
+}
+
+#[test]
+fn a_limit_waits_also_where_something_is_guaranteed_beneath_its_role() {
+    let mut world = World::new();
+    let links = [("a", "cpus:20"), ("b", "cpus:100")].map(|(host, all)| world.agent(host, all));
+    let [agent, _] = links.map(|link| world.welcomed(link));
+    for (role, guarantee, limit) in [("eng", "cpus:10", "cpus:100"), ("eng/b", "cpus:10", "")] {
+        let set = set_quota(&mut world, role, quota(guarantee, limit), false);
+        set.expect("a quota");
+    }
+    let session = framework_in(&mut world, "eng/a");
+    let framework = world.subscribed(session).0;
+    let mut world = World::term(2, world.written);
+    let description = FrameworkDescription {
+        roles: vec!["eng/a".parse().expect("a role")],
+        ..describe_framework()
+    };
+    let session = world.subscribe_as("p", Some(framework.clone()), description);
+    world.returns(&agent, "a", "cpus:20", Vec::new());
+    let mut reasons = |needs: &str| {
+        world.demand_in(session, "eng/a", vec![want("w", 1, needs, 0)]);
+        world.pass_ms(10_100);
+        let why = world.explain(&framework).into_iter();
+        why.map(|(reason, words)| format!("{reason}: {words}"))
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    let waits = "limit_waits: 1 agent fits, but waits until the agents of before the change of leader are back: what eng holds of cpus there counts against its limit";
+    assert!(reasons("cpus:1").contains(waits), "{}", reasons("cpus:1"));
+}
+
+#[test]
 fn no_limit_is_passed_by_what_late_agents_bring_back() {
     let mut back = Back::new();
     let many = back.many.clone();

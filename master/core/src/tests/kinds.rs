@@ -92,9 +92,16 @@ fn what_no_agent_has_is_said_by_its_name() {
             "1 agent does not have all of ports [1-1] free",
         ),
         ("zones:{a}", "1 agent does not have all of zones {a}"),
+        ("mem:10;cpus(db):1", "1 agent has no cpus(db) for role *"),
+        ("cpus:1;cpus(db):9", "1 agent has no cpus(db) for role *"),
+        (
+            "cpus:1;cpus{REV}:9",
+            "1 agent has less than 9 cpus{REV} in all",
+        ),
+        ("cpus:5;cpus{REV}:1", "1 agent has less than 5 cpus in all"),
     ] {
         let mut world = World::new();
-        world.agent("a", "cpus:4;mem:100;ports:[5-9]");
+        world.agent("a", "cpus:4;mem:100;ports:[5-9];cpus(db):2;cpus{REV}:1");
         let session = world.framework();
         let (framework, _) = world.subscribed(session);
         world.demand(session, vec![want("w", 1, needs, 0)]);

@@ -369,6 +369,25 @@ fn a_framework_reserves_makes_a_volume_and_launches_in_one_accept() {
 }
 
 #[test]
+fn what_is_to_be_reserved_names_its_role() {
+    let mut world = World::new();
+    world.agent("a", "cpus:4;mem:64;disk:100");
+    let session = framework_in(&mut world, "eng");
+    let wanted = want("w", 1, "cpus:4;mem:64;disk:100", 0);
+    world.demand_in(session, "eng", vec![wanted]);
+    let (id, _) = one_offer(&mut world, session);
+    let operations = vec![Operation::Reserve(r("disk:64"))];
+    let results = world.operate(session, &[&id], operations);
+    let results = results.expect("judged");
+    let [OperationResult::Refused(problem)] = results.as_slice() else {
+        panic!("{results:?}");
+    };
+    assert!(problem.is(code::RESERVATION_INVALID), "{problem:?}");
+    assert_eq!(problem.message, "disk is reserved to nobody");
+    assert_eq!(problem.hint, "write disk(ROLE):64");
+}
+
+#[test]
 fn a_framework_need_not_say_in_a_reservation_who_makes_it_and_reserves_for_nobody_else() {
     let mut world = World::new();
     let link = world.agent("a", "cpus:4;mem:64");

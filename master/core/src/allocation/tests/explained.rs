@@ -1,6 +1,6 @@
 //! What is said of why an agent is not offered.
 
-use proffer_model::Shape;
+use proffer_model::{DemandEntry, Shape};
 
 use super::world::*;
 use crate::allocation::Obstacle;
@@ -96,19 +96,50 @@ fn what_an_agent_does_not_have_at_all_is_named() {
         ("ports:[1-1]", "ports"),
         ("zones:{a}", "zones"),
         ("cpus:1;racks:{a}", "racks"),
-        ("mem{REV}:1", "mem"),
-        ("cpus{REV}:9", "cpus"),
-        ("mem:10;cpus(db):1", "cpus"),
+        ("mem{REV}:1", "mem{REV}"),
+        ("cpus{REV}:9", "cpus{REV}"),
+        ("mem:10;cpus(db):1", "cpus(db)"),
     ] {
-        let mut world = World::new(1);
-        world.agent("A", total);
-        world.demand("f", "*", &[shaped("e", 1, needs)]);
-        assert!(world.all().is_empty(), "{needs}");
-        let lacking = lacking.parse().expect("a name");
-        assert_eq!(
-            why(&world, "f", "*", "e"),
-            [Obstacle::TooSmall(lacking)],
-            "{needs}"
-        );
+        assert_eq!(too_small(total, "*", shaped("e", 1, needs)), lacking);
     }
+}
+
+#[test]
+fn what_is_reserved_for_a_role_is_not_what_its_entry_lacks() {
+    let total = "cpus:2;cpus(eng):4;mem:100;ports:[1-9]";
+    for (needs, lacking) in [
+        ("cpus:4;racks:{a}", "racks"),
+        ("cpus:6;ids:[1-2]", "ids"),
+        ("cpus:7;racks:{a}", "cpus"),
+        ("cpus:3;cpus(eng):4", "cpus"),
+        ("cpus:2;cpus(eng):5", "cpus(eng)"),
+        ("cpus:3;cpus(eng):3;mem(eng):1", "mem(eng)"),
+    ] {
+        assert_eq!(too_small(total, "eng", shaped("e", 1, needs)), lacking);
+    }
+    let mut counted = shaped("e", 1, "cpus:4");
+    if let Shape::Of { counts, .. } = &mut counted.shape {
+        let wanted = [("ids", 1), ("ports", 9), ("zones", 1)];
+        counts.extend(wanted.map(|(name, count)| (name.parse().unwrap(), count)));
+    }
+    assert_eq!(too_small(total, "eng", counted), "ids");
+    let mut counted = shaped("e", 1, "cpus:4");
+    if let Shape::Of { counts, .. } = &mut counted.shape {
+        let wanted = [("ports", 9), ("zones", 1)];
+        counts.extend(wanted.map(|(name, count)| (name.parse().unwrap(), count)));
+    }
+    assert_eq!(too_small(total, "eng", counted), "zones");
+}
+
+/// What an agent that has all of this is too small in for an entry.
+fn too_small(total: &str, path: &str, entry: DemandEntry) -> String {
+    let mut world = World::new(1);
+    world.agent("A", total);
+    world.demand("f", path, &[entry]);
+    assert!(world.all().is_empty());
+    let found = why(&world, "f", path, "e");
+    let [Obstacle::TooSmall(kind)] = &*found else {
+        panic!("{found:?}")
+    };
+    kind.to_string()
 }

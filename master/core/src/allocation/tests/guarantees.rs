@@ -370,6 +370,31 @@ fn tasks_that_end_all_the_time_keep_nobody_from_being_looked_at() {
 }
 
 #[test]
+fn what_is_granted_lets_nobody_in_and_nobody_is_looked_at_for_it() {
+    let mut world = World::new(1);
+    world.agent("A1", "cpus:6");
+    world.demand("busy", "eng/z", &[shaped("web", 6, "cpus:1")]);
+    assert_eq!(totals(&world.changed())["busy"].1, "cpus:6");
+    world.demand("busy", "eng/z", &[]);
+    world.quota("eng", "mem:1000", "");
+    for i in 0..4 {
+        world.quota(&format!("eng/r{i}"), "gpus:1", "");
+        let wanted = [shaped("web", 5, "cpus:2")];
+        world.demand(&format!("f{i}"), &format!("eng/r{i}"), &wanted);
+    }
+    world.changed();
+    world.release("busy", "eng/z", "A1", "cpus:1");
+    assert!(world.changed().is_empty(), "they are left out by now");
+    world.demand("late", "eng/y", &[shaped("web", 6, "cpus:1;mem:100")]);
+    world.agent("B1", "cpus:1;mem:100");
+    assert_eq!(world.changed()[0].framework, framework("late"));
+    let changed = |world: &mut World| world.allocator.tree.take_changed_needs();
+    assert!(changed(&mut world).is_empty());
+    world.release("late", "eng/y", "B1", "cpus:1;mem:100");
+    assert_eq!(changed(&mut world).len(), 1, "more is owed to eng");
+}
+
+#[test]
 fn of_what_is_guaranteed_above_a_role_it_is_let_in_when_that_is_lacking() {
     let mut world = World::new(1);
     // All roles beneath are guaranteed gpus of their own, which there are none of, and cpus together.
