@@ -95,10 +95,25 @@ fn a_task_is_found_by_its_id_and_of_several_frameworks_none_is_chosen() {
     assert!(why.contains(&first.framework), "{why}");
     let logs = printed(&cluster, &["logs", "long-1", "--framework", "w6"]);
     assert_eq!(logs, "of w6\n");
+    let of_ended = printed(&cluster, &["why", "done-1", "--framework", "w5"]);
+    let advice = format!("`proffer logs done-1 --framework {}`", first.framework);
+    assert!(of_ended.contains(&advice), "{of_ended}");
+    for framework in ["typo", "a typo"] {
+        let words = format!("framework.unknown: framework: there is no framework {framework}");
+        for verb in [&["why"][..], &["logs"], &["task", "kill"]] {
+            let asked = [verb, &["long-1", "--framework", framework]].concat();
+            assert_fails(&cluster, &asked, 4, &[&words]);
+        }
+    }
 
     // Nobody can be asked about apps.
     let words = "no framework or task is called nosuch; apps could not be asked: the services at ";
     assert_fails(&cluster, &["why", "nosuch"], 3, &[words]);
+    // A framework may be called so, and neither an app nor a task.
+    let words = "there is no app, framework or task my fx";
+    assert_fails(&cluster, &["why", "my fx"], 4, &[words]);
+    let words = "the master knows no task or app my fx";
+    assert_fails(&cluster, &["logs", "my fx"], 4, &[words]);
     for (list, words) in [
         (
             &["frameworks", "--name", "nosuch"][..],
@@ -153,6 +168,9 @@ fn logs_are_there_after_a_change_of_leader_and_of_an_agent_that_is_gone_it_is_sa
     assert_eq!(printed(&cluster, &asked), "of w5\n");
     assert_fails(&cluster, &at_agent("long-1"), 4, &["2 frameworks"]);
     assert_fails(&cluster, &at_agent("nosuch"), 4, &["has no task nosuch"]);
+    let asked = [&at_agent("long-1")[..], &["--framework", "typo"]].concat();
+    let words = "has no task long-1, and there is no framework typo";
+    assert_fails(&cluster, &asked, 4, &[words]);
 
     printed(&cluster, &["agent", "gone", &agent, "--yes"]);
     let why = eventually("the task is lost", || {

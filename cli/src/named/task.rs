@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use proffer_model::{Problem, code};
+use proffer_model::{Problem, TaskId, code};
 use proffer_proto::v1;
 
 use super::IDS_NAMED;
@@ -17,8 +17,8 @@ pub(crate) async fn with_id(
     name: &str,
     framework_id: &str,
 ) -> Result<Option<v1::Task>, Problem> {
-    // An app's path is no task's id, and an empty one asks for all tasks.
-    if name.is_empty() || name.contains('/') {
+    // What cannot be an id, such as an app's path or a name with spaces, is no task's.
+    if TaskId::new(name).is_err() {
         return Ok(None);
     }
     let asked = v1::ListTasksRequest {

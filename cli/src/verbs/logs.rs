@@ -24,7 +24,7 @@ use crate::named::{self, task::incarnation_of};
 use crate::output::{self, Format, OutputArgs, Progress};
 use crate::task;
 use crate::verbs::agent::one_of;
-use crate::verbs::operate::framework_id;
+use crate::verbs::operate::{check_framework, framework_id};
 
 /// `proffer logs`.
 #[derive(Debug, clap::Args)]
@@ -136,6 +136,10 @@ async fn find(master: &mut MasterClient, args: &LogsArgs) -> Result<Vec<v1::Task
         ..v1::ListTasksRequest::default()
     };
     let mut tasks = master.tasks_like(asked).await?;
+    if tasks.is_empty() {
+        let known = check_framework(master, args.framework.as_deref()).await;
+        known.map_err(|problem| problem.hint(LISTS_OF_FRAMEWORKS))?;
+    }
     if !tasks.iter().any(|task| task::is_of_app(task, name)) {
         let found = named::task::one_like(tasks, name)?;
         return found.map(|task| vec![task]).ok_or_else(|| unknown(name));
@@ -164,6 +168,10 @@ async fn find(master: &mut MasterClient, args: &LogsArgs) -> Result<Vec<v1::Task
     live.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(live)
 }
+
+/// What to do about a framework that the master does not know.
+const LISTS_OF_FRAMEWORKS: &str = "`proffer frameworks` lists them; of one that is over its agents know what its tasks wrote: \
+     `proffer logs TASK --framework ID --agent AGENT`";
 
 /// That the master knows nothing of this name. It may have known it: what ends is not in its log.
 fn unknown(name: &str) -> Problem {
@@ -246,7 +254,11 @@ async fn find_at_agent(
             ..v1::Task::default()
         }),
         None => {
-            let message = format!("agent {} has no task {name}", agent.id);
+            // It may know one of a framework that is over, by its whole id.
+            let known = check_framework(master, args.framework.as_deref()).await;
+            let beside =
+                known.map_or_else(|it| format!(", and {}", it.message), |()| String::new());
+            let message = format!("agent {} has no task {name}{beside}", agent.id);
             Err(Problem::new(code::TASK_UNKNOWN, message).hint(
                 "give the whole id, and with --framework the id of its framework if that is over; what ended tasks have \
                  written is kept for the agent's `keep_ended`",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use proffer_model::time::parse_duration;
-use proffer_model::{Problem, code};
+use proffer_model::{FrameworkId, Problem, code};
 use proffer_proto::v1;
 use serde_json::json;
 
@@ -133,14 +133,25 @@ pub(crate) async fn teardown(verb: FrameworkVerb) -> Outcome {
 /// The framework of this name.
 async fn framework(master: &mut MasterClient, name: &str) -> Result<v1::Framework, Problem> {
     let found = framework_like(master.frameworks().await?, name)?;
-    found.ok_or_else(|| {
-        Problem::new(
-            code::FRAMEWORK_UNKNOWN,
-            format!("there is no framework {name}"),
-        )
+    found.ok_or_else(|| no_framework(name))
+}
+
+fn no_framework(name: &str) -> Problem {
+    let message = format!("there is no framework {name}");
+    Problem::new(code::FRAMEWORK_UNKNOWN, message)
         .field("framework")
         .hint("`proffer frameworks` lists them")
-    })
+}
+
+/// Refuses the name of a framework that the master does not know, where it knows no task of it either.
+pub(crate) async fn check_framework(
+    master: &mut MasterClient,
+    name: Option<&str>,
+) -> Result<(), Problem> {
+    match name {
+        Some(name) => framework(master, name).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 /// The id of the framework that rows are filtered by; of one that is over only its id is known. Empty: of all.
@@ -151,8 +162,11 @@ pub(crate) async fn framework_id(
     let Some(name) = name else {
         return Ok(String::new());
     };
-    let found = framework_like(master.frameworks().await?, name)?;
-    Ok(found.map_or_else(|| name.to_owned(), |framework| framework.id))
+    match framework_like(master.frameworks().await?, name)? {
+        Some(framework) => Ok(framework.id),
+        None if FrameworkId::new(name).is_err() => Err(no_framework(name)),
+        None => Ok(name.to_owned()),
+    }
 }
 
 /// The id of the agent that rows are filtered by. Empty: of all.

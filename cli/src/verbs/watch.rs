@@ -73,19 +73,24 @@ struct Shown {
     /// Whether what is told was there before anything was followed. Where a watch begins anew, what has ended may have ended
     /// meanwhile, and nobody would hear of it.
     is_beginning: bool,
+    /// Whether anything was told: of what broke off in the middle of the beginning, some has no position yet.
+    has_told: bool,
 }
 
 impl Shown {
     /// What is written of a change; it has the position to go on from.
     fn text(&mut self, change: &Change, position: &str) -> String {
         match change {
-            Change::Begins(begins) => self.is_beginning = begins.why.is_none(),
+            Change::Begins(begins) => {
+                self.is_beginning = begins.why.is_none() && !self.has_told;
+            }
             Change::UpToDate(_) => self.is_beginning = false,
             Change::Task(task) => {
                 let is_over = self.is_beginning && task::has_ended(task);
                 if is_over && self.ended == Ended::LeftOut {
                     return String::new();
                 }
+                self.has_told = true;
             }
             _ => {}
         }
@@ -113,6 +118,7 @@ pub(crate) async fn run(
         format,
         ended,
         is_beginning: false,
+        has_told: false,
     };
     loop {
         let problem = match follow(args, &mut asked, &mut shown, &mut heard).await {
@@ -345,6 +351,7 @@ mod tests {
                 format,
                 ended: kept,
                 is_beginning: false,
+                has_told: false,
             };
             let mut is_told = |change: &Change| shown.text(change, "1-2").contains("finished");
             is_told(&Change::Begins(v1::Begins::default()));
@@ -359,9 +366,18 @@ mod tests {
             format: Format::Table,
             ended: Ended::LeftOut,
             is_beginning: true,
+            has_told: false,
         };
+        // It breaks off before all is told, and begins once more: what was left out is again, until something is told.
+        let begins = Change::Begins(v1::Begins::default());
+        for _ in 0..2 {
+            shown.text(&begins, "");
+            assert_eq!(shown.text(&ended, ""), "");
+        }
         let running = task(v1::TaskState::Running);
         assert!(shown.text(&running, "").ends_with("running\n"));
+        shown.text(&begins, "");
+        assert!(shown.text(&ended, "").ends_with("finished\n"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::output::OutputArgs;
 use crate::quantities::{format_quantities, format_share, quantities_json, share_percent};
 use crate::services_client::ServicesClient;
 use crate::units::{self, count_of, wall_ms};
-use crate::verbs::operate::framework_id;
+use crate::verbs::operate::{check_framework, framework_id};
 
 mod of_task;
 
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: WhyArgs) -> Outcome {
     }
     let mut master = MasterClient::connect(&args.client).await?;
     let problem = match find(&mut master, &args).await {
-        Ok(Some(named)) => return show(&mut master, named, args.output).await,
+        Ok(Some(named)) => return show(&mut master, named, &args).await,
         Ok(None) => nothing_named(&args.name, args.framework.as_deref(), away.is_some()),
         // It says which flag settles it.
         Err(problem) if !problem.field.is_empty() => return Err(problem.into()),
@@ -133,12 +133,16 @@ async fn find(master: &mut MasterClient, args: &WhyArgs) -> Result<Option<Named>
         framework_id,
         ..v1::ListTasksRequest::default()
     };
-    let task = named::task::one_like(master.tasks_like(asked).await?, name)?;
+    let tasks = master.tasks_like(asked).await?;
+    if tasks.is_empty() {
+        check_framework(master, args.framework.as_deref()).await?;
+    }
+    let task = named::task::one_like(tasks, name)?;
     Ok(task.map(|task| Named::Task(Box::new(task))))
 }
 
-async fn show(master: &mut MasterClient, named: Named, output: OutputArgs) -> Outcome {
-    let format = output.output;
+async fn show(master: &mut MasterClient, named: Named, args: &WhyArgs) -> Outcome {
+    let format = args.output.output;
     match named {
         Named::Framework(framework) => {
             let entries = master.explain(&framework.id, &[]).await?;
@@ -149,6 +153,7 @@ async fn show(master: &mut MasterClient, named: Named, output: OutputArgs) -> Ou
             let found = of_task::Found {
                 agent: master.agent_of(&task).await?,
                 framework: master.framework_of(&task).await?,
+                is_of_named: args.framework.is_some(),
                 task: *task,
             };
             let now_ms = wall_ms();

@@ -55,7 +55,7 @@ use crate::limits::{
 };
 use crate::standing::Standing;
 use crate::view::{Snapshot, View};
-use changes::{Change, Refusal};
+use changes::{Change, Refusal, unknown_agent};
 use master::Master;
 use pages::Page;
 use seats::Seats;
@@ -231,11 +231,11 @@ impl Desk {
     /// Does a change, one thing after the other; the first that is refused ends it.
     async fn make(&self, principal: &Principal, change: Change) -> Result<StatusCode, Refusal> {
         for call in change.calls {
-            let principal = principal.clone();
+            let (principal, unknown) = (principal.clone(), unknown_agent(&call));
             match self.inbox.ask(Ask::Operate { principal, call }).await {
                 Ok(Reply::Done) => {}
                 Ok(_) => return Err(unexpected()),
-                Err(problem) => return Err(Refusal::of(&problem)),
+                Err(problem) => return Err(Refusal::of_call(&problem, unknown)),
             }
         }
         Ok(change.done)

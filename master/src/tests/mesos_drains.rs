@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::mesos::{JSON, ask};
-use super::peers::{self, Master};
+use super::peers::{self, Agent, Master};
 
 async fn operate(master: &Master, call: &Value) -> Value {
     let answer = ask(master, "POST /api/v1", JSON, call.to_string().as_bytes()).await;
@@ -39,6 +39,48 @@ async fn a_drain_is_shown_as_it_was_asked_for() {
             let page: Value = serde_json::from_str(&page.body).expect("JSON");
             assert_eq!(page["slaves"][0]["drain_info"], expected, "{path}");
         }
+        let id = json!({"agent_id": {"value": cast.agent_id}});
+        let call = json!({"type": "REACTIVATE_AGENT", "reactivate_agent": id}).to_string();
+        let still = ask(&master, "POST /api/v1", JSON, call.as_bytes()).await;
+        let text = "Agent is still in the DRAINING state";
+        assert_eq!((still.code, still.body.as_str()), (400, text));
         master.stop().await;
     }
+}
+
+/// What Mesos says to calls about an agent that is not there or not so.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_about_an_agent_are_refused_in_mesos_words() {
+    let master = Master::start("memory").await;
+    let mut agent = Agent::connect(&master).await;
+    let id = agent.hello("", vec![]).await.agent_id;
+    let (unknown, active) = ("Unknown agent", "Agent is not deactivated");
+    for (kind, agent, code, text) in [
+        ("DRAIN_AGENT", "x", 400, unknown),
+        ("DEACTIVATE_AGENT", "a/b", 400, unknown),
+        ("REACTIVATE_AGENT", "x", 400, active),
+        ("REACTIVATE_AGENT", &id, 400, active),
+        ("MARK_AGENT_GONE", "x", 404, "Agent 'x' not found"),
+        ("MARK_AGENT_GONE", "a/b", 404, "Agent 'a/b' not found"),
+        ("DEACTIVATE_AGENT", &id, 200, ""),
+        ("REACTIVATE_AGENT", &id, 200, ""),
+        // Nothing runs there: it is drained at once.
+        ("DRAIN_AGENT", &id, 200, ""),
+        ("REACTIVATE_AGENT", &id, 200, ""),
+        ("REACTIVATE_AGENT", &id, 400, active),
+    ] {
+        let part = kind.to_ascii_lowercase();
+        let call = json!({"type": kind, part: {"agent_id": {"value": agent}}}).to_string();
+        let answer = ask(&master, "POST /api/v1", JSON, call.as_bytes()).await;
+        let told = (answer.code, answer.body.as_str());
+        assert_eq!(told, (code, text), "{kind} {agent}");
+    }
+    let quota = json!({"role": "web", "guarantee":
+        [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}}], "force": true});
+    let call = json!({"type": "SET_QUOTA", "set_quota": {"quota_request": quota}});
+    operate(&master, &call).await;
+    let again = ask(&master, "POST /api/v1", JSON, call.to_string().as_bytes()).await;
+    let text = "Failed to validate set quota request: Cannot set quota for role 'web' which already has quota";
+    assert_eq!((again.code, again.body.as_str()), (400, text));
+    master.stop().await;
 }

@@ -430,12 +430,12 @@ async fn bad_calls_get_mesos_answers() {
         (
             r#"{"type":"DRAIN_AGENT","drain_agent":{"agent_id":{"value":"x"}}}"#,
             400,
-            "No agent found with specified ID",
+            "Unknown agent",
         ),
         (
             r#"{"type":"MARK_AGENT_GONE","mark_agent_gone":{"agent_id":{"value":"x"}}}"#,
-            400,
-            "No agent found with specified ID",
+            404,
+            "Agent 'x' not found",
         ),
         (r#"{"type":"UNKNOWN"}"#, 501, ""),
     ] {

@@ -14,6 +14,8 @@ pub(super) struct Found {
     pub(super) task: v1::Task,
     pub(super) agent: Option<v1::Agent>,
     pub(super) framework: Option<v1::Framework>,
+    /// It was asked about with its framework, because others may have one of its id.
+    pub(super) is_of_named: bool,
 }
 
 /// In words.
@@ -46,7 +48,14 @@ pub(super) fn in_words(found: &Found, now_ms: u64) -> String {
     lines.push(format!("- it is of framework {}", task.framework_id));
     // Without an address there is nobody to ask for what it wrote.
     if task::has_ended(task) && !task.agent_address.is_empty() {
-        lines.push(format!("- `proffer logs {}` shows what it wrote", task.id));
+        let of_framework = match found.is_of_named {
+            true => format!(" --framework {}", task.framework_id),
+            false => String::new(),
+        };
+        let id = &task.id;
+        lines.push(format!(
+            "- `proffer logs {id}{of_framework}` shows what it wrote"
+        ));
     }
     one_a_line(&lines)
 }
@@ -191,6 +200,7 @@ mod tests {
                 connected: true,
                 ..v1::Framework::default()
             }),
+            is_of_named: false,
         }
     }
 
@@ -208,6 +218,9 @@ task t1: failed for 5s on h
 - it is of framework f
 - `proffer logs t1` shows what it wrote";
         assert_eq!(in_words(&ended, 6_000), expected);
+        ended.is_of_named = true;
+        let told = in_words(&ended, 6_000);
+        assert!(told.contains("`proffer logs t1 --framework f`"), "{told}");
         assert_eq!(in_json(&ended, 6_000)["waits_for"], json!([]));
     }
 

@@ -237,8 +237,8 @@ fn a_volume_grows_and_shrinks_in_an_accept_and_in_the_log() {
     assert_eq!(in_a_new_term(&world, &agent), total);
 }
 
-#[test]
-fn tasks_share_a_volume_and_nobody_is_offered_one_that_is_destroyed() {
+/// A world whose agent has a shared volume `v`.
+fn with_shared_volume() -> (World, (LinkId, AgentId), Resources) {
     let mut world = World::new();
     let link = world.agent("a", "cpus:4;mem:64;disk:100");
     let agent = world.welcomed(link);
@@ -246,6 +246,12 @@ fn tasks_share_a_volume_and_nobody_is_offered_one_that_is_destroyed() {
     let reserve = Operation::Reserve(reserved("disk:20", None));
     operate(&mut world, &agent, reserve).expect("reserved");
     operate(&mut world, &agent, Operation::Create(shared.clone())).expect("made");
+    (world, (link, agent), shared)
+}
+
+#[test]
+fn tasks_share_a_volume_and_nobody_is_offered_one_that_is_destroyed() {
+    let (mut world, (link, agent), shared) = with_shared_volume();
     let first = framework(&mut world, 1);
     let launches = ["t1", "t2"].map(|id| Operation::launch(on(id, "cpus:1", &shared)));
     let done = accept(&mut world, first, launches.to_vec());
@@ -325,13 +331,7 @@ fn a_volume_says_who_made_it_and_nobody_makes_one_for_another() {
 
 #[test]
 fn an_executor_has_a_copy_of_its_own_of_a_shared_volume() {
-    let mut world = World::new();
-    let link = world.agent("a", "cpus:4;mem:64;disk:100");
-    let agent = world.welcomed(link);
-    let shared = volume("v", 20, true);
-    let reserve = Operation::Reserve(reserved("disk:20", None));
-    operate(&mut world, &agent, reserve).expect("reserved");
-    operate(&mut world, &agent, Operation::Create(shared.clone())).expect("made");
+    let (mut world, (link, agent), shared) = with_shared_volume();
     let session = framework(&mut world, 1);
     let (of, _) = world.subscribed(session);
     let executor = ExecutorSpec {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use proffer_master_core::allocation::RoleRow;
+use proffer_master_core::event::OperatorCall;
 use proffer_proto::mesos::seconds_of;
 use proffer_proto::mesos::v1::master::response::{
     GetFlags, GetHealth, GetLoggingLevel, GetMaintenanceSchedule, GetMaintenanceStatus, GetMetrics,
@@ -19,7 +20,7 @@ use proffer_server::mesos_http::{Called, Media, acceptable, read};
 use super::super::http::VERSION;
 use super::super::principals::rename;
 use super::answers::response_json;
-use super::changes::{Refusal, change};
+use super::changes::{Change, Refusal, change};
 use super::figures;
 use super::master::Master;
 use super::messages::{
@@ -70,10 +71,46 @@ impl Desk {
             let Some(change) = change(kind, &call, &principal) else {
                 return Err(Refusal::not_here(""));
             };
-            let done = self.make(&may_change?, change?).await?;
+            let (may_change, change) = (may_change?, change?);
+            self.check(&change).await?;
+            if kind == Type::SetQuota {
+                let role = call.set_quota.as_ref().map(|asked| &asked.quota_request);
+                self.check_has_no_quota(role.map_or("", |asked| asked.role()))
+                    .await?;
+            }
+            let done = self.make(&may_change, change).await?;
             Ok(done.into_response())
         };
         answered.await.unwrap_or_else(Refusal::into_response)
+    }
+
+    /// What Mesos looks at before it does something, where the core does it whatever there is.
+    async fn check(&self, change: &Change) -> Result<(), Refusal> {
+        let [OperatorCall::ReactivateAgent { agent }] = change.calls.as_slice() else {
+            return Ok(());
+        };
+        let snapshot = self.snapshot().await?;
+        let Some(row) = snapshot.agents.get(agent) else {
+            return Err(Refusal::agent_not_deactivated(agent.as_str()));
+        };
+        match &row.drain {
+            Some(drain) if drain.is_drained && row.tasks == 0 => Ok(()),
+            Some(_) => Err(Refusal::bad("Agent is still in the DRAINING state")),
+            None if row.is_deactivated => Ok(()),
+            None => Err(Refusal::agent_not_deactivated(agent.as_str())),
+        }
+    }
+
+    /// The older calls set a quota and change none.
+    pub(super) async fn check_has_no_quota(&self, role: &str) -> Result<(), Refusal> {
+        let rows = self.roles().await?;
+        let has_quota = |row: &RoleRow| row.quota.is_some() && row.role.as_str() == role;
+        match rows.iter().any(has_quota) {
+            true => Err(Refusal::bad(format!(
+                "Failed to validate set quota request: Cannot set quota for role '{role}' which already has quota"
+            ))),
+            false => Ok(()),
+        }
     }
 
     async fn subscribe(&self, media: Media) -> Result<Response, Refusal> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use proffer_master_core::event::OperatorCall;
 use proffer_model::id::ResourceName;
-use proffer_model::limits::{DURATION_MAX, RESOURCE_NAMES_MAX};
+use proffer_model::limits::{DURATION_MAX, ID_LEN_MAX, RESOURCE_NAMES_MAX};
 use proffer_model::operation::Operation;
 use proffer_model::{
-    Kind, Limits, Principal, Problem, Quantities, Quota, Resources, Role, VolumeId, Weight, code,
+    AgentId, Kind, Limits, Principal, Problem, Quantities, Quota, Resources, Role, VolumeId,
+    Weight, code,
 };
 use proffer_proto::mesos::v1::master::Call;
 use proffer_proto::mesos::v1::master::call::{
@@ -83,6 +84,44 @@ impl Refusal {
         };
         Self { status, text }
     }
+
+    /// The same, in the words of a call about an agent where there is none.
+    pub(super) fn of_call(problem: &Problem, unknown: Option<Self>) -> Self {
+        unknown
+            .filter(|_| problem.is(code::AGENT_UNKNOWN))
+            .unwrap_or_else(|| Self::of(problem))
+    }
+
+    fn agent_not_found(agent: &str) -> Self {
+        let agent: String = agent.chars().take(ID_LEN_MAX).collect();
+        Self {
+            status: StatusCode::NOT_FOUND,
+            text: format!("Agent '{agent}' not found"),
+        }
+    }
+
+    fn agent_unknown(_agent: &str) -> Self {
+        Self::bad("Unknown agent")
+    }
+
+    /// There is none to reactivate.
+    pub(super) fn agent_not_deactivated(_agent: &str) -> Self {
+        Self::bad("Agent is not deactivated")
+    }
+}
+
+/// What is said where a call of this kind is about an agent that there is not, if that is different from what others say.
+pub(super) fn unknown_agent(call: &OperatorCall) -> Option<Refusal> {
+    match call {
+        OperatorCall::MarkAgentGone { agent } => Some(Refusal::agent_not_found(agent.as_str())),
+        OperatorCall::DrainAgent { agent, .. } | OperatorCall::DeactivateAgent { agent } => {
+            Some(Refusal::agent_unknown(agent.as_str()))
+        }
+        OperatorCall::ReactivateAgent { agent } => {
+            Some(Refusal::agent_not_deactivated(agent.as_str()))
+        }
+        _ => None,
+    }
 }
 
 type Read<T> = Result<T, Refusal>;
@@ -117,16 +156,19 @@ pub(super) fn change(kind: Kinds, call: &Call, principal: &Principal) -> Option<
         Kinds::ShrinkVolume => shrink(call.shrink_volume.as_ref()?),
         Kinds::DrainAgent => drain(call.drain_agent.as_ref()?),
         Kinds::DeactivateAgent => {
-            let agent = id(&call.deactivate_agent.as_ref()?.agent_id.value);
+            let agent = &call.deactivate_agent.as_ref()?.agent_id;
+            let agent = agent_of(agent, Refusal::agent_unknown);
             agent.map(|agent| one(OperatorCall::DeactivateAgent { agent }))
         }
         Kinds::ReactivateAgent => {
-            let agent = id(&call.reactivate_agent.as_ref()?.agent_id.value);
+            let agent = &call.reactivate_agent.as_ref()?.agent_id;
+            let agent = agent_of(agent, Refusal::agent_not_deactivated);
             agent.map(|agent| one(OperatorCall::ReactivateAgent { agent }))
         }
         Kinds::Teardown => teardown(&call.teardown.as_ref()?.framework_id.value),
         Kinds::MarkAgentGone => {
-            let agent = id(&call.mark_agent_gone.as_ref()?.agent_id.value);
+            let agent = &call.mark_agent_gone.as_ref()?.agent_id;
+            let agent = agent_of(agent, Refusal::agent_not_found);
             agent.map(|agent| one(OperatorCall::MarkAgentGone { agent }))
         }
         Kinds::UpdateMaintenanceSchedule | Kinds::StartMaintenance | Kinds::StopMaintenance => {
@@ -155,6 +197,11 @@ fn one(call: OperatorCall) -> Change {
 fn id<I: FromStr<Err = Problem>>(text: &str) -> Read<I> {
     text.parse()
         .map_err(|problem: Problem| Refusal::bad(problem.message))
+}
+
+/// An agent; of one that there cannot be is said what is said of one that there is not.
+fn agent_of(named: &v1::AgentId, unknown: impl FnOnce(&str) -> Refusal) -> Read<AgentId> {
+    AgentId::from_str(&named.value).map_err(|_| unknown(&named.value))
 }
 
 /// A role.
@@ -357,7 +404,7 @@ fn drain(asked: &DrainAgent) -> Read<Change> {
         }
     };
     Ok(one(OperatorCall::DrainAgent {
-        agent: id(&asked.agent_id.value)?,
+        agent: agent_of(&asked.agent_id, Refusal::agent_unknown)?,
         deadline: Some(grace),
         marks_gone: asked.mark_gone(),
     }))

@@ -111,17 +111,7 @@ impl Desk {
             ))
         })?;
         let change = old_quota(&asked)?;
-        if self
-            .roles()
-            .await?
-            .iter()
-            .any(|row| row.quota.is_some() && row.role.as_str() == asked.role())
-        {
-            return Err(Refusal::bad(format!(
-                "Failed to validate set quota request: Cannot set quota for role '{}' which already has quota",
-                asked.role()
-            )));
-        }
+        self.check_has_no_quota(asked.role()).await?;
         Ok(self.make(&principal, change).await?.into_response())
     }
 
