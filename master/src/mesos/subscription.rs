@@ -242,10 +242,29 @@ impl Subscription {
         status: Status,
         is_snapshot: bool,
     ) -> Vec<Out> {
+        let asked_to_leave = self.inverse_offered(&status.task);
         let capabilities = self.capabilities;
         let updates = &mut self.updates;
         let steps = updates.on_status(now, sequence, status, is_snapshot, capabilities);
-        self.steps(steps)
+        let mut outs = self.steps(steps);
+        if let Some(agent) = asked_to_leave.filter(|agent| !self.updates.is_on(agent)) {
+            outs.extend(self.rescind_inverse(&agent));
+        }
+        outs
+    }
+
+    /// The agent of a task, if there is an inverse offer of it.
+    fn inverse_offered(&self, task: &TaskId) -> Option<AgentId> {
+        if self.inverse.is_empty() {
+            return None;
+        }
+        let agent = self.updates.place(task)?;
+        self.inverse.contains_key(agent).then(|| agent.clone())
+    }
+
+    fn rescind_inverse(&mut self, agent: &AgentId) -> Option<Out> {
+        let id = self.inverse.remove(agent)?;
+        Some(tell(events::rescind_inverse_offer(&id)))
     }
 
     /// What was accepted (202) is asked again if there was no room for it; of what is wanted, what is wanted by now.
@@ -685,6 +704,8 @@ impl Subscription {
         }))
     }
 
+    /// Somebody else needs what runs on an agent, or does not any more. Of an agent that the framework's last task has left
+    /// the inverse offer is taken back by then.
     fn on_reclaim(
         &mut self,
         now: Time,
@@ -700,9 +721,7 @@ impl Subscription {
         let mut outs = Vec::new();
         let mut offers = Vec::new();
         for agent in agents {
-            if let Some(old) = self.inverse.remove(&agent) {
-                outs.push(tell(events::rescind_inverse_offer(&old)));
-            }
+            outs.extend(self.rescind_inverse(&agent));
             if reason == Reason::None {
                 continue;
             }

@@ -634,16 +634,14 @@ fn a_framework_that_is_not_ended_at_once_keeps_its_offers_until_it_is() {
     assert_eq!(told.r#type(), event::Type::Rescind);
 }
 
-#[test]
-fn a_kill_that_names_another_agent_than_the_tasks_kills_nothing() {
-    let mut subscription = subscribed();
-    hears(&mut subscription, Told::SnapshotEnded);
-    let running = Status {
-        task: "t".parse().expect("an id"),
+/// Of a task on the agent `a`.
+fn status(task: &str, state: TaskState) -> Status {
+    Status {
+        task: task.parse().expect("an id"),
         incarnation: Incarnation(1),
         agent: Some("a".parse().expect("an id")),
-        number: 1,
-        state: TaskState::Running,
+        number: 1 + u64::from(state.is_terminal()),
+        state,
         reason: Reason::None,
         message: String::new(),
         exit: None,
@@ -651,7 +649,45 @@ fn a_kill_that_names_another_agent_than_the_tasks_kills_nothing() {
         checks: Vec::new(),
         data: Vec::new(),
         wall_ms: 0,
+    }
+}
+
+#[test]
+fn an_inverse_offer_is_taken_back_when_nothing_is_left_that_it_is_about() {
+    let mut subscription = subscribed();
+    hears(&mut subscription, Told::SnapshotEnded);
+    let is_rescinded = |outs: &[Out]| {
+        outs.iter().any(|out| {
+            matches!(out, Out::Tell(told) if told.r#type() == event::Type::RescindInverseOffer)
+        })
     };
+    let reclaim = |reason| Told::Reclaim {
+        tasks: ["t1", "t2"]
+            .map(|task| task.parse().expect("an id"))
+            .to_vec(),
+        reason,
+        deadline: None,
+    };
+    for task in ["t1", "t2"] {
+        let running = Told::Updated(status(task, TaskState::Running));
+        hears(&mut subscription, running);
+    }
+    hears(&mut subscription, reclaim(Reason::AgentDrained));
+    for (task, is_last) in [("t1", false), ("t2", true)] {
+        let ended = Told::Updated(status(task, TaskState::Finished));
+        let outs = hears(&mut subscription, ended);
+        assert_eq!(is_rescinded(&outs), is_last, "{task}");
+    }
+    // The agent may be used again.
+    let outs = hears(&mut subscription, reclaim(Reason::None));
+    assert!(outs.is_empty(), "{outs:?}");
+}
+
+#[test]
+fn a_kill_that_names_another_agent_than_the_tasks_kills_nothing() {
+    let mut subscription = subscribed();
+    hears(&mut subscription, Told::SnapshotEnded);
+    let running = status("t", TaskState::Running);
     hears(&mut subscription, Told::Updated(running));
     for (agent, is_killed) in [(Some("b"), false), (Some("a"), true), (None, true)] {
         let kill = call::Kill {

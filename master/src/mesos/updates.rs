@@ -97,6 +97,11 @@ impl Updates {
         self.places.get(task).map(|place| &place.agent)
     }
 
+    /// Whether a task is on this agent, as far as its updates say.
+    pub(super) fn is_on(&self, agent: &AgentId) -> bool {
+        self.places.values().any(|place| place.agent == *agent)
+    }
+
     /// A task of this subscription is launched on this agent, in this executor: known before anything is told of it.
     pub(super) fn launched(&mut self, task: &TaskId, agent: &AgentId, executor: &MesosExecutor) {
         let place = Place {
