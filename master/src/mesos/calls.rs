@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use proffer_model::limits::{ITEMS_PER_CALL_MAX, MESSAGE_LEN_MAX};
+use proffer_model::limits::{ITEMS_PER_CALL_MAX, MESSAGE_LEN_MAX, PROBLEM_TEXT_LEN_MAX};
 use proffer_model::session::{Call as Ask, Operation};
 use proffer_model::{
     AgentId, OfferId, Principal, Problem, Resources, Role, TaskId, TaskSpec, Time,
@@ -383,7 +383,10 @@ impl Decoder<'_> {
         }
     }
 
+    /// The text may repeat what is wrong, and is told of every task of a group.
     fn refuse(&mut self, task: &TaskInfo, reason: Reason, text: &str) {
+        let end = text.floor_char_boundary(PROBLEM_TEXT_LEN_MAX);
+        let text = text.get(..end).unwrap_or(text);
         let agent = task.agent_id.value.parse().ok();
         let state = v1::TaskState::TaskError;
         let id = &task.task_id.value;

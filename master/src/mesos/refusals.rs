@@ -168,6 +168,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use proffer_model::limits::PROBLEM_TEXT_LEN_MAX;
     use proffer_model::session::{Answer, Call as Ask, Event as Told, OperationResult};
     use proffer_model::{Attributes, Epoch, FrameworkId, Generation, Offer, Principal};
     use proffer_proto::mesos::read_json;
@@ -355,6 +356,27 @@ mod tests {
             );
             let outs = accept(&mut subscribed(), &["o1"], &group);
             assert_eq!(told(&outs), errors, "{kind} {id}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_in_one_task_of_a_group_is_not_repeated_for_all() {
+        let long = "x".repeat(100_000);
+        for tasks in [
+            [task("a", "x", 1), task(&long, "x", 1)],
+            [task("a", "x", 1), task("b", &long, 1)],
+        ] {
+            let tasks = tasks.join(",");
+            let group = format!(
+                r#"{{"type":"LAUNCH_GROUP","launch_group":{{"executor":{{"type":"DEFAULT","executor_id":{{"value":"e"}}}},
+                "task_group":{{"tasks":[{tasks}]}}}}}}"#
+            );
+            let told = told(&accept(&mut subscribed(), &["o1"], &group));
+            assert_eq!(told.len(), 2);
+            assert!(
+                told.iter()
+                    .all(|(_, why)| why.len() <= PROBLEM_TEXT_LEN_MAX)
+            );
         }
     }
 

@@ -1,13 +1,14 @@
 //! Whether the executor of a task group is one that can be, and the same for all of its tasks, judged as Mesos judges it: the
 //! order of most lists says nothing, what is left out is what it is by default, and of some parts nothing is compared.
 
+use std::collections::BTreeSet;
+
 use proffer_model::Principal;
+use proffer_model::limits::ID_LEN_MAX;
 
 use super::resources::decode_resources;
-use super::v1::{
-    CommandInfo, ContainerInfo, DiscoveryInfo, ExecutorInfo, TaskInfo, command_info, environment,
-    executor_info,
-};
+use super::v1::{CommandInfo, ContainerInfo, DiscoveryInfo, ExecutorInfo, TaskInfo, executor_info};
+use crate::fields::clipped;
 
 /// Why this executor cannot be that of a group of these tasks, in Mesos's words.
 pub fn check_group_executor(
@@ -29,13 +30,17 @@ pub fn check_group_executor(
         None => Ok(()),
         Some(task) => Err(format!(
             "The `ExecutorInfo` of task '{}' is different from executor '{}'",
-            task.task_id.value, executor.executor_id.value
+            clipped(&task.task_id.value, ID_LEN_MAX),
+            clipped(&executor.executor_id.value, ID_LEN_MAX)
         )),
     }
 }
 
 fn is_same(left: &ExecutorInfo, right: &ExecutorInfo, principal: &Principal) -> bool {
-    let held = |executor: &ExecutorInfo| decode_resources(&executor.resources, principal).ok();
+    let held = |executor: &ExecutorInfo| {
+        let held = decode_resources(&executor.resources, principal);
+        held.map_err(|_| executor.resources.clone())
+    };
     let command = |executor: &ExecutorInfo| executor.command.clone().unwrap_or_default();
     let container = |executor: &ExecutorInfo| executor.container.clone().unwrap_or_default();
     let discovery = |executor: &ExecutorInfo| executor.discovery.clone().unwrap_or_default();
@@ -52,24 +57,20 @@ fn is_same(left: &ExecutorInfo, right: &ExecutorInfo, principal: &Principal) -> 
 }
 
 fn is_same_command(left: &CommandInfo, right: &CommandInfo) -> bool {
-    use command_info::Uri;
-    use environment::Variable;
     let variables = |command: &CommandInfo| {
         let environment = command.environment.clone();
         environment.unwrap_or_default().variables
     };
     // Not whether it is kept for others.
-    let is_same_uri = |one: &Uri, other: &Uri| {
-        one.value == other.value
-            && one.executable() == other.executable()
-            && one.extract() == other.extract()
-            && one.output_file() == other.output_file()
-    };
-    let is_same_variable =
-        |one: &Variable, other: &Variable| one.name == other.name && one.value() == other.value();
-    is_each_in(&left.uris, &right.uris, is_same_uri)
+    let has_same_uris = is_each_in(&left.uris, &right.uris, |uri| {
+        let (file, executable) = (uri.output_file(), uri.executable());
+        (&uri.value, executable, uri.extract(), file)
+    });
+    has_same_uris
         && left.arguments == right.arguments
-        && is_each_in(&variables(left), &variables(right), is_same_variable)
+        && is_each_in(&variables(left), &variables(right), |one| {
+            (&one.name, one.value())
+        })
         && left.value() == right.value()
         && left.user() == right.user()
         && left.shell() == right.shell()
@@ -77,10 +78,8 @@ fn is_same_command(left: &CommandInfo, right: &CommandInfo) -> bool {
 
 fn is_same_container(left: &ContainerInfo, right: &ContainerInfo) -> bool {
     let docker = |container: &ContainerInfo| container.docker.clone().unwrap_or_default();
-    is_each_in(&left.volumes, &right.volumes, |one, other| {
-        one.container_path == other.container_path
-            && one.host_path() == other.host_path()
-            && one.mode() == other.mode()
+    is_each_in(&left.volumes, &right.volumes, |one| {
+        (&one.container_path, one.host_path(), one.mode())
     }) && left.r#type() == right.r#type()
         && left.hostname() == right.hostname()
         && docker(left) == docker(right)
@@ -94,21 +93,17 @@ fn is_same_discovery(left: &DiscoveryInfo, right: &DiscoveryInfo) -> bool {
         && left.environment() == right.environment()
         && left.location() == right.location()
         && left.version() == right.version()
-        && is_each_in(&ports(left), &ports(right), |one, other| {
-            one.number == other.number
-                && one.name() == other.name()
-                && one.protocol() == other.protocol()
-                && one.visibility() == other.visibility()
+        && is_each_in(&ports(left), &ports(right), |one| {
+            let (name, protocol) = (one.name(), one.protocol());
+            (one.number, name, protocol, one.visibility())
         })
-        && is_each_in(&labels(left), &labels(right), |one, other| {
-            one.key == other.key && one.value() == other.value()
-        })
+        && is_each_in(&labels(left), &labels(right), |one| (&one.key, one.value()))
 }
 
-/// Whether two lists are as long, and each of the one is in the other.
-fn is_each_in<T>(left: &[T], right: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {
-    let is_in_right = |one: &T| right.iter().any(|other| is_same(one, other));
-    left.len() == right.len() && left.iter().all(is_in_right)
+/// Whether two lists are as long, and each of the one is in the other, by what is compared of them. They may be long.
+fn is_each_in<'a, T, K: Ord>(left: &'a [T], right: &'a [T], compared: impl Fn(&'a T) -> K) -> bool {
+    let in_right: BTreeSet<K> = right.iter().map(&compared).collect();
+    left.len() == right.len() && left.iter().all(|one| in_right.contains(&compared(one)))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use proffer_agent::parsers::rewrite_ledger;
 use proffer_model::{Principal, Role};
 use proffer_proto::mesos::v1::{executor, master, scheduler};
 use proffer_proto::mesos::{
-    Launcher, Readable, decode_group_task, decode_resources, decode_task_info, read_json,
-    read_protobuf, write_json,
+    Launcher, Readable, check_group_executor, decode_group_task, decode_resources,
+    decode_task_info, read_json, read_protobuf, write_json,
 };
 
 use serde_json::Value;
@@ -40,7 +40,9 @@ pub(crate) fn mesos_scheduler(data: &[u8]) {
             let _ = decode_resources(&task.resources, &principal).map_err(refused);
         }
         if let Some(group) = operation.launch_group {
-            for task in &group.task_group.tasks {
+            let tasks = &group.task_group.tasks;
+            let _ = check_group_executor(tasks, &group.executor, &principal).map_err(refused);
+            for task in tasks {
                 let _ = decode_group_task(task, &group.executor, launcher).map_err(refused);
             }
         }
