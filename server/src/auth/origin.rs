@@ -6,7 +6,8 @@
 //!
 //! For what a page includes, such as a script, there is no Origin. To hosts that it trusts, as loopback ones, the browser says
 //! instead from where the request comes (`Sec-Fetch-Site`) and what for: a link on another site may be followed, and nothing
-//! else. To others it says at most a Referer, which must be of this server where a script is asked for. Pure.
+//! else. To others it says at most a Referer, and a page may forbid that. So who asks for a script says one of this server, or has
+//! the token as no browser sends it by itself. Pure.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Uri};
-use http::header::{HOST, ORIGIN, REFERER};
+use http::header::{AUTHORIZATION, HOST, ORIGIN, REFERER};
 use proffer_model::{Problem, code};
 
 use crate::listen::is_loopback;
@@ -24,9 +25,10 @@ use crate::log::Untrusted;
 /// What a browser says of the site that a request comes from, and of what it is for.
 const FETCH_SITE: &str = "sec-fetch-site";
 const FETCH_MODE: &str = "sec-fetch-mode";
+const FETCH_DEST: &str = "sec-fetch-dest";
 
-/// Checks Host (or `:authority`), Origin and what else browsers say. `local` is the address on which the request's connection came in, `names` are
-/// further names of this server, in lower case. The error is `auth.foreign_origin`.
+/// Checks Host (or `:authority`), Origin and what else browsers say. `local` is the address on which the request's connection
+/// came in, `names` are further names of this server, in lower case. The error is `auth.foreign_origin`.
 pub(super) fn check(parts: &Parts, local: IpAddr, names: &[String]) -> Result<(), Problem> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let header = hosts
@@ -56,7 +58,7 @@ pub(super) fn check(parts: &Parts, local: IpAddr, names: &[String]) -> Result<()
     check_origin(parts, authority)?;
     check_site(parts)?;
     match is_script(&parts.uri) {
-        true => check_referer(&parts.headers, authority),
+        true => check_script(&parts.headers, authority),
         false => Ok(()),
     }
 }
@@ -80,9 +82,14 @@ fn check_site(parts: &Parts) -> Result<(), Problem> {
     if sites.all(|site| site == "same-origin" || site == "none") {
         return Ok(());
     }
-    let mut modes = parts.headers.get_all(FETCH_MODE).iter();
-    let mode = modes.next().filter(|_| modes.next().is_none());
-    match parts.method == Method::GET && mode.is_some_and(|mode| mode == "navigate") {
+    let only = |name| {
+        let mut values = parts.headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())
+    };
+    let is_followed = only(FETCH_MODE).is_some_and(|mode| mode == "navigate")
+        && (!parts.headers.contains_key(FETCH_DEST)
+            || only(FETCH_DEST).is_some_and(|dest| dest == "document"));
+    match parts.method == Method::GET && is_followed {
         true => Ok(()),
         false => Err(refused(
             "the request comes from a page of another site, which may only have links to here"
@@ -98,8 +105,17 @@ fn is_script(uri: &Uri) -> bool {
             .is_ok_and(|asked| asked.contains_key("jsonp"))
 }
 
-fn check_referer(headers: &HeaderMap, authority: &Authority) -> Result<(), Problem> {
-    for referer in headers.get_all(REFERER) {
+/// Where a browser has said the site, that was looked at.
+fn check_script(headers: &HeaderMap, authority: &Authority) -> Result<(), Problem> {
+    let mut referers = headers.get_all(REFERER).iter().peekable();
+    if headers.contains_key(FETCH_SITE) {
+        return Ok(());
+    }
+    if referers.peek().is_none() && !has_bearer(headers) {
+        let text = "a script (jsonp) is for pages of this server, and the request does not say that it comes from one";
+        return Err(refused(text.to_owned()));
+    }
+    for referer in referers {
         let own = referer.to_str().ok().and_then(|text| {
             let uri: Uri = text.parse().ok()?;
             let is_own = uri.scheme_str() == Some("http")
@@ -111,6 +127,13 @@ fn check_referer(headers: &HeaderMap, authority: &Authority) -> Result<(), Probl
         }
     }
     Ok(())
+}
+
+/// Whether a token was sent in a way that no browser does by itself.
+fn has_bearer(headers: &HeaderMap) -> bool {
+    let given = headers.get(AUTHORIZATION);
+    let given = given.and_then(|given| given.to_str().ok()?.split_once(' '));
+    given.is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
 }
 
 fn foreign_page(shown: &[u8]) -> Problem {
@@ -293,6 +316,42 @@ mod tests {
             let request = request.header(REFERER, referer);
             let is_admitted = admits(request.body(()).expect("a request"));
             assert_eq!(is_admitted, ours, "{uri} {referer}");
+        }
+        let table = [
+            (None, false),
+            (Some((AUTHORIZATION.as_str(), "Bearer t")), true),
+            // A browser sends that by itself.
+            (Some((AUTHORIZATION.as_str(), "Basic bWVzb3M6dA==")), false),
+            (Some((FETCH_SITE, "same-origin")), true),
+            (Some((FETCH_SITE, "none")), true),
+            (Some((FETCH_SITE, "cross-site")), false),
+        ];
+        for (header, ours) in table {
+            let request = Request::builder().uri("/state?jsonp=f");
+            let request = request.header(HOST, "localhost:5050");
+            let request = header.into_iter().fold(request, |request, (name, value)| {
+                request.header(name, value)
+            });
+            let is_admitted = admits(request.body(()).expect("a request"));
+            assert_eq!(is_admitted, ours, "{header:?}");
+        }
+        // Of the page that includes it a proxy in between has made another.
+        let request = Request::builder().uri("/state?jsonp=f");
+        let request = request.header(HOST, "localhost:5050");
+        let request = request.header(FETCH_SITE, "same-origin");
+        let request = request.header(REFERER, "https://localhost:5050/");
+        assert!(admits(request.body(()).expect("a request")));
+    }
+
+    #[test]
+    fn a_link_is_followed_and_nothing_framed() {
+        for (dest, ours) in [("document", true), ("iframe", false), ("embed", false)] {
+            let request = Request::builder().uri("/state").header(HOST, "localhost");
+            let request = request.header(FETCH_SITE, "cross-site");
+            let request = request.header(FETCH_MODE, "navigate");
+            let request = request.header(FETCH_DEST, dest);
+            let is_admitted = admits(request.body(()).expect("a request"));
+            assert_eq!(is_admitted, ours, "{dest}");
         }
     }
 }

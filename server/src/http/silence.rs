@@ -127,6 +127,14 @@ impl Silence {
         strangers.enter(state.id, number, now);
     }
 
+    /// A connection that was told to end goes on, since somebody calls by it.
+    fn stay(&self, state: &State) {
+        if !state.is_recognized && !state.is_over {
+            let table = &mut *lock(&self.table);
+            table.strangers.open(state.id, Arc::clone(&state.told));
+        }
+    }
+
     /// It is silent no more.
     fn leave(&self, state: &mut State) {
         let table = &mut *lock(&self.table);
@@ -159,7 +167,8 @@ impl Silence {
         }
     }
 
-    /// A stranger is answered with so many bytes. Of too many of all the connection ends that has the most of them.
+    /// A stranger is answered with so many bytes. Of too many of all the connection ends that has the most of the peer that has
+    /// the most of them.
     fn answer(self: &Arc<Self>, id: ConnectionId, len: u64) -> Arc<Given> {
         let table = &mut *lock(&self.table);
         let number = table.unread.add(id, len, Instant::now());
@@ -217,6 +226,7 @@ impl Place {
             if state.calls == 0 || is_at_once && !state.is_recognized {
                 return;
             }
+            self.0.silence.stay(&state);
         }
     }
 }

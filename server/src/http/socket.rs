@@ -2,8 +2,8 @@
 //! one that talks, and asks the kernel to end connections whose peer is gone.
 //!
 //! Of HTTP/2 a small write waits once, until the tasks that are ready now have had their turn: what several streams of a
-//! connection have to say then is one packet, not one each. Of HTTP/1.1 it waits while requests that have come in are still to
-//! be answered: who sends many without waiting, as Mesos's own library does, has the answers together.
+//! connection have to say then is one packet, not one each. Of HTTP/1.1 none waits: hyper begins no request before the answer
+//! to the one before is written, and does not always look again when a write has waited.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,10 +16,7 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::limits::{
-    TCP_KEEPALIVE_SECS, TCP_USER_TIMEOUT, WAITING_ANSWERS_LEN_MAX, WAITING_ANSWERS_MAX,
-    WAITING_WRITE_LEN_MAX,
-};
+use crate::limits::{TCP_KEEPALIVE_SECS, TCP_USER_TIMEOUT, WAITING_WRITE_LEN_MAX};
 
 /// A stream that counts the bytes it reads.
 pub(super) struct Socket {
@@ -27,8 +24,6 @@ pub(super) struct Socket {
     heard: Arc<Heard>,
     /// The next write has waited.
     has_waited: bool,
-    /// So many writes of HTTP/1.1 may wait still: none once all that has come in was read.
-    waits_left: u32,
 }
 
 /// What has come in.
@@ -52,7 +47,6 @@ impl Socket {
             stream,
             heard: Arc::default(),
             has_waited: false,
-            waits_left: 0,
         }
     }
 
@@ -61,23 +55,15 @@ impl Socket {
         Arc::clone(&self.heard)
     }
 
-    /// Whether a write of so many bytes waits until other tasks, or other requests, have had their turn.
+    /// Whether a write of so many bytes waits until other tasks have had their turn.
     fn waits(&mut self, cx: &Context<'_>, len: usize) -> bool {
-        let waits = match self.heard.is_http1.load(Ordering::Relaxed) {
-            true => {
-                let waits = self.waits_left > 0 && len <= WAITING_ANSWERS_LEN_MAX;
-                self.waits_left = self.waits_left.saturating_sub(1);
-                waits
-            }
-            false => {
-                self.has_waited = !self.has_waited && len <= WAITING_WRITE_LEN_MAX;
-                self.has_waited
-            }
-        };
-        if waits {
+        // One request at a time: there is nothing that it could go with.
+        let is_alone = self.heard.is_http1.load(Ordering::Relaxed);
+        self.has_waited = !self.has_waited && len <= WAITING_WRITE_LEN_MAX && !is_alone;
+        if self.has_waited {
             cx.waker().wake_by_ref();
         }
-        waits
+        self.has_waited
     }
 }
 
@@ -105,10 +91,6 @@ impl AsyncRead for Socket {
         if expected.iter().zip(fresh).any(|(one, other)| one != other) {
             self.heard.is_http1.store(true, Ordering::Relaxed);
         }
-        self.waits_left = match fresh.is_empty() {
-            true => 0,
-            false => WAITING_ANSWERS_MAX,
-        };
         poll
     }
 }
@@ -181,24 +163,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_wait_while_there_are_requests_and_no_longer() {
+    async fn an_answer_of_http1_never_waits() {
         let (mut socket, _peer) = after_reading(b"GET / HTTP/1.1").await;
-        assert!(!writes(&mut socket, 10).await, "there may be more requests");
-        let mut more = [0];
-        assert!(poll!(Box::pin(socket.read(&mut more))).is_pending());
-        assert!(writes(&mut socket, 10).await, "all was read");
-        assert!(writes(&mut socket, 10).await, "and nothing came since");
-    }
-
-    #[tokio::test]
-    async fn many_answers_and_long_ones_do_not_wait_for_requests() {
-        let (mut socket, _peer) = after_reading(b"GET / HTTP/1.1").await;
-        assert!(writes(&mut socket, WAITING_ANSWERS_LEN_MAX + 1).await);
-        let mut waited = 0;
-        while !writes(&mut socket, 10).await {
-            waited += 1;
-        }
-        assert_eq!(waited, WAITING_ANSWERS_MAX - 1);
+        assert!(writes(&mut socket, 10).await);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ mod access;
 mod ending;
 mod limits;
 mod silence;
+mod together;
 
 use std::pin::Pin;
 

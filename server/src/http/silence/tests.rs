@@ -248,3 +248,36 @@ async fn of_too_much_that_strangers_do_not_take_who_has_the_most_ends() {
     drop((answers, becomes_known));
     assert_eq!(lock(&silence.table).unread.len(), 0);
 }
+
+#[tokio::test]
+async fn of_too_much_who_has_the_most_over_many_connections_ends_and_not_who_has_it_on_one() {
+    let mut silence = Silence::new(100, AFTER);
+    let room = limits::UNREAD_OVERHEAD_LEN + 10;
+    Arc::get_mut(&mut silence)
+        .expect("nobody's yet")
+        .unread_len_max = 5 * room;
+    let places = several(&silence, 1, 4);
+    let other = silence.connection(address(2));
+    let large = [answered(&other, 10), answered(&other, 10)];
+    let small: Vec<_> = places.iter().map(|place| answered(place, 10)).collect();
+    assert_eq!(told(&places).await, [0]);
+    assert!(!is_told(&other).await);
+    drop((large, small));
+    assert_eq!(lock(&silence.table).unread.len(), 0);
+}
+
+#[tokio::test]
+async fn a_stranger_who_calls_when_it_is_to_end_counts_on() {
+    let silence = Silence::new(100, AFTER);
+    let place = silence.connection(address(1));
+    pass(&silence, 2 * AFTER);
+    assert!(silence.give_way(None));
+    let call = place.call();
+    assert!(!is_told(&place).await, "it is answered first");
+    assert_eq!(lock(&silence.table).strangers.open_len(), 1);
+    drop(call);
+    pass(&silence, 2 * AFTER);
+    assert!(silence.give_way(None) && is_told(&place).await);
+    drop(place);
+    assert!(lock(&silence.table).strangers.is_empty());
+}

@@ -1,7 +1,8 @@
 //! Answers to those by which nobody has called who may, from when they are given until they are taken.
 //!
 //! Over HTTP/2 a peer says how much it takes, and may ask for many things and take nothing of any. So what is not taken in time
-//! ends its connection, and of too many bytes of all together the connection ends that has the most of them.
+//! ends its connection, and of too many bytes of all together one ends of the peer that has the most of them, over however many
+//! connections: its own that has the most.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::strangers::ConnectionId;
+use super::strangers::{ConnectionId, Peer};
 use crate::limits;
 
 /// Those of one listener.
@@ -20,11 +21,19 @@ pub(super) struct Unread {
     /// By numbers that grow: the first waits longest.
     answers: BTreeMap<u64, Answer>,
     connections: BTreeMap<ConnectionId, OfConnection>,
-    /// The last has the most bytes, and of such the answer that waits longest.
-    ranks: BTreeSet<Rank>,
+    peers: BTreeMap<Peer, OfPeer>,
+    /// The last has the most bytes.
+    sizes: BTreeSet<(u64, Peer)>,
 }
 
 type Rank = (u64, Reverse<u64>, ConnectionId);
+
+#[derive(Debug, Default)]
+struct OfPeer {
+    len: u64,
+    /// The last has the most bytes, and of such the answer that waits longest.
+    ranks: BTreeSet<Rank>,
+}
 
 #[derive(Debug)]
 struct Answer {
@@ -91,9 +100,11 @@ impl Unread {
         self.len
     }
 
-    /// Which connection has the most of them.
+    /// Which connection has the most of them, of the peer that has the most.
     pub(super) fn most(&self) -> Option<ConnectionId> {
-        self.ranks.last().map(|(.., connection)| *connection)
+        let (_, peer) = self.sizes.last()?;
+        let (.., connection) = self.peers.get(peer)?.ranks.last()?;
+        Some(*connection)
     }
 
     /// Those that have an answer which was not taken for so long.
@@ -105,13 +116,21 @@ impl Unread {
 
     fn change(&mut self, connection: ConnectionId, change: impl FnOnce(&mut OfConnection)) {
         let mut own = self.connections.remove(&connection).unwrap_or_default();
+        let mut of_peer = self.peers.remove(&connection.peer).unwrap_or_default();
+        self.sizes.remove(&(of_peer.len, connection.peer));
         if let Some(rank) = own.rank(connection) {
-            self.ranks.remove(&rank);
+            of_peer.ranks.remove(&rank);
         }
+        of_peer.len = of_peer.len.saturating_sub(own.len);
         change(&mut own);
+        of_peer.len = of_peer.len.saturating_add(own.len);
         if let Some(rank) = own.rank(connection) {
-            self.ranks.insert(rank);
+            of_peer.ranks.insert(rank);
             self.connections.insert(connection, own);
+        }
+        if !of_peer.ranks.is_empty() {
+            self.sizes.insert((of_peer.len, connection.peer));
+            self.peers.insert(connection.peer, of_peer);
         }
     }
 }
