@@ -7,7 +7,7 @@ use proffer_model::{
     Shape,
 };
 
-use crate::allocation;
+use crate::allocation::{self, Lacking, StoppingLimit};
 use crate::core::Core;
 use crate::effect::{Explanation, FailedPredicate, Obstacle};
 use crate::frameworks::{Framework, unknown};
@@ -87,7 +87,7 @@ impl Core {
         match obstacle {
             Why::AgentInactive => one("agent_state", "are not offered of"),
             Why::Predicate(place) => ("predicate".to_owned(), failing(entry, *place, role)),
-            Why::TooSmall(kind) => too_small(entry, kind, role),
+            Why::TooSmall(lacking) => too_small(entry, lacking, role),
             Why::Excluded => one("excluded", "are excluded by the framework for a while"),
             Why::AtMost(place) => {
                 let bound = entry.at_most.get(*place);
@@ -103,7 +103,7 @@ impl Core {
                 });
                 (String::from("at_most"), words)
             }
-            Why::NotFree(kind) => not_free(entry, kind, role),
+            Why::NotFree(lacking) => not_free(entry, lacking, role),
             Why::NothingFree => one("insufficient_any", "have nothing free"),
             Why::BelowLeast => one("below_least", "have less free than is offered at least"),
             Why::ReservedForOthers => one(
@@ -157,13 +157,25 @@ impl Core {
     ) -> (String, String) {
         let may_be_held = self.agents.awaited.may_be_held(self.turn.now);
         let is_lowered = may_be_held.is_some_and(|held| held.get(name) > 0);
-        let set = |role: &Role| self.registry.quotas.get(role)?.limits.get(name);
+        let set = |role: &Role, name: &ResourceName| {
+            let quota = self.registry.quotas.get(role)?;
+            quota.limits.get(name)
+        };
         let found = match is_lowered {
             // As limits were set, without what may be held on agents that are still to come back.
             true => self.allocator.stopping_limit(framework, entry, name, set),
-            false => Some((limited.clone(), is_kept)),
+            false => Some(StoppingLimit {
+                role: limited.clone(),
+                name: name.clone(),
+                is_kept,
+            }),
         };
-        let Some((role, is_kept)) = found else {
+        let Some(StoppingLimit {
+            role,
+            name,
+            is_kept,
+        }) = found
+        else {
             let words = format!(
                 "fit, but wait until the agents of before the change of leader are back: what {limited} holds of {name} there counts against its limit"
             );
@@ -197,63 +209,102 @@ fn failed_predicate(
     })
 }
 
-fn too_small(entry: &DemandEntry, kind: &ResourceKind, role: &Role) -> (String, String) {
-    let words = match one_needs(entry, kind) {
+fn too_small(entry: &DemandEntry, lacking: &Lacking, role: &Role) -> (String, String) {
+    let are_numbers = |kind| matches!(named(entry, kind), Some(Amount::Ranges(_)));
+    match lacking {
         // Those that tasks hold are not there for the allocator.
-        Needed::Count(_) | Needed::Amount(Amount::Ranges(_)) => return not_free(entry, kind, role),
-        needed => lacking(&needed, kind, role, "", " in all"),
-    };
-    (format!("too_small_{}", kind.name), words)
-}
-
-fn not_free(entry: &DemandEntry, kind: &ResourceKind, role: &Role) -> (String, String) {
-    let needed = one_needs(entry, kind);
-    let words = lacking(&needed, kind, role, " free", " free");
-    (format!("insufficient_{}", kind.name), words)
-}
-
-/// What one instance needs of a resource.
-enum Needed<'a> {
-    /// This.
-    Amount(&'a Amount),
-    /// So many numbers, whichever.
-    Count(u64),
-    /// Nothing that it names.
-    Any,
-}
-
-fn one_needs<'a>(entry: &'a DemandEntry, kind: &ResourceKind) -> Needed<'a> {
-    let Shape::Of { resources, counts } = &entry.shape else {
-        return Needed::Any;
-    };
-    // Numbers that are named are looked at before those that are counted.
-    match resources.amount(kind) {
-        Some(amount) => Needed::Amount(amount),
-        None => match counts.get(&kind.name) {
-            Some(count) => Needed::Count(*count),
-            None => Needed::Any,
-        },
+        Lacking::Count(_) => not_free(entry, lacking, role),
+        Lacking::Amount(kind) if are_numbers(kind) => not_free(entry, lacking, role),
+        _ => told_of(entry, lacking, role, ("too_small", "", " in all")),
     }
 }
 
-/// That there is too little of a resource: of what is a set or numbers with the one ending, of what is an amount with the other.
-fn lacking(
-    needed: &Needed<'_>,
-    kind: &ResourceKind,
+fn not_free(entry: &DemandEntry, lacking: &Lacking, role: &Role) -> (String, String) {
+    told_of(entry, lacking, role, ("insufficient", " free", " free"))
+}
+
+/// A reason, and that there is too little: the beginning of the reason, and what is said of what is a set, numbers or not all
+/// that is there, and of what is an amount.
+fn told_of(
+    entry: &DemandEntry,
+    lacking: &Lacking,
     role: &Role,
-    of_items: &str,
-    of_amount: &str,
-) -> String {
-    if !kind.is_allocatable_to(role) {
-        return format!("have no {kind} for role {role}");
-    }
-    match needed {
-        Needed::Amount(Amount::Scalar(milli)) => {
-            format!("have less than {} {kind}{of_amount}", format_milli(*milli))
+    (reason, of_items, of_amount): (&str, &str, &str),
+) -> (String, String) {
+    let reason_of = |name: &ResourceName| format!("{reason}_{name}");
+    match lacking {
+        Lacking::Amount(kind) if !kind.is_allocatable_to(role) => {
+            let words = format!("have no {kind} for role {role}");
+            (reason_of(&kind.name), words)
         }
-        Needed::Amount(amount) => format!("do not have all of {kind} {amount}{of_items}"),
-        Needed::Count(count) => format!("have fewer than {count} {kind}{of_items}"),
-        Needed::Any => format!("have too little {kind}{of_amount}"),
+        Lacking::Amount(kind) => {
+            let words = match named(entry, kind) {
+                Some(Amount::Scalar(_)) if names_others(entry, kind) => {
+                    let less = less_than_needed(entry, kind);
+                    format!("{less}{of_items} beside the other kinds that it needs")
+                }
+                Some(Amount::Scalar(_)) | None => {
+                    format!("{}{of_amount}", less_than_needed(entry, kind))
+                }
+                Some(amount) => format!("do not have all of {kind} {amount}{of_items}"),
+            };
+            (reason_of(&kind.name), words)
+        }
+        Lacking::Count(name) => {
+            let beside = named(entry, &ResourceKind::plain(name.clone()));
+            let beside = beside.map(|named| format!(" beside {named}"));
+            let words = format!(
+                "have fewer than {} {name}{of_items}{}",
+                counted(entry, name),
+                beside.unwrap_or_default()
+            );
+            (reason_of(name), words)
+        }
+        Lacking::Unreserved(name) => {
+            let less = less_than_needed(entry, &ResourceKind::plain(name.clone()));
+            let words = format!("{less}{of_items} that is not reserved for other roles");
+            ("reserved".to_owned(), words)
+        }
+        Lacking::Taken(name) => {
+            let less = less_than_needed(entry, &ResourceKind::plain(name.clone()));
+            let words = format!(
+                "{less}{of_items} beside what it does not take (revocable, a disk or volume by itself, or of a refined reservation)"
+            );
+            ("not_taken".to_owned(), words)
+        }
+    }
+}
+
+/// That there is less than one instance needs of an amount.
+fn less_than_needed(entry: &DemandEntry, kind: &ResourceKind) -> String {
+    match named(entry, kind) {
+        Some(Amount::Scalar(milli)) => format!("have less than {} {kind}", format_milli(*milli)),
+        _ => format!("have too little {kind}"),
+    }
+}
+
+/// Whether a shape names other kinds of a resource, that are reserved or revocable.
+fn names_others(entry: &DemandEntry, kind: &ResourceKind) -> bool {
+    let is_other = |other: &ResourceKind| other.name == kind.name && other != kind;
+    match &entry.shape {
+        Shape::Of { resources, .. } => resources.special().any(|(other, _)| is_other(other)),
+        Shape::Any { .. } => false,
+    }
+}
+
+/// What one instance needs of a resource that its shape names.
+fn named<'a>(entry: &'a DemandEntry, kind: &ResourceKind) -> Option<&'a Amount> {
+    match &entry.shape {
+        Shape::Of { resources, .. } => resources.amount(kind),
+        Shape::Any { .. } => None,
+    }
+}
+
+/// How many numbers of this name one instance needs, whichever.
+fn counted(entry: &DemandEntry, name: &ResourceName) -> u64 {
+    match &entry.shape {
+        Shape::Of { counts, .. } => counts.get(name).copied().unwrap_or_default(),
+        Shape::Any { .. } => 0,
     }
 }
 

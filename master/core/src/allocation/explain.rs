@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use proffer_model::{
-    AgentId, DemandId, FrameworkId, ResourceKind, ResourceName, Role, Shape, Takes,
-};
+use proffer_model::{AgentId, DemandId, FrameworkId, ResourceName, Role, Shape, Takes};
 
 use super::Allocator;
 use super::agents::{Agent, Known};
@@ -18,7 +16,7 @@ use super::part::passes;
 use super::quota::RoleState;
 use super::shape::Need;
 use super::tree::Order;
-use super::types::{Explanation, Obstacle, RoleRow};
+use super::types::{Explanation, Lacking, Obstacle, RoleRow};
 use super::visit::Cap;
 
 /// What was found out of one entry so far.
@@ -72,6 +70,17 @@ impl Before {
         self.owed = self.owed.saturating_add(more.owed);
         self.others = self.others.saturating_add(more.others);
     }
+}
+
+/// A limit that leaves an entry too little.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoppingLimit {
+    /// Whose limit.
+    pub role: Role,
+    /// Of what.
+    pub name: ResourceName,
+    /// Whether that is because of what is kept for guarantees beneath the role.
+    pub is_kept: bool,
 }
 
 /// Claims that are before one in the order, counted in pieces.
@@ -424,7 +433,7 @@ impl Allocator {
     }
 
     /// What there is too little of for one instance, reservations that the role may use counted.
-    fn lacking(&self, number: u32, need: &Need, there: &Bundle) -> Option<ResourceKind> {
+    fn lacking(&self, number: u32, need: &Need, there: &Bundle) -> Option<Lacking> {
         let entry = self.entry(number);
         let of = (&self.claim(entry.claim).role, entry.demand.takes);
         need.first_missing(there, of, &self.names)
@@ -467,22 +476,48 @@ impl Allocator {
         }
     }
 
-    /// The role whose limit of a resource would leave an entry too little of it, were limits these, and whether that is because
-    /// of what is kept for guarantees beneath it; none: it would be enough.
+    /// A limit that would leave an entry too little, were limits these; of this resource, or else of another that it needs.
+    /// None: they would leave enough.
     pub fn stopping_limit(
         &self,
         framework: &FrameworkId,
         (role, demand): (&Role, &DemandId),
         name: &ResourceName,
-        limit: impl Fn(&Role) -> Option<u64>,
-    ) -> Option<(Role, bool)> {
+        limit: impl Fn(&Role, &ResourceName) -> Option<u64>,
+    ) -> Option<StoppingLimit> {
         let number = self.find_entry(framework, role, demand)?;
-        let name = self.names.find(name)?;
         let of = self.claim(self.entry(number).claim).role_node;
-        let limit = |state: &RoleState| limit(state.role.as_ref()?);
-        let least = self.tree.least_room(of, name, limit)?;
-        let limited = self.tree.state(least.of)?.role.clone()?;
-        (least.left < self.least_needed(number, name)).then_some((limited, least.is_kept))
+        let first = self.names.find(name)?;
+        let others = self.charged_names(number).into_iter();
+        let mut all = std::iter::once(first).chain(others.filter(|other| *other != first));
+        all.find_map(|number_of_name| {
+            let name = self.names.name(number_of_name)?;
+            let limit = |state: &RoleState| limit(state.role.as_ref()?, name);
+            let least = self.tree.least_room(of, number_of_name, limit)?;
+            let is_stopping = least.left < self.least_needed(number, number_of_name);
+            let role = self.tree.state(least.of)?.role.clone()?;
+            is_stopping.then(|| StoppingLimit {
+                role,
+                name: name.clone(),
+                is_kept: least.is_kept,
+            })
+        })
+    }
+
+    /// What limits must leave some of for an entry, whatever else they leave.
+    fn charged_names(&self, number: u32) -> Vec<usize> {
+        let claim = self.claim(self.entry(number).claim);
+        let all = match &self.entry(number).need {
+            Some(need) => need.all_charged(1),
+            // Of reservations it may have what no limit counts.
+            None if self.tree.is_reserved_for(claim.role_node) => return Vec::new(),
+            None => match self.least_of(number) {
+                [only] => only.clone(),
+                _ => return Vec::new(),
+            },
+        };
+        let names = all.iter().filter(|(_, milli)| *milli > 0);
+        names.map(|(name, _)| name).collect()
     }
 
     /// Looks at what would be granted, and then at what stands in its way.

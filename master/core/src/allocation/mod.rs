@@ -80,10 +80,10 @@ use serving::Needs;
 use tree::Tree;
 use windows::Windows;
 
-pub use explain::{Before, Inquiry, Look};
+pub use explain::{Before, Inquiry, Look, StoppingLimit};
 pub use sorter::Sorter;
 pub use types::{
-    Explanation, Grant, GrantedOffer, Obstacle, Options, Placement, RoleRow, Run, Scope,
+    Explanation, Grant, GrantedOffer, Lacking, Obstacle, Options, Placement, RoleRow, Run, Scope,
 };
 
 /// Decides who is offered what.

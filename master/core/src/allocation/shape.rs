@@ -11,6 +11,7 @@ use proffer_model::{RangeSet, ResourceKind, ResourceName, Resources, Role, Shape
 use super::amounts::{Amounts, Names};
 use super::bundle::Bundle;
 use super::extra::Extra;
+use super::types::Lacking;
 
 /// What one instance needs.
 #[derive(Clone, Debug)]
@@ -144,7 +145,7 @@ impl Need {
         free: &Bundle,
         (role, takes): (&Role, Takes),
         names: &Names,
-    ) -> Option<ResourceKind> {
+    ) -> Option<Lacking> {
         let mut left = free.extra.clone();
         let mut taken = Extra::default();
         let is_of_others = |kind: &ResourceKind| !kind.is_allocatable_to(role);
@@ -163,14 +164,44 @@ impl Need {
         };
         let counted = counts.find(is_short).map(|(name, _)| name);
         let mut missing = self.plain.clone();
+        let unnamed = left.clone();
         take_reserved(&mut left, role, takes, names, &mut missing, &mut taken);
         let mut parts = missing.iter();
         let plain = parts.find(|(name, milli)| free.plain.get(*name) < *milli);
-        let plain = plain.and_then(|(name, _)| names.name(name));
-        let plain = plain.cloned().map(ResourceKind::plain);
+        let plain = plain.and_then(|(name, _)| {
+            let free = Bundle {
+                plain: free.plain.clone(),
+                extra: unnamed,
+            };
+            self.plain_missing(&free, role, name, names)
+        });
         plain
-            .or(exact)
-            .or_else(|| counted.cloned().map(ResourceKind::plain))
+            .or_else(|| exact.map(Lacking::Amount))
+            .or_else(|| counted.cloned().map(Lacking::Count))
+    }
+
+    /// What there is too little of, where that is an ordinary scalar: with other kinds of it than the shape names there may be
+    /// enough.
+    fn plain_missing(
+        &self,
+        free: &Bundle,
+        role: &Role,
+        name: usize,
+        names: &Names,
+    ) -> Option<Lacking> {
+        let needed = self.plain.get(name);
+        let of_role = Bundle {
+            plain: free.plain.clone(),
+            extra: super::bundle::allocatable_to(&free.extra, role),
+        };
+        let has_enough = |bundle: &Bundle| bundle.all_known(names).get(name) >= needed;
+        let (is_of_role, is_there) = (has_enough(&of_role), has_enough(free));
+        let name = names.name(name)?.clone();
+        Some(match (is_of_role, is_there) {
+            (true, _) => Lacking::Taken(name),
+            (false, true) => Lacking::Unreserved(name),
+            (false, false) => Lacking::Amount(ResourceKind::plain(name)),
+        })
     }
 }
 

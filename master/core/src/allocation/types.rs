@@ -139,6 +139,20 @@ pub struct RoleRow {
     pub frameworks: Vec<FrameworkId>,
 }
 
+/// What an agent has too little of for one instance of a shape.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lacking {
+    /// Of this, as the shape names it; or the role may not have it.
+    Amount(ResourceKind),
+    /// Of the numbers that the shape counts, beside those that it names.
+    Count(ResourceName),
+    /// It would be enough with what is reserved for other roles.
+    Unreserved(ResourceName),
+    /// It would be enough with what no shape is given without naming it, such as what is revocable, and with reservations that
+    /// the entry does not take.
+    Taken(ResourceName),
+}
+
 /// Why an agent is not offered to an entry: the first thing that it fails by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
@@ -147,13 +161,13 @@ pub enum Obstacle {
     /// This predicate of the entry does not hold: its place in the list.
     Predicate(usize),
     /// Even when it was empty, it would have too little of this, or nothing that the role may have.
-    TooSmall(ResourceKind),
+    TooSmall(Lacking),
     /// The entry has refused the agent for now.
     Excluded,
     /// So many are there already where the agent is: the place of the bound in the entry's list.
     AtMost(usize),
     /// Too little of this is free.
-    NotFree(ResourceKind),
+    NotFree(Lacking),
     /// Nothing is free.
     NothingFree,
     /// What is free is less than the least that is offered.

@@ -124,6 +124,36 @@ fn a_limit_does_not_wait_where_what_was_set_has_no_room_either() {
 }
 
 #[test]
+fn a_limit_does_not_wait_where_that_of_something_else_has_no_room() {
+    let mut world = World::new();
+    let [link, other] = ["a", "b"].map(|host| world.agent(host, "cpus:4;mem:2000"));
+    let [agent, _] = [link, other].map(|link| world.welcomed(link));
+    set_quota(&mut world, "few", quota("", "cpus:4;mem:1000"), false).expect("a limit");
+    let session = framework_in(&mut world, "few");
+    let framework = world.subscribed(session).0;
+    let mut world = World::term(2, world.written);
+    let description = FrameworkDescription {
+        roles: vec!["few".parse().expect("a role")],
+        ..describe_framework()
+    };
+    let session = world.subscribe_as("p", Some(framework.clone()), description);
+    let holds = spec("t", "mem:1000");
+    let running = TaskState::Running;
+    let task = reported(&framework, holds, Incarnation(1), 1, running);
+    world.returns(&agent, "a", "cpus:4;mem:2000", vec![task]);
+    for (needs, reason) in [
+        ("cpus:1;mem:100", "limit_mem"),
+        ("cpus:1", "limit_waits"),
+        ("cpus:5;mem:100", "too_small_cpus"),
+    ] {
+        world.demand_in(session, "few", vec![want("w", 1, needs, 0)]);
+        world.pass_ms(10_100);
+        let why = world.explain(&framework);
+        assert_eq!(why[1].0, reason, "{why:?}");
+    }
+}
+
+#[test]
 fn a_limit_waits_also_where_something_is_guaranteed_beneath_its_role() {
     let mut world = World::new();
     let links = [("a", "cpus:20"), ("b", "cpus:100")].map(|(host, all)| world.agent(host, all));

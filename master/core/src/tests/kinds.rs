@@ -4,7 +4,7 @@
 use proffer_model::operation::Operation;
 use proffer_model::{DemandEntry, FrameworkDescription, Predicate, Resources, Shape, Weight, code};
 
-use super::world::{World, describe_framework, principal, r, want};
+use super::world::{World, describe_framework, principal, r, spec, want};
 use crate::event::{OperatorCall, SessionId};
 
 fn framework_in(world: &mut World, role: &str) -> SessionId {
@@ -98,7 +98,14 @@ fn what_no_agent_has_is_said_by_its_name() {
             "cpus:1;cpus{REV}:9",
             "1 agent has less than 9 cpus{REV} in all",
         ),
-        ("cpus:5;cpus{REV}:1", "1 agent has less than 5 cpus in all"),
+        (
+            "cpus:7;cpus{REV}:1",
+            "1 agent has less than 7 cpus beside the other kinds that it needs",
+        ),
+        (
+            "cpus:6;cpus{REV}:1",
+            "1 agent has less than 6 cpus that is not reserved for other roles",
+        ),
     ] {
         let mut world = World::new();
         world.agent("a", "cpus:4;mem:100;ports:[5-9];cpus(db):2;cpus{REV}:1");
@@ -108,6 +115,77 @@ fn what_no_agent_has_is_said_by_its_name() {
         world.pass_ms(20);
         let why = world.explain(&framework);
         assert_eq!(why[0].1, words, "{needs}");
+    }
+}
+
+#[test]
+fn what_others_have_reserved_is_not_said_to_be_too_little_in_all() {
+    let mut world = World::new();
+    let link = world.agent("a", "cpus:2");
+    let agent = world.welcomed(link);
+    let operation = Operation::Reserve(reserved("cpus:1.5", "db"));
+    let reserve = OperatorCall::Operate { agent, operation };
+    world.operator(reserve).expect("reserved");
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    for (needs, reason, words) in [
+        (
+            "cpus:1",
+            "reserved",
+            "1 agent has less than 1 cpus that is not reserved for other roles",
+        ),
+        (
+            "cpus:3",
+            "too_small_cpus",
+            "1 agent has less than 3 cpus in all",
+        ),
+    ] {
+        world.demand(session, vec![want("w", 1, needs, 0)]);
+        world.pass_ms(100);
+        let why = world.explain(&framework);
+        assert_eq!(why, [(reason.to_owned(), words.to_owned())]);
+    }
+    // The same of what is free, while a task has the rest.
+    world.demand(session, vec![want("w", 1, "cpus:0.3", 0)]);
+    world.pass_ms(100);
+    let offer = world.offers(session).pop().expect("an offer");
+    let launched = world.accept(session, &[&offer.id], vec![spec("t", "cpus:0.3")]);
+    launched.expect("the offer stands");
+    world.demand(session, vec![want("w", 1, "cpus:0.4", 0)]);
+    world.pass_ms(100);
+    let words = "1 agent has less than 0.4 cpus free that is not reserved for other roles";
+    assert_eq!(
+        world.explain(&framework),
+        [("reserved".to_owned(), words.to_owned())]
+    );
+}
+
+#[test]
+fn of_numbers_that_are_named_and_counted_it_is_said_which_are_too_few() {
+    for (needs, words) in [
+        (
+            "ports:[31000-31000]",
+            "1 agent has fewer than 2 ports free beside [31000-31000]",
+        ),
+        (
+            "ports:[31002-31002]",
+            "1 agent does not have all of ports [31002-31002] free",
+        ),
+        ("", "1 agent has fewer than 3 ports free"),
+    ] {
+        let mut world = World::new();
+        world.agent("a", "cpus:2;ports:[31000-31001]");
+        let session = world.framework();
+        let (framework, _) = world.subscribed(session);
+        let mut entry = want("w", 1, needs, 0);
+        let count = if needs.is_empty() { 3 } else { 2 };
+        if let Shape::Of { counts, .. } = &mut entry.shape {
+            counts.insert("ports".parse().expect("a name"), count);
+        }
+        world.demand(session, vec![entry]);
+        world.pass_ms(100);
+        let why = world.explain(&framework);
+        assert_eq!(why, [("insufficient_ports".to_owned(), words.to_owned())]);
     }
 }
 
@@ -122,7 +200,8 @@ fn what_is_revocable_is_offered_to_those_that_take_it() {
     world.pass_ms(20);
     assert!(world.offers(careful).is_empty());
     let why = world.explain(&framework);
-    assert_eq!(why[0].1, "1 agent has less than 2 cpus in all");
+    let words = "1 agent has less than 2 cpus beside what it does not take (revocable, a disk or volume by itself, or of a refined reservation)";
+    assert_eq!(why, [("not_taken".to_owned(), words.to_owned())]);
 
     let bold = world.framework();
     let mut entry = DemandEntry {

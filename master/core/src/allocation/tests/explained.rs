@@ -3,7 +3,7 @@
 use proffer_model::{DemandEntry, Shape};
 
 use super::world::*;
-use crate::allocation::Obstacle;
+use crate::allocation::{Lacking, Obstacle};
 
 fn why(world: &World, id: &str, path: &str, of: &str) -> Vec<Obstacle> {
     let found = world
@@ -138,8 +138,9 @@ fn too_small(total: &str, path: &str, entry: DemandEntry) -> String {
     world.demand("f", path, &[entry]);
     assert!(world.all().is_empty());
     let found = why(&world, "f", path, "e");
-    let [Obstacle::TooSmall(kind)] = &*found else {
-        panic!("{found:?}")
-    };
-    kind.to_string()
+    match &*found {
+        [Obstacle::TooSmall(Lacking::Amount(kind))] => kind.to_string(),
+        [Obstacle::TooSmall(Lacking::Count(name))] => name.to_string(),
+        _ => panic!("{found:?}"),
+    }
 }
