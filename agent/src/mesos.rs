@@ -14,6 +14,7 @@ mod http;
 mod ledger;
 mod pages;
 mod peer;
+mod scheduler;
 mod stream;
 mod translator;
 mod virtual_paths;

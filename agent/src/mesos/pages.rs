@@ -32,7 +32,7 @@ use serde_json::{Map, Value, json};
 use super::figures::{of_agent, told_state};
 use super::file_pages::{self, FilePages};
 use super::form::{Asked, in_form};
-use super::virtual_paths;
+use super::{scheduler, virtual_paths};
 use crate::usage::Usage;
 use crate::view::View;
 
@@ -81,6 +81,7 @@ impl Pages {
     pub(crate) fn router(self) -> Router {
         let files = FilePages::new(self.runs_dir.clone(), self.view.clone());
         let of_files = FilePages::router(Arc::clone(&files));
+        let of_frameworks = scheduler::router(self.view.clone());
         let call = async move |State(pages): State<Arc<Self>>, request: Request| {
             call(pages, &files, request).await
         };
@@ -107,7 +108,10 @@ impl Pages {
                 router = router.route(&format!("{above}/{name}.json"), answer);
             }
         }
-        router.with_state(shared).merge(of_files)
+        router
+            .with_state(shared)
+            .merge(of_files)
+            .merge(of_frameworks)
     }
 }
 
@@ -620,7 +624,7 @@ fn statistics(pid: u32, resources: &Resources) -> Value {
 }
 
 /// The host of an address, as it goes into another one.
-fn host_of(address: &str) -> &str {
+pub(super) fn host_of(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 

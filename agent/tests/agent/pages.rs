@@ -253,6 +253,13 @@ async fn tools_find_the_pages_of_an_agent_with_what_runs_there_and_no_secrets() 
     .await;
     assert!(status == 501 && body.contains("KILL_CONTAINER"), "{body}");
     assert_eq!(ask(&bench, "POST /api/v1", token.trim(), "{}").await.0, 400);
+    for path in ["/api/v1/scheduler", "/slave(1)/api/v1/scheduler/"] {
+        let post = format!("POST {path}");
+        let (status, body) = ask(&bench, &post, token.trim(), r#"{"type":"SUBSCRIBE"}"#).await;
+        assert_eq!(status, 404, "{path}: {body}");
+        let says = "the scheduler API is the master's: the master that leads is on 127.0.0.1";
+        assert!(body.contains(says), "{path}: {body}");
+    }
     assert_eq!(ask(&bench, "GET /state", "wrong", "").await.0, 401);
 }
 

@@ -110,13 +110,17 @@ impl Guard {
             return Err(missing("the token is not this server's"));
         }
         // Mesos's clients have no other way; Marathon's tools send passwords of their own, which are as good as none.
-        if basic(parts).is_some_and(|(_, offered)| self.token.matches(&offered)) {
+        let password = basic(parts).map(|(_, password)| password);
+        if password.as_deref().is_some_and(|it| self.token.matches(it)) {
             return Ok(LOCAL);
         }
         if self.insecure_allow_unauthenticated && is_loopback(peer.ip()) || is_open(parts) {
             return Ok(ANONYMOUS);
         }
-        Err(missing("the call has no token"))
+        Err(missing(match password {
+            Some(_) => "the password is not this server's token",
+            None => "the call has no token",
+        }))
     }
 }
 
@@ -176,7 +180,7 @@ fn bearer(parts: &Parts) -> Option<&str> {
 
 fn missing(message: &str) -> Problem {
     Problem::new(code::AUTH_MISSING, message).hint(
-        "send Authorization: Bearer TOKEN, with the content of ~/.local/state/proffer/token (root: /var/lib/proffer/token)",
+        "send Authorization: Bearer TOKEN, with the content of ~/.local/state/proffer/token (root: /var/lib/proffer/token), or send it as the password of any user (Basic)",
     )
 }
 
@@ -235,6 +239,10 @@ mod tests {
             };
             let verdict = guard.admit(request.expect("a request"), ends);
             assert_eq!(verdict.is_ok(), admitted, "{name}:{password}");
+            if let Err(problem) = &verdict {
+                assert_eq!(problem.message, "the password is not this server's token");
+                assert!(problem.hint.contains("(Basic)"), "{problem}");
+            }
             let said = verdict.ok();
             let said = said.and_then(|request| request.extensions().get::<SaidName>().cloned());
             assert_eq!(said.map(|said| said.0), admitted.then(|| name.to_owned()));
@@ -297,10 +305,10 @@ mod tests {
                         .expect("a principal");
                     assert_eq!(principal.as_str(), ANONYMOUS, "{case}");
                 }
-                Err(problem) => assert!(
-                    !admitted && problem.is(code::AUTH_MISSING),
-                    "{case}: {problem}"
-                ),
+                Err(problem) => {
+                    assert!(!admitted && problem.is(code::AUTH_MISSING), "{case}");
+                    assert_eq!(problem.message, "the call has no token", "{case}");
+                }
             }
         }
     }
