@@ -107,6 +107,25 @@ pub struct ExecutorSpec {
     pub info: Vec<u8>,
 }
 
+impl ExecutorSpec {
+    /// Whether who names this one means that one, which lives. Of those of Mesos's API it is as there: neither the order of what
+    /// is fetched nor what of it is kept for others makes it another one, nor the time that it has to end.
+    pub fn means(&self, live: &Self) -> bool {
+        let compared = |spec: &Self| {
+            let mut fetch = spec.fetch.clone();
+            fetch.iter_mut().for_each(|one| one.is_cached = false);
+            fetch.sort();
+            Self {
+                shutdown_grace: Duration::ZERO,
+                fetch,
+                ..spec.clone()
+            }
+        };
+        let is_of_mesos = self.api == ExecutorApi::MesosV1;
+        self == live || is_of_mesos && compared(self) == compared(live)
+    }
+}
+
 /// How an executor speaks with its agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExecutorApi {

@@ -3,6 +3,7 @@
 //! Only the adapters use them. Everything that is read here has all its required fields; the texts of the errors are
 //! Mesos's, since they are for Mesos's clients.
 
+mod canonical;
 mod check;
 mod discovery;
 mod executor;
@@ -34,7 +35,7 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 pub use discovery::encode_discovery;
 pub use executor::MesosExecutor;
-pub use group::check_group_executor;
+pub use group::decode_group;
 pub use json::{read_json, write_json};
 pub use labels::labels_of;
 pub use launcher::Launcher;
@@ -49,7 +50,7 @@ pub use status::{
     encode_told_state, has_mesos_container, mesos_container_id, place_mesos_status, state_said,
     told_health,
 };
-pub use task::{MESOS_ROLE_VARIABLE, decode_group_task, decode_task_info};
+pub use task::{MESOS_ROLE_VARIABLE, decode_task_info};
 pub use text::resources_text;
 pub use wish::{entry_of_any, least_of, refused_for};
 

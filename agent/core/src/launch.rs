@@ -266,7 +266,7 @@ impl Core {
     fn refusal_of_executor(&self, order: &LaunchOrder, spec: &ExecutorSpec) -> Option<Refusal> {
         let key = (order.framework.clone(), spec.id.clone());
         let live = self.executors.get(self.live_executors.get(&key)?)?;
-        if *live.spec != *spec {
+        if !spec.means(&live.spec) {
             let message = format!("executor {} runs with another spec", spec.id);
             return Some(Refusal::error(0, message));
         }

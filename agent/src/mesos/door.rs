@@ -161,10 +161,13 @@ impl Door {
             true => described(&self.spec),
             false => kept.executor_info,
         };
+        let grace = self.spec.shutdown_grace.as_nanos();
+        let nanoseconds = i64::try_from(grace).unwrap_or(i64::MAX);
         let port = description.address.rsplit_once(':');
         let subscribed = event::Subscribed {
             executor_info: v1::ExecutorInfo {
                 framework_id: Some(framework_id.clone()),
+                shutdown_grace_period: Some(v1::DurationInfo { nanoseconds }),
                 ..executor_info
             },
             framework_info: v1::FrameworkInfo {

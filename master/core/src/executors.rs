@@ -51,7 +51,7 @@ impl Core {
             let problem = Problem::new(code::EXECUTOR_CONFLICT, message);
             Err(problem.field("executor").hint(hint))
         };
-        if *live.spec != *spec {
+        if !spec.means(&live.spec) {
             let message = format!("executor {id} lives on agent {agent} with another spec");
             return conflict(message, "give another spec another id");
         }

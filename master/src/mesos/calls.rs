@@ -13,8 +13,7 @@ use proffer_proto::mesos::v1::offer::operation::Type;
 use proffer_proto::mesos::v1::scheduler::{Call, call};
 use proffer_proto::mesos::v1::{self, TaskInfo, offer, task_status::Reason};
 use proffer_proto::mesos::{
-    AgentStanding, MesosExecutor, NamedAgent, check_group_executor, decode_group_task,
-    decode_resources, decode_task_info,
+    AgentStanding, MesosExecutor, NamedAgent, decode_group, decode_resources, decode_task_info,
 };
 use prost::Message;
 
@@ -398,34 +397,22 @@ impl Decoder<'_> {
 
     /// All or none.
     fn launch_group(&mut self, group: offer::operation::LaunchGroup) {
-        let too_much = self.take_room(group.task_group.tasks.len());
+        let room = self.take_room(group.task_group.tasks.len());
         let launcher = self.subscription.launcher(&self.accepting.role);
-        let executor = too_much.and_then(|()| {
-            check_len(&group)?;
+        let decoded = room.and_then(|()| check_len(&group)).and_then(|()| {
             let tasks = &group.task_group.tasks;
-            check_group_executor(tasks, &group.executor, launcher.principal)
+            decode_group(tasks, &group.executor, launcher, |task| self.is_here(task))
         });
         let tasks = group.task_group.tasks;
-        let wanted = if executor.is_ok() { tasks.len() } else { 0 };
-        let decoded: Vec<_> = tasks
-            .iter()
-            .take(wanted)
-            .map(|task| {
-                let decoded = self
-                    .is_here(task)
-                    .and_then(|()| decode_group_task(task, &group.executor, launcher));
-                let id = &task.task_id.value;
-                decoded.map_err(|why| format!("Task '{id}' is invalid: {why}"))
-            })
-            .collect();
-        let wrong = decoded.iter().find_map(|task| task.as_ref().err()).cloned();
-        if let Some(text) = wrong.or(executor.err()) {
-            for task in &tasks {
-                self.refuse(task, Reason::TaskGroupInvalid, &text);
+        let specs = match decoded {
+            Ok(specs) => specs,
+            Err(text) => {
+                for task in &tasks {
+                    self.refuse(task, Reason::TaskGroupInvalid, &text);
+                }
+                return;
             }
-            return;
-        }
-        let specs: Vec<_> = decoded.into_iter().flatten().collect();
+        };
         let tasks = specs.iter().zip(&tasks);
         let tasks = tasks.map(|(spec, task)| awaited(spec, task)).collect();
         self.accepting.operations.push(Awaited::Tasks(tasks, true));

@@ -1,17 +1,69 @@
-//! Whether the executor of a task group is one that can be, and the same for all of its tasks, judged as Mesos judges it: the
-//! order of most lists says nothing, what is left out is what it is by default, and of some parts nothing is compared.
+//! Task groups: first each task is judged, then the executor, as Mesos does it. That all name the same executor is found out as
+//! there, too: the order of most lists says nothing, what is left out is what it is by default, and of some parts nothing is
+//! compared.
 
 use std::collections::BTreeSet;
 
-use proffer_model::Principal;
 use proffer_model::limits::ID_LEN_MAX;
+use proffer_model::{Principal, TaskSpec};
 
+use super::launcher::Launcher;
 use super::resources::decode_resources;
+use super::task::{check, check_executor, decode_executor_info, draft_command_task, draft_task};
 use super::v1::{CommandInfo, ContainerInfo, DiscoveryInfo, ExecutorInfo, TaskInfo, executor_info};
 use crate::fields::clipped;
+use crate::v1;
+
+/// The tasks of a LAUNCH_GROUP: under Mesos's default executor commands, under another what that understands. `is_fit` judges
+/// each task first.
+pub fn decode_group(
+    tasks: &[TaskInfo],
+    executor: &ExecutorInfo,
+    launcher: Launcher<'_>,
+    is_fit: impl Fn(&TaskInfo) -> Result<(), String>,
+) -> Result<Vec<TaskSpec>, String> {
+    let invalid = |task: &TaskInfo, why: String| {
+        let id = clipped(&task.task_id.value, ID_LEN_MAX);
+        format!("Task '{id}' is invalid: {why}")
+    };
+    let mut drafts = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let draft = is_fit(task).and_then(|()| draft_group_task(task, executor, launcher));
+        drafts.push(draft.map_err(|why| invalid(task, why))?);
+    }
+    check_executor(executor, launcher)?;
+    let own = match executor.r#type() {
+        executor_info::Type::Custom => Some(decode_executor_info(executor, launcher)?),
+        _ => None,
+    };
+    check_group_executor(tasks, executor, launcher.principal)?;
+    let whole = tasks.iter().zip(drafts).map(|(task, draft)| {
+        let executor = own.clone();
+        check(v1::TaskSpec { executor, ..draft }).map_err(|why| invalid(task, why))
+    });
+    whole.collect()
+}
+
+fn draft_group_task(
+    task: &TaskInfo,
+    executor: &ExecutorInfo,
+    launcher: Launcher<'_>,
+) -> Result<v1::TaskSpec, String> {
+    if executor.r#type() != executor_info::Type::Default {
+        let task = TaskInfo {
+            executor: Some(Box::new(executor.clone())),
+            ..task.clone()
+        };
+        return draft_task(&task, launcher);
+    }
+    if task.command.is_none() {
+        return Err("'TaskInfo.command' must be set".to_owned());
+    }
+    draft_command_task(task, &executor.executor_id.value, launcher)
+}
 
 /// Why this executor cannot be that of a group of these tasks, in Mesos's words.
-pub fn check_group_executor(
+fn check_group_executor(
     tasks: &[TaskInfo],
     executor: &ExecutorInfo,
     principal: &Principal,
@@ -45,7 +97,8 @@ fn is_same(left: &ExecutorInfo, right: &ExecutorInfo, principal: &Principal) -> 
     let container = |executor: &ExecutorInfo| executor.container.clone().unwrap_or_default();
     let discovery = |executor: &ExecutorInfo| executor.discovery.clone().unwrap_or_default();
     let framework = |executor: &ExecutorInfo| executor.framework_id.clone().unwrap_or_default();
-    left.executor_id == right.executor_id
+    left.r#type == right.r#type
+        && left.executor_id == right.executor_id
         && left.data() == right.data()
         && held(left) == held(right)
         && is_same_command(&command(left), &command(right))
@@ -108,6 +161,9 @@ fn is_each_in<'a, T, K: Ord>(left: &'a [T], right: &'a [T], compared: impl Fn(&'
 
 #[cfg(test)]
 mod tests {
+    use proffer_model::Role;
+
+    use super::super::v1::{FrameworkId, FrameworkInfo};
     use super::*;
     use crate::mesos::read_json;
 
@@ -148,10 +204,9 @@ mod tests {
                 r#"{"number":1},{"number":2}"#,
                 r#"{"number":2},{"number":1}"#,
             ),
-            (r#""type":"CUSTOM","#, r#""type":"DEFAULT","#),
             (
                 r#""type":"CUSTOM","#,
-                r#""shutdown_grace_period":{"nanoseconds":1},"#,
+                r#""type":"CUSTOM","shutdown_grace_period":{"nanoseconds":1},"#,
             ),
         ];
         for (part, other) in same {
@@ -176,22 +231,126 @@ mod tests {
             (r#""type":"MESOS""#, r#""type":"MESOS","hostname":"h""#),
             (r#""visibility":"CLUSTER""#, r#""visibility":"EXTERNAL""#),
             (r#"{"number":1}"#, r#"{"number":3}"#),
-            (r#""type":"CUSTOM","#, r#""name":"n","#),
-            (r#""type":"CUSTOM","#, r#""source":"s","#),
-            (r#""type":"CUSTOM","#, r#""data":"AA==","#),
+            (r#""type":"CUSTOM","#, r#""type":"DEFAULT","#),
+            (r#""type":"CUSTOM","#, ""),
+            (r#""type":"CUSTOM","#, r#""type":"CUSTOM","name":"n","#),
+            (r#""type":"CUSTOM","#, r#""type":"CUSTOM","source":"s","#),
+            (r#""type":"CUSTOM","#, r#""type":"CUSTOM","data":"AA==","#),
         ] {
             let own = GIVEN.replacen(part, other, 1);
             assert_eq!(check(GIVEN, &own), Err(why.to_owned()), "{other}");
         }
     }
 
+    /// A group of a task `t`, which has this, under this executor.
+    fn decode(task: &str, executor: &str) -> Result<Vec<TaskSpec>, String> {
+        let text = format!(
+            r#"{{"name":"n","task_id":{{"value":"t"}},"agent_id":{{"value":"a"}},
+            "resources":[{{"name":"cpus","type":"SCALAR","scalar":{{"value":0.1}}}}]{task}}}"#
+        );
+        let task = read_json(text.as_bytes()).expect("a task");
+        let text = format!(r#"{{"executor_id":{{"value":"e"}}{executor}}}"#);
+        let executor = read_json(text.as_bytes()).expect("an executor");
+        let info = FrameworkInfo {
+            user: "nobody".to_owned(),
+            id: Some(FrameworkId {
+                value: "f".to_owned(),
+            }),
+            ..FrameworkInfo::default()
+        };
+        let launcher = Launcher {
+            info: &info,
+            principal: &Principal::new("ops").expect("one"),
+            role: &Role::new("eng").expect("a role"),
+        };
+        decode_group(&[task], &executor, launcher, |_| Ok(()))
+    }
+
+    const COMMAND: &str = r#","command":{"value":"true"}"#;
+
     #[test]
-    fn the_executor_of_a_group_says_its_type() {
-        let bare = r#"{"executor_id":{"value":"e"}}"#;
-        let why = "'ExecutorInfo.type' must be set";
-        assert_eq!(check(bare, bare), Err(why.to_owned()));
-        let unknown = r#"{"type":"UNKNOWN","executor_id":{"value":"e"}}"#;
-        let why = "Unknown executor type";
-        assert_eq!(check(unknown, unknown), Err(why.to_owned()));
+    fn the_executor_of_a_group_is_one_that_can_be() {
+        let custom = r#","type":"CUSTOM","command":{"value":"run"}"#;
+        let default = r#","type":"DEFAULT""#;
+        for (executor, why) in [
+            ("", "'ExecutorInfo.type' must be set"),
+            (r#","type":"UNKNOWN""#, "Unknown executor type"),
+            (
+                r#","type":"CUSTOM""#,
+                "'ExecutorInfo.command' must be set for 'CUSTOM' executor",
+            ),
+            (
+                r#","type":"DEFAULT","command":{"value":"run"}"#,
+                "'ExecutorInfo.command' must not be set for 'DEFAULT' executor",
+            ),
+            (
+                r#","type":"DEFAULT","container":{"type":"DOCKER"}"#,
+                "'ExecutorInfo.container.type' must be 'MESOS' for 'DEFAULT' executor",
+            ),
+            (
+                r#","type":"DEFAULT","container":{"type":"MESOS","mesos":{"image":{"type":"DOCKER","docker":{"name":"i"}}}}"#,
+                "'ExecutorInfo.container.mesos.image' must not be set for 'DEFAULT' executor",
+            ),
+        ] {
+            assert_eq!(decode(COMMAND, executor), Err(why.to_owned()), "{executor}");
+        }
+        for executor in [custom, default] {
+            for (part, why) in [
+                (
+                    r#","framework_id":{"value":"g"}"#,
+                    "ExecutorInfo has an invalid FrameworkID (Actual: g vs Expected: f)",
+                ),
+                (
+                    r#","shutdown_grace_period":{"nanoseconds":-1}"#,
+                    "ExecutorInfo's 'shutdown_grace_period' must be non-negative",
+                ),
+            ] {
+                let refused = decode(COMMAND, &format!("{executor}{part}"));
+                assert_eq!(refused, Err(why.to_owned()), "{executor}");
+            }
+            let own = format!(
+                r#"{executor},"framework_id":{{"value":"f"}},"container":{{"type":"MESOS"}}"#
+            );
+            assert_eq!(decode(COMMAND, &own).expect("good").len(), 1, "{executor}");
+        }
+    }
+
+    #[test]
+    fn all_tasks_of_a_group_are_judged_before_its_executor() {
+        for executor in [
+            "",
+            r#","type":"CUSTOM""#,
+            r#","type":"CUSTOM","command":{"value":"run"}"#,
+            r#","type":"DEFAULT""#,
+            r#","type":"DEFAULT","command":{"value":"run"}"#,
+        ] {
+            for (task, why) in [
+                (
+                    r#","kill_policy":{"grace_period":{"nanoseconds":-1}}"#,
+                    "Task's 'kill_policy.grace_period' must be non-negative",
+                ),
+                (
+                    r#","max_completion_time":{"nanoseconds":-1}"#,
+                    "Task's `max_completion_time` must be non-negative",
+                ),
+                (
+                    r#","check":{"type":"TCP"}"#,
+                    "Task uses invalid check: Expecting 'tcp' to be set for TCP check",
+                ),
+                (
+                    r#","health_check":{"type":"TCP"}"#,
+                    "Task uses invalid health check: Expecting 'tcp' to be set for TCP health check",
+                ),
+            ] {
+                let refused = decode(&format!("{COMMAND}{task}"), executor);
+                let text = format!("Task 't' is invalid: {why}");
+                assert_eq!(refused, Err(text), "{executor}");
+            }
+        }
+        // How its executor checks a task is that's.
+        let checks = r#","check":{"type":"COMMAND","command":{"command":{"value":"x","user":"u"}}},
+            "health_check":{"type":"HTTP","http":{"port":1,"scheme":"https","statuses":[200]}}"#;
+        let custom = r#","type":"CUSTOM","command":{"value":"run"}"#;
+        decode(checks, custom).expect("good");
     }
 }

@@ -10,7 +10,8 @@ use proffer_model::task::MESOS_EXECUTOR_VARIABLE;
 use proffer_model::{TaskSpec, VolumeMount};
 use prost::Message;
 
-use super::check::checks_of;
+use super::canonical::canonical;
+use super::check::{checks_of, judge_checks};
 use super::labels::labels_map;
 use super::launcher::Launcher;
 use super::resources::{decode_resources, mounts_of};
@@ -18,6 +19,7 @@ use super::v1::{
     self as mesos, CommandInfo, ContainerInfo, ExecutorInfo, FrameworkInfo, TaskInfo, command_info,
     container_info, discovery_info, environment, executor, secret,
 };
+use crate::fields::clipped;
 use crate::resources::encode_resources;
 use crate::{decode_task_spec, v1};
 
@@ -51,15 +53,21 @@ fn decode_executor_task(
     info: &ExecutorInfo,
     launcher: Launcher<'_>,
 ) -> Result<TaskSpec, String> {
+    let draft = draft_task(task, launcher)?;
+    check_executor(info, launcher)?;
+    let executor = Some(decode_executor_info(info, launcher)?);
+    check(v1::TaskSpec { executor, ..draft })
+}
+
+/// A task that an executor understands, without that. How it is checked is that's as well, but it must be said rightly.
+pub(super) fn draft_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, String> {
+    judge(task)?;
+    judge_checks(task)?;
     check_no_mounts(&task.resources, "TaskInfo.resources")?;
-    check_no_mounts(&info.resources, "ExecutorInfo.resources")?;
-    let executor = decode_executor_info(info, launcher)?;
-    let spec = v1::TaskSpec {
+    Ok(v1::TaskSpec {
         command: Some(v1::task_spec::Command::Data(task.encode_to_vec())),
-        executor: Some(executor),
         ..common(task, launcher)?
-    };
-    check(spec)
+    })
 }
 
 /// A volume that is not where its task looks for it is worse than none.
@@ -73,70 +81,51 @@ fn check_no_mounts(resources: &[mesos::Resource], of: &str) -> Result<(), String
     }
 }
 
-/// A task of a group: under Mesos's default executor a command, under another what that understands.
-pub fn decode_group_task(
-    task: &TaskInfo,
-    executor: &ExecutorInfo,
-    launcher: Launcher<'_>,
-) -> Result<TaskSpec, String> {
-    if executor.r#type() == mesos::executor_info::Type::Custom {
-        let task = TaskInfo {
-            executor: Some(Box::new(executor.clone())),
-            ..task.clone()
-        };
-        return decode_executor_task(&task, executor, launcher);
-    }
-    if task.command.is_none() {
-        return Err("'TaskInfo.command' must be set".to_owned());
-    }
-    decode_command_task(task, &executor.executor_id.value, launcher)
-}
-
 fn decode_command_task(
     task: &TaskInfo,
     executor: &str,
     launcher: Launcher<'_>,
 ) -> Result<TaskSpec, String> {
+    check(draft_command_task(task, executor, launcher)?)
+}
+
+/// A command, in the order in which Mesos judges its parts.
+pub(super) fn draft_command_task(
+    task: &TaskInfo,
+    executor: &str,
+    launcher: Launcher<'_>,
+) -> Result<v1::TaskSpec, String> {
     let command = task
         .command
         .as_ref()
         .ok_or("'TaskInfo.command' must be set")?;
+    judge(task)?;
+    let checks = checks_of(task, launcher.user_of(command))?;
+    let mounts = mounts_of(&task.resources)?;
+    let common = common(task, launcher)?;
+    let program = decode_command(command)?;
+    let environment = environment_of_task(task, executor, command, launcher)?;
     if let Some(container) = &task.container {
         check_container(container)?;
     }
-    let user = launcher.user_of(command);
-    let checks = checks_of(task, user)?;
-    let mounts = mounts_of(&task.resources)?;
     let completion = task.max_completion_time.as_ref();
-    if completion.is_some_and(|time| time.nanoseconds < 0) {
-        return Err("Task's `max_completion_time` must be non-negative".to_owned());
-    }
-    let spec = v1::TaskSpec {
-        command: Some(match decode_command(command)? {
+    Ok(v1::TaskSpec {
+        command: Some(match program {
             Program::Shell(line) => v1::task_spec::Command::Shell(line),
             Program::Exec(exec) => v1::task_spec::Command::Exec(exec),
         }),
-        environment: environment_of_task(task, executor, command, launcher)?,
+        environment,
         user: launcher.run_as(command).to_owned(),
         checks,
         volumes: mounts.iter().map(encode_mount).collect(),
         fetch: decode_uris(command),
         completion_ms: completion.map(|time| ms(time.nanoseconds)),
-        ..common(task, launcher)?
-    };
-    check(spec)
+        ..common
+    })
 }
 
-/// What every task has, whoever runs it.
-fn common(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, String> {
-    if !task.limits.is_empty() {
-        let hint = "a task may use what its resources say";
-        return Err(unsupported("TaskInfo.limits", hint));
-    }
-    let resources = decode_resources(&task.resources, launcher.principal)?;
-    if resources.is_empty() {
-        return Err("Task uses no resources".to_owned());
-    }
+/// What Mesos looks at first in every task.
+fn judge(task: &TaskInfo) -> Result<(), String> {
     let id = &task.task_id.value;
     if id.parse::<proffer_model::TaskId>().is_err() {
         return Err(id_text(id));
@@ -146,6 +135,25 @@ fn common(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, Strin
     if grace.is_some_and(|grace| grace.nanoseconds < 0) {
         return Err("Task's 'kill_policy.grace_period' must be non-negative".to_owned());
     }
+    let completion = task.max_completion_time.as_ref();
+    if completion.is_some_and(|time| time.nanoseconds < 0) {
+        return Err("Task's `max_completion_time` must be non-negative".to_owned());
+    }
+    Ok(())
+}
+
+/// What every task has, whoever runs it.
+fn common(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, String> {
+    let resources = decode_resources(&task.resources, launcher.principal)?;
+    if resources.is_empty() {
+        return Err("Task uses no resources".to_owned());
+    }
+    if !task.limits.is_empty() {
+        let hint = "a task may use what its resources say";
+        return Err(unsupported("TaskInfo.limits", hint));
+    }
+    let grace = task.kill_policy.as_ref();
+    let grace = grace.and_then(|policy| policy.grace_period.as_ref());
     let labels = task.labels.as_ref().map(labels_map);
     let numbers = resources.range_set("ports");
     let discovery = task.discovery.as_ref();
@@ -157,7 +165,7 @@ fn common(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, Strin
         ranges.any(|range| (range.begin..=range.end).contains(&u64::from(port.number)))
     };
     Ok(v1::TaskSpec {
-        id: id.clone(),
+        id: task.task_id.value.clone(),
         name: task.name.clone(),
         resources: Some(encode_resources(&resources)),
         labels: labels.unwrap_or_default(),
@@ -239,7 +247,7 @@ fn encode_mount(mount: &VolumeMount) -> v1::VolumeMount {
     }
 }
 
-fn check(spec: v1::TaskSpec) -> Result<TaskSpec, String> {
+pub(super) fn check(spec: v1::TaskSpec) -> Result<TaskSpec, String> {
     decode_task_spec(spec).map_err(|problem| match problem.field.as_str() {
         "" => problem.message,
         field => format!("{field}: {}", problem.message),
@@ -250,25 +258,67 @@ pub(super) fn unsupported(what: &str, hint: &str) -> String {
     format!("'{what}' is not supported: {hint}")
 }
 
+/// What Mesos looks at first in every executor.
+pub(super) fn check_executor(info: &ExecutorInfo, launcher: Launcher<'_>) -> Result<(), String> {
+    use mesos::executor_info::Type;
+    if info.r#type() == Type::Default {
+        check_default_executor(info)?;
+    }
+    if info.r#type() == Type::Custom && info.command.is_none() {
+        return Err("'ExecutorInfo.command' must be set for 'CUSTOM' executor".to_owned());
+    }
+    let grace = info.shutdown_grace_period.as_ref();
+    if grace.is_some_and(|grace| grace.nanoseconds < 0) {
+        return Err("ExecutorInfo's 'shutdown_grace_period' must be non-negative".to_owned());
+    }
+    if info.framework_id.is_some() && info.framework_id != launcher.info.id {
+        let id = |id: &Option<mesos::FrameworkId>| {
+            let id = id.as_ref().map(|id| clipped(&id.value, ID_LEN_MAX));
+            id.unwrap_or_default()
+        };
+        return Err(format!(
+            "ExecutorInfo has an invalid FrameworkID (Actual: {} vs Expected: {})",
+            id(&info.framework_id),
+            id(&launcher.info.id)
+        ));
+    }
+    Ok(())
+}
+
+/// Mesos's own executor is no program of the framework's.
+fn check_default_executor(info: &ExecutorInfo) -> Result<(), String> {
+    let text = |what: &str| Err(format!("'ExecutorInfo.{what} for 'DEFAULT' executor"));
+    if info.command.is_some() {
+        return text("command' must not be set");
+    }
+    let Some(container) = &info.container else {
+        return Ok(());
+    };
+    if container.r#type() != container_info::Type::Mesos {
+        return text("container.type' must be 'MESOS'");
+    }
+    match &container.mesos {
+        Some(mesos) if mesos.image.is_some() => text("container.mesos.image' must not be set"),
+        _ => Ok(()),
+    }
+}
+
 /// An executor, with what its agent tells it when it subscribes.
-fn decode_executor_info(
+pub(super) fn decode_executor_info(
     info: &ExecutorInfo,
     launcher: Launcher<'_>,
 ) -> Result<v1::ExecutorSpec, String> {
     let command = info.command.as_ref();
-    let command = command.ok_or("'ExecutorInfo.command' must be set for 'CUSTOM' executor")?;
-    if info.framework_id.is_some() && info.framework_id != launcher.info.id {
-        let text = "ExecutorInfo has an invalid FrameworkID";
-        return Err(text.to_owned());
-    }
+    let command = command.ok_or("'ExecutorInfo.command' must be set")?;
     if let Some(container) = &info.container {
         check_container(container)?;
     }
+    check_no_mounts(&info.resources, "ExecutorInfo.resources")?;
     let resources = decode_resources(&info.resources, launcher.principal)?;
     let subscribed = executor::event::Subscribed {
         executor_info: ExecutorInfo {
             framework_id: launcher.info.id.clone(),
-            ..info.clone()
+            ..canonical(info)
         },
         framework_info: lasting(launcher),
         ..executor::event::Subscribed::default()

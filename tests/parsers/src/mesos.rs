@@ -6,8 +6,8 @@ use proffer_agent::parsers::rewrite_ledger;
 use proffer_model::{Principal, Role};
 use proffer_proto::mesos::v1::{executor, master, scheduler};
 use proffer_proto::mesos::{
-    Launcher, Readable, check_group_executor, decode_group_task, decode_resources,
-    decode_task_info, read_json, read_protobuf, write_json,
+    Launcher, Readable, decode_group, decode_resources, decode_task_info, read_json, read_protobuf,
+    write_json,
 };
 
 use serde_json::Value;
@@ -41,10 +41,7 @@ pub(crate) fn mesos_scheduler(data: &[u8]) {
         }
         if let Some(group) = operation.launch_group {
             let tasks = &group.task_group.tasks;
-            let _ = check_group_executor(tasks, &group.executor, &principal).map_err(refused);
-            for task in tasks {
-                let _ = decode_group_task(task, &group.executor, launcher).map_err(refused);
-            }
+            let _ = decode_group(tasks, &group.executor, launcher, |_| Ok(())).map_err(refused);
         }
         if let Some(reserve) = operation.reserve {
             let _ = decode_resources(&reserve.resources, &principal).map_err(refused);

@@ -252,6 +252,55 @@ fn a_group_is_one_message_or_none() {
 }
 
 #[test]
+fn an_executor_of_mesos_may_be_named_with_another_grace_and_its_files_in_another_order() {
+    let file = |uri: &str, is_cached| proffer_model::Fetch {
+        uri: uri.to_owned(),
+        output: None,
+        is_executable: false,
+        is_extracted: true,
+        is_cached,
+        sha256: None,
+    };
+    for api in [
+        proffer_model::ExecutorApi::MesosV1,
+        proffer_model::ExecutorApi::Proffer,
+    ] {
+        let mut scene = Scene::new();
+        let given = ExecutorSpec {
+            api,
+            fetch: vec![file("http://a", false), file("http://b", true)],
+            ..(*executor("e", "cpus:1")).clone()
+        };
+        let again = Arc::new(ExecutorSpec {
+            shutdown_grace: Duration::from_secs(9),
+            fetch: vec![file("http://b", false), file("http://a", false)],
+            ..given.clone()
+        });
+        let other = Arc::new(ExecutorSpec {
+            fetch: vec![file("http://b", false)],
+            ..given.clone()
+        });
+        let given = Arc::new(given);
+        scene.launch("cpus:2", vec![data("a", "cpus:1", &given)]);
+        scene.world.orders(scene.link);
+        let results = scene.launch("cpus:1", vec![data("b", "cpus:1", &again)]);
+        let is_of_mesos = api == proffer_model::ExecutorApi::MesosV1;
+        assert_eq!(results[0].is_ok(), is_of_mesos, "{results:?}");
+        let results = scene.launch("cpus:1", vec![data("c", "cpus:1", &other)]);
+        assert!(results[0].is_err());
+        // Its agent is told what it knows.
+        let orders = scene.world.orders(scene.link).into_iter();
+        let told: Vec<_> = orders
+            .filter_map(|order| match order {
+                ToAgent::Launch { spec, .. } => spec.executor,
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, vec![given; usize::from(is_of_mesos)]);
+    }
+}
+
+#[test]
 fn what_an_agent_says_of_executors_when_it_registers_is_so() {
     let mut scene = Scene::new();
     let e = executor("e", "cpus:1");
