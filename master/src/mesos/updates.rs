@@ -11,7 +11,10 @@ use proffer_model::limits::ITEMS_PER_CALL_MAX;
 use proffer_model::{AgentId, FrameworkId, Reason, Status, TaskId, TaskState, Time};
 use proffer_proto::mesos::{Capabilities, MesosExecutor, NamedAgent, state_said};
 
+use self::places::{Place, Places};
 use crate::limits::{MESOS_RETRY_FIRST, MESOS_RETRY_LAST};
+
+mod places;
 
 /// What is to be done about an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +32,6 @@ pub(super) enum Step {
 pub(super) struct Told {
     pub(super) status: Status,
     pub(super) executor: MesosExecutor,
-}
-
-/// A task that is not over.
-#[derive(Debug)]
-struct Place {
-    agent: AgentId,
-    executor: MesosExecutor,
-    /// The number of the latest status of its agent, as far as it is known.
-    number: u64,
 }
 
 #[derive(Debug)]
@@ -65,7 +59,7 @@ pub(super) struct Updates {
     queues: BTreeMap<TaskId, Queue>,
     retries: BTreeSet<(u64, TaskId)>,
     /// Where tasks that are not over run.
-    places: BTreeMap<TaskId, Place>,
+    places: Places,
     /// On which agents tasks are looked for, until it is answered.
     asked: BTreeMap<TaskId, NamedAgent>,
 }
@@ -76,7 +70,7 @@ impl Updates {
             framework,
             queues: BTreeMap::new(),
             retries: BTreeSet::new(),
-            places: BTreeMap::new(),
+            places: Places::default(),
             asked: BTreeMap::new(),
         }
     }
@@ -94,21 +88,17 @@ impl Updates {
 
     /// Where a task runs, as far as its updates say.
     pub(super) fn place(&self, task: &TaskId) -> Option<&AgentId> {
-        self.places.get(task).map(|place| &place.agent)
+        self.places.get(task).map(Place::agent)
     }
 
     /// Whether a task is on this agent, as far as its updates say.
     pub(super) fn is_on(&self, agent: &AgentId) -> bool {
-        self.places.values().any(|place| place.agent == *agent)
+        self.places.is_on(agent)
     }
 
     /// A task of this subscription is launched on this agent, in this executor: known before anything is told of it.
     pub(super) fn launched(&mut self, task: &TaskId, agent: &AgentId, executor: &MesosExecutor) {
-        let place = Place {
-            agent: agent.clone(),
-            executor: executor.clone(),
-            number: 0,
-        };
+        let place = Place::new(agent.clone(), executor.clone(), 0);
         self.places.insert(task.clone(), place);
     }
 
@@ -122,11 +112,7 @@ impl Updates {
     /// In which executor a task is that an earlier subscription has launched, and the number of the latest status of its agent.
     pub(super) fn found(&mut self, status: &Status, executor: MesosExecutor, number: u64) {
         if let Some(agent) = status.agent.clone() {
-            let place = Place {
-                agent,
-                executor,
-                number,
-            };
+            let place = Place::new(agent, executor, number);
             self.places.insert(status.task.clone(), place);
         }
     }
@@ -184,13 +170,7 @@ impl Updates {
             let place = self.places.remove(&status.task);
             return place.map(|place| place.executor).unwrap_or_default();
         };
-        let place = self.places.entry(status.task.clone());
-        let place = place.or_insert_with(|| Place {
-            agent: agent.clone(),
-            executor: MesosExecutor::Unknown,
-            number: 0,
-        });
-        place.agent.clone_from(agent);
+        let place = self.places.moved(&status.task, agent);
         place.number = place.number.max(status.number);
         let is_custom = matches!(place.executor, MesosExecutor::Custom(_));
         // The master's own says how the task stands after all that its agent has said.

@@ -82,5 +82,20 @@ async fn calls_about_an_agent_are_refused_in_mesos_words() {
     let again = ask(&master, "POST /api/v1", JSON, call.to_string().as_bytes()).await;
     let text = "Failed to validate set quota request: Cannot set quota for role 'web' which already has quota";
     assert_eq!((again.code, again.body.as_str()), (400, text));
+    let none = |role: &str| {
+        let text = format!(
+            "Failed to remove quota for path '/master/quota/{role}': Role '{role}' has no quota set"
+        );
+        (400, text)
+    };
+    for (path, told) in [
+        ("/quota/nosuch", none("nosuch")),
+        ("/master/quota/a/b", none("a/b")),
+        ("/quota/web", (200, String::new())),
+        ("/quota/web", none("web")),
+    ] {
+        let answer = ask(&master, &format!("DELETE {path}"), JSON, b"").await;
+        assert_eq!((answer.code, answer.body), told, "{path}");
+    }
     master.stop().await;
 }

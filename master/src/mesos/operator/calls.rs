@@ -103,14 +103,28 @@ impl Desk {
 
     /// The older calls set a quota and change none.
     pub(super) async fn check_has_no_quota(&self, role: &str) -> Result<(), Refusal> {
-        let rows = self.roles().await?;
-        let has_quota = |row: &RoleRow| row.quota.is_some() && row.role.as_str() == role;
-        match rows.iter().any(has_quota) {
+        match self.has_quota(role).await? {
             true => Err(Refusal::bad(format!(
                 "Failed to validate set quota request: Cannot set quota for role '{role}' which already has quota"
             ))),
             false => Ok(()),
         }
+    }
+
+    /// `DELETE /quota` takes away what is there, unlike REMOVE_QUOTA.
+    pub(super) async fn check_has_quota(&self, role: &str, path: &str) -> Result<(), Refusal> {
+        match self.has_quota(role).await? {
+            true => Ok(()),
+            false => Err(Refusal::bad(format!(
+                "Failed to remove quota for path '{path}': Role '{role}' has no quota set"
+            ))),
+        }
+    }
+
+    async fn has_quota(&self, role: &str) -> Result<bool, Refusal> {
+        let rows = self.roles().await?;
+        let has_quota = |row: &RoleRow| row.quota.is_some() && row.role.as_str() == role;
+        Ok(rows.iter().any(has_quota))
     }
 
     async fn subscribe(&self, media: Media) -> Result<Response, Refusal> {

@@ -117,8 +117,13 @@ impl Desk {
 
     async fn remove_quota(&self, request: Request) -> Result<Response, Refusal> {
         let principal = caller(&request, Action::Operate)?;
-        let change = remove_quota(&role_of(request.uri().path()))?;
+        // The same for the path without `/master`, which Mesos puts in front of it.
+        let path = request.uri().path();
+        let path = format!("/master{}", path.strip_prefix("/master").unwrap_or(path));
+        let role = role_of(&path);
+        let change = remove_quota(&role)?;
         drop(request);
+        self.check_has_quota(&role, &path).await?;
         Ok(self.make(&principal, change).await?.into_response())
     }
 
