@@ -53,6 +53,9 @@ pub(crate) struct DevArgs {
     /// Let every program on this host call without a token; for tools that know none.
     #[arg(long, env = "PROFFER_INSECURE_ALLOW_UNAUTHENTICATED")]
     insecure_allow_unauthenticated: bool,
+    /// Let tasks fetch from this host and its link too, as from a framework's own server.
+    #[arg(long, env = "PROFFER_AGENT_INSECURE_FETCH_LOCAL")]
+    insecure_fetch_local: bool,
 }
 
 /// Runs until `shutdown`.
@@ -80,6 +83,7 @@ pub(crate) async fn run(args: DevArgs, shutdown: CancellationToken) -> Outcome {
         ports: &ports,
         has_haproxy,
         insecure_allow_unauthenticated: args.insecure_allow_unauthenticated,
+        insecure_fetch_local: args.insecure_fetch_local,
     };
     // Otherwise the master makes it, which is too late for the client.
     LocalToken::load_or_create(&default_token_path()?)?;

@@ -215,6 +215,29 @@ fn uris_are_fetched_and_a_program_is_called_as_its_first_argument_says() {
 }
 
 #[test]
+fn a_dev_fetches_from_its_own_host_where_that_is_let() {
+    let mut cluster = Cluster::new();
+    let (base, data) = (cluster.port(0).to_string(), cluster.path("data"));
+    let data = data.display().to_string();
+    let fixed = ["dev", "--port-base", &base, "--data-dir", &data];
+    let own = ["--no-haproxy", "--insecure-fetch-local"];
+    cluster.start("dev", &[&fixed[..], &own[..]].concat());
+    eventually("the guidance is printed", || {
+        cluster
+            .log("dev")
+            .contains("nothing runs yet")
+            .then_some(())
+    });
+    let (port, _) = serve("from the framework");
+    let mut scheduler = Scheduler::subscribe(&cluster, 0, &json!({"roles": ["eng"]}));
+    let mut fetching = task("fetches", "test \"$(cat tool)\" = 'from the framework'");
+    fetching["command"]["uris"] = json!([{"value": format!("http://127.0.0.1:{port}/tool")}]);
+    let offer = scheduler.offer();
+    scheduler.launch(&offer, &fetching);
+    scheduler.status("fetches", "TASK_FINISHED");
+}
+
+#[test]
 fn an_agent_that_is_killed_while_it_fetches_leaves_no_child_and_the_next_one_fetches_anew() {
     let mut cluster = with_one_agent(&["--insecure-fetch-local"]);
     let (port, begun) = serve("x");

@@ -30,6 +30,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) ports: &'a Ports,
     pub(crate) has_haproxy: bool,
     pub(crate) insecure_allow_unauthenticated: bool,
+    pub(crate) insecure_fetch_local: bool,
 }
 
 /// The roles as they run.
@@ -99,6 +100,7 @@ async fn start_agent(setting: &Setting<'_>, shutdown: CancellationToken) -> Resu
         resources: Some(ResourcesText(resources(setting.data, setting.ports)?)),
         work_dir: Some(work_dir),
         insecure_allow_unauthenticated: Some(setting.insecure_allow_unauthenticated),
+        insecure_fetch_local: Some(setting.insecure_fetch_local),
         ..proffer_agent::Options::default()
     };
     let config = proffer_agent::Config::from_options(options)?;
