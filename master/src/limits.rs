@@ -183,6 +183,8 @@ pub const CAMPAIGN_SETTLED_AFTER: Duration = Duration::from_secs(10);
 pub const CAMPAIGN_PASS_ON_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of a framework's offer constraints, which are kept to be shown; more are refused.
 pub const MESOS_CONSTRAINTS_LEN_MAX: usize = 256 * 1024;
+/// At most one line in this time about messages of libprocess's, which nothing here answers.
+pub const MESOS_LIBPROCESS_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often a framework of Mesos's API hears HEARTBEAT.
 pub const MESOS_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// When an update that such a framework has not acknowledged is told again; then twice as late each time.

@@ -14,6 +14,7 @@ mod http;
 mod identity;
 mod intent;
 mod judging;
+mod libprocess;
 mod losses;
 mod operations;
 mod operator;
@@ -30,6 +31,7 @@ mod updates;
 
 pub(crate) use http::{Endpoint, everywhere, standby};
 pub(crate) use identity::Identity;
+pub(crate) use libprocess::PATHS as LIBPROCESS_PATHS;
 pub(crate) use operator::{Desk, MasterReign, operators, operators_standby};
 pub(crate) use pace::Rates;
 pub(crate) use registry::Registry;

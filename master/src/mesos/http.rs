@@ -31,6 +31,7 @@ use super::events;
 use super::identity::Identity;
 use super::intent::Intent;
 use super::judging::judged;
+use super::libprocess;
 use super::losses::Losses;
 use super::operator::{framework_info, standing_of};
 use super::pace::{Pace, Rates};
@@ -513,6 +514,7 @@ pub(crate) fn everywhere(standing: Arc<Standing>) -> Router {
         .route("/master/version", any(version))
         .route(mesos_logging::PATH, any(mesos_logging::toggle))
         .with_state(standing)
+        .merge(libprocess::router())
 }
 
 async fn elsewhere(State(standing): State<Arc<Standing>>) -> Response {

@@ -92,6 +92,38 @@ async fn trickled(master: &Master, path: &str, first: usize, pace: Duration) -> 
     String::from_utf8(answer).expect("text")
 }
 
+/// The answer to a message of libprocess's, which comes without a token.
+async fn messaged(master: &Master, path: &str) -> String {
+    let mut socket = TcpStream::connect(master.listen())
+        .await
+        .expect("connected");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: libprocess/scheduler-1@127.0.0.1:1\r\n\
+         Connection: close\r\nContent-Length: 1\r\n\r\nx",
+        master.listen()
+    );
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    let read = soon("an answer", socket.read_to_string(&mut answer)).await;
+    read.expect("read");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_speaks_libprocess_is_told_which_api_there_is() {
+    let master = Master::start("memory").await;
+    for name in ["internal.RegisterFrameworkMessage", "scheduler.Call"] {
+        let path = format!("/master/mesos.{name}");
+        let answer = messaged(&master, &path).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        assert!(answer.contains(&format!("{path} is a message")), "{answer}");
+        assert!(answer.contains("docs/coming-from-mesos.md"), "{answer}");
+    }
+    let other = messaged(&master, "/master/mesos.internal.Nothing").await;
+    assert!(other.starts_with("HTTP/1.1 401 "), "{other}");
+    master.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_that_comes_byte_by_byte_is_refused() {
     let master = Master::start("memory").await;
