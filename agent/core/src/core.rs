@@ -202,6 +202,7 @@ impl Core {
         effects: &mut Effects,
     ) {
         self.container_gone(run);
+        self.fail_launches(now, run, reason, message, effects);
         self.on_executor_gone(now, run, message, effects);
         let word = Word {
             reason: matches!(

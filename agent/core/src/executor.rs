@@ -29,6 +29,8 @@ pub(crate) struct Executor {
     /// Its tasks, also those that have ended and are not settled.
     pub(crate) tasks: BTreeSet<RunId>,
     pub(crate) pid: Option<u32>,
+    /// It was told of a task, or may have been.
+    pub(crate) was_told: bool,
     /// The wish to end it.
     pub(crate) end: Option<Kill>,
     /// Its last checkpoint.
@@ -97,6 +99,7 @@ impl Core {
             session: None,
             tasks: BTreeSet::new(),
             pid: None,
+            was_told: false,
             end: None,
             seq,
         };
@@ -122,10 +125,11 @@ impl Core {
 
     /// Its checkpoint is durable, or it was found never to have been started.
     pub(crate) fn start_executor(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        let has_work = self.has_work(run);
         let Some(executor) = self.executors.get_mut(&run) else {
             return;
         };
-        if executor.end.is_some() {
+        if executor.end.is_some() || !has_work {
             self.executor_over(now, run, "ended before it was started", effects);
             return;
         }
@@ -274,6 +278,28 @@ impl Core {
         }
     }
 
+    /// Whether a task of an executor has not ended.
+    pub(crate) fn has_work(&self, run: RunId) -> bool {
+        let executor = self.executors.get(&run);
+        let mut tasks = executor.into_iter().flat_map(|it| &it.tasks);
+        tasks.any(|task| {
+            let task = self.tasks.get(task);
+            task.is_some_and(|task| task.phase != Phase::Ended)
+        })
+    }
+
+    /// Ends an executor of Mesos's API that has come and has nothing to do, since all that it was started for has ended before it
+    /// was told. As in Mesos: most end when their tasks have, and such a one would wait for them for ever.
+    pub(crate) fn end_untold(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        let executor = self.executors.get(&run);
+        let is_untold = executor.is_some_and(|it| {
+            it.spec.api == ExecutorApi::MesosV1 && it.session.is_some() && !it.was_told
+        });
+        if is_untold && !self.has_work(run) {
+            self.end_executor(now, run, Reason::KillRequested, effects);
+        }
+    }
+
     /// Tells an executor that is to end so, and begins its grace. One that cannot be told is signalled.
     fn stop_executor(&mut self, now: Time, run: RunId, effects: &mut Effects) {
         let Some(executor) = self.executors.get_mut(&run) else {
@@ -390,6 +416,41 @@ impl Core {
         };
         self.tell_master(word, After::Seq(self.seq), effects);
         self.discard_executor(now, run, effects);
+    }
+
+    /// An executor of Mesos's API could not be started: its tasks say so, as in Mesos, and not that it has ended. Those that were
+    /// to end do as with any other.
+    pub(crate) fn fail_launches(
+        &mut self,
+        now: Time,
+        run: RunId,
+        reason: Reason,
+        message: &str,
+        effects: &mut Effects,
+    ) {
+        let executor = self.executors.get(&run).filter(|it| {
+            let is_started = it.pid.is_some() || it.session.is_some();
+            it.spec.api == ExecutorApi::MesosV1 && it.end.is_none() && !is_started
+        });
+        let tasks = executor.map(|it| it.tasks.clone()).unwrap_or_default();
+        let message = format!("Failed to launch container: {message}");
+        // Each fails by itself, also those of a group.
+        let was_ending = std::mem::replace(&mut self.is_group_ending, true);
+        for task in tasks {
+            let live = self.tasks.get(&task);
+            if live.is_some_and(|it| it.phase != Phase::Ended && it.kill.is_none()) {
+                self.end(
+                    now,
+                    task,
+                    TaskState::Failed,
+                    reason,
+                    &message,
+                    None,
+                    effects,
+                );
+            }
+        }
+        self.is_group_ending = was_ending;
     }
 
     /// A task whose executor is no more, and has not said what became of it. `told` is why the executor was told to end.

@@ -68,7 +68,11 @@ impl Core {
         match step {
             Step::Killed => {
                 let message = "ended before it was started";
+                let executor = task.executor;
                 self.end(now, run, TaskState::Killed, reason, message, None, effects);
+                if let Some(executor) = executor {
+                    self.end_untold(now, executor, effects);
+                }
             }
             Step::Mark | Step::Stop => {
                 task.phase = Phase::Killing;

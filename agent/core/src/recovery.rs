@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use proffer_model::{Reason, TaskState, Time};
+use proffer_model::{ExecutorApi, Reason, TaskState, Time};
 
 use crate::core::Core;
 use crate::effect::{Change, Effect, Effects, Fact};
@@ -68,9 +68,32 @@ impl Core {
             self.take_in_executor(now, run, was_found, is_new_boot, effects);
         }
         self.is_group_ending = false;
+        self.mark_untold_groups();
         self.settle_recovered(now, &found, effects);
         if has_changed {
             self.persist(Change::Identity(self.identity.clone()), effects);
+        }
+    }
+
+    /// A group that an executor of Mesos's API was not told of falls together, also where a crash came before all of it was
+    /// written down. What ended there without a word of its executor was not told, so the others were not either.
+    fn mark_untold_groups(&mut self) {
+        let is_untold = |task: &Task| {
+            let executor = task.spec.executor.as_ref();
+            let is_of_mesos = executor.is_some_and(|it| it.api == ExecutorApi::MesosV1);
+            is_of_mesos && task.word.taken == 0
+        };
+        let is_failed = |task: &&Task| {
+            let state = task.updates.latest().state;
+            state.is_terminal() && state != TaskState::Finished && is_untold(task)
+        };
+        let name = |task: &Task| Some((task.framework.clone(), task.group.clone()?));
+        let failed = self.tasks.values().filter(is_failed);
+        let groups: BTreeSet<_> = failed.filter_map(name).collect();
+        for task in self.tasks.values_mut().filter(|task| is_untold(task)) {
+            if name(task).is_some_and(|group| groups.contains(&group)) {
+                task.word.is_sent = false;
+            }
         }
     }
 
@@ -177,6 +200,7 @@ impl Core {
             session: None,
             tasks: Default::default(),
             pid: None,
+            was_told: recovered.found != Found::NeverStarted,
             end: recovered.end.map(|(grace, reason)| Kill {
                 grace,
                 reason,
@@ -251,13 +275,7 @@ impl Core {
         is_new_boot: bool,
         effects: &mut Effects,
     ) {
-        let has_work = self.executors.get(&run).is_some_and(|executor| {
-            let mut tasks = executor.tasks.iter();
-            tasks.any(|run| {
-                let task = self.tasks.get(run);
-                task.is_some_and(|task| task.phase != Phase::Ended)
-            })
-        });
+        let has_work = self.has_work(run);
         match found {
             Found::Exited(ended) => self.on_container_exited(now, run, ended, effects),
             _ if is_new_boot => self.executor_over(now, run, "its host was restarted", effects),

@@ -43,6 +43,8 @@ impl Core {
             return;
         };
         let old = executor.told_in();
+        executor.was_told |= !subscription.tasks.is_empty();
+        executor.was_told |= !subscription.unacknowledged.is_empty();
         executor.session = Some(Session {
             id: session,
             is_overrun: false,
@@ -88,6 +90,7 @@ impl Core {
         self.end_unknown(session, unknown, effects);
         self.deliver(run, effects);
         self.repeat_shutdown(now, run, effects);
+        self.end_untold(now, run, effects);
     }
 
     /// Too much waits for an executor. What it was not told it is told when it comes back; that it is to end cannot wait.
@@ -234,6 +237,9 @@ impl Core {
                 let first = group.unwrap_or_else(|| (task.incarnation, task.spec.id.clone()));
                 launches.entry(first).or_default().push(*task_run);
             }
+        }
+        if let Some(executor) = self.executors.get_mut(&run) {
+            executor.was_told |= !launches.is_empty();
         }
         for runs in launches.into_values() {
             let mut tasks = Vec::with_capacity(runs.len());

@@ -62,6 +62,11 @@ impl Scene {
     }
 
     fn started_with(spec: TaskSpec) -> Self {
+        Self::started_with_process(spec, true)
+    }
+
+    /// With the process of its executor, or before that.
+    fn started_with_process(spec: TaskSpec, has_process: bool) -> Self {
         let mut agent = Agent::registered();
         agent.launch(1, spec);
         agent.persist();
@@ -70,7 +75,9 @@ impl Scene {
             _ => None,
         });
         let run = starts.unwrap();
-        agent.step(Event::ContainerStarted { run, pid: 70 });
+        if has_process {
+            agent.step(Event::ContainerStarted { run, pid: 70 });
+        }
         Self {
             agent,
             run,

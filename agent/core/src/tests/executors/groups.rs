@@ -161,3 +161,130 @@ fn with_an_executor_of_mesos_each_task_of_a_group_fails() {
         }
     }
 }
+
+#[test]
+fn an_executor_of_mesos_is_ended_when_all_that_it_was_to_be_told_has_ended() {
+    // It is not started when that is known before.
+    let mut agent = Agent::registered();
+    agent.launch(1, of_mesos("t"));
+    agent.kill("t", 1, None);
+    agent.persist();
+    let mut scene = Scene {
+        agent,
+        run: RunId(0),
+        sessions: 0,
+    };
+    let story = scene.story();
+    assert!(!story.contains(&"start".to_owned()), "{story:?}");
+    assert!(story.contains(&"ended".to_owned()), "{story:?}");
+    assert!(scene.agent.core.used.is_empty());
+    // While it is on its way it is waited for: it may be given another task.
+    for is_reused in [false, true] {
+        let mut scene = Scene::started_with(of_mesos("t"));
+        scene.agent.kill("t", 1, None);
+        if is_reused {
+            scene.agent.launch(1, of_mesos("u"));
+        }
+        scene.agent.persist();
+        scene.story();
+        scene.subscribe(&[], &[]);
+        let then = match is_reused {
+            true => "> launch u",
+            false => "> shutdown 5s",
+        };
+        assert_eq!(scene.story(), ["> subscribed", then]);
+    }
+    // One that has come is ended at once.
+    let mut agent = Agent::registered();
+    agent.launch(1, of_mesos("t"));
+    let seq = agent.write(1).expect("the executor");
+    agent.step(Event::Persisted(seq));
+    let run = *agent.executors.keys().next().expect("the executor");
+    let mut scene = Scene {
+        agent,
+        run,
+        sessions: 0,
+    };
+    scene.agent.step(Event::ExecutorSubscribed {
+        run,
+        session: SessionId(1),
+        subscription: Subscription::default(),
+    });
+    scene.agent.kill("t", 1, None);
+    scene.agent.persist();
+    let story = scene.story();
+    assert_eq!(story.last().map(String::as_str), Some("> shutdown 5s"));
+    // One that has had a task lives on without any.
+    let mut scene = Scene::started_with(of_mesos("t")).runs();
+    scene.say(word("t", 2, TaskState::Finished));
+    scene.agent.launch(1, of_mesos("u"));
+    scene.agent.kill("u", 1, None);
+    scene.agent.persist();
+    scene.leave();
+    scene.story();
+    scene.subscribe(&[], &[]);
+    assert_eq!(scene.story(), ["> subscribed"]);
+    // So does one of the framework's own kind.
+    let mut scene = Scene::started();
+    scene.agent.kill("t", 1, None);
+    scene.agent.persist();
+    scene.story();
+    scene.subscribe(&[], &[]);
+    assert_eq!(scene.story(), ["> subscribed"]);
+}
+
+#[test]
+fn a_group_that_was_not_told_falls_together_also_when_a_crash_comes_between() {
+    let mut scene = Scene::started_with(of_mesos("t")).runs();
+    scene.leave();
+    scene.launch_group(of_mesos);
+    scene.agent.receive(ToAgent::Kill {
+        epoch: scene.agent.identity.epoch,
+        framework: framework(),
+        task: TaskId::new("a").unwrap(),
+        incarnation: Incarnation(1),
+        grace: None,
+        reason: Reason::KillRequested,
+    });
+    while scene.last("a").state != TaskState::Killed {
+        scene.agent.write(1).expect("something is to be written");
+    }
+    assert_eq!(scene.last("b").state, TaskState::Starting);
+    scene.crash();
+    assert_eq!(scene.last("b").state, TaskState::Killed);
+    assert_eq!(scene.last("b").reason, Reason::GroupEnded);
+    scene.story();
+    scene.subscribe(&[], &[task("t")]);
+    assert_eq!(scene.story(), ["> subscribed"]);
+}
+
+#[test]
+fn that_an_executor_of_mesos_could_not_be_started_is_said_of_its_tasks() {
+    for (spec, ids, why) in [
+        (
+            of_mesos as fn(&str) -> TaskSpec,
+            &["t", "a", "b"][..],
+            (Reason::FetchFailed, "Failed to launch container: no file"),
+        ),
+        (
+            data,
+            &["t"],
+            (Reason::ExecutorEnded, "its executor is no more: no file"),
+        ),
+    ] {
+        let mut scene = Scene::started_with_process(spec("t"), false);
+        scene.launch_group(spec);
+        scene.agent.step(Event::ContainerFailed {
+            run: scene.run,
+            reason: Reason::FetchFailed,
+            message: "no file".to_owned(),
+        });
+        scene.agent.persist();
+        for id in ids {
+            let last = scene.last(id);
+            assert_eq!(last.state, TaskState::Failed, "{id}");
+            assert_eq!((last.reason, &*last.message), why, "{id}");
+        }
+        assert!(scene.agent.core.used.is_empty());
+    }
+}
