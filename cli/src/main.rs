@@ -17,6 +17,7 @@ mod hello;
 mod inventory;
 mod limits;
 mod master_client;
+mod mesos_flags;
 mod named;
 mod output;
 mod quantities;

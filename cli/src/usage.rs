@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use proffer_model::{Problem, code};
 
 use crate::command;
+use crate::mesos_flags;
 use crate::output::{self, Format};
 
 /// Tells what is wrong; the exit code is 2, and 0 for help and version.
@@ -29,6 +30,7 @@ pub(crate) fn report(error: clap::Error, arguments: &[OsString]) -> ExitCode {
     }
     let mut error = judged_as_value(&error, arguments).unwrap_or(error);
     let command = command_of(arguments);
+    explain_of_mesos(&mut error, &command);
     let variable = variable_at_fault(&error, &command, arguments);
     match (
         refused_value(&error, variable.as_deref()),
@@ -132,6 +134,19 @@ fn explain(error: &mut clap::Error, mut command: clap::Command, variable: Option
             ContextKind::Suggested,
             ContextValue::StyledStrs(vec![tip.into()]),
         );
+    }
+}
+
+/// A flag of Mesos's is answered with ours, and not with one that is spelled alike.
+fn explain_of_mesos(error: &mut clap::Error, command: &clap::Command) {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return;
+    }
+    let argument = text_of(error, ContextKind::InvalidArg).map(name_of);
+    if let Some(tip) = argument.and_then(|argument| mesos_flags::tip(command, argument)) {
+        error.remove(ContextKind::SuggestedArg);
+        let tips = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tips);
     }
 }
 
@@ -316,6 +331,20 @@ mod tests {
         let problem = in_general(&error, None);
         assert!(problem.hint.contains("'--output'"), "{problem}");
         assert_eq!(in_general(&error, Some("X_Y")).field, "X_Y");
+    }
+
+    #[test]
+    fn a_flag_of_mesos_is_answered_with_ours_in_words_and_to_programs() {
+        let words = ["proffer", "master", "--hostname=a", "--quorum=1"].map(OsString::from);
+        let mut error = command::tree().try_get_matches_from(&words).unwrap_err();
+        explain_of_mesos(&mut error, &command_of(&words));
+        let text = error.render().to_string();
+        let says = "--hostname is Mesos's; here it is --advertise";
+        assert!(text.contains(says) && !text.contains("similar"), "{text}");
+        assert_eq!(text.matches("tip:").count(), 1, "{text}");
+        let problem = in_general(&error, None);
+        assert_eq!(problem.field, "--hostname");
+        assert!(problem.hint.starts_with(says), "{problem}");
     }
 
     #[test]
