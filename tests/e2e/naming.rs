@@ -127,6 +127,14 @@ fn a_task_is_found_by_its_id_and_of_several_frameworks_none_is_chosen() {
         (&["tasks", "--state", "failed"], "no task matches"),
         (&["offers", "--role", "eng"], "no offer matches"),
         (&["executors", "--framework", "w5"], "no executor matches"),
+        (&["tasks", "--framework", "typo"], "no task matches"),
+        // No id can be so.
+        (&["tasks", "--framework", "a typo"], "no task matches"),
+        (&["offers", "--framework", "a typo"], "no offer matches"),
+        (
+            &["executors", "--framework", "a typo"],
+            "no executor matches",
+        ),
     ] {
         let output = cluster.run(list);
         let said = text(&output.stderr);

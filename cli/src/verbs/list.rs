@@ -14,7 +14,7 @@ use crate::services_client::ServicesClient;
 use crate::task;
 use crate::units::{format_age, resources_json, scalar_milli, wall_ms, wanted_in_words};
 use crate::verbs::app::{health_word, show_apps};
-use crate::verbs::operate::{agent_id, framework_id};
+use crate::verbs::operate::{agent_id, framework_id, if_possible};
 use crate::verbs::watch::{self, WatchArgs};
 
 /// `proffer apps`.
@@ -108,12 +108,12 @@ pub(crate) async fn apps(args: AppsArgs) -> Outcome {
 /// Lists tasks, those that started last at the end.
 pub(crate) async fn tasks(args: TasksArgs) -> Outcome {
     let mut master = MasterClient::connect(&args.client).await?;
-    let framework_id = framework_id(&mut master, args.framework.as_deref()).await?;
+    let framework_id = framework_id(&mut master, args.framework.as_deref()).await;
     let agent_id = agent_id(&mut master, args.agent.as_deref()).await?;
     if args.watch.is_on() {
         let asked = args
             .watch
-            .request(v1::WatchKind::Tasks, framework_id, agent_id);
+            .request(v1::WatchKind::Tasks, framework_id?, agent_id);
         let ended = match args.all {
             true => watch::Ended::Told,
             false => watch::Ended::LeftOut,
@@ -122,16 +122,19 @@ pub(crate) async fn tasks(args: TasksArgs) -> Outcome {
     }
     let is_filtered = args.is_filtered();
     let with_ended = args.all || !args.states.is_empty();
-    let asked = v1::ListTasksRequest {
-        framework_id,
-        agent_id,
-        role: args.role.unwrap_or_default(),
-        only_live: !with_ended,
-        states: args.states.into_iter().map(i32::from).collect(),
-        labels: args.labels.into_iter().collect(),
-        ..v1::ListTasksRequest::default()
-    };
-    let mut tasks = master.tasks_like(asked).await?;
+    let mut tasks = Vec::new();
+    if let Some(framework_id) = if_possible(framework_id)? {
+        let asked = v1::ListTasksRequest {
+            framework_id,
+            agent_id,
+            role: args.role.unwrap_or_default(),
+            only_live: !with_ended,
+            states: args.states.into_iter().map(i32::from).collect(),
+            labels: args.labels.into_iter().collect(),
+            ..v1::ListTasksRequest::default()
+        };
+        tasks = master.tasks_like(asked).await?;
+    }
     if let Some(app) = &args.app {
         tasks.retain(|task| task::is_of_app(task, app));
     }

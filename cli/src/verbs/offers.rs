@@ -9,7 +9,7 @@ use crate::exit::Outcome;
 use crate::master_client::MasterClient;
 use crate::output::{Column, OutputArgs, Rows};
 use crate::units::{format_age, resources_json, resources_text, wall_ms};
-use crate::verbs::operate::{agent_id, framework_id};
+use crate::verbs::operate::{agent_id, framework_id, if_possible};
 use crate::verbs::watch::{self, WatchArgs};
 
 /// `proffer offers`.
@@ -52,23 +52,26 @@ pub(crate) struct ExecutorsArgs {
 /// Lists offers, those that run out first at the top.
 pub(crate) async fn offers(args: OffersArgs) -> Outcome {
     let mut master = MasterClient::connect(&args.client).await?;
-    let framework_id = framework_id(&mut master, args.framework.as_deref()).await?;
+    let framework_id = framework_id(&mut master, args.framework.as_deref()).await;
     let agent_id = agent_id(&mut master, args.agent.as_deref()).await?;
     if args.watch.is_on() {
         let asked = args
             .watch
-            .request(v1::WatchKind::Offers, framework_id, agent_id);
+            .request(v1::WatchKind::Offers, framework_id?, agent_id);
         return watch::run(&args.client, asked, args.output.output, watch::Ended::Told).await;
     }
     let filters = [&args.framework, &args.agent, &args.role];
     let is_filtered = filters.iter().any(|filter| filter.is_some());
-    let asked = v1::ListOffersRequest {
-        framework_id,
-        agent_id,
-        role: args.role.unwrap_or_default(),
-        ..v1::ListOffersRequest::default()
-    };
-    let mut offers = master.offers_like(asked).await?;
+    let mut offers = Vec::new();
+    if let Some(framework_id) = if_possible(framework_id)? {
+        let asked = v1::ListOffersRequest {
+            framework_id,
+            agent_id,
+            role: args.role.unwrap_or_default(),
+            ..v1::ListOffersRequest::default()
+        };
+        offers = master.offers_like(asked).await?;
+    }
     offers.sort_by(|a, b| (a.expires_wall_ms, &a.id).cmp(&(b.expires_wall_ms, &b.id)));
     let values: Vec<Value> = offers.iter().map(offer_json).collect();
     let rows = || offer_rows(&offers).when_none_matches(is_filtered, "no offer matches");
@@ -126,20 +129,23 @@ pub(crate) fn offer_json(offer: &v1::StandingOffer) -> Value {
 /// Lists executors.
 pub(crate) async fn executors(args: ExecutorsArgs) -> Outcome {
     let mut master = MasterClient::connect(&args.client).await?;
-    let framework_id = framework_id(&mut master, args.framework.as_deref()).await?;
+    let framework_id = framework_id(&mut master, args.framework.as_deref()).await;
     let agent_id = agent_id(&mut master, args.agent.as_deref()).await?;
     if args.watch.is_on() {
         let kind = v1::WatchKind::Executors;
-        let asked = args.watch.request(kind, framework_id, agent_id);
+        let asked = args.watch.request(kind, framework_id?, agent_id);
         return watch::run(&args.client, asked, args.output.output, watch::Ended::Told).await;
     }
     let is_filtered = args.framework.is_some() || args.agent.is_some();
-    let asked = v1::ListExecutorsRequest {
-        framework_id,
-        agent_id,
-        ..v1::ListExecutorsRequest::default()
-    };
-    let executors = master.executors_like(asked).await?;
+    let mut executors = Vec::new();
+    if let Some(framework_id) = if_possible(framework_id)? {
+        let asked = v1::ListExecutorsRequest {
+            framework_id,
+            agent_id,
+            ..v1::ListExecutorsRequest::default()
+        };
+        executors = master.executors_like(asked).await?;
+    }
     let values: Vec<Value> = executors.iter().map(executor_json).collect();
     let rows = || executor_rows(&executors).when_none_matches(is_filtered, "no executor matches");
     args.output.output.show(&values, rows)

@@ -169,6 +169,17 @@ pub(crate) async fn framework_id(
     }
 }
 
+/// The same for a list of what is there: none where nothing can be of it, since its name is no id either.
+pub(crate) fn if_possible(
+    framework_id: Result<String, Problem>,
+) -> Result<Option<String>, Problem> {
+    match framework_id {
+        Ok(id) => Ok(Some(id)),
+        Err(problem) if problem.is(code::FRAMEWORK_UNKNOWN) => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
 /// The id of the agent that rows are filtered by. Empty: of all.
 pub(crate) async fn agent_id(
     master: &mut MasterClient,

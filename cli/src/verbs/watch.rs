@@ -73,7 +73,8 @@ struct Shown {
     /// Whether what is told was there before anything was followed. Where a watch begins anew, what has ended may have ended
     /// meanwhile, and nobody would hear of it.
     is_beginning: bool,
-    /// Whether anything was told: of what broke off in the middle of the beginning, some has no position yet.
+    /// Whether anything was told, or that there is nothing to tell: of what broke off in the middle of the beginning, some has
+    /// no position yet.
     has_told: bool,
 }
 
@@ -82,9 +83,14 @@ impl Shown {
     fn text(&mut self, change: &Change, position: &str) -> String {
         match change {
             Change::Begins(begins) => {
-                self.is_beginning = begins.why.is_none() && !self.has_told;
+                // What begins anew followed something.
+                self.has_told |= begins.why.is_some();
+                self.is_beginning = !self.has_told;
             }
-            Change::UpToDate(_) => self.is_beginning = false,
+            Change::UpToDate(_) => {
+                self.is_beginning = false;
+                self.has_told = true;
+            }
             Change::Task(task) => {
                 let is_over = self.is_beginning && task::has_ended(task);
                 if is_over && self.ended == Ended::LeftOut {
@@ -373,6 +379,15 @@ mod tests {
         for _ in 0..2 {
             shown.text(&begins, "");
             assert_eq!(shown.text(&ended, ""), "");
+        }
+        // Until then nothing runs; after it what runs may end while nobody is told, also where it breaks off once more.
+        let why = Some(v1::Problem::default());
+        let anew = Change::Begins(v1::Begins { why });
+        for told in [Change::UpToDate(true), anew] {
+            let mut shown = Shown { ..shown };
+            shown.text(&told, "");
+            shown.text(&begins, "");
+            assert!(shown.text(&ended, "").ends_with("finished\n"));
         }
         let running = task(v1::TaskState::Running);
         assert!(shown.text(&running, "").ends_with("running\n"));
