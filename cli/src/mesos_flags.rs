@@ -66,7 +66,10 @@ pub(crate) fn tip(command: &clap::Command, argument: &str) -> Option<String> {
     let is_meant = |flag: &str| flag == argument || positive.as_deref() == Some(flag);
     let is_of_row = |flags: &str| {
         flags.split('`').any(|flag| match flag.strip_suffix('*') {
-            Some(start) => argument.starts_with(start),
+            Some(start) => {
+                let is_positive = |name: &String| name.starts_with(start);
+                argument.starts_with(start) || positive.as_ref().is_some_and(is_positive)
+            }
             None => is_meant(flag),
         })
     };
@@ -75,10 +78,21 @@ pub(crate) fn tip(command: &clap::Command, argument: &str) -> Option<String> {
         Some(why) => format!("there is none here{why}"),
         None => format!("here it is {}", with_flags(command, argument, here)),
     };
-    let here = here.replace('`', "");
+    let here = without_links(&here.replace('`', ""));
     Some(format!(
         "{argument} is Mesos's; {here} (docs/coming-from-mesos.md, \"Flags side by side\")"
     ))
+}
+
+/// The text with the words of links alone.
+fn without_links(text: &str) -> String {
+    let mut parts = text.split("](");
+    let mut plain = parts.next().unwrap_or_default().replace('[', "");
+    for part in parts {
+        let (_, after) = part.split_once(')').unwrap_or(("", part));
+        plain.push_str(&after.replace('[', ""));
+    }
+    plain
 }
 
 /// The text with each key as the flag that it is.
@@ -161,6 +175,16 @@ mod tests {
                 "there is none here: tasks are",
             ),
             ("agent", "--switch_user", "here it is --switch-user; with"),
+            (
+                "agent",
+                "--no-docker_kill_orphans",
+                "there is none here: tasks",
+            ),
+            (
+                "agent",
+                "--oversubscribed_resources_interval",
+                "(resources.md)",
+            ),
         ] {
             let tip = tip(&of(role), argument).unwrap_or_default();
             assert!(tip.contains(says), "{role} {argument}: {tip}");

@@ -96,7 +96,8 @@ pub(crate) async fn start_in(
     registry.register(|registry| metrics.register(registry));
     let guard = Guard::new(token, config.insecure_allow_unauthenticated);
     let guard = guard.names(host_names(&me)).names(&config.host_names);
-    let guard = guard.leave_to_handlers(crate::mesos::LIBPROCESS_PATHS);
+    let messages = crate::mesos::LIBPROCESS_PATHS.into_iter();
+    let guard = guard.leave_to_handlers(messages.filter(|_| config.mesos_api));
     let standing = Arc::new(Standing::new(me.clone()));
     let passer = Passer::new(Arc::clone(&standing), plaintext);
     let (services, routers) = services(&standing, passer, &registry, config.mesos_api).await?;

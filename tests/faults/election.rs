@@ -102,7 +102,8 @@ fn a_leader_whose_link_freezes_is_followed_and_comes_back_as_the_last() {
         reset.elapsed()
     );
     assert!(connections < 30, "{connections} connections");
-    assert_eq!(referee.leader().as_deref(), Some("b"));
+    // On a busy machine it may have stepped back for a moment.
+    assert_eq!(referee.await_leader_other_than(&["a"]), "b");
     link.heal();
     eventually("a stands again", || (b.ids() == ["b", "a"]).then_some(()));
     drop(b);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use proffer_model::link::{Payer, ToMaster};
 use proffer_model::{
-    ExecutorSpec, FrameworkId, Incarnation, Reason, Resources, Status, TaskId, TaskSpec, TaskState,
-    Time,
+    ExecutorApi, ExecutorSpec, FrameworkId, Incarnation, Reason, Resources, Status, TaskId,
+    TaskSpec, TaskState, Time,
 };
 
 use crate::core::Core;
@@ -270,8 +270,13 @@ impl Core {
             let message = format!("executor {} runs with another spec", spec.id);
             return Some(Refusal::error(0, message));
         }
+        // Mesos's agents drop what comes for an executor that ends: it was never launched.
+        let state = match live.spec.api {
+            ExecutorApi::MesosV1 => TaskState::Dropped,
+            ExecutorApi::Proffer => TaskState::Failed,
+        };
         live.end.as_ref().map(|_| Refusal {
-            state: TaskState::Failed,
+            state,
             reason: Reason::ExecutorEnded,
             ..Refusal::error(0, format!("executor {} is about to end", spec.id))
         })

@@ -2,6 +2,7 @@
 //!
 //! These clients read no answer, and repeat their first message for ever: whoever looks for the cause looks at the log.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -10,6 +11,7 @@ use axum::response::Response;
 use axum::routing::any;
 use proffer_model::{Problem, code};
 use proffer_server::http::{Ends, is_grpc, refuse};
+use proffer_server::log::Untrusted;
 use tokio::time::Instant;
 
 use crate::limits::MESOS_LIBPROCESS_LOG_INTERVAL;
@@ -24,23 +26,33 @@ pub(crate) const PATHS: [&str; 6] = [
     "/master/mesos.scheduler.Call",
 ];
 
-/// Messages that came, and when one was last written to the log.
+/// The header in which a message says who sends it.
+const FROM: &str = "libprocess-from";
+/// Senders that one line of the log names.
+const NAMED_MAX: usize = 8;
+
+/// Messages that came since one was last written to the log, and when that was.
 #[derive(Debug, Default)]
 struct Heard {
     count: u64,
+    from: BTreeSet<String>,
     said: Option<Instant>,
 }
 
 impl Heard {
-    /// How many came since the last line, if it is time for another.
-    fn due(&mut self, now: Instant) -> Option<u64> {
+    /// How many came since the last line and from whom, if it is time for another.
+    fn due(&mut self, now: Instant, from: String) -> Option<(u64, Vec<String>)> {
         self.count += 1;
+        if self.from.len() < NAMED_MAX {
+            self.from.insert(from);
+        }
         let is_early = |said: Instant| now.duration_since(said) < MESOS_LIBPROCESS_LOG_INTERVAL;
         if self.said.is_some_and(is_early) {
             return None;
         }
         self.said = Some(now);
-        Some(std::mem::take(&mut self.count))
+        let from = std::mem::take(&mut self.from).into_iter().collect();
+        Some((std::mem::take(&mut self.count), from))
     }
 }
 
@@ -58,12 +70,10 @@ async fn unheard(State(heard): State<Arc<Mutex<Heard>>>, request: Request) -> Re
     let due = heard
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .due(Instant::now());
-    if let Some(count) = due {
-        let ends = request.extensions().get::<Ends>();
-        let peer = ends.map(|ends| ends.peer.to_string()).unwrap_or_default();
+        .due(Instant::now(), sender(&request));
+    if let Some((count, from)) = due {
         tracing::warn!(
-            peer,
+            from = from.join(", "),
             path,
             count,
             "somebody speaks libprocess's messages (Mesos's v0 API), which nothing here answers: it needs Mesos's v1 HTTP \
@@ -77,6 +87,18 @@ async fn unheard(State(heard): State<Arc<Mutex<Heard>>>, request: Request) -> Re
     refuse(problem, is_grpc(request.headers()))
 }
 
+/// Who sends a message: what it says, or its address.
+fn sender(request: &Request) -> String {
+    let said = request.headers().get(FROM);
+    let said = said.and_then(|said| said.to_str().ok());
+    let ends = request.extensions().get::<Ends>();
+    match (said, ends) {
+        (Some(said), _) => Untrusted(said).to_string(),
+        (None, Some(ends)) => ends.peer.ip().to_string(),
+        (None, None) => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -86,11 +108,15 @@ mod tests {
     #[test]
     fn messages_that_come_often_are_one_line_in_an_interval() {
         let (mut heard, start) = (Heard::default(), Instant::now());
-        assert_eq!(heard.due(start), Some(1));
-        for _ in 0..3 {
-            assert_eq!(heard.due(start + Duration::from_secs(1)), None);
+        let one = || "a".to_owned();
+        assert_eq!(heard.due(start, one()), Some((1, vec![one()])));
+        for number in 0..20 {
+            let now = start + Duration::from_secs(1);
+            assert_eq!(heard.due(now, format!("b{}", number % 10)), None);
         }
         let later = start + MESOS_LIBPROCESS_LOG_INTERVAL;
-        assert_eq!(heard.due(later), Some(4));
+        let (count, from) = heard.due(later, one()).expect("it is time");
+        assert_eq!((count, from.len()), (21, NAMED_MAX));
+        assert_eq!(from[..2], ["b0", "b1"]);
     }
 }

@@ -54,7 +54,7 @@ impl Guard {
     }
 
     /// The same, letting everyone in at these paths, as [`ANONYMOUS`]: what serves them finds out itself who calls. Host
-    /// and Origin are checked there too.
+    /// and Origin are checked there too, unless the request names no host, as libprocess's messages.
     #[must_use]
     pub fn leave_to_handlers(mut self, paths: impl IntoIterator<Item = &'static str>) -> Self {
         self.own.extend(paths);
@@ -75,7 +75,10 @@ impl Guard {
     /// The request with its principal, or why it is refused: `auth.foreign_origin`, `auth.missing`.
     pub(crate) fn admit(&self, request: Request, ends: Ends) -> Result<Request, Problem> {
         let (mut parts, body) = request.into_parts();
-        origin::check(&parts, ends.local.ip(), &self.names)?;
+        let is_own = self.own.contains(&parts.uri.path());
+        if !(is_own && origin::names_no_host(&parts)) {
+            origin::check(&parts, ends.local.ip(), &self.names)?;
+        }
         let name = self.identify(&parts, ends.peer)?;
         if let Some((said, _)) = basic(&parts).filter(|(said, _)| name == LOCAL && !said.is_empty())
         {

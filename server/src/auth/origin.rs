@@ -63,6 +63,16 @@ pub(super) fn check(parts: &Parts, local: IpAddr, names: &[String]) -> Result<()
     }
 }
 
+/// Whether a request names no host at all, as libprocess's messages do and no browser does.
+pub(super) fn names_no_host(parts: &Parts) -> bool {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let is_empty = hosts.next().is_some_and(|host| host.is_empty()) && hosts.next().is_none();
+    let mut said = [ORIGIN.as_str(), FETCH_SITE, FETCH_MODE].into_iter();
+    is_empty
+        && parts.uri.authority().is_none()
+        && !said.any(|name| parts.headers.contains_key(name))
+}
+
 fn check_origin(parts: &Parts, authority: &Authority) -> Result<(), Problem> {
     for origin in parts.headers.get_all(ORIGIN) {
         let own = origin
@@ -341,6 +351,27 @@ mod tests {
         let request = request.header(FETCH_SITE, "same-origin");
         let request = request.header(REFERER, "https://localhost:5050/");
         assert!(admits(request.body(()).expect("a request")));
+    }
+
+    #[test]
+    fn what_names_no_host_is_no_browser() {
+        let table: [(&[(&str, &str)], bool); 6] = [
+            (&[("host", "")], true),
+            (&[("host", ""), ("host", "")], false),
+            (&[("host", "localhost")], false),
+            (&[], false),
+            (&[("host", ""), ("origin", "http://evil.example")], false),
+            (&[("host", ""), (FETCH_SITE, "none")], false),
+        ];
+        for (headers, no_browser) in table {
+            let request = headers
+                .iter()
+                .fold(Request::builder(), |request, (name, value)| {
+                    request.header(*name, *value)
+                });
+            let (parts, ()) = request.uri("/m").body(()).expect("a request").into_parts();
+            assert_eq!(names_no_host(&parts), no_browser, "{headers:?}");
+        }
     }
 
     #[test]

@@ -288,3 +288,16 @@ fn that_an_executor_of_mesos_could_not_be_started_is_said_of_its_tasks() {
         assert!(scene.agent.core.used.is_empty());
     }
 }
+
+#[test]
+fn what_comes_for_an_executor_of_mesos_that_ends_is_dropped() {
+    let mut scene = Scene::started_with(of_mesos("t"));
+    scene.agent.kill("t", 1, None);
+    scene.agent.persist();
+    scene.subscribe(&[], &[]);
+    scene.agent.launch(1, of_mesos("u"));
+    scene.agent.persist();
+    let last = scene.last("u");
+    let how = (last.state, last.reason);
+    assert_eq!(how, (TaskState::Dropped, Reason::ExecutorEnded));
+}
