@@ -185,6 +185,8 @@ pub const CAMPAIGN_PASS_ON_AFTER: Duration = Duration::from_secs(1);
 pub const MESOS_CONSTRAINTS_LEN_MAX: usize = 256 * 1024;
 /// At most one line in this time about messages of libprocess's, which nothing here answers.
 pub const MESOS_LIBPROCESS_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Senders of such messages that one line names; of more, the others are only counted.
+pub const MESOS_LIBPROCESS_NAMED_MAX: usize = 8;
 /// How often a framework of Mesos's API hears HEARTBEAT.
 pub const MESOS_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// When an update that such a framework has not acknowledged is told again; then twice as late each time.

@@ -14,7 +14,7 @@ use proffer_server::http::{Ends, is_grpc, refuse};
 use proffer_server::log::Untrusted;
 use tokio::time::Instant;
 
-use crate::limits::MESOS_LIBPROCESS_LOG_INTERVAL;
+use crate::limits::{MESOS_LIBPROCESS_LOG_INTERVAL, MESOS_LIBPROCESS_NAMED_MAX};
 
 /// Where such clients and agents say their first message. It needs no token, as it is never heard.
 pub(crate) const PATHS: [&str; 6] = [
@@ -28,8 +28,6 @@ pub(crate) const PATHS: [&str; 6] = [
 
 /// The header in which a message says who sends it.
 const FROM: &str = "libprocess-from";
-/// Senders that one line of the log names.
-const NAMED_MAX: usize = 8;
 
 /// Messages that came since one was last written to the log, and when that was.
 #[derive(Debug, Default)]
@@ -43,7 +41,7 @@ impl Heard {
     /// How many came since the last line and from whom, if it is time for another.
     fn due(&mut self, now: Instant, from: String) -> Option<(u64, Vec<String>)> {
         self.count += 1;
-        if self.from.len() < NAMED_MAX {
+        if self.from.len() < MESOS_LIBPROCESS_NAMED_MAX {
             self.from.insert(from);
         }
         let is_early = |said: Instant| now.duration_since(said) < MESOS_LIBPROCESS_LOG_INTERVAL;
@@ -116,7 +114,7 @@ mod tests {
         }
         let later = start + MESOS_LIBPROCESS_LOG_INTERVAL;
         let (count, from) = heard.due(later, one()).expect("it is time");
-        assert_eq!((count, from.len()), (21, NAMED_MAX));
+        assert_eq!((count, from.len()), (21, MESOS_LIBPROCESS_NAMED_MAX));
         assert_eq!(from[..2], ["b0", "b1"]);
     }
 }

@@ -729,4 +729,26 @@ mod tests {
         }
         decode(r#","command":{"value":"a"},"container":{"type":"MESOS"}"#).expect("none is none");
     }
+
+    #[test]
+    fn who_launches_on_an_executor_that_lives_may_name_it_in_another_order() {
+        let executor_of = |uris: &str, variables: &str, grace: u64| {
+            let rest = format!(
+                r#","executor":{{"type":"CUSTOM","executor_id":{{"value":"e"}},
+                "shutdown_grace_period":{{"nanoseconds":{grace}}},"command":{{"value":"run","uris":[{uris}],
+                "environment":{{"variables":[{variables}]}}}},
+                "resources":[{{"name":"mem","type":"SCALAR","scalar":{{"value":32}}}}]}}"#
+            );
+            let spec = decode(&rest).expect("a task");
+            spec.executor.expect("its executor")
+        };
+        let (first, second) = (r#"{"value":"http://a/a"}"#, r#"{"value":"http://a/b"}"#);
+        let (a, b) = (r#"{"name":"A","value":"1"}"#, r#"{"name":"B","value":"2"}"#);
+        let [in_order, turned] = [[first, second], [second, first]].map(|uris| uris.join(","));
+        let lives = executor_of(&in_order, &format!("{a},{b}"), 1_000_000_000);
+        let again = executor_of(&turned, &format!("{b},{a}"), 2_000_000_000);
+        assert!(*again != *lives && again.means(&lives));
+        let another = executor_of(first, &format!("{a},{b}"), 1_000_000_000);
+        assert!(!another.means(&lives));
+    }
 }

@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 
 use axum::extract::Request;
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
 use http::header::AUTHORIZATION;
 use proffer_model::{Principal, Problem, code};
 
@@ -104,7 +104,7 @@ impl Guard {
         if self.own.contains(&parts.uri.path()) {
             return Ok(ANONYMOUS);
         }
-        let offered = bearer(parts);
+        let offered = bearer(&parts.headers);
         if offered.is_some_and(|offered| self.token.matches(offered)) {
             return Ok(LOCAL);
         }
@@ -175,8 +175,8 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The token of `Authorization: Bearer TOKEN`. Other schemes (Marathon's tools send `Basic`) count as none.
-fn bearer(parts: &Parts) -> Option<&str> {
-    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

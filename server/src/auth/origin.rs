@@ -16,9 +16,10 @@ use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Uri};
-use http::header::{AUTHORIZATION, HOST, ORIGIN, REFERER};
+use http::header::{HOST, ORIGIN, REFERER};
 use proffer_model::{Problem, code};
 
+use super::guard::bearer;
 use crate::listen::is_loopback;
 use crate::log::Untrusted;
 
@@ -115,13 +116,15 @@ fn is_script(uri: &Uri) -> bool {
             .is_ok_and(|asked| asked.contains_key("jsonp"))
 }
 
-/// Where a browser has said the site, that was looked at.
+/// Whoever includes a script reads what is in it, so it must be a page of this server, or no browser: those send a user's
+/// password by themselves, but no bearer's token.
 fn check_script(headers: &HeaderMap, authority: &Authority) -> Result<(), Problem> {
     let mut referers = headers.get_all(REFERER).iter().peekable();
+    // That was looked at before; a proxy in between may make another of the Referer.
     if headers.contains_key(FETCH_SITE) {
         return Ok(());
     }
-    if referers.peek().is_none() && !has_bearer(headers) {
+    if referers.peek().is_none() && bearer(headers).is_none() {
         let text = "a script (jsonp) is for pages of this server, and the request does not say that it comes from one";
         return Err(refused(text.to_owned()));
     }
@@ -137,13 +140,6 @@ fn check_script(headers: &HeaderMap, authority: &Authority) -> Result<(), Proble
         }
     }
     Ok(())
-}
-
-/// Whether a token was sent in a way that no browser does by itself.
-fn has_bearer(headers: &HeaderMap) -> bool {
-    let given = headers.get(AUTHORIZATION);
-    let given = given.and_then(|given| given.to_str().ok()?.split_once(' '));
-    given.is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
 }
 
 fn foreign_page(shown: &[u8]) -> Problem {
@@ -183,6 +179,7 @@ fn refused(message: String) -> Problem {
 #[cfg(test)]
 mod tests {
     use axum::http::Request;
+    use http::header::AUTHORIZATION;
 
     use super::*;
 

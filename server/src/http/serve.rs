@@ -146,6 +146,7 @@ pub async fn serve_with(
     });
     let mut connections = JoinSet::new();
     let mut refusals = Refusals::default();
+    // Often enough that nobody has much longer than that.
     let mut look = interval((limits.unread_max / 12).max(Duration::from_millis(1)));
     loop {
         tokio::select! {

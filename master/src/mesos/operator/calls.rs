@@ -91,13 +91,13 @@ impl Desk {
         };
         let snapshot = self.snapshot().await?;
         let Some(row) = snapshot.agents.get(agent) else {
-            return Err(Refusal::agent_not_deactivated(agent.as_str()));
+            return Err(Refusal::agent_not_deactivated());
         };
         match &row.drain {
             Some(drain) if drain.is_drained && row.tasks == 0 => Ok(()),
             Some(_) => Err(Refusal::bad("Agent is still in the DRAINING state")),
             None if row.is_deactivated => Ok(()),
-            None => Err(Refusal::agent_not_deactivated(agent.as_str())),
+            None => Err(Refusal::agent_not_deactivated()),
         }
     }
 

@@ -100,12 +100,12 @@ impl Refusal {
         }
     }
 
-    fn agent_unknown(_agent: &str) -> Self {
+    fn agent_unknown() -> Self {
         Self::bad("Unknown agent")
     }
 
     /// There is none to reactivate.
-    pub(super) fn agent_not_deactivated(_agent: &str) -> Self {
+    pub(super) fn agent_not_deactivated() -> Self {
         Self::bad("Agent is not deactivated")
     }
 }
@@ -114,12 +114,10 @@ impl Refusal {
 pub(super) fn unknown_agent(call: &OperatorCall) -> Option<Refusal> {
     match call {
         OperatorCall::MarkAgentGone { agent } => Some(Refusal::agent_not_found(agent.as_str())),
-        OperatorCall::DrainAgent { agent, .. } | OperatorCall::DeactivateAgent { agent } => {
-            Some(Refusal::agent_unknown(agent.as_str()))
+        OperatorCall::DrainAgent { .. } | OperatorCall::DeactivateAgent { .. } => {
+            Some(Refusal::agent_unknown())
         }
-        OperatorCall::ReactivateAgent { agent } => {
-            Some(Refusal::agent_not_deactivated(agent.as_str()))
-        }
+        OperatorCall::ReactivateAgent { .. } => Some(Refusal::agent_not_deactivated()),
         _ => None,
     }
 }
@@ -157,12 +155,12 @@ pub(super) fn change(kind: Kinds, call: &Call, principal: &Principal) -> Option<
         Kinds::DrainAgent => drain(call.drain_agent.as_ref()?),
         Kinds::DeactivateAgent => {
             let agent = &call.deactivate_agent.as_ref()?.agent_id;
-            let agent = agent_of(agent, Refusal::agent_unknown);
+            let agent = agent_of(agent, |_| Refusal::agent_unknown());
             agent.map(|agent| one(OperatorCall::DeactivateAgent { agent }))
         }
         Kinds::ReactivateAgent => {
             let agent = &call.reactivate_agent.as_ref()?.agent_id;
-            let agent = agent_of(agent, Refusal::agent_not_deactivated);
+            let agent = agent_of(agent, |_| Refusal::agent_not_deactivated());
             agent.map(|agent| one(OperatorCall::ReactivateAgent { agent }))
         }
         Kinds::Teardown => teardown(&call.teardown.as_ref()?.framework_id.value),
@@ -404,7 +402,7 @@ fn drain(asked: &DrainAgent) -> Read<Change> {
         }
     };
     Ok(one(OperatorCall::DrainAgent {
-        agent: agent_of(&asked.agent_id, Refusal::agent_unknown)?,
+        agent: agent_of(&asked.agent_id, |_| Refusal::agent_unknown())?,
         deadline: Some(grace),
         marks_gone: asked.mark_gone(),
     }))

@@ -28,6 +28,14 @@ impl Scene {
     }
 }
 
+/// What is told when `a` of a group has failed.
+const B_IS_KILLED_WITH_A: [&str; 4] = [
+    "a failed none",
+    "b killing group_ended",
+    "> kill b 3s",
+    "> ack a 2",
+];
+
 fn of_mesos(id: &str) -> TaskSpec {
     let executor = ExecutorSpec {
         api: ExecutorApi::MesosV1,
@@ -48,15 +56,7 @@ fn a_group_for_an_executor_is_told_in_one_and_ends_together() {
     scene.say(word("b", 1, TaskState::Running));
     scene.story();
     scene.say(word("a", 2, TaskState::Failed));
-    assert_eq!(
-        scene.story(),
-        [
-            "a failed none",
-            "b killing group_ended",
-            "> kill b 3s",
-            "> ack a 2"
-        ]
-    );
+    assert_eq!(scene.story(), B_IS_KILLED_WITH_A);
 }
 
 #[test]
@@ -69,15 +69,7 @@ fn what_an_executor_ends_by_itself_is_killed_with_its_group_and_when_its_time_is
     scene.say(word("b", 2, TaskState::Killing));
     scene.story();
     scene.say(word("a", 2, TaskState::Failed));
-    assert_eq!(
-        scene.story(),
-        [
-            "a failed none",
-            "b killing group_ended",
-            "> kill b 3s",
-            "> ack a 2"
-        ]
-    );
+    assert_eq!(scene.story(), B_IS_KILLED_WITH_A);
     let timed = TaskSpec {
         completion: Some(Duration::from_secs(10)),
         ..data("t")
