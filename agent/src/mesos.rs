@@ -34,9 +34,9 @@ use tokio_util::task::TaskTracker;
 use crate::inbox::Inbox;
 use door::Door;
 
-pub(crate) use environment::complete;
+pub(crate) use environment::{complete, is_of_mesos};
 pub(crate) use http::PATHS;
-pub(crate) use ledger::kept_of;
+pub(crate) use ledger::{kept_of, told_of};
 pub(crate) use pages::Pages;
 
 /// The endpoint, and all executors that may call it.

@@ -13,6 +13,7 @@ use crate::fields::{
     invalid, missing, required,
 };
 use crate::found::{decode_fetches, encode_fetch};
+use crate::mesos;
 use crate::resources::{decode_resources, encode_resources};
 use crate::task::{decode_environment, decode_exec, decode_shell, encode_environment, encode_exec};
 use crate::v1;
@@ -54,6 +55,9 @@ pub fn decode_executor(spec: v1::ExecutorSpec) -> Result<ExecutorSpec, Problem> 
         v1::executor_spec::Command::Exec(exec) => decode_exec(exec)?,
     };
     let resources = decode_resources(spec.resources.unwrap_or_default());
+    let api = decode_api(spec.api)?;
+    let info = decode_bytes(spec.info, MESOS_INFO_LEN_MAX);
+    let info = info.map_err(|problem| problem.field("info"))?;
     Ok(ExecutorSpec {
         id: decode_id(&spec.id, "id")?,
         resources: resources.map_err(|problem| problem.within("resources"))?,
@@ -64,9 +68,12 @@ pub fn decode_executor(spec: v1::ExecutorSpec) -> Result<ExecutorSpec, Problem> 
             Some(ms) => decode_duration(ms, "shutdown_grace_ms", KILL_GRACE_MAX)?,
             None => SHUTDOWN_GRACE_DEFAULT,
         },
-        api: decode_api(spec.api)?,
-        info: decode_bytes(spec.info, MESOS_INFO_LEN_MAX)
-            .map_err(|problem| problem.field("info"))?,
+        api,
+        info: match api {
+            ExecutorApi::Proffer => info,
+            // It may have been kept by an earlier version.
+            ExecutorApi::MesosV1 => mesos::settled(info),
+        },
         fetch: decode_fetches(spec.fetch)?,
     })
 }

@@ -33,6 +33,7 @@ use std::sync::LazyLock;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
+pub(crate) use canonical::settled;
 pub use discovery::encode_discovery;
 pub use executor::MesosExecutor;
 pub use group::decode_group;

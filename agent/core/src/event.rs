@@ -1,6 +1,7 @@
 //! All that can happen to an agent, in the past tense: decoded and validated before it gets here. Start reading the core
 //! here, then `effect.rs`, then `core.rs`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -292,6 +293,8 @@ pub struct RecoveredExecutor {
     pub payer: Option<Payer>,
     /// The wish to end it: grace and reason.
     pub end: Option<(Duration, Reason)>,
+    /// The launches that it was told of and may still have, where that is kept; none only if it was never told of any.
+    pub told: Option<BTreeSet<(TaskId, Incarnation)>>,
     /// What is really there.
     pub found: Found,
 }

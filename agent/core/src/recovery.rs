@@ -5,10 +5,10 @@
 //! in between finds the same again. Of the tasks of an executor nothing is found: the executor says what they are when it
 //! subscribes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use proffer_model::{ExecutorApi, Reason, TaskState, Time};
+use proffer_model::{Incarnation, Reason, TaskId, TaskState, Time};
 
 use crate::core::Core;
 use crate::effect::{Change, Effect, Effects, Fact};
@@ -40,11 +40,13 @@ impl Core {
         let mut found_executors = Vec::with_capacity(executors.len());
         // Their tasks ended with them, and not with the host.
         let mut exited = BTreeSet::new();
+        let mut told = BTreeMap::new();
         for recovered in executors {
             if let Found::Exited(_) = recovered.found {
                 exited.insert(recovered.run);
             }
             found_executors.push((recovered.run, recovered.found.clone()));
+            told.extend(recovered.told.clone().map(|told| (recovered.run, told)));
             self.adopt_executor(recovered);
         }
         let mut found = Vec::with_capacity(runs.len());
@@ -56,6 +58,7 @@ impl Core {
                 found.push((run, was_found, was_live));
             }
         }
+        self.mark_untold(&told);
         // Groups are ended when it is known of each task what it is.
         self.is_group_ending = true;
         for (run, was_found, _) in &found {
@@ -68,31 +71,18 @@ impl Core {
             self.take_in_executor(now, run, was_found, is_new_boot, effects);
         }
         self.is_group_ending = false;
-        self.mark_untold_groups();
         self.settle_recovered(now, &found, effects);
         if has_changed {
             self.persist(Change::Identity(self.identity.clone()), effects);
         }
     }
 
-    /// A group that an executor of Mesos's API was not told of falls together, also where a crash came before all of it was
-    /// written down. What ended there without a word of its executor was not told, so the others were not either.
-    fn mark_untold_groups(&mut self) {
-        let is_untold = |task: &Task| {
-            let executor = task.spec.executor.as_ref();
-            let is_of_mesos = executor.is_some_and(|it| it.api == ExecutorApi::MesosV1);
-            is_of_mesos && task.word.taken == 0
-        };
-        let is_failed = |task: &&Task| {
-            let state = task.updates.latest().state;
-            state.is_terminal() && state != TaskState::Finished && is_untold(task)
-        };
-        let name = |task: &Task| Some((task.framework.clone(), task.group.clone()?));
-        let failed = self.tasks.values().filter(is_failed);
-        let groups: BTreeSet<_> = failed.filter_map(name).collect();
-        for task in self.tasks.values_mut().filter(|task| is_untold(task)) {
-            if name(task).is_some_and(|group| groups.contains(&group)) {
-                task.word.is_sent = false;
+    /// What an executor was not told, where that is known, is as in the life before: it ends at once when it is killed, and a group
+    /// of it falls together.
+    fn mark_untold(&mut self, told: &BTreeMap<RunId, BTreeSet<(TaskId, Incarnation)>>) {
+        for task in self.tasks.values_mut() {
+            if let Some(told) = task.executor.and_then(|executor| told.get(&executor)) {
+                task.word.is_sent = told.contains(&(task.spec.id.clone(), task.incarnation));
             }
         }
     }
@@ -200,7 +190,10 @@ impl Core {
             session: None,
             tasks: Default::default(),
             pid: None,
-            was_told: recovered.found != Found::NeverStarted,
+            was_told: match &recovered.told {
+                Some(told) => !told.is_empty(),
+                None => recovered.found != Found::NeverStarted,
+            },
             end: recovered.end.map(|(grace, reason)| Kill {
                 grace,
                 reason,

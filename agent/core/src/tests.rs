@@ -189,6 +189,7 @@ impl Agent {
                         spec: (*spec).clone(),
                         payer,
                         end: None,
+                        told: None,
                         found: Found::NeverStarted,
                     };
                     assert!(self.executors.insert(run, kept).is_none());

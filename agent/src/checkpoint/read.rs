@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use proffer_agent_core::{Entry, Found, Identity, NewRun, RecoveredExecutor, RecoveredRun, RunId};
 use proffer_model::checkpoint::StatusEntry;
-use proffer_model::{Problem, code};
+use proffer_model::{ExecutorApi, Problem, code};
 use proffer_proto::checkpoint::v1;
 use proffer_proto::{decode_agent_identity, decode_executor_run, decode_run, decode_status_entry};
 use prost::Message as _;
 
 use super::frame::{self, Records};
 use super::{AGENT, Checkpoints, EXECUTOR, FRESH, GROUP, RUNS, STALE, STATUSES, TASK};
+use crate::mesos::told_of;
 
 impl Checkpoints {
     /// Who the agent was; the default before its first start. Errors: `file.failed`, `agent.checkpoint_damaged`.
@@ -136,12 +137,17 @@ fn read_executor(run: RunId, dir: &Path) -> Result<RecoveredExecutor, Problem> {
         StatusEntry::Kill { grace, reason } => Some((grace, reason)),
         _ => None,
     });
+    let told = match kept.spec.api {
+        ExecutorApi::Proffer => None,
+        ExecutorApi::MesosV1 => Some(told_of(dir).map_err(|error| unreadable(dir, &error))?),
+    };
     Ok(RecoveredExecutor {
         run,
         framework: kept.framework,
         spec: kept.spec,
         payer: kept.payer,
         end,
+        told,
         found: Found::NeverStarted,
     })
 }

@@ -3,6 +3,7 @@
 //! They need not be synced: they are for the next agent on a host that runs on. When the host ends, so does the executor.
 //! The last line may be torn; it was then never acted on.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -30,15 +31,8 @@ impl Ledger {
     /// Opens it, and gives what is in it to the translator.
     pub(crate) fn open(dir: &Path, translator: &mut Translator) -> io::Result<Self> {
         let path = dir.join(LEDGER);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        // It may be torn within a character.
-        let text = String::from_utf8_lossy(&bytes);
-        for record in text.split_inclusive('\n').filter_map(parse) {
-            translator.replay(&record);
+        for record in &read(&path)? {
+            translator.replay(record);
         }
         // Nothing is written yet: an executor may come back while the disk is full.
         Ok(Self {
@@ -73,6 +67,29 @@ impl Ledger {
         self.file = Some(file);
         Ok(())
     }
+}
+
+/// The launches that an executor was told of, or was to be: they are kept before they leave. Of one that has ended and is not
+/// said again it may be silent, but of a file that was ever written it names one.
+pub(crate) fn told_of(dir: &Path) -> io::Result<BTreeSet<(TaskId, Incarnation)>> {
+    let launches = read(&dir.join(LEDGER))?.into_iter();
+    let launches = launches.filter_map(|record| match record {
+        Record::Launched { task, incarnation } => Some((task, incarnation)),
+        Record::Said { .. } => None,
+    });
+    Ok(launches.collect())
+}
+
+/// What was kept, without a torn end.
+fn read(path: &Path) -> io::Result<Vec<Record>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    // It may be torn within a character.
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.split_inclusive('\n').filter_map(parse).collect())
 }
 
 /// By a rename, so that the next agent finds all of it or what was there before.
@@ -173,6 +190,7 @@ mod tests {
     #[test]
     fn the_next_agent_finds_what_was_kept_and_a_torn_end_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
+        assert!(told_of(dir.path()).unwrap().is_empty());
         let mut translator = Translator::default();
         let mut ledger = Ledger::open(dir.path(), &mut translator).unwrap();
         let records = [launched("a"), said("a", 1, false), launched("b")];
@@ -188,6 +206,12 @@ mod tests {
         let mut next = Translator::default();
         Ledger::open(dir.path(), &mut next).unwrap();
         assert_eq!(next.records(), records);
+        let names: Vec<String> = told_of(dir.path())
+            .unwrap()
+            .into_iter()
+            .map(|(task, launch)| format!("{task}-{launch}"))
+            .collect();
+        assert_eq!(names, ["a-7", "b-7"]);
         let mut last = Translator::default();
         let mut ledger = Ledger::open(dir.path(), &mut last).unwrap();
         assert_eq!(last.records(), records);

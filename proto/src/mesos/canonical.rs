@@ -1,13 +1,20 @@
 //! One form for each executor: who names an executor again may say the same in another order, or say what is so by default, and
 //! means the same one. What Mesos compares it by stays, and what the executor may look at.
 
+use proffer_model::Principal;
+use proffer_model::limits::MESOS_INFO_LEN_MAX;
 use prost::Message;
 
-use super::v1::{CommandInfo, DiscoveryInfo, Environment, ExecutorInfo, Labels, environment};
+use super::resources::{ResourceForm, decode_resources, encode_resources};
+use super::v1::executor::event::Subscribed;
+use super::v1::{
+    CommandInfo, DiscoveryInfo, Environment, ExecutorInfo, Labels, Resource, environment,
+};
 
 /// The same executor in the form that all who mean it come to. The time that it has to end, and which of its files are kept for
 /// others, are not of it: they may be other ones each time.
-pub(super) fn canonical(info: &ExecutorInfo) -> ExecutorInfo {
+/// `principal` is whose dynamic reservations are that do not say so.
+pub(super) fn canonical(info: &ExecutorInfo, principal: &Principal) -> ExecutorInfo {
     let mut info = ExecutorInfo {
         shutdown_grace_period: None,
         data: info.data.clone().filter(|data| !data.is_empty()),
@@ -15,12 +22,39 @@ pub(super) fn canonical(info: &ExecutorInfo) -> ExecutorInfo {
         source: said(&info.source),
         ..info.clone()
     };
-    info.resources.sort_by_cached_key(Message::encode_to_vec);
+    settle_resources(&mut info.resources, principal);
     info.command.iter_mut().for_each(settle_command);
     info.labels.take_if(|labels| labels.labels.is_empty());
     info.labels.iter_mut().for_each(settle_labels);
     info.discovery.iter_mut().for_each(settle_discovery);
     info
+}
+
+/// What an executor is told when it subscribes, in that form, also when an earlier version has kept it in another one. What cannot be
+/// read stays as it is.
+pub(crate) fn settled(kept: Vec<u8>) -> Vec<u8> {
+    let read = Subscribed::decode(kept.as_slice()).ok();
+    let settled = read.and_then(|told| {
+        let principal = Principal::new(told.framework_info.principal.as_deref()?).ok()?;
+        let executor_info = canonical(&told.executor_info, &principal);
+        let told = Subscribed {
+            executor_info,
+            ..told
+        };
+        Some(told.encode_to_vec()).filter(|told| told.len() <= MESOS_INFO_LEN_MAX)
+    });
+    settled.unwrap_or(kept)
+}
+
+/// They are compared by what they come to, as in Mesos, and told in the form in which its agents tell them.
+fn settle_resources(given: &mut Vec<Resource>, principal: &Principal) {
+    let form = ResourceForm {
+        allocated_to: None,
+        is_refined: true,
+    };
+    if let Ok(resources) = decode_resources(given, principal) {
+        *given = encode_resources(&resources, &form);
+    }
 }
 
 fn said(text: &Option<String>) -> Option<String> {
@@ -77,13 +111,127 @@ mod tests {
         "discovery":{"visibility":"CLUSTER","ports":{"ports":[{"number":1},{"number":2}]}}}"#;
 
     fn read(text: &str) -> ExecutorInfo {
-        canonical(&read_json(text.as_bytes()).expect("an executor"))
+        let info = read_json(text.as_bytes()).expect("an executor");
+        canonical(&info, &principal())
+    }
+
+    fn principal() -> Principal {
+        Principal::new("ops").expect("a principal")
+    }
+
+    #[test]
+    fn resources_mean_what_they_come_to() {
+        let of = |resources: &str| {
+            read(&format!(
+                r#"{{"executor_id":{{"value":"e"}},"resources":[{resources}]}}"#
+            ))
+        };
+        let scalar = |name: &str, value: &str, rest: &str| {
+            format!(r#"{{"name":"{name}","type":"SCALAR","scalar":{{"value":{value}}}{rest}}}"#)
+        };
+        let ports = |ranges: &str| {
+            format!(r#"{{"name":"ports","type":"RANGES","ranges":{{"range":[{ranges}]}}}}"#)
+        };
+        let set =
+            |items: &str| format!(r#"{{"name":"z","type":"SET","set":{{"item":[{items}]}}}}"#);
+        let (cpus, mem) = (scalar("cpus", "0.1", ""), scalar("mem", "32", ""));
+        let reserved = scalar(
+            "cpus",
+            "1",
+            r#","role":"eng","reservation":{"principal":"ops"}"#,
+        );
+        for (one, other) in [
+            (format!("{cpus},{mem}"), format!("{mem},{cpus}")),
+            (cpus.clone(), scalar("cpus", "0.10", "")),
+            (cpus.clone(), scalar("cpus", "0.10004", r#","role":"*""#)),
+            (cpus.clone(), format!("{0},{0}", scalar("cpus", "0.05", ""))),
+            (
+                cpus.clone(),
+                scalar("cpus", "0.1", r#","allocation_info":{"role":"eng"}"#),
+            ),
+            (
+                ports(r#"{"begin":1,"end":4}"#),
+                ports(r#"{"begin":3,"end":4},{"begin":1,"end":2}"#),
+            ),
+            (set(r#""a","b""#), set(r#""b","a""#)),
+            (
+                reserved.clone(),
+                scalar(
+                    "cpus",
+                    "1",
+                    r#","reservations":[{"type":"DYNAMIC","role":"eng"}]"#,
+                ),
+            ),
+        ] {
+            assert_eq!(of(&one), of(&other), "{one} {other}");
+            assert_eq!(canonical(&of(&one), &principal()), of(&one));
+        }
+        for (one, other) in [
+            (cpus.clone(), scalar("cpus", "0.101", "")),
+            (cpus.clone(), scalar("mem", "0.1", "")),
+            (cpus.clone(), format!("{cpus},{cpus}")),
+            (cpus.clone(), scalar("cpus", "0.1", r#","revocable":{}"#)),
+            (reserved.clone(), scalar("cpus", "1", r#","role":"eng""#)),
+            (
+                ports(r#"{"begin":1,"end":4}"#),
+                ports(r#"{"begin":1,"end":5}"#),
+            ),
+        ] {
+            assert_ne!(of(&one), of(&other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_kept_is_read_in_the_form_of_this_one() {
+        let told = |info: &str| Subscribed {
+            executor_info: read_json(info.as_bytes()).expect("an executor"),
+            framework_info: super::super::v1::FrameworkInfo {
+                principal: Some("ops".to_owned()),
+                ..Default::default()
+            },
+            ..Subscribed::default()
+        };
+        let earlier = GIVEN.replacen(
+            r#""type":"CUSTOM","#,
+            r#""type":"CUSTOM","shutdown_grace_period":{"nanoseconds":1},"#,
+            1,
+        );
+        let kept = crate::encode_executor(&proffer_model::ExecutorSpec {
+            id: "e".parse().expect("an id"),
+            resources: proffer_model::Resources::new(),
+            command: proffer_model::Command::Shell("run".to_owned()),
+            environment: Default::default(),
+            user: None,
+            shutdown_grace: std::time::Duration::ZERO,
+            api: proffer_model::ExecutorApi::MesosV1,
+            info: told(&earlier).encode_to_vec(),
+            fetch: Vec::new(),
+        });
+        let read = crate::decode_executor(kept.clone()).expect("what was kept");
+        let now = Subscribed {
+            executor_info: self::read(GIVEN),
+            ..told(GIVEN)
+        };
+        assert_eq!(Subscribed::decode(read.info.as_slice()), Ok(now));
+        // What is none stays, and so does what is said of an executor of another kind.
+        for (api, info) in [
+            (kept.api, b"none".to_vec()),
+            (crate::v1::ExecutorApi::Proffer.into(), kept.info.clone()),
+        ] {
+            let other = crate::v1::ExecutorSpec {
+                api,
+                info: info.clone(),
+                ..kept.clone()
+            };
+            let read = crate::decode_executor(other).expect("an executor");
+            assert_eq!(read.info, info);
+        }
     }
 
     #[test]
     fn who_names_an_executor_again_in_another_order_means_the_same() {
         let given = read(GIVEN);
-        assert_eq!(canonical(&given), given);
+        assert_eq!(canonical(&given, &principal()), given);
         for (part, other) in [
             (
                 r#"{"value":"http://a"},{"value":"http://b","executable":true}"#,

@@ -318,7 +318,7 @@ pub(super) fn decode_executor_info(
     let subscribed = executor::event::Subscribed {
         executor_info: ExecutorInfo {
             framework_id: launcher.info.id.clone(),
-            ..canonical(info)
+            ..canonical(info, launcher.principal)
         },
         framework_info: lasting(launcher),
         ..executor::event::Subscribed::default()

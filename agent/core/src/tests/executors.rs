@@ -136,6 +136,13 @@ impl Scene {
         self.agent.connect(1);
     }
 
+    /// The same, where it is kept what the executor was told of.
+    fn crash_known(&mut self, told: &[&str]) {
+        let kept = self.agent.executors.get_mut(&self.run).unwrap();
+        kept.told = Some(told.iter().map(|id| task(id)).collect());
+        self.crash();
+    }
+
     /// What was said to executors and the leader, and done, since last asked.
     fn story(&mut self) -> Vec<String> {
         let done = self.agent.take();

@@ -242,12 +242,50 @@ fn a_group_that_was_not_told_falls_together_also_when_a_crash_comes_between() {
         scene.agent.write(1).expect("something is to be written");
     }
     assert_eq!(scene.last("b").state, TaskState::Starting);
-    scene.crash();
+    scene.crash_known(&["t"]);
     assert_eq!(scene.last("b").state, TaskState::Killed);
     assert_eq!(scene.last("b").reason, Reason::GroupEnded);
     scene.story();
     scene.subscribe(&[], &[task("t")]);
     assert_eq!(scene.story(), ["> subscribed"]);
+}
+
+#[test]
+fn what_an_executor_of_mesos_was_told_is_known_to_the_next_agent() {
+    // All that it was started for has ended before or while the agent was away.
+    for is_before in [true, false] {
+        let mut scene = Scene::started_with(of_mesos("t"));
+        if is_before {
+            scene.agent.kill("t", 1, None);
+        }
+        scene.crash_known(&[]);
+        if !is_before {
+            scene.agent.kill("t", 1, None);
+            assert_eq!(scene.last("t").message, "ended before it was started");
+        }
+        scene.story();
+        scene.subscribe(&[], &[]);
+        assert_eq!(scene.story(), ["> subscribed", "> shutdown 5s"]);
+    }
+    // One that was told lives on, whatever it has not named since.
+    let mut scene = Scene::started_with(of_mesos("t")).runs();
+    scene.say(word("t", 2, TaskState::Finished));
+    scene.crash_known(&["t"]);
+    scene.story();
+    scene.subscribe(&[], &[]);
+    assert_eq!(scene.story(), ["> subscribed"]);
+    // A group that it was told of is its own to end, one that it was not told of falls together.
+    for (told, b_is) in [
+        (&["t"][..], TaskState::Killed),
+        (&["t", "a", "b"], TaskState::Starting),
+    ] {
+        let mut scene = Scene::started_with(of_mesos("t")).runs();
+        scene.leave();
+        scene.launch_group(of_mesos);
+        scene.crash_known(told);
+        scene.agent.kill("a", 1, None);
+        assert_eq!(scene.last("b").state, b_is, "{told:?}");
+    }
 }
 
 #[test]
