@@ -87,6 +87,10 @@ pub struct Options {
     /// Hold containers to the processors that they hold; otherwise they may use what is free [default: true]
     #[arg(long, env = "PROFFER_AGENT_CPU_HARD_LIMIT", value_name = "BOOL")]
     pub cpu_hard_limit: Option<bool>,
+    /// Absolute path of the directory with the archives of images that tasks name, NAME.tar of `docker save` for the image NAME,
+    /// for all who run tasks here [default: none, and images are given as files]
+    #[arg(long, env = "PROFFER_AGENT_IMAGE_ARCHIVES", value_name = "DIR")]
+    pub image_archives: Option<PathBuf>,
     /// How long the directory of an ended task is kept for its logs [default: 1h]
     #[arg(long, env = "PROFFER_AGENT_KEEP_ENDED", value_name = "DURATION")]
     pub keep_ended: Option<DurationText>,
@@ -160,6 +164,7 @@ layered!(Options {
     switch_user,
     cgroup_root,
     cpu_hard_limit,
+    image_archives,
     keep_ended,
     executor_wait,
     fetch_cache_mib,
@@ -202,6 +207,8 @@ pub struct Config {
     pub cgroup_root: String,
     /// Whether containers are held to the processors that they hold.
     pub cpu_hard_limit: bool,
+    /// Where the archives of images that tasks name are; absolute.
+    pub image_archives: Option<PathBuf>,
     /// How long the directory of an ended task is kept.
     pub keep_ended: Duration,
     /// How long an executor of a framework may be without a session.
@@ -253,6 +260,7 @@ impl Config {
             .cgroup_root
             .unwrap_or_else(|| CGROUP_ROOT.to_owned());
         check_cgroup_root(&cgroup_root)?;
+        check_image_archives(options.image_archives.as_deref())?;
         let token_file = options.token_file.map_or_else(default_token_path, Ok);
         let keep_ended = options.keep_ended.map(|DurationText(keep)| keep);
         let executor_wait = options.executor_wait.map(|DurationText(wait)| wait);
@@ -273,6 +281,7 @@ impl Config {
             switch_user: options.switch_user.unwrap_or(true),
             cgroup_root,
             cpu_hard_limit: options.cpu_hard_limit.unwrap_or(true),
+            image_archives: options.image_archives,
             keep_ended: keep_ended.unwrap_or(GARBAGE_DELAY_DEFAULT),
             executor_wait: executor_wait.unwrap_or(EXECUTOR_WAIT_DEFAULT),
             fetch_cache_len_max: options
@@ -349,6 +358,18 @@ fn check_cgroup_root(text: &str) -> Result<(), Problem> {
     Err(Problem::new(code::CONFIG_INVALID, message)
         .field("cgroup_root")
         .hint("give a path from the root of a hierarchy, such as /proffer"))
+}
+
+fn check_image_archives(dir: Option<&Path>) -> Result<(), Problem> {
+    match dir {
+        Some(dir) if !dir.is_absolute() => {
+            let message = format!("{:?} is not an absolute path", dir.display().to_string());
+            Err(Problem::new(code::CONFIG_INVALID, message)
+                .field("image_archives")
+                .hint("give the directory with the archives, such as /var/lib/proffer/images"))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn domain(
@@ -526,6 +547,7 @@ mod tests {
             ("cgroup_root", "cgroup_root = 'proffer'"),
             ("cgroup_root", "cgroup_root = '/'"),
             ("cgroup_root", "cgroup_root = '/a/../b'"),
+            ("image_archives", "image_archives = 'images'"),
             ("keep_ended", "keep_ended = '1'"),
             ("executor_wait", "executor_wait = 'soon'"),
             ("log_level", "log_level = 'agent=loud'"),

@@ -23,6 +23,7 @@ mod users;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use oci_spec::image::ImageConfiguration;
+use proffer_model::ImageName;
 
 use archive::Archive;
 use digest::{Digest, Hashing};
@@ -86,8 +88,8 @@ pub(crate) struct ImageConfig {
     pub(crate) env: Vec<(String, String)>,
     /// For [`resolve_user`]; empty is root.
     pub(crate) user: String,
-    /// Absolute; `/` when the image says nothing.
-    pub(crate) working_dir: String,
+    /// Absolute, when the image says one.
+    pub(crate) working_dir: Option<String>,
     /// The number of the signal that asks it to stop, when the image says one.
     pub(crate) stop_signal: Option<i32>,
 }
@@ -125,8 +127,33 @@ impl ImageStore {
         archive: &Path,
         readable_by: Option<(u32, u32)>,
     ) -> Result<Image, ImageError> {
-        let loaded = self.load_as(archive, readable_by);
+        let file = source::open(archive, readable_by).map_err(LoadError::Fault);
+        let loaded = file.and_then(|file| self.load_from(file));
         loaded.map_err(|error| error.of(archive, self.store.dir()))
+    }
+
+    /// As `load`, of the archive of this name in the directory that the operator keeps archives in for all who run tasks here.
+    pub(crate) fn load_named(
+        &self,
+        name: &ImageName,
+        archives: Option<&Path>,
+    ) -> Result<Image, ImageError> {
+        let file_name = name.archive();
+        let Some(dir) = archives else {
+            return Err(ImageError::NoArchives {
+                name: name.to_string(),
+                file: file_name,
+            });
+        };
+        let path = dir.join(&file_name);
+        let of = |error: LoadError| error.of(&path, self.store.dir());
+        let found = source::open_among(dir, &file_name).map_err(|fault| of(fault.into()))?;
+        let file = found.ok_or_else(|| ImageError::NoArchive {
+            name: name.to_string(),
+            file: file_name,
+            dir: dir.display().to_string(),
+        })?;
+        self.load_from(file).map_err(of)
     }
 
     /// Above a size limit, removes images that are not in use, the least recently loaded first, and layers that no image
@@ -136,8 +163,7 @@ impl ImageStore {
         self.store.collect(&in_use, IMAGES_LEN_MAX)
     }
 
-    fn load_as(&self, path: &Path, readable_by: Option<(u32, u32)>) -> Result<Image, LoadError> {
-        let file = source::open(path, readable_by)?;
+    fn load_from(&self, file: File) -> Result<Image, LoadError> {
         let before = source::stamp(&file).map_err(Fault::Unreadable)?;
         let now = SystemTime::now();
         let _turn = self.store.turn(&before);

@@ -56,6 +56,9 @@ pub(crate) struct DevArgs {
     /// Let tasks fetch from this host and its link too, as from a framework's own server.
     #[arg(long, env = "PROFFER_AGENT_INSECURE_FETCH_LOCAL")]
     insecure_fetch_local: bool,
+    /// The directory with the archives of images that tasks name: NAME.tar of `docker save` for the image NAME.
+    #[arg(long, value_name = "DIR", env = "PROFFER_AGENT_IMAGE_ARCHIVES")]
+    image_archives: Option<PathBuf>,
 }
 
 /// Runs until `shutdown`.
@@ -84,6 +87,7 @@ pub(crate) async fn run(args: DevArgs, shutdown: CancellationToken) -> Outcome {
         has_haproxy,
         insecure_allow_unauthenticated: args.insecure_allow_unauthenticated,
         insecure_fetch_local: args.insecure_fetch_local,
+        image_archives: args.image_archives.as_deref(),
     };
     // Otherwise the master makes it, which is too late for the client.
     LocalToken::load_or_create(&default_token_path()?)?;

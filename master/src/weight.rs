@@ -7,7 +7,7 @@ use proffer_model::link::ToAgent;
 use proffer_model::operation::OperationResult;
 use proffer_model::resources::Amount;
 use proffer_model::session::{Answer, Event};
-use proffer_model::{CheckKind, Command, Discovery, Image, Offer, Problem, Resources, TaskSpec};
+use proffer_model::{CheckKind, Command, Discovery, Offer, Problem, Resources, TaskSpec};
 
 use crate::inbox::{Numbered, Watched};
 use crate::limits::{
@@ -120,10 +120,10 @@ fn of_spec(spec: &TaskSpec) -> usize {
     let labels = spec.labels.iter().map(of_pair);
     let ports = spec.ports.iter().map(|port| port.name.len());
     let volumes = spec.volumes.iter().map(|volume| volume.path.len());
-    let image = spec.container.as_ref().map_or(0, |container| {
-        let Image::Archive(path) = &container.image;
-        path.len()
-    });
+    let image = spec
+        .container
+        .as_ref()
+        .map_or(0, |container| container.image.as_str().len());
     let few = spec.checks.len() + spec.fetch.len() + spec.ports.len() + spec.volumes.len();
     size_of::<TaskSpec>()
         + command
@@ -276,8 +276,9 @@ mod tests {
         });
         let user = launch(&|spec| spec.user = Some(text.clone()));
         let image = launch(&|spec| {
-            let image = Image::Archive(text.clone());
-            spec.container = Some(proffer_model::Container { image });
+            let image = proffer_model::Image::Archive(text.clone());
+            let rules = proffer_model::ImageRules::Docker;
+            spec.container = Some(proffer_model::Container { image, rules });
         });
         let mount = launch(&|spec| {
             let mount = proffer_model::VolumeMount {

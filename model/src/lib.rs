@@ -18,6 +18,7 @@ pub mod executor;
 pub mod fetch;
 pub mod framework;
 pub mod id;
+pub mod image;
 pub mod kept_volume;
 pub mod leader;
 pub mod limits;
@@ -52,6 +53,7 @@ pub use id::{
     AgentId, ClusterId, DemandId, ExecutorId, FrameworkId, OfferId, Principal, ResourceName, Role,
     StateKey, TaskId, VolumeId,
 };
+pub use image::ImageName;
 pub use leader::Leader;
 pub use offer::{Fit, Offer};
 pub use operation::{LaunchResult, Operation, OperationResult};
@@ -65,6 +67,7 @@ pub use resources::Resources;
 pub use secret::Secret;
 pub use task::{
     Check, CheckAnswer, CheckKind, CheckResult, Command, Container, ExecutorApi, ExecutorSpec,
-    Exit, Image, Port, Probe, Protocol, Reason, Status, TaskSpec, TaskState, VolumeMount,
+    Exit, Image, ImageRules, Port, Probe, Protocol, Reason, Status, TaskSpec, TaskState,
+    VolumeMount,
 };
 pub use time::Time;

@@ -73,6 +73,10 @@ pub const FETCHES_MAX: usize = 64;
 pub const URI_LEN_MAX: usize = 4_096;
 /// From Shutdown to SIGKILL of an executor that does not say otherwise (Mesos: executor_shutdown_grace_period).
 pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// Bytes of the name of an image; a longer one is refused (`field.too_long`). With `.tar` it is the name of a file.
+pub const IMAGE_NAME_LEN_MAX: usize = 250;
+/// Bytes of the tag in it; a longer one is refused. As Docker has it.
+pub const IMAGE_TAG_LEN_MAX: usize = 128;
 /// Bytes of one message between a framework and an executor; a longer one is refused (`field.too_long`).
 pub const EXECUTOR_MESSAGE_LEN_MAX: usize = 64 * 1024;
 /// Bytes that an executor says along with a status; more are refused (`field.too_long`).

@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::task::{TaskSpec, VolumeMount};
 
 /// Where a container has what is not its volumes': the kernel's own file systems and what Proffer puts there.
-const TAKEN: [&str; 4] = ["/proc", "/sys", "/dev", "/mnt/proffer"];
+const TAKEN: [&str; 5] = ["/proc", "/sys", "/dev", "/mnt/proffer", "/mnt/mesos"];
 /// Files of the host in a container. They are mounted, so no volume can be above them.
 const FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
@@ -91,7 +91,7 @@ fn is_in(directory: &str, path: &str) -> bool {
 mod tests {
     use super::*;
     use crate::id::TaskId;
-    use crate::task::{Command, Container, Image};
+    use crate::task::{Command, Container, Image, ImageRules};
 
     fn spec(mounts: &[(&str, &str, bool)], is_container: bool) -> TaskSpec {
         let resources = "cpus:1;disk(eng,ops)[v]:9;disk(eng,ops)[w]:9";
@@ -119,6 +119,7 @@ mod tests {
         let path = "volumes[0].path";
         for (mounts, is_container, field) in [
             (
+            rules: ImageRules::Docker,
                 &[("v", "data", false), ("w", "data2", false)][..],
                 false,
                 good,
@@ -155,6 +156,7 @@ mod tests {
         }
     }
 
+            (&[("v", "/mnt/mesos/sandbox", false)], true, path),
     #[test]
     fn a_task_of_an_executor_mounts_nothing() {
         let mut spec = spec(&[("v", "data", false)], false);

@@ -12,8 +12,9 @@ use proffer_model::limits::{
 };
 use proffer_model::time::format_duration;
 use proffer_model::{
-    Check, CheckAnswer, CheckKind, CheckResult, Command, Container, Exit, Image, Incarnation, Port,
-    Probe, Problem, Protocol, Reason, Resources, Secret, Status, TaskSpec, TaskState, code,
+    Check, CheckAnswer, CheckKind, CheckResult, Command, Container, Exit, Image, ImageName,
+    ImageRules, Incarnation, Port, Probe, Problem, Protocol, Reason, Resources, Secret, Status,
+    TaskSpec, TaskState, code,
 };
 use prost::Message;
 
@@ -462,14 +463,37 @@ fn decode_arguments(arguments: Vec<String>, field: &str) -> Result<Vec<String>, 
 
 /// A container for the wire.
 fn encode_container(container: &Container) -> v1::Container {
-    let Image::Archive(path) = &container.image;
+    let image = match &container.image {
+        Image::Archive(path) => v1::container::Image::Archive(path.clone()),
+        Image::Name(name) => v1::container::Image::Name(name.to_string()),
+    };
+    let rules = match container.rules {
+        ImageRules::Docker => v1::ImageRules::Unspecified,
+        ImageRules::Mesos => v1::ImageRules::Mesos,
+    };
     v1::Container {
-        image: Some(v1::container::Image::Archive(path.clone())),
+        image: Some(image),
+        rules: rules.into(),
     }
 }
 
 fn decode_container(container: v1::Container) -> Result<Container, Problem> {
-    let v1::container::Image::Archive(path) = required(container.image, "container.image")?;
+    let rules = match v1::ImageRules::try_from(container.rules) {
+        Ok(v1::ImageRules::Unspecified) => ImageRules::Docker,
+        Ok(v1::ImageRules::Mesos) => ImageRules::Mesos,
+        Err(_) => return Err(unknown_value("container.rules", container.rules)),
+    };
+    let image = match required(container.image, "container.image")? {
+        v1::container::Image::Archive(path) => Image::Archive(decode_archive(path)?),
+        v1::container::Image::Name(name) => {
+            let name = name.parse::<ImageName>();
+            Image::Name(name.map_err(|problem| problem.field("container.name"))?)
+        }
+    };
+    Ok(Container { image, rules })
+}
+
+fn decode_archive(path: String) -> Result<String, Problem> {
     let path = decode_system_text(path, "container.archive")?;
     if !path.starts_with('/') {
         let message = format!("{path:?} is not an absolute path");
@@ -477,8 +501,7 @@ fn decode_container(container: v1::Container) -> Result<Container, Problem> {
             "give the path of the archive on the agent's host, such as /srv/images/web.tar",
         ));
     }
-    let image = Image::Archive(path);
-    Ok(Container { image })
+    Ok(path)
 }
 
 /// An environment, for the wire. Carries secrets.

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod given;
+mod images;
 mod kept;
 mod numbers;
 mod old;

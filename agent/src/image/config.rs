@@ -15,10 +15,7 @@ const SIGRTMAX: i32 = 64;
 /// Reads the configuration; what cannot be handed to a process is refused.
 pub(super) fn config(parsed: &ImageConfiguration) -> Result<ImageConfig, Fault> {
     let Some(config) = parsed.config() else {
-        return Ok(ImageConfig {
-            working_dir: working_dir(""),
-            ..ImageConfig::default()
-        });
+        return Ok(ImageConfig::default());
     };
     let stop_signal = config.stop_signal().as_deref().unwrap_or_default();
     let read = ImageConfig {
@@ -34,7 +31,11 @@ pub(super) fn config(parsed: &ImageConfiguration) -> Result<ImageConfig, Fault> 
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
         user: config.user().clone().unwrap_or_default(),
-        working_dir: working_dir(config.working_dir().as_deref().unwrap_or_default()),
+        working_dir: config
+            .working_dir()
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .map(working_dir),
         stop_signal: match stop_signal {
             "" => None,
             text => Some(signal(text).ok_or_else(|| {
@@ -45,7 +46,8 @@ pub(super) fn config(parsed: &ImageConfiguration) -> Result<ImageConfig, Fault> 
     };
     let texts = read.entrypoint.iter().chain(&read.cmd);
     let texts = texts.chain(read.env.iter().flat_map(|(name, value)| [name, value]));
-    let mut texts = texts.chain([&read.user, &read.working_dir]);
+    let texts = texts.chain([&read.user]);
+    let mut texts = texts.chain(&read.working_dir);
     let has_zero = texts.any(|text| text.contains('\0'));
     drop(texts);
     if has_zero {
@@ -124,13 +126,13 @@ mod tests {
                 ("B".to_owned(), String::new()),
             ],
             user: "www:80".to_owned(),
-            working_dir: "/a/b".to_owned(),
+            working_dir: Some("/a/b".to_owned()),
             stop_signal: Some(37),
         };
         assert_eq!(read, Ok(expected));
-        for nothing in ["{}", "null"] {
+        for nothing in ["{}", "null", r#"{"WorkingDir":""}"#] {
             let read = check(nothing).unwrap();
-            assert_eq!(read.working_dir, "/");
+            assert_eq!(read.working_dir, None);
             assert_eq!((read.entrypoint.len(), read.stop_signal), (0, None));
         }
     }

@@ -20,6 +20,30 @@ pub(crate) enum ImageError {
         /// What is wrong with it.
         fault: Fault,
     },
+    /// It is named, and no archives are kept.
+    #[error(
+        "image {name}: this agent keeps no archives of images: give the path of one, or set image_archives of the agent to \
+         the directory that has {file}"
+    )]
+    NoArchives {
+        /// As the task names it.
+        name: String,
+        /// What its archive would be called.
+        file: String,
+    },
+    /// It is named, and its archive is not among those that are kept.
+    #[error(
+        "image {name}: there is no {file} in {dir}, where this agent has its archives of images: put it there, as \
+         `docker save -o {dir}/{file} {name}` writes it"
+    )]
+    NoArchive {
+        /// As the task names it.
+        name: String,
+        /// What its archive is called.
+        file: String,
+        /// Where it would be.
+        dir: String,
+    },
     /// This host's store of images: for whoever runs the agent.
     #[error("the images in {path} cannot be used: {source}")]
     Store {
@@ -47,6 +71,9 @@ pub(crate) enum Fault {
     /// A directory, a device, …
     #[error("this is not a file")]
     NotAFile,
+    /// Its name is a link to elsewhere.
+    #[error("a link leads out of the directory of archives")]
+    LeadsOut,
     /// It is others' own.
     #[error("user {0} may not read this image")]
     NotPermitted(u32),

@@ -26,8 +26,8 @@ pub struct ArchivedImage {
     pub environment: Vec<(String, String)>,
     /// The user's name or number; empty is root.
     pub user: String,
-    /// Absolute.
-    pub working_dir: String,
+    /// Absolute, when it says one.
+    pub working_dir: Option<String>,
     /// The number of the signal that asks it to stop.
     pub stop_signal: Option<i32>,
 }

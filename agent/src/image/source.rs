@@ -13,6 +13,12 @@ use super::error::{Fault, LoadError};
 use super::stream::{Allowance, CHUNK_LEN, Limited, decompress, is_compressed, is_limit};
 use crate::limits::IMAGE_ARCHIVE_SETTLE_TIME;
 
+/// Nothing is waited for, whatever it is.
+const FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
 /// Which file it is, and in which state: as long as this is the same, so is its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stamp {
@@ -64,14 +70,32 @@ pub(super) fn open(path: &Path, readable_by: Option<(u32, u32)>) -> Result<File,
     Ok(file)
 }
 
+/// Opens the file of this name in a directory whose files are everybody's here, as the agent; nothing if it is not there. No
+/// link leads out of the directory.
+pub(super) fn open_among(dir: &Path, name: &str) -> Result<Option<File>, Fault> {
+    let opened = open_here(dir).and_then(|dir| {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        Ok(openat2(&dir, name, FLAGS, Mode::empty(), resolve)?)
+    });
+    let file = match opened {
+        Ok(file) => File::from(file),
+        Err(error) if is_absence(&error) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => return Err(Fault::LeadsOut),
+        Err(error) => return Err(Fault::Unreadable(error)),
+    };
+    match file.metadata().map_err(Fault::Unreadable)?.is_file() {
+        true => Ok(Some(file)),
+        false => Err(Fault::NotAFile),
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    kinds.contains(&error.kind())
+}
+
 fn open_here(path: &Path) -> io::Result<File> {
-    let file = openat2(
-        CWD,
-        path,
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )?;
+    let file = openat2(CWD, path, FLAGS, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
     Ok(file.into())
 }
 

@@ -192,8 +192,8 @@ fn what_an_image_says_about_running_it_is_handed_on() {
     let env = [("PATH", "/bin"), ("EMPTY", "")].map(|(n, v)| (n.to_owned(), v.to_owned()));
     assert_eq!(config.env, env);
     assert_eq!(
-        (config.user.as_str(), config.working_dir.as_str()),
-        ("www", "/srv")
+        (config.user.as_str(), config.working_dir.as_deref()),
+        ("www", Some("/srv"))
     );
     assert_eq!(config.stop_signal, Some(2));
 }

@@ -19,9 +19,14 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The longest that it waits between two tries (Mesos: the agent's `executor_reregistration_timeout`).
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
+/// Whether a task with this environment was written for Mesos.
+pub(crate) fn is_of_mesos(environment: &BTreeMap<String, String>) -> bool {
+    environment.contains_key(TASK_VARIABLE)
+}
+
 /// Adds what only the agent knows to the environment of a task that was written for Mesos.
 pub(crate) fn complete(environment: &mut BTreeMap<String, String>, sandbox: &str) {
-    if environment.contains_key(TASK_VARIABLE) {
+    if is_of_mesos(environment) {
         let directories = DIRECTORIES.map(|name| (name.to_owned(), sandbox.to_owned()));
         environment.extend(directories);
     }

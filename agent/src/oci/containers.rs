@@ -12,17 +12,17 @@ use std::time::Instant;
 
 use nix::unistd::Uid;
 use proffer_agent_core::RunId;
-use proffer_model::{Container, Image, Reason, TaskSpec};
+use proffer_model::{Container, Image, ImageRules, Reason, TaskSpec};
 
 use crate::config::Config;
-use crate::image::{self, ImageConfig, ImageId, ImageStore};
+use crate::image::{self, ImageConfig, ImageError, ImageId, ImageStore};
 use crate::limits::{
     CONTAINER_MEMORY_MIN, CONTAINER_PROCESSES_MAX, IMAGES_COLLECT_INTERVAL, KILL_REST_INTERVAL,
     KILL_REST_PATIENCE, OUTPUT_BYTES_MAX,
 };
 use crate::mesos;
 use crate::oci::cgroup::Cgroup;
-use crate::oci::spec::SANDBOX;
+use crate::oci::spec::{MESOS_SANDBOX, SANDBOX};
 use crate::oci::{create, overlay};
 use crate::process::{
     Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch, make_sandbox,
@@ -47,6 +47,8 @@ pub(crate) struct Containers {
     images: ImageStore,
     /// Archives must be readable by this user.
     reader: Option<(u32, u32)>,
+    /// Where those of images with a name are, which all tasks may run.
+    archives: Option<PathBuf>,
     program: String,
     /// Above the control groups of this agent's containers, and of no others.
     cgroup: String,
@@ -80,6 +82,7 @@ impl Containers {
             runs_dir: runs_dir.to_owned(),
             images,
             reader: programs.user.map(TaskUser::ids),
+            archives: config.image_archives.clone(),
             program,
             cgroup,
             is_cpu_limited: config.cpu_hard_limit,
@@ -117,33 +120,36 @@ impl Containers {
     ) -> Result<(), (Reason, String)> {
         let bad_image = |message: String| (Reason::ImageFailed, message);
         let failed = |message: String| (Reason::LaunchFailed, message);
-        let Image::Archive(archive) = &container.image;
-        let loaded = self.images.load(Path::new(archive), self.reader);
-        let image = loaded.map_err(|error| bad_image(error.to_string()))?;
+        let image = self
+            .load(&container.image)
+            .map_err(|error| bad_image(error.to_string()))?;
         let user = spec.user.as_ref().unwrap_or(&image.config.user);
         let user = image::resolve_user(&image.layers, user)
             .map_err(|error| bad_image(error.to_string()))?;
         let owner = (user.uid, user.gid);
         make_sandbox(&dir.join(protocol::SANDBOX), Some(owner))
             .map_err(|error| failed(format!("its sandbox: {error}")))?;
-        let mounts =
-            mounts(dir, spec, volumes, owner).map_err(|message| (Reason::VolumeFailed, message))?;
+        let environment = environment(&image.config, spec);
+        let sandbox = sandbox(&environment);
+        let mounts = mounts(dir, spec, volumes, (owner, sandbox))
+            .map_err(|message| (Reason::VolumeFailed, message))?;
         let layers = image
             .layers
             .iter()
             .map(|layer| layer.to_str().map(str::to_owned));
         let layers: Option<Vec<String>> = layers.collect();
         let launch = Launch {
-            arguments: arguments(&spec.command, &image.config).map_err(bad_image)?,
+            arguments: arguments(&spec.command, &image.config, container.rules)
+                .map_err(bad_image)?,
             program: None,
-            environment: environment(&image.config, spec).into_iter().collect(),
             user: Some((user.uid, user.gid)),
             output_bytes_max: OUTPUT_BYTES_MAX,
             open_files: self.open_files,
             container: Some(Contained {
                 program: self.program.clone(),
                 groups: user.additional_gids,
-                directory: image.config.working_dir.clone(),
+                directory: directory(&image.config, container.rules, sandbox),
+                sandbox: (sandbox != SANDBOX).then(|| sandbox.to_owned()),
                 image: image.id.to_string(),
                 layers: layers
                     .ok_or_else(|| failed("the path of its image is not UTF-8".into()))?,
@@ -152,6 +158,7 @@ impl Containers {
                 stop_signal: image.config.stop_signal.filter(|signal| *signal != SIGTERM),
                 ..self.limits(spec)
             }),
+            environment: environment.into_iter().collect(),
         };
         // Root of a container is root's user here: nobody may reach a set-user-id program that it leaves.
         fs::set_permissions(dir, Permissions::from_mode(0o700))
@@ -168,6 +175,13 @@ impl Containers {
             self.collect();
         }
         Ok(())
+    }
+
+    fn load(&self, image: &Image) -> Result<image::Image, ImageError> {
+        match image {
+            Image::Archive(path) => self.images.load(Path::new(path), self.reader),
+            Image::Name(name) => self.images.load_named(name, self.archives.as_deref()),
+        }
     }
 
     /// What it may use: what it holds.
@@ -276,7 +290,7 @@ fn mounts(
     dir: &Path,
     spec: &TaskSpec,
     volumes: &Volumes,
-    owner: (u32, u32),
+    (owner, place): ((u32, u32), &str),
 ) -> Result<Vec<Mount>, String> {
     let taker = Taker {
         user: owner,
@@ -284,18 +298,18 @@ fn mounts(
     };
     let given = volumes.hand_over(spec, taker)?;
     let mounts = given.into_iter().map(|volume| {
-        let place = if volume.path.starts_with('/') {
+        let path = if volume.path.starts_with('/') {
             volume.path
         } else {
             let sandbox = dir.join(protocol::SANDBOX);
             volumes::make_beneath(&sandbox, &volume.path, Some(owner))
                 .map_err(|error| format!("{} in its sandbox: {error}", volume.path))?;
-            format!("{SANDBOX}/{}", volume.path)
+            format!("{place}/{}", volume.path)
         };
         let source = volume.source.to_str().map(str::to_owned);
         Ok(Mount {
             is_read_only: volume.is_read_only,
-            place,
+            place: path,
             source: source.ok_or("the path of its volume is not UTF-8")?,
         })
     });
@@ -314,7 +328,11 @@ pub(crate) fn check_places(dir: &Path, spec: &TaskSpec) -> Result<(), String> {
 }
 
 /// What to run; the error is for people.
-fn arguments(command: &proffer_model::Command, image: &ImageConfig) -> Result<Vec<String>, String> {
+fn arguments(
+    command: &proffer_model::Command,
+    image: &ImageConfig,
+    rules: ImageRules,
+) -> Result<Vec<String>, String> {
     use proffer_model::Command;
     let arguments = match command {
         Command::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
@@ -324,13 +342,19 @@ fn arguments(command: &proffer_model::Command, image: &ImageConfig) -> Result<Ve
             let rest = arguments.iter().skip(1);
             std::iter::once(program).chain(rest).cloned().collect()
         }
+        Command::Image(arguments) if arguments.is_empty() => {
+            [image.entrypoint.as_slice(), &image.cmd].concat()
+        }
         Command::Image(arguments) => {
-            let own = if arguments.is_empty() {
-                &image.cmd
-            } else {
-                arguments
+            let own = image.cmd.iter().take(1);
+            let program: Vec<String> = match rules {
+                ImageRules::Mesos if image.entrypoint.is_empty() => own.cloned().collect(),
+                ImageRules::Docker | ImageRules::Mesos => image.entrypoint.clone(),
             };
-            [image.entrypoint.as_slice(), own].concat()
+            if program.is_empty() && rules == ImageRules::Mesos {
+                return Err("its image does not say what to run".to_owned());
+            }
+            [program.as_slice(), arguments].concat()
         }
         Command::Data(_) => return Err("only its executor knows what to do".to_owned()),
     };
@@ -347,9 +371,28 @@ fn environment(image: &ImageConfig, spec: &TaskSpec) -> BTreeMap<String, String>
     let given = spec.environment.iter();
     environment.extend(given.map(|(name, value)| (name.clone(), value.expose().to_owned())));
     environment.insert(TASK_VARIABLE.to_owned(), spec.id.to_string());
-    mesos::complete(&mut environment, SANDBOX);
-    environment.insert(SANDBOX_VARIABLE.to_owned(), SANDBOX.to_owned());
+    let place = sandbox(&environment);
+    mesos::complete(&mut environment, place);
+    environment.insert(SANDBOX_VARIABLE.to_owned(), place.to_owned());
     environment
+}
+
+/// Where a task with this environment finds its sandbox.
+fn sandbox(environment: &BTreeMap<String, String>) -> &'static str {
+    match mesos::is_of_mesos(environment) {
+        true => MESOS_SANDBOX,
+        false => SANDBOX,
+    }
+}
+
+/// Where the task begins.
+fn directory(image: &ImageConfig, rules: ImageRules, sandbox: &str) -> String {
+    let otherwise = match rules {
+        ImageRules::Docker => "/",
+        ImageRules::Mesos => sandbox,
+    };
+    let own = image.working_dir.as_deref();
+    own.unwrap_or(otherwise).to_owned()
 }
 
 #[cfg(test)]
@@ -370,22 +413,34 @@ mod tests {
             ..ImageConfig::default()
         };
         let of_image = |text| Command::Image(words(text));
-        for (command, image, expected) in [
-            (of_image(""), image("/e", "a b"), "/e a b"),
-            (of_image("c"), image("/e", "a b"), "/e c"),
-            (of_image("c"), image("", "a b"), "c"),
-            (of_image(""), image("", "a b"), "a b"),
-            (Command::Exec(words("x y")), image("/e", "a"), "x y"),
-            (Command::Shell("x".into()), image("/e", "a"), "/bin/sh -c x"),
+        let named = Command::Named {
+            program: "/x".to_owned(),
+            arguments: words("name y"),
+        };
+        for (command, image, docker, mesos) in [
+            (of_image(""), image("/e", "a b"), "/e a b", "/e a b"),
+            (of_image("c"), image("/e", "a b"), "/e c", "/e c"),
+            (of_image("c"), image("/e f", ""), "/e f c", "/e f c"),
+            (of_image("c"), image("", "a b"), "c", "a c"),
+            (of_image("c"), image("", ""), "c", ""),
+            (of_image(""), image("", "a b"), "a b", "a b"),
+            (of_image(""), image("", ""), "", ""),
+            (Command::Exec(words("x y")), image("/e", "a"), "x y", "x y"),
+            (named, image("/e", "a"), "/x y", "/x y"),
+            (
+                Command::Shell("x".into()),
+                image("/e", "a"),
+                "/bin/sh -c x",
+                "/bin/sh -c x",
+            ),
         ] {
-            assert_eq!(
-                arguments(&command, &image),
-                Ok(words(expected)),
-                "{command:?}"
-            );
+            for (rules, expected) in [(ImageRules::Docker, docker), (ImageRules::Mesos, mesos)] {
+                let said = arguments(&command, &image, rules);
+                let said = said.inspect_err(|why| assert!(why.contains("what to run"), "{why}"));
+                let what = format!("{command:?} {rules:?}");
+                assert_eq!(said.unwrap_or_default(), words(expected), "{what}");
+            }
         }
-        let message = arguments(&of_image(""), &image("", "")).unwrap_err();
-        assert!(message.contains("what to run"), "{message}");
     }
 
     #[test]
@@ -409,5 +464,33 @@ mod tests {
             ("PROFFER_TASK_ID", "t"),
         ]);
         assert_eq!(environment(&image, &spec), expected.into_iter().collect());
+
+        let task = Secret::new("t");
+        spec.environment.insert("MESOS_TASK_ID".into(), task);
+        let given = environment(&image, &spec);
+        for name in ["MESOS_SANDBOX", "MESOS_DIRECTORY", "PROFFER_SANDBOX"] {
+            assert_eq!(given[name], "/mnt/mesos/sandbox", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_task_begins_where_its_image_says_or_its_rules() {
+        let image = |directory: Option<&str>| ImageConfig {
+            working_dir: directory.map(str::to_owned),
+            ..ImageConfig::default()
+        };
+        let (docker, mesos) = (ImageRules::Docker, ImageRules::Mesos);
+        for (own, rules, begins) in [
+            (None, docker, "/"),
+            (None, mesos, "/s"),
+            (Some("/srv"), docker, "/srv"),
+            (Some("/"), mesos, "/"),
+        ] {
+            assert_eq!(
+                directory(&image(own), rules, "/s"),
+                begins,
+                "{own:?} {rules:?}"
+            );
+        }
     }
 }

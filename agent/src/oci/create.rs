@@ -46,7 +46,7 @@ pub(super) fn run(dir: &Path, launch: &Launch) -> Result<i32, String> {
         .map_err(|error| format!("its directory {}: {error}", container.directory))?;
     places::prepare(&root)?;
     let volumes = container.mounts.iter().map(|mount| mount.place.as_str());
-    places::prepare_volumes(&root, volumes)?;
+    places::prepare_volumes(&root, spec::sandbox(container), volumes)?;
     let config = spec::config(launch, container, dir, &root).to_string();
     fs::write(place.join("config.json"), config).map_err(|error| error.to_string())?;
 

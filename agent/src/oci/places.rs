@@ -10,7 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::oci::spec::{HOST_FILES, SANDBOX};
+use crate::oci::spec::HOST_FILES;
 use crate::volumes::make_beneath;
 
 /// They must be directories themselves: what of them is hidden is found by these names.
@@ -34,15 +34,16 @@ pub(super) fn prepare(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes a directory at each of these paths. A link of the image on the way is a mistake: where it leads was not looked at.
+/// Makes a directory at each of these paths but those in the sandbox. A link of the image on the way is a mistake: where it leads was not looked at.
 /// The error is for people.
 pub(super) fn prepare_volumes<'a>(
     root: &Path,
+    sandbox: &str,
     places: impl Iterator<Item = &'a str>,
 ) -> Result<(), String> {
     for place in places {
         // That is in a directory of the host, and prepared.
-        if place.starts_with(&format!("{SANDBOX}/")) {
+        if place.starts_with(&format!("{sandbox}/")) {
             continue;
         }
         let made = make_beneath(root, place, None);
@@ -103,10 +104,16 @@ mod tests {
         symlink("/proc", root.join("data")).unwrap();
         symlink("../../outside", root.join("srv/data")).unwrap();
         fs::write(root.join("file"), "").unwrap();
-        prepare_volumes(&root, ["/srv/a/b", "/mnt/proffer/sandbox/x"].into_iter()).unwrap();
+        let sandbox = "/mnt/proffer/sandbox";
+        prepare_volumes(
+            &root,
+            sandbox,
+            ["/srv/a/b", "/mnt/proffer/sandbox/x"].into_iter(),
+        )
+        .unwrap();
         assert!(root.join("srv/a/b").is_dir() && !root.join("mnt").exists());
         for place in ["/data", "/data/x", "/srv/data/x", "/file", "/file/x"] {
-            let said = prepare_volumes(&root, [place].into_iter()).unwrap_err();
+            let said = prepare_volumes(&root, sandbox, [place].into_iter()).unwrap_err();
             assert!(said.contains("is not a directory"), "{place}: {said}");
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

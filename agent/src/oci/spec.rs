@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use crate::limits::{CPU_PERIOD_US, CPU_QUOTA_MIN_US, CPU_SHARES_MIN};
 use crate::oci::cgroup::Cgroup;
-use crate::supervisor::protocol::{self, Contained, Launch, Mount};
+use crate::supervisor::protocol::{self, Contained, Launch};
 
 /// Where the task finds its sandbox.
 pub(crate) const SANDBOX: &str = "/mnt/proffer/sandbox";
+/// Where one that was written for Mesos finds it, as on Mesos's agents: many have that in their commands.
+pub(crate) const MESOS_SANDBOX: &str = "/mnt/mesos/sandbox";
 
 /// What root may do in a container: files and processes of other users there. Nothing of the network (raw sockets, ports
 /// below 1024), since it is the host's; nothing of the system.
@@ -86,7 +88,7 @@ pub(super) fn config(launch: &Launch, container: &Contained, dir: &Path, root: &
             "noNewPrivileges": true,
         },
         "root": {"path": root, "readonly": false},
-        "mounts": mounts(dir, &Cgroup::new(&container.cgroup).shown(), &container.mounts),
+        "mounts": mounts(dir, &Cgroup::new(&container.cgroup).shown(), container),
         "linux": {
             "namespaces": namespaces(),
             "cgroupsPath": container.cgroup,
@@ -126,7 +128,12 @@ fn resources(container: &Contained) -> Value {
     })
 }
 
-fn mounts(dir: &Path, cgroups: &[(&str, PathBuf)], volumes: &[Mount]) -> Vec<Value> {
+/// Where the task of this container finds its sandbox.
+pub(super) fn sandbox(container: &Contained) -> &str {
+    container.sandbox.as_deref().unwrap_or(SANDBOX)
+}
+
+fn mounts(dir: &Path, cgroups: &[(&str, PathBuf)], container: &Contained) -> Vec<Value> {
     let own = |place: &str, kind: &str, options: &[&str]| json!({"destination": place, "type": kind, "source": kind, "options": options});
     let bound = |place: &str, source: &Path, options: &[&str]| json!({"destination": place, "type": "bind", "source": source, "options": options});
     let mut mounts = vec![
@@ -155,7 +162,7 @@ fn mounts(dir: &Path, cgroups: &[(&str, PathBuf)], volumes: &[Mount]) -> Vec<Val
         own("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         own("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         bound(
-            SANDBOX,
+            sandbox(container),
             &dir.join(protocol::SANDBOX),
             &["bind", "rw", "nosuid", "nodev"],
         ),
@@ -185,7 +192,7 @@ fn mounts(dir: &Path, cgroups: &[(&str, PathBuf)], volumes: &[Mount]) -> Vec<Val
     });
     mounts.extend(files);
     // After the sandbox, in which some are. None is above or beneath any of the others.
-    mounts.extend(volumes.iter().map(|volume| {
+    mounts.extend(container.mounts.iter().map(|volume| {
         let mode = if volume.is_read_only { "ro" } else { "rw" };
         let options = ["bind", mode, "nosuid", "nodev"];
         bound(&volume.place, Path::new(&volume.source), &options)

@@ -75,6 +75,8 @@ pub struct Contained {
     pub groups: Vec<u32>,
     /// `directory`: where the task begins, in the container.
     pub directory: String,
+    /// `sandbox`: where the task finds its sandbox, in the container; absent: `/mnt/proffer/sandbox`.
+    pub sandbox: Option<String>,
     /// `image`: its id, for whoever wants to know whether it is in use.
     pub image: String,
     /// `layer`: the image's layers, directories on the host, the lowest first.
@@ -132,6 +134,7 @@ impl Contained {
         fields.push(format!("contain={}", self.program));
         fields.extend(self.groups.iter().map(|group| format!("group={group}")));
         fields.push(format!("directory={}", self.directory));
+        fields.extend(self.sandbox.iter().map(|path| format!("sandbox={path}")));
         fields.push(format!("image={}", self.image));
         fields.extend(self.layers.iter().map(|layer| format!("layer={layer}")));
         fields.push(format!("cgroup={}", self.cgroup));
@@ -152,6 +155,7 @@ impl Contained {
             "contain" => value.clone_into(&mut self.program),
             "group" => self.groups.push(value.parse().ok()?),
             "directory" => value.clone_into(&mut self.directory),
+            "sandbox" => self.sandbox = Some(value.to_owned()),
             "image" => value.clone_into(&mut self.image),
             "layer" => self.layers.push(value.to_owned()),
             "cgroup" => value.clone_into(&mut self.cgroup),
@@ -329,6 +333,7 @@ mod tests {
                 program: "/p".to_owned(),
                 groups: vec![5],
                 directory: "/d".to_owned(),
+                sandbox: None,
                 image: "i".to_owned(),
                 layers: vec!["/l/1".to_owned(), "/l/2".to_owned()],
                 cgroup: "/proffer/r".to_owned(),
@@ -361,6 +366,12 @@ mod tests {
         let more = b"mount=rw /a b\n/v\n/1\0mount=ro /c\n/v/2\0";
         let written = [CONTAINER_V1, &more[..]].concat();
         assert_eq!(read.encode().as_deref(), Some(&written[..]));
+        assert_eq!(Launch::decode(&written), Some(read));
+        let elsewhere = [&written[..], b"sandbox=/mnt/mesos/sandbox\0"].concat();
+        let read = Launch::decode(&elsewhere).expect("good");
+        let container = read.container.as_ref().expect("one");
+        assert_eq!(container.sandbox.as_deref(), Some("/mnt/mesos/sandbox"));
+        let written = read.encode().expect("no zero bytes");
         assert_eq!(Launch::decode(&written), Some(read));
         for bad in ["mount=rw\0", "mount=xx /a\n/b\0", "mount=rw /a\0"] {
             let bytes = [CONTAINER_V1, bad.as_bytes()].concat();

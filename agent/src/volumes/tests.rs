@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use proffer_model::{Command, Container, Image, TaskId};
+use proffer_model::{Command, Container, Image, ImageRules, TaskId};
 
 use super::*;
 
@@ -85,7 +85,8 @@ impl Stage {
         let mut spec = self.spec(source);
         if taker.is_container {
             let image = Image::Archive("/i.tar".to_owned());
-            spec.container = Some(Container { image });
+            let rules = ImageRules::Docker;
+            spec.container = Some(Container { image, rules });
         }
         let given = self.volumes().hand_over(&spec, taker)?;
         Ok(given[0].source.clone())

@@ -69,6 +69,7 @@ pub(crate) struct Bench {
     pub(crate) fetch_local: bool,
     /// Who may issue certificates of servers that tasks fetch from.
     pub(crate) fetch_roots: Option<PathBuf>,
+    pub(crate) image_archives: Option<PathBuf>,
     /// Where every agent listens; otherwise where the kernel chooses.
     listen: Option<SocketAddr>,
     pub(crate) link: Option<Link>,
@@ -134,6 +135,7 @@ impl Bench {
             mesos_api: None,
             fetch_local: true,
             fetch_roots: None,
+            image_archives: None,
             listen: None,
             link: None,
         }
@@ -165,6 +167,7 @@ impl Bench {
             mesos_api: self.mesos_api,
             insecure_fetch_local: Some(self.fetch_local),
             fetch_roots: self.fetch_roots.clone(),
+            image_archives: self.image_archives.clone(),
             token_file: Some(self.path().join("token")),
             ..Options::default()
         };

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use proffer_model::{Command, Container, Exit, Image, Reason, TaskSpec, TaskState};
+use proffer_model::{Command, Container, Exit, Image, ImageRules, Reason, TaskSpec, TaskState};
 use sha2::{Digest as _, Sha256};
 
 use crate::bench::{Bench, PATIENCE, is_alive, lines, shell};
@@ -16,7 +16,7 @@ fn image(dir: &Path) -> PathBuf {
     image_with(dir, "busybox.tar", config)
 }
 
-fn image_with(dir: &Path, name: &str, config: &str) -> PathBuf {
+pub(crate) fn image_with(dir: &Path, name: &str, config: &str) -> PathBuf {
     let mut layer = tar::Builder::new(Vec::new());
     let mut add = |path: &str, kind: tar::EntryType, mode: u32, content: &[u8], link: &str| {
         let mut header = tar::Header::new_ustar();
@@ -99,7 +99,10 @@ pub(crate) fn in_image(id: &str, command: Command, archive: &Path) -> TaskSpec {
     TaskSpec {
         command,
         resources: "cpus:0.5;mem:64".parse().unwrap(),
-        container: Some(Container { image }),
+        container: Some(Container {
+            image,
+            rules: ImageRules::Docker,
+        }),
         ..shell(id, "")
     }
 }

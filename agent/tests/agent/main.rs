@@ -13,6 +13,7 @@ mod encrypted;
 mod executors;
 mod fetching;
 mod hostile;
+mod images;
 mod launches;
 mod logs;
 mod mesos;

@@ -4,6 +4,7 @@
 //! is nobody's child: it is found again by its directory.
 
 use std::future::poll_fn;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::Poll;
 
@@ -31,6 +32,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) has_haproxy: bool,
     pub(crate) insecure_allow_unauthenticated: bool,
     pub(crate) insecure_fetch_local: bool,
+    pub(crate) image_archives: Option<&'a Path>,
 }
 
 /// The roles as they run.
@@ -92,6 +94,14 @@ async fn start_master(setting: &Setting<'_>, shutdown: CancellationToken) -> Res
     Ok(Part::new("master", shutdown, running.join()))
 }
 
+/// As seen from where the program was started.
+fn absolute(dir: &Path) -> Result<PathBuf, Problem> {
+    std::path::absolute(dir).map_err(|error| {
+        let message = format!("{} is not a directory: {error}", dir.display());
+        Problem::new(code::CONFIG_INVALID, message).field("image_archives")
+    })
+}
+
 async fn start_agent(setting: &Setting<'_>, shutdown: CancellationToken) -> Result<Part, Problem> {
     let work_dir = setting.data.join(AGENT_DIR);
     let options = proffer_agent::Options {
@@ -101,6 +111,7 @@ async fn start_agent(setting: &Setting<'_>, shutdown: CancellationToken) -> Resu
         work_dir: Some(work_dir),
         insecure_allow_unauthenticated: Some(setting.insecure_allow_unauthenticated),
         insecure_fetch_local: Some(setting.insecure_fetch_local),
+        image_archives: setting.image_archives.map(absolute).transpose()?,
         ..proffer_agent::Options::default()
     };
     let config = proffer_agent::Config::from_options(options)?;

@@ -3,7 +3,7 @@
 //! An image is an archive on the agents' hosts today; a name in a registry is refused, with what to do instead. What was
 //! written is kept, so that clients read back what they sent.
 
-use proffer_model::{Container, Image, Problem, code};
+use proffer_model::{Container, Image, ImageRules, Problem, code};
 
 /// The field that names the image.
 const FIELD: &str = "container.docker.image";
@@ -98,6 +98,7 @@ impl AppContainer {
     pub(crate) fn of_task(&self) -> Container {
         Container {
             image: Image::Archive(path_in(&self.image).to_owned()),
+            rules: ImageRules::Docker,
         }
     }
 
@@ -137,8 +138,8 @@ mod tests {
         ] {
             match (AppContainer::new(Engine::Docker, image), path) {
                 (Ok(container), Ok(path)) => {
-                    let Image::Archive(archive) = container.of_task().image;
-                    assert_eq!((archive.as_str(), container.image()), (path, image));
+                    let of_task = container.of_task().image;
+                    assert_eq!((of_task.as_str(), container.image()), (path, image));
                 }
                 (Err(problem), Err(says)) => {
                     assert_eq!(problem.field, FIELD, "{image}");

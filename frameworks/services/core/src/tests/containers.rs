@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proffer_model::{CheckKind, Command, Image, Reason, TaskState};
+use proffer_model::{CheckKind, Command, Reason, TaskState};
 
 use super::world::{World, app, patch};
 use crate::app::{AppPatch, AppSpec};
@@ -111,8 +111,8 @@ fn a_task_gets_its_image_and_another_image_replaces_it() {
     let first = world.running().remove(0);
     let spec = world.tasks[&first].spec.clone();
     assert_eq!(spec.command, Command::Image(vec![]));
-    let Image::Archive(path) = spec.container.expect("a container").image;
-    assert_eq!(path, "/srv/web.tar");
+    let of_task = spec.container.expect("a container").image;
+    assert_eq!(of_task.as_str(), "/srv/web.tar");
     assert_eq!(
         spec.environment["MARATHON_APP_DOCKER_IMAGE"].expose(),
         "file:///srv/web.tar"
