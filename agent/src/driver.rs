@@ -23,7 +23,7 @@ use crate::executors::Subscriber;
 use crate::inbox::{Input, Outbox};
 use crate::limits::{OUTBOX_MESSAGES_MAX, WAITING_MAX};
 use crate::probe::Prober;
-use crate::process::{Processes, Program};
+use crate::process::{Place, Placing, Processes, Program};
 use crate::record::Recorder;
 use crate::timers::Timers;
 
@@ -194,6 +194,29 @@ impl Driver {
             Effect::StartContainer { run, spec } => {
                 self.processes.start(run, Program::Task(spec));
             }
+            effect @ (Effect::StartExecutor { .. }
+            | Effect::AwaitExecutor { .. }
+            | Effect::LeaveExecutor { .. }
+            | Effect::MountVolumes { .. }
+            | Effect::UnmountVolumes { .. }
+            | Effect::SendExecutor { .. }
+            | Effect::CloseExecutor { .. }) => self.act_for_executor(effect),
+            Effect::RunCheck {
+                run,
+                check,
+                kind,
+                timeout,
+            } => {
+                self.prober.probe(run, check, kind, timeout);
+            }
+            Effect::SetTimer { key, at } => self.timers.set(key, at),
+            Effect::CancelTimer(key) => self.timers.cancel(key),
+            Effect::Record(fact) => self.recorder.record(fact),
+        }
+    }
+
+    fn act_for_executor(&mut self, effect: Effect) {
+        match effect {
             Effect::StartExecutor {
                 run,
                 framework,
@@ -214,6 +237,24 @@ impl Driver {
                 framework,
                 spec,
             } => self.processes.await_executor(run, &framework, &spec),
+            Effect::MountVolumes {
+                run,
+                executor,
+                of,
+                spec,
+            } => {
+                let what = Place::Mount(run);
+                self.processes.place(executor, Placing { of, spec, what });
+            }
+            Effect::UnmountVolumes {
+                executor,
+                of,
+                spec,
+                volumes,
+            } => {
+                let what = Place::Unmount(volumes);
+                self.processes.place(executor, Placing { of, spec, what });
+            }
             Effect::LeaveExecutor { run } => self.processes.leave_executor(run),
             Effect::SendExecutor {
                 session,
@@ -223,17 +264,7 @@ impl Driver {
             Effect::CloseExecutor { session } => {
                 self.when_durable(After::Seq(Seq(0)), Deed::CloseExecutor(session));
             }
-            Effect::RunCheck {
-                run,
-                check,
-                kind,
-                timeout,
-            } => {
-                self.prober.probe(run, check, kind, timeout);
-            }
-            Effect::SetTimer { key, at } => self.timers.set(key, at),
-            Effect::CancelTimer(key) => self.timers.cancel(key),
-            Effect::Record(fact) => self.recorder.record(fact),
+            _ => {}
         }
     }
 

@@ -7,6 +7,7 @@
 mod attach;
 mod launch;
 mod mount;
+mod placing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proffer_agent_core::{Ended, Event, Found, RunId, Signal};
-use proffer_model::{AgentId, Container, ExecutorSpec, Fetch, FrameworkId, Reason, Role, TaskSpec};
+use proffer_model::{
+    AgentId, Container, ExecutorApi, ExecutorSpec, Fetch, FrameworkId, Reason, Role, TaskSpec,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, mpsc};
@@ -31,6 +34,8 @@ use crate::oci::{self, Containers};
 use crate::process::attach::{Attached, Connection, attach};
 use crate::supervisor::protocol::{self, READY, Said, kill_line};
 use crate::volumes::Volumes;
+
+pub(crate) use placing::{Place, Placing};
 
 pub(crate) use launch::{
     Programs, SANDBOX_VARIABLE, TASK_VARIABLE, TaskUser, keep_launch, make_sandbox,
@@ -104,6 +109,8 @@ struct Shared {
     signals: Mutex<BTreeMap<RunId, mpsc::Sender<i32>>>,
     /// What ends the fetching of the runs that something is fetched for.
     fetching: Mutex<BTreeMap<RunId, CancellationToken>>,
+    /// What is to be done in the sandboxes of executors.
+    placings: Mutex<placing::Queues>,
     tasks: TaskTracker,
     ended: CancellationToken,
 }
@@ -131,6 +138,7 @@ impl Processes {
             loads: Semaphore::new(IMAGE_LOADS_MAX),
             signals: Mutex::new(BTreeMap::new()),
             fetching: Mutex::new(BTreeMap::new()),
+            placings: Mutex::default(),
             tasks: TaskTracker::new(),
             ended,
         };
@@ -314,6 +322,9 @@ impl Shared {
                 let checked = oci::check_places(dir, spec);
                 checked.map_err(|message| (Reason::VolumeFailed, message))
             }
+            Program::Executor { spec, .. } if spec.api == ExecutorApi::MesosV1 => {
+                self.mount_own(dir, spec).await
+            }
             Program::Executor { .. } => Ok(()),
         }
     }
@@ -394,6 +405,19 @@ impl Shared {
         let (programs, volumes) = (self.programs.clone(), self.volumes.clone());
         let (dir, spec) = (dir.to_owned(), spec.clone());
         let work = move || programs.mount(&dir, &spec, &volumes);
+        let mounted = tokio::task::spawn_blocking(work).await;
+        let mounted = mounted.unwrap_or_else(|error| Err(error.to_string()));
+        mounted.map_err(|message| (Reason::VolumeFailed, message))
+    }
+
+    /// Gives an executor its own volumes, which can take long.
+    async fn mount_own(&self, dir: &Path, of: &Arc<ExecutorSpec>) -> Result<(), (Reason, String)> {
+        if of.resources.volumes().next().is_none() {
+            return Ok(());
+        }
+        let (programs, volumes) = (self.programs.clone(), self.volumes.clone());
+        let (dir, of) = (dir.to_owned(), of.clone());
+        let work = move || programs.mount_own(&dir, &of, &volumes);
         let mounted = tokio::task::spawn_blocking(work).await;
         let mounted = mounted.unwrap_or_else(|error| Err(error.to_string()));
         mounted.map_err(|message| (Reason::VolumeFailed, message))

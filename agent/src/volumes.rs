@@ -20,15 +20,16 @@ use std::time::Duration;
 
 use proffer_model::kept_volume::{KeptVolume, VolumePlace};
 use proffer_model::link::AgentVolume;
-use proffer_model::mount::check_mounts;
+use proffer_model::mount::{check_mounts, check_places};
 use proffer_model::resource_kind::DiskSource;
-use proffer_model::{Problem, Resources, TaskSpec, VolumeMount};
+use proffer_model::{ExecutorSpec, Problem, Resources, TaskSpec, VolumeId, VolumeMount};
+use proffer_proto::mesos::executor_mounts;
 use proffer_server::clock;
 
 use crate::limits::VOLUMES_LOOK_INTERVAL;
 use crate::removal::{remove_all, remove_contents};
 
-pub(crate) use place::{link, make_beneath};
+pub(crate) use place::{link, make_beneath, unlink};
 
 /// Where a task finds a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,17 +131,50 @@ impl Volumes {
 
     /// Finds or makes the volumes that a task mounts, and gives them to its user. The error is for people. Blocks.
     pub(crate) fn hand_over(&self, spec: &TaskSpec, taker: Taker) -> Result<Vec<Mounted>, String> {
-        if spec.volumes.is_empty() {
+        check_mounts(spec).map_err(|problem| problem.to_string())?;
+        self.give_all((&spec.resources, &spec.volumes), taker)
+    }
+
+    /// The same of those that an executor of Mesos's API holds itself.
+    pub(crate) fn hand_over_to_executor(
+        &self,
+        spec: &ExecutorSpec,
+        taker: Taker,
+    ) -> Result<Vec<Mounted>, String> {
+        let mounts = executor_mounts(&spec.info);
+        let checked = check_places(&spec.resources, &mounts, taker.is_container);
+        checked.map_err(|problem| problem.to_string())?;
+        self.give_all((&spec.resources, &mounts), taker)
+    }
+
+    /// Where the files are that a volume of this id and role has, or had.
+    pub(crate) fn sources(&self, volume: &VolumeId, resources: &Resources) -> Vec<PathBuf> {
+        let mut volumes = resources.volumes();
+        let kind = volumes.find(|(_, of, _)| of.id == *volume);
+        let role = kind.and_then(|(kind, ..)| kind.reserved_to());
+        let kept = lock(&self.shared.kept);
+        let is_it = |(_, kept): &(&String, &KeptVolume)| {
+            kept.volume.id == *volume && Some(&kept.volume.role) == role
+        };
+        let found = kept.volumes.iter().filter(is_it);
+        let sources = found.map(|(name, kept)| self.shared.data_of(name, &kept.place));
+        sources.collect()
+    }
+
+    fn give_all(
+        &self,
+        (resources, mounts): (&Resources, &[VolumeMount]),
+        taker: Taker,
+    ) -> Result<Vec<Mounted>, String> {
+        if mounts.is_empty() {
             return Ok(Vec::new());
         }
-        check_mounts(spec).map_err(|problem| problem.to_string())?;
         let mut kept = lock(&self.shared.kept);
         self.shared
             .retire(&mut kept)
             .map_err(|error| format!("what became of volumes: {error}"))?;
-        let mounts = spec.volumes.iter();
-        let mounts = mounts.map(|mount| {
-            let source = self.shared.give(&mut kept, spec, mount, taker);
+        let mounts = mounts.iter().map(|mount| {
+            let source = self.shared.give(&mut kept, resources, mount, taker);
             let source = source.map_err(|why| format!("volume {}: {why}", mount.volume))?;
             Ok(Mounted {
                 source,
@@ -157,11 +191,11 @@ impl Shared {
     fn give(
         &self,
         kept: &mut Kept,
-        spec: &TaskSpec,
+        resources: &Resources,
         mount: &VolumeMount,
         taker: Taker,
     ) -> Result<PathBuf, String> {
-        let mut volumes = spec.resources.volumes();
+        let mut volumes = resources.volumes();
         let kind = volumes.find(|(_, volume, _)| volume.id == mount.volume);
         let (kind, role) = kind
             .and_then(|(kind, ..)| Some((kind, kind.reserved_to()?)))

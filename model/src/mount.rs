@@ -3,7 +3,8 @@
 
 use crate::code;
 use crate::problem::Problem;
-use crate::task::{TaskSpec, VolumeMount};
+use crate::resources::Resources;
+use crate::task::{ExecutorApi, TaskSpec, VolumeMount};
 
 /// Where a container has what is not its volumes': the kernel's own file systems and what Proffer puts there.
 const TAKEN: [&str; 5] = ["/proc", "/sys", "/dev", "/mnt/proffer", "/mnt/mesos"];
@@ -11,17 +12,29 @@ const TAKEN: [&str; 5] = ["/proc", "/sys", "/dev", "/mnt/proffer", "/mnt/mesos"]
 const FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
 /// Each volume is among the task's resources, once; none is inside of another. A process finds them in its own directory
-/// alone, and may always write.
+/// alone, and may always write. A task of an executor of Mesos's API finds them in that of its executor.
 pub fn check_mounts(spec: &TaskSpec) -> Result<(), Problem> {
-    if spec.executor.is_some() && !spec.volumes.is_empty() {
+    let executor = spec.executor.as_ref();
+    let has_place = executor.is_none_or(|executor| executor.api == ExecutorApi::MesosV1);
+    if !has_place && !spec.volumes.is_empty() {
         let message = "a task of an executor has no place of its own for volumes";
         return Err(Problem::new(code::VOLUME_INVALID, message)
             .field("volumes")
             .hint("let the agent run the task that needs them"));
     }
-    for (i, mount) in spec.volumes.iter().enumerate() {
-        check_mount(spec, mount).map_err(|problem| problem.within(format!("volumes[{i}]")))?;
-        let mut earlier = spec.volumes.iter().take(i);
+    check_places(&spec.resources, &spec.volumes, spec.container.is_some())
+}
+
+/// The same for whatever has these resources, and wants its volumes there.
+pub fn check_places(
+    resources: &Resources,
+    mounts: &[VolumeMount],
+    is_container: bool,
+) -> Result<(), Problem> {
+    for (i, mount) in mounts.iter().enumerate() {
+        check_mount(resources, mount, is_container)
+            .map_err(|problem| problem.within(format!("volumes[{i}]")))?;
+        let mut earlier = mounts.iter().take(i);
         let overlaps = |other: &&VolumeMount| {
             is_in(&other.path, &mount.path) || is_in(&mount.path, &other.path)
         };
@@ -35,14 +48,18 @@ pub fn check_mounts(spec: &TaskSpec) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_mount(spec: &TaskSpec, mount: &VolumeMount) -> Result<(), Problem> {
+fn check_mount(
+    resources: &Resources,
+    mount: &VolumeMount,
+    is_container: bool,
+) -> Result<(), Problem> {
     let VolumeMount { volume, path, .. } = mount;
     let invalid = |field: &str, message: String, hint: &str| {
         Err(Problem::new(code::VOLUME_INVALID, message)
             .field(field)
             .hint(hint))
     };
-    let volumes = spec.resources.volumes();
+    let volumes = resources.volumes();
     match volumes.filter(|(_, of, _)| of.id == *volume).count() {
         1 => {}
         0 => {
@@ -62,7 +79,7 @@ fn check_mount(spec: &TaskSpec, mount: &VolumeMount) -> Result<(), Problem> {
         let hint = "give a path such as data, without . and .. and empty parts";
         return invalid("path", format!("{path:?} is not a path to mount at"), hint);
     }
-    if spec.container.is_none() {
+    if !is_container {
         if path.starts_with('/') {
             let hint = "give a path without / at the beginning, or run the task in a container";
             return invalid("path", format!("{path} is not in the task's sandbox"), hint);
@@ -102,6 +119,7 @@ mod tests {
         );
         spec.container = is_container.then(|| Container {
             image: Image::Archive("/i.tar".to_owned()),
+            rules: ImageRules::Docker,
         });
         let mounts = mounts.iter();
         let mounts = mounts.map(|(volume, path, is_read_only)| VolumeMount {
@@ -119,7 +137,6 @@ mod tests {
         let path = "volumes[0].path";
         for (mounts, is_container, field) in [
             (
-            rules: ImageRules::Docker,
                 &[("v", "data", false), ("w", "data2", false)][..],
                 false,
                 good,
@@ -139,6 +156,7 @@ mod tests {
             (&[("v", "/etc", false)], true, path),
             (&[("v", "/mnt", false)], true, path),
             (&[("v", "/mnt/proffer/sandbox/a", false)], true, path),
+            (&[("v", "/mnt/mesos/sandbox", false)], true, path),
             (
                 &[("v", "a", false), ("w", "a/b", false)],
                 false,
@@ -156,23 +174,29 @@ mod tests {
         }
     }
 
-            (&[("v", "/mnt/mesos/sandbox", false)], true, path),
     #[test]
-    fn a_task_of_an_executor_mounts_nothing() {
-        let mut spec = spec(&[("v", "data", false)], false);
-        spec.executor = Some(std::sync::Arc::new(crate::task::ExecutorSpec {
-            id: "e".parse().expect("an id"),
-            resources: crate::Resources::new(),
-            command: Command::Shell("true".to_owned()),
-            environment: std::collections::BTreeMap::new(),
-            user: None,
-            shutdown_grace: std::time::Duration::ZERO,
-            api: crate::ExecutorApi::default(),
-            info: Vec::new(),
-            fetch: Vec::new(),
-        }));
-        let problem = check_mounts(&spec).expect_err("refused");
-        assert_eq!(problem.field, "volumes");
+    fn a_task_of_an_executor_mounts_nothing_unless_it_was_written_for_mesos() {
+        for (api, path, field) in [
+            (ExecutorApi::Proffer, "data", "volumes"),
+            (ExecutorApi::MesosV1, "data", ""),
+            (ExecutorApi::MesosV1, "/data", "volumes[0].path"),
+        ] {
+            let mut spec = spec(&[("v", path, false)], false);
+            spec.executor = Some(std::sync::Arc::new(crate::task::ExecutorSpec {
+                id: "e".parse().expect("an id"),
+                resources: crate::Resources::new(),
+                command: Command::Shell("true".to_owned()),
+                environment: std::collections::BTreeMap::new(),
+                user: None,
+                shutdown_grace: std::time::Duration::ZERO,
+                api,
+                info: Vec::new(),
+                fetch: Vec::new(),
+            }));
+            let said = check_mounts(&spec).err();
+            let said = said.map_or_else(String::new, |problem| problem.field);
+            assert_eq!(said, field, "{api:?} {path}");
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 pub(crate) use canonical::settled;
 pub use discovery::encode_discovery;
-pub use executor::MesosExecutor;
+pub use executor::{MesosExecutor, executor_mounts};
 pub use group::decode_group;
 pub use json::{read_json, write_json};
 pub use labels::labels_of;

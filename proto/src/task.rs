@@ -91,7 +91,10 @@ pub fn decode_task_spec(mut spec: v1::TaskSpec) -> Result<TaskSpec, Problem> {
     let executor = spec.executor.take();
     let mut spec = decode_task_spec_of_executor(spec)?;
     spec.executor = decode_task_executor(executor, &spec.command)?;
-    if spec.executor.is_some() && !spec.volumes.is_empty() {
+    let executor = spec.executor.as_ref();
+    if executor.is_some_and(|it| it.api == proffer_model::ExecutorApi::Proffer)
+        && !spec.volumes.is_empty()
+    {
         let message = "the volumes of a task with an executor are not mounted";
         return Err(invalid("volumes", message)
             .hint("leave the mounts out: a task may hold volumes all the same"));

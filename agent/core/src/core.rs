@@ -146,6 +146,9 @@ impl Core {
                 self.on_executor_left(now, run, session, effects);
             }
             Event::TimerFired(key) => self.on_timer(now, key, effects),
+            Event::VolumesMounted { run, failure } => {
+                self.on_volumes_mounted(now, run, failure.as_deref(), effects);
+            }
         }
     }
 
@@ -426,6 +429,7 @@ impl Core {
     }
 
     /// Makes the next status of a run: kept, then sent, then sent again until it is acknowledged.
+        self.unmount_volumes(run, effects);
     #[expect(
         clippy::too_many_arguments,
         reason = "a status has these parts, and naming them in a struct would only repeat Status"

@@ -9,7 +9,7 @@ use proffer_model::executor::ExecutorEvent;
 use proffer_model::link::{Payer, ToMaster};
 use proffer_model::{
     AgentId, CheckKind, ClusterId, Epoch, ExecutorId, ExecutorSpec, FrameworkId, Incarnation,
-    Problem, Reason, Role, Status, TaskId, TaskSpec, Time,
+    Problem, Reason, Role, Status, TaskId, TaskSpec, Time, VolumeMount,
 };
 
 use crate::event::{Identity, LinkId, RunId, Seq, SessionId, TimerKey};
@@ -72,6 +72,28 @@ pub enum Effect {
         framework: FrameworkId,
         /// What.
         spec: Arc<ExecutorSpec>,
+    },
+    /// Put the volumes of a task into its executor's sandbox; `VolumesMounted` follows. That they are there is as good.
+    MountVolumes {
+        /// The task's run.
+        run: RunId,
+        /// The start of its executor.
+        executor: RunId,
+        /// The executor.
+        of: Arc<ExecutorSpec>,
+        /// The task.
+        spec: Arc<TaskSpec>,
+    },
+    /// Take these volumes of a task out of its executor's sandbox, after what was asked for before.
+    UnmountVolumes {
+        /// The start of its executor.
+        executor: RunId,
+        /// The executor, whose own stay.
+        of: Arc<ExecutorSpec>,
+        /// The task.
+        spec: Arc<TaskSpec>,
+        /// Which of its volumes, and where.
+        volumes: Vec<VolumeMount>,
     },
     /// Let an executor subscribe no more; sessions end.
     LeaveExecutor {

@@ -163,6 +163,13 @@ pub enum Event {
         /// The bytes.
         data: Vec<u8>,
     },
+    /// The volumes of a task are in its executor's sandbox.
+    VolumesMounted {
+        /// The task's run.
+        run: RunId,
+        /// Why they are not, for people.
+        failure: Option<String>,
+    },
     /// An executor was not told something, because too much waits for it: in this session it is told nothing any more. It
     /// goes on until the executor has read what waits; until then it is heard.
     ExecutorUntold {

@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::effect::{After, Change, Effect, Effects, Fact, NewRun};
 use crate::event::RunId;
 use crate::limits::{LAUNCHES_REMEMBERED_MAX, TASKS_MAX};
-use crate::task::{Task, Word};
+use crate::task::{Mounting, Task, Word};
 use crate::tasks::Phase;
 use crate::updates::{Updates, mix};
 
@@ -390,3 +390,4 @@ fn new_task(made: &NewRun) -> Task {
         seq: Default::default(),
     }
 }
+        mounting: Mounting::default(),

@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::effect::{Change, Effect, Effects, Fact};
 use crate::event::{Found, Identity, RecoveredExecutor, RecoveredRun, RunId};
 use crate::executor::{Executor, ExecutorPhase};
-use crate::task::{Kill, Task, Word};
+use crate::task::{Kill, Mounting, Task, Word};
 use crate::tasks::{Input, Phase};
 use crate::updates::Updates;
 
@@ -106,6 +106,10 @@ impl Core {
                 Phase::Starting | Phase::Recording => started += 1,
                 Phase::Ended => ended += u64::from(*was_live),
             }
+            if task.phase == Phase::Ended {
+                // It may have ended in the last moment of the life before.
+                self.unmount_volumes(*run, effects);
+            }
         }
         for (run, _, _) in found {
             let Some(task) = self.tasks.get(run) else {
@@ -177,6 +181,7 @@ impl Core {
             word,
             seq: self.seq,
         };
+            mounting: Mounting::default(),
         self.insert_task(recovered.run, task);
         true
     }

@@ -238,6 +238,7 @@ impl Core {
                 launches.entry(first).or_default().push(*task_run);
             }
         }
+        launches.retain(|_, runs| self.has_volumes(runs, effects));
         if let Some(executor) = self.executors.get_mut(&run) {
             executor.was_told |= !launches.is_empty();
         }

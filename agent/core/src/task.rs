@@ -33,8 +33,22 @@ pub(crate) struct Task {
     pub(crate) executor: Option<RunId>,
     /// What its executor has said.
     pub(crate) word: Word,
+    /// Where its volumes stand, if it is in an executor.
+    pub(crate) mounting: Mounting,
     /// The last checkpoint of this run: what is said of it may leave after that.
     pub(crate) seq: Seq,
+}
+
+/// Where the volumes of a task stand that its executor is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mounting {
+    /// They are still to be put into its sandbox.
+    #[default]
+    Unasked,
+    /// They are being put there.
+    Asked,
+    /// They are there, or cannot be.
+    Done,
 }
 
 /// The wish to end a run.

@@ -187,6 +187,8 @@ impl Machine {
             }
             Effect::AwaitExecutor { .. }
             | Effect::StopFetching { .. }
+            | Effect::MountVolumes { .. }
+            | Effect::UnmountVolumes { .. }
             | Effect::LeaveExecutor { .. }
             | Effect::SendExecutor { .. }
             | Effect::CloseExecutor { .. } => {}

@@ -6,12 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid};
 use rustix::fs::{
     AtFlags, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxAttributes, StatxFlags, mkdirat,
-    openat2, readlinkat, statvfs, statx, symlinkat,
+    openat2, readlinkat, statvfs, statx, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -34,6 +34,26 @@ pub(crate) fn link(
         },
         made => Ok(made?),
     }
+}
+
+/// Removes the link at a path in a sandbox, if it leads to one of these; what else is there, or nothing, is left.
+pub(crate) fn unlink(sandbox: &Path, path: &str, sources: &[PathBuf]) -> io::Result<()> {
+    let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let sandbox = File::open(sandbox)?;
+    let above = match openat2(&sandbox, above, flags, Mode::empty(), resolve) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+        above => above?,
+    };
+    let Ok(there) = readlinkat(&above, name, Vec::new()) else {
+        return Ok(());
+    };
+    let is_there = |source: &PathBuf| there.as_bytes() == source.as_os_str().as_encoded_bytes();
+    if sources.iter().any(is_there) {
+        unlinkat(&above, name, AtFlags::empty())?;
+    }
+    Ok(())
 }
 
 /// Makes a directory, and those above it, beneath another. Links on the way are an error.

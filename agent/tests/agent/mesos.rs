@@ -1,6 +1,8 @@
 //! Executors that were written for Mesos, on the agent's own port. The test speaks HTTP for them, byte by byte, with the
 //! token that their process was given; where the process itself must speak, it is curl.
 
+mod infos;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;

@@ -1,8 +1,16 @@
 //! The executor that a task is in, as its framework knows it.
 
-use proffer_model::TaskSpec;
+use proffer_model::{TaskSpec, VolumeMount};
+use prost::Message as _;
 
-use super::v1;
+use super::resources::mounts_of;
+use super::v1::{self, executor::event::Subscribed};
+
+/// Where an executor finds the persistent volumes that it holds itself: from what it is told when it subscribes.
+pub fn executor_mounts(told: &[u8]) -> Vec<VolumeMount> {
+    let told = Subscribed::decode(told).unwrap_or_default();
+    mounts_of(&told.executor_info.resources).unwrap_or_default()
+}
 
 /// The executor that a task is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use proffer_model::limits::ID_LEN_MAX;
+use proffer_model::mount::check_places;
 use proffer_model::task::MESOS_EXECUTOR_VARIABLE;
 use proffer_model::{TaskSpec, VolumeMount};
 use prost::Message;
@@ -63,22 +64,12 @@ fn decode_executor_task(
 pub(super) fn draft_task(task: &TaskInfo, launcher: Launcher<'_>) -> Result<v1::TaskSpec, String> {
     judge(task)?;
     judge_checks(task)?;
-    check_no_mounts(&task.resources, "TaskInfo.resources")?;
+    let mounts = mounts_of(&task.resources)?;
     Ok(v1::TaskSpec {
         command: Some(v1::task_spec::Command::Data(task.encode_to_vec())),
+        volumes: mounts.iter().map(encode_mount).collect(),
         ..common(task, launcher)?
     })
-}
-
-/// A volume that is not where its task looks for it is worse than none.
-fn check_no_mounts(resources: &[mesos::Resource], of: &str) -> Result<(), String> {
-    match mounts_of(resources)?.first() {
-        None => Ok(()),
-        Some(mount) => Err(format!(
-            "Volume '{}' of '{of}' cannot be used: nothing is mounted for a task with an executor of its own; launch a command",
-            mount.volume
-        )),
-    }
 }
 
 fn decode_command_task(
@@ -313,8 +304,9 @@ pub(super) fn decode_executor_info(
     if let Some(container) = &info.container {
         check_container(container)?;
     }
-    check_no_mounts(&info.resources, "ExecutorInfo.resources")?;
     let resources = decode_resources(&info.resources, launcher.principal)?;
+    check_places(&resources, &mounts_of(&info.resources)?, false)
+        .map_err(|problem| format!("'ExecutorInfo.resources': {}", problem.message))?;
     let subscribed = executor::event::Subscribed {
         executor_info: ExecutorInfo {
             framework_id: launcher.info.id.clone(),
@@ -687,8 +679,8 @@ mod tests {
             ),
             (
                 r#","executor":{"executor_id":{"value":"e"},"command":{"value":"a"},"resources":[{"name":"disk","type":"SCALAR",
-                "scalar":{"value":1},"role":"r","disk":{"persistence":{"id":"v"},"volume":{"mode":"RW","container_path":"d"}}}]}"#,
-                "Volume 'v' of 'ExecutorInfo.resources' cannot be used: nothing is mounted",
+                "scalar":{"value":1},"role":"r","disk":{"persistence":{"id":"v"},"volume":{"mode":"RW","container_path":"/d"}}}]}"#,
+                "'ExecutorInfo.resources': /d is not in the task's sandbox",
             ),
             (
                 r#","command":{}"#,

@@ -1,6 +1,7 @@
 //! Executors of frameworks: their life, their tasks, and what a broken session or a crash leaves.
 
 mod groups;
+mod mounts;
 mod sessions;
 
 use proffer_model::executor::{ExecutorEvent, ExecutorStatus, Subscription};
@@ -175,6 +176,15 @@ fn line(effect: &Effect) -> Option<String> {
         },
         Effect::CloseExecutor { session } => format!("close {}", session.0),
         Effect::LeaveExecutor { .. } => "leave".to_owned(),
+        Effect::MountVolumes { spec, .. } => format!("mount {}", spec.id),
+        Effect::UnmountVolumes { volumes, spec, .. } => {
+            let paths = volumes.iter().map(|mount| mount.path.as_str());
+            format!(
+                "unmount {} {}",
+                spec.id,
+                paths.collect::<Vec<_>>().join(" ")
+            )
+        }
         Effect::AwaitExecutor { .. } => "await".to_owned(),
         Effect::StartExecutor { .. } => "start".to_owned(),
         Effect::StartContainer { .. } => "container".to_owned(),

@@ -45,6 +45,8 @@ process is killed               : re fa/u fa/u kd/u kd/u fi -- fa/u fa/u st ru k
 process loses its supervisor    : re lo/u lo/u lo/u lo/u fi -- fa/u fa/u st ru ki fi
 process fails a check           : re st ru ki ki fi -- re st st ru ki fi
 process passes a check          : re st ru ki ki fi -- re st st ru ki fi
+process has its volumes         : re st ru ki ki fi -- re st st ru ki fi
+process has no volumes          : re st ru ki ki fi -- re st st ru ki fi
 
 executor says running           : re st ru ki ki fi -- re st ru/eu ru/eu ki/e fi/e
 executor says finished          : re st ru ki ki fi -- re st fi/eu fi/eu fi/eu fi/e

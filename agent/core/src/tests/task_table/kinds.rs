@@ -32,6 +32,7 @@ kinds!(EVENTS, event(Event) {
     Event::ExecutorSaid { .. } => "executor said",
     Event::ExecutorMessage { .. } => "executor message",
     Event::ExecutorUntold { .. } => "executor untold",
+    Event::VolumesMounted { .. } => "volumes mounted",
     Event::ExecutorLeft { .. } => "executor left",
     Event::TimerFired(_) => "timer fired",
 });

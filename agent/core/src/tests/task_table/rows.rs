@@ -141,6 +141,10 @@ impl Stage {
             "ends with 0" => self.exits(Exit::Code(0)),
             "ends with 1" => self.exits(Exit::Code(1)),
             "is killed" => self.exits(Exit::Signal(9)),
+            "has its volumes" | "has no volumes" => self.happens(Event::VolumesMounted {
+                run: self.run,
+                failure: (what == "has no volumes").then(|| "no".to_owned()),
+            }),
             "loses its supervisor" => self.happens(Event::SupervisorLost { run }),
             "fails a check" | "passes a check" => self.happens(Event::CheckFinished {
                 run: self.run,
