@@ -175,6 +175,19 @@ pub enum Command {
 pub struct Container {
     /// Its root.
     pub image: Image,
+    /// By whose rules what its image says is used.
+    pub rules: ImageRules,
+}
+
+/// By whose rules what an image says about running it is used, where they differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImageRules {
+    /// Docker's: without a directory of the image's it begins at `/`; a task's arguments stand for the image's own.
+    #[default]
+    Docker,
+    /// Those of Mesos's containerizer: without a directory of the image's it begins in its sandbox; without an entrypoint a
+    /// task's arguments follow the first word of the image's own, which is the program.
+    Mesos,
 }
 
 /// Where an image is taken from.
@@ -182,6 +195,18 @@ pub struct Container {
 pub enum Image {
     /// An archive on the agent's host: what `docker save` writes, or an OCI layout in a tar. The path is absolute.
     Archive(String),
+    /// By its name, which the agent finds an archive for in the directory that its operator keeps them in.
+    Name(ImageName),
+}
+
+impl Image {
+    /// Its path or its name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Archive(path) => path,
+            Self::Name(name) => name.as_str(),
+        }
+    }
 }
 
 /// A port that a task listens on.
@@ -213,19 +238,6 @@ pub struct Check {
     pub delay: Duration,
     /// From probe to probe.
     pub interval: Duration,
-    /// By whose rules what its image says is used.
-    pub rules: ImageRules,
-}
-
-/// By whose rules what an image says about running it is used, where they differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ImageRules {
-    /// Docker's: without a directory of the image's it begins at `/`; a task's arguments stand for the image's own.
-    #[default]
-    Docker,
-    /// Those of Mesos's containerizer: without a directory of the image's it begins in its sandbox; without an entrypoint a
-    /// task's arguments follow the first word of the image's own, which is the program.
-    Mesos,
     /// How long a probe may take; longer counts as failed.
     pub timeout: Duration,
     /// From start; failures before this has passed, or before the first success, do not count.
@@ -233,18 +245,6 @@ pub enum ImageRules {
     /// The task is killed at this many failures in a row; 0: never.
     pub failures_max: u32,
     /// What it is answered is told whenever that changes, and says nothing of the task's health.
-    /// By its name, which the agent finds an archive for in the directory that its operator keeps them in.
-    Name(ImageName),
-}
-
-impl Image {
-    /// Its path or its name.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Archive(path) => path,
-            Self::Name(name) => name.as_str(),
-        }
-    }
     pub is_observed: bool,
 }
 
