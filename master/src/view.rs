@@ -17,6 +17,7 @@ use std::time::Instant;
 use proffer_master_core::effect::Fact;
 use proffer_master_core::event::Seq;
 use proffer_model::{Problem, code};
+use proffer_server::clock;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
@@ -24,11 +25,13 @@ use crate::inbox::{not_leading, overloaded};
 use crate::limits::{REQUEST_TIMEOUT, VIEW_CHANNEL_LEN, VIEW_PUBLISH_INTERVAL};
 use crate::metrics::ClusterMetrics;
 
+mod completed;
 mod history;
 mod journal;
 pub(crate) mod pages;
 mod tables;
 
+pub(crate) use completed::CompletedFramework;
 pub(crate) use history::{Changed, Changes};
 pub(crate) use tables::Snapshot;
 use tables::Tables;
@@ -183,6 +186,7 @@ fn run(incoming: &Receiver<Message>, metrics: &ClusterMetrics) {
         };
         match message {
             Ok(Message::Facts(facts, written)) => {
+                tables.now_wall_ms = clock::now().wall_ms;
                 for fact in facts {
                     journal::log(&fact);
                     journal::count(&fact, metrics);

@@ -41,7 +41,10 @@ pub(crate) fn unlink(sandbox: &Path, path: &str, sources: &[PathBuf]) -> io::Res
     let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let sandbox = File::open(sandbox)?;
+    let sandbox = match File::open(sandbox) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
     let above = match openat2(&sandbox, above, flags, Mode::empty(), resolve) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
         above => above?,

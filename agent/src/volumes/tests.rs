@@ -298,4 +298,26 @@ fn links_in_a_sandbox_lead_nowhere_else() {
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    // Nor is anything removed there, or that is no link to the volume.
+    symlink(source, outside.join("data")).unwrap();
+    let sources = [PathBuf::from("/v/0"), source.to_owned()];
+    for path in [
+        "out/data",
+        "up/data",
+        "out",
+        "file",
+        "file/data",
+        "a",
+        "none/data",
+    ] {
+        unlink(&sandbox, path, &sources).unwrap();
+    }
+    unlink(&sandbox, "data", &sources[..1]).unwrap();
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&sandbox).unwrap().count(), 5);
+    for path in ["a/b/data", "data", "data"] {
+        unlink(&sandbox, path, &sources).unwrap();
+        assert!(sandbox.join(path).symlink_metadata().is_err());
+    }
+    unlink(&dir.path().join("gone"), "data", &sources).unwrap();
 }

@@ -1,7 +1,7 @@
 //! The view's tables: agents, frameworks and tasks as the facts say, with their counts by state.
 //!
 //! Ended tasks stay for a while, up to [`ENDED_TASKS_MAX`] of each framework; so do those of frameworks that are over,
-//! up to [`GONE_FRAMEWORKS_MAX`] of these. What still ran when its framework ended is nobody's: it is not shown any more.
+//! up to [`GONE_FRAMEWORKS_MAX`] of these; of more it is known what they were (see [`super::completed`]). What still ran when its framework ended is nobody's: it is not shown any more.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +13,7 @@ use proffer_model::{
     AgentId, AgentState, ExecutorId, FrameworkId, Incarnation, OfferId, TaskId, TaskState,
 };
 
+use super::completed::{Completed, CompletedFramework};
 use super::history::{Changed, Changes, History};
 use super::pages::{Keyed, Rows, Table};
 use crate::limits::{ENDED_TASKS_MAX, GONE_FRAMEWORKS_MAX};
@@ -33,6 +34,8 @@ pub(crate) struct Snapshot {
     pub(crate) executors: Rows<ExecutorRow>,
     /// Agents that are marked gone.
     pub(crate) gone: Rows<GoneAgent>,
+    /// Frameworks that are over.
+    pub(crate) completed: Rows<CompletedFramework>,
     /// The number of the last change that is in it.
     pub(crate) sequence: u64,
     /// The last batch that something in it may rest on.
@@ -132,7 +135,10 @@ pub(crate) struct Tables {
     ended: BTreeMap<FrameworkId, VecDeque<(TaskId, Incarnation)>>,
     /// Frameworks that are over, the longest first.
     gone: VecDeque<FrameworkId>,
+    completed: Completed,
     counts: Counts,
+    /// When what is taken in was told.
+    pub(crate) now_wall_ms: u64,
     /// The last batch that something of it may rest on.
     pub(crate) written: Seq,
 }
@@ -216,6 +222,7 @@ impl Tables {
             offers: self.offers.rows(),
             executors: self.executors.rows(),
             gone: self.gone_agents.rows(),
+            completed: self.completed.rows(),
             sequence: self.history.last(),
             written: self.written,
         }
@@ -279,7 +286,11 @@ impl Tables {
         self.counts.connected += u64::from(row.is_connected);
         self.counts.offers += row.offers;
         self.history.push(Changed::Framework(row.framework.clone()));
+        let id = row.framework.clone();
         let old = self.frameworks.put(row);
+        if old.is_none() {
+            self.completed.on_came(&id, self.now_wall_ms);
+        }
         self.uncount_framework(old);
     }
 
@@ -303,6 +314,9 @@ impl Tables {
     fn on_framework_gone(&mut self, framework: FrameworkId) {
         let old = self.frameworks.remove(&framework);
         self.history.push(Changed::Framework(framework.clone()));
+        if let Some(row) = &old {
+            self.completed.on_over(row.clone(), self.now_wall_ms);
+        }
         self.uncount_framework(old);
         for key in self.live_tasks_of(&framework) {
             self.remove_task(&key);
@@ -415,6 +429,7 @@ pub(crate) mod tests {
     use proffer_model::{FrameworkDescription, Reason, Resources, Status};
 
     use super::*;
+    use crate::limits::COMPLETED_FRAMEWORKS_MAX;
 
     fn framework(id: &str) -> FrameworkId {
         id.parse().expect("id")
@@ -544,6 +559,42 @@ pub(crate) mod tests {
         // What its agent says of it later comes to nothing.
         tables.apply(task("f", 1, 1, TaskState::Running));
         assert_eq!(tables.tasks.len(), 5);
+    }
+
+    #[test]
+    fn what_a_framework_was_is_known_when_it_is_over_up_to_a_limit() {
+        let mut tables = Tables::default();
+        let over = |tables: &mut Tables, id: &str, now| {
+            tables.now_wall_ms = now;
+            tables.apply(Fact::FrameworkGone {
+                framework: framework(id),
+            });
+        };
+        for number in 0..=u64::try_from(COMPLETED_FRAMEWORKS_MAX).expect("small") {
+            tables.now_wall_ms = 10 * number;
+            let id = format!("f{number}");
+            tables.apply(framework_row(&id, 0));
+            tables.apply(framework_row(&id, 1));
+            over(&mut tables, &id, 10 * number + 5);
+            // Again, as after a loss of the store's answer.
+            over(&mut tables, &id, 10 * number + 6);
+        }
+        let rows = tables.snapshot().completed;
+        assert_eq!(rows.len(), COMPLETED_FRAMEWORKS_MAX);
+        assert!(rows.get(&framework("f0")).is_none(), "it was the first");
+        let last = rows.get(&framework("f7")).expect("it is known");
+        assert_eq!(last.row.description.name, "web");
+        let times = (last.registered_wall_ms, last.unregistered_wall_ms);
+        assert_eq!(times, (70, 75));
+        // One that is there is not over, whatever it was.
+        tables.apply(framework_row("f7", 0));
+        let rows = tables.snapshot().completed;
+        assert!(rows.get(&framework("f7")).is_none());
+        over(&mut tables, "f7", 99_999);
+        let rows = tables.snapshot().completed;
+        assert_eq!(rows.len(), COMPLETED_FRAMEWORKS_MAX);
+        let times = rows.get(&framework("f7")).map(|it| it.unregistered_wall_ms);
+        assert_eq!(times, Some(99_999));
     }
 
     #[test]

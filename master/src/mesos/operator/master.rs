@@ -8,7 +8,7 @@ use proffer_proto::mesos::seconds_of;
 use proffer_proto::mesos::v1::MasterInfo;
 
 use super::super::registry::{Registry, SaidConstraints};
-use crate::limits::{ENDED_TASKS_MAX, GONE_FRAMEWORKS_MAX};
+use crate::limits::{COMPLETED_FRAMEWORKS_MAX, ENDED_TASKS_MAX};
 use crate::metrics::ClusterMetrics;
 
 /// A master, and since when it is one.
@@ -61,7 +61,10 @@ impl Master {
             ("allocator", "proffer".to_owned()),
             ("cluster", self.reign.cluster.clone()),
             ("hostname", self.info.hostname().to_owned()),
-            ("max_completed_frameworks", GONE_FRAMEWORKS_MAX.to_string()),
+            (
+                "max_completed_frameworks",
+                COMPLETED_FRAMEWORKS_MAX.to_string(),
+            ),
             (
                 "max_completed_tasks_per_framework",
                 ENDED_TASKS_MAX.to_string(),

@@ -121,12 +121,16 @@ pub(super) fn framework(
     let used = of.row.map(|row| refined(&row.used, None));
     let constraints = master.constraints(of.id);
     let constraints = constraints.map(|said| said.message());
+    let completed = of.completed;
+    let registered = of.row.map(|_| master.reign.elected_wall_ms);
+    let registered = registered.or(completed.map(|it| it.registered_wall_ms));
     get_frameworks::Framework {
         framework_info: of.info.clone(),
         active: is_connected,
         connected: is_connected,
         recovered: of.row.is_some_and(|row| row.is_recovered),
-        registered_time: of.row.map(|_| time(master.reign.elected_wall_ms)),
+        registered_time: registered.map(time),
+        unregistered_time: completed.map(|it| time(it.unregistered_wall_ms)),
         offers: of.offers.iter().map(|row| offer(row, snapshot)).collect(),
         allocated_resources: used.unwrap_or_default(),
         offered_resources: refined(&offered(of), None),

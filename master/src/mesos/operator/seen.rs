@@ -16,7 +16,7 @@ use proffer_proto::mesos::v1::{self, FrameworkInfo};
 use proffer_proto::mesos::{AgentStanding, MesosExecutor, state_said};
 use prost::Message;
 
-use crate::view::Snapshot;
+use crate::view::{CompletedFramework, Snapshot};
 
 /// A snapshot, and what of it belongs to whom.
 pub(super) struct Seen<'s> {
@@ -26,7 +26,7 @@ pub(super) struct Seen<'s> {
     executors: BTreeMap<&'s FrameworkId, Vec<&'s ExecutorRow>>,
 }
 
-/// A framework, or one that is over and has left ended tasks.
+/// A framework, or one that is over.
 pub(super) struct Framework<'s> {
     /// Which.
     pub(super) id: &'s FrameworkId,
@@ -34,6 +34,8 @@ pub(super) struct Framework<'s> {
     pub(super) info: FrameworkInfo,
     /// How it stands; absent: it is over.
     pub(super) row: Option<&'s FrameworkRow>,
+    /// What is known of one that is over.
+    pub(super) completed: Option<&'s CompletedFramework>,
     /// Its offers.
     pub(super) offers: &'s [&'s OfferRow],
     /// Its executors that live.
@@ -107,9 +109,11 @@ impl<'s> Seen<'s> {
         self.framework(&row.framework, Some(row))
     }
 
-    /// Those that are over, as far as ended tasks of theirs are known.
+    /// Those that are over, as far as they or ended tasks of theirs are known.
     pub(super) fn completed_frameworks(&self) -> impl Iterator<Item = Framework<'_>> {
-        let owners: BTreeSet<_> = tasks(self.snapshot).map(|row| &row.framework).collect();
+        let known = self.snapshot.completed.iter().map(|it| &it.row.framework);
+        let owners = tasks(self.snapshot).map(|row| &row.framework);
+        let owners: BTreeSet<_> = owners.chain(known).collect();
         let is_over = |id: &&FrameworkId| self.snapshot.frameworks.get(id).is_none();
         owners
             .into_iter()
@@ -123,7 +127,11 @@ impl<'s> Seen<'s> {
         id: &'a FrameworkId,
         row: Option<&'a FrameworkRow>,
     ) -> Framework<'a> {
-        let info = match row {
+        let completed = match row {
+            Some(_) => None,
+            None => self.snapshot.completed.get(id).map(Arc::as_ref),
+        };
+        let info = match row.or(completed.map(|completed| &*completed.row)) {
             Some(row) => framework_info(row),
             None => nameless(id),
         };
@@ -131,6 +139,7 @@ impl<'s> Seen<'s> {
             id,
             info,
             row,
+            completed,
             offers: self.offers.get(id).map(Vec::as_slice).unwrap_or_default(),
             executors: self
                 .executors
@@ -285,7 +294,7 @@ fn made_up(description: &FrameworkDescription, principal: &Principal) -> Framewo
     }
 }
 
-/// One that is over, of which only the id is known.
+/// One that was over before this leader, of which only the id is known.
 fn nameless(id: &FrameworkId) -> FrameworkInfo {
     FrameworkInfo {
         name: id.to_string(),

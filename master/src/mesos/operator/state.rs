@@ -388,10 +388,13 @@ fn framework(object: &mut Object<'_>, of: &Framework<'_>, seen: &Seen<'_>, maste
     object.text("user", &info.user);
     object.number("failover_timeout", info.failover_timeout());
     object.flag("checkpoint", info.checkpoint());
-    // When one that is over came and went, nobody knows any more.
+    // When one that was over before this leader came and went, nobody knows any more.
+    let completed = of.completed;
     let registered = of.row.map(|_| master.elected_time());
+    let registered = registered.or(completed.map(|it| seconds_of(it.registered_wall_ms)));
     object.number("registered_time", registered.unwrap_or_default());
-    object.number("unregistered_time", 0.0);
+    let unregistered = completed.map(|it| seconds_of(it.unregistered_wall_ms));
+    object.number("unregistered_time", unregistered.unwrap_or_default());
     if let Some(principal) = &info.principal {
         object.text("principal", principal);
     }
@@ -610,6 +613,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use proffer_master_core::effect::Fact;
     use proffer_master_core::event::Seq;
     use proffer_proto::mesos::v1::MasterInfo;
     use serde_json::{Value, json};
@@ -622,9 +626,16 @@ mod tests {
     use crate::view::{self, facts};
 
     #[tokio::test]
-    async fn of_a_framework_that_is_over_nobody_knows_when_it_came_and_went() {
+    async fn a_framework_that_is_over_is_known_by_what_it_was_unless_that_was_before_this_leader() {
         let (view, mut feed) = view::start(ClusterMetrics::default()).expect("a view");
-        let mut all = vec![facts::framework_row("live", 0)];
+        let over: FrameworkId = "over".parse().expect("an id");
+        let mut all = vec![
+            facts::framework_row("live", 0),
+            facts::framework_row("over", 3),
+            Fact::FrameworkGone {
+                framework: over.clone(),
+            },
+        ];
         feed.tell(&mut all, Seq::default()).expect("told");
         let snapshot: Arc<Snapshot> = view.snapshot().await.expect("a snapshot");
         let reign = MasterReign {
@@ -639,16 +650,33 @@ mod tests {
         let master = Master { info, reign };
         let seen = Seen::new(&snapshot);
         let live = seen.frameworks().next().expect("one");
-        let over: FrameworkId = "over".parse().expect("an id");
-        let over = seen.framework(&over, None);
-        for (of, registered) in [(live, Some(5.0)), (over, None)] {
+        let completed: Vec<_> = seen.completed_frameworks().map(|of| of.id).collect();
+        assert_eq!(completed, [&over]);
+        let went = snapshot.completed.get(&over).expect("it is known");
+        let went = seconds_of(went.unregistered_wall_ms);
+        assert!(went > 0.0);
+        let earlier: FrameworkId = "earlier".parse().expect("an id");
+        for (of, name, user, times) in [
+            (live, "web", "local", [5.0, 0.0]),
+            (seen.framework(&over, None), "web", "local", [went, went]),
+            (seen.framework(&earlier, None), "earlier", "", [0.0, 0.0]),
+        ] {
             let page = page(1_024, |object| framework(object, &of, &seen, &master));
             let page: Value = serde_json::from_slice(&page).expect("json");
-            let times = (&page["registered_time"], &page["unregistered_time"]);
-            let expected = json!(registered.unwrap_or(0.0));
-            assert_eq!(times, (&expected, &json!(0.0)), "{page}");
+            assert_eq!(
+                (&page["name"], &page["user"]),
+                (&json!(name), &json!(user)),
+                "{page}"
+            );
+            let [registered, unregistered] = times;
+            let expected = (&json!(registered), &json!(unregistered));
+            let said = (&page["registered_time"], &page["unregistered_time"]);
+            assert_eq!(said, expected, "{page}");
             let message = messages::framework(&of, &snapshot, &master);
-            assert_eq!(message.registered_time.is_some(), registered.is_some());
+            assert_eq!(message.framework_info.name, name);
+            assert_eq!(message.registered_time.is_some(), registered > 0.0);
+            assert_eq!(message.unregistered_time.is_some(), unregistered > 0.0);
+            assert!(message.offers.is_empty() && message.connected == of.row.is_some());
         }
         feed.finish();
     }
