@@ -50,8 +50,17 @@ class Example(Scheduler):
             "task_id": {"value": name},
             "agent_id": self.agent,
             "resources": [scalar("cpus", 0.1), scalar("mem", 32)],
-            "executor": self.executor,
+            "executor": self.executor if name == "short" else self.executor_in_other_words(),
             "data": encode_data(self.wanted[name]),
+        }
+
+    def executor_in_other_words(self):
+        """The same one: neither order nor its grace make it another."""
+        return {
+            **self.executor,
+            "name": "",
+            "resources": self.executor["resources"][::-1],
+            "shutdown_grace_period": {"nanoseconds": 7_000_000_000},
         }
 
     def statusUpdate(self, driver, update):

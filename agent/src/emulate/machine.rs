@@ -147,7 +147,7 @@ impl Machine {
         }
     }
 
-    /// Does one thing; what comes of it at once is the answer.
+    /// Does one thing; what comes of it at once is the answer. Emulated tasks write nothing.
     fn act(&mut self, now: Time, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Persist { seq, change } => {
@@ -186,6 +186,7 @@ impl Machine {
                 });
             }
             Effect::AwaitExecutor { .. }
+            | Effect::KeepVolumes(_)
             | Effect::StopFetching { .. }
             | Effect::MountVolumes { .. }
             | Effect::UnmountVolumes { .. }
@@ -213,8 +214,6 @@ impl Machine {
                 self.fates.remove(&run);
                 self.shared.counts.forgotten();
             }
-            // Emulated tasks write nothing.
-            Effect::KeepVolumes(_) => {}
             Effect::Record(fact) => self.record(fact),
         }
         None
