@@ -126,12 +126,12 @@ pub const ENDED_TASKS_MAX: usize = 1_000;
 pub const VIEW_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Frameworks that are over whose ended tasks the view keeps; the oldest are forgotten.
 pub const GONE_FRAMEWORKS_MAX: usize = 100;
-/// Changes that are remembered for watches of the cluster; one that has not been told of an older one begins anew
-/// (`watch.expired`). About 10 MB.
-pub const CHANGES_REMEMBERED_MAX: usize = 100_000;
 /// Frameworks that are over of which the view keeps what they were; the oldest are forgotten (Mesos: `--max_completed_frameworks`,
 /// 50). What one says of itself is a few hundred bytes.
 pub const COMPLETED_FRAMEWORKS_MAX: usize = 1_000;
+/// Changes that are remembered for watches of the cluster; one that has not been told of an older one begins anew
+/// (`watch.expired`). About 10 MB.
+pub const CHANGES_REMEMBERED_MAX: usize = 100_000;
 /// Changes that a watch of the cluster looks at for one response; those after them come with the next one. Two hundred
 /// responses a second, so that a watch keeps up with all that one master can change.
 pub const FOLLOW_CHANGES_MAX: usize = 10_000;

@@ -142,13 +142,13 @@ impl Core {
             Event::ExecutorUntold { session, event } => {
                 self.on_executor_untold(session, &event, effects);
             }
+            Event::VolumesMounted { run, failure } => {
+                self.on_volumes_mounted(now, run, failure.as_deref(), effects);
+            }
             Event::ExecutorLeft { run, session } => {
                 self.on_executor_left(now, run, session, effects);
             }
             Event::TimerFired(key) => self.on_timer(now, key, effects),
-            Event::VolumesMounted { run, failure } => {
-                self.on_volumes_mounted(now, run, failure.as_deref(), effects);
-            }
         }
     }
 
@@ -425,11 +425,11 @@ impl Core {
         effects.push(Effect::CancelTimer(TimerKey::Completion(run)));
         self.report(now, run, state, reason, message, exit, effects);
         self.end_checks(run, effects);
+        self.unmount_volumes(run, effects);
         self.end_group(now, run, effects);
     }
 
     /// Makes the next status of a run: kept, then sent, then sent again until it is acknowledged.
-        self.unmount_volumes(run, effects);
     #[expect(
         clippy::too_many_arguments,
         reason = "a status has these parts, and naming them in a struct would only repeat Status"

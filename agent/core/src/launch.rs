@@ -387,7 +387,7 @@ fn new_task(made: &NewRun) -> Task {
         group: made.group.clone(),
         executor: made.executor,
         word: Word::default(),
+        mounting: Mounting::default(),
         seq: Default::default(),
     }
 }
-        mounting: Mounting::default(),

@@ -179,9 +179,9 @@ impl Core {
             group: recovered.group,
             executor: recovered.executor,
             word,
+            mounting: Mounting::default(),
             seq: self.seq,
         };
-            mounting: Mounting::default(),
         self.insert_task(recovered.run, task);
         true
     }
