@@ -3,15 +3,20 @@
 //! That the framework is over is durable first, and nobody speaks for it any more from the first piece on. It stays in the table,
 //! as what holds the tasks that are left, until the last of them is nobody's. The subtle thing: what its agents say meanwhile
 //! of tasks that are nobody's already finds the framework, but not in the registry, which is what counts.
+//!
+//! Readers are shown each of its tasks once more, as killed, and the framework's end after the last of them. Nobody is left to
+//! wait for what really becomes of a task.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use proffer_model::{FrameworkId, Reason};
+use proffer_model::{FrameworkId, Reason, TaskState};
 
 use crate::core::Core;
 use crate::effect::{After, Fact};
 use crate::limits::{ENDED_TASK_STEPS, ENDED_TASKS_AT_ONCE_MAX};
-use crate::task_table::TaskKey;
+use crate::task_table::{Task, TaskKey};
+use crate::tasks::Say;
 
 /// Those that are over and have tasks yet, in turn.
 #[derive(Debug)]
@@ -97,10 +102,38 @@ impl Core {
         true
     }
 
+    /// Shows how a task ended whose framework is over, unless that was shown before.
+    pub(crate) fn record_end(&mut self, mut task: Task) {
+        if task.told().state.is_terminal() {
+            return;
+        }
+        let say = match task.latest.is_terminal() {
+            // Its agent has said so, but not why.
+            true => Say {
+                state: task.latest,
+                reason: Reason::None,
+                message: "its framework was over before it was told more".to_owned(),
+            },
+            false => framework_over(),
+        };
+        let status = self.own_status(&task, say);
+        task.set_status(status);
+        self.turn.record(Fact::Task(Arc::clone(task.row())));
+    }
+
     fn forget_framework(&mut self, framework: &FrameworkId) {
         self.frameworks.remove(framework);
         self.allocator.remove_framework(framework);
         let framework = framework.clone();
         self.turn.record(Fact::FrameworkGone { framework });
+    }
+}
+
+/// What becomes of a task whose framework is over.
+pub(crate) fn framework_over() -> Say {
+    Say {
+        state: TaskState::Killed,
+        reason: Reason::FrameworkRemoved,
+        message: "its framework is over".to_owned(),
     }
 }

@@ -14,6 +14,7 @@ use proffer_model::{AgentId, AgentState, Incarnation, Reason, Resources, Status,
 
 use crate::core::Core;
 use crate::effect::After;
+use crate::endings::framework_over;
 use crate::task_table::TaskKey;
 use crate::tasks::Say;
 
@@ -90,14 +91,18 @@ impl Core {
     pub(crate) fn disown(&mut self, keys: &[TaskKey], reason: Reason, after: After) {
         let mut agents = BTreeSet::new();
         for key in keys {
-            if let Some(task) = self.take_task(key)
-                && !task.latest.is_terminal()
-            {
+            let Some(task) = self.take_task(key) else {
+                continue;
+            };
+            if !task.latest.is_terminal() {
                 let held = Resources::clone(task.resources());
                 let agent = task.agent();
                 let status = task.row().status();
                 self.stray(agent, key, &status, held, Some(reason), after);
                 agents.insert(agent.clone());
+            }
+            if reason == Reason::FrameworkRemoved {
+                self.record_end(task);
             }
         }
         for agent in &agents {
@@ -248,7 +253,10 @@ impl Core {
             else {
                 continue;
             };
-            let say = if task.is_delivered {
+            let say = if !self.registry.frameworks.contains_key(&key.0) {
+                // It was judged to be nobody's, before that piece of its framework's end has come.
+                framework_over()
+            } else if task.is_delivered {
                 Say {
                     state: TaskState::Lost,
                     reason: Reason::None,

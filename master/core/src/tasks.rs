@@ -511,7 +511,7 @@ impl Core {
     }
 
     /// A status in the master's own name.
-    fn own_status(&self, task: &Task, say: Say) -> Status {
+    pub(crate) fn own_status(&self, task: &Task, say: Say) -> Status {
         Status {
             task: task.row().task.clone(),
             incarnation: task.incarnation,

@@ -703,6 +703,9 @@ async fn subscribers_hear_what_changes() {
         {"framework_id": {"value": cast.framework_id}}});
     assert_eq!(call(&master, asked).await.status, 200);
     let heard = records.up_to("FRAMEWORK_REMOVED").await;
+    let ended = &heard[heard.len() - 2]["task_updated"]["status"];
+    assert_eq!(ended["state"], "TASK_KILLED", "{heard:?}");
+    assert_eq!(ended["reason"], "REASON_FRAMEWORK_REMOVED");
     let removed = heard.last().expect("the last");
     let info = &removed["framework_removed"]["framework_info"];
     assert_eq!(info["id"]["value"], cast.framework_id.as_str());

@@ -67,6 +67,63 @@ async fn a_task_that_ran_longer_than_it_may_is_counted_as_it_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_runs_when_its_framework_ends_is_shown_killed() {
+    let master = Master::start("memory").await;
+    let mut cast = peers::launched(&master, "task-1").await;
+    let running = v1::TaskState::Running;
+    cast.agent
+        .report(&cast.framework_id, "task-1", cast.incarnation, running)
+        .await;
+    cast.framework.status().await;
+    let form = format!("frameworkId={}", cast.framework_id);
+    let answer = ask(&master, "POST /teardown", "", form.as_bytes()).await;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+
+    let path = format!("/tasks?framework_id={}", cast.framework_id);
+    let tasks = page(&master, &path).await["tasks"].clone();
+    let state = page(&master, "/state").await;
+    assert_eq!(state["frameworks"], json!([]));
+    let over = &state["completed_frameworks"][0];
+    assert_eq!(
+        (&over["tasks"], &over["unreachable_tasks"]),
+        (&json!([]), &json!([]))
+    );
+    for tasks in [&tasks, &over["completed_tasks"]] {
+        assert_eq!(tasks.as_array().map(Vec::len), Some(1), "{tasks}");
+        assert_eq!(tasks[0]["id"], "task-1");
+        assert_eq!(tasks[0]["state"], "TASK_KILLED");
+    }
+    let call = json!({"type": "GET_TASKS"}).to_string();
+    let told = ask(&master, "POST /api/v1", JSON, call.as_bytes()).await;
+    let told: Value = serde_json::from_str(&told.body).expect("JSON");
+    let ended = &told["get_tasks"]["completed_tasks"];
+    let status = &ended[0]["statuses"][0];
+    assert_eq!(ended[0]["state"], "TASK_KILLED", "{told}");
+    assert_eq!(status["reason"], "REASON_FRAMEWORK_REMOVED");
+    assert_eq!(status["source"], "SOURCE_MASTER");
+
+    let mut operator = master.operator().await;
+    let listed = operator.list_tasks(v1::ListTasksRequest::default()).await;
+    let listed = listed.expect("tasks").into_inner().tasks;
+    let [task] = listed.as_slice() else {
+        panic!("{listed:?}")
+    };
+    let status = task.status.as_ref().expect("a status");
+    assert_eq!(status.state(), v1::TaskState::Killed);
+    assert_eq!(status.reason(), v1::Reason::FrameworkRemoved);
+    // What becomes of it is nobody's, and changes nothing.
+    let finished = v1::TaskState::Finished;
+    cast.agent
+        .report(&cast.framework_id, "task-1", cast.incarnation, finished)
+        .await;
+    let is_taken = |message| matches!(message, v1::to_agent::Message::Acknowledge(_));
+    while !is_taken(cast.agent.next().await) {}
+    let shown = page(&master, &path).await["tasks"].clone();
+    assert_eq!(shown[0]["state"], "TASK_KILLED");
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_framework_of_an_earlier_term_is_recovered_until_it_subscribes() {
     let stage = Stage::new();
     let masters = stage.masters(2).await;

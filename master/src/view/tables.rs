@@ -1,7 +1,8 @@
 //! The view's tables: agents, frameworks and tasks as the facts say, with their counts by state.
 //!
 //! Ended tasks stay for a while, up to [`ENDED_TASKS_MAX`] of each framework; so do those of frameworks that are over,
-//! up to [`GONE_FRAMEWORKS_MAX`] of these; of more it is known what they were (see [`super::completed`]). What still ran when its framework ended is nobody's: it is not shown any more.
+//! up to [`GONE_FRAMEWORKS_MAX`] of these; of more it is known what they were (see [`super::completed`]). What still
+//! runs when its framework ends is nobody's, and was shown killed before.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};

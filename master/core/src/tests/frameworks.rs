@@ -382,3 +382,61 @@ fn no_agent_forgets_a_status_because_its_framework_is_over_before_that_is_durabl
         assert!(waits, "{to:?}: {acknowledged:?}");
     }
 }
+
+#[test]
+fn what_runs_when_its_framework_is_over_is_shown_killed_before_the_framework_is_gone() {
+    let mut world = World::new();
+    let (link, lost) = (
+        world.agent("a", "cpus:4"),
+        world.agent("b", "cpus:1;mem:64"),
+    );
+    let session = world.framework();
+    let (framework, _) = world.subscribed(session);
+    let says = |world: &mut World, link, id: &str, incarnation, state| {
+        world.updates(link, &framework, status(id, incarnation, 1, state));
+    };
+    let away = world.run(session, spec("away", "cpus:1;mem:64"));
+    world.run(session, spec("on-its-way", "cpus:1"));
+    let runs = world.run(session, spec("runs", "cpus:1"));
+    let ended = world.run(session, spec("ended", "cpus:1"));
+    let ending = world.run(session, spec("ending", "cpus:1"));
+    says(&mut world, link, "runs", runs, TaskState::Running);
+    says(&mut world, link, "ended", ended, TaskState::Finished);
+    says(&mut world, lost, "away", away, TaskState::Running);
+    // The agent has more to say of it, and its framework was told only the first.
+    world.step(Event::LinkMessage {
+        link,
+        message: proffer_model::link::ToMaster::Updated {
+            framework: framework.clone(),
+            status: status("ending", ending, 1, TaskState::Running),
+            latest: TaskState::Failed,
+        },
+    });
+    world.lose(lost);
+    world.pass_s(200);
+    let is_unreachable = |fact: &Fact| {
+        matches!(fact, Fact::Task(row) if row.task.as_str() == "away"
+            && row.told.state == TaskState::Unreachable)
+    };
+    assert!(world.facts.iter().any(is_unreachable), "{:?}", world.facts);
+    world.facts.clear();
+    world.is_writing = false;
+    world.call(session, Call::Teardown);
+    let shown = world.facts.iter().filter_map(|fact| match fact {
+        Fact::Task(row) => {
+            let told = &row.told;
+            assert_eq!(told.number, 0, "in the master's own name");
+            Some(format!("{} {}: {}", row.task, told.state, told.reason))
+        }
+        Fact::FrameworkGone { .. } => Some("gone".to_owned()),
+        _ => None,
+    });
+    let expected = [
+        "away killed: framework_removed",
+        "ending failed: none",
+        "on-its-way killed: framework_removed",
+        "runs killed: framework_removed",
+        "gone",
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
+}

@@ -8,6 +8,7 @@ use proffer_model::session::{Answer, Call, Event as Told, Operation, Resume};
 use proffer_model::{Epoch, FrameworkId, Incarnation, OfferId, Status, TaskState, code};
 
 use super::world::{World, describe_framework, principal, reported, spec, status, task_id, want};
+use crate::effect::Fact;
 use crate::event::{Event, LinkId, SessionId, TimerKey};
 use crate::limits::{
     CALLS_HELD_MAX, ENDED_TASK_STEPS, ENDED_TASKS_AT_ONCE_MAX, SNAPSHOT_TASKS_PER_STEP,
@@ -376,6 +377,18 @@ fn what_is_above_the_rate_is_not_looked_at_before_it_is_refused() {
     assert!(problem.is(code::SESSION_RATE_LIMITED), "{problem}");
 }
 
+/// What of a framework's end a fact shows.
+fn end_shown(fact: &Fact) -> Option<String> {
+    match fact {
+        Fact::Task(row) if row.told.state.is_terminal() => Some(format!(
+            "{} {}: {}",
+            row.task, row.told.state, row.told.reason
+        )),
+        Fact::FrameworkGone { .. } => Some("gone".to_owned()),
+        _ => None,
+    }
+}
+
 /// A framework with many tasks is torn down, and its agent registers anew meanwhile or not.
 fn check_an_ending(registers_anew: bool) {
     let mut stage = stage(TaskState::Running);
@@ -422,6 +435,11 @@ fn check_an_ending(registers_anew: bool) {
     }
     assert_eq!((kills, stage.tasks()), (MANY, 0), "each once");
     assert!(pieces > 2, "{pieces}");
+    let mut shown: Vec<_> = stage.world.facts.iter().filter_map(end_shown).collect();
+    assert_eq!(shown.pop().as_deref(), Some("gone"));
+    shown.sort();
+    let killed = (0..MANY).map(|task| format!("{} killed: framework_removed", name(task)));
+    assert_eq!(shown, killed.collect::<Vec<_>>(), "each once");
     // What runs yet is not offered.
     stage.world.demand(other, vec![want("w", 1, "cpus:39", 0)]);
     stage.world.pass_s(1);
