@@ -131,6 +131,8 @@ impl Driver {
                 }
                 self.step(*event).await;
             }
+            // The room is given back when all of it is done.
+            Input::Heavy(event, _room) => self.step(*event).await,
             Input::Link(link, outbox) => {
                 self.link = Some((link, outbox));
                 self.step(Event::LinkOpened(link)).await;

@@ -27,14 +27,19 @@ pub const DISK_RESERVE_MIB: u64 = 5 * 1_024;
 
 /// Events that wait for the core; at it, whoever has one more waits.
 pub const INBOX_MAX: usize = 4_096;
+/// Bytes of what they carry for others (tasks, statuses, messages), about; at it, whoever has one more that carries a KiB waits.
+pub const INBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Checkpoints that wait for the disk; at it, the core waits.
 pub const WRITES_MAX: usize = 4_096;
 /// Checkpoints that are written and synced together.
 pub const WRITE_BATCH_MAX: usize = 256;
 /// From a checkpoint that could not be written to the next attempt. Until it is, nothing that depends on it is done.
 pub const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of one message of the master; a larger one ends the link. More than the largest call that it came in: the tasks of a group
+/// come each with its executor.
+pub const ORDER_LEN_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of one record of a checkpoint file; a larger one is damage. Twice the largest message, which a spec came in.
-pub const RECORD_LEN_MAX: usize = 16 * 1024 * 1024;
+pub const RECORD_LEN_MAX: usize = 2 * ORDER_LEN_MAX;
 /// Messages to the master, and signals, that wait for a checkpoint; at it, the link is closed and made anew.
 pub const WAITING_MAX: usize = 100_000;
 /// Messages that wait for the network; at it, the link is closed and made anew.
@@ -79,6 +84,9 @@ pub const MESOS_STATUSES_KNOWN_MAX: usize = 64;
 pub const MESOS_EARLY_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of what is kept of a Mesos executor's launches and statuses, above which it is written anew without what has ended.
 pub const MESOS_LEDGER_LEN_MAX: u64 = 1024 * 1024;
+/// Bytes of one call of a Mesos executor; a larger one is refused (413). Room for some twenty of the longest statuses, with which
+/// it subscribes.
+pub const MESOS_EXECUTOR_CALL_LEN_MAX: usize = 32 * 1024 * 1024;
 /// Records that wait for one Mesos executor's connection; then events wait, as of every executor.
 pub const MESOS_RECORDS_MAX: usize = 16;
 /// Answers to a Mesos executor about tasks that nobody knows any more; further ones are left out, and it asks again.

@@ -6,7 +6,6 @@
 
 use proffer_agent_core::{Event, LinkId};
 use proffer_leader::{Bearer, Finder, FinderOptions, Found, Masters, Side, Term};
-use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::link::{ToAgent, ToMaster};
 use proffer_model::{Problem, code};
 use proffer_proto::v1::agent_link_client::AgentLinkClient;
@@ -20,7 +19,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Streaming};
 
 use crate::inbox::{Inbox, Outbox};
-use crate::limits::OUTBOX_MAX;
+use crate::limits::{ORDER_LEN_MAX, OUTBOX_MAX};
 use crate::record::Recorder;
 
 /// Keeps the agent linked.
@@ -128,7 +127,7 @@ impl Linker {
             .metadata_mut()
             .insert("authorization", self.authorization.clone());
         let mut client =
-            AgentLinkClient::new(found.channel.clone()).max_decoding_message_size(MESSAGE_LEN_MAX);
+            AgentLinkClient::new(found.channel.clone()).max_decoding_message_size(ORDER_LEN_MAX);
         let answer = tokio::select! {
             answer = client.link(request) => answer,
             () = self.finder.superseded(found.term.as_ref()) => return superseded(),

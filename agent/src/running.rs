@@ -30,6 +30,7 @@ use crate::driver::Driver;
 use crate::fetch::{Fetcher, Rules};
 use crate::host;
 use crate::inbox::{Inbox, inbox};
+use crate::limits::MESOS_EXECUTOR_CALL_LEN_MAX;
 use crate::link::Linker;
 use crate::logs::TasksService;
 use crate::mesos::{self, Mesos, Pages};
@@ -283,7 +284,11 @@ async fn guarded(part: impl Future<Output = ()>, ended: CancellationToken) {
 }
 
 async fn serve_api(listener: TcpListener, router: Router, guard: Guard, ended: CancellationToken) {
-    serve_with(listener, router, guard, Limits::mesos(), ended).await;
+    let limits = Limits {
+        body_len_max: MESOS_EXECUTOR_CALL_LEN_MAX,
+        ..Limits::mesos()
+    };
+    serve_with(listener, router, guard, limits, ended).await;
 }
 
 /// What the agent says of itself.

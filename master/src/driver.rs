@@ -203,6 +203,15 @@ impl Driver {
                 Event::LinkOpened { link, hello }
             }
             LinkInput::Message { link, message } => Event::LinkMessage { link, message },
+            LinkInput::Heavy {
+                link,
+                message,
+                room,
+            } => {
+                drop(room);
+                let message = *message;
+                Event::LinkMessage { link, message }
+            }
             LinkInput::Closed { link } => {
                 self.links.remove(link);
                 Event::LinkClosed { link }

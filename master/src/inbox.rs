@@ -15,14 +15,17 @@ use proffer_master_core::event::{
 use proffer_model::link::{Hello, ToAgent, ToMaster};
 use proffer_model::session::{self, Call};
 use proffer_model::{FrameworkId, Generation, Principal, Problem, Role, code};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::limits::{
-    AGENT_LANE_LEN, REQUEST_LANE_LEN, REQUEST_TIMEOUT, SESSION_LANE_LEN, TURN_EVENTS_MAX,
+    AGENT_LANE_LEN, LINKS_BYTES_MAX, REQUEST_LANE_LEN, REQUEST_TIMEOUT, SESSION_LANE_LEN,
+    TURN_EVENTS_MAX,
 };
 use crate::outbox::Outbox;
 use crate::tenure::Tenure;
 use crate::waiting::{Load, Replies, Waiting};
+
+const KIB: usize = 1024;
 
 /// From an agent's connection.
 #[derive(Debug)]
@@ -39,6 +42,12 @@ pub(crate) enum LinkInput {
     },
     /// It said something more.
     Message { link: LinkId, message: ToMaster },
+    /// It said something that carries much; the room for that is given back when the core has taken it.
+    Heavy {
+        link: LinkId,
+        message: Box<ToMaster>,
+        room: OwnedSemaphorePermit,
+    },
     /// It ended.
     Closed { link: LinkId },
 }
@@ -198,6 +207,8 @@ pub(crate) struct Inbox {
     /// For frameworks.
     pub(crate) sessions: mpsc::Sender<SessionInput>,
     requests: mpsc::Sender<Request>,
+    /// KiB of what agents' messages carry that may wait.
+    links_room: Arc<Semaphore>,
     /// Bytes of calls that wait.
     waiting: Waiting,
     /// Bytes of answers that are on their way.
@@ -222,6 +233,28 @@ impl Inbox {
     /// Another one is about to be answered.
     pub(crate) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// What an agent has said, with room for what it carries; waits while there is none.
+    pub(crate) async fn of_link(&self, link: LinkId, message: ToMaster) -> LinkInput {
+        let carried = match &message {
+            ToMaster::Updated { status, .. } => status.data.len(),
+            ToMaster::Message { data, .. } => data.len(),
+            ToMaster::Hello(_) | ToMaster::Heartbeat | ToMaster::ExecutorChanged { .. } => 0,
+        };
+        let kib = u32::try_from(carried.min(LINKS_BYTES_MAX) / KIB).unwrap_or_default();
+        if kib == 0 {
+            return LinkInput::Message { link, message };
+        }
+        match Arc::clone(&self.links_room).acquire_many_owned(kib).await {
+            Ok(room) => LinkInput::Heavy {
+                link,
+                message: Box::new(message),
+                room,
+            },
+            // It is never closed.
+            Err(_) => LinkInput::Message { link, message },
+        }
     }
 
     /// The bytes of calls of a peer that is new.
@@ -296,6 +329,7 @@ pub(crate) fn lanes(tenure: Tenure) -> (Inbox, Lanes) {
         links,
         sessions,
         requests,
+        links_room: Arc::new(Semaphore::new(LINKS_BYTES_MAX / KIB)),
         waiting: Waiting::default(),
         replies: Replies::default(),
         last_id: Arc::default(),

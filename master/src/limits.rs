@@ -48,6 +48,9 @@ pub const LINK_MESSAGE_LEN_MAX: usize = 64 * 1024 * 1024;
 pub const STORE_BACKLOG_MAX: usize = 1_024;
 /// Commit batches that fit the channel to the store thread; one turn may pass the backlog. More ends the term.
 pub const STORE_CHANNEL_LEN: usize = 64 * 1024;
+/// Bytes of what agents' messages carry (of statuses, from executors) that wait for the core; at so many those connections wait
+/// that bring more of a KiB, until some are taken.
+pub const LINKS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Messages of agents that wait for the core; at this many their connections are not read until some are taken.
 pub const AGENT_LANE_LEN: usize = 16 * 1024;
 /// Calls of all sessions that wait for the core; at this many sessions are not read until some are taken.

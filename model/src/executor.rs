@@ -1,5 +1,6 @@
 //! What a framework's own executor and its agent say to one another over the agent's socket.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::epoch::Incarnation;
@@ -65,15 +66,15 @@ pub enum ExecutorEvent {
         heartbeat_interval: Duration,
     },
     /// Start one task, or a group that stands or falls together.
-    Launch(Vec<(Incarnation, TaskSpec)>),
+    Launch(Vec<(Incarnation, Arc<TaskSpec>)>),
     /// End a task.
     Kill {
         /// Which.
         task: TaskId,
         /// Which launch.
         incarnation: Incarnation,
-        /// How long it may take to tidy up.
-        grace: Duration,
+        /// How long it may take to tidy up. Absent: as long as the task itself says; only executors of Mesos's API are told so.
+        grace: Option<Duration>,
     },
     /// All statuses of the launch up to this number are on the agent's disk.
     Acknowledged {

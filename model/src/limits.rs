@@ -47,8 +47,10 @@ pub const PATTERNS_MAX: usize = 100;
 pub const ITEMS_PER_CALL_MAX: usize = 10_000;
 /// Bytes of one gRPC message; a larger one ends its stream.
 pub const MESSAGE_LEN_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of one task's spec on the wire, without its labels; a larger one is refused. Agents send all of theirs when they register.
-pub const TASK_SPEC_LEN_MAX: usize = 256 * 1024;
+/// Bytes of one task's spec on the wire, with its executor's and without its labels; a larger one is refused
+/// (`field.too_long`). Of Mesos's API that is the TaskInfo, in which its executor stands, and that executor once more: 1 MiB of
+/// data and an ExecutorInfo of 1 MiB fit.
+pub const TASK_SPEC_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of the names and values of one task's labels, besides its spec; more are refused (`field.too_long`).
 pub const LABELS_LEN_MAX: usize = 64 * 1024;
 /// Bytes of one value of a framework's state; a larger one is refused (`state.too_large`).
@@ -71,18 +73,22 @@ pub const VOLUMES_MAX: usize = 64;
 pub const FETCHES_MAX: usize = 64;
 /// Bytes of the URI of one of them; a longer one is refused (`field.too_long`).
 pub const URI_LEN_MAX: usize = 4_096;
-/// From Shutdown to SIGKILL of an executor that does not say otherwise (Mesos: executor_shutdown_grace_period).
-pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 /// Bytes of the name of an image; a longer one is refused (`field.too_long`). With `.tar` it is the name of a file.
 pub const IMAGE_NAME_LEN_MAX: usize = 250;
 /// Bytes of the tag in it; a longer one is refused. As Docker has it.
 pub const IMAGE_TAG_LEN_MAX: usize = 128;
+/// From Shutdown to SIGKILL of an executor that does not say otherwise (Mesos: executor_shutdown_grace_period).
+pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 /// Bytes of one message between a framework and an executor; a longer one is refused (`field.too_long`).
 pub const EXECUTOR_MESSAGE_LEN_MAX: usize = 64 * 1024;
-/// Bytes that an executor says along with a status; more are refused (`field.too_long`).
-pub const STATUS_DATA_LEN_MAX: usize = 64 * 1024;
-/// Bytes of what a framework, or an executor, of Mesos's API says of itself; more are refused (`field.too_long`).
+/// Bytes that an executor says along with a status; more are refused (`field.too_long`). Of Mesos's API that is the whole
+/// status: 1 MiB of data, and 64 KiB of what stands beside it.
+pub const STATUS_DATA_LEN_MAX: usize = 1024 * 1024 + 64 * 1024;
+/// Bytes of what a framework of Mesos's API says of itself, which is kept in the log; more are refused.
 pub const MESOS_INFO_LEN_MAX: usize = 64 * 1024;
+/// Bytes of what an executor of Mesos's API is told of itself and its framework; more are refused (`field.too_long`). 1 MiB of
+/// an ExecutorInfo, and what its FrameworkInfo has.
+pub const EXECUTOR_INFO_LEN_MAX: usize = 1024 * 1024 + 64 * 1024 + MESOS_INFO_LEN_MAX;
 /// Checks of one task; more are refused.
 pub const CHECKS_MAX: usize = 8;
 /// From probe to probe of a check, at least; a shorter interval is refused.

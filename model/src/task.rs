@@ -61,6 +61,27 @@ impl TaskSpec {
         is_other.then_some(said)
     }
 
+    /// What others than its agent need to know of it: all but what is to be run, which may be large. It is none to launch.
+    pub fn outline(&self) -> Self {
+        let said = self.environment.get_key_value(MESOS_EXECUTOR_VARIABLE);
+        let said = said.map(|(name, value)| (name.clone(), value.clone()));
+        let command = Command::Data(Vec::new());
+        Self {
+            name: self.name.clone(),
+            environment: said.into_iter().collect(),
+            user: self.user.clone(),
+            labels: self.labels.clone(),
+            ports: self.ports.clone(),
+            kill_grace: self.kill_grace,
+            container: self.container.clone(),
+            executor: self.executor.clone(),
+            volumes: self.volumes.clone(),
+            completion: self.completion,
+            discovery: self.discovery.clone(),
+            ..Self::new(self.id.clone(), command, self.resources.clone())
+        }
+    }
+
     /// A task with nothing but what it must have; its name is its id. Set the other fields on it.
     pub fn new(id: TaskId, command: Command, resources: Resources) -> Self {
         Self {
@@ -106,6 +127,23 @@ pub struct ExecutorSpec {
     /// What one of Mesos's API is told of itself and its framework when it subscribes: an encoded
     /// `mesos.v1.executor.Event.Subscribed`. Empty of others.
     pub info: Vec<u8>,
+}
+
+impl ExecutorSpec {
+    /// What is to be known of one that is no more: all but what it was given, which may be large.
+    pub fn outline(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            resources: self.resources.clone(),
+            command: Command::Shell(":".to_owned()),
+            environment: BTreeMap::new(),
+            user: None,
+            shutdown_grace: self.shutdown_grace,
+            fetch: Vec::new(),
+            api: self.api,
+            info: Vec::new(),
+        }
+    }
 }
 
 impl ExecutorSpec {
@@ -409,6 +447,8 @@ pub enum Reason {
     FetchFailed,
     /// An operator has said that its agent is gone.
     AgentGone,
+    /// What its executor said along with its end was more than is taken, and is lost.
+    TooLong,
 }
 
 impl fmt::Display for Reason {
@@ -437,6 +477,7 @@ impl fmt::Display for Reason {
             Self::VolumeFailed => "volume_failed",
             Self::FetchFailed => "fetch_failed",
             Self::AgentGone => "agent_gone",
+            Self::TooLong => "too_long",
         })
     }
 }

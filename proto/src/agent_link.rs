@@ -2,12 +2,14 @@
 //!
 //! The envelope of what the leader says carries the epoch. A refusal has none to obey, so it is written as 0.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proffer_model::limits::{DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX, TEXT_LEN_MAX};
 use proffer_model::link::{AgentExecutor, AgentTask, AgentVolume, Hello, Payer, ToAgent, ToMaster};
 use proffer_model::{
-    AgentDescription, Epoch, ExecutorId, FrameworkId, Generation, Incarnation, Problem, TaskSpec,
+    AgentDescription, Epoch, ExecutorId, ExecutorSpec, FrameworkId, Generation, Incarnation,
+    Problem, TaskSpec,
 };
 
 use crate::domain::{decode_domain, encode_domain};
@@ -19,8 +21,9 @@ use crate::fields::{
 use crate::problem::{decode_problem, encode_problem};
 use crate::resources::{decode_attributes, decode_resources, encode_attributes, encode_resources};
 use crate::task::{
-    decode_labels, decode_reason, decode_status, decode_task_spec, decode_task_state,
-    encode_reason, encode_status, encode_task_spec, encode_task_state,
+    decode_labels, decode_reason, decode_status, decode_task_spec, decode_task_spec_of_executor,
+    decode_task_state, encode_reason, encode_status, encode_task_spec,
+    encode_task_spec_of_executor, encode_task_state,
 };
 use crate::v1;
 use crate::v1::to_agent::Message as AgentMessage;
@@ -296,26 +299,63 @@ pub(crate) fn decode_incarnation(number: u64) -> Result<Incarnation, Problem> {
 
 fn encode_hello(hello: &Hello) -> v1::Hello {
     let (agent, cluster) = (hello.agent.as_ref(), hello.cluster.as_ref());
+    let mut specs = Specs::default();
+    let tasks = hello.tasks.iter();
+    let tasks = tasks.map(|task| encode_agent_task(task, specs.place(task.spec.executor.as_ref())));
     v1::Hello {
         agent_id: agent.map(ToString::to_string).unwrap_or_default(),
         cluster_id: cluster.map(ToString::to_string).unwrap_or_default(),
         epoch: hello.epoch.0,
         description: Some(encode_agent_description(&hello.description)),
-        tasks: hello.tasks.iter().map(encode_agent_task).collect(),
+        tasks: tasks.collect(),
         executors: hello.executors.iter().map(encode_agent_executor).collect(),
         number: hello.number,
+        specs: specs.all.iter().map(|spec| encode_executor(spec)).collect(),
+    }
+}
+
+/// The executors of an agent's tasks, each once: there may be a thousand tasks of one, and what it carries is large.
+#[derive(Default)]
+struct Specs<'a> {
+    all: Vec<&'a Arc<ExecutorSpec>>,
+    by_id: BTreeMap<&'a ExecutorId, Vec<u32>>,
+}
+
+impl<'a> Specs<'a> {
+    /// Which one an executor is, counted from 1; 0 where there is none.
+    fn place(&mut self, spec: Option<&'a Arc<ExecutorSpec>>) -> u32 {
+        let Some(spec) = spec else { return 0 };
+        let known = self.by_id.entry(&spec.id).or_default();
+        let is_it = |place: &&u32| {
+            let index = usize::try_from(**place).unwrap_or_default();
+            let other = self.all.get(index.wrapping_sub(1));
+            other.is_some_and(|other| Arc::ptr_eq(other, spec) || *other == spec)
+        };
+        if let Some(place) = known.iter().find(is_it) {
+            return *place;
+        }
+        self.all.push(spec);
+        // There are fewer than tasks.
+        let place = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        known.push(place);
+        place
     }
 }
 
 fn decode_hello(hello: v1::Hello) -> Result<Hello, Problem> {
     let description = required(hello.description, "description")?;
+    let specs = decode_list(hello.specs, "specs", ITEMS_PER_CALL_MAX, |spec| {
+        decode_executor(spec).map(Arc::new)
+    })?;
     Ok(Hello {
         agent: decode_optional_id(&hello.agent_id, "agent_id")?,
         cluster: decode_optional_id(&hello.cluster_id, "cluster_id")?,
         epoch: Epoch(hello.epoch),
         description: decode_agent_description(description)
             .map_err(|problem| problem.within("description"))?,
-        tasks: decode_list(hello.tasks, "tasks", ITEMS_PER_CALL_MAX, decode_agent_task)?,
+        tasks: decode_list(hello.tasks, "tasks", ITEMS_PER_CALL_MAX, |task| {
+            decode_agent_task(task, &specs)
+        })?,
         executors: decode_list(
             hello.executors,
             "executors",
@@ -326,10 +366,11 @@ fn decode_hello(hello: v1::Hello) -> Result<Hello, Problem> {
     })
 }
 
-fn encode_agent_task(task: &AgentTask) -> v1::AgentTask {
+/// `executor` says which of the hello's specs it is in.
+fn encode_agent_task(task: &AgentTask, executor: u32) -> v1::AgentTask {
     v1::AgentTask {
         framework_id: task.framework.to_string(),
-        spec: Some(encode_task_spec(&task.spec)),
+        spec: Some(encode_task_spec_of_executor(&task.spec)),
         incarnation: task.incarnation.0,
         status: Some(encode_status(&task.status)),
         acknowledged: task.acknowledged,
@@ -339,6 +380,7 @@ fn encode_agent_task(task: &AgentTask) -> v1::AgentTask {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
+        executor,
     }
 }
 
@@ -496,14 +538,30 @@ pub(crate) fn decode_payer(payer: Option<v1::Payer>) -> Result<Option<Payer>, Pr
     payer.map_err(|problem: Problem| problem.within("payer"))
 }
 
-fn decode_agent_task(task: v1::AgentTask) -> Result<AgentTask, Problem> {
+fn decode_agent_task(
+    task: v1::AgentTask,
+    specs: &[Arc<ExecutorSpec>],
+) -> Result<AgentTask, Problem> {
     let (spec, status) = (
         required(task.spec, "spec")?,
         required(task.status, "status")?,
     );
+    let decode = |spec: v1::TaskSpec| {
+        if spec.executor.is_some() {
+            // An agent of an earlier version says it with each task.
+            return decode_task_spec(spec);
+        }
+        let mut spec = decode_task_spec_of_executor(spec)?;
+        if let Some(before) = task.executor.checked_sub(1) {
+            let place = usize::try_from(before).unwrap_or(usize::MAX);
+            let executor = specs.get(place).cloned();
+            spec.executor = Some(executor.ok_or_else(|| missing("executor"))?);
+        }
+        Ok(spec)
+    };
     Ok(AgentTask {
         framework: decode_id(&task.framework_id, "framework_id")?,
-        spec: decode_task_spec(spec).map_err(|problem| problem.within("spec"))?,
+        spec: decode(spec).map_err(|problem| problem.within("spec"))?,
         incarnation: decode_incarnation(task.incarnation)?,
         status: decode_status(status).map_err(|problem| problem.within("status"))?,
         acknowledged: task.acknowledged,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proffer_model::limits::{
-    EXECUTOR_MESSAGE_LEN_MAX, KILL_GRACE_MAX, MESOS_INFO_LEN_MAX, SHUTDOWN_GRACE_DEFAULT,
+    EXECUTOR_INFO_LEN_MAX, EXECUTOR_MESSAGE_LEN_MAX, KILL_GRACE_MAX, SHUTDOWN_GRACE_DEFAULT,
     VOLUMES_MAX,
 };
 use proffer_model::{Command, ExecutorApi, ExecutorSpec, Problem, VolumeMount, code};
@@ -56,7 +56,7 @@ pub fn decode_executor(spec: v1::ExecutorSpec) -> Result<ExecutorSpec, Problem> 
     };
     let resources = decode_resources(spec.resources.unwrap_or_default());
     let api = decode_api(spec.api)?;
-    let info = decode_bytes(spec.info, MESOS_INFO_LEN_MAX);
+    let info = decode_bytes(spec.info, EXECUTOR_INFO_LEN_MAX);
     let info = info.map_err(|problem| problem.field("info"))?;
     Ok(ExecutorSpec {
         id: decode_id(&spec.id, "id")?,

@@ -1,8 +1,11 @@
 //! The session of a framework's executor with its agent.
 
+use std::sync::Arc;
+
 use proffer_model::executor::{ExecutorCall, ExecutorEvent, ExecutorStatus, Subscription};
 use proffer_model::limits::{
-    DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_MAX, STATUS_DATA_LEN_MAX, TEXT_LEN_MAX,
+    DURATION_MAX, ITEMS_PER_CALL_MAX, KILL_GRACE_DEFAULT, KILL_GRACE_MAX, STATUS_DATA_LEN_MAX,
+    TEXT_LEN_MAX,
 };
 use proffer_model::{Exit, Incarnation, Problem, TaskId, TaskSpec, TaskState};
 
@@ -14,7 +17,8 @@ use crate::fields::{
 };
 use crate::problem::{decode_problem, encode_problem};
 use crate::task::{
-    decode_task_spec_of_executor, decode_task_state, encode_task_spec, encode_task_state,
+    decode_task_spec_of_executor, decode_task_state, encode_task_spec_of_executor,
+    encode_task_state,
 };
 use crate::v1;
 use crate::v1::executor_call::Call;
@@ -71,14 +75,12 @@ pub fn encode_executor_event(event: &ExecutorEvent) -> v1::ExecutorEvent {
             heartbeat_interval_ms: encode_duration(*heartbeat_interval),
         }),
         ExecutorEvent::Launch(tasks) => {
-            let tasks = tasks.iter().map(|(incarnation, spec)| {
-                let mut spec = encode_task_spec(spec);
-                spec.executor = None;
-                v1::LaunchExecutorTask {
+            let tasks = tasks
+                .iter()
+                .map(|(incarnation, spec)| v1::LaunchExecutorTask {
                     incarnation: incarnation.0,
-                    spec: Some(spec),
-                }
-            });
+                    spec: Some(encode_task_spec_of_executor(spec)),
+                });
             Event::Launch(v1::LaunchExecutorTasks {
                 tasks: tasks.collect(),
             })
@@ -90,7 +92,7 @@ pub fn encode_executor_event(event: &ExecutorEvent) -> v1::ExecutorEvent {
         } => Event::Kill(v1::KillExecutorTask {
             task_id: task.to_string(),
             incarnation: incarnation.0,
-            grace_ms: encode_duration(*grace),
+            grace_ms: encode_duration(grace.unwrap_or(KILL_GRACE_DEFAULT)),
         }),
         ExecutorEvent::Acknowledged {
             task,
@@ -221,18 +223,18 @@ fn decode_subscribed(subscribed: v1::ExecutorSubscribed) -> Result<ExecutorEvent
     })
 }
 
-fn decode_launch(task: v1::LaunchExecutorTask) -> Result<(Incarnation, TaskSpec), Problem> {
+fn decode_launch(task: v1::LaunchExecutorTask) -> Result<(Incarnation, Arc<TaskSpec>), Problem> {
     let incarnation = decode_incarnation(task.incarnation)?;
     let spec = required(task.spec, "spec")?;
     let spec = decode_task_spec_of_executor(spec).map_err(|problem| problem.within("spec"))?;
-    Ok((incarnation, spec))
+    Ok((incarnation, Arc::new(spec)))
 }
 
 fn decode_kill(kill: v1::KillExecutorTask) -> Result<ExecutorEvent, Problem> {
     Ok(ExecutorEvent::Kill {
         task: decode_id(&kill.task_id, "task_id")?,
         incarnation: decode_incarnation(kill.incarnation)?,
-        grace: decode_duration(kill.grace_ms, "grace_ms", KILL_GRACE_MAX)?,
+        grace: Some(decode_duration(kill.grace_ms, "grace_ms", KILL_GRACE_MAX)?),
     })
 }
 

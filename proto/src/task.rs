@@ -32,6 +32,14 @@ use crate::v1;
 
 /// What to run, for the wire. Carries secrets: only for agents and their files.
 pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
+    v1::TaskSpec {
+        executor: spec.executor.as_deref().map(encode_executor),
+        ..encode_task_spec_of_executor(spec)
+    }
+}
+
+/// The same without the executor itself.
+pub(crate) fn encode_task_spec_of_executor(spec: &TaskSpec) -> v1::TaskSpec {
     let command = match &spec.command {
         Command::Shell(line) => v1::task_spec::Command::Shell(line.clone()),
         Command::Exec(arguments) => v1::task_spec::Command::Exec(encode_exec(arguments, "")),
@@ -55,7 +63,7 @@ pub fn encode_task_spec(spec: &TaskSpec) -> v1::TaskSpec {
         checks: spec.checks.iter().map(encode_check).collect(),
         kill_grace_ms: Some(encode_duration(spec.kill_grace)),
         container: spec.container.as_ref().map(encode_container),
-        executor: spec.executor.as_deref().map(encode_executor),
+        executor: None,
         volumes: spec.volumes.iter().map(encode_mount).collect(),
         completion_ms: spec.completion.map(encode_duration),
         fetch: spec.fetch.iter().map(encode_fetch).collect(),
@@ -294,6 +302,7 @@ pub fn encode_reason(reason: Reason) -> v1::Reason {
         Reason::VolumeFailed => v1::Reason::VolumeFailed,
         Reason::FetchFailed => v1::Reason::FetchFailed,
         Reason::AgentGone => v1::Reason::AgentGone,
+        Reason::TooLong => v1::Reason::TooLong,
     }
 }
 
@@ -324,6 +333,7 @@ pub fn decode_reason(number: i32, field: &str) -> Result<Reason, Problem> {
         v1::Reason::VolumeFailed => Reason::VolumeFailed,
         v1::Reason::FetchFailed => Reason::FetchFailed,
         v1::Reason::AgentGone => Reason::AgentGone,
+        v1::Reason::TooLong => Reason::TooLong,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod given;
+mod hello;
 mod images;
 mod kept;
 mod numbers;

@@ -440,3 +440,74 @@ fn a_task_of_a_custom_executor_is_staging_until_that_says_something_of_it() {
         json!({"id": {"value": scheduler.framework}, "roles": ["eng"], "failover_timeout": 600.0});
     answered(&mut Scheduler::subscribe(&cluster, 0, &again));
 }
+
+/// Ends each task at once, with what it carries as the status's data; of the task `over` with more.
+const ECHO: &str = r#"
+import base64, http.client, json, os, uuid
+
+ids = {"framework_id": {"value": os.environ["MESOS_FRAMEWORK_ID"]}, "executor_id": {"value": os.environ["MESOS_EXECUTOR_ID"]}}
+token = os.environ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN"]
+head = {"Content-Type": "application/json", "Accept": "application/json", "Authorization": "Bearer " + token}
+
+def post(kind, **part):
+    connection = http.client.HTTPConnection(os.environ["MESOS_AGENT_ENDPOINT"])
+    connection.request("POST", "/api/v1/executor", json.dumps({"type": kind, **ids, **part}), head)
+    return connection.getresponse()
+
+events = post("SUBSCRIBE", subscribe={})
+while line := events.readline():
+    event = json.loads(events.read(int(line)))
+    if event["type"] == "LAUNCH":
+        task = event["launch"]["task"]
+        data = base64.b64decode(task["data"]) + b"x" * (100_000 if task["name"] == "over" else 0)
+        status = {"task_id": task["task_id"], "state": "TASK_FINISHED", "source": "SOURCE_EXECUTOR",
+                  "uuid": base64.b64encode(uuid.uuid4().bytes).decode(), "data": base64.b64encode(data).decode()}
+        answer = post("UPDATE", update={"status": status})
+        with open(task["name"], "w") as file:
+            file.write(f"{answer.status} {answer.read().decode()}")
+"#;
+
+#[test]
+fn a_mebibyte_reaches_a_custom_executor_and_comes_back_and_an_end_with_more_is_a_failure() {
+    let cluster = with_one_agent(&[]);
+    let script = cluster.path("echo.py");
+    std::fs::write(&script, ECHO).expect("a file");
+    let carrying = |name: &str, len: usize| {
+        let mut own = task(name, "");
+        own.as_object_mut().expect("a task").remove("command");
+        own["executor"] = json!({
+            "type": "CUSTOM", "executor_id": {"value": "e"},
+            "command": {"value": format!("exec python3 {}", script.display())},
+            "resources": [scalar("cpus", 0.1), scalar("mem", 32.0)],
+        });
+        // As many bytes in base64: three are four characters.
+        own["data"] = json!("YWJj".repeat(len / 3));
+        own
+    };
+    let mebibyte = 1024 * 1024 + 2;
+    for media in ["application/json", "application/x-protobuf"] {
+        let info = json!({"roles": ["eng"], "failover_timeout": 0.0});
+        let mut scheduler = Scheduler::subscribe_in(media, &cluster, 0, &info);
+        let offer = scheduler.offer();
+        let task = carrying("echo", mebibyte);
+        scheduler.launch(&offer, &task);
+        let status = scheduler.status("echo", "TASK_FINISHED");
+        assert!(status["data"] == task["data"], "{media}: it is not the same");
+
+        let offer = scheduler.offer();
+        scheduler.launch(&offer, &carrying("over", mebibyte));
+        let status = scheduler.status("over", "TASK_FAILED");
+        assert_eq!(status["reason"], "REASON_CONTAINER_LIMITATION", "{status}");
+        assert_eq!(status["source"], "SOURCE_AGENT", "{status}");
+        let message = status["message"].as_str().expect("a message");
+        assert!(message.contains("finished with 1148"), "{message}");
+        assert!(message.contains("1114112 are the limit"), "{message}");
+        assert!(status["data"].is_null(), "it is lost");
+
+        let offer = scheduler.offer();
+        scheduler.launch(&offer, &carrying("huge", 4 * mebibyte));
+        let status = scheduler.status("huge", "TASK_ERROR");
+        let message = status["message"].as_str().expect("a message");
+        assert!(message.contains("the limit is 4194304"), "{message}");
+    }
+}

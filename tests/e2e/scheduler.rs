@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
 
+use proffer_proto::mesos::v1::scheduler::Event;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, PATIENCE};
@@ -55,6 +56,16 @@ pub(crate) fn post(port: u16, token: &str, headers: &str, body: &Value) -> BufRe
 impl Scheduler {
     /// Subscribes at the master of this place; `more` is of its FrameworkInfo.
     pub(crate) fn subscribe(cluster: &Cluster, place: u16, more: &Value) -> Self {
+        Self::subscribe_in("application/json", cluster, place, more)
+    }
+
+    /// The same, with its events in this media type.
+    pub(crate) fn subscribe_in(
+        media: &'static str,
+        cluster: &Cluster,
+        place: u16,
+        more: &Value,
+    ) -> Self {
         let token = std::fs::read_to_string(cluster.path("token")).expect("a token");
         let token = token.trim().to_owned();
         let mut info = json!({"user": "root", "name": "raw", "failover_timeout": 600.0,
@@ -66,7 +77,7 @@ impl Scheduler {
             call["framework_id"] = id.clone();
         }
         let port = cluster.port(place);
-        let mut socket = post(port, &token, "", &call);
+        let mut socket = post(port, &token, &format!("Accept: {media}\r\n"), &call);
         let (code, head) = head(&mut socket);
         assert_eq!(code, 200, "{head}");
         let stream_id = header(&head, "mesos-stream-id").expect("an id").to_owned();
@@ -74,7 +85,7 @@ impl Scheduler {
         socket.get_ref().set_read_timeout(None).expect("no timeout");
         let (say, events) = channel();
         thread::spawn(
-            move || while read(&mut socket).is_some_and(|event| say.send(event).is_ok()) {},
+            move || while read(&mut socket, media).is_some_and(|event| say.send(event).is_ok()) {},
         );
         let mut scheduler = Self {
             port,
@@ -185,17 +196,24 @@ impl Scheduler {
 }
 
 /// The next event, each a record in a chunk of its own; none when the stream has ended.
-fn read(socket: &mut BufReader<TcpStream>) -> Option<Value> {
+fn read(socket: &mut BufReader<TcpStream>, media: &str) -> Option<Value> {
     let mut len = String::new();
     socket.read_line(&mut len).ok().filter(|read| *read > 0)?;
     let len = usize::from_str_radix(len.trim(), 16).expect("a length");
     let mut chunk = vec![0; len + 2];
     socket.read_exact(&mut chunk).ok()?;
     chunk.truncate(len);
-    let text = String::from_utf8(chunk).expect("text");
-    let (len, record) = text.split_once('\n')?;
+    let end = chunk.iter().position(|byte| *byte == b'\n')?;
+    let (len, record) = (&chunk[..end], &chunk[end + 1..]);
+    let len = std::str::from_utf8(len).expect("a length");
     assert_eq!(len.parse(), Ok(record.len()), "one record a chunk");
-    Some(serde_json::from_str(record).expect("json"))
+    if media == "application/json" {
+        return Some(serde_json::from_slice(record).expect("json"));
+    }
+    let event: Result<Event, String> = proffer_proto::mesos::read_protobuf(record);
+    let event = event.expect("protobuf");
+    let json = proffer_proto::mesos::write_json(&event);
+    Some(serde_json::from_slice(&json).expect("json"))
 }
 
 pub(crate) fn scalar(name: &str, value: f64) -> Value {

@@ -254,7 +254,7 @@ impl World {
                     self.seen.count(Seen::GroupInExecutor);
                 }
                 for (incarnation, spec) in tasks {
-                    self.work_starts(n, run, incarnation, spec)?;
+                    self.work_starts(n, run, incarnation, spec.as_ref().clone())?;
                 }
             }
             ExecutorEvent::Kill {

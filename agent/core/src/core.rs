@@ -20,6 +20,7 @@ use crate::executor::Executor;
 use crate::garbage::Garbage;
 use crate::limits::STATUS_MESSAGE_LEN_MAX;
 use crate::link::Link;
+use crate::loads::Loads;
 use crate::task::Task;
 use crate::tasks::{Input, Phase, Step, step};
 
@@ -54,6 +55,8 @@ pub struct Core {
     pub(crate) is_gone: bool,
     /// Held by tasks and executors that have not ended.
     pub(crate) used: Resources,
+    /// Bytes of memory that are theirs.
+    pub(crate) loads: Loads,
     /// Runs whose checkpoint is being written, in order.
     pub(crate) recording: VecDeque<(Seq, RunId)>,
     /// Settled runs, the first to be removed first.
@@ -81,6 +84,7 @@ impl Core {
             is_group_ending: false,
             is_gone: false,
             used: Resources::new(),
+            loads: Loads::default(),
             recording: VecDeque::new(),
             garbage: VecDeque::new(),
             remembered: BTreeMap::new(),
@@ -480,6 +484,7 @@ impl Core {
             task.seq = seq;
             task.updates.push(status.clone());
         }
+        self.count_said(run);
         self.send_status(run, status, effects);
         self.await_acknowledgement(now, run, effects);
         self.record_row(run, effects);

@@ -119,6 +119,7 @@ impl Core {
     pub(crate) fn insert_executor(&mut self, run: RunId, executor: Executor) {
         let key = (executor.framework.clone(), executor.spec.id.clone());
         self.used.add(&executor.spec.resources);
+        self.loads.executor_came(&executor.spec);
         self.live_executors.insert(key, run);
         self.executors.insert(run, executor);
     }
@@ -265,6 +266,7 @@ impl Core {
             grace,
             reason,
             deadline: None,
+            is_given: false,
             is_asked: true,
         });
         effects.push(Effect::CancelTimer(TimerKey::Executor(run)));
@@ -401,6 +403,7 @@ impl Core {
         let told = executor.end.as_ref().map(|end| end.reason);
         let tasks: Vec<RunId> = executor.tasks.iter().copied().collect();
         self.used.subtract(&held.resources);
+        self.loads.executor_went(&held);
         if self.live_executors.get(&key) == Some(&run) {
             self.live_executors.remove(&key);
         }

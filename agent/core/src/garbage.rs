@@ -22,6 +22,8 @@ impl Core {
         let Some(task) = self.tasks.remove(&run) else {
             return;
         };
+        self.loads.task_went(&task.spec);
+        self.loads.said = self.loads.said.saturating_sub(task.updates.counted);
         let key = (task.framework.clone(), task.spec.id.clone());
         if let Some(runs) = self.index.get_mut(&key) {
             runs.remove(&task.incarnation);

@@ -4,6 +4,7 @@ use proffer_model::Resources;
 
 use crate::core::Core;
 use crate::executor::ExecutorPhase;
+use crate::loads::Loads;
 use crate::tasks::Phase;
 
 impl Core {
@@ -36,6 +37,7 @@ impl Core {
             }
         }
         self.check_executors(&mut used)?;
+        self.check_loads()?;
         if used != self.used {
             return Err(format!("used is {} but adds up to {used}", self.used));
         }
@@ -48,6 +50,23 @@ impl Core {
         }
         Ok(())
     }
+
+    fn check_loads(&self) -> Result<(), String> {
+        let mut loads = Loads::default();
+        for task in self.tasks.values() {
+            loads.task_came(&task.spec);
+            let waiting = task.word.waiting.as_ref();
+            loads.said += task.updates.data_len() + waiting.map_or(0, |it| it.data.len());
+        }
+        let live = self.live_executors.values();
+        let live = live.filter_map(|run| self.executors.get(run));
+        live.for_each(|executor| loads.executor_came(&executor.spec));
+        match loads == self.loads {
+            true => Ok(()),
+            false => Err(format!("{:?}, but they add up to {loads:?}", self.loads)),
+        }
+    }
+
     fn check_executors(&self, used: &mut Resources) -> Result<(), String> {
         let mut live = 0;
         for (run, executor) in &self.executors {

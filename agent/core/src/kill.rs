@@ -2,17 +2,21 @@
 //!
 //! The wish is durable before the first signal, so an agent that restarts goes on killing. A second wish can only make
 //! the grace shorter. SIGKILL is repeated until the container is gone. What an executor ends by itself may still be asked to end.
+//!
+//! Executors of Mesos's API are told as Mesos's agents tell them: once for each wish, again when they subscribe, and how long a
+//! task is to have only where somebody has said so: that would override what the task itself says. Only an agent that is drained
+//! ends one that does not end what it is to end.
 
 use std::time::Duration;
 
 use proffer_model::executor::ExecutorEvent;
-use proffer_model::{FrameworkId, Incarnation, Reason, TaskId, TaskState, Time};
+use proffer_model::{ExecutorApi, FrameworkId, Incarnation, Reason, TaskId, TaskState, Time};
 
 use crate::core::Core;
 use crate::effect::{After, Change, Effect, Effects, Entry, Fact, Signal};
 use crate::event::{RunId, TimerKey};
 use crate::limits::KILL_RETRY_INTERVAL;
-use crate::task::Kill;
+use crate::task::{Kill, Task};
 use crate::tasks::{Input, Phase, Step, step};
 
 /// A kill as the leader sends it.
@@ -40,8 +44,8 @@ impl Core {
             }));
             return;
         };
-        let grace = order.grace.unwrap_or(default);
-        self.ask_kill(now, run, grace, order.reason, "", effects);
+        let grace = (order.grace.unwrap_or(default), order.grace.is_some());
+        self.ask(now, run, grace, order.reason, "", effects);
     }
 
     /// Ends a run, for this reason; `message` says more, for people.
@@ -50,6 +54,19 @@ impl Core {
         now: Time,
         run: RunId,
         grace: Duration,
+        reason: Reason,
+        message: &str,
+        effects: &mut Effects,
+    ) {
+        self.ask(now, run, (grace, false), reason, message, effects);
+    }
+
+    /// The same, with whether whoever asks has said how long the run is to have.
+    fn ask(
+        &mut self,
+        now: Time,
+        run: RunId,
+        (grace, is_given): (Duration, bool),
         reason: Reason,
         message: &str,
         effects: &mut Effects,
@@ -80,6 +97,7 @@ impl Core {
                     grace,
                     reason,
                     deadline: None,
+                    is_given,
                     is_asked: true,
                 });
                 let has_executor = task.executor.is_some();
@@ -91,6 +109,9 @@ impl Core {
                 } else {
                     self.abandon(run, effects);
                 }
+            }
+            Step::Hasten if self.is_of_mesos(run) => {
+                self.ask_again(now, run, (grace, is_given), reason, effects);
             }
             Step::Hasten => self.hasten(now, run, grace, effects),
             Step::Ignore
@@ -144,6 +165,38 @@ impl Core {
         });
     }
 
+    /// Whether a run is a task of an executor of Mesos's API.
+    fn is_of_mesos(&self, run: RunId) -> bool {
+        let task = self.tasks.get(&run);
+        let executor = task.and_then(|task| self.executors.get(&task.executor?));
+        executor.is_some_and(|executor| executor.spec.api == ExecutorApi::MesosV1)
+    }
+
+    /// A further wish to end a task of such an executor, which hears each of them: what was said last counts.
+    fn ask_again(
+        &mut self,
+        now: Time,
+        run: RunId,
+        (grace, is_given): (Duration, bool),
+        reason: Reason,
+        effects: &mut Effects,
+    ) {
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
+        let Some(kill) = task.kill.as_mut() else {
+            return;
+        };
+        (kill.grace, kill.is_given) = (grace, is_given);
+        // An agent that is to be empty still is.
+        if kill.reason != Reason::AgentDrained {
+            kill.reason = reason;
+        }
+        let reason = kill.reason;
+        self.keep_kill(run, grace, reason, effects);
+        self.stop(now, run, effects);
+    }
+
     fn hasten(&mut self, now: Time, run: RunId, grace: Duration, effects: &mut Effects) {
         let Some(task) = self.tasks.get_mut(&run) else {
             return;
@@ -194,12 +247,16 @@ impl Core {
         let session = executor.and_then(|executor| executor.told_in());
         if let (Some(session), Some(kill)) = (session, &task.kill) {
             let left = kill.deadline.map(|deadline| deadline.since(now));
+            let grace = match self.is_of_mesos(run) {
+                true => kill.is_given.then_some(kill.grace),
+                false => Some(left.unwrap_or(kill.grace)),
+            };
             effects.push(Effect::SendExecutor {
                 session,
                 event: ExecutorEvent::Kill {
                     task: task.spec.id.clone(),
                     incarnation: task.incarnation,
-                    grace: left.unwrap_or(kill.grace),
+                    grace,
                 },
                 after: After::Seq(task.seq),
             });
@@ -210,6 +267,9 @@ impl Core {
         let Some(task) = self.tasks.get(&run) else {
             return self.on_executor_grace_over(now, run, effects);
         };
+        if self.is_of_mesos(run) {
+            return self.end_drained(now, run, effects);
+        }
         if task.executor.is_some() && task.phase == Phase::Killing {
             // What it makes of it is its executor's; it is reminded.
             self.repeat_kill(now, run, effects);
@@ -231,6 +291,24 @@ impl Core {
             key: TimerKey::Grace(run),
             at: now.after(KILL_RETRY_INTERVAL),
         });
+    }
+
+    /// The grace of a task is over that its executor, of Mesos's API, was to end. Mesos leaves it at that; but an agent that is
+    /// drained is to be empty in the end: when that was told of all tasks that the executor has, it is ended itself.
+    fn end_drained(&mut self, now: Time, run: RunId, effects: &mut Effects) {
+        let executor = self.tasks.get(&run).and_then(|task| task.executor);
+        let Some(executor) = executor else { return };
+        let own = self.tasks.values();
+        let mut own = own.filter(|task| task.executor == Some(executor));
+        let is_over = |task: &Task| {
+            let kill = task.kill.as_ref();
+            let kill = kill.filter(|kill| kill.is_asked && kill.reason == Reason::AgentDrained);
+            let deadline = kill.and_then(|kill| kill.deadline);
+            deadline.is_some_and(|deadline| deadline.mono_ns <= now.mono_ns)
+        };
+        if own.all(|task| task.phase == Phase::Ended || is_over(task)) {
+            self.end_executor(now, executor, Reason::AgentDrained, effects);
+        }
     }
 
     fn keep_kill(&mut self, run: RunId, grace: Duration, reason: Reason, effects: &mut Effects) {

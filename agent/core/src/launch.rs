@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use proffer_model::link::{Payer, ToMaster};
 use proffer_model::{
-    ExecutorApi, ExecutorSpec, FrameworkId, Incarnation, Reason, Resources, Status, TaskId,
-    TaskSpec, TaskState, Time,
+    Command, ExecutorApi, ExecutorSpec, FrameworkId, Incarnation, Reason, Resources, Status,
+    TaskId, TaskSpec, TaskState, Time,
 };
 
 use crate::core::Core;
@@ -96,7 +96,7 @@ impl Core {
                 run: self.draw_run(),
                 framework: framework.clone(),
                 incarnation,
-                spec: Arc::new(spec),
+                spec: Arc::new(self.with_shared_executor(executor, spec)),
                 payer: payer.clone(),
                 group: order.group.clone(),
                 executor,
@@ -128,7 +128,11 @@ impl Core {
     ) {
         let framework = order.framework;
         let is_full = self.tasks.len() + order.tasks.len() > TASKS_MAX;
-        for (place, (incarnation, spec)) in order.tasks.into_iter().enumerate() {
+        for (place, (incarnation, mut spec)) in order.tasks.into_iter().enumerate() {
+            if let Command::Data(data) = &mut spec.command {
+                // Nobody will read it.
+                *data = Vec::new();
+            }
             let mut message = refusal.message.clone();
             if place != refusal.place {
                 message = format!("another task of its group cannot be launched: {message}");
@@ -259,7 +263,9 @@ impl Core {
         }
         let executor = first.flatten().map(|spec| &**spec);
         let of_executor = executor.and_then(|spec| self.refusal_of_executor(order, spec));
-        of_executor.or_else(|| self.refusal_of_amounts(order, executor))
+        of_executor
+            .or_else(|| self.refusal_of_loads(order))
+            .or_else(|| self.refusal_of_amounts(order, executor))
     }
 
     /// Why no task can be given to this executor.
@@ -270,15 +276,26 @@ impl Core {
             let message = format!("executor {} runs with another spec", spec.id);
             return Some(Refusal::error(0, message));
         }
-        // Mesos's agents drop what comes for an executor that ends: it was never launched.
-        let state = match live.spec.api {
-            ExecutorApi::MesosV1 => TaskState::Dropped,
-            ExecutorApi::Proffer => TaskState::Failed,
-        };
         live.end.as_ref().map(|_| Refusal {
-            state,
+            state: never_launched(&live.spec),
             reason: Reason::ExecutorEnded,
             ..Refusal::error(0, format!("executor {} is about to end", spec.id))
+        })
+    }
+
+    /// Why what a launch carries does not fit beside what is here.
+    fn refusal_of_loads(&self, order: &LaunchOrder) -> Option<Refusal> {
+        let specs = order.tasks.iter().map(|(_, spec)| spec);
+        let executor = order
+            .tasks
+            .first()
+            .and_then(|(_, spec)| spec.executor.as_deref())?;
+        let key = (order.framework.clone(), executor.id.clone());
+        let is_fresh = !self.live_executors.contains_key(&key);
+        let message = self.loads.refusal(specs, is_fresh.then_some(executor))?;
+        Some(Refusal {
+            state: never_launched(executor),
+            ..Refusal::error(0, message)
         })
     }
 
@@ -329,7 +346,24 @@ impl Core {
             .entry(key)
             .or_default()
             .insert(task.incarnation, run);
+        self.loads.task_came(&task.spec);
         self.tasks.insert(run, task);
+        self.count_said(run);
+    }
+
+    /// Of a thousand tasks of an executor each came with all that it is: it is kept once.
+    pub(crate) fn with_shared_executor(
+        &self,
+        executor: Option<RunId>,
+        mut spec: TaskSpec,
+    ) -> TaskSpec {
+        let live = executor.and_then(|run| self.executors.get(&run));
+        if let Some(live) = live
+            && spec.executor.as_ref() == Some(&live.spec)
+        {
+            spec.executor = Some(live.spec.clone());
+        }
+        spec
     }
 
     /// Remembers a launch after its run is gone.
@@ -364,6 +398,14 @@ impl Core {
                 return run;
             }
         }
+    }
+}
+
+/// What a task is that is not given to its executor: Mesos's agents drop it.
+fn never_launched(executor: &ExecutorSpec) -> TaskState {
+    match executor.api {
+        ExecutorApi::MesosV1 => TaskState::Dropped,
+        ExecutorApi::Proffer => TaskState::Failed,
     }
 }
 

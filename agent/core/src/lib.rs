@@ -16,6 +16,7 @@ mod kill;
 mod launch;
 pub mod limits;
 mod link;
+mod loads;
 mod mounts;
 mod orders;
 mod recovery;

@@ -4,6 +4,17 @@ use std::time::Duration;
 
 /// Tasks that are live or not wholly acknowledged; a launch beyond is answered with one ERROR that is not kept.
 pub const TASKS_MAX: usize = 10_000;
+/// Bytes of what tasks carry for their executors, of all that the agent holds; a launch beyond is refused (DROPPED of Mesos's API,
+/// FAILED of others).
+pub const TASKS_DATA_LEN_MAX: usize = 1024 * 1024 * 1024;
+/// Bytes of the specs of all executors that live, about; a launch that would start one more is refused in the same way. An agent
+/// says them all when it registers, in one message of 64 MiB.
+pub const EXECUTORS_LEN_MAX: usize = 24 * 1024 * 1024;
+/// Bytes of what executors say along with statuses that wait for their frameworks, of all tasks; of a status beyond they are
+/// left out, unless they are [`STATUS_DATA_LIGHT_LEN`] at the most, and a task that has FINISHED so has FAILED (`too_long`).
+pub const STATUSES_DATA_LEN_MAX: usize = 512 * 1024 * 1024;
+/// See [`STATUSES_DATA_LEN_MAX`].
+pub const STATUS_DATA_LIGHT_LEN: usize = 4 * 1024;
 /// Statuses of one task that wait for an acknowledgement; at it, changes of health wait until one arrives. Changes of
 /// state are always made: a task has at most four.
 pub const STATUSES_UNACKNOWLEDGED_MAX: usize = 16;

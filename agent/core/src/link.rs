@@ -5,18 +5,20 @@
 //! master says, tasks run on; but for one thing: that an operator has marked this agent gone. Then its tasks are over for
 //! everybody else, and it ends them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proffer_model::link::{AgentExecutor, AgentTask, Hello, ToAgent, ToMaster};
 use proffer_model::{
-    AgentId, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Reason, Status, TaskId, Time,
-    code,
+    AgentId, ClusterId, Epoch, FrameworkId, Incarnation, Problem, Reason, Status, TaskId, TaskSpec,
+    Time, code,
 };
 
 use crate::core::Core;
 use crate::effect::{After, Change, Effect, Effects, Entry, Fact};
 use crate::event::{Identity, LinkId, RunId, TimerKey};
 use crate::limits::{HEARTBEAT_INTERVAL_MIN, LINK_SILENCE_MAX};
+use crate::task::Task;
 use crate::tasks::Phase;
 use crate::updates::{Acknowledged, mix};
 
@@ -49,7 +51,7 @@ impl Core {
         self.persist(Change::Identity(self.identity.clone()), effects);
         let tasks = self.tasks.values().map(|task| AgentTask {
             framework: task.framework.clone(),
-            spec: (*task.spec).clone(),
+            spec: outline(task),
             incarnation: task.incarnation,
             status: task.updates.latest().clone(),
             acknowledged: task.updates.acknowledged(),
@@ -313,6 +315,10 @@ impl Core {
             }
             Acknowledged::New => {}
         }
+        self.count_said(run);
+        let Some(task) = self.tasks.get_mut(&run) else {
+            return;
+        };
         let is_unsaid = task.health.is_unsaid;
         let ended_ms = task.updates.latest().wall_ms;
         // A run that is settled but still has a container (it was found where none should be) stays until that is gone.
@@ -381,6 +387,15 @@ impl Core {
             });
         }
     }
+}
+
+/// What the leader needs to know of a task: what it is to run stays here, and of one that has ended, what its executor was.
+fn outline(task: &Task) -> TaskSpec {
+    let mut outline = task.spec.outline();
+    if task.phase == Phase::Ended {
+        outline.executor = outline.executor.map(|spec| Arc::new(spec.outline()));
+    }
+    outline
 }
 
 /// When the first heartbeat is due. Agents that register together, as after a change of the leader, would go on speaking

@@ -155,6 +155,8 @@ impl Core {
             grace,
             reason,
             deadline: None,
+            // It is not kept; of one that is the task's own, nobody needs to know.
+            is_given: grace != recovered.spec.kill_grace,
             is_asked,
         });
         let word = Word {
@@ -168,7 +170,7 @@ impl Core {
         let task = Task {
             framework: recovered.framework,
             incarnation: recovered.incarnation,
-            spec: Arc::new(recovered.spec),
+            spec: Arc::new(self.with_shared_executor(recovered.executor, recovered.spec)),
             payer: recovered.payer,
             phase,
             kill,
@@ -203,6 +205,7 @@ impl Core {
                 grace,
                 reason,
                 deadline: None,
+                is_given: false,
                 is_asked: true,
             }),
             seq: self.seq,

@@ -12,7 +12,8 @@ use proffer_model::executor::{ExecutorEvent, Subscription};
 use proffer_model::limits::{HEARTBEAT_INTERVAL, KILL_GRACE_DEFAULT};
 use proffer_model::link::ToMaster;
 use proffer_model::{
-    ExecutorId, FrameworkId, Incarnation, Problem, Reason, TaskId, TaskState, Time, code,
+    ExecutorApi, ExecutorId, FrameworkId, Incarnation, Problem, Reason, TaskId, TaskState, Time,
+    code,
 };
 
 use crate::core::Core;
@@ -249,7 +250,7 @@ impl Core {
                 if let Some(task) = self.tasks.get_mut(&run) {
                     task.word.is_sent = true;
                     seq = task.seq.max(seq);
-                    tasks.push((task.incarnation, (*task.spec).clone()));
+                    tasks.push((task.incarnation, task.spec.clone()));
                 }
             }
             tasks.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
@@ -318,11 +319,16 @@ impl Core {
         unknown: BTreeSet<(TaskId, Incarnation)>,
         effects: &mut Effects,
     ) {
+        let mut executors = self.executors.values();
+        let own = executors.find(|it| it.session.is_some_and(|own| own.id == session));
+        // Of Mesos's API only what somebody has said is said.
+        let is_of_mesos = own.is_some_and(|it| it.spec.api == ExecutorApi::MesosV1);
+        let grace = (!is_of_mesos).then_some(KILL_GRACE_DEFAULT);
         for (task, incarnation) in unknown {
             let event = ExecutorEvent::Kill {
                 task,
                 incarnation,
-                grace: KILL_GRACE_DEFAULT,
+                grace,
             };
             let after = After::Seq(self.seq);
             effects.push(Effect::SendExecutor {

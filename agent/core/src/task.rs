@@ -58,6 +58,8 @@ pub(crate) struct Kill {
     pub(crate) reason: Reason,
     /// When SIGKILL follows; absent while there is nothing to signal.
     pub(crate) deadline: Option<Time>,
+    /// Whoever asked has said how long it is to have; otherwise that is the task's own.
+    pub(crate) is_given: bool,
     /// Somebody has asked for it. Otherwise its executor has said by itself that it ends it, and whoever asks is heard.
     pub(crate) is_asked: bool,
 }

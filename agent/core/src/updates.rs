@@ -24,6 +24,8 @@ pub(crate) struct Updates {
     acknowledged: u64,
     /// How often the outstanding ones have been sent again since the last progress.
     attempts: u32,
+    /// Bytes of what executors say that [`Core`] counts of this run.
+    pub(crate) counted: usize,
 }
 
 /// What an acknowledgement was.
@@ -40,16 +42,17 @@ pub(crate) enum Acknowledged {
 impl Updates {
     pub(crate) fn new(first: Status) -> Self {
         Self {
-            latest: first.clone(),
+            latest: without_data(&first),
             unacknowledged: VecDeque::from([first]),
             acknowledged: 0,
             attempts: 0,
+            counted: 0,
         }
     }
 
     /// From a checkpoint; nothing when it holds no status.
     pub(crate) fn recovered(statuses: Vec<Status>, acknowledged: u64) -> Option<Self> {
-        let latest = statuses.last()?.clone();
+        let latest = without_data(statuses.last()?);
         let unacknowledged = statuses
             .into_iter()
             .filter(|status| status.number > acknowledged)
@@ -59,9 +62,11 @@ impl Updates {
             unacknowledged,
             acknowledged,
             attempts: 0,
+            counted: 0,
         })
     }
 
+    /// The last status, without what an executor said along with it: that is for its framework alone, until it has it.
     pub(crate) fn latest(&self) -> &Status {
         &self.latest
     }
@@ -71,7 +76,7 @@ impl Updates {
     }
 
     pub(crate) fn push(&mut self, status: Status) {
-        self.latest = status.clone();
+        self.latest = without_data(&status);
         self.unacknowledged.push_back(status);
     }
 
@@ -103,6 +108,12 @@ impl Updates {
         self.latest.state.is_terminal() && self.unacknowledged.is_empty()
     }
 
+    /// Bytes of what an executor said along with what is not acknowledged.
+    pub(crate) fn data_len(&self) -> usize {
+        let statuses = self.unacknowledged.iter();
+        statuses.map(|status| status.data.len()).sum()
+    }
+
     /// How long to wait before sending again: doubles with each attempt, plus jitter that follows from seed and run.
     fn resend_delay(&self, seed: u64, run: RunId) -> Duration {
         let delay = RESEND_DELAY_MIN
@@ -112,6 +123,17 @@ impl Updates {
             u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) / RESEND_JITTER_DIVISOR;
         let drawn = mix(seed ^ run.0 ^ u64::from(self.attempts));
         delay + Duration::from_millis(drawn % jitter_ms_max.saturating_add(1))
+    }
+}
+
+fn without_data(status: &Status) -> Status {
+    Status {
+        task: status.task.clone(),
+        agent: status.agent.clone(),
+        message: status.message.clone(),
+        checks: status.checks.clone(),
+        data: Vec::new(),
+        ..*status
     }
 }
 

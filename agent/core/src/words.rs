@@ -114,6 +114,7 @@ impl Core {
         mut status: ExecutorStatus,
         effects: &mut Effects,
     ) {
+        let is_cut = self.cut_data(&mut status);
         let Some(task) = self.tasks.get_mut(&run) else {
             return;
         };
@@ -126,12 +127,12 @@ impl Core {
         }
         if news == News::Same && !task.updates.has_room() {
             task.word.waiting = Some(status);
-            return;
+            return self.count_said(run);
         }
         task.word.waiting = None;
         task.word.taken = status.number;
         if news == News::Old {
-            return;
+            return self.count_said(run);
         }
         task.word.data = status.data;
         let was_healthy = task.word.healthy;
@@ -151,12 +152,14 @@ impl Core {
                     grace: task.spec.kill_grace,
                     reason: Reason::KillRequested,
                     deadline: None,
+                    is_given: false,
                     is_asked: false,
                 });
             }
             state if state.is_terminal() => {
                 let wish = task.kill.as_ref().map(|kill| kill.reason);
                 let reason = match (state, exit) {
+                    (TaskState::Failed, _) if is_cut => Reason::TooLong,
                     (TaskState::Killed, _) => wish.unwrap_or(Reason::None),
                     (_, Some(_)) => Reason::Exited,
                     (_, None) => Reason::None,

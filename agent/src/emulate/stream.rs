@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Waker};
 use bytes::{BufMut as _, Bytes};
 use futures::Stream;
 use proffer_model::Problem;
-use proffer_model::limits::MESSAGE_LEN_MAX;
 use proffer_model::link::ToMaster;
 use proffer_proto::{encode_to_master, problem_of, v1};
 use prost::Message as _;
@@ -20,6 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 use super::limits::{OUTGOING_MAX, STREAM_BUFFER_LEN};
+use crate::limits::ORDER_LEN_MAX;
 
 /// The method that agents call.
 const LINK: &str = "/proffer.v1.AgentLink/Link";
@@ -32,7 +32,7 @@ pub(super) async fn open(
     authorization: MetadataValue<Ascii>,
     outgoing: Outgoing,
 ) -> Result<Streaming<v1::ToAgent>, Problem> {
-    let mut client = Grpc::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX);
+    let mut client = Grpc::new(channel).max_decoding_message_size(ORDER_LEN_MAX);
     let mut request = Request::new(outgoing);
     request
         .metadata_mut()

@@ -23,7 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::door::{Door, Failure, Live};
 use super::stream::Stream;
-use super::translator::{Checked, Update, check};
+use super::translator::{Checked, Update, check, too_long};
 use super::{Mesos, peer};
 use crate::executors::Subscriber;
 use crate::limits::{
@@ -189,12 +189,16 @@ impl Mesos {
         match update {
             Update::Known(status, _) => {
                 let run = door.run;
+                let refusal = too_long(&status.data);
                 let said = CoreEvent::ExecutorSaid {
                     run,
                     session,
                     status,
                 };
                 self.shared.inbox.send(said).await;
+                if let Some(text) = refusal {
+                    return Err(bad_request(&text));
+                }
             }
             Update::Forgotten(acknowledged) => {
                 tracing::debug!(run = %door.run, "a Mesos executor speaks of a task that is not its");

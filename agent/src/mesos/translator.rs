@@ -264,11 +264,9 @@ impl Translator {
             return Ok(Update::Forgotten(Box::new(acknowledged(id, uuid))));
         };
         let data = status.encode_to_vec();
-        if data.len() > STATUS_DATA_LEN_MAX {
-            let len = data.len();
-            return Err(format!(
-                "The status has {len} bytes, and {STATUS_DATA_LEN_MAX} are the limit"
-            ));
+        // An end must be heard in any case: what is too much of it the core leaves out, and its framework is told.
+        if let Some(text) = too_long(&data).filter(|_| !state.is_terminal()) {
+            return Err(text);
         }
         let (number, record) = match told.number_of(&uuid) {
             Some(number) => (number, None),
@@ -321,8 +319,9 @@ impl Translator {
                 vec![launch(infos?)]
             }
             ExecutorEvent::Kill { task, grace, .. } => {
-                let nanoseconds = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
-                vec![kill(task.as_str(), Some(nanoseconds))]
+                let nanoseconds =
+                    grace.map(|grace| i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX));
+                vec![kill(task.as_str(), nanoseconds)]
             }
             ExecutorEvent::Acknowledged {
                 task,
@@ -428,6 +427,13 @@ impl Told {
         self.count = self.count.max(number);
         self.has_ended |= is_end;
     }
+}
+
+/// What an executor is answered that says this along with a status; nothing when it is not too much.
+pub(crate) fn too_long(data: &[u8]) -> Option<String> {
+    let len = data.len();
+    (len > STATUS_DATA_LEN_MAX)
+        .then(|| format!("The status has {len} bytes, and {STATUS_DATA_LEN_MAX} are the limit"))
 }
 
 /// What a call says, of the executor that it is for. The error is Mesos's text, to stand behind

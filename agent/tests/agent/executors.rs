@@ -281,7 +281,7 @@ async fn an_executor_runs_a_task_from_launch_to_end() {
     bench.kill("t", 1, Duration::from_secs(9)).await;
     assert_eq!(told(&mut bench).await.state, TaskState::Killing);
     match session.next().await {
-        Some(ExecutorEvent::Kill { grace, .. }) => assert!(grace > Duration::from_secs(8)),
+        Some(ExecutorEvent::Kill { grace, .. }) => assert!(grace > Some(Duration::from_secs(8))),
         other => panic!("{other:?}"),
     }
     session

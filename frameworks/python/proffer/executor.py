@@ -32,6 +32,7 @@ from proffer.limits import (
     EXECUTOR_DATA_LEN_MAX,
     EXECUTOR_RETRY_INTERVAL,
     MESSAGE_LEN_MAX,
+    STATUS_DATA_LEN_MAX,
 )
 from proffer.parts import is_terminal, state_name
 from proffer.problem import ProfferError, decode_problem, problem_of
@@ -105,13 +106,13 @@ class Agent:
         """Says what has become of a task; kept until the agent has it on disk, except that while sixteen statuses of a task wait
         for that, one that says more of the same state takes the place of the last. Of a task that has ended, nothing is said,
         nor what leads backwards. What the agent would refuse at each session, and all that comes after it, is raised: more than
-        64 KiB of data, and states that are not an executor's to say. Of a longer message the rest is left out. Of `healthy` what
+        1 MiB and 64 KiB of data, and states that are not an executor's to say. Of a longer message the rest is left out. Of `healthy` what
         was said last counts while the state is the same."""
         if state not in _SAYABLE:
             hint = "say starting, running, killing, finished, failed, killed or error"
             raise ProfferError("field.invalid", "state", f"an executor cannot say {state_name(state)} of a task", hint)
-        if len(data) > EXECUTOR_DATA_LEN_MAX:
-            raise _too_long("data", data)
+        if len(data) > STATUS_DATA_LEN_MAX:
+            raise _too_long("data", data, STATUS_DATA_LEN_MAX)
         for name, number in (("exit_code", exit_code), ("exit_signal", exit_signal)):
             if number is not None:
                 count(name, number, least=-(2**31), most=2**31 - 1)
@@ -133,7 +134,7 @@ class Agent:
         """Sends bytes to the framework; at most once. Without a session they are gone. More than 64 KiB are refused
         (`field.too_long`)."""
         if len(data) > EXECUTOR_DATA_LEN_MAX:
-            raise _too_long("message", data)
+            raise _too_long("message", data, EXECUTOR_DATA_LEN_MAX)
         self._said.send(data)
         self._changed.set()
 
@@ -261,8 +262,8 @@ async def _next_event(stream: _Stream) -> v1.ExecutorEvent:
     return event
 
 
-def _too_long(field: str, data: bytes) -> ProfferError:
-    message = f"{len(data)} bytes are given; the limit is {EXECUTOR_DATA_LEN_MAX}"
+def _too_long(field: str, data: bytes, most: int) -> ProfferError:
+    message = f"{len(data)} bytes are given; the limit is {most}"
     return ProfferError("field.too_long", field, message, "keep what is large in a file, and send its name")
 
 

@@ -55,9 +55,11 @@ ZOOKEEPER_NODES_MAX = 1_000
 ZOOKEEPER_NODE_LEN_MAX = 64 * 1024
 # Messages of an executor to its framework that wait for its session; further ones are left out.
 EXECUTOR_MESSAGES_MAX = 64
-# Bytes of a message of an executor to its framework, of a status's data, and of a status's text; more are refused with
-# `field.too_long`, and of the text left out.
+# Bytes of a message of an executor to its framework, and of a status's text; more are refused with `field.too_long`, and of the
+# text left out.
 EXECUTOR_DATA_LEN_MAX = 64 * 1024
+# Bytes of a status's data; more are refused with `field.too_long`.
+STATUS_DATA_LEN_MAX = 1024 * 1024 + 64 * 1024
 # Statuses of one task that an executor keeps until they are acknowledged; at it, one that says more of the same state takes
 # the place of the last, as with the agent. Changes of state are always kept: a task has at most four.
 EXECUTOR_STATUSES_MAX = 16

@@ -186,9 +186,12 @@ class Handlers(Sessions):
         with self.assertRaises(ProfferError) as refused:
             agent.update("t", v1.TASK_STATE_LOST)
         self.assertEqual(refused.exception.field, "state")
-        for say in (agent.message, lambda data: agent.update("t", v1.TASK_STATE_RUNNING, data=data)):
+        for say, most in (
+            (agent.message, 64 * 1024),
+            (lambda data: agent.update("t", v1.TASK_STATE_RUNNING, data=data), 1024 * 1024 + 64 * 1024),
+        ):
             with self.assertRaises(ProfferError) as refused:
-                say(b"x" * (64 * 1024 + 1))
+                say(b"x" * (most + 1))
             self.assertEqual(refused.exception.code, "field.too_long")
         agent.update("t", v1.TASK_STATE_RUNNING, "ä" * 64 * 1024)
         told = [(await self.call()).update for _ in range(2)]

@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proffer_model::executor::ExecutorEvent;
-use proffer_model::limits::{EXECUTOR_MESSAGE_LEN_MAX, MESSAGE_LEN_MAX, STATUS_DATA_LEN_MAX};
+use proffer_model::limits::{
+    EXECUTOR_MESSAGE_LEN_MAX, KILL_GRACE_DEFAULT, MESSAGE_LEN_MAX, STATUS_DATA_LEN_MAX,
+};
 use proffer_model::{Exit, Incarnation, Kind, Problem, TaskId, TaskSpec, TaskState, code};
 use proffer_proto::v1::executor_client::ExecutorClient;
 use proffer_proto::{decode_executor_event, encode_executor_call, problem_of, v1};
@@ -92,7 +94,7 @@ impl Agent {
         self.report(task, state, Words::new(message));
     }
 
-    /// As [`Agent::update`], with bytes for the framework, which finds them as `data` of the status. More than 64 KiB are
+    /// As [`Agent::update`], with bytes for the framework, which finds them as `data` of the status. More than 1 MiB and 64 KiB are
     /// refused (`field.too_long`), and nothing is said.
     pub fn update_with_data(
         &self,
@@ -348,7 +350,9 @@ async fn handle(executor: &mut impl Executor, agent: &Agent, event: ExecutorEven
             for (incarnation, spec) in &tasks {
                 agent.memory().launched((spec.id.clone(), *incarnation));
             }
-            executor.on_launch(agent, tasks).await;
+            let tasks = tasks.into_iter();
+            let tasks = tasks.map(|(incarnation, spec)| (incarnation, Arc::unwrap_or_clone(spec)));
+            executor.on_launch(agent, tasks.collect()).await;
         }
         ExecutorEvent::Kill {
             task,
@@ -359,6 +363,7 @@ async fn handle(executor: &mut impl Executor, agent: &Agent, event: ExecutorEven
             let is_told = agent.memory().is_to_end(&launch);
             if is_told {
                 let (task, incarnation) = launch;
+                let grace = grace.unwrap_or(KILL_GRACE_DEFAULT);
                 let killing = executor.on_kill_launch(agent, task, incarnation, grace);
                 killing.await;
             }
@@ -495,7 +500,7 @@ mod tests {
             let event = ExecutorEvent::Kill {
                 task: task.clone(),
                 incarnation: Incarnation(incarnation),
-                grace: Duration::ZERO,
+                grace: Some(Duration::ZERO),
             };
             handle(&mut executor, &agent, event).await;
         }

@@ -54,6 +54,8 @@ pub struct Core {
     /// Those that are not up to date, in turn.
     pub(crate) watches_behind: VecDeque<WatchId>,
     pub(crate) tasks: Tasks,
+    /// Bytes of what executors said along with statuses that frameworks have not acknowledged.
+    pub(crate) unacknowledged_data: usize,
     pub(crate) kill_wishes: KillWishes,
     pub(crate) offers: Offers,
     pub(crate) triggers: Triggers,
@@ -115,6 +117,7 @@ impl Core {
             watches: BTreeMap::new(),
             watches_behind: VecDeque::new(),
             tasks: Tasks::default(),
+            unacknowledged_data: 0,
             kill_wishes: KillWishes::default(),
             offers: Offers::default(),
             triggers,

@@ -42,6 +42,8 @@ pub(crate) struct Framework {
     pub(crate) used: BTreeMap<Role, Resources>,
     /// Statuses in its tasks' queues.
     pub(crate) unacknowledged: usize,
+    /// Bytes of what executors said along with them.
+    pub(crate) unacknowledged_data: usize,
     /// Tasks that are not terminal.
     pub(crate) live_tasks: u64,
     /// Its executors, by where they live.
@@ -147,7 +149,8 @@ impl Core {
             return;
         };
         self.acknowledgements.forget_all(framework);
-        let left = self.tasks.leave_to_agents(framework);
+        let (left, data) = self.tasks.leave_to_agents(framework);
+        self.count_data(framework, 0, data);
         if let Some(known) = self.frameworks.get_mut(framework) {
             known.unacknowledged = known.unacknowledged.saturating_sub(left);
         }

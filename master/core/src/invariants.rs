@@ -359,6 +359,11 @@ impl Core {
                 queued == framework.unacknowledged,
                 "framework {id} counts its statuses"
             );
+            let data: usize = tasks().map(|task| task.queued_data()).sum();
+            ensure!(
+                data == framework.unacknowledged_data,
+                "framework {id} counts what was said along with them"
+            );
             let live = tasks().filter(|task| !task.latest.is_terminal()).count();
             ensure!(
                 u64::try_from(live) == Ok(framework.live_tasks),

@@ -18,6 +18,13 @@ pub const TASKS_PER_FRAMEWORK_MAX: usize = 1_000_000;
 /// Statuses of one framework that it has not acknowledged. One more closes its session (`session.overloaded`), or, without
 /// a session, is left with its agent, which sends it again.
 pub const UNACKNOWLEDGED_MAX: usize = 100_000;
+/// Bytes of what executors said along with them, of one framework; of more than [`STATUS_DATA_LIGHT_LEN`] a status is left with its
+/// agent beyond it, which sends it again. Half of what may wait for a session, which is told all of them when it begins.
+pub const UNACKNOWLEDGED_DATA_MAX: usize = 64 * 1024 * 1024;
+/// The same of all frameworks together.
+pub const UNACKNOWLEDGED_DATA_TOTAL_MAX: usize = 512 * 1024 * 1024;
+/// See [`UNACKNOWLEDGED_DATA_MAX`].
+pub const STATUS_DATA_LIGHT_LEN: usize = 4 * 1024;
 /// How often one framework may subscribe in a second, and at once; above it `session.rate_limited` says when to try again.
 /// Room for all that stand by, when they find a new leader together.
 pub const SUBSCRIPTIONS_PER_SECOND_MAX: u64 = 50;

@@ -101,6 +101,11 @@ impl Task {
         queue.map(|queue| queue.statuses.iter()).unwrap_or_default()
     }
 
+    /// Bytes of what its executor said along with those.
+    pub(crate) fn queued_data(&self) -> usize {
+        self.queue().map(|status| status.data.len()).sum()
+    }
+
     /// The framework is to be told this after all else.
     pub(crate) fn enqueue(&mut self, status: Status) {
         let queue = self.queue.get_or_insert_default();
@@ -393,13 +398,20 @@ impl Tasks {
             .map(|(task, _)| task)
     }
 
-    /// Gives up what the agents of a framework's tasks will send again, and answers how many statuses that were.
-    pub(crate) fn leave_to_agents(&mut self, framework: &FrameworkId) -> usize {
+    /// Gives up what the agents of a framework's tasks will send again, and answers how many statuses that were, and bytes of
+    /// what executors said along with them.
+    pub(crate) fn leave_to_agents(&mut self, framework: &FrameworkId) -> (usize, usize) {
         let of = self.by_framework.get(framework).into_iter().flatten();
         let slots: Vec<u32> = of.map(|(_, slot)| *slot).collect();
-        let left = slots.into_iter();
-        left.filter_map(|slot| Some(self.at_mut(slot)?.leave_to_agent()))
-            .sum()
+        let (mut count, mut len) = (0, 0);
+        for slot in slots {
+            if let Some(task) = self.at_mut(slot) {
+                let before = task.queued_data();
+                count += task.leave_to_agent();
+                len += before - task.queued_data();
+            }
+        }
+        (count, len)
     }
 
     pub(crate) fn count_of(&self, framework: &FrameworkId) -> usize {

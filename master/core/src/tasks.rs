@@ -18,7 +18,10 @@ use crate::amounts::scalars_of;
 use crate::core::Core;
 use crate::effect::{After, Fact};
 use crate::event::SessionId;
-use crate::limits::UNACKNOWLEDGED_MAX;
+use crate::limits::{
+    STATUS_DATA_LIGHT_LEN, UNACKNOWLEDGED_DATA_MAX, UNACKNOWLEDGED_DATA_TOTAL_MAX,
+    UNACKNOWLEDGED_MAX,
+};
 use crate::task_table::{KillWish, Task, TaskKey};
 
 impl Core {
@@ -105,6 +108,7 @@ impl Core {
         self.set_held(key, false);
         self.forget_wanted(key);
         let mut task = self.tasks.remove(key)?;
+        self.count_data(&key.0, 0, task.queued_data());
         if let Some(row) = task.untouch() {
             // Whatever it came to is shown, though it is no more.
             self.turn.record(Fact::Task(row));
@@ -195,6 +199,7 @@ impl Core {
         }
         task.enqueue(status.clone());
         framework.unacknowledged += 1;
+        let came = status.data.len();
         let mut told_later = |session: SessionId| {
             let open = self.sessions.open.get_mut(&session);
             open.is_some_and(|open| {
@@ -206,6 +211,25 @@ impl Core {
         {
             self.send_status(session, &key.1, incarnation, status, after);
         }
+        self.count_data(&key.0, came, 0);
+    }
+
+    /// Bytes of what executors said came into a framework's queues, and went.
+    pub(crate) fn count_data(&mut self, framework: &FrameworkId, came: usize, went: usize) {
+        self.unacknowledged_data = (self.unacknowledged_data + came).saturating_sub(went);
+        if let Some(known) = self.frameworks.get_mut(framework) {
+            known.unacknowledged_data = (known.unacknowledged_data + came).saturating_sub(went);
+        }
+    }
+
+    /// Whether there is no room for what an executor said along with a status. One alone always has room.
+    fn is_data_full(&self, framework: &FrameworkId, len: usize) -> bool {
+        let known = self.frameworks.get(framework);
+        let own = known.map_or(0, |known| known.unacknowledged_data);
+        len > STATUS_DATA_LIGHT_LEN
+            && own > 0
+            && (own + len > UNACKNOWLEDGED_DATA_MAX
+                || self.unacknowledged_data + len > UNACKNOWLEDGED_DATA_TOTAL_MAX)
     }
 
     /// Says in the master's own name how a task stands, once it has come to that.
@@ -237,9 +261,11 @@ impl Core {
         let kept = task.dequeue(count);
         framework.unacknowledged = framework.unacknowledged.saturating_sub(kept.len());
         let session = framework.session;
+        let went = kept.iter().map(|status| status.data.len()).sum();
         let number = kept.iter().map(|status| status.number).max().unwrap_or(0);
         task.acknowledged = task.acknowledged.max(number);
         let agent = task.agent().clone();
+        self.count_data(&key.0, 0, went);
         if number > 0 {
             self.acknowledge_to_agent(&agent, key, incarnation, number, After::Nothing);
         }
@@ -391,7 +417,8 @@ impl Core {
         if self.is_unacknowledged_full(&key.0) {
             self.overload(&key.0);
         }
-        let is_full = self.is_unacknowledged_full(&key.0);
+        let is_full =
+            self.is_unacknowledged_full(&key.0) || self.is_data_full(&key.0, status.data.len());
         let Some(task) = self.tasks.get_mut(key) else {
             return;
         };

@@ -138,7 +138,7 @@ impl Reader {
                 Ok(None) => return Ok(()),
                 Err(status) => return Err(problem_of(&status)),
             };
-            let input = LinkInput::Message { link, message };
+            let input = self.inbox.of_link(link, message).await;
             if self.inbox.links.send(input).await.is_err() {
                 return Ok(());
             }

@@ -611,6 +611,7 @@ pub(super) fn running(
         acknowledged: 0,
         payer: None,
         group: String::new(),
+        executor: 0,
     }
 }
 

@@ -2,7 +2,7 @@
 //! means the same one. What Mesos compares it by stays, and what the executor may look at.
 
 use proffer_model::Principal;
-use proffer_model::limits::MESOS_INFO_LEN_MAX;
+use proffer_model::limits::EXECUTOR_INFO_LEN_MAX;
 use prost::Message;
 
 use super::resources::{ResourceForm, decode_resources, encode_resources};
@@ -41,7 +41,7 @@ pub(crate) fn settled(kept: Vec<u8>) -> Vec<u8> {
             executor_info,
             ..told
         };
-        Some(told.encode_to_vec()).filter(|told| told.len() <= MESOS_INFO_LEN_MAX)
+        Some(told.encode_to_vec()).filter(|told| told.len() <= EXECUTOR_INFO_LEN_MAX)
     });
     settled.unwrap_or(kept)
 }

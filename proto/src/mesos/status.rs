@@ -141,6 +141,7 @@ pub fn encode_mesos_reason(reason: Reason) -> Option<Why> {
         Reason::HealthChanged => Some(Why::TaskHealthCheckStatusUpdated),
         Reason::CheckAnswered => Some(Why::TaskCheckStatusUpdated),
         Reason::OutOfMemory => Some(Why::ContainerLimitationMemory),
+        Reason::TooLong => Some(Why::ContainerLimitation),
         Reason::DeadlinePassed => Some(Why::MaxCompletionTimeReached),
         Reason::AgentDrained => Some(Why::AgentDraining),
     }
@@ -237,6 +238,7 @@ fn source(status: &Status) -> Source {
             | Reason::ExecutorEnded
             | Reason::HostRestarted
             | Reason::OutOfMemory
+            | Reason::TooLong
     );
     match (status.number, is_agents) {
         (0, _) => Source::Master,

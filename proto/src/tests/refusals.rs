@@ -2,7 +2,7 @@
 
 use proffer_model::limits::{
     CHECKS_MAX, DEMAND_COUNT_MAX, PATTERNS_MAX, PREDICATE_DEPTH_MAX, ROLES_MAX, SCALAR_MILLI_MAX,
-    TEXT_LEN_MAX,
+    TASK_SPEC_LEN_MAX, TEXT_LEN_MAX,
 };
 use proffer_model::{Kind, Problem, code};
 use prost::Message;
@@ -286,7 +286,7 @@ fn http(port: u32, path: &str) -> v1::check::Kind {
 #[test]
 fn a_task_that_is_large_as_a_whole_is_refused() {
     let mut spec = good_task();
-    for i in 0..4 {
+    for i in 0..TASK_SPEC_LEN_MAX / TEXT_LEN_MAX {
         environment(&mut spec, &format!("LARGE_{i}"), &"x".repeat(TEXT_LEN_MAX));
     }
     assert_refused(crate::decode_task_spec(spec), TOO_LONG, "");

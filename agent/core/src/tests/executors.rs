@@ -1,6 +1,8 @@
 //! Executors of frameworks: their life, their tasks, and what a broken session or a crash leaves.
 
 mod groups;
+mod kills;
+mod large;
 mod mounts;
 mod sessions;
 
@@ -166,7 +168,8 @@ fn line(effect: &Effect) -> Option<String> {
                 format!("> launch {}", ids.collect::<Vec<_>>().join(" "))
             }
             ExecutorEvent::Kill { task, grace, .. } => {
-                format!("> kill {task} {}s", grace.as_secs())
+                let grace = grace.map(|grace| format!(" {}s", grace.as_secs()));
+                format!("> kill {task}{}", grace.unwrap_or_default())
             }
             ExecutorEvent::Acknowledged { task, number, .. } => format!("> ack {task} {number}"),
             ExecutorEvent::Message(_) => "> message".to_owned(),

@@ -40,7 +40,7 @@ fn status(id: &str, uuid: u8, state: v1::TaskState) -> v1::TaskStatus {
 fn launched(ids: &[&str]) -> Translator {
     let mut translator = Translator::default();
     for id in ids {
-        let launch = ExecutorEvent::Launch(vec![(Incarnation(7), spec(id))]);
+        let launch = ExecutorEvent::Launch(vec![(Incarnation(7), spec(id).into())]);
         translator.event(&launch).unwrap();
     }
     translator
@@ -195,7 +195,7 @@ fn a_task_that_is_launched_again_begins_anew() {
     say(&mut it, "a", 1, v1::TaskState::TaskRunning);
     // The same launch told again changes nothing, an older one neither.
     for (incarnation, number) in [(7, 1), (6, 1), (8, 0)] {
-        let launch = ExecutorEvent::Launch(vec![(Incarnation(incarnation), spec("a"))]);
+        let launch = ExecutorEvent::Launch(vec![(Incarnation(incarnation), spec("a").into())]);
         it.event(&launch).unwrap();
         assert_eq!(it.tasks[&task("a")].count, number, "{incarnation}");
     }
@@ -305,15 +305,19 @@ fn what_an_executor_that_comes_back_does_not_say_again_keeps_no_room() {
 
 #[test]
 fn events_look_like_mesos() {
-    let kill = ExecutorEvent::Kill {
+    let kill = |grace| ExecutorEvent::Kill {
         task: task("a"),
         incarnation: Incarnation(7),
-        grace: Duration::from_secs(3),
+        grace,
     };
     let problem = |code| ExecutorEvent::Closed(Problem::new(code, "why"));
     let table = [
         (
-            kill,
+            kill(None),
+            "{\"type\":\"KILL\",\"kill\":{\"task_id\":{\"value\":\"a\"}}}",
+        ),
+        (
+            kill(Some(Duration::from_secs(3))),
             "{\"type\":\"KILL\",\"kill\":{\"task_id\":{\"value\":\"a\"},\
              \"kill_policy\":{\"grace_period\":{\"nanoseconds\":3000000000}}}}",
         ),
@@ -356,11 +360,11 @@ fn events_look_like_mesos() {
 #[test]
 fn one_task_is_launched_and_several_as_a_group() {
     let mut it = Translator::default();
-    let one = ExecutorEvent::Launch(vec![(Incarnation(7), spec("a"))]);
+    let one = ExecutorEvent::Launch(vec![(Incarnation(7), spec("a").into())]);
     let (events, records) = it.event(&one).unwrap();
     assert_eq!(events[0].launch.as_ref().unwrap().task, info_of("a"));
     assert_eq!((events.len(), records.len()), (1, 1));
-    let group = ["b", "c"].map(|id| (Incarnation(7), spec(id)));
+    let group = ["b", "c"].map(|id| (Incarnation(7), spec(id).into()));
     let (events, records) = it.event(&ExecutorEvent::Launch(group.into())).unwrap();
     let group = &events[0].launch_group.as_ref().unwrap().task_group;
     assert_eq!(group.tasks, [info_of("b"), info_of("c")]);
@@ -369,7 +373,7 @@ fn one_task_is_launched_and_several_as_a_group() {
         command: Command::Data(b"\xff".to_vec()),
         ..spec("d")
     };
-    let launch = ExecutorEvent::Launch(vec![(Incarnation(7), foreign)]);
+    let launch = ExecutorEvent::Launch(vec![(Incarnation(7), foreign.into())]);
     assert_eq!(it.event(&launch).unwrap_err(), "Task d carries no TaskInfo");
 }
 
@@ -468,8 +472,25 @@ fn a_status_that_is_too_long_for_the_way_is_refused() {
     let Unfit::Wrong(text) = it.update(&long).unwrap_err() else {
         panic!("it is wrong")
     };
-    assert!(text.ends_with("65536 are the limit"), "{text}");
+    assert!(text.ends_with("1114112 are the limit"), "{text}");
     assert_eq!(it.tasks[&task("a")].count, 0);
+}
+
+#[test]
+fn an_end_that_is_too_long_is_heard_and_its_executor_is_told() {
+    let mut it = launched(&["a"]);
+    let end = v1::TaskStatus {
+        data: Some(vec![0; STATUS_DATA_LEN_MAX]),
+        ..status("a", 1, v1::TaskState::TaskFinished)
+    };
+    let Ok(Update::Known(said, Some(_))) = it.update(&end) else {
+        panic!("it is new");
+    };
+    assert_eq!((said.number, said.state), (1, TaskState::Finished));
+    // The core leaves out what is too much.
+    let text = too_long(&said.data).unwrap();
+    assert!(text.ends_with("1114112 are the limit"), "{text}");
+    assert!(it.tasks[&task("a")].has_ended);
 }
 
 #[test]

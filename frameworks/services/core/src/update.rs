@@ -272,6 +272,7 @@ fn is_fault_of_app(status: &Status) -> bool {
         | Reason::ExecutorEnded
         | Reason::GroupEnded
         | Reason::VolumeFailed
+        | Reason::TooLong
         | Reason::FetchFailed => true,
         Reason::None
         | Reason::Exited
@@ -329,6 +330,7 @@ fn describe_end(status: &Status, mem_milli: Option<u64>) -> String {
         | Reason::FetchFailed
         | Reason::AgentGone
         | Reason::HealthChanged
+        | Reason::TooLong
         | Reason::CheckAnswered => said,
     }
 }

@@ -6,7 +6,7 @@ use proffer_model::{FrameworkId, Incarnation, Reason, TaskState, code};
 
 use super::world::{World, r, reported, spec, status, task_id, want};
 use crate::event::{Event, LinkId, SessionId};
-use crate::limits::UNACKNOWLEDGED_MAX;
+use crate::limits::{UNACKNOWLEDGED_DATA_MAX, UNACKNOWLEDGED_MAX};
 
 struct Running {
     world: World,
@@ -233,6 +233,43 @@ fn a_framework_that_does_not_acknowledge_is_closed_and_hears_everything_later_in
         run.heard(),
         [(TaskState::Running, 1), (TaskState::Finished, most + 1)]
     );
+}
+
+#[test]
+fn what_executors_said_along_is_left_with_agents_beyond_a_bound_and_no_session_ends() {
+    let mut run = launched();
+    let len = 1024 * 1024;
+    let says = |run: &mut Running, number, len| {
+        let status = proffer_model::Status {
+            data: vec![1; len],
+            ..status("t", run.incarnation, number, TaskState::Running)
+        };
+        run.world.updates(run.link, &run.framework, status);
+    };
+    let most = u64::try_from(UNACKNOWLEDGED_DATA_MAX / len).expect("fits");
+    for number in 1..=most {
+        says(&mut run, number, len);
+    }
+    assert_eq!(u64::try_from(run.heard().len()), Ok(most));
+    says(&mut run, most + 1, len);
+    says(&mut run, most + 2, 10);
+    assert!(run.heard().is_empty(), "what comes after it waits for it");
+    assert_eq!(run.world.core.unacknowledged_data, UNACKNOWLEDGED_DATA_MAX);
+    run.world.acknowledge_all(run.session);
+    assert_eq!(run.world.core.unacknowledged_data, 0);
+    says(&mut run, most + 1, len);
+    says(&mut run, most + 2, 10);
+    let running = TaskState::Running;
+    assert_eq!(run.heard(), [(running, most + 1), (running, most + 2)]);
+    // All of it is given up with its task.
+    let session = run.session;
+    run.world.step(Event::SessionClosed { session });
+    let status = status("t", run.incarnation, most + 3, TaskState::Finished);
+    run.world.updates(run.link, &run.framework, status);
+    run.session = run.world.resubscribe(&run.framework);
+    assert_eq!(run.heard().len(), 3);
+    run.world.acknowledge_all(run.session);
+    assert_eq!(run.world.core.unacknowledged_data, 0);
 }
 
 #[test]
