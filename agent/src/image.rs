@@ -40,7 +40,7 @@ use error::{Fault, LoadError};
 use store::{Hold, Scratch, Store};
 use stream::{Allowance, Limited, decompress};
 use unpack::Used;
-pub(crate) use users::resolve_user;
+pub(crate) use users::{User, resolve_user};
 
 use crate::limits::{IMAGE_ARCHIVE_LEN_MAX, IMAGE_ENTRIES_MAX, IMAGE_LEN_MAX, IMAGES_LEN_MAX};
 

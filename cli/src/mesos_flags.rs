@@ -30,12 +30,13 @@ const MASTER: [(&str, &str); 21] = [
 
 /// Flags of Mesos's agent, and what is here instead.
 #[rustfmt::skip]
-const AGENT: [(&str, &str); 20] = [
+const AGENT: [(&str, &str); 21] = [
     ("`--master`", "`master`"),
     ("`--ip`, `--port`, `--hostname`, `--advertise_ip`, `--advertise_port`", "`listen`, `host`, `advertise`"),
     ("`--work_dir`, `--runtime_dir`, `--launcher_dir`", "`work_dir`, `supervisor_program`"),
     ("`--resources`, `--attributes`", "the same, as text or as Mesos's JSON"),
     ("`--domain`", "`region`, `zone`"),
+    ("`--docker_registry`", "`image_archives`, of a directory with archives (`/some/dir`); nothing is pulled from a registry"),
     ("`--containerizers`, `--isolation`, `--launcher`, `--docker*`, `--image_providers`", "none: tasks are processes, or containers of an image's archive, in control groups of their own"),
     ("`--cgroups_root`, `--cgroups_enable_cfs`", "`cgroup_root`, `cpu_hard_limit`"),
     ("`--gc_delay`", "`keep_ended`"),

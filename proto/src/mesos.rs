@@ -5,6 +5,7 @@
 
 mod canonical;
 mod check;
+mod container;
 mod discovery;
 mod executor;
 mod group;

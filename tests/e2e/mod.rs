@@ -12,6 +12,7 @@ mod gone;
 mod groups;
 mod guide;
 mod mesos;
+mod mesos_images;
 mod mesos_tasks;
 mod naming;
 mod operators;

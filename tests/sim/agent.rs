@@ -748,6 +748,7 @@ fn write(host: &mut Host, change: Change) {
                 spec: (*spec).clone(),
                 payer,
                 end: None,
+                told: None,
                 found: Found::NeverStarted,
             };
             host.executors.insert(run, kept);

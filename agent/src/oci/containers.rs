@@ -125,6 +125,10 @@ impl Containers {
             .map_err(|error| bad_image(error.to_string()))?;
         let user = spec.user.as_ref().unwrap_or(&image.config.user);
         let user = image::resolve_user(&image.layers, user)
+            .or_else(|error| match container.rules {
+                ImageRules::Mesos => host_user(user).ok_or(error),
+                ImageRules::Docker => Err(error),
+            })
             .map_err(|error| bad_image(error.to_string()))?;
         let owner = (user.uid, user.gid);
         make_sandbox(&dir.join(protocol::SANDBOX), Some(owner))
@@ -375,6 +379,16 @@ fn environment(image: &ImageConfig, spec: &TaskSpec) -> BTreeMap<String, String>
     mesos::complete(&mut environment, place);
     environment.insert(SANDBOX_VARIABLE.to_owned(), place.to_owned());
     environment
+}
+
+/// A user of the host's, for an image that does not list it: agents of Mesos take all users from there.
+fn host_user(name: &str) -> Option<image::User> {
+    let user = nix::unistd::User::from_name(name).ok()??;
+    Some(image::User {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        additional_gids: Vec::new(),
+    })
 }
 
 /// Where a task with this environment finds its sandbox.

@@ -147,3 +147,28 @@ async fn a_task_of_mesos_begins_in_its_sandbox_and_finds_it_where_mesos_has_it()
     assert_eq!(output(&bench, "sandbox/kept"), "left\n");
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_user_that_only_the_host_has_runs_a_task_of_mesos_and_no_other() {
+    let (mut bench, _) = with_archives().await;
+    let line = "id -u; touch /mnt/proffer/sandbox/x";
+    let of_host = |id: &str, rules: ImageRules| {
+        let mut spec = named(id, "busybox:1", Command::Shell(line.to_owned()));
+        spec.container.as_mut().unwrap().rules = rules;
+        spec.user = Some("nobody".to_owned());
+        spec
+    };
+    bench.launch(1, of_host("mesos", ImageRules::Mesos)).await;
+    let last = bench.end().await;
+    assert_eq!(last.state, TaskState::Finished, "{last:?}");
+    let uid = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
+    assert_eq!(output(&bench, "stdout"), format!("{uid}\n"));
+    bench.launch(2, of_host("docker", ImageRules::Docker)).await;
+    let last = bench.end().await;
+    assert_eq!(last.reason, Reason::ImageFailed, "{last:?}");
+    assert!(
+        last.message.contains("user `nobody` of the image"),
+        "{last:?}"
+    );
+    bench.stop().await;
+}

@@ -10,7 +10,10 @@ use proffer_model::{Principal, TaskSpec};
 use super::launcher::Launcher;
 use super::resources::decode_resources;
 use super::task::{check, check_executor, decode_executor_info, draft_command_task, draft_task};
-use super::v1::{CommandInfo, ContainerInfo, DiscoveryInfo, ExecutorInfo, TaskInfo, executor_info};
+use super::v1::{
+    CommandInfo, ContainerInfo, DiscoveryInfo, ExecutorInfo, TaskInfo, container_info,
+    executor_info,
+};
 use crate::fields::clipped;
 use crate::v1;
 
@@ -58,6 +61,10 @@ fn draft_group_task(
     }
     if task.command.is_none() {
         return Err("'TaskInfo.command' must be set".to_owned());
+    }
+    let is_docker = |of: &ContainerInfo| of.r#type() == container_info::Type::Docker;
+    if task.container.as_deref().is_some_and(is_docker) {
+        return Err("Docker ContainerInfo is not supported on the task".to_owned());
     }
     draft_command_task(task, &executor.executor_id.value, launcher)
 }

@@ -13,11 +13,12 @@ use prost::Message;
 
 use super::canonical::canonical;
 use super::check::{checks_of, judge_checks};
+use super::container::{TaskImage, check_executors_container, encode_program};
 use super::labels::labels_map;
 use super::launcher::Launcher;
 use super::resources::{decode_resources, mounts_of};
 use super::v1::{
-    self as mesos, CommandInfo, ContainerInfo, ExecutorInfo, FrameworkInfo, TaskInfo, command_info,
+    self as mesos, CommandInfo, ExecutorInfo, FrameworkInfo, TaskInfo, command_info,
     container_info, discovery_info, environment, executor, secret,
 };
 use crate::fields::clipped;
@@ -94,19 +95,23 @@ pub(super) fn draft_command_task(
     let checks = checks_of(task, launcher.user_of(command))?;
     let mounts = mounts_of(&task.resources)?;
     let common = common(task, launcher)?;
-    let program = decode_command(command)?;
+    let image = task.container.as_deref().map(TaskImage::of);
+    let image = image.transpose()?.flatten();
+    let program = match &image {
+        Some(image) => image.program(command)?,
+        None => encode_program(decode_command(command)?),
+    };
     let environment = environment_of_task(task, executor, command, launcher)?;
-    if let Some(container) = &task.container {
-        check_container(container)?;
-    }
+    let user = match &image {
+        Some(image) if !image.is_run_as_framework() => command.user.as_deref().unwrap_or_default(),
+        _ => launcher.run_as(command),
+    };
     let completion = task.max_completion_time.as_ref();
     Ok(v1::TaskSpec {
-        command: Some(match program {
-            Program::Shell(line) => v1::task_spec::Command::Shell(line),
-            Program::Exec(exec) => v1::task_spec::Command::Exec(exec),
-        }),
+        command: Some(program),
+        container: image.as_ref().map(TaskImage::encode),
         environment,
-        user: launcher.run_as(command).to_owned(),
+        user: user.to_owned(),
         checks,
         volumes: mounts.iter().map(encode_mount).collect(),
         fetch: decode_uris(command),
@@ -301,9 +306,7 @@ pub(super) fn decode_executor_info(
 ) -> Result<v1::ExecutorSpec, String> {
     let command = info.command.as_ref();
     let command = command.ok_or("'ExecutorInfo.command' must be set")?;
-    if let Some(container) = &info.container {
-        check_container(container)?;
-    }
+    check_executors_container(info)?;
     let resources = decode_resources(&info.resources, launcher.principal)?;
     check_places(&resources, &mounts_of(&info.resources)?, false)
         .map_err(|problem| format!("'ExecutorInfo.resources': {}", problem.message))?;
@@ -436,43 +439,6 @@ fn environment_of_task(
     Ok(all)
 }
 
-/// Containers are for tasks with images, which Mesos's frameworks name by a registry: what is left is none.
-fn check_container(container: &ContainerInfo) -> Result<(), String> {
-    let hint = "run a process, or a native framework's task with an image's archive";
-    if container.r#type() == container_info::Type::Docker || container.docker.is_some() {
-        return Err(unsupported("ContainerInfo.docker", hint));
-    }
-    let image = container.mesos.as_ref();
-    if image.is_some_and(|mesos| mesos.image.is_some()) {
-        return Err(unsupported("ContainerInfo.mesos.image", hint));
-    }
-    if !container.volumes.is_empty() {
-        let hint = "use persistent volumes, or the host's own paths";
-        return Err(unsupported("ContainerInfo.volumes", hint));
-    }
-    let is_network =
-        |network: &mesos::NetworkInfo| network.name.is_some() || !network.port_mappings.is_empty();
-    if container.network_infos.iter().any(is_network) {
-        let hint = "tasks are in their host's network; use ports among their resources";
-        return Err(unsupported("ContainerInfo.network_infos", hint));
-    }
-    let bare = |what: &str| Err(unsupported(what, "leave it out"));
-    match container {
-        ContainerInfo {
-            linux_info: Some(_),
-            ..
-        } => bare("ContainerInfo.linux_info"),
-        ContainerInfo {
-            rlimit_info: Some(_),
-            ..
-        } => bare("ContainerInfo.rlimit_info"),
-        ContainerInfo {
-            tty_info: Some(_), ..
-        } => bare("ContainerInfo.tty_info"),
-        _ => Ok(()),
-    }
-}
-
 /// Milliseconds of a length of time in nanoseconds; none is negative.
 fn ms(nanoseconds: i64) -> u64 {
     u64::try_from(nanoseconds).unwrap_or(0) / 1_000_000
@@ -482,7 +448,9 @@ fn ms(nanoseconds: i64) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use proffer_model::{CheckKind, Command, ExecutorApi, Principal, Role};
+    use proffer_model::{
+        CheckKind, Command, Container, ExecutorApi, Image, ImageRules, Principal, Role,
+    };
 
     use super::*;
     use crate::mesos::read_json;
@@ -614,6 +582,31 @@ mod tests {
     }
 
     #[test]
+    fn a_task_in_an_image_has_what_one_without_has() {
+        let rest = |container: &str| {
+            format!(
+                r#","command":{{"shell":false,"arguments":["a"],"uris":[{{"value":"http://a/b"}}]}},"container":{container},
+                "health_check":{{"type":"COMMAND","command":{{"value":"true"}}}}"#
+            )
+        };
+        let mesos =
+            r#"{"type":"MESOS","mesos":{"image":{"type":"DOCKER","docker":{"name":"busybox:1"}}}}"#;
+        let docker = r#"{"type":"DOCKER","docker":{"image":"busybox:1"}}"#;
+        for (container, rules, user) in [
+            (mesos, ImageRules::Mesos, Some("nobody")),
+            (docker, ImageRules::Docker, None),
+        ] {
+            let spec = decode(&rest(container)).expect("good");
+            let image = Image::Name("busybox:1".parse().expect("a name"));
+            assert_eq!(spec.container, Some(Container { image, rules }));
+            assert_eq!(spec.command, Command::Image(vec!["a".to_owned()]));
+            assert_eq!(spec.user.as_deref(), user);
+            assert_eq!(spec.environment["MESOS_TASK_ID"].expose(), "t");
+            assert_eq!((spec.fetch.len(), spec.checks.len()), (1, 1));
+        }
+    }
+
+    #[test]
     fn a_task_of_an_executor_is_handed_on_as_it_is() {
         let text = r#","data":"AAE=","executor":{"executor_id":{"value":"e"},"command":{"value":"./run"},
             "resources":[{"name":"mem","type":"SCALAR","scalar":{"value":32}}]}"#;
@@ -662,8 +655,13 @@ mod tests {
                 "fetch[0].uri: nothing is fetched by \"hdfs\"",
             ),
             (
-                r#","command":{"value":"a"},"container":{"type":"DOCKER","docker":{"image":"a"}}"#,
-                "'ContainerInfo.docker' is not supported",
+                r#","command":{"value":"a"},"container":{"type":"DOCKER","docker":{"image":"a","network":"BRIDGE"}}"#,
+                "'ContainerInfo.docker.network BRIDGE' is not supported",
+            ),
+            (
+                r#","executor":{"executor_id":{"value":"e"},"command":{"value":"a"},
+                "container":{"type":"MESOS","mesos":{"image":{"type":"DOCKER","docker":{"name":"a"}}}}}"#,
+                "'ExecutorInfo.container.mesos.image' is not supported: executors are processes of the agent's host",
             ),
             (
                 r#","command":{"value":"a"},"container":{"type":"MESOS","network_infos":[{"name":"cni"}]}"#,
