@@ -249,10 +249,10 @@ async fn stop(
         progress.say("everything has ended");
         return Ok(());
     }
-    let message = format!("{} tasks do not end; they go on", left.len());
+    let message = format!("tasks that do not end, and go on: {}", left.len());
     Err(Problem::new(code::INTERNAL, message)
         .hint(format!(
-            "their supervisors are in {}",
+            "`proffer dev --fresh` ends them and starts anew, `proffer dev` takes them up again; their supervisors are in {}",
             setting.data.join(AGENT_DIR).display()
         ))
         .into())

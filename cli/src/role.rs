@@ -13,9 +13,11 @@ use proffer_server::log;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use crate::command;
 use crate::connection::with_token_hint;
 use crate::exit::{Failure, Outcome};
-use crate::output;
+use crate::mesos_flags;
+use crate::output::{self, Progress};
 
 /// A role of the cluster.
 pub(crate) trait Role {
@@ -138,13 +140,31 @@ pub(crate) async fn run<R: Role>(
     let config = configure::<R>(args.options, args.config, |key| {
         is_from_outside(matches, key)
     })?;
+    let ignored = variables_of_mesos(R::NAME);
     if args.check_config {
+        if let Some(ignored) = ignored {
+            Progress::new().say(&format!("warning: {MESOS_IGNORED}: {ignored}"));
+        }
         return output::print("ok\n");
     }
     R::start_log(&config)?;
+    if let Some(variables) = ignored {
+        tracing::warn!(variables, "{MESOS_IGNORED}");
+    }
     R::run(config, shutdown)
         .await
         .map_err(|error| problem_of(error).into())
+}
+
+/// What is said of variables that configure Mesos's programs.
+const MESOS_IGNORED: &str = "variables of Mesos's flags are set, and not heard";
+
+/// Those that are set, with what there is here in their place.
+fn variables_of_mesos(role: &str) -> Option<String> {
+    let mut tree = command::tree();
+    tree.build();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    mesos_flags::variables(tree.find_subcommand(role)?, names)
 }
 
 fn configure<R: Role>(

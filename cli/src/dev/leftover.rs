@@ -37,16 +37,23 @@ pub(crate) fn live_runs(agent_dir: &Path) -> Vec<PathBuf> {
 /// Ends them: SIGTERM, and SIGKILL to what is left after `grace`. Answers those that are left even so, which is none
 /// unless a process cannot be killed.
 pub(crate) async fn end(agent_dir: &Path, grace: Duration, patience: Duration) -> Vec<PathBuf> {
-    for run in live_runs(agent_dir) {
-        signal(&run, TERMINATE);
-    }
+    // A supervisor greets before it listens, and hears nothing from who is gone by then.
+    let mut held: Vec<UnixStream> = Vec::new();
+    held.extend(
+        live_runs(agent_dir)
+            .iter()
+            .filter_map(|run| signal(run, TERMINATE)),
+    );
     if until_none(agent_dir, grace).await {
         return Vec::new();
     }
-    for run in live_runs(agent_dir) {
-        signal(&run, KILL);
-    }
+    held.extend(
+        live_runs(agent_dir)
+            .iter()
+            .filter_map(|run| signal(run, KILL)),
+    );
     until_none(agent_dir, patience).await;
+    drop(held);
     live_runs(agent_dir)
 }
 
@@ -69,13 +76,19 @@ fn is_live(run: &Path) -> bool {
     matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-fn signal(run: &Path, number: i32) {
-    let said = connect(run)
-        .and_then(|mut control| control.write_all(protocol::kill_line(number).as_bytes()));
+/// Tells a supervisor to signal its task; the connection is to be kept until the supervisor has read it.
+fn signal(run: &Path, number: i32) -> Option<UnixStream> {
+    let tell = || -> io::Result<UnixStream> {
+        let mut control = connect(run)?;
+        control.write_all(protocol::kill_line(number).as_bytes())?;
+        Ok(control)
+    };
     // A supervisor that has just ended does not answer; one that does not answer for another reason is found again.
-    if let Err(error) = said {
-        tracing::info!(%error, run = %run.display(), "a supervisor does not answer");
-    }
+    tell()
+        .inspect_err(|error| {
+            tracing::info!(%error, run = %run.display(), "a supervisor does not answer");
+        })
+        .ok()
 }
 
 /// A socket's path has at most 107 bytes; through the directory's descriptor every path is short.
@@ -91,7 +104,7 @@ fn connect(run: &Path) -> io::Result<UnixStream> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Read};
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -118,9 +131,14 @@ mod tests {
             UnixListener::bind(format!("/proc/self/fd/{}/control", here.as_raw_fd())).unwrap();
         let supervisor = std::thread::spawn(move || {
             let mut line = String::new();
-            BufReader::new(listener.accept().unwrap().0)
-                .read_line(&mut line)
-                .unwrap();
+            let mut control = BufReader::new(listener.accept().unwrap().0);
+            control.read_line(&mut line).unwrap();
+            // Who has gone by now would not have been heard: a supervisor greets first.
+            let wait = Some(Duration::from_millis(100));
+            control.get_ref().set_read_timeout(wait).unwrap();
+            let after = control.read(&mut [0]).unwrap_err();
+            assert_eq!(after.kind(), io::ErrorKind::WouldBlock);
+            control.get_mut().write_all(b"started 1\n").unwrap();
             drop(lock);
             line
         });

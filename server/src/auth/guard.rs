@@ -108,16 +108,23 @@ impl Guard {
         if offered.is_some_and(|offered| self.token.matches(offered)) {
             return Ok(LOCAL);
         }
+        let needs_none = self.insecure_allow_unauthenticated && is_loopback(peer.ip());
         // A wrong token is told at once, even where none is needed: whoever sends one means it.
         if offered.is_some() {
-            return Err(missing("the token is not this server's"));
+            let mut problem = missing("the token is not this server's");
+            if needs_none || is_open(parts) {
+                problem
+                    .hint
+                    .push_str("; or send none, since none is needed here");
+            }
+            return Err(problem);
         }
         // Mesos's clients have no other way; Marathon's tools send passwords of their own, which are as good as none.
         let password = basic(parts).map(|(_, password)| password);
         if password.as_deref().is_some_and(|it| self.token.matches(it)) {
             return Ok(LOCAL);
         }
-        if self.insecure_allow_unauthenticated && is_loopback(peer.ip()) || is_open(parts) {
+        if needs_none || is_open(parts) {
             return Ok(ANONYMOUS);
         }
         Err(missing(match password {
@@ -313,6 +320,31 @@ mod tests {
                     assert_eq!(problem.message, "the call has no token", "{case}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn who_sends_a_wrong_token_where_none_is_needed_is_told_so() {
+        for (insecure, peer, path, needs_none) in [
+            (true, "127.0.0.1:1", "/state", true),
+            (true, "198.51.100.1:1", "/state", false),
+            (false, "127.0.0.1:1", "/state", false),
+            (false, "198.51.100.1:1", "/health", true),
+        ] {
+            let guard = Guard::new(LocalToken::new(Secret::new("5a".repeat(32))), insecure);
+            let request = Request::get(path)
+                .header(HOST, "192.0.2.7")
+                .header(AUTHORIZATION, "Bearer x")
+                .body(Body::empty());
+            let ends = Ends {
+                local: "192.0.2.7:5050".parse().expect("an address"),
+                peer: peer.parse().expect("an address"),
+            };
+            let verdict = guard.admit(request.expect("a request"), ends);
+            let problem = verdict.expect_err("a wrong token");
+            assert_eq!(problem.message, "the token is not this server's");
+            let says = problem.hint.contains("or send none");
+            assert_eq!(says, needs_none, "{insecure} {peer} {path}: {problem}");
         }
     }
 }

@@ -48,9 +48,10 @@ pub(super) fn check(parts: &Parts, local: IpAddr, names: &[String]) -> Result<()
     for authority in given.into_iter().flatten() {
         if !is_ours(authority, local, names) {
             let shown = Untrusted(authority.as_str());
-            return Err(refused(format!(
-                "the request is for the host {shown}, which is not this server"
-            )));
+            let message = format!("the request is for the host {shown}, which is not this server");
+            return Err(refused(message).hint(
+                "call 127.0.0.1, localhost or the address that the server listens on; further names of a master go into its configuration, host_names",
+            ));
         }
     }
     let Some(authority) = given.into_iter().flatten().next() else {
@@ -202,6 +203,8 @@ mod tests {
         );
         if let Err(problem) = &result {
             assert!(problem.is(code::AUTH_FOREIGN_ORIGIN));
+            let is_of_host = problem.message.contains("is for the host");
+            assert_eq!(problem.hint.contains("host_names"), is_of_host, "{problem}");
         }
         result.is_ok()
     }
