@@ -58,6 +58,7 @@ impl FilePages {
             .route("/files/read", any(read))
             .route("/files/read.json", any(read))
             .route("/files/download", any(download))
+            .route("/files/download.json", any(download))
             .route("/files/debug", any(debug))
             .route("/files/debug.json", any(debug))
             .with_state(pages)

@@ -543,13 +543,15 @@ async fn tools_read_what_tasks_print_and_the_files_of_their_sandboxes() {
     // `ne` and the end of the line, in base64.
     assert_eq!(read["read_file"], json!({"size": 4, "data": "bmUK"}));
     let token = std::fs::read_to_string(bench.path().join("token")).unwrap();
-    let request = format!("GET /files/download?path={directory}/d/f");
-    let (status, body) = ask(&bench, &request, token.trim(), "").await;
-    assert_eq!(status, 200);
-    assert_eq!(
-        body, "one\n",
-        "its length is said, so it comes in one piece"
-    );
+    for page in ["download", "download.json"] {
+        let request = format!("GET /files/{page}?path={directory}/d/f");
+        let (status, body) = ask(&bench, &request, token.trim(), "").await;
+        assert_eq!(status, 200, "{page}");
+        assert_eq!(
+            body, "one\n",
+            "its length is said, so it comes in one piece"
+        );
+    }
     for (request, status) in [
         (format!("GET /files/read?path={directory}/l&offset=0"), 404),
         ("GET /files/read?path=/etc/passwd&offset=0".to_owned(), 404),

@@ -329,6 +329,7 @@ impl Decoder<'_> {
             _ => match self
                 .take_room(1)
                 .and_then(|()| decode_conversion(&operation, &self.subscription.intent.principal))
+                .and_then(|conversion| self.check_makers(&operation).map(|()| conversion))
             {
                 Ok(conversion) => {
                     self.operations.push(conversion);
@@ -342,6 +343,15 @@ impl Decoder<'_> {
                 }
             },
         }
+    }
+
+    /// Whether what it makes is in its own name.
+    fn check_makers(&self, operation: &offer::Operation) -> Result<(), String> {
+        let names = self.subscription.names();
+        let (reserve, create) = (operation.reserve.as_ref(), operation.create.as_ref());
+        reserve
+            .map_or(Ok(()), |it| names.check_reserve(&it.resources))
+            .and_then(|()| create.map_or(Ok(()), |it| names.check_create(&it.volumes)))
     }
 
     fn launch(&mut self, task: &TaskInfo) {

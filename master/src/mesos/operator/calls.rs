@@ -18,7 +18,7 @@ use proffer_server::clock;
 use proffer_server::mesos_http::{Called, Media, acceptable, read};
 
 use super::super::http::VERSION;
-use super::super::principals::rename;
+use super::super::principals::Names;
 use super::answers::response_json;
 use super::changes::{Change, Refusal, change};
 use super::figures;
@@ -63,15 +63,12 @@ impl Desk {
             if let Some(answer) = self.read(kind, media).await? {
                 return Ok(answer);
             }
-            if let Some(SaidName(said)) = head.extensions.get() {
-                for resources in resources_of(&mut call) {
-                    rename(resources, said, principal.as_str());
-                }
-            }
+            let said = head.extensions.get::<SaidName>();
+            let named = name_caller(&mut call, Names::of_operator(said, &principal));
             let Some(change) = change(kind, &call, &principal) else {
                 return Err(Refusal::not_here(""));
             };
-            let (may_change, change) = (may_change?, change?);
+            let (may_change, (), change) = (may_change?, named?, change?);
             self.check(&change).await?;
             if kind == Type::SetQuota {
                 let role = call.set_quota.as_ref().map(|asked| &asked.quota_request);
@@ -199,8 +196,21 @@ impl Desk {
     }
 }
 
+/// Has a change name its caller as the core knows it. Nobody makes something in the name of another.
+pub(super) fn name_caller(call: &mut Call, names: Names<'_>) -> Result<(), Refusal> {
+    for resources in resources_of(call) {
+        names.known(resources);
+    }
+    let reserved = call.reserve_resources.as_ref();
+    let created = call.create_volumes.as_ref();
+    reserved
+        .map_or(Ok(()), |it| names.check_reserve(&it.resources))
+        .and_then(|()| created.map_or(Ok(()), |it| names.check_create(&it.volumes)))
+        .map_err(Refusal::bad)
+}
+
 /// The resources that a change names, where principals may be named.
-pub(super) fn resources_of(call: &mut Call) -> Vec<&mut [Resource]> {
+fn resources_of(call: &mut Call) -> Vec<&mut [Resource]> {
     let mut all: Vec<&mut [Resource]> = Vec::new();
     if let Some(it) = &mut call.reserve_resources {
         all.extend([it.source.as_mut_slice(), it.resources.as_mut_slice()]);

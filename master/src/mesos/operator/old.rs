@@ -15,8 +15,8 @@ use proffer_proto::mesos::v1::{AgentId, Resource, WeightInfo};
 use proffer_server::auth::{Action, SaidName};
 use proffer_server::mesos_http::{read_small, refusal};
 
-use super::super::principals::rename;
-use super::calls::resources_of;
+use super::super::principals::Names;
+use super::calls::name_caller;
 use super::changes::{Change, Refusal, change, old_quota, remove_quota, teardown, weights};
 use super::pages::{quota_page, weights_page};
 use super::{Desk, caller};
@@ -83,11 +83,7 @@ impl Desk {
         let said = request.extensions().get::<SaidName>().cloned();
         let form = Form::read(&text(request).await?);
         let mut call = conversion(path, &form)?;
-        if let Some(SaidName(said)) = said {
-            for resources in resources_of(&mut call) {
-                rename(resources, &said, principal.as_str());
-            }
-        }
+        name_caller(&mut call, Names::of_operator(said.as_ref(), &principal))?;
         let change = change(call.r#type(), &call, &principal);
         let change = change.ok_or_else(|| Refusal::not_here(path))?;
         Ok(self.make(&principal, change?).await?.into_response())
