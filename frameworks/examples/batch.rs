@@ -156,6 +156,7 @@ fn executor(program: String) -> Result<Arc<ExecutorSpec>, Problem> {
         shutdown_grace: Duration::from_secs(5),
         api: proffer_model::ExecutorApi::default(),
         info: Vec::new(),
+        info_compared: None,
         fetch: Vec::new(),
     }))
 }

@@ -201,6 +201,8 @@ pub const MESOS_RETRY_FIRST: Duration = Duration::from_secs(10);
 pub const MESOS_RETRY_LAST: Duration = Duration::from_secs(600);
 /// Calls of one such framework that wait to be done; a further one waits with its connection.
 pub const MESOS_CALLS_MAX: usize = 256;
+/// What is done of such a framework's calls and events one after the other, before it is looked whether anything else comes first.
+pub const MESOS_AT_ONCE_MAX: usize = 32;
 /// Events for one such framework that wait for its connection; at so many nothing more is taken from the core for it, whose
 /// own limit is [`SESSION_OUTBOX_LEN`].
 pub const MESOS_EVENTS_MAX: usize = 64;

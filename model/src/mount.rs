@@ -191,6 +191,7 @@ mod tests {
                 shutdown_grace: std::time::Duration::ZERO,
                 api,
                 info: Vec::new(),
+                info_compared: None,
                 fetch: Vec::new(),
             }));
             let said = check_mounts(&spec).err();

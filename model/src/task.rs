@@ -65,7 +65,10 @@ impl TaskSpec {
     pub fn outline(&self) -> Self {
         let said = self.environment.get_key_value(MESOS_EXECUTOR_VARIABLE);
         let said = said.map(|(name, value)| (name.clone(), value.clone()));
-        let command = Command::Data(Vec::new());
+        let command = match self.executor {
+            Some(_) => Command::Data(Vec::new()),
+            None => Command::Shell(":".to_owned()),
+        };
         Self {
             name: self.name.clone(),
             environment: said.into_iter().collect(),
@@ -127,6 +130,9 @@ pub struct ExecutorSpec {
     /// What one of Mesos's API is told of itself and its framework when it subscribes: an encoded
     /// `mesos.v1.executor.Event.Subscribed`. Empty of others.
     pub info: Vec<u8>,
+    /// What counts instead of that where two specs are compared: an agent of an earlier version has kept it in another form, and
+    /// knows it in that alone.
+    pub info_compared: Option<Vec<u8>>,
 }
 
 impl ExecutorSpec {
@@ -142,6 +148,7 @@ impl ExecutorSpec {
             fetch: Vec::new(),
             api: self.api,
             info: Vec::new(),
+            info_compared: None,
         }
     }
 }
@@ -154,9 +161,12 @@ impl ExecutorSpec {
             let mut fetch = spec.fetch.clone();
             fetch.iter_mut().for_each(|one| one.is_cached = false);
             fetch.sort();
+            let info = spec.info_compared.as_ref().unwrap_or(&spec.info);
             Self {
                 shutdown_grace: Duration::ZERO,
                 fetch,
+                info: info.clone(),
+                info_compared: None,
                 ..spec.clone()
             }
         };

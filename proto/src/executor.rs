@@ -69,11 +69,12 @@ pub fn decode_executor(spec: v1::ExecutorSpec) -> Result<ExecutorSpec, Problem> 
             None => SHUTDOWN_GRACE_DEFAULT,
         },
         api,
-        info: match api {
-            ExecutorApi::Proffer => info,
+        info_compared: match api {
+            ExecutorApi::Proffer => None,
             // It may have been kept by an earlier version.
-            ExecutorApi::MesosV1 => mesos::settled(info),
+            ExecutorApi::MesosV1 => mesos::settled(&info),
         },
+        info,
         fetch: decode_fetches(spec.fetch)?,
     })
 }

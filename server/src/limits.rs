@@ -61,6 +61,10 @@ pub const H2_STREAM_WINDOW: u32 = 1024 * 1024;
 pub const H2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes of a write to a peer that waits a turn for others to go with it; more are written at once.
 pub const WAITING_WRITE_LEN_MAX: usize = 1024;
+/// Bytes of answers of HTTP/1.1 that wait for others to go with them; more are written at once.
+pub const KEPT_ANSWERS_LEN_MAX: usize = 16 * 1024;
+/// Turns of their connection that they wait at most.
+pub const KEPT_ANSWERS_TURNS_MAX: u64 = 16;
 /// Seconds of silence before the kernel asks whether the peer of a connection is there, and between its questions.
 pub const TCP_KEEPALIVE_SECS: u32 = 15;
 /// How long sent bytes may stay unacknowledged, or a peer may refuse to take any; then the kernel ends the connection.

@@ -84,9 +84,9 @@ impl Scheduler {
         // Events come when they come: the last of them is told by the end of the connection.
         socket.get_ref().set_read_timeout(None).expect("no timeout");
         let (say, events) = channel();
-        thread::spawn(
-            move || while read(&mut socket, media).is_some_and(|event| say.send(event).is_ok()) {},
-        );
+        thread::spawn(move || {
+            while read(&mut socket, media).is_some_and(|event| say.send(event).is_ok()) {}
+        });
         let mut scheduler = Self {
             port,
             token,

@@ -491,6 +491,7 @@ fn executor(shutdowns: u64) -> Arc<ExecutorSpec> {
         shutdown_grace: Duration::from_secs(5),
         api: ExecutorApi::default(),
         info: Default::default(),
+        info_compared: None,
         fetch: Vec::new(),
     })
 }

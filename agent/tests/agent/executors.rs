@@ -39,6 +39,7 @@ fn executor(line: &str) -> Arc<ExecutorSpec> {
         shutdown_grace: Duration::from_millis(200),
         api: proffer_model::ExecutorApi::default(),
         info: Vec::new(),
+        info_compared: None,
         fetch: Vec::new(),
     })
 }

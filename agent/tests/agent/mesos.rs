@@ -56,6 +56,7 @@ fn executor(line: &str) -> Arc<ExecutorSpec> {
         shutdown_grace: Duration::from_millis(200),
         api: ExecutorApi::MesosV1,
         info: told.encode_to_vec(),
+        info_compared: None,
         fetch: Vec::new(),
     })
 }

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures::FutureExt;
 use proffer_master_core::event::SessionId;
 use proffer_model::session::{Call, Event as Told};
 use proffer_model::{AgentId, Principal};
 use proffer_proto::mesos::v1::scheduler::Event;
 use proffer_server::clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +27,8 @@ use super::registry::{Asked, Line, Registry};
 use super::subscription::{Out, Subscription, is_ending};
 use crate::inbox::{Inbox, Numbered, SessionInput};
 use crate::limits::{
-    MESOS_CALLS_MAX, MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL, MESOS_RETRIES_MAX,
-    MESOS_UPDATE_INTERVAL, SESSION_OUTBOX_LEN,
+    MESOS_AT_ONCE_MAX, MESOS_CALLS_MAX, MESOS_EVENTS_MAX, MESOS_HEARTBEAT_INTERVAL,
+    MESOS_RETRIES_MAX, MESOS_UPDATE_INTERVAL, SESSION_OUTBOX_LEN,
 };
 use crate::outbox::{Arrival, Mail, outbox};
 use crate::waiting::Load;
@@ -136,6 +138,15 @@ impl Flow {
         {
             room.send(event);
         }
+    }
+
+    /// Whether nothing waits, for the connection, for the core or for its time.
+    fn is_clear(&self) -> bool {
+        self.waiting.is_empty()
+            && self.steps.is_empty()
+            && self.retries.is_empty()
+            && self.held.is_none()
+            && !self.is_ending()
     }
 
     /// Whether what is told is heard.
@@ -319,8 +330,20 @@ impl Stream {
         let first = Instant::now() + MESOS_HEARTBEAT_INTERVAL;
         let mut beat = interval_at(first, MESOS_HEARTBEAT_INTERVAL);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut passed = 0;
         while !(flow.is_ending() && flow.waiting.is_empty()) {
-            let next = self.next(session, &mut beat, flow).await;
+            let at_once = match passed < MESOS_AT_ONCE_MAX {
+                true => self.at_once(session, flow),
+                false => None,
+            };
+            passed = at_once.as_ref().map_or(0, |_| passed + 1);
+            let next = match at_once {
+                Some(next) => {
+                    consume_budget().await;
+                    next
+                }
+                None => self.next(session, &mut beat, flow).await,
+            };
             if let Next::Turn(permit) = next {
                 self.go(session, flow, permit).await?;
                 continue;
@@ -406,6 +429,20 @@ impl Stream {
             }
         }
         Some(())
+    }
+
+    /// What is there already where nothing else may come before it: most of what a busy framework is told and calls.
+    fn at_once(&mut self, session: &mut Session, flow: &Flow) -> Option<Next> {
+        if !flow.is_clear() {
+            return None;
+        }
+        let Session { before, mail, .. } = session;
+        let told = poll_fn(|context| poll_told(before, mail, context)).now_or_never();
+        told.or_else(|| {
+            let takes_calls = flow.takes_calls(&self.subscription);
+            let asked = takes_calls.then(|| self.calls.try_recv().ok()).flatten();
+            asked.map(Next::Asked)
+        })
     }
 
     async fn next(&mut self, session: &mut Session, beat: &mut Interval, flow: &mut Flow) -> Next {

@@ -2,7 +2,6 @@
 //! means the same one. What Mesos compares it by stays, and what the executor may look at.
 
 use proffer_model::Principal;
-use proffer_model::limits::EXECUTOR_INFO_LEN_MAX;
 use prost::Message;
 
 use super::resources::{ResourceForm, decode_resources, encode_resources};
@@ -30,20 +29,17 @@ pub(super) fn canonical(info: &ExecutorInfo, principal: &Principal) -> ExecutorI
     info
 }
 
-/// What an executor is told when it subscribes, in that form, also when an earlier version has kept it in another one. What cannot be
+/// What an executor is told when it subscribes, in that form, where an earlier version has kept it in another one. What cannot be
 /// read stays as it is.
-pub(crate) fn settled(kept: Vec<u8>) -> Vec<u8> {
-    let read = Subscribed::decode(kept.as_slice()).ok();
-    let settled = read.and_then(|told| {
-        let principal = Principal::new(told.framework_info.principal.as_deref()?).ok()?;
-        let executor_info = canonical(&told.executor_info, &principal);
-        let told = Subscribed {
-            executor_info,
-            ..told
-        };
-        Some(told.encode_to_vec()).filter(|told| told.len() <= EXECUTOR_INFO_LEN_MAX)
-    });
-    settled.unwrap_or(kept)
+pub(crate) fn settled(kept: &[u8]) -> Option<Vec<u8>> {
+    let told = Subscribed::decode(kept).ok()?;
+    let principal = Principal::new(told.framework_info.principal.as_deref()?).ok()?;
+    let executor_info = canonical(&told.executor_info, &principal);
+    let told = Subscribed {
+        executor_info,
+        ..told
+    };
+    Some(told.encode_to_vec()).filter(|told| told != kept)
 }
 
 /// They are compared by what they come to, as in Mesos, and told in the form in which its agents tell them.
@@ -182,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_has_kept_is_read_in_the_form_of_this_one() {
+    fn what_an_earlier_version_has_kept_is_compared_in_the_form_of_this_one() {
         let told = |info: &str| Subscribed {
             executor_info: read_json(info.as_bytes()).expect("an executor"),
             framework_info: super::super::v1::FrameworkInfo {
@@ -205,6 +201,7 @@ mod tests {
             shutdown_grace: std::time::Duration::ZERO,
             api: proffer_model::ExecutorApi::MesosV1,
             info: told(&earlier).encode_to_vec(),
+            info_compared: None,
             fetch: Vec::new(),
         });
         let read = crate::decode_executor(kept.clone()).expect("what was kept");
@@ -212,7 +209,16 @@ mod tests {
             executor_info: self::read(GIVEN),
             ..told(GIVEN)
         };
-        assert_eq!(Subscribed::decode(read.info.as_slice()), Ok(now));
+        let compared = read.info_compared.as_deref().unwrap_or_default();
+        assert_eq!(Subscribed::decode(compared), Ok(now.clone()));
+        // Who knows it in the earlier form is told that.
+        assert_eq!(crate::encode_executor(&read).info, kept.info);
+        let named = proffer_model::ExecutorSpec {
+            info: now.encode_to_vec(),
+            info_compared: None,
+            ..read.clone()
+        };
+        assert!(named.means(&read) && read.means(&named));
         // What is none stays, and so does what is said of an executor of another kind.
         for (api, info) in [
             (kept.api, b"none".to_vec()),
@@ -224,7 +230,7 @@ mod tests {
                 ..kept.clone()
             };
             let read = crate::decode_executor(other).expect("an executor");
-            assert_eq!(read.info, info);
+            assert_eq!((read.info, read.info_compared), (info, None));
         }
     }
 

@@ -688,6 +688,17 @@ mod tests {
                 r#","command":{"value":"a","environment":{"variables":[{"name":"A"}]}}"#,
                 "Environment variable 'A' of type 'VALUE' must have a value set",
             ),
+        ];
+        for (rest, why) in table {
+            let refused = decode(rest).expect_err(rest);
+            assert!(refused.starts_with(why), "{refused}");
+        }
+        decode(r#","command":{"value":"a"},"container":{"type":"MESOS"}"#).expect("none is none");
+    }
+
+    #[test]
+    fn times_and_checks_that_are_wrong_are_refused_in_words() {
+        let table = [
             (
                 r#","command":{"value":"a"},"kill_policy":{"grace_period":{"nanoseconds":-1}}"#,
                 "Task's 'kill_policy.grace_period' must be non-negative",
@@ -717,7 +728,6 @@ mod tests {
             let refused = decode(rest).expect_err(rest);
             assert!(refused.starts_with(why), "{refused}");
         }
-        decode(r#","command":{"value":"a"},"container":{"type":"MESOS"}"#).expect("none is none");
     }
 
     #[test]

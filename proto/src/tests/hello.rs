@@ -21,6 +21,7 @@ fn executor(id: &str, len: usize) -> ExecutorSpec {
         shutdown_grace: std::time::Duration::from_secs(5),
         api: ExecutorApi::Proffer,
         info: Vec::new(),
+        info_compared: None,
         fetch: Vec::new(),
     }
 }

@@ -442,6 +442,7 @@ fn executor() -> impl Strategy<Value = ExecutorSpec> {
                 shutdown_grace,
                 api: proffer_model::ExecutorApi::default(),
                 info: Vec::new(),
+                info_compared: None,
                 fetch: super::given::found().fetch,
             },
         )

@@ -4,6 +4,7 @@
 //! when its head is too slow or too large, when it does not answer pings, and at the end of shutdown's grace.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -272,7 +273,10 @@ impl Server {
             tokio::select! {
                 // What has come in is read before it is called silence.
                 biased;
-                result = connection.as_mut() => {
+                result = poll_fn(|context| {
+                    heard.turns.fetch_add(1, Ordering::Relaxed);
+                    connection.as_mut().poll(context)
+                }) => {
                     if let Err(error) = result {
                         tracing::debug!(%peer, %error, "connection ended");
                     }

@@ -22,6 +22,7 @@ fn executor(id: &str) -> ExecutorSpec {
         shutdown_grace: Duration::from_secs(5),
         api: proffer_model::ExecutorApi::default(),
         info: Vec::new(),
+        info_compared: None,
         fetch: Vec::new(),
     }
 }

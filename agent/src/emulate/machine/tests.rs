@@ -206,6 +206,7 @@ fn a_group_starts_whole_and_a_task_with_an_executor_fails_and_says_why() {
         shutdown_grace: Duration::from_secs(1),
         api: Default::default(),
         info: Default::default(),
+        info_compared: None,
         fetch: Vec::new(),
     };
     let task = TaskSpec {

@@ -300,6 +300,7 @@ fn of_executor(id: &str) -> ExecutorSpec {
         fetch: Vec::new(),
         api: ExecutorApi::default(),
         info: Vec::new(),
+        info_compared: None,
     }
 }
 

@@ -165,6 +165,7 @@ fn executor(number: u8, resources: Resources) -> ExecutorSpec {
         fetch: Vec::new(),
         api: ExecutorApi::default(),
         info: Vec::new(),
+        info_compared: None,
     }
 }
 

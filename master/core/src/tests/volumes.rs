@@ -343,6 +343,7 @@ fn an_executor_has_a_copy_of_its_own_of_a_shared_volume() {
         shutdown_grace: Duration::from_secs(5),
         api: ExecutorApi::default(),
         info: Vec::new(),
+        info_compared: None,
         fetch: Vec::new(),
     };
     let mut of_executor = spec("t1", "cpus:1");

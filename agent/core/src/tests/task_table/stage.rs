@@ -55,6 +55,7 @@ fn executor() -> ExecutorSpec {
         shutdown_grace: Duration::from_secs(5),
         api: ExecutorApi::default(),
         info: Vec::new(),
+        info_compared: None,
         fetch: Vec::new(),
     }
 }

@@ -37,3 +37,24 @@ async fn all_are_answered_whatever_is_refused_before_its_body_is_read() {
     assert_eq!(answers(&server, &many).await, 101);
     server.end().await;
 }
+
+#[tokio::test]
+async fn an_answer_waits_for_no_request_that_is_slow_or_comes_in_part() {
+    let server = Running::with(Limits::mesos(), Guard::new(token(), false)).await;
+    let first = request("GET /metrics", "", "");
+    for next in [
+        request("GET /stuck", &bearer(), ""),
+        "GET /metr".to_owned(),
+        request("POST /sum", "Content-Length: 10\r\n", "[1"),
+    ] {
+        let mut stream = TcpStream::connect(server.addr).await.expect("connected");
+        let both = [first.clone(), next.clone()].concat();
+        stream.write_all(both.as_bytes()).await.expect("sent");
+        let mut heard = vec![0; 1024];
+        let len = timeout(PATIENCE, stream.read(&mut heard)).await;
+        let len = len.expect("it does not wait").expect("reads");
+        let heard = String::from_utf8_lossy(heard.get(..len).unwrap_or_default());
+        assert!(heard.contains("HTTP/1.1 200"), "{next}: {heard}");
+    }
+    server.end().await;
+}
