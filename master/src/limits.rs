@@ -130,8 +130,8 @@ pub const VIEW_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Frameworks that are over whose ended tasks the view keeps; the oldest are forgotten.
 pub const GONE_FRAMEWORKS_MAX: usize = 100;
 /// Frameworks that are over of which the view keeps what they were; the oldest are forgotten (Mesos: `--max_completed_frameworks`,
-/// 50). What one says of itself is a few hundred bytes.
-pub const COMPLETED_FRAMEWORKS_MAX: usize = 1_000;
+/// 50). What one says of itself is a few hundred bytes, and 64 KiB at most.
+pub const COMPLETED_FRAMEWORKS_MAX: usize = 100;
 /// Changes that are remembered for watches of the cluster; one that has not been told of an older one begins anew
 /// (`watch.expired`). About 10 MB.
 pub const CHANGES_REMEMBERED_MAX: usize = 100_000;

@@ -148,7 +148,11 @@ impl Core {
         let Some(kill) = task.kill.as_mut() else {
             return;
         };
-        let deadline = now.after(kill.grace);
+        let mut deadline = now.after(kill.grace);
+        // However often a framework asks, an agent that is to be empty is not later so.
+        if let Some(before) = kill.deadline.filter(|_| kill.reason == Reason::AgentDrained) {
+            deadline = deadline.min(before);
+        }
         kill.deadline = Some(deadline);
         if task.executor.is_some() {
             self.repeat_kill(now, run, effects);
@@ -187,13 +191,16 @@ impl Core {
         let Some(kill) = task.kill.as_mut() else {
             return;
         };
+        let before = (kill.grace, kill.reason);
         (kill.grace, kill.is_given) = (grace, is_given);
         // An agent that is to be empty still is.
         if kill.reason != Reason::AgentDrained {
             kill.reason = reason;
         }
         let reason = kill.reason;
-        self.keep_kill(run, grace, reason, effects);
+        if before != (grace, reason) {
+            self.keep_kill(run, grace, reason, effects);
+        }
         self.stop(now, run, effects);
     }
 

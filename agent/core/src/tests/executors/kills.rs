@@ -75,6 +75,9 @@ fn an_executor_of_mesos_that_does_not_end_what_a_drain_ends_is_ended_itself() {
     assert_eq!(kills(&mut scene), ["> kill t 2s"]);
     drain(&mut scene, "u");
     assert_eq!(kills(&mut scene), ["> kill u 2s"]);
+    // Who asks again and again does not put it off.
+    scene.agent.kill("u", 1, Some(60));
+    assert_eq!(kills(&mut scene), ["> kill u 60s"]);
     scene.agent.pass(Duration::from_secs(3));
     assert_eq!(kills(&mut scene), ["> shutdown 5s"]);
     scene.agent.pass(Duration::from_secs(6));
