@@ -5,13 +5,14 @@
 //! of them are there: whatever ends the agent, the next one goes on giving them their names.
 //!
 //! `agent` and `task` are replaced or made whole, with write, fsync, rename, fsync of the directory. `statuses` is
-//! appended to. A run directory appears by a rename, so that it always has both files. What a crash has torn at the end
+//! appended to, and when it has grown replaced by what still counts of it. A run directory appears by a rename, so that it always has both files. What a crash has torn at the end
 //! of `statuses` was never promised to anyone and is cut off; any other damage is an error that names the file. A run that
 //! is no more is renamed at once and removed in time.
 
 pub(crate) mod frame;
 mod garbage;
 mod read;
+mod statuses;
 mod write;
 
 use std::fs::{self, DirBuilder, File};
@@ -31,7 +32,7 @@ const TASK: &str = "task";
 const EXECUTOR: &str = "executor";
 const GROUP: &str = "group";
 const STATUSES: &str = "statuses";
-/// Appended to the name of a run directory that is being made.
+/// Appended to the name of a run directory or file that is being made.
 const FRESH: &str = ".new";
 /// Appended to the name of a run directory that is being removed.
 const STALE: &str = ".gone";

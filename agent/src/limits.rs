@@ -40,6 +40,9 @@ pub const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub const ORDER_LEN_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of one record of a checkpoint file; a larger one is damage. Twice the largest message, which a spec came in.
 pub const RECORD_LEN_MAX: usize = 2 * ORDER_LEN_MAX;
+/// Bytes by which a run's file of statuses grows until it is written anew without what is acknowledged. So many that it is
+/// seldom, so few that a task that says a MiB each second fills no disk. What waits for its framework may be as much again.
+pub const STATUSES_GROWTH_MAX: u64 = 16 * 1024 * 1024;
 /// Messages to the master, and signals, that wait for a checkpoint; at it, the link is closed and made anew.
 pub const WAITING_MAX: usize = 100_000;
 /// Messages that wait for the network; at it, the link is closed and made anew.

@@ -1,6 +1,10 @@
 //! Records of checkpoint files: four bytes of length, four of CRC-32 (IEEE, over length and content), the content; numbers
 //! little-endian. A record is written by one write, so at most the last one can be torn.
 
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
 use crate::limits::RECORD_LEN_MAX;
 
 const HEAD_LEN: usize = 8;
@@ -20,6 +24,83 @@ pub(crate) enum Records<'a> {
         /// Where it begins.
         offset: usize,
     },
+}
+
+/// Reads the records of a file one by one, so that no more than one of them is in memory.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    file: BufReader<File>,
+    /// The bytes of the whole records that were read.
+    offset: u64,
+    len: u64,
+}
+
+/// What follows the whole records of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// What was torn, or nothing.
+    Torn {
+        /// The bytes of the whole records.
+        len: u64,
+        /// The bytes that follow.
+        rest: u64,
+    },
+    /// Whole records, or more than one that is torn could leave: as [`Records::Damaged`].
+    Damaged {
+        /// Where the one begins that is not whole.
+        offset: u64,
+    },
+}
+
+impl Reader {
+    /// Opens the file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Self {
+            file: BufReader::new(file),
+            offset: 0,
+            len,
+        })
+    }
+
+    /// The content of the next record, up to the first that is not whole.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let rest = self.len - self.offset;
+        if rest < HEAD_LEN as u64 {
+            return Ok(None);
+        }
+        let (mut len, mut crc) = ([0; 4], [0; 4]);
+        self.file.read_exact(&mut len)?;
+        self.file.read_exact(&mut crc)?;
+        let count = u32::from_le_bytes(len);
+        let size = HEAD_LEN as u64 + u64::from(count);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count == 0 || count > RECORD_LEN_MAX || size > rest {
+            return Ok(None);
+        }
+        let mut content = vec![0; count];
+        self.file.read_exact(&mut content)?;
+        if crc32([&len, &content]) != u32::from_le_bytes(crc) {
+            return Ok(None);
+        }
+        self.offset += size;
+        Ok(Some(content))
+    }
+
+    /// What follows the records that were read.
+    pub(crate) fn end(mut self) -> io::Result<End> {
+        let (offset, rest) = (self.offset, self.len - self.offset);
+        let mut bytes = Vec::new();
+        if rest <= (HEAD_LEN + RECORD_LEN_MAX) as u64 {
+            self.file.seek(SeekFrom::Start(offset))?;
+            self.file.take(rest).read_to_end(&mut bytes)?;
+            if let Records::Good { .. } = decode(&bytes) {
+                return Ok(End::Torn { len: offset, rest });
+            }
+        }
+        Ok(End::Damaged { offset })
+    }
 }
 
 /// One record.
@@ -137,6 +218,41 @@ mod tests {
                     assert_eq!(contents, [b"first"]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn read_one_by_one_a_file_holds_the_same_records_and_the_same_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let (first, second) = (encode(b"first"), encode(b"second"));
+        let file = [&first[..], &second[..]].concat();
+        let check = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let mut reader = Reader::open(&path).unwrap();
+            let mut found = Vec::new();
+            while let Some(content) = reader.next().unwrap() {
+                found.push(content);
+            }
+            match (decode(bytes), reader.end().unwrap()) {
+                (Records::Good { contents, len }, End::Torn { len: read, rest }) => {
+                    assert_eq!(found, contents);
+                    assert_eq!((read, read + rest), (len as u64, bytes.len() as u64));
+                }
+                (Records::Damaged { offset }, End::Damaged { offset: found }) => {
+                    assert_eq!(found, offset as u64);
+                }
+                (whole, read) => panic!("{whole:?} and {read:?}"),
+            }
+        };
+        for end in 0..=file.len() {
+            check(&file[..end]);
+            check(&[&file[..end], &[0; 100]].concat());
+        }
+        for place in 0..file.len() {
+            let mut bytes = file.clone();
+            bytes[place] ^= 0x10;
+            check(&bytes);
         }
     }
 

@@ -1,19 +1,19 @@
 //! Reading the checkpoints of an earlier life. A torn end is cut off here, since the next append would make it damage.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use proffer_agent_core::{Entry, Found, Identity, NewRun, RecoveredExecutor, RecoveredRun, RunId};
-use proffer_model::checkpoint::StatusEntry;
 use proffer_model::{ExecutorApi, Problem, code};
 use proffer_proto::checkpoint::v1;
-use proffer_proto::{decode_agent_identity, decode_executor_run, decode_run, decode_status_entry};
+use proffer_proto::{decode_agent_identity, decode_executor_run, decode_run};
 use prost::Message as _;
 
-use super::frame::{self, Records};
+use super::frame;
+use super::statuses::Statuses;
 use super::{AGENT, Checkpoints, EXECUTOR, FRESH, GROUP, RUNS, STALE, STATUSES, TASK};
 use crate::mesos::told_of;
 
@@ -106,7 +106,7 @@ fn read_run(run: RunId, dir: &Path) -> Result<RecoveredRun, Problem> {
     let message = v1::Run::decode(content).map_err(|error| damaged(&path, &error.to_string()))?;
     let kept = decode_run(message).map_err(|problem| damaged(&path, &problem.to_string()))?;
     let path = dir.join(STATUSES);
-    let mut entries = read_entries(&path)?.into_iter().map(entry_of);
+    let mut entries = Statuses::recover(&path)?.into_entries();
     let Some(Entry::Made { status, .. }) = entries.next() else {
         return Err(damaged(&path, "holds no status"));
     };
@@ -132,11 +132,7 @@ fn read_executor(run: RunId, dir: &Path) -> Result<RecoveredExecutor, Problem> {
         v1::ExecutorRun::decode(content).map_err(|error| damaged(&path, &error.to_string()))?;
     let kept =
         decode_executor_run(message).map_err(|problem| damaged(&path, &problem.to_string()))?;
-    let entries = read_entries(&dir.join(STATUSES))?;
-    let end = entries.into_iter().find_map(|entry| match entry {
-        StatusEntry::Kill { grace, reason } => Some((grace, reason)),
-        _ => None,
-    });
+    let end = Statuses::recover(&dir.join(STATUSES))?.kill;
     let told = match kept.spec.api {
         ExecutorApi::Proffer => None,
         ExecutorApi::MesosV1 => Some(told_of(dir).map_err(|error| unreadable(dir, &error))?),
@@ -152,61 +148,13 @@ fn read_executor(run: RunId, dir: &Path) -> Result<RecoveredExecutor, Problem> {
     })
 }
 
-fn entry_of(entry: StatusEntry) -> Entry {
-    match entry {
-        StatusEntry::Made {
-            status,
-            said,
-            boot_ns,
-        } => Entry::Made {
-            status,
-            said,
-            boot_ns,
-        },
-        StatusEntry::Acknowledged(number) => Entry::Acknowledged(number),
-        StatusEntry::Kill { grace, reason } => Entry::Kill { grace, reason },
-        StatusEntry::Changed { labels, grace } => Entry::Changed { labels, grace },
-    }
-}
-
-fn read_entries(path: &PathBuf) -> Result<Vec<StatusEntry>, Problem> {
-    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let (contents, len) = match frame::decode(&bytes) {
-        Records::Good { contents, len } => (contents, len),
-        Records::Damaged { offset } => {
-            return Err(damaged(path, &format!("is damaged at byte {offset}")));
-        }
-    };
-    if len < bytes.len() {
-        tracing::info!(path = %path.display(), bytes = bytes.len() - len, "a torn end is cut off");
-        cut(path, len).map_err(|error| unreadable(path, &error))?;
-    }
-    let mut entries = Vec::new();
-    for mut content in contents {
-        while !content.is_empty() {
-            let message = v1::StatusEntry::decode_length_delimited(&mut content)
-                .map_err(|error| damaged(path, &error.to_string()))?;
-            let entry = decode_status_entry(message)
-                .map_err(|problem| damaged(path, &problem.to_string()))?;
-            entries.push(entry);
-        }
-    }
-    Ok(entries)
-}
-
-fn cut(path: &Path, len: usize) -> io::Result<()> {
-    let file = File::options().write(true).open(path)?;
-    file.set_len(u64::try_from(len).unwrap_or(u64::MAX))?;
-    file.sync_all()
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Problem {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     Problem::new(code::FILE_FAILED, format!("{}: {error}", path.display()))
         .field("work_dir")
         .hint("check its owner and permissions")
 }
 
-fn damaged(path: &Path, what: &str) -> Problem {
+pub(super) fn damaged(path: &Path, what: &str) -> Problem {
     let message = format!("{} {what}", path.display());
     Problem::new(code::AGENT_CHECKPOINT_DAMAGED, message).field("work_dir").hint(
         "restore the file, or move its directory away: the tasks in it are then reported as lost, and are yours to end",

@@ -23,9 +23,9 @@ use tokio::sync::{mpsc, watch};
 use super::garbage::Garbage;
 use super::{
     AGENT, Checkpoints, EXECUTOR, FRESH, GROUP, RUNS, STALE, STATUSES, TASK, frame, open_private,
-    open_to_pass,
+    open_to_pass, statuses,
 };
-use crate::limits::{WRITE_BATCH_MAX, WRITE_RETRY_INTERVAL, WRITES_MAX};
+use crate::limits::{STATUSES_GROWTH_MAX, WRITE_BATCH_MAX, WRITE_RETRY_INTERVAL, WRITES_MAX};
 
 /// What is to be written.
 #[derive(Debug)]
@@ -78,13 +78,14 @@ fn write_all(
     report: &watch::Sender<Seq>,
 ) {
     let mut batch = Vec::new();
+    let mut files = Files::new();
     while queue.blocking_recv_many(&mut batch, WRITE_BATCH_MAX) > 0 {
         let last = batch.iter().rev().find_map(|write| match write {
             Write::Change(seq, _) => Some(*seq),
             Write::Remove(_) => None,
         });
         for step in plan(batch.drain(..)) {
-            while let Err(error) = checkpoints.carry_out(&step, garbage) {
+            while let Err(error) = checkpoints.carry_out(&step, garbage, &mut files) {
                 if queue.is_closed() {
                     // The agent is ending: what is not durable has promised nothing.
                     tracing::error!(%error, "a checkpoint was not written");
@@ -111,6 +112,17 @@ enum Step {
     Append(RunId, Vec<Entry>),
     Sync,
     Remove(RunId),
+}
+
+/// The files of statuses that were written anew in this life.
+pub(super) type Files = BTreeMap<RunId, Rewritten>;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rewritten {
+    /// Bytes that it had then, or when that failed.
+    len: u64,
+    /// A crash might bring the old file back: nothing is appended before it cannot.
+    is_unsynced: bool,
 }
 
 #[derive(Debug)]
@@ -176,15 +188,16 @@ fn plan(batch: impl Iterator<Item = Write>) -> Vec<Step> {
 }
 
 impl Checkpoints {
-    fn carry_out(&self, step: &Step, garbage: &Garbage) -> io::Result<()> {
+    fn carry_out(&self, step: &Step, garbage: &Garbage, files: &mut Files) -> io::Result<()> {
         match step {
             Step::Identity(identity) => self.write_identity(identity),
             Step::Make(made, entries) => self.make_run(made, entries),
             Step::MakeGroup(runs) => self.make_group(runs),
             Step::MakeExecutor(made) => self.make_executor(made),
-            Step::Append(run, entries) => self.append(*run, entries),
+            Step::Append(run, entries) => self.append(*run, entries, files),
             Step::Sync => sync_dir(&self.dir.join(RUNS)),
             Step::Remove(run) => {
+                files.remove(run);
                 self.remove_run(*run);
                 garbage.wake();
                 Ok(())
@@ -207,7 +220,7 @@ impl Checkpoints {
     }
 
     /// Makes a run directory; [`Step::Sync`] makes its name durable.
-    fn make_run(&self, made: &NewRun, entries: &[Entry]) -> io::Result<()> {
+    pub(super) fn make_run(&self, made: &NewRun, entries: &[Entry]) -> io::Result<()> {
         let dir = self.run_dir(made.run);
         if fs::exists(&dir)? {
             // An earlier attempt got so far.
@@ -313,15 +326,48 @@ impl Checkpoints {
     }
 
     /// A run whose files are gone has no next life, so it is not written on.
-    fn append(&self, run: RunId, entries: &[Entry]) -> io::Result<()> {
+    pub(super) fn append(
+        &self,
+        run: RunId,
+        entries: &[Entry],
+        files: &mut Files,
+    ) -> io::Result<()> {
         let path = self.run_dir(run).join(STATUSES);
-        match append(&path, entries) {
+        match self
+            .shorten(run, &path, files)
+            .and_then(|()| append(&path, entries))
+        {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::error!(path = %path.display(), "a checkpoint is gone: to the next agent its task is lost");
                 Ok(())
             }
             result => result,
         }
+    }
+
+    /// Leaves out of a file that has grown what counts no more. Before anything is appended, so that each attempt appends
+    /// once; when it fails the file is as before, and it is tried again when that has grown further.
+    fn shorten(&self, run: RunId, path: &Path, files: &mut Files) -> io::Result<()> {
+        let len = fs::metadata(path)?.len();
+        let before = files.get(&run).copied().unwrap_or_default();
+        if len.saturating_sub(before.len) > STATUSES_GROWTH_MAX {
+            let after = match statuses::write_anew(path) {
+                Ok(len) => Rewritten {
+                    len,
+                    is_unsynced: true,
+                },
+                Err(problem) => {
+                    tracing::warn!(%problem, "statuses that are acknowledged are not left out");
+                    Rewritten { len, ..before }
+                }
+            };
+            files.insert(run, after);
+        }
+        if let Some(file) = files.get_mut(&run).filter(|file| file.is_unsynced) {
+            sync_dir(&self.run_dir(run))?;
+            file.is_unsynced = false;
+        }
+        Ok(())
     }
 
     /// Takes its name from the run; what is in it goes in time. When that fails, the next life finds it and tries again.
@@ -349,7 +395,7 @@ fn append(path: &Path, entries: &[Entry]) -> io::Result<()> {
     written
 }
 
-fn encode_entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
+pub(super) fn encode_entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
     let mut content = Vec::new();
     for entry in entries {
         let entry = match entry {
@@ -377,7 +423,7 @@ fn encode_entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
     frame::encode(&content)
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = open_private(path, File::options().create(true).truncate(true))?;
     file.write_all(bytes)?;
     file.sync_all()

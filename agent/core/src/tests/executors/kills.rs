@@ -33,6 +33,18 @@ fn an_executor_of_mesos_is_told_of_a_kill_once_and_again_when_it_comes_back() {
     assert_eq!(kills(&mut scene), ["> kill t 60s"]);
     scene.agent.kill("t", 1, Some(0));
     assert_eq!(kills(&mut scene), ["> kill t 0s"]);
+    // The same once more is told once more, and nothing is written.
+    let epoch = scene.agent.identity.epoch;
+    scene.agent.receive(ToAgent::Kill {
+        epoch,
+        framework: framework(),
+        task: TaskId::new("t").unwrap(),
+        incarnation: Incarnation(1),
+        grace: Some(Duration::ZERO),
+        reason: Reason::KillRequested,
+    });
+    assert!(scene.agent.writing.is_empty());
+    assert_eq!(kills(&mut scene), ["> kill t 0s"]);
     scene.agent.pass(Duration::from_secs(100));
     assert!(kills(&mut scene).is_empty());
     scene.leave();
