@@ -150,7 +150,10 @@ impl Core {
         };
         let mut deadline = now.after(kill.grace);
         // However often a framework asks, an agent that is to be empty is not later so.
-        if let Some(before) = kill.deadline.filter(|_| kill.reason == Reason::AgentDrained) {
+        if let Some(before) = kill
+            .deadline
+            .filter(|_| kill.reason == Reason::AgentDrained)
+        {
             deadline = deadline.min(before);
         }
         kill.deadline = Some(deadline);
