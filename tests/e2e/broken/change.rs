@@ -6,7 +6,7 @@ use prost_reflect::{DynamicMessage, MapKey, ReflectMessage as _, Value};
 /// Longer than any text may be.
 const LONG: usize = 70_000;
 /// Longer than any bytes may be that are told apart from a whole message.
-const LONG_BYTES: usize = 300_000;
+const LONG_BYTES: usize = 1_500_000;
 /// More than any list of texts may hold.
 const MANY: usize = 10_001;
 /// More than nearly any other list or map may.
