@@ -101,7 +101,8 @@ fn a_leader_whose_link_freezes_is_followed_and_comes_back_as_the_last() {
         "{connections} connections in {:?} of resets",
         reset.elapsed()
     );
-    assert!(connections < 30, "{connections} connections");
+    // Without pauses there are thousands.
+    assert!(connections < 100, "{connections} connections");
     // On a busy machine it may have stepped back for a moment.
     assert_eq!(referee.await_leader_other_than(&["a"]), "b");
     link.heal();
@@ -137,7 +138,8 @@ fn a_connection_that_breaks_again_and_again_costs_no_leadership_and_makes_no_sto
     link.heal();
     let connections = link.connections() - before;
     println!("{connections} connections in 1.5 s of being hung up on");
-    assert!(connections < 30, "{connections} connections");
+    // Without pauses there are thousands.
+    assert!(connections < 100, "{connections} connections");
     eventually("all is well", || {
         let is_well = a.trouble.borrow().is_none() && referee.leader().is_some();
         is_well.then_some(())
