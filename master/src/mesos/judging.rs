@@ -23,6 +23,8 @@ pub(super) async fn judged(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures::poll;
     use proffer_proto::mesos::read_json;
 
@@ -40,8 +42,14 @@ mod tests {
             read_json::<OfferConstraints>(given.as_bytes()).expect("reads")
         };
         for (regex, is_one) in [("a.*", true), ("a(", false)] {
-            let mut limits = std::pin::pin!(judged(Some(of(regex)), &principal, &background));
+            // The one before it of the same principal is not done yet.
+            let (done, waits) = std::sync::mpsc::channel::<()>();
+            let mut before = pin!(background.compile(&principal, move || waits.recv()));
+            assert!(poll!(&mut before).is_pending());
+            let mut limits = pin!(judged(Some(of(regex)), &principal, &background));
             assert!(poll!(&mut limits).is_pending(), "elsewhere");
+            done.send(()).expect("it waits");
+            assert!(before.await.is_ok());
             assert_eq!(limits.await.is_ok(), is_one);
         }
         let none = judged(None, &principal, &background).await.expect("none");
