@@ -146,6 +146,8 @@ fn tasks() -> Vec<Json> {
         "shutdown_grace_ms": 1_000, "api": "EXECUTOR_API_PROFFER", "info": "AA==", "fetch": [{"uri": "/a"}],
     });
     let volumes = json!([{"volume_id": "v", "path": "data"}]);
+    let named =
+        json!({"image": {}, "container": {"name": "busybox:1", "rules": "IMAGE_RULES_MESOS"}});
     let contained = json!({
         "image": {"arguments": ["a"]}, "container": {"archive": "/i.tar"},
         "resources": {"scalars": cpus["scalars"], "special": disk()["special"]},
@@ -155,6 +157,7 @@ fn tasks() -> Vec<Json> {
         with(task("$task"), &json!({"shell": "true", "volumes": volumes})),
         small("$task", json!({"exec": program})),
         small("$other", contained),
+        small("$task", named),
         small("$task", json!({"data": "AA==", "executor": executor})),
         small(
             "$task",
